@@ -1,0 +1,201 @@
+"""The API as the exporter meets it: names, values, limits, timestamps and cursors (source: api.md).
+
+Nothing here does I/O. An *instant* is an integer: microseconds since 1970-01-01T00:00:00Z. Integers compare,
+add and bisect exactly, and the API stores microseconds (api.md, 2).
+"""
+
+import base64
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Final, TypeAlias
+
+Instant: TypeAlias = int
+
+MICROSECOND: Final = 1
+MILLISECOND: Final = 1_000
+SECOND: Final = 1_000_000
+MINUTE: Final = 60 * SECOND
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
+
+#: The least instant that ISO 8601 with four digits can name; stands for "open below".
+BEGINNING: Final[Instant] = -62_135_596_800 * SECOND
+#: Exclusive: the first instant that four digits can no longer name.
+END_OF_TIME: Final[Instant] = 253_402_300_800 * SECOND
+
+DEFAULT_BASE_URL: Final = "https://api.anyreach.ai"
+CONVERSATIONS_PATH: Final = "/core/conversations"
+TOKEN_VARIABLE: Final = "ANYREACH_TOKEN"  # noqa: S105 - the variable's name, not a token
+ORGANIZATION_VARIABLE: Final = "ANYREACH_ORG_ID"
+BASE_URL_VARIABLE: Final = "ANYREACH_BASE_URL"
+ORGANIZATION_HEADER: Final = "X-Anyreach-Org"
+ORGANIZATION_KEY_PREFIX: Final = "ak_"
+PERSONAL_TOKEN_PREFIX: Final = "pat_"
+
+MAX_PAGE_SIZE: Final = 1000
+
+DIRECTIONS: Final = ("inbound", "outbound")
+CHANNELS: Final = ("telephone", "webrtc", "email", "text")
+STATUSES: Final = (
+    "token_created",
+    "triggered",
+    "ringing",
+    "in_progress",
+    "completed",
+    "failed",
+    "cancelled",
+    "transferred",
+    "unanswered",
+)
+
+
+class Kind(Enum):
+    """What a field of a conversation holds, which decides its column."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    TIMESTAMP = "timestamp"
+    AGENT = "agent"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A documented field of a conversation. `sensitive`: absent unless the token may read sensitive fields."""
+
+    name: str
+    kind: Kind
+    sensitive: bool = False
+
+
+FIELDS: Final = (
+    Field("id", Kind.STRING),
+    Field("organization_id", Kind.STRING),
+    Field("user_id", Kind.STRING),
+    Field("agent_id", Kind.STRING),
+    Field("agent_version_id", Kind.STRING),
+    Field("direction", Kind.STRING),
+    Field("channel", Kind.STRING),
+    Field("status", Kind.STRING),
+    Field("agent_number", Kind.STRING),
+    Field("web_widget_id", Kind.STRING),
+    Field("trunk_id", Kind.STRING),
+    Field("duration", Kind.INTEGER),
+    Field("user_turn_count", Kind.INTEGER),
+    Field("created_at", Kind.TIMESTAMP),
+    Field("updated_at", Kind.TIMESTAMP),
+    Field("agent", Kind.AGENT, sensitive=True),
+    Field("summary", Kind.STRING, sensitive=True),
+    Field("initial_context", Kind.JSON, sensitive=True),
+    Field("custom_metadata", Kind.JSON, sensitive=True),
+    Field("conversation", Kind.JSON, sensitive=True),
+    Field("recording_details", Kind.JSON, sensitive=True),
+)
+FIELD_NAMES: Final = tuple(field.name for field in FIELDS)
+#: Asked for whatever the user chose: the walk, the merge and the final-state count need them.
+ALWAYS_FIELDS: Final = ("id", "created_at", "updated_at", "status")
+
+
+class FilterKind(Enum):
+    """How a filter's value is checked before it is sent."""
+
+    TEXT = "text"
+    CHOICE = "choice"
+    INTEGER = "integer"
+    METADATA = "metadata"
+    TIME = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A query parameter that narrows the list. `choices` holds the known values of an enum."""
+
+    name: str
+    kind: FilterKind
+    choices: tuple[str, ...] = ()
+
+
+#: Every filter but `created_after` and `created_before`, which the exporter's range is made of.
+FILTERS: Final = (
+    Filter("direction", FilterKind.CHOICE, DIRECTIONS),
+    Filter("channel", FilterKind.CHOICE, CHANNELS),
+    Filter("status", FilterKind.CHOICE, STATUSES),
+    Filter("user_id", FilterKind.TEXT),
+    Filter("agent_number", FilterKind.TEXT),
+    Filter("agent_id", FilterKind.TEXT),
+    Filter("agent_version_id", FilterKind.TEXT),
+    Filter("web_widget_id", FilterKind.TEXT),
+    Filter("duration_above", FilterKind.INTEGER),
+    Filter("duration_below", FilterKind.INTEGER),
+    Filter("user_turn_count_above", FilterKind.INTEGER),
+    Filter("user_turn_count_below", FilterKind.INTEGER),
+    Filter("custom_metadata", FilterKind.METADATA),
+    Filter("updated_after", FilterKind.TIME),
+    Filter("updated_before", FilterKind.TIME),
+)
+FILTERS_BY_NAME: Final = {known.name: known for known in FILTERS}
+#: Parameters the walk itself sets; a user cannot set them as a filter.
+RESERVED_PARAMETERS: Final = ("created_after", "created_before", "cursor", "limit", "fields")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ISO_8601 = re.compile(
+    r"(\d{4}-\d{2}-\d{2})"
+    r"(?:[Tt ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,18}))?"
+    r" ?([Zz]|[+-]\d{2}(?::?\d{2})?)?)?",
+    re.ASCII,
+)
+
+
+def parse_timestamp(text: str) -> Instant:
+    """The instant that an ISO 8601 text names; without an offset it is UTC (api.md, 2).
+
+    Raises `ValueError` for anything else, and for a fraction that is finer than a microsecond.
+    """
+    match = _ISO_8601.fullmatch(text)
+    if match is None:
+        raise ValueError("not an ISO 8601 date-time")
+    date, time, fraction, offset = match.groups()
+    digits = (fraction or "").ljust(6, "0")
+    if digits[6:].strip("0"):
+        raise ValueError("finer than a microsecond")
+    if fraction and time.count(":") == 1:
+        raise ValueError("a fraction needs seconds")
+    zone = "+00:00" if offset is None or offset in "Zz" else offset
+    moment = datetime.fromisoformat(f"{date}T{time or '00:00'}{zone}")
+    return (moment - _EPOCH) // timedelta(microseconds=1) + int(digits[:6])
+
+
+@dataclass(frozen=True, slots=True)
+class TimestampStyle:
+    """How a server writes its timestamps, so that it is asked in its own hand. `offset`: `Z`, `+00:00` or empty."""
+
+    offset: str = "Z"
+
+    @classmethod
+    def of(cls, text: str) -> "TimestampStyle":
+        """The style of one served timestamp."""
+        match = _ISO_8601.fullmatch(text)
+        return cls(offset=(match and match.group(4)) or "")
+
+
+def format_instant(instant: Instant, style: TimestampStyle | None = None) -> str:
+    """ISO 8601 with as few fraction digits as are exact (none, three or six), in UTC."""
+    whole, micros = divmod(instant, SECOND)
+    text = (_EPOCH + timedelta(seconds=whole)).replace(tzinfo=None).isoformat()
+    if micros:
+        text += f".{micros // 1000:03d}" if micros % 1000 == 0 else f".{micros:06d}"
+    offset = "Z" if style is None else style.offset
+    # An offset as served may be +02:00; what is written here is UTC whatever the style says.
+    return text + (offset if offset in ("Z", "z", "") else "+00:00")
+
+
+def encode_cursor(instant: Instant, style: TimestampStyle | None = None) -> str:
+    """The `cursor` parameter: Base64 of an ISO 8601 timestamp (api.md, Request)."""
+    return base64.b64encode(format_instant(instant, style).encode("ascii")).decode("ascii")
+
+
+def decode_cursor(cursor: str) -> Instant:
+    """The instant in a `cursor`. Raises `ValueError` when it is not Base64 of an ISO 8601 timestamp."""
+    return parse_timestamp(base64.b64decode(cursor, validate=True).decode("ascii"))

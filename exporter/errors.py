@@ -1,0 +1,103 @@
+"""Every error a user can meet, in one tree.
+
+The class alone decides two things: whether the same request is worth asking again (`TransientError`),
+and the exit status of the command (`exit_status`). The message is one or two lines: what happened,
+where, and what to do. It never holds the token, nor a conversation's content.
+
+    ExporterError                  1
+    ├── UsageError                 2   an option, a time, a filter or the environment is wrong
+    ├── DestinationError           2   the destination is a file, not ours, or another request's
+    ├── DestinationLockedError     5   another run holds the destination
+    ├── SourceError                1   the API, or what stands in its place
+    │   ├── AccessError            4   the token was refused, or lacks a scope
+    │   ├── RequestRefusedError    1   the API answers 4xx: asking again would change nothing
+    │   ├── TransientError         1   asking again may help
+    │   │   ├── ThrottledError         429 or 503: too fast
+    │   │   ├── UnreachableError       no connection, reset, cut, stalled
+    │   │   ├── ServerFailedError      5xx
+    │   │   └── UnusableAnswerError    200, but not JSON, or JSON that ends too early
+    │   └── ContradictionError     1   the API does what makes any export of it unprovable
+    ├── StoreError                 1   the disk: full, failing, not writable
+    │   └── OvertakenError         1   another run has committed in our place
+    └── InterruptedExportError   130   Ctrl-C or SIGTERM
+"""
+
+
+class ExporterError(Exception):
+    """Something went wrong that a user can read about in one or two lines."""
+
+    exit_status = 1
+
+
+class UsageError(ExporterError):
+    """The command line, the environment or the request is wrong; nothing was touched."""
+
+    exit_status = 2
+
+
+class DestinationError(ExporterError):
+    """The destination cannot take this export; nothing was touched."""
+
+    exit_status = 2
+
+
+class DestinationLockedError(ExporterError):
+    """Another run holds the destination."""
+
+    exit_status = 5
+
+
+class SourceError(ExporterError):
+    """The API, or whatever answers in its place, failed."""
+
+
+class AccessError(SourceError):
+    """401 or 403: the token is missing, wrong, expired, revoked, or lacks a scope (api.md, Response)."""
+
+    exit_status = 4
+
+
+class RequestRefusedError(SourceError):
+    """A client error other than 401, 403 and 429; the same request would be refused again."""
+
+
+class TransientError(SourceError):
+    """The same request may succeed if it is asked again."""
+
+
+class ThrottledError(TransientError):
+    """429 or 503. `retry_after_seconds` is what the server asked for, if it did."""
+
+    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class UnreachableError(TransientError):
+    """No connection, a reset, a body cut short, or a stall."""
+
+
+class ServerFailedError(TransientError):
+    """A server error other than 503."""
+
+
+class UnusableAnswerError(TransientError):
+    """Status 200 with a body that is no JSON array, or one that ends before its array does."""
+
+
+class ContradictionError(SourceError):
+    """The API contradicts itself: bounds and cursor ignored, order broken, limit exceeded."""
+
+
+class StoreError(ExporterError):
+    """Reading or writing the destination failed."""
+
+
+class OvertakenError(StoreError):
+    """The commit slot was taken: another run has gone on with this destination, and this one must stop."""
+
+
+class InterruptedExportError(ExporterError):
+    """Stopped by Ctrl-C or SIGTERM; what was read is committed."""
+
+    exit_status = 130

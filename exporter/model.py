@@ -1,0 +1,222 @@
+"""Values that the stages hand to one another: intervals and coverage, requests and pages, files and commits.
+
+Plain data, without I/O. Instants are integers in microseconds (`contract.Instant`); intervals are half-open.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeVar, Generic
+
+import msgspec
+
+from exporter.contract import BEGINNING, Instant
+
+
+class Interval(msgspec.Struct, frozen=True, order=True):
+    """`[start, end)`, in microseconds since the epoch; never empty. `BEGINNING` as start: open below."""
+
+    start: Instant
+    end: Instant
+
+    def __post_init__(self) -> None:
+        if self.start >= self.end:
+            raise ValueError(f"empty interval [{self.start}, {self.end})")
+
+    @property
+    def open_below(self) -> bool:
+        return self.start <= BEGINNING
+
+    def __contains__(self, instant: object) -> bool:
+        return isinstance(instant, int) and self.start <= instant < self.end
+
+
+class Coverage:
+    """A set of instants, held as disjoint intervals in ascending order, with no two that touch."""
+
+    __slots__ = ("intervals",)
+
+    def __init__(self, intervals: Iterable[Interval] = ()) -> None:
+        merged: list[Interval] = []
+        for interval in sorted(intervals):
+            if merged and interval.start <= merged[-1].end:
+                if interval.end > merged[-1].end:
+                    merged[-1] = Interval(merged[-1].start, interval.end)
+            else:
+                merged.append(interval)
+        self.intervals: Final = tuple(merged)
+
+    def __or__(self, other: "Coverage") -> "Coverage":
+        return Coverage((*self.intervals, *other.intervals))
+
+    def __sub__(self, other: "Coverage") -> "Coverage":
+        left: list[Interval] = []
+        holes = iter(other.intervals)
+        hole = next(holes, None)
+        for interval in self.intervals:
+            start = interval.start
+            while hole is not None and hole.end <= start:
+                hole = next(holes, None)
+            while hole is not None and hole.start < interval.end:
+                if start < hole.start:
+                    left.append(Interval(start, hole.start))
+                start = hole.end
+                if hole.end >= interval.end:
+                    break
+                hole = next(holes, None)
+            if start < interval.end:
+                left.append(Interval(start, interval.end))
+        return Coverage(left)
+
+    def __and__(self, other: "Coverage") -> "Coverage":
+        return self - (self - other)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Coverage) and self.intervals == other.intervals
+
+    def __hash__(self) -> int:
+        return hash(self.intervals)
+
+    def __iter__(self) -> Iterator[Interval]:
+        return iter(self.intervals)
+
+    def __bool__(self) -> bool:
+        return bool(self.intervals)
+
+    def __repr__(self) -> str:
+        return f"Coverage({list(self.intervals)!r})"
+
+    @property
+    def length(self) -> int:
+        """Microseconds covered."""
+        return sum(interval.end - interval.start for interval in self.intervals)
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """One request of a list. Every bound is inclusive, in microseconds; `None` leaves the parameter out.
+
+    `before_cursor` is sent as `cursor`, which may turn out strict or inclusive (api.md, 1).
+    `filtered` and `ids_only` tell which of the export's own filters and fields go along.
+    """
+
+    limit: int
+    created_after: Instant | None = None
+    created_before: Instant | None = None
+    before_cursor: Instant | None = None
+    updated_after: Instant | None = None
+    updated_before: Instant | None = None
+    filtered: bool = True
+    ids_only: bool = False
+
+
+class Row(Protocol):
+    """What the walk needs to know of a row: a key that no other row has (its `id`, where it has one)."""
+
+    @property
+    def id(self) -> str: ...
+
+
+RowT = TypeVar("RowT", bound=Row)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(Generic[RowT]):
+    """Rows from new to old, with their times beside them as columns: `created_at` and, where known, `updated_at`."""
+
+    rows: Sequence[RowT] = ()
+    created_at: Sequence[Instant] = ()
+    updated_at: Sequence[Instant | None] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> "Rows[RowT]":
+        return Rows(self.rows[part], self.created_at[part], self.updated_at[part])
+
+    def __add__(self, other: "Rows[RowT]") -> "Rows[RowT]":
+        if not other:
+            return self
+        if not self:
+            return other
+        return Rows(
+            [*self.rows, *other.rows],
+            [*self.created_at, *other.created_at],
+            [*self.updated_at, *other.updated_at],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[RowT]):
+    """One answer of the list, in the order it was served. `size_bytes`: of its JSON text."""
+
+    rows: Rows[RowT]
+    size_bytes: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class Unproven(msgspec.Struct, frozen=True):
+    """Rows that share one `created_at` and cannot be shown to be all there are."""
+
+    created_at: Instant
+    rows: int
+    reason: str
+
+
+class DataFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A Parquet part that a commit names. `path` is relative to the destination, with `/`.
+
+    `window` is what the part speaks for: every row of its table with `created_at` inside it and visible when
+    it was read is in this file. `absent` counts, by field, the rows that were served without it.
+    """
+
+    path: str
+    table: str
+    partition: dict[str, str]
+    rows: int
+    size_bytes: int
+    sha256: str
+    created_at_min: Instant
+    created_at_max: Instant
+    window: Interval
+    absent: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class QuarantineFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of rows that fit no column types: a JSON object a line, with `reason`, `created_at` and `row`, the text."""
+
+    path: str
+    rows: int
+    size_bytes: int
+    sha256: str
+
+
+class Counters(msgspec.Struct, frozen=True, kw_only=True):
+    """What the work of a commit, or of a run, has cost."""
+
+    requests: int = 0
+    pages: int = 0
+    retries: int = 0
+    throttled: int = 0
+    windows: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Counters") -> "Counters":
+        return Counters(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+
+    def __sub__(self, other: "Counters") -> "Counters":
+        return Counters(**{name: getattr(self, name) - getattr(other, name) for name in self.__struct_fields__})
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What one commit does to the export: the intervals and files it adds and takes away."""
+
+    covers: tuple[Interval, ...] = ()
+    uncovers: tuple[Interval, ...] = ()
+    adds: tuple[DataFile, ...] = ()
+    removes: tuple[str, ...] = ()
+    quarantines: tuple[QuarantineFile, ...] = ()
+    unproven: tuple[Unproven, ...] = ()
+    #: The server's clock before the earliest page that `adds` rests on; None when no page was read.
+    read_since: Instant | None = None

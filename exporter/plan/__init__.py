@@ -1,0 +1,1 @@
+"""What to read next: windows over the range, and who reads which."""

@@ -1,0 +1,1 @@
+"""What lies at the destination: parts, commits, the manifest, and the edge that writes them."""
