@@ -4,8 +4,8 @@ Plain data, without I/O. Instants are integers in microseconds (`contract.Instan
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar, Generic
+from dataclasses import dataclass
+from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -184,7 +184,7 @@ class DataFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuarantineFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of rows that fit no column types: a JSON object a line, with `reason`, `created_at` and `row`, the text."""
+    """Rows that fit no column types: a JSON object a line, with `reason`, `created_at` and `row`, the text as served."""
 
     path: str
     rows: int

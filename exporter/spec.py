@@ -1,0 +1,244 @@
+"""What a user asks for: the export's request, the run's settings and the credentials, checked before the first request.
+
+`Request` decides what the dataset holds; it is stored in the first commit and cannot change for a destination.
+`RunSettings` decides how it is read, and may differ from run to run. `Credentials` are never stored.
+"""
+
+import ipaddress
+import json
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, TypeAlias, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+
+from exporter.contract import (
+    ALWAYS_FIELDS,
+    BASE_URL_VARIABLE,
+    BEGINNING,
+    DEFAULT_BASE_URL,
+    END_OF_TIME,
+    FIELD_NAMES,
+    FILTERS_BY_NAME,
+    MAX_PAGE_SIZE,
+    ORGANIZATION_VARIABLE,
+    PERSONAL_TOKEN_PREFIX,
+    RESERVED_PARAMETERS,
+    SECOND,
+    TOKEN_VARIABLE,
+    FilterKind,
+    Instant,
+    format_instant,
+    parse_timestamp,
+)
+from exporter.errors import UsageError
+
+PartitionBy: TypeAlias = Literal["day", "hour", "month", "none"]
+PARTITIONS: Final[tuple[str, ...]] = get_args(PartitionBy)
+
+_RELATIVE = re.compile(r"(\d{1,9})([smhdw])")
+_RELATIVE_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What the dataset holds. `fields` is None when every field is wanted, known or not."""
+
+    filters: dict[str, str] = msgspec.field(default_factory=dict)
+    fields: tuple[str, ...] | None = None
+    partition_by: PartitionBy = "day"
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """The request as one command line states it: None, or an absent key, is "as stored, or the default"."""
+
+    since: Instant | None = None
+    until: Instant | None = None
+    filters: dict[str, str] | None = None
+    fields: tuple[str, ...] | None = None
+    partition_by: PartitionBy | None = None
+
+
+class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run reads and writes. `max_rps`: requests a second, None for no ceiling."""
+
+    base_url: str = DEFAULT_BASE_URL
+    lag_seconds: int = 60
+    concurrency: int = 8
+    max_rps: float | None = None
+    page_size: int = MAX_PAGE_SIZE
+    target_part_bytes: int = 256 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.page_size <= MAX_PAGE_SIZE:
+            raise UsageError(f"--page-size {self.page_size}: has to be from 1 to {MAX_PAGE_SIZE}")
+        if not 1 <= self.concurrency <= 1024:
+            raise UsageError(f"--concurrency {self.concurrency}: has to be from 1 to 1024")
+        if self.max_rps is not None and not 0 < self.max_rps < float("inf"):
+            raise UsageError(f"--max-rps {self.max_rps}: has to be a number above 0")
+        if not 0 <= self.lag_seconds <= 366 * 86_400:
+            raise UsageError(f"--lag {self.lag_seconds}: has to be from 0 to {366 * 86_400} seconds")
+        if self.target_part_bytes < 1:
+            raise UsageError("--part-size: has to be at least one byte")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The token and, for a personal one, its organization. Neither `repr` nor `str` shows the token."""
+
+    token: str = field(repr=False)
+    organization: str | None = None
+
+
+def parse_time(text: str, now: Instant, option: str) -> Instant:
+    """The instant that `--since` or `--until` names: ISO 8601 (without an offset UTC), or an age such as `7d`, `36h`.
+
+    Raises `UsageError`, naming `option`.
+    """
+    if relative := _RELATIVE.fullmatch(text.strip()):
+        instant = now - int(relative.group(1)) * _RELATIVE_SECONDS[relative.group(2)] * SECOND
+    else:
+        try:
+            instant = parse_timestamp(text.strip())
+        except ValueError as error:
+            raise UsageError(
+                f"{option} {text!r}: {error}. Write a time as 2026-02-10, 2026-02-10T05:00:00Z, or an age as 7d, 36h"
+            ) from error
+    if not BEGINNING < instant < END_OF_TIME:
+        raise UsageError(f"{option} {text!r}: outside the years 1 to 9999")
+    return instant
+
+
+def check_range(since: Instant | None, until: Instant) -> None:
+    """Raises `UsageError` when `[since, until)` holds nothing."""
+    if since is not None and since >= until:
+        raise UsageError(
+            f"nothing to export: the range starts at {format_instant(since)} and ends at {format_instant(until)}"
+        )
+
+
+def check_filter(name: str, value: str) -> str:
+    """The value to send for a filter under its own name. Raises `UsageError` for what the API would not understand."""
+    known = FILTERS_BY_NAME[name]
+    option = "--" + name.replace("_", "-")
+    match known.kind:
+        case FilterKind.CHOICE if value not in known.choices:
+            raise UsageError(
+                f"{option} {value!r}: known values are {', '.join(known.choices)}. "
+                f"For a newer one, pass it unchecked: --filter {name}={value}"
+            )
+        case FilterKind.INTEGER if re.fullmatch(r"-?\d{1,18}", value, re.ASCII) is None:
+            raise UsageError(f"{option} {value!r}: has to be a whole number")
+        case FilterKind.METADATA:
+            try:
+                is_object = isinstance(json.loads(value), dict)
+            except (ValueError, RecursionError):
+                is_object = False
+            if not is_object:
+                raise UsageError(f'{option} {value!r}: has to be a JSON object, as \'{{"order_id": "123"}}\'')
+        case FilterKind.TEXT if not value:
+            raise UsageError(f"{option}: has to have a value")
+    return value
+
+
+def parse_raw_filter(text: str) -> tuple[str, str]:
+    """`name=value` of `--filter`, sent as it is. Raises `UsageError` for a name the walk itself needs."""
+    name, equals, value = text.partition("=")
+    if not equals or re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\[\]-]*", name) is None:
+        raise UsageError(f"--filter {text!r}: has to be name=value")
+    if name in RESERVED_PARAMETERS:
+        raise UsageError(
+            f"--filter {name}: the exporter sets this itself; use --since, --until, --page-size or --fields"
+        )
+    return name, value
+
+
+def choose_fields(only: str | None, without: str | None) -> tuple[str, ...] | None:
+    """The fields to ask for, in the API's order, or None for all. `id`, `created_at`, `updated_at`, `status` always are.
+
+    Raises `UsageError` for both options at once, an unknown name, or an exclusion of what is always asked for.
+    """
+    if only is None and without is None:
+        return None
+    if only is not None and without is not None:
+        raise UsageError("--fields and --exclude-fields: give one of them")
+    option, text = ("--fields", only) if only is not None else ("--exclude-fields", without)
+    names = {name.strip() for name in (text or "").split(",")} - {""}
+    if not names:
+        raise UsageError(f"{option}: has to name a field")
+    if unknown := sorted(names - set(FIELD_NAMES)):
+        raise UsageError(f"{option}: no such field: {', '.join(unknown)}. The fields are {', '.join(FIELD_NAMES)}")
+    if only is not None:
+        return tuple(name for name in FIELD_NAMES if name in names or name in ALWAYS_FIELDS)
+    if needed := [name for name in ALWAYS_FIELDS if name in names]:
+        raise UsageError(f"--exclude-fields: {', '.join(needed)} cannot be left out")
+    return tuple(name for name in FIELD_NAMES if name not in names)
+
+
+def check_base_url(url: str, *, insecure_http: bool) -> str:
+    """The API's origin, without a trailing slash.
+
+    Raises `UsageError` for what is no http(s) origin, and for plain HTTP to anything but loopback: the token would
+    travel in the clear.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise UsageError(f"{BASE_URL_VARIABLE} {url!r}: {error}") from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise UsageError(f"{BASE_URL_VARIABLE} {url!r}: has to be https://HOST")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise UsageError(f"{BASE_URL_VARIABLE}: has to be https://HOST, without user, query or fragment")
+    if parts.scheme == "http" and not insecure_http and not _is_loopback(host):
+        raise UsageError(
+            f"{BASE_URL_VARIABLE} {url!r}: the token would be sent unencrypted. Use https, or --insecure-http if you must"
+        )
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load_credentials(
+    environment: Mapping[str, str], token_file: Path | None = None, organization: str | None = None
+) -> Credentials:
+    """The token from `--token-file` or `ANYREACH_TOKEN`, and the organization a personal token needs.
+
+    Raises `UsageError` when there is none, when others can read the file, or when a `pat_` has no organization
+    (api.md, Request: it would be answered 401).
+    """
+    token = _read_token(token_file) if token_file else environment.get(TOKEN_VARIABLE, "").strip()
+    if not token:
+        raise UsageError(f"no token: set {TOKEN_VARIABLE}, or give --token-file")
+    if not all("!" <= character <= "~" for character in token):
+        raise UsageError("the token holds a character that no header can carry; was it pasted whole?")
+    organization = organization or environment.get(ORGANIZATION_VARIABLE, "").strip() or None
+    if organization and not all(" " <= character <= "~" for character in organization):
+        raise UsageError("the organization id holds a character that no header can carry")
+    if token.startswith(PERSONAL_TOKEN_PREFIX) and not organization:
+        raise UsageError(
+            f"a personal token (pat_) needs its organization: set {ORGANIZATION_VARIABLE}, or give --org-id"
+        )
+    return Credentials(token, organization)
+
+
+def _read_token(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise UsageError(f"--token-file {path}: others can read it; run: chmod 600 {path}")
+            return file.read(65_536).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise UsageError(f"--token-file {path}: {reason}") from error
