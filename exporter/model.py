@@ -184,7 +184,7 @@ class DataFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuarantineFile(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows that fit no column types: a JSON object a line, with `reason`, `created_at` and `row`, the text as served."""
+    """Rows that fit no column types, a JSON object a line: `reason`, `created_at` and `row`, the text as served."""
 
     path: str
     rows: int

@@ -158,7 +158,7 @@ def parse_raw_filter(text: str) -> tuple[str, str]:
 
 
 def choose_fields(only: str | None, without: str | None) -> tuple[str, ...] | None:
-    """The fields to ask for, in the API's order, or None for all. `id`, `created_at`, `updated_at`, `status` always are.
+    """The fields to ask for, in the API's order, or None for all; those of `ALWAYS_FIELDS` are among them.
 
     Raises `UsageError` for both options at once, an unknown name, or an exclusion of what is always asked for.
     """
@@ -196,7 +196,7 @@ def check_base_url(url: str, *, insecure_http: bool) -> str:
         raise UsageError(f"{BASE_URL_VARIABLE}: has to be https://HOST, without user, query or fragment")
     if parts.scheme == "http" and not insecure_http and not _is_loopback(host):
         raise UsageError(
-            f"{BASE_URL_VARIABLE} {url!r}: the token would be sent unencrypted. Use https, or --insecure-http if you must"
+            f"{BASE_URL_VARIABLE} {url!r}: the token would travel unencrypted. Use https, or --insecure-http"
         )
     return url.rstrip("/")
 
