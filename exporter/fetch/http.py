@@ -1,0 +1,243 @@
+"""The one HTTP client: a page request in, the body's bytes out; exactly one attempt, translated into `errors`.
+
+The token goes out in one header, to one origin: redirects are not followed, no environment proxy or `.netrc` is read,
+no cookie is kept. No exception that leaves this module holds the token, nor any exception of aiohttp's, whose
+`request_info` does.
+"""
+
+import ssl
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+from yarl import URL
+
+from exporter import __version__
+from exporter.contract import (
+    BASE_URL_VARIABLE,
+    CONVERSATIONS_PATH,
+    ORGANIZATION_HEADER,
+    SECOND,
+    Instant,
+    TimestampStyle,
+)
+from exporter.errors import RequestRefusedError, SourceError, UnreachableError, UnusableAnswerError
+from exporter.fetch.query import Query
+from exporter.fetch.refusals import http_date, quoted, refusal
+from exporter.model import PageRequest
+from exporter.spec import Credentials
+
+_MAX_ERROR_BODY_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one attempt may cost. `stall_seconds`: without a byte; `max_body_bytes`: after decompression."""
+
+    connect_seconds: float = 10.0
+    stall_seconds: float = 60.0
+    total_seconds: float = 300.0
+    max_body_bytes: int = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A body that begins like a JSON array. `served_at`: the server's clock, None when it sent no usable `Date`."""
+
+    body: bytes
+    served_at: Instant | None
+
+
+class Client:
+    """Asks for pages; an async context manager. No more than `concurrency` calls may be under way at a time.
+
+    `fields` None leaves the parameter out. Raises `UsageError` for an `updated_*` filter that is no ISO 8601 time.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        credentials: Credentials,
+        *,
+        concurrency: int,
+        filters: Mapping[str, str],
+        fields: tuple[str, ...] | None,
+        limits: Limits | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        #: How the server writes its timestamps, and so how it is asked.
+        self.style = TimestampStyle()
+        self._url = URL(base_url.rstrip("/") + CONVERSATIONS_PATH)
+        self._host = self._url.host_port_subcomponent or ""
+        self._credentials = credentials
+        self._concurrency = concurrency
+        self._query = Query(filters, fields)
+        self._limits = limits or Limits()
+        self._ssl = ssl_context
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        headers = {
+            "Authorization": f"Bearer {self._credentials.token}",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": f"exporter/{__version__}",
+        }
+        if self._credentials.organization:
+            headers[ORGANIZATION_HEADER] = self._credentials.organization
+        connector = aiohttp.TCPConnector(
+            limit=self._concurrency,
+            resolver=aiohttp.ThreadedResolver(),  # the system's own, so that /etc/hosts and VPNs work
+            use_dns_cache=False,  # connections are kept alive; a new one should see a changed record at once
+            ssl=self._ssl or True,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(
+                total=self._limits.total_seconds,
+                connect=self._limits.connect_seconds,
+                sock_read=self._limits.stall_seconds,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # here, where what comes out is counted
+            trust_env=False,
+            middlewares=(self._one_attempt,),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def get_page(self, request: PageRequest) -> Answer:
+        """One attempt at one page. Raises `SourceError` of the kind that says whether another attempt makes sense."""
+        if self._session is None:
+            raise RuntimeError("the client has not been entered")
+        url = URL(f"{self._url}?{self._query.text(request, self.style)}", encoded=True)
+        try:
+            async with self._session.get(url, allow_redirects=False) as response:
+                return await self._take(response)
+        except (aiohttp.ClientError, OSError) as error:
+            failure = self._translate(error)
+        # Outside of `except`: a chained ClientResponseError would carry the request's headers, and so the token.
+        raise failure
+
+    async def _one_attempt(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Keeps aiohttp from sending a GET again by itself when the connection breaks: retries are counted."""
+        try:
+            return await handler(request)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            failure = self._translate(error)
+        raise failure
+
+    async def _take(self, response: aiohttp.ClientResponse) -> Answer:
+        served_at = http_date(response.headers.get("Date"))
+        if response.status != 200:
+            body = await self._read_error(response)
+            now_seconds = time.time() if served_at is None else served_at / SECOND
+            raise refusal(self._host, response.status, response.headers, body, self._credentials.token, now_seconds)
+        body = await self._read(response, self._limits.max_body_bytes)
+        if not body[:1024].lstrip().startswith(b"["):
+            raise UnusableAnswerError(
+                f"{self._host} answered 200 with {self._described(response, body)} instead of a JSON array. "
+                f"Is that the API, with no login page or proxy before it? Check {BASE_URL_VARIABLE}"
+            )
+        return Answer(body, served_at)
+
+    async def _read(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in ("", "identity", "gzip", "x-gzip"):
+            raise UnusableAnswerError(
+                f"{self._host} answered in the encoding {self._quoted(encoding)}, which was not asked for"
+            )
+        gunzip = _Gunzip() if "gzip" in encoding else None
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            room = max_bytes - len(body)
+            try:
+                body += gunzip.feed(chunk, room + 1) if gunzip else chunk
+            except zlib.error as error:
+                raise UnusableAnswerError(f"{self._host} answered with what is not gzip, though it says so") from error
+            if len(body) > max_bytes:
+                raise RequestRefusedError(
+                    f"{self._host} answered with more than {max_bytes} bytes for one page. Use a smaller --page-size"
+                )
+        if gunzip and not gunzip.complete:
+            raise UnreachableError(f"{self._host}: the answer was cut short")
+        return bytes(body)
+
+    async def _read_error(self, response: aiohttp.ClientResponse) -> bytes:
+        try:
+            return await self._read(response, _MAX_ERROR_BODY_BYTES)
+        except (aiohttp.ClientError, OSError, SourceError):
+            return b""  # the status says enough
+
+    def _described(self, response: aiohttp.ClientResponse, body: bytes) -> str:
+        if not body.strip():
+            return "nothing"
+        content_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        return self._quoted(content_type) if content_type else "no content type"
+
+    def _quoted(self, text: str) -> str:
+        return quoted(text, self._credentials.token)
+
+    def _translate(self, error: Exception) -> SourceError:
+        match error:
+            case aiohttp.ClientConnectorCertificateError():
+                reason = getattr(error.certificate_error, "verify_message", "") or "not valid"
+                return SourceError(
+                    f"{self._host}: its TLS certificate cannot be verified ({self._quoted(reason)}). "
+                    "Nothing was sent; a private authority has to be trusted by the system (SSL_CERT_FILE)"
+                )
+            case aiohttp.ClientConnectorDNSError():
+                return UnreachableError(
+                    f"{self._host}: no such host ({_reason(error.os_error)}). Check {BASE_URL_VARIABLE} and the network"
+                )
+            case aiohttp.ClientConnectorError():
+                return UnreachableError(f"{self._host}: no connection ({_reason(error.os_error)})")
+            case aiohttp.ConnectionTimeoutError():
+                return UnreachableError(f"{self._host}: no connection within {self._limits.connect_seconds:g} s")
+            case aiohttp.SocketTimeoutError():
+                return UnreachableError(f"{self._host}: not a byte for {self._limits.stall_seconds:g} s")
+            case TimeoutError():
+                return UnreachableError(f"{self._host}: no whole answer within {self._limits.total_seconds:g} s")
+            case aiohttp.ClientPayloadError():
+                return UnreachableError(f"{self._host}: the answer was cut short")
+            case aiohttp.ClientResponseError():
+                return UnreachableError(f"{self._host}: the answer is not HTTP")
+            case _:
+                return UnreachableError(f"{self._host}: the connection broke before the answer was whole")
+
+
+class _Gunzip:
+    """Decompresses no more than it is allowed to: a small body may hold gigabytes. Members may follow one another."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+
+    def feed(self, data: bytes, max_bytes: int) -> bytes:
+        """What `data` holds, cut at `max_bytes`. Raises `zlib.error`."""
+        out = bytearray()
+        while data and len(out) < max_bytes:
+            if self._member.eof:
+                self._member = zlib.decompressobj(wbits=31)
+            out += self._member.decompress(data, max_bytes - len(out))
+            data = self._member.unused_data or self._member.unconsumed_tail
+        return bytes(out)
+
+    @property
+    def complete(self) -> bool:
+        return self._member.eof
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__

@@ -1,0 +1,112 @@
+"""What an answer other than a page means: its status, its headers and the few words in its body. Pure."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+from exporter.contract import (
+    BASE_URL_VARIABLE,
+    CONVERSATIONS_PATH,
+    ORGANIZATION_VARIABLE,
+    PERSONAL_TOKEN_PREFIX,
+    SECOND,
+    TOKEN_VARIABLE,
+    Instant,
+)
+from exporter.errors import (
+    AccessError,
+    RequestRefusedError,
+    ServerFailedError,
+    SourceError,
+    ThrottledError,
+    UnusableAnswerError,
+)
+
+_MAX_QUOTED_CHARACTERS: Final = 200
+
+
+def refusal(
+    host: str, status: int, headers: Mapping[str, str], body: bytes, token: str, now_seconds: float
+) -> SourceError:
+    """The error that an answer with a status other than 200 stands for. `now_seconds`: the server's clock, if known."""
+    if 300 <= status < 400:
+        target = _host_of(headers.get("Location", ""))
+        where = f" to {quoted(target, token)}" if target else ""
+        return RequestRefusedError(
+            f"{host} answered {status}, a redirect{where}. The token is not sent on; "
+            f"set {BASE_URL_VARIABLE} to the API's own address"
+        )
+    said = _own_words(body, token)
+    answered = f"{host} answered {status}" + (f": {said}" if said else "")
+    match status:
+        case 401:
+            hint = f"The token is wrong, expired or revoked; check {TOKEN_VARIABLE}"
+            if token.startswith(PERSONAL_TOKEN_PREFIX):
+                hint += f", and {ORGANIZATION_VARIABLE}: a personal token (pat_) works for the organization it names"
+            return AccessError(f"{answered}. {hint}")
+        case 403:
+            return AccessError(f"{answered}. The token needs the scope conversations:read or conversations:manage")
+        case 404:
+            return RequestRefusedError(
+                f"{answered}. Is that the conversations API? It has no {CONVERSATIONS_PATH}; check {BASE_URL_VARIABLE}"
+            )
+        case 429 | 503:
+            return ThrottledError(answered, retry_after_seconds(headers.get("Retry-After"), now_seconds))
+        case 408 | 425:
+            return ServerFailedError(answered)
+        case _ if 400 <= status < 500:
+            return RequestRefusedError(answered)
+        case _ if status >= 500:
+            return ServerFailedError(answered)
+        case _:
+            return UnusableAnswerError(f"{answered} instead of 200")
+
+
+def quoted(text: str, token: str) -> str:
+    """A server's text, fit for a message: printable, short, without the token."""
+    printable = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return printable.replace(token, "(token)")[:_MAX_QUOTED_CHARACTERS].rstrip(" .")
+
+
+def http_date(text: str | None) -> Instant | None:
+    """The instant that an HTTP date names; None for anything else."""
+    try:
+        moment = parsedate_to_datetime(text or "")
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * SECOND
+    except (ValueError, OverflowError):
+        return None
+
+
+def retry_after_seconds(text: str | None, now_seconds: float) -> float | None:
+    """How long `Retry-After` asks to wait: a number of seconds, or a date. None for anything else."""
+    if text is None:
+        return None
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text.strip(), re.ASCII):
+        return float(text)
+    moment = http_date(text)
+    return None if moment is None else max(0.0, moment / SECOND - now_seconds)
+
+
+def _own_words(body: bytes, token: str) -> str | None:
+    """The sentence in a JSON error body: of `detail`, `message` or `error`, or of the first of a list of them."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    for _ in range(4):
+        if isinstance(said, dict):
+            said = next((said[key] for key in ("detail", "message", "msg", "error") if said.get(key)), None)
+        elif isinstance(said, list):
+            said = said[0] if said else None
+    return quoted(said, token) or None if isinstance(said, str) else None
+
+
+def _host_of(location: str) -> str | None:
+    try:
+        return urlsplit(location).hostname
+    except ValueError:
+        return None

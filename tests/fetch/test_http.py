@@ -1,0 +1,310 @@
+import gzip
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.contract import DAY, TimestampStyle, encode_cursor, parse_timestamp
+from exporter.errors import (
+    AccessError,
+    RequestRefusedError,
+    ServerFailedError,
+    SourceError,
+    ThrottledError,
+    TransientError,
+    UnreachableError,
+    UnusableAnswerError,
+)
+from exporter.fetch.http import Client, Limits
+from exporter.model import PageRequest
+from exporter.spec import Credentials
+from tests.toolkit.peer import (
+    Peer,
+    Script,
+    Step,
+    Trickle,
+    gzip_bomb,
+    http,
+    http_gzip,
+    http_json,
+    self_signed,
+)
+
+TOKEN = "ak_4f9d2c71e0b8"
+MOMENT = parse_timestamp("2026-02-10T05:00:00.25+00:00")
+LIMITS = Limits(connect_seconds=5, stall_seconds=0.3, total_seconds=5, max_body_bytes=1_000_000)
+HTML = http(b"<!doctype html><title>Sign in</title>", headers={"Content-Type": "text/html; charset=utf-8"})
+PAGE = b'[{"id":"c-1"}]'
+
+pytestmark = pytest.mark.anyio
+
+
+def client(
+    base_url: str,
+    *,
+    credentials: Credentials | None = None,
+    fields: tuple[str, ...] | None = None,
+    filters: dict[str, str] | None = None,
+    limits: Limits = LIMITS,
+    ssl_context: ssl.SSLContext | None = None,
+) -> Client:
+    return Client(
+        base_url,
+        credentials or Credentials(TOKEN),
+        concurrency=2,
+        filters=filters or {},
+        fields=fields,
+        limits=limits,
+        ssl_context=ssl_context,
+    )
+
+
+async def failure_of(base_url: str, limits: Limits = LIMITS, credentials: Credentials | None = None) -> SourceError:
+    """The error of one request, after a look for the token in everything that hangs on it."""
+    async with client(base_url, limits=limits, credentials=credentials) as source:
+        with pytest.raises(SourceError) as caught:
+            await source.get_page(PageRequest(limit=10))
+    token = credentials.token if credentials else TOKEN
+    for text in everything_said(caught.value):
+        assert token not in text
+    assert len(str(caught.value)) < 500
+    return caught.value
+
+
+def everything_said(error: BaseException) -> Iterator[str]:
+    """What a log, a crash report or a debugger could print of an exception and of those it is chained to."""
+    queue: list[BaseException | None] = [error]
+    while queue:
+        found = queue.pop()
+        if found is None:
+            continue
+        yield from (str(found), repr(found), repr(found.args), repr(vars(found)))
+        for value in (*found.args, *vars(found).values()):
+            yield repr(value)
+            yield repr(getattr(value, "headers", ""))
+        queue += [found.__cause__, found.__context__]
+
+
+async def test_a_request_on_the_wire() -> None:
+    async with Peer([[http(PAGE)]]) as peer:
+        filters = {"custom_metadata": '{"a b":"x+y&z=ü"}'}
+        credentials = Credentials(TOKEN, organization="org-1")
+        async with client(peer.url, credentials=credentials, filters=filters, fields=("id", "created_at")) as source:
+            request = PageRequest(limit=7, created_after=MOMENT - DAY, created_before=MOMENT, before_cursor=MOMENT)
+            source.style = TimestampStyle(offset="+00:00")
+            answer = await source.get_page(request)
+    assert answer.body == PAGE
+    (received,) = peer.requests
+    assert received.path == "/core/conversations"
+    assert received.headers["authorization"] == f"Bearer {TOKEN}"
+    assert received.headers["x-anyreach-org"] == "org-1"
+    assert received.headers["accept"] == "application/json"
+    assert received.headers["accept-encoding"] == "gzip"
+    assert received.headers["user-agent"].startswith("exporter/")
+    # The peer reads `+` as a space, as servers do: what comes out is what was meant.
+    assert received.query == {
+        "limit": "7",
+        "created_after": "2026-02-09T05:00:00.250+00:00",
+        "created_before": "2026-02-10T05:00:00.250+00:00",
+        "cursor": encode_cursor(MOMENT, TimestampStyle(offset="+00:00")),
+        "custom_metadata": '{"a b":"x+y&z=ü"}',
+        "fields": "id,created_at",
+    }
+    query = received.target.partition("?")[2]
+    assert "+" not in query
+    assert query.count("=") == query.count("&") + 1
+    assert TOKEN not in received.target
+
+
+async def test_no_organization_no_header() -> None:
+    async with Peer([[http(PAGE)]]) as peer, client(peer.url + "/") as source:
+        await source.get_page(PageRequest(limit=1))
+    assert "x-anyreach-org" not in peer.requests[0].headers
+    assert peer.requests[0].target == "/core/conversations?limit=1"
+
+
+async def test_the_servers_clock() -> None:
+    dated = {"Date": "Tue, 10 Feb 2026 05:00:00 GMT"}
+    async with (
+        Peer([[http(PAGE, headers=dated)], [http(PAGE)], [http(PAGE, headers={"Date": "soon"})]]) as peer,
+        client(peer.url) as source,
+    ):
+        answers = [await source.get_page(PageRequest(limit=1)) for _ in range(3)]
+    assert [answer.served_at for answer in answers] == [parse_timestamp("2026-02-10T05:00:00Z"), None, None]
+    assert peer.connections == 1
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [http_gzip(PAGE)],
+        [http(gzip.compress(PAGE[:5]) + gzip.compress(PAGE[5:]), headers={"Content-Encoding": "GZIP"})],
+        [http(b" \n" + PAGE)],
+        [http(PAGE, headers={"Content-Type": "text/plain"})],
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"e\r\n" + PAGE + b"\r\n0\r\n\r\n"],
+        [b"HTTP/1.1 200 OK\r\n\r\n" + PAGE, Step.CLOSE],
+        [Trickle(http(PAGE), pause_seconds=0)],
+    ],
+    ids=["gzip", "gzip-members", "whitespace", "other-type", "chunked", "until-close", "trickle"],
+)
+async def test_pages_arrive_whole(script: Script) -> None:
+    async with Peer([script]) as peer, client(peer.url) as source:
+        assert (await source.get_page(PageRequest(limit=1))).body.strip() == PAGE
+
+
+ERRORS: list[tuple[str, Script, type[SourceError], str]] = [
+    ("reset-at-once", [Step.RESET], UnreachableError, "connection broke"),
+    ("closed-at-once", [Step.CLOSE], UnreachableError, "connection broke"),
+    ("reset-in-head", [b"HTTP/1.1 200 OK\r\nContent-", Step.RESET], UnreachableError, "connection broke"),
+    ("reset-in-body", [http(PAGE, declared_length=99), Step.RESET], UnreachableError, "127.0.0.1"),
+    ("short-body", [http(PAGE, declared_length=99), Step.CLOSE], UnreachableError, "cut short"),
+    ("short-gzip", [http(gzip.compress(PAGE)[:-3], headers={"Content-Encoding": "gzip"})], UnreachableError, "cut"),
+    (
+        "short-chunked",
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n63\r\n[{", Step.CLOSE],
+        UnreachableError,
+        "cut short",
+    ),
+    ("stall-at-once", [Step.STALL], UnreachableError, "not a byte for 0.3 s"),
+    ("stall-in-body", [http(PAGE, declared_length=99), Step.STALL], UnreachableError, "not a byte for 0.3 s"),
+    ("not-http", [b"SSH-2.0-OpenSSH_9.6\r\n\r\n", Step.CLOSE], UnreachableError, "not HTTP"),
+    ("html", [HTML], UnusableAnswerError, "text/html instead of a JSON array"),
+    ("object", [http_json({"items": []})], UnusableAnswerError, "application/json instead"),
+    ("nothing", [http(b"")], UnusableAnswerError, "nothing instead"),
+    ("no-content", [b"HTTP/1.1 204 No Content\r\n\r\n"], UnusableAnswerError, "204"),
+    ("not-gzip", [http(PAGE, headers={"Content-Encoding": "gzip"})], UnusableAnswerError, "not gzip"),
+    ("other-encoding", [http(PAGE, headers={"Content-Encoding": "br"})], UnusableAnswerError, "br"),
+    ("too-long", [http(b"[" + b" " * 2_000_000)], RequestRefusedError, "--page-size"),
+    (
+        "gzip-bomb",
+        [http(gzip_bomb(300_000_000), headers={"Content-Encoding": "gzip"})],
+        RequestRefusedError,
+        "--page-size",
+    ),
+    ("401", [http_json({"detail": f"no such token: {TOKEN}."}, 401)], AccessError, "no such token: (token). The token"),
+    ("401-html", [http(b"<html>", 401)], AccessError, "answered 401. The token"),
+    ("403", [http_json({"message": "no"}, 403)], AccessError, "conversations:read"),
+    ("404", [http_json({"detail": "Not Found"}, 404)], RequestRefusedError, "ANYREACH_BASE_URL"),
+    ("422", [http_json({"detail": [{"loc": ["limit"], "msg": "too big"}]}, 422)], RequestRefusedError, "422: too big"),
+    ("408", [http(b"", 408)], ServerFailedError, "408"),
+    ("425", [http(b"", 425)], ServerFailedError, "425"),
+    ("429", [http(b"", 429, {"Retry-After": "7"})], ThrottledError, "429"),
+    ("500", [http(b"oops", 500)], ServerFailedError, "500"),
+    ("502-cut", [http(b"{", 502, declared_length=50), Step.CLOSE], ServerFailedError, "502"),
+    ("502-bomb", [http(gzip_bomb(50_000_000), 502, {"Content-Encoding": "gzip"})], ServerFailedError, "502"),
+    ("503", [http(b"", 503)], ThrottledError, "503"),
+    (
+        "redirect",
+        [http(b"", 302, {"Location": f"https://login.example/x?next={TOKEN}"})],
+        RequestRefusedError,
+        "302, a redirect to login.example. The token is not sent on",
+    ),
+    ("redirect-nowhere", [http(b"", 307, {"Location": "http://[::1"})], RequestRefusedError, "307, a redirect. "),
+    ("redirect-to-token", [http(b"", 301, {"Location": f"//{TOKEN}/"})], RequestRefusedError, "to (token)"),
+]
+
+
+@pytest.mark.parametrize(("script", "kind", "says"), [e[1:] for e in ERRORS], ids=[e[0] for e in ERRORS])
+async def test_what_goes_wrong_is_named_and_keeps_the_token(script: Script, kind: type[SourceError], says: str) -> None:
+    async with Peer([script]) as peer:
+        error = await failure_of(peer.url)
+    assert type(error) is kind
+    assert says in str(error)
+    assert "127.0.0.1" in str(error)
+    # One attempt is one request: retries are somebody else's decision.
+    assert len(peer.requests) == 1
+
+
+async def test_a_connection_that_breaks_on_reuse_is_one_attempt_too() -> None:
+    async with Peer([[http(PAGE)], [Step.RESET]]) as peer, client(peer.url) as source:
+        await source.get_page(PageRequest(limit=1))
+        with pytest.raises(UnreachableError):
+            await source.get_page(PageRequest(limit=1))
+    assert len(peer.requests) == 2
+
+
+async def test_the_client_goes_on_after_every_failure() -> None:
+    broken = [script for name, script, _, _ in ERRORS if not name.startswith(("stall", "gzip-bomb"))]
+    scripts = [script for each in broken for script in (each, [http(PAGE)])]
+    async with Peer(scripts) as peer, client(peer.url) as source:
+        for _ in broken:
+            with pytest.raises(SourceError):
+                await source.get_page(PageRequest(limit=1))
+            assert (await source.get_page(PageRequest(limit=1))).body == PAGE
+
+
+async def test_a_trickle_ends() -> None:
+    async with Peer([[Trickle(http(b"[" + b" " * 100_000), pause_seconds=0.01)]]) as peer:
+        error = await failure_of(peer.url, Limits(stall_seconds=5, total_seconds=0.3))
+    assert type(error) is UnreachableError
+    assert "no whole answer within 0.3 s" in str(error)
+
+
+async def test_a_throttled_answer_says_how_long() -> None:
+    async with Peer([[http(b"", 429, {"Retry-After": "7"})]]) as peer:
+        error = await failure_of(peer.url)
+    assert isinstance(error, ThrottledError)
+    assert error.retry_after_seconds == 7.0
+
+
+async def test_a_personal_token_is_told_of_its_organization() -> None:
+    async with Peer([[http_json({"detail": "Token is missing organization claim."}, 401)]]) as peer:
+        error = await failure_of(peer.url, credentials=Credentials("pat_51c0ffee", "org-1"))
+    assert "ANYREACH_ORG_ID" in str(error)
+
+
+async def test_nobody_listens() -> None:
+    async with Peer([[http(PAGE)]]) as peer:
+        url = peer.url
+    error = await failure_of(url)
+    assert type(error) is UnreachableError
+    assert "no connection" in str(error)
+
+
+async def test_no_such_host() -> None:
+    error = await failure_of("http://no-such-host.invalid")
+    assert type(error) is UnreachableError
+    assert "no-such-host.invalid: no such host" in str(error)
+
+
+async def test_the_environment_cannot_divert_the_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    async with Peer([[http(PAGE)]]) as peer, Peer([[http(PAGE)]]) as proxy:
+        monkeypatch.setenv("NETRC", str(netrc))
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        async with client(peer.url) as source:
+            await source.get_page(PageRequest(limit=1))
+    assert peer.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
+    assert proxy.requests == []
+
+
+async def test_cookies_are_not_kept() -> None:
+    async with Peer([[http(PAGE, headers={"Set-Cookie": "a=b"})]]) as peer, client(peer.url) as source:
+        for _ in range(2):
+            await source.get_page(PageRequest(limit=1))
+    assert "cookie" not in peer.requests[1].headers
+
+
+async def test_a_certificate_is_verified(tmp_path: Path) -> None:
+    server, certificate = self_signed(tmp_path)
+    async with Peer([[http(PAGE)]], ssl_context=server) as peer:
+        error = await failure_of(peer.url)
+        assert not isinstance(error, TransientError)
+        assert "certificate cannot be verified (self-signed certificate)" in str(error)
+        assert peer.requests == []
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        async with client(peer.url, ssl_context=trusting) as source:
+            assert (await source.get_page(PageRequest(limit=1))).body == PAGE
+
+
+async def test_tls_to_a_plain_port() -> None:
+    async with Peer([[http(PAGE)]]) as peer:
+        error = await failure_of(peer.url.replace("http:", "https:"), Limits(connect_seconds=1))
+    assert type(error) is UnreachableError
+
+
+def test_nothing_prints_the_token() -> None:
+    source = client("http://127.0.0.1:1")
+    assert TOKEN not in repr(source) + str(source)

@@ -1,0 +1,183 @@
+"""A scripted peer on loopback: it answers each request with the bytes it was told, as badly as it was told.
+
+A *script* is what happens after one request head has been read: bytes are sent as they are, and the steps below do the
+rest. Each request takes the next script; the last one is used for every further request. After a script that does
+neither `close` nor `reset`, the connection stays open for the next request.
+"""
+
+import asyncio
+import gzip
+import json
+import socket
+import ssl
+import struct
+import subprocess
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
+
+
+class Step(Enum):
+    """What a peer does besides sending. `STALL`: nothing, until the client or the test has gone."""
+
+    CLOSE = "close"
+    RESET = "reset"
+    STALL = "stall"
+
+
+@dataclass(frozen=True, slots=True)
+class Trickle:
+    """Bytes sent one at a time."""
+
+    data: bytes
+    pause_seconds: float
+
+
+Script: TypeAlias = Sequence[bytes | Step | Trickle]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request head, as it came over the wire. Header names are in lower case."""
+
+    target: str
+    headers: dict[str, str]
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.target).path
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Parameters as a form-decoding server reads them: `+` is a space."""
+        return dict(parse_qsl(urlsplit(self.target).query, keep_blank_values=True, strict_parsing=True))
+
+
+def http(
+    body: bytes = b"[]",
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    *,
+    declared_length: int | None = None,
+) -> bytes:
+    """An answer with a `Content-Length` (`declared_length`, to lie about it) and the type `application/json`."""
+    length = len(body) if declared_length is None else declared_length
+    fields = {"Content-Type": "application/json", "Content-Length": str(length)} | dict(headers or {})
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"HTTP/1.1 {status} Scripted\r\n{head}\r\n".encode("latin-1") + body
+
+
+def http_json(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> bytes:
+    return http(json.dumps(value).encode(), status, headers)
+
+
+def http_gzip(body: bytes) -> bytes:
+    return http(gzip.compress(body), headers={"Content-Encoding": "gzip"})
+
+
+def gzip_bomb(size_bytes: int) -> bytes:
+    """A gzip body that starts like an array and unpacks to `size_bytes` of spaces, about a thousand times its size."""
+    packer = zlib.compressobj(wbits=31)
+    block = b" " * 1_000_000
+    parts = [packer.compress(b"[")]
+    parts += [packer.compress(block) for _ in range(size_bytes // len(block))]
+    return b"".join([*parts, packer.flush()])
+
+
+@dataclass
+class Peer:
+    """Serves scripts on 127.0.0.1; an async context manager. `requests` holds what came, in order."""
+
+    scripts: Sequence[Script]
+    ssl_context: ssl.SSLContext | None = None
+    requests: list[Received] = field(default_factory=list)
+    connections: int = 0
+    _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    _server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self.ssl_context)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    @property
+    def port(self) -> int:
+        assert self._server is not None
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.ssl_context else 'http'}://127.0.0.1:{self.port}"
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._tasks.add(task)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                self.requests.append(_parse(await reader.readuntil(b"\r\n\r\n")))
+                for step in self.scripts[min(len(self.requests), len(self.scripts)) - 1]:
+                    if step is Step.CLOSE:
+                        return
+                    await _perform(step, reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the client has gone, or was sent away
+        finally:
+            writer.close()
+            with suppress(OSError, ssl.SSLError):
+                await writer.wait_closed()
+
+
+async def _perform(step: bytes | Step | Trickle, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    match step:
+        case bytes():
+            writer.write(step)
+            await writer.drain()
+        case Trickle():
+            for index in range(len(step.data)):
+                writer.write(step.data[index : index + 1])
+                await writer.drain()
+                await asyncio.sleep(step.pause_seconds)
+        case Step.STALL:
+            await reader.read()
+        case Step.RESET:
+            connection = writer.get_extra_info("socket")
+            # A linger of zero seconds makes the close a reset.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+            raise ConnectionResetError
+
+
+def _parse(head: bytes) -> Received:
+    request, *lines = head.decode("latin-1").split("\r\n")
+    pairs = (line.partition(":") for line in lines if line)
+    return Received(request.split(" ")[1], {name.lower(): value.strip() for name, _, value in pairs})
+
+
+def self_signed(directory: Path) -> tuple[ssl.SSLContext, Path]:
+    """A server's TLS context for 127.0.0.1, and the certificate that a client would have to trust."""
+    certificate, key = directory / "peer.crt", directory / "peer.key"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=peer"
+    extra = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command.split(), *extra], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context, certificate
