@@ -1,0 +1,129 @@
+"""The numbered commit log over a store, and the sweep of what no commit names.
+
+A write goes in this order, so that a process killed between any two steps leaves nothing but garbage to sweep:
+
+1. data files: written, fsynced, moved to their final path, directory fsynced;
+2. `_SUCCESS` deleted, if the commit makes a complete export incomplete;
+3. the commit, created only if its slot is free: from here on the files are part of the export;
+4. the manifest, and `_SUCCESS` if the export is complete;
+5. files that the commit has removed: deleted.
+"""
+
+import uuid
+from typing import Protocol
+
+import anyio
+import msgspec
+
+from exporter.contract import Instant
+from exporter.errors import DestinationError, OvertakenError, StoreError
+from exporter.model import Change, Counters, Interval
+from exporter.spec import Request
+from exporter.store.layout import COMMITS, QUARANTINE, STAGING, SUCCESS, TABLES, commit_number, commit_path, is_part
+from exporter.store.state import FORMAT_VERSION, Author, Commit, CommitKind, State, apply, state_name
+
+
+class Store(Protocol):
+    """Files of a destination by relative path; `local.LocalStore` says what each step promises."""
+
+    async def read(self, path: str) -> bytes | None: ...
+    async def create(self, path: str, data: bytes) -> bool: ...
+    async def replace(self, path: str, data: bytes) -> None: ...
+    async def delete(self, path: str) -> None: ...
+    async def list(self, prefix: str) -> list[str]: ...
+
+
+class _Version(msgspec.Struct):
+    format_version: int
+
+
+class CommitLog:
+    """The log of one destination. `state` is what it amounted to when it was last read or written here."""
+
+    def __init__(self, store: Store, author: Author) -> None:
+        self._store = store
+        self._author = author
+        self._turn = anyio.Lock()
+        self.state = State()
+
+    async def load(self) -> State:
+        """Reads the log from the first commit. Raises `StoreError` for one that is missing, damaged or does not fit,
+        and `DestinationError` for one that a newer version wrote."""
+        self.state = await load_state(self._store)
+        return self.state
+
+    async def append(
+        self,
+        *,
+        committed_at: Instant,
+        kind: CommitKind = "export",
+        change: Change | None = None,
+        counters: Counters | None = None,
+        request: Request | None = None,
+        range: Interval | None = None,  # noqa: A002 - what the design calls it
+    ) -> State:
+        """Writes the next commit; tasks take turns. A `begin` gives the export its id.
+
+        Raises `OvertakenError` when another run has taken the slot, `StoreError` when the store fails or the commit
+        does not fit. Safe to repeat with the same arguments after a failure that left the outcome open.
+        """
+        async with self._turn:
+            commit = Commit(
+                format_version=FORMAT_VERSION,
+                number=self.state.number + 1,
+                export_id=self.state.export_id or uuid.uuid5(uuid.NAMESPACE_OID, self._author.run).hex,
+                author=self._author,
+                committed_at=committed_at,
+                kind=kind,
+                request=request,
+                range=range,
+                change=change or Change(),
+                counters=counters or Counters(),
+            )
+            after = apply(self.state, commit)
+            if state_name(self.state) == "complete" and state_name(after) != "complete":
+                await self._store.delete(SUCCESS)
+            path, data = commit_path(commit.number), msgspec.json.encode(commit) + b"\n"
+            if not await self._store.create(path, data) and await self._store.read(path) != data:
+                raise OvertakenError(
+                    f"{path}: another run has gone on with this export, and this one stops. Run again to see its state"
+                )
+            self.state = after
+            return after
+
+
+async def load_state(store: Store) -> State:
+    """What the log in `store` amounts to. Raises as `CommitLog.load`."""
+    numbers = sorted(number for path in await store.list(COMMITS) if (number := commit_number(path)) is not None)
+    state = State()
+    for expected, number in enumerate(numbers, start=1):
+        path = commit_path(expected)
+        data = await store.read(path) if number == expected else None
+        if data is None:
+            raise StoreError(f"{path}: missing, though later commits are there. Restore it, or use a new destination")
+        state = apply(state, _decode(path, data))
+    return state
+
+
+def _decode(path: str, data: bytes) -> Commit:
+    try:
+        version = msgspec.json.decode(data, type=_Version).format_version
+        if version <= FORMAT_VERSION:
+            return msgspec.json.decode(data, type=Commit)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: not a commit, or damaged. Restore it, or use a new destination") from error
+    raise DestinationError(f"{path}: written in format {version} by a newer exporter. Upgrade to go on with it")
+
+
+async def sweep(store: Store, state: State) -> int:
+    """Deletes what no commit names: staged files, parts and quarantine files. Returns how many.
+
+    Only under the destination's lock, and only files of a name that the exporter gives.
+    """
+    garbage = await store.list(STAGING)
+    for table in TABLES:
+        garbage += [path for path in await store.list(table) if is_part(path) and path not in state.files]
+    garbage += [path for path in await store.list(QUARANTINE) if path not in state.quarantine]
+    for path in garbage:
+        await store.delete(path)
+    return len(garbage)

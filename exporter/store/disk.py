@@ -1,0 +1,96 @@
+"""Durable steps on a local file system, and one place where its errors become the exporter's.
+
+Blocking code: `local` and the pipeline call it from worker threads.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from exporter.errors import StoreError
+
+PRIVATE_FILE: Final = 0o600
+PRIVATE_DIRECTORY: Final = 0o700
+
+#: What file systems without hard links answer (exFAT, some network and shared mounts).
+_NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+#: What file systems answer that have nothing to do when a directory is fsynced.
+_NO_DIRECTORY_FSYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full. Free some space, then run again to resume",
+    errno.EDQUOT: "the disk quota is used up. Free some space, then run again to resume",
+    errno.EACCES: "permission denied. Run as the user who owns the destination, or choose another",
+    errno.EPERM: "not permitted. Run as the user who owns the destination, or choose another",
+    errno.EROFS: "the file system is read-only. Choose another destination",
+    errno.EMFILE: "too many open files. Raise the limit (ulimit -n), or lower --concurrency",
+}
+
+
+def describe(error: OSError) -> str:
+    """What went wrong and what to do, without the path."""
+    advice = _ADVICE.get(error.errno or 0)
+    return advice or f"{error.strerror or error}. Check the disk, then run again to resume"
+
+
+@contextmanager
+def reporting(path: Path) -> Iterator[None]:
+    """Turns an `OSError` of the block into a `StoreError` that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path}: {describe(error)}") from error
+
+
+def open_private(path: str | Path, flags: int) -> int:
+    """`os.open` for a file that nobody else can read; fits `opener=`."""
+    return os.open(path, flags | os.O_CLOEXEC, PRIVATE_FILE)
+
+
+def fsync_directory(directory: Path) -> None:
+    """Makes the names in `directory` survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_FSYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def make_directories(directory: Path) -> None:
+    """Creates `directory` and its missing parents, private and durable."""
+    missing = []
+    while not directory.exists():
+        missing.append(directory)
+        directory = directory.parent
+    for path in reversed(missing):
+        path.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+        fsync_directory(path.parent)
+
+
+def place(whole: Path, final: Path) -> bool:
+    """Gives a whole, fsynced file its final name, durably; False, and nothing done, when that name is taken.
+
+    A hard link is the one portable step that never overwrites. Without hard links the check comes before the
+    rename, and only the destination's lock keeps another run out of the moment between.
+    """
+    try:
+        os.link(whole, final)
+    except FileExistsError:
+        # Whoever learns that a name is taken may rely on it: it has to be as durable as their own would be.
+        fsync_directory(final.parent)
+        return False
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        if final.exists():
+            return False
+        whole.rename(final)
+    fsync_directory(final.parent)
+    whole.unlink(missing_ok=True)
+    return True

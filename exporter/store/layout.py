@@ -1,0 +1,125 @@
+"""Every name and path at the destination. Pure: a path is text relative to the destination, with `/`.
+
+    DEST/
+      conversations/created_date=2026-02-10/part-….parquet
+      turns/created_date=2026-02-10/part-….parquet
+      _manifest.json
+      _SUCCESS
+      _exporter/
+        commits/00000001.json
+        staging/….partial
+        quarantine/….jsonl
+        lock
+        runs.jsonl
+
+Names that begin with `_` are skipped by Spark, Arrow and Athena, and nothing unfinished is named `*.parquet`.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final
+
+from exporter.contract import DAY, END_OF_TIME, HOUR, Instant, format_instant
+from exporter.model import Interval
+from exporter.spec import PartitionBy
+
+MANIFEST: Final = "_manifest.json"
+SUCCESS: Final = "_SUCCESS"
+PRIVATE: Final = "_exporter"
+COMMITS: Final = f"{PRIVATE}/commits"
+STAGING: Final = f"{PRIVATE}/staging"
+QUARANTINE: Final = f"{PRIVATE}/quarantine"
+LOCK: Final = f"{PRIVATE}/lock"
+RUNS: Final = f"{PRIVATE}/runs.jsonl"
+
+CONVERSATIONS: Final = "conversations"
+TURNS: Final = "turns"
+TABLES: Final = (CONVERSATIONS, TURNS)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
+_COMMIT = re.compile(re.escape(COMMITS) + r"/(\d{8})\.json", re.ASCII)
+_PART = re.compile(
+    rf"(?:{'|'.join(TABLES)})/(?:created_(?:date|hour|month)=[0-9T-]+/)?part-{_NAME.pattern}\.parquet", re.ASCII
+)
+
+
+def commit_path(number: int) -> str:
+    """Where commit `number` lies; the first is 1."""
+    if not 1 <= number <= 99_999_999:
+        raise ValueError(f"no such commit: {number}")
+    return f"{COMMITS}/{number:08d}.json"
+
+
+def commit_number(path: str) -> int | None:
+    """The inverse of `commit_path`; None for any other path."""
+    match = _COMMIT.fullmatch(path)
+    return int(match.group(1)) if match else None
+
+
+def part_path(table: str, partition: dict[str, str], name: str) -> str:
+    """The final path of a part; `partition` as `partition_of` gives it."""
+    keys = [f"{key}={value}" for key, value in partition.items()]
+    path = "/".join([table, *keys, f"part-{_checked(name)}.parquet"])
+    if not is_part(path):
+        raise ValueError(f"not a part: {path!r}")
+    return path
+
+
+def is_part(path: str) -> bool:
+    """Whether `path` is one that `part_path` may have given."""
+    return _PART.fullmatch(path) is not None
+
+
+def staging_path(name: str) -> str:
+    """Where a file lies until it is whole."""
+    return f"{STAGING}/{_checked(name)}.partial"
+
+
+def quarantine_path(name: str) -> str:
+    """The final path of a quarantine file, which holds a JSON object a line."""
+    return f"{QUARANTINE}/{_checked(name)}.jsonl"
+
+
+def _checked(name: str) -> str:
+    if _NAME.fullmatch(name) is None:
+        raise ValueError(f"not a name: {name!r}")
+    return name
+
+
+def partition_of(instant: Instant, by: PartitionBy) -> tuple[dict[str, str], Interval | None]:
+    """The hive partition that `instant` falls into, in UTC, and the instants that share it (None: all)."""
+    match by:
+        case "none":
+            return {}, None
+        case "hour":
+            key, value, interval = _hour(instant // HOUR)
+        case "day":
+            key, value, interval = _day(instant // DAY)
+        case "month":
+            key, value, interval = _month(instant // DAY)
+    return {key: value}, interval
+
+
+@lru_cache(maxsize=4096)
+def _hour(hour: int) -> tuple[str, str, Interval]:
+    start = hour * HOUR
+    return "created_hour", format_instant(start)[:13], Interval(start, start + HOUR)
+
+
+@lru_cache(maxsize=4096)
+def _day(day: int) -> tuple[str, str, Interval]:
+    start = day * DAY
+    return "created_date", format_instant(start)[:10], Interval(start, start + DAY)
+
+
+@lru_cache(maxsize=4096)
+def _month(day: int) -> tuple[str, str, Interval]:
+    text = format_instant(day * DAY)[:7]
+    year, month = int(text[:4]), int(text[5:])
+    end = END_OF_TIME if (year, month) == (9999, 12) else _midnight(year + month // 12, month % 12 + 1)
+    return "created_month", text, Interval(_midnight(year, month), end)
+
+
+def _midnight(year: int, month: int) -> Instant:
+    return (datetime(year, month, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

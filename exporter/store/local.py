@@ -1,0 +1,193 @@
+"""The edge for a destination in a local directory. Every `OSError` becomes a `StoreError` with path and advice."""
+
+import os
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import aiofiles
+from anyio import CancelScope, to_thread
+
+from exporter.errors import DestinationError, StoreError
+from exporter.store import lock
+from exporter.store.disk import describe, fsync_directory, make_directories, open_private, place, reporting
+from exporter.store.layout import COMMITS, LOCK, PRIVATE, QUARANTINE, STAGING, staging_path
+from exporter.store.lock import LockHolder
+
+#: What lies at the top of a freshly made file system, and says nothing about whose directory it is.
+_IGNORED = frozenset({"lost+found"})
+
+
+class LocalStore:
+    """Files under `root`, named by paths relative to it, with `/`.
+
+    What has begun is finished: a cancelled task never leaves a step half done behind its back.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root: Final = root
+        self._lock: int | None = None
+
+    async def prepare(self) -> None:
+        """Creates the directories of an export. Raises `DestinationError`, before anything is touched, for a
+        destination that is no directory, is not writable, or holds something else than an export."""
+        await to_thread.run_sync(_prepare, self.root)
+
+    async def read(self, path: str) -> bytes | None:
+        """The content of a file; None when there is none."""
+        file = self._path(path)
+        data = None
+        with CancelScope(shield=True), reporting(file), suppress(FileNotFoundError):
+            async with aiofiles.open(file, "rb") as opened:
+                data = await opened.read()
+        return data
+
+    async def create(self, path: str, data: bytes) -> bool:
+        """Creates a file, whole and durable or not at all; False when there is one already."""
+        return await self._write(path, data, overwrite=False)
+
+    async def replace(self, path: str, data: bytes) -> None:
+        """Writes a file, in place of the one that may be there: a reader sees the old or the new, whole."""
+        await self._write(path, data, overwrite=True)
+
+    async def delete(self, path: str) -> None:
+        """Deletes a file durably; that there is none is fine."""
+        await to_thread.run_sync(_delete, self._path(path))
+
+    async def list(self, prefix: str) -> list[str]:
+        """The paths of all files in the directory `prefix` and below, sorted."""
+        return await to_thread.run_sync(_list, self.root, self._path(prefix))
+
+    async def publish(self, staged: Path, path: str) -> None:
+        """Moves a fsynced file of `staging_file` to its final path, durably.
+
+        Raises `StoreError`, also when something has that path already.
+        """
+        await to_thread.run_sync(_publish, staged, self._path(path))
+
+    async def free_bytes(self) -> int:
+        """What a user without privileges can still write to the file system."""
+        return await to_thread.run_sync(_free_bytes, self.root)
+
+    def staging_file(self, name: str) -> Path:
+        """Where to write a file that `publish` will take."""
+        return self.root / staging_path(name)
+
+    async def acquire_lock(self, holder: str) -> None:
+        """Takes the destination for the run `holder`, for as long as this process lives.
+
+        Raises `DestinationLockedError` when another run has it.
+        """
+        now = time.time_ns() // 1000
+        with CancelScope(shield=True):
+            self._lock = await to_thread.run_sync(lock.acquire, self._path(LOCK), holder, now)
+
+    async def release_lock(self) -> None:
+        """Gives the destination back; without a lock, nothing."""
+        if self._lock is not None:
+            descriptor, self._lock = self._lock, None
+            with reporting(self._path(LOCK)):
+                lock.release(descriptor)
+
+    async def lock_holder(self) -> LockHolder | None:
+        """Who holds the destination now; None when nobody does."""
+        return await to_thread.run_sync(lock.current_holder, self._path(LOCK))
+
+    async def _write(self, path: str, data: bytes, *, overwrite: bool) -> bool:
+        final = self._path(path)
+        temporary = self.staging_file(secrets.token_hex(8))
+        with CancelScope(shield=True), reporting(final):
+            try:
+                async with aiofiles.open(temporary, "xb", opener=open_private) as file:
+                    await file.write(data)
+                    await file.flush()
+                    await to_thread.run_sync(os.fsync, file.fileno())
+                installed = await to_thread.run_sync(_install, temporary, final, overwrite)
+            finally:
+                await to_thread.run_sync(_discard, temporary)
+        return installed
+
+    def _path(self, path: str) -> Path:
+        parts = PurePosixPath(path).parts
+        # Paths come back from the log; a log that somebody has edited must not lead out of the destination.
+        if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+            raise StoreError(f"{self.root}: {path!r} is not a path inside the destination")
+        return self.root.joinpath(*parts)
+
+
+def _prepare(root: Path) -> None:
+    try:
+        _check(root)
+        for directory in (COMMITS, STAGING, QUARANTINE):
+            make_directories(root / directory)
+    except OSError as error:
+        raise DestinationError(f"{root}: {describe(error)}") from error
+
+
+def _check(root: Path) -> None:
+    if root.is_symlink() and not root.exists():
+        raise DestinationError(f"{root}: a link that leads nowhere. Give a directory")
+    existing = root
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise DestinationError(f"{existing}: a file, not a directory. Give a directory")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise DestinationError(f"{existing}: not writable. Run as the user who owns it, or choose another destination")
+    if existing != root or (root / COMMITS).is_dir():
+        return
+    found = {entry.name for entry in root.iterdir()} - _IGNORED
+    if not found:
+        return
+    if found == {PRIVATE} and not any(path.is_file() for path in (root / PRIVATE).rglob("*")):
+        return
+    raise DestinationError(f"{root}: not empty, and not an export. Give a new directory, or that of an export")
+
+
+def _install(temporary: Path, final: Path, overwrite: bool) -> bool:
+    if not overwrite:
+        return place(temporary, final)
+    temporary.replace(final)
+    fsync_directory(final.parent)
+    return True
+
+
+def _discard(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _delete(path: Path) -> None:
+    with reporting(path):
+        try:
+            path.unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        fsync_directory(path.parent)
+
+
+def _publish(staged: Path, final: Path) -> None:
+    with reporting(final):
+        make_directories(final.parent)
+        if not place(staged, final):
+            raise StoreError(f"{final}: there is a file of this name already; it was left as it is")
+
+
+def _list(root: Path, directory: Path) -> list[str]:
+    def fail(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise error
+
+    with reporting(directory):
+        return sorted(
+            (Path(parent) / name).relative_to(root).as_posix()
+            for parent, _, names in os.walk(directory, onerror=fail)
+            for name in names
+        )
+
+
+def _free_bytes(root: Path) -> int:
+    with reporting(root):
+        usage = os.statvfs(root)
+        return usage.f_bavail * usage.f_frsize

@@ -1,0 +1,144 @@
+"""The manifest: the log folded into one file that a reader can check every byte with."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from exporter.contract import FIELDS, Instant, format_instant
+from exporter.model import DataFile, Interval
+from exporter.store.commits import Store
+from exporter.store.layout import CONVERSATIONS, MANIFEST, SUCCESS
+from exporter.store.state import FORMAT_VERSION, State, state_name
+
+
+def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
+    """The text of `_manifest.json` for a state that has begun; `schemas` by table.
+
+    The same state gives the same bytes. Times are ISO 8601 in UTC, an open start is null; `generation` is the
+    number of the last commit.
+    """
+    files = sorted(state.files.values(), key=lambda file: (file.window, file.path))
+    quarantined = sorted(state.quarantine.values(), key=lambda file: file.path)
+    counters = state.counters
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "export_id": state.export_id,
+        "generation": state.number,
+        "state": state_name(state),
+        "request": None if state.request is None else _request(state),
+        "range": None if state.range is None else _interval(state.range),
+        "coverage": [_interval(interval) for interval in state.coverage],
+        "updates_since": _instant(state.read_since),
+        "tables": {
+            table: {
+                "schema": [
+                    {"name": field.name, "type": str(field.type), "nullable": field.nullable} for field in schema
+                ],
+                "files": [_file(file) for file in files if file.table == table],
+            }
+            for table, schema in schemas.items()
+        },
+        "fields": _fields(state),
+        "quarantine": {
+            "rows": state.quarantined_rows,
+            "files": [
+                {"path": file.path, "rows": file.rows, "bytes": file.size_bytes, "sha256": file.sha256}
+                for file in quarantined
+            ],
+        },
+        "unproven": [
+            {"created_at": _instant(one.created_at), "rows": one.rows, "reason": one.reason}
+            for one in sorted(state.unproven, key=lambda one: one.created_at)
+        ],
+        "totals": {
+            "rows": sum(file.rows for file in files if file.table == CONVERSATIONS),
+            "bytes": sum(file.size_bytes for file in files),
+            "files": len(files),
+            "windows": counters.windows,
+            "requests": counters.requests,
+            "retries": counters.retries,
+            "throttled": counters.throttled,
+            "pages": counters.pages,
+        },
+        "timing": {
+            "started_at": _instant(state.started_at),
+            "committed_at": _instant(state.committed_at),
+            "seconds": round(counters.seconds, 3),
+            "runs": len(state.runs),
+        },
+        "software": dict(state.software),
+    }
+    return json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+async def write_manifest(store: Store, state: State, *, schemas: Mapping[str, pa.Schema]) -> None:
+    """Brings `_manifest.json` and `_SUCCESS` up to date with `state`; changes nothing when they are.
+
+    `_SUCCESS` is there only while the manifest beside it is complete: it goes first and comes last.
+    """
+    complete = state_name(state) == "complete"
+    if not complete:
+        await store.delete(SUCCESS)
+    manifest = render_manifest(state, schemas=schemas)
+    if await store.read(MANIFEST) != manifest:
+        await store.replace(MANIFEST, manifest)
+    if complete:
+        await store.create(SUCCESS, b"")
+
+
+def _request(state: State) -> dict[str, Any]:
+    request = state.request
+    assert request is not None  # noqa: S101 - the caller has looked
+    return {
+        "filters": dict(request.filters),
+        "fields": None if request.fields is None else list(request.fields),
+        "partition_by": request.partition_by,
+    }
+
+
+def _file(file: DataFile) -> dict[str, Any]:
+    return {
+        "path": file.path,
+        "rows": file.rows,
+        "bytes": file.size_bytes,
+        "sha256": file.sha256,
+        "partition": file.partition,
+        "created_at": {"min": _instant(file.created_at_min), "max": _instant(file.created_at_max)},
+        "window": _interval(file.window),
+    }
+
+
+def _fields(state: State) -> dict[str, Any]:
+    """`withheld`: sensitive, asked for, and in no row: this token may not see them (api.md, Response).
+
+    `absent`: other fields that rows were served without, and how many rows.
+    """
+    files = [file for file in state.files.values() if file.table == CONVERSATIONS]
+    rows = sum(file.rows for file in files)
+    absent: dict[str, int] = {}
+    for file in files:
+        for name, count in file.absent.items():
+            absent[name] = absent.get(name, 0) + count
+    asked = None if state.request is None else state.request.fields
+    withheld = [
+        field.name
+        for field in FIELDS
+        if field.sensitive and (asked is None or field.name in asked) and rows and absent.get(field.name) == rows
+    ]
+    return {
+        "withheld": withheld,
+        "absent": {name: count for name, count in sorted(absent.items()) if count and name not in withheld},
+    }
+
+
+def _interval(interval: Interval) -> dict[str, str | None]:
+    return {
+        "start": None if interval.open_below else format_instant(interval.start),
+        "end": format_instant(interval.end),
+    }
+
+
+def _instant(instant: Instant | None) -> str | None:
+    return None if instant is None else format_instant(instant)

@@ -1,0 +1,220 @@
+"""The commit log as values: what a commit says, and what the commits so far amount to. Pure.
+
+An export's progress is its coverage (disjoint half-open intervals of `created_at`); it is complete when coverage
+equals range. `apply` refuses every commit that two writers, a damaged log or a mistake may have left behind.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Final, Literal, NoReturn, TypeAlias
+
+import msgspec
+
+from exporter.contract import Instant
+from exporter.errors import StoreError
+from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, Unproven
+from exporter.spec import Request
+from exporter.store.layout import commit_path, is_part
+
+FORMAT_VERSION: Final = 1
+
+CommitKind: TypeAlias = Literal["begin", "widen", "export", "sync", "compact", "repair"]
+StateName: TypeAlias = Literal["complete", "incomplete", "unproven"]
+
+
+class Author(msgspec.Struct, frozen=True, kw_only=True):
+    """Who writes commits: a run, its process, and its software by name and version."""
+
+    run: str
+    host: str
+    pid: int
+    software: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Commit(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of the log. The first one, `begin`, holds the request and the range; a later one may widen the range.
+
+    `counters`: what the run has cost since its last commit.
+    """
+
+    format_version: int
+    number: int
+    export_id: str
+    author: Author
+    committed_at: Instant
+    kind: CommitKind
+    request: Request | None = None
+    range: Interval | None = None
+    change: Change = Change()
+    counters: Counters = Counters()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What the first `number` commits amount to; also the generation of the manifest. Nothing yet: `number` is 0.
+
+    `files` and `quarantine` are the live files by path. `reads` says since when (the server's clock) which
+    intervals are known as they are.
+    """
+
+    number: int = 0
+    export_id: str = ""
+    request: Request | None = None
+    range: Interval | None = None
+    coverage: Coverage = field(default_factory=Coverage)
+    files: Mapping[str, DataFile] = field(default_factory=lambda: MappingProxyType({}))
+    quarantine: Mapping[str, QuarantineFile] = field(default_factory=lambda: MappingProxyType({}))
+    unproven: tuple[Unproven, ...] = ()
+    reads: tuple[tuple[Instant, Coverage], ...] = ()
+    counters: Counters = field(default_factory=Counters)
+    runs: tuple[str, ...] = ()
+    started_at: Instant | None = None
+    committed_at: Instant | None = None
+    software: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def left(self) -> Coverage:
+        """What is still to be read."""
+        return Coverage([self.range] if self.range else ()) - self.coverage
+
+    @property
+    def read_since(self) -> Instant | None:
+        """The server's clock before the earliest page that the live data rests on: where a sync has to begin."""
+        return min((instant for instant, _ in self.reads), default=None)
+
+    @property
+    def quarantined_rows(self) -> int:
+        return sum(file.rows for file in self.quarantine.values())
+
+
+def state_name(state: State) -> StateName:
+    """`complete`: all of the range is there, and proven. `unproven`: all is there, and something needs a look."""
+    if state.range is None or state.left:
+        return "incomplete"
+    return "unproven" if state.unproven or state.quarantine else "complete"
+
+
+def fold(commits: Iterable[Commit]) -> State:
+    """The state after `commits`, from the first. Raises `StoreError` as `apply` does."""
+    state = State()
+    for commit in commits:
+        state = apply(state, commit)
+    return state
+
+
+def apply(state: State, commit: Commit) -> State:
+    """The state after one more commit. Raises `StoreError`, naming the commit, when it does not fit."""
+    range_ = _next_range(state, commit)
+    change = commit.change
+    added = _disjoint(commit, change.covers, "covers an interval twice")
+    dropped = _disjoint(commit, change.uncovers, "uncovers an interval twice")
+    if dropped - state.coverage:
+        _refuse(commit, "uncovers what was not covered")
+    kept = state.coverage - dropped
+    if added & kept:
+        _refuse(commit, "covers what was covered already")
+    if added - Coverage([range_]):
+        _refuse(commit, "covers what lies outside the export's range")
+    files, quarantine = _next_files(state, commit, added, dropped)
+    reads = state.reads
+    if dropped:
+        reads = tuple((instant, rest) for instant, read in reads if (rest := read - dropped))
+    if added and change.read_since is not None:
+        reads = (*reads, (change.read_since, added))
+    run = commit.author.run
+    return replace(
+        state,
+        number=commit.number,
+        export_id=commit.export_id,
+        request=state.request or commit.request,
+        range=range_,
+        coverage=kept | added,
+        files=files,
+        quarantine=quarantine,
+        unproven=(*(one for one in state.unproven if not _holds(dropped, one.created_at)), *change.unproven),
+        reads=reads,
+        counters=state.counters + commit.counters,
+        runs=state.runs if run in state.runs else (*state.runs, run),
+        started_at=commit.committed_at if state.started_at is None else state.started_at,
+        committed_at=commit.committed_at,
+        software=MappingProxyType(commit.author.software),
+    )
+
+
+def _next_range(state: State, commit: Commit) -> Interval:
+    if commit.number != state.number + 1:
+        _refuse(commit, f"is number {commit.number}, and {state.number + 1} was to come")
+    if (commit.kind == "begin") != (state.range is None):
+        _refuse(commit, "the first commit, and it alone, begins an export")
+    if state.range is None:
+        if commit.request is None or commit.range is None or not commit.export_id:
+            _refuse(commit, "begins an export without saying which")
+        return commit.range
+    if commit.export_id != state.export_id:
+        _refuse(commit, "belongs to another export")
+    if commit.request is not None:
+        _refuse(commit, "changes the request")
+    if commit.range is None:
+        return state.range
+    if commit.range.start > state.range.start or commit.range.end < state.range.end:
+        _refuse(commit, "narrows the range")
+    return commit.range
+
+
+def _next_files(
+    state: State, commit: Commit, added: Coverage, dropped: Coverage
+) -> tuple[Mapping[str, DataFile], Mapping[str, QuarantineFile]]:
+    change = commit.change
+    files, quarantine = dict(state.files), dict(state.quarantine)
+    room: dict[str, Coverage] = {}
+    for path in change.removes:
+        removed = files.pop(path, None)
+        if removed is not None:
+            room[removed.table] = room.get(removed.table, Coverage()) | Coverage([removed.window])
+        elif quarantine.pop(path, None) is None:
+            _refuse(commit, f"removes {path}, which is not there")
+    if dropped:
+        for file in files.values():
+            if Coverage([file.window]) & dropped:
+                _refuse(commit, f"uncovers the window of {file.path} and keeps the file")
+    for file in change.adds:
+        if file.path in files or not is_part(file.path):
+            _refuse(commit, f"adds {file.path}, which is there already or is no part")
+        if file.created_at_min not in file.window or file.created_at_max not in file.window:
+            _refuse(commit, f"adds {file.path}, with rows outside its window")
+        # Windows of live files are disjoint: a new one fits into what this commit covers or has made free.
+        free = added | (room.get(file.table, Coverage()) - dropped)
+        if Coverage([file.window]) - free:
+            _refuse(commit, f"adds {file.path}, whose window is not its own")
+        files[file.path] = file
+    _check_windows(commit)
+    for quarantined in change.quarantines:
+        if quarantined.path in quarantine:
+            _refuse(commit, f"adds {quarantined.path}, which is there already")
+        quarantine[quarantined.path] = quarantined
+    return MappingProxyType(files), MappingProxyType(quarantine)
+
+
+def _check_windows(commit: Commit) -> None:
+    for table in {file.table for file in commit.change.adds}:
+        windows = tuple(file.window for file in commit.change.adds if file.table == table)
+        _disjoint(commit, windows, f"adds two files of {table} that share a window")
+
+
+def _disjoint(commit: Commit, intervals: tuple[Interval, ...], otherwise: str) -> Coverage:
+    coverage = Coverage(intervals)
+    if coverage.length != sum(interval.end - interval.start for interval in intervals):
+        _refuse(commit, otherwise)
+    return coverage
+
+
+def _holds(coverage: Coverage, instant: Instant) -> bool:
+    return any(instant in interval for interval in coverage)
+
+
+def _refuse(commit: Commit, what: str) -> NoReturn:
+    raise StoreError(
+        f"{commit_path(max(1, commit.number))}: {what}. "
+        "The log is damaged, or two runs wrote it; export to a new destination"
+    )
