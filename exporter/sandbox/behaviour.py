@@ -1,0 +1,125 @@
+"""How the stand-in server behaves: a switch for everything that api.md calls unknown or possible.
+
+Each switch goes by the same name on the command line (`--behaviour cursor=inclusive`), where times are in seconds.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Final, Literal, TypeAlias, get_args
+
+import msgspec
+
+from exporter.contract import FILTERS_BY_NAME, RESERVED_PARAMETERS
+from exporter.errors import UsageError
+
+Fault: TypeAlias = Literal[
+    "500",
+    "502",
+    "503",
+    "504",
+    "reset",
+    "reset-mid-body",
+    "short-body",
+    "half-json",
+    "html",
+    "wrong-type",
+    "stall",
+    "stall-mid-body",
+    "trickle",
+    "gzip",
+    "gzip-bomb",
+    "redirect",
+    "oversized",
+]
+FAULTS: Final[tuple[str, ...]] = get_args(Fault)
+PARAMETERS: Final = frozenset(FILTERS_BY_NAME) | frozenset(RESERVED_PARAMETERS)
+
+_AtLeast0 = msgspec.Meta(ge=0)
+_AtLeast1 = msgspec.Meta(ge=1)
+_Above0 = msgspec.Meta(gt=0)
+
+
+class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Switches of the server. The defaults are a well-meaning server; numbers in brackets are api.md's list.
+
+    Raises `ValueError` for an unknown parameter in `ignores`, and for a fault rate without faults.
+    """
+
+    #: [1] A strict cursor answers rows older than it; an inclusive one those at it, too.
+    cursor: Literal["strict", "inclusive"] = "strict"
+    #: [2] How `created_at` and `updated_at` are served; microseconds are stored.
+    precision: Literal["us", "ms", "s"] = "us"
+    rounding: Literal["cut", "half-even", "half-up"] = "cut"
+    #: [2] `fixed`: as many digits as the precision has; `python`: six, or none when zero; `trimmed`: no trailing zeros.
+    fraction: Literal["fixed", "python", "trimmed"] = "fixed"
+    offset: Literal["Z", "+00:00", "none"] = "Z"
+    #: [2] What `cursor`, `created_after` and `created_before` are compared with: what is stored, or what is served.
+    compares: Literal["stored", "served"] = "stored"
+
+    default_limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50
+    #: [4] A page never holds more rows, or (beyond its first row) more bytes, than this; nothing says so.
+    page_cap: Annotated[int, _AtLeast1] | None = None
+    page_bytes: Annotated[int, _AtLeast1] | None = None
+    #: [3] Rows of one `created_at`: in one order always, or in a new one for every request.
+    equals: Literal["fixed", "shuffled"] = "fixed"
+    #: `oldest` answers from the other end; `shuffled` mixes the rows of a page.
+    order: Literal["newest", "oldest", "shuffled"] = "newest"
+    #: [5] Parameters that are not looked at.
+    ignores: tuple[str, ...] = ()
+    #: [6] Seconds after its `created_at` that a row becomes visible.
+    visible_delay: Annotated[float, _AtLeast0] = 0.0
+    #: [7] Leave out `token_created` unless a `status` is asked for.
+    hides_token_created: bool = False
+    #: Fields that no reference names.
+    extra_fields: bool = False
+
+    #: Seconds before a page is answered.
+    latency: Annotated[float, _AtLeast0] = 0.0
+    #: [8] Requests a second, and how many may come at once after a pause; beyond them 429.
+    rate: Annotated[float, _Above0] | None = None
+    burst: Annotated[int, _AtLeast1] = 1
+    retry_after: Literal["seconds", "date", "absent"] = "seconds"
+    #: [8] Requests in flight; beyond them 503.
+    max_in_flight: Annotated[int, _AtLeast1] | None = None
+
+    #: [9] How likely a request meets one of `faults`. `script` comes first: a fault or `ok` for each request in turn.
+    fault_rate: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    faults: tuple[Fault, ...] = ("500", "502", "503", "504", "reset", "reset-mid-body", "short-body", "half-json")
+    script: tuple[Fault | Literal["ok"], ...] = ()
+    #: Bytes that `gzip-bomb` and `oversized` blow a body up to; bytes a second of `trickle`.
+    oversized_bytes: Annotated[int, _AtLeast1] = 256 * 1024 * 1024
+    trickle_rate: Annotated[int, _AtLeast1] = 2000
+
+    #: [10] Requests after which the token is refused, or no longer reads sensitive fields.
+    revoked_after: Annotated[int, _AtLeast0] | None = None
+    role_changed_after: Annotated[int, _AtLeast0] | None = None
+
+    #: For whatever is left to chance: faults and shuffling.
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.ignores) - PARAMETERS):
+            raise ValueError(f"no such parameter: {', '.join(unknown)}")
+        if self.fault_rate and not self.faults:
+            raise ValueError("a fault_rate needs faults")
+
+
+_SWITCHES: Final = {field.name: field for field in msgspec.structs.fields(Behaviour)}
+
+
+def behaviour_from_options(pairs: Iterable[str]) -> Behaviour:
+    """The behaviour that texts such as `cursor=inclusive`, `page_cap=100` or `faults=500,reset` ask for.
+
+    Raises `UsageError` for a switch or a value that is not known; of a switch given twice, the last counts.
+    """
+    chosen: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or name not in _SWITCHES:
+            raise UsageError(f"--behaviour {pair!r}: has to be SWITCH=VALUE, with a switch of {', '.join(_SWITCHES)}")
+        is_list = isinstance(_SWITCHES[name].default, tuple)
+        chosen[name] = [part.strip() for part in value.split(",") if part.strip()] if is_list else value.strip()
+    try:
+        return msgspec.convert(chosen, Behaviour, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"--behaviour: {error}") from error

@@ -1,0 +1,78 @@
+"""Who gets in, and how fast: tokens, roles and rate limits (api.md, Request; 8; 10)."""
+
+import math
+import time
+from collections.abc import Mapping
+from email.utils import formatdate
+from typing import Final, NamedTuple
+
+from exporter.contract import ORGANIZATION_HEADER, PERSONAL_TOKEN_PREFIX, SECOND, Instant
+from exporter.sandbox.behaviour import Behaviour
+from exporter.sandbox.conversations import ORGANIZATION
+
+TOKEN: Final = "ak_sandbox"  # noqa: S105 - opens nothing but this stand-in
+TOKEN_NOSENSITIVE: Final = "ak_sandbox_nosensitive"  # noqa: S105
+TOKEN_NOSCOPE: Final = "ak_sandbox_noscope"  # noqa: S105
+PERSONAL_TOKEN: Final = "pat_sandbox"  # noqa: S105
+PERSONAL_TOKEN_NOSENSITIVE: Final = "pat_sandbox_nosensitive"  # noqa: S105
+TOKENS: Final = (TOKEN, TOKEN_NOSENSITIVE, TOKEN_NOSCOPE, PERSONAL_TOKEN, PERSONAL_TOKEN_NOSENSITIVE)
+
+
+class Refusal(NamedTuple):
+    """An answer that is no page."""
+
+    status: int
+    detail: str
+    retry_after_seconds: float | None = None
+
+
+def check_token(headers: Mapping[str, str]) -> Refusal | None:
+    """401 and 403, as api.md has them."""
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    if scheme != "Bearer" or token not in TOKENS:
+        return Refusal(401, "Token is missing, invalid or expired.")
+    if token.startswith(PERSONAL_TOKEN_PREFIX):
+        if ORGANIZATION_HEADER not in headers:
+            return Refusal(401, "Token is missing organization claim.")
+        if headers[ORGANIZATION_HEADER] != ORGANIZATION:
+            return Refusal(403, "No access to this organization.")
+    if token == TOKEN_NOSCOPE:
+        return Refusal(403, "Missing scope conversations:read.")
+    return None
+
+
+def reads_sensitive(headers: Mapping[str, str]) -> bool:
+    """Whether an accepted token has the scope `conversations:read_sensitive`."""
+    return "nosensitive" not in headers.get("Authorization", "")
+
+
+class Bucket:
+    """A token bucket: `burst` requests at once, then `rate` a second."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._rate = behaviour.rate
+        self._burst = behaviour.burst
+        self._tokens = float(behaviour.burst)
+        self._filled_at = time.monotonic()
+
+    def take(self) -> Refusal | None:
+        """Lets one request through, or says 429."""
+        if self._rate is None:
+            return None
+        now = time.monotonic()
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+        if self._tokens < 1:
+            return Refusal(429, "Too many requests.", (1 - self._tokens) / self._rate)
+        self._tokens -= 1
+        return None
+
+
+def retry_after(refusal: Refusal, behaviour: Behaviour, now: Instant) -> dict[str, str]:
+    """The header `Retry-After`, in the form that the behaviour names; whole seconds, rounded up."""
+    if refusal.retry_after_seconds is None or behaviour.retry_after == "absent":
+        return {}
+    seconds = max(1, math.ceil(refusal.retry_after_seconds))
+    if behaviour.retry_after == "date":
+        return {"Retry-After": formatdate(math.ceil(now / SECOND) + seconds, usegmt=True)}
+    return {"Retry-After": str(seconds)}

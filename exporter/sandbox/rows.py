@@ -1,0 +1,54 @@
+"""One row of the stand-in server: when it was created and changed, and what it holds.
+
+Times are integers in microseconds, as the real server stores them (api.md, 2); how they are written is `render`'s.
+"""
+
+import json
+from collections.abc import Mapping
+
+from exporter.contract import Instant
+
+
+class Row:
+    """A conversation, given in full by whoever makes it.
+
+    `fields` are served as they are, beside `created_at` and `updated_at` in the server's style (unless `fields` has
+    its own). `raw` is served as it is, whatever the role, `fields` or the style: for texts that no encoder would
+    write (lone surrogates, NaN, duplicate keys, a missing id, no object at all). `visible_from`: hidden until then.
+    """
+
+    __slots__ = ("created_at", "fields", "raw", "updated_at", "visible_from")
+
+    def __init__(
+        self,
+        created_at: Instant,
+        updated_at: Instant | None = None,
+        fields: Mapping[str, object] | None = None,
+        *,
+        raw: str | bytes | None = None,
+        visible_from: Instant | None = None,
+    ) -> None:
+        self.created_at = created_at
+        self.updated_at = created_at if updated_at is None else updated_at
+        self.raw = raw.encode("utf-8") if isinstance(raw, str) else raw
+        self.fields = _facts_of(self.raw) if self.raw is not None else fields or {}
+        self.visible_from = visible_from
+
+    def __repr__(self) -> str:
+        return f"Row({self.created_at}, id={self.facts().get('id')!r})"
+
+    def facts(self) -> Mapping[str, object]:
+        """What the filters look at: every field but the transcript and the two times."""
+        return self.fields
+
+    def document(self, created_at: str, updated_at: str) -> dict[str, object]:
+        """Every field, with the times as they are to be served."""
+        return {"created_at": created_at, "updated_at": updated_at, **self.fields}
+
+
+def _facts_of(raw: bytes) -> Mapping[str, object]:
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

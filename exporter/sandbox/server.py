@@ -1,0 +1,227 @@
+"""The stand-in server: the API's two endpoints on loopback, over rows in memory."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from email.utils import formatdate
+
+from aiohttp import web
+
+from exporter.contract import CONVERSATIONS_PATH, SECOND, Instant
+from exporter.errors import UsageError
+from exporter.sandbox.behaviour import Behaviour, Fault
+from exporter.sandbox.conversations import make_conversations
+from exporter.sandbox.density import Density
+from exporter.sandbox.faults import answer
+from exporter.sandbox.filters import BadParameterError, parse_query
+from exporter.sandbox.gate import TOKEN, Bucket, Refusal, check_token, reads_sensitive, retry_after
+from exporter.sandbox.listing import Listing
+from exporter.sandbox.render import Renderer, View
+from exporter.sandbox.rows import Row
+
+_HOST = "127.0.0.1"
+_MAX_SEEN = 100_000
+_KEPT_BYTES = 1024**3
+
+
+def system_clock() -> Instant:
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A request as it came in. `number` counts from 1."""
+
+    number: int
+    path: str
+    query: dict[str, str]
+    host: str
+    authorization: str | None
+
+
+class Sandbox:
+    """The server's rows and behaviour, both of which may change while it runs.
+
+    `requests` logs what came in (the first 100 000). `on_request`, if set, is called with each before it is answered:
+    the place for a test to change rows in the middle of a walk.
+    """
+
+    def __init__(self, rows: Iterable[Row], behaviour: Behaviour, clock: Callable[[], Instant]) -> None:
+        self.url = ""
+        self.token = TOKEN
+        self.requests: list[Seen] = []
+        self.on_request: Callable[[Seen], None] | None = None
+        self._count = 0
+        self._in_flight = 0
+        self._clock = clock
+        self._listing = Listing(rows)
+        self._renderer = Renderer(_KEPT_BYTES)
+        self.behaviour = behaviour
+
+    @property
+    def behaviour(self) -> Behaviour:
+        return self._behaviour
+
+    @behaviour.setter
+    def behaviour(self, behaviour: Behaviour) -> None:
+        """Also starts its counts anew: the script, the bucket, the requests until a token is revoked."""
+        self._behaviour = behaviour
+        self._since_change = 0
+        self._bucket = Bucket(behaviour)
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """Every row, from new to old."""
+        return list(self._listing)
+
+    def insert(self, row: Row) -> None:
+        self._listing.insert(row)
+
+    def delete(self, identity: str) -> None:
+        """Raises `KeyError` when there is no such row."""
+        self._renderer.forget(self._listing.delete(identity))
+
+    def update(self, identity: str, row: Row) -> None:
+        """Puts `row` in the place of the one with this id. Raises `KeyError`."""
+        self.delete(identity)
+        self.insert(row)
+
+    def warm(self) -> None:
+        """Writes every row's text once, so that the first walk is no slower than the next."""
+        self._renderer.texts(self._listing, View.of(self._behaviour))
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self._count += 1
+        self._since_change += 1
+        position = self._since_change
+        behaviour = self._behaviour
+        seen = Seen(self._count, request.path, dict(request.query), request.host, request.headers.get("Authorization"))
+        if len(self.requests) < _MAX_SEEN:
+            self.requests.append(seen)
+        if self.on_request is not None:
+            self.on_request(seen)
+        self._in_flight += 1
+        try:
+            if refusal := self._refuse(request, position, behaviour):
+                return self._refused(refusal, behaviour)
+            if behaviour.latency:
+                await asyncio.sleep(behaviour.latency)
+            rng = random.Random(behaviour.seed << 32 | position)
+            fault = _choose_fault(behaviour, position, rng)
+            body = self._body(request, position, behaviour, rng)
+            if isinstance(body, Refusal):
+                return self._refused(body, behaviour)
+            return await answer(fault, request, body, behaviour)
+        finally:
+            self._in_flight -= 1
+
+    async def date(self, _request: web.Request, response: web.StreamResponse) -> None:
+        """Every answer tells the server's time."""
+        response.headers["Date"] = formatdate(self._clock() / SECOND, usegmt=True)
+
+    def _refuse(self, request: web.Request, position: int, behaviour: Behaviour) -> Refusal | None:
+        if behaviour.max_in_flight is not None and self._in_flight > behaviour.max_in_flight:
+            return Refusal(503, "Too many requests in flight.", 1)
+        if refusal := self._bucket.take():
+            return refusal
+        if behaviour.revoked_after is not None and position > behaviour.revoked_after:
+            return Refusal(401, "Token is missing, invalid or expired.")
+        return check_token(request.headers)
+
+    def _refused(self, refusal: Refusal, behaviour: Behaviour) -> web.Response:
+        headers = retry_after(refusal, behaviour, self._clock())
+        return web.json_response({"detail": refusal.detail}, status=refusal.status, headers=headers)
+
+    def _body(self, request: web.Request, position: int, behaviour: Behaviour, rng: random.Random) -> bytes | Refusal:
+        role_changed = behaviour.role_changed_after is not None and position > behaviour.role_changed_after
+        sensitive = reads_sensitive(request.headers) and not role_changed
+        if identity := request.match_info.get("id"):
+            row = self._listing.get(identity, behaviour, self._clock())
+            if row is None:
+                return Refusal(404, "Conversation not found.")
+            return self._renderer.texts([row], View.of(behaviour, sensitive=sensitive))[0]
+        try:
+            query = parse_query(request.query, behaviour)
+        except BadParameterError as error:
+            return Refusal(422, str(error))
+        rows = self._listing.page(query, behaviour, self._clock(), rng)
+        texts = self._renderer.texts(rows, View.of(behaviour, query.fields, sensitive=sensitive))
+        if behaviour.page_bytes is not None:
+            texts = _clamp(texts, behaviour.page_bytes)
+        return b"[" + b",".join(texts) + b"]"
+
+
+def _choose_fault(behaviour: Behaviour, position: int, rng: random.Random) -> Fault | None:
+    if position <= len(behaviour.script):
+        scripted = behaviour.script[position - 1]
+        return None if scripted == "ok" else scripted
+    return rng.choice(behaviour.faults) if rng.random() < behaviour.fault_rate else None
+
+
+def _clamp(texts: list[bytes], max_bytes: int) -> list[bytes]:
+    """As many as fit, and at least one."""
+    size = 0
+    for position, text in enumerate(texts):
+        size += len(text)
+        if size > max_bytes and position:
+            return texts[:position]
+    return texts
+
+
+@asynccontextmanager
+async def serve(
+    rows: Iterable[Row],
+    behaviour: Behaviour | None = None,
+    *,
+    port: int = 0,
+    clock: Callable[[], Instant] = system_clock,
+) -> AsyncIterator[Sandbox]:
+    """Serves `rows` on loopback while the block runs; port 0 takes a free one.
+
+    Raises `UsageError` when the port cannot be had.
+    """
+    sandbox = Sandbox(rows, behaviour or Behaviour(), clock)
+    application = web.Application()
+    application.router.add_get(CONVERSATIONS_PATH, sandbox.handle)
+    application.router.add_get(CONVERSATIONS_PATH + "/{id}", sandbox.handle)
+    application.on_response_prepare.append(sandbox.date)
+    # A stalled answer ends when its client leaves, or at once when the server stops.
+    runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, _HOST, port).start()
+        except OSError as error:
+            raise UsageError(f"--port {port}: {error.strerror or error}; give another one") from error
+        sandbox.url = f"http://{_HOST}:{runner.addresses[0][1]}"
+        yield sandbox
+    finally:
+        await runner.cleanup()
+
+
+async def run_sandbox(
+    *,
+    port: int,
+    count: int,
+    since: Instant,
+    until: Instant,
+    on_ready: Callable[[str], None],
+    seed: int = 0,
+    density: Density = "office",
+    transcripts: bool = True,
+    behaviour: Behaviour | None = None,
+    warm: bool = False,
+) -> None:
+    """Serves made-up conversations until cancelled. `on_ready` is called with the URL once requests are answered.
+
+    `warm` writes every row's text beforehand, for benchmarks. Raises `UsageError`.
+    """
+    rows = make_conversations(count, since, until, seed=seed, density=density, transcripts=transcripts)
+    async with serve(rows, behaviour, port=port) as sandbox:
+        if warm:
+            sandbox.warm()
+        on_ready(sandbox.url)
+        await asyncio.Event().wait()
