@@ -1,0 +1,94 @@
+"""Rows to Arrow record batches, a column at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import pyarrow as pa
+from msgspec import UNSET
+
+from exporter.contract import Instant, Kind
+from exporter.encode.rows import EncodeRow, Misfit, ServedRow
+from exporter.encode.schema import arrow_schema, asked_fields
+from exporter.model import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """`batch` holds the rows that fit, in their order, and `created_at` their times beside them; the misfits are apart.
+
+    `absent` counts, by field that was asked for, the rows of the batch that were served without it; never 0.
+    """
+
+    batch: pa.RecordBatch
+    created_at: Sequence[Instant]
+    quarantined: list[Misfit]
+    absent: dict[str, int]
+
+
+class Encoder:
+    """Builds the batches of one export; `fields` as in `arrow_schema`."""
+
+    def __init__(self, fields: tuple[str, ...] | None) -> None:
+        self._fields = asked_fields(fields)
+        self.schema = arrow_schema(fields)
+
+    def encode(self, rows: Rows[EncodeRow]) -> Encoded:
+        """One batch of any number of rows, whatever pages they came on.
+
+        The texts of one column have to stay below 2 GiB. Nothing else can fail: decoding has checked every value.
+        """
+        fitting, created_at, updated_at, quarantined = _sort_out(rows)
+        absent: dict[str, int] = {}
+        columns: list[pa.Array] = []
+        for field in self._fields:
+            values = list(map(attrgetter(field.name), fitting))
+            if missing := values.count(UNSET):
+                absent[field.name] = missing
+            if field.name == "created_at":
+                values = list(created_at)
+            elif field.name == "updated_at":
+                values = list(updated_at)
+            columns.append(_column(field.kind, values, self.schema.field(field.name).type))
+        columns.append(pa.array([row.extra_text() for row in fitting], pa.string()))
+        return Encoded(pa.RecordBatch.from_arrays(columns, schema=self.schema), created_at, quarantined, absent)
+
+
+def _sort_out(
+    rows: Rows[EncodeRow],
+) -> tuple[list[ServedRow], Sequence[Instant], Sequence[Instant | None], list[Misfit]]:
+    fitting = [row for row in rows.rows if isinstance(row, ServedRow)]
+    if len(fitting) == len(rows):
+        return fitting, rows.created_at, rows.updated_at, []
+    fits = [isinstance(row, ServedRow) for row in rows.rows]
+    return (
+        fitting,
+        [instant for instant, keep in zip(rows.created_at, fits, strict=True) if keep],
+        [instant for instant, keep in zip(rows.updated_at, fits, strict=True) if keep],
+        [row for row in rows.rows if isinstance(row, Misfit)],
+    )
+
+
+def _column(kind: Kind, values: list[Any], arrow_type: pa.DataType) -> pa.Array:
+    match kind:
+        case Kind.TIMESTAMP:
+            return pa.array(values, pa.int64()).cast(arrow_type)
+        case Kind.AGENT:
+            return pa.StructArray.from_arrays(
+                [
+                    pa.array([_served(agent.id) if agent else None for agent in values], pa.string()),
+                    pa.array([_served(agent.name) if agent else None for agent in values], pa.string()),
+                ],
+                fields=list(arrow_type),
+                mask=pa.array([not agent for agent in values], pa.bool_()),
+            )
+        case Kind.JSON:
+            texts = [b"null" if value is UNSET else bytes(value) for value in values]
+            return pa.array([None if text == b"null" else text for text in texts], arrow_type)
+        case _:
+            return pa.array([_served(value) for value in values], arrow_type)
+
+
+def _served(value: Any) -> Any:
+    return None if value is UNSET else value

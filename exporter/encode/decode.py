@@ -1,0 +1,122 @@
+"""Page bytes to rows: a whole page at a time where it is plain JSON, row by row and field by field where it is not."""
+
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from exporter.contract import FIELD_NAMES, TimestampStyle
+from exporter.encode.exact import read_page
+from exporter.encode.keys import has_hidden_keys
+from exporter.encode.rows import Agent, EncodeRow, ServedRow, exact_row_class, is_learnable, row_class
+from exporter.encode.scan import NotRowsError, UnscannableError
+from exporter.encode.schema import asked_fields
+from exporter.encode.times import parse_column
+from exporter.errors import ContradictionError, UnusableAnswerError
+from exporter.model import Page, Rows
+
+#: More unknown names than this are data in the place of names; pages with more are read row by row.
+_MAX_UNKNOWN_NAMES: Final = 64
+
+_FIELD_NAMES: Final = frozenset(FIELD_NAMES)
+_AGENT_NAMES: Final = frozenset(Agent.__struct_fields__)
+_members_of_rows = msgspec.json.Decoder(list[dict[str, Raw]])
+_members_of_object = msgspec.json.Decoder(dict[str, Raw])
+_created_at: Final = attrgetter("created_at")
+_updated_at: Final = attrgetter("updated_at")
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedPage:
+    """A page, and how its first row wrote its `created_at` (None: no row)."""
+
+    page: Page[EncodeRow]
+    style: TimestampStyle | None
+
+
+class Decoder:
+    """Decodes the pages of one export. It learns unknown fields as they come, so that they stay cheap."""
+
+    def __init__(self, fields: tuple[str, ...] | None) -> None:
+        asked = [field.name for field in asked_fields(fields)]
+        self._asked = frozenset(asked) | {"id", "created_at", "updated_at"}
+        self._exact_row = exact_row_class(self._asked)
+        self._unknown: frozenset[str] = frozenset()
+        self._unknown_in_agent: frozenset[str] = frozenset()
+        self._rows = self._row_decoder()
+
+    def decode(self, body: bytes) -> DecodedPage:
+        """Every row of a page, in the order served; a row that does not fit is there as a `Misfit`.
+
+        Raises `UnusableAnswerError` for a text that ends before its array does, or is not JSON, and
+        `ContradictionError` for JSON that is not an array of objects, or rows without a usable `created_at` among them.
+        """
+        return self._decode_whole(body) or self._decode_exactly(body)
+
+    def _decode_whole(self, body: bytes) -> DecodedPage | None:
+        """The page if strict decoding takes every row and changes none; else None."""
+        rows = self._decode_strictly(body)
+        if rows is None or has_hidden_keys(body, rows):
+            return None
+        created_at = parse_column(list(map(_created_at, rows)))
+        updated_at = parse_column([None if text is UNSET else text for text in map(_updated_at, rows)])
+        if created_at is None or updated_at is None or not all(row.id for row in rows):
+            return None
+        style = TimestampStyle.of(_created_at(rows[0])) if rows else None
+        return DecodedPage(Page(Rows(rows, created_at, updated_at), len(body)), style)
+
+    def _decode_strictly(self, body: bytes) -> list[ServedRow] | None:
+        try:
+            # The decoder does not look inside JSON fields, where bytes that are not UTF-8 would pass.
+            body.decode()
+            try:
+                return self._rows.decode(body)
+            except msgspec.ValidationError:
+                if not self._learn_names(body):
+                    return None
+                return self._rows.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+
+    def _learn_names(self, body: bytes) -> bool:
+        """Whether the page has unknown fields that were new and can be decoded from now on."""
+        names: set[str] = set()
+        names_in_agent: set[str] = set()
+        for row in _members_of_rows.decode(body):
+            names |= row.keys()
+            agent = bytes(row.get("agent", b""))
+            if agent.startswith(b"{"):
+                names_in_agent |= _members_of_object.decode(agent).keys()
+        unknown = self._unknown | (names - _FIELD_NAMES)
+        unknown_in_agent = self._unknown_in_agent | (names_in_agent - _AGENT_NAMES)
+        if (unknown, unknown_in_agent) == (self._unknown, self._unknown_in_agent):
+            return False
+        if len(unknown) + len(unknown_in_agent) > _MAX_UNKNOWN_NAMES:
+            return False
+        if not all(map(is_learnable, unknown | unknown_in_agent)):
+            return False
+        self._unknown, self._unknown_in_agent = unknown, unknown_in_agent
+        self._rows = self._row_decoder()
+        return True
+
+    def _row_decoder(self) -> msgspec.json.Decoder[list[ServedRow]]:
+        rows = row_class(self._asked, sorted(self._unknown), sorted(self._unknown_in_agent))
+        return msgspec.json.Decoder(list[rows])  # type: ignore[valid-type]  # a class made at run time
+
+    def _decode_exactly(self, body: bytes) -> DecodedPage:
+        try:
+            page = read_page(body, self._exact_row, self._asked)
+        except UnscannableError as error:
+            raise UnusableAnswerError(
+                f"the answer ({len(body)} bytes) is cut short or is not JSON: {error}. Ask again"
+            ) from error
+        except NotRowsError as error:
+            raise ContradictionError(
+                f"the answer is not a list of conversations: {error}. Check the base URL"
+            ) from error
+        if page is None:
+            raise ContradictionError("no conversation on the page has a usable created_at: it cannot be paged")
+        style = TimestampStyle.of(page.created_at_text) if page.created_at_text is not None else None
+        return DecodedPage(Page(Rows(page.rows, page.created_at, page.updated_at), len(body)), style)

@@ -1,0 +1,211 @@
+"""Rows put together field by field, for the pages that strict decoding refuses.
+
+Slower than decoding a page whole, and it decides about each row alone: what fits becomes a row equal to the one strict
+decoding gives, what does not becomes a `Misfit`. A JSON field keeps its text whatever is inside. A key that is there
+twice with the same text counts once; with different texts the row is a misfit, for readers disagree which one holds.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+from exporter.contract import FIELDS, Instant, Kind
+from exporter.encode.rows import INT64_MAX, INT64_MIN, Agent, EncodeRow, ExactRow, Misfit, object_text
+from exporter.encode.scan import ScannedRow, scan_object, scan_page
+from exporter.encode.times import parse_floored
+
+_NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,9})?")
+_KINDS: Final = {known.name: known.kind for known in FIELDS}
+_INT64_DIGITS: Final = 19
+
+
+class _MisfitError(ValueError):
+    """Why a value fits no column, without the value."""
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What could be read of one row. `row` is None for a misfit, whose `reason` is the first that was met."""
+
+    scanned: ScannedRow
+    id: str | None = None
+    created_at_text: str | None = None
+    created_at: Instant | None = None
+    updated_at: Instant | None = None
+    row: ExactRow | None = None
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class ExactPage:
+    """The rows of a page with their positions. `created_at_text`: as the first usable one was written."""
+
+    rows: list[EncodeRow] = field(default_factory=list)
+    created_at: list[Instant] = field(default_factory=list)
+    updated_at: list[Instant | None] = field(default_factory=list)
+    created_at_text: str | None = None
+
+
+def read_page(body: bytes, row_type: type[ExactRow], asked: frozenset[str]) -> ExactPage | None:
+    """The rows of a page, none left out; None when there are rows but no usable `created_at` to place them by.
+
+    Raises `scan.UnscannableError` and `scan.NotRowsError`.
+    """
+    readings = [_read(scanned, row_type, asked) for scanned in scan_page(body)]
+    first = next((reading for reading in readings if reading.created_at is not None), None)
+    if first is None or first.created_at is None:
+        return None if readings else ExactPage()
+    page = ExactPage(created_at_text=first.created_at_text)
+    position: Instant = first.created_at
+    for reading in readings:
+        position = position if reading.created_at is None else reading.created_at
+        page.rows.append(reading.row or _misfit(reading, position))
+        page.created_at.append(position)
+        page.updated_at.append(reading.updated_at)
+    return page
+
+
+def _misfit(reading: _Reading, position: Instant) -> Misfit:
+    text = reading.scanned.text
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        text = b"base64:" + base64.b64encode(text)
+    key = reading.id or "no id, sha256:" + hashlib.sha256(reading.scanned.text).hexdigest()
+    return Misfit(id=key, created_at=position, reason=reading.reason, text=text)
+
+
+def _read(scanned: ScannedRow, row_type: type[ExactRow], asked: frozenset[str]) -> _Reading:
+    reading = _Reading(scanned)
+    members, problems = _named(scanned.members)
+    try:
+        scanned.text.decode()
+    except UnicodeDecodeError:
+        problems.append("not UTF-8")
+    values: dict[str, Any] = {}
+    unknown: dict[bytes, bytes] = {}
+    for name, (key, text) in members.items():
+        if name not in _KINDS:
+            unknown[key] = text
+        elif name in asked:
+            try:
+                values[name] = _value(_KINDS[name], text, unknown)
+            except _MisfitError as error:
+                problems.append(f"{name} {error}")
+    _place(reading, values, problems)
+    if problems:
+        reading.reason = problems[0]
+    else:
+        reading.row = row_type(**values, extra=object_text(unknown))
+    return reading
+
+
+def _place(reading: _Reading, values: dict[str, Any], problems: list[str]) -> None:
+    """Sets what the walk needs to know, as far as it is usable, and adds what is wrong with it to `problems`."""
+    reading.id = values.get("id")
+    if not reading.id:
+        problems.append("id is missing")
+    for name in ("created_at", "updated_at"):
+        text = values.get(name)
+        if text is None:
+            if name == "created_at":
+                problems.append("created_at is missing")
+            continue
+        instant, is_exact = parse_floored(text)
+        if not is_exact:
+            problems.append(f"{name} is no date-time" if instant is None else f"{name} is finer than a microsecond")
+        setattr(reading, name, instant)
+    reading.created_at_text = values.get("created_at")
+
+
+def _named(members: Sequence[tuple[bytes, bytes]]) -> tuple[dict[str, tuple[bytes, bytes]], list[str]]:
+    """Members by name, each with its key in one way of writing it, and what is wrong with the names."""
+    named: dict[str, tuple[bytes, bytes]] = {}
+    problems: list[str] = []
+    for key, text in members:
+        try:
+            name, canonical = _name(key)
+        except ValueError:
+            problems.append("the name of a field is not valid JSON")
+            continue
+        if name in named and named[name][1] != text:
+            problems.append(f"{name if name in _KINDS else 'an unknown field'} is there twice, with different values")
+        named[name] = (canonical, text)
+    return named, problems
+
+
+@lru_cache(maxsize=1024)
+def _name(key: bytes) -> tuple[str, bytes]:
+    name = str(json.loads(key.decode(), strict=False))
+    try:
+        return name, msgspec.json.encode(name)
+    except UnicodeEncodeError:
+        return name, key
+
+
+def _value(kind: Kind, text: bytes, unknown: dict[bytes, bytes]) -> Any:
+    """The value for a column; unknown members of an agent go to `unknown`. Raises `_MisfitError`."""
+    if kind is Kind.JSON:
+        return text
+    if text == b"null":
+        return None
+    if kind is Kind.INTEGER:
+        return _integer(text)
+    if kind is Kind.AGENT:
+        return _agent(text, unknown)
+    return _string(text)
+
+
+def _string(text: bytes) -> str:
+    if not text.startswith(b'"'):
+        raise _MisfitError("is not a string")
+    try:
+        if b"\\" not in text:
+            return text[1:-1].decode()
+        value = str(json.loads(text.decode(), strict=False))
+        value.encode()
+    except UnicodeDecodeError as error:
+        raise _MisfitError("is not UTF-8") from error
+    except UnicodeEncodeError as error:
+        raise _MisfitError("holds a lone surrogate") from error
+    except ValueError as error:
+        raise _MisfitError("holds an escape that JSON does not know") from error
+    return value
+
+
+def _integer(text: bytes) -> int:
+    if _NUMBER.fullmatch(text) is None:
+        raise _MisfitError("is not a number")
+    number = Decimal(text.decode())
+    # The exponent first: 1e999999999 is short to write and long to expand.
+    if number.adjusted() >= _INT64_DIGITS or not INT64_MIN <= number <= INT64_MAX:
+        raise _MisfitError("is beyond 64 bits")
+    if number != int(number):
+        raise _MisfitError("is not a whole number")
+    return int(number)
+
+
+def _agent(text: bytes, unknown: dict[bytes, bytes]) -> Agent:
+    if not text.startswith(b"{"):
+        raise _MisfitError("is not an object")
+    members, problems = _named(scan_object(text))
+    if problems:
+        raise _MisfitError("holds a key twice, with different values")
+    values: dict[str, Any] = {}
+    inside: dict[bytes, bytes] = {}
+    for name, (key, member) in members.items():
+        if name in Agent.__struct_fields__:
+            values[name] = None if member == b"null" else _string(member)
+        else:
+            inside[key] = member
+    if whole := object_text(inside):
+        unknown[b'"agent"'] = whole
+    return Agent(**values)

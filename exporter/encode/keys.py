@@ -1,0 +1,65 @@
+"""Duplicate keys, which strict decoding drops without a word (the last one wins).
+
+A page is only taken as decoded when it holds as many keys as its rows show. Keys inside JSON fields do not count: these
+keep their text. So the texts of JSON fields are cut out, and the keys of what is left are counted.
+"""
+
+import re
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any, Final
+
+import pyarrow as pa
+from msgspec import UNSET, Raw
+
+from exporter.encode.rows import Agent, ServedRow
+
+_SPACED_KEY: Final = re.compile(rb'"[ \t\r\n]++:')
+_STRING_OR_KEY: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+(:?)', re.DOTALL)
+
+
+def has_hidden_keys(body: bytes, rows: Sequence[ServedRow]) -> bool:
+    """Whether a row, or its agent, was served with a key that the decoded row does not show.
+
+    `rows` are all rows of `body`, of one class. Also True where it cannot be told.
+    """
+    shown, opaque, agents = _count_shown(rows)
+    shown_in_agents, opaque_in_agents, _ = _count_shown(agents)
+    shown += shown_in_agents
+    skeleton = _cut_out(body, opaque + opaque_in_agents)
+    if skeleton is None:
+        return True
+    # Every key but a spaced one ends like this, and some strings hold it too: when it is there no more often than keys
+    # are shown, there are no more keys than are shown.
+    if skeleton.count(b'":') == shown and _SPACED_KEY.search(skeleton) is None:
+        return False
+    return _STRING_OR_KEY.findall(skeleton).count(b":") != shown
+
+
+def _count_shown(holders: Sequence[ServedRow | Agent]) -> tuple[int, list[Raw], list[Agent]]:
+    """How many members these objects of one class show, and which of the values are opaque or agents."""
+    if not holders:
+        return 0, [], []
+    shown = 0
+    opaque: list[Raw] = []
+    agents: list[Agent] = []
+    kind = type(holders[0])
+    for name in kind.__struct_fields__:
+        values: list[Any] = [value for value in map(attrgetter(name), holders) if value is not UNSET]
+        shown += len(values)
+        if name in kind.opaque:
+            opaque += values
+        elif name == "agent":
+            agents = [value for value in values if value is not None]
+    return shown, opaque, agents
+
+
+def _cut_out(body: bytes, opaque: Sequence[Raw]) -> bytes | None:
+    """The body without the texts of these values, which lie inside it; None if one does not."""
+    start = pa.py_buffer(body).address
+    spans = sorted((buffer.address - start, buffer.size) for buffer in map(pa.py_buffer, opaque))
+    ends = [0, *(offset + size for offset, size in spans)]
+    offsets = [*(offset for offset, _ in spans), len(body)]
+    if any(offset < end for end, offset in zip(ends, offsets, strict=True)):
+        return None
+    return b"".join(body[end:offset] for end, offset in zip(ends, offsets, strict=True))
