@@ -9,7 +9,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
@@ -26,6 +26,7 @@ from exporter.contract import (
     FIELD_NAMES,
     FILTERS_BY_NAME,
     MAX_PAGE_SIZE,
+    MICROSECOND,
     ORGANIZATION_VARIABLE,
     PERSONAL_TOKEN_PREFIX,
     RESERVED_PARAMETERS,
@@ -43,6 +44,8 @@ PARTITIONS: Final[tuple[str, ...]] = get_args(PartitionBy)
 
 _RELATIVE = re.compile(r"(\d{1,9})([smhdw])")
 _RELATIVE_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SIZE = re.compile(r"(\d{1,15})\s*(|B|kB|MB|GB|KiB|MiB|GiB)", re.ASCII | re.IGNORECASE)
+_SIZE_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +143,10 @@ def check_filter(name: str, value: str) -> str:
                 is_object = False
             if not is_object:
                 raise UsageError(f'{option} {value!r}: has to be a JSON object, as \'{{"order_id": "123"}}\'')
+        case FilterKind.TIME if _RELATIVE.fullmatch(value.strip()):
+            raise UsageError(f"{option} {value!r}: has to be a time, not an age, for it is stored with the export")
+        case FilterKind.TIME:
+            return format_instant(parse_time(value, 0, option))
         case FilterKind.TEXT if not value:
             raise UsageError(f"{option}: has to have a value")
     return value
@@ -155,6 +162,53 @@ def parse_raw_filter(text: str) -> tuple[str, str]:
             f"--filter {name}: the exporter sets this itself; use --since, --until, --page-size or --fields"
         )
     return name, value
+
+
+def choose_filters(named: Mapping[str, Sequence[str]], raw: Sequence[str]) -> dict[str, str] | None:
+    """The query parameters of the filter options, by name, and of every `--filter`; None when there is none.
+
+    Raises `UsageError` for a value that `check_filter` refuses, and for a filter that is given twice: which of them
+    the API would heed is unknown.
+    """
+    given = [(name, check_filter(name, value)) for name, values in named.items() for value in values]
+    given += map(parse_raw_filter, raw)
+    filters: dict[str, str] = {}
+    for name, value in given:
+        if name in filters:
+            raise UsageError(f"the filter {name} is given twice: {filters[name]!r} and {value!r}")
+        filters[name] = value
+    return filters or None
+
+
+def choose_range(
+    since: str | None, until: str | None, created_after: str | None, created_before: str | None, now: Instant
+) -> tuple[Instant | None, Instant | None]:
+    """The half-open range of `created_at`, under our names for its ends or under the API's, whose ends are inclusive.
+
+    Raises `UsageError` for an unreadable time, for an end given under both names, and for a range that holds nothing.
+    """
+    start = _parse_either(now, ("--since", since), ("--created-after", created_after))
+    end = _parse_either(now, ("--until", until), ("--created-before", created_before))
+    if end is not None:
+        if created_before is not None:
+            end = min(end + MICROSECOND, END_OF_TIME - MICROSECOND)
+        check_range(start, end)
+    return start, end
+
+
+def _parse_either(now: Instant, *options: tuple[str, str | None]) -> Instant | None:
+    given = [(option, text) for option, text in options if text is not None]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(option for option, _ in given)}: give one of them")
+    return parse_time(given[0][1], now, given[0][0]) if given else None
+
+
+def parse_size(text: str, option: str) -> int:
+    """Bytes, from `1000000`, `256MB` or `256MiB`. Raises `UsageError`, naming `option`."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{option} {text!r}: write a size as 256MB, 1GiB, or a number of bytes")
+    return int(match.group(1)) * _SIZE_BYTES[match.group(2).lower()]
 
 
 def choose_fields(only: str | None, without: str | None) -> tuple[str, ...] | None:

@@ -1,0 +1,272 @@
+"""What a run tells its user while it works: a snapshot after every page, and events worth a line.
+
+All of it goes to stderr, and none of it can stop an export: a stream that breaks is written to no more. Rates are
+taken from the snapshots' own `seconds`, so that an observer needs no clock. rich and structlog are loaded by the
+observer that needs them, for `exporter --help` waits for neither.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol, TextIO, TypeAlias
+
+LogFormat: TypeAlias = Literal["text", "json"]
+Level: TypeAlias = Literal["info", "warning", "error"]
+Log: TypeAlias = Callable[[Level, str, dict[str, object]], None]
+
+_RATE_WINDOW_SECONDS: Final = 10.0
+_LINE_EVERY_SECONDS: Final = 5.0
+_DRAW_EVERY_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Where a run stands at one moment.
+
+    `share`: of the range, 0 to 1, measured in time and not in rows, that is covered or has been read. All else counts
+    this run alone; `seconds` since its start, `bytes` of JSON text.
+    """
+
+    share: float
+    rows: int
+    bytes: int
+    files: int
+    requests: int
+    retries: int
+    throttled: int
+    in_flight: int
+    windows: int
+    seconds: float
+
+
+class Observer(Protocol):
+    """What a run reports to. No call blocks for longer than a line takes to write, and none raises."""
+
+    def progress(self, snapshot: Snapshot) -> None:
+        """Called after every page; how often it is shown is the observer's business."""
+
+    def note(self, event: str, /, **details: object) -> None:
+        """Something to read with `-v`."""
+
+    def warn(self, event: str, /, **details: object) -> None:
+        """Something to read in any case."""
+
+    def close(self) -> None:
+        """Takes down the display; the observer is told nothing afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How fast a run is now. `seconds_left` is None while there is nothing to reckon it from."""
+
+    rows: float
+    requests: float
+    seconds_left: float | None
+
+
+class Meter:
+    """Rates over the last ten seconds, and the time left by the share that this run has added."""
+
+    def __init__(self) -> None:
+        self._first: Snapshot | None = None
+        self._recent: deque[Snapshot] = deque()
+
+    def measure(self, snapshot: Snapshot) -> Rates:
+        """The rates at `snapshot`, which is not older than the one before."""
+        self._first = first = self._first or snapshot
+        self._recent.append(snapshot)
+        while len(self._recent) > 2 and self._recent[1].seconds <= snapshot.seconds - _RATE_WINDOW_SECONDS:
+            self._recent.popleft()
+        oldest = self._recent[0]
+        # Until there is a second snapshot, a run is as old as its first one says.
+        rows, requests, since = (0, 0, 0.0) if oldest is first else (oldest.rows, oldest.requests, oldest.seconds)
+        elapsed = snapshot.seconds - since
+        if elapsed <= 0:
+            return Rates(0.0, 0.0, None)
+        gained = snapshot.share - first.share
+        left = (1 - snapshot.share) * (snapshot.seconds - first.seconds) / gained if gained > 0 else None
+        return Rates((snapshot.rows - rows) / elapsed, (snapshot.requests - requests) / elapsed, left)
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def progress(self, snapshot: Snapshot) -> None:
+        pass
+
+    def note(self, event: str, /, **details: object) -> None:
+        pass
+
+    def warn(self, event: str, /, **details: object) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class LineProgress:
+    """A line every few seconds, for a log file or a pipe."""
+
+    def __init__(self, log: Log, *, verbose: bool) -> None:
+        self._log = log
+        self._verbose = verbose
+        self._meter = Meter()
+        self._next_line_seconds = _LINE_EVERY_SECONDS
+
+    def progress(self, snapshot: Snapshot) -> None:
+        if snapshot.seconds < self._next_line_seconds:
+            return
+        self._next_line_seconds = snapshot.seconds + _LINE_EVERY_SECONDS
+        rates = self._meter.measure(snapshot)
+        details: dict[str, object] = {
+            "percent": round(100 * snapshot.share, 1),
+            "rows": snapshot.rows,
+            "rows_per_second": round(rates.rows),
+            "requests_per_second": round(rates.requests, 1),
+            "in_flight": snapshot.in_flight,
+            "files": snapshot.files,
+            "retries": snapshot.retries,
+            "throttled": snapshot.throttled,
+        }
+        if rates.seconds_left is not None:
+            details["seconds_left"] = round(rates.seconds_left)
+        self._log("info", "progress", details)
+
+    def note(self, event: str, /, **details: object) -> None:
+        if self._verbose:
+            self._log("info", event, details)
+
+    def warn(self, event: str, /, **details: object) -> None:
+        self._log("warning", event, details)
+
+    def close(self) -> None:
+        pass
+
+
+class TerminalProgress:
+    """A bar that is redrawn as pages arrive; events scroll by above it."""
+
+    def __init__(self, stream: TextIO, *, verbose: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+        self._verbose = verbose
+        self._meter = Meter()
+        self._next_draw_seconds = 0.0
+        # Drawn by the events themselves: no thread, and nothing is drawn while nothing happens.
+        self._display = Progress(
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            TextColumn("{task.description}"),
+            console=Console(file=stream, highlight=False),
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._display.add_task("connecting", total=1.0)
+        with suppress(OSError, ValueError):
+            self._display.start()
+
+    def progress(self, snapshot: Snapshot) -> None:
+        if snapshot.seconds < self._next_draw_seconds:
+            return
+        self._next_draw_seconds = snapshot.seconds + _DRAW_EVERY_SECONDS
+        description = describe(snapshot, self._meter.measure(snapshot))
+        with suppress(OSError, ValueError):
+            self._display.update(self._task, completed=snapshot.share, description=description, refresh=True)
+
+    def note(self, event: str, /, **details: object) -> None:
+        if self._verbose:
+            self.warn(event, **details)
+
+    def warn(self, event: str, /, **details: object) -> None:
+        with suppress(OSError, ValueError):
+            self._display.console.print(key_values(event, details), markup=False, emoji=False, soft_wrap=True)
+
+    def close(self) -> None:
+        with suppress(OSError, ValueError):
+            self._display.stop()
+
+
+def describe(snapshot: Snapshot, rates: Rates) -> str:
+    """One line for people: how long it will take, rows, rates, and what is in flight."""
+    left = [f"{format_seconds(rates.seconds_left)} left"] if rates.seconds_left is not None else []
+    retries = [f"{snapshot.retries:,} retries"] if snapshot.retries else []
+    parts = [
+        *left,
+        f"{snapshot.rows:,} rows",
+        f"{rates.rows:,.0f} rows/s",
+        f"{rates.requests:,.1f} requests/s",
+        f"{snapshot.in_flight} in flight",
+        *retries,
+    ]
+    return ", ".join(parts)
+
+
+def format_seconds(seconds: float) -> str:
+    """`12 s`, `3 min 05 s`, `2 h 07 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, seconds_left = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds_left:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def format_size(size_bytes: float) -> str:
+    """`512 bytes`, `1.5 kB`, `20.1 MB`, in powers of ten."""
+    if size_bytes < 1000:
+        return f"{size_bytes:.0f} bytes"
+    for unit in ("kB", "MB", "GB"):
+        size_bytes /= 1000
+        if size_bytes < 999.95:
+            return f"{size_bytes:.1f} {unit}"
+    return f"{size_bytes / 1000:,.1f} TB"
+
+
+def key_values(event: str, details: dict[str, object]) -> str:
+    """`event key=value …` on one line; a value that could break the line, or the terminal, is quoted and escaped."""
+    return " ".join([event, *(f"{key}={_plain(value)}" for key, value in details.items())])
+
+
+def _plain(value: object) -> str:
+    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    harmless = text and text.isprintable() and not set(text) & set(' "=')
+    return text if harmless else json.dumps(text)
+
+
+def open_log(stream: TextIO, log_format: LogFormat) -> Log:
+    """A function that writes one line an event to `stream`: `key=value`, or a JSON object."""
+    import structlog
+
+    def render_text(_logger: object, level: str, fields: structlog.typing.EventDict) -> str:
+        prefix = "" if level == "info" else f"{level}: "
+        return f"{fields.pop('timestamp')} {prefix}{key_values(fields.pop('event'), dict(fields))}"
+
+    processors: list[structlog.typing.Processor]
+    if log_format == "json":
+        processors = [
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ]
+    else:
+        processors = [structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False), render_text]
+    logger = structlog.BoundLogger(structlog.PrintLogger(stream), processors, {})
+
+    def log(level: Level, event: str, details: dict[str, object]) -> None:
+        with suppress(OSError, ValueError):
+            getattr(logger, level)(event, **details)
+
+    return log
+
+
+def open_observer(stream: TextIO, log_format: LogFormat, *, verbose: bool) -> Observer:
+    """The observer for `stream`: a live bar where a person looks on, lines anywhere else."""
+    if log_format == "text" and stream.isatty():
+        return TerminalProgress(stream, verbose=verbose)
+    return LineProgress(open_log(stream, log_format), verbose=verbose)

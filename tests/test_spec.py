@@ -1,0 +1,344 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.contract import (
+    BEGINNING,
+    DAY,
+    END_OF_TIME,
+    FIELD_NAMES,
+    FILTERS,
+    FILTERS_BY_NAME,
+    HOUR,
+    RESERVED_PARAMETERS,
+    SECOND,
+    Instant,
+    format_instant,
+    parse_timestamp,
+)
+from exporter.errors import UsageError
+from exporter.spec import (
+    Credentials,
+    RunSettings,
+    check_base_url,
+    check_filter,
+    check_range,
+    choose_fields,
+    choose_filters,
+    choose_range,
+    load_credentials,
+    parse_raw_filter,
+    parse_size,
+    parse_time,
+)
+
+NOW = parse_timestamp("2026-02-10T12:00:00Z")
+TOKEN = "ak_a-secret-of-the-tests"
+
+
+@given(st.integers(BEGINNING + 1, END_OF_TIME - 1))
+def test_a_time_reads_as_it_was_written(instant: Instant) -> None:
+    assert parse_time(format_instant(instant), NOW, "--since") == instant
+
+
+@given(st.integers(0, 10**9 - 1), st.sampled_from("smhdw"))
+def test_an_age_is_counted_from_now_or_refused(number: int, unit: str) -> None:
+    seconds = number * {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}[unit]
+    if NOW - seconds * SECOND > BEGINNING:
+        assert parse_time(f"{number}{unit}", NOW, "--since") == NOW - seconds * SECOND
+    else:
+        with pytest.raises(UsageError, match="outside the years 1 to 9999"):
+            parse_time(f"{number}{unit}", NOW, "--since")
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_time_or_a_usage_error_that_names_the_option(text: str) -> None:
+    try:
+        instant = parse_time(text, NOW, "--until")
+    except UsageError as error:
+        assert str(error).startswith("--until ")
+    else:
+        assert BEGINNING < instant < END_OF_TIME
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+01:00", "0001-01-01"])
+def test_times_outside_the_years_that_can_be_written_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="outside the years 1 to 9999"):
+        parse_time(text, NOW, "--since")
+    with pytest.raises(UsageError, match="outside the years 1 to 9999"):
+        check_filter("updated_after", text)
+
+
+@pytest.mark.parametrize(
+    ("since", "until"), [("2026-02-10", "2026-02-10"), ("2026-02-10T02:00:00+02:00", "2026-02-10"), ("1h", "2h")]
+)
+def test_a_range_without_an_instant_is_refused(since: str, until: str) -> None:
+    with pytest.raises(UsageError, match=r"^nothing to export: the range starts at 2026-.*Z and ends at 2026-.*Z$"):
+        choose_range(since, until, None, None, NOW)
+
+
+def test_the_api_s_names_for_the_range_are_inclusive() -> None:
+    start, end = choose_range(None, None, "2026-02-10", "2026-02-11", NOW)
+    assert (start, end) == (parse_timestamp("2026-02-10"), parse_timestamp("2026-02-11") + 1)
+    assert choose_range("2026-02-10", "2026-02-11", None, None, NOW) == (start, parse_timestamp("2026-02-11"))
+    # One instant, named by both of its inclusive ends.
+    start, end = choose_range(None, None, "2026-02-10", "2026-02-10", NOW)
+    assert end is not None and start == end - 1
+
+
+def test_the_last_instant_that_can_be_written_stays_writable_as_an_end() -> None:
+    _, end = choose_range(None, None, None, "9999-12-31T23:59:59.999999Z", NOW)
+    assert end is not None and parse_timestamp(format_instant(end)) == end
+
+
+def test_a_range_may_be_open() -> None:
+    assert choose_range(None, None, None, None, NOW) == (None, None)
+    assert choose_range("1d", None, None, None, NOW) == (NOW - DAY, None)
+    assert choose_range(None, "1h", None, None, NOW) == (None, NOW - HOUR)
+    check_range(None, BEGINNING + 1)
+
+
+def test_an_end_is_given_under_one_name() -> None:
+    with pytest.raises(UsageError, match=r"^--since and --created-after: give one of them$"):
+        choose_range("1d", None, "1d", None, NOW)
+    with pytest.raises(UsageError, match=r"^--until and --created-before: give one of them$"):
+        choose_range(None, "1d", None, "1d", NOW)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sent"),
+    [
+        ("direction", "inbound", "inbound"),
+        ("status", "token_created", "token_created"),
+        ("user_id", "Ünï & co", "Ünï & co"),
+        ("duration_above", "0", "0"),
+        ("user_turn_count_below", "12", "12"),
+        ("custom_metadata", '{"order_id": "123"}', '{"order_id": "123"}'),
+        ("custom_metadata", "{}", "{}"),
+        ("updated_after", "2026-02-10", "2026-02-10T00:00:00Z"),
+        ("updated_before", "2026-02-10T14:00:00.5+02:00", "2026-02-10T12:00:00.500Z"),
+    ],
+)
+def test_a_filter_s_value_is_sent_as_the_api_reads_it(name: str, value: str, sent: str) -> None:
+    assert check_filter(name, value) == sent
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("direction", "sideways", "--direction 'sideways': known values are inbound, outbound. For a newer one"),
+        ("channel", "Email", "--channel 'Email': known values are telephone, webrtc, email, text."),
+        ("status", "", "--status '': known values are token_created"),
+        ("duration_above", "1.5", "--duration-above '1.5': has to be a whole number"),
+        ("duration_below", "", "--duration-below '': has to be a whole number"),
+        ("user_turn_count_above", "٣", "--user-turn-count-above '٣': has to be a whole number"),
+        ("custom_metadata", "[1]", "--custom-metadata '[1]': has to be a JSON object"),
+        ("custom_metadata", "{", "--custom-metadata '{': has to be a JSON object"),
+        ("custom_metadata", "[" * 100_000, "--custom-metadata '[[["),
+        ("updated_after", "soon", "--updated-after 'soon': not an ISO 8601 date-time."),
+        ("updated_before", "7d", "--updated-before '7d': has to be a time, not an age"),
+        ("agent_id", "", "--agent-id: has to have a value"),
+    ],
+)
+def test_a_filter_that_the_api_would_not_understand_is_refused(name: str, value: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_filter(name, value)
+    assert str(caught.value).startswith(message)
+
+
+@given(st.sampled_from(FILTERS), st.text(max_size=20))
+def test_any_value_of_a_filter_is_sent_or_is_a_usage_error(known: object, value: str) -> None:
+    name = next(name for name, candidate in FILTERS_BY_NAME.items() if candidate == known)
+    try:
+        check_filter(name, value)
+    except UsageError as error:
+        assert str(error).startswith("--" + name.replace("_", "-"))
+
+
+def test_a_raw_filter_is_not_looked_into() -> None:
+    assert parse_raw_filter("status=on_hold") == ("status", "on_hold")
+    assert parse_raw_filter("a[b]=c=d") == ("a[b]", "c=d")
+    assert parse_raw_filter("note=") == ("note", "")
+
+
+@pytest.mark.parametrize("text", ["", "status", "=x", "a b=c", "a&b=c", "1=2"])
+def test_a_raw_filter_has_to_be_name_and_value(text: str) -> None:
+    with pytest.raises(UsageError, match=r"has to be name=value$"):
+        parse_raw_filter(text)
+
+
+@pytest.mark.parametrize("name", RESERVED_PARAMETERS)
+def test_a_raw_filter_cannot_take_what_the_walk_sets(name: str) -> None:
+    with pytest.raises(UsageError, match=f"^--filter {name}: the exporter sets this itself"):
+        parse_raw_filter(f"{name}=1")
+
+
+def test_filters_of_both_kinds_are_gathered() -> None:
+    assert choose_filters({"status": (), "channel": ()}, ()) is None
+    assert choose_filters({"status": ("failed",)}, ("a=b",)) == {"status": "failed", "a": "b"}
+
+
+@pytest.mark.parametrize(
+    ("named", "raw"),
+    [
+        ({"status": ("completed", "failed")}, ()),
+        ({"status": ("completed",)}, ("status=failed",)),
+        ({}, ("status=completed", "status=failed")),
+    ],
+)
+def test_a_filter_that_is_given_twice_is_refused(named: dict[str, tuple[str, ...]], raw: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match=r"^the filter status is given twice: 'completed' and 'failed'$"):
+        choose_filters(named, raw)
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [("1", 1), ("1000000", 10**6), ("256MB", 256 * 10**6), ("256 MiB", 256 * 2**20), ("1gib", 2**30), ("8kB", 8000)],
+)
+def test_sizes(text: str, size_bytes: int) -> None:
+    assert parse_size(text, "--part-size") == size_bytes
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1", "1.5GB", "1TB", "1 M", "1_000"])
+def test_sizes_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^--part-size .*: write a size as 256MB, 1GiB, or a number of bytes$"):
+        parse_size(text, "--part-size")
+
+
+def test_the_fields_that_are_always_needed_are_asked_for() -> None:
+    assert choose_fields(None, None) is None
+    assert choose_fields("summary, channel", None) == (
+        "id", "channel", "status", "created_at", "updated_at", "summary",
+    )  # fmt: skip
+    without = choose_fields(None, "conversation")
+    assert without == tuple(name for name in FIELD_NAMES if name != "conversation")
+
+
+@pytest.mark.parametrize(
+    ("only", "without", "message"),
+    [
+        ("id", "agent", "--fields and --exclude-fields: give one of them"),
+        ("", None, "--fields: has to name a field"),
+        (None, " , ", "--exclude-fields: has to name a field"),
+        ("id,nme,Id", None, "--fields: no such field: Id, nme. The fields are id, organization_id,"),
+        (None, "transcript", "--exclude-fields: no such field: transcript. The fields are"),
+        (None, "agent,status,id", "--exclude-fields: id, status cannot be left out"),
+    ],
+)
+def test_fields_that_cannot_be_chosen(only: str | None, without: str | None, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        choose_fields(only, without)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://api.anyreach.ai", "http://127.0.0.1:8080", "http://127.8.9.1", "http://[::1]:80", "http://localhost"],
+)
+def test_urls_that_keep_the_token_private(url: str) -> None:
+    assert check_base_url(url + "/", insecure_http=False) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://10.0.0.1", "http://example.com", "http://127.0.0.1.example.com", "http://localhost.example.com:80"],
+)
+def test_plain_http_needs_a_word_of_consent(url: str) -> None:
+    with pytest.raises(UsageError, match=r"the token would travel unencrypted. Use https, or --insecure-http$"):
+        check_base_url(url, insecure_http=False)
+    assert check_base_url(url, insecure_http=True) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "api.anyreach.ai", "ftp://a", "https://", "https://a:b", "https://a:99999", "https://u:p@a", "https://a?b",
+        "https://a#b", "https://[::1", "file:///etc",
+    ],
+)  # fmt: skip
+def test_urls_that_are_no_origin(url: str) -> None:
+    with pytest.raises(UsageError, match=r"^ANYREACH_BASE_URL"):
+        check_base_url(url, insecure_http=True)
+
+
+def test_a_url_s_password_is_not_repeated() -> None:
+    with pytest.raises(UsageError) as caught:
+        check_base_url("https://me:hunter2@example.com", insecure_http=False)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_token_comes_from_the_environment_or_a_private_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    file.chmod(0o600)
+    assert load_credentials({"ANYREACH_TOKEN": f" {TOKEN} "}) == Credentials(TOKEN)
+    assert load_credentials({"ANYREACH_TOKEN": "another"}, file) == Credentials(TOKEN)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601])
+def test_a_token_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    file.chmod(mode)
+    with pytest.raises(UsageError, match=r"others can read it; run: chmod 600 ") as caught:
+        load_credentials({}, file)
+    assert TOKEN not in str(caught.value)
+
+
+def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe\x00")
+    binary.chmod(0o600)
+    for path, reason in [(tmp_path / "none", "No such file or directory"), (binary, "not a text file")]:
+        with pytest.raises(UsageError) as caught:
+            load_credentials({}, path)
+        assert str(caught.value) == f"--token-file {path}: {reason}"
+
+
+@pytest.mark.parametrize("environment", [{}, {"ANYREACH_TOKEN": ""}, {"ANYREACH_TOKEN": " \n"}])
+def test_without_a_token_nothing_starts(environment: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=r"^no token: set ANYREACH_TOKEN, or give --token-file$"):
+        load_credentials(environment)
+
+
+@pytest.mark.parametrize("token", ["ak_a b", "ak_a\r\nX-Evil: 1", "ak_é", "ak_\x00"])
+def test_a_token_that_no_header_can_carry_is_refused_and_not_repeated(token: str) -> None:
+    with pytest.raises(UsageError, match=r"^the token holds a character that no header can carry") as caught:
+        load_credentials({"ANYREACH_TOKEN": token})
+    assert token not in str(caught.value)
+
+
+def test_a_personal_token_needs_its_organization() -> None:
+    environment = {"ANYREACH_TOKEN": "pat_x"}
+    with pytest.raises(UsageError, match=r"^a personal token \(pat_\) needs its organization: set ANYREACH_ORG_ID"):
+        load_credentials(environment)
+    assert load_credentials(environment, organization="org_1") == Credentials("pat_x", "org_1")
+    assert load_credentials({**environment, "ANYREACH_ORG_ID": "org_2"}) == Credentials("pat_x", "org_2")
+    with pytest.raises(UsageError, match=r"^the organization id holds a character that no header can carry$"):
+        load_credentials(environment, organization="org\r\n1")
+
+
+def test_credentials_do_not_show_the_token() -> None:
+    credentials = Credentials(TOKEN, "org_1")
+    assert TOKEN not in repr(credentials) + str(credentials) + f"{credentials}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"page_size": 0}, "--page-size 0: has to be from 1 to 1000"),
+        ({"page_size": 1001}, "--page-size 1001: has to be from 1 to 1000"),
+        ({"concurrency": 0}, "--concurrency 0: has to be from 1 to 1024"),
+        ({"max_rps": 0.0}, "--max-rps 0.0: has to be a number above 0"),
+        ({"max_rps": float("nan")}, "--max-rps nan: has to be a number above 0"),
+        ({"max_rps": float("inf")}, "--max-rps inf: has to be a number above 0"),
+        ({"lag_seconds": -1}, "--lag -1: has to be from 0 to 31622400 seconds"),
+        ({"target_part_bytes": 0}, "--part-size: has to be at least one byte"),
+    ],
+)
+def test_settings_out_of_bounds(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        RunSettings(**settings)  # type: ignore[arg-type]
+    assert str(caught.value) == message
