@@ -9,6 +9,7 @@ import pyarrow as pa
 from msgspec import UNSET
 
 from exporter.contract import Instant, Kind
+from exporter.encode.numbers import parse_integers
 from exporter.encode.rows import EncodeRow, Misfit, ServedRow
 from exporter.encode.schema import arrow_schema, asked_fields
 from exporter.model import Rows
@@ -83,6 +84,8 @@ def _column(kind: Kind, values: list[Any], arrow_type: pa.DataType) -> pa.Array:
                 fields=list(arrow_type),
                 mask=pa.array([not agent for agent in values], pa.bool_()),
             )
+        case Kind.INTEGER:
+            return parse_integers([None if value is UNSET else bytes(value) for value in values])
         case Kind.JSON:
             texts = [b"null" if value is UNSET else bytes(value) for value in values]
             return pa.array([None if text == b"null" else text for text in texts], arrow_type)

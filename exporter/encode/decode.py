@@ -7,9 +7,10 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw
 
-from exporter.contract import FIELD_NAMES, TimestampStyle
+from exporter.contract import FIELD_NAMES, Kind, TimestampStyle
 from exporter.encode.exact import read_page
 from exporter.encode.keys import has_hidden_keys
+from exporter.encode.numbers import parse_integers
 from exporter.encode.rows import Agent, EncodeRow, ServedRow, exact_row_class, is_learnable, row_class
 from exporter.encode.scan import NotRowsError, UnscannableError
 from exporter.encode.schema import asked_fields
@@ -42,6 +43,7 @@ class Decoder:
     def __init__(self, fields: tuple[str, ...] | None) -> None:
         asked = [field.name for field in asked_fields(fields)]
         self._asked = frozenset(asked) | {"id", "created_at", "updated_at"}
+        self._integers = [field.name for field in asked_fields(fields) if field.kind is Kind.INTEGER]
         self._exact_row = exact_row_class(self._asked)
         self._unknown: frozenset[str] = frozenset()
         self._unknown_in_agent: frozenset[str] = frozenset()
@@ -63,6 +65,11 @@ class Decoder:
         created_at = parse_column(list(map(_created_at, rows)))
         updated_at = parse_column([None if text is UNSET else text for text in map(_updated_at, rows)])
         if created_at is None or updated_at is None or not all(row.id for row in rows):
+            return None
+        try:
+            for name in self._integers:
+                parse_integers([bytes(value) for value in map(attrgetter(name), rows) if value is not UNSET])
+        except ValueError:
             return None
         style = TimestampStyle.of(_created_at(rows[0])) if rows else None
         return DecodedPage(Page(Rows(rows, created_at, updated_at), len(body)), style)

@@ -8,27 +8,20 @@ twice with the same text counts once; with different texts the row is a misfit, 
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
 from exporter.contract import FIELDS, Instant, Kind
-from exporter.encode.rows import INT64_MAX, INT64_MIN, Agent, EncodeRow, ExactRow, Misfit, object_text
+from exporter.encode.numbers import parse_integers
+from exporter.encode.rows import Agent, EncodeRow, ExactRow, Misfit, object_text
 from exporter.encode.scan import ScannedRow, scan_object, scan_page
 from exporter.encode.times import parse_floored
 
-_NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,9})?")
 _KINDS: Final = {known.name: known.kind for known in FIELDS}
-_INT64_DIGITS: Final = 19
-
-
-class _MisfitError(ValueError):
-    """Why a value fits no column, without the value."""
 
 
 @dataclass(slots=True)
@@ -98,7 +91,7 @@ def _read(scanned: ScannedRow, row_type: type[ExactRow], asked: frozenset[str]) 
         elif name in asked:
             try:
                 values[name] = _value(_KINDS[name], text, unknown)
-            except _MisfitError as error:
+            except ValueError as error:
                 problems.append(f"{name} {error}")
     _place(reading, values, problems)
     if problems:
@@ -152,13 +145,17 @@ def _name(key: bytes) -> tuple[str, bytes]:
 
 
 def _value(kind: Kind, text: bytes, unknown: dict[bytes, bytes]) -> Any:
-    """The value for a column; unknown members of an agent go to `unknown`. Raises `_MisfitError`."""
+    """What a row holds for a field; unknown members of an agent go to `unknown`.
+
+    Raises `ValueError` that says why the value fits no column, without the value.
+    """
     if kind is Kind.JSON:
+        return text
+    if kind is Kind.INTEGER:
+        parse_integers([text])
         return text
     if text == b"null":
         return None
-    if kind is Kind.INTEGER:
-        return _integer(text)
     if kind is Kind.AGENT:
         return _agent(text, unknown)
     return _string(text)
@@ -166,39 +163,27 @@ def _value(kind: Kind, text: bytes, unknown: dict[bytes, bytes]) -> Any:
 
 def _string(text: bytes) -> str:
     if not text.startswith(b'"'):
-        raise _MisfitError("is not a string")
+        raise ValueError("is not a string")
     try:
         if b"\\" not in text:
             return text[1:-1].decode()
         value = str(json.loads(text.decode(), strict=False))
         value.encode()
     except UnicodeDecodeError as error:
-        raise _MisfitError("is not UTF-8") from error
+        raise ValueError("is not UTF-8") from error
     except UnicodeEncodeError as error:
-        raise _MisfitError("holds a lone surrogate") from error
+        raise ValueError("holds a lone surrogate") from error
     except ValueError as error:
-        raise _MisfitError("holds an escape that JSON does not know") from error
+        raise ValueError("holds an escape that JSON does not know") from error
     return value
-
-
-def _integer(text: bytes) -> int:
-    if _NUMBER.fullmatch(text) is None:
-        raise _MisfitError("is not a number")
-    number = Decimal(text.decode())
-    # The exponent first: 1e999999999 is short to write and long to expand.
-    if number.adjusted() >= _INT64_DIGITS or not INT64_MIN <= number <= INT64_MAX:
-        raise _MisfitError("is beyond 64 bits")
-    if number != int(number):
-        raise _MisfitError("is not a whole number")
-    return int(number)
 
 
 def _agent(text: bytes, unknown: dict[bytes, bytes]) -> Agent:
     if not text.startswith(b"{"):
-        raise _MisfitError("is not an object")
+        raise ValueError("is not an object")
     members, problems = _named(scan_object(text))
     if problems:
-        raise _MisfitError("holds a key twice, with different values")
+        raise ValueError("holds a key twice, with different values")
     values: dict[str, Any] = {}
     inside: dict[bytes, bytes] = {}
     for name, (key, member) in members.items():

@@ -1,21 +1,18 @@
 """A conversation between its page and its batch: a typed row, or a misfit.
 
 Row classes are made from `contract.FIELDS`, for the fields asked for and the unknown ones met so far. A value that was
-not served is `UNSET`, which is not `None` (a served `null`). JSON fields hold their text as served.
+not served is `UNSET`, which is not `None` (a served `null`). JSON fields and numbers hold their text as served.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from exporter.contract import FIELDS, Instant, Kind
 
-INT64_MIN: Final = -(2**63)
-INT64_MAX: Final = 2**63 - 1
-
-_Int64 = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
+_NUMBERS: Final = frozenset(field.name for field in FIELDS if field.kind is Kind.INTEGER)
 _REQUIRED: Final[dict[str, Any]] = {"id": str, "created_at": str}
 
 
@@ -37,7 +34,7 @@ class Agent(msgspec.Struct, gc=False, kw_only=True):
     """The field `agent`, as far as it is known.
 
     Of both this and `ServedRow`: `unknown` pairs the attributes that hold unknown members with their keys as JSON text;
-    `opaque` names the attributes whose values are kept as text.
+    `opaque` names the attributes whose values are text that may hold keys of its own.
     """
 
     unknown: ClassVar[tuple[tuple[str, bytes], ...]] = ()
@@ -109,7 +106,7 @@ def exact_row_class(asked: Iterable[str]) -> type[ExactRow]:
 def _members(asked: Iterable[str], agent: type[Agent]) -> dict[str, Any]:
     types: dict[Kind, Any] = {
         Kind.STRING: str | None,
-        Kind.INTEGER: _Int64 | None,
+        Kind.INTEGER: Raw,
         Kind.TIMESTAMP: str | None,
         Kind.AGENT: agent | None,
         Kind.JSON: Raw,
@@ -126,7 +123,7 @@ def _with_unknown(name: str, base: type[Any], members: Mapping[str, Any], unknow
         bases=(base,),
         namespace={
             "unknown": tuple((attribute, msgspec.json.encode(key)) for attribute, key in keys.items()),
-            "opaque": frozenset(attribute for attribute, kind in types.items() if kind is Raw),
+            "opaque": frozenset(attribute for attribute, kind in types.items() if kind is Raw) - _NUMBERS,
         },
         rename=keys,
         forbid_unknown_fields=True,

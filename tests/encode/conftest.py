@@ -1,0 +1,30 @@
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import pytest
+
+from exporter.encode import Decoder, Encoded, Encoder
+
+Convert: TypeAlias = Callable[[bytes | str], Encoded]
+
+
+@pytest.fixture
+def convert() -> Convert:
+    """A page to its batch, with every field asked for."""
+
+    def run(body: bytes | str) -> Encoded:
+        page = Decoder(None).decode(body.encode() if isinstance(body, str) else body).page
+        return Encoder(None).encode(page.rows)
+
+    return run
+
+
+@pytest.fixture
+def row_text() -> Callable[..., str]:
+    """The JSON text of a row: an id, a `created_at`, and the members given as texts."""
+
+    def make(name: str, **members: str) -> str:
+        texts: dict[str, Any] = {"id": f'"{name}"', "created_at": '"2026-02-10T05:00:00Z"', **members}
+        return "{" + ", ".join(f'"{key}": {text}' for key, text in texts.items()) + "}"
+
+    return make
