@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
@@ -176,8 +177,8 @@ def export(
 
     from exporter.jobs.export import export as run_export
 
-    def job(observer: Observer) -> "Awaitable[Summary]":
-        return run_export(target, asked, settings, credentials, observer)
+    async def job(observer: Observer) -> "Summary":
+        return await run_export(target, asked, settings, credentials, observer)
 
     _perform(job, as_json, verbose, log_format)
 
@@ -196,10 +197,10 @@ def demo(
     asked = spec.Asked(since=since, until=_DEMO_UNTIL)
 
     from exporter.jobs.export import export as run_export
-    from exporter.sandbox import Behaviour, make_conversations, serve
+    from exporter.sandbox import make_conversations, serve
 
     async def job(observer: Observer) -> "Summary":
-        async with serve(make_conversations(rows, since, _DEMO_UNTIL), Behaviour()) as server:
+        async with serve(make_conversations(rows, since, _DEMO_UNTIL)) as server:
             observer.note("sandbox", url=server.url)
             settings = spec.RunSettings(base_url=server.url)
             return await run_export(target, asked, settings, spec.Credentials(server.token), observer)
@@ -221,19 +222,16 @@ def sandbox(
     """Serve made-up conversations on loopback until Ctrl-C, to try exports against."""
     import anyio
 
-    from exporter.sandbox import behaviour_from_options, make_conversations, serve
+    from exporter.sandbox import TOKEN, behaviour_from_options, run_sandbox
+
+    def announce(url: str) -> None:
+        typer.echo(f"export {contract.BASE_URL_VARIABLE}={url} {contract.TOKEN_VARIABLE}={TOKEN}")
+        _say("Set these where you try `exporter export DEST`. Ctrl-C ends the sandbox.")
 
     until = time.time_ns() // 1000
-    conversations = make_conversations(rows, until - days * contract.DAY, until, seed=seed, density=density)
-
-    async def run() -> None:
-        async with serve(conversations, behaviour_from_options(behaviour or ()), port=port) as server:
-            typer.echo(f"export {contract.BASE_URL_VARIABLE}={server.url} {contract.TOKEN_VARIABLE}={server.token}")
-            _say("Set these where you try `exporter export DEST`. Ctrl-C ends the sandbox.")
-            await anyio.sleep_forever()
-
+    run = partial(run_sandbox, port=port, count=rows, since=until - days * contract.DAY, until=until, seed=seed)
     with suppress(KeyboardInterrupt):
-        anyio.run(run)
+        anyio.run(partial(run, density=density, behaviour=behaviour_from_options(behaviour or ()), on_ready=announce))
 
 
 def _directory(text: str) -> Path:

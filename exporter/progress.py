@@ -10,7 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TextIO, TypeAlias
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 LogFormat: TypeAlias = Literal["text", "json"]
 Level: TypeAlias = Literal["info", "warning", "error"]
@@ -150,33 +153,41 @@ class TerminalProgress:
 
     def __init__(self, stream: TextIO, *, verbose: bool) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+        from rich.live import Live
 
         self._verbose = verbose
         self._meter = Meter()
         self._next_draw_seconds = 0.0
+        self._console = Console(file=stream, highlight=False)
         # Drawn by the events themselves: no thread, and nothing is drawn while nothing happens.
-        self._display = Progress(
-            BarColumn(bar_width=30),
-            TaskProgressColumn(),
-            TextColumn("{task.description}"),
-            console=Console(file=stream, highlight=False),
+        self._live = Live(
+            "connecting",
+            console=self._console,
             auto_refresh=False,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._task = self._display.add_task("connecting", total=1.0)
         with suppress(OSError, ValueError):
-            self._display.start()
+            self._live.start(refresh=True)
 
     def progress(self, snapshot: Snapshot) -> None:
         if snapshot.seconds < self._next_draw_seconds:
             return
         self._next_draw_seconds = snapshot.seconds + _DRAW_EVERY_SECONDS
-        description = describe(snapshot, self._meter.measure(snapshot))
         with suppress(OSError, ValueError):
-            self._display.update(self._task, completed=snapshot.share, description=description, refresh=True)
+            self._live.update(self._picture(snapshot), refresh=True)
+
+    def _picture(self, snapshot: Snapshot) -> "RenderableType":
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        rates = self._meter.measure(snapshot)
+        left = "" if rates.seconds_left is None else f"{format_seconds(rates.seconds_left)} left"
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(ProgressBar(total=1.0, completed=snapshot.share, width=40), f"{snapshot.share:.1%}", left)
+        return Group(bar, describe(snapshot, rates))
 
     def note(self, event: str, /, **details: object) -> None:
         if self._verbose:
@@ -184,26 +195,19 @@ class TerminalProgress:
 
     def warn(self, event: str, /, **details: object) -> None:
         with suppress(OSError, ValueError):
-            self._display.console.print(key_values(event, details), markup=False, emoji=False, soft_wrap=True)
+            self._console.print(key_values(event, details), markup=False, emoji=False, soft_wrap=True)
 
     def close(self) -> None:
         with suppress(OSError, ValueError):
-            self._display.stop()
+            self._live.stop()
 
 
 def describe(snapshot: Snapshot, rates: Rates) -> str:
-    """One line for people: how long it will take, rows, rates, and what is in flight."""
-    left = [f"{format_seconds(rates.seconds_left)} left"] if rates.seconds_left is not None else []
-    retries = [f"{snapshot.retries:,} retries"] if snapshot.retries else []
-    parts = [
-        *left,
-        f"{snapshot.rows:,} rows",
-        f"{rates.rows:,.0f} rows/s",
-        f"{rates.requests:,.1f} requests/s",
-        f"{snapshot.in_flight} in flight",
-        *retries,
-    ]
-    return ", ".join(parts)
+    """One line for people, which fits a terminal of 80 columns up to some hundred million rows."""
+    line = (
+        f"{snapshot.rows:,} rows, {rates.rows:,.0f}/s, {rates.requests:,.1f} requests/s, {snapshot.in_flight} in flight"
+    )
+    return line + (f", {snapshot.retries:,} retries" if snapshot.retries else "")
 
 
 def format_seconds(seconds: float) -> str:
@@ -234,7 +238,7 @@ def key_values(event: str, details: dict[str, object]) -> str:
 
 
 def _plain(value: object) -> str:
-    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    text = str(round(value, 3) if isinstance(value, float) else value)
     harmless = text and text.isprintable() and not set(text) & set(' "=')
     return text if harmless else json.dumps(text)
 

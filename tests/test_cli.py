@@ -1,0 +1,538 @@
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import NamedTuple, TypeAlias
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from exporter import __version__
+from exporter.cli import describe_summary, main
+from exporter.contract import FILTERS_BY_NAME, RESERVED_PARAMETERS, format_instant, parse_timestamp
+from exporter.errors import AccessError, DestinationLockedError, InterruptedExportError
+from exporter.progress import Observer, Snapshot
+from exporter.spec import Asked, Credentials, RunSettings
+
+TOKEN = "ak_a-secret-of-the-tests"
+
+SUMMARY = SimpleNamespace(
+    state="complete",
+    rows=12_345,
+    files=31,
+    bytes=45_200_000,
+    requests=130,
+    seconds=12.3,
+    manifest="/data/out/_manifest.json",
+    resumed=False,
+    changed=True,
+    quarantined_rows=0,
+    unproven=0,
+    withheld=(),
+    range_start=parse_timestamp("2026-01-01"),
+    range_end=parse_timestamp("2026-02-01"),
+    partition_key="created_date",
+)
+
+
+def summary_with(**changes: object) -> SimpleNamespace:
+    return SimpleNamespace(**{**vars(SUMMARY), **changes})
+
+
+class Job:
+    """Stands in the place of the export job: keeps what it was asked for, and answers what the test wants."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Path, Asked, RunSettings, Credentials]] = []
+        self.result: SimpleNamespace | BaseException = SUMMARY
+        self.during: Callable[[Observer], None] = lambda observer: None
+
+    async def __call__(
+        self, destination: Path, asked: Asked, settings: RunSettings, credentials: Credentials, observer: Observer
+    ) -> SimpleNamespace:
+        self.calls.append((destination, asked, settings, credentials))
+        self.during(observer)
+        if isinstance(self.result, BaseException):
+            raise self.result
+        return self.result
+
+    @property
+    def asked(self) -> Asked:
+        return self.calls[0][1]
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> Job:
+    job = Job()
+    module = ModuleType("exporter.jobs.export")
+    module.export = job  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "exporter.jobs.export", module)
+    return job
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANYREACH_TOKEN", TOKEN)
+    monkeypatch.delenv("ANYREACH_ORG_ID", raising=False)
+    monkeypatch.delenv("ANYREACH_BASE_URL", raising=False)
+
+
+class Done(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+Run: TypeAlias = Callable[..., Done]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process. Whatever it prints, the token is not in it."""
+
+    def run(*arguments: str) -> Done:
+        status = main(arguments)
+        output = capsys.readouterr()
+        assert TOKEN not in output.out + output.err
+        return Done(status, output.out, output.err)
+
+    return run
+
+
+def run_process(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "exporter", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **variables},
+        check=False,
+        timeout=60,
+    )
+
+
+BAD_COMMANDS = [
+    ("--since yesterday", "--since 'yesterday': not an ISO 8601 date-time. Write a time as 2026-02-10,"),
+    ("--until 2026-02-30", "--until '2026-02-30': day is out of range for month. Write a time as"),
+    ("--since 2026-02-10T00:00:00.1234567Z", "--since '2026-02-10T00:00:00.1234567Z': finer than a microsecond."),
+    (
+        "--since 2026-02-11 --until 2026-02-10",
+        "nothing to export: the range starts at 2026-02-11T00:00:00Z and ends at 2026-02-10T00:00:00Z\n",
+    ),
+    (
+        "--since 2026-02-10 --until 2026-02-10",
+        "nothing to export: the range starts at 2026-02-10T00:00:00Z and ends at 2026-02-10T00:00:00Z\n",
+    ),
+    ("--since 30s", "nothing to export: the range starts at "),
+    ("--created-after 2026-02-11 --created-before 2026-02-10", "nothing to export: the range starts at "),
+    ("--since 1d --created-after 1d", "--since and --created-after: give one of them\n"),
+    ("--until 1d --created-before 1d", "--until and --created-before: give one of them\n"),
+    ("--direction sideways", "--direction 'sideways': known values are inbound, outbound. For a newer one, pass it"),
+    ("--channel fax", "--channel 'fax': known values are telephone, webrtc, email, text. For a newer one, pass it"),
+    ("--status done", "--status 'done': known values are token_created, triggered, ringing, in_progress, completed,"),
+    ("--duration-above long", "--duration-above 'long': has to be a whole number\n"),
+    ("--user-turn-count-below 1.5", "--user-turn-count-below '1.5': has to be a whole number\n"),
+    ("--updated-after 7d", "--updated-after '7d': has to be a time, not an age, for it is stored with the export\n"),
+    ("--updated-before soon", "--updated-before 'soon': not an ISO 8601 date-time."),
+    ("--custom-metadata [1]", "--custom-metadata '[1]': has to be a JSON object, as '{\"order_id\": \"123\"}'\n"),
+    ("--custom-metadata order", "--custom-metadata 'order': has to be a JSON object"),
+    ("--agent-id ''", "--agent-id: has to have a value\n"),
+    ("--filter colour", "--filter 'colour': has to be name=value\n"),
+    ("--filter limit=5", "--filter limit: the exporter sets this itself; use"),
+    ("--status failed --status ringing", "the filter status is given twice: 'failed' and 'ringing'\n"),
+    ("--status failed --filter status=x", "the filter status is given twice: 'failed' and 'x'\n"),
+    ("--fields id,nme", "--fields: no such field: nme. The fields are id, organization_id,"),
+    ("--exclude-fields transcript", "--exclude-fields: no such field: transcript. The fields are id,"),
+    ("--exclude-fields status", "--exclude-fields: status cannot be left out\n"),
+    ("--fields id --exclude-fields agent", "--fields and --exclude-fields: give one of them\n"),
+    ("--page-size 0", "--page-size 0: has to be from 1 to 1000\n"),
+    ("--page-size 1001", "--page-size 1001: has to be from 1 to 1000\n"),
+    ("--concurrency 0", "--concurrency 0: has to be from 1 to 1024\n"),
+    ("--max-rps 0", "--max-rps 0.0: has to be a number above 0\n"),
+    ("--lag -1", "--lag -1: has to be from 0 to 31622400 seconds\n"),
+    ("--part-size huge", "--part-size 'huge': write a size as 256MB, 1GiB, or a number of bytes\n"),
+    ("--part-size 0MB", "--part-size: has to be at least one byte\n"),
+    ("--token-file none", "--token-file none: No such file or directory\n"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_COMMANDS, ids=[options for options, _ in BAD_COMMANDS])
+def test_a_bad_option_is_explained_before_anything_is_touched(
+    options: str, message: str, job: Job, tmp_path: Path, run: Run
+) -> None:
+    done = run("export", "out", *shlex.split(options))
+    assert done.status == 2
+    assert done.err.startswith(f"exporter: {message}")
+    assert done.err.count("\n") <= 2
+    assert done.out == ""
+    assert job.calls == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"ANYREACH_TOKEN": ""}, "no token: set ANYREACH_TOKEN, or give --token-file\n"),
+        ({"ANYREACH_TOKEN": "pat_x"}, "a personal token (pat_) needs its organization: set ANYREACH_ORG_ID, or give"),
+        ({"ANYREACH_BASE_URL": "http://example.com"}, "ANYREACH_BASE_URL 'http://example.com': the token would travel"),
+        ({"ANYREACH_BASE_URL": "example.com"}, "ANYREACH_BASE_URL 'example.com': has to be https://HOST\n"),
+    ],
+)
+def test_a_bad_environment_is_explained_before_anything_is_touched(
+    variables: dict[str, str],
+    message: str,
+    job: Job,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run: Run,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    done = run("export", "out")
+    assert done.status == 2
+    assert done.err.startswith(f"exporter: {message}")
+    assert job.calls == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_token_file_that_others_can_read_is_refused(job: Job, tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    file.chmod(0o644)
+    done = run("export", "out", "--token-file", "token")
+    assert done.status == 2
+    assert done.err == "exporter: --token-file token: others can read it; run: chmod 600 token\n"
+    file.chmod(0o600)
+    assert run("export", "out", "--token-file", "token").status == 0
+    assert job.calls[0][3] == Credentials(TOKEN)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/x", "gs://bucket", "az://container/x", "file:///tmp/x", "S3://b"])
+def test_a_url_is_no_destination_yet(url: str, job: Job, run: Run) -> None:
+    done = run("export", url)
+    assert done.status == 2
+    assert done.err == f"exporter: {url}: object stores are not supported yet; give a path\n"
+    assert job.calls == []
+
+
+def test_an_empty_destination_is_not_the_current_directory(job: Job, run: Run) -> None:
+    done = run("export", "")
+    assert done.status == 2
+    assert done.err == "exporter: the destination has to be a path\n"
+    assert job.calls == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["export"],
+        ["export", "out", "--nonsense"],
+        ["export", "out", "--page-size", "many"],
+        ["export", "out", "--partition-by", "week"],
+        ["export", "out", "--log-format", "xml"],
+        ["export", "out", "--token", TOKEN[:3]],
+        ["exprot", "out"],
+        ["demo", "--rows", "0"],
+    ],
+)
+def test_usage_errors_exit_with_2(arguments: list[str], job: Job, run: Run) -> None:
+    done = run(*arguments)
+    assert done.status == 2
+    assert "Error: " in done.err
+    assert job.calls == []
+
+
+def test_a_bare_export_asks_for_what_is_stored(job: Job, run: Run) -> None:
+    assert run("export", "out").status == 0
+    assert job.calls == [(Path("out"), Asked(), RunSettings(), Credentials(TOKEN))]
+
+
+def test_options_become_the_request(job: Job, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    monkeypatch.setenv("ANYREACH_TOKEN", "pat_x")
+    monkeypatch.setenv("ANYREACH_BASE_URL", "http://localhost:8080/")
+    command = """
+        export some/out --since 2026-01-01 --until 2026-02-01T00:00:00+01:00 --lag 5 --status completed --user-id 4711
+        --duration-above 10 --updated-after 2026-01-05 --filter colour=red --filter size=
+        --exclude-fields conversation,agent --partition-by hour --concurrency 3 --max-rps 2.5
+        --page-size 100 --part-size 8MB --org-id org_1
+    """
+    assert run(*shlex.split(command)).status == 0
+    destination, asked, settings, credentials = job.calls[0]
+    assert destination == Path("some/out")
+    assert asked.since == parse_timestamp("2026-01-01")
+    assert asked.until == parse_timestamp("2026-01-31T23:00:00Z")
+    assert asked.filters == {
+        "status": "completed",
+        "user_id": "4711",
+        "duration_above": "10",
+        "updated_after": "2026-01-05T00:00:00Z",
+        "colour": "red",
+        "size": "",
+    }
+    assert asked.fields is not None and "summary" in asked.fields
+    assert not {"agent", "conversation"} & set(asked.fields)
+    assert asked.partition_by == "hour"
+    assert settings == RunSettings(
+        base_url="http://localhost:8080",
+        lag_seconds=5,
+        concurrency=3,
+        max_rps=2.5,
+        page_size=100,
+        target_part_bytes=8_000_000,
+    )
+    assert credentials == Credentials("pat_x", "org_1")
+
+
+def test_the_range_can_be_given_by_the_api_s_inclusive_names(job: Job, run: Run) -> None:
+    run("export", "out", "--created-after", "2026-01-01", "--created-before", "2026-01-31T23:59:59.999999Z")
+    assert (job.asked.since, job.asked.until) == (parse_timestamp("2026-01-01"), parse_timestamp("2026-02-01"))
+
+
+def test_plain_http_elsewhere_needs_a_word_of_consent(job: Job, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    monkeypatch.setenv("ANYREACH_BASE_URL", "http://10.0.0.1")
+    assert run("export", "out", "--insecure-http").status == 0
+    assert job.calls[0][2].base_url == "http://10.0.0.1"
+
+
+def test_an_empty_base_url_is_none(job: Job, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    monkeypatch.setenv("ANYREACH_BASE_URL", "")
+    assert run("export", "out").status == 0
+    assert job.calls[0][2].base_url == "https://api.anyreach.ai"
+
+
+SAMPLE_VALUES = {"choice": "", "text": "x", "integer": "7", "metadata": "{}", "time": "2026-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize("name", FILTERS_BY_NAME)
+def test_every_filter_of_the_api_has_an_option_of_its_name(name: str, job: Job, run: Run) -> None:
+    known = FILTERS_BY_NAME[name]
+    value = known.choices[-1] if known.choices else SAMPLE_VALUES[known.kind.value]
+    assert run("export", "out", "--" + name.replace("_", "-"), value).status == 0
+    assert job.asked.filters == {name: value}
+
+
+def test_help_names_every_filter_and_value(run: Run) -> None:
+    done = run("export", "--help")
+    assert done.status == 0
+    text = " ".join(done.out.split())
+    ranges = [name for name in RESERVED_PARAMETERS if name.startswith("created")]
+    for name in [*FILTERS_BY_NAME, *ranges]:
+        assert f"--{name.replace('_', '-')} " in text
+    for known in FILTERS_BY_NAME.values():
+        assert ", ".join(known.choices) in text
+
+
+def test_json_puts_one_object_on_stdout_and_people_read_stderr(job: Job, run: Run) -> None:
+    done = run("export", "out", "--json")
+    assert done.status == 0
+    assert json.loads(done.out) == {
+        "state": "complete",
+        "rows": 12_345,
+        "files": 31,
+        "bytes": 45_200_000,
+        "requests": 130,
+        "seconds": 12.3,
+        "manifest": "/data/out/_manifest.json",
+    }
+    assert done.out.count("\n") == 1
+    assert "12,345 conversations" in done.err
+
+
+def test_without_json_stdout_stays_empty(job: Job, run: Run) -> None:
+    done = run("export", "out")
+    assert done.status == 0
+    assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, 0),
+        ({"withheld": ("agent",)}, 0),
+        ({"changed": False}, 0),
+        ({"state": "unproven", "unproven": 2}, 3),
+        ({"quarantined_rows": 1}, 3),
+        ({"state": "incomplete"}, 1),
+    ],
+)
+def test_the_exit_status_tells_how_it_ended(changes: dict[str, object], status: int, job: Job, run: Run) -> None:
+    job.result = summary_with(**changes)
+    assert run("export", "out").status == status
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (AccessError("the token was refused"), 4),
+        (DestinationLockedError("another run holds out"), 5),
+        (InterruptedExportError("interrupted; run again to resume"), 130),
+    ],
+)
+def test_an_error_is_a_line_and_an_exit_status(error: Exception, status: int, job: Job, run: Run) -> None:
+    job.result = error
+    assert run("export", "out", "--json", "-v") == (status, "", f"exporter: {error}\n")
+
+
+def test_with_json_logs_the_error_and_the_summary_are_json_too(job: Job, run: Run) -> None:
+    finished = json.loads(run("export", "out", "--log-format", "json").err)
+    job.result = AccessError("the token was refused")
+    failed = json.loads(run("export", "out", "--log-format", "json").err)
+    assert (finished["level"], finished["event"], finished["rows"]) == ("info", "finished", 12_345)
+    assert (failed["level"], failed["event"], failed["exit_status"]) == ("error", "failed", 4)
+    assert failed["reason"] == "the token was refused"
+
+
+def test_no_traceback_reaches_a_user_unless_asked_for_and_then_without_what_errors_say(job: Job, run: Run) -> None:
+    words = "a caller's words"
+    try:
+        raise KeyError(words)
+    except KeyError as cause:
+        group = ExceptionGroup("of tasks", [RuntimeError(f"Bearer {TOKEN}")])
+        group.__cause__ = cause
+        job.result = group
+    done = run("export", "out")
+    assert done.status == 1
+    message = "exporter: unexpected ExceptionGroup; this is a defect, please report it with the output of -v\n"
+    assert done.err == message
+    verbose = run("export", "out", "-v").err
+    assert verbose.startswith(message)
+    for name in ("KeyError at", "ExceptionGroup at", "RuntimeError at", "test_cli.py"):
+        assert name in verbose
+    assert words not in verbose
+
+
+def test_ctrl_c_exits_with_130(job: Job, run: Run) -> None:
+    job.result = KeyboardInterrupt()
+    assert run("export", "out").status == 130
+
+
+def test_what_the_job_reports_is_shown_on_stderr(job: Job, run: Run) -> None:
+    def report(observer: Observer) -> None:
+        observer.note("commit", number=1)
+        observer.warn("throttled")
+        observer.progress(Snapshot(0.5, 10, 1000, 1, 2, 0, 0, 8, 1, 6.0))
+
+    job.during = report
+    done = run("export", "out")
+    assert done.status == 0
+    assert "throttled" in done.err and "percent=50.0" in done.err and "commit" not in done.err
+    done = run("export", "out", "-v")
+    assert done.status == 0
+    assert "commit number=1" in done.err
+
+
+def summarize(**changes: object) -> str:
+    return "\n".join(describe_summary(summary_with(**changes)))
+
+
+def test_the_summary_tells_people_what_there_is_and_what_to_do_next() -> None:
+    assert summarize() == (
+        "complete: 12,345 conversations created from 2026-01-01T00:00:00Z before 2026-02-01T00:00:00Z, "
+        "in 31 files of 45.2 MB\n"
+        "  took 12 s and 130 requests, 1,004 rows/s\n"
+        "  manifest: /data/out/_manifest.json\n"
+        "  To look at it, paste into DuckDB:\n"
+        "    SELECT created_date, status, count(*) AS conversations FROM "
+        "read_parquet('/data/out/conversations/**/*.parquet', hive_partitioning = true) GROUP BY ALL ORDER BY ALL;"
+    )
+
+
+def test_the_summary_says_what_is_in_doubt() -> None:
+    assert summarize(changed=False).startswith("nothing to do, already complete: 12,345 conversations")
+    assert "rows/s" not in summarize(resumed=True)
+    assert "2 timestamps may have more rows" in summarize(state="unproven", unproven=2)
+    assert "7 rows do not fit the columns" in summarize(quarantined_rows=7)
+    assert "conversations:read_sensitive): agent, summary" in summarize(withheld=("agent", "summary"))
+    assert "Run the same command again" in summarize(state="incomplete")
+    assert "created before 2026-02-01" in summarize(range_start=None)
+    assert "DuckDB" not in summarize(rows=0, files=0)
+
+
+@pytest.mark.parametrize(
+    "partition", [None, "created_date=2026-01-05", "created_hour=2026-01-05T07", "created_month=2026-01"]
+)
+@pytest.mark.parametrize("name", ["plain", "it's", "a [b] *?"])
+def test_the_query_works_when_pasted(partition: str | None, name: str, tmp_path: Path) -> None:
+    directory = tmp_path / name
+    parts = directory / "conversations" / (partition or "")
+    parts.mkdir(parents=True)
+    pq.write_table(pa.table({"id": ["1", "2"], "status": ["failed", "failed"]}), parts / "part-1.parquet")
+    text = summarize(
+        manifest=str(directory / "_manifest.json"), partition_key=partition and partition.partition("=")[0]
+    )
+    rows = duckdb.execute(text.splitlines()[-1]).fetchall()
+    assert len(rows) == 1
+    assert rows[0][-2:] == ("failed", 2)
+
+
+def test_version(run: Run) -> None:
+    assert run("--version") == (0, f"exporter {__version__}\n", "")
+
+
+def test_help_loads_neither_arrow_nor_an_http_client_nor_a_display() -> None:
+    heavy = ["pyarrow", "aiohttp", "rich", "structlog", "asyncio", "anyio"]
+    code = (
+        "import sys; from exporter.cli import main; status = main(['export', '--help']); "
+        f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr); sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+
+
+def test_the_module_runs_and_hands_on_the_exit_status() -> None:
+    done = run_process("export", "out", "--page-size", "0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "exporter: --page-size 0: has to be from 1 to 1000\n"
+
+
+def test_a_reader_who_leaves_early_causes_no_traceback() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as broken:
+        done = subprocess.run(
+            [sys.executable, "-m", "exporter", "--version"],
+            stdout=broken,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_the_sandbox_says_how_to_reach_it_and_ends_with_ctrl_c() -> None:
+    command = [sys.executable, "-m", "exporter", "sandbox", "--port", "0", "--rows", "10", "--behaviour", "page_cap=3"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        words = process.stdout.readline().split()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert words[0] == "export"
+    assert words[1].startswith("ANYREACH_BASE_URL=http://127.0.0.1:")
+    assert words[2].startswith("ANYREACH_TOKEN=")
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+def test_the_sandbox_refuses_switches_it_does_not_have(run: Run) -> None:
+    done = run("sandbox", "--behaviour", "mood=bad")
+    assert done.status == 2
+    assert done.err.startswith("exporter: --behaviour 'mood=bad': ")
+
+
+def test_the_demo_asks_for_the_same_range_whenever_it_runs(job: Job, run: Run) -> None:
+    assert run("demo", "--rows", "5", "--days", "3").status == 0
+    assert run("demo", "--rows", "5", "--days", "3").status == 0
+    first, second = (asked for _, asked, _, _ in job.calls)
+    assert first == second
+    assert first.since is not None and first.until is not None
+    assert format_instant(first.since).endswith("T00:00:00Z")
+    assert job.calls[0][0] == Path("demo-export")
+    assert job.calls[0][2].base_url.startswith("http://127.0.0.1:")
