@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from exporter.contract import FIELDS, Instant, Kind
-from exporter.encode.numbers import parse_integers
+from exporter.encode.numbers import parse_integer
 from exporter.encode.rows import Agent, EncodeRow, ExactRow, Misfit, object_text
 from exporter.encode.scan import ScannedRow, scan_object, scan_page
 from exporter.encode.times import parse_floored
@@ -152,7 +152,8 @@ def _value(kind: Kind, text: bytes, unknown: dict[bytes, bytes]) -> Any:
     if kind is Kind.JSON:
         return text
     if kind is Kind.INTEGER:
-        parse_integers([text])
+        if text != b"null":
+            parse_integer(text)
         return text
     if text == b"null":
         return None

@@ -14,7 +14,10 @@ _INT64_DIGITS: Final = 19
 
 
 def parse_integers(texts: Sequence[bytes | None]) -> pa.Array:
-    """An int64 column; None and `null` become null. Raises `ValueError` for a text that `parse_integer` refuses."""
+    """An int64 column out of JSON values; None and `null` become null.
+
+    Raises `ValueError` for a value that `parse_integer` refuses.
+    """
     texts = [None if text == b"null" else text for text in texts]
     try:
         return pa.array(texts, pa.string()).cast(pa.int64())

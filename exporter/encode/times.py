@@ -5,33 +5,52 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from exporter.contract import Instant, parse_timestamp
+from exporter.contract import BEGINNING, END_OF_TIME, Instant, parse_timestamp
 
+#: Arrow takes a time without minutes, which is more likely cut than meant.
+_HOUR_ALONE: Final = "^.{13}[^:]|^.{13}$"
 _BELOW_MICROSECONDS: Final = re.compile(r"([.,]\d{6})\d+", re.ASCII)
 
 
 def parse_column(texts: Sequence[str | None]) -> list[Any] | None:
-    """The instants of a column, None staying None; or None if any text names no instant in whole microseconds."""
+    """The instants of a column, None staying None; or None if any text names no instant in whole microseconds.
+
+    Takes what `contract.parse_timestamp` takes, within the years 1 to 9999.
+    """
     column = pa.array(texts, pa.string())
-    # Arrow takes a column that has offsets throughout, or nowhere (then UTC); api.md, 2 allows a mixture.
+    try:
+        instants = _parse_alike(column) or [None if text is None else parse_timestamp(text) for text in texts]
+    except ValueError:
+        return None
+    known = [instant for instant in instants if instant is not None]
+    return instants if not known or (_is_in_range(min(known)) and _is_in_range(max(known))) else None
+
+
+def parse_floored(text: str) -> tuple[Instant | None, bool]:
+    """The instant, cut to microseconds, and whether it is exact; None for what is no timestamp."""
+    for exact, candidate in ((True, text), (False, _BELOW_MICROSECONDS.sub(r"\1", text))):
+        try:
+            instant = parse_timestamp(candidate)
+        except ValueError:
+            continue
+        return (instant, exact) if _is_in_range(instant) else (None, False)
+    return None, False
+
+
+def _parse_alike(column: pa.Array) -> list[Any] | None:
+    """The instants of texts that have offsets throughout, or nowhere (then UTC); None for a mixture or anything odd."""
+    if pc.any(pc.match_substring_regex(column, _HOUR_ALONE)).as_py():
+        return None
     for kind in (pa.timestamp("us", tz="UTC"), pa.timestamp("us")):
         try:
             return list(column.cast(kind).cast(pa.int64()).to_pylist())
         except pa.ArrowInvalid:
             continue
-    try:
-        return [None if text is None else parse_timestamp(text) for text in texts]
-    except ValueError:
-        return None
+    return None
 
 
-def parse_floored(text: str) -> tuple[Instant | None, bool]:
-    """The instant, cut to microseconds, and whether it is exact; None for what is no timestamp."""
-    try:
-        return parse_timestamp(text), True
-    except ValueError:
-        try:
-            return parse_timestamp(_BELOW_MICROSECONDS.sub(r"\1", text)), False
-        except ValueError:
-            return None, False
+def _is_in_range(instant: Instant) -> bool:
+    """An offset can carry a text out of the years that windows are made of; year 0 is out of them anyway."""
+    return BEGINNING <= instant < END_OF_TIME

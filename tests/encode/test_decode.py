@@ -105,7 +105,7 @@ def expect_as_served(encoded: Encoded, rows: list[dict[str, Any]], texts: list[d
         assert (json.loads(extra) if extra is not None else {}) == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(pages())
 def test_every_field_comes_out_as_it_was_served(page: tuple[bytes, list[dict[str, Any]], list[dict[str, str]]]) -> None:
     body, rows, texts = page
@@ -117,7 +117,7 @@ def test_every_field_comes_out_as_it_was_served(page: tuple[bytes, list[dict[str
         expect_as_served(Encoder(None).encode(decoded.page.rows), rows, texts)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(pages())
 def test_reading_field_by_field_gives_the_same_batch(
     page: tuple[bytes, list[dict[str, Any]], list[dict[str, str]]],

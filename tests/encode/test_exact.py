@@ -67,6 +67,7 @@ def test_a_value_that_fits(convert: Convert, row_text: RowText, field: str, text
         ("duration", "-9223372036854775809", "duration is beyond 64 bits"),
         ("duration", "1e999999999", "duration is beyond 64 bits"),
         ("duration", "NaN", "duration is not a number"),
+        ("duration", "007", "duration is not a number"),
         ("duration", "true", "duration is not a number"),
         ("duration", '"5"', "duration is not a number"),
         ("duration", '{"a":1}', "duration is not a number"),
