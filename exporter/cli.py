@@ -25,12 +25,14 @@ from exporter.progress import LogFormat, Observer, format_seconds, format_size, 
 
 if TYPE_CHECKING:
     from exporter.jobs.export import Summary
+    from exporter.jobs.status import Status
 
 Job: TypeAlias = "Callable[[Observer], Awaitable[Summary]]"
 
 _DEFAULTS: Final = spec.RunSettings()
 #: Where the demo's range ends, whenever it is run: the second run has to find what the first one left.
 _DEMO_UNTIL: Final = contract.parse_timestamp("2026-02-01")
+_SHOWN_GAPS: Final = 5
 _SUMMARY_KEYS: Final = ("state", "rows", "files", "bytes", "requests", "seconds", "manifest")
 
 
@@ -211,6 +213,23 @@ def demo(
 
 
 @app.command()
+def status(
+    destination: Destination,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what is at DEST, how far it is, and which run holds it. Changes nothing, and needs no token."""
+    target = _directory(destination)
+
+    import anyio
+    import msgspec
+
+    from exporter.jobs.status import status as read_status
+
+    found = anyio.run(read_status, target)
+    typer.echo(msgspec.json.encode(found).decode() if as_json else "\n".join(describe_status(found)))
+
+
+@app.command()
 def sandbox(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port on loopback; 0 for any.")] = 8080,
     rows: Rows = 10_000,
@@ -244,8 +263,12 @@ def _directory(text: str) -> Path:
 
 def _perform(job: Job, as_json: bool, verbose: bool, log_format: LogFormat) -> None:
     """Runs `job`, shows its progress and its summary, and exits with its status."""
+    import logging
+
     import anyio
 
+    # Else a library's complaint about a task would reach the user with its traceback.
+    logging.getLogger().addHandler(logging.NullHandler())
     log = open_log(sys.stderr, "json") if log_format == "json" else None
     observer = open_observer(sys.stderr, log_format, verbose=verbose)
     try:
@@ -270,31 +293,51 @@ def _perform(job: Job, as_json: bool, verbose: bool, log_format: LogFormat) -> N
 
 def describe_summary(summary: "Summary") -> Iterator[str]:
     """What was exported, where it lies, what is in doubt, and what to do next: lines for people."""
-    since = "" if summary.range_start is None else f"from {contract.format_instant(summary.range_start)} "
-    what = (
-        f"{summary.state}: {summary.rows:,} conversations created {since}before "
-        f"{contract.format_instant(summary.range_end)}, in {summary.files:,} files of {format_size(summary.bytes)}"
-    )
+    what = _describe_data(summary)
     if summary.changed:
         # The rows of a resumed export are not this run's alone.
         rate = "" if summary.resumed else f", {summary.rows / max(summary.seconds, 0.001):,.0f} rows/s"
         yield what
-        yield f"  took {format_seconds(summary.seconds)} and {summary.requests:,} requests{rate}"
+        yield f"  took {format_seconds(summary.seconds)} and {_count(summary.requests, 'request')}{rate}"
     else:
         yield f"nothing to do, already {what}"
     yield f"  manifest: {summary.manifest}"
     if summary.withheld:
         yield f"  not shown to this token (scope conversations:read_sensitive): {', '.join(summary.withheld)}"
     if summary.unproven:
-        yield f"  {summary.unproven:,} timestamps may have more rows than the API would show. What it showed is kept;"
-        yield "    the manifest names them under `unproven`. Compare them with the source."
+        yield f"  {_count(summary.unproven, 'timestamp')} may have more rows than the API would show;"
+        yield "    what it showed is kept, and the manifest names them under `unproven`: compare them with the source."
     if summary.quarantined_rows:
-        yield f"  {summary.quarantined_rows:,} rows do not fit the columns and are kept as they were served;"
-        yield "    the manifest names their files under `quarantine`."
+        yield f"  kept as served, for not fitting the columns: {_count(summary.quarantined_rows, 'row')};"
+        yield "    the manifest names the files under `quarantine`."
     if summary.state == "incomplete":
         yield "  Run the same command again to go on."
     elif summary.files:
         yield f"  To look at it, paste into DuckDB:\n    {_query(summary)}"
+
+
+def describe_status(found: "Status") -> Iterator[str]:
+    """What is at a destination, what is missing, and who is at work there: lines for people."""
+    yield _describe_data(found)
+    if found.gaps:
+        left = _count(len(found.gaps), "window")
+        yield f"  {found.covered_share:.1%} of the range is covered; {left} left, from the oldest:"
+        for gap in found.gaps[:_SHOWN_GAPS]:
+            start = "the beginning" if gap.open_below else contract.format_instant(gap.start)
+            yield f"    from {start} before {contract.format_instant(gap.end)}"
+    yield f"  held by {found.holder}" if found.holder else "  no run holds it"
+
+
+def _describe_data(data: "Summary | Status") -> str:
+    since = "" if data.range_start is None else f"from {contract.format_instant(data.range_start)} "
+    return (
+        f"{data.state}: {_count(data.rows, 'conversation')} created {since}before "
+        f"{contract.format_instant(data.range_end)}, in {_count(data.files, 'file')} of {format_size(data.bytes)}"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _query(summary: "Summary") -> str:

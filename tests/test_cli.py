@@ -10,14 +10,16 @@ from types import ModuleType, SimpleNamespace
 from typing import NamedTuple, TypeAlias
 
 import duckdb
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from exporter import __version__
 from exporter.cli import describe_summary, main
-from exporter.contract import FILTERS_BY_NAME, RESERVED_PARAMETERS, format_instant, parse_timestamp
+from exporter.contract import BEGINNING, FILTERS_BY_NAME, RESERVED_PARAMETERS, format_instant, parse_timestamp
 from exporter.errors import AccessError, DestinationLockedError, InterruptedExportError
+from exporter.model import Interval
 from exporter.progress import Observer, Snapshot
 from exporter.spec import Asked, Credentials, RunSettings
 
@@ -448,11 +450,46 @@ def test_the_summary_says_what_is_in_doubt() -> None:
     assert summarize(changed=False).startswith("nothing to do, already complete: 12,345 conversations")
     assert "rows/s" not in summarize(resumed=True)
     assert "2 timestamps may have more rows" in summarize(state="unproven", unproven=2)
-    assert "7 rows do not fit the columns" in summarize(quarantined_rows=7)
+    assert "kept as served, for not fitting the columns: 7 rows;" in summarize(quarantined_rows=7)
     assert "conversations:read_sensitive): agent, summary" in summarize(withheld=("agent", "summary"))
     assert "Run the same command again" in summarize(state="incomplete")
     assert "created before 2026-02-01" in summarize(range_start=None)
     assert "DuckDB" not in summarize(rows=0, files=0)
+
+
+STATUS = {
+    "state": "incomplete",
+    "rows": 5,
+    "files": 1,
+    "bytes": 2000,
+    "range_start": None,
+    "range_end": parse_timestamp("2026-02-01"),
+    "covered_share": 0.75,
+    "gaps": (Interval(BEGINNING, parse_timestamp("2026-01-01")),),
+    "holder": "pid 7 on somewhere",
+}
+
+
+def test_status_tells_how_far_an_export_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = msgspec.defstruct("Status", list(STATUS))(**STATUS)
+
+    async def read(destination: Path) -> msgspec.Struct:
+        assert destination == Path("out")
+        return status
+
+    module = ModuleType("exporter.jobs.status")
+    module.status = read  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "exporter.jobs.status", module)
+    monkeypatch.delenv("ANYREACH_TOKEN")
+    assert run("status", "out") == (
+        0,
+        "incomplete: 5 conversations created before 2026-02-01T00:00:00Z, in 1 file of 2.0 kB\n"
+        "  75.0% of the range is covered; 1 window left, from the oldest:\n"
+        "    from the beginning before 2026-01-01T00:00:00Z\n"
+        "  held by pid 7 on somewhere\n",
+        "",
+    )
+    assert json.loads(run("status", "out", "--json").out)["covered_share"] == 0.75
 
 
 @pytest.mark.parametrize(
@@ -490,6 +527,14 @@ def test_the_module_runs_and_hands_on_the_exit_status() -> None:
     done = run_process("export", "out", "--page-size", "0")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "exporter: --page-size 0: has to be from 1 to 1000\n"
+
+
+def test_who_leaves_stderr_does_not_change_the_exit_status() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as broken:
+        command = [sys.executable, "-m", "exporter", "export", "out", "--page-size", "0"]
+        assert subprocess.run(command, stderr=broken, check=False).returncode == 2
 
 
 def test_a_reader_who_leaves_early_causes_no_traceback() -> None:
