@@ -118,7 +118,8 @@ def _decode(path: str, data: bytes) -> Commit:
 async def sweep(store: Store, state: State) -> int:
     """Deletes what no commit names: staged files, parts and quarantine files. Returns how many.
 
-    Only under the destination's lock, and only files of a name that the exporter gives.
+    Only under the destination's lock, only files of a name that the exporter gives, and only after the manifest has
+    been brought up to date with `state`: an older one may still name what is deleted here.
     """
     garbage = await store.list(STAGING)
     for table in TABLES:

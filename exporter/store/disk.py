@@ -76,8 +76,9 @@ def make_directories(directory: Path) -> None:
 def place(whole: Path, final: Path) -> bool:
     """Gives a whole, fsynced file its final name, durably; False, and nothing done, when that name is taken.
 
-    A hard link is the one portable step that never overwrites. Without hard links the check comes before the
-    rename, and only the destination's lock keeps another run out of the moment between.
+    The old name may stay behind; it is the caller's to delete. A hard link is the one portable step that never
+    overwrites. Without hard links the check comes before the rename, and only the destination's lock keeps another
+    run out of the moment between.
     """
     try:
         os.link(whole, final)
@@ -92,5 +93,4 @@ def place(whole: Path, final: Path) -> bool:
             return False
         whole.rename(final)
     fsync_directory(final.parent)
-    whole.unlink(missing_ok=True)
     return True

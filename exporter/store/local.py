@@ -172,6 +172,7 @@ def _publish(staged: Path, final: Path) -> None:
         make_directories(final.parent)
         if not place(staged, final):
             raise StoreError(f"{final}: there is a file of this name already; it was left as it is")
+        staged.unlink(missing_ok=True)
 
 
 def _list(root: Path, directory: Path) -> list[str]:

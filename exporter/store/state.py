@@ -110,12 +110,12 @@ def apply(state: State, commit: Commit) -> State:
     added = _disjoint(commit, change.covers, "covers an interval twice")
     dropped = _disjoint(commit, change.uncovers, "uncovers an interval twice")
     if dropped - state.coverage:
-        _refuse(commit, "uncovers what was not covered")
+        _refuse(commit.number, "uncovers what was not covered")
     kept = state.coverage - dropped
     if added & kept:
-        _refuse(commit, "covers what was covered already")
+        _refuse(commit.number, "covers what was covered already")
     if added - Coverage([range_]):
-        _refuse(commit, "covers what lies outside the export's range")
+        _refuse(commit.number, "covers what lies outside the export's range")
     files, quarantine = _next_files(state, commit, added, dropped)
     reads = state.reads
     if dropped:
@@ -144,21 +144,21 @@ def apply(state: State, commit: Commit) -> State:
 
 def _next_range(state: State, commit: Commit) -> Interval:
     if commit.number != state.number + 1:
-        _refuse(commit, f"is number {commit.number}, and {state.number + 1} was to come")
+        _refuse(state.number + 1, f"is number {commit.number}, and {state.number + 1} was to come")
     if (commit.kind == "begin") != (state.range is None):
-        _refuse(commit, "the first commit, and it alone, begins an export")
+        _refuse(commit.number, "the first commit, and it alone, begins an export")
     if state.range is None:
         if commit.request is None or commit.range is None or not commit.export_id:
-            _refuse(commit, "begins an export without saying which")
+            _refuse(commit.number, "begins an export without saying which")
         return commit.range
     if commit.export_id != state.export_id:
-        _refuse(commit, "belongs to another export")
+        _refuse(commit.number, "belongs to another export")
     if commit.request is not None:
-        _refuse(commit, "changes the request")
+        _refuse(commit.number, "changes the request")
     if commit.range is None:
         return state.range
     if commit.range.start > state.range.start or commit.range.end < state.range.end:
-        _refuse(commit, "narrows the range")
+        _refuse(commit.number, "narrows the range")
     return commit.range
 
 
@@ -173,25 +173,25 @@ def _next_files(
         if removed is not None:
             room[removed.table] = room.get(removed.table, Coverage()) | Coverage([removed.window])
         elif quarantine.pop(path, None) is None:
-            _refuse(commit, f"removes {path}, which is not there")
+            _refuse(commit.number, f"removes {path}, which is not there")
     if dropped:
         for file in files.values():
             if Coverage([file.window]) & dropped:
-                _refuse(commit, f"uncovers the window of {file.path} and keeps the file")
+                _refuse(commit.number, f"uncovers the window of {file.path} and keeps the file")
     for file in change.adds:
         if file.path in files or not is_part(file.path):
-            _refuse(commit, f"adds {file.path}, which is there already or is no part")
+            _refuse(commit.number, f"adds {file.path}, which is there already or is no part")
         if file.created_at_min not in file.window or file.created_at_max not in file.window:
-            _refuse(commit, f"adds {file.path}, with rows outside its window")
+            _refuse(commit.number, f"adds {file.path}, with rows outside its window")
         # Windows of live files are disjoint: a new one fits into what this commit covers or has made free.
         free = added | (room.get(file.table, Coverage()) - dropped)
         if Coverage([file.window]) - free:
-            _refuse(commit, f"adds {file.path}, whose window is not its own")
+            _refuse(commit.number, f"adds {file.path}, whose window is not its own")
         files[file.path] = file
     _check_windows(commit)
     for quarantined in change.quarantines:
         if quarantined.path in quarantine:
-            _refuse(commit, f"adds {quarantined.path}, which is there already")
+            _refuse(commit.number, f"adds {quarantined.path}, which is there already")
         quarantine[quarantined.path] = quarantined
     return MappingProxyType(files), MappingProxyType(quarantine)
 
@@ -205,7 +205,7 @@ def _check_windows(commit: Commit) -> None:
 def _disjoint(commit: Commit, intervals: tuple[Interval, ...], otherwise: str) -> Coverage:
     coverage = Coverage(intervals)
     if coverage.length != sum(interval.end - interval.start for interval in intervals):
-        _refuse(commit, otherwise)
+        _refuse(commit.number, otherwise)
     return coverage
 
 
@@ -213,8 +213,7 @@ def _holds(coverage: Coverage, instant: Instant) -> bool:
     return any(instant in interval for interval in coverage)
 
 
-def _refuse(commit: Commit, what: str) -> NoReturn:
+def _refuse(number: int, what: str) -> NoReturn:
     raise StoreError(
-        f"{commit_path(max(1, commit.number))}: {what}. "
-        "The log is damaged, or two runs wrote it; export to a new destination"
+        f"{commit_path(number)}: {what}. The log is damaged, or two runs wrote it; export to a new destination"
     )

@@ -1,0 +1,105 @@
+"""Names and paths: partitions agree with the calendar, and nothing else than a name becomes one."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.contract import BEGINNING, END_OF_TIME
+from exporter.spec import PARTITIONS, PartitionBy
+from exporter.store.layout import (
+    commit_number,
+    commit_path,
+    is_part,
+    part_path,
+    partition_of,
+    quarantine_path,
+    staging_path,
+)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+INSTANTS = st.integers(BEGINNING, END_OF_TIME - 1)
+
+
+def moment(instant: int) -> datetime:
+    return EPOCH + timedelta(microseconds=instant)
+
+
+@given(INSTANTS)
+def test_partitions_agree_with_the_calendar(instant: int) -> None:
+    at = moment(instant)
+    date = f"{at.year:04d}-{at.month:02d}-{at.day:02d}"
+    assert partition_of(instant, "day")[0] == {"created_date": date}
+    assert partition_of(instant, "hour")[0] == {"created_hour": f"{date}T{at.hour:02d}"}
+    assert partition_of(instant, "month")[0] == {"created_month": date[:7]}
+    assert partition_of(instant, "none") == ({}, None)
+
+
+@given(INSTANTS, st.sampled_from(["day", "hour", "month"]))
+def test_a_partition_is_exactly_its_interval(instant: int, by: PartitionBy) -> None:
+    partition, interval = partition_of(instant, by)
+    assert interval is not None
+    assert instant in interval
+    assert partition_of(interval.start, by) == partition_of(interval.end - 1, by) == (partition, interval)
+    if interval.end < END_OF_TIME:
+        assert partition_of(interval.end, by)[0] != partition
+    if interval.start > BEGINNING:
+        assert partition_of(interval.start - 1, by)[0] != partition
+
+
+def test_paths_are_those_of_the_design() -> None:
+    at = 1_770_699_600_000_000
+    day, hour, month, none = (partition_of(at, by)[0] for by in ("day", "hour", "month", "none"))
+    assert part_path("conversations", day, "7") == "conversations/created_date=2026-02-10/part-7.parquet"
+    assert part_path("turns", hour, "7") == "turns/created_hour=2026-02-10T05/part-7.parquet"
+    assert part_path("turns", month, "7") == "turns/created_month=2026-02/part-7.parquet"
+    assert part_path("turns", none, "a-b_1") == "turns/part-a-b_1.parquet"
+    assert staging_path("7") == "_exporter/staging/7.partial"
+    assert quarantine_path("7") == "_exporter/quarantine/7.jsonl"
+    assert commit_path(1) == "_exporter/commits/00000001.json"
+
+
+@given(INSTANTS, st.sampled_from(PARTITIONS), st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,20}", fullmatch=True))
+def test_every_part_path_is_known_as_one(instant: int, by: PartitionBy, name: str) -> None:
+    assert is_part(part_path("conversations", partition_of(instant, by)[0], name))
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a.b", "_a", "-a", "a\n", "é", "a b", "x" * 129])
+def test_what_is_no_name_becomes_no_path(name: str) -> None:
+    for make in (staging_path, quarantine_path, lambda text: part_path("turns", {}, text)):
+        with pytest.raises(ValueError, match="not a name"):
+            make(name)
+
+
+def test_what_is_no_partition_becomes_no_path() -> None:
+    for table, partition in (("other", {}), ("turns", {"created_date": "../x"}), ("turns", {"status": "1"})):
+        with pytest.raises(ValueError, match="not a part"):
+            part_path(table, partition, "1")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "conversations/notes.parquet",
+        "conversations/created_date=2026-02-10/part-1.parquet.partial",
+        "conversations/created_date=2026-02-10/deeper/part-1.parquet",
+        "analysis/part-1.parquet",
+        "part-1.parquet",
+    ],
+)
+def test_a_strangers_file_is_no_part(path: str) -> None:
+    assert not is_part(path)
+
+
+@given(st.integers(1, 99_999_999))
+def test_commit_numbers_come_back(number: int) -> None:
+    assert commit_number(commit_path(number)) == number
+
+
+def test_other_names_are_no_commits() -> None:
+    assert commit_number("_exporter/commits/1.json") is None
+    assert commit_number("_exporter/commits/00000001.json.swp") is None
+    for number in (0, -1, 100_000_000):
+        with pytest.raises(ValueError, match="no such commit"):
+            commit_path(number)

@@ -1,0 +1,211 @@
+"""The manifest says, by the names of the design, what the log amounts to; `_SUCCESS` only when that is complete."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from exporter.contract import BEGINNING, DAY, FIELDS
+from exporter.model import Change, Counters, DataFile, Interval, QuarantineFile, Unproven
+from exporter.spec import Request
+from exporter.store.layout import MANIFEST, SUCCESS, part_path, partition_of
+from exporter.store.local import LocalStore
+from exporter.store.manifest import render_manifest, write_manifest
+from exporter.store.state import FORMAT_VERSION, Author, Commit, State, apply, fold
+
+DAY_0 = 1_770_681_600_000_000
+SCHEMAS = {
+    "conversations": pa.schema(
+        [pa.field("id", pa.string()), pa.field("created_at", pa.timestamp("us", "UTC"), nullable=False)]
+    )
+}
+SENSITIVE = [field.name for field in FIELDS if field.sensitive]
+
+
+def commit(number: int, **fields: Any) -> Commit:
+    values: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "number": number,
+        "export_id": "abc",
+        "author": Author(run="r1", host="here", pid=1, software={"exporter": "0.1.0", "pyarrow": "19"}),
+        "committed_at": DAY_0 + number,
+        "kind": "export",
+        **fields,
+    }
+    return Commit(**values)
+
+
+def part(name: str, start: int, end: int, absent: dict[str, int] | None = None, rows: int = 10) -> DataFile:
+    partition = partition_of(start, "day")[0]
+    return DataFile(
+        path=part_path("conversations", partition, name),
+        table="conversations",
+        partition=partition,
+        rows=rows,
+        size_bytes=1000,
+        sha256="f" * 64,
+        created_at_min=start + 1,
+        created_at_max=end - 1,
+        window=Interval(start, end),
+        absent=absent or {},
+    )
+
+
+def state_of(*changes: Change, request: Request | None = None, start: int = DAY_0, days: int = 2) -> State:
+    first = commit(1, kind="begin", request=request or Request(), range=Interval(start, DAY_0 + days * DAY))
+    later = [
+        commit(number, change=change, counters=Counters(requests=3, pages=2, retries=1, windows=1, seconds=1.25))
+        for number, change in enumerate(changes, start=2)
+    ]
+    return fold([first, *later])
+
+
+def manifest_of(state: State) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(render_manifest(state, schemas=SCHEMAS))
+    return parsed
+
+
+def whole(absent: dict[str, int] | None = None, **fields: Any) -> Change:
+    """Covers the range newest first; the manifest has to sort."""
+    return Change(
+        covers=(Interval(DAY_0, DAY_0 + 2 * DAY),),
+        adds=(part("b", DAY_0 + DAY, DAY_0 + 2 * DAY, absent), part("a", DAY_0, DAY_0 + DAY, absent)),
+        read_since=DAY_0 + 2 * DAY + 5,
+        **fields,
+    )
+
+
+def test_it_has_the_names_of_the_design() -> None:
+    request = Request(filters={"status": "completed"}, fields=("id", "created_at"), partition_by="day")
+    manifest = manifest_of(state_of(whole(), request=request))
+    range_ = {"start": "2026-02-10T00:00:00Z", "end": "2026-02-12T00:00:00Z"}
+    tables = manifest.pop("tables")
+    assert manifest == {
+        "format_version": 1,
+        "export_id": "abc",
+        "generation": 2,
+        "state": "complete",
+        "request": {"filters": {"status": "completed"}, "fields": ["id", "created_at"], "partition_by": "day"},
+        "range": range_,
+        "coverage": [range_],
+        "updates_since": "2026-02-12T00:00:00.000005Z",
+        "fields": {"withheld": [], "absent": {}},
+        "quarantine": {"rows": 0, "files": []},
+        "unproven": [],
+        "totals": {
+            "rows": 20,
+            "bytes": 2000,
+            "files": 2,
+            "windows": 1,
+            "requests": 3,
+            "retries": 1,
+            "throttled": 0,
+            "pages": 2,
+        },
+        "timing": {
+            "started_at": "2026-02-10T00:00:00.000001Z",
+            "committed_at": "2026-02-10T00:00:00.000002Z",
+            "seconds": 1.25,
+            "runs": 1,
+        },
+        "software": {"exporter": "0.1.0", "pyarrow": "19"},
+    }
+    assert list(tables) == ["conversations"]
+    assert tables["conversations"]["schema"] == [
+        {"name": "id", "type": "string", "nullable": True},
+        {"name": "created_at", "type": "timestamp[us, tz=UTC]", "nullable": False},
+    ]
+    first, second = tables["conversations"]["files"]
+    assert first == {
+        "path": "conversations/created_date=2026-02-10/part-a.parquet",
+        "rows": 10,
+        "bytes": 1000,
+        "sha256": "f" * 64,
+        "partition": {"created_date": "2026-02-10"},
+        "created_at": {"min": "2026-02-10T00:00:00.000001Z", "max": "2026-02-10T23:59:59.999999Z"},
+        "window": {"start": "2026-02-10T00:00:00Z", "end": "2026-02-11T00:00:00Z"},
+    }
+    assert second["partition"] == {"created_date": "2026-02-11"}
+
+
+def test_an_open_start_is_null() -> None:
+    manifest = manifest_of(state_of(start=BEGINNING))
+    assert manifest["range"] == {"start": None, "end": "2026-02-12T00:00:00Z"}
+    assert (manifest["state"], manifest["coverage"], manifest["updates_since"]) == ("incomplete", [], None)
+    assert manifest["tables"]["conversations"]["files"] == []
+
+
+def test_what_needs_a_look_is_named() -> None:
+    quarantined = QuarantineFile(path="_exporter/quarantine/1.jsonl", rows=4, size_bytes=9, sha256="e")
+    unproven = (
+        Unproven(created_at=DAY_0 + 2, rows=3, reason="later"),
+        Unproven(created_at=DAY_0 + 1, rows=1000, reason="équal"),
+    )
+    text = render_manifest(state_of(whole(quarantines=(quarantined,), unproven=unproven)), schemas=SCHEMAS)
+    manifest = json.loads(text)
+    assert manifest["state"] == "unproven"
+    assert manifest["quarantine"] == {
+        "rows": 4,
+        "files": [{"path": quarantined.path, "rows": 4, "bytes": 9, "sha256": "e"}],
+    }
+    assert manifest["unproven"][0] == {"created_at": "2026-02-10T00:00:00.000001Z", "rows": 1000, "reason": "équal"}
+    assert "équal".encode() in text
+
+
+def test_fields_that_no_row_had_are_withheld_if_they_are_sensitive() -> None:
+    absent = {**dict.fromkeys(SENSITIVE, 10), "summary": 3, "trunk_id": 10, "duration": 0}
+    fields = manifest_of(state_of(whole(absent)))["fields"]
+    assert fields == {
+        "withheld": [name for name in SENSITIVE if name != "summary"],
+        "absent": {"summary": 6, "trunk_id": 20},
+    }
+
+
+def test_fields_that_were_not_asked_for_are_not_withheld() -> None:
+    absent = dict.fromkeys(SENSITIVE, 10)
+    state = state_of(whole(absent), request=Request(fields=("id", "created_at", "agent")))
+    assert manifest_of(state)["fields"]["withheld"] == ["agent"]
+
+
+def test_without_rows_nothing_is_known_to_be_withheld() -> None:
+    assert manifest_of(state_of())["fields"] == {"withheld": [], "absent": {}}
+
+
+@pytest.mark.anyio
+async def test_success_is_there_only_while_complete(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    await store.prepare()
+    begun, complete = state_of(), state_of(whole())
+    await write_manifest(store, begun, schemas=SCHEMAS)
+    assert await store.read(SUCCESS) is None
+    await write_manifest(store, complete, schemas=SCHEMAS)
+    assert await store.read(SUCCESS) == b""
+    assert await store.read(MANIFEST) == render_manifest(complete, schemas=SCHEMAS)
+    inode = (tmp_path / MANIFEST).stat().st_ino
+    await write_manifest(store, complete, schemas=SCHEMAS)
+    assert (tmp_path / MANIFEST).stat().st_ino == inode
+
+    order: list[str] = []
+    real_delete, real_replace, real_create = store.delete, store.replace, store.create
+
+    async def delete(path: str) -> None:
+        order.append(f"delete {path}")
+        await real_delete(path)
+
+    async def replace(path: str, data: bytes) -> None:
+        order.append(f"replace {path}")
+        await real_replace(path, data)
+
+    async def create(path: str, data: bytes) -> bool:
+        order.append(f"create {path}")
+        return await real_create(path, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for one in (delete, replace, create):
+            patch.setattr(store, one.__name__, one)
+        wider = apply(complete, commit(3, kind="widen", range=Interval(DAY_0 - DAY, DAY_0 + 2 * DAY)))
+        await write_manifest(store, wider, schemas=SCHEMAS)
+        await write_manifest(store, complete, schemas=SCHEMAS)
+    assert order == ["delete _SUCCESS", "replace _manifest.json", "replace _manifest.json", "create _SUCCESS"]

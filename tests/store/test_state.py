@@ -1,0 +1,195 @@
+"""The fold of the log: what commits amount to, checked against sets of integers, and what it refuses."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.errors import StoreError
+from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, Unproven
+from exporter.spec import Request
+from exporter.store.state import FORMAT_VERSION, Author, Commit, State, apply, fold, state_name
+
+AUTHOR = Author(run="r1", host="here", pid=1, software={"exporter": "0"})
+END = 40
+
+
+def commit(number: int, change: Change | None = None, **fields: Any) -> Commit:
+    values: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "number": number,
+        "export_id": "x",
+        "author": AUTHOR,
+        "committed_at": 1000 + number,
+        "kind": "export",
+        "change": change or Change(),
+        **fields,
+    }
+    return Commit(**values)
+
+
+def begin(start: int = 0, end: int = END) -> Commit:
+    return commit(1, kind="begin", request=Request(), range=Interval(start, end))
+
+
+def data_file(name: str, start: int, end: int, **fields: Any) -> DataFile:
+    values: dict[str, Any] = {
+        "path": f"conversations/part-{name}.parquet",
+        "table": "conversations",
+        "partition": {},
+        "rows": end - start,
+        "size_bytes": 100,
+        "sha256": "0" * 64,
+        "created_at_min": start,
+        "created_at_max": end - 1,
+        "window": Interval(start, end),
+        **fields,
+    }
+    return DataFile(**values)
+
+
+def reading(name: str, start: int, end: int, **fields: Any) -> Change:
+    values: dict[str, Any] = {"covers": (Interval(start, end),), "adds": (data_file(name, start, end),), **fields}
+    return Change(**values)
+
+
+@given(st.lists(st.tuples(st.integers(0, END - 1), st.integers(1, 9), st.booleans()), max_size=25))
+def test_the_fold_agrees_with_sets(steps: list[tuple[int, int, bool]]) -> None:
+    """Reads, and takes back, what the set of covered integers allows; the state has to say the same after each."""
+    commits, covered, live, read_at = [begin()], set[int](), dict[str, set[int]](), dict[int, int]()
+    state = fold(commits)
+    for start, length, takes_back in steps:
+        number = len(commits) + 1
+        wanted = set(range(start, min(start + length, END)))
+        if takes_back:
+            hit = {path: window for path, window in live.items() if window & wanted}
+            gone = set().union(*hit.values())
+            change = Change(uncovers=Coverage(Interval(one, one + 1) for one in gone).intervals, removes=tuple(hit))
+            covered -= gone
+            for path in hit:
+                del live[path]
+        else:
+            free = wanted - covered
+            intervals = Coverage(Interval(one, one + 1) for one in free).intervals
+            files = tuple(data_file(f"{number}-{one.start}", one.start, one.end) for one in intervals)
+            change = Change(covers=intervals, adds=files, read_since=100 - number)
+            covered |= free
+            live |= {file.path: set(range(file.window.start, file.window.end)) for file in files}
+            read_at |= dict.fromkeys(free, 100 - number)
+        commits.append(commit(number, change, counters=Counters(requests=2)))
+        state = apply(state, commits[-1])
+        assert state.coverage.length == len(covered)
+        assert all(any(one in interval for interval in state.coverage) for one in covered)
+        assert state.left.length == END - len(covered)
+        assert set(state.files) == set(live)
+        assert state.read_since == min((read_at[one] for one in covered), default=None)
+        assert (state_name(state) == "complete") == (len(covered) == END)
+    assert fold(commits) == state
+    assert state.number == len(commits)
+    assert state.counters.requests == 2 * (len(commits) - 1)
+
+
+def test_a_commit_survives_its_file() -> None:
+    unproven = Unproven(created_at=3, rows=9, reason="equal times")
+    quarantined = QuarantineFile(path="_exporter/quarantine/1.jsonl", rows=1, size_bytes=2, sha256="0")
+    change = reading("1", 0, 9, unproven=(unproven,), quarantines=(quarantined,), read_since=7)
+    for one in (begin(), commit(2, change, counters=Counters(requests=3, seconds=0.25))):
+        assert msgspec.json.decode(msgspec.json.encode(one), type=Commit) == one
+
+
+def test_nothing_has_begun() -> None:
+    state = State()
+    assert state_name(state) == "incomplete"
+    assert not state.left
+    assert state.read_since is None
+
+
+def test_what_is_unproven_or_quarantined_is_not_complete() -> None:
+    unproven = Unproven(created_at=3, rows=9, reason="equal times")
+    quarantined = QuarantineFile(path="_exporter/quarantine/1.jsonl", rows=4, size_bytes=2, sha256="0")
+    whole = fold([begin(), commit(2, reading("1", 0, END, unproven=(unproven,), quarantines=(quarantined,)))])
+    assert state_name(whole) == "unproven"
+    assert whole.quarantined_rows == 4
+    again = reading(
+        "2", 0, END, uncovers=(Interval(0, END),), removes=("conversations/part-1.parquet", quarantined.path)
+    )
+    repaired = apply(whole, commit(3, again, kind="repair"))
+    assert state_name(repaired) == "complete"
+    assert list(repaired.files) == ["conversations/part-2.parquet"]
+
+
+def test_a_wider_range_is_incomplete_again() -> None:
+    complete = fold([begin(10, 20), commit(2, reading("1", 10, 20))])
+    wider = apply(complete, commit(3, kind="widen", range=Interval(5, 30)))
+    assert wider.left == Coverage([Interval(5, 10), Interval(20, 30)])
+    assert state_name(wider) == "incomplete"
+    assert wider.request == Request()
+
+
+def test_compaction_replaces_files_without_touching_coverage() -> None:
+    two = fold([begin(), commit(2, reading("1", 0, 9, read_since=5)), commit(3, reading("2", 9, 12, read_since=6))])
+    change = Change(removes=tuple(two.files), adds=(data_file("3", 0, 12),))
+    one = apply(two, commit(4, change, kind="compact"))
+    assert list(one.files) == ["conversations/part-3.parquet"]
+    assert (one.coverage, one.read_since) == (two.coverage, 5)
+
+
+def test_tables_have_windows_of_their_own() -> None:
+    turns = data_file("1", 0, 9, table="turns", path="turns/part-1.parquet")
+    state = fold([begin(), commit(2, reading("1", 0, 9, adds=(data_file("1", 0, 9), turns)))])
+    assert len(state.files) == 2
+
+
+def test_runs_and_times_are_kept() -> None:
+    other = Author(run="r2", host="there", pid=2, software={"exporter": "1"})
+    state = fold([begin(), commit(2), commit(3, author=other), commit(4, author=other)])
+    assert state.runs == ("r1", "r2")
+    assert (state.started_at, state.committed_at) == (1001, 1004)
+    assert state.software == {"exporter": "1"}
+
+
+BASE = fold([begin(), commit(2, reading("1", 0, 10))])
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: commit(4), "is number 4, and 3 was to come"),
+        (lambda: commit(3, export_id="y"), "another export"),
+        (lambda: commit(3, kind="begin", request=Request(), range=Interval(0, END)), "begins an export"),
+        (lambda: commit(3, request=Request(filters={"status": "failed"})), "changes the request"),
+        (lambda: commit(3, range=Interval(1, END)), "narrows the range"),
+        (lambda: commit(3, range=Interval(0, END - 1)), "narrows the range"),
+        (lambda: commit(3, reading("2", 9, 12)), "covers what was covered already"),
+        (lambda: commit(3, Change(covers=(Interval(10, 12), Interval(11, 13)))), "covers an interval twice"),
+        (lambda: commit(3, Change(covers=(Interval(END - 1, END + 1),))), "outside the export's range"),
+        (lambda: commit(3, Change(uncovers=(Interval(9, 11),))), "uncovers what was not covered"),
+        (lambda: commit(3, Change(uncovers=(Interval(3, 4),))), "and keeps the file"),
+        (lambda: commit(3, Change(removes=("conversations/part-9.parquet",))), "which is not there"),
+        (lambda: commit(3, reading("1", 10, 12)), "is there already"),
+        (lambda: commit(3, Change(adds=(data_file("2", 5, 6),))), "window is not its own"),
+        (lambda: commit(3, reading("2", 10, 12, adds=(data_file("2", 10, 13),))), "window is not its own"),
+        (
+            lambda: commit(3, reading("2", 10, 12, adds=(data_file("2", 10, 12), data_file("3", 11, 12)))),
+            "share a window",
+        ),
+        (
+            lambda: commit(3, reading("2", 10, 12, adds=(data_file("2", 10, 12, created_at_max=12),))),
+            "rows outside its window",
+        ),
+        (lambda: commit(3, reading("2", 10, 12, adds=(data_file("2", 10, 12, path="../x.parquet"),))), "is no part"),
+    ],
+)
+def test_what_does_not_fit_is_refused(make: Callable[[], Commit], says: str) -> None:
+    with pytest.raises(StoreError, match=says) as raised:
+        apply(BASE, make())
+    assert "_exporter/commits/0000000" in str(raised.value)
+
+
+def test_an_export_has_to_begin() -> None:
+    for first in (commit(1), commit(1, kind="begin", request=Request()), commit(1, kind="begin", range=Interval(0, 1))):
+        with pytest.raises(StoreError, match=r"begins? an export"):
+            fold([first])
