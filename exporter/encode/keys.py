@@ -58,8 +58,14 @@ def _cut_out(body: bytes, opaque: Sequence[Raw]) -> bytes | None:
     """The body without the texts of these values, which lie inside it; None if one does not."""
     start = pa.py_buffer(body).address
     spans = sorted((buffer.address - start, buffer.size) for buffer in map(pa.py_buffer, opaque))
-    ends = [0, *(offset + size for offset, size in spans)]
-    offsets = [*(offset for offset, _ in spans), len(body)]
-    if any(offset < end for end, offset in zip(ends, offsets, strict=True)):
+    pieces: list[bytes] = []
+    position = 0
+    for offset, size in spans:
+        if offset < position:
+            return None
+        pieces.append(body[position:offset])
+        position = offset + size
+    if position > len(body):
         return None
-    return b"".join(body[end:offset] for end, offset in zip(ends, offsets, strict=True))
+    pieces.append(body[position:])
+    return b"".join(pieces)
