@@ -115,11 +115,7 @@ TOPICS: Final = (
             Exchange(
                 "Yes please, and send me the invoice by email.",
                 "Done. The plan is active, and the invoice is on its way to the address we have on file.",
-                Tool(
-                    "send_invoice",
-                    '{{"invoice":"INV-{order}","channel":"email"}}',
-                    "queued",
-                ),
+                Tool("send_invoice", '{{"invoice":"INV-{order}","channel":"email"}}', "queued"),
             ),
         ),
         (
@@ -264,11 +260,7 @@ TOPICS: Final = (
                 "I thought I'd already paid that.",
                 "Let me check. I don't see a payment yet, but it can take two days to arrive. I'll note that you've "
                 "sent it.",
-                Tool(
-                    "find_payment",
-                    '{{"reference":"{order}","amount":{amount}}}',
-                    '{{"found":false}}',
-                ),
+                Tool("find_payment", '{{"reference":"{order}","amount":{amount}}}', '{{"found":false}}'),
             ),
             Exchange(
                 "Please don't call me at work again.",

@@ -80,14 +80,19 @@ class Sandbox:
     def insert(self, row: Row) -> None:
         self._listing.insert(row)
 
-    def delete(self, identity: str) -> None:
-        """Raises `KeyError` when there is no such row."""
-        self._renderer.forget(self._listing.delete(identity))
+    def delete(self, identity: str) -> Row:
+        """The row with this id, which is no longer served. Raises `KeyError` when there is none."""
+        row = self._listing.delete(identity)
+        self._renderer.forget(row)
+        return row
 
-    def update(self, identity: str, row: Row) -> None:
-        """Puts `row` in the place of the one with this id. Raises `KeyError`."""
-        self.delete(identity)
-        self.insert(row)
+    def update(self, identity: str, updated_at: Instant, **changes: object) -> None:
+        """Changes fields of the row with this id. Raises `KeyError` when there is none."""
+        old = self.delete(identity)
+        fields = {
+            name: value for name, value in old.document("", "").items() if name not in ("created_at", "updated_at")
+        }
+        self.insert(Row(old.created_at, updated_at, {**fields, **changes}, visible_from=old.visible_from))
 
     def warm(self) -> None:
         """Writes every row's text once, so that the first walk is no slower than the next."""
