@@ -1,43 +1,67 @@
-"""How fast to ask: a ceiling that the user sets, and a rate that the server's refusals teach. Pure; one for all workers.
+"""How fast to ask: a ceiling that the user sets, and a rate that refusals teach. Pure; one for all workers.
 
 A refusal says that the server's token bucket is empty. Hence two lower bounds for the rate R at which it fills, neither
-of which needs to know how full it was when:
+of which needs to know how full the bucket was when:
 
 - between two refusals no more can have been let through than has flowed in: R is at least *passed / time*, and just
   that, unless the bucket overflowed in between;
 - in any stretch of time no more than R x time and one full bucket: R is at least *(passed - bucket) / time*, and just
   that for the stretch that began when the bucket was last full.
 
-After a refusal everybody goes on a little below the greatest of these, for a while, and then probes: slowly at first,
-since R has probably not changed, then faster and faster, since it has. The more a refusal costs (`Retry-After: 1` stops
-everything for a second, a hundred requests' worth) the longer the while.
+After a refusal everybody goes on at about the greatest of these, for a while, and then probes: slowly at first, since R
+has probably not changed, then faster and faster, since it has. The more a refusal costs (`Retry-After: 1` stops a
+hundred requests a second for a second) the longer the while. Until there is a bound, the rate is halved at each refusal
+and doubled every two seconds in between.
 """
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
-#: What a limiter's bucket is taken to hold, in requests; a larger one is found out by the refusal that follows.
+#: What a limiter's bucket is taken to hold, in requests; that it holds more is found out by the next refusal.
 _BUCKET: Final = 5
-#: A bound that rests on fewer requests than this is noise.
-_ENOUGH: Final = 8
-_LEAST_RATE: Final = 1 / 60
-_BELOW: Final = 0.99
-_HOLD_SECONDS: Final = 8.0
-#: A hold is at least so many times what the refusal before it cost.
-_HOLD_PER_LOST: Final = 40.0
-_DOUBLING_SECONDS: Final = 2.0
-_SAMPLE_SECONDS: Final = 0.25
-_SAMPLES: Final = 80
+#: A bound on fewer requests, or less time, than this is noise; one older than the memory may no longer hold.
+_LEAST_PASSED: Final = 8
+_LEAST_SECONDS: Final = 0.5
 _LEAST_STRETCH_SECONDS: Final = 1.0
-#: Requests that may follow one another at once when a worker comes late for its slot.
+_MEMORY_SECONDS: Final = 16.0
+#: More refusals than this, by requests passed, since the latest bound: R has fallen, and older bounds are void.
+_FALLEN: Final = 0.03
+#: Refusals that cost nothing, by requests passed: the jitter of arrivals, at a rate that is right.
+_TOLERATED: Final = 0.012
+_MOST_TOLERATED: Final = 3.0
+#: What to go on with after a refusal while holding, which is proof of too high a rate.
+_BELOW: Final = 0.99
+_LEAST_RATE: Final = 1 / 60
+_DOUBLING_SECONDS: Final = 2.0
+#: A hold lasts so many requests, within the seconds; so many times what the refusal cost; no longer than so many times
+#: the time since the refusal before, for a bound is as good as the time that it spans.
+_HOLD_REQUESTS: Final = 250
+_HOLD_SECONDS: Final = (2.0, 8.0)
+_HOLD_PER_LOST: Final = 40
+_HOLD_PER_SPAN: Final = 4
+#: How probing grows, by its seconds and their square.
+_PROBE: Final = (0.01, 0.02)
+_SAMPLE_SECONDS: Final = 0.25
+#: How many requests may follow one another at once when workers come late for their slots.
 _BURST: Final = 3
-#: Refusals of requests that were under way when the rate was cut teach nothing new, but not longer than this.
+#: Refusals of requests that were under way at the latest one teach nothing new; but not for longer than this.
 _ECHO_SECONDS: Final = 2.0
 _NEGLIGIBLE_SECONDS: Final = 1e-6
 
 
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """The counts at a moment: requests passed, refusals learned from, seconds in which the bucket overflowed."""
+
+    at: float
+    passed: int
+    refusals: int
+    lost_seconds: float
+
+
 class Throttle:
-    """The pace of all requests. Times are seconds of one monotonic clock; `max_rps` and `rate` are requests a second.
+    """The pace of all requests. Times are seconds of one monotonic clock, rates are requests a second.
 
     Before each attempt: while `delay_seconds(now)` is above zero, sleep that long and ask again; zero reserves the slot
     to send in. After each attempt: `refused` when the server said 429 or 503, else `succeeded`, whatever came of it.
@@ -46,20 +70,22 @@ class Throttle:
     def __init__(self, max_rps: float | None, concurrency: int) -> None:
         self._ceiling: Final = max_rps
         self._concurrency: Final = concurrency
-        #: The rate after the latest refusal, and whether it was measured or is still a guess. None: never refused.
+        #: The rate after the latest refusal, and whether a bound was known then. None: never refused.
         self._base: float | None = None
-        self._measured = False
-        self._hold_seconds = _HOLD_SECONDS
-        self._refused_at = 0.0
-        self._echoes = 0
-        self._in_flight = 0
-        self._passed = 0
+        self._is_measured = False
+        self._hold_seconds = 0.0
         self._free_at = 0.0
         self._blocked_until = 0.0
-        #: (time, requests passed) of past refusals, and at intervals since the latest of them.
-        self._refusals: deque[tuple[float, int]] = deque(maxlen=64)
-        self._samples: deque[tuple[float, int]] = deque(maxlen=_SAMPLES)
-        self.rate: float | None = max_rps
+        self._in_flight = 0
+        self._echoes = 0
+        self._tolerance = 0.0
+        self._passed = 0
+        self._lost_seconds = 0.0
+        self._refusals: deque[_Mark] = deque(maxlen=64)
+        #: (time, requests passed) since the latest refusal.
+        self._samples: deque[tuple[float, int]] = deque(maxlen=round(_MEMORY_SECONDS / _SAMPLE_SECONDS))
+        #: The pace of now; None: none.
+        self.rate = max_rps
 
     def delay_seconds(self, now: float) -> float:
         """Seconds until it is worth asking again for a slot; 0.0: the slot is reserved, send."""
@@ -75,26 +101,33 @@ class Throttle:
 
     def succeeded(self, now: float) -> None:
         """An attempt was let through."""
-        self._landed()
+        self._land()
         self._passed += 1
+        self._tolerance = min(self._tolerance + _TOLERATED, _MOST_TOLERATED)
         self._sample(now)
 
     def refused(self, now: float, retry_after_seconds: float | None) -> None:
         """An attempt was refused for coming too fast; everybody waits for `retry_after_seconds`."""
-        is_echo = self._echoes > 0 and now < self._refused_at + _ECHO_SECONDS
-        self._landed()
-        blocked_before = max(self._blocked_until, now)
-        self._blocked_until = max(self._blocked_until, now + (retry_after_seconds or 0.0))
+        is_echo = self._echoes > 0 and now < self._refusals[-1].at + _ECHO_SECONDS
+        self._land()
+        waited_for = max(self._blocked_until, now)
+        self._blocked_until = max(waited_for, now + (retry_after_seconds or 0.0))
+        rate = self._rate_at(now)
+        # What flows in while everybody waits is lost once the bucket is full.
+        spare = 0.0 if is_echo or rate is None else _BUCKET / rate
+        lost = max(0.0, self._blocked_until - waited_for - spare)
+        if not is_echo and not lost and self._tolerance >= 1:
+            self._tolerance -= 1
+            return
         if not is_echo:
-            self._learn(now)
-        rate = self.rate = self._rate_at(now) or 1.0
-        lost = self._blocked_until - (now if not is_echo else blocked_before) - _BUCKET / rate
-        if not is_echo:
-            self._hold_seconds = _HOLD_SECONDS
-        self._hold_seconds = max(self._hold_seconds, _HOLD_PER_LOST * lost)
-        self._free_at = max(self._blocked_until, now + 1 / rate) + (_BURST - 1) / rate
+            rate = self._learn(now, lost)
+        self._lost_seconds += lost
+        if rate is not None:
+            # The burst is for workers that come late, not for all of them at the end of a wait.
+            self.rate = rate
+            self._free_at = max(self._blocked_until, now + 1 / rate) + (_BURST - 1) / rate
 
-    def _landed(self) -> None:
+    def _land(self) -> None:
         self._in_flight = max(0, self._in_flight - 1)
         self._echoes = max(0, self._echoes - 1)
 
@@ -105,39 +138,55 @@ class Throttle:
     def _rate_at(self, now: float) -> float | None:
         if self._base is None:
             return self._ceiling
-        quiet = now - self._refused_at
-        if not self._measured:
-            rate = self._base * 2 ** min(quiet / _DOUBLING_SECONDS, 64)
-        else:
+        quiet = now - self._refusals[-1].at
+        if self._is_measured:
             probing = max(0.0, quiet - self._hold_seconds)
-            rate = self._base * (1 + 0.01 * probing + 0.02 * probing**2)
+            rate = self._base * (1 + _PROBE[0] * probing + _PROBE[1] * probing**2)
+        else:
+            rate = self._base * 2 ** min(quiet / _DOUBLING_SECONDS, 64)
         return rate if self._ceiling is None else min(rate, self._ceiling)
 
-    def _learn(self, now: float) -> None:
+    def _learn(self, now: float, lost_seconds: float) -> float:
+        """Sets the rate to go on with after a refusal, and how long to hold it. Returns the rate."""
+        bounds = self._bounds(now)
+        span = now - self._refusals[-1].at if self._refusals else 0.0
+        if bounds:
+            base = max(bounds) * (_BELOW if span <= self._hold_seconds else 1.0)
+        elif self._base is None:
+            first = self._samples[0][0] if self._samples else now
+            base = max(1, self._passed) / max(now - first, 0.01) / 2
+        else:
+            base = (self._rate_at(now) or self._base) / 2
+        base = max(base, _LEAST_RATE)
+        hold = max(_HOLD_SECONDS[0], min(_HOLD_REQUESTS / base, _HOLD_SECONDS[1]), _HOLD_PER_LOST * lost_seconds)
+        # The first bound comes out of a steep rise, and is a rough one.
+        longest = _HOLD_PER_SPAN * span if self._is_measured else 0.0
+        self._hold_seconds = min(hold, max(_HOLD_SECONDS[0], longest))
+        self._is_measured = bool(bounds)
+        self._base = base
+        self._echoes = self._in_flight
+        count = self._refusals[-1].refusals + 1 if self._refusals else 1
+        self._refusals.append(_Mark(now, self._passed, count, self._lost_seconds))
+        self._samples.clear()
+        self._sample(now)
+        return base if self._ceiling is None else min(base, self._ceiling)
+
+    def _bounds(self, now: float) -> list[float]:
+        """Lower bounds for the rate that the server allows; empty when too little is known."""
         bounds = [
             (self._passed - passed - _BUCKET) / (now - since)
             for since, passed in self._samples
-            if self._passed - passed >= _ENOUGH and now - since >= _LEAST_STRETCH_SECONDS
+            if self._passed - passed >= _LEAST_PASSED and now - since >= _LEAST_STRETCH_SECONDS
         ]
-        while len(self._refusals) > 1 and self._passed - self._refusals[1][1] >= _ENOUGH:
-            self._refusals.popleft()
-        for since, passed in list(self._refusals)[:1]:
-            if self._passed - passed >= _ENOUGH:
-                bounds.append((self._passed - passed) / (now - since))
-        current = self._rate_at(now)
-        soon = bool(self._refusals) and self._passed - self._refusals[-1][1] < _ENOUGH
-        if bounds:
-            base = _BELOW * max(bounds)
-            if soon and current is not None:
-                base = min(base, 0.8 * current)
-            self._measured = True
-        else:
-            first = self._samples[0][0] if self._samples else now
-            fresh = max(1, self._passed) / max(now - first, 0.01)
-            base = (fresh if current is None else min(current, fresh) if not self._refusals else current) / 2
-        self._base = max(base, _LEAST_RATE)
-        self._refused_at = now
-        self._echoes = self._in_flight
-        self._refusals.append((now, self._passed))
-        self._samples.clear()
-        self._sample(now)
+        latest = True
+        for mark in reversed(self._refusals):
+            passed = self._passed - mark.passed
+            seconds = now - mark.at - (self._lost_seconds - mark.lost_seconds)
+            if passed < _LEAST_PASSED or seconds < _LEAST_SECONDS:
+                continue
+            if latest and self._refusals[-1].refusals - mark.refusals + 1 > _FALLEN * passed:
+                return [passed / seconds]
+            if latest or now - mark.at <= _MEMORY_SECONDS:
+                bounds.append(passed / seconds)
+            latest = False
+        return bounds

@@ -1,0 +1,251 @@
+"""The walk: pages a window from new to old, and proves that it has read every row of it.
+
+A walk is plain data and decisions. It says what to ask (`request`), is given the page (`receive`), and hands back the
+rows that are finished. Whoever drives it may stop at any page: rows at or above `settled_from` are then finished.
+
+What the rules defend against is in api.md, "What is unknown, and what can go wrong"; how they do it:
+
+- *Padding.* A window is asked for with a second to spare on both sides, and rows are kept by the time that was served,
+  so a row belongs to one window however the server rounds or compares (2).
+- *Overlap.* The next page is asked from the last row's time plus one unit, by `cursor` and `created_before` both: it
+  does not matter whether the cursor is strict, or which of the two is ignored (1, 5).
+- *Holding back.* Rows that share the last served time of a page are finished only when an older row has been seen (3).
+- *The end* is an empty page, or a row older than the window. A short page proves nothing (4).
+- *Groups.* A page that brings nothing older than the position may hide more rows of that very time. It is asked again
+  at the full page size, the group is enumerated (`group`), and the walk steps strictly under it. What stays in doubt
+  is kept, and reported (3, 4).
+"""
+
+from bisect import bisect_right
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, replace
+from operator import neg
+from typing import Generic, TypeAlias
+
+from exporter.contract import END_OF_TIME, MAX_PAGE_SIZE, SECOND, Instant, format_instant
+from exporter.errors import ContradictionError
+from exporter.fetch.group import Group, TimedRow, each_row, ids_of
+from exporter.fetch.traits import Traits
+from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
+
+_Asking: TypeAlias = Generator[PageRequest, Page[RowT], None]
+_AskingWhether: TypeAlias = Generator[PageRequest, Page[RowT], bool]
+_AskingForPage: TypeAlias = Generator[PageRequest, Page[RowT], Page[RowT]]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled(Generic[RowT]):
+    """What one page has finished: rows from new to old, and the doubts about them."""
+
+    rows: Rows[RowT]
+    unproven: tuple[Unproven, ...] = ()
+
+
+class Walk(Generic[RowT]):
+    """Reads `window`. `request` is the page to ask for next, or None when the window is read.
+
+    `settled_from`: every row of the window with `created_at` at or above it has been handed out.
+    Raises `ContradictionError` from `receive` when the server's answers cannot be those of one list.
+    """
+
+    def __init__(self, window: Interval, traits: Traits, page_size: int) -> None:
+        self.start = window.start
+        self.end = window.end
+        self.settled_from = window.end
+        self.rows_settled = 0
+        self._open_below = window.open_below
+        self._traits = traits
+        self._page_size = page_size
+        # The served time of the oldest row seen. Rows at it are held until it is known that they are all there.
+        self._position = END_OF_TIME
+        self._held: dict[str, TimedRow[RowT]] = {}
+        self._settled: Rows[RowT] = Rows()
+        self._unproven: tuple[Unproven, ...] = ()
+        self._steps = self._walk()
+        self.request: PageRequest | None = next(self._steps)
+
+    @property
+    def remaining(self) -> Interval | None:
+        """What is left of the window if the walk stops now."""
+        return Interval(self.start, self.settled_from) if self.start < self.settled_from else None
+
+    def give_away_below(self, instant: Instant) -> Interval:
+        """Ends this walk's window at `instant`, and returns what was below it. `start < instant < settled_from`."""
+        if not self.start < instant < self.settled_from:
+            raise ValueError(f"{instant} is not inside [{self.start}, {self.settled_from})")
+        given = Interval(self.start, instant)
+        self.start = instant
+        self._open_below = False
+        return given
+
+    def receive(self, page: Page[RowT]) -> Settled[RowT]:
+        """Takes the answer to `request`, moves on to the next, and returns what this page has finished."""
+        if self.request is None:
+            raise ValueError("the walk has ended and asked for nothing")
+        page = _without_repeats(self.request, page)
+        self._observe(self.request, page)
+        self._settled, self._unproven = Rows(), ()
+        try:
+            self.request = self._steps.send(page)
+        except StopIteration:
+            self.request = None
+        self.rows_settled += len(self._settled)
+        return Settled(self._settled, self._unproven)
+
+    def _observe(self, request: PageRequest, page: Page[RowT]) -> None:
+        times = page.rows.created_at
+        if len(page) > request.limit:
+            raise ContradictionError(f"{_asked(request)}, the API answered {len(page)} rows to limit={request.limit}")
+        if list(times) != sorted(times, reverse=True):
+            raise ContradictionError(f"{_asked(request)}, the API did not answer newest first")
+        self._traits.observe_times(page.rows)
+        if times and request.created_before is not None and times[0] > request.created_before + self._traits.unit:
+            raise ContradictionError(
+                f"{_asked(request)}, the API answered with {format_instant(times[0])}: "
+                "it ignores both cursor and created_before, and cannot be paged"
+            )
+        self._traits.observe_size(page, ids_only=request.ids_only)
+
+    def _walk(self) -> _Asking[RowT]:
+        page = yield self._list(self.end + SECOND - 1, self.end + SECOND)
+        while page:
+            if self._brings_older(page):
+                self._descend(page)
+                if self.settled_from <= self.start:
+                    return
+                if len(page) < self._traits.most_whole_rows and (yield from self._nothing_follows()):
+                    page = yield from self._step_under()
+                else:
+                    page = yield self._overlapping()
+            else:
+                page = yield from self._pass_group(page)
+        self._settle(self._held.values())
+        self.settled_from = self.start
+
+    def _list(self, before: Instant, cursor: Instant, limit: int | None = None) -> PageRequest:
+        after = None if self._open_below else self.start - SECOND
+        return PageRequest(limit or self._page_size, created_after=after, created_before=before, before_cursor=cursor)
+
+    def _overlapping(self, limit: int | None = None) -> PageRequest:
+        beyond = self._position + self._traits.unit
+        # By either parameter alone the rows at the position come again. One microsecond less for the inclusive one
+        # keeps a large group of the unit above, which is finished, from filling the page.
+        return self._list(beyond - 1, beyond, limit)
+
+    def _brings_older(self, page: Page[RowT]) -> bool:
+        return page.rows.created_at[-1] < self._position
+
+    def _descend(self, page: Page[RowT]) -> None:
+        """Finishes what lies above the oldest row of `page`, and holds the rows at it back."""
+        rows, times = page.rows, page.rows.created_at
+        oldest = times[-1]
+        fresh = _first_below(times, self.settled_from)
+        if self._held:
+            again = _first_below(times, self.settled_from - 1)
+            self._hold(rows[fresh:again])
+            self._settle(self._held.values())
+            fresh = again
+        if oldest < self.start:
+            self._settle(each_row(rows[fresh : _first_below(times, self.start)]))
+            self.settled_from = self.start
+            return
+        last = max(fresh, _first_below(times, oldest + 1))
+        self._settle(each_row(rows[fresh:last]))
+        self._held = {}
+        self._hold(rows[last:])
+        self._position = oldest
+        self.settled_from = min(self.settled_from, oldest + 1)
+
+    def _hold(self, rows: Rows[RowT]) -> None:
+        for row in each_row(rows):
+            self._held[row[0].id] = row
+
+    def _settle(self, rows: Iterable[TimedRow[RowT]]) -> None:
+        columns = tuple(zip(*rows, strict=True))
+        if columns:
+            self._settled += Rows(*map(list, columns))
+
+    def _nothing_follows(self) -> _AskingWhether[RowT]:
+        """After a short page, which hints at the end: whether a list of ids shows that the rows held are the last.
+
+        If so they are finished, for the price of an almost empty answer in place of a page.
+        """
+        listing = yield replace(self._overlapping(MAX_PAGE_SIZE), ids_only=True)
+        last = listing.rows[_first_below(listing.rows.created_at, self._position + 1) :]
+        if not self._traits.proves_uncut(listing) or (listing and self._brings_older(listing)):
+            return False
+        if self._position < self.end:
+            if not {row.id for row in last.rows} <= self._held.keys():
+                return False
+            self._settle_held()
+        return True
+
+    def _settle_held(self) -> None:
+        self._settle(self._held.values())
+        self._held = {}
+        self.settled_from = self._position
+
+    # Groups: a page that brings nothing older than the position.
+
+    def _pass_group(self, page: Page[RowT]) -> _AskingForPage[RowT]:
+        """Finishes the rows at the position, and returns a page that brings older ones, or an empty one."""
+        request = self._overlapping(MAX_PAGE_SIZE)
+        if self._page_size < MAX_PAGE_SIZE:
+            page = yield request
+            if not page or self._brings_older(page):
+                return page
+        # Above the window nothing is handed out, but it takes a group's rows to know how the server rounds.
+        group = Group(self._position, self._traits, self._held)
+        yield from group.enumerate(request, page)
+        if self._position < self.end:
+            self._held = group.rows
+            self._settle_held()
+            if group.doubt:
+                self._unproven += (Unproven(self._position, len(group.rows), group.doubt),)
+        return (yield from self._step_under())
+
+    def _step_under(self) -> _AskingForPage[RowT]:
+        """Asks strictly under the position, whose rows are finished.
+
+        A server that rounds shows rows as the position though they are stored up to half a unit below. Where the answer
+        holds nothing else, the last microsecond that is still shown as the position is searched for: it is the only one
+        that is stepped over, and whatever is stored there is shown as the position too.
+        """
+        below, beyond = self._position - self._traits.unit - 1, self._position - 1
+        page = yield self._list(beyond, beyond + 1)
+        if not page or self._brings_older(page):
+            return page
+        while beyond - below > 1:
+            middle = (below + beyond) // 2
+            newest = yield replace(self._list(middle, middle + 1, limit=1), ids_only=True)
+            if newest and not self._brings_older(newest):
+                beyond = middle
+            else:
+                below = middle
+        page = yield self._list(below, below + 1)
+        if page and not self._brings_older(page):
+            raise ContradictionError(
+                f"the API answers with {format_instant(self._position)} again and again, though asked for older "
+                "conversations: it ignores cursor and created_before"
+            )
+        return page
+
+
+def _first_below(descending: Sequence[Instant], instant: Instant) -> int:
+    return bisect_right(descending, -instant, key=neg)
+
+
+def _without_repeats(request: PageRequest, page: Page[RowT]) -> Page[RowT]:
+    ids = ids_of(page)
+    if len(ids) == len(page):
+        return page
+    kept: dict[str, TimedRow[RowT]] = {}
+    for row in each_row(page.rows):
+        if kept.setdefault(row[0].id, row) != row:
+            raise ContradictionError(f"{_asked(request)}, the API answered one id twice, with different content")
+    return replace(page, rows=Rows(*map(list, zip(*kept.values(), strict=True))))
+
+
+def _asked(request: PageRequest) -> str:
+    before = request.created_before
+    return "asked for the newest" if before is None else f"asked for conversations up to {format_instant(before)}"
