@@ -165,6 +165,8 @@ def test_a_body_cut_anywhere_is_unusable(number: str) -> None:
         b'[{"a":1,}]',
         b'[{"a" 1}]',
         b'[{"a":[1}]}]',
+        b'[{"a":[1}}]',
+        b'[{"a":[{"b":1]]}]',
         b'[{"a":wrong}]',
         b"[{1:2}]",
         b"\xff\xfe[\x00]\x00",
