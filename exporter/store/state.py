@@ -6,7 +6,6 @@ equals range. `apply` refuses every commit that two writers, a damaged log or a 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Final, Literal, NoReturn, TypeAlias
 
 import msgspec
@@ -63,15 +62,15 @@ class State:
     request: Request | None = None
     range: Interval | None = None
     coverage: Coverage = field(default_factory=Coverage)
-    files: Mapping[str, DataFile] = field(default_factory=lambda: MappingProxyType({}))
-    quarantine: Mapping[str, QuarantineFile] = field(default_factory=lambda: MappingProxyType({}))
+    files: Mapping[str, DataFile] = field(default_factory=dict)
+    quarantine: Mapping[str, QuarantineFile] = field(default_factory=dict)
     unproven: tuple[Unproven, ...] = ()
     reads: tuple[tuple[Instant, Coverage], ...] = ()
     counters: Counters = field(default_factory=Counters)
     runs: tuple[str, ...] = ()
     started_at: Instant | None = None
     committed_at: Instant | None = None
-    software: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    software: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def left(self) -> Coverage:
@@ -111,8 +110,9 @@ def apply(state: State, commit: Commit) -> State:
     dropped = _disjoint(commit, change.uncovers, "uncovers an interval twice")
     if dropped - state.coverage:
         _refuse(commit.number, "uncovers what was not covered")
-    kept = state.coverage - dropped
-    if added & kept:
+    kept = state.coverage - dropped if dropped else state.coverage
+    coverage = kept | added
+    if coverage.length != kept.length + added.length:
         _refuse(commit.number, "covers what was covered already")
     if added - Coverage([range_]):
         _refuse(commit.number, "covers what lies outside the export's range")
@@ -129,7 +129,7 @@ def apply(state: State, commit: Commit) -> State:
         export_id=commit.export_id,
         request=state.request or commit.request,
         range=range_,
-        coverage=kept | added,
+        coverage=coverage,
         files=files,
         quarantine=quarantine,
         unproven=(*(one for one in state.unproven if not _holds(dropped, one.created_at)), *change.unproven),
@@ -138,7 +138,7 @@ def apply(state: State, commit: Commit) -> State:
         runs=state.runs if run in state.runs else (*state.runs, run),
         started_at=commit.committed_at if state.started_at is None else state.started_at,
         committed_at=commit.committed_at,
-        software=MappingProxyType(commit.author.software),
+        software=commit.author.software,
     )
 
 
@@ -193,7 +193,7 @@ def _next_files(
         if quarantined.path in quarantine:
             _refuse(commit.number, f"adds {quarantined.path}, which is there already")
         quarantine[quarantined.path] = quarantined
-    return MappingProxyType(files), MappingProxyType(quarantine)
+    return files, quarantine
 
 
 def _check_windows(commit: Commit) -> None:
