@@ -16,6 +16,7 @@ and doubled every two seconds in between.
 
 from collections import deque
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 #: What a limiter's bucket is taken to hold, in requests; that it holds more is found out by the next refusal.
@@ -27,8 +28,10 @@ _LEAST_STRETCH_SECONDS: Final = 1.0
 _MEMORY_SECONDS: Final = 16.0
 #: More refusals than this, by requests passed, since the latest bound: R has fallen, and older bounds are void.
 _FALLEN: Final = 0.03
-#: Refusals that cost nothing, by requests passed: the jitter of arrivals, at a rate that is right.
-_TOLERATED: Final = 0.012
+#: Refusals that cost nothing teach nothing up to a share of the requests passed: at many requests a second the jitter
+#: of their arrivals empties the bucket now and then. The refusals that probing asks for, by second, count towards it.
+_TOLERATED: Final = 0.016
+_PROBES_PER_SECOND: Final = 0.12
 _MOST_TOLERATED: Final = 3.0
 #: What to go on with after a refusal while holding, which is proof of too high a rate.
 _BELOW: Final = 0.99
@@ -74,7 +77,7 @@ class Throttle:
         self._base: float | None = None
         self._is_measured = False
         self._hold_seconds = 0.0
-        self._free_at = 0.0
+        self._free_at = -inf
         self._blocked_until = 0.0
         self._in_flight = 0
         self._echoes = 0
@@ -90,11 +93,11 @@ class Throttle:
     def delay_seconds(self, now: float) -> float:
         """Seconds until it is worth asking again for a slot; 0.0: the slot is reserved, send."""
         self.rate = self._rate_at(now)
-        slot = 1 / self.rate if self.rate else 0.0
-        wait = max(self._blocked_until, self._free_at - (_BURST - 1) * slot) - now
+        wait = max(self._blocked_until, self._free_at) - now
         if wait > _NEGLIGIBLE_SECONDS:
             return wait
-        self._free_at = max(self._free_at, now) + slot
+        slot = 1 / self.rate if self.rate else 0.0
+        self._free_at = max(self._free_at, now - (_BURST - 1) * slot) + slot
         self._in_flight = min(self._in_flight + 1, self._concurrency)
         self._sample(now)
         return 0.0
@@ -103,7 +106,9 @@ class Throttle:
         """An attempt was let through."""
         self._land()
         self._passed += 1
-        self._tolerance = min(self._tolerance + _TOLERATED, _MOST_TOLERATED)
+        if self.rate:
+            tolerated = max(0.0, _TOLERATED - _PROBES_PER_SECOND / self.rate)
+            self._tolerance = min(self._tolerance + tolerated, _MOST_TOLERATED)
         self._sample(now)
 
     def refused(self, now: float, retry_after_seconds: float | None) -> None:
@@ -123,9 +128,8 @@ class Throttle:
             rate = self._learn(now, lost)
         self._lost_seconds += lost
         if rate is not None:
-            # The burst is for workers that come late, not for all of them at the end of a wait.
             self.rate = rate
-            self._free_at = max(self._blocked_until, now + 1 / rate) + (_BURST - 1) / rate
+            self._free_at = max(self._blocked_until, now + 1 / rate)
 
     def _land(self) -> None:
         self._in_flight = max(0, self._in_flight - 1)
