@@ -282,11 +282,11 @@ async def test_the_environment_cannot_divert_the_token(monkeypatch: pytest.Monke
 
 
 async def test_cookies_are_not_kept() -> None:
-    async with Peer([[http(PAGE, headers={"Set-Cookie": "a=b"})]]) as peer:
-        # By name: aiohttp's own jar takes no cookies from an address anyway.
-        async with client(peer.url.replace("127.0.0.1", "localhost")) as source:
-            for _ in range(2):
-                await source.get_page(PageRequest(limit=1))
+    sets_one = http(PAGE, headers={"Set-Cookie": "a=b"})
+    # By name: aiohttp's own jar takes no cookies from an address anyway.
+    async with Peer([[sets_one]]) as peer, client(peer.url.replace("127.0.0.1", "localhost")) as source:
+        for _ in range(2):
+            await source.get_page(PageRequest(limit=1))
     assert "cookie" not in peer.requests[1].headers
 
 
