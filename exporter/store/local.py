@@ -3,7 +3,8 @@
 import os
 import secrets
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -30,9 +31,13 @@ class LocalStore:
         self.root: Final = root
         self._lock: int | None = None
 
+    async def check(self) -> None:
+        """Touches nothing. Raises `DestinationError` for a destination that is no directory, is not writable, or holds
+        something else than an export."""
+        await to_thread.run_sync(_check, self.root)
+
     async def prepare(self) -> None:
-        """Creates the directories of an export. Raises `DestinationError`, before anything is touched, for a
-        destination that is no directory, is not writable, or holds something else than an export."""
+        """Creates the directories of an export, after `check`. Raises `DestinationError`."""
         await to_thread.run_sync(_prepare, self.root)
 
     async def read(self, path: str) -> bytes | None:
@@ -117,16 +122,27 @@ class LocalStore:
         return self.root.joinpath(*parts)
 
 
-def _prepare(root: Path) -> None:
+@contextmanager
+def _refusing(root: Path) -> Iterator[None]:
     try:
-        _check(root)
-        for directory in (COMMITS, STAGING, QUARANTINE):
-            make_directories(root / directory)
+        yield
     except OSError as error:
         raise DestinationError(f"{root}: {describe(error)}") from error
 
 
+def _prepare(root: Path) -> None:
+    _check(root)
+    with _refusing(root):
+        for directory in (COMMITS, STAGING, QUARANTINE):
+            make_directories(root / directory)
+
+
 def _check(root: Path) -> None:
+    with _refusing(root):
+        _check_what_is_there(root)
+
+
+def _check_what_is_there(root: Path) -> None:
     if root.is_symlink() and not root.exists():
         raise DestinationError(f"{root}: a link that leads nowhere. Give a directory")
     existing = root

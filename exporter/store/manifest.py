@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from exporter.contract import FIELDS, Instant, format_instant
@@ -40,7 +41,7 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
             }
             for table, schema in schemas.items()
         },
-        "fields": _fields(state),
+        "fields": msgspec.to_builtins(served_fields(state)),
         "quarantine": {
             "rows": state.quarantined_rows,
             "files": [
@@ -110,11 +111,16 @@ def _file(file: DataFile) -> dict[str, Any]:
     }
 
 
-def _fields(state: State) -> dict[str, Any]:
-    """`withheld`: sensitive, asked for, and in no row: this token may not see them (api.md, Response).
+class ServedFields(msgspec.Struct, frozen=True):
+    """How fields were served. `withheld`: sensitive, asked for, and in no row: this token may not see them (api.md,
+    Response). `absent`: other fields that rows were served without, and how many rows."""
 
-    `absent`: other fields that rows were served without, and how many rows.
-    """
+    withheld: list[str]
+    absent: dict[str, int]
+
+
+def served_fields(state: State) -> ServedFields:
+    """Which fields the rows of `state` were served without."""
     files = [file for file in state.files.values() if file.table == CONVERSATIONS]
     rows = sum(file.rows for file in files)
     absent: dict[str, int] = {}
@@ -127,10 +133,9 @@ def _fields(state: State) -> dict[str, Any]:
         for field in FIELDS
         if field.sensitive and (asked is None or field.name in asked) and rows and absent.get(field.name) == rows
     ]
-    return {
-        "withheld": withheld,
-        "absent": {name: count for name, count in sorted(absent.items()) if count and name not in withheld},
-    }
+    return ServedFields(
+        withheld, {name: count for name, count in sorted(absent.items()) if count and name not in withheld}
+    )
 
 
 def _interval(interval: Interval) -> dict[str, str | None]:

@@ -158,9 +158,11 @@ def test_windows_that_stop_resume_and_give_half_away_tile_the_range(
     chance = random.Random(seed)
     reader = Reader(server, page_size)
     walks = [reader.walk(window)]
+    moves_left = 12
     while walks := [walk for walk in walks if walk.request is not None]:
         walk = chance.choice(walks)
-        left, move = walk.remaining, chance.random()
+        left, move = walk.remaining, chance.random() if moves_left else 1.0
+        moves_left -= move < 0.2
         if move < 0.1 and left is not None:
             walks.remove(walk)
             walks.append(reader.walk(left))

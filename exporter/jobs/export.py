@@ -1,0 +1,239 @@
+"""`exporter export`: brings a destination to what was asked for, from wherever it stands."""
+
+import os
+import platform
+import secrets
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from exporter import __version__
+from exporter.contract import BEGINNING, SECOND, Instant, format_instant
+from exporter.encode.batch import Encoder
+from exporter.encode.decode import Decoder
+from exporter.errors import DestinationError, ExporterError, OvertakenError, StoreError, UsageError
+from exporter.fetch.http import Client
+from exporter.model import Counters, Interval, PageRequest
+from exporter.pipeline import Pipeline
+from exporter.pipeline.committing import Committer
+from exporter.pipeline.probing import find_beginning
+from exporter.pipeline.reading import Reader, wall_clock
+from exporter.pipeline.writing import PartsFactory
+from exporter.plan.scheduler import Scheduler
+from exporter.progress import Observer
+from exporter.spec import Asked, Credentials, Request, RunSettings
+from exporter.store.commits import CommitLog, load_state, sweep
+from exporter.store.layout import CONVERSATIONS, MANIFEST, partition_of
+from exporter.store.local import LocalStore
+from exporter.store.manifest import served_fields, write_manifest
+from exporter.store.state import Author, State, StateName, state_name
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a destination holds after a run; `requests` and `seconds` are those of the run.
+
+    `resumed`: there was something before; `changed`: the run committed something. `bytes` are those of the parts.
+    """
+
+    state: StateName
+    rows: int
+    files: int
+    bytes: int
+    requests: int
+    seconds: float
+    manifest: str
+    resumed: bool
+    changed: bool
+    quarantined_rows: int
+    unproven: int
+    withheld: tuple[str, ...]
+    range_start: Instant | None
+    range_end: Instant
+    partition_key: str | None
+
+
+async def export(
+    destination: Path, asked: Asked, settings: RunSettings, credentials: Credentials, observer: Observer
+) -> Summary:
+    """Reads what is missing of what was asked for, and commits it.
+
+    Raises `ExporterError`: before anything is touched when the request, the destination, the token or the host is
+    wrong; else after everything that was read has been committed.
+    """
+    store = LocalStore(destination)
+    await store.check()
+    found = await load_state(store)
+    request = _settle_request(found, asked, destination)
+    encoder = Encoder(request.fields)
+    if found.range is not None and not found.left and not _asks_for_more(found.range, asked):
+        await write_manifest(store, found, schemas={CONVERSATIONS: encoder.schema})
+        return _summary(destination, found, found, Counters())
+    async with Client(
+        settings.base_url,
+        credentials,
+        concurrency=settings.concurrency,
+        filters=request.filters,
+        fields=request.fields,
+    ) as client:
+        reader = Reader(
+            client, Decoder(request.fields), observer, concurrency=settings.concurrency, max_rps=settings.max_rps
+        )
+        first_answer = await reader.read(PageRequest(limit=1, ids_only=True))
+        latest = first_answer.read_since - settings.lag_seconds * SECOND
+        _settle_range(found, asked, latest)
+        await store.prepare()
+        run = secrets.token_hex(6)
+        await store.acquire_lock(run)
+        try:
+            log = CommitLog(store, _author(run))
+            # Another run may have come and gone since `found`: what counts is what stands under the lock.
+            before = await log.load()
+            request = _settle_request(before, asked, destination)
+            await _declare(log, request, _settle_range(before, asked, latest), observer)
+            committer = Committer(store, log, encoder.schema, observer)
+            await committer.check_free_space()
+            # An older manifest may still name what is swept.
+            await committer.write_manifest()
+            await sweep(store, log.state)
+            pipeline = Pipeline(
+                await _schedule(log.state, request, reader),
+                reader,
+                PartsFactory(
+                    store,
+                    encoder,
+                    run=run,
+                    partition_by=request.partition_by,
+                    target_part_bytes=settings.target_part_bytes,
+                ),
+                committer,
+                observer,
+                concurrency=settings.concurrency,
+                page_size=settings.page_size,
+            )
+            try:
+                await pipeline.run()
+            except OvertakenError:
+                raise  # what stands in the log is another run's, and so is the manifest
+            except ExporterError:
+                with suppress(StoreError):
+                    await committer.write_manifest()
+                raise
+            await committer.write_manifest()
+            return _summary(destination, before, log.state, pipeline.spent)
+        finally:
+            await store.release_lock()
+
+
+def _settle_request(state: State, asked: Asked, destination: Path) -> Request:
+    """What the dataset holds: as stored, where it is; what is asked for has to agree with it."""
+    stored = state.request
+    if stored is None:
+        return Request(
+            filters=asked.filters or {}, fields=asked.fields, partition_by=asked.partition_by or Request().partition_by
+        )
+    differences = [
+        f"{name}: {_shown(there)} there, {_shown(here)} asked for"
+        for name, there, here in (
+            ("filters", stored.filters, asked.filters),
+            ("fields", stored.fields, asked.fields),
+            ("partitions", stored.partition_by, asked.partition_by),
+        )
+        if here is not None and here != there
+    ]
+    if differences:
+        raise DestinationError(
+            f"{destination}: holds another export ({'; '.join(differences)}).\n"
+            "Choose another destination, or leave these options out to go on with what is there"
+        )
+    return stored
+
+
+def _settle_range(state: State, asked: Asked, latest: Instant) -> Interval:
+    """The range to bring the destination to: what it has, widened to what is asked for, up to `latest` (exclusive)."""
+    stored = state.range
+    until = min(asked.until, latest) if asked.until is not None else latest if stored is None else stored.end
+    since = asked.since if asked.since is not None else BEGINNING if stored is None else stored.start
+    if since >= until:
+        clamped = asked.until is None or asked.until > latest
+        raise UsageError(
+            f"nothing to export: the range starts at {format_instant(since)} and ends at {format_instant(until)}"
+            + (", the server's clock less the lag" if clamped and stored is None else "")
+            + (", where this export ends; give --until to widen it" if asked.until is None and stored else "")
+        )
+    if stored is None:
+        return Interval(since, until)
+    return Interval(min(since, stored.start), max(until, stored.end))
+
+
+def _asks_for_more(stored: Interval, asked: Asked) -> bool:
+    earlier = asked.since is not None and asked.since < stored.start
+    later = asked.until is not None and asked.until > stored.end
+    misses = asked.until is None and asked.since is not None and asked.since >= stored.end
+    return earlier or later or misses
+
+
+async def _declare(log: CommitLog, request: Request, range_: Interval, observer: Observer) -> None:
+    """Puts into the log what this export is to become, where it does not say so yet."""
+    if log.state.range is None:
+        await log.append(committed_at=wall_clock(), kind="begin", request=request, range=range_)
+    elif log.state.range != range_:
+        await log.append(committed_at=wall_clock(), kind="widen", range=range_)
+    if log.state.number > 1 and log.state.left:
+        observer.note("going on", commits=log.state.number, files=len(log.state.files))
+
+
+async def _schedule(state: State, request: Request, reader: Reader) -> Scheduler:
+    left = state.left.intervals
+    oldest = left[0].start if left else BEGINNING
+    if left and left[0].open_below:
+        oldest = await find_beginning(reader, left[0].end)
+
+    def partition_start(instant: Instant) -> Instant:
+        _, interval = partition_of(instant, request.partition_by)
+        return BEGINNING if interval is None else interval.start
+
+    return Scheduler(left, oldest, partition_start)
+
+
+def _author(run: str) -> Author:
+    software = {"exporter": __version__, "python": platform.python_version(), "pyarrow": pa.__version__}
+    return Author(run=run, host=socket.gethostname(), pid=os.getpid(), software=software)
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "all"
+        case tuple():
+            return ",".join(value)
+        case dict():
+            return " ".join(f"{name}={text}" for name, text in value.items()) or "none"
+    return str(value)
+
+
+def _summary(destination: Path, before: State, after: State, spent: Counters) -> Summary:
+    range_ = after.range
+    if range_ is None:
+        raise StoreError(f"{destination}: the log has no range")
+    return Summary(
+        state=state_name(after),
+        rows=sum(file.rows for file in after.files.values() if file.table == CONVERSATIONS),
+        files=len(after.files),
+        bytes=sum(file.size_bytes for file in after.files.values()),
+        requests=spent.requests,
+        seconds=round(spent.seconds, 3),
+        manifest=str(destination / MANIFEST),
+        resumed=before.number > 0,
+        changed=after.number > before.number,
+        quarantined_rows=after.quarantined_rows,
+        unproven=len(after.unproven),
+        withheld=tuple(served_fields(after).withheld),
+        range_start=None if range_.open_below else range_.start,
+        range_end=range_.end,
+        partition_key=next(iter(partition_of(range_.end - 1, after.request.partition_by)[0]), None)
+        if after.request
+        else None,
+    )

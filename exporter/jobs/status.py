@@ -1,0 +1,58 @@
+"""`exporter status`: what is at a destination, how far it is, and who holds it. Reads the log; changes nothing."""
+
+from pathlib import Path
+
+import msgspec
+
+from exporter.contract import Instant
+from exporter.errors import DestinationError
+from exporter.model import Coverage, Interval
+from exporter.store.commits import load_state
+from exporter.store.layout import CONVERSATIONS
+from exporter.store.local import LocalStore
+from exporter.store.state import StateName, state_name
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What the commit log of a destination amounts to. `covered_share`: of the range, in time, 0 to 1; None where the
+    range is open below and not yet complete. `gaps`: what is still to be read."""
+
+    state: StateName
+    rows: int
+    files: int
+    bytes: int
+    range_start: Instant | None
+    range_end: Instant
+    covered_share: float | None
+    gaps: tuple[Interval, ...]
+    quarantined_rows: int
+    unproven: int
+    runs: int
+    committed_at: Instant | None
+    holder: str | None
+
+
+async def status(destination: Path) -> Status:
+    """Raises `DestinationError` when there is no export, and `StoreError` when its log is damaged."""
+    store = LocalStore(destination)
+    state = await load_state(store)
+    if state.range is None:
+        raise DestinationError(f"{destination}: no export here")
+    holder = await store.lock_holder()
+    range_, left = state.range, state.left
+    share = None if left and range_.open_below else 1 - left.length / Coverage([range_]).length
+    return Status(
+        state=state_name(state),
+        rows=sum(file.rows for file in state.files.values() if file.table == CONVERSATIONS),
+        files=len(state.files),
+        bytes=sum(file.size_bytes for file in state.files.values()),
+        range_start=None if range_.open_below else range_.start,
+        range_end=range_.end,
+        covered_share=share,
+        gaps=left.intervals,
+        quarantined_rows=state.quarantined_rows,
+        unproven=len(state.unproven),
+        runs=len(state.runs),
+        committed_at=state.committed_at,
+        holder=None if holder is None else str(holder),
+    )

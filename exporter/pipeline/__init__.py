@@ -1,0 +1,221 @@
+"""The pipeline: workers take windows, walks read them, writers turn them into parts, the committer into commits.
+
+    scheduler → walk ⇄ reader (pace, attempts, decoding) → writer (encoding, parts) → committer → log
+
+Every task of a run is started here. Whatever ends a run early, a signal, a refused token, a disk that is full, the
+walks stop at the page they are at, and what they have read is closed and committed if the disk still takes it.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+from anyio import CancelScope
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from exporter.contract import Instant, format_instant
+from exporter.encode.rows import EncodeRow
+from exporter.errors import ExporterError, InterruptedExportError, StoreError
+from exporter.fetch.traits import Traits
+from exporter.fetch.walk import Settled, Walk
+from exporter.model import Counters
+from exporter.pipeline.budget import ByteBudget
+from exporter.pipeline.committing import Committer
+from exporter.pipeline.reading import Reader
+from exporter.pipeline.writing import PartsFactory, WindowWriter
+from exporter.plan.scheduler import Scheduler
+from exporter.progress import Observer, Snapshot
+
+#: Of JSON text, asked for, decoded or being written. In memory it is two to three times as much.
+_BYTES_IN_FLIGHT: Final = 96 * 1024 * 1024
+
+_Walk = Walk[EncodeRow]
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """What goes from a walk to its writer after a page; `size`: bytes to release when it is written."""
+
+    settled: Settled[EncodeRow]
+    settled_from: Instant
+    read_since: Instant
+    size: int
+
+
+class Pipeline:
+    """Reads all windows of a scheduler and commits their rows.
+
+    `run` raises the `ExporterError` that ended it early, after everything that could be committed was.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        reader: Reader,
+        factory: PartsFactory,
+        committer: Committer,
+        observer: Observer,
+        *,
+        concurrency: int,
+        page_size: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._scheduler = scheduler
+        self._reader = reader
+        self._factory = factory
+        self._committer = committer
+        self._observer = observer
+        self._concurrency = concurrency
+        self._page_size = page_size
+        self._span = max(1, scheduler.span)
+        self._clock = clock
+        self._began = clock()
+        self._traits = Traits()
+        self._budget = ByteBudget(_BYTES_IN_FLIGHT)
+        self._windows = 0
+        self._rows = 0
+        self._bytes = 0
+        self._failure: ExporterError | None = None
+        self._stopping = False
+        self._moved = anyio.Event()
+        self._reading: set[CancelScope] = set()
+
+    @property
+    def spent(self) -> Counters:
+        """What the run has cost so far."""
+        return self._reader.counters + Counters(windows=self._windows, seconds=self._clock() - self._began)
+
+    async def run(self) -> None:
+        async with anyio.create_task_group() as watching:
+            if threading.current_thread() is threading.main_thread():
+                watching.start_soon(self._watch_signals, watching.cancel_scope)
+            async with anyio.create_task_group() as working:
+                for _ in range(self._concurrency):
+                    working.start_soon(self._work)
+            watching.cancel_scope.cancel()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self, why: ExporterError) -> None:
+        """Ends the run at the pages that the walks are at. The first reason counts."""
+        self._failure = self._failure or why
+        self._stopping = True
+        for scope in self._reading:
+            scope.cancel()
+        self._wake()
+
+    async def _watch_signals(self, everything: CancelScope) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                if self._stopping:
+                    everything.cancel()
+                self.stop(InterruptedExportError("interrupted; run the same command again to resume"))
+
+    async def _work(self) -> None:
+        while (walk := await self._next_walk()) is not None:
+            self._windows += 1
+            writer = WindowWriter(self._factory, walk.end)
+            send, receive = anyio.create_memory_object_stream[_Delivery](1)
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._write, walk, writer, receive)
+                await self._read(walk, send)
+            self._scheduler.ended(walk)
+            self._wake()
+
+    async def _next_walk(self) -> _Walk | None:
+        while not (self._stopping or self._scheduler.is_done):
+            window = self._scheduler.take()
+            if window is not None:
+                walk = _Walk(window, self._traits, self._page_size)
+                self._scheduler.started(walk)
+                return walk
+            await self._moved.wait()
+        return None
+
+    async def _read(self, walk: _Walk, deliveries: MemoryObjectSendStream[_Delivery]) -> None:
+        async with deliveries:
+            try:
+                while walk.request is not None and not self._stopping:
+                    reserved = await self._budget.reserve()
+                    with self._abandonable() as scope:
+                        reading = await self._reader.read(walk.request)
+                    if scope.cancelled_caught:
+                        return
+                    size = self._budget.adjust(reserved, reading.page.size_bytes)
+                    settled = walk.receive(reading.page)
+                    self._scheduler.advanced(walk, len(reading.page))
+                    self._rows += len(settled.rows)
+                    self._bytes += size
+                    self._report()
+                    self._wake()
+                    await deliveries.send(_Delivery(settled, walk.settled_from, reading.read_since, size))
+            except ExporterError as error:
+                self.stop(_placed(error, walk))
+            except anyio.BrokenResourceError:
+                return  # the writer has failed, and has said why
+
+    async def _write(self, walk: _Walk, writer: WindowWriter, deliveries: MemoryObjectReceiveStream[_Delivery]) -> None:
+        settled_from = walk.end
+        try:
+            async with deliveries:
+                async for delivery in deliveries:
+                    change = await writer.add(delivery.settled, delivery.settled_from, delivery.read_since)
+                    settled_from = delivery.settled_from
+                    self._budget.release(delivery.size)
+                    if change is not None:
+                        await self._committer.commit(change, self.spent)
+            change = await writer.finish(settled_from)
+            if change is not None:
+                await self._committer.commit(change, self.spent)
+        except StoreError as error:
+            self.stop(error)
+        finally:
+            writer.abort()
+
+    @contextmanager
+    def _abandonable(self) -> Iterator[CancelScope]:
+        """A request that `stop` gives up: the walk then stays where it was."""
+        with CancelScope() as scope:
+            self._reading.add(scope)
+            if self._stopping:
+                scope.cancel()
+            try:
+                yield scope
+            finally:
+                self._reading.discard(scope)
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = anyio.Event()
+
+    def _report(self) -> None:
+        counters = self._reader.counters
+        self._observer.progress(
+            Snapshot(
+                share=1 - min(1.0, self._scheduler.left / self._span),
+                rows=self._rows,
+                bytes=self._bytes,
+                files=self._committer.files,
+                requests=counters.requests,
+                retries=counters.retries,
+                throttled=counters.throttled,
+                in_flight=self._reader.in_flight,
+                windows=self._windows,
+                seconds=self._clock() - self._began,
+            )
+        )
+
+
+def _placed(error: ExporterError, walk: _Walk) -> ExporterError:
+    """The same error, saying where it happened and what can be done."""
+    start = "the beginning" if walk.remaining is None or walk.remaining.open_below else format_instant(walk.start)
+    error.args = (
+        f"{error} (reading {start} to {format_instant(walk.settled_from)})\n"
+        "What was read is committed; run the same command again to resume",
+    )
+    return error

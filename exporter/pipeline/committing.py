@@ -1,0 +1,100 @@
+"""Commits: what the windows have finished goes into the log, several changes in one commit when they come together."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add
+from typing import Final
+
+import anyio
+import pyarrow as pa
+
+from exporter.contract import Instant
+from exporter.errors import StoreError
+from exporter.model import Change, Counters
+from exporter.pipeline.reading import wall_clock
+from exporter.progress import Observer, format_size
+from exporter.store.commits import CommitLog
+from exporter.store.layout import CONVERSATIONS
+from exporter.store.local import LocalStore
+from exporter.store.manifest import write_manifest
+
+#: Below this no more is written: the log and the manifest have to fit on the disk as well.
+_RESERVED_BYTES: Final = 64 * 1024 * 1024
+#: A run that is killed leaves a manifest that is no older than this, or than its last commit.
+_MANIFEST_SECONDS: Final = 5.0
+
+
+class Committer:
+    """Appends changes to the log. `rows`, `files` and `size_bytes` count what this run has committed.
+
+    Each commit is charged with what the run has cost since the one before.
+    """
+
+    def __init__(
+        self,
+        store: LocalStore,
+        log: CommitLog,
+        schema: pa.Schema,
+        observer: Observer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.rows = 0
+        self.files = 0
+        self.size_bytes = 0
+        self._store = store
+        self._log = log
+        self._schemas = {CONVERSATIONS: schema}
+        self._observer = observer
+        self._clock = clock
+        self._charged = Counters()
+        self._waiting: list[Change] = []
+        self._turn = anyio.Lock()
+        self._manifest_due = clock() + _MANIFEST_SECONDS
+
+    async def commit(self, change: Change, spent: Counters) -> None:
+        """Returns when `change` is in the log. `spent`: by the run, so far. Raises `StoreError`."""
+        self._waiting.append(change)
+        async with self._turn:
+            if not any(waiting is change for waiting in self._waiting):
+                return  # it went along with another
+            changes, self._waiting = self._waiting, []
+            await self._append(_merged(changes), spent)
+            if self._clock() >= self._manifest_due:
+                await self.write_manifest()
+
+    async def write_manifest(self) -> None:
+        """Brings the manifest up to date with the log."""
+        await write_manifest(self._store, self._log.state, schemas=self._schemas)
+        self._manifest_due = self._clock() + _MANIFEST_SECONDS
+
+    async def check_free_space(self) -> None:
+        """Raises `StoreError` when the disk is so full that a commit might fail half-way."""
+        free = await self._store.free_bytes()
+        if free < _RESERVED_BYTES:
+            raise StoreError(
+                f"{self._store.root}: {format_size(free)} free, and {format_size(_RESERVED_BYTES)} are kept for the "
+                "log. Make room, then run again"
+            )
+
+    async def _append(self, change: Change, spent: Counters) -> None:
+        await self.check_free_space()
+        await self._log.append(committed_at=wall_clock(), change=change, counters=spent - self._charged)
+        self._charged = spent
+        rows, size_bytes = sum(file.rows for file in change.adds), sum(file.size_bytes for file in change.adds)
+        self.rows += rows
+        self.size_bytes += size_bytes
+        self.files += len(change.adds)
+        self._observer.note("committed", number=self._log.state.number, files=len(change.adds), rows=rows)
+
+
+def _merged(changes: Sequence[Change]) -> Change:
+    times = [change.read_since for change in changes if change.read_since is not None]
+    read_since: Instant | None = min(times, default=None)
+    return Change(
+        covers=reduce(add, (change.covers for change in changes)),
+        adds=reduce(add, (change.adds for change in changes)),
+        quarantines=reduce(add, (change.quarantines for change in changes)),
+        unproven=reduce(add, (change.unproven for change in changes)),
+        read_since=read_since,
+    )

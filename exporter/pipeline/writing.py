@@ -1,0 +1,189 @@
+"""From settled rows to changes: a window's rows into parts, and what is closed into what can be committed."""
+
+import time
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from operator import neg
+from typing import Final
+
+from anyio import CapacityLimiter, to_thread
+
+from exporter.contract import Instant
+from exporter.encode.batch import Encoder
+from exporter.encode.rows import EncodeRow, Misfit
+from exporter.fetch.walk import Settled
+from exporter.model import Change, DataFile, Interval, Rows, Unproven
+from exporter.spec import PartitionBy
+from exporter.store.layout import CONVERSATIONS, part_path, partition_of
+from exporter.store.local import LocalStore
+from exporter.store.parts import PartWriter
+from exporter.store.quarantine import write_quarantine
+
+#: A part is closed after this long even when it is small: a kill then costs no more than that much reading.
+_OPEN_SECONDS: Final = 60.0
+#: In memory. One is open in each window.
+_ROW_GROUP_BYTES: Final = 16 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _OpenPart:
+    """A part under way. `interval`: of its partition, None when there is but one; `top`: where its window ends."""
+
+    writer: PartWriter
+    name: str
+    partition: dict[str, str]
+    interval: Interval | None
+    top: Instant
+    opened_at: float
+    absent: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class _ClosedPart:
+    """A part that is whole, still where it was staged."""
+
+    name: str
+    file: DataFile
+
+
+class PartsFactory:
+    """What the windows of one run have in common when they write: schema, store, sizes and names."""
+
+    def __init__(
+        self,
+        store: LocalStore,
+        encoder: Encoder,
+        *,
+        run: str,
+        partition_by: PartitionBy,
+        target_part_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store: Final = store
+        self.encoder: Final = encoder
+        self.partition_by: Final[PartitionBy] = partition_by
+        self.target_part_bytes: Final = target_part_bytes
+        self.clock: Final = clock
+        # Encoding holds the interpreter, compression does not: two threads keep two cores busy.
+        self.working: Final = CapacityLimiter(2)
+        self._names: Final = (f"{run}-{number:06d}" for number in count(1))
+
+    def next_name(self) -> str:
+        return next(self._names)
+
+    def open(self, partition: dict[str, str], interval: Interval | None, top: Instant) -> _OpenPart:
+        name = self.next_name()
+        writer = PartWriter(self.store.staging_file(name), self.encoder.schema, _ROW_GROUP_BYTES)
+        return _OpenPart(writer, name, partition, interval, top, self.clock())
+
+
+class WindowWriter:
+    """Writes the rows of one window, from new to old, and says what may be committed.
+
+    A part is closed when its partition is left, at the target size, or when it has been open for a minute. What is
+    closed covers the window from where the last commit ended down to the part's lower end.
+    """
+
+    def __init__(self, factory: PartsFactory, end: Instant) -> None:
+        self._factory = factory
+        self._part: _OpenPart | None = None
+        self._top = end
+        self._uncommitted_end = end
+        self._misfits: list[Misfit] = []
+        self._unproven: list[Unproven] = []
+        self._read_since: Instant | None = None
+
+    async def add(self, settled: Settled[EncodeRow], settled_from: Instant, read_since: Instant) -> Change | None:
+        """Takes what a page has settled. Returns what can be committed by now, its files published."""
+        # Rows held back were on an earlier page than this one.
+        self._read_since = read_since if self._read_since is None else min(self._read_since, read_since)
+        self._unproven += settled.unproven
+        closed = await to_thread.run_sync(self._write, settled.rows, settled_from, limiter=self._factory.working)
+        return await self._change(closed, closed[-1].file.window.start) if closed else None
+
+    async def finish(self, settled_from: Instant) -> Change | None:
+        """Closes what is open: the window is read down to `settled_from`, and no further."""
+        closed = await to_thread.run_sync(self._close, settled_from, limiter=self._factory.working)
+        return await self._change(closed, settled_from) if settled_from < self._uncommitted_end else None
+
+    def abort(self) -> None:
+        """Gives up what is open."""
+        if self._part is not None:
+            self._part.writer.abort()
+            self._part = None
+
+    def _write(self, rows: Rows[EncodeRow], settled_from: Instant) -> list[_ClosedPart]:
+        closed: list[_ClosedPart] = []
+        for piece, partition, interval in _by_partition(rows, self._factory.partition_by):
+            if self._part is not None and self._part.partition != partition and self._part.interval is not None:
+                closed += self._close(self._part.interval.start)
+            encoded = self._factory.encoder.encode(piece)
+            self._misfits += encoded.quarantined
+            if encoded.batch.num_rows:
+                self._part = self._part or self._factory.open(partition, interval, self._top)
+                self._part.writer.write(encoded.batch)
+                self._part.absent.update(encoded.absent)
+        if self._part is None:
+            return closed
+        if self._part.interval is not None and settled_from <= self._part.interval.start:
+            closed += self._close(self._part.interval.start)
+        elif (
+            self._part.writer.size_bytes >= self._factory.target_part_bytes
+            or self._factory.clock() >= self._part.opened_at + _OPEN_SECONDS
+        ):
+            closed += self._close(settled_from)
+        return closed
+
+    def _close(self, bottom: Instant) -> list[_ClosedPart]:
+        part, self._part = self._part, None
+        if part is None:
+            return []
+        finished = part.writer.close()
+        self._top = bottom
+        file = DataFile(
+            path=part_path(CONVERSATIONS, part.partition, part.name),
+            table=CONVERSATIONS,
+            partition=part.partition,
+            rows=finished.rows,
+            size_bytes=finished.size_bytes,
+            sha256=finished.sha256,
+            created_at_min=finished.created_at_min,
+            created_at_max=finished.created_at_max,
+            window=Interval(bottom, part.top),
+            absent=dict(part.absent),
+        )
+        return [_ClosedPart(part.name, file)]
+
+    async def _change(self, closed: list[_ClosedPart], bottom: Instant) -> Change:
+        store = self._factory.store
+        for part in closed:
+            await store.publish(store.staging_file(part.name), part.file.path)
+        misfits = [misfit for misfit in self._misfits if misfit.created_at >= bottom]
+        self._misfits = [misfit for misfit in self._misfits if misfit.created_at < bottom]
+        quarantine = await write_quarantine(store, self._factory.next_name(), misfits) if misfits else None
+        change = Change(
+            covers=(Interval(bottom, self._uncommitted_end),),
+            adds=tuple(part.file for part in closed),
+            quarantines=(quarantine,) if quarantine else (),
+            unproven=tuple(doubt for doubt in self._unproven if doubt.created_at >= bottom),
+            read_since=self._read_since,
+        )
+        self._unproven = [doubt for doubt in self._unproven if doubt.created_at < bottom]
+        self._uncommitted_end = bottom
+        return change
+
+
+def _by_partition(
+    rows: Rows[EncodeRow], by: PartitionBy
+) -> Iterator[tuple[Rows[EncodeRow], dict[str, str], Interval | None]]:
+    """Cuts rows, which run from new to old, where one partition ends and the next begins."""
+    done = 0
+    while done < len(rows):
+        partition, interval = partition_of(rows.created_at[done], by)
+        # The first row that is older than the partition.
+        end = len(rows) if interval is None else bisect_right(rows.created_at, -interval.start, done, key=neg)
+        yield rows[done:end], partition, interval
+        done = end

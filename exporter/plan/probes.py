@@ -1,0 +1,44 @@
+"""Where the data begins, roughly, when the range is open below: a few cheap questions, asked all at once.
+
+The answer only guides how the work is split. That nothing is older is proven by the walk of the oldest window.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from exporter.contract import BEGINNING, DAY, Instant
+from exporter.model import PageRequest
+
+_DAYS_BACK: Final = (1, 7, 30, 91, 365, 1095, 3650)
+_FINER_STEPS: Final = 7
+
+
+def coarse(until: Instant) -> list[Instant]:
+    """Instants to ask about first, from new to old."""
+    return [until - days * DAY for days in _DAYS_BACK if until - days * DAY > BEGINNING]
+
+
+def finer(until: Instant, oldest: Instant, newer: Instant | None) -> list[Instant]:
+    """Instants between `oldest`, before which there is nothing, and the next newer one asked about."""
+    top = until if newer is None else newer
+    step = (top - oldest) // (_FINER_STEPS + 1)
+    return [top - step * number for number in range(1, _FINER_STEPS + 1)] if step else []
+
+
+def anything_before(instant: Instant) -> PageRequest:
+    """The question whether there is a conversation at or before `instant`: one row, or none."""
+    return PageRequest(limit=1, created_before=instant, before_cursor=instant + 1, ids_only=True)
+
+
+def beginning(asked: Iterable[tuple[Instant, bool]]) -> tuple[Instant, Instant | None]:
+    """From instants and whether anything lies at or before them: the newest with nothing, and the next newer one.
+
+    When there is something before all of them, the oldest one stands in for the beginning.
+    """
+    descending = sorted(asked, reverse=True)
+    newer: Instant | None = None
+    for instant, is_anything in descending:
+        if not is_anything:
+            return instant, newer
+        newer = instant
+    return (newer if newer is not None else BEGINNING), None
