@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from exporter.contract import Instant
+from exporter.contract import SECOND, Instant
 from exporter.model import Interval
 
 #: A window that is given away costs about three requests at its end; what takes fewer pages is not worth it.
@@ -28,7 +28,7 @@ class Divisible(Protocol):
 
 @dataclass(slots=True)
 class _Seen:
-    """What a walk had settled at its last page, and how dense that page was (rows a microsecond)."""
+    """What a walk had settled when its density was last taken, and that density (rows a microsecond)."""
 
     settled_from: Instant
     rows: int = 0
@@ -80,19 +80,20 @@ class Scheduler:
 
     def advanced(self, walk: Divisible, page_rows: int) -> None:
         """The walk has had a page of `page_rows`."""
+        self.page_rows = max(self.page_rows, page_rows)
         seen = self._active[walk]
         span, rows = seen.settled_from - walk.settled_from, walk.rows_settled - seen.rows
-        if span > 0:
+        # A group of equals, and the last row of a window, are settled over a microsecond, which is no density.
+        if span >= SECOND and 2 * rows >= self.page_rows:
             self._active[walk] = _Seen(walk.settled_from, walk.rows_settled, rows / span)
-        self.page_rows = max(self.page_rows, page_rows)
 
     def ended(self, walk: Divisible) -> None:
         """The walk has read its window, or will read no further."""
         del self._active[walk]
 
     def _rows_left(self, walk: Divisible) -> float:
-        read = walk.end - walk.settled_from
-        density = max(self._active[walk].density, walk.rows_settled / read if read else 0.0)
+        read = max(SECOND, walk.end - walk.settled_from)
+        density = max(self._active[walk].density, walk.rows_settled / read)
         return density * self._length(walk.start, walk.settled_from)
 
     def _length(self, start: Instant, end: Instant) -> Instant:
