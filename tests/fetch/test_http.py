@@ -307,7 +307,7 @@ async def test_a_certificate_is_verified(tmp_path: Path) -> None:
     async with Peer([[http(PAGE)]], ssl_context=server) as peer:
         error = await failure_of(peer.url)
         assert not isinstance(error, TransientError)
-        assert "certificate cannot be verified (self-signed certificate)" in str(error)
+        assert "certificate cannot be verified (unable to get local issuer certificate)" in str(error)
         assert peer.requests == []
         trusting = ssl.create_default_context(cafile=str(certificate))
         async with client(peer.url, ssl_context=trusting) as source:

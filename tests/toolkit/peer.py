@@ -11,7 +11,6 @@ import json
 import socket
 import ssl
 import struct
-import subprocess
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
+
+import trustme
 
 
 class Step(Enum):
@@ -173,11 +174,10 @@ def _parse(head: bytes) -> Received:
 
 
 def self_signed(directory: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's TLS context for 127.0.0.1, and the certificate that a client would have to trust."""
-    certificate, key = directory / "peer.crt", directory / "peer.key"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=peer"
-    extra = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*command.split(), *extra], check=True, capture_output=True)
+    """A server's TLS context for 127.0.0.1, and the certificate of the authority that a client would have to trust."""
+    authority = trustme.CA()
+    trusted = directory / "authority.pem"
+    authority.cert_pem.write_to_path(trusted)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context, certificate
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context, trusted
