@@ -49,6 +49,8 @@ STATUSES: Final = (
     "transferred",
     "unanswered",
 )
+#: The status that a list without a `status` filter may leave out, as the vendor's own view does (api.md, 7).
+HIDDEN_STATUS: Final = "token_created"
 
 
 class Kind(Enum):

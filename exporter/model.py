@@ -96,7 +96,8 @@ class PageRequest:
     """One request of a list. Every bound is inclusive, in microseconds; `None` leaves the parameter out.
 
     `before_cursor` is sent as `cursor`, which may turn out strict or inclusive (api.md, 1).
-    `filtered` and `ids_only` tell which of the export's own filters and fields go along.
+    `filtered` and `ids_only` tell which of the export's own filters and fields go along; `status` is asked for too,
+    unless a filter of the export's own names one.
     """
 
     limit: int
@@ -105,6 +106,7 @@ class PageRequest:
     before_cursor: Instant | None = None
     updated_after: Instant | None = None
     updated_before: Instant | None = None
+    status: str | None = None
     filtered: bool = True
     ids_only: bool = False
 
@@ -168,7 +170,8 @@ class DataFile(msgspec.Struct, frozen=True, kw_only=True):
     """A Parquet part that a commit names. `path` is relative to the destination, with `/`.
 
     `window` is what the part speaks for: every row of its table with `created_at` inside it and visible when
-    it was read is in this file. `absent` counts, by field, the rows that were served without it.
+    it was read is in this file. `absent` counts, by field, the rows that were served without it; `withheld_rows`
+    those without any of the sensitive fields that were asked for.
     """
 
     path: str
@@ -181,6 +184,7 @@ class DataFile(msgspec.Struct, frozen=True, kw_only=True):
     created_at_max: Instant
     window: Interval
     absent: dict[str, int] = msgspec.field(default_factory=dict)
+    withheld_rows: int = 0
 
 
 class QuarantineFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,3 +224,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     unproven: tuple[Unproven, ...] = ()
     #: The server's clock before the earliest page that `adds` rests on; None when no page was read.
     read_since: Instant | None = None
+    #: Whose conversations these are, where a row says so.
+    organization: str | None = None
+    #: The status that an unfiltered list was found to leave out, and that was read by a list of its own (api.md, 7).
+    hidden_status: str | None = None

@@ -20,12 +20,15 @@ class Encoded:
     """`batch` holds the rows that fit, in their order, and `created_at` their times beside them; the misfits are apart.
 
     `absent` counts, by field that was asked for, the rows of the batch that were served without it; never 0.
+    `withheld_rows` counts those without any of the sensitive fields that were asked for. `organizations`: of the rows.
     """
 
     batch: pa.RecordBatch
     created_at: Sequence[Instant]
     quarantined: list[Misfit]
     absent: dict[str, int]
+    withheld_rows: int
+    organizations: frozenset[str]
 
 
 class Encoder:
@@ -33,6 +36,7 @@ class Encoder:
 
     def __init__(self, fields: tuple[str, ...] | None) -> None:
         self._fields = asked_fields(fields)
+        self._sensitive = [field.name for field in self._fields if field.sensitive]
         self.schema = arrow_schema(fields)
 
     def encode(self, rows: Rows[EncodeRow]) -> Encoded:
@@ -53,7 +57,22 @@ class Encoder:
                 values = list(updated_at)
             columns.append(_column(field.kind, values, self.schema.field(field.name).type))
         columns.append(pa.array([row.extra_text() for row in fitting], pa.string()))
-        return Encoded(pa.RecordBatch.from_arrays(columns, schema=self.schema), created_at, quarantined, absent)
+        return Encoded(
+            batch=pa.RecordBatch.from_arrays(columns, schema=self.schema),
+            created_at=created_at,
+            quarantined=quarantined,
+            absent=absent,
+            withheld_rows=self._count_withheld(fitting, absent),
+            organizations=frozenset(
+                name for row in fitting if isinstance(name := getattr(row, "organization_id", None), str)
+            ),
+        )
+
+    def _count_withheld(self, rows: Sequence[ServedRow], absent: dict[str, int]) -> int:
+        least = min((absent.get(name, 0) for name in self._sensitive), default=0)
+        if least in (0, len(rows)):
+            return least
+        return sum(all(getattr(row, name) is UNSET for name in self._sensitive) for row in rows)
 
 
 def _sort_out(

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import replace
 from typing import Final, Generic, TypeAlias
 
-from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
+from exporter.contract import MAX_PAGE_SIZE, SECOND, STATUSES, Instant
 from exporter.fetch.traits import Traits
 from exporter.model import Page, PageRequest, Rows, RowT
 
@@ -46,6 +46,10 @@ class Group(Generic[RowT]):
         self._collect(page)
         if not (yield from self._is_whole(around, page)):
             yield from self._narrow(around, page)
+        if self.doubt:
+            # Proves nothing, for new statuses may appear, but may find further rows.
+            for status in STATUSES:
+                self._collect((yield replace(around, status=status)))
 
     def _narrow(self, request: PageRequest, page: Page[RowT]) -> _Asking[RowT]:
         """Finds by halves all that `request` asks for; its answer, `page`, may be cut."""
@@ -135,6 +139,12 @@ class Group(Generic[RowT]):
 def each_row(rows: Rows[RowT]) -> Iterable[TimedRow[RowT]]:
     """The rows one by one, each with its times."""
     return zip(rows.rows, rows.created_at, rows.updated_at, strict=True)
+
+
+def rows_of(rows: Iterable[TimedRow[RowT]]) -> Rows[RowT]:
+    """The inverse of `each_row`."""
+    columns = tuple(zip(*rows, strict=True))
+    return Rows(*map(list, columns)) if columns else Rows()
 
 
 def ids_of(page: Page[RowT]) -> set[str]:

@@ -47,6 +47,8 @@ class Query:
             # The walk's bounds narrow the user's: what a parameter sent twice means is up to each server.
             afters.append(self._updated_after)
             befores.append(self._updated_before)
+        if request.status is not None:
+            parameters.setdefault("status", request.status)
         updated_after = max((bound for bound in afters if bound is not None), default=None)
         updated_before = min((bound for bound in befores if bound is not None), default=None)
         for name, bound in (("created_after", request.created_after), ("updated_after", updated_after)):

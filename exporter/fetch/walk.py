@@ -24,7 +24,7 @@ from typing import Generic, TypeAlias
 
 from exporter.contract import END_OF_TIME, MAX_PAGE_SIZE, SECOND, Instant, format_instant
 from exporter.errors import ContradictionError
-from exporter.fetch.group import Group, TimedRow, each_row, ids_of
+from exporter.fetch.group import Group, TimedRow, each_row, ids_of, rows_of
 from exporter.fetch.traits import Traits
 from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
 
@@ -161,9 +161,7 @@ class Walk(Generic[RowT]):
             self._held[row[0].id] = row
 
     def _settle(self, rows: Iterable[TimedRow[RowT]]) -> None:
-        columns = tuple(zip(*rows, strict=True))
-        if columns:
-            self._settled += Rows(*map(list, columns))
+        self._settled += rows_of(rows)
 
     def _nothing_follows(self) -> _AskingWhether[RowT]:
         """After a short page, which hints at the end: whether a list of ids shows that the rows held are the last.
@@ -243,7 +241,7 @@ def _without_repeats(request: PageRequest, page: Page[RowT]) -> Page[RowT]:
     for row in each_row(page.rows):
         if kept.setdefault(row[0].id, row) != row:
             raise ContradictionError(f"{_asked(request)}, the API answered one id twice, with different content")
-    return replace(page, rows=Rows(*map(list, zip(*kept.values(), strict=True))))
+    return replace(page, rows=rows_of(kept.values()))
 
 
 def _asked(request: PageRequest) -> str:

@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 
 from exporter import __version__
-from exporter.contract import BEGINNING, SECOND, Instant, format_instant
+from exporter.contract import BEGINNING, HIDDEN_STATUS, SECOND, Instant, format_instant
 from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
 from exporter.errors import DestinationError, ExporterError, OvertakenError, StoreError, UsageError
@@ -19,7 +19,7 @@ from exporter.fetch.http import Client
 from exporter.model import Counters, Interval, PageRequest
 from exporter.pipeline import Pipeline
 from exporter.pipeline.committing import Committer
-from exporter.pipeline.probing import find_beginning
+from exporter.pipeline.probing import find_beginning, is_hidden
 from exporter.pipeline.reading import Reader, wall_clock
 from exporter.pipeline.writing import PartsFactory
 from exporter.plan.scheduler import Scheduler
@@ -91,13 +91,15 @@ async def export(
             log = CommitLog(store, _author(run))
             # Another run may have come and gone since `found`: what counts is what stands under the lock.
             before = await log.load()
-            request = _settle_request(before, asked, destination)
+            if _settle_request(before, asked, destination) != request:
+                raise DestinationError(f"{destination}: another run has begun an export here meanwhile; run again")
             await _declare(log, request, _settle_range(before, asked, latest), observer)
             committer = Committer(store, log, encoder.schema, observer)
             await committer.check_free_space()
             # An older manifest may still name what is swept.
             await committer.write_manifest()
             await sweep(store, log.state)
+            hidden_status = await _find_hidden_status(log.state, request, reader, observer)
             pipeline = Pipeline(
                 await _schedule(log.state, request, reader),
                 reader,
@@ -107,11 +109,14 @@ async def export(
                     run=run,
                     partition_by=request.partition_by,
                     target_part_bytes=settings.target_part_bytes,
+                    organization=before.organization,
+                    hidden_status=hidden_status,
                 ),
                 committer,
                 observer,
                 concurrency=settings.concurrency,
                 page_size=settings.page_size,
+                hidden_status=hidden_status,
             )
             try:
                 await pipeline.run()
@@ -196,6 +201,16 @@ async def _schedule(state: State, request: Request, reader: Reader) -> Scheduler
         return BEGINNING if interval is None else interval.start
 
     return Scheduler(left, oldest, partition_start)
+
+
+async def _find_hidden_status(state: State, request: Request, reader: Reader, observer: Observer) -> str | None:
+    """The status that has to be read by a list of its own, if the API leaves it out of the list (api.md, 7)."""
+    if state.range is None or not state.left or "status" in request.filters:
+        return None
+    if not await is_hidden(reader, HIDDEN_STATUS, state.range):
+        return None
+    observer.warn(f"the API's list leaves out {HIDDEN_STATUS} conversations; they are read by a list of their own")
+    return HIDDEN_STATUS
 
 
 def _author(run: str) -> Author:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import anyio
 from anyio import CancelScope
@@ -20,10 +20,11 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from exporter.contract import Instant, format_instant
 from exporter.encode.rows import EncodeRow
-from exporter.errors import ExporterError, InterruptedExportError, StoreError
+from exporter.errors import ExporterError, InterruptedExportError
+from exporter.fetch.double import DoubleWalk
 from exporter.fetch.traits import Traits
 from exporter.fetch.walk import Settled, Walk
-from exporter.model import Counters
+from exporter.model import Counters, Interval
 from exporter.pipeline.budget import ByteBudget
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.reading import Reader
@@ -34,7 +35,7 @@ from exporter.progress import Observer, Snapshot
 #: Of JSON text, asked for, decoded or being written. In memory it is two to three times as much.
 _BYTES_IN_FLIGHT: Final = 96 * 1024 * 1024
 
-_Walk = Walk[EncodeRow]
+_Walk: TypeAlias = Walk[EncodeRow] | DoubleWalk[EncodeRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Pipeline:
         *,
         concurrency: int,
         page_size: int,
+        hidden_status: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scheduler = scheduler
@@ -72,6 +74,7 @@ class Pipeline:
         self._observer = observer
         self._concurrency = concurrency
         self._page_size = page_size
+        self._hidden_status = hidden_status
         self._span = max(1, scheduler.span)
         self._clock = clock
         self._began = clock()
@@ -131,11 +134,16 @@ class Pipeline:
         while not (self._stopping or self._scheduler.is_done):
             window = self._scheduler.take()
             if window is not None:
-                walk = _Walk(window, self._traits, self._page_size)
+                walk = self._new_walk(window)
                 self._scheduler.started(walk)
                 return walk
             await self._moved.wait()
         return None
+
+    def _new_walk(self, window: Interval) -> _Walk:
+        if self._hidden_status is None:
+            return Walk(window, self._traits, self._page_size)
+        return DoubleWalk(window, self._traits, self._page_size, self._hidden_status)
 
     async def _read(self, walk: _Walk, deliveries: MemoryObjectSendStream[_Delivery]) -> None:
         async with deliveries:
@@ -172,7 +180,7 @@ class Pipeline:
             change = await writer.finish(settled_from)
             if change is not None:
                 await self._committer.commit(change, self.spent)
-        except StoreError as error:
+        except ExporterError as error:
             self.stop(error)
         finally:
             writer.abort()

@@ -97,4 +97,6 @@ def _merged(changes: Sequence[Change]) -> Change:
         quarantines=reduce(add, (change.quarantines for change in changes)),
         unproven=reduce(add, (change.unproven for change in changes)),
         read_since=read_since,
+        organization=next((change.organization for change in changes if change.organization), None),
+        hidden_status=changes[0].hidden_status,
     )

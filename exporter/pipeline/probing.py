@@ -1,10 +1,13 @@
-"""Where the data begins, roughly: asked in two rounds, each all at once."""
+"""What is asked before the work is split: where the data begins, roughly, and whether a list hides anything."""
 
 from collections.abc import Iterable
 
 import anyio
 
-from exporter.contract import Instant
+from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
+from exporter.errors import RequestRefusedError
+from exporter.fetch.group import ids_of
+from exporter.model import Interval, PageRequest
 from exporter.pipeline.reading import Reader
 from exporter.plan import probes
 
@@ -16,6 +19,27 @@ async def find_beginning(reader: Reader, until: Instant) -> Instant:
     asked |= await _ask(reader, probes.finer(until, oldest, newer))
     oldest, _ = probes.beginning(asked.items())
     return oldest
+
+
+async def is_hidden(reader: Reader, status: str, within: Interval) -> bool:
+    """Whether an unfiltered list leaves conversations of `status` out, shown by one that it should hold (api.md, 7).
+
+    False when there is none of that status in the range, or when the API does not know it. Raises `SourceError`.
+    """
+    start = None if within.open_below else within.start
+    try:
+        own = await reader.read(
+            PageRequest(limit=10, created_after=start, created_before=within.end, status=status, ids_only=True)
+        )
+    except RequestRefusedError:
+        return False
+    if not own.page:
+        return False
+    row, created_at = own.page.rows.rows[-1], own.page.rows.created_at[-1]
+    around = PageRequest(
+        limit=MAX_PAGE_SIZE, created_after=created_at - SECOND, created_before=created_at + SECOND, ids_only=True
+    )
+    return row.id not in ids_of((await reader.read(around)).page)
 
 
 async def _ask(reader: Reader, instants: Iterable[Instant]) -> dict[Instant, bool]:

@@ -3,7 +3,7 @@
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from operator import neg
@@ -14,6 +14,7 @@ from anyio import CapacityLimiter, to_thread
 from exporter.contract import Instant
 from exporter.encode.batch import Encoder
 from exporter.encode.rows import EncodeRow, Misfit
+from exporter.errors import ContradictionError
 from exporter.fetch.walk import Settled
 from exporter.model import Change, DataFile, Interval, Rows, Unproven
 from exporter.spec import PartitionBy
@@ -39,6 +40,7 @@ class _OpenPart:
     top: Instant
     opened_at: float
     absent: Counter[str] = field(default_factory=Counter)
+    withheld_rows: int = 0
 
 
 @dataclass(slots=True)
@@ -60,16 +62,30 @@ class PartsFactory:
         run: str,
         partition_by: PartitionBy,
         target_part_bytes: int,
+        organization: str | None = None,
+        hidden_status: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store: Final = store
         self.encoder: Final = encoder
         self.partition_by: Final[PartitionBy] = partition_by
         self.target_part_bytes: Final = target_part_bytes
+        self.organization = organization
+        self.hidden_status: Final = hidden_status
         self.clock: Final = clock
         # Encoding holds the interpreter, compression does not: two threads keep two cores busy.
         self.working: Final = CapacityLimiter(2)
         self._names: Final = (f"{run}-{number:06d}" for number in count(1))
+
+    def check_organization(self, served: Iterable[str]) -> None:
+        """Raises `ContradictionError` when rows are another organization's than those before."""
+        for organization in served:
+            self.organization = self.organization or organization
+            if organization != self.organization:
+                raise ContradictionError(
+                    f"the API answered with rows of organization {organization[:80]!r}, and before with those of "
+                    f"{self.organization[:80]!r}. Is the token, or --org-id, another one?"
+                )
 
     def next_name(self) -> str:
         return next(self._names)
@@ -122,10 +138,12 @@ class WindowWriter:
                 closed += self._close(self._part.interval.start)
             encoded = self._factory.encoder.encode(piece)
             self._misfits += encoded.quarantined
+            self._factory.check_organization(encoded.organizations)
             if encoded.batch.num_rows:
                 self._part = self._part or self._factory.open(partition, interval, self._top)
                 self._part.writer.write(encoded.batch)
                 self._part.absent.update(encoded.absent)
+                self._part.withheld_rows += encoded.withheld_rows
         if self._part is None:
             return closed
         if self._part.interval is not None and settled_from <= self._part.interval.start:
@@ -154,6 +172,7 @@ class WindowWriter:
             created_at_max=finished.created_at_max,
             window=Interval(bottom, part.top),
             absent=dict(part.absent),
+            withheld_rows=part.withheld_rows,
         )
         return [_ClosedPart(part.name, file)]
 
@@ -170,6 +189,8 @@ class WindowWriter:
             quarantines=(quarantine,) if quarantine else (),
             unproven=tuple(doubt for doubt in self._unproven if doubt.created_at >= bottom),
             read_since=self._read_since,
+            organization=self._factory.organization,
+            hidden_status=self._factory.hidden_status,
         )
         self._unproven = [doubt for doubt in self._unproven if doubt.created_at < bottom]
         self._uncommitted_end = bottom

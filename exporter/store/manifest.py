@@ -30,6 +30,8 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
         "state": state_name(state),
         "request": None if state.request is None else _request(state),
         "range": None if state.range is None else _interval(state.range),
+        "organization": state.organization,
+        "hidden_statuses": list(state.hidden_statuses),
         "coverage": [_interval(interval) for interval in state.coverage],
         "updates_since": _instant(state.read_since),
         "tables": {
@@ -112,10 +114,15 @@ def _file(file: DataFile) -> dict[str, Any]:
 
 
 class ServedFields(msgspec.Struct, frozen=True):
-    """How fields were served. `withheld`: sensitive, asked for, and in no row: this token may not see them (api.md,
-    Response). `absent`: other fields that rows were served without, and how many rows."""
+    """How fields were served.
+
+    `withheld`: sensitive, asked for, and in no row: this token may not see them (api.md, Response). `partly_withheld`:
+    the windows of files with rows that came without any sensitive field, while other rows had them: the token's role
+    has changed. `absent`: other fields that rows were served without, and how many rows.
+    """
 
     withheld: list[str]
+    partly_withheld: list[dict[str, str | None]]
     absent: dict[str, int]
 
 
@@ -133,8 +140,11 @@ def served_fields(state: State) -> ServedFields:
         for field in FIELDS
         if field.sensitive and (asked is None or field.name in asked) and rows and absent.get(field.name) == rows
     ]
+    changed = sorted(file.window for file in files if file.withheld_rows) if state.role_changed else []
     return ServedFields(
-        withheld, {name: count for name, count in sorted(absent.items()) if count and name not in withheld}
+        withheld,
+        [_interval(window) for window in changed],
+        {name: count for name, count in sorted(absent.items()) if count and name not in withheld},
     )
 
 

@@ -14,7 +14,7 @@ from exporter.contract import Instant
 from exporter.errors import StoreError
 from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, Unproven
 from exporter.spec import Request
-from exporter.store.layout import commit_path, is_part
+from exporter.store.layout import CONVERSATIONS, commit_path, is_part
 
 FORMAT_VERSION: Final = 1
 
@@ -65,6 +65,8 @@ class State:
     files: Mapping[str, DataFile] = field(default_factory=dict)
     quarantine: Mapping[str, QuarantineFile] = field(default_factory=dict)
     unproven: tuple[Unproven, ...] = ()
+    organization: str | None = None
+    hidden_statuses: tuple[str, ...] = ()
     reads: tuple[tuple[Instant, Coverage], ...] = ()
     counters: Counters = field(default_factory=Counters)
     runs: tuple[str, ...] = ()
@@ -83,6 +85,12 @@ class State:
         return min((instant for instant, _ in self.reads), default=None)
 
     @property
+    def role_changed(self) -> bool:
+        """Some rows were served with sensitive fields and some without: the token's role, or the token, has changed."""
+        withheld = sum(file.withheld_rows for file in self.files.values())
+        return 0 < withheld < sum(file.rows for file in self.files.values() if file.table == CONVERSATIONS)
+
+    @property
     def quarantined_rows(self) -> int:
         return sum(file.rows for file in self.quarantine.values())
 
@@ -91,7 +99,7 @@ def state_name(state: State) -> StateName:
     """`complete`: all of the range is there, and proven. `unproven`: all is there, and something needs a look."""
     if state.range is None or state.left:
         return "incomplete"
-    return "unproven" if state.unproven or state.quarantine else "complete"
+    return "unproven" if state.unproven or state.quarantine or state.role_changed else "complete"
 
 
 def fold(commits: Iterable[Commit]) -> State:
@@ -134,12 +142,18 @@ def apply(state: State, commit: Commit) -> State:
         quarantine=quarantine,
         unproven=(*(one for one in state.unproven if not _holds(dropped, one.created_at)), *change.unproven),
         reads=reads,
+        organization=state.organization or change.organization,
+        hidden_statuses=_with(state.hidden_statuses, change.hidden_status),
         counters=state.counters + commit.counters,
-        runs=state.runs if run in state.runs else (*state.runs, run),
+        runs=_with(state.runs, run),
         started_at=commit.committed_at if state.started_at is None else state.started_at,
         committed_at=commit.committed_at,
         software=commit.author.software,
     )
+
+
+def _with(names: tuple[str, ...], name: str | None) -> tuple[str, ...]:
+    return names if name is None or name in names else (*names, name)
 
 
 def _next_range(state: State, commit: Commit) -> Interval:

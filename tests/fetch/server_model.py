@@ -10,13 +10,15 @@ from exporter.model import Page, PageRequest, Rows
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """A row as the server stores it, in microseconds; `size` is what its body weighs."""
+    """A row as the server stores it, in microseconds; `size` is what its body weighs. a row of the status that the
+    behaviour `hides` is listed only when asked for by it."""
 
     id: str
     created_at: Instant
     updated_at: Instant | None = None
     size: int = 100
     matches: bool = True
+    status: str = "completed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Behaviour:
     bytes_cap: int | None = None
     heavy_cap: int | None = None
     ignores: frozenset[str] = frozenset()
+    hides: str | None = None
 
 
 @dataclass(slots=True)
@@ -64,6 +67,7 @@ class ServerModel:
             for row in self.rows
             if oldest <= row.created_at <= newest
             and (row.matches or not request.filtered)
+            and (row.status != self.behaviour.hides if request.status is None else row.status == request.status)
             and self._updated_within(row, request)
         ]
         random.Random(self.seed * 1_000_003 + self.requests).shuffle(found)

@@ -4,6 +4,7 @@ import os
 import random
 from collections import Counter
 from dataclasses import replace
+from typing import TypeAlias
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
@@ -11,15 +12,19 @@ from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, MILLISECOND, SECOND, Instant
 from exporter.errors import ContradictionError
+from exporter.fetch.double import DoubleWalk
 from exporter.fetch.traits import Traits
 from exporter.fetch.walk import Walk
-from exporter.model import Interval, Rows, Unproven
+from exporter.model import Interval, Page, Rows, Unproven
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
 
 T0 = 1_770_000_000 * SECOND
 EXAMPLES = int(os.environ.get("EXPORTER_WALK_EXAMPLES", "1000"))
 
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+AnyWalk: TypeAlias = Walk[StoredRow] | DoubleWalk[StoredRow]
 
 
 class Reader:
@@ -33,12 +38,17 @@ class Reader:
         self.served_at: list[Instant] = []
         self.unproven: list[Unproven] = []
 
-    def walk(self, window: Interval) -> Walk[StoredRow]:
-        return Walk(window, self.traits, self.page_size)
+    def walk(self, window: Interval) -> AnyWalk:
+        if self.server.behaviour.hides is None:
+            return Walk(window, self.traits, self.page_size)
+        return DoubleWalk(window, self.traits, self.page_size, self.server.behaviour.hides)
 
-    def step(self, walk: Walk[StoredRow]) -> None:
+    def step(self, walk: AnyWalk) -> None:
         assert walk.request is not None
-        settled = walk.receive(self.server.answer(walk.request))
+        self.take(walk, self.server.answer(walk.request))
+
+    def take(self, walk: AnyWalk, page: Page[StoredRow]) -> None:
+        settled = walk.receive(page)
         times = list(settled.rows.created_at)
         assert times == sorted(times, reverse=True)
         assert all(walk.settled_from <= time < walk.end for time in times)
@@ -75,6 +85,7 @@ def check(reader: Reader, window: Interval) -> None:
     assert not silently_lost
 
 
+STATUSES = {"c": "completed", "t": "token_created"}
 OFFSETS = st.one_of(
     st.sampled_from([0, 1, 2, 499, 500, 501, 999, 1000, 1500, 499_999, 500_000, 500_001, 999_999, SECOND]),
     st.integers(0, 5 * SECOND),
@@ -98,6 +109,7 @@ def servers(draw: st.DrawFn, *, ignores: bool = False) -> ServerModel:
         page_cap=draw(st.sampled_from([1, 2, 3, 5, 8, 1000])),
         bytes_cap=draw(st.sampled_from([None, None, 250, 1000])),
         heavy_cap=draw(st.sampled_from([None, None, 2, 4])),
+        hides=draw(st.sampled_from([None, None, None, "token_created"])),
         ignores=draw(
             st.sets(
                 st.sampled_from(["cursor", "created_before", "created_after", "updated_after", "updated_before"]),
@@ -108,13 +120,15 @@ def servers(draw: st.DrawFn, *, ignores: bool = False) -> ServerModel:
         else frozenset(),
     )
     rows: list[StoredRow] = []
+    statuses = draw(st.sampled_from(["c", "tc", "tcctc", "t"]).map(lambda text: [STATUSES[one] for one in text]))
     dated = draw(st.sampled_from([True, True, True, False]))
     for offset, count, spread, sizes, some_filtered_out in draw(st.lists(GROUPS, max_size=6)):
         for number in range(count):
             at = T0 + offset
             updated_at = at + spread * number if dated else None
             matches = not (some_filtered_out and number % 2)
-            rows.append(StoredRow(f"c{len(rows)}", at, updated_at, sizes[number % len(sizes)], matches))
+            status = statuses[len(rows) % len(statuses)]
+            rows.append(StoredRow(f"c{len(rows)}", at, updated_at, sizes[number % len(sizes)], matches, status))
     return ServerModel(rows, behaviour, seed=draw(st.integers(0, 1000)))
 
 

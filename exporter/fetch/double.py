@@ -1,0 +1,89 @@
+"""Two lists as one: a window of a list that leaves one status out, and of the list that has that status alone.
+
+An unfiltered list may hide `token_created` conversations (api.md, 7). Their own list is read first, and the unfiltered
+one only down to where that has got: a conversation that leaves the status in between then shows up in one of the two,
+or in both, where it is taken once.
+"""
+
+from dataclasses import replace
+from heapq import merge
+from typing import Generic
+
+from exporter.contract import Instant
+from exporter.fetch.group import TimedRow, each_row, rows_of
+from exporter.fetch.traits import Traits
+from exporter.fetch.walk import Settled, Walk
+from exporter.model import Interval, Page, PageRequest, RowT, Unproven
+
+
+class DoubleWalk(Generic[RowT]):
+    """Reads `window` of both lists; for the rest as `Walk`."""
+
+    def __init__(self, window: Interval, traits: Traits, page_size: int, status: str) -> None:
+        self.start = window.start
+        self.end = window.end
+        self.settled_from = window.end
+        self.rows_settled = 0
+        self._traits = traits
+        self._page_size = page_size
+        self._status = status
+        self._hidden: Walk[RowT] = Walk(window, traits, page_size)
+        self._shown: Walk[RowT] | None = None
+        # Read from the hidden list and not yet handed out, from new to old.
+        self._waiting: list[TimedRow[RowT]] = []
+        self._doubts: list[Unproven] = []
+
+    @property
+    def request(self) -> PageRequest | None:
+        """The page to ask for next; None when the window is read."""
+        if self._shown is not None:
+            return self._shown.request
+        request = self._hidden.request if self.start < self.settled_from else None
+        # What is asked to learn about the server is asked without any filter.
+        return replace(request, status=self._status) if request is not None and request.filtered else request
+
+    @property
+    def remaining(self) -> Interval | None:
+        """What is left of the window if the walk stops now."""
+        return Interval(self.start, self.settled_from) if self.start < self.settled_from else None
+
+    def give_away_below(self, instant: Instant) -> Interval:
+        """Ends this walk's window at `instant`, and returns what was below it. `start < instant < settled_from`."""
+        if not self.start < instant < self.settled_from:
+            raise ValueError(f"{instant} is not inside [{self.start}, {self.settled_from})")
+        given = Interval(self.start, instant)
+        self.start = instant
+        if instant < self._hidden.settled_from:
+            self._hidden.give_away_below(instant)
+        if self._shown is not None and self._shown.start < instant:
+            self._shown.give_away_below(instant)
+        self._waiting = [row for row in self._waiting if row[1] >= instant]
+        self._doubts = [doubt for doubt in self._doubts if doubt.created_at >= instant]
+        return given
+
+    def receive(self, page: Page[RowT]) -> Settled[RowT]:
+        """Takes the answer to `request`, moves on to the next, and returns what this page has finished."""
+        if self._shown is None:
+            settled = self._hidden.receive(page)
+            self._waiting += each_row(settled.rows)
+            self._doubts += settled.unproven
+            bottom = max(self.start, self._hidden.settled_from)
+            if bottom < self.settled_from:
+                self._shown = Walk(Interval(bottom, self.settled_from), self._traits, self._page_size)
+            return Settled(rows_of(()))
+        settled = self._shown.receive(page)
+        self.settled_from = self._shown.settled_from
+        if self._shown.request is None:
+            self._shown = None
+        return self._joined(settled)
+
+    def _joined(self, shown: Settled[RowT]) -> Settled[RowT]:
+        """What the unfiltered list has settled, with what the hidden one has down to there."""
+        known = {row.id for row in shown.rows.rows}
+        due = [row for row in self._waiting if row[1] >= self.settled_from and row[0].id not in known]
+        doubts = [doubt for doubt in self._doubts if doubt.created_at >= self.settled_from]
+        self._waiting = [row for row in self._waiting if row[1] < self.settled_from]
+        self._doubts = [doubt for doubt in self._doubts if doubt.created_at < self.settled_from]
+        rows = rows_of(merge(each_row(shown.rows), due, key=lambda row: row[1], reverse=True)) if due else shown.rows
+        self.rows_settled += len(rows)
+        return Settled(rows, (*shown.unproven, *doubts))

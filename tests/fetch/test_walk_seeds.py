@@ -1,0 +1,95 @@
+"""Servers, windows and interruptions by the thousand, each made from one number, without hypothesis in between.
+
+EXPORTER_WALK_SEEDS=1000000 pytest tests/fetch/test_walk_seeds.py       a million, in about half an hour a core
+EXPORTER_WALK_SEEDS=1 EXPORTER_WALK_FIRST_SEED=4711 pytest …            the one that failed
+"""
+
+import os
+import random
+
+from exporter.contract import BEGINNING, MILLISECOND, SECOND
+from exporter.errors import ContradictionError
+from exporter.model import Interval
+from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
+from tests.fetch.test_walk import T0, Reader, check
+
+SEEDS = int(os.environ.get("EXPORTER_WALK_SEEDS", "2000"))
+FIRST_SEED = int(os.environ.get("EXPORTER_WALK_FIRST_SEED", "0"))
+
+OFFSETS = (0, 1, 2, 499, 500, 501, 999, 1000, 1500, 499_999, 500_000, 500_001, 999_999, SECOND)
+EDGES = (-SECOND, 0, 1, 500, 1000, 500_000, SECOND, 2 * SECOND, 3 * SECOND + 7, 6 * SECOND)
+PARAMETERS = ("cursor", "created_before", "created_after", "updated_after", "updated_before")
+
+
+def random_server(chance: random.Random) -> ServerModel:
+    behaviour = Behaviour(
+        cursor=chance.choice(("strict", "inclusive")),
+        precision=chance.choice((1, MILLISECOND, SECOND)),
+        rounding=chance.choice(("cut", "half_up", "half_even")),
+        page_cap=chance.choice((1, 2, 3, 5, 8, 1000)),
+        bytes_cap=chance.choice((None, None, 250, 1000)),
+        heavy_cap=chance.choice((None, None, 2, 4)),
+        ignores=frozenset(chance.sample(PARAMETERS, chance.choice((0,) * 12 + (1, 2)))),
+        hides=chance.choice((None, None, None, "token_created")),
+    )
+    statuses = chance.choice((("completed",), ("completed", "token_created"), ("token_created",)))
+    dated = chance.random() < 0.75
+    rows: list[StoredRow] = []
+    for _ in range(chance.randint(0, 6)):
+        at = T0 + chance.choice((chance.choice(OFFSETS), chance.randint(0, 5 * SECOND), chance.randint(0, 5) * SECOND))
+        spread, sizes = chance.choice((0, 0, 1, 400, 2 * SECOND)), chance.choice(((100,), (60, 400), (100, 2000)))
+        some_filtered_out = chance.random() < 0.25
+        for number in range(chance.choice((1, 1, 1, 2, 3, 7, 12))):
+            rows.append(
+                StoredRow(
+                    id=f"c{len(rows)}",
+                    created_at=at,
+                    updated_at=at + spread * number if dated else None,
+                    size=chance.choice(sizes),
+                    matches=not (some_filtered_out and number % 2),
+                    status=chance.choice(statuses),
+                )
+            )
+    return ServerModel(rows, behaviour, seed=chance.randint(0, 1000))
+
+
+def random_window(chance: random.Random) -> Interval:
+    start = chance.choice((BEGINNING, *(T0 + edge for edge in EDGES)))
+    length = chance.choice((1, 1000, SECOND, 10 * SECOND))
+    return Interval(start, (T0 if start == BEGINNING else start) + length)
+
+
+def read_in_pieces(reader: Reader, window: Interval, chance: random.Random) -> None:
+    """Reads `window` by walks that stop, resume and give half away, also while a page is on its way."""
+    walks = [reader.walk(window)]
+    moves_left = chance.choice((0, 8))
+    while walks := [walk for walk in walks if walk.request is not None]:
+        walk = chance.choice(walks)
+        left = walk.remaining
+        move = chance.random() if moves_left and left is not None else 1.0
+        moves_left -= move < 0.2
+        if left is not None and move < 0.1:
+            walks.remove(walk)
+            walks.append(reader.walk(left))
+            continue
+        assert walk.request is not None
+        page = reader.server.answer(walk.request)
+        if left is not None and move < 0.2 and left.end - left.start > 1:
+            floor = max(left.start, min(T0 - 2 * SECOND, left.end - 2))
+            walks.append(reader.walk(walk.give_away_below(chance.randrange(floor + 1, left.end))))
+        reader.take(walk, page)
+        assert reader.server.requests < 100_000, "the walk does not end"
+
+
+def test_servers_by_seed() -> None:
+    for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
+        chance = random.Random(seed)
+        server, window = random_server(chance), random_window(chance)
+        reader = Reader(server, page_size=chance.choice((1, 2, 3, 1000)))
+        try:
+            read_in_pieces(reader, window, chance)
+            check(reader, window)
+        except ContradictionError as error:
+            assert {"cursor", "created_before"} <= server.behaviour.ignores, f"seed {seed}: {error}"
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}, {server.behaviour}: {error}") from error
