@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -79,7 +80,8 @@ def whole(absent: dict[str, int] | None = None, **fields: Any) -> Change:
 
 def test_it_has_the_names_of_the_design() -> None:
     request = Request(filters={"status": "completed"}, fields=("id", "created_at"), partition_by="day")
-    manifest = manifest_of(state_of(whole(), request=request))
+    change = whole(organization="org_1", hidden_status="token_created")
+    manifest = manifest_of(state_of(change, request=request))
     range_ = {"start": "2026-02-10T00:00:00Z", "end": "2026-02-12T00:00:00Z"}
     tables = manifest.pop("tables")
     assert manifest == {
@@ -89,9 +91,11 @@ def test_it_has_the_names_of_the_design() -> None:
         "state": "complete",
         "request": {"filters": {"status": "completed"}, "fields": ["id", "created_at"], "partition_by": "day"},
         "range": range_,
+        "organization": "org_1",
+        "hidden_statuses": ["token_created"],
         "coverage": [range_],
         "updates_since": "2026-02-12T00:00:00.000005Z",
-        "fields": {"withheld": [], "absent": {}},
+        "fields": {"withheld": [], "partly_withheld": [], "absent": {}},
         "quarantine": {"rows": 0, "files": []},
         "unproven": [],
         "totals": {
@@ -159,8 +163,24 @@ def test_fields_that_no_row_had_are_withheld_if_they_are_sensitive() -> None:
     fields = manifest_of(state_of(whole(absent)))["fields"]
     assert fields == {
         "withheld": [name for name in SENSITIVE if name != "summary"],
+        "partly_withheld": [],
         "absent": {"summary": 6, "trunk_id": 20},
     }
+
+
+def test_windows_that_a_changed_role_has_left_without_sensitive_fields_are_named() -> None:
+    change = whole()
+    older, newer = change.adds[1], msgspec.structs.replace(change.adds[0], withheld_rows=3)
+    manifest = manifest_of(state_of(msgspec.structs.replace(change, adds=(older, newer))))
+    assert manifest["state"] == "unproven"
+    assert manifest["fields"]["partly_withheld"] == [{"start": "2026-02-11T00:00:00Z", "end": "2026-02-12T00:00:00Z"}]
+
+
+def test_a_role_that_never_saw_sensitive_fields_has_not_changed() -> None:
+    change = whole()
+    adds = tuple(msgspec.structs.replace(file, withheld_rows=file.rows) for file in change.adds)
+    manifest = manifest_of(state_of(msgspec.structs.replace(change, adds=adds)))
+    assert (manifest["state"], manifest["fields"]["partly_withheld"]) == ("complete", [])
 
 
 def test_fields_that_were_not_asked_for_are_not_withheld() -> None:
@@ -170,7 +190,7 @@ def test_fields_that_were_not_asked_for_are_not_withheld() -> None:
 
 
 def test_without_rows_nothing_is_known_to_be_withheld() -> None:
-    assert manifest_of(state_of())["fields"] == {"withheld": [], "absent": {}}
+    assert manifest_of(state_of())["fields"] == {"withheld": [], "partly_withheld": [], "absent": {}}
 
 
 @pytest.mark.anyio

@@ -1,0 +1,112 @@
+"""What a source may do that only a whole export shows: hide a status, change a role, serve another organization."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from exporter.contract import DAY, MINUTE, SECOND, parse_timestamp
+from exporter.errors import ContradictionError
+from exporter.jobs.export import Summary, export
+from exporter.progress import Quiet
+from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations, serve
+from exporter.spec import Asked, Credentials, RunSettings
+
+pytestmark = pytest.mark.anyio
+
+UNTIL = parse_timestamp("2026-02-10")
+SINCE = UNTIL - 2 * DAY
+
+
+async def run(
+    destination: Path, sandbox: Sandbox, *, token: str = TOKEN, since: int = SINCE, page_size: int = 100, **asked: Any
+) -> Summary:
+    return await export(
+        destination,
+        Asked(since=since, until=UNTIL, **asked),
+        RunSettings(base_url=sandbox.url, page_size=page_size, concurrency=3),
+        Credentials(token),
+        Quiet(),
+    )
+
+
+def manifest(destination: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((destination / "_manifest.json").read_text())
+    return read
+
+
+def exported_ids(destination: Path) -> list[str]:
+    with duckdb.connect() as connection:
+        found = connection.execute(f"SELECT id FROM read_parquet('{destination}/conversations/**/*.parquet')")
+        return sorted(row[0] for row in found.fetchall())
+
+
+def conversations(count: int = 900) -> list[Row]:
+    return make_conversations(count, SINCE, UNTIL, seed=3, transcripts=False)
+
+
+def ids_of(rows: list[Row]) -> list[str]:
+    return sorted(str(row.facts()["id"]) for row in rows)
+
+
+@pytest.mark.parametrize("hides", [True, False])
+async def test_conversations_that_the_unfiltered_list_hides_are_read(tmp_path: Path, hides: bool) -> None:
+    rows = conversations()
+    async with serve(rows, Behaviour(hides_token_created=hides)) as sandbox:
+        summary = await run(tmp_path / "out", sandbox)
+    assert exported_ids(tmp_path / "out") == ids_of(rows)
+    assert summary.state == "complete"
+    assert manifest(tmp_path / "out")["hidden_statuses"] == (["token_created"] if hides else [])
+
+
+async def test_a_status_filter_is_taken_at_its_word(tmp_path: Path) -> None:
+    async with serve(conversations(), Behaviour(hides_token_created=True)) as sandbox:
+        await run(tmp_path / "out", sandbox, filters={"status": "completed"})
+        assert not [seen for seen in sandbox.requests if seen.query.get("status") != "completed"]
+    assert manifest(tmp_path / "out")["hidden_statuses"] == []
+
+
+async def test_a_role_that_changes_during_the_run_is_noticed(tmp_path: Path) -> None:
+    async with serve(conversations(), Behaviour(role_changed_after=8)) as sandbox:
+        summary = await run(tmp_path / "out", sandbox)
+    assert summary.state == "unproven"
+    assert manifest(tmp_path / "out")["fields"]["partly_withheld"]
+
+
+async def test_a_token_of_another_role_that_resumes_is_noticed(tmp_path: Path) -> None:
+    async with serve(conversations()) as sandbox:
+        assert (await run(tmp_path / "out", sandbox, since=UNTIL - DAY)).state == "complete"
+        assert (await run(tmp_path / "out", sandbox, token=TOKEN_NOSENSITIVE)).state == "unproven"
+    windows = manifest(tmp_path / "out")["fields"]["partly_withheld"]
+    assert windows[0]["start"] == "2026-02-08T00:00:00Z"
+    assert windows[-1]["end"] == "2026-02-09T00:00:00Z"
+
+
+async def test_rows_of_another_organization_stop_the_run(tmp_path: Path) -> None:
+    def row(number: int, organization: str) -> Row:
+        created_at = UNTIL - number * MINUTE
+        return Row(created_at, created_at, {"id": f"c{number}", "organization_id": organization, "status": "completed"})
+
+    rows = [row(number, ORGANIZATION if number < 150 else "org_other") for number in range(1, 300)]
+    async with serve(rows) as sandbox:
+        with pytest.raises(ContradictionError, match="org_other"):
+            await run(tmp_path / "out", sandbox)
+    assert manifest(tmp_path / "out")["state"] == "incomplete"
+
+
+async def test_rows_that_nothing_tells_apart_are_named_and_all_that_can_be_found_are_kept(tmp_path: Path) -> None:
+    statuses = ("completed", "failed", "cancelled")
+    same = UNTIL - DAY
+    rows = [
+        Row(same, same, {"id": f"c{number}", "status": statuses[number % 3], "organization_id": ORGANIZATION})
+        for number in range(60)
+    ]
+    rows += [Row(same + SECOND * number, same, {"id": f"d{number}", "status": "failed"}) for number in (-9, 9)]
+    async with serve(rows, Behaviour(page_cap=25)) as sandbox:
+        summary = await run(tmp_path / "out", sandbox)
+    assert (summary.state, summary.unproven) == ("unproven", 1)
+    assert len(exported_ids(tmp_path / "out")) == 62
+    (doubt,) = manifest(tmp_path / "out")["unproven"]
+    assert (doubt["created_at"], doubt["rows"]) == ("2026-02-09T00:00:00Z", 60)
