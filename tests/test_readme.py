@@ -1,0 +1,362 @@
+"""The README, held to its word: its commands and snippets run, and its tables say what the code says."""
+
+import ast
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import TypeAlias, get_args, get_origin
+
+import duckdb
+import msgspec
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from exporter import cli, errors
+from exporter.contract import (
+    BASE_URL_VARIABLE,
+    DAY,
+    DEFAULT_BASE_URL,
+    ORGANIZATION_VARIABLE,
+    TOKEN_VARIABLE,
+    parse_timestamp,
+)
+from exporter.encode.schema import arrow_schema
+from exporter.sandbox import (
+    DENSITIES,
+    FAULTS,
+    ORGANIZATION,
+    PERSONAL_TOKEN,
+    Behaviour,
+    Row,
+    behaviour_from_options,
+    gate,
+    make_conversations,
+    serve,
+)
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXPORTER = Path(sysconfig.get_path("scripts")) / "exporter"
+
+SNIPPETS: list[tuple[str, str]] = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+COMMANDS = [text for language, text in SNIPPETS if language == "sh"]
+QUERIES = [text for language, text in SNIPPETS if language == "sql"]
+PROGRAMS = [text for language, text in SNIPPETS if language == "python"]
+
+JANUARY = parse_timestamp("2026-01-01")
+
+#: A line of a table that is neither its head nor its rule.
+Cells: TypeAlias = list[str]
+
+
+def tables_headed(first: str) -> list[list[Cells]]:
+    """The rows of every table whose first column has this head."""
+    found = re.findall(rf"^\| {first} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", README, re.MULTILINE)
+    return [[[cell.strip() for cell in line.strip("|").split("|")] for line in body.splitlines()] for body in found]
+
+
+def table_headed(first: str) -> list[Cells]:
+    (table,) = tables_headed(first)
+    return table
+
+
+def section(title: str) -> str:
+    """The text under a heading, without its snippets."""
+    prose = re.sub(r"^```.*?^```$", "", README, flags=re.DOTALL | re.MULTILINE)
+    bodies: list[str] = re.findall(rf"^##+ {re.escape(title)}\n(.*?)(?=^##|\Z)", prose, re.DOTALL | re.MULTILINE)
+    return bodies[0]
+
+
+def in_code(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def command_holding(words: str) -> str:
+    (command,) = [command for command in COMMANDS if words in command]
+    return command
+
+
+def run_shell(command: str, directory: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command of the README with the exporter that is installed here."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANYREACH_")}
+    return subprocess.run(
+        ["sh", "-euc", command.replace(".venv/bin/exporter", shlex.quote(str(EXPORTER)))],
+        cwd=directory,
+        env={**environment, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which the README's own demo has run."""
+    directory = tmp_path_factory.mktemp("readme")
+    done = run_shell(command_holding("exporter demo").rpartition("&&")[2], directory)
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+@contextmanager
+def serving(rows: list[Row]) -> Iterator[str]:
+    """The address of a server with these conversations."""
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(rows)) as sandbox:
+        yield sandbox.url
+
+
+@pytest.fixture
+def api() -> Iterator[str]:
+    """The address of a server with conversations of the months that the README exports, and of those around them."""
+    with serving(make_conversations(300, JANUARY - 31 * DAY, JANUARY + 90 * DAY)) as url:
+        yield url
+
+
+def test_the_test_command_is_the_one_that_has_to_pass() -> None:
+    assert command_holding("/pytest\n").strip() in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_install_commands_make_their_own_environment() -> None:
+    for command in (command_holding("exporter demo"), command_holding("'.[test]'")):
+        assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -q ")
+
+
+def test_the_demo_leaves_what_is_described(demo: Path) -> None:
+    export = demo / "demo-export"
+    assert {entry.name for entry in export.iterdir()} == {"conversations", "_manifest.json", "_SUCCESS", "_exporter"}
+    manifest = json.loads((export / "_manifest.json").read_bytes())
+    assert manifest["totals"]["rows"] == 2000
+    assert "2,000 made-up conversations" in README
+
+
+def test_exporting_in_five_lines(api: str, tmp_path: Path) -> None:
+    command = command_holding("YOUR_TOKEN")
+    assert len(command.splitlines()) == 5
+    command = command.replace("YOUR_TOKEN", PERSONAL_TOKEN).replace("YOUR_ORGANIZATION", ORGANIZATION)
+    done = run_shell(command, tmp_path, ANYREACH_BASE_URL=api)
+    assert done.returncode == 0, done.stderr
+    assert "from 2026-01-01T00:00:00Z before 2026-03-01T00:00:00Z" in done.stdout
+    manifest = json.loads((tmp_path / "calls/_manifest.json").read_bytes())
+    assert (manifest["state"], manifest["timing"]["runs"]) == ("complete", 2)
+
+
+def test_bringing_up_to_date(api: str, tmp_path: Path) -> None:
+    (option,) = [text for text in in_code(section("Export from the API")) if text.startswith("--until 0")]
+    for arguments in ("--until 2026-01-15", option):
+        done = run_shell(
+            f".venv/bin/exporter export calls {arguments}", tmp_path, ANYREACH_TOKEN=gate.TOKEN, ANYREACH_BASE_URL=api
+        )
+        assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "calls/_manifest.json").read_bytes())
+    assert manifest["totals"]["rows"] == 300
+    assert manifest["range"]["start"] is None
+
+
+def test_trying_out(tmp_path: Path) -> None:
+    _, name, *options = shlex.split(command_holding("exporter sandbox"))
+    sandbox = subprocess.Popen(
+        [EXPORTER, name, *options, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert sandbox.stdout is not None
+        line = sandbox.stdout.readline()
+        done = run_shell(line + command_holding("export tried"), tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "complete: 3,000 conversations" in done.stderr
+    finally:
+        sandbox.terminate()
+        sandbox.communicate(timeout=10)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_queries(query: str, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo)
+    assert duckdb.execute(query).fetchall()
+
+
+@pytest.mark.parametrize("program", [program for program in PROGRAMS if "pyspark" not in program])
+def test_programs(program: str, demo: Path) -> None:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=demo, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_every_kind_of_snippet_is_looked_at() -> None:
+    assert (len(SNIPPETS), len(QUERIES)) == (len(COMMANDS) + len(QUERIES) + len(PROGRAMS), 2)
+    (spark,) = [program for program in PROGRAMS if "pyspark" in program]
+    ast.parse(spark)
+    libraries = {"polars", "pandas", "pyarrow", "hashlib"}
+    assert libraries <= {word for program in PROGRAMS for word in re.findall(r"^import (\w+)", program, re.MULTILINE)}
+
+
+def test_each_row_is_counted_alike(demo: Path) -> None:
+    """The snippets only print; here the ways of reading that they show agree."""
+    import pandas as pd
+    import polars as pl
+    import pyarrow.dataset as ds
+
+    table, glob = demo / "demo-export/conversations", f"{demo}/demo-export/conversations/**/*.parquet"
+    assert len(pd.read_parquet(table, dtype_backend="pyarrow")) == 2000
+    assert ds.dataset(table, partitioning="hive").count_rows() == 2000
+    by_polars = pl.scan_parquet(glob, hive_partitioning=True)
+    assert by_polars.select(pl.len()).collect().item() == 2000
+    assert by_polars.collect_schema()["created_date"] == pl.Date
+    query = "SELECT count(*), any_value(typeof(created_date)) FROM read_parquet(?, hive_partitioning = true)"
+    assert duckdb.execute(query, [glob]).fetchall() == [(2000, "DATE")]
+
+
+def test_columns() -> None:
+    described = [(in_code(name)[0], in_code(kind)[0]) for name, kind in table_headed("column")]
+    assert described == [(field.name, str(field.type)) for field in arrow_schema(None)]
+
+
+def keys_of(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            yield key
+            yield from keys_of(inside)
+    elif isinstance(value, list) and value:
+        yield from keys_of(value[0])
+
+
+def check_manifest_keys(export: Path) -> None:
+    manifest = json.loads((export / "_manifest.json").read_bytes())
+    described = {in_code(key)[0]: in_code(text) for key, text in table_headed("key")}
+    assert list(described) == list(manifest)
+    for key, value in manifest.items():
+        assert set(keys_of(value)) - {"created_date"} <= set(described[key]), key
+
+
+def test_manifest_keys(demo: Path) -> None:
+    check_manifest_keys(demo / "demo-export")
+
+
+def test_quarantine(tmp_path: Path) -> None:
+    rows = [Row(JANUARY, raw=f'{{"id":"{n}","created_at":"2026-01-01T00:00:00Z","duration":{n}.5}}') for n in range(2)]
+    with serving(rows) as url:
+        done = run_shell(".venv/bin/exporter export odd", tmp_path, ANYREACH_TOKEN=gate.TOKEN, ANYREACH_BASE_URL=url)
+    assert done.returncode == 3, done.stderr
+    assert not (tmp_path / "odd/_SUCCESS").exists()
+    check_manifest_keys(tmp_path / "odd")
+    (file,) = json.loads((tmp_path / "odd/_manifest.json").read_bytes())["quarantine"]["files"]
+    line = (tmp_path / "odd" / file["path"]).read_text(encoding="utf-8").splitlines()[0]
+    assert set(json.loads(line)) <= set(in_code(section("What is guaranteed")))
+
+
+def help_of(command: str) -> dict[str, str]:
+    """The options of a command by what precedes their help, which is the text, from the help itself."""
+    done = run_shell(f".venv/bin/exporter {command} --help", ROOT)
+    assert done.returncode == 0, done.stderr
+    _, _, options = done.stdout.partition("Options:\n")
+    blocks = re.split(r"\n(?=  -)", "\n" + options)[1:]
+    return {" ".join(block.split(maxsplit=3)[:3]): " ".join(block.split()) for block in blocks}
+
+
+def names_in(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text))
+
+
+def defaults_in(options: dict[str, str]) -> dict[frozenset[str], str]:
+    found = {}
+    for head, text in options.items():
+        default = re.search(r"\[default: ([^;\]]+)", text)
+        found[names_in(head)] = default[1] if default else ""
+    return found
+
+
+@pytest.mark.parametrize("command", ["export", "demo", "sandbox"])
+def test_options(command: str) -> None:
+    heading = {"export": "`exporter export DEST`:", "demo": "`exporter demo [DEST]`", "sandbox": "export tried"}[
+        command
+    ]
+    table = re.findall(r"^\| `-.*$", README[README.index(heading) :].split("\n\n| option |")[1], re.MULTILINE)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    described = {names_in(option): default.strip("`") for option, _, default in rows}
+    actual = defaults_in(help_of(command))
+    assert described.keys() == actual.keys()
+    assert {names: described[names] for names, default in actual.items() if default} == {
+        names: default for names, default in actual.items() if default
+    }
+
+
+def test_options_of_the_other_commands() -> None:
+    (sentence,) = re.findall(r"^`exporter status DEST` takes .*$", README, re.MULTILINE)
+    assert {names for names in map(names_in, in_code(sentence)) if names} == {
+        frozenset({"--json"}),
+        frozenset({"--help"}),
+        frozenset({"--version"}),
+    }
+    assert defaults_in(help_of("status")).keys() == {frozenset({"--json"}), frozenset({"--help", "-h"})}
+    assert defaults_in(help_of("")).keys() == {frozenset({"--version"}), frozenset({"--help", "-h"})}
+
+
+def test_choices_and_the_summary() -> None:
+    rows = {in_code(option)[0].split()[0]: in_code(text) for option, text, *_ in chain(*tables_headed("option"))}
+    options = help_of("export")
+    for option in ("--direction", "--channel", "--status"):
+        (text,) = [text for head, text in options.items() if head.split()[0] == option]
+        assert ", ".join(rows[option]) in text
+    assert rows["--partition-by"] == ["day", "hour", "month", "none"]
+    assert rows["--density"] == list(DENSITIES)
+    (line,) = [text for option, text, *_ in tables_headed("option")[0] if option.startswith("`--json`")]
+    assert tuple(in_code(line)) == cli._SUMMARY_KEYS
+
+
+def test_exit_statuses() -> None:
+    def statuses(kind: type[errors.ExporterError]) -> set[int]:
+        return {kind.exit_status}.union(*map(statuses, kind.__subclasses__()))
+
+    # No error stands for these two: everything was read.
+    finished = {0, 3}
+    assert [int(status) for status, _ in table_headed("status")] == sorted(statuses(errors.ExporterError) | finished)
+
+
+def test_variables() -> None:
+    assert [in_code(name) for name, _ in table_headed("variable")] == [
+        [TOKEN_VARIABLE],
+        [ORGANIZATION_VARIABLE],
+        [BASE_URL_VARIABLE],
+    ]
+    assert DEFAULT_BASE_URL in README
+
+
+def test_switches() -> None:
+    rows = {in_code(name)[0]: (in_code(text), in_code(default)) for name, text, default in table_headed("switch")}
+    plain = {in_code(name)[0]: default.strip("`") for name, _, default in table_headed("switch")}
+    fields = {field.name: field for field in msgspec.structs.fields(Behaviour)}
+    assert list(rows) == list(fields)
+    for name, field in fields.items():
+        if plain[name]:
+            assert behaviour_from_options([f"{name}={plain[name]}"]) == Behaviour(), name
+        else:
+            assert field.default in (None, ()), name
+        if get_origin(field.type) is not None and all(isinstance(value, str) for value in get_args(field.type)):
+            assert set(get_args(field.type)) <= set(rows[name][0]), name
+    assert rows["faults"][0] == list(FAULTS)
+
+
+def test_tokens_of_the_sandbox() -> None:
+    assert {text for text in in_code(section("Try it out")) if re.match("ak_|pat_", text)} == set(gate.TOKENS)
+    assert f"`{ORGANIZATION}`" in README
+
+
+def test_layout() -> None:
+    (layout,) = re.findall(r"^```\n(exporter/\n.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    described = set(re.findall(r"(\w+/|\w+\.py)(?= )", layout.split("tests/")[0]))
+    actual = {f"{entry.name}/" if entry.is_dir() else entry.name for entry in (ROOT / "exporter").iterdir()}
+    listed = described | {"errors.py"}
+    assert {name for name in actual if not name.startswith("_") and name != "py.typed"} == listed
+
+
+def test_the_long_run() -> None:
+    variable, _, rest = command_holding("EXAMPLES=").partition("=")
+    path = rest.split()[-1]
+    assert f'"{variable}"' in (ROOT / path).read_text(encoding="utf-8")
