@@ -8,11 +8,13 @@ import glob
 import json
 import os
 import re
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
@@ -272,7 +274,8 @@ def _perform(job: Job, as_json: bool, verbose: bool, log_format: LogFormat) -> N
     log = open_log(sys.stderr, "json") if log_format == "json" else None
     observer = open_observer(sys.stderr, log_format, verbose=verbose)
     try:
-        summary = anyio.run(job, observer)
+        with _terminated_as_interrupted():
+            summary = anyio.run(job, observer)
     except ExporterError as error:
         if log is None:
             raise
@@ -289,6 +292,19 @@ def _perform(job: Job, as_json: bool, verbose: bool, log_format: LogFormat) -> N
         typer.echo(json.dumps(figures))
     doubtful = summary.state == "unproven" or summary.quarantined_rows or summary.unproven
     raise typer.Exit(1 if summary.state == "incomplete" else 3 if doubtful else 0)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does also before the pipeline, and so its own handling of signals, is there."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def describe_summary(summary: "Summary") -> Iterator[str]:
