@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -20,7 +20,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from exporter.contract import Instant, format_instant
 from exporter.encode.rows import EncodeRow
-from exporter.errors import ExporterError, InterruptedExportError
+from exporter.errors import ExporterError, InterruptedExportError, StoreError
 from exporter.fetch.double import DoubleWalk
 from exporter.fetch.traits import Traits
 from exporter.fetch.walk import Settled, Walk
@@ -149,8 +149,9 @@ class Pipeline:
         async with deliveries:
             try:
                 while walk.request is not None and not self._stopping:
-                    reserved = await self._budget.reserve()
                     with self._abandonable() as scope:
+                        # After a stop nobody else makes room.
+                        reserved = await self._budget.reserve()
                         reading = await self._reader.read(walk.request)
                     if scope.cancelled_caught:
                         return
@@ -183,7 +184,9 @@ class Pipeline:
         except ExporterError as error:
             self.stop(error)
         finally:
-            writer.abort()
+            # What cannot be deleted now is swept by the next run.
+            with suppress(StoreError):
+                writer.abort()
 
     @contextmanager
     def _abandonable(self) -> Iterator[CancelScope]:
