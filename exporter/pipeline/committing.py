@@ -59,7 +59,12 @@ class Committer:
             if not any(waiting is change for waiting in self._waiting):
                 return  # it went along with another
             changes, self._waiting = self._waiting, []
-            await self._append(_merged(changes), spent)
+            try:
+                await self._append(_merged(changes), spent)
+            except BaseException:
+                # Whoever waits for the others has to learn of it too, by failing or succeeding themselves.
+                self._waiting += [other for other in changes if other is not change]
+                raise
             if self._clock() >= self._manifest_due:
                 await self.write_manifest()
 
