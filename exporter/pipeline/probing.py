@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import anyio
 
 from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
-from exporter.errors import RequestRefusedError
+from exporter.errors import RequestRefusedError, SourceError
 from exporter.fetch.group import ids_of
 from exporter.model import Interval, PageRequest
 from exporter.pipeline.reading import Reader
@@ -44,12 +44,20 @@ async def is_hidden(reader: Reader, status: str, within: Interval) -> bool:
 
 async def _ask(reader: Reader, instants: Iterable[Instant]) -> dict[Instant, bool]:
     found: dict[Instant, bool] = {}
+    failures: list[SourceError] = []
 
     async def ask(instant: Instant) -> None:
-        reading = await reader.read(probes.anything_before(instant))
-        found[instant] = len(reading.page) > 0
+        try:
+            reading = await reader.read(probes.anything_before(instant))
+        except SourceError as error:
+            failures.append(error)
+            group.cancel_scope.cancel()
+        else:
+            found[instant] = len(reading.page) > 0
 
     async with anyio.create_task_group() as group:
         for instant in instants:
             group.start_soon(ask, instant)
+    if failures:
+        raise failures[0]  # itself, not in the group that the tasks would put it into
     return found
