@@ -27,6 +27,8 @@ from exporter.store.quarantine import write_quarantine
 _OPEN_SECONDS: Final = 60.0
 #: In memory. One is open in each window.
 _ROW_GROUP_BYTES: Final = 16 * 1024 * 1024
+#: Of misfits that a window holds in memory: should the API change a type, every row is one.
+_MISFIT_BYTES: Final = 16 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -99,8 +101,8 @@ class PartsFactory:
 class WindowWriter:
     """Writes the rows of one window, from new to old, and says what may be committed.
 
-    A part is closed when its partition is left, at the target size, or when it has been open for a minute. What is
-    closed covers the window from where the last commit ended down to the part's lower end.
+    A part is closed when its partition is left, at the target size, when it has been open for a minute, or when there
+    are many misfits. What is closed covers the window from where the last commit ended down to the part's lower end.
     """
 
     def __init__(self, factory: PartsFactory, end: Instant) -> None:
@@ -118,7 +120,11 @@ class WindowWriter:
         self._read_since = read_since if self._read_since is None else min(self._read_since, read_since)
         self._unproven += settled.unproven
         closed = await to_thread.run_sync(self._write, settled.rows, settled_from, limiter=self._factory.working)
-        return await self._change(closed, closed[-1].file.window.start) if closed else None
+        if closed:
+            return await self._change(closed, closed[-1].file.window.start)
+        if sum(len(misfit.text) for misfit in self._misfits) >= _MISFIT_BYTES:
+            return await self.finish(settled_from)
+        return None
 
     async def finish(self, settled_from: Instant) -> Change | None:
         """Closes what is open: the window is read down to `settled_from`, and no further."""
@@ -156,10 +162,11 @@ class WindowWriter:
         return closed
 
     def _close(self, bottom: Instant) -> list[_ClosedPart]:
-        part, self._part = self._part, None
+        part = self._part
         if part is None:
             return []
         finished = part.writer.close()
+        self._part = None  # only now: what cannot be closed has to be aborted
         self._top = bottom
         file = DataFile(
             path=part_path(CONVERSATIONS, part.partition, part.name),
