@@ -1,0 +1,176 @@
+"""A pipeline around a modelled server and a real directory, and what lies there afterwards."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from exporter.contract import Instant, TimestampStyle, format_instant
+from exporter.encode.batch import Encoder
+from exporter.encode.decode import Decoder
+from exporter.fetch.http import Answer
+from exporter.model import Interval, PageRequest
+from exporter.pipeline import Pipeline
+from exporter.pipeline.committing import Committer
+from exporter.pipeline.reading import Reader
+from exporter.pipeline.writing import PartsFactory
+from exporter.plan.scheduler import Scheduler
+from exporter.progress import Quiet
+from exporter.spec import PartitionBy, Request
+from exporter.store.commits import CommitLog, sweep
+from exporter.store.layout import CONVERSATIONS, partition_of
+from exporter.store.local import LocalStore
+from exporter.store.state import Author, State
+from tests.fetch.server_model import ServerModel, StoredRow
+
+#: JSON characters for a unit of a modelled row's size. The model's rows of ids weigh 50, which is 200 characters.
+_CHARACTERS = 4
+
+SERVED_AT = 1_780_000_000_000_000
+
+
+def row_text(server: ServerModel, row: StoredRow) -> str:
+    """A row as JSON, long enough for every limit of the model to weigh it as the walk does."""
+    document: dict[str, object] = {"id": row.id, "created_at": format_instant(server.served(row.created_at))}
+    if row.updated_at is not None:
+        document["updated_at"] = format_instant(row.updated_at)
+    return json.dumps(document | {"status": "completed"}, separators=(",", ":"))
+
+
+class ModelSource:
+    """A source that answers from a model. `before` is called with the number of each request, from 1, and may raise."""
+
+    def __init__(self, server: ServerModel, before: Callable[[int], None] = lambda _: None) -> None:
+        self.style = TimestampStyle()
+        self.server = server
+        self.before = before
+        self.requests: list[PageRequest] = []
+        self.odd: frozenset[str] = frozenset()
+
+    async def get_page(self, request: PageRequest) -> Answer:
+        self.requests.append(request)
+        self.before(len(self.requests))
+        page = self.server.answer(request)
+        texts = []
+        for row in page.rows.rows:
+            text = row_text(self.server, row)
+            if row.id in self.odd:
+                text = text.replace('"completed"', "7")
+            # With its comma or bracket, so that a page weighs as its rows do.
+            texts.append(text.ljust(_CHARACTERS * (50 if request.ids_only else row.size) - 1))
+        return Answer(f"[{','.join(texts)}]".encode(), SERVED_AT)
+
+
+class Clock:
+    """Seconds that pass when a test says so, and `tick` at every look."""
+
+    def __init__(self, tick: float = 0.0) -> None:
+        self.now = 0.0
+        self.tick = tick
+
+    def __call__(self) -> float:
+        self.now += self.tick
+        return self.now
+
+
+@dataclass
+class Destination:
+    """An export of `range_` at `root`, through as many runs as it takes."""
+
+    root: Path
+    range_: Interval
+    partition_by: PartitionBy = "day"
+    page_size: int = 1000
+    concurrency: int = 4
+    target_part_bytes: int = 1 << 30
+    oldest: Instant | None = None
+    make_store: Callable[[Path], LocalStore] = LocalStore
+    clock: Callable[[], float] = field(default_factory=lambda: Clock(0.001))
+    runs: "count[int]" = field(default_factory=lambda: count(1))
+    state: State = field(default_factory=State)
+
+    async def run(self, source: ModelSource, started: Callable[[Pipeline], None] = lambda _: None) -> Pipeline:
+        """One run, to the end or to the error that ended it; `started` gets the pipeline first."""
+        store = self.make_store(self.root)
+        await store.prepare()
+        run = f"run{next(self.runs)}"
+        log = CommitLog(store, Author(run=run, host="host", pid=1))
+        await log.load()
+        if log.state.range is None:
+            request = Request(partition_by=self.partition_by)
+            await log.append(committed_at=SERVED_AT, kind="begin", request=request, range=self.range_)
+        await sweep(store, log.state)
+        observer, encoder = Quiet(), Encoder(None)
+        left = log.state.left.intervals
+
+        def align(instant: Instant) -> Instant:
+            _, interval = partition_of(instant, self.partition_by)
+            return self.range_.start if interval is None else interval.start
+
+        factory = PartsFactory(
+            store,
+            encoder,
+            run=run,
+            partition_by=self.partition_by,
+            target_part_bytes=self.target_part_bytes,
+            clock=self.clock,
+        )
+        pipeline = Pipeline(
+            Scheduler(left, self.range_.start if self.oldest is None else self.oldest, align),
+            Reader(source, Decoder(None), observer, concurrency=self.concurrency, max_rps=None),
+            factory,
+            Committer(store, log, encoder.schema, observer),
+            observer,
+            concurrency=self.concurrency,
+            page_size=self.page_size,
+        )
+        started(pipeline)
+        await pipeline.run()
+        return pipeline
+
+    async def load(self) -> State:
+        log = CommitLog(LocalStore(self.root), Author(run="reader", host="host", pid=1))
+        self.state = await log.load()
+        return self.state
+
+    def rows(self) -> list[tuple[str, Instant]]:
+        """Id and `created_at` of every committed row, after checking each file against what the log says of it."""
+        rows: list[tuple[str, Instant]] = []
+        for file in self.state.files.values():
+            data = (self.root / file.path).read_bytes()
+            assert (len(data), hashlib.sha256(data).hexdigest()) == (file.size_bytes, file.sha256)
+            table = pq.ParquetFile(self.root / file.path).read(["id", "created_at"])
+            times = table.column("created_at").cast("int64").to_pylist()
+            assert len(times) == file.rows
+            assert times == sorted(times, reverse=True)
+            assert (times[0], times[-1]) == (file.created_at_max, file.created_at_min)
+            assert file.table == CONVERSATIONS
+            assert all(partition_of(time, self.partition_by)[0] == file.partition for time in times)
+            rows += zip(table.column("id").to_pylist(), times, strict=True)
+        return rows
+
+    def quarantined(self) -> list[str]:
+        """Ids of the rows in quarantine."""
+        ids = []
+        for file in self.state.quarantine.values():
+            lines = (self.root / file.path).read_text().splitlines()
+            assert len(lines) == file.rows
+            ids += [json.loads(json.loads(line)["row"])["id"] for line in lines]
+        return ids
+
+
+def check_exact(destination: Destination, server: ServerModel) -> None:
+    """Where the log says it is covered, every row is there once, but for those whose timestamp is named as unproven."""
+    state = destination.state
+    served = ((row.id, server.served(row.created_at)) for row in server.rows if row.matches)
+    expected = Counter(row for row in served if any(row[1] in covered for covered in state.coverage))
+    found = Counter(destination.rows())
+    doubted = {doubt.created_at for doubt in state.unproven}
+    assert not [row for row, times in found.items() if times > 1]
+    assert not found - expected
+    assert not [row for row in expected - found if row[1] not in doubted]

@@ -1,0 +1,55 @@
+"""Questions before the work is split, and what becomes of a source that fails at them."""
+
+import pytest
+
+from exporter.contract import BEGINNING, DAY, SECOND
+from exporter.encode.decode import Decoder
+from exporter.errors import AccessError
+from exporter.model import Interval
+from exporter.pipeline.probing import find_beginning, is_hidden
+from exporter.pipeline.reading import Reader
+from exporter.progress import Quiet
+from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
+from tests.pipeline.harness import ModelSource
+
+pytestmark = pytest.mark.anyio
+
+T0 = 1_770_000_000 * SECOND
+
+
+def reader_of(source: ModelSource) -> Reader:
+    return Reader(source, Decoder(None), Quiet(), concurrency=4, max_rps=None)
+
+
+@pytest.mark.parametrize("days", [0, 3, 40, 2000, 5000])
+async def test_the_beginning_is_found_in_fourteen_questions(days: int) -> None:
+    source = ModelSource(ServerModel([StoredRow("c0", T0 - days * DAY)], Behaviour()))
+    found = await find_beginning(reader_of(source), T0)
+    assert len(source.requests) <= 14
+    assert all(request.limit == 1 and request.ids_only for request in source.requests)
+    assert found <= T0 - days * DAY or days == 5000
+    assert T0 - found <= max(DAY, 2 * days * DAY)
+
+
+async def test_of_nothing_the_beginning_is_late() -> None:
+    found = await find_beginning(reader_of(ModelSource(ServerModel([], Behaviour()))), T0)
+    assert T0 - DAY <= found <= T0
+
+
+@pytest.mark.parametrize("at", [1, 4, 9])
+async def test_a_refused_token_is_told_as_such(at: int) -> None:
+    """Not in a group with the other questions, which nobody above would know what to do with."""
+
+    def refuse(number: int) -> None:
+        if number >= at:
+            raise AccessError("the token was revoked")
+
+    source = ModelSource(ServerModel([StoredRow("c0", T0 - 40 * DAY)], Behaviour()), refuse)
+    with pytest.raises(AccessError, match="revoked"):
+        await find_beginning(reader_of(source), T0)
+
+
+async def test_a_status_that_nothing_has_is_not_hidden() -> None:
+    source = ModelSource(ServerModel([], Behaviour()))
+    assert not await is_hidden(reader_of(source), "token_created", Interval(BEGINNING, T0))
+    assert len(source.requests) == 1
