@@ -1,0 +1,122 @@
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from exporter.cli import main
+from exporter.contract import Instant
+from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, serve
+from exporter.sandbox.server import system_clock
+
+
+class Done(NamedTuple):
+    """How a command ended, and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+
+class Serving(Protocol):
+    """Serves `rows` on loopback, beside the test, until it ends."""
+
+    def __call__(
+        self, rows: Iterable[Row], behaviour: Behaviour | None = None, *, now: Instant | None = None
+    ) -> Sandbox: ...
+
+
+class Command(Protocol):
+    """Runs the command line in this process, against `server`; `url` stands in for a server."""
+
+    def __call__(
+        self,
+        *arguments: str | Path,
+        server: Sandbox | None = None,
+        url: str | None = None,
+        token: str | None = TOKEN,
+        organization: str | None = None,
+    ) -> Done: ...
+
+
+class Started(NamedTuple):
+    """A process of the command line, and how to wait for its end."""
+
+    process: "subprocess.Popen[str]"
+    wait: Callable[..., Done]
+
+
+class Spawn(Protocol):
+    """Starts the command line as a process of its own."""
+
+    def __call__(self, *arguments: str | Path, server: Sandbox, token: str = TOKEN) -> Started: ...
+
+
+@pytest.fixture
+def serving() -> Iterator[Serving]:
+    with start_blocking_portal() as portal, ExitStack() as stack:
+
+        def start(rows: Iterable[Row], behaviour: Behaviour | None = None, *, now: Instant | None = None) -> Sandbox:
+            clock = system_clock if now is None else partial(int, now)
+            return stack.enter_context(portal.wrap_async_context_manager(serve(rows, behaviour, clock=clock)))
+
+        yield start
+
+
+def _environment(url: str | None, token: str | None, organization: str | None = None) -> dict[str, str | None]:
+    return {"ANYREACH_BASE_URL": url, "ANYREACH_TOKEN": token, "ANYREACH_ORG_ID": organization}
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    def run(
+        *arguments: str | Path,
+        server: Sandbox | None = None,
+        url: str | None = None,
+        token: str | None = TOKEN,
+        organization: str | None = None,
+    ) -> Done:
+        for name, value in _environment(server.url if server else url, token, organization).items():
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        return Done(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def spawn() -> Iterator[Spawn]:
+    with ExitStack() as stack:
+
+        def start(*arguments: str | Path, server: Sandbox, token: str = TOKEN) -> Started:
+            known: dict[str, Any] = {name: value for name, value in os.environ.items() if "ANYREACH" not in name}
+            chosen = {name: value for name, value in _environment(server.url, token).items() if value is not None}
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "exporter", *map(str, arguments)],
+                    env=known | chosen,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            # Before the pipes are closed: a process that a failed test leaves behind must not be waited for.
+            stack.callback(process.kill)
+
+            def wait(timeout_seconds: float = 60.0) -> Done:
+                out, err = process.communicate(timeout=timeout_seconds)
+                return Done(process.returncode, out, err)
+
+            return Started(process, wait)
+
+        yield start

@@ -1,0 +1,164 @@
+"""What lies at a destination, read with nothing but the manifest and the files; and whether all of it is sound."""
+
+import hashlib
+import json
+import stat
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from exporter.contract import BEGINNING, Instant, parse_timestamp
+from tests.end_to_end.served import Record, microseconds
+
+_FORMATS = {"created_date": "%Y-%m-%d", "created_hour": "%Y-%m-%dT%H", "created_month": "%Y-%m"}
+
+
+class Exported:
+    """An export as a reader finds it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.manifest: dict[str, Any] = json.loads((root / "_manifest.json").read_bytes())
+        self.files: list[dict[str, Any]] = self.manifest["tables"]["conversations"]["files"]
+
+    @property
+    def state(self) -> str:
+        return str(self.manifest["state"])
+
+    @property
+    def coverage(self) -> list[tuple[Instant, Instant]]:
+        return [parse_interval(interval) for interval in self.manifest["coverage"]]
+
+    def records(self) -> dict[str, Record]:
+        """Every row by its id, which no other row may have."""
+        found: dict[str, Record] = {}
+        for file in self.files:
+            for record in pq.ParquetFile(self.root / file["path"]).read().to_pylist():
+                assert record["id"] not in found, f"{record['id']} is there twice"
+                found[record["id"]] = record
+        return found
+
+    def quarantined(self) -> list[dict[str, str]]:
+        """The lines of every quarantine file that the manifest names."""
+        lines = []
+        for file in self.manifest["quarantine"]["files"]:
+            lines += (self.root / file["path"]).read_text("utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    def check(self, expected: Mapping[str, Record]) -> None:
+        """All files are sound, all of the range is covered, and the rows are `expected`, in every field."""
+        self.check_sound()
+        assert self.state in ("complete", "unproven")
+        assert self.coverage == [parse_interval(self.manifest["range"])]
+        assert_same(self.records(), expected)
+
+    def check_sound(self) -> None:
+        """The manifest tells the truth about every byte and every name, and the log agrees; complete or not."""
+        for file in self.files:
+            self._check_file(file)
+        self._check_windows()
+        self._check_totals()
+        self._check_tree()
+
+    def _check_file(self, file: dict[str, Any]) -> None:
+        path = self.root / file["path"]
+        data = path.read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (file["bytes"], file["sha256"])
+        assert path.parent.relative_to(self.root).parts == (
+            "conversations",
+            *(f"{key}={value}" for key, value in file["partition"].items()),
+        )
+        parquet = pq.ParquetFile(path)
+        table = parquet.read()
+        assert table.num_rows == file["rows"] > 0
+        assert [
+            {"name": field.name, "type": str(field.type), "nullable": field.nullable} for field in table.schema
+        ] == self.manifest["tables"]["conversations"]["schema"]
+        times = table.column("created_at").to_pylist()
+        assert all(newer >= older for newer, older in pairwise(times))
+        newest, oldest = microseconds(times[0]), microseconds(times[-1])
+        assert (_instant(file["created_at"]["max"]), _instant(file["created_at"]["min"])) == (newest, oldest)
+        start, end = parse_interval(file["window"])
+        assert start <= oldest <= newest < end
+        for key, value in file["partition"].items():
+            assert {time.strftime(_FORMATS[key]) for time in times} == {value}
+
+    def _check_windows(self) -> None:
+        windows = sorted(parse_interval(file["window"]) for file in self.files)
+        assert all(left[1] <= right[0] for left, right in pairwise(windows)), "two files speak for one instant"
+        coverage, range_ = self.coverage, parse_interval(self.manifest["range"])
+        assert all(left[1] < right[0] for left, right in pairwise(coverage))
+        assert all(range_[0] <= start < end <= range_[1] for start, end in coverage)
+        for start, end in windows:
+            assert any(from_ <= start and end <= to for from_, to in coverage)
+
+    def _check_totals(self) -> None:
+        totals = self.manifest["totals"]
+        assert (totals["files"], totals["rows"], totals["bytes"]) == (
+            len(self.files),
+            sum(file["rows"] for file in self.files),
+            sum(file["bytes"] for file in self.files),
+        )
+        assert (self.state == "incomplete") == (self.coverage != [parse_interval(self.manifest["range"])])
+
+    def _check_tree(self) -> None:
+        private = self.root / "_exporter"
+        names = {path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file()}
+        quarantine = self.manifest["quarantine"]["files"]
+        for file in quarantine:
+            data = (self.root / file["path"]).read_bytes()
+            assert (len(data), hashlib.sha256(data).hexdigest()) == (file["bytes"], file["sha256"])
+            assert data.count(b"\n") == file["rows"]
+        commits = {f"_exporter/commits/{number:08d}.json" for number in range(1, self.manifest["generation"] + 1)}
+        assert names == {
+            "_manifest.json",
+            *(["_SUCCESS"] if self.state == "complete" else []),
+            *(file["path"] for file in self.files),
+            *(file["path"] for file in quarantine),
+            *commits,
+            "_exporter/lock",
+        }
+        assert list((private / "staging").iterdir()) == []
+        for path in [self.root, *self.root.rglob("*")]:
+            mode = path.lstat().st_mode
+            assert stat.S_IMODE(mode) == (0o700 if stat.S_ISDIR(mode) else 0o600), path
+
+
+def assert_same(got: Mapping[str, Record], expected: Mapping[str, Record]) -> None:
+    """The same ids with the same fields; says what differs in a few lines, whatever the number of rows."""
+    missing, surplus = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
+    assert not missing, f"{len(missing)} of {len(expected)} rows are missing, such as {missing[:3]}"
+    assert not surplus, f"{len(surplus)} rows are not to be there, such as {surplus[:3]}"
+    for identity, record in expected.items():
+        assert got[identity].keys() == record.keys()
+        for name, value in record.items():
+            assert got[identity][name] == value, f"{name} of {identity}"
+
+
+def snapshot(root: Path) -> dict[str, tuple[bytes, int, int]]:
+    """Content, inode and time of change of every file: equal snapshots mean that nothing was written."""
+    return {
+        path.relative_to(root).as_posix(): (path.read_bytes(), status.st_ino, status.st_mtime_ns)
+        for path in sorted(root.rglob("*"))
+        if stat.S_ISREG((status := path.lstat()).st_mode)
+    }
+
+
+def texts(root: Path) -> Iterator[bytes]:
+    """The content of everything that is no table."""
+    yield from (path.read_bytes() for path in root.rglob("*") if path.is_file() and path.suffix != ".parquet")
+
+
+def parse_interval(interval: dict[str, str | None]) -> tuple[Instant, Instant]:
+    """The half-open interval that a manifest names; an open start is `BEGINNING`."""
+    start, end = interval["start"], interval["end"]
+    assert end is not None
+    return BEGINNING if start is None else _instant(start), _instant(end)
+
+
+def _instant(text: str) -> Instant:
+    assert text.endswith("Z")
+    return parse_timestamp(text)

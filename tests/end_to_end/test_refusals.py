@@ -1,0 +1,216 @@
+"""What is wrong is said in a line or two before any file is touched, with the exit status that scripts rely on."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from exporter.contract import format_instant
+from exporter.sandbox import (
+    PERSONAL_TOKEN,
+    TOKEN_NOSCOPE,
+    Behaviour,
+    Sandbox,
+    make_conversations,
+)
+from tests.end_to_end.conftest import Command, Done, Serving, Spawn
+from tests.end_to_end.exported import Exported, snapshot
+from tests.end_to_end.served import SINCE, UNTIL, records
+
+RANGE = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL))
+
+
+@pytest.fixture
+def server(serving: Serving) -> Sandbox:
+    return serving(make_conversations(30, SINCE, UNTIL, seed=31, transcripts=False))
+
+
+def assert_refused(done: Done, status: int, *words: str, token: str | None = None) -> None:
+    assert (done.status, done.out) == (status, "")
+    assert 1 <= done.err.count("\n") <= 2, done.err
+    assert done.err.endswith("\n")
+    for word in words:
+        assert word in done.err
+    assert "Traceback" not in done.err
+    assert token is None or token not in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--since", "2024-02-30"), ("--since", "2024-02-30")),
+        (("--since", "yesterday"), ("--since", "yesterday", "7d, 36h")),
+        (("--until", "2024-13-01T00:00:00Z"), ("--until",)),
+        (("--since", "2024-02-01", "--until", "2024-01-01"), ("2024-02-01", "2024-01-01")),
+        (("--since", "2024-02-01", "--until", "2024-02-01"), ("nothing to export",)),
+        (("--since", "2999-01-01"), ("nothing to export", "2999-01-01")),
+        (("--direction", "sideways"), ("--direction", "sideways", "inbound, outbound")),
+        (("--channel", "fax"), ("--channel", "fax", "telephone")),
+        (("--status", "done"), ("--status", "done", "completed")),
+        (("--page-size", "0"), ("--page-size 0", "from 1 to 1000")),
+        (("--page-size", "1001"), ("--page-size 1001", "from 1 to 1000")),
+        (("--concurrency", "0"), ("--concurrency 0",)),
+        (("--max-rps", "0"), ("--max-rps",)),
+        (("--custom-metadata", "[1]"), ("--custom-metadata", "JSON object")),
+        (("--custom-metadata", "{'a': 1}"), ("--custom-metadata", "JSON object")),
+        (("--duration-above", "1.5"), ("--duration-above", "whole number")),
+        (("--fields", "id,transcript"), ("--fields", "transcript", "conversation")),
+        (("--fields", "id", "--exclude-fields", "agent"), ("--fields", "--exclude-fields")),
+        (("--exclude-fields", "created_at"), ("created_at",)),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) and value[0].startswith("--") else "",
+)
+def test_a_request_that_makes_no_sense(
+    options: tuple[str, ...], words: tuple[str, ...], server: Sandbox, command: Command, tmp_path: Path
+) -> None:
+    done = command("export", tmp_path / "out", *options, server=server)
+    assert_refused(done, 2, *words, token=server.token)
+    assert server.requests == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_range_left_by_the_clock_of_the_server(serving: Serving, command: Command, tmp_path: Path) -> None:
+    server = serving([], now=SINCE)
+    done = command("export", tmp_path / "out", "--since", format_instant(SINCE), server=server)
+    assert_refused(done, 2, "nothing to export", format_instant(SINCE), "the server's clock less the lag")
+    assert list(tmp_path.iterdir()) == []
+
+
+class TestTokens:
+    def test_none(self, server: Sandbox, command: Command, tmp_path: Path) -> None:
+        for token in (None, "", "  "):
+            done = command("export", tmp_path / "out", *RANGE, server=server, token=token)
+            assert_refused(done, 2, "no token: set ANYREACH_TOKEN, or give --token-file")
+        assert (server.requests, list(tmp_path.iterdir())) == ([], [])
+
+    def test_a_personal_one_without_organization(self, server: Sandbox, command: Command, tmp_path: Path) -> None:
+        done = command("export", tmp_path / "out", *RANGE, server=server, token=PERSONAL_TOKEN)
+        assert_refused(done, 2, "pat_", "ANYREACH_ORG_ID", "--org-id", token=PERSONAL_TOKEN)
+        assert (server.requests, list(tmp_path.iterdir())) == ([], [])
+
+    def test_a_personal_one_with_its_organization(self, server: Sandbox, command: Command, tmp_path: Path) -> None:
+        done = command(
+            "export", tmp_path / "out", *RANGE, server=server, token=PERSONAL_TOKEN, organization="org_sandbox"
+        )
+        assert done.status == 0, done.err
+        Exported(tmp_path / "out").check(records(server.rows))
+
+    @pytest.mark.parametrize(
+        ("token", "organization", "words"),
+        [
+            ("ak_revoked_or_mistyped", None, ("401", "ANYREACH_TOKEN")),
+            (TOKEN_NOSCOPE, None, ("403", "conversations:read")),
+            (PERSONAL_TOKEN, "org_of_others", ("403",)),
+        ],
+    )
+    def test_one_that_is_refused(
+        self,
+        token: str,
+        organization: str | None,
+        words: tuple[str, ...],
+        server: Sandbox,
+        command: Command,
+        tmp_path: Path,
+    ) -> None:
+        done = command("export", tmp_path / "out", *RANGE, server=server, token=token, organization=organization)
+        assert_refused(done, 4, *words, token=token)
+        assert len(server.requests) == 1
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestHosts:
+    def test_one_that_does_not_listen(self, command: Command, tmp_path: Path) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+            done = command("export", tmp_path / "out", *RANGE, url=url)
+        assert_refused(done, 1, url.removeprefix("http://"), "no connection")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_one_whose_name_nobody_knows(self, command: Command, tmp_path: Path) -> None:
+        done = command("export", tmp_path / "out", *RANGE, url="https://api.invalid")
+        assert_refused(done, 1, "api.invalid", "ANYREACH_BASE_URL")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_one_that_answers_with_a_web_page(self, serving: Serving, command: Command, tmp_path: Path) -> None:
+        server = serving([], Behaviour(faults=("html",), fault_rate=1.0))
+        done = command("export", tmp_path / "out", *RANGE, server=server)
+        assert_refused(done, 1, "127.0.0.1", "text/html")
+        assert len(server.requests) < 10
+        assert list(tmp_path.iterdir()) == []
+
+    def test_one_that_has_no_such_path(self, server: Sandbox, command: Command, tmp_path: Path) -> None:
+        done = command("export", tmp_path / "out", *RANGE, url=f"{server.url}/elsewhere")
+        assert_refused(done, 1, "404", "ANYREACH_BASE_URL")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_one_that_sends_elsewhere(self, serving: Serving, command: Command, tmp_path: Path) -> None:
+        server = serving([], Behaviour(faults=("redirect",), fault_rate=1.0))
+        done = command("export", tmp_path / "out", *RANGE, server=server)
+        assert_refused(done, 1, "redirect", "localhost")
+        assert len(server.requests) == 1
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://api.example.com", "https://user:pass@api.example.com"])
+    def test_one_that_no_token_may_be_sent_to(self, url: str, command: Command, tmp_path: Path) -> None:
+        assert_refused(command("export", tmp_path / "out", *RANGE, url=url), 2, "ANYREACH_BASE_URL")
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestDestinations:
+    def test_a_file(self, server: Sandbox, command: Command, tmp_path: Path) -> None:
+        (tmp_path / "out").write_text("mine")
+        for destination in (tmp_path / "out", tmp_path / "out" / "inside"):
+            assert_refused(command("export", destination, *RANGE, server=server), 2, str(tmp_path / "out"), "a file")
+        assert server.requests == []
+        assert (tmp_path / "out").read_text() == "mine"
+
+    def test_one_that_holds_something_else(self, server: Sandbox, command: Command, tmp_path: Path) -> None:
+        (tmp_path / "conversations").mkdir()
+        (tmp_path / "conversations" / "mine.parquet").write_text("mine")
+        before = snapshot(tmp_path)
+        done = command("export", tmp_path, *RANGE, server=server)
+        assert_refused(done, 2, str(tmp_path), "not empty, and not an export")
+        assert (server.requests, snapshot(tmp_path)) == ([], before)
+
+    def test_one_that_cannot_be_written(self, server: Sandbox, command: Command) -> None:
+        with TemporaryDirectory() as directory:
+            Path(directory).chmod(0o555)
+            with _unprivileged():
+                done = command("export", Path(directory) / "out", *RANGE, server=server)
+            assert_refused(done, 2, directory, "not writable")
+            assert (server.requests, list(Path(directory).iterdir())) == ([], [])
+
+    def test_an_empty_directory_is_fine(self, server: Sandbox, command: Command, tmp_path: Path) -> None:
+        destination = tmp_path / "a" / "b"
+        destination.mkdir(parents=True, mode=0o700)
+        assert command("export", destination, *RANGE, server=server).status == 0
+        Exported(destination).check(records(server.rows))
+
+    def test_an_object_store_is_not_taken_for_a_path(self, server: Sandbox, command: Command) -> None:
+        assert_refused(command("export", "s3://bucket/out", *RANGE, server=server), 2, "s3://bucket/out")
+
+
+def test_the_process_itself_ends_with_the_status_and_without_a_traceback(
+    server: Sandbox, spawn: Spawn, tmp_path: Path
+) -> None:
+    done = spawn("export", tmp_path / "out", *RANGE, server=server, token=TOKEN_NOSCOPE).wait()
+    assert_refused(done, 4, "403", token=TOKEN_NOSCOPE)
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def _unprivileged() -> Iterator[None]:
+    """As a user who may not write everywhere, also where the tests are run by one who may."""
+    if os.getuid() != 0:
+        yield
+        return
+    os.setresuid(65_534, 65_534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)

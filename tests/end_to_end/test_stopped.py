@@ -1,0 +1,195 @@
+"""Runs that are killed, interrupted, or met by another run; the same command again finishes what they began."""
+
+import json
+import os
+import random
+import signal
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from exporter.contract import format_instant
+from exporter.sandbox import Behaviour, Row, Sandbox, Seen, make_conversations
+from tests.end_to_end.conftest import Command, Done, Serving, Spawn
+from tests.end_to_end.exported import Exported
+from tests.end_to_end.served import SINCE, UNTIL, records, whole_rows_served
+
+CONCURRENCY, PAGE_SIZE = 3, 20
+OPTIONS = (
+    *("--since", format_instant(SINCE), "--until", format_instant(UNTIL)),
+    *("--concurrency", str(CONCURRENCY), "--page-size", str(PAGE_SIZE)),
+)
+#: Rows are spread evenly, so that a day has about as many as another.
+ROWS = 1500
+STALLED = Behaviour(faults=("stall",), fault_rate=1.0)
+#: What a user waits for at most, after Ctrl-C.
+PATIENCE_SECONDS = 5.0
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    return make_conversations(ROWS, SINCE, UNTIL, seed=21, density="flat")
+
+
+class Moment:
+    """Comes when `server` has been asked `count` times from now on; then does what it is told, in the server."""
+
+    def __init__(self, server: Sandbox, count: int) -> None:
+        self.reached = threading.Event()
+        self.signals: tuple[signal.Signals, ...] = ()
+        self.stalls = False
+        self.pid = threading.Event()
+        self._process = 0
+        self._server = server
+        self._last = len(server.requests) + count
+        server.on_request = self._see
+
+    def send(self, pid: int, *signals: signal.Signals, stalls: bool = False) -> None:
+        """Signals for the process; with `stalls`, no request is answered any more."""
+        self._process, self.signals, self.stalls = pid, signals, stalls
+        self.pid.set()
+
+    def _see(self, seen: Seen) -> None:
+        if seen.number < self._last or self.reached.is_set():
+            return
+        self.pid.wait(10)
+        if self.stalls:
+            self._server.behaviour = STALLED
+        for one in self.signals:
+            os.kill(self._process, one)
+        self.reached.set()
+
+
+def stop_at(
+    count: int, *signals: signal.Signals, server: Sandbox, spawn: Spawn, destination: Path, stalls: bool = False
+) -> Done:
+    """Runs the export as a process that gets `signals` when it has asked `count` times."""
+    server.behaviour = Behaviour(latency=0.002)
+    moment = Moment(server, count)
+    started = spawn("export", destination, *OPTIONS, server=server)
+    moment.send(started.process.pid, *signals, stalls=stalls)
+    assert moment.reached.wait(30), started.wait().err
+    done = started.wait(PATIENCE_SECONDS)
+    server.on_request = None
+    server.behaviour = Behaviour()
+    return done
+
+
+def at_stake(exported: Exported) -> int:
+    """The most rows that a process can take with it: the open file of each worker, and the pages it has just had."""
+    day: Counter[str] = Counter()
+    for file in exported.files:
+        day[file["partition"]["created_date"]] += file["rows"]
+    return CONCURRENCY * (max(day.values()) + 2 * PAGE_SIZE)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_again_and_again_at_any_instant(
+    seed: int, rows: list[Row], serving: Serving, spawn: Spawn, command: Command, tmp_path: Path
+) -> None:
+    rng = random.Random(seed)
+    server = serving(rows)
+    destination = tmp_path / "out"
+    kills = 3
+    for _ in range(kills):
+        # Together too few to finish.
+        done = stop_at(rng.randrange(1, 25), signal.SIGKILL, server=server, spawn=spawn, destination=destination)
+        assert done.status == -signal.SIGKILL
+    # What an unfinished export shows is true, too.
+    if (destination / "_manifest.json").exists():
+        shown = Exported(destination)
+        assert not (destination / "_SUCCESS").exists()
+        assert shown.records().items() <= records(rows).items()
+    assert command("export", destination, *OPTIONS, server=server).status == 0
+    exported = Exported(destination)
+    exported.check(records(rows))
+    overlaps = len(server.requests)
+    served = len(whole_rows_served(rows, server.requests, Behaviour()))
+    assert served <= ROWS + kills * at_stake(exported) + overlaps
+
+
+def test_little_of_what_was_read_is_lost(
+    rows: list[Row], serving: Serving, spawn: Spawn, command: Command, tmp_path: Path
+) -> None:
+    server = serving(rows)
+    done = stop_at(80, signal.SIGKILL, server=server, spawn=spawn, destination=tmp_path / "out")
+    assert done.status == -signal.SIGKILL
+    served = len({row.facts()["id"] for row in whole_rows_served(rows, server.requests, Behaviour())})
+    kept = json.loads(command("status", tmp_path / "out", "--json", token=None).out)["rows"]
+    first = len(server.requests)
+    assert command("export", tmp_path / "out", *OPTIONS, server=server).status == 0
+    exported = Exported(tmp_path / "out")
+    exported.check(records(rows))
+    assert served > ROWS * 0.7
+    assert 0 < served - kept <= at_stake(exported)
+    again, overlaps = whole_rows_served(rows, server.requests[first:], Behaviour()), len(server.requests) - first
+    assert len(again) <= ROWS - kept + overlaps
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_the_server_stalls(
+    which: signal.Signals, rows: list[Row], serving: Serving, spawn: Spawn, command: Command, tmp_path: Path
+) -> None:
+    server = serving(rows)
+    destination = tmp_path / "out"
+    done = stop_at(30, which, server=server, spawn=spawn, destination=destination, stalls=True)
+    assert (done.status, done.out) == (130, "")
+    assert done.err.splitlines()[-1] == "exporter: interrupted; run the same command again to resume"
+    assert "Traceback" not in done.err
+    exported = Exported(destination)
+    exported.check_sound()
+    assert exported.state == "incomplete"
+    kept = exported.records()
+    assert kept.items() <= records(rows).items()
+    # Each worker may hold a row back, until an older one shows that no other shares its time.
+    served = {row.facts()["id"] for row in whole_rows_served(rows, server.requests[:-CONCURRENCY], Behaviour())}
+    assert len(served - kept.keys()) <= CONCURRENCY * (1 + PAGE_SIZE)
+    assert command("export", destination, *OPTIONS, server=server).status == 0
+    Exported(destination).check(records(rows))
+
+
+def test_interrupted_more_than_once(
+    rows: list[Row], serving: Serving, spawn: Spawn, command: Command, tmp_path: Path
+) -> None:
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGTERM)
+    server = serving(rows)
+    destination = tmp_path / "out"
+    done = stop_at(40, *signals, server=server, spawn=spawn, destination=destination, stalls=True)
+    assert (done.status, done.out) == (130, "")
+    assert "Traceback" not in done.err
+    assert command("export", destination, *OPTIONS, server=server).status == 0
+    Exported(destination).check(records(rows))
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_before_anything_was_read(
+    which: signal.Signals, rows: list[Row], serving: Serving, spawn: Spawn, tmp_path: Path
+) -> None:
+    server = serving(rows)
+    done = stop_at(1, which, server=server, spawn=spawn, destination=tmp_path / "out", stalls=True)
+    assert done.status == 130
+    assert "Traceback" not in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_run_at_once_is_told_who_holds_the_destination(
+    rows: list[Row], serving: Serving, spawn: Spawn, command: Command, tmp_path: Path
+) -> None:
+    server = serving(rows)
+    destination = tmp_path / "out"
+    moment = Moment(server, 20)
+    first = spawn("export", destination, *OPTIONS, server=server)
+    moment.send(first.process.pid, stalls=True)
+    assert moment.reached.wait(30)
+    done = command("export", destination, *OPTIONS, server=serving(rows))
+    assert (done.status, done.out) == (5, "")
+    assert f"{destination}: held by run " in done.err
+    assert f"(process {first.process.pid} on " in done.err
+    assert done.err.count("\n") <= 2
+    assert f"(process {first.process.pid} on " in command("status", destination, token=None).out
+    first.process.send_signal(signal.SIGTERM)
+    assert first.wait(PATIENCE_SECONDS).status == 130
+    assert command("export", destination, *OPTIONS, server=serving(rows)).status == 0
+    Exported(destination).check(records(rows))
