@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import duckdb
 import msgspec
@@ -431,7 +431,7 @@ def test_what_the_job_reports_is_shown_on_stderr(job: Job, run: Run) -> None:
 
 
 def summarize(**changes: object) -> str:
-    return "\n".join(describe_summary(summary_with(**changes)))
+    return "\n".join(describe_summary(cast(Any, summary_with(**changes))))
 
 
 def test_the_summary_tells_people_what_there_is_and_what_to_do_next() -> None:
