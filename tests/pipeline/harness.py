@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from exporter.contract import Instant, TimestampStyle, format_instant
+from exporter.contract import Instant, TimestampStyle, format_instant, parse_timestamp
 from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
 from exporter.fetch.http import Answer
@@ -156,12 +156,21 @@ class Destination:
 
     def quarantined(self) -> list[str]:
         """Ids of the rows in quarantine."""
-        ids = []
+        return [json.loads(line["row"])["id"] for line in self._quarantine_lines()]
+
+    def quarantined_times(self) -> set[Instant]:
+        """The times by which the rows in quarantine were placed."""
+        return {parse_timestamp(line["created_at"]) for line in self._quarantine_lines()}
+
+    def _quarantine_lines(self) -> list[dict[str, str]]:
+        lines = []
         for file in self.state.quarantine.values():
-            lines = (self.root / file.path).read_text().splitlines()
-            assert len(lines) == file.rows
-            ids += [json.loads(json.loads(line)["row"])["id"] for line in lines]
-        return ids
+            data = (self.root / file.path).read_bytes()
+            assert (len(data), hashlib.sha256(data).hexdigest()) == (file.size_bytes, file.sha256)
+            found = [json.loads(line) for line in data.splitlines()]
+            assert len(found) == file.rows
+            lines += found
+        return lines
 
 
 def check_exact(destination: Destination, server: ServerModel) -> None:

@@ -1,0 +1,239 @@
+"""One page, however many attempts it takes; in simulated time, so that nothing here waits."""
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from exporter.contract import SECOND, TimestampStyle
+from exporter.encode.decode import Decoder
+from exporter.errors import (
+    AccessError,
+    ContradictionError,
+    RequestRefusedError,
+    ServerFailedError,
+    SourceError,
+    ThrottledError,
+    TransientError,
+    UnreachableError,
+    UnusableAnswerError,
+)
+from exporter.fetch.http import Answer
+from exporter.model import PageRequest
+from exporter.pipeline import reading
+from exporter.pipeline.reading import Reader
+from exporter.progress import Quiet
+from tests.pipeline.harness import SERVED_AT, Clock
+
+pytestmark = pytest.mark.anyio
+
+REQUEST = PageRequest(limit=10)
+GOOD = b'[{"id":"c1","created_at":"2026-02-10T05:00:00+00:00"}]'
+
+
+class ScriptedSource:
+    """Answers in turn what the script says, and then always its last line. Each attempt takes `seconds`."""
+
+    def __init__(self, clock: Clock, script: Iterator[bytes | SourceError] | list[bytes | SourceError]) -> None:
+        self.style = TimestampStyle()
+        self.attempts: list[float] = []
+        self.seconds = 0.0
+        self.served_at: int | None = SERVED_AT
+        self._clock = clock
+        self._script = iter(script)
+        self._last: bytes | SourceError = GOOD
+
+    async def get_page(self, request: PageRequest) -> Answer:
+        assert request == REQUEST
+        self.attempts.append(self._clock.now)
+        await checkpoint()
+        self._clock.now += self.seconds
+        self._last = next(self._script, self._last)
+        if isinstance(self._last, SourceError):
+            raise self._last
+        return Answer(self._last, self.served_at)
+
+
+class Noting(Quiet):
+    def __init__(self) -> None:
+        self.notes: list[dict[str, object]] = []
+
+    def note(self, event: str, /, **details: object) -> None:
+        self.notes.append(details)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock that sleeping moves on."""
+    clock = Clock()
+
+    async def sleep(seconds: float) -> None:
+        clock.now += seconds
+        await checkpoint()
+
+    monkeypatch.setattr(reading, "anyio", SimpleNamespace(sleep=sleep))
+    return clock
+
+
+Make = Callable[..., tuple[Reader, ScriptedSource]]
+
+
+@pytest.fixture
+def make(clock: Clock) -> Make:
+    def make(*script: bytes | SourceError, max_rps: float | None = None) -> tuple[Reader, ScriptedSource]:
+        source = ScriptedSource(clock, list(script))
+        return Reader(source, Decoder(None), Quiet(), concurrency=2, max_rps=max_rps, clock=clock), source
+
+    return make
+
+
+async def test_a_page_is_asked_for_until_it_is_whole(make: Make) -> None:
+    reader, source = make(UnreachableError("reset"), ServerFailedError("500"), GOOD[:-9], GOOD)
+    page = (await reader.read(REQUEST)).page
+    assert [row.id for row in page.rows.rows] == ["c1"]
+    assert page.size_bytes == len(GOOD)
+    counters = reader.counters
+    assert (counters.requests, counters.retries, counters.pages, counters.throttled) == (4, 3, 1, 0)
+    assert len(source.attempts) == 4
+    assert reader.in_flight == 0
+
+
+@pytest.mark.parametrize("error", [AccessError("401"), RequestRefusedError("404"), ContradictionError("no list")])
+async def test_what_asking_again_would_not_change_is_raised_at_once(make: Make, error: SourceError) -> None:
+    reader, source = make(GOOD, error)
+    await reader.read(REQUEST)
+    with pytest.raises(type(error)) as raised:
+        await reader.read(REQUEST)
+    assert raised.value is error
+    assert len(source.attempts) == 2
+
+
+async def test_json_that_is_no_list_of_conversations_is_not_asked_for_again(make: Make) -> None:
+    reader, source = make(b"[1, 2]")
+    with pytest.raises(ContradictionError):
+        await reader.read(REQUEST)
+    assert len(source.attempts) == 1
+
+
+@pytest.mark.parametrize("contacted", [True, False])
+async def test_a_fault_that_stays_is_raised_after_some_attempts(make: Make, clock: Clock, contacted: bool) -> None:
+    fault = UnreachableError("no route")
+    reader, source = make(*([GOOD] if contacted else []), fault)
+    if contacted:
+        await reader.read(REQUEST)
+    with pytest.raises(UnreachableError, match="no route"):
+        await reader.read(REQUEST)
+    assert len(source.attempts) == (11 if contacted else 4)
+    assert clock.now < (300 if contacted else 10)
+
+
+async def test_a_run_of_faults_ends_though_each_request_gets_through_in_the_end(make: Make) -> None:
+    fault = ServerFailedError("500")
+    reader, source = make(*([fault] * 8 + [GOOD]) * 30)
+    with pytest.raises(ServerFailedError):
+        for _ in range(30):
+            await reader.read(REQUEST)
+    assert len(source.attempts) < 100
+
+
+async def test_faults_that_are_rarer_than_successes_never_end_a_run(make: Make) -> None:
+    reader, _ = make(*[UnreachableError("reset"), GOOD] * 300)
+    for _ in range(300):
+        await reader.read(REQUEST)
+    assert reader.counters.retries == 300
+
+
+async def test_retry_after_is_waited_for_by_everybody(make: Make) -> None:
+    reader, source = make(GOOD, ThrottledError("429", 7.0), GOOD)
+    await reader.read(REQUEST)
+    await reader.read(REQUEST)
+    assert source.attempts[2] - source.attempts[1] >= 7
+    assert (reader.counters.throttled, reader.counters.retries) == (1, 1)
+
+
+async def test_minutes_of_refusals_are_not_faults(make: Make) -> None:
+    reader, source = make(GOOD, *[ThrottledError("429", 20.0)] * 40, GOOD)
+    await reader.read(REQUEST)
+    await reader.read(REQUEST)
+    assert source.attempts[-1] >= 800
+    assert reader.counters.throttled == 40
+
+
+async def test_a_refusal_for_hours_is_raised(make: Make) -> None:
+    reader, _ = make(GOOD, ThrottledError("429", 3600.0))
+    await reader.read(REQUEST)
+    with pytest.raises(ThrottledError):
+        await reader.read(REQUEST)
+
+
+async def test_the_ceiling_is_kept_by_all_workers_together(make: Make, clock: Clock) -> None:
+    reader, source = make(GOOD, max_rps=10.0)
+
+    async def work() -> None:
+        for _ in range(25):
+            await reader.read(REQUEST)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(4):
+            group.start_soon(work)
+    assert len(source.attempts) == 100
+    # A few may follow one another at once.
+    assert max(sum(at <= one < at + 1 for one in source.attempts) for at in source.attempts) <= 13
+    assert clock.now >= 9
+
+
+async def test_a_page_was_read_after_the_servers_clock_less_what_it_took(make: Make) -> None:
+    reader, source = make(GOOD)
+    source.seconds = 2.5
+    assert (await reader.read(REQUEST)).read_since == SERVED_AT - round(2.5 * SECOND) - SECOND
+
+
+async def test_without_a_servers_clock_this_machines_is_taken(make: Make) -> None:
+    reader, source = make(GOOD)
+    source.served_at = None
+    before = reading.wall_clock()
+    read_since = (await reader.read(REQUEST)).read_since
+    assert before - SECOND <= read_since <= reading.wall_clock() - SECOND
+
+
+async def test_the_server_is_asked_in_its_own_hand(make: Make) -> None:
+    reader, source = make(b"[]", GOOD, b"[]")
+    for offset in ("Z", "+00:00", "+00:00"):
+        await reader.read(REQUEST)
+        assert source.style == TimestampStyle(offset)
+
+
+async def test_each_repeat_is_told_with_its_reason(clock: Clock) -> None:
+    observer = Noting()
+    source = ScriptedSource(clock, [UnreachableError("reset by peer"), GOOD])
+    reader = Reader(source, Decoder(None), observer, concurrency=1, max_rps=None, clock=clock)
+    await reader.read(REQUEST)
+    assert [note["reason"] for note in observer.notes] == ["reset by peer"]
+
+
+async def test_a_request_that_is_given_up_is_in_flight_no_more(clock: Clock) -> None:
+    class Hanging(ScriptedSource):
+        async def get_page(self, request: PageRequest) -> Answer:
+            await anyio.sleep_forever()
+            raise AssertionError
+
+    reader = Reader(Hanging(clock, []), Decoder(None), Quiet(), concurrency=1, max_rps=None, clock=clock)
+    async with anyio.create_task_group() as group:
+        group.start_soon(reader.read, REQUEST)
+        await anyio.wait_all_tasks_blocked()
+        assert reader.in_flight == 1
+        group.cancel_scope.cancel()
+    assert reader.in_flight == 0
+    assert reader.counters.requests == 1
+
+
+def test_every_fault_that_is_worth_another_attempt_is_tried() -> None:
+    """So that a new kind of `TransientError` is thought of here."""
+    assert set(TransientError.__subclasses__()) == {
+        ThrottledError,
+        UnreachableError,
+        ServerFailedError,
+        UnusableAnswerError,
+    }

@@ -1,0 +1,257 @@
+"""A window's rows into parts: what is closed can be committed, and nothing of it is lost or there twice."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter.contract import BEGINNING, DAY, HOUR, SECOND, Instant, format_instant
+from exporter.encode.batch import Encoder
+from exporter.encode.decode import Decoder
+from exporter.encode.rows import EncodeRow
+from exporter.errors import ContradictionError, StoreError
+from exporter.fetch.walk import Settled
+from exporter.model import Change, Coverage, Interval, Rows, Unproven
+from exporter.pipeline import writing
+from exporter.pipeline.writing import PartsFactory, WindowWriter
+from exporter.spec import PartitionBy, Request
+from exporter.store.commits import CommitLog
+from exporter.store.local import LocalStore
+from exporter.store.parts import PartWriter
+from exporter.store.state import Author
+from tests.pipeline.harness import SERVED_AT, Clock, Destination
+
+pytestmark = pytest.mark.anyio
+
+T0 = 1_770_000_000 * SECOND // DAY * DAY
+
+
+def rows_at(times: Sequence[Instant], misfits: Sequence[bool] = (), prefix: str = "c") -> Rows[EncodeRow]:
+    odd = list(misfits) or [False] * len(times)
+    documents = [
+        {
+            "id": f"{prefix}{number}",
+            "created_at": format_instant(time),
+            "status": 7 if odd[number] else "completed",
+            "summary": "x" * 50,
+        }
+        for number, time in enumerate(times)
+    ]
+    return Decoder(None).decode(json.dumps(documents).encode()).page.rows
+
+
+def factory_at(
+    root: Path, clock: Clock, *, partition_by: PartitionBy = "day", target_part_bytes: int = 1 << 30
+) -> PartsFactory:
+    return PartsFactory(
+        LocalStore(root),
+        Encoder(None),
+        run="r1",
+        partition_by=partition_by,
+        target_part_bytes=target_part_bytes,
+        clock=clock,
+    )
+
+
+@pytest.fixture
+async def root(tmp_path: Path) -> Path:
+    await LocalStore(tmp_path).prepare()
+    return tmp_path
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one page settles: rows at `times`, which descend; the walk is then at `settled_from`."""
+
+    times: list[Instant]
+    misfits: list[bool]
+    settled_from: Instant
+    doubted: bool
+    seconds: float
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[Interval, list[Step]]:
+    """A window, and pages that settle it down to anywhere."""
+    edge = st.sampled_from([0, 1, HOUR - 1, HOUR, DAY - 1, DAY, DAY + 1, 2 * DAY, 31 * DAY])
+    instants = st.one_of(st.integers(0, 3 * DAY), edge).map(lambda offset: T0 + offset)
+    cuts = sorted(draw(st.lists(instants, min_size=2, max_size=8, unique=True)), reverse=True)
+    steps = []
+    for top, bottom in pairwise(cuts):
+        inside = st.one_of(st.integers(bottom, top - 1), st.sampled_from([bottom, top - 1]))
+        times = sorted(draw(st.lists(inside, max_size=6)), reverse=True)
+        misfits = draw(st.lists(st.integers(0, 4).map(lambda one: one == 0), min_size=len(times), max_size=len(times)))
+        seconds = draw(st.sampled_from([0.0, 1.0, 59.0, 61.0]))
+        steps.append(Step(times, misfits, bottom, bool(times) and draw(st.booleans()), seconds))
+    open_below = draw(st.booleans())
+    return Interval(BEGINNING if open_below else cuts[-1], cuts[0]), steps
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    streams(),
+    st.sampled_from(["day", "hour", "month", "none"]),
+    st.sampled_from([1, 9_000, 1 << 30]),
+    st.sampled_from([1, 500, 1 << 30]),
+)
+def test_whatever_a_window_settles_is_committed_once_in_its_place(
+    stream: tuple[Interval, list[Step]], partition_by: PartitionBy, target: int, misfit_bytes: int
+) -> None:
+    window, steps = stream
+
+    async def main(root: Path) -> None:
+        destination = Destination(root, window, partition_by=partition_by)
+        await LocalStore(root).prepare()
+        log = CommitLog(LocalStore(root), Author(run="r1", host="host", pid=1))
+        await log.append(committed_at=SERVED_AT, kind="begin", request=Request(partition_by=partition_by), range=window)
+        clock = Clock()
+        writer = WindowWriter(factory_at(root, clock, partition_by=partition_by, target_part_bytes=target), window.end)
+        fitting: list[tuple[str, Instant]] = []
+        odd: list[tuple[str, Instant]] = []
+        doubts: list[Unproven] = []
+        settled_from = window.end
+
+        async def commit(change: Change) -> None:
+            assert len(change.covers) == 1
+            assert change.covers[0].end == (log.state.left.intervals[-1].end)
+            before = destination.quarantined_times()
+            await log.append(committed_at=SERVED_AT, change=change)
+            await destination.load()
+            assert all(time in change.covers[0] for time in destination.quarantined_times() - before)
+            assert all(doubt.created_at in change.covers[0] for doubt in change.unproven)
+
+        for number, step in enumerate(steps):
+            clock.now += step.seconds
+            rows = rows_at(step.times, step.misfits, f"s{number}-")
+            doubt = (Unproven(step.times[-1], 1, str(number)),) if step.doubted else ()
+            doubts += doubt
+            for row, time, misfit in zip(rows.rows, step.times, step.misfits, strict=True):
+                (odd if misfit else fitting).append((row.id, time))
+            settled_from = step.settled_from
+            change = await writer.add(Settled(rows, doubt), settled_from, SERVED_AT - number)
+            if change is not None:
+                assert change.covers[0].start >= settled_from
+                assert change.read_since == SERVED_AT - number
+                await commit(change)
+        change = await writer.finish(settled_from)
+        if change is not None:
+            await commit(change)
+        writer.abort()
+        state = await destination.load()
+        assert state.coverage == Coverage([Interval(settled_from, window.end)] if settled_from < window.end else [])
+        assert sorted(destination.rows()) == sorted(fitting)
+        assert sorted(destination.quarantined()) == sorted(name for name, _ in odd)
+        assert sorted(state.unproven, key=str) == sorted(doubts, key=str)
+        assert not list((root / "_exporter/staging").iterdir())
+
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writing, "_MISFIT_BYTES", misfit_bytes)
+        anyio.run(main, Path(directory))
+
+
+async def test_a_part_is_closed_a_minute_after_it_was_opened(root: Path) -> None:
+    clock = Clock()
+    writer = WindowWriter(factory_at(root, clock), T0 + DAY)
+    hours = [T0 + hour * HOUR for hour in (20, 16, 12, 8)]
+    assert await writer.add(Settled(rows_at(hours[:1])), hours[0], SERVED_AT) is None
+    clock.now = 59.9
+    assert await writer.add(Settled(rows_at(hours[1:2])), hours[1], SERVED_AT) is None
+    clock.now = 60.0
+    change = await writer.add(Settled(rows_at(hours[2:3])), hours[2], SERVED_AT)
+    assert change is not None
+    assert change.covers == (Interval(hours[2], T0 + DAY),)
+    assert [file.rows for file in change.adds] == [3]
+    # The next part has a minute of its own.
+    assert await writer.add(Settled(rows_at(hours[3:])), hours[3], SERVED_AT) is None
+    writer.abort()
+
+
+async def test_a_part_is_closed_when_the_walk_has_left_its_partition(root: Path) -> None:
+    writer = WindowWriter(factory_at(root, Clock()), T0 + 2 * DAY)
+    change = await writer.add(Settled(rows_at([T0 + DAY + HOUR])), T0 + DAY + HOUR, SERVED_AT)
+    assert change is None
+    change = await writer.add(Settled(rows_at([T0 + DAY])), T0 + DAY, SERVED_AT)
+    assert change is not None
+    assert change.covers == (Interval(T0 + DAY, T0 + 2 * DAY),)
+
+
+async def test_a_page_over_three_partitions_closes_two(root: Path) -> None:
+    writer = WindowWriter(factory_at(root, Clock(), partition_by="hour"), T0 + DAY)
+    times = [T0 + 9 * HOUR, T0 + 8 * HOUR + 5, T0 + 3 * HOUR + 7]
+    change = await writer.add(Settled(rows_at(times)), times[-1], SERVED_AT)
+    assert change is not None
+    assert [file.partition["created_hour"][-2:] for file in change.adds] == ["09", "08"]
+    assert [file.window for file in change.adds] == [
+        Interval(T0 + 9 * HOUR, T0 + DAY),
+        Interval(T0 + 8 * HOUR, T0 + 9 * HOUR),
+    ]
+    # The third reaches up to where the second ended, over the hours without rows.
+    change = await writer.finish(T0)
+    assert change is not None
+    assert [file.window for file in change.adds] == [Interval(T0, T0 + 8 * HOUR)]
+
+
+async def test_a_window_without_rows_is_covered_without_files(root: Path) -> None:
+    writer = WindowWriter(factory_at(root, Clock()), T0 + DAY)
+    assert await writer.add(Settled(Rows()), T0, SERVED_AT) is None
+    change = await writer.finish(T0)
+    assert change == Change(covers=(Interval(T0, T0 + DAY),), read_since=SERVED_AT)
+    assert await writer.finish(T0) is None
+
+
+async def test_misfits_are_written_out_though_no_part_is_open(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "_MISFIT_BYTES", 500)
+    writer = WindowWriter(factory_at(root, Clock()), T0 + DAY)
+    changes = []
+    for hour in range(20, 0, -1):
+        rows = rows_at([T0 + hour * HOUR], [True])
+        changes.append(await writer.add(Settled(rows), T0 + hour * HOUR, SERVED_AT))
+    made = [change for change in changes if change is not None]
+    assert len(made) > 3
+    assert all(not change.adds and change.quarantines for change in made)
+    assert [change.covers[0].end for change in made[1:]] == [change.covers[0].start for change in made[:-1]]
+
+
+async def test_a_misfit_below_what_is_closed_waits_for_its_own_commit(root: Path) -> None:
+    writer = WindowWriter(factory_at(root, Clock()), T0 + 2 * DAY)
+    rows = rows_at([T0 + DAY + 1, T0 + DAY, T0 + DAY - 1], [False, True, True])
+    change = await writer.add(Settled(rows), T0 + DAY - 1, SERVED_AT)
+    assert change is not None
+    assert [file.rows for file in change.quarantines] == [1]
+    change = await writer.finish(T0)
+    assert change is not None
+    assert [file.rows for file in change.quarantines] == [1]
+
+
+async def test_what_cannot_be_closed_is_aborted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def close(self: PartWriter) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(PartWriter, "close", close)
+    writer = WindowWriter(factory_at(root, Clock()), T0 + DAY)
+    await writer.add(Settled(rows_at([T0 + HOUR])), T0 + HOUR, SERVED_AT)
+    with pytest.raises(StoreError, match="full"):
+        await writer.finish(T0 + HOUR)
+    writer.abort()
+    assert not list((root / "_exporter/staging").iterdir())
+
+
+async def test_rows_of_another_organization_are_refused(root: Path) -> None:
+    factory = factory_at(root, Clock())
+    for text, is_refused in (("org-a", False), ("org-a", False), ("org-b", True)):
+        writer = WindowWriter(factory, T0 + DAY)
+        document = {"id": "c1", "created_at": format_instant(T0), "organization_id": text}
+        rows = Decoder(None).decode(json.dumps([document]).encode()).page.rows
+        if is_refused:
+            with pytest.raises(ContradictionError, match="org-b"):
+                await writer.add(Settled(rows), T0, SERVED_AT)
+        else:
+            await writer.add(Settled(rows), T0, SERVED_AT)
+        writer.abort()
