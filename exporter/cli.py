@@ -216,7 +216,7 @@ def demo(
 
 @app.command()
 def status(
-    destination: Destination,
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="The directory of an export.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what is at DEST, how far it is, and which run holds it. Changes nothing, and needs no token."""
@@ -323,6 +323,9 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
     if summary.unproven:
         yield f"  {_count(summary.unproven, 'timestamp')} may have more rows than the API would show;"
         yield "    what it showed is kept, and the manifest names them under `unproven`: compare them with the source."
+    if summary.partly_withheld:
+        yield "  some rows came without sensitive fields, others with them: the token's role has changed;"
+        yield "    the manifest names the intervals under `fields.partly_withheld`: export them anew, to another place."
     if summary.quarantined_rows:
         yield f"  kept as served, for not fitting the columns: {_count(summary.quarantined_rows, 'row')};"
         yield "    the manifest names the files under `quarantine`."

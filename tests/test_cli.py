@@ -38,6 +38,7 @@ SUMMARY = SimpleNamespace(
     quarantined_rows=0,
     unproven=0,
     withheld=(),
+    partly_withheld=0,
     range_start=parse_timestamp("2026-01-01"),
     range_end=parse_timestamp("2026-02-01"),
     partition_key="created_date",
@@ -452,6 +453,8 @@ def test_the_summary_says_what_is_in_doubt() -> None:
     assert "2 timestamps may have more rows" in summarize(state="unproven", unproven=2)
     assert "kept as served, for not fitting the columns: 7 rows;" in summarize(quarantined_rows=7)
     assert "conversations:read_sensitive): agent, summary" in summarize(withheld=("agent", "summary"))
+    assert "under `fields.partly_withheld`" in summarize(state="unproven", partly_withheld=2)
+    assert "partly_withheld" not in summarize()
     assert "Run the same command again" in summarize(state="incomplete")
     assert "created before 2026-02-01" in summarize(range_start=None)
     assert "DuckDB" not in summarize(rows=0, files=0)

@@ -36,6 +36,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What a destination holds after a run; `requests` and `seconds` are those of the run.
 
     `resumed`: there was something before; `changed`: the run committed something. `bytes` are those of the parts.
+    `partly_withheld`: files with rows that came without sensitive fields, while other rows had them.
     """
 
     state: StateName
@@ -50,6 +51,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     quarantined_rows: int
     unproven: int
     withheld: tuple[str, ...]
+    partly_withheld: int
     range_start: Instant | None
     range_end: Instant
     partition_key: str | None
@@ -233,6 +235,7 @@ def _summary(destination: Path, before: State, after: State, spent: Counters) ->
     range_ = after.range
     if range_ is None:
         raise StoreError(f"{destination}: the log has no range")
+    served = served_fields(after)
     return Summary(
         state=state_name(after),
         rows=sum(file.rows for file in after.files.values() if file.table == CONVERSATIONS),
@@ -245,7 +248,8 @@ def _summary(destination: Path, before: State, after: State, spent: Counters) ->
         changed=after.number > before.number,
         quarantined_rows=after.quarantined_rows,
         unproven=len(after.unproven),
-        withheld=tuple(served_fields(after).withheld),
+        withheld=tuple(served.withheld),
+        partly_withheld=len(served.partly_withheld),
         range_start=None if range_.open_below else range_.start,
         range_end=range_.end,
         partition_key=next(iter(partition_of(range_.end - 1, after.request.partition_by)[0]), None)
