@@ -20,7 +20,7 @@ from exporter.pipeline.committing import Committer
 from exporter.pipeline.reading import Reader
 from exporter.pipeline.writing import PartsFactory
 from exporter.plan.scheduler import Scheduler
-from exporter.progress import Quiet
+from exporter.progress import Observer, Quiet
 from exporter.spec import PartitionBy, Request
 from exporter.store.commits import CommitLog, sweep
 from exporter.store.layout import CONVERSATIONS, partition_of
@@ -39,7 +39,7 @@ def row_text(server: ServerModel, row: StoredRow) -> str:
     document: dict[str, object] = {"id": row.id, "created_at": format_instant(server.served(row.created_at))}
     if row.updated_at is not None:
         document["updated_at"] = format_instant(row.updated_at)
-    return json.dumps(document | {"status": "completed"}, separators=(",", ":"))
+    return json.dumps(document | {"status": row.status}, separators=(",", ":"))
 
 
 class ModelSource:
@@ -88,7 +88,8 @@ class Destination:
     page_size: int = 1000
     concurrency: int = 4
     target_part_bytes: int = 1 << 30
-    oldest: Instant | None = None
+    hidden_status: str | None = None
+    observer: Observer = field(default_factory=Quiet)
     make_store: Callable[[Path], LocalStore] = LocalStore
     clock: Callable[[], float] = field(default_factory=lambda: Clock(0.001))
     runs: "count[int]" = field(default_factory=lambda: count(1))
@@ -105,7 +106,7 @@ class Destination:
             request = Request(partition_by=self.partition_by)
             await log.append(committed_at=SERVED_AT, kind="begin", request=request, range=self.range_)
         await sweep(store, log.state)
-        observer, encoder = Quiet(), Encoder(None)
+        observer, encoder = self.observer, Encoder(None)
         left = log.state.left.intervals
 
         def align(instant: Instant) -> Instant:
@@ -121,13 +122,14 @@ class Destination:
             clock=self.clock,
         )
         pipeline = Pipeline(
-            Scheduler(left, self.range_.start if self.oldest is None else self.oldest, align),
+            Scheduler(left, self.range_.start, align),
             Reader(source, Decoder(None), observer, concurrency=self.concurrency, max_rps=None),
             factory,
             Committer(store, log, encoder.schema, observer),
             observer,
             concurrency=self.concurrency,
             page_size=self.page_size,
+            hidden_status=self.hidden_status,
         )
         started(pipeline)
         await pipeline.run()

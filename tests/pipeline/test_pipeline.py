@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,19 +16,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import exporter.pipeline
-from exporter.contract import DAY, HOUR, SECOND
+from exporter.contract import DAY, HIDDEN_STATUS, HOUR, SECOND
 from exporter.errors import (
     AccessError,
+    ContradictionError,
     ExporterError,
     InterruptedExportError,
+    OvertakenError,
     StoreError,
+    UnusableAnswerError,
 )
-from exporter.model import Interval
-from exporter.pipeline import Pipeline
+from exporter.fetch.http import Answer
+from exporter.fetch.retry import RetryPolicy
+from exporter.model import Change, Interval, PageRequest
+from exporter.pipeline import Pipeline, reading
+from exporter.progress import Quiet, Snapshot
 from exporter.store import parts
+from exporter.store.commits import CommitLog
 from exporter.store.disk import reporting
+from exporter.store.layout import commit_path
 from exporter.store.local import LocalStore
-from exporter.store.state import state_name
+from exporter.store.state import Author, state_name
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
 from tests.pipeline.harness import Destination, ModelSource, check_exact
 
@@ -48,6 +57,7 @@ def servers(draw: st.DrawFn) -> ServerModel:
         rounding=draw(st.sampled_from(["cut", "half_up", "half_even"])),
         page_cap=draw(st.sampled_from([3, 7, 1000])),
         bytes_cap=draw(st.sampled_from([None, None, 1000])),
+        hides=draw(st.sampled_from([None, None, HIDDEN_STATUS])),
     )
     rows: list[StoredRow] = []
     chance = random.Random(draw(st.integers(0, 2**32)))
@@ -56,7 +66,8 @@ def servers(draw: st.DrawFn) -> ServerModel:
         for _ in range(chance.choice([1, 2, 5, 9, 30])):
             at = T0 + start + (chance.randrange(spread) if spread else 0)
             updated_at = at + chance.choice([0, 5]) * len(rows)
-            rows.append(StoredRow(f"c{len(rows)}", at, updated_at, chance.choice([60, 100])))
+            status = chance.choice(["completed", "completed", HIDDEN_STATUS])
+            rows.append(StoredRow(f"c{len(rows)}", at, updated_at, chance.choice([60, 100]), status=status))
     return ServerModel(rows, behaviour, seed=draw(st.integers(0, 99)))
 
 
@@ -94,9 +105,17 @@ async def run_into(destination: Destination, source: ModelSource, *kinds: type[E
     return False
 
 
+def destination_of(root: Path, server: ServerModel, options: dict[str, Any]) -> Destination:
+    """Where the server hides a status, the run knows it; where it does not, the run may be mistaken."""
+    if server.behaviour.hides:
+        options = {**options, "hidden_status": server.behaviour.hides}
+    return Destination(root, RANGE, **options)
+
+
 @st.composite
 def destinations(draw: st.DrawFn) -> dict[str, Any]:
     return {
+        "hidden_status": draw(st.sampled_from([None, None, HIDDEN_STATUS])),
         "partition_by": draw(st.sampled_from(["day", "hour", "none"])),
         "page_size": draw(st.sampled_from([2, 5, 1000])),
         "concurrency": draw(st.sampled_from([1, 3, 8])),
@@ -108,7 +127,7 @@ def destinations(draw: st.DrawFn) -> dict[str, Any]:
 @given(servers(), destinations(), budgets)
 def test_every_row_is_committed_once(server: ServerModel, options: dict[str, Any], in_flight: int) -> None:
     with workspace(in_flight) as root:
-        anyio.run(finish, Destination(root, RANGE, **options), server)
+        anyio.run(finish, destination_of(root, server, options), server)
 
 
 @some
@@ -117,7 +136,7 @@ def test_a_run_that_is_stopped_at_any_page_is_resumed_exactly(
     server: ServerModel, options: dict[str, Any], in_flight: int, stops: list[int]
 ) -> None:
     async def main(root: Path) -> None:
-        destination = Destination(root, RANGE, **options)
+        destination = destination_of(root, server, options)
         for stop in stops:
             pipelines: list[Pipeline] = []
 
@@ -144,7 +163,7 @@ def test_a_source_that_fails_for_good_leaves_what_can_be_resumed(
     server: ServerModel, options: dict[str, Any], in_flight: int, failures: list[int]
 ) -> None:
     async def main(root: Path) -> None:
-        destination = Destination(root, RANGE, **options)
+        destination = destination_of(root, server, options)
         for failure in failures:
 
             def refuse(number: int, failure: int = failure) -> None:
@@ -206,7 +225,7 @@ def test_a_disk_that_is_full_at_any_write_leaves_what_can_be_resumed(
     write = parts._HashingFile.write
 
     async def main(root: Path) -> None:
-        destination = Destination(root, RANGE, **options)
+        destination = destination_of(root, server, options)
         for writes, after in disks:
             disk = Disk(writes, after=after)
 
@@ -225,3 +244,173 @@ def test_a_disk_that_is_full_at_any_write_leaves_what_can_be_resumed(
 
     with workspace(in_flight) as root:
         anyio.run(main, root)
+
+
+# One case at a time.
+
+
+def rows_over_three_days(count: int) -> list[StoredRow]:
+    return [StoredRow(f"c{number}", T0 + number * 3 * DAY // count, T0) for number in range(count)]
+
+
+@pytest.mark.anyio
+async def test_who_waits_for_room_is_stopped_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page fills all there is room for; when the run is stopped, the other walks still wait for it."""
+    monkeypatch.setattr(exporter.pipeline, "_BYTES_IN_FLIGHT", 1)
+    server = ServerModel(rows_over_three_days(200), Behaviour())
+    destination = Destination(tmp_path / "export", RANGE, page_size=10, concurrency=8)
+    pipelines: list[Pipeline] = []
+    source = ModelSource(server)
+    answer = source.get_page
+
+    async def get_page(request: PageRequest) -> Answer:
+        if len(source.requests) >= 12:
+            await anyio.wait_all_tasks_blocked()
+            pipelines[0].stop(InterruptedExportError("interrupted"))
+        return await answer(request)
+
+    monkeypatch.setattr(source, "get_page", get_page)
+    with anyio.fail_after(PATIENCE_SECONDS), pytest.raises(InterruptedExportError):
+        await destination.run(source, pipelines.append)
+    await finish(destination, server)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_at_the_page_it_is_at(tmp_path: Path, number: signal.Signals) -> None:
+    server = ServerModel(rows_over_three_days(100), Behaviour())
+    destination = Destination(tmp_path / "export", RANGE, page_size=5)
+
+    async def main() -> None:
+        source = ModelSource(server, lambda count: os.kill(os.getpid(), number) if count == 8 else None)
+        with anyio.fail_after(PATIENCE_SECONDS), pytest.raises(InterruptedExportError, match="resume"):
+            await destination.run(source)
+        state = await destination.load()
+        assert state_name(state) == "incomplete"
+        assert state.files
+        await finish(destination, server)
+
+    anyio.run(main)
+
+
+@pytest.mark.anyio
+async def test_a_server_that_contradicts_itself_ends_the_run_and_says_where(tmp_path: Path) -> None:
+    server = ServerModel(rows_over_three_days(50), Behaviour())
+    destination = Destination(tmp_path / "export", RANGE, page_size=5, concurrency=2)
+
+    def confuse(number: int) -> None:
+        if number == 6:
+            server.behaviour = Behaviour(ignores=frozenset({"cursor", "created_before"}))
+
+    with anyio.fail_after(PATIENCE_SECONDS), pytest.raises(ContradictionError) as raised:
+        await destination.run(ModelSource(server, confuse))
+    assert "ignores both cursor and created_before" in str(raised.value)
+    assert "(reading 2026-02-0" in str(raised.value)
+    assert "run the same command again" in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 2
+    server.behaviour = Behaviour()
+    await finish(destination, server)
+
+
+@pytest.mark.anyio
+async def test_another_run_that_commits_in_between_ends_this_one(tmp_path: Path) -> None:
+    server = ServerModel(rows_over_three_days(100), Behaviour())
+    destination = Destination(tmp_path / "export", RANGE, page_size=5)
+    covered = Interval(RANGE.start, T0)
+
+    class Overtaken(LocalStore):
+        async def create(self, path: str, data: bytes) -> bool:
+            if path == commit_path(2):
+                other = CommitLog(LocalStore(self.root), Author(run="other", host="host", pid=2))
+                await other.load()
+                await other.append(committed_at=1, change=Change(covers=(covered,)))
+            return await super().create(path, data)
+
+    destination.make_store = Overtaken
+    with anyio.fail_after(PATIENCE_SECONDS), pytest.raises(OvertakenError):
+        await destination.run(ModelSource(server))
+    state = await destination.load()
+    assert (state.number, list(state.coverage), dict(state.files)) == (2, [covered], {})
+    await finish(destination, server)
+
+
+@pytest.mark.anyio
+async def test_rows_that_fit_nowhere_are_quarantined_once(tmp_path: Path) -> None:
+    server = ServerModel(rows_over_three_days(60), Behaviour(page_cap=7))
+    destination = Destination(tmp_path / "export", RANGE, page_size=5, partition_by="hour")
+    source = ModelSource(server)
+    source.odd = frozenset(f"c{number}" for number in (0, 1, 2, 17, 30, 31, 59))
+    with anyio.fail_after(PATIENCE_SECONDS):
+        await destination.run(source)
+    state = await destination.load()
+    assert state_name(state) == "unproven"
+    assert sorted(destination.quarantined()) == sorted(source.odd)
+    assert sorted(row for row, _ in destination.rows()) == sorted({row.id for row in server.rows} - source.odd)
+
+
+@pytest.mark.anyio
+async def test_every_page_is_reported_and_the_last_report_is_all(tmp_path: Path) -> None:
+    class Watching(Quiet):
+        def __init__(self) -> None:
+            self.snapshots: list[Snapshot] = []
+
+        def progress(self, snapshot: Snapshot) -> None:
+            self.snapshots.append(snapshot)
+
+    server = ServerModel(rows_over_three_days(100), Behaviour())
+    observer = Watching()
+    destination = Destination(tmp_path / "export", RANGE, page_size=5, observer=observer)
+    pipeline = await destination.run(ModelSource(server))
+    state = await destination.load()
+    shares = [snapshot.share for snapshot in observer.snapshots]
+    assert shares == sorted(shares)
+    assert (shares[-1], observer.snapshots[-1].rows) == (1.0, 100)
+    assert len(shares) == pipeline.spent.pages == state.counters.pages
+    assert pipeline.spent.windows == state.counters.windows
+
+
+@pytest.mark.anyio
+async def test_a_mistake_in_the_code_does_not_hang_the_run(tmp_path: Path) -> None:
+    def mistake(number: int) -> None:
+        if number == 9:
+            raise ZeroDivisionError
+
+    server = ServerModel(rows_over_three_days(100), Behaviour())
+    destination = Destination(tmp_path / "export", RANGE, page_size=5)
+    with anyio.fail_after(PATIENCE_SECONDS), pytest.raises(BaseExceptionGroup):
+        await destination.run(ModelSource(server, mistake))
+    await finish(destination, server)
+
+
+@pytest.mark.anyio
+async def test_faults_in_between_are_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "RetryPolicy", lambda: RetryPolicy(base_seconds=0.0))
+
+    def fail(number: int) -> None:
+        if number % 3 == 2:
+            raise UnusableAnswerError("cut short")
+
+    server = ServerModel(rows_over_three_days(60), Behaviour())
+    destination = Destination(tmp_path / "export", RANGE, page_size=5)
+    pipeline = await destination.run(ModelSource(server, fail))
+    assert pipeline.spent.retries > 10
+    await destination.load()
+    check_exact(destination, server)
+
+
+@pytest.mark.anyio
+async def test_what_a_list_hides_is_read_beside_it(tmp_path: Path) -> None:
+    """Also when such runs are stopped in between."""
+    visible = [StoredRow(f"c{number}", T0 + number * HOUR, T0) for number in range(60)]
+    hidden = [StoredRow(f"h{number}", T0 + number * HOUR + 7, T0, status=HIDDEN_STATUS) for number in range(40)]
+    server = ServerModel(visible + hidden, Behaviour(hides=HIDDEN_STATUS))
+    destination = Destination(tmp_path / "export", RANGE, page_size=5, hidden_status=HIDDEN_STATUS)
+    for stop in (5, 13, 20):
+
+        def refuse(number: int, stop: int = stop) -> None:
+            if number >= stop:
+                raise AccessError("the token was revoked")
+
+        assert await run_into(destination, ModelSource(server, refuse), AccessError)
+        await destination.load()
+        check_exact(destination, server)
+    await finish(destination, server)
