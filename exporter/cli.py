@@ -4,7 +4,6 @@ Whatever a command does is imported when it runs, so that `--help` loads neither
 logs, errors and the summary for people go to stderr; stdout holds what `--json` asked for.
 """
 
-import glob
 import json
 import os
 import re
@@ -14,7 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
@@ -22,19 +21,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 import typer
 
 from exporter import __version__, contract, spec
-from exporter.errors import ExporterError, UsageError
-from exporter.progress import LogFormat, Observer, format_seconds, format_size, open_log, open_observer
+from exporter.errors import ExporterError, InterruptedExportError, UsageError
+from exporter.jobs.report import describe_status, describe_summary
+from exporter.progress import LogFormat, Observer, open_log, open_observer
 
 if TYPE_CHECKING:
     from exporter.jobs.export import Summary
-    from exporter.jobs.status import Status
 
 Job: TypeAlias = "Callable[[Observer], Awaitable[Summary]]"
 
 _DEFAULTS: Final = spec.RunSettings()
 #: Where the demo's range ends, whenever it is run: the second run has to find what the first one left.
 _DEMO_UNTIL: Final = contract.parse_timestamp("2026-02-01")
-_SHOWN_GAPS: Final = 5
 _SUMMARY_KEYS: Final = ("state", "rows", "files", "bytes", "requests", "seconds", "manifest")
 
 
@@ -267,15 +265,12 @@ def _perform(job: Job, as_json: bool, verbose: bool, log_format: LogFormat) -> N
     """Runs `job`, shows its progress and its summary, and exits with its status."""
     import logging
 
-    import anyio
-
     # Else a library's complaint about a task would reach the user with its traceback.
     logging.getLogger().addHandler(logging.NullHandler())
     log = open_log(sys.stderr, "json") if log_format == "json" else None
     observer = open_observer(sys.stderr, log_format, verbose=verbose)
     try:
-        with _terminated_as_interrupted():
-            summary = anyio.run(job, observer)
+        summary = _run(job, observer)
     except ExporterError as error:
         if log is None:
             raise
@@ -294,75 +289,17 @@ def _perform(job: Job, as_json: bool, verbose: bool, log_format: LogFormat) -> N
     raise typer.Exit(1 if summary.state == "incomplete" else 3 if doubtful else 0)
 
 
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does also before the pipeline, and so its own handling of signals, is there."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _run(job: Job, observer: Observer) -> "Summary":
+    """Runs `job`. Before the pipeline, which handles signals itself, SIGTERM ends it as Ctrl-C does."""
+    import anyio
+
+    before = None
+    if threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        yield
+        return anyio.run(job, observer)
+    except KeyboardInterrupt as interrupt:
+        raise InterruptedExportError("interrupted; run the same command again to resume") from interrupt
     finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def describe_summary(summary: "Summary") -> Iterator[str]:
-    """What was exported, where it lies, what is in doubt, and what to do next: lines for people."""
-    what = _describe_data(summary)
-    if summary.changed:
-        # The rows of a resumed export are not this run's alone.
-        rate = "" if summary.resumed else f", {summary.rows / max(summary.seconds, 0.001):,.0f} rows/s"
-        yield what
-        yield f"  took {format_seconds(summary.seconds)} and {_count(summary.requests, 'request')}{rate}"
-    else:
-        yield f"nothing to do, already {what}"
-    yield f"  manifest: {summary.manifest}"
-    if summary.withheld:
-        yield f"  not shown to this token (scope conversations:read_sensitive): {', '.join(summary.withheld)}"
-    if summary.unproven:
-        yield f"  {_count(summary.unproven, 'timestamp')} may have more rows than the API would show;"
-        yield "    what it showed is kept, and the manifest names them under `unproven`: compare them with the source."
-    if summary.partly_withheld:
-        yield "  some rows came without sensitive fields, others with them: the token's role has changed;"
-        yield "    the manifest names the intervals under `fields.partly_withheld`: export them anew, to another place."
-    if summary.quarantined_rows:
-        yield f"  kept as served, for not fitting the columns: {_count(summary.quarantined_rows, 'row')};"
-        yield "    the manifest names the files under `quarantine`."
-    if summary.state == "incomplete":
-        yield "  Run the same command again to go on."
-    elif summary.files:
-        yield f"  To look at it, paste into DuckDB:\n    {_query(summary)}"
-
-
-def describe_status(found: "Status") -> Iterator[str]:
-    """What is at a destination, what is missing, and who is at work there: lines for people."""
-    yield _describe_data(found)
-    if found.gaps:
-        left = _count(len(found.gaps), "window")
-        yield f"  {found.covered_share:.1%} of the range is covered; {left} left, from the oldest:"
-        for gap in found.gaps[:_SHOWN_GAPS]:
-            start = "the beginning" if gap.open_below else contract.format_instant(gap.start)
-            yield f"    from {start} before {contract.format_instant(gap.end)}"
-    yield f"  held by {found.holder}" if found.holder else "  no run holds it"
-
-
-def _describe_data(data: "Summary | Status") -> str:
-    since = "" if data.range_start is None else f"from {contract.format_instant(data.range_start)} "
-    return (
-        f"{data.state}: {_count(data.rows, 'conversation')} created {since}before "
-        f"{contract.format_instant(data.range_end)}, in {_count(data.files, 'file')} of {format_size(data.bytes)}"
-    )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _query(summary: "Summary") -> str:
-    # Of the fields, only the status is in every export.
-    directory = glob.escape(str(Path(summary.manifest).parent.absolute()))
-    files = f"{directory}/conversations/**/*.parquet".replace("'", "''")
-    keys = f"{summary.partition_key}, status" if summary.partition_key else "status"
-    table = f"read_parquet('{files}', hive_partitioning = true)"
-    return f"SELECT {keys}, count(*) AS conversations FROM {table} GROUP BY ALL ORDER BY ALL;"  # noqa: S608 - escaped
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)

@@ -16,9 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from exporter import __version__
-from exporter.cli import describe_summary, main
-from exporter.contract import BEGINNING, FILTERS_BY_NAME, RESERVED_PARAMETERS, format_instant, parse_timestamp
+from exporter.cli import main
+from exporter.contract import BEGINNING, DAY, FILTERS_BY_NAME, RESERVED_PARAMETERS, format_instant, parse_timestamp
 from exporter.errors import AccessError, DestinationLockedError, InterruptedExportError
+from exporter.jobs.report import describe_status, describe_summary
+from exporter.jobs.status import Status
 from exporter.model import Interval
 from exporter.progress import Observer, Snapshot
 from exporter.spec import Asked, Credentials, RunSettings
@@ -413,7 +415,8 @@ def test_no_traceback_reaches_a_user_unless_asked_for_and_then_without_what_erro
 
 def test_ctrl_c_exits_with_130(job: Job, run: Run) -> None:
     job.result = KeyboardInterrupt()
-    assert run("export", "out").status == 130
+    done = run("export", "out")
+    assert (done.status, done.err) == (130, "exporter: interrupted; run the same command again to resume\n")
 
 
 def test_what_the_job_reports_is_shown_on_stderr(job: Job, run: Run) -> None:
@@ -584,3 +587,25 @@ def test_the_demo_asks_for_the_same_range_whenever_it_runs(job: Job, run: Run) -
     assert format_instant(first.since).endswith("T00:00:00Z")
     assert job.calls[0][0] == Path("demo-export")
     assert job.calls[0][2].base_url.startswith("http://127.0.0.1:")
+
+
+def test_a_status_without_a_beginning_shows_no_share() -> None:
+    found = Status(
+        state="incomplete",
+        rows=0,
+        files=0,
+        bytes=0,
+        range_start=None,
+        range_end=DAY,
+        covered_share=None,
+        gaps=(Interval(BEGINNING, DAY),),
+        quarantined_rows=0,
+        unproven=0,
+        runs=1,
+        committed_at=0,
+        holder=None,
+    )
+    said = "\n".join(describe_status(found))
+    assert "1 window left" in said
+    assert "from the beginning before 1970-01-02T00:00:00Z" in said
+    assert "%" not in said

@@ -1,0 +1,76 @@
+"""What a command has to say when it is done: lines for people."""
+
+import glob
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from exporter.contract import format_instant
+from exporter.progress import format_seconds, format_size
+
+if TYPE_CHECKING:
+    from exporter.jobs.export import Summary
+    from exporter.jobs.status import Status
+
+_SHOWN_GAPS: Final = 5
+
+
+def describe_summary(summary: "Summary") -> Iterator[str]:
+    """What was exported, where it lies, what is in doubt, and what to do next: lines for people."""
+    what = _describe_data(summary)
+    if summary.changed:
+        # The rows of a resumed export are not this run's alone.
+        rate = "" if summary.resumed else f", {summary.rows / max(summary.seconds, 0.001):,.0f} rows/s"
+        yield what
+        yield f"  took {format_seconds(summary.seconds)} and {_count(summary.requests, 'request')}{rate}"
+    else:
+        yield f"nothing to do, already {what}"
+    yield f"  manifest: {summary.manifest}"
+    if summary.withheld:
+        yield f"  not shown to this token (scope conversations:read_sensitive): {', '.join(summary.withheld)}"
+    if summary.unproven:
+        yield f"  {_count(summary.unproven, 'timestamp')} may have more rows than the API would show;"
+        yield "    what it showed is kept, and the manifest names them under `unproven`: compare them with the source."
+    if summary.partly_withheld:
+        yield "  some rows came without sensitive fields, others with them: the token's role has changed;"
+        yield "    the manifest names the intervals under `fields.partly_withheld`: export them anew, to another place."
+    if summary.quarantined_rows:
+        yield f"  kept as served, for not fitting the columns: {_count(summary.quarantined_rows, 'row')};"
+        yield "    the manifest names the files under `quarantine`."
+    if summary.state == "incomplete":
+        yield "  Run the same command again to go on."
+    elif summary.files:
+        yield f"  To look at it, paste into DuckDB:\n    {_query(summary)}"
+
+
+def describe_status(found: "Status") -> Iterator[str]:
+    """What is at a destination, what is missing, and who is at work there: lines for people."""
+    yield _describe_data(found)
+    if found.gaps:
+        share = "" if found.covered_share is None else f"{found.covered_share:.1%} of the range is covered; "
+        yield f"  {share}{_count(len(found.gaps), 'window')} left, from the oldest:"
+        for gap in found.gaps[:_SHOWN_GAPS]:
+            start = "the beginning" if gap.open_below else format_instant(gap.start)
+            yield f"    from {start} before {format_instant(gap.end)}"
+    yield f"  held by {found.holder}" if found.holder else "  no run holds it"
+
+
+def _describe_data(data: "Summary | Status") -> str:
+    since = "" if data.range_start is None else f"from {format_instant(data.range_start)} "
+    return (
+        f"{data.state}: {_count(data.rows, 'conversation')} created {since}before "
+        f"{format_instant(data.range_end)}, in {_count(data.files, 'file')} of {format_size(data.bytes)}"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _query(summary: "Summary") -> str:
+    # Of the fields, only the status is in every export.
+    directory = glob.escape(str(Path(summary.manifest).parent.absolute()))
+    files = f"{directory}/conversations/**/*.parquet".replace("'", "''")
+    keys = f"{summary.partition_key}, status" if summary.partition_key else "status"
+    table = f"read_parquet('{files}', hive_partitioning = true)"
+    return f"SELECT {keys}, count(*) AS conversations FROM {table} GROUP BY ALL ORDER BY ALL;"  # noqa: S608 - escaped
