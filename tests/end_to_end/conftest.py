@@ -89,7 +89,10 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
                 monkeypatch.setenv(name, value)
         capsys.readouterr()
         status = main([str(argument) for argument in arguments])
-        return Done(status, *capsys.readouterr())
+        done = Done(status, *capsys.readouterr())
+        if token and token.strip():
+            assert token not in done.out + done.err
+        return done
 
     return run
 
@@ -115,6 +118,7 @@ def spawn() -> Iterator[Spawn]:
 
             def wait(timeout_seconds: float = 60.0) -> Done:
                 out, err = process.communicate(timeout=timeout_seconds)
+                assert token not in out + err
                 return Done(process.returncode, out, err)
 
             return Started(process, wait)
