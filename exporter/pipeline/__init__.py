@@ -113,11 +113,16 @@ class Pipeline:
         self._wake()
 
     async def _watch_signals(self, everything: CancelScope) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for _ in signals:
-                if self._stopping:
-                    everything.cancel()
-                self.stop(InterruptedExportError("interrupted; run the same command again to resume"))
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                async for _ in signals:
+                    if self._stopping:
+                        everything.cancel()
+                    self.stop(InterruptedExportError("interrupted; run the same command again to resume"))
+        finally:
+            # asyncio leaves the system's own handling behind, which kills: the manifest is still to be written.
+            signal.signal(signal.SIGTERM, before)
 
     async def _work(self) -> None:
         while (walk := await self._next_walk()) is not None:
