@@ -8,10 +8,14 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+import anyio
 import pytest
 
-from exporter.contract import format_instant
+from exporter.contract import DAY, format_instant
+from exporter.jobs.export import export
+from exporter.progress import Quiet
 from exporter.sandbox import Behaviour, Row, Sandbox, Seen, make_conversations
+from exporter.spec import Asked, Credentials, RunSettings
 from tests.end_to_end.conftest import Command, Done, Serving, Spawn
 from tests.end_to_end.exported import Exported
 from tests.end_to_end.served import SINCE, UNTIL, records, whole_rows_served
@@ -57,8 +61,12 @@ class Moment:
         self.pid.wait(10)
         if self.stalls:
             self._server.behaviour = STALLED
+        if len(self.signals) > 1:
+            # Else the process might be gone before it is sent the last of them.
+            os.kill(self._process, signal.SIGSTOP)
         for one in self.signals:
             os.kill(self._process, one)
+        os.kill(self._process, signal.SIGCONT)
         self.reached.set()
 
 
@@ -153,7 +161,7 @@ def test_interrupted_while_the_server_stalls(
 def test_interrupted_more_than_once(
     rows: list[Row], serving: Serving, spawn: Spawn, command: Command, tmp_path: Path
 ) -> None:
-    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGTERM)
+    signals = (signal.SIGTERM, signal.SIGINT)
     server = serving(rows)
     destination = tmp_path / "out"
     done = stop_at(40, *signals, server=server, spawn=spawn, destination=destination, stalls=True)
@@ -172,6 +180,23 @@ def test_interrupted_before_anything_was_read(
     assert done.status == 130
     assert "Traceback" not in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_signals_after_the_pipeline_are_handled_as_before_it(rows: list[Row], serving: Serving, tmp_path: Path) -> None:
+    server = serving(rows)
+    asked = Asked(since=UNTIL - DAY, until=UNTIL)
+    handlers = []
+
+    async def run() -> None:
+        await export(tmp_path / "out", asked, RunSettings(base_url=server.url), Credentials(server.token), Quiet())
+        handlers.append(signal.getsignal(signal.SIGTERM))
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        anyio.run(run)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert handlers == [signal.default_int_handler]
 
 
 def test_a_second_run_at_once_is_told_who_holds_the_destination(
