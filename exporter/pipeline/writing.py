@@ -200,7 +200,7 @@ class WindowWriter:
             hidden_status=self._factory.hidden_status,
         )
         self._unproven = [doubt for doubt in self._unproven if doubt.created_at < bottom]
-        self._uncommitted_end = bottom
+        self._top = self._uncommitted_end = bottom
         return change
 
 

@@ -217,6 +217,11 @@ async def test_misfits_are_written_out_though_no_part_is_open(root: Path, monkey
     assert len(made) > 3
     assert all(not change.adds and change.quarantines for change in made)
     assert [change.covers[0].end for change in made[1:]] == [change.covers[0].start for change in made[:-1]]
+    # A row that fits, after misfits that were written out: its part begins where they end.
+    await writer.add(Settled(rows_at([T0 + 1])), T0 + 1, SERVED_AT)
+    change = await writer.finish(T0)
+    assert change is not None
+    assert [file.window for file in change.adds] == list(change.covers)
 
 
 async def test_a_misfit_below_what_is_closed_waits_for_its_own_commit(root: Path) -> None:
