@@ -1,0 +1,100 @@
+"""A source that moves while it is read: what is promised then, and that a run after it can know what to look at."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from exporter.contract import DAY, MINUTE, SECOND, Instant, parse_timestamp
+from exporter.errors import AccessError
+from exporter.jobs.export import export
+from exporter.pipeline.reading import wall_clock
+from exporter.progress import Quiet
+from exporter.sandbox import TOKEN, Behaviour, Sandbox, Seen, serve
+from exporter.spec import Asked, Credentials, RunSettings
+from tests.end_to_end.exported import Exported
+from tests.end_to_end.served import conversation
+
+pytestmark = pytest.mark.anyio
+
+UNTIL = parse_timestamp("2024-03-01")
+SINCE = UNTIL - 2 * DAY
+COUNT = 1500
+
+
+class Mover:
+    """At every third request one row is updated, one deleted, and one inserted into the middle of the range."""
+
+    def __init__(self, sandbox: Sandbox, seed: int) -> None:
+        self.updated: dict[str, Instant] = {}
+        self.deleted: set[str] = set()
+        self.inserted: set[str] = set()
+        self._sandbox = sandbox
+        self._chance = random.Random(seed)
+        self._left = [f"c{number}" for number in range(COUNT)]
+        self._chance.shuffle(self._left)
+        sandbox.on_request = self.move
+
+    def move(self, seen: Seen) -> None:
+        if seen.number % 3:
+            return
+        now = wall_clock()
+        self._sandbox.update(changed := self._left.pop(), now, status="failed", summary="changed")
+        self.updated[changed] = now
+        self._sandbox.delete(gone := self._left.pop())
+        self.deleted.add(gone)
+        created_at = SINCE + self._chance.randrange(UNTIL - SINCE)
+        self._sandbox.insert(conversation(created_at, now, new := f"new{seen.number}"))
+        self.inserted.add(new)
+
+
+async def run(destination: Path, sandbox: Sandbox) -> str:
+    settings = RunSettings(base_url=sandbox.url, page_size=40, concurrency=3)
+    summary = await export(destination, Asked(since=SINCE, until=UNTIL), settings, Credentials(sandbox.token), Quiet())
+    return summary.state
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("revoked_after", [None, 25])
+async def test_rows_that_stay_are_there_and_what_moved_is_newer_than_updates_since(
+    tmp_path: Path, seed: int, revoked_after: int | None
+) -> None:
+    rows = [
+        conversation(SINCE + number * (UNTIL - SINCE) // COUNT, SINCE + number * MINUTE, f"c{number}")
+        for number in range(COUNT)
+    ]
+    began = wall_clock()
+    async with serve(rows, Behaviour(revoked_after=revoked_after)) as sandbox:
+        mover = Mover(sandbox, seed)
+        if revoked_after is not None:
+            with pytest.raises(AccessError):
+                await run(tmp_path, sandbox)
+            sandbox.behaviour = Behaviour()
+        assert await run(tmp_path, sandbox) == "complete"
+    exported = Exported(tmp_path)
+    exported.check_sound()
+    found = exported.records()
+    stayed = {f"c{number}" for number in range(COUNT)} - mover.deleted
+    assert len(mover.updated) > 10
+    # Every row that was there all along is there, once, as it was at some moment of the run: a row is never half old.
+    assert stayed <= found.keys()
+    assert found.keys() <= stayed | mover.deleted | mover.inserted
+    for identity in stayed:
+        versions = {("completed", None)} | ({("failed", "changed")} if identity in mover.updated else set())
+        assert (found[identity]["status"], found[identity]["summary"]) in versions
+    # Whatever moved meanwhile has a later `updated_at` than what the manifest tells to look from, across resumes.
+    updates_since = parse_timestamp(exported.manifest["updates_since"])
+    assert began - 5 * SECOND <= updates_since <= min(mover.updated.values())
+
+
+async def test_rows_that_become_visible_within_the_lag_are_read(tmp_path: Path) -> None:
+    now = wall_clock()
+    rows = [conversation(now - number * SECOND, now, f"c{number}") for number in range(1, 200)]
+    async with serve(rows, Behaviour(visible_delay=30)) as sandbox:
+        settings = RunSettings(base_url=sandbox.url, lag_seconds=60, page_size=50)
+        await export(tmp_path, Asked(since=now - 5 * MINUTE), settings, Credentials(TOKEN), Quiet())
+    exported = Exported(tmp_path)
+    ((_, end),) = exported.coverage
+    # The range ends before the first row that may still be hidden, and the manifest says where.
+    assert now - 70 * SECOND < end <= wall_clock() - 60 * SECOND
+    assert exported.records().keys() == {f"c{number}" for number in range(1, 200) if now - number * SECOND < end}
