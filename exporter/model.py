@@ -149,10 +149,14 @@ class Rows(Generic[RowT]):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[RowT]):
-    """One answer of the list, in the order it was served. `size_bytes`: of its JSON text."""
+    """One answer of the list, in the order it was served.
+
+    `size_bytes`: of its JSON text. `is_narrow`: no row has more than `contract.ALWAYS_FIELDS`.
+    """
 
     rows: Rows[RowT]
     size_bytes: int
+    is_narrow: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)

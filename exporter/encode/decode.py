@@ -1,5 +1,6 @@
 """Page bytes to rows: a whole page at a time where it is plain JSON, row by row and field by field where it is not."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
@@ -7,7 +8,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw
 
-from exporter.contract import FIELD_NAMES, Kind, TimestampStyle
+from exporter.contract import FIELD_NAMES, Instant, Kind, TimestampStyle
 from exporter.encode.exact import read_page
 from exporter.encode.keys import has_hidden_keys
 from exporter.encode.numbers import parse_integers
@@ -72,7 +73,7 @@ class Decoder:
         except ValueError:
             return None
         style = TimestampStyle.of(_created_at(rows[0])) if rows else None
-        return DecodedPage(Page(Rows(rows, created_at, updated_at), len(body)), style)
+        return DecodedPage(_page(rows, created_at, updated_at, body), style)
 
     def _decode_strictly(self, body: bytes) -> list[ServedRow] | None:
         try:
@@ -126,4 +127,11 @@ class Decoder:
         if page is None:
             raise ContradictionError("no conversation on the page has a usable created_at: it cannot be paged")
         style = TimestampStyle.of(page.created_at_text) if page.created_at_text is not None else None
-        return DecodedPage(Page(Rows(page.rows, page.created_at, page.updated_at), len(body)), style)
+        return DecodedPage(_page(page.rows, page.created_at, page.updated_at, body), style)
+
+
+def _page(
+    rows: Sequence[EncodeRow], created_at: Sequence[Instant], updated_at: Sequence[Instant | None], body: bytes
+) -> Page[EncodeRow]:
+    is_narrow = all(isinstance(row, ServedRow) and row.is_narrow() and row.extra_text() is None for row in rows)
+    return Page(Rows(rows, created_at, updated_at), len(body), is_narrow)

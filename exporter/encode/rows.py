@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Final, TypeAlias
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from exporter.contract import FIELDS, Instant, Kind
+from exporter.contract import ALWAYS_FIELDS, FIELDS, Instant, Kind
 
 _NUMBERS: Final = frozenset(field.name for field in FIELDS if field.kind is Kind.INTEGER)
+_NARROW: Final = frozenset({*ALWAYS_FIELDS, "extra"})
 _REQUIRED: Final[dict[str, Any]] = {"id": str, "created_at": str}
 
 
@@ -51,6 +52,10 @@ class ServedRow(msgspec.Struct, gc=False, kw_only=True):
     opaque: ClassVar[frozenset[str]] = frozenset()
 
     id: str
+
+    def is_narrow(self) -> bool:
+        """Whether nothing but `contract.ALWAYS_FIELDS` was served."""
+        return all(getattr(self, name) is UNSET for name in self.__struct_fields__ if name not in _NARROW)
 
     def extra_text(self) -> bytes | None:
         """What no column holds, as a JSON object; None when there is nothing."""

@@ -32,6 +32,7 @@ class Group(Generic[RowT]):
         self.doubt = ""
         self._traits = traits
         self._requests = 0
+        self._created_splits = True
 
     def enumerate(self, request: PageRequest, page: Page[RowT]) -> _Asking[RowT]:
         """Finds every row of the group. `page` answers `request`, and holds nothing older than the group."""
@@ -65,7 +66,12 @@ class Group(Generic[RowT]):
             self._collect(answer)
             answers.append(answer)
         if len(answers) == 2 and ids_of(answers[0]) & ids_of(answers[1]):
-            self._doubts("more of them than a page holds, and the API does not keep to the bounds it is given")
+            if self._created_splits and halves[0].created_before != halves[1].created_before:
+                # A bound of created_at is ignored. Those of updated_at may not be.
+                self._created_splits = False
+                yield from self._narrow(request, page)
+            else:
+                self._doubts("more of them than a page holds, and the API does not keep to the bounds it is given")
             return
         for half, answer in zip(halves, answers, strict=True):
             if not (yield from self._is_whole(half, answer)):
@@ -74,7 +80,12 @@ class Group(Generic[RowT]):
     def _halves(self, request: PageRequest, page: Page[RowT]) -> tuple[PageRequest, ...]:
         """Two requests that tile `request`, the older one first; none, and a doubt, when it cannot be split."""
         created_after, created_before = request.created_after, request.created_before
-        if created_after is not None and created_before is not None and created_after < created_before:
+        if (
+            created_after is not None
+            and created_before is not None
+            and self._created_splits
+            and (created_after < created_before)
+        ):
             middle = (created_after + created_before) // 2
             return (
                 replace(request, created_before=middle, before_cursor=middle + 1),
@@ -102,21 +113,25 @@ class Group(Generic[RowT]):
         return replace(request, updated_before=middle), replace(request, updated_after=middle + 1)
 
     def _is_whole(self, request: PageRequest, page: Page[RowT]) -> _AskingWhether[RowT]:
-        """Whether `page` is shown to be all that `request` asks for: a list of the ids alone has no others."""
-        if not page:
+        """Whether `page` is shown to be all that `request` asks for.
+
+        It is when it goes on to rows that are older than that, or when a list of the ids alone has no others.
+        """
+        traits = self._traits
+        if not page or _goes_on_below(page, request.created_after, traits.unit):
             return True
-        if len(page) >= self._traits.most_rows and not self._traits.calibrated:
-            yield from self._calibrate()
-        if len(page) >= self._traits.most_rows and not self._traits.lone_row:
+        if len(page) >= traits.most_rows and traits.calibrated and not traits.lone_row:
             return False
         listing = yield replace(request, ids_only=True)
-        return self._traits.proves_uncut(listing) and ids_of(listing) <= ids_of(page)
+        if not traits.proves_uncut(listing) and not traits.calibrated:
+            yield from self._calibrate()
+        return traits.proves_uncut(listing) and ids_of(listing) <= ids_of(page)
 
     def _calibrate(self) -> _Asking[RowT]:
         """Asks for the longest list of ids there is: the whole range may hold fewer rows than a page can."""
         newest = yield PageRequest(MAX_PAGE_SIZE, filtered=False, ids_only=True)
         self._traits.calibrated = True
-        if len(newest) != 1:
+        if len(newest) != 1 or not newest.is_narrow:
             return
         time, half = newest.rows.created_at[0], self._traits.unit // 2
         for before, cursor in ((time - 1, time), (time - half - 1, time - half)):
@@ -134,6 +149,10 @@ class Group(Generic[RowT]):
 
     def _doubts(self, reason: str) -> None:
         self.doubt = self.doubt or reason
+
+
+def _goes_on_below(page: Page[RowT], created_after: Instant | None, unit: Instant) -> bool:
+    return created_after is not None and page.rows.created_at[-1] < created_after - unit
 
 
 def each_row(rows: Rows[RowT]) -> Iterable[TimedRow[RowT]]:

@@ -38,12 +38,16 @@ class Traits:
             self._largest.append((len(page), page.size_bytes))
 
     def proves_uncut(self, listing: Page[Any]) -> bool:
-        """Whether no limit of this server can have cut `listing`, a page of ids: it has delivered a longer, larger one.
+        """Whether no limit of this server can have cut `listing`, a page of ids: it has delivered a longer one, and one
+        that is larger by more than the next row could be.
 
-        Of a page of whole rows this cannot be said: its next row may be too large for the server to add (api.md, 11).
-        The only row of an organization is taken for all, though nothing longer can be had to compare it with: that a
-        page of ids can hold two rows is the one thing about a server's limits that is taken on trust.
+        Rows of ids alone are nearly of one size. Where the API ignores `fields` they are not, and the next row is
+        trusted not to be twenty times as large as these. The only row of an organization is taken for all, though
+        nothing longer can be had to compare it with: a page of ids is trusted to hold two rows.
         """
-        if self.lone_row and len(listing) == 1:
+        if not listing or (self.lone_row and len(listing) == 1):
             return True
-        return any(rows > len(listing) and size > listing.size_bytes for rows, size in self._largest)
+        mean_bytes = listing.size_bytes / len(listing)
+        next_row_bytes = 2 * mean_bytes + 64 if listing.is_narrow else 20 * mean_bytes
+        least_bytes = listing.size_bytes + next_row_bytes
+        return any(rows > len(listing) and size > least_bytes for rows, size in self._largest)

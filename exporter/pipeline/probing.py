@@ -36,10 +36,23 @@ async def is_hidden(reader: Reader, status: str, within: Interval) -> bool:
     if not own.page:
         return False
     row, created_at = own.page.rows.rows[-1], own.page.rows.created_at[-1]
-    around = PageRequest(
-        limit=MAX_PAGE_SIZE, created_after=created_at - SECOND, created_before=created_at + SECOND, ids_only=True
-    )
-    return row.id not in ids_of((await reader.read(around)).page)
+    before = created_at + SECOND
+    while True:
+        around = PageRequest(
+            limit=MAX_PAGE_SIZE,
+            created_after=created_at - SECOND,
+            created_before=before,
+            before_cursor=before + 1,
+            ids_only=True,
+        )
+        page = (await reader.read(around)).page
+        if row.id in ids_of(page):
+            return False
+        oldest = page.rows.created_at[-1] if page else created_at - 1
+        # Where many rows share its time, this cannot be told; what is then read twice is kept once.
+        if oldest < created_at or oldest >= before:
+            return True
+        before = oldest
 
 
 async def _ask(reader: Reader, instants: Iterable[Instant]) -> dict[Instant, bool]:

@@ -250,3 +250,11 @@ def test_rows_of_pages_that_were_read_differently_make_one_batch(row_text: Calla
     assert encoded.batch["extra"].to_pylist() == ['{"new":1}', None, '{"new":2}']
     assert [misfit.id for misfit in encoded.quarantined] == ["d"]
     assert isinstance(rows.rows[3], Misfit)
+
+
+def test_a_page_is_narrow_when_its_rows_have_nothing_but_what_is_always_asked_for() -> None:
+    narrow = b'[{"id":"a","created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-01T00:00:00Z","status":"failed"}]'
+    assert Decoder(None).decode(narrow).page.is_narrow
+    assert Decoder(None).decode(b"[]").page.is_narrow
+    for more in (b'"summary":null', b'"brand_new":1', b'"agent":{}', b'"status":5'):
+        assert not Decoder(None).decode(narrow.replace(b'"status":"failed"', more)).page.is_narrow

@@ -110,3 +110,41 @@ async def test_rows_that_nothing_tells_apart_are_named_and_all_that_can_be_found
     assert len(exported_ids(tmp_path / "out")) == 62
     (doubt,) = manifest(tmp_path / "out")["unproven"]
     assert (doubt["created_at"], doubt["rows"]) == ("2026-02-09T00:00:00Z", 60)
+
+
+async def test_a_limit_by_bytes_hides_nothing_behind_a_list_of_ids_that_it_has_cut(tmp_path: Path) -> None:
+    def row(created_at: int, number: int, status: str) -> Row:
+        return Row(created_at, created_at + number * SECOND, {"id": f"{created_at}-{number:02}", "status": status})
+
+    same = UNTIL - DAY
+    rows = [row(same + (number + 1) * MINUTE, number, "failed") for number in range(40)]
+    rows += [row(same, number, "transferred") for number in range(30)]
+    for page_bytes in (940, 1060, 1080, 1200, 1220):
+        async with serve(rows, Behaviour(page_bytes=page_bytes)) as sandbox:
+            summary = await run(
+                tmp_path / str(page_bytes), sandbox, fields=("id", "status", "created_at", "updated_at")
+            )
+        assert (summary.rows, summary.state) == (70, "complete")
+
+
+async def test_where_fields_is_ignored_a_limit_by_bytes_leaves_a_doubt(tmp_path: Path) -> None:
+    def row(created_at: int, number: int, size: int) -> Row:
+        fields = {"id": f"{created_at}-{number}", "status": "completed", "summary": "s" * size}
+        return Row(created_at, created_at + number * SECOND, fields)
+
+    same = UNTIL - DAY
+    rows = [row(same + (number + 1) * MINUTE, number, 150) for number in range(40)]
+    rows += [row(same, number, 600) for number in range(30)]
+    async with serve(rows, Behaviour(page_bytes=4000, ignores=("fields",))) as sandbox:
+        summary = await run(tmp_path / "out", sandbox)
+    assert summary.state == "unproven"
+    assert summary.rows == 70
+
+
+@pytest.mark.parametrize("ignored", ["cursor", "created_before", "created_after", "fields"])
+async def test_a_parameter_that_is_ignored_costs_no_proof(tmp_path: Path, ignored: str) -> None:
+    rows = make_conversations(1500, SINCE, UNTIL, seed=5, density="bulk")
+    async with serve(rows, Behaviour(ignores=(ignored,), page_cap=100)) as sandbox:
+        summary = await run(tmp_path / "out", sandbox)
+    assert exported_ids(tmp_path / "out") == ids_of(rows)
+    assert summary.state == "complete"

@@ -76,6 +76,7 @@ class ServerModel:
         return Page(
             Rows(page, [self.served(row.created_at) for row in page], [row.updated_at for row in page]),
             sum(self._size(row, request) for row in page),
+            is_narrow=self._lists_ids(request),
         )
 
     def _updated_within(self, row: StoredRow, request: PageRequest) -> bool:
@@ -88,11 +89,14 @@ class ServerModel:
         return (after is None or after <= row.updated_at) and (before is None or row.updated_at <= before)
 
     def _size(self, row: StoredRow, request: PageRequest) -> int:
-        return 50 if request.ids_only else row.size
+        return 50 if self._lists_ids(request) else row.size
+
+    def _lists_ids(self, request: PageRequest) -> bool:
+        return request.ids_only and "fields" not in self.behaviour.ignores
 
     def _clamp(self, found: list[StoredRow], request: PageRequest) -> list[StoredRow]:
         cap = min(request.limit, self.behaviour.page_cap)
-        if self.behaviour.heavy_cap is not None and not request.ids_only:
+        if self.behaviour.heavy_cap is not None and not self._lists_ids(request):
             cap = min(cap, self.behaviour.heavy_cap)
         page: list[StoredRow] = []
         weight = 0

@@ -85,6 +85,7 @@ def check(reader: Reader, window: Interval) -> None:
     assert not silently_lost
 
 
+PARAMETERS = ("cursor", "created_before", "created_after", "updated_after", "updated_before", "fields")
 STATUSES = {"c": "completed", "t": "token_created"}
 OFFSETS = st.one_of(
     st.sampled_from([0, 1, 2, 499, 500, 501, 999, 1000, 1500, 499_999, 500_000, 500_001, 999_999, SECOND]),
@@ -112,7 +113,7 @@ def servers(draw: st.DrawFn, *, ignores: bool = False) -> ServerModel:
         hides=draw(st.sampled_from([None, None, None, "token_created"])),
         ignores=draw(
             st.sets(
-                st.sampled_from(["cursor", "created_before", "created_after", "updated_after", "updated_before"]),
+                st.sampled_from(PARAMETERS),
                 max_size=2,
             ).map(frozenset)
         )

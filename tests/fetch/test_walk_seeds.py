@@ -11,14 +11,13 @@ from exporter.contract import BEGINNING, MILLISECOND, SECOND
 from exporter.errors import ContradictionError
 from exporter.model import Interval
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
-from tests.fetch.test_walk import T0, Reader, check
+from tests.fetch.test_walk import PARAMETERS, T0, Reader, check
 
 SEEDS = int(os.environ.get("EXPORTER_WALK_SEEDS", "2000"))
 FIRST_SEED = int(os.environ.get("EXPORTER_WALK_FIRST_SEED", "0"))
 
 OFFSETS = (0, 1, 2, 499, 500, 501, 999, 1000, 1500, 499_999, 500_000, 500_001, 999_999, SECOND)
 EDGES = (-SECOND, 0, 1, 500, 1000, 500_000, SECOND, 2 * SECOND, 3 * SECOND + 7, 6 * SECOND)
-PARAMETERS = ("cursor", "created_before", "created_after", "updated_after", "updated_before")
 
 
 def random_server(chance: random.Random) -> ServerModel:
