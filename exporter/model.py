@@ -117,6 +117,9 @@ class Row(Protocol):
     @property
     def id(self) -> str: ...
 
+    def detach(self) -> None:
+        """Lets go of the page it came on, which else stays in memory with it."""
+
 
 RowT = TypeVar("RowT", bound=Row)
 

@@ -30,6 +30,9 @@ class Misfit(msgspec.Struct, frozen=True, gc=False):
     reason: str
     text: bytes
 
+    def detach(self) -> None:
+        """Its text is its own."""
+
 
 class Agent(msgspec.Struct, gc=False, kw_only=True):
     """The field `agent`, as far as it is known.
@@ -52,6 +55,13 @@ class ServedRow(msgspec.Struct, gc=False, kw_only=True):
     opaque: ClassVar[frozenset[str]] = frozenset()
 
     id: str
+
+    def detach(self) -> None:
+        """Lets go of the page it came on, which else stays in memory with it."""
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, Raw):
+                setattr(self, name, value.copy())
 
     def is_narrow(self) -> bool:
         """Whether nothing but `contract.ALWAYS_FIELDS` was served."""

@@ -6,9 +6,9 @@ list is shorter and smaller than a page the server has delivered, so that no lim
 whole counts as proof.
 """
 
-from collections.abc import Generator, Iterable
-from dataclasses import replace
-from typing import Final, Generic, TypeAlias
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Generic, TypeAlias, cast
 
 from exporter.contract import MAX_PAGE_SIZE, SECOND, STATUSES, Instant
 from exporter.fetch.traits import Traits
@@ -21,6 +21,17 @@ _AskingWhether: TypeAlias = Generator[PageRequest, Page[RowT], bool]
 #: Far more than it takes to find one row by halves, of a second's microseconds and then of years of `updated_at`:
 #: only a server that ignores its bounds, and does so unseen, comes here.
 _REQUESTS_PER_ROW: Final = 256
+_FEW_ROWS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    """What is left of a row that has been looked at."""
+
+    id: str
+
+    def detach(self) -> None:
+        """There is nothing to let go of."""
 
 
 class Group(Generic[RowT]):
@@ -36,15 +47,14 @@ class Group(Generic[RowT]):
 
     def enumerate(self, request: PageRequest, page: Page[RowT]) -> _Asking[RowT]:
         """Finds every row of the group. `page` answers `request`, and holds nothing older than the group."""
-        self._collect(page)
+        page = self._collect(page)
         if (yield from self._is_whole(request, page)):
             return
         # What is served as the position may be stored up to half a unit below it, or less than a unit above (2).
         unit = self._traits.unit
         after, before = self.position - unit // 2, self.position + unit - 1
         around = PageRequest(MAX_PAGE_SIZE, created_after=after, created_before=before, before_cursor=before + 1)
-        page = yield around
-        self._collect(page)
+        page = self._collect((yield around))
         if not (yield from self._is_whole(around, page)):
             yield from self._narrow(around, page)
         if self.doubt:
@@ -63,8 +73,7 @@ class Group(Generic[RowT]):
         answers = []
         for half in halves:
             answer = yield half
-            self._collect(answer)
-            answers.append(answer)
+            answers.append(self._collect(answer))
         if len(answers) == 2 and ids_of(answers[0]) & ids_of(answers[1]):
             if self._created_splits and halves[0].created_before != halves[1].created_before:
                 # A bound of created_at is ignored. Those of updated_at may not be.
@@ -131,6 +140,9 @@ class Group(Generic[RowT]):
         """Asks for the longest list of ids there is: the whole range may hold fewer rows than a page can."""
         newest = yield PageRequest(MAX_PAGE_SIZE, filtered=False, ids_only=True)
         self._traits.calibrated = True
+        if 1 < len(newest) < _FEW_ROWS:
+            # So few ids weigh little more than one: whole rows weigh enough.
+            yield PageRequest(MAX_PAGE_SIZE, filtered=False)
         if len(newest) != 1 or not newest.is_narrow:
             return
         time, half = newest.rows.created_at[0], self._traits.unit // 2
@@ -142,10 +154,14 @@ class Group(Generic[RowT]):
                 self._traits.lone_row = True
                 return
 
-    def _collect(self, page: Page[RowT]) -> None:
+    def _collect(self, page: Page[RowT]) -> Page[RowT]:
+        """Keeps the rows of the group. Returns the page without the texts of its rows: many are looked at again."""
         for row in each_row(page.rows):
             if row[1] == self.position:
+                row[0].detach()
                 self.rows[row[0].id] = row
+        outlines = cast(Sequence[RowT], [_Outline(row.id) for row in page.rows.rows])
+        return replace(page, rows=replace(page.rows, rows=outlines))
 
     def _doubts(self, reason: str) -> None:
         self.doubt = self.doubt or reason

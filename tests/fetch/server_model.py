@@ -20,6 +20,9 @@ class StoredRow:
     matches: bool = True
     status: str = "completed"
 
+    def detach(self) -> None:
+        """There is no page to let go of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
