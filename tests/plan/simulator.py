@@ -21,6 +21,9 @@ T0 = 1_770_000_000 * SECOND // DAY * DAY
 class SimulatedRow:
     id: str
 
+    def detach(self) -> None:
+        """There is no page to let go of."""
+
 
 class SimulatedServer:
     """Rows at `times`, which ascend and are all different; strict cursors, pages of up to 1000 rows."""
@@ -40,7 +43,8 @@ class SimulatedServer:
             end = min(end, bisect_left(self.times, request.before_cursor))
         times = self.times[max(start, end - request.limit) : max(start, end)][::-1]
         rows = [SimulatedRow(str(time)) for time in times]
-        return Page(Rows(rows, times, [None] * len(times)), len(times) * (100 if request.ids_only else 10_000))
+        size_bytes = len(times) * (100 if request.ids_only else 10_000)
+        return Page(Rows(rows, times, [None] * len(times)), size_bytes, is_narrow=request.ids_only)
 
     def find_beginning(self, until: Instant) -> Instant:
         """As the pipeline does it: two rounds of questions."""
