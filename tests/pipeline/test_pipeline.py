@@ -45,7 +45,7 @@ RANGE = Interval(T0 - DAY, T0 + 3 * DAY)
 #: Nothing here takes a second; what waits for ever, by mistake, should fail a test, not hang it.
 PATIENCE_SECONDS = 20
 
-some = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+some = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite

@@ -1,0 +1,178 @@
+"""The export job: what range it settles on, and that it ends as its errors say, wherever they come from."""
+
+from pathlib import Path
+
+import pyarrow.dataset as ds
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from exporter.contract import BEGINNING, DAY, SECOND, Instant
+from exporter.errors import AccessError, DestinationError, SourceError, UsageError
+from exporter.jobs.export import Summary, _asks_for_more, _settle_range, _settle_request, export
+from exporter.jobs.status import status
+from exporter.model import Interval
+from exporter.progress import Quiet
+from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations, serve
+from exporter.spec import Asked, Credentials, PartitionBy, Request, RunSettings
+from exporter.store.state import State
+
+T0 = 1_770_000_000 * SECOND
+LATEST = 1_000
+
+instants = st.integers(1, 1_200)
+bounds = st.one_of(st.none(), instants)
+
+
+def settle(stored: Interval | None, asked: Asked, latest: Instant) -> Interval | None:
+    """The range, or None when there is nothing to export."""
+    try:
+        return _settle_range(State(range=stored), asked, latest)
+    except UsageError:
+        return None
+
+
+@given(bounds, bounds)
+def test_a_new_export_has_the_range_asked_for_up_to_the_servers_clock(
+    since: Instant | None, until: Instant | None
+) -> None:
+    start = BEGINNING if since is None else since
+    end = LATEST if until is None else min(until, LATEST)
+    expected = Interval(start, end) if start < end else None
+    assert settle(None, Asked(since=since, until=until), LATEST) == expected
+
+
+@given(bounds, bounds, st.integers(0, 500))
+def test_the_same_command_again_asks_for_the_same_range(
+    since: Instant | None, until: Instant | None, later: int
+) -> None:
+    asked = Asked(since=since, until=until)
+    stored = settle(None, asked, LATEST)
+    assume(stored is not None)
+    assert stored is not None
+    again = settle(stored, asked, LATEST + later)
+    if until is None or until <= LATEST:
+        assert again == stored
+        assert not _asks_for_more(stored, asked)
+    else:
+        # Asked for the future: what of it has come to be is read now.
+        assert again == Interval(stored.start, min(until, LATEST + later))
+        assert _asks_for_more(stored, asked)
+
+
+@given(instants, instants, bounds, bounds)
+def test_a_range_only_ever_grows(one: Instant, other: Instant, since: Instant | None, until: Instant | None) -> None:
+    assume(one != other)
+    stored = Interval(min(one, other), max(one, other))
+    asked = Asked(since=since, until=until)
+    settled = settle(stored, asked, LATEST)
+    if settled is None:
+        return
+    assert settled.start <= stored.start
+    assert settled.end >= stored.end
+    if since is not None:
+        assert settled.start == min(since, stored.start)
+    if until is not None:
+        assert settled.end == max(min(until, LATEST), stored.end)
+    if settled != stored:
+        assert _asks_for_more(stored, asked)
+
+
+@given(bounds, bounds)
+def test_a_bare_command_or_one_within_asks_for_no_more(since: Instant | None, until: Instant | None) -> None:
+    stored = Interval(1, LATEST)
+    asked = Asked(since=since, until=until)
+    assert _asks_for_more(stored, asked) == (
+        (until is not None and until > LATEST) or (until is None and since is not None and since >= LATEST)
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "difference"),
+    [
+        (Asked(filters={"status": "failed"}), "filters: channel=email there, status=failed asked for"),
+        (Asked(filters={}), "filters: channel=email there, none asked for"),
+        (Asked(fields=("id",)), "fields: all there, id asked for"),
+        (Asked(partition_by="hour"), "partitions: day there, hour asked for"),
+    ],
+)
+def test_another_request_is_refused_with_the_difference(asked: Asked, difference: str) -> None:
+    stored = State(request=Request(filters={"channel": "email"}))
+    with pytest.raises(DestinationError) as raised:
+        _settle_request(stored, asked, Path("there"))
+    assert difference in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("partition_by", ["day", "hour", "month", "none"])
+def test_what_is_left_out_is_as_stored(partition_by: PartitionBy) -> None:
+    stored = Request(filters={"channel": "email"}, fields=("id", "created_at"), partition_by=partition_by)
+    assert _settle_request(State(request=stored), Asked(), Path("there")) == stored
+    assert _settle_request(State(), Asked(partition_by=partition_by), Path("new")) == Request(partition_by=partition_by)
+
+
+async def run(server: Sandbox, destination: Path, asked: Asked) -> Summary:
+    settings = RunSettings(base_url=server.url, concurrency=3, page_size=40)
+    return await export(destination, asked, settings, Credentials(TOKEN), Quiet())
+
+
+def ids_at(destination: Path) -> list[str]:
+    table = ds.dataset(destination / "conversations", format="parquet").to_table(columns=["id"])
+    return sorted(table.column("id").to_pylist())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("requests", [0, 1, 2, 3, 7, 12, 20, 27])
+async def test_a_token_revoked_at_any_request_is_told_as_such_and_the_next_run_goes_on(
+    tmp_path: Path, requests: int
+) -> None:
+    """Also while the beginning of the data is looked for, by several questions at once."""
+    rows = make_conversations(300, T0 - 20 * DAY, T0, transcripts=False)
+    destination = tmp_path / "export"
+    async with serve(rows, Behaviour(revoked_after=requests)) as server:
+        with pytest.raises(AccessError):
+            await run(server, destination, Asked(until=T0))
+        assert destination.exists() == (requests > 0)
+        if requests:
+            found = await status(destination)
+            assert (found.state, found.holder) == ("incomplete", None)
+        server.behaviour = Behaviour()
+        summary = await run(server, destination, Asked(until=T0))
+    assert (summary.state, summary.rows, summary.resumed) == ("complete", 300, requests > 0)
+    assert ids_at(destination) == sorted(str(row.facts()["id"]) for row in rows)
+
+
+@pytest.mark.anyio
+async def test_status_says_how_far_it_is(tmp_path: Path) -> None:
+    rows = make_conversations(300, T0 - 20 * DAY, T0, transcripts=False)
+    destination = tmp_path / "export"
+    asked = Asked(since=T0 - 20 * DAY, until=T0)
+    with pytest.raises(DestinationError, match="no export"):
+        await status(destination)
+    async with serve(rows, Behaviour(revoked_after=12)) as server:
+        with pytest.raises(SourceError):
+            await run(server, destination, asked)
+        found = await status(destination)
+        assert found.covered_share is not None
+        assert 0 < found.covered_share < 1
+        assert 0 < found.rows < 300
+        assert (found.runs, len(found.gaps) > 0) == (1, True)
+        left = sum(gap.end - gap.start for gap in found.gaps)
+        assert left / (20 * DAY) == pytest.approx(1 - found.covered_share)
+        server.behaviour = Behaviour()
+        summary = await run(server, destination, asked)
+    found = await status(destination)
+    assert (found.state, found.covered_share, found.gaps, found.runs) == ("complete", 1.0, (), 2)
+    assert (found.rows, found.files, found.bytes) == (300, summary.files, summary.bytes)
+    assert (found.range_start, found.range_end) == (T0 - 20 * DAY, T0)
+
+
+@pytest.mark.anyio
+async def test_the_same_again_sends_nothing(tmp_path: Path) -> None:
+    rows = make_conversations(50, T0 - 2 * DAY, T0, transcripts=False)
+    async with serve(rows) as server:
+        await run(server, tmp_path / "export", Asked(until=T0))
+        sent = len(server.requests)
+        summary = await run(server, tmp_path / "export", Asked(until=T0))
+        assert len(server.requests) == sent
+    assert (summary.changed, summary.resumed, summary.requests, summary.rows) == (False, True, 0, 50)
