@@ -12,18 +12,15 @@ from typing import Generic
 from exporter.contract import Instant
 from exporter.fetch.group import TimedRow, each_row, rows_of
 from exporter.fetch.traits import Traits
-from exporter.fetch.walk import Settled, Walk
+from exporter.fetch.walk import Settled, Walk, Windowed
 from exporter.model import Interval, Page, PageRequest, RowT, Unproven
 
 
-class DoubleWalk(Generic[RowT]):
+class DoubleWalk(Windowed, Generic[RowT]):
     """Reads `window` of both lists; for the rest as `Walk`."""
 
     def __init__(self, window: Interval, traits: Traits, page_size: int, status: str) -> None:
-        self.start = window.start
-        self.end = window.end
-        self.settled_from = window.end
-        self.rows_settled = 0
+        super().__init__(window)
         self._traits = traits
         self._page_size = page_size
         self._status = status
@@ -42,17 +39,8 @@ class DoubleWalk(Generic[RowT]):
         # What is asked to learn about the server is asked without any filter.
         return replace(request, status=self._status) if request is not None and request.filtered else request
 
-    @property
-    def remaining(self) -> Interval | None:
-        """What is left of the window if the walk stops now."""
-        return Interval(self.start, self.settled_from) if self.start < self.settled_from else None
-
     def give_away_below(self, instant: Instant) -> Interval:
-        """Ends this walk's window at `instant`, and returns what was below it. `start < instant < settled_from`."""
-        if not self.start < instant < self.settled_from:
-            raise ValueError(f"{instant} is not inside [{self.start}, {self.settled_from})")
-        given = Interval(self.start, instant)
-        self.start = instant
+        given = super().give_away_below(instant)
         if instant < self._hidden.settled_from:
             self._hidden.give_away_below(instant)
         if self._shown is not None and self._shown.start < instant:

@@ -41,28 +41,17 @@ class Settled(Generic[RowT]):
     unproven: tuple[Unproven, ...] = ()
 
 
-class Walk(Generic[RowT]):
-    """Reads `window`. `request` is the page to ask for next, or None when the window is read.
+class Windowed:
+    """A window that is read from its end towards its start.
 
     `settled_from`: every row of the window with `created_at` at or above it has been handed out.
-    Raises `ContradictionError` from `receive` when the server's answers cannot be those of one list.
     """
 
-    def __init__(self, window: Interval, traits: Traits, page_size: int) -> None:
+    def __init__(self, window: Interval) -> None:
         self.start = window.start
         self.end = window.end
         self.settled_from = window.end
         self.rows_settled = 0
-        self._open_below = window.open_below
-        self._traits = traits
-        self._page_size = page_size
-        # The served time of the oldest row seen. Rows at it are held until it is known that they are all there.
-        self._position = END_OF_TIME
-        self._held: dict[str, TimedRow[RowT]] = {}
-        self._settled: Rows[RowT] = Rows()
-        self._unproven: tuple[Unproven, ...] = ()
-        self._steps = self._walk()
-        self.request: PageRequest | None = next(self._steps)
 
     @property
     def remaining(self) -> Interval | None:
@@ -75,6 +64,30 @@ class Walk(Generic[RowT]):
             raise ValueError(f"{instant} is not inside [{self.start}, {self.settled_from})")
         given = Interval(self.start, instant)
         self.start = instant
+        return given
+
+
+class Walk(Windowed, Generic[RowT]):
+    """Reads `window`. `request` is the page to ask for next, or None when the window is read.
+
+    Raises `ContradictionError` from `receive` when the server's answers cannot be those of one list.
+    """
+
+    def __init__(self, window: Interval, traits: Traits, page_size: int) -> None:
+        super().__init__(window)
+        self._open_below = window.open_below
+        self._traits = traits
+        self._page_size = page_size
+        # The served time of the oldest row seen. Rows at it are held until it is known that they are all there.
+        self._position = END_OF_TIME
+        self._held: dict[str, TimedRow[RowT]] = {}
+        self._settled: Rows[RowT] = Rows()
+        self._unproven: tuple[Unproven, ...] = ()
+        self._steps = self._walk()
+        self.request: PageRequest | None = next(self._steps)
+
+    def give_away_below(self, instant: Instant) -> Interval:
+        given = super().give_away_below(instant)
         self._open_below = False
         return given
 
