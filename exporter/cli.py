@@ -22,7 +22,7 @@ import typer
 
 from exporter import __version__, contract, spec
 from exporter.errors import ExporterError, InterruptedExportError, UsageError
-from exporter.jobs.report import describe_status, describe_summary
+from exporter.jobs.report import describe_status, describe_summary, status_figures
 from exporter.progress import LogFormat, Observer, open_log, open_observer
 
 if TYPE_CHECKING:
@@ -207,8 +207,11 @@ def demo(
             settings = spec.RunSettings(base_url=server.url)
             return await run_export(target, asked, settings, spec.Credentials(server.token), observer)
 
-    _say(f"A server in this process makes up {rows:,} conversations of {days} days, and they are exported to {target}.")
-    _say("Stop it half-way and run it again: it goes on. Run it once more: nothing is left to do.")
+    if (target / "_manifest.json").exists():
+        _say(f"{target} holds an export already; what it has is kept, and only older days would be added.")
+    else:
+        _say(f"A server in this process makes up {rows:,} conversations of {days} days; they are exported to {target}.")
+        _say("Stop it half-way and run it again: it goes on. Run it once more: nothing is left to do.")
     _perform(job, as_json, verbose, "text")
 
 
@@ -221,12 +224,11 @@ def status(
     target = _directory(destination)
 
     import anyio
-    import msgspec
 
     from exporter.jobs.status import status as read_status
 
     found = anyio.run(read_status, target)
-    typer.echo(msgspec.json.encode(found).decode() if as_json else "\n".join(describe_status(found)))
+    typer.echo(json.dumps(status_figures(found)) if as_json else "\n".join(describe_status(found)))
 
 
 @app.command()

@@ -464,6 +464,7 @@ def test_the_summary_says_what_is_in_doubt() -> None:
 
 
 STATUS = {
+    "committed_at": 1_000_000,
     "state": "incomplete",
     "rows": 5,
     "files": 1,
@@ -495,7 +496,10 @@ def test_status_tells_how_far_an_export_is(run: Run, monkeypatch: pytest.MonkeyP
         "  held by pid 7 on somewhere\n",
         "",
     )
-    assert json.loads(run("status", "out", "--json").out)["covered_share"] == 0.75
+    figures = json.loads(run("status", "out", "--json").out)
+    assert figures["covered_share"] == 0.75
+    assert figures["gaps"] == [{"start": None, "end": "2026-01-01T00:00:00Z"}]
+    assert (figures["range_end"], figures["committed_at"]) == ("2026-02-01T00:00:00Z", "1970-01-01T00:00:01Z")
 
 
 @pytest.mark.parametrize(

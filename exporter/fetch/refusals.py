@@ -49,7 +49,10 @@ def refusal(
                 hint += f", and {ORGANIZATION_VARIABLE}: a personal token (pat_) works for the organization it names"
             return AccessError(f"{answered}. {hint}")
         case 403:
-            return AccessError(f"{answered}. The token needs the scope conversations:read or conversations:manage")
+            hint = "The token needs the scope conversations:read or conversations:manage"
+            if token.startswith(PERSONAL_TOKEN_PREFIX):
+                hint += f", and access to the organization that {ORGANIZATION_VARIABLE} or --org-id names"
+            return AccessError(f"{answered}. {hint}")
         case 404:
             return RequestRefusedError(
                 f"{answered}. Is that the conversations API? It has no {CONVERSATIONS_PATH}; check {BASE_URL_VARIABLE}"

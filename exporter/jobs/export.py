@@ -18,7 +18,7 @@ from exporter.errors import DestinationError, ExporterError, OvertakenError, Sto
 from exporter.fetch.http import Client
 from exporter.model import Counters, Interval, PageRequest
 from exporter.pipeline import Pipeline
-from exporter.pipeline.committing import Committer
+from exporter.pipeline.committing import Committer, check_free_space
 from exporter.pipeline.probing import find_beginning, is_hidden
 from exporter.pipeline.reading import Reader, wall_clock
 from exporter.pipeline.writing import PartsFactory
@@ -86,6 +86,7 @@ async def export(
         first_answer = await reader.read(PageRequest(limit=1, ids_only=True))
         latest = first_answer.read_since - settings.lag_seconds * SECOND
         _settle_range(found, asked, latest)
+        await check_free_space(store)
         await store.prepare()
         run = secrets.token_hex(6)
         await store.acquire_lock(run)
@@ -97,7 +98,6 @@ async def export(
                 raise DestinationError(f"{destination}: another run has begun an export here meanwhile; run again")
             await _declare(log, request, _settle_range(before, asked, latest), observer)
             committer = Committer(store, log, encoder.schema, observer)
-            await committer.check_free_space()
             # An older manifest may still name what is swept.
             await committer.write_manifest()
             await sweep(store, log.state)

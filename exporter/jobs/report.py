@@ -3,7 +3,9 @@
 import glob
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from exporter.contract import format_instant
 from exporter.progress import format_seconds, format_size
@@ -53,6 +55,20 @@ def describe_status(found: "Status") -> Iterator[str]:
             start = "the beginning" if gap.open_below else format_instant(gap.start)
             yield f"    from {start} before {format_instant(gap.end)}"
     yield f"  held by {found.holder}" if found.holder else "  no run holds it"
+
+
+def status_figures(found: "Status") -> dict[str, Any]:
+    """The status for programs: times as in the manifest, ISO 8601, and null for an open start."""
+    return {
+        **msgspec.to_builtins(found),
+        "range_start": None if found.range_start is None else format_instant(found.range_start),
+        "range_end": format_instant(found.range_end),
+        "committed_at": None if found.committed_at is None else format_instant(found.committed_at),
+        "gaps": [
+            {"start": None if gap.open_below else format_instant(gap.start), "end": format_instant(gap.end)}
+            for gap in found.gaps
+        ],
+    }
 
 
 def _describe_data(data: "Summary | Status") -> str:

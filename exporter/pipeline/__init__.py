@@ -20,7 +20,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from exporter.contract import Instant, format_instant
 from exporter.encode.rows import EncodeRow
-from exporter.errors import ExporterError, InterruptedExportError, StoreError
+from exporter.errors import ContradictionError, ExporterError, InterruptedExportError, StoreError
 from exporter.fetch.double import DoubleWalk
 from exporter.fetch.traits import Traits
 from exporter.fetch.walk import Settled, Walk
@@ -230,8 +230,10 @@ class Pipeline:
 def _placed(error: ExporterError, walk: _Walk) -> ExporterError:
     """The same error, saying where it happened and what can be done."""
     start = "the beginning" if walk.remaining is None or walk.remaining.open_below else format_instant(walk.start)
-    error.args = (
-        f"{error} (reading {start} to {format_instant(walk.settled_from)})\n"
-        "What was read is committed; run the same command again to resume",
+    what_now = (
+        "What was read is committed; another run will end here too, for as long as the API answers like that"
+        if isinstance(error, ContradictionError)
+        else "What was read is committed; run the same command again to resume"
     )
+    error.args = (f"{error} (reading {start} to {format_instant(walk.settled_from)})\n{what_now}",)
     return error

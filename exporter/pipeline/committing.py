@@ -25,6 +25,16 @@ _RESERVED_BYTES: Final = 64 * 1024 * 1024
 _MANIFEST_SECONDS: Final = 5.0
 
 
+async def check_free_space(store: LocalStore) -> None:
+    """Raises `StoreError` when the disk is so full that a commit might fail half-way."""
+    free = await store.free_bytes()
+    if free < _RESERVED_BYTES:
+        raise StoreError(
+            f"{store.root}: {format_size(free)} free on its disk, less than the {format_size(_RESERVED_BYTES)} that "
+            "are kept free. Make room, then run again"
+        )
+
+
 class Committer:
     """Appends changes to the log. `rows`, `files` and `size_bytes` count what this run has committed.
 
@@ -73,17 +83,8 @@ class Committer:
         await write_manifest(self._store, self._log.state, schemas=self._schemas)
         self._manifest_due = self._clock() + _MANIFEST_SECONDS
 
-    async def check_free_space(self) -> None:
-        """Raises `StoreError` when the disk is so full that a commit might fail half-way."""
-        free = await self._store.free_bytes()
-        if free < _RESERVED_BYTES:
-            raise StoreError(
-                f"{self._store.root}: {format_size(free)} free, and {format_size(_RESERVED_BYTES)} are kept for the "
-                "log. Make room, then run again"
-            )
-
     async def _append(self, change: Change, spent: Counters) -> None:
-        await self.check_free_space()
+        await check_free_space(self._store)
         await self._log.append(committed_at=wall_clock(), change=change, counters=spent - self._charged)
         self._charged = spent
         rows, size_bytes = sum(file.rows for file in change.adds), sum(file.size_bytes for file in change.adds)

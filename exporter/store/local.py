@@ -73,7 +73,7 @@ class LocalStore:
         await to_thread.run_sync(_publish, staged, self._path(path))
 
     async def free_bytes(self) -> int:
-        """What a user without privileges can still write to the file system."""
+        """What a user without privileges can still write to the file system, also before `prepare`."""
         return await to_thread.run_sync(_free_bytes, self.root)
 
     def staging_file(self, name: str) -> Path:
@@ -205,6 +205,9 @@ def _list(root: Path, directory: Path) -> list[str]:
 
 
 def _free_bytes(root: Path) -> int:
-    with reporting(root):
-        usage = os.statvfs(root)
+    existing = root
+    while not existing.exists():
+        existing = existing.parent
+    with reporting(existing):
+        usage = os.statvfs(existing)
         return usage.f_bavail * usage.f_frsize
