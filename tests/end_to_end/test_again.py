@@ -8,7 +8,7 @@ import pytest
 from exporter.contract import DAY, SECOND, Instant, format_instant, parse_timestamp
 from exporter.sandbox import Behaviour, Row, make_conversations
 from tests.end_to_end.conftest import Command, Done, Serving
-from tests.end_to_end.exported import Exported, snapshot
+from tests.end_to_end.exported import Exported, parse_interval, snapshot
 from tests.end_to_end.served import SINCE, UNTIL, conversation, records
 
 MIDDLE = SINCE + 20 * DAY
@@ -200,7 +200,8 @@ class TestStatus:
         assert f"{covered / (UNTIL - SINCE):.1%} of the range is covered" in done.out
         assert "no run holds it" in done.out
         told = json.loads(command("status", tmp_path / "out", "--json", token=None).out)
-        assert sum(gap["end"] - gap["start"] for gap in told["gaps"]) == UNTIL - SINCE - covered > 0
+        gaps = [parse_interval(gap) for gap in told["gaps"]]
+        assert sum(end - start for start, end in gaps) == UNTIL - SINCE - covered > 0
 
     def test_of_nothing(self, command: Command, tmp_path: Path) -> None:
         done = command("status", tmp_path / "nowhere", token=None)
