@@ -31,7 +31,6 @@ TOKEN_VARIABLE: Final = "ANYREACH_TOKEN"  # noqa: S105 - the variable's name, no
 ORGANIZATION_VARIABLE: Final = "ANYREACH_ORG_ID"
 BASE_URL_VARIABLE: Final = "ANYREACH_BASE_URL"
 ORGANIZATION_HEADER: Final = "X-Anyreach-Org"
-ORGANIZATION_KEY_PREFIX: Final = "ak_"
 PERSONAL_TOKEN_PREFIX: Final = "pat_"  # noqa: S105 - what a token begins with
 
 MAX_PAGE_SIZE: Final = 1000

@@ -1,9 +1,9 @@
 """Groups: every row that was served with one `created_at`, though there may be more of them than a page holds.
 
 A group is asked for by halves: of the created bounds, in microseconds and so below the served precision, then of
-`updated_at` (api.md, 3). A part is whole when it is empty, or when a list of its ids alone names no others, and that
-list is shorter and smaller than a page the server has delivered, so that no limit can have cut it (4). Only what is
-whole counts as proof.
+`updated_at` (api.md, 3). A part is whole when it is empty, when its page goes on to rows that are older than it, or
+when a list of its ids alone names no others, and that list is so much shorter and smaller than a page the server has
+delivered that no limit can have cut it (4). Only what is whole counts as proof.
 """
 
 from collections.abc import Generator, Iterable, Sequence
@@ -92,8 +92,8 @@ class Group(Generic[RowT]):
         if (
             created_after is not None
             and created_before is not None
+            and created_after < created_before
             and self._created_splits
-            and (created_after < created_before)
         ):
             middle = (created_after + created_before) // 2
             return (

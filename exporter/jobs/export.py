@@ -118,7 +118,6 @@ async def export(
                 observer,
                 concurrency=settings.concurrency,
                 page_size=settings.page_size,
-                hidden_status=hidden_status,
             )
             try:
                 await pipeline.run()

@@ -64,7 +64,6 @@ class Pipeline:
         *,
         concurrency: int,
         page_size: int,
-        hidden_status: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scheduler = scheduler
@@ -74,7 +73,6 @@ class Pipeline:
         self._observer = observer
         self._concurrency = concurrency
         self._page_size = page_size
-        self._hidden_status = hidden_status
         self._span = max(1, scheduler.span)
         self._clock = clock
         self._began = clock()
@@ -146,9 +144,11 @@ class Pipeline:
         return None
 
     def _new_walk(self, window: Interval) -> _Walk:
-        if self._hidden_status is None:
+        # As the commits will say.
+        hidden_status = self._factory.hidden_status
+        if hidden_status is None:
             return Walk(window, self._traits, self._page_size)
-        return DoubleWalk(window, self._traits, self._page_size, self._hidden_status)
+        return DoubleWalk(window, self._traits, self._page_size, hidden_status)
 
     async def _read(self, walk: _Walk, deliveries: MemoryObjectSendStream[_Delivery]) -> None:
         async with deliveries:

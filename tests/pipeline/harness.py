@@ -119,6 +119,7 @@ class Destination:
             run=run,
             partition_by=self.partition_by,
             target_part_bytes=self.target_part_bytes,
+            hidden_status=self.hidden_status,
             clock=self.clock,
         )
         pipeline = Pipeline(
@@ -129,7 +130,6 @@ class Destination:
             observer,
             concurrency=self.concurrency,
             page_size=self.page_size,
-            hidden_status=self.hidden_status,
         )
         started(pipeline)
         await pipeline.run()
