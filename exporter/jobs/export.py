@@ -4,6 +4,8 @@ import os
 import platform
 import secrets
 import socket
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,9 +60,15 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def export(
-    destination: Path, asked: Asked, settings: RunSettings, credentials: Credentials, observer: Observer
+    destination: Path,
+    asked: Asked,
+    settings: RunSettings,
+    credentials: Credentials,
+    observer: Observer,
+    *,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Summary:
-    """Reads what is missing of what was asked for, and commits it.
+    """Reads what is missing of what was asked for, and commits it. `clock`: seconds, as the event loop counts them.
 
     Raises `ExporterError`: before anything is touched when the request, the destination, the token or the host is
     wrong; else after everything that was read has been committed.
@@ -81,7 +89,12 @@ async def export(
         fields=request.fields,
     ) as client:
         reader = Reader(
-            client, Decoder(request.fields), observer, concurrency=settings.concurrency, max_rps=settings.max_rps
+            client,
+            Decoder(request.fields),
+            observer,
+            concurrency=settings.concurrency,
+            max_rps=settings.max_rps,
+            clock=clock,
         )
         first_answer = await reader.read(PageRequest(limit=1, ids_only=True))
         latest = first_answer.read_since - settings.lag_seconds * SECOND
@@ -97,7 +110,7 @@ async def export(
             if _settle_request(before, asked, destination) != request:
                 raise DestinationError(f"{destination}: another run has begun an export here meanwhile; run again")
             await _declare(log, request, _settle_range(before, asked, latest), observer)
-            committer = Committer(store, log, encoder.schema, observer)
+            committer = Committer(store, log, encoder.schema, observer, clock)
             # An older manifest may still name what is swept.
             await committer.write_manifest()
             await sweep(store, log.state)
@@ -113,11 +126,13 @@ async def export(
                     target_part_bytes=settings.target_part_bytes,
                     organization=before.organization,
                     hidden_status=hidden_status,
+                    clock=clock,
                 ),
                 committer,
                 observer,
                 concurrency=settings.concurrency,
                 page_size=settings.page_size,
+                clock=clock,
             )
             try:
                 await pipeline.run()
@@ -182,11 +197,17 @@ def _asks_for_more(stored: Interval, asked: Asked) -> bool:
 
 
 async def _declare(log: CommitLog, request: Request, range_: Interval, observer: Observer) -> None:
-    """Puts into the log what this export is to become, where it does not say so yet."""
+    """Puts into the log what this export is to become, and that it is this run's turn.
+
+    A run that was overtaken, because locks do not reach it, fails at its next commit; what it has published until then
+    is swept. Without a commit at the start it could still commit files that the sweep has deleted.
+    """
     if log.state.range is None:
         await log.append(committed_at=wall_clock(), kind="begin", request=request, range=range_)
     elif log.state.range != range_:
         await log.append(committed_at=wall_clock(), kind="widen", range=range_)
+    else:
+        await log.append(committed_at=wall_clock(), kind="resume")
     if log.state.number > 1 and log.state.left:
         observer.note("going on", commits=log.state.number, files=len(log.state.files))
 

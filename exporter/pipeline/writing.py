@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from math import inf
 from operator import neg
 from typing import Final
 
@@ -101,8 +102,9 @@ class PartsFactory:
 class WindowWriter:
     """Writes the rows of one window, from new to old, and says what may be committed.
 
-    A part is closed when its partition is left, at the target size, when it has been open for a minute, or when there
-    are many misfits. What is closed covers the window from where the last commit ended down to the part's lower end.
+    A part is closed when its partition is left, at the target size, or when there are many misfits; and by `finish`,
+    for which it is time when `seconds_left` have passed. What is closed covers the window from where the last commit
+    ended down to the part's lower end.
     """
 
     def __init__(self, factory: PartsFactory, end: Instant) -> None:
@@ -113,6 +115,11 @@ class WindowWriter:
         self._misfits: list[Misfit] = []
         self._unproven: list[Unproven] = []
         self._read_since: Instant | None = None
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the part that is open has been so for a minute; infinite when none is."""
+        return inf if self._part is None else max(0.0, self._part.opened_at + _OPEN_SECONDS - self._factory.clock())
 
     async def add(self, settled: Settled[EncodeRow], settled_from: Instant, read_since: Instant) -> Change | None:
         """Takes what a page has settled. Returns what can be committed by now, its files published."""
@@ -154,10 +161,7 @@ class WindowWriter:
             return closed
         if self._part.interval is not None and settled_from <= self._part.interval.start:
             closed += self._close(self._part.interval.start)
-        elif (
-            self._part.writer.size_bytes >= self._factory.target_part_bytes
-            or self._factory.clock() >= self._part.opened_at + _OPEN_SECONDS
-        ):
+        elif self._part.writer.size_bytes >= self._factory.target_part_bytes:
             closed += self._close(settled_from)
         return closed
 

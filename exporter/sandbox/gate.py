@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import Final, NamedTuple
 
@@ -49,17 +49,18 @@ def reads_sensitive(headers: Mapping[str, str]) -> bool:
 class Bucket:
     """A token bucket: `burst` requests at once, then `rate` a second."""
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._rate = behaviour.rate
         self._burst = behaviour.burst
         self._tokens = float(behaviour.burst)
-        self._filled_at = time.monotonic()
+        self._filled_at = clock()
 
     def take(self) -> Refusal | None:
         """Lets one request through, or says 429."""
         if self._rate is None:
             return None
-        now = time.monotonic()
+        now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
         self._filled_at = now
         if self._tokens < 1:

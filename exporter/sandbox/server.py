@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -49,7 +49,13 @@ class Sandbox:
     the place for a test to change rows in the middle of a walk.
     """
 
-    def __init__(self, rows: Iterable[Row], behaviour: Behaviour, clock: Callable[[], Instant]) -> None:
+    def __init__(
+        self,
+        rows: Iterable[Row],
+        behaviour: Behaviour,
+        clock: Callable[[], Instant],
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.url = ""
         self.token = TOKEN
         self.requests: list[Seen] = []
@@ -57,6 +63,7 @@ class Sandbox:
         self._count = 0
         self._in_flight = 0
         self._clock = clock
+        self._seconds = seconds
         self._listing = Listing(rows)
         self._renderer = Renderer(_KEPT_BYTES)
         self.behaviour = behaviour
@@ -70,7 +77,7 @@ class Sandbox:
         """Also starts its counts anew: the script, the bucket, the requests until a token is revoked."""
         self._behaviour = behaviour
         self._since_change = 0
-        self._bucket = Bucket(behaviour)
+        self._bucket = Bucket(behaviour, self._seconds)
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -110,13 +117,13 @@ class Sandbox:
             self.on_request(seen)
         self._in_flight += 1
         try:
-            if refusal := self._refuse(request, position, behaviour):
+            if refusal := self.refuse(request.headers, position):
                 return self._refused(refusal, behaviour)
             if behaviour.latency:
                 await asyncio.sleep(behaviour.latency)
             rng = random.Random(behaviour.seed << 32 | position)
             fault = _choose_fault(behaviour, position, rng)
-            body = self._body(request, position, behaviour, rng)
+            body = self.body(request.query, request.headers, position, rng, request.match_info.get("id"))
             if isinstance(body, Refusal):
                 return self._refused(body, behaviour)
             return await answer(fault, request, body, behaviour)
@@ -127,33 +134,44 @@ class Sandbox:
         """Every answer tells the server's time."""
         response.headers["Date"] = formatdate(self._clock() / SECOND, usegmt=True)
 
-    def _refuse(self, request: web.Request, position: int, behaviour: Behaviour) -> Refusal | None:
+    def refuse(self, headers: Mapping[str, str], position: int) -> Refusal | None:
+        """Why a request does not get in; the first since the behaviour was set has `position` 1."""
+        behaviour = self._behaviour
         if behaviour.max_in_flight is not None and self._in_flight > behaviour.max_in_flight:
             return Refusal(503, "Too many requests in flight.", 1)
         if refusal := self._bucket.take():
             return refusal
         if behaviour.revoked_after is not None and position > behaviour.revoked_after:
             return Refusal(401, "Token is missing, invalid or expired.")
-        return check_token(request.headers)
+        return check_token(headers)
 
     def _refused(self, refusal: Refusal, behaviour: Behaviour) -> web.Response:
         headers = retry_after(refusal, behaviour, self._clock())
         return web.json_response({"detail": refusal.detail}, status=refusal.status, headers=headers)
 
-    def _body(self, request: web.Request, position: int, behaviour: Behaviour, rng: random.Random) -> bytes | Refusal:
+    def body(
+        self,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        position: int,
+        rng: random.Random,
+        identity: str | None = None,
+    ) -> bytes | Refusal:
+        """The JSON text of a page, or of the one conversation `identity`, as of now."""
+        behaviour = self._behaviour
         role_changed = behaviour.role_changed_after is not None and position > behaviour.role_changed_after
-        sensitive = reads_sensitive(request.headers) and not role_changed
-        if identity := request.match_info.get("id"):
+        sensitive = reads_sensitive(headers) and not role_changed
+        if identity:
             row = self._listing.get(identity, behaviour, self._clock())
             if row is None:
                 return Refusal(404, "Conversation not found.")
             return self._renderer.texts([row], View.of(behaviour, sensitive=sensitive))[0]
         try:
-            query = parse_query(request.query, behaviour)
+            parsed = parse_query(query, behaviour)
         except BadParameterError as error:
             return Refusal(422, str(error))
-        rows = self._listing.page(query, behaviour, self._clock(), rng)
-        texts = self._renderer.texts(rows, View.of(behaviour, query.fields, sensitive=sensitive))
+        rows = self._listing.page(parsed, behaviour, self._clock(), rng)
+        texts = self._renderer.texts(rows, View.of(behaviour, parsed.fields, sensitive=sensitive))
         if behaviour.page_bytes is not None:
             texts = _clamp(texts, behaviour.page_bytes)
         return b"[" + b",".join(texts) + b"]"

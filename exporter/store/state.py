@@ -18,7 +18,7 @@ from exporter.store.layout import CONVERSATIONS, commit_path, is_part
 
 FORMAT_VERSION: Final = 1
 
-CommitKind: TypeAlias = Literal["begin", "widen", "export", "sync", "compact", "repair"]
+CommitKind: TypeAlias = Literal["begin", "widen", "resume", "export", "sync", "compact", "repair"]
 StateName: TypeAlias = Literal["complete", "incomplete", "unproven"]
 
 
@@ -34,6 +34,7 @@ class Author(msgspec.Struct, frozen=True, kw_only=True):
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """One file of the log. The first one, `begin`, holds the request and the range; a later one may widen the range.
 
+    A run that goes on begins with a `widen` or a `resume`: it takes the slot that the run before would commit to.
     `counters`: what the run has cost since its last commit.
     """
 

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 
 import anyio
@@ -163,16 +164,21 @@ async def test_a_part_is_closed_a_minute_after_it_was_opened(root: Path) -> None
     clock = Clock()
     writer = WindowWriter(factory_at(root, clock), T0 + DAY)
     hours = [T0 + hour * HOUR for hour in (20, 16, 12, 8)]
+    assert writer.seconds_left == inf
     assert await writer.add(Settled(rows_at(hours[:1])), hours[0], SERVED_AT) is None
-    clock.now = 59.9
-    assert await writer.add(Settled(rows_at(hours[1:2])), hours[1], SERVED_AT) is None
-    clock.now = 60.0
-    change = await writer.add(Settled(rows_at(hours[2:3])), hours[2], SERVED_AT)
+    clock.now = 59.0
+    assert await writer.add(Settled(rows_at(hours[1:3])), hours[2], SERVED_AT) is None
+    assert writer.seconds_left == 1
+    clock.now = 61.0
+    assert writer.seconds_left == 0
+    change = await writer.finish(hours[2])
     assert change is not None
+    assert writer.seconds_left == inf
     assert change.covers == (Interval(hours[2], T0 + DAY),)
     assert [file.rows for file in change.adds] == [3]
     # The next part has a minute of its own.
     assert await writer.add(Settled(rows_at(hours[3:])), hours[3], SERVED_AT) is None
+    assert writer.seconds_left == 60
     writer.abort()
 
 
