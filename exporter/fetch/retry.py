@@ -8,10 +8,12 @@ from exporter.errors import ThrottledError, TransientError
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long one request is pursued: it ends at `attempts`, or past `seconds` once `least_attempts` were made."""
+    """How long one request is pursued: for at least so many `attempts`, and at least so many `seconds`.
+
+    Both, so that neither a short outage, whose failures come fast, nor a few stalls in a row end it.
+    """
 
     attempts: int
-    least_attempts: int
     seconds: float
     throttled_seconds: float
 
@@ -20,8 +22,8 @@ class Patience:
 class RetryPolicy:
     """The retries of one request. A server that has never answered in this run is more likely a mistyped host."""
 
-    known: Patience = Patience(attempts=10, least_attempts=3, seconds=300.0, throttled_seconds=900.0)
-    unknown: Patience = Patience(attempts=4, least_attempts=2, seconds=6.0, throttled_seconds=120.0)
+    known: Patience = Patience(attempts=10, seconds=300.0, throttled_seconds=900.0)
+    unknown: Patience = Patience(attempts=6, seconds=0.0, throttled_seconds=120.0)
     base_seconds: float = 0.5
     cap_seconds: float = 30.0
     longest_retry_after_seconds: float = 300.0
@@ -43,9 +45,7 @@ class RetryPolicy:
             if error.retry_after_seconds is not None:
                 wait = error.retry_after_seconds
                 return wait if wait <= self.longest_retry_after_seconds else None
-        elif attempt >= patience.attempts or (
-            elapsed_seconds >= patience.seconds and attempt >= patience.least_attempts
-        ):
+        elif attempt >= patience.attempts and elapsed_seconds >= patience.seconds:
             return None
         # Full jitter: workers that failed together do not come back together. The exponent is bounded, as are floats.
         return random * min(self.cap_seconds, self.base_seconds * 2.0 ** min(attempt - 1, 32))
@@ -55,14 +55,14 @@ class FailureBudget:
     """Ends a run whose failures dwarf its successes, however well each single request is still doing.
 
     A bucket that every failed attempt takes one from and every success gives two back to: a run goes on for ever while
-    fewer than two attempts in three fail, and outlasts an outage in which every worker spends its request's attempts.
+    fewer than two attempts in three fail, and outlasts an outage of some minutes that fails every worker at once.
     Refusals for going too fast are no failures.
     """
 
     _REFILL: Final = 2
 
     def __init__(self, concurrency: int) -> None:
-        self._capacity: Final = 20 + 10 * concurrency
+        self._capacity: Final = 20 + 30 * concurrency
         self._left = self._capacity
 
     def succeeded(self) -> None:

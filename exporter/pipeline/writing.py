@@ -113,13 +113,15 @@ class WindowWriter:
         self._top = end
         self._uncommitted_end = end
         self._misfits: list[Misfit] = []
+        self._misfits_since = inf
         self._unproven: list[Unproven] = []
         self._read_since: Instant | None = None
 
     @property
     def seconds_left(self) -> float:
-        """Until the part that is open has been so for a minute; infinite when none is."""
-        return inf if self._part is None else max(0.0, self._part.opened_at + _OPEN_SECONDS - self._factory.clock())
+        """Until rows have waited for their commit for a minute; infinite when none do."""
+        since = min(self._part.opened_at if self._part else inf, self._misfits_since if self._misfits else inf)
+        return max(0.0, since + _OPEN_SECONDS - self._factory.clock())
 
     async def add(self, settled: Settled[EncodeRow], settled_from: Instant, read_since: Instant) -> Change | None:
         """Takes what a page has settled. Returns what can be committed by now, its files published."""
@@ -150,6 +152,8 @@ class WindowWriter:
             if self._part is not None and self._part.partition != partition and self._part.interval is not None:
                 closed += self._close(self._part.interval.start)
             encoded = self._factory.encoder.encode(piece)
+            if not self._misfits:
+                self._misfits_since = self._factory.clock()
             self._misfits += encoded.quarantined
             self._factory.check_organization(encoded.organizations)
             if encoded.batch.num_rows:

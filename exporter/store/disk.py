@@ -62,15 +62,18 @@ def fsync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def make_directories(directory: Path) -> None:
-    """Creates `directory` and its missing parents, private and durable."""
-    missing = []
-    while not directory.exists():
-        missing.append(directory)
-        directory = directory.parent
-    for path in reversed(missing):
-        path.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
-        fsync_directory(path.parent)
+def make_directories(directory: Path, durable: set[Path]) -> None:
+    """Creates `directory` and its missing parents, private and durable; `durable`: known to be, and added to.
+
+    That a directory is there does not mean that it will be after a power cut: a run that was killed may have made it.
+    """
+    if directory in durable:
+        return
+    if not directory.parent.exists():
+        make_directories(directory.parent, durable)
+    directory.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+    fsync_directory(directory.parent)
+    durable.add(directory)
 
 
 def place(whole: Path, final: Path) -> bool:

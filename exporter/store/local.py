@@ -30,6 +30,7 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self.root: Final = root
         self._lock: int | None = None
+        self._durable: set[Path] = set()
 
     async def check(self) -> None:
         """Touches nothing. Raises `DestinationError` for a destination that is no directory, is not writable, or holds
@@ -37,8 +38,12 @@ class LocalStore:
         await to_thread.run_sync(_check, self.root)
 
     async def prepare(self) -> None:
-        """Creates the directories of an export, after `check`. Raises `DestinationError`."""
-        await to_thread.run_sync(_prepare, self.root)
+        """Creates the directories of an export, after `check`, and makes what is in the log durable.
+
+        A run that was killed may have left a commit that a power cut would still take away, from under the next one.
+        Raises `DestinationError`.
+        """
+        await to_thread.run_sync(_prepare, self.root, self._durable)
 
     async def read(self, path: str) -> bytes | None:
         """The content of a file; None when there is none."""
@@ -70,7 +75,7 @@ class LocalStore:
 
         Raises `StoreError`, also when something has that path already.
         """
-        await to_thread.run_sync(_publish, staged, self._path(path))
+        await to_thread.run_sync(_publish, staged, self._path(path), self.root, self._durable)
 
     async def free_bytes(self) -> int:
         """What a user without privileges can still write to the file system, also before `prepare`."""
@@ -130,11 +135,12 @@ def _refusing(root: Path) -> Iterator[None]:
         raise DestinationError(f"{root}: {describe(error)}") from error
 
 
-def _prepare(root: Path) -> None:
+def _prepare(root: Path, durable: set[Path]) -> None:
     _check(root)
     with _refusing(root):
-        for directory in (COMMITS, STAGING, QUARANTINE):
-            make_directories(root / directory)
+        for directory in (root, root / PRIVATE, *(root / name for name in (COMMITS, STAGING, QUARANTINE))):
+            make_directories(directory, durable)
+        fsync_directory(root / COMMITS)
 
 
 def _check(root: Path) -> None:
@@ -183,9 +189,10 @@ def _delete(path: Path) -> None:
         fsync_directory(path.parent)
 
 
-def _publish(staged: Path, final: Path) -> None:
+def _publish(staged: Path, final: Path, root: Path, durable: set[Path]) -> None:
     with reporting(final):
-        make_directories(final.parent)
+        for directory in reversed(final.relative_to(root).parents):
+            make_directories(root / directory, durable)
         if not place(staged, final):
             raise StoreError(f"{final}: there is a file of this name already; it was left as it is")
         staged.unlink(missing_ok=True)

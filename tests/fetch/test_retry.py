@@ -26,7 +26,6 @@ def ladder(error: TransientError, *, contacted: bool, attempt_seconds: float, ra
 def test_waits_double_up_to_half_a_minute() -> None:
     waits = [POLICY.decide(FAULTS[0], attempt, 0.0, True, 1.0) for attempt in range(1, 10)]
     assert waits == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
-    assert POLICY.decide(FAULTS[0], 10, 0.0, True, 1.0) is None
 
 
 @given(
@@ -44,23 +43,20 @@ def test_waits_are_jittered_over_the_whole_range(
         assert longest <= 30
 
 
-def test_a_request_is_pursued_for_minutes_once_the_server_is_known() -> None:
+def test_an_outage_of_five_minutes_is_waited_out_once_the_server_is_known() -> None:
     attempts, elapsed = ladder(FAULTS[0], contacted=True, attempt_seconds=0.1, randomness=0.5)
-    assert attempts == 10
-    assert 60 < elapsed < 65
+    assert 20 < attempts < 30
+    assert 300 < elapsed < 316
 
 
-def test_slow_failures_end_after_five_minutes_but_not_without_a_second_chance() -> None:
-    # An attempt that stalls for its whole five minutes is still repeated.
-    assert ladder(FAULTS[0], contacted=True, attempt_seconds=300, randomness=0.0) == (3, 900.0)
-    assert ladder(FAULTS[0], contacted=True, attempt_seconds=60, randomness=0.0) == (5, 300.0)
+def test_slow_failures_do_not_end_a_request_before_its_tenth_attempt() -> None:
+    assert ladder(FAULTS[0], contacted=True, attempt_seconds=300, randomness=0.0) == (10, 3000.0)
+    assert ladder(FAULTS[0], contacted=True, attempt_seconds=60, randomness=0.0) == (10, 600.0)
 
 
 def test_a_mistyped_host_fails_fast() -> None:
-    attempts, elapsed = ladder(FAULTS[0], contacted=False, attempt_seconds=0.01, randomness=1.0)
-    assert attempts == 4
-    assert elapsed < 6
-    assert ladder(FAULTS[0], contacted=False, attempt_seconds=10, randomness=1.0)[0] == 2
+    assert ladder(FAULTS[0], contacted=False, attempt_seconds=0.01, randomness=0.5)[1] < 8
+    assert ladder(FAULTS[0], contacted=False, attempt_seconds=10, randomness=1.0)[0] == 6
 
 
 def test_the_server_decides_how_long_to_wait_within_reason() -> None:
@@ -96,11 +92,12 @@ def test_a_run_that_half_fails_goes_on_and_one_that_mostly_fails_stops() -> None
     assert run(FailureBudget(8), failing=0.5, attempts=100_000, rng=rng) == 100_000
     assert run(FailureBudget(8), failing=0.9, attempts=100_000, rng=rng) < 1000
     # An outage: every request of every worker gives up by itself first.
-    assert run(FailureBudget(8), failing=1.0, attempts=100_000, rng=rng) >= 8 * POLICY.known.attempts
+    attempts, _ = ladder(FAULTS[0], contacted=True, attempt_seconds=0.1, randomness=0.5)
+    assert run(FailureBudget(8), failing=1.0, attempts=100_000, rng=rng) >= 8 * attempts
 
 
 def test_successes_do_not_pile_up() -> None:
     budget = FailureBudget(1)
     for _ in range(10_000):
         budget.succeeded()
-    assert run(budget, failing=1.0, attempts=1000, rng=random.Random(1)) == 30
+    assert run(budget, failing=1.0, attempts=1000, rng=random.Random(1)) == 50

@@ -125,8 +125,8 @@ async def test_a_fault_that_stays_is_raised_after_some_attempts(make: Make, cloc
         await reader.read(REQUEST)
     with pytest.raises(UnreachableError, match="no route"):
         await reader.read(REQUEST)
-    assert len(source.attempts) == (11 if contacted else 4)
-    assert clock.now < (300 if contacted else 10)
+    assert len(source.attempts) == 6 if not contacted else 20 < len(source.attempts) < 50
+    assert 300 <= clock.now < 330 if contacted else clock.now < 16
 
 
 async def test_a_run_of_faults_ends_though_each_request_gets_through_in_the_end(make: Make) -> None:
@@ -135,7 +135,7 @@ async def test_a_run_of_faults_ends_though_each_request_gets_through_in_the_end(
     with pytest.raises(ServerFailedError):
         for _ in range(30):
             await reader.read(REQUEST)
-    assert len(source.attempts) < 100
+    assert len(source.attempts) < 150
 
 
 async def test_faults_that_are_rarer_than_successes_never_end_a_run(make: Make) -> None:

@@ -246,6 +246,20 @@ async def test_misfits_are_written_out_though_no_part_is_open(root: Path, monkey
     assert [file.window for file in change.adds] == list(change.covers)
 
 
+async def test_misfits_wait_for_a_minute_at_most(root: Path) -> None:
+    clock = Clock()
+    writer = WindowWriter(factory_at(root, clock), T0 + DAY)
+    clock.now = 5.0
+    await writer.add(Settled(rows_at([T0 + 20 * HOUR], misfits=[True])), T0 + 20 * HOUR, SERVED_AT)
+    clock.now = 25.0
+    await writer.add(Settled(rows_at([T0 + 18 * HOUR], misfits=[True])), T0 + 18 * HOUR, SERVED_AT)
+    assert writer.seconds_left == 40
+    change = await writer.finish(T0 + 18 * HOUR)
+    assert change is not None
+    assert [file.rows for file in change.quarantines] == [2]
+    assert writer.seconds_left == inf
+
+
 async def test_a_misfit_below_what_is_closed_waits_for_its_own_commit(root: Path) -> None:
     writer = WindowWriter(factory_at(root, Clock()), T0 + 2 * DAY)
     rows = rows_at([T0 + DAY + 1, T0 + DAY, T0 + DAY - 1], [False, True, True])
