@@ -1,0 +1,227 @@
+"""A disk that fails, fills up, dies and loses its power.
+
+The files are real ones, in a directory of the test. The calls of `os` that change them pass through here first, where
+they may fail; and every fsync is noted, so that a power cut can take away what was never fsynced: a file's content, or
+a name in a directory.
+"""
+
+import errno
+import os
+import random
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+from unittest.mock import patch
+
+ERRNOS: Final = (errno.ENOSPC, errno.EIO)
+#: Calls that change what a directory or a file holds. pathlib and the exporter reach them through the module `os`.
+CALLS: Final = ("link", "rename", "replace", "unlink", "mkdir", "ftruncate", "fsync", "write")
+
+
+class Killed(BaseException):
+    """The process is dead. It is told so whenever it reaches for the disk, until it has unwound."""
+
+
+class _File:
+    """What of a file is durable; None: not even that it is empty."""
+
+    def __init__(self) -> None:
+        self.content: bytes | None = None
+
+
+class _Directory:
+    """Names that are durable."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, _Node] = {}
+
+
+_Node: TypeAlias = "_File | _Directory"
+
+
+class SimulatedDisk:
+    """The disk below `root`, for one process after another.
+
+    `operations` counts what the process has asked for. At the operation `dies_at` it is killed, before or after that
+    is done. From `fails_from` on, an operation fails with the likelihood `fail_rate`. `on_link` sees each hard link
+    before it is made: a file, and the name that it gets.
+    """
+
+    def __init__(self, root: Path, chance: random.Random) -> None:
+        self.root = root
+        self.on_link: Callable[[Path, Path], None] = lambda _file, _name: None
+        self._chance = chance
+        self._durable = _Directory()
+        self._nodes: dict[int, _Node] = {root.stat().st_ino: self._durable}
+        self._real = {name: getattr(os, name) for name in CALLS}
+        self.boot()
+
+    def boot(self) -> None:
+        """A new process begins."""
+        self.operations = 0
+        self.dies_at: int | None = None
+        self.fails_from = 0
+        self.fail_rate = 0.0
+        self.free_bytes = 1 << 40
+        self.is_dead = False
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """While it lasts, the calls of `os` are this disk's."""
+        with ExitStack() as stack:
+            for name in CALLS:
+                stack.enter_context(patch.object(os, name, self._guarded(name)))
+            stack.enter_context(patch.object(os, "statvfs", self._statvfs))
+            yield
+
+    def die(self) -> None:
+        """From now on the process changes nothing."""
+        self.is_dead = True
+
+    def step(self) -> bool:
+        """One operation begins. True: it is to fail half-way. Raises `Killed`, and what a failing disk answers."""
+        if self.is_dead:
+            raise Killed
+        self.operations += 1
+        if self.operations == self.dies_at and self._chance.random() < 0.5:
+            self.die()
+            raise Killed
+        return bool(self.fail_rate) and self.operations >= self.fails_from and self._chance.random() < self.fail_rate
+
+    def step_done(self) -> None:
+        """The operation is over; the process may not live to know."""
+        if self.operations == self.dies_at:
+            self.die()
+            raise Killed
+
+    def _guarded(self, name: str) -> Callable[..., Any]:
+        real = self._real[name]
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            fails = self.step()
+            if fails:
+                number = self._chance.choice(ERRNOS)
+                if name == "write":
+                    real(args[0], memoryview(args[1])[: len(args[1]) // 2])
+                elif self._chance.random() < 0.5:
+                    # It was done all the same.
+                    self._perform(name, real, args, kwargs)
+                raise OSError(number, os.strerror(number))
+            result = self._perform(name, real, args, kwargs)
+            self.step_done()
+            return result
+
+        return call
+
+    def _perform(self, name: str, real: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if name == "fsync":
+            self._note(args[0])
+            return None
+        if name == "link":
+            self.on_link(Path(args[0]), Path(args[1]))
+        if name in ("unlink", "replace"):
+            self._forget(Path(args[-1]))
+        return real(*args, **kwargs)
+
+    def _forget(self, victim: Path) -> None:
+        """The number of a file that goes may soon be another's."""
+        with suppress(FileNotFoundError):
+            found = victim.lstat()
+            if found.st_nlink == 1:
+                self._nodes.pop(found.st_ino, None)
+
+    def offloaded(self, func: Callable[..., Any]) -> None:
+        """aiofiles opens and writes past `os`; this is called before it does. Raises as `step`, and `OSError`."""
+        if not isinstance(func, partial) or func.func.__name__ not in ("open", "write"):
+            return
+        if self.step():
+            number = self._chance.choice(ERRNOS)
+            if func.func.__name__ == "write":
+                func.func(func.args[0][: len(func.args[0]) // 2])
+            raise OSError(number, os.strerror(number))
+
+    def _statvfs(self, path: Path) -> os.statvfs_result:
+        return os.statvfs_result((4096, 1, 1, 1, self.free_bytes, 1, 1, 1, 0, 255))
+
+    # What is durable.
+
+    def _note(self, descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            directory = self._node(found.st_ino, is_directory=True)
+            assert isinstance(directory, _Directory)
+            directory.entries = dict(self._listed(Path(f"/proc/self/fd/{descriptor}")))
+        else:
+            file = self._node(found.st_ino, is_directory=False)
+            assert isinstance(file, _File)
+            file.content = Path(f"/proc/self/fd/{descriptor}").read_bytes()
+
+    def _node(self, number: int, *, is_directory: bool) -> _Node:
+        return self._nodes.setdefault(number, _Directory() if is_directory else _File())
+
+    def _listed(self, path: Path) -> Iterator[tuple[str, _Node]]:
+        with os.scandir(path) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                yield entry.name, self._node(entry.inode(), is_directory=entry.is_dir())
+
+    def durable_bytes(self, path: Path) -> bytes | None:
+        """What a power cut now would certainly leave of the file `path`; None when it might be gone, or torn."""
+        node: _Node | None = self._durable
+        for name in path.relative_to(self.root).parts:
+            node = node.entries.get(name) if isinstance(node, _Directory) else None
+        return node.content if isinstance(node, _File) else None
+
+    def cut_power(self) -> None:
+        """Leaves what is durable; of what is not, some."""
+        tree = self._surviving(self.root, self._durable)
+        shutil.rmtree(self.root)
+        _write_tree(self.root, tree)
+        self._nodes = {self.root.stat().st_ino: self._durable}
+        self._settle(self.root, self._durable)
+
+    def _surviving(self, path: Path | None, durable: _Directory) -> "_Tree":
+        live = dict(self._listed(path)) if path is not None and path.is_dir() else {}
+        tree: _Tree = {}
+        for name in sorted(live.keys() | durable.entries.keys()):
+            now, then = live.get(name), durable.entries.get(name)
+            node = now if now is then else self._chance.choice((now, then))
+            below = path / name if path is not None and node is now else None
+            if isinstance(node, _Directory):
+                tree[name] = self._surviving(below, node)
+            elif isinstance(node, _File):
+                tree[name] = self._content(below, node)
+        return tree
+
+    def _content(self, path: Path | None, file: _File) -> bytes:
+        durable = file.content
+        written = path.read_bytes() if path is not None else durable
+        if written is None or written == durable:
+            return durable or b""
+        torn = written[: self._chance.randint(0, len(written))]
+        return self._chance.choice((durable or b"", torn, written))
+
+    def _settle(self, path: Path, directory: _Directory) -> None:
+        """After a power cut, all that is there has been on the disk."""
+        directory.entries = dict(self._listed(path))
+        for name, node in directory.entries.items():
+            if isinstance(node, _Directory):
+                self._settle(path / name, node)
+            else:
+                node.content = (path / name).read_bytes()
+
+
+_Tree: TypeAlias = "dict[str, _Tree | bytes]"
+
+
+def _write_tree(path: Path, tree: _Tree) -> None:
+    path.mkdir(mode=0o700)
+    for name, node in tree.items():
+        if isinstance(node, dict):
+            _write_tree(path / name, node)
+        else:
+            (path / name).write_bytes(node)
+            (path / name).chmod(0o600)

@@ -1,0 +1,94 @@
+"""An event loop whose time is a number. It jumps from timer to timer, and nothing outside ever wakes it.
+
+What is offloaded to threads is done in the loop itself, after a pause: one order of events for one seed.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, TypeVar
+
+import anyio
+from anyio import CapacityLimiter
+from anyio.lowlevel import checkpoint
+
+Result = TypeVar("Result")
+
+
+class StuckError(Exception):
+    """Tasks wait, and nothing is left that could wake them."""
+
+
+class SimulatedLoop(asyncio.BaseEventLoop):
+    """`pause_seconds` says how long each piece of offloaded work takes to come to its turn; `before` it is shown."""
+
+    def __init__(self, pause_seconds: Callable[[], float], before: Callable[[Callable[..., Any]], None]) -> None:
+        super().__init__()
+        self._now = 0.0
+        self._pause_seconds = pause_seconds
+        self._before = before
+        self._signal_handlers: dict[int, Callable[[], object]] = {}
+        # What asyncio's own loop asks for events.
+        self._selector = self
+
+    def time(self) -> float:
+        return self._now
+
+    def select(self, timeout: float | None) -> list[Any]:
+        if timeout is None:
+            raise StuckError
+        self._now += timeout
+        return []
+
+    def _process_events(self, events: list[Any]) -> None:
+        """There are none."""
+
+    def _write_to_self(self) -> None:
+        """Nobody sleeps in `select`."""
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:  # type: ignore[override]
+        self._signal_handlers[sig] = lambda: callback(*args)
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        return self._signal_handlers.pop(sig, None) is not None
+
+    def send_signal(self, sig: signal.Signals) -> bool:
+        """Whether somebody was there to handle it."""
+        handler = self._signal_handlers.get(sig)
+        if handler is not None:
+            handler()
+        return handler is not None
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: object, func: Callable[..., Result], *args: Any
+    ) -> "asyncio.Future[Result]":
+        future: asyncio.Future[Result] = self.create_future()
+        self.call_later(self._pause_seconds(), self._perform, future, func, args)
+        return future
+
+    def _perform(self, future: "asyncio.Future[Result]", func: Callable[..., Result], args: tuple[Any, ...]) -> None:
+        # A thread does its work, too, when nobody waits for it any more.
+        try:
+            self._before(func)
+            result = func(*args)
+        except BaseException as error:  # noqa: BLE001 - handed over
+            if not future.cancelled():
+                future.set_exception(error)
+        else:
+            if not future.cancelled():
+                future.set_result(result)
+
+
+async def run_sync(
+    func: Callable[..., Result],
+    *args: Any,
+    abandon_on_cancel: bool = False,
+    limiter: CapacityLimiter | None = None,
+) -> Result:
+    """Stands in for `anyio.to_thread.run_sync`."""
+    await checkpoint()
+    async with limiter or nullcontext():
+        with anyio.CancelScope(shield=not abandon_on_cancel):
+            return await asyncio.get_running_loop().run_in_executor(None, func, *args)
+    raise AssertionError("cancelled, and nobody was told")

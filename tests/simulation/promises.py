@@ -1,0 +1,137 @@
+"""What the exporter promises about a destination, at any instant and in the end."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import anyio.to_thread
+import pyarrow.parquet as pq
+
+from exporter.contract import Instant, format_instant
+from exporter.sandbox import Behaviour, Row
+from exporter.sandbox.render import served_instant
+from exporter.store.commits import load_state
+from exporter.store.layout import is_part
+from exporter.store.local import LocalStore
+from exporter.store.state import State, state_name
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.loop import SimulatedLoop, run_sync
+
+#: A part is open for a minute at most; then it has to be closed and committed, on a slow disk.
+MOST_SECONDS_AT_STAKE = 60.0 + 5.0
+
+
+@dataclass(frozen=True)
+class Version:
+    """What a conversation was, from `since` on (the server's clock)."""
+
+    since: Instant
+    row: Row
+
+
+def check_order(disk: SimulatedDisk, destination: Path, file: Path, name: Path) -> None:
+    """A commit gets its name only when all that it names would survive a power cut."""
+    if name.parent.name != "commits" or name.exists():
+        return
+    commit = json.loads(file.read_bytes())
+    for named in (*commit["change"].get("adds", ()), *commit["change"].get("quarantines", ())):
+        data = disk.durable_bytes(destination / named["path"])
+        assert data is not None and len(data) == named["size_bytes"], f"{named['path']} is committed, not durable"
+    if commit["number"] > 1:
+        before = name.with_name(f"{commit['number'] - 1:08d}.json")
+        assert disk.durable_bytes(before) is not None, f"{before.name} is not durable, its successor is made"
+
+
+def check_sound(destination: Path) -> State:
+    """What holds at any instant, also of a destination that was just left by a dead process."""
+    state = _state(destination) if (destination / "_exporter").is_dir() else State()
+    there = {path.relative_to(destination).as_posix() for path in destination.rglob("*") if path.is_file()}
+    hashes = {file.path: file.sha256 for file in state.files.values()}
+    hashes |= {file.path: file.sha256 for file in state.quarantine.values()}
+    for path, sha256 in hashes.items():
+        data = (destination / path).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == sha256, f"{path} is not what its commit says"
+    for path in there - set(state.files):
+        if path.endswith(".parquet"):
+            pq.read_metadata(destination / path)
+    if "_manifest.json" not in there:
+        assert "_SUCCESS" not in there, "_SUCCESS without a manifest"
+        return state
+    manifest = json.loads((destination / "_manifest.json").read_bytes())
+    named = {file["path"] for file in manifest["tables"]["conversations"]["files"]}
+    assert named <= set(state.files), "the manifest names files that are gone"
+    if "_SUCCESS" in there:
+        assert manifest["state"] == state_name(state) == "complete", "_SUCCESS without a complete export"
+        assert named == {path for path in there if is_part(path)}, "_SUCCESS beside files of no commit"
+    return state
+
+
+def check_little_is_lost(destination: Path, state: State, settled: Mapping[str, float], ended_at: float) -> None:
+    """Rows that were settled more than a minute before the end are committed; `settled`: when, in seconds, by id."""
+    kept = {str(record["id"]) for record in _exported(destination, state)} | set(_quarantined(destination, state))
+    lost = [row for row, at in settled.items() if row not in kept and at < ended_at - MOST_SECONDS_AT_STAKE]
+    assert not lost, f"{lost} were settled long before the end at {ended_at}, and are not committed"
+
+
+def check_exact(
+    destination: Path,
+    state: State,
+    behaviour: Behaviour,
+    versions: Mapping[str, Sequence[Version]],
+    stable: set[str],
+) -> None:
+    """Complete: each of the `stable` conversations, there all the time, is there once, as it was at some instant."""
+    assert state.range is not None
+    assert not state.left
+    doubted = {doubt.created_at for doubt in state.unproven}
+    exported = _exported(destination, state)
+    counts = Counter(str(record["id"]) for record in exported) + Counter(_quarantined(destination, state))
+    assert not [row for row, count in counts.items() if count > 1]
+    for row, known in versions.items():
+        created_at = served_instant(known[0].row.created_at, behaviour.precision, behaviour.rounding)
+        if row in counts:
+            assert created_at in state.range, f"{row} is outside of the range"
+        elif row in stable and created_at in state.range and created_at not in doubted:
+            raise AssertionError(f"{row} of {format_instant(created_at)} is missing")
+    for record in exported:
+        _check_version(record, versions[str(record["id"])], state.read_since)
+
+
+def _check_version(record: dict[str, Any], versions: Sequence[Version], updates_since: Instant | None) -> None:
+    alike = [one for one in versions if all(one.row.fields[name] == record[name] for name in ("summary", "status"))]
+    assert alike, f"{record['id']} is none of its versions"
+    if versions[-1] not in alike:
+        assert updates_since is not None
+        assert versions[-1].since >= updates_since, f"{record['id']} changed before updates_since"
+
+
+def _state(destination: Path) -> State:
+    with (
+        closing(SimulatedLoop(lambda: 0.0, lambda _: None)) as loop,
+        patch.object(anyio.to_thread, "run_sync", run_sync),
+    ):
+        state: State = loop.run_until_complete(load_state(LocalStore(destination)))
+        return state
+
+
+def _exported(destination: Path, state: State) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = []
+    for file in state.files.values():
+        with pq.ParquetFile(destination / file.path) as part:
+            records += part.read(["id", "summary", "status"], use_threads=False).to_pylist()
+    return records
+
+
+def _quarantined(destination: Path, state: State) -> list[str]:
+    lines = [
+        json.loads(line)
+        for file in state.quarantine.values()
+        for line in (destination / file.path).read_bytes().splitlines()
+    ]
+    return [str(json.loads(line["row"])["id"]) for line in lines]

@@ -1,0 +1,292 @@
+"""A whole world from one number: conversations, a server with its quirks, a network, a disk, and what happens to runs.
+
+A world exports into one destination, run after run, most of them ended by what their fate says, until it is complete.
+In between and at the end it checks what the exporter promises.
+"""
+
+import asyncio
+import random
+import secrets
+import signal
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final, Literal, TypeAlias, get_args
+from unittest.mock import patch
+
+import aiohttp
+import anyio.to_thread
+import msgspec
+
+from exporter.contract import DAY, HOUR, SECOND, Instant
+from exporter.errors import (
+    AccessError,
+    DestinationError,
+    ExporterError,
+    InterruptedExportError,
+    SourceError,
+    StoreError,
+)
+from exporter.jobs.export import Summary, export
+from exporter.pipeline import reading
+from exporter.pipeline.writing import WindowWriter
+from exporter.progress import Quiet
+from exporter.sandbox import TOKEN, Row, Sandbox
+from exporter.spec import Asked, Credentials, PartitionBy, RunSettings
+from exporter.store import lock
+from exporter.store.state import State
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.loop import SimulatedLoop, run_sync
+from tests.simulation.making import LATER_STATUSES, T0, random_behaviour, random_row, random_rows
+from tests.simulation.network import Network
+from tests.simulation.promises import Version, check_exact, check_little_is_lost, check_order, check_sound
+
+Fate: TypeAlias = Literal[
+    "calm", "kill", "power", "kill-at-write", "power-at-write", "stop", "disk", "full", "outage", "revoked", "two"
+]
+FATES: Final[tuple[Fate, ...]] = get_args(Fate)
+
+NOW: Final = T0 + 10 * DAY
+#: What a run may take in simulated time: outages are waited out.
+LONGEST_RUN_SECONDS: Final = 24 * 3600.0
+STOP_SECONDS: Final = 5.0
+
+#: Which errors may end a run, beside being killed.
+_EXPECTED: Final[dict[Fate, tuple[type[ExporterError], ...]]] = {
+    "stop": (InterruptedExportError,),
+    "disk": (StoreError, DestinationError),
+    "full": (StoreError, DestinationError),
+    "outage": (SourceError,),
+    "revoked": (AccessError,),
+    "two": (StoreError,),
+}
+
+
+@dataclass
+class World:
+    """Everything there is, made from `seed`; files below `root`."""
+
+    seed: int
+    root: Path
+    trace: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)
+        self.destination = self.root / "export"
+        self.elapsed_seconds = 0.0
+        self.loop: SimulatedLoop | None = None
+        self.disk = SimulatedDisk(self.root, self.chance)
+        self.disk.on_link = lambda file, name: check_order(self.disk, self.destination, file, name)
+        self.behaviour = random_behaviour(self.chance)
+        rows = random_rows(self.chance)
+        self.versions = {str(row.fields["id"]): [Version(0, row)] for row in rows}
+        self.stable = set(self.versions)
+        self.server = Sandbox(rows, self.behaviour, self.wall_clock, self.seconds)
+        self.moves = self.chance.random() < 0.5
+        since = self.chance.choice((None, T0, T0, T0, T0 + 5 * HOUR + 1))
+        until = self.chance.choice((None, T0 + DAY, T0 + 3 * DAY))
+        partition_by: PartitionBy = self.chance.choice(("day", "day", "hour", "month", "none"))
+        self.asked = Asked(since=since, until=until, partition_by=partition_by)
+        self.settings = RunSettings(
+            base_url="http://127.0.0.1:1",
+            concurrency=self.chance.choice((1, 2, 3, 6)),
+            page_size=self.chance.choice((2, 3, 7, 7, 20, 1000)),
+            target_part_bytes=self.chance.choice((1, 20_000, 1 << 28)),
+            max_rps=self.chance.choice((None, None, 1.0, 20.0)),
+        )
+        self.settled: dict[str, float] = {}
+        self.ended_at = 0.0
+        self.unhandled: list[str] = []
+
+    def now(self) -> float:
+        """Seconds of the run."""
+        return 0.0 if self.loop is None else self.loop.time()
+
+    def seconds(self) -> float:
+        return self.elapsed_seconds + self.now()
+
+    def wall_clock(self) -> Instant:
+        return NOW + round(self.seconds() * SECOND)
+
+    def live(self) -> None:
+        """Runs as often as it takes; raises `AssertionError` when a promise was broken."""
+        for _ in range(self.chance.randint(0, 4)):
+            self.run(self.chance.choice([f for f in FATES if f != "two"]))
+            self.check()
+        for _ in range(3):
+            summary = self.run("calm")
+            state = self.check()
+            if isinstance(summary, Summary) and summary.state != "incomplete":
+                check_exact(self.destination, state, self.behaviour, self.versions, self.stable)
+                return
+        raise AssertionError("three runs in peace did not finish")
+
+    def check(self) -> State:
+        state = check_sound(self.destination)
+        if self.settled:
+            check_little_is_lost(self.destination, state, self.settled, self.ended_at)
+        return state
+
+    # One run.
+
+    def run(self, fate: Fate) -> Summary | ExporterError | None:
+        """One run, to its end; None when it was killed."""
+        self.disk.boot()
+        self.settled.clear()
+        network = Network(self.server, self.chance, self.wall_clock)
+        network.fault_rate = 0.0 if fate == "calm" else self.chance.choice((0.0, 0.2, 0.2))
+        network.latency_seconds = self.chance.choice(((0.01, 0.3), (0.05, 0.05), (0.001, 5.0)))
+        revoked_after = self.chance.randint(0, 40) if fate == "revoked" else None
+        self.server.behaviour = msgspec.structs.replace(self.behaviour, revoked_after=revoked_after)
+        if fate == "outage":
+            network.out_from = self._some_seconds()
+        if fate in ("kill-at-write", "power-at-write"):
+            self.disk.dies_at = self.chance.randint(1, self.chance.choice((10, 60, 200)))
+        if fate == "disk":
+            self.disk.fail_rate = self.chance.choice((0.01, 0.1))
+        if fate == "full":
+            self.disk.fails_from, self.disk.fail_rate = self.chance.randint(1, 150), 1.0
+        with closing(self._new_loop()) as self.loop:
+            ended = self._simulate(fate, network, self.loop)
+            self.ended_at = self.loop.time()
+            self.loop = None
+        self.trace.append(
+            f"{fate}: {_told(ended)} after {self.ended_at:.3f} s, {network.requests} requests, "
+            f"{len(network.faults)} faults, {self.disk.operations} writes"
+        )
+        self.elapsed_seconds += self.ended_at + 1
+        if self.disk.is_dead and fate.startswith("power"):
+            self.disk.cut_power()
+        return None if self.disk.is_dead else ended
+
+    def _simulate(self, fate: Fate, network: Network, loop: SimulatedLoop) -> Summary | ExporterError | None:
+        with self._in_place(network, without_locks=fate == "two"):
+            delays = [0.0, self._some_seconds()] if fate == "two" else [0.0]
+            tasks = [loop.create_task(self._export(delay)) for delay in delays]
+            told_at = self._foretell(fate, loop, tasks[0])
+            loop.call_at(LONGEST_RUN_SECONDS, loop.stop)
+            everything = asyncio.gather(*tasks, return_exceptions=True)
+            everything.add_done_callback(lambda _: loop.stop())
+            loop.run_forever()
+            assert everything.done(), "the run does not end"
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            ends = everything.result()
+        assert not self.unhandled, self.unhandled
+        if self.disk.is_dead:
+            return None
+        for end in ends:
+            if isinstance(end, BaseException) and not isinstance(end, _EXPECTED.get(fate, ())):
+                raise AssertionError(f"{fate}: {end!r}") from end
+        if told_at and isinstance(ends[0], InterruptedExportError):
+            assert self.now() - told_at[0] <= STOP_SECONDS, "it took long to stop"
+        last = ends[-1]
+        assert isinstance(last, Summary | ExporterError)
+        return last
+
+    async def _export(self, delay: float) -> Summary:
+        await asyncio.sleep(delay)
+        try:
+            return await export(
+                self.destination, self.asked, self.settings, Credentials(TOKEN), Quiet(), clock=self.now
+            )
+        except asyncio.CancelledError:
+            # Before the pipeline listens, a signal ends the process where it is.
+            raise InterruptedExportError("interrupted") from None
+
+    def _foretell(self, fate: Fate, loop: SimulatedLoop, run: "asyncio.Task[Summary]") -> list[float]:
+        """Sets the timers of what is to happen. Returns the list of when the run is told to stop."""
+        told_at: list[float] = []
+
+        def die() -> None:
+            self.disk.die()
+            run.cancel()
+
+        def tell() -> None:
+            told_at.append(self.now())
+            if not loop.send_signal(signal.SIGTERM):
+                run.cancel()
+
+        if fate in ("kill", "power"):
+            loop.call_at(self._some_seconds(), die)
+        if fate == "stop":
+            at = self._some_seconds()
+            for number in range(self.chance.choice((1, 1, 2))):
+                loop.call_at(at + number * 0.1, tell)
+        if self.moves:
+            for _ in range(self.chance.randint(1, 20)):
+                loop.call_at(self._some_seconds(), self._move)
+        return told_at
+
+    def _some_seconds(self) -> float:
+        """A moment in a run: most of the time soon, at times in hours."""
+        return self.chance.choice((0.1, 1.0, 10.0, 100.0)) * self.chance.random()
+
+    @contextmanager
+    def _in_place(self, network: Network, *, without_locks: bool) -> Iterator[None]:
+        add = WindowWriter.add
+
+        def note(writer: WindowWriter, settled: Any, *args: Any) -> Coroutine[Any, Any, Any]:
+            now = self.now()
+            for row in settled.rows.rows:
+                self.settled.setdefault(row.id, now)
+            return add(writer, settled, *args)
+
+        seeded = SimpleNamespace(Random=lambda: random.Random(self.chance.getrandbits(32)))
+        with ExitStack() as stack:
+            for where, name, what in (
+                (anyio.to_thread, "run_sync", run_sync),
+                (aiohttp, "TCPConnector", network.connector),
+                (time, "time_ns", lambda: self.wall_clock() * 1000),
+                (time, "sleep", lambda _: None),
+                (secrets, "token_hex", lambda size: f"{self.chance.getrandbits(8 * size):0{2 * size}x}"),
+                (reading, "random", seeded),
+                (WindowWriter, "add", note),
+            ):
+                stack.enter_context(patch.object(where, name, what))
+            if without_locks:
+                stack.enter_context(patch.object(lock, "_try_lock", lambda _: True))
+            stack.enter_context(self.disk.in_place())
+            yield
+
+    def _new_loop(self) -> SimulatedLoop:
+        loop = SimulatedLoop(self._pause_seconds, lambda func: self.disk.offloaded(func))
+        loop.set_exception_handler(self._unhandled)
+        return loop
+
+    def _pause_seconds(self) -> float:
+        return self.chance.random() * self.chance.choice((0.001, 0.02))
+
+    def _unhandled(self, _loop: object, context: dict[str, Any]) -> None:
+        if not self.disk.is_dead:
+            self.unhandled.append(str(context))
+
+    # The source moves on.
+
+    def _move(self) -> None:
+        now = self.wall_clock()
+        identity = self.chance.choice(sorted(self.versions) or ["none"])
+        rows = {str(row.fields["id"]) for row in self.server.rows}
+        move = self.chance.random()
+        if move < 0.2:
+            number = len(self.versions)
+            row = random_row(self.chance, f"n{number}", T0 + self.chance.randint(0, 3 * DAY), updated_at=now)
+            self.versions[f"n{number}"] = [Version(now, row)]
+            self.server.insert(row)
+        elif identity not in rows:
+            return
+        elif move < 0.4:
+            self.server.delete(identity)
+            self.stable.discard(identity)
+        else:
+            old = self.server.delete(identity)
+            fields = {**old.fields, "summary": f"{identity} {now}", "status": self.chance.choice(LATER_STATUSES)}
+            row = Row(old.created_at, now, fields)
+            self.versions[identity].append(Version(now, row))
+            self.server.insert(row)
+
+
+def _told(end: Summary | ExporterError | None) -> str:
+    return "killed" if end is None else end.state if isinstance(end, Summary) else f"{type(end).__name__}: {end}"
