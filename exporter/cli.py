@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 import typer
 
-from exporter import __version__, contract, spec
+from exporter import __version__, contract, route, spec
 from exporter.errors import ExporterError, InterruptedExportError, UsageError
 from exporter.jobs.report import describe_status, describe_summary, status_figures
 from exporter.progress import LogFormat, Observer, open_log, open_observer
@@ -144,6 +144,7 @@ def export(
     part_size: Annotated[str, _option("Size at which a file is closed.", "SIZE")] = "256MiB",
     token_file: Annotated[Path | None, _option("File that holds the token; for your eyes only.", "FILE")] = None,
     org_id: Annotated[Text, _option(f"For a personal token; or set {contract.ORGANIZATION_VARIABLE}.", "ID")] = None,
+    ca_file: Annotated[Path | None, _option("Authorities to trust, too, in PEM form.", "FILE")] = None,
     insecure_http: Annotated[bool, typer.Option("--insecure-http", help="Let the token travel over HTTP.")] = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -156,9 +157,13 @@ def export(
     target = _directory(destination)
     now = time.time_ns() // 1000
     start, end = spec.choose_range(since, until, created_after, created_before, now)
-    base_url = os.environ.get(contract.BASE_URL_VARIABLE) or contract.DEFAULT_BASE_URL
+    base_url = route.check_base_url(
+        os.environ.get(contract.BASE_URL_VARIABLE) or contract.DEFAULT_BASE_URL, insecure_http=insecure_http
+    )
     settings = spec.RunSettings(
-        base_url=spec.check_base_url(base_url, insecure_http=insecure_http),
+        base_url=base_url,
+        proxy=route.choose_proxy(os.environ, base_url),
+        ssl_context=route.trust(ca_file),
         lag_seconds=lag,
         concurrency=concurrency,
         max_rps=max_rps,

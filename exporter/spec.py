@@ -4,22 +4,20 @@
 `RunSettings` decides how it is read, and may differ from run to run. `Credentials` are never stored.
 """
 
-import ipaddress
 import json
 import os
 import re
+import ssl
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
-from urllib.parse import urlsplit
 
 import msgspec
 
 from exporter.contract import (
     ALWAYS_FIELDS,
-    BASE_URL_VARIABLE,
     BEGINNING,
     DEFAULT_BASE_URL,
     END_OF_TIME,
@@ -38,6 +36,7 @@ from exporter.contract import (
     parse_timestamp,
 )
 from exporter.errors import UsageError
+from exporter.route import Proxy
 
 PartitionBy: TypeAlias = Literal["day", "hour", "month", "none"]
 PARTITIONS: Final[tuple[str, ...]] = get_args(PartitionBy)
@@ -67,9 +66,14 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run reads and writes. `max_rps`: requests a second, None for no ceiling."""
+    """How a run reads and writes. `max_rps`: requests a second, None for no ceiling.
+
+    `ssl_context` verifies the API's certificate; None: by the system's authorities.
+    """
 
     base_url: str = DEFAULT_BASE_URL
+    proxy: Proxy | None = None
+    ssl_context: ssl.SSLContext | None = None
     lag_seconds: int = 60
     concurrency: int = 8
     max_rps: float | None = None
@@ -231,37 +235,6 @@ def choose_fields(only: str | None, without: str | None) -> tuple[str, ...] | No
     if needed := [name for name in ALWAYS_FIELDS if name in names]:
         raise UsageError(f"--exclude-fields: {', '.join(needed)} cannot be left out")
     return tuple(name for name in FIELD_NAMES if name not in names)
-
-
-def check_base_url(url: str, *, insecure_http: bool) -> str:
-    """The API's origin, without a trailing slash.
-
-    Raises `UsageError` for what is no http(s) origin, and for plain HTTP to anything but loopback: the token would
-    travel in the clear.
-    """
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise UsageError(f"{BASE_URL_VARIABLE} {url!r}: {error}") from error
-    if parts.scheme not in ("http", "https") or not host:
-        raise UsageError(f"{BASE_URL_VARIABLE} {url!r}: has to be https://HOST")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise UsageError(f"{BASE_URL_VARIABLE}: has to be https://HOST, without user, query or fragment")
-    if parts.scheme == "http" and not insecure_http and not _is_loopback(host):
-        raise UsageError(
-            f"{BASE_URL_VARIABLE} {url!r}: the token would travel unencrypted. Use https, or --insecure-http"
-        )
-    return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def load_credentials(

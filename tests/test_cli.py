@@ -14,6 +14,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import trustme
 
 from exporter import __version__
 from exporter.cli import main
@@ -293,6 +294,18 @@ def test_options_become_the_request(job: Job, monkeypatch: pytest.MonkeyPatch, r
         target_part_bytes=8_000_000,
     )
     assert credentials == Credentials("pat_x", "org_1")
+
+
+def test_the_way_to_the_api(job: Job, monkeypatch: pytest.MonkeyPatch, run: Run, tmp_path: Path) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter2@proxy.example:3128")
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    assert run("export", "out", "--ca-file", str(tmp_path / "ca.pem")).status == 0
+    assert run("export", "out").status == 0
+    first, second = (settings for _, _, settings, _ in job.calls)
+    assert first.proxy is not None
+    assert (first.proxy.address, first.proxy == second.proxy) == ("proxy.example:3128", True)
+    assert first.ssl_context is not None
+    assert second.ssl_context is None
 
 
 def test_the_range_can_be_given_by_the_api_s_inclusive_names(job: Job, run: Run) -> None:

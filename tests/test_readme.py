@@ -324,6 +324,10 @@ def test_variables() -> None:
         [TOKEN_VARIABLE],
         [ORGANIZATION_VARIABLE],
         [BASE_URL_VARIABLE],
+        ["HTTPS_PROXY", "https_proxy"],
+        ["http_proxy"],
+        ["NO_PROXY", "no_proxy"],
+        ["SSL_CERT_FILE", "SSL_CERT_DIR"],
     ]
     assert DEFAULT_BASE_URL in README
 

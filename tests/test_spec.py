@@ -22,7 +22,6 @@ from exporter.errors import UsageError
 from exporter.spec import (
     Credentials,
     RunSettings,
-    check_base_url,
     check_filter,
     check_range,
     choose_fields,
@@ -231,42 +230,6 @@ def test_fields_that_cannot_be_chosen(only: str | None, without: str | None, mes
     with pytest.raises(UsageError) as caught:
         choose_fields(only, without)
     assert str(caught.value).startswith(message)
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["https://api.anyreach.ai", "http://127.0.0.1:8080", "http://127.8.9.1", "http://[::1]:80", "http://localhost"],
-)
-def test_urls_that_keep_the_token_private(url: str) -> None:
-    assert check_base_url(url + "/", insecure_http=False) == url
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["http://10.0.0.1", "http://example.com", "http://127.0.0.1.example.com", "http://localhost.example.com:80"],
-)
-def test_plain_http_needs_a_word_of_consent(url: str) -> None:
-    with pytest.raises(UsageError, match=r"the token would travel unencrypted. Use https, or --insecure-http$"):
-        check_base_url(url, insecure_http=False)
-    assert check_base_url(url, insecure_http=True) == url
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "", "api.anyreach.ai", "ftp://a", "https://", "https://a:b", "https://a:99999", "https://u:p@a", "https://a?b",
-        "https://a#b", "https://[::1", "file:///etc",
-    ],
-)  # fmt: skip
-def test_urls_that_are_no_origin(url: str) -> None:
-    with pytest.raises(UsageError, match=r"^ANYREACH_BASE_URL"):
-        check_base_url(url, insecure_http=True)
-
-
-def test_a_url_s_password_is_not_repeated() -> None:
-    with pytest.raises(UsageError) as caught:
-        check_base_url("https://me:hunter2@example.com", insecure_http=False)
-    assert "hunter2" not in str(caught.value)
 
 
 def test_the_token_comes_from_the_environment_or_a_private_file(tmp_path: Path) -> None:

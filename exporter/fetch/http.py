@@ -1,8 +1,8 @@
 """The one HTTP client: a page request in, the body's bytes out; exactly one attempt, translated into `errors`.
 
-The token goes out in one header, to one origin: redirects are not followed, no environment proxy or `.netrc` is read,
-no cookie is kept. No exception that leaves this module holds the token, nor any exception of aiohttp's, whose
-`request_info` does.
+The token goes out in one header, to one origin: redirects are not followed, the environment and `.netrc` are not read,
+no cookie is kept. A proxy on the way to an origin with TLS sees neither token nor answers. No exception that leaves
+this module holds the token or the proxy's password, nor any exception of aiohttp's, whose `request_info` does.
 """
 
 import ssl
@@ -27,8 +27,9 @@ from exporter.contract import (
 )
 from exporter.errors import RequestRefusedError, SourceError, UnreachableError, UnusableAnswerError
 from exporter.fetch.query import Query
-from exporter.fetch.refusals import http_date, quoted, refusal
+from exporter.fetch.refusals import http_date, proxy_refusal, quoted, refusal
 from exporter.model import PageRequest
+from exporter.route import Proxy
 from exporter.spec import Credentials
 
 _MAX_ERROR_BODY_BYTES: Final = 64 * 1024
@@ -67,12 +68,16 @@ class Client:
         filters: Mapping[str, str],
         fields: tuple[str, ...] | None,
         limits: Limits | None = None,
+        proxy: Proxy | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         #: How the server writes its timestamps, and so how it is asked.
         self.style = TimestampStyle()
         self._url = URL(base_url.rstrip("/") + CONVERSATIONS_PATH)
+        self._proxy = proxy
         self._host = self._url.host_port_subcomponent or ""
+        if proxy:
+            self._host += f" (through the proxy {proxy.address})"
         self._credentials = credentials
         self._concurrency = concurrency
         self._query = Query(filters, fields)
@@ -81,14 +86,6 @@ class Client:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        headers = {
-            "Authorization": f"Bearer {self._credentials.token}",
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-            "User-Agent": f"exporter/{__version__}",
-        }
-        if self._credentials.organization:
-            headers[ORGANIZATION_HEADER] = self._credentials.organization
         connector = aiohttp.TCPConnector(
             limit=self._concurrency,
             resolver=aiohttp.ThreadedResolver(),  # the system's own, so that /etc/hosts and VPNs work
@@ -97,7 +94,8 @@ class Client:
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
-            headers=headers,
+            # Nothing more: aiohttp gives a session's headers to the proxy, too.
+            headers={"User-Agent": f"exporter/{__version__}"},
             timeout=aiohttp.ClientTimeout(
                 total=self._limits.total_seconds,
                 connect=self._limits.connect_seconds,
@@ -122,12 +120,33 @@ class Client:
             raise RuntimeError("the client has not been entered")
         url = URL(f"{self._url}?{self._query.text(request, self.style)}", encoded=True)
         try:
-            async with self._session.get(url, allow_redirects=False) as response:
+            async with self._session.get(
+                url,
+                allow_redirects=False,
+                headers=self._headers(),
+                proxy=self._proxy.url if self._proxy else None,
+                proxy_headers=self._proxy_headers(),
+            ) as response:
                 return await self._take(response)
         except (aiohttp.ClientError, OSError) as error:
             failure = self._translate(error)
         # Outside of `except`: a chained ClientResponseError would carry the request's headers, and so the token.
         raise failure
+
+    def _headers(self) -> dict[str, str]:
+        headers = {
+            "Authorization": f"Bearer {self._credentials.token}",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+        }
+        if self._credentials.organization:
+            headers[ORGANIZATION_HEADER] = self._credentials.organization
+        # Without a tunnel the request itself is what the proxy reads.
+        return headers if self._url.scheme == "https" else headers | self._proxy_headers()
+
+    def _proxy_headers(self) -> dict[str, str]:
+        authorization = self._proxy.authorization if self._proxy else None
+        return {"Proxy-Authorization": authorization} if authorization else {}
 
     async def _one_attempt(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -140,6 +159,8 @@ class Client:
         raise failure
 
     async def _take(self, response: aiohttp.ClientResponse) -> Answer:
+        if response.status == 407 and self._proxy:
+            raise proxy_refusal(self._proxy, self._url.host or "", response.status)
         served_at = http_date(response.headers.get("Date"))
         if response.status != 200:
             body = await self._read_error(response)
@@ -196,7 +217,14 @@ class Client:
                 reason = getattr(error.certificate_error, "verify_message", "") or "not valid"
                 return SourceError(
                     f"{self._host}: its TLS certificate cannot be verified ({self._quoted(reason)}). "
-                    "Nothing was sent; a private authority has to be trusted by the system (SSL_CERT_FILE)"
+                    "Nothing was sent; a private authority is named by --ca-file, or by SSL_CERT_FILE"
+                )
+            case aiohttp.ClientHttpProxyError() if self._proxy:
+                return proxy_refusal(self._proxy, self._url.host or "", error.status)
+            case aiohttp.ClientConnectorDNSError() | aiohttp.ClientProxyConnectionError() if self._proxy:
+                what = "no such host" if isinstance(error, aiohttp.ClientConnectorDNSError) else "no connection"
+                return UnreachableError(
+                    f"the proxy {self._proxy.address}: {what} ({_reason(error.os_error)}). Check {self._proxy.variable}"
                 )
             case aiohttp.ClientConnectorDNSError():
                 return UnreachableError(

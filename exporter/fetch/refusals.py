@@ -23,8 +23,10 @@ from exporter.errors import (
     ServerFailedError,
     SourceError,
     ThrottledError,
+    UnreachableError,
     UnusableAnswerError,
 )
+from exporter.route import Proxy
 
 _MAX_QUOTED_CHARACTERS: Final = 200
 
@@ -67,6 +69,25 @@ def refusal(
             return ServerFailedError(answered)
         case _:
             return UnusableAnswerError(f"{answered} instead of 200")
+
+
+def proxy_refusal(proxy: Proxy, host: str, status: int) -> SourceError:
+    """The error that a proxy's own answer to `CONNECT` stands for, and 407 to any request."""
+    match status:
+        case 407:
+            return RequestRefusedError(
+                f"the proxy {proxy.address} wants other credentials (407). "
+                f"Give them in {proxy.variable}, as http://USER:PASSWORD@HOST:PORT"
+            )
+        case 429:
+            return ThrottledError(f"the proxy {proxy.address} answered 429")
+        case _ if status == 408 or status >= 500:
+            return UnreachableError(f"the proxy {proxy.address} does not reach {host} ({status})")
+        case _:
+            return RequestRefusedError(
+                f"the proxy {proxy.address} does not let requests through to {host} ({status}). "
+                "If the host can be reached without it, name it in NO_PROXY"
+            )
 
 
 def quoted(text: str, token: str) -> str:

@@ -87,6 +87,8 @@ async def export(
         concurrency=settings.concurrency,
         filters=request.filters,
         fields=request.fields,
+        proxy=settings.proxy,
+        ssl_context=settings.ssl_context,
     ) as client:
         reader = Reader(
             client,

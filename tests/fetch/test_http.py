@@ -19,6 +19,7 @@ from exporter.errors import (
 )
 from exporter.fetch.http import Client, Limits
 from exporter.model import PageRequest
+from exporter.route import Proxy
 from exporter.spec import Credentials
 from tests.toolkit.peer import (
     Peer,
@@ -33,6 +34,7 @@ from tests.toolkit.peer import (
 )
 
 TOKEN = "ak_4f9d2c71e0b8"
+PROXY_AUTHORIZATION = "Basic bWU6aHVudGVyMg=="
 MOMENT = parse_timestamp("2026-02-10T05:00:00.25+00:00")
 LIMITS = Limits(connect_seconds=5, stall_seconds=0.3, total_seconds=5, max_body_bytes=1_000_000)
 HTML = http(b"<!doctype html><title>Sign in</title>", headers={"Content-Type": "text/html; charset=utf-8"})
@@ -48,6 +50,7 @@ def client(
     fields: tuple[str, ...] | None = None,
     filters: dict[str, str] | None = None,
     limits: Limits = LIMITS,
+    proxy: Proxy | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> Client:
     return Client(
@@ -57,18 +60,22 @@ def client(
         filters=filters or {},
         fields=fields,
         limits=limits,
+        proxy=proxy,
         ssl_context=ssl_context,
     )
 
 
-async def failure_of(base_url: str, limits: Limits = LIMITS, credentials: Credentials | None = None) -> SourceError:
-    """The error of one request, after a look for the token in everything that hangs on it."""
-    async with client(base_url, limits=limits, credentials=credentials) as source:
+async def failure_of(
+    base_url: str, limits: Limits = LIMITS, credentials: Credentials | None = None, proxy: Proxy | None = None
+) -> SourceError:
+    """The error of one request, after a look for the token and a proxy's password in everything that hangs on it."""
+    async with client(base_url, limits=limits, credentials=credentials, proxy=proxy) as source:
         with pytest.raises(SourceError) as caught:
             await source.get_page(PageRequest(limit=10))
     token = credentials.token if credentials else TOKEN
     for text in everything_said(caught.value):
         assert token not in text
+        assert PROXY_AUTHORIZATION not in text
     assert len(str(caught.value)) < 500
     return caught.value
 
@@ -270,15 +277,93 @@ async def test_no_such_host() -> None:
 
 
 async def test_the_environment_cannot_divert_the_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Which proxy to use is decided before, and the client told; see `exporter.route`."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password else\n")
     async with Peer([[http(PAGE)]]) as peer, Peer([[http(PAGE)]]) as proxy:
         monkeypatch.setenv("NETRC", str(netrc))
-        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
         async with client(peer.url) as source:
             await source.get_page(PageRequest(limit=1))
     assert peer.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
+    assert "proxy-authorization" not in peer.requests[0].headers
     assert proxy.requests == []
+
+
+def proxy_at(peer: Peer) -> Proxy:
+    return Proxy(f"127.0.0.1:{peer.port}", "HTTPS_PROXY", PROXY_AUTHORIZATION)
+
+
+async def test_plain_http_through_a_proxy() -> None:
+    async with Peer([[http(PAGE)]]) as peer, client("http://api.test/base", proxy=proxy_at(peer)) as source:
+        for _ in range(2):
+            assert (await source.get_page(PageRequest(limit=1))).body == PAGE
+    assert peer.connections == 1
+    for received in peer.requests:
+        assert received.target == "http://api.test/base/core/conversations?limit=1"
+        assert received.headers["host"] == "api.test"
+        assert received.headers["authorization"] == f"Bearer {TOKEN}"
+        assert received.headers["proxy-authorization"] == PROXY_AUTHORIZATION
+
+
+PROXY_ERRORS: list[tuple[str, Script, type[SourceError], str]] = [
+    (
+        "407",
+        [http(b"", 407, {"Proxy-Authenticate": "Basic"})],
+        RequestRefusedError,
+        "credentials (407). Give them in HTTP",
+    ),
+    ("403", [http_json({"detail": f"not you: {TOKEN}"}, 403)], RequestRefusedError, "through to api.test (403)"),
+    ("302", [http(b"", 302, {"Location": "https://login.example"})], RequestRefusedError, "through to api.test (302)"),
+    ("429", [http(b"", 429)], ThrottledError, "429"),
+    ("502", [http(b"", 502)], UnreachableError, "does not reach api.test (502)"),
+    ("503", [http(b"", 503)], UnreachableError, "does not reach api.test (503)"),
+    ("reset", [Step.RESET], UnreachableError, "connection broke"),
+    ("close", [Step.CLOSE], UnreachableError, "connection broke"),
+    ("stall", [Step.STALL], UnreachableError, "no connection within 1 s"),
+    ("not-http", [b"SSH-2.0-OpenSSH_9.6\r\n\r\n", Step.CLOSE], UnreachableError, "not HTTP"),
+    ("no-tls", [b"HTTP/1.1 200 OK\r\n\r\n", b"SSH-2.0\r\n"], UnreachableError, "api.test"),
+    ("tunnel-closed", [b"HTTP/1.1 200 OK\r\n\r\n", Step.CLOSE], UnreachableError, "api.test"),
+    ("tunnel-reset", [b"HTTP/1.1 200 OK\r\n\r\n", Step.RESET], UnreachableError, "api.test"),
+]
+
+
+@pytest.mark.parametrize(("script", "kind", "says"), [e[1:] for e in PROXY_ERRORS], ids=[e[0] for e in PROXY_ERRORS])
+async def test_what_a_proxy_does_wrong_is_named(script: Script, kind: type[SourceError], says: str) -> None:
+    async with Peer([script]) as peer:
+        proxy = proxy_at(peer)
+        error = await failure_of("https://api.test", Limits(connect_seconds=1), proxy=proxy)
+    assert type(error) is kind
+    assert says in str(error)
+    assert f"the proxy {proxy.address}" in str(error)
+    (received,) = peer.requests
+    assert received.target == "api.test:443"
+    assert received.headers.keys() <= {"host", "user-agent", "accept", "accept-encoding", "proxy-authorization"}
+    assert received.headers["proxy-authorization"] == PROXY_AUTHORIZATION
+    assert received.headers["user-agent"].startswith("exporter/")
+
+
+async def test_a_proxy_that_wants_other_credentials_for_plain_http() -> None:
+    async with Peer([[http_json({"detail": PROXY_AUTHORIZATION}, 407)]]) as peer:
+        error = await failure_of("http://api.test", proxy=proxy_at(peer))
+    assert type(error) is RequestRefusedError
+    assert "wants other credentials (407)" in str(error)
+
+
+async def test_a_proxy_that_is_not_there() -> None:
+    async with Peer([[http(PAGE)]]) as peer:
+        gone = proxy_at(peer)
+    nameless = Proxy("no-such-proxy.invalid:3128", "http_proxy")
+    for scheme in ("http", "https"):
+        error = await failure_of(f"{scheme}://api.test", proxy=gone)
+        assert type(error) is UnreachableError
+        assert str(error).startswith(f"the proxy {gone.address}: no connection")
+        assert str(error).endswith("Check HTTPS_PROXY")
+        error = await failure_of(f"{scheme}://api.test", proxy=nameless)
+        assert type(error) is UnreachableError
+        assert str(error).startswith("the proxy no-such-proxy.invalid:3128: no such host")
+        assert str(error).endswith("Check http_proxy")
 
 
 async def test_cookies_are_not_kept() -> None:
