@@ -53,9 +53,11 @@ class Started(NamedTuple):
 
 
 class Spawn(Protocol):
-    """Starts the command line as a process of its own."""
+    """Starts the command line as a process of its own, against `server`; `url` stands in for a server."""
 
-    def __call__(self, *arguments: str | Path, server: Sandbox, token: str = TOKEN) -> Started: ...
+    def __call__(
+        self, *arguments: str | Path, server: Sandbox | None = None, url: str | None = None, token: str = TOKEN
+    ) -> Started: ...
 
 
 @pytest.fixture
@@ -101,9 +103,12 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 def spawn() -> Iterator[Spawn]:
     with ExitStack() as stack:
 
-        def start(*arguments: str | Path, server: Sandbox, token: str = TOKEN) -> Started:
+        def start(
+            *arguments: str | Path, server: Sandbox | None = None, url: str | None = None, token: str = TOKEN
+        ) -> Started:
             known: dict[str, Any] = {name: value for name, value in os.environ.items() if "ANYREACH" not in name}
-            chosen = {name: value for name, value in _environment(server.url, token).items() if value is not None}
+            wanted = _environment(server.url if server else url, token)
+            chosen = {name: value for name, value in wanted.items() if value is not None}
             process = stack.enter_context(
                 subprocess.Popen(
                     [sys.executable, "-m", "exporter", *map(str, arguments)],

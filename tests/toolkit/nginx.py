@@ -1,0 +1,124 @@
+"""A real nginx as a gateway with TLS on loopback: a process of the user's own, which keeps all it has in one directory.
+
+It is given its socket ready to be connected to, so that nobody has to wait for it, and no other process can take its
+port.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+
+#: What the gateway is called in its certificate, besides 127.0.0.1.
+NAME = "api.gateway.test"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A line of the access log. `connection` tells connections apart; `gzipped`: nginx compressed the answer itself."""
+
+    status: int
+    connection: int
+    gzipped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """`authority`: the file with the certificate of the authority that vouches for the gateway."""
+
+    port: int
+    authority: Path
+    directory: Path
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    def served(self) -> list[Served]:
+        lines = (self.directory / "access.log").read_text(encoding="ascii").splitlines()
+        return [
+            Served(int(status), int(connection), gzip_ratio != "-")
+            for status, connection, gzip_ratio in map(str.split, lines)
+        ]
+
+
+@contextmanager
+def gateway(
+    directory: Path, upstream: str, *, server: str = "", location: str = "", http: str = ""
+) -> Iterator[Gateway]:
+    """Stands before the server at `upstream` (http://HOST:PORT). The others are directives for a block each."""
+    program = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    if program is None:
+        pytest.fail("the tests of the gateway need nginx, which is not installed: apt-get install nginx-light")
+    directory.mkdir()
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(directory / "authority.pem")
+    authority.issue_cert("127.0.0.1", NAME).private_key_and_cert_chain_pem.write_to_path(directory / "server.pem")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        (directory / "nginx.conf").write_text(_configuration(directory, upstream, port, http, server, location))
+        with (directory / "error.log").open("wb") as errors:
+            process = subprocess.Popen(
+                [program, "-p", directory, "-c", directory / "nginx.conf"],
+                # So nginx is told which sockets its predecessor had open, when it is upgraded as it runs.
+                env={"NGINX": f"{listening.fileno()};"},
+                pass_fds=[listening.fileno()],
+                stdout=errors,
+                stderr=errors,
+            )
+    try:
+        yield Gateway(port, directory / "authority.pem", directory)
+        assert process.poll() is None, (directory / "error.log").read_text(encoding="utf-8")
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        finally:
+            process.kill()
+
+
+def _configuration(directory: Path, upstream: str, port: int, http: str, server: str, location: str) -> str:
+    # The user is heeded only where the tests are root's: workers would give that up, and lose sight of the directory.
+    temporary = "\n".join(
+        f"    {name}_temp_path {directory}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    return f"""
+daemon off;
+user root;
+worker_processes 1;
+pid {directory}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+{temporary}
+    log_format test "$status $connection $gzip_ratio";
+    access_log {directory}/access.log test;
+    gzip on;
+    gzip_types application/json;
+    gzip_proxied any;
+    {http}
+    upstream api {{
+        server {upstream.removeprefix("http://")};
+        keepalive 4;
+    }}
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        ssl_certificate {directory}/server.pem;
+        ssl_certificate_key {directory}/server.pem;
+        {server}
+        location / {{
+            proxy_pass http://api;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            {location}
+        }}
+    }}
+}}
+"""
