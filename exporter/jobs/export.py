@@ -1,37 +1,37 @@
 """`exporter export`: brings a destination to what was asked for, from wherever it stands."""
 
-import os
-import platform
-import secrets
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import msgspec
-import pyarrow as pa
 
-from exporter import __version__
 from exporter.contract import BEGINNING, HIDDEN_STATUS, SECOND, Instant, format_instant
 from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
 from exporter.errors import DestinationError, ExporterError, OvertakenError, StoreError, UsageError
 from exporter.fetch.http import Client
+from exporter.jobs.holding import holding
 from exporter.model import Counters, Interval, PageRequest
 from exporter.pipeline import Pipeline
-from exporter.pipeline.committing import Committer, check_free_space
+from exporter.pipeline.committing import Committer
+from exporter.pipeline.merging import merge_small_parts
 from exporter.pipeline.probing import find_beginning, is_hidden
 from exporter.pipeline.reading import Reader, wall_clock
 from exporter.pipeline.writing import PartsFactory
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer
 from exporter.spec import Asked, Credentials, Request, RunSettings
-from exporter.store.commits import CommitLog, load_state, sweep
+from exporter.store.commits import CommitLog, load_state
 from exporter.store.layout import CONVERSATIONS, MANIFEST, partition_of
 from exporter.store.local import LocalStore
-from exporter.store.manifest import served_fields, write_manifest
-from exporter.store.state import Author, State, StateName, state_name
+from exporter.store.manifest import is_sealed, served_fields
+from exporter.store.state import State, StateName, state_name
+
+#: Smaller parts are merged in the end: readers pay for each, whatever its size.
+_LEAST_PART_BYTES: Final = 16 * 1024 * 1024
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,8 +79,9 @@ async def export(
     request = _settle_request(found, asked, destination)
     encoder = Encoder(request.fields)
     if found.range is not None and not found.left and not _asks_for_more(found.range, asked):
-        await write_manifest(store, found, schemas={CONVERSATIONS: encoder.schema})
-        return _summary(destination, found, found, Counters())
+        if await is_sealed(store, found, schemas={CONVERSATIONS: encoder.schema}):
+            return _summary(destination, found, found, Counters())
+        return await _put_in_order(store, request, encoder, settings, observer, clock)
     async with Client(
         settings.base_url,
         credentials,
@@ -101,35 +102,28 @@ async def export(
         first_answer = await reader.read(PageRequest(limit=1, ids_only=True))
         latest = first_answer.read_since - settings.lag_seconds * SECOND
         _settle_range(found, asked, latest)
-        await check_free_space(store)
-        await store.prepare()
-        run = secrets.token_hex(6)
-        await store.acquire_lock(run)
-        try:
-            log = CommitLog(store, _author(run))
-            # Another run may have come and gone since `found`: what counts is what stands under the lock.
-            before = await log.load()
+        async with holding(store) as held:
+            log, before = held.log, held.log.state
             if _settle_request(before, asked, destination) != request:
                 raise DestinationError(f"{destination}: another run has begun an export here meanwhile; run again")
             await _declare(log, request, _settle_range(before, asked, latest), observer)
             committer = Committer(store, log, encoder.schema, observer, clock)
-            # An older manifest may still name what is swept.
-            await committer.write_manifest()
-            await sweep(store, log.state)
+            await committer.sweep()
             hidden_status = await _find_hidden_status(log.state, request, reader, observer)
+            factory = PartsFactory(
+                store,
+                encoder,
+                run=held.run,
+                partition_by=request.partition_by,
+                target_part_bytes=settings.target_part_bytes,
+                organization=before.organization,
+                hidden_status=hidden_status,
+                clock=clock,
+            )
             pipeline = Pipeline(
                 await _schedule(log.state, request, reader),
                 reader,
-                PartsFactory(
-                    store,
-                    encoder,
-                    run=run,
-                    partition_by=request.partition_by,
-                    target_part_bytes=settings.target_part_bytes,
-                    organization=before.organization,
-                    hidden_status=hidden_status,
-                    clock=clock,
-                ),
+                factory,
                 committer,
                 observer,
                 concurrency=settings.concurrency,
@@ -144,10 +138,42 @@ async def export(
                 with suppress(StoreError):
                     await committer.write_manifest()
                 raise
-            await committer.write_manifest()
+            await _seal(log, factory, committer, observer)
             return _summary(destination, before, log.state, pipeline.spent)
-        finally:
-            await store.release_lock()
+
+
+async def _put_in_order(
+    store: LocalStore,
+    request: Request,
+    encoder: Encoder,
+    settings: RunSettings,
+    observer: Observer,
+    clock: Callable[[], float],
+) -> Summary:
+    """For an export of which everything was read, by a run that did not live to seal it."""
+    async with holding(store) as held:
+        log, before = held.log, held.log.state
+        if before.left or before.request != request:
+            raise DestinationError(f"{store.root}: another run has widened the export meanwhile; run again")
+        await log.append(committed_at=wall_clock(), kind="resume")
+        committer = Committer(store, log, encoder.schema, observer, clock)
+        await committer.sweep()
+        factory = PartsFactory(
+            store,
+            encoder,
+            run=held.run,
+            partition_by=request.partition_by,
+            target_part_bytes=settings.target_part_bytes,
+            clock=clock,
+        )
+        await _seal(log, factory, committer, observer)
+        return _summary(store.root, before, log.state, Counters())
+
+
+async def _seal(log: CommitLog, factory: PartsFactory, committer: Committer, observer: Observer) -> None:
+    least_bytes = min(_LEAST_PART_BYTES, factory.target_part_bytes // 2)
+    await merge_small_parts(log.state.files.values(), factory, committer, observer, least_bytes=least_bytes)
+    await committer.write_manifest()
 
 
 def _settle_request(state: State, asked: Asked, destination: Path) -> Request:
@@ -235,11 +261,6 @@ async def _find_hidden_status(state: State, request: Request, reader: Reader, ob
         return None
     observer.warn(f"the API's list leaves out {HIDDEN_STATUS} conversations; they are read by a list of their own")
     return HIDDEN_STATUS
-
-
-def _author(run: str) -> Author:
-    software = {"exporter": __version__, "python": platform.python_version(), "pyarrow": pa.__version__}
-    return Author(run=run, host=socket.gethostname(), pid=os.getpid(), software=software)
 
 
 def _shown(value: object) -> str:

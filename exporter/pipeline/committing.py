@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from functools import reduce
+from math import inf
 from operator import add
 from typing import Final
 
@@ -14,8 +15,8 @@ from exporter.errors import StoreError
 from exporter.model import Change, Counters
 from exporter.pipeline.reading import wall_clock
 from exporter.progress import Observer, format_size
-from exporter.store.commits import CommitLog
-from exporter.store.layout import CONVERSATIONS
+from exporter.store.commits import CommitLog, find_garbage
+from exporter.store.layout import CONVERSATIONS, SUCCESS
 from exporter.store.local import LocalStore
 from exporter.store.manifest import write_manifest
 
@@ -58,19 +59,20 @@ class Committer:
         self._observer = observer
         self._clock = clock
         self._charged = Counters()
+        self._removed: list[str] = []
         self._waiting: list[Change] = []
         self._turn = anyio.Lock()
         self._manifest_due = clock() + _MANIFEST_SECONDS
 
-    async def commit(self, change: Change, spent: Counters) -> None:
-        """Returns when `change` is in the log. `spent`: by the run, so far. Raises `StoreError`."""
+    async def commit(self, change: Change, spent: Counters | None = None) -> None:
+        """Returns when `change` is in the log. `spent`: by the run, so far, where it has grown. Raises `StoreError`."""
         self._waiting.append(change)
         async with self._turn:
             if not any(waiting is change for waiting in self._waiting):
                 return  # it went along with another
             changes, self._waiting = self._waiting, []
             try:
-                await self._append(_merged(changes), spent)
+                await self._append(_merged(changes), spent or self._charged)
             except BaseException:
                 # Whoever waits for the others has to learn of it too, by failing or succeeding themselves.
                 self._waiting += [other for other in changes if other is not change]
@@ -79,9 +81,20 @@ class Committer:
                 await self.write_manifest()
 
     async def write_manifest(self) -> None:
-        """Brings the manifest up to date with the log."""
-        await write_manifest(self._store, self._log.state, schemas=self._schemas)
+        """Brings the manifest up to date with the log, and deletes what commits have removed."""
+        await write_manifest(self._store, self._log.state, schemas=self._schemas, removed=self._removed)
+        self._removed.clear()
         self._manifest_due = self._clock() + _MANIFEST_SECONDS
+
+    async def sweep(self) -> None:
+        """Deletes what no commit names; only under the destination's lock. An older manifest may still name it."""
+        self._removed += await find_garbage(self._store, self._log.state)
+        await self.write_manifest()
+
+    async def unseal(self) -> None:
+        """Takes `_SUCCESS` away until `write_manifest` is called: parts are going to lie there twice."""
+        self._manifest_due = inf
+        await self._store.delete(SUCCESS)
 
     async def _append(self, change: Change, spent: Counters) -> None:
         await check_free_space(self._store)
@@ -90,7 +103,8 @@ class Committer:
         rows, size_bytes = sum(file.rows for file in change.adds), sum(file.size_bytes for file in change.adds)
         self.rows += rows
         self.size_bytes += size_bytes
-        self.files += len(change.adds)
+        self.files += len(change.adds) - len(change.removes)
+        self._removed += change.removes
         self._observer.note("committed", number=self._log.state.number, files=len(change.adds), rows=rows)
 
 
@@ -100,6 +114,7 @@ def _merged(changes: Sequence[Change]) -> Change:
     return Change(
         covers=reduce(add, (change.covers for change in changes)),
         adds=reduce(add, (change.adds for change in changes)),
+        removes=reduce(add, (change.removes for change in changes)),
         quarantines=reduce(add, (change.quarantines for change in changes)),
         unproven=reduce(add, (change.unproven for change in changes)),
         read_since=read_since,

@@ -93,9 +93,13 @@ class PartsFactory:
     def next_name(self) -> str:
         return next(self._names)
 
-    def open(self, partition: dict[str, str], interval: Interval | None, top: Instant) -> _OpenPart:
+    def new_part(self) -> tuple[str, PartWriter]:
+        """The name of a new part, and what writes it where it is staged."""
         name = self.next_name()
-        writer = PartWriter(self.store.staging_file(name), self.encoder.schema, _ROW_GROUP_BYTES)
+        return name, PartWriter(self.store.staging_file(name), self.encoder.schema, _ROW_GROUP_BYTES)
+
+    def open(self, partition: dict[str, str], interval: Interval | None, top: Instant) -> _OpenPart:
+        name, writer = self.new_part()
         return _OpenPart(writer, name, partition, interval, top, self.clock())
 
 

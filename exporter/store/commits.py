@@ -1,4 +1,4 @@
-"""The numbered commit log over a store, and the sweep of what no commit names.
+"""The numbered commit log over a store, and what is found that no commit names.
 
 A write goes in this order, so that a process killed between any two steps leaves nothing but garbage to sweep:
 
@@ -115,16 +115,13 @@ def _decode(path: str, data: bytes) -> Commit:
     raise DestinationError(f"{path}: written in format {version} by a newer exporter. Upgrade to go on with it")
 
 
-async def sweep(store: Store, state: State) -> int:
-    """Deletes what no commit names: staged files, parts and quarantine files. Returns how many.
+async def find_garbage(store: Store, state: State) -> list[str]:
+    """What no commit names, of the files that have a name as the exporter gives it: staged ones, parts, quarantine.
 
-    Only under the destination's lock, only files of a name that the exporter gives, and only after the manifest has
-    been brought up to date with `state`: an older one may still name what is deleted here.
+    To be deleted only under the destination's lock, and only after the manifest has been brought up to date with
+    `state`: an older one may still name it.
     """
     garbage = await store.list(STAGING)
     for table in TABLES:
         garbage += [path for path in await store.list(table) if is_part(path) and path not in state.files]
-    garbage += [path for path in await store.list(QUARANTINE) if path not in state.quarantine]
-    for path in garbage:
-        await store.delete(path)
-    return len(garbage)
+    return garbage + [path for path in await store.list(QUARANTINE) if path not in state.quarantine]

@@ -1,7 +1,7 @@
 """The manifest: the log folded into one file that a reader can check every byte with."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -76,10 +76,13 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
     return json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
-async def write_manifest(store: Store, state: State, *, schemas: Mapping[str, pa.Schema]) -> None:
+async def write_manifest(
+    store: Store, state: State, *, schemas: Mapping[str, pa.Schema], removed: Iterable[str] = ()
+) -> None:
     """Brings `_manifest.json` and `_SUCCESS` up to date with `state`; changes nothing when they are.
 
-    `_SUCCESS` is there only while the manifest beside it is complete: it goes first and comes last.
+    `_SUCCESS` is there only while the manifest beside it is complete and no other part lies there: it goes first and
+    comes last, after the files that commits have `removed` are deleted.
     """
     complete = state_name(state) == "complete"
     if not complete:
@@ -87,8 +90,17 @@ async def write_manifest(store: Store, state: State, *, schemas: Mapping[str, pa
     manifest = render_manifest(state, schemas=schemas)
     if await store.read(MANIFEST) != manifest:
         await store.replace(MANIFEST, manifest)
+    for path in removed:
+        await store.delete(path)
     if complete:
         await store.create(SUCCESS, b"")
+
+
+async def is_sealed(store: Store, state: State, *, schemas: Mapping[str, pa.Schema]) -> bool:
+    """Whether the manifest says what `state` is, and `_SUCCESS` that nothing else lies there, if it is complete."""
+    if state_name(state) == "complete" and await store.read(SUCCESS) is None:
+        return False
+    return await store.read(MANIFEST) == render_manifest(state, schemas=schemas)
 
 
 def _request(state: State) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def apply(state: State, commit: Commit) -> State:
         _refuse(commit.number, "covers what was covered already")
     if added - Coverage([range_]):
         _refuse(commit.number, "covers what lies outside the export's range")
-    files, quarantine = _next_files(state, commit, added, dropped)
+    files, quarantine = _next_files(state, commit, added, dropped, coverage)
     reads = state.reads
     if dropped:
         reads = tuple((instant, rest) for instant, read in reads if (rest := read - dropped))
@@ -178,7 +178,7 @@ def _next_range(state: State, commit: Commit) -> Interval:
 
 
 def _next_files(
-    state: State, commit: Commit, added: Coverage, dropped: Coverage
+    state: State, commit: Commit, added: Coverage, dropped: Coverage, coverage: Coverage
 ) -> tuple[Mapping[str, DataFile], Mapping[str, QuarantineFile]]:
     change = commit.change
     files, quarantine = dict(state.files), dict(state.quarantine)
@@ -198,9 +198,10 @@ def _next_files(
             _refuse(commit.number, f"adds {file.path}, which is there already or is no part")
         if file.created_at_min not in file.window or file.created_at_max not in file.window:
             _refuse(commit.number, f"adds {file.path}, with rows outside its window")
-        # Windows of live files are disjoint: a new one fits into what this commit covers or has made free.
+        # Windows of live files are disjoint: a new one fits into what this commit covers or has made free, and may span
+        # what is covered without a file.
         free = added | (room.get(file.table, Coverage()) - dropped)
-        if Coverage([file.window]) - free:
+        if Coverage([file.window]) - free and not _is_vacant(file, files.values(), coverage):
             _refuse(commit.number, f"adds {file.path}, whose window is not its own")
         files[file.path] = file
     _check_windows(commit)
@@ -209,6 +210,14 @@ def _next_files(
             _refuse(commit.number, f"adds {quarantined.path}, which is there already")
         quarantine[quarantined.path] = quarantined
     return files, quarantine
+
+
+def _is_vacant(file: DataFile, files: Iterable[DataFile], coverage: Coverage) -> bool:
+    window = Coverage([file.window])
+    return not window - coverage and not any(
+        other.table == file.table and other.window.start < file.window.end and file.window.start < other.window.end
+        for other in files
+    )
 
 
 def _check_windows(commit: Commit) -> None:

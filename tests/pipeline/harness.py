@@ -22,7 +22,7 @@ from exporter.pipeline.writing import PartsFactory
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer, Quiet
 from exporter.spec import PartitionBy, Request
-from exporter.store.commits import CommitLog, sweep
+from exporter.store.commits import CommitLog, find_garbage
 from exporter.store.layout import CONVERSATIONS, partition_of
 from exporter.store.local import LocalStore
 from exporter.store.state import Author, State
@@ -105,7 +105,8 @@ class Destination:
         if log.state.range is None:
             request = Request(partition_by=self.partition_by)
             await log.append(committed_at=SERVED_AT, kind="begin", request=request, range=self.range_)
-        await sweep(store, log.state)
+        for path in await find_garbage(store, log.state):
+            await store.delete(path)
         observer, encoder = self.observer, Encoder(None)
         left = log.state.left.intervals
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from exporter.model import Change, Coverage, DataFile, Interval
 from exporter.spec import Request
-from exporter.store.commits import CommitLog, sweep
+from exporter.store.commits import CommitLog, find_garbage
 from exporter.store.layout import part_path, partition_of
 from exporter.store.local import LocalStore
 from exporter.store.manifest import write_manifest
@@ -62,7 +62,8 @@ async def run(root: Path) -> None:
     if not state.number:
         state = await log.append(kind="begin", committed_at=START, request=Request(), range=RANGE)
     await write_manifest(store, state, schemas=SCHEMAS)
-    await sweep(store, state)
+    for path in await find_garbage(store, state):
+        await store.delete(path)
     for number, start in enumerate((START + ROWS, START)):
         window = Interval(start, start + ROWS)
         if state.left & Coverage([window]):

@@ -1,0 +1,37 @@
+"""A run at work on a destination: under its lock, with a name of its own, and with the log as it stands there."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from exporter.jobs.author import author_of, new_run
+from exporter.pipeline.committing import check_free_space
+from exporter.store.commits import CommitLog
+from exporter.store.local import LocalStore
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The run's name, and the log, which nobody else writes to."""
+
+    run: str
+    log: CommitLog
+
+
+@asynccontextmanager
+async def holding(store: LocalStore) -> AsyncIterator[Held]:
+    """Prepares the destination and holds it for the block.
+
+    Raises `DestinationLockedError` when another run has it, `DestinationError`, and `StoreError`.
+    """
+    await check_free_space(store)
+    await store.prepare()
+    run = new_run()
+    await store.acquire_lock(run)
+    try:
+        log = CommitLog(store, author_of(run))
+        # Another run may have come and gone since the log was last read: what counts is what stands under the lock.
+        await log.load()
+        yield Held(run, log)
+    finally:
+        await store.release_lock()
