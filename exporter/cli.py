@@ -7,6 +7,7 @@ logs, errors and the summary for people go to stderr; stdout holds what `--json`
 import json
 import os
 import re
+import resource
 import signal
 import sys
 import threading
@@ -64,6 +65,8 @@ app = typer.Typer(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command, by default the process's own; returns its exit status. No traceback but with `-v`."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # What a crash would leave on the disk holds the token and conversations.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
         app(args=list(arguments), prog_name="exporter")
     except SystemExit as stop:

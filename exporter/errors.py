@@ -94,7 +94,12 @@ class StoreError(ExporterError):
 
 
 class OvertakenError(StoreError):
-    """The commit slot was taken: another run has gone on with this destination, and this one must stop."""
+    """Another run has gone on with this destination, as `path` shows, and this one must stop."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path}: another run has gone on with this export, and this one stops. Run again to see its state"
+        )
 
 
 class InterruptedExportError(ExporterError):

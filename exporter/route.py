@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from exporter.contract import BASE_URL_VARIABLE
+from exporter.contract import BASE_URL_VARIABLE, TOKEN_PREFIXES
 from exporter.errors import UsageError
 
 
@@ -39,6 +39,8 @@ def check_base_url(url: str, *, insecure_http: bool) -> str:
     Raises `UsageError` for what is no http(s) origin, and for plain HTTP to anything but loopback: the token would
     travel in the clear.
     """
+    if any(prefix in url for prefix in TOKEN_PREFIXES):
+        raise UsageError(f"{BASE_URL_VARIABLE}: holds what looks like a token; has to be https://HOST")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

@@ -29,6 +29,7 @@ from exporter.contract import (
     PERSONAL_TOKEN_PREFIX,
     RESERVED_PARAMETERS,
     SECOND,
+    TOKEN_PREFIXES,
     TOKEN_VARIABLE,
     FilterKind,
     Instant,
@@ -261,6 +262,8 @@ def load_credentials(
 
 
 def _read_token(path: Path) -> str:
+    if path.name.startswith(TOKEN_PREFIXES) and not path.exists():
+        raise UsageError("--token-file: has to name a file that holds the token, and is not the token itself")
     try:
         with path.open(encoding="utf-8") as file:
             if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):

@@ -11,7 +11,7 @@ import msgspec
 from exporter.contract import BEGINNING, HIDDEN_STATUS, SECOND, Instant, format_instant
 from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
-from exporter.errors import DestinationError, ExporterError, OvertakenError, StoreError, UsageError
+from exporter.errors import DestinationError, ExporterError, StoreError, UsageError
 from exporter.fetch.http import Client
 from exporter.jobs.holding import holding
 from exporter.model import Counters, Interval, PageRequest
@@ -132,8 +132,6 @@ async def export(
             )
             try:
                 await pipeline.run()
-            except OvertakenError:
-                raise  # what stands in the log is another run's, and so is the manifest
             except ExporterError:
                 with suppress(StoreError):
                     await committer.write_manifest()

@@ -11,11 +11,11 @@ import anyio
 import pyarrow as pa
 
 from exporter.contract import Instant
-from exporter.errors import StoreError
+from exporter.errors import OvertakenError, StoreError
 from exporter.model import Change, Counters
 from exporter.pipeline.reading import wall_clock
 from exporter.progress import Observer, format_size
-from exporter.store.commits import CommitLog, find_garbage
+from exporter.store.commits import CommitLog, check_not_overtaken, find_garbage, load_state
 from exporter.store.layout import CONVERSATIONS, SUCCESS
 from exporter.store.local import LocalStore
 from exporter.store.manifest import write_manifest
@@ -81,9 +81,20 @@ class Committer:
                 await self.write_manifest()
 
     async def write_manifest(self) -> None:
-        """Brings the manifest up to date with the log, and deletes what commits have removed."""
+        """Brings the manifest up to date with the log, and deletes what commits have removed.
+
+        Raises `StoreError`; `OvertakenError` where it is another run's by now.
+        """
+        # A run that overtakes this one writes parts only after its first commit: none of what is deleted is its own.
+        await check_not_overtaken(self._store, self._log.state)
         await write_manifest(self._store, self._log.state, schemas=self._schemas, removed=self._removed)
         self._removed.clear()
+        try:
+            await check_not_overtaken(self._store, self._log.state)
+        except OvertakenError:
+            # Meanwhile: what has just been replaced may have been the other run's.
+            await write_manifest(self._store, await load_state(self._store), schemas=self._schemas)
+            raise
         self._manifest_due = self._clock() + _MANIFEST_SECONDS
 
     async def sweep(self) -> None:

@@ -1,5 +1,8 @@
 """The numbered commit log over a store, and what is found that no commit names.
 
+A run first claims the export with a commit of its own. Where locks do not reach, two runs may hold one export: from
+that commit on, an older run can add nothing more, and what it leaves behind is garbage.
+
 A write goes in this order, so that a process killed between any two steps leaves nothing but garbage to sweep:
 
 1. data files: written, fsynced, moved to their final path, directory fsynced;
@@ -10,6 +13,7 @@ A write goes in this order, so that a process killed between any two steps leave
 """
 
 import uuid
+from contextlib import suppress
 from typing import Protocol
 
 import anyio
@@ -81,13 +85,13 @@ class CommitLog:
                 counters=counters or Counters(),
             )
             after = apply(self.state, commit)
-            if state_name(self.state) == "complete" and state_name(after) != "complete":
-                await self._store.delete(SUCCESS)
             path, data = commit_path(commit.number), msgspec.json.encode(commit) + b"\n"
+            if state_name(self.state) == "complete" and state_name(after) != "complete":
+                if await self._store.read(path) not in (None, data):
+                    raise OvertakenError(path)
+                await self._store.delete(SUCCESS)
             if not await self._store.create(path, data) and await self._store.read(path) != data:
-                raise OvertakenError(
-                    f"{path}: another run has gone on with this export, and this one stops. Run again to see its state"
-                )
+                raise OvertakenError(path)
             self.state = after
             return after
 
@@ -115,13 +119,29 @@ def _decode(path: str, data: bytes) -> Commit:
     raise DestinationError(f"{path}: written in format {version} by a newer exporter. Upgrade to go on with it")
 
 
+async def check_not_overtaken(store: Store, state: State) -> None:
+    """Raises `OvertakenError` when the log goes on where `state` ends."""
+    path = commit_path(state.number + 1)
+    if await store.read(path) is not None:
+        raise OvertakenError(path)
+
+
 async def find_garbage(store: Store, state: State) -> list[str]:
     """What no commit names, of the files that have a name as the exporter gives it: staged ones, parts, quarantine.
 
-    To be deleted only under the destination's lock, and only after the manifest has been brought up to date with
-    `state`: an older one may still name it.
+    To be deleted only under the destination's lock, only when `check_not_overtaken` has found nothing since, and only
+    after the manifest has been brought up to date with `state`: an older one may still name it.
     """
     garbage = await store.list(STAGING)
     for table in TABLES:
         garbage += [path for path in await store.list(table) if is_part(path) and path not in state.files]
     return garbage + [path for path in await store.list(QUARANTINE) if path not in state.quarantine]
+
+
+async def withdraw(store: Store, run: str) -> None:
+    """Deletes the files of `run`, which writes no more, that no commit has come to name."""
+    # As the log is now: it may have gone on, and a commit whose writing failed may be there all the same.
+    for path in await find_garbage(store, await load_state(store)):
+        if f"{run}-" in path:
+            with suppress(StoreError):  # the next run sweeps
+                await store.delete(path)

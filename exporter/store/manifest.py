@@ -10,7 +10,7 @@ import pyarrow as pa
 from exporter.contract import FIELDS, Instant, format_instant
 from exporter.model import DataFile, Interval
 from exporter.store.commits import Store
-from exporter.store.layout import CONVERSATIONS, MANIFEST, SUCCESS
+from exporter.store.layout import CONVERSATIONS, MANIFEST, STAGING, SUCCESS
 from exporter.store.state import FORMAT_VERSION, State, state_name
 
 
@@ -97,10 +97,12 @@ async def write_manifest(
 
 
 async def is_sealed(store: Store, state: State, *, schemas: Mapping[str, pa.Schema]) -> bool:
-    """Whether the manifest says what `state` is, and `_SUCCESS` that nothing else lies there, if it is complete."""
-    if state_name(state) == "complete" and await store.read(SUCCESS) is None:
-        return False
-    return await store.read(MANIFEST) == render_manifest(state, schemas=schemas)
+    """Whether `write_manifest` has nothing to do, and no run has left staged files."""
+    return (
+        await store.read(MANIFEST) == render_manifest(state, schemas=schemas)
+        and (await store.read(SUCCESS) is not None) == (state_name(state) == "complete")
+        and not await store.list(STAGING)
+    )
 
 
 def _request(state: State) -> dict[str, Any]:

@@ -2,7 +2,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -14,6 +14,8 @@ from exporter.cli import main
 from exporter.contract import Instant
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, serve
 from exporter.sandbox.server import system_clock
+
+NOBODY = 65_534
 
 
 class Done(NamedTuple):
@@ -129,3 +131,16 @@ def spawn() -> Iterator[Spawn]:
             return Started(process, wait)
 
         yield start
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """As a user who may not write everywhere, also where the tests are run by one who may."""
+    if os.getuid() != 0:
+        yield
+        return
+    os.setresuid(NOBODY, NOBODY, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)

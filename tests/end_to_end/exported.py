@@ -8,9 +8,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pyarrow.parquet as pq
 
 from exporter.contract import BEGINNING, Instant, parse_timestamp
+from exporter.store.commits import load_state
+from exporter.store.local import LocalStore
+from exporter.store.state import State
 from tests.end_to_end.served import Record, microseconds
 
 _FORMATS = {"created_date": "%Y-%m-%d", "created_hour": "%Y-%m-%dT%H", "created_month": "%Y-%m"}
@@ -57,11 +61,17 @@ class Exported:
 
     def check_sound(self) -> None:
         """The manifest tells the truth about every byte and every name, and the log agrees; complete or not."""
+        self.check_shown()
+        self._check_tree()
+        assert list((self.root / "_exporter" / "staging").iterdir()) == []
+
+    def check_shown(self) -> None:
+        """What the manifest shows is there and true, whatever a run that was killed may have left beside it."""
         for file in self.files:
             self._check_file(file)
         self._check_windows()
         self._check_totals()
-        self._check_tree()
+        check_private(self.root)
 
     def _check_file(self, file: dict[str, Any]) -> None:
         path = self.root / file["path"]
@@ -105,7 +115,6 @@ class Exported:
         assert (self.state == "incomplete") == (self.coverage != [parse_interval(self.manifest["range"])])
 
     def _check_tree(self) -> None:
-        private = self.root / "_exporter"
         names = {path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file()}
         quarantine = self.manifest["quarantine"]["files"]
         for file in quarantine:
@@ -113,7 +122,7 @@ class Exported:
             assert (len(data), hashlib.sha256(data).hexdigest()) == (file["bytes"], file["sha256"])
             assert data.count(b"\n") == file["rows"]
         commits = {f"_exporter/commits/{number:08d}.json" for number in range(1, self.manifest["generation"] + 1)}
-        assert names == {
+        due = {
             "_manifest.json",
             *(["_SUCCESS"] if self.state == "complete" else []),
             *(file["path"] for file in self.files),
@@ -121,10 +130,42 @@ class Exported:
             *commits,
             "_exporter/lock",
         }
-        assert list((private / "staging").iterdir()) == []
-        for path in [self.root, *self.root.rglob("*")]:
-            mode = path.lstat().st_mode
-            assert stat.S_IMODE(mode) == (0o700 if stat.S_ISDIR(mode) else 0o600), path
+        assert names == due, f"surplus: {sorted(names - due)}, missing: {sorted(due - names)}"
+
+
+def check_left(root: Path, expected: Mapping[str, Record]) -> State:
+    """What holds wherever a run has ended, for a reader of the log, of the manifest, or of the files alone.
+
+    Returns what the log amounts to.
+    """
+    if not root.exists():
+        return State()
+    check_private(root)
+    state = anyio.run(load_state, LocalStore(root))
+    parts = {path.relative_to(root).as_posix() for path in root.rglob("*.parquet")}
+    assert parts >= state.files.keys()
+    for part in parts:
+        pq.ParquetFile(root / part).read()
+    complete = (root / "_SUCCESS").exists()
+    if not (root / "_manifest.json").exists():
+        assert not complete
+        return state
+    shown = Exported(root)
+    shown.check_shown()
+    assert shown.manifest["generation"] <= state.number
+    assert shown.records().items() <= expected.items()
+    if complete:
+        assert shown.state == "complete"
+        assert parts == {file["path"] for file in shown.files}
+        assert_same(shown.records(), expected)
+    return state
+
+
+def check_private(root: Path) -> None:
+    """Nobody else can read what is below `root`."""
+    for path in [root, *root.rglob("*")]:
+        mode = path.lstat().st_mode
+        assert stat.S_IMODE(mode) == (0o700 if stat.S_ISDIR(mode) else 0o600), path
 
 
 def assert_same(got: Mapping[str, Record], expected: Mapping[str, Record]) -> None:

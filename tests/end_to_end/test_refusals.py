@@ -1,9 +1,6 @@
 """What is wrong is said in a line or two before any file is touched, with the exit status that scripts rely on."""
 
-import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +14,7 @@ from exporter.sandbox import (
     Sandbox,
     make_conversations,
 )
-from tests.end_to_end.conftest import Command, Done, Serving, Spawn
+from tests.end_to_end.conftest import Command, Done, Serving, Spawn, unprivileged
 from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import SINCE, UNTIL, records
 
@@ -179,7 +176,7 @@ class TestDestinations:
     def test_one_that_cannot_be_written(self, server: Sandbox, command: Command) -> None:
         with TemporaryDirectory() as directory:
             Path(directory).chmod(0o555)
-            with _unprivileged():
+            with unprivileged():
                 done = command("export", Path(directory) / "out", *RANGE, server=server)
             assert_refused(done, 2, directory, "not writable")
             assert (server.requests, list(Path(directory).iterdir())) == ([], [])
@@ -200,16 +197,3 @@ def test_the_process_itself_ends_with_the_status_and_without_a_traceback(
     done = spawn("export", tmp_path / "out", *RANGE, server=server, token=TOKEN_NOSCOPE).wait()
     assert_refused(done, 4, "403")
     assert list(tmp_path.iterdir()) == []
-
-
-@contextmanager
-def _unprivileged() -> Iterator[None]:
-    """As a user who may not write everywhere, also where the tests are run by one who may."""
-    if os.getuid() != 0:
-        yield
-        return
-    os.setresuid(65_534, 65_534, 0)
-    try:
-        yield
-    finally:
-        os.setresuid(0, 0, 0)

@@ -1,0 +1,154 @@
+"""What goes wrong on the wire, over real HTTP: survived while it is the exception, and told plainly once it is not."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from exporter.contract import DAY, format_instant
+from exporter.fetch import http
+from exporter.fetch.retry import Patience, RetryPolicy
+from exporter.pipeline import reading
+from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, Seen, gate, make_conversations
+from exporter.sandbox.behaviour import Fault
+from tests.end_to_end.conftest import Command, Serving
+from tests.end_to_end.exported import Exported, snapshot
+from tests.end_to_end.served import SINCE, records, whole_rows_served
+
+UNTIL = SINCE + 6 * DAY
+RANGE = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL))
+OPTIONS = (*RANGE, "--page-size", "10", "--concurrency", "4")
+
+PASSING: tuple[Fault, ...] = (
+    *("500", "502", "503", "504", "reset", "reset-mid-body", "short-body", "half-json"),
+    *("html", "stall", "stall-mid-body", "trickle"),
+)
+HARMLESS: tuple[Fault, ...] = ("wrong-type", "gzip")
+#: Asked for again, these would be the same.
+LASTING: tuple[Fault, ...] = ("gzip-bomb", "oversized", "redirect")
+
+#: Of a trickle, slow enough never to be whole in time.
+TOO_SLOW = 1000
+MAX_BODY_BYTES = 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same decisions as ever, in a hundredth of the time."""
+    limits = partial(http.Limits, stall_seconds=0.2, total_seconds=0.7, max_body_bytes=MAX_BODY_BYTES)
+    monkeypatch.setattr(http, "Limits", limits)
+    patience = Patience(attempts=10, seconds=3.0, throttled_seconds=9.0)
+    monkeypatch.setattr(reading, "RetryPolicy", partial(RetryPolicy, known=patience, base_seconds=0.01))
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    return make_conversations(400, SINCE, UNTIL, seed=17, density="flat")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_one_answer_in_five_is_spoilt_in_every_way_there_is(
+    seed: int, rows: list[Row], serving: Serving, command: Command, tmp_path: Path
+) -> None:
+    behaviour = Behaviour(fault_rate=0.2, faults=(*PASSING, *HARMLESS), trickle_rate=TOO_SLOW, seed=seed)
+    server = serving(rows, behaviour)
+    done = command("export", tmp_path / "out", *OPTIONS, server=server)
+    assert done.status == 0, done.err
+    exported = Exported(tmp_path / "out")
+    exported.check(records(rows))
+    totals = exported.manifest["totals"]
+    assert totals["requests"] == len(server.requests) == totals["pages"] + totals["retries"]
+    assert totals["retries"] > 5
+
+
+SAID = {
+    **{fault: f"answered {fault}" for fault in ("500", "502", "503", "504")},
+    "reset": "the connection broke before the answer was whole",
+    "reset-mid-body": "the answer was cut short",
+    "short-body": "the answer was cut short",
+    "half-json": "is cut short or is not JSON",
+    "html": "answered 200 with text/html instead of a JSON array",
+    "stall": "not a byte for 0.2 s",
+    "stall-mid-body": "not a byte for 0.2 s",
+    "trickle": "no whole answer within 0.5 s",
+    "gzip-bomb": f"more than {MAX_BODY_BYTES} bytes",
+    "oversized": f"more than {MAX_BODY_BYTES} bytes",
+    "redirect": "a redirect to localhost. The token is not sent on",
+}
+
+
+@pytest.mark.parametrize("fault", [*PASSING, *LASTING])
+def test_a_source_that_fails_for_good_half_way(
+    fault: Fault,
+    rows: list[Row],
+    serving: Serving,
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = partial(http.Limits, stall_seconds=0.2, total_seconds=0.5, max_body_bytes=MAX_BODY_BYTES)
+    monkeypatch.setattr(http, "Limits", limits)
+    patience = Patience(attempts=2, seconds=0.0, throttled_seconds=0.3)
+    monkeypatch.setattr(reading, "RetryPolicy", partial(RetryPolicy, known=patience, base_seconds=0.01))
+    server = serving(rows)
+    for_good = Behaviour(faults=(fault,), fault_rate=1.0, trickle_rate=TOO_SLOW, oversized_bytes=3 * MAX_BODY_BYTES)
+    when_asked(server, 30, for_good)
+    done = command("export", tmp_path / "out", *OPTIONS, server=server)
+    assert (done.status, done.out) == (1, "")
+    what, what_now = done.err.splitlines()
+    assert what.startswith("exporter: ")
+    assert SAID[fault] in what
+    assert f"(reading {format_instant(SINCE)[:8]}" in what
+    assert what_now == "What was read is committed; run the same command again to resume"
+    kept = check_stopped(tmp_path / "out", rows)
+    assert len(kept) > 100
+    server.on_request, server.behaviour = None, Behaviour()
+    before = snapshot(tmp_path / "out" / "conversations")
+    first = len(server.requests)
+    assert command("export", tmp_path / "out", *OPTIONS, server=server).status == 0
+    Exported(tmp_path / "out").check(records(rows))
+    assert before.items() <= snapshot(tmp_path / "out" / "conversations").items()
+    again = whole_rows_served(rows, server.requests[first:], Behaviour())
+    overlaps = len(server.requests) - first
+    assert len(again) <= len(rows) - len(kept) + overlaps
+
+
+def test_a_revoked_token_and_its_successor(
+    rows: list[Row], serving: Serving, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serving(rows)
+    revoke = partial(monkeypatch.setattr, gate, "TOKENS", ("ak_new",))
+    server.on_request = lambda seen: revoke() if seen.number == 30 else None
+    done = command("export", tmp_path / "out", *OPTIONS, server=server)
+    assert (done.status, done.out) == (4, "")
+    what, what_now = done.err.splitlines()
+    assert "answered 401: Token is missing, invalid or expired. The token is wrong, expired or revoked" in what
+    assert what_now == "What was read is committed; run the same command again to resume"
+    kept = check_stopped(tmp_path / "out", rows)
+    assert len(kept) > 100
+    before = snapshot(tmp_path / "out")
+    done = command("export", tmp_path / "out", *OPTIONS, server=server, token=TOKEN)
+    assert (done.status, done.err.count("\n")) == (4, 1)
+    assert snapshot(tmp_path / "out") == before
+    assert command("export", tmp_path / "out", *OPTIONS, server=server, token="ak_new").status == 0
+    Exported(tmp_path / "out").check(records(rows))
+
+
+def when_asked(server: Sandbox, number: int, behaviour: Behaviour) -> None:
+    """From request `number` on, the server behaves otherwise."""
+
+    def see(seen: Seen) -> None:
+        if seen.number == number:
+            server.behaviour = behaviour
+
+    server.on_request = see
+
+
+def check_stopped(root: Path, rows: list[Row]) -> set[str]:
+    """What an export that has failed half-way holds: less than all, and all of it sound. Returns the ids."""
+    exported = Exported(root)
+    exported.check_sound()
+    assert exported.state == "incomplete"
+    kept = exported.records()
+    assert kept.items() < records(rows).items()
+    return set(kept)

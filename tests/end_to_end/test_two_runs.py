@@ -1,0 +1,162 @@
+"""Two runs on one destination: one waits outside, or, where locks do not reach, one ends as if it had never been."""
+
+import fcntl
+import json
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.contract import DAY, format_instant
+from exporter.errors import OvertakenError
+from exporter.jobs.export import Summary, export
+from exporter.progress import Quiet
+from exporter.sandbox import Row, Sandbox, make_conversations, serve
+from exporter.spec import Asked, Credentials, RunSettings
+from exporter.store.local import LocalStore
+from tests.end_to_end.conftest import Command, Serving, Spawn
+from tests.end_to_end.exported import Exported
+from tests.end_to_end.served import SINCE, records
+from tests.end_to_end.test_stopped import Moment
+
+UNTIL = SINCE + 3 * DAY
+OPTIONS = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL), "--page-size", "10")
+STEPS = ("read", "create", "replace", "delete", "list", "publish")
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    return make_conversations(100, SINCE, UNTIL, seed=41, density="flat")
+
+
+def test_a_run_that_was_killed_holds_nothing(
+    rows: list[Row], serving: Serving, spawn: Spawn, command: Command, tmp_path: Path
+) -> None:
+    server = serving(rows)
+    moment = Moment(server, 8)
+    killed = spawn("export", tmp_path / "out", *OPTIONS, server=server)
+    moment.send(killed.process.pid, signal.SIGKILL, stalls=True)
+    assert killed.wait().status == -signal.SIGKILL
+    assert json.loads((tmp_path / "out" / "_exporter" / "lock").read_bytes())["pid"] == killed.process.pid
+    assert json.loads(command("status", tmp_path / "out", "--json", token=None).out)["holder"] is None
+    assert command("export", tmp_path / "out", *OPTIONS, server=serving(rows)).status == 0
+    Exported(tmp_path / "out").check(records(rows))
+
+
+def test_a_run_that_sleeps_still_holds_its_destination(
+    rows: list[Row], serving: Serving, spawn: Spawn, command: Command, tmp_path: Path
+) -> None:
+    server = serving(rows)
+    moment = Moment(server, 8)
+    sleeping = spawn("export", tmp_path / "out", *OPTIONS, server=server)
+    moment.send(sleeping.process.pid)
+    assert moment.reached.wait(30)
+    os.kill(sleeping.process.pid, signal.SIGSTOP)
+    done = command("export", tmp_path / "out", *OPTIONS, server=serving(rows))
+    assert (done.status, done.err.count("\n")) == (5, 1)
+    assert f"(process {sleeping.process.pid} on " in done.err
+    os.kill(sleeping.process.pid, signal.SIGCONT)
+    assert sleeping.wait().status == 0
+    Exported(tmp_path / "out").check(records(rows))
+
+
+class Pause:
+    """Holds the first run at its `step`-th call of the store, until `meanwhile` has been."""
+
+    def __init__(self, step: int, meanwhile: Callable[[], Awaitable[None]], names: tuple[str, ...] = STEPS) -> None:
+        self.reached = ""
+        self._left = step
+        self._meanwhile = meanwhile
+        self._names = names
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+        for name in self._names:
+            monkeypatch.setattr(LocalStore, name, self._pausing(name, getattr(LocalStore, name)))
+
+    def _pausing(self, name: str, real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def call(*arguments: Any) -> Any:
+            self._left -= 1
+            if self._left == 0:
+                self.reached = name
+                await self._meanwhile()
+            return await real(*arguments)
+
+        return call
+
+
+async def run(destination: Path, server: Sandbox) -> Summary:
+    # One worker: while its store waits, all of the run does, but for a page or two.
+    settings = RunSettings(base_url=server.url, concurrency=1, page_size=20)
+    return await export(destination, Asked(since=SINCE, until=UNTIL), settings, Credentials(server.token), Quiet())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_wherever_a_run_is_overtaken_the_other_alone_is_seen(
+    resumed: bool, rows: list[Row], tmp_path: Path
+) -> None:
+    expected = records(rows)
+    ended: dict[str, int] = {"overtaken": 0, "complete": 0}
+    async with serve(rows) as server:
+        step, reached = 0, "at first"
+        while reached:
+            step += 1
+            destination = tmp_path / str(step)
+
+            async def overtake(destination: Path = destination) -> None:
+                assert (await run(destination, server)).state == "complete"
+
+            if resumed:
+                await leave_half(destination, server)
+            pause = Pause(step, overtake)
+            with pytest.MonkeyPatch.context() as monkeypatch:
+                pause.install(monkeypatch)
+                try:
+                    assert (await run(destination, server)).state == "complete"
+                    ended["complete"] += 1
+                except OvertakenError as error:
+                    assert "another run has gone on with this export" in str(error)
+                    ended["overtaken"] += 1
+            reached = pause.reached
+            try:
+                Exported(destination).check(expected)
+            except AssertionError as error:
+                raise AssertionError(f"step {step}, before {reached}: {error}") from error
+    assert ended["overtaken"] > 10
+    assert 0 < ended["complete"] < ended["overtaken"]
+
+
+async def leave_half(destination: Path, server: Sandbox) -> None:
+    """An unfinished export, with a part that no commit names."""
+
+    async def fail() -> None:
+        raise KeyError("as if it were killed")
+
+    pause = Pause(3, fail, ("publish",))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        pause.install(monkeypatch)
+        with pytest.raises(ExceptionGroup):
+            await run(destination, server)
+    assert json.loads((destination / "_manifest.json").read_bytes())["state"] == "incomplete"
+
+
+def test_what_the_user_of_an_overtaken_run_sees(
+    rows: list[Row], serving: Serving, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serving(rows)
+
+    async def overtake() -> None:
+        assert (await run(tmp_path / "out", server)).state == "complete"
+
+    pause = Pause(1, overtake, ("publish",))
+    pause.install(monkeypatch)
+    # More than one worker could overtake the other run.
+    done = command("export", tmp_path / "out", *OPTIONS, "--concurrency", "1", server=server)
+    assert pause.reached
+    assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
+    assert "another run has gone on with this export, and this one stops. Run again to see its state" in done.err
+    Exported(tmp_path / "out").check(records(rows))
