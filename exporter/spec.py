@@ -262,7 +262,7 @@ def load_credentials(
 
 
 def _read_token(path: Path) -> str:
-    if path.name.startswith(TOKEN_PREFIXES) and not path.exists():
+    if str(path).startswith(TOKEN_PREFIXES) and not path.exists():
         raise UsageError("--token-file: has to name a file that holds the token, and is not the token itself")
     try:
         with path.open(encoding="utf-8") as file:

@@ -116,22 +116,27 @@ class Client:
 
     async def get_page(self, request: PageRequest) -> Answer:
         """One attempt at one page. Raises `SourceError` of the kind that says whether another attempt makes sense."""
-        if self._session is None:
-            raise RuntimeError("the client has not been entered")
-        url = URL(f"{self._url}?{self._query.text(request, self.style)}", encoded=True)
         try:
-            async with self._session.get(
-                url,
-                allow_redirects=False,
-                headers=self._headers(),
-                proxy=self._proxy.url if self._proxy else None,
-                proxy_headers=self._proxy_headers(),
-            ) as response:
-                return await self._take(response)
+            return await self._ask(URL(f"{self._url}?{self._query.text(request, self.style)}", encoded=True))
         except (aiohttp.ClientError, OSError) as error:
             failure = self._translate(error)
-        # Outside of `except`: a chained ClientResponseError would carry the request's headers, and so the token.
-        raise failure
+        except SourceError as error:
+            failure = error
+        # Outside of `except`: a chained ClientResponseError would carry the request's headers, and so the token. So
+        # would the variables of the functions below, which a traceback keeps.
+        raise failure.with_traceback(None)
+
+    async def _ask(self, url: URL) -> Answer:
+        if self._session is None:
+            raise RuntimeError("the client has not been entered")
+        async with self._session.get(
+            url,
+            allow_redirects=False,
+            headers=self._headers(),
+            proxy=self._proxy.url if self._proxy else None,
+            proxy_headers=self._proxy_headers(),
+        ) as response:
+            return await self._take(response)
 
     def _headers(self) -> dict[str, str]:
         headers = {

@@ -36,7 +36,8 @@ def refusal(
 ) -> SourceError:
     """The error that an answer with a status other than 200 stands for. `now_seconds`: the server's clock, if known."""
     if 300 <= status < 400:
-        target = _host_of(headers.get("Location", ""))
+        # Before it is taken apart: a host is lower-cased, and may be but a part of the token.
+        target = _host_of(headers.get("Location", "").replace(token, "(token)"))
         where = f" to {quoted(target, token)}" if target else ""
         return RequestRefusedError(
             f"{host} answered {status}, a redirect{where}. The token is not sent on; "

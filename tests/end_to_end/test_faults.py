@@ -32,13 +32,14 @@ TOO_SLOW = 1000
 MAX_BODY_BYTES = 1_000_000
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def hurry(monkeypatch: pytest.MonkeyPatch, *, attempts: int) -> None:
     """The same decisions as ever, in a hundredth of the time."""
     limits = partial(http.Limits, stall_seconds=0.2, total_seconds=0.7, max_body_bytes=MAX_BODY_BYTES)
     monkeypatch.setattr(http, "Limits", limits)
-    patience = Patience(attempts=10, seconds=3.0, throttled_seconds=9.0)
-    monkeypatch.setattr(reading, "RetryPolicy", partial(RetryPolicy, known=patience, base_seconds=0.01))
+    patience = Patience(attempts=attempts, seconds=0.0, throttled_seconds=0.1 * attempts)
+    monkeypatch.setattr(
+        reading, "RetryPolicy", partial(RetryPolicy, known=patience, unknown=patience, base_seconds=0.01)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +49,14 @@ def rows() -> list[Row]:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_one_answer_in_five_is_spoilt_in_every_way_there_is(
-    seed: int, rows: list[Row], serving: Serving, command: Command, tmp_path: Path
+    seed: int,
+    rows: list[Row],
+    serving: Serving,
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    hurry(monkeypatch, attempts=10)
     behaviour = Behaviour(fault_rate=0.2, faults=(*PASSING, *HARMLESS), trickle_rate=TOO_SLOW, seed=seed)
     server = serving(rows, behaviour)
     done = command("export", tmp_path / "out", *OPTIONS, server=server)
@@ -70,7 +77,7 @@ SAID = {
     "html": "answered 200 with text/html instead of a JSON array",
     "stall": "not a byte for 0.2 s",
     "stall-mid-body": "not a byte for 0.2 s",
-    "trickle": "no whole answer within 0.5 s",
+    "trickle": "no whole answer within 0.7 s",
     "gzip-bomb": f"more than {MAX_BODY_BYTES} bytes",
     "oversized": f"more than {MAX_BODY_BYTES} bytes",
     "redirect": "a redirect to localhost. The token is not sent on",
@@ -86,10 +93,7 @@ def test_a_source_that_fails_for_good_half_way(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    limits = partial(http.Limits, stall_seconds=0.2, total_seconds=0.5, max_body_bytes=MAX_BODY_BYTES)
-    monkeypatch.setattr(http, "Limits", limits)
-    patience = Patience(attempts=2, seconds=0.0, throttled_seconds=0.3)
-    monkeypatch.setattr(reading, "RetryPolicy", partial(RetryPolicy, known=patience, base_seconds=0.01))
+    hurry(monkeypatch, attempts=3)
     server = serving(rows)
     for_good = Behaviour(faults=(fault,), fault_rate=1.0, trickle_rate=TOO_SLOW, oversized_bytes=3 * MAX_BODY_BYTES)
     when_asked(server, 30, for_good)
