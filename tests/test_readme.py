@@ -19,7 +19,8 @@ import msgspec
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from exporter import cli, errors
+from exporter import errors
+from exporter.cli.running import SUMMARY_KEYS
 from exporter.contract import (
     BASE_URL_VARIABLE,
     DAY,
@@ -307,7 +308,7 @@ def test_choices_and_the_summary() -> None:
     assert rows["--partition-by"] == ["day", "hour", "month", "none"]
     assert rows["--density"] == list(DENSITIES)
     (line,) = [text for option, text, *_ in tables_headed("option")[0] if option.startswith("`--json`")]
-    assert tuple(in_code(line)) == cli._SUMMARY_KEYS
+    assert tuple(in_code(line)) == SUMMARY_KEYS
 
 
 def test_exit_statuses() -> None:

@@ -1,0 +1,77 @@
+"""The command line: flags become a request, errors become exit statuses. A module a command.
+
+Whatever a command does is imported when it runs, so that `--help` loads neither Arrow nor an HTTP client. Progress,
+logs, errors and the summary for people go to stderr; stdout holds what `--json` asked for.
+"""
+
+import resource
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import typer
+
+from exporter import __version__, contract
+from exporter.cli import demo, export, sandbox, status
+from exporter.cli.running import say
+from exporter.errors import ExporterError
+
+app = typer.Typer(
+    help="Export every conversation of an organization to partitioned Parquet.",
+    epilog=f"The token is read from {contract.TOKEN_VARIABLE} or --token-file, never from an argument.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command, by default the process's own; returns its exit status. No traceback but with `-v`."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    # What a crash would leave on the disk holds the token and conversations.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    try:
+        app(args=list(arguments), prog_name="exporter")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+    except ExporterError as error:
+        say(f"exporter: {error}")
+        return error.exit_status
+    except Exception as error:  # noqa: BLE001 - the last resort, so that no user meets a traceback
+        say(f"exporter: unexpected {type(error).__name__}; this is a defect, please report it with the output of -v")
+        if not {"-v", "--verbose"}.isdisjoint(arguments):
+            say("\n".join(_frames(error)))
+        return 1
+    return 0
+
+
+def _frames(error: BaseException) -> Iterator[str]:
+    # Types and places without messages: those may quote the token or a conversation.
+    if cause := error.__cause__ or error.__context__:
+        yield from _frames(cause)
+    yield f"{type(error).__name__} at"
+    yield "".join(traceback.format_tb(error.__traceback__)).rstrip()
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield from _frames(member)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"exporter {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
+
+
+@app.callback()
+def _root(version: Version = False) -> None:
+    pass
+
+
+for _command in (export.export, demo.demo, status.status, sandbox.sandbox):
+    app.command()(_command)

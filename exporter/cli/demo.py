@@ -1,0 +1,45 @@
+"""`exporter demo`: an export from a server in the same process."""
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from exporter import contract, spec
+from exporter.cli.options import AsJson, Days, Rows, Verbose, directory
+from exporter.cli.running import perform, say
+from exporter.progress import Observer
+
+if TYPE_CHECKING:
+    from exporter.jobs.export import Summary
+
+#: Where the demo's range ends, whenever it is run: the second run has to find what the first one left.
+_DEMO_UNTIL: Final = contract.parse_timestamp("2026-02-01")
+
+
+def demo(
+    destination: Annotated[str, typer.Argument(metavar="[DEST]", help="A directory.")] = "demo-export",
+    rows: Rows = 2000,
+    days: Days = 30,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Export made-up conversations from a server in this process: no token, no network."""
+    target = directory(destination)
+    since = _DEMO_UNTIL - days * contract.DAY
+    asked = spec.Asked(since=since, until=_DEMO_UNTIL)
+
+    from exporter.jobs.export import export as run_export
+    from exporter.sandbox import make_conversations, serve
+
+    async def job(observer: Observer) -> "Summary":
+        async with serve(make_conversations(rows, since, _DEMO_UNTIL)) as server:
+            observer.note("sandbox", url=server.url)
+            settings = spec.RunSettings(base_url=server.url)
+            return await run_export(target, asked, settings, spec.Credentials(server.token), observer)
+
+    if (target / "_manifest.json").exists():
+        say(f"{target} holds an export already; what it has is kept, and only older days would be added.")
+    else:
+        say(f"A server in this process makes up {rows:,} conversations of {days} days; they are exported to {target}.")
+        say("Stop it half-way and run it again: it goes on. Run it once more: nothing is left to do.")
+    perform(job, as_json, verbose, "text")

@@ -1,0 +1,34 @@
+"""Options that several commands have, and what their values have to be."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from exporter.errors import UsageError
+
+
+def option(text: str, metavar: str = "TEXT") -> Any:
+    """An option with this help."""
+    return typer.Option(help=text, metavar=metavar)
+
+
+Destination = Annotated[str, typer.Argument(metavar="DEST", help="A directory; made when it is not there.")]
+Existing = Annotated[str, typer.Argument(metavar="DEST", help="The directory of an export.")]
+Rows = Annotated[int, typer.Option(min=1, max=10_000_000, help="Conversations to make up.")]
+Days = Annotated[int, typer.Option(min=1, max=3650, help="Days to spread them over.")]
+Text: TypeAlias = str | None
+# Lists, so that a filter given twice can be refused: the last one would win in silence.
+Values: TypeAlias = list[str] | None
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show where an unexpected error arose.")]
+
+
+def directory(text: str) -> Path:
+    """The destination that was named. Raises `UsageError` for what is no path."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+        raise UsageError(f"{text}: object stores are not supported yet; give a path")
+    if not text or "\0" in text:
+        raise UsageError("the destination has to be a path")
+    return Path(text)

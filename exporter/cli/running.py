@@ -1,0 +1,73 @@
+"""Running a job for a command: its progress, its summary, its signals and its exit status."""
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import typer
+
+from exporter.errors import ExporterError, InterruptedExportError
+from exporter.jobs.report import describe_summary
+from exporter.progress import LogFormat, Observer, open_log, open_observer
+
+if TYPE_CHECKING:
+    from exporter.jobs.export import Summary
+
+Job: TypeAlias = "Callable[[Observer], Awaitable[Summary]]"
+
+SUMMARY_KEYS: Final = ("state", "rows", "files", "bytes", "requests", "seconds", "manifest")
+
+
+def say(text: str) -> None:
+    """Tells people something, on stderr."""
+    # A reader of stderr who has left does not turn a finished export into a failed one.
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def perform(job: Job, as_json: bool, verbose: bool, log_format: LogFormat) -> None:
+    """Runs `job`, shows its progress and its summary, and exits with its status."""
+    import logging
+
+    # Else a library's complaint about a task would reach the user with its traceback.
+    logging.getLogger().addHandler(logging.NullHandler())
+    log = open_log(sys.stderr, "json") if log_format == "json" else None
+    observer = open_observer(sys.stderr, log_format, verbose=verbose)
+    try:
+        summary = _run(job, observer)
+    except ExporterError as error:
+        if log is None:
+            raise
+        log("error", "failed", {"reason": str(error), "exit_status": error.exit_status})
+        raise typer.Exit(error.exit_status) from error
+    finally:
+        observer.close()
+    figures = {key: getattr(summary, key) for key in SUMMARY_KEYS}
+    if log is None:
+        say("\n".join(describe_summary(summary)))
+    else:
+        log("info", "finished", figures)
+    if as_json:
+        typer.echo(json.dumps(figures))
+    doubtful = summary.state == "unproven" or summary.quarantined_rows or summary.unproven
+    raise typer.Exit(1 if summary.state == "incomplete" else 3 if doubtful else 0)
+
+
+def _run(job: Job, observer: Observer) -> "Summary":
+    """Runs `job`. Before the pipeline, which handles signals itself, SIGTERM ends it as Ctrl-C does."""
+    import anyio
+
+    before = None
+    if threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return anyio.run(job, observer)
+    except KeyboardInterrupt as interrupt:
+        raise InterruptedExportError("interrupted; run the same command again to resume") from interrupt
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,37 @@
+"""`exporter sandbox`: the stand-in server, until Ctrl-C."""
+
+import time
+from contextlib import suppress
+from functools import partial
+from typing import Annotated, Literal, TypeAlias
+
+import typer
+
+from exporter import contract
+from exporter.cli.options import Days, Rows, Values, option
+from exporter.cli.running import say
+
+Density: TypeAlias = Literal["flat", "office", "one-burst", "many-bursts", "bulk"]
+
+
+def sandbox(
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port on loopback; 0 for any.")] = 8080,
+    rows: Rows = 10_000,
+    days: Days = 30,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same conversations.")] = 0,
+    density: Annotated[Density, typer.Option(help="How they are spread over the days.")] = "office",
+    behaviour: Annotated[Values, option("A switch of the server; repeatable.", "NAME=VALUE")] = None,
+) -> None:
+    """Serve made-up conversations on loopback until Ctrl-C, to try exports against."""
+    import anyio
+
+    from exporter.sandbox import TOKEN, behaviour_from_options, run_sandbox
+
+    def announce(url: str) -> None:
+        typer.echo(f"export {contract.BASE_URL_VARIABLE}={url} {contract.TOKEN_VARIABLE}={TOKEN}")
+        say("Set these where you try `exporter export DEST`. Ctrl-C ends the sandbox.")
+
+    until = time.time_ns() // 1000
+    run = partial(run_sandbox, port=port, count=rows, since=until - days * contract.DAY, until=until, seed=seed)
+    with suppress(KeyboardInterrupt):
+        anyio.run(partial(run, density=density, behaviour=behaviour_from_options(behaviour or ()), on_ready=announce))

@@ -1,0 +1,24 @@
+"""`exporter status`."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from exporter.cli.options import Existing, directory
+from exporter.jobs.report import describe_status, status_figures
+
+
+def status(
+    destination: Existing,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what is at DEST, how far it is, and which run holds it. Changes nothing, and needs no token."""
+    target = directory(destination)
+
+    import anyio
+
+    from exporter.jobs.status import status as read_status
+
+    found = anyio.run(read_status, target)
+    typer.echo(json.dumps(status_figures(found)) if as_json else "\n".join(describe_status(found)))
