@@ -18,6 +18,7 @@ where, and what to do. It never holds the token, nor a conversation's content.
     │   │   └── UnusableAnswerError    200, but not JSON, or JSON that ends too early
     │   └── ContradictionError     1   the API does what makes any export of it unprovable
     ├── StoreError                 1   the disk: full, failing, not writable
+    │   ├── DamagedLogError        1   a commit is missing, unreadable, or does not fit
     │   └── OvertakenError         1   another run has committed in our place
     └── InterruptedExportError   130   Ctrl-C or SIGTERM
 """
@@ -91,6 +92,14 @@ class ContradictionError(SourceError):
 
 class StoreError(ExporterError):
     """Reading or writing the destination failed."""
+
+
+class DamagedLogError(StoreError):
+    """The commit log is not as exporters write it. `path`: of the commit that is missing, damaged or does not fit."""
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.path = path
 
 
 class OvertakenError(StoreError):

@@ -6,7 +6,8 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import typer
 
@@ -17,6 +18,7 @@ from exporter.progress import LogFormat, Observer, open_log, open_observer
 if TYPE_CHECKING:
     from exporter.jobs.export import Summary
 
+T = TypeVar("T")
 Job: TypeAlias = "Callable[[Observer], Awaitable[Summary]]"
 
 SUMMARY_KEYS: Final = ("state", "rows", "files", "bytes", "requests", "seconds", "manifest")
@@ -38,7 +40,7 @@ def perform(job: Job, as_json: bool, verbose: bool, log_format: LogFormat) -> No
     log = open_log(sys.stderr, "json") if log_format == "json" else None
     observer = open_observer(sys.stderr, log_format, verbose=verbose)
     try:
-        summary = _run(job, observer)
+        summary = run_until_signal(partial(job, observer), "interrupted; run the same command again to resume")
     except ExporterError as error:
         if log is None:
             raise
@@ -57,17 +59,20 @@ def perform(job: Job, as_json: bool, verbose: bool, log_format: LogFormat) -> No
     raise typer.Exit(1 if summary.state == "incomplete" else 3 if doubtful else 0)
 
 
-def _run(job: Job, observer: Observer) -> "Summary":
-    """Runs `job`. Before the pipeline, which handles signals itself, SIGTERM ends it as Ctrl-C does."""
+def run_until_signal(work: Callable[[], Awaitable[T]], otherwise: str) -> T:
+    """Runs `work`. Unless it handles signals itself, as the pipeline does, Ctrl-C and SIGTERM end it.
+
+    Raises `InterruptedExportError`, saying `otherwise`.
+    """
     import anyio
 
     before = None
     if threading.current_thread() is threading.main_thread():
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return anyio.run(job, observer)
+        return anyio.run(work)
     except KeyboardInterrupt as interrupt:
-        raise InterruptedExportError("interrupted; run the same command again to resume") from interrupt
+        raise InterruptedExportError(otherwise) from interrupt
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from exporter.contract import format_instant
+from exporter.model import Interval
 from exporter.progress import format_seconds, format_size
 
 if TYPE_CHECKING:
     from exporter.jobs.export import Summary
     from exporter.jobs.status import Status
+    from exporter.jobs.verify import Verified
 
 _SHOWN_GAPS: Final = 5
+_SHOWN_PROBLEMS: Final = 20
 
 
 def describe_summary(summary: "Summary") -> Iterator[str]:
@@ -64,11 +67,53 @@ def status_figures(found: "Status") -> dict[str, Any]:
         "range_start": None if found.range_start is None else format_instant(found.range_start),
         "range_end": format_instant(found.range_end),
         "committed_at": None if found.committed_at is None else format_instant(found.committed_at),
-        "gaps": [
-            {"start": None if gap.open_below else format_instant(gap.start), "end": format_instant(gap.end)}
-            for gap in found.gaps
-        ],
+        "gaps": [_figures(gap) for gap in found.gaps],
     }
+
+
+def describe_verified(found: "Verified", destination: Path) -> Iterator[str]:
+    """What a verification looked at, what is wrong, and what to do about it: lines for people."""
+    if found.state is not None:
+        verdict = f"sound and {found.state}" if found.sound else f"wrong: {_count(len(found.problems), 'problem')}"
+        files = f"{_count(found.files, 'file')} of {format_size(found.bytes)}"
+        yield f"{verdict}; {_count(found.rows, 'conversation')} in {files}, by {_count(found.generation, 'commit')}"
+        share = "all" if found.files_read == found.files else f"{found.files_read:,} of them"
+        yield f"  names and sizes of all files; content of {share}, {format_size(found.bytes_read)}"
+        yield f"  compared {_count(found.ids_compared, 'id')}: each file's with every other's that was read"
+    if found.writer:
+        yield f"  not judged, for {found.writer} was at work: the manifest, _SUCCESS, and files that no commit names"
+    for problem in found.problems[:_SHOWN_PROBLEMS]:
+        yield f"  {'mended: ' if problem.mended else ''}{problem.file}: {problem.detail}"
+    if (more := len(found.problems) - _SHOWN_PROBLEMS) > 0:
+        yield f"  and {more:,} more: --json names all"
+    yield from _advise(found, destination)
+
+
+def _advise(found: "Verified", destination: Path) -> Iterator[str]:
+    left = {problem.what for problem in found.problems if not problem.mended}
+    if "log" in left:
+        yield "  A repair cannot mend the log: restore _exporter/commits, or export to a new destination."
+    elif left - {"stranger"}:
+        yield f"  exporter verify {destination} --repair takes out what is wrong, for an export to read it again."
+    if found.state == "incomplete":
+        dropped = f"{_count(found.dropped, 'file')} dropped. " if found.dropped else ""
+        yield f"  {dropped}Not all of the range is there: run exporter export {destination}"
+    elif found.state == "unproven":
+        yield "  All of the range was read; the manifest names what is in doubt."
+
+
+def verified_figures(found: "Verified") -> dict[str, Any]:
+    """A verification for programs: times as in the manifest."""
+    return {
+        "sound": found.sound,
+        **msgspec.to_builtins(found),
+        "uncovered": [_figures(interval) for interval in found.uncovered],
+    }
+
+
+def _figures(interval: Interval) -> dict[str, str | None]:
+    start = None if interval.open_below else format_instant(interval.start)
+    return {"start": start, "end": format_instant(interval.end)}
 
 
 def _describe_data(data: "Summary | Status") -> str:

@@ -20,11 +20,11 @@ import anyio
 import msgspec
 
 from exporter.contract import Instant
-from exporter.errors import DestinationError, OvertakenError, StoreError
+from exporter.errors import DamagedLogError, DestinationError, OvertakenError
 from exporter.model import Change, Counters, Interval
 from exporter.spec import Request
 from exporter.store.layout import COMMITS, QUARANTINE, STAGING, SUCCESS, TABLES, commit_number, commit_path, is_part
-from exporter.store.state import FORMAT_VERSION, Author, Commit, CommitKind, State, apply, state_name
+from exporter.store.state import FORMAT_VERSION, Author, Commit, CommitKind, State, apply, fold, state_name
 
 
 class Store(Protocol):
@@ -51,8 +51,8 @@ class CommitLog:
         self.state = State()
 
     async def load(self) -> State:
-        """Reads the log from the first commit. Raises `StoreError` for one that is missing, damaged or does not fit,
-        and `DestinationError` for one that a newer version wrote."""
+        """Reads the log from the first commit. Raises `DamagedLogError` for one that is missing, damaged or does not
+        fit, `DestinationError` for one that a newer version wrote, and `StoreError` when the store fails."""
         self.state = await load_state(self._store)
         return self.state
 
@@ -98,15 +98,24 @@ class CommitLog:
 
 async def load_state(store: Store) -> State:
     """What the log in `store` amounts to. Raises as `CommitLog.load`."""
-    numbers = sorted(number for path in await store.list(COMMITS) if (number := commit_number(path)) is not None)
-    state = State()
-    for expected, number in enumerate(numbers, start=1):
+    return fold(await load_commits(store))
+
+
+async def load_commits(store: Store) -> list[Commit]:
+    """The commits in `store`, from the first. Raises as `CommitLog.load`, but does not see whether they fit."""
+    commits = []
+    for expected, number in enumerate(await list_commits(store), start=1):
         path = commit_path(expected)
         data = await store.read(path) if number == expected else None
         if data is None:
-            raise StoreError(f"{path}: missing, though later commits are there. Restore it, or use a new destination")
-        state = apply(state, _decode(path, data))
-    return state
+            raise DamagedLogError(path, "missing, though later commits are there. Restore it, or use a new destination")
+        commits.append(_decode(path, data))
+    return commits
+
+
+async def list_commits(store: Store) -> list[int]:
+    """The numbers of the commits in `store`, ascending."""
+    return sorted(number for path in await store.list(COMMITS) if (number := commit_number(path)) is not None)
 
 
 def _decode(path: str, data: bytes) -> Commit:
@@ -115,7 +124,7 @@ def _decode(path: str, data: bytes) -> Commit:
         if version <= FORMAT_VERSION:
             return msgspec.json.decode(data, type=Commit)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise StoreError(f"{path}: not a commit, or damaged. Restore it, or use a new destination") from error
+        raise DamagedLogError(path, "not a commit, or damaged. Restore it, or use a new destination") from error
     raise DestinationError(f"{path}: written in format {version} by a newer exporter. Upgrade to go on with it")
 
 

@@ -47,7 +47,7 @@ class LocalStore:
 
     async def read(self, path: str) -> bytes | None:
         """The content of a file; None when there is none."""
-        file = self._path(path)
+        file = self.locate(path)
         data = None
         with CancelScope(shield=True), reporting(file), suppress(FileNotFoundError):
             async with aiofiles.open(file, "rb") as opened:
@@ -64,11 +64,11 @@ class LocalStore:
 
     async def delete(self, path: str) -> None:
         """Deletes a file durably; that there is none is fine."""
-        await to_thread.run_sync(_delete, self._path(path))
+        await to_thread.run_sync(_delete, self.locate(path))
 
     async def list(self, prefix: str) -> list[str]:
         """The paths of all files in the directory `prefix` and below, sorted."""
-        return await to_thread.run_sync(_list, self.root, self._path(prefix))
+        return await to_thread.run_sync(_list, self.root, self.locate(prefix))
 
     async def publish(self, staged: Path, path: str) -> None:
         """Moves a fsynced file of `staging_file` to its final path, durably.
@@ -76,7 +76,7 @@ class LocalStore:
         Raises `StoreError`, also when something has that path already, and `OvertakenError` when another run has
         swept the staged file.
         """
-        await to_thread.run_sync(_publish, staged, self._path(path), self.root, self._durable)
+        await to_thread.run_sync(_publish, staged, self.locate(path), self.root, self._durable)
 
     async def free_bytes(self) -> int:
         """What a user without privileges can still write to the file system, also before `prepare`."""
@@ -90,6 +90,14 @@ class LocalStore:
         """Where to write a file that `publish` will take."""
         return self.root / staging_path(name)
 
+    def locate(self, path: str) -> Path:
+        """Where `path` lies. Raises `StoreError` for one that leads out of the destination."""
+        parts = PurePosixPath(path).parts
+        # Paths come back from the log; a log that somebody has edited must not lead out of the destination.
+        if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+            raise StoreError(f"{self.root}: {path!r} is not a path inside the destination")
+        return self.root.joinpath(*parts)
+
     async def acquire_lock(self, holder: str) -> None:
         """Takes the destination for the run `holder`, for as long as this process lives.
 
@@ -97,21 +105,21 @@ class LocalStore:
         """
         now = time.time_ns() // 1000
         with CancelScope(shield=True):
-            self._lock = await to_thread.run_sync(lock.acquire, self._path(LOCK), holder, now)
+            self._lock = await to_thread.run_sync(lock.acquire, self.locate(LOCK), holder, now)
 
     async def release_lock(self) -> None:
         """Gives the destination back; without a lock, nothing."""
         if self._lock is not None:
             descriptor, self._lock = self._lock, None
-            with reporting(self._path(LOCK)):
+            with reporting(self.locate(LOCK)):
                 lock.release(descriptor)
 
     async def lock_holder(self) -> LockHolder | None:
         """Who holds the destination now; None when nobody does."""
-        return await to_thread.run_sync(lock.current_holder, self._path(LOCK))
+        return await to_thread.run_sync(lock.current_holder, self.locate(LOCK))
 
     async def _write(self, path: str, data: bytes, *, overwrite: bool) -> bool:
-        final = self._path(path)
+        final = self.locate(path)
         temporary = self.staging_file(secrets.token_hex(8))
         with CancelScope(shield=True), reporting(final):
             try:
@@ -123,13 +131,6 @@ class LocalStore:
             finally:
                 await to_thread.run_sync(_discard, temporary)
         return installed
-
-    def _path(self, path: str) -> Path:
-        parts = PurePosixPath(path).parts
-        # Paths come back from the log; a log that somebody has edited must not lead out of the destination.
-        if not parts or path.startswith("/") or ".." in parts or "\0" in path:
-            raise StoreError(f"{self.root}: {path!r} is not a path inside the destination")
-        return self.root.joinpath(*parts)
 
 
 @contextmanager

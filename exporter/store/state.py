@@ -11,7 +11,7 @@ from typing import Final, Literal, NoReturn, TypeAlias
 import msgspec
 
 from exporter.contract import Instant
-from exporter.errors import StoreError
+from exporter.errors import DamagedLogError
 from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, Unproven
 from exporter.spec import Request
 from exporter.store.layout import CONVERSATIONS, commit_path, is_part
@@ -104,7 +104,7 @@ def state_name(state: State) -> StateName:
 
 
 def fold(commits: Iterable[Commit]) -> State:
-    """The state after `commits`, from the first. Raises `StoreError` as `apply` does."""
+    """The state after `commits`, from the first. Raises `DamagedLogError` as `apply` does."""
     state = State()
     for commit in commits:
         state = apply(state, commit)
@@ -112,7 +112,7 @@ def fold(commits: Iterable[Commit]) -> State:
 
 
 def apply(state: State, commit: Commit) -> State:
-    """The state after one more commit. Raises `StoreError`, naming the commit, when it does not fit."""
+    """The state after one more commit. Raises `DamagedLogError`, naming it, when it does not fit."""
     range_ = _next_range(state, commit)
     change = commit.change
     added = _disjoint(commit, change.covers, "covers an interval twice")
@@ -238,6 +238,6 @@ def _holds(coverage: Coverage, instant: Instant) -> bool:
 
 
 def _refuse(number: int, what: str) -> NoReturn:
-    raise StoreError(
-        f"{commit_path(number)}: {what}. The log is damaged, or two runs wrote it; export to a new destination"
+    raise DamagedLogError(
+        commit_path(number), f"{what}. The log is damaged, or two runs wrote it; export to a new destination"
     )

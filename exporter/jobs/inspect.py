@@ -1,0 +1,188 @@
+"""Looks at everything at a destination, and says what is wrong; changes nothing.
+
+Another run may be writing meanwhile. Then the manifest is behind the log for a moment, a file is there before its
+commit, `_SUCCESS` is gone or not yet there. So these are judged only when no run was there while they were read: the
+log has as many commits after as before, and nobody held the lock. What a commit names does not change, and is judged
+in any case; what a later commit has removed is forgotten.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+import anyio
+import pyarrow as pa
+from anyio import to_thread
+
+from exporter.encode.schema import arrow_schema
+from exporter.errors import DamagedLogError, DestinationError, ExporterError
+from exporter.jobs.sample import Sample
+from exporter.model import DataFile, QuarantineFile
+from exporter.spec import PartitionBy
+from exporter.store import check, facts
+from exporter.store.check import Problem
+from exporter.store.commits import list_commits, load_commits, load_state
+from exporter.store.ids import Hashes, find_repeated, hash_ids
+from exporter.store.layout import COMMITS, CONVERSATIONS, MANIFEST, QUARANTINE, SUCCESS, TABLES
+from exporter.store.local import LocalStore
+from exporter.store.manifest import render_manifest
+from exporter.store.state import Commit, State, fold
+
+#: Of suspicious hashes, so that they fit into memory. A repair leaves what is beyond to the next one.
+_MOST_REPEATED: Final = 100_000
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class Findings:
+    """What the log says, and how what lies there differs. `writer`: the run that was at work, if one was.
+
+    `schemas`: by table. `parts_read`, `bytes_read` and `ids_compared` count what was looked into.
+    """
+
+    commits: Sequence[Commit]
+    state: State
+    partition_by: PartitionBy
+    schemas: dict[str, pa.Schema]
+    problems: list[Problem] = field(default_factory=list)
+    writer: str | None = None
+    parts_read: int = 0
+    bytes_read: int = 0
+    ids_compared: int = 0
+
+
+async def load_findings(store: LocalStore) -> Findings:
+    """The log alone. Raises `DamagedLogError`, and `DestinationError` when there is no export."""
+    commits = await load_commits(store)
+    state = fold(commits)
+    if state.request is None:
+        if await store.read(MANIFEST) is not None:
+            raise DamagedLogError(COMMITS, "the log is gone, and its manifest is there. Restore it, or export anew")
+        raise DestinationError(f"{store.root}: no export here")
+    schema = arrow_schema(state.request.fields)
+    return Findings(commits, state, state.request.partition_by, {CONVERSATIONS: schema})
+
+
+async def inspect(store: LocalStore, sample: Sample, *, alone: bool) -> Findings:
+    """Looks at names and sizes of all files, and into those parts that are in `sample`.
+
+    `alone`: this process holds the lock. Raises as `load_findings`, and `StoreError` when the store cannot be read.
+    """
+    findings = await load_findings(store)
+    before = None if alone else await store.lock_holder()
+    passing = await _inspect_what_runs_touch(store, findings)
+    after = None if alone else await store.lock_holder()
+    if holder := before or after:
+        findings.writer = str(holder)
+    elif len(await list_commits(store)) != findings.state.number:
+        findings.writer = "a run that has ended meanwhile"
+    else:
+        findings.problems += passing
+    await _inspect_files(store, findings, sample)
+    if findings.problems and not alone:
+        await _forget_removed(store, findings)
+    return findings
+
+
+async def _inspect_what_runs_touch(store: LocalStore, findings: Findings) -> list[Problem]:
+    state = findings.state
+    found = [path for directory in (*TABLES, QUARANTINE) for path in await store.list(directory)]
+    return [
+        *check.check_manifest(state, await store.read(MANIFEST), render_manifest(state, schemas=findings.schemas)),
+        *check.check_success(state, await store.read(SUCCESS) is not None),
+        *check.check_names(state, found),
+    ]
+
+
+async def _inspect_files(store: LocalStore, findings: Findings, sample: Sample) -> None:
+    state = findings.state
+    findings.problems += check.check_places(state)
+    named: list[DataFile | QuarantineFile] = [*state.files.values(), *state.quarantine.values()]
+    problems, whole = await to_thread.run_sync(_check_sizes, store, named)
+    findings.problems += problems
+    for file in whole:
+        if isinstance(file, QuarantineFile):
+            findings.problems += await to_thread.run_sync(_check_quarantine, store, file)
+    parts = [file for file in whole if isinstance(file, DataFile) and file.path in sample]
+    decoded: list[str] = []
+    with Hashes() as hashes:
+
+        def look_into(file: DataFile) -> tuple[DataFile, bool, list[Problem]]:
+            return file, *_check_part(store, findings, file, hashes)
+
+        def note(seen: tuple[DataFile, bool, list[Problem]]) -> None:
+            file, could_decode, problems = seen
+            findings.problems += problems
+            findings.parts_read += 1
+            findings.bytes_read += file.size_bytes
+            if could_decode:
+                decoded.append(file.path)
+
+        await _in_threads(look_into, parts, note)
+        findings.ids_compared = len(hashes)
+        suspicious = await to_thread.run_sync(hashes.repeated, _MOST_REPEATED)
+
+    def read_ids(path: str) -> Iterable[pa.Array]:
+        return facts.read_ids(store.locate(path))
+
+    repeated = await to_thread.run_sync(find_repeated, sorted(decoded), suspicious, read_ids)
+    findings.problems += check.describe_repeated(repeated)
+
+
+async def _forget_removed(store: LocalStore, findings: Findings) -> None:
+    """Drops what is said of files that a run has removed since."""
+    now = await load_state(store)
+    removed = {*findings.state.files, *findings.state.quarantine} - {*now.files, *now.quarantine}
+    findings.problems = [problem for problem in findings.problems if problem.file not in removed]
+
+
+async def _in_threads(look_into: Callable[[_T], object], items: Iterable[_T], note: Callable[..., None]) -> None:
+    """Calls `look_into` for every item, one a core at a time, and `note` in this thread with what it returns."""
+    waiting = iter(items)
+    failures: list[ExporterError] = []
+
+    async def work() -> None:
+        for item in waiting:
+            try:
+                note(await to_thread.run_sync(look_into, item))
+            except ExporterError as error:
+                failures.append(error)
+                group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        for _ in range(os.cpu_count() or 1):
+            group.start_soon(work)
+    if failures:
+        raise failures[0]  # itself, not in the group that the tasks would put it into
+
+
+def _check_sizes(
+    store: LocalStore, files: Iterable[DataFile | QuarantineFile]
+) -> tuple[list[Problem], list[DataFile | QuarantineFile]]:
+    """What is wrong, and the files that are not."""
+    problems, whole = list[Problem](), list[DataFile | QuarantineFile]()
+    for file in files:
+        found = list(check.check_size(file, facts.file_size(store.locate(file.path))))
+        problems += found
+        if not found:
+            whole.append(file)
+    return problems, whole
+
+
+def _check_quarantine(store: LocalStore, file: QuarantineFile) -> list[Problem]:
+    path = store.locate(file.path)
+    wrong = list(check.check_sha256(file, facts.hash_file(path)))
+    return wrong or list(check.check_lines(file, facts.count_lines(path)))
+
+
+def _check_part(store: LocalStore, findings: Findings, file: DataFile, hashes: Hashes) -> tuple[bool, list[Problem]]:
+    """Whether its ids could be decoded, and what is wrong. Bytes that are not those written are not looked into."""
+    path = store.locate(file.path)
+    if wrong := list(check.check_sha256(file, facts.hash_file(path))):
+        return False, wrong
+    schema = findings.schemas.get(file.table)
+    content = facts.read_content(path, schema, lambda ids: hashes.add(hash_ids(ids)))
+    wrong = list(check.check_content(file, content, schema, findings.partition_by))
+    return content is not None and content.rows > 0, wrong

@@ -1,0 +1,195 @@
+"""What is wrong with an export, judged from the facts that `facts` has read. Pure.
+
+The fold of the log has seen already that windows are disjoint and inside the coverage, and the coverage inside the
+range (`state.apply`); here files, manifest and marks are held against it.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+import pyarrow as pa
+
+from exporter.contract import format_instant
+from exporter.model import DataFile, QuarantineFile
+from exporter.spec import PartitionBy
+from exporter.store.facts import Content
+from exporter.store.layout import MANIFEST, QUARANTINE, SUCCESS, commit_path, is_part, partition_of
+from exporter.store.state import State, state_name
+
+What: TypeAlias = Literal[
+    "log",
+    "manifest",
+    "success",
+    "missing",
+    "size",
+    "sha256",
+    "parquet",
+    "schema",
+    "rows",
+    "values",
+    "times",
+    "order",
+    "window",
+    "partition",
+    "duplicate",
+    "orphan",
+    "stranger",
+]
+#: What a repair does nothing about: it cannot know better, or the file is not the exporter's.
+LASTING: Final = frozenset[What]({"log", "stranger"})
+#: What says nothing about the rows of the file that it names.
+_ASIDE: Final = frozenset[What]({"log", "manifest", "success", "orphan", "stranger"})
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing that is wrong. `file`: relative to the destination. `mended`: by a repair, since it was found."""
+
+    file: str
+    what: What
+    detail: str
+    mended: bool = False
+
+    @property
+    def spoils_rows(self) -> bool:
+        """The rows of this file have to be read from the API again."""
+        return self.what not in _ASIDE
+
+
+def check_size(file: DataFile | QuarantineFile, size_bytes: int | None) -> Iterator[Problem]:
+    """`size_bytes`: None when there is no such file."""
+    if size_bytes is None:
+        yield Problem(file.path, "missing", "the log names it, and it is not there")
+    elif size_bytes != file.size_bytes:
+        yield Problem(file.path, "size", f"has {size_bytes:,} bytes; {file.size_bytes:,} were written")
+
+
+def check_sha256(file: DataFile | QuarantineFile, sha256: str | None) -> Iterator[Problem]:
+    """`sha256`: None when the bytes cannot be read."""
+    if sha256 is None:
+        yield Problem(file.path, "sha256", "cannot be read: the disk reports an error")
+    elif sha256 != file.sha256:
+        yield Problem(file.path, "sha256", "its bytes are not those that were written")
+
+
+def check_lines(file: QuarantineFile, lines: int) -> Iterator[Problem]:
+    """`lines`: of a quarantine file whose sha256 is right."""
+    if lines != file.rows:
+        yield Problem(file.path, "rows", f"has {lines:,} rows; the log says {file.rows:,}")
+
+
+def check_content(
+    file: DataFile, content: Content | None, schema: pa.Schema | None, partition_by: PartitionBy
+) -> Iterator[Problem]:
+    """`content`: None when it cannot be decoded. `schema`: None when there is no such table."""
+    if content is None:
+        yield Problem(file.path, "parquet", "is no Parquet file that can be read")
+        return
+    if schema is None or not content.schema.equals(schema):
+        yield Problem(file.path, "schema", _describe_difference(content.schema, schema))
+        return
+    if content.rows != file.rows:
+        yield Problem(file.path, "rows", f"has {content.rows:,} rows; the log says {file.rows:,}")
+    if content.incomplete:
+        yield Problem(file.path, "values", f"{content.incomplete:,} rows lack `id` or `created_at`")
+    if not content.descends:
+        yield Problem(file.path, "order", "`created_at` does not descend, though the footer says so")
+    if content.oldest is None or content.newest is None:
+        return
+    if (content.oldest, content.newest) != (file.created_at_min, file.created_at_max):
+        yield Problem(
+            file.path,
+            "times",
+            f"`created_at` is from {format_instant(content.oldest)} to {format_instant(content.newest)}; the log says "
+            f"from {format_instant(file.created_at_min)} to {format_instant(file.created_at_max)}",
+        )
+    if content.oldest not in file.window or content.newest not in file.window:
+        yield Problem(file.path, "window", "has rows outside the window that it speaks for")
+    ends = [partition_of(instant, partition_by)[0] for instant in (content.oldest, content.newest)]
+    if ends != [file.partition, file.partition]:
+        yield Problem(file.path, "partition", "has rows of another partition")
+
+
+def check_places(state: State) -> Iterator[Problem]:
+    """Files that lie in another directory than their partition's."""
+    for file in state.files.values():
+        keys = [f"{key}={value}" for key, value in file.partition.items()]
+        if file.path.rpartition("/")[0] != "/".join([file.table, *keys]):
+            yield Problem(file.path, "partition", f"does not lie in the directory of {' '.join(keys) or 'its table'}")
+
+
+def check_names(state: State, found: Collection[str]) -> Iterator[Problem]:
+    """`found`: the files in the directories of tables and quarantine."""
+    for path in found:
+        if path in state.files or path in state.quarantine:
+            continue
+        if is_part(path) or path.startswith(f"{QUARANTINE}/"):
+            yield Problem(path, "orphan", "no commit names it: a run that was killed left it, or another export")
+        else:
+            yield Problem(path, "stranger", "no exporter wrote it, and readers may take it for data: move it away")
+
+
+def check_manifest(state: State, manifest: bytes | None, expected: bytes) -> Iterator[Problem]:
+    """`manifest`: as it lies there. `expected`: as the log would have it."""
+    if manifest is None:
+        yield Problem(MANIFEST, "manifest", "is not there")
+        return
+    try:
+        found = json.loads(manifest)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        yield Problem(MANIFEST, "manifest", "is not JSON that an exporter wrote")
+        return
+    generation = found.get("generation")
+    if isinstance(generation, int) and generation > state.number:
+        yield Problem(
+            commit_path(state.number + 1),
+            "log",
+            f"missing: the manifest rests on {generation} commits, and there are {state.number}. Restore them; or, if "
+            "it is the manifest that is wrong, delete that",
+        )
+        return
+    truth = json.loads(expected)
+    if different := [key for key in {**truth, **found} if found.get(key, _NOTHING) != truth.get(key, _NOTHING)]:
+        yield Problem(MANIFEST, "manifest", f"differs from the log in {', '.join(different[:10])}")
+
+
+def check_success(state: State, is_there: bool) -> Iterator[Problem]:
+    """`is_there`: the mark of a complete export."""
+    complete = state_name(state) == "complete"
+    if is_there and not complete:
+        yield Problem(SUCCESS, "success", f"is there, though the export is {state_name(state)}")
+    elif complete and not is_there:
+        yield Problem(SUCCESS, "success", "is not there, though the export is complete")
+
+
+def describe_repeated(repeated: Mapping[str, Mapping[str, int]]) -> Iterator[Problem]:
+    """`repeated`: how often each id is in which part, as `ids.find_repeated` gives it. A problem a part."""
+    shared: dict[str, list[str]] = {}
+    for identity, places in repeated.items():
+        for part in places:
+            shared.setdefault(part, []).append(identity)
+    for part, identities in sorted(shared.items()):
+        elsewhere = sorted({place for identity in identities for place in repeated[identity]} - {part})
+        where = f"also in {elsewhere[0]}" if elsewhere else "in this file"
+        more = f" and {len(elsewhere) - 1:,} more" if len(elsewhere) > 1 else ""
+        yield Problem(
+            part,
+            "duplicate",
+            f"{len(identities):,} ids are there more than once, {where}{more}; one is {min(identities)[:80]!r}",
+        )
+
+
+_NOTHING: Final = object()
+
+
+def _describe_difference(found: pa.Schema, expected: pa.Schema | None) -> str:
+    if expected is None:
+        return "is of no table of this export"
+    there = {field.name: str(field.type) for field in found}
+    wanted = {field.name: str(field.type) for field in expected}
+    different = [name for name in {**wanted, **there} if there.get(name) != wanted.get(name)]
+    what = ", ".join(name[:80] for name in different[:10]) if different else "the order of columns, or nullability"
+    return f"its columns are not those of the export: {what}"

@@ -1,0 +1,139 @@
+"""What lies at a destination, read from its files: the facts that `check` judges. Blocking code.
+
+A file is read once from the disk: right after it has been hashed, the two columns that are decoded come from the
+page cache.
+"""
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISREG
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from exporter.contract import Instant
+from exporter.store.disk import reporting
+from exporter.store.parts import SORT_COLUMN
+
+ID_COLUMN: Final = "id"
+_CHUNK_BYTES: Final = 1024 * 1024
+_BATCH_ROWS: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a part holds. All but `schema` is of its rows: `incomplete` counts those without id or time, `oldest` and
+    `newest` are None where there is no time. When the schema is not the one expected, rows are not looked at."""
+
+    schema: pa.Schema
+    rows: int = 0
+    incomplete: int = 0
+    descends: bool = True
+    oldest: Instant | None = None
+    newest: Instant | None = None
+
+
+def file_size(path: Path) -> int | None:
+    """Bytes; None when there is no file. Raises `StoreError`."""
+    with reporting(path):
+        try:
+            status = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return status.st_size if S_ISREG(status.st_mode) else None
+
+
+def hash_file(path: Path) -> str | None:
+    """The sha256. None when the bytes cannot be had: the disk fails to read them, or the file has vanished.
+
+    Raises `StoreError` for what says nothing about the file, such as a lack of permission.
+    """
+    digest = hashlib.sha256()
+    with reporting(path):
+        try:
+            for chunk in _chunks(path):
+                digest.update(chunk)
+        except OSError as error:
+            if error.errno in (errno.EIO, errno.ENOENT):
+                return None
+            raise
+    return digest.hexdigest()
+
+
+def count_lines(path: Path) -> int:
+    """How many lines a text file has. Raises `StoreError`."""
+    with reporting(path):
+        return sum(bytes(chunk).count(b"\n") for chunk in _chunks(path))
+
+
+def read_content(path: Path, schema: pa.Schema | None, take_ids: Callable[[pa.Array], None]) -> Content | None:
+    """Decodes ids and times of a part that has `schema`, and hands on the ids, without nulls, some at a time.
+
+    None when it is no Parquet that can be decoded. Raises `StoreError` when it cannot be read at all.
+    """
+    with reporting(path):
+        try:
+            with pq.ParquetFile(path) as parquet:
+                found = parquet.schema_arrow
+                if schema is None or not found.equals(schema):
+                    return Content(found)
+                return _summarize(found, _batches(parquet), take_ids)
+        except pa.ArrowException:
+            return None
+        except OSError as error:
+            # Without a number it is Arrow's, about the content.
+            if error.errno in (None, errno.ENOENT):
+                return None
+            raise
+
+
+def read_ids(path: Path) -> Iterator[pa.Array]:
+    """The ids of a part that `read_content` could decode, some at a time. Raises `StoreError`."""
+    with reporting(path), pq.ParquetFile(path) as parquet:
+        for batch in parquet.iter_batches(_BATCH_ROWS, columns=[ID_COLUMN], use_threads=False):
+            yield batch.column(0)
+
+
+def _batches(parquet: pq.ParquetFile) -> Iterator[tuple[pa.Array, pa.Array]]:
+    columns = [ID_COLUMN, SORT_COLUMN]
+    for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False):
+        yield batch.column(ID_COLUMN), batch.column(SORT_COLUMN).cast(pa.int64())
+
+
+def _summarize(
+    schema: pa.Schema, batches: Iterator[tuple[pa.Array, pa.Array]], take_ids: Callable[[pa.Array], None]
+) -> Content:
+    rows = incomplete = 0
+    descends = True
+    oldest: Instant | None = None
+    newest: Instant | None = None
+    last: Instant | None = None
+    for ids, times in batches:
+        rows += len(ids)
+        incomplete += pc.or_(ids.is_null(), times.is_null()).true_count
+        take_ids(ids.drop_null())
+        times = times.drop_null()
+        if not len(times):
+            continue
+        bounds = pc.min_max(times).as_py()
+        descends = descends and pc.all(pc.less_equal(times[1:], times[:-1])).as_py() is not False
+        descends = descends and (last is None or times[0].as_py() <= last)
+        last = times[-1].as_py()
+        oldest = bounds["min"] if oldest is None else min(oldest, bounds["min"])
+        newest = bounds["max"] if newest is None else max(newest, bounds["max"])
+    return Content(schema, rows, incomplete, descends, oldest, newest)
+
+
+def _chunks(path: Path) -> Iterator[memoryview]:
+    buffer = memoryview(bytearray(_CHUNK_BYTES))
+    with path.open("rb", buffering=0) as file:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        while size := file.readinto(buffer):
+            yield buffer[:size]

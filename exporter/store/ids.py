@@ -1,0 +1,116 @@
+"""Whether any id is there twice, among more of them than fit into memory.
+
+Ids become hashes of 64 bits; hashes are sorted in runs of bounded length and put aside in a private temporary file.
+Then they are looked at by their leading bits, a small part of every run at a time. Equal hashes only raise a
+suspicion: among 10 million different ids there is one in some hundred thousand times.
+"""
+
+import tempfile
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from exporter.store.disk import reporting
+
+#: Hashes in a run: 16 MiB, and a few times that while it is sorted.
+_RUN_LENGTH: Final = 2**21
+_BYTES: Final = 8
+#: Where the hashes are cut into parts of about equal size. A part of a thousand million is 32 MB.
+_CUTS: Final = tuple(range(-(2**63), 2**63, 2**56))
+
+
+def hash_ids(ids: pa.Array) -> "array[int]":
+    """The hashes of ids, none of them null. They are this process's own: whoever chooses ids cannot know them."""
+    return array("q", map(hash, ids.to_pylist()))
+
+
+class Hashes:
+    """Any number of hashes. Threads may add at once. A context, which takes the file away.
+
+    A temporary file is used beyond `run_length`. Raises `StoreError` when it cannot be written.
+    """
+
+    def __init__(self, run_length: int = _RUN_LENGTH) -> None:
+        self._run_length: Final = run_length
+        self._gathered = array("q")
+        self._runs: list[list[int]] = []
+        self._length = 0
+        self._lock: Final = Lock()
+        self._spool: Final = tempfile.SpooledTemporaryFile(max_size=run_length * _BYTES)  # noqa: SIM115 - closed by `__exit__`
+
+    def __enter__(self) -> "Hashes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spool.close()
+
+    def __len__(self) -> int:
+        return self._length + len(self._gathered)
+
+    def add(self, hashes: "array[int]") -> None:
+        with self._lock:
+            self._gathered.extend(hashes)
+            if len(self._gathered) >= self._run_length:
+                self._put_aside()
+
+    def repeated(self, at_most: int) -> frozenset[int]:
+        """The hashes that were added more than once, or `at_most` of them."""
+        found: set[int] = set()
+        with self._lock:
+            self._put_aside()
+            for part in range(len(_CUTS)):
+                if len(found) >= at_most:
+                    break
+                found.update(self._repeated_in(part)[: at_most - len(found)])
+        return frozenset(found)
+
+    def _put_aside(self) -> None:
+        if not self._gathered:
+            return
+        ordered = _to_arrow(memoryview(self._gathered)).sort().buffers()[1]
+        hashes = memoryview(ordered)[: len(self._gathered) * _BYTES].cast("B").cast("q")
+        self._gathered = array("q")
+        cuts = [bisect_left(hashes, cut) for cut in _CUTS]
+        with reporting(Path(tempfile.gettempdir())):
+            self._spool.seek(self._length * _BYTES)
+            self._spool.write(hashes.cast("B"))
+        self._runs.append([self._length + cut for cut in (*cuts, len(hashes))])
+        self._length += len(hashes)
+
+    def _repeated_in(self, part: int) -> list[int]:
+        pieces = []
+        for run in self._runs:
+            start, end = run[part], run[part + 1]
+            if start < end:
+                with reporting(Path(tempfile.gettempdir())):
+                    self._spool.seek(start * _BYTES)
+                    pieces.append(_to_arrow(memoryview(self._spool.read((end - start) * _BYTES))))
+        if not pieces:
+            return []
+        hashes = pa.concat_arrays(pieces).sort()
+        repeated: list[int] = hashes[1:].filter(pc.equal(hashes[1:], hashes[:-1])).unique().to_pylist()
+        return repeated
+
+
+def find_repeated(
+    parts: Collection[str], suspicious: frozenset[int], read: Callable[[str], Iterable[pa.Array]]
+) -> Mapping[str, Mapping[str, int]]:
+    """The ids that are there more than once in `parts`: how often, by id and part. `suspicious`: their hashes."""
+    found: dict[str, Counter[str]] = {}
+    for part in parts if suspicious else ():
+        for ids in read(part):
+            for identity in ids.to_pylist():
+                if hash(identity) in suspicious:
+                    found.setdefault(identity, Counter())[part] += 1
+    return {identity: places for identity, places in found.items() if places.total() > 1}
+
+
+def _to_arrow(hashes: memoryview) -> pa.Array:
+    return pa.Array.from_buffers(pa.int64(), hashes.nbytes // _BYTES, [None, pa.py_buffer(hashes)])

@@ -1,0 +1,79 @@
+"""What a repair takes out of an export, so that the next run reads it again: spoiled files and their windows."""
+
+import hashlib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from exporter.contract import parse_timestamp
+from exporter.model import Coverage, Interval, QuarantineFile
+from exporter.store.state import Commit, State
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """`lost`: what is no longer covered. `files`: the data files that go with it, all of whose windows lie in `lost`.
+    `quarantine`: spoiled quarantine files; sound ones may have rows in `lost`, which go as well."""
+
+    lost: Coverage
+    files: tuple[str, ...]
+    quarantine: tuple[str, ...]
+
+
+def plan_loss(state: State, commits: Iterable[Commit], spoiled: Collection[str]) -> Loss:
+    """The least that has to go for every file in `spoiled` to be read again. Pure.
+
+    A quarantine file does not say which windows its rows are of; what its commit covered does. A file is dropped
+    whole, so what is lost grows to the windows that it cuts into.
+    """
+    origins = quarantine_origins(commits)
+    quarantine = tuple(path for path in sorted(spoiled) if path in state.quarantine)
+    lost = Coverage(file.window for path, file in state.files.items() if path in spoiled)
+    for path in quarantine:
+        lost |= origins[path] & state.coverage
+    files: tuple[str, ...] = ()
+    while True:
+        touched = {path: file.window for path, file in state.files.items() if _overlaps(lost, file.window)}
+        if len(touched) == len(files):
+            return Loss(lost, files, quarantine)
+        files = tuple(touched)
+        lost |= Coverage(touched.values())
+
+
+def quarantine_origins(commits: Iterable[Commit]) -> dict[str, Coverage]:
+    """By quarantine file, where all of its rows are from: what the commit covered that added it, or, where a repair
+    kept some rows of another file, that file's."""
+    origins: dict[str, Coverage] = {}
+    for commit in commits:
+        change = commit.change
+        origin = Coverage(change.covers)
+        for path in change.removes:
+            origin |= origins.get(path, Coverage())
+        for file in change.quarantines:
+            origins[file.path] = origin
+    return origins
+
+
+def keep_lines(data: bytes, lost: Coverage) -> bytes:
+    """The lines of a sound quarantine file whose `created_at` is not in `lost`."""
+    return b"".join(line for line in data.splitlines(keepends=True) if not _is_lost(line, lost))
+
+
+def describe_lines(path: str, data: bytes) -> QuarantineFile:
+    """What a commit says of a quarantine file with this content."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    return QuarantineFile(path=path, rows=data.count(b"\n"), size_bytes=len(data), sha256=sha256)
+
+
+class _Line(msgspec.Struct):
+    created_at: str
+
+
+def _is_lost(line: bytes, lost: Coverage) -> bool:
+    created_at = parse_timestamp(msgspec.json.decode(line, type=_Line).created_at)
+    return any(created_at in interval for interval in lost)
+
+
+def _overlaps(coverage: Coverage, window: Interval) -> bool:
+    return any(interval.start < window.end and window.start < interval.end for interval in coverage)
