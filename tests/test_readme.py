@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -42,6 +43,7 @@ from exporter.sandbox import (
     make_conversations,
     serve,
 )
+from exporter.store.check import Problem
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -273,11 +275,14 @@ def defaults_in(options: dict[str, str]) -> dict[frozenset[str], str]:
     return found
 
 
-@pytest.mark.parametrize("command", ["export", "demo", "sandbox"])
+@pytest.mark.parametrize("command", ["export", "demo", "verify", "sandbox"])
 def test_options(command: str) -> None:
-    heading = {"export": "`exporter export DEST`:", "demo": "`exporter demo [DEST]`", "sandbox": "export tried"}[
-        command
-    ]
+    heading = {
+        "export": "`exporter export DEST`:",
+        "demo": "`exporter demo [DEST]`",
+        "verify": "`exporter verify DEST`",
+        "sandbox": "export tried",
+    }[command]
     table = re.findall(r"^\| `-.*$", README[README.index(heading) :].split("\n\n| option |")[1], re.MULTILINE)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
     described = {names_in(option): default.strip("`") for option, _, default in rows}
@@ -297,6 +302,18 @@ def test_options_of_the_other_commands() -> None:
     }
     assert defaults_in(help_of("status")).keys() == {frozenset({"--json"}), frozenset({"--help", "-h"})}
     assert defaults_in(help_of("")).keys() == {frozenset({"--version"}), frozenset({"--help", "-h"})}
+
+
+def test_verifying(demo: Path, tmp_path: Path) -> None:
+    shutil.copytree(demo / "demo-export", tmp_path / "calls")
+    done = run_shell(command_holding("exporter verify"), tmp_path)
+    assert (done.returncode, done.stdout.count("sound and complete; 2,000 conversations")) == (0, 3)
+    figures = run_shell(".venv/bin/exporter verify calls --json", tmp_path).stdout
+    (described,) = re.findall(r"^The JSON of a verification has .*?\n\n", README, re.DOTALL | re.MULTILINE)
+    problem = {field.name for field in msgspec.structs.fields(Problem)}
+    assert set(in_code(described)) == {*json.loads(figures), *problem}
+    statuses = {int(status) for status, _ in table_headed("exit status")}
+    assert statuses == {0, 1, 2, 3, errors.DestinationLockedError.exit_status}
 
 
 def test_choices_and_the_summary() -> None:
