@@ -1,7 +1,7 @@
 """The samples of a steady rhythm cover all files, and each is about as large as was asked for."""
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from exporter.contract import DAY
@@ -10,6 +10,7 @@ from exporter.jobs.sample import Sample
 PATHS = [f"conversations/created_date=2026-01-01/part-{number}.parquet" for number in range(2_000)]
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 0.9), st.integers(0, 40_000), st.integers(1, 400))
 def test_a_run_every_so_many_days_reads_everything_after_as_many_runs_as_there_are_groups(
     share: float, first_day: int, every_days: int
@@ -23,6 +24,7 @@ def test_a_run_every_so_many_days_reads_everything_after_as_many_runs_as_there_a
     assert not left
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 1.0), st.integers(0, 40_000))
 def test_on_consecutive_days_nothing_is_read_twice_before_all_was_read(share: float, day: int) -> None:
     groups, width = Sample.of(share, 0).groups, Sample.of(share, 0).width

@@ -136,9 +136,9 @@ def another_table(root: Path) -> None:
     assert path not in parts(root)
 
 
-def edit_manifest(root: Path, **changes: object) -> None:
+def edit_manifest(root: Path, edit: Callable[[Json], object]) -> None:
     manifest = json.loads((root / "_manifest.json").read_bytes())
-    manifest["totals"].update(changes)
+    edit(manifest)
     (root / "_manifest.json").write_text(json.dumps(manifest))
 
 
@@ -187,8 +187,18 @@ CASES = {
         lambda root, paths: swap(root, paths[0], paths[1]),
         lambda paths: [(paths[0], "size"), (paths[1], "size")],
     ),
-    "a number in the manifest": Case(lambda root, paths: edit_manifest(root, rows=5), of("_manifest.json", "manifest")),
-    "a key in the manifest": Case(lambda root, paths: edit_manifest(root, more=5), of("_manifest.json", "manifest")),
+    "a number in the manifest": Case(
+        lambda root, paths: edit_manifest(root, lambda manifest: manifest["totals"].update(rows=5)),
+        of("_manifest.json", "manifest"),
+    ),
+    "more in the manifest": Case(
+        lambda root, paths: edit_manifest(root, lambda manifest: manifest.update(more=None)),
+        of("_manifest.json", "manifest"),
+    ),
+    "less in the manifest": Case(
+        lambda root, paths: edit_manifest(root, lambda manifest: manifest.pop("unproven")),
+        of("_manifest.json", "manifest"),
+    ),
     "no manifest": Case(
         lambda root, paths: (root / "_manifest.json").unlink(),
         of("_manifest.json", "manifest"),

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.store.ids import Hashes, find_repeated, hash_ids
@@ -16,6 +16,7 @@ values = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(values, max_size=20), max_size=20), st.integers(1, 9))
 def test_repeated_hashes_are_those_that_a_counter_finds(added: list[list[int]], run_length: int) -> None:
     with Hashes(run_length) as hashes:
@@ -26,6 +27,7 @@ def test_repeated_hashes_are_those_that_a_counter_finds(added: list[list[int]], 
         assert hashes.repeated(1000) == {value for value, count in counts.items() if count > 1}
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), unique=True, max_size=50), st.integers(0, 60))
 def test_no_more_than_asked_for(distinct: list[int], at_most: int) -> None:
     with Hashes(7) as hashes:
@@ -45,6 +47,7 @@ class Colliding(str):
     __eq__ = str.__eq__
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.text("ab", max_size=3), max_size=6), max_size=6))
 def test_ids_of_one_hash_are_told_apart(parts: list[list[str]]) -> None:
     class Ids:
@@ -67,6 +70,7 @@ def test_ids_of_one_hash_are_told_apart(parts: list[list[str]]) -> None:
         assert places == {name: ids.count(str(identity)) for name, ids in by_name.items() if str(identity) in ids}
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=4), max_size=5))
 def test_ids_are_found_by_their_hashes(parts: list[list[str]]) -> None:
     by_name = {str(number): pa.array(ids, pa.string()) for number, ids in enumerate(parts)}

@@ -1,0 +1,95 @@
+"""What is read from files: the facts of a part held against its rows, and what cannot be read told apart."""
+
+import errno
+import hashlib
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.errors import StoreError
+from exporter.store import facts
+
+SCHEMA = pa.schema([pa.field("id", pa.string()), pa.field("created_at", pa.timestamp("us", "UTC"))])
+
+rows = st.tuples(st.one_of(st.none(), st.text("abc", max_size=2)), st.one_of(st.none(), st.integers(0, 9)))
+
+
+def nearly_descending(table: list[tuple[str | None, int | None]]) -> list[tuple[str | None, int | None]]:
+    return sorted(table, key=lambda row: -(row[1] or 0))
+
+
+@settings(deadline=None)
+@given(st.lists(rows, max_size=12).flatmap(lambda table: st.sampled_from([table, nearly_descending(table)])))
+def test_the_facts_are_those_of_the_rows_wherever_batches_end(table: list[tuple[str | None, int | None]]) -> None:
+    ids, times = [identity for identity, _ in table], [time for _, time in table]
+    seen: list[str] = []
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(facts, "_BATCH_ROWS", 3)
+        path = Path(directory) / "part.parquet"
+        columns = [pa.array(ids, pa.string()), pa.array(times, pa.int64()).cast(SCHEMA.field(1).type)]
+        pq.write_table(pa.table(columns, schema=SCHEMA), path, row_group_size=5)
+        content = facts.read_content(path, SCHEMA, lambda batch: seen.extend(batch.to_pylist()))
+        assert [identity for batch in facts.read_ids(path) for identity in batch.to_pylist()] == ids
+    known = [time for time in times if time is not None]
+    assert content is not None
+    assert content.schema.equals(SCHEMA)
+    assert content.rows == len(table)
+    assert content.incomplete == sum(identity is None or time is None for identity, time in table)
+    assert content.descends == all(newer >= older for newer, older in pairwise(known))
+    assert (content.oldest, content.newest) == (min(known, default=None), max(known, default=None))
+    assert seen == [identity for identity in ids if identity is not None]
+
+
+def test_bytes_and_lines(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    data = b"a line\n" * 300_000 + b"half"
+    path.write_bytes(data)
+    assert facts.file_size(path) == len(data)
+    assert facts.hash_file(path) == hashlib.sha256(data).hexdigest()
+    assert facts.count_lines(path) == 300_000
+
+
+@pytest.mark.parametrize("name", ["none", "file/below", "directory"])
+def test_what_is_no_file_has_no_size(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "directory").mkdir()
+    assert facts.file_size(tmp_path / name) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"hello, this is no Parquet", b"PAR1" + bytes(100) + b"PAR1"])
+def test_what_is_no_parquet_has_no_content(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "part").write_bytes(data)
+    assert facts.read_content(tmp_path / "part", SCHEMA, lambda ids: None) is None
+
+
+def test_a_part_that_has_vanished_has_no_content(tmp_path: Path) -> None:
+    assert facts.hash_file(tmp_path / "part") is None
+    assert facts.read_content(tmp_path / "part", SCHEMA, lambda ids: None) is None
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE])
+def test_a_disk_that_fails_speaks_of_the_file_and_a_lack_of_rights_does_not(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(number, "it failed")
+
+    monkeypatch.setattr(facts, "_chunks", fail)
+    if number == errno.EIO:
+        assert facts.hash_file(tmp_path / "part") is None
+    else:
+        with pytest.raises(StoreError, match="part: "):
+            facts.hash_file(tmp_path / "part")
+
+
+def test_rows_of_another_schema_are_not_looked_at(tmp_path: Path) -> None:
+    table = pa.table({"id": [1, 2], "created_at": ["a", "b"]})
+    pq.write_table(table, tmp_path / "part")
+    content = facts.read_content(tmp_path / "part", SCHEMA, lambda ids: pytest.fail("has read ids"))
+    assert content == facts.Content(table.schema)
