@@ -70,6 +70,7 @@ async def verify(destination: Path, *, now: Instant, share: float = 1.0, repair:
 
 async def _repair(store: LocalStore, sample: Sample, now: Instant) -> Verified:
     run = new_run()
+    await store.prepare()
     await store.acquire_lock(run)
     try:
         findings = await inspect(store, sample, alone=True)
@@ -78,9 +79,9 @@ async def _repair(store: LocalStore, sample: Sample, now: Instant) -> Verified:
             return _verified(findings)
         change = await _plan(store, findings, run)
         log = CommitLog(store, author_of(run))
-        state = await log.load()
-        if change.uncovers or change.removes:
-            state = await log.append(committed_at=now, kind="repair", change=change)
+        # Not loaded again: where locks do not reach another run, this commit and the sweep are for what was inspected.
+        log.state = findings.state
+        state = await log.append(committed_at=now, kind="repair", change=change)
         await write_manifest(store, state, schemas=findings.schemas)
         await sweep(store, state)
         return _mended(findings, state, change)

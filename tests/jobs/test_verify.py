@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from exporter.contract import DAY, SECOND, format_instant
-from exporter.errors import DestinationError, DestinationLockedError, StoreError
+from exporter.errors import DestinationError, DestinationLockedError, OvertakenError, StoreError
 from exporter.jobs.author import author_of
 from exporter.jobs.export import export
 from exporter.jobs.verify import Verified, verify
@@ -26,6 +26,7 @@ from exporter.store import facts
 from exporter.store.commits import CommitLog
 from exporter.store.local import LocalStore
 from exporter.store.manifest import render_manifest
+from exporter.store.repair import Loss, plan_loss
 from exporter.store.state import State
 from tests.jobs.damage import (
     Json,
@@ -407,6 +408,28 @@ def beside(work: Callable[[], Any]) -> None:
 
 @pytest.mark.anyio
 class TestWhileARunIsAtWork:
+    async def test_a_run_that_the_lock_does_not_reach_stops_the_repair(
+        self, complete: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What it has published meanwhile is not swept."""
+        flip(complete, parts(complete)[0])
+        leave(complete, ORPHAN)
+
+        async def commit() -> None:
+            log = CommitLog(LocalStore(complete), author_of("r1"))
+            await log.load()
+            await log.append(committed_at=NOW)
+
+        def plan_meanwhile(*arguments: Any) -> Loss:
+            beside(commit)
+            return plan_loss(*arguments)
+
+        monkeypatch.setattr("exporter.jobs.verify.plan_loss", plan_meanwhile)
+        with pytest.raises(OvertakenError):
+            await verify(complete, now=NOW, repair=True)
+        assert (complete / ORPHAN).exists()
+        assert (complete / parts(complete)[0]).exists()
+
     async def test_what_it_leaves_for_a_moment_is_not_judged_and_the_files_are(self, complete: Path) -> None:
         flip(complete, path := parts(complete)[0])
         leave(complete, ORPHAN)
