@@ -15,7 +15,7 @@ from exporter.jobs.inspect import Findings, inspect, load_findings
 from exporter.jobs.sample import Sample
 from exporter.model import Change, Interval, QuarantineFile
 from exporter.store.check import LASTING, Problem
-from exporter.store.commits import CommitLog, sweep
+from exporter.store.commits import CommitLog, check_not_overtaken, find_garbage
 from exporter.store.layout import CONVERSATIONS, quarantine_path
 from exporter.store.local import LocalStore
 from exporter.store.manifest import write_manifest
@@ -82,8 +82,9 @@ async def _repair(store: LocalStore, sample: Sample, now: Instant) -> Verified:
         # Not loaded again: where locks do not reach another run, this commit and the sweep are for what was inspected.
         log.state = findings.state
         state = await log.append(committed_at=now, kind="repair", change=change)
-        await write_manifest(store, state, schemas=findings.schemas)
-        await sweep(store, state)
+        garbage = await find_garbage(store, state)
+        await check_not_overtaken(store, state)
+        await write_manifest(store, state, schemas=findings.schemas, removed=garbage)
         return _mended(findings, state, change)
     finally:
         await store.release_lock()

@@ -51,7 +51,7 @@ async def merge_small_parts(
 async def _merged(group: Sequence[DataFile], factory: PartsFactory) -> DataFile:
     """The part that holds what the parts of `group` held, which run from old to new; published, and not committed."""
     store, oldest, newest = factory.store, group[0], group[-1]
-    sources = [store.local_path(file.path) for file in reversed(group)]
+    sources = [store.locate(file.path) for file in reversed(group)]
     name, writer = factory.new_part()
     try:
         await to_thread.run_sync(copy_rows, sources, writer, limiter=factory.working)

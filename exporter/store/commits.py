@@ -20,7 +20,7 @@ import anyio
 import msgspec
 
 from exporter.contract import Instant
-from exporter.errors import DamagedLogError, DestinationError, OvertakenError
+from exporter.errors import DamagedLogError, DestinationError, OvertakenError, StoreError
 from exporter.model import Change, Counters, Interval
 from exporter.spec import Request
 from exporter.store.layout import COMMITS, QUARANTINE, STAGING, SUCCESS, TABLES, commit_number, commit_path, is_part

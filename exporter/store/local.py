@@ -82,10 +82,6 @@ class LocalStore:
         """What a user without privileges can still write to the file system, also before `prepare`."""
         return await to_thread.run_sync(_free_bytes, self.root)
 
-    def local_path(self, path: str) -> Path:
-        """Where a file lies, for readers that want to open it themselves. Raises `StoreError`."""
-        return self._path(path)
-
     def staging_file(self, name: str) -> Path:
         """Where to write a file that `publish` will take."""
         return self.root / staging_path(name)
