@@ -9,7 +9,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
-from exporter.contract import BEGINNING, Instant
+from exporter.contract import BEGINNING, MAX_PAGE_SIZE, Instant
 
 
 class Interval(msgspec.Struct, frozen=True, order=True):
@@ -97,7 +97,8 @@ class PageRequest:
 
     `before_cursor` is sent as `cursor`, which may turn out strict or inclusive (api.md, 1).
     `filtered` and `ids_only` tell which of the export's own filters and fields go along; `status` is asked for too,
-    unless a filter of the export's own names one.
+    unless a filter of the export's own names one. Whoever asks may ask for fewer rows than `limit` (see `Page.limit`);
+    `entire`: only where there is no room for them, since a group of equals is looked at whole.
     """
 
     limit: int
@@ -109,6 +110,7 @@ class PageRequest:
     status: str | None = None
     filtered: bool = True
     ids_only: bool = False
+    entire: bool = False
 
 
 class Row(Protocol):
@@ -154,12 +156,14 @@ class Rows(Generic[RowT]):
 class Page(Generic[RowT]):
     """One answer of the list, in the order it was served.
 
-    `size_bytes`: of its JSON text. `is_narrow`: no row has more than `contract.ALWAYS_FIELDS`.
+    `size_bytes`: of its JSON text. `is_narrow`: no row has more than `contract.ALWAYS_FIELDS`. `limit`: how many rows
+    were asked for in the end, at most `PageRequest.limit`.
     """
 
     rows: Rows[RowT]
     size_bytes: int
     is_narrow: bool = False
+    limit: int = MAX_PAGE_SIZE
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -53,7 +53,9 @@ class Group(Generic[RowT]):
         # What is served as the position may be stored up to half a unit below it, or less than a unit above (2).
         unit = self._traits.unit
         after, before = self.position - unit // 2, self.position + unit - 1
-        around = PageRequest(MAX_PAGE_SIZE, created_after=after, created_before=before, before_cursor=before + 1)
+        around = PageRequest(
+            MAX_PAGE_SIZE, created_after=after, created_before=before, before_cursor=before + 1, entire=True
+        )
         page = self._collect((yield around))
         if not (yield from self._is_whole(around, page)):
             yield from self._narrow(around, page)

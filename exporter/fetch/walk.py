@@ -14,13 +14,15 @@ What the rules defend against is in api.md, "What is unknown, and what can go wr
 - *Groups.* A page that brings nothing older than the position may hide more rows of that very time. It is asked again
   at the full page size, the group is enumerated (`group`), and the walk steps strictly under it. What stays in doubt
   is kept, and reported (3, 4).
+- *Any size.* Each page may be asked for with fewer rows than `request` says, down to one, where rows are huge (11): a
+  page that is full by its own limit proves nothing.
 """
 
 from bisect import bisect_right
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from operator import neg
-from typing import Generic, TypeAlias
+from typing import Final, Generic, TypeAlias
 
 from exporter.contract import END_OF_TIME, MAX_PAGE_SIZE, SECOND, Instant, format_instant
 from exporter.errors import ContradictionError
@@ -31,6 +33,9 @@ from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
 _Asking: TypeAlias = Generator[PageRequest, Page[RowT], None]
 _AskingWhether: TypeAlias = Generator[PageRequest, Page[RowT], bool]
 _AskingForPage: TypeAlias = Generator[PageRequest, Page[RowT], Page[RowT]]
+
+#: A row that is larger than this costs more to be served again than a list of ids does.
+_HEAVY_ROW_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,7 @@ class Walk(Windowed, Generic[RowT]):
         """Takes the answer to `request`, moves on to the next, and returns what this page has finished."""
         if self.request is None:
             raise ValueError("the walk has ended and asked for nothing")
-        page = _without_repeats(self.request, page)
+        page = _without_repeats(self.request, replace(page, limit=min(page.limit, self.request.limit)))
         self._observe(self.request, page)
         self._settled, self._unproven = Rows(), ()
         try:
@@ -107,8 +112,8 @@ class Walk(Windowed, Generic[RowT]):
 
     def _observe(self, request: PageRequest, page: Page[RowT]) -> None:
         times = page.rows.created_at
-        if len(page) > request.limit:
-            raise ContradictionError(f"{_asked(request)}, the API answered {len(page)} rows to limit={request.limit}")
+        if len(page) > page.limit:
+            raise ContradictionError(f"{_asked(request)}, the API answered {len(page)} rows to limit={page.limit}")
         if list(times) != sorted(times, reverse=True):
             raise ContradictionError(f"{_asked(request)}, the API did not answer newest first")
         self._traits.observe_times(page.rows)
@@ -126,7 +131,8 @@ class Walk(Windowed, Generic[RowT]):
                 self._descend(page)
                 if self.settled_from <= self.start:
                     return
-                if len(page) < self._traits.most_whole_rows and (yield from self._nothing_follows()):
+                is_short = len(page) < min(page.limit, self._traits.most_whole_rows)
+                if (is_short or self._is_heavy(page)) and (yield from self._all_are_held()):
                     page = yield from self._step_under()
                 else:
                     page = yield self._overlapping()
@@ -176,16 +182,21 @@ class Walk(Windowed, Generic[RowT]):
     def _settle(self, rows: Iterable[TimedRow[RowT]]) -> None:
         self._settled += rows_of(rows)
 
-    def _nothing_follows(self) -> _AskingWhether[RowT]:
-        """After a short page, which hints at the end: whether a list of ids shows that the rows held are the last.
+    def _is_heavy(self, page: Page[RowT]) -> bool:
+        return page.size_bytes > _HEAVY_ROW_BYTES * len(page) and not self._traits.fields_ignored
 
-        If so they are finished, for the price of an almost empty answer in place of a page.
+    def _all_are_held(self) -> _AskingWhether[RowT]:
+        """Whether a list of ids shows that the rows held are all at the position: it goes on below, or cannot be cut.
+
+        If so they are finished, and not served again: after a short page, which hints at the end, for the price of an
+        almost empty answer; where rows are heavy, for that of a list of ids.
         """
         listing = yield replace(self._overlapping(MAX_PAGE_SIZE), ids_only=True)
-        last = listing.rows[_first_below(listing.rows.created_at, self._position + 1) :]
-        if not self._traits.proves_uncut(listing) or (listing and self._brings_older(listing)):
+        if not (listing and self._brings_older(listing)) and not self._traits.proves_uncut(listing):
             return False
         if self._position < self.end:
+            times = listing.rows.created_at
+            last = listing.rows[_first_below(times, self._position + 1) : _first_below(times, self._position)]
             if not {row.id for row in last.rows} <= self._held.keys():
                 return False
             self._settle_held()
@@ -200,8 +211,8 @@ class Walk(Windowed, Generic[RowT]):
 
     def _pass_group(self, page: Page[RowT]) -> _AskingForPage[RowT]:
         """Finishes the rows at the position, and returns a page that brings older ones, or an empty one."""
-        request = self._overlapping(MAX_PAGE_SIZE)
-        if self._page_size < MAX_PAGE_SIZE:
+        request = replace(self._overlapping(MAX_PAGE_SIZE), entire=True)
+        if page.limit < MAX_PAGE_SIZE:
             page = yield request
             if not page or self._brings_older(page):
                 return page

@@ -80,6 +80,7 @@ class ServerModel:
             Rows(page, [self.served(row.created_at) for row in page], [row.updated_at for row in page]),
             sum(self._size(row, request) for row in page),
             is_narrow=self._lists_ids(request),
+            limit=request.limit,
         )
 
     def _updated_within(self, row: StoredRow, request: PageRequest) -> bool:

@@ -3,6 +3,7 @@
 import os
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, MILLISECOND, SECOND, Instant
 from exporter.errors import ContradictionError
+from exporter.fetch import walk as walk_module
 from exporter.fetch.double import DoubleWalk
 from exporter.fetch.traits import Traits
 from exporter.fetch.walk import Walk
-from exporter.model import Interval, Page, Rows, Unproven
+from exporter.model import Interval, Page, PageRequest, Rows, Unproven
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
 
 T0 = 1_770_000_000 * SECOND
@@ -25,15 +27,44 @@ many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list
 
 
 AnyWalk: TypeAlias = Walk[StoredRow] | DoubleWalk[StoredRow]
+#: How many rows are asked for, of those that a request is for, and the page that came if it was given up.
+Limiting: TypeAlias = Callable[[PageRequest, Page[StoredRow] | None], int]
+
+
+def by_limit(request: PageRequest, given_up: Page[StoredRow] | None) -> int:
+    return request.limit
+
+
+def by_whim(chance: random.Random) -> Limiting:
+    """Any number of rows, from one request to the next."""
+    return lambda request, given_up: min(request.limit, chance.choice((1, 1, 2, 3, 7, 1000)))
+
+
+def by_bytes(most_bytes: int) -> Limiting:
+    """A fourth of the rows, down to one, while a page has more than `most_bytes`."""
+
+    def limit(request: PageRequest, given_up: Page[StoredRow] | None) -> int:
+        if given_up is None:
+            return request.limit
+        return given_up.limit if given_up.size_bytes <= most_bytes else max(1, given_up.limit // 4)
+
+    return limit
 
 
 class Reader:
     """Drives walks over a model, and gathers what they hand out."""
 
-    def __init__(self, server: ServerModel, page_size: int = 1000, traits: Traits | None = None) -> None:
+    def __init__(
+        self,
+        server: ServerModel,
+        page_size: int = 1000,
+        traits: Traits | None = None,
+        limiting: Limiting = by_limit,
+    ) -> None:
         self.server = server
         self.page_size = page_size
         self.traits = traits or Traits()
+        self.limiting = limiting
         self.rows: list[StoredRow] = []
         self.served_at: list[Instant] = []
         self.unproven: list[Unproven] = []
@@ -45,7 +76,13 @@ class Reader:
 
     def step(self, walk: AnyWalk) -> None:
         assert walk.request is not None
-        self.take(walk, self.server.answer(walk.request))
+        self.take(walk, self.ask(walk.request))
+
+    def ask(self, request: PageRequest) -> Page[StoredRow]:
+        page = self.server.answer(replace(request, limit=self.limiting(request, None)))
+        while (fewer := self.limiting(request, page)) < page.limit:
+            page = self.server.answer(replace(request, limit=fewer))
+        return page
 
     def take(self, walk: AnyWalk, page: Page[StoredRow]) -> None:
         settled = walk.receive(page)
@@ -188,6 +225,41 @@ def test_windows_that_stop_resume_and_give_half_away_tile_the_range(
             reader.step(walk)
         assert server.requests < 100_000
     check(reader, window)
+
+
+LIMITINGS = st.one_of(
+    st.integers(0, 10**6).map(lambda seed: by_whim(random.Random(seed))), st.sampled_from([99, 250, 1500]).map(by_bytes)
+)
+#: Whether the modelled rows, whose bodies are small, are taken for heavy.
+HEAVY = st.sampled_from([walk_module._HEAVY_ROW_BYTES, 80])
+
+
+@many
+@given(servers(), windows(), st.sampled_from([1, 3, 1000]), LIMITINGS, HEAVY)
+def test_however_few_rows_a_page_is_asked_for_nothing_is_lost(
+    server: ServerModel, window: Interval, page_size: int, limiting: Limiting, heavy_row_bytes: int
+) -> None:
+    reader = Reader(server, page_size, limiting=limiting)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(walk_module, "_HEAVY_ROW_BYTES", heavy_row_bytes)
+        reader.read(window)
+    check(reader, window)
+
+
+def test_a_huge_row_is_delivered_once() -> None:
+    huge = [StoredRow(f"h{number}", T0 + number * SECOND, T0, size=30_000_000) for number in range(5)]
+    small = [StoredRow(f"s{number}", T0 + (9 + number) * SECOND, T0) for number in range(50)]
+    window = Interval(T0 - SECOND, T0 + 60 * SECOND)
+    reader = Reader(ServerModel(huge + small, Behaviour()), limiting=by_bytes(40_000_000))
+    delivered: Counter[str] = Counter()
+    walk = reader.walk(window)
+    while walk.request is not None:
+        page = reader.ask(walk.request)
+        delivered.update(row.id for row in page.rows.rows if row.size > 100 and not walk.request.ids_only)
+        reader.take(walk, page)
+    check(reader, window)
+    assert not reader.unproven
+    assert set(delivered.values()) == {1}
 
 
 def rows_at(*times: Instant, updated: Instant | None = T0) -> list[StoredRow]:

@@ -16,11 +16,12 @@ import pytest
 from exporter.contract import MILLISECOND, SECOND, Instant
 from exporter.errors import ContradictionError
 from exporter.fetch import walk as walk_module
-from exporter.fetch.group import Group
+from exporter.fetch.group import Group, each_row
 from exporter.fetch.traits import Traits
 from exporter.fetch.walk import Settled, Walk
 from exporter.model import Interval, Page, PageRequest, Rows
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
+from tests.fetch.test_walk import Limiting, by_limit
 
 T0 = 1_770_000_000 * SECOND
 MOST_REQUESTS = 5_000
@@ -146,13 +147,26 @@ class StepsAUnit(Walk[StoredRow]):
 
 
 class TrustsTheListAtTheEnd(Walk[StoredRow]):
-    """After a short page, looks whether anything older is listed, and not whether the rows at the position are all."""
+    """After a short page, looks whether the list is whole, and not whether the rows at the position are all."""
 
-    def _nothing_follows(self) -> Asking:
+    def _all_are_held(self) -> Asking:
         listing = yield replace(self._overlapping(1000), ids_only=True)
-        if not self._traits.proves_uncut(listing) or (listing and self._brings_older(listing)):
+        if not (listing and self._brings_older(listing)) and not self._traits.proves_uncut(listing):
             return False
         if self._position < self.end:
+            self._settle_held()
+        return True
+
+
+class TrustsAnyListAtTheEnd(Walk[StoredRow]):
+    """After a short page, looks whether others are listed at the position, and not whether the list may be cut."""
+
+    def _all_are_held(self) -> Asking:
+        listing = yield replace(self._overlapping(1000), ids_only=True)
+        if self._position < self.end:
+            at_position = [row.id for row, time, _ in each_row(listing.rows) if time == self._position]
+            if not set(at_position) <= self._held.keys():
+                return False
             self._settle_held()
         return True
 
@@ -198,6 +212,13 @@ class ProvesByBytes(Traits):
         return any(size > listing.size_bytes for _, size in self._largest)
 
 
+class ProvesByFullPages(Traits):
+    """A list that has as many rows as it was asked for."""
+
+    def proves_uncut(self, listing: Page[Any]) -> bool:
+        return super().proves_uncut(replace(listing, limit=len(listing) + 1))
+
+
 class UnitByDigits(Traits):
     """Takes six digits for microseconds."""
 
@@ -231,6 +252,7 @@ class Case:
     page_size: int = 1000
     seed: int = 0
     model: type[ServerModel] = ServerModel
+    fewer: Limiting = by_limit
     whole: Outcome = "exact"
 
     def server(self) -> ServerModel:
@@ -261,7 +283,8 @@ def read(case: Case, make_walk: Callable[..., Walk[StoredRow]], traits: Traits) 
             if server.requests > MOST_REQUESTS:
                 return "never ends"
             try:
-                settled = walk.receive(server.answer(walk.request))
+                limit = case.fewer(walk.request, None)
+                settled = walk.receive(server.answer(replace(walk.request, limit=limit)))
             except ContradictionError:
                 return "refused"
             found.update(row.id for row in settled.rows.rows)
@@ -339,6 +362,24 @@ CASES = (
         seed=1,
     ),
     Case("smaller is not enough", ProvesByBytes, "lost", GROUP, Behaviour(page_cap=2)),
+    Case(
+        "full is not enough",
+        ProvesByFullPages,
+        "lost",
+        (*at(*range(9 * SECOND, 10 * SECOND, SECOND // 9)), *GROUP),
+        windows=((9 * SECOND, 10 * SECOND), (0, 5)),
+        fewer=lambda request, _: 1 if (request.created_before or 0) < T0 + 5 * SECOND else request.limit,
+        whole="unproven",
+    ),
+    # Rows that are heavy, and are asked for one by one.
+    Case(
+        "a list at the end may be cut",
+        TrustsAnyListAtTheEnd,
+        "lost",
+        ((0, 0, 600_000), (0, 1, 600_000)),
+        fewer=lambda request, _: min(request.limit, 1 if (request.created_before or T0) >= T0 else 20),
+        whole="unproven",
+    ),
 )
 
 

@@ -7,11 +7,14 @@ EXPORTER_WALK_SEEDS=1 EXPORTER_WALK_FIRST_SEED=4711 pytest …            the on
 import os
 import random
 
+import pytest
+
 from exporter.contract import BEGINNING, MILLISECOND, SECOND
 from exporter.errors import ContradictionError
+from exporter.fetch import walk as walk_module
 from exporter.model import Interval
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
-from tests.fetch.test_walk import PARAMETERS, T0, Reader, check
+from tests.fetch.test_walk import PARAMETERS, T0, Limiting, Reader, by_bytes, by_limit, by_whim, check
 
 SEEDS = int(os.environ.get("EXPORTER_WALK_SEEDS", "2000"))
 FIRST_SEED = int(os.environ.get("EXPORTER_WALK_FIRST_SEED", "0"))
@@ -58,6 +61,10 @@ def random_window(chance: random.Random) -> Interval:
     return Interval(start, (T0 if start == BEGINNING else start) + length)
 
 
+def random_limiting(chance: random.Random) -> Limiting:
+    return chance.choice((by_limit, by_limit, by_whim(chance), by_bytes(chance.choice((99, 250, 1500)))))
+
+
 def read_in_pieces(reader: Reader, window: Interval, chance: random.Random) -> None:
     """Reads `window` by walks that stop, resume and give half away, also while a page is on its way."""
     walks = [reader.walk(window)]
@@ -72,7 +79,7 @@ def read_in_pieces(reader: Reader, window: Interval, chance: random.Random) -> N
             walks.append(reader.walk(left))
             continue
         assert walk.request is not None
-        page = reader.server.answer(walk.request)
+        page = reader.ask(walk.request)
         if left is not None and move < 0.2 and left.end - left.start > 1:
             floor = max(left.start, min(T0 - 2 * SECOND, left.end - 2))
             walks.append(reader.walk(walk.give_away_below(chance.randrange(floor + 1, left.end))))
@@ -80,11 +87,12 @@ def read_in_pieces(reader: Reader, window: Interval, chance: random.Random) -> N
         assert reader.server.requests < 100_000, "the walk does not end"
 
 
-def test_servers_by_seed() -> None:
+def test_servers_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
         chance = random.Random(seed)
         server, window = random_server(chance), random_window(chance)
-        reader = Reader(server, page_size=chance.choice((1, 2, 3, 1000)))
+        reader = Reader(server, page_size=chance.choice((1, 2, 3, 1000)), limiting=random_limiting(chance))
+        monkeypatch.setattr(walk_module, "_HEAVY_ROW_BYTES", chance.choice((80, 1 << 18)))
         try:
             read_in_pieces(reader, window, chance)
             check(reader, window)
