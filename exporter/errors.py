@@ -11,6 +11,7 @@ where, and what to do. It never holds the token, nor a conversation's content.
     ├── SourceError                1   the API, or what stands in its place
     │   ├── AccessError            4   the token was refused, or lacks a scope
     │   ├── RequestRefusedError    1   the API answers 4xx: asking again would change nothing
+    │   ├── TooLargeError          1   a body that there is no room for: asking for fewer rows may help
     │   ├── TransientError         1   asking again may help
     │   │   ├── ThrottledError         429 or 503: too fast
     │   │   ├── UnreachableError       no connection, reset, cut, stalled
@@ -60,6 +61,10 @@ class AccessError(SourceError):
 
 class RequestRefusedError(SourceError):
     """A client error other than 401, 403 and 429; the same request would be refused again."""
+
+
+class TooLargeError(SourceError):
+    """A body is larger than there is room for; the rest of it was not read."""
 
 
 class TransientError(SourceError):

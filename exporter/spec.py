@@ -47,6 +47,9 @@ _RELATIVE_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SIZE = re.compile(r"(\d{1,15})\s*(|B|kB|MB|GB|KiB|MiB|GiB)", re.ASCII | re.IGNORECASE)
 _SIZE_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
+#: Arrow and the HTTP client alone take half of it.
+LEAST_MEMORY_BYTES: Final = 256 * 1024 * 1024
+
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What the dataset holds. `fields` is None when every field is wanted, known or not."""
@@ -80,6 +83,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_rps: float | None = None
     page_size: int = MAX_PAGE_SIZE
     target_part_bytes: int = 256 * 1024 * 1024
+    memory_bytes: int = 512 * 1024 * 1024
 
     def __post_init__(self) -> None:
         if not 1 <= self.page_size <= MAX_PAGE_SIZE:
@@ -92,6 +96,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(f"--lag {self.lag_seconds}: has to be from 0 to {366 * 86_400} seconds")
         if self.target_part_bytes < 1:
             raise UsageError("--part-size: has to be at least one byte")
+        if self.memory_bytes < LEAST_MEMORY_BYTES:
+            raise UsageError(f"--memory: has to be at least {LEAST_MEMORY_BYTES // 1024**2}MiB")
 
 
 @dataclass(frozen=True, slots=True)

@@ -291,6 +291,7 @@ def test_credentials_do_not_show_the_token() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"memory_bytes": 255 * 1024**2}, "--memory: has to be at least 256MiB"),
         ({"page_size": 0}, "--page-size 0: has to be from 1 to 1000"),
         ({"page_size": 1001}, "--page-size 1001: has to be from 1 to 1000"),
         ({"concurrency": 0}, "--concurrency 0: has to be from 1 to 1024"),

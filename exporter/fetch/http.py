@@ -8,8 +8,9 @@ this module holds the token or the proxy's password, nor any exception of aiohtt
 import ssl
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from types import TracebackType
 from typing import Final, Self
 
@@ -25,7 +26,7 @@ from exporter.contract import (
     Instant,
     TimestampStyle,
 )
-from exporter.errors import RequestRefusedError, SourceError, UnreachableError, UnusableAnswerError
+from exporter.errors import SourceError, TooLargeError, UnreachableError, UnusableAnswerError
 from exporter.fetch.query import Query
 from exporter.fetch.refusals import http_date, proxy_refusal, quoted, refusal
 from exporter.model import PageRequest
@@ -33,16 +34,17 @@ from exporter.route import Proxy
 from exporter.spec import Credentials
 
 _MAX_ERROR_BODY_BYTES: Final = 64 * 1024
+#: Of what a gzip body unpacks to, between two looks at its size.
+_PIECE_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one attempt may cost. `stall_seconds`: without a byte; `max_body_bytes`: after decompression."""
+    """How long one attempt may take. `stall_seconds`: without a byte."""
 
     connect_seconds: float = 10.0
     stall_seconds: float = 60.0
     total_seconds: float = 300.0
-    max_body_bytes: int = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +116,14 @@ class Client:
         if self._session is not None:
             await self._session.close()
 
-    async def get_page(self, request: PageRequest) -> Answer:
-        """One attempt at one page. Raises `SourceError` of the kind that says whether another attempt makes sense."""
+    async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
+        """One attempt at one page. Raises `SourceError` of the kind that says whether another attempt makes sense.
+
+        `fits` is asked whether there is room for a body of so many bytes, unpacked, before more of it is read;
+        `TooLargeError` where there is not.
+        """
         try:
-            return await self._ask(URL(f"{self._url}?{self._query.text(request, self.style)}", encoded=True))
+            return await self._ask(URL(f"{self._url}?{self._query.text(request, self.style)}", encoded=True), fits)
         except (aiohttp.ClientError, OSError) as error:
             failure = self._translate(error)
         except SourceError as error:
@@ -126,7 +132,7 @@ class Client:
         # would the variables of the functions below, which a traceback keeps.
         raise failure.with_traceback(None)
 
-    async def _ask(self, url: URL) -> Answer:
+    async def _ask(self, url: URL, fits: Callable[[int], bool]) -> Answer:
         if self._session is None:
             raise RuntimeError("the client has not been entered")
         async with self._session.get(
@@ -136,7 +142,7 @@ class Client:
             proxy=self._proxy.url if self._proxy else None,
             proxy_headers=self._proxy_headers(),
         ) as response:
-            return await self._take(response)
+            return await self._take(response, fits)
 
     def _headers(self) -> dict[str, str]:
         headers = {
@@ -163,7 +169,7 @@ class Client:
             failure = self._translate(error)
         raise failure
 
-    async def _take(self, response: aiohttp.ClientResponse) -> Answer:
+    async def _take(self, response: aiohttp.ClientResponse, fits: Callable[[int], bool]) -> Answer:
         if response.status == 407 and self._proxy:
             raise proxy_refusal(self._proxy, self._url.host or "", response.status)
         served_at = http_date(response.headers.get("Date"))
@@ -171,7 +177,7 @@ class Client:
             body = await self._read_error(response)
             now_seconds = time.time() if served_at is None else served_at / SECOND
             raise refusal(self._host, response.status, response.headers, body, self._credentials.token, now_seconds)
-        body = await self._read(response, self._limits.max_body_bytes)
+        body = await self._read(response, fits)
         if not body[:1024].lstrip().startswith(b"["):
             raise UnusableAnswerError(
                 f"{self._host} answered 200 with {self._described(response, body)} instead of a JSON array. "
@@ -179,31 +185,35 @@ class Client:
             )
         return Answer(body, served_at)
 
-    async def _read(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, fits: Callable[[int], bool]) -> bytes:
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("", "identity", "gzip", "x-gzip"):
             raise UnusableAnswerError(
                 f"{self._host} answered in the encoding {self._quoted(encoding)}, which was not asked for"
             )
         gunzip = _Gunzip() if "gzip" in encoding else None
-        body = bytearray()
+        # What is written to it is not copied again to become `bytes`.
+        body = BytesIO()
+        self._check(fits, (response.content_length or 0) if gunzip is None else 0)
         async for chunk in response.content.iter_any():
-            room = max_bytes - len(body)
+            pieces: Iterable[bytes] = gunzip.pieces(chunk) if gunzip else (chunk,)
             try:
-                body += gunzip.feed(chunk, room + 1) if gunzip else chunk
+                for piece in pieces:
+                    self._check(fits, body.tell() + len(piece))
+                    body.write(piece)
             except zlib.error as error:
                 raise UnusableAnswerError(f"{self._host} answered with what is not gzip, though it says so") from error
-            if len(body) > max_bytes:
-                raise RequestRefusedError(
-                    f"{self._host} answered with more than {max_bytes} bytes for one page. Use a smaller --page-size"
-                )
         if gunzip and not gunzip.complete:
             raise UnreachableError(f"{self._host}: the answer was cut short")
-        return bytes(body)
+        return body.getvalue()
+
+    def _check(self, fits: Callable[[int], bool], size_bytes: int) -> None:
+        if not fits(size_bytes):
+            raise TooLargeError(f"{self._host} answered with a page of {size_bytes} bytes or more, too much for memory")
 
     async def _read_error(self, response: aiohttp.ClientResponse) -> bytes:
         try:
-            return await self._read(response, _MAX_ERROR_BODY_BYTES)
+            return await self._read(response, lambda size_bytes: size_bytes <= _MAX_ERROR_BODY_BYTES)
         except (aiohttp.ClientError, OSError, SourceError):
             return b""  # the status says enough
 
@@ -252,20 +262,18 @@ class Client:
 
 
 class _Gunzip:
-    """Decompresses no more than it is allowed to: a small body may hold gigabytes. Members may follow one another."""
+    """Decompresses piece by piece: a small body may hold gigabytes. Members may follow one another."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
 
-    def feed(self, data: bytes, max_bytes: int) -> bytes:
-        """What `data` holds, cut at `max_bytes`. Raises `zlib.error`."""
-        out = bytearray()
-        while data and len(out) < max_bytes:
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """What `data` holds. Raises `zlib.error`."""
+        while data:
             if self._member.eof:
                 self._member = zlib.decompressobj(wbits=31)
-            out += self._member.decompress(data, max_bytes - len(out))
+            yield self._member.decompress(data, _PIECE_BYTES)
             data = self._member.unused_data or self._member.unconsumed_tail
-        return bytes(out)
 
     @property
     def complete(self) -> bool:

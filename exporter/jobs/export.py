@@ -16,6 +16,7 @@ from exporter.fetch.http import Client
 from exporter.jobs.holding import holding
 from exporter.model import Counters, Interval, PageRequest
 from exporter.pipeline import Pipeline
+from exporter.pipeline.budget import ByteBudget, Shares
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.merging import merge_small_parts
 from exporter.pipeline.probing import find_beginning, is_hidden
@@ -91,15 +92,17 @@ async def export(
         proxy=settings.proxy,
         ssl_context=settings.ssl_context,
     ) as client:
+        shares = Shares.of(settings.memory_bytes, settings.concurrency)
         reader = Reader(
             client,
             Decoder(request.fields),
             observer,
+            ByteBudget(shares),
             concurrency=settings.concurrency,
             max_rps=settings.max_rps,
             clock=clock,
         )
-        first_answer = await reader.read(PageRequest(limit=1, ids_only=True))
+        first_answer = await reader.look(PageRequest(limit=1, ids_only=True))
         latest = first_answer.read_since - settings.lag_seconds * SECOND
         _settle_range(found, asked, latest)
         async with holding(store) as held:
@@ -116,6 +119,7 @@ async def export(
                 run=held.run,
                 partition_by=request.partition_by,
                 target_part_bytes=settings.target_part_bytes,
+                row_group_bytes=shares.row_group,
                 organization=before.organization,
                 hidden_status=hidden_status,
                 clock=clock,
@@ -162,6 +166,7 @@ async def _put_in_order(
             run=held.run,
             partition_by=request.partition_by,
             target_part_bytes=settings.target_part_bytes,
+            row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency).row_group,
             clock=clock,
         )
         await _seal(log, factory, committer, observer)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import anyio
 from anyio import CancelScope
@@ -25,27 +25,24 @@ from exporter.fetch.double import DoubleWalk
 from exporter.fetch.traits import Traits
 from exporter.fetch.walk import Settled, Walk
 from exporter.model import Counters, Interval
-from exporter.pipeline.budget import ByteBudget
+from exporter.pipeline.budget import Room
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.reading import Reader
 from exporter.pipeline.writing import PartsFactory, WindowWriter
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer, Snapshot
 
-#: Of JSON text, asked for, decoded or being written. In memory it is two to three times as much.
-_BYTES_IN_FLIGHT: Final = 96 * 1024 * 1024
-
 _Walk: TypeAlias = Walk[EncodeRow] | DoubleWalk[EncodeRow]
 
 
 @dataclass(frozen=True, slots=True)
 class _Delivery:
-    """What goes from a walk to its writer after a page; `size`: bytes to release when it is written."""
+    """What goes from a walk to its writer after a page; `room` is released when it is written."""
 
     settled: Settled[EncodeRow]
     settled_from: Instant
     read_since: Instant
-    size: int
+    room: Room
 
 
 class Pipeline:
@@ -77,7 +74,6 @@ class Pipeline:
         self._clock = clock
         self._began = clock()
         self._traits = Traits()
-        self._budget = ByteBudget(_BYTES_IN_FLIGHT)
         self._windows = 0
         self._rows = 0
         self._bytes = 0
@@ -152,23 +148,22 @@ class Pipeline:
         return DoubleWalk(window, self._traits, self._page_size, hidden_status)
 
     async def _read(self, walk: _Walk, deliveries: MemoryObjectSendStream[_Delivery]) -> None:
+        portions = self._reader.portions()
         async with deliveries:
             try:
                 while walk.request is not None and not self._stopping:
                     with self._abandonable() as scope:
                         # After a stop nobody else makes room.
-                        reserved = await self._budget.reserve()
-                        reading = await self._reader.read(walk.request)
+                        reading = await self._reader.read(walk.request, portions)
                     if scope.cancelled_caught:
                         return
-                    size = self._budget.adjust(reserved, reading.page.size_bytes)
                     settled = walk.receive(reading.page)
                     self._scheduler.advanced(walk, len(reading.page))
                     self._rows += len(settled.rows)
-                    self._bytes += size
+                    self._bytes += reading.page.size_bytes
                     self._report()
                     self._wake()
-                    await deliveries.send(_Delivery(settled, walk.settled_from, reading.read_since, size))
+                    await deliveries.send(_Delivery(settled, walk.settled_from, reading.read_since, reading.room))
             except ExporterError as error:
                 self.stop(_placed(error, walk))
             except anyio.BrokenResourceError:
@@ -189,7 +184,7 @@ class Pipeline:
                         else:
                             change = await writer.add(delivery.settled, delivery.settled_from, delivery.read_since)
                             settled_from = delivery.settled_from
-                            self._budget.release(delivery.size)
+                            delivery.room.release()
                         if change is not None:
                             await self._committer.commit(change, self.spent)
             change = await writer.finish(settled_from)

@@ -1,38 +1,117 @@
-"""The bytes in flight: pages that have been asked for, or read, and are not yet written."""
+"""The memory of a run: what its ceiling is divided into, and the bytes in flight, which are all drawn from one share.
+
+A page is in flight from when it is asked for until its rows are written. What it takes is more than its JSON text, and
+is counted as such: `page_cost`.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Self
 
 import anyio
 
+_MIB: Final = 1024 * 1024
+#: What a run takes before it has asked for anything: the interpreter, Arrow, the HTTP client.
+_BASE_BYTES: Final = 128 * _MIB
+#: Copies of pages that are decoded (one at a time) or encoded and compressed (two at a time), in pages.
+_PAGES_AT_WORK: Final = 8
+#: No reader wants larger row groups, and they would only be held longer.
+_ROW_GROUP_BYTES: Final = 16 * _MIB
+_LEAST_ROW_GROUP_BYTES: Final = _MIB
+#: Of JSON text. Larger pages would save hardly any request.
+_PAGE_BYTES: Final = 8 * _MIB
+_LEAST_PAGE_BYTES: Final = _MIB // 4
+#: A decoded row beside its text: its object, and those of its short fields.
+_ROW_BYTES: Final = 2 * 1024
+#: Where a single row is that large, each step makes a copy that counts.
+_COPIES: Final = 3
 
-class ByteBudget:
-    """Keeps the bytes that are held at once below `limit`; but one page, however large, is always let through.
 
-    How large a page will be is not known when it is asked for: the largest one so far is reserved for it.
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What a ceiling is divided into, in bytes.
+
+    `page`: the JSON text that a page should have; `largest_page`: that one may have; `in_flight`: the cost of all that
+    are; `row_group`: of each part that is open, one a window.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    page: int
+    largest_page: int
+    in_flight: int
+    row_group: int
+
+    @classmethod
+    def of(cls, memory_bytes: int, concurrency: int) -> Self:
+        """Divides a ceiling of the process's memory among so many windows."""
+        usable = memory_bytes - _BASE_BYTES
+        row_group = min(_ROW_GROUP_BYTES, max(_LEAST_ROW_GROUP_BYTES, usable // 4 // concurrency))
+        left = max(0, usable - row_group * concurrency)
+        page = min(_PAGE_BYTES, max(_LEAST_PAGE_BYTES, left // (concurrency + _PAGES_AT_WORK)))
+        in_flight = max(left - _PAGES_AT_WORK * page, page + _ROW_BYTES)
+        return cls(page, (in_flight - _ROW_BYTES + _COPIES * page) // (1 + _COPIES), in_flight, row_group)
+
+    def cost(self, rows: int, size_bytes: int) -> int:
+        """What a page of so many rows and bytes takes; `in_flight` for a row of `largest_page`."""
+        return size_bytes + rows * _ROW_BYTES + _COPIES * max(0, size_bytes - self.page)
+
+
+class ByteBudget:
+    """Keeps the cost of the pages in flight below `shares.in_flight`, whatever their sizes turn out to be."""
+
+    def __init__(self, shares: Shares) -> None:
+        self.shares: Final = shares
         self._held = 0
-        self._largest = 0
         self._changed = anyio.Event()
+        # First come, first served: what needs much room is not overtaken for ever by what needs little.
+        self._turn = anyio.Lock()
 
-    async def reserve(self) -> int:
-        """Waits until there is room for a page; returns the bytes to `release`, or to `adjust`."""
-        while self._held and self._held + self._largest > self._limit:
-            await self._changed.wait()
-        self._held += self._largest
-        return self._largest
+    async def reserve(self, rows: int, size_bytes: int) -> "Room":
+        """Waits for room for a page of so many rows and bytes; no more than `largest_page` of it is waited for."""
+        cost = min(self.shares.cost(rows, size_bytes), self.shares.in_flight)
+        async with self._turn:
+            while not self.take(cost):
+                await self._changed.wait()
+        return Room(self, rows, cost)
 
-    def adjust(self, reserved: int, size: int) -> int:
-        """The page has come and has `size`; returns the bytes to release."""
-        self._largest = max(self._largest, size)
-        self._held += size - reserved
-        self._wake()
-        return size
+    def take(self, cost: int) -> bool:
+        """Takes so much more, or less, if it is there."""
+        if cost > 0 and self._held + cost > self.shares.in_flight:
+            return False
+        self._held += cost
+        if cost < 0:
+            self._changed.set()
+            self._changed = anyio.Event()
+        return True
 
-    def release(self, size: int) -> None:
-        self._held -= size
-        self._wake()
 
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+class Room:
+    """What one page holds of the budget, until `release`."""
+
+    def __init__(self, budget: ByteBudget, rows: int, cost: int) -> None:
+        self._budget = budget
+        self._rows = rows
+        self._cost = cost
+        #: The largest body that was asked room for.
+        self.wanted_bytes = 0
+
+    def fits(self, size_bytes: int) -> bool:
+        """Whether there is room for a body of so many bytes, which is then taken: nothing is waited for."""
+        self.wanted_bytes = max(self.wanted_bytes, size_bytes)
+        more = self._budget.shares.cost(self._rows, size_bytes) - self._cost
+        if more <= 0:
+            return True
+        if not self._budget.take(more):
+            return False
+        self._cost += more
+        return True
+
+    def settle(self, rows: int, size_bytes: int) -> None:
+        """The page has come, and is as large as this; there was room for it."""
+        cost = self._budget.shares.cost(rows, size_bytes)
+        if cost < self._cost:
+            self._budget.take(cost - self._cost)
+            self._cost = cost
+
+    def release(self) -> None:
+        """The page is gone."""
+        self._budget.take(-self._cost)
+        self._cost = 0

@@ -28,7 +28,7 @@ async def is_hidden(reader: Reader, status: str, within: Interval) -> bool:
     """
     start = None if within.open_below else within.start
     try:
-        own = await reader.read(
+        own = await reader.look(
             PageRequest(limit=10, created_after=start, created_before=within.end, status=status, ids_only=True)
         )
     except RequestRefusedError:
@@ -45,7 +45,7 @@ async def is_hidden(reader: Reader, status: str, within: Interval) -> bool:
             before_cursor=before + 1,
             ids_only=True,
         )
-        page = (await reader.read(around)).page
+        page = (await reader.look(around)).page
         if row.id in ids_of(page):
             return False
         oldest = page.rows.created_at[-1] if page else created_at - 1
@@ -61,7 +61,7 @@ async def _ask(reader: Reader, instants: Iterable[Instant]) -> dict[Instant, boo
 
     async def ask(instant: Instant) -> None:
         try:
-            reading = await reader.read(probes.anything_before(instant))
+            reading = await reader.look(probes.anything_before(instant))
         except SourceError as error:
             failures.append(error)
             group.cancel_scope.cancel()

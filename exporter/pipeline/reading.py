@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import anyio
@@ -12,12 +12,14 @@ from anyio import CapacityLimiter, to_thread
 from exporter.contract import SECOND, Instant, TimestampStyle
 from exporter.encode.decode import Decoder
 from exporter.encode.rows import EncodeRow
-from exporter.errors import ThrottledError, TransientError
+from exporter.errors import ThrottledError, TooLargeError, TransientError
 from exporter.fetch.http import Answer
+from exporter.fetch.portions import Portions
 from exporter.fetch.retry import FailureBudget, RetryPolicy
 from exporter.fetch.throttle import Throttle
 from exporter.model import Counters, Page, PageRequest
-from exporter.progress import Observer
+from exporter.pipeline.budget import ByteBudget, Room
+from exporter.progress import Observer, format_size
 
 
 class Source(Protocol):
@@ -25,7 +27,7 @@ class Source(Protocol):
 
     style: TimestampStyle
 
-    async def get_page(self, request: PageRequest) -> Answer: ...
+    async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer: ...
 
 
 def wall_clock() -> Instant:
@@ -35,10 +37,14 @@ def wall_clock() -> Instant:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A page, and an instant of the server's clock at or before which it had not been read yet."""
+    """A page, and an instant of the server's clock at or before which it had not been read yet.
+
+    `room`: to be released when the page is.
+    """
 
     page: Page[EncodeRow]
     read_since: Instant
+    room: Room
 
 
 class Reader:
@@ -49,6 +55,7 @@ class Reader:
         source: Source,
         decoder: Decoder,
         observer: Observer,
+        budget: ByteBudget,
         *,
         concurrency: int,
         max_rps: float | None,
@@ -59,22 +66,69 @@ class Reader:
         self._source = source
         self._decoder = decoder
         self._observer = observer
+        self._budget = budget
         self._clock = clock
         self._throttle = Throttle(max_rps, concurrency)
         self._policy: Final = RetryPolicy()
         self._failures = FailureBudget(concurrency)
         self._contacted = False
+        self._whole_rows = 0
+        self._whole_bytes = 0
         # A decoder learns as it goes, and is not for two threads at once; beside it the event loop goes on.
         self._decoding = CapacityLimiter(1)
         self._chance = random.Random()  # noqa: S311 - jitter
 
-    async def read(self, request: PageRequest) -> Reading:
-        """The answer to `request`, after as many attempts as it takes. Raises `SourceError` when that is no use."""
+    def portions(self) -> Portions:
+        """How many rows a new walk asks for."""
+        shares = self._budget.shares
+        typical = self._whole_bytes / self._whole_rows if self._whole_rows else None
+        return Portions(shares.page, shares.largest_page, typical)
+
+    async def look(self, request: PageRequest) -> Reading:
+        """As `read`, where the page is looked at and dropped."""
+        reading = await self.read(request, self.portions())
+        reading.room.release()
+        return reading
+
+    async def read(self, request: PageRequest, portions: Portions) -> Reading:
+        """The answer to `request`, asked for with as many rows as there is room for, and after as many attempts as it
+        takes. Raises `SourceError` when that is no use: `TooLargeError` where there is no room for a single row.
+        """
+        rows = portions.rows(request)
+        size_bytes = portions.expected_bytes(request, rows)
+        largest_bytes = self._budget.shares.largest_page
+        while True:
+            room = await self._budget.reserve(rows, size_bytes)
+            try:
+                reading = await self._pursue(replace(request, limit=rows), room)
+            except TooLargeError as error:
+                room.release()
+                if rows == 1 and size_bytes == largest_bytes:
+                    raise TooLargeError(
+                        f"one conversation takes more than {format_size(largest_bytes)}, the most that there is memory "
+                        "for. Give a larger --memory, or leave its long fields out: --exclude-fields conversation"
+                    ) from error
+                alone, rows = rows == 1, portions.fewer(request, rows, room.wanted_bytes)
+                # Nothing is smaller than a row: it waits until there is room for the largest.
+                size_bytes = largest_bytes if alone else portions.expected_bytes(request, rows)
+                self._observer.note("asking for fewer rows", rows=rows)
+                self.counters += Counters(retries=1)
+            except BaseException:
+                room.release()
+                raise
+            else:
+                portions.came(request, reading.page)
+                if not request.ids_only:
+                    self._whole_rows += len(reading.page)
+                    self._whole_bytes += reading.page.size_bytes
+                return reading
+
+    async def _pursue(self, request: PageRequest, room: Room) -> Reading:
         first, refusals, faults = self._clock(), 0, 0
         while True:
             await self._wait_for_turn()
             try:
-                reading = await self._attempt(request)
+                reading = await self._attempt(request, room)
             except TransientError as error:
                 failure = error
             else:
@@ -102,12 +156,12 @@ class Reader:
         while (seconds := self._throttle.delay_seconds(self._clock())) > 0:  # noqa: ASYNC110 - a pace, not an event
             await anyio.sleep(seconds)
 
-    async def _attempt(self, request: PageRequest) -> Reading:
+    async def _attempt(self, request: PageRequest, room: Room) -> Reading:
         sent = self._clock()
         self.counters += Counters(requests=1)
         self.in_flight += 1
         try:
-            answer = await self._source.get_page(request)
+            answer = await self._source.get_page(request, room.fits)
         except ThrottledError as error:
             self._throttle.refused(self._clock(), error.retry_after_seconds)
             raise
@@ -124,4 +178,5 @@ class Reader:
         self.counters += Counters(pages=1)
         # The Date header has whole seconds, and was written after the rows were read.
         served_at = wall_clock() if answer.served_at is None else answer.served_at
-        return Reading(decoded.page, served_at - elapsed - SECOND)
+        room.settle(len(decoded.page), decoded.page.size_bytes)
+        return Reading(replace(decoded.page, limit=request.limit), served_at - elapsed - SECOND, room)

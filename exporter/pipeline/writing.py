@@ -26,8 +26,6 @@ from exporter.store.quarantine import write_quarantine
 
 #: A part is closed after this long even when it is small: a kill then costs no more than that much reading.
 _OPEN_SECONDS: Final = 60.0
-#: In memory. One is open in each window.
-_ROW_GROUP_BYTES: Final = 16 * 1024 * 1024
 #: Of misfits that a window holds in memory: should the API change a type, every row is one.
 _MISFIT_BYTES: Final = 16 * 1024 * 1024
 
@@ -65,6 +63,7 @@ class PartsFactory:
         run: str,
         partition_by: PartitionBy,
         target_part_bytes: int,
+        row_group_bytes: int,
         organization: str | None = None,
         hidden_status: str | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -73,6 +72,7 @@ class PartsFactory:
         self.encoder: Final = encoder
         self.partition_by: Final[PartitionBy] = partition_by
         self.target_part_bytes: Final = target_part_bytes
+        self.row_group_bytes: Final = row_group_bytes
         self.organization = organization
         self.hidden_status: Final = hidden_status
         self.clock: Final = clock
@@ -96,7 +96,7 @@ class PartsFactory:
     def new_part(self) -> tuple[str, PartWriter]:
         """The name of a new part, and what writes it where it is staged."""
         name = self.next_name()
-        return name, PartWriter(self.store.staging_file(name), self.encoder.schema, _ROW_GROUP_BYTES)
+        return name, PartWriter(self.store.staging_file(name), self.encoder.schema, self.row_group_bytes)
 
     def open(self, partition: dict[str, str], interval: Interval | None, top: Instant) -> _OpenPart:
         name, writer = self.new_part()

@@ -13,6 +13,7 @@ from exporter.errors import (
     ServerFailedError,
     SourceError,
     ThrottledError,
+    TooLargeError,
     TransientError,
     UnreachableError,
     UnusableAnswerError,
@@ -36,11 +37,16 @@ from tests.toolkit.peer import (
 TOKEN = "ak_4f9d2c71e0b8"
 PROXY_AUTHORIZATION = "Basic bWU6aHVudGVyMg=="
 MOMENT = parse_timestamp("2026-02-10T05:00:00.25+00:00")
-LIMITS = Limits(connect_seconds=5, stall_seconds=0.3, total_seconds=5, max_body_bytes=1_000_000)
+MOST_BYTES = 1_000_000
+LIMITS = Limits(connect_seconds=5, stall_seconds=0.3, total_seconds=5)
 HTML = http(b"<!doctype html><title>Sign in</title>", headers={"Content-Type": "text/html; charset=utf-8"})
 PAGE = b'[{"id":"c-1"}]'
 
 pytestmark = pytest.mark.anyio
+
+
+def fits(size_bytes: int) -> bool:
+    return size_bytes <= MOST_BYTES
 
 
 def client(
@@ -71,7 +77,7 @@ async def failure_of(
     """The error of one request, after a look for the token and a proxy's password in everything that hangs on it."""
     async with client(base_url, limits=limits, credentials=credentials, proxy=proxy) as source:
         with pytest.raises(SourceError) as caught:
-            await source.get_page(PageRequest(limit=10))
+            await source.get_page(PageRequest(limit=10), fits)
     token = credentials.token if credentials else TOKEN
     for text in everything_said(caught.value):
         assert token not in text
@@ -101,7 +107,7 @@ async def test_a_request_on_the_wire() -> None:
         async with client(peer.url, credentials=credentials, filters=filters, fields=("id", "created_at")) as source:
             request = PageRequest(limit=7, created_after=MOMENT - DAY, created_before=MOMENT, before_cursor=MOMENT)
             source.style = TimestampStyle(offset="+00:00")
-            answer = await source.get_page(request)
+            answer = await source.get_page(request, fits)
     assert answer.body == PAGE
     (received,) = peer.requests
     assert received.path == "/core/conversations"
@@ -127,7 +133,7 @@ async def test_a_request_on_the_wire() -> None:
 
 async def test_no_organization_no_header() -> None:
     async with Peer([[http(PAGE)]]) as peer, client(peer.url + "/") as source:
-        await source.get_page(PageRequest(limit=1))
+        await source.get_page(PageRequest(limit=1), fits)
     assert "x-anyreach-org" not in peer.requests[0].headers
     assert peer.requests[0].target == "/core/conversations?limit=1"
 
@@ -138,7 +144,7 @@ async def test_the_servers_clock() -> None:
         Peer([[http(PAGE, headers=dated)], [http(PAGE)], [http(PAGE, headers={"Date": "soon"})]]) as peer,
         client(peer.url) as source,
     ):
-        answers = [await source.get_page(PageRequest(limit=1)) for _ in range(3)]
+        answers = [await source.get_page(PageRequest(limit=1), fits) for _ in range(3)]
     assert [answer.served_at for answer in answers] == [parse_timestamp("2026-02-10T05:00:00Z"), None, None]
     assert peer.connections == 1
 
@@ -158,7 +164,7 @@ async def test_the_servers_clock() -> None:
 )
 async def test_pages_arrive_whole(script: Script) -> None:
     async with Peer([script]) as peer, client(peer.url) as source:
-        assert (await source.get_page(PageRequest(limit=1))).body.strip() == PAGE
+        assert (await source.get_page(PageRequest(limit=1), fits)).body.strip() == PAGE
 
 
 ERRORS: list[tuple[str, Script, type[SourceError], str]] = [
@@ -183,12 +189,12 @@ ERRORS: list[tuple[str, Script, type[SourceError], str]] = [
     ("no-content", [b"HTTP/1.1 204 No Content\r\n\r\n"], UnusableAnswerError, "204"),
     ("not-gzip", [http(PAGE, headers={"Content-Encoding": "gzip"})], UnusableAnswerError, "not gzip"),
     ("other-encoding", [http(PAGE, headers={"Content-Encoding": "br"})], UnusableAnswerError, "br"),
-    ("too-long", [http(b"[" + b" " * 2_000_000)], RequestRefusedError, "--page-size"),
+    ("too-long", [http(b"[" + b" " * 2_000_000)], TooLargeError, "too much for memory"),
     (
         "gzip-bomb",
         [http(gzip_bomb(300_000_000), headers={"Content-Encoding": "gzip"})],
-        RequestRefusedError,
-        "--page-size",
+        TooLargeError,
+        "too much for memory",
     ),
     ("401", [http_json({"detail": f"no such token: {TOKEN}."}, 401)], AccessError, "no such token: (token). The token"),
     ("401-html", [http(b"<html>", 401)], AccessError, "answered 401. The token"),
@@ -226,9 +232,9 @@ async def test_what_goes_wrong_is_named_and_keeps_the_token(script: Script, kind
 
 async def test_a_connection_that_breaks_on_reuse_is_one_attempt_too() -> None:
     async with Peer([[http(PAGE)], [Step.RESET]]) as peer, client(peer.url) as source:
-        await source.get_page(PageRequest(limit=1))
+        await source.get_page(PageRequest(limit=1), fits)
         with pytest.raises(UnreachableError):
-            await source.get_page(PageRequest(limit=1))
+            await source.get_page(PageRequest(limit=1), fits)
     assert len(peer.requests) == 2
 
 
@@ -238,8 +244,8 @@ async def test_the_client_goes_on_after_every_failure() -> None:
     async with Peer(scripts) as peer, client(peer.url) as source:
         for _ in broken:
             with pytest.raises(SourceError):
-                await source.get_page(PageRequest(limit=1))
-            assert (await source.get_page(PageRequest(limit=1))).body == PAGE
+                await source.get_page(PageRequest(limit=1), fits)
+            assert (await source.get_page(PageRequest(limit=1), fits)).body == PAGE
 
 
 async def test_a_trickle_ends() -> None:
@@ -285,7 +291,7 @@ async def test_the_environment_cannot_divert_the_token(monkeypatch: pytest.Monke
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
         async with client(peer.url) as source:
-            await source.get_page(PageRequest(limit=1))
+            await source.get_page(PageRequest(limit=1), fits)
     assert peer.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
     assert "proxy-authorization" not in peer.requests[0].headers
     assert proxy.requests == []
@@ -298,7 +304,7 @@ def proxy_at(peer: Peer) -> Proxy:
 async def test_plain_http_through_a_proxy() -> None:
     async with Peer([[http(PAGE)]]) as peer, client("http://api.test/base", proxy=proxy_at(peer)) as source:
         for _ in range(2):
-            assert (await source.get_page(PageRequest(limit=1))).body == PAGE
+            assert (await source.get_page(PageRequest(limit=1), lambda _: True)).body == PAGE
     assert peer.connections == 1
     for received in peer.requests:
         assert received.target == "http://api.test/base/core/conversations?limit=1"
@@ -371,7 +377,7 @@ async def test_cookies_are_not_kept() -> None:
     # By name: aiohttp's own jar takes no cookies from an address anyway.
     async with Peer([[sets_one]]) as peer, client(peer.url.replace("127.0.0.1", "localhost")) as source:
         for _ in range(2):
-            await source.get_page(PageRequest(limit=1))
+            await source.get_page(PageRequest(limit=1), fits)
     assert "cookie" not in peer.requests[1].headers
 
 
@@ -380,9 +386,9 @@ async def test_a_gzip_bomb_is_not_unpacked() -> None:
     async with Peer([[bomb]]) as peer, client(peer.url) as source:
         tracemalloc.start()
         try:
-            with pytest.raises(RequestRefusedError):
-                await source.get_page(PageRequest(limit=1))
-            assert tracemalloc.get_traced_memory()[1] < 10 * LIMITS.max_body_bytes
+            with pytest.raises(TooLargeError):
+                await source.get_page(PageRequest(limit=1), fits)
+            assert tracemalloc.get_traced_memory()[1] < 10 * MOST_BYTES
         finally:
             tracemalloc.stop()
 
@@ -396,7 +402,7 @@ async def test_a_certificate_is_verified(tmp_path: Path) -> None:
         assert peer.requests == []
         trusting = ssl.create_default_context(cafile=str(certificate))
         async with client(peer.url, ssl_context=trusting) as source:
-            assert (await source.get_page(PageRequest(limit=1))).body == PAGE
+            assert (await source.get_page(PageRequest(limit=1), fits)).body == PAGE
 
 
 async def test_tls_to_a_plain_port() -> None:

@@ -65,6 +65,7 @@ class Reader:
         self.page_size = page_size
         self.traits = traits or Traits()
         self.limiting = limiting
+        self.pages = 0
         self.rows: list[StoredRow] = []
         self.served_at: list[Instant] = []
         self.unproven: list[Unproven] = []
@@ -85,6 +86,7 @@ class Reader:
         return page
 
     def take(self, walk: AnyWalk, page: Page[StoredRow]) -> None:
+        self.pages += 1
         settled = walk.receive(page)
         times = list(settled.rows.created_at)
         assert times == sorted(times, reverse=True)

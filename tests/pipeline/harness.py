@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 from exporter.contract import Instant, TimestampStyle, format_instant, parse_timestamp
 from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
+from exporter.errors import TooLargeError
 from exporter.fetch.http import Answer
 from exporter.model import Interval, PageRequest
 from exporter.pipeline import Pipeline
+from exporter.pipeline.budget import ByteBudget, Shares
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.reading import Reader
 from exporter.pipeline.writing import PartsFactory
@@ -52,7 +54,7 @@ class ModelSource:
         self.requests: list[PageRequest] = []
         self.odd: frozenset[str] = frozenset()
 
-    async def get_page(self, request: PageRequest) -> Answer:
+    async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
         self.requests.append(request)
         self.before(len(self.requests))
         page = self.server.answer(request)
@@ -63,7 +65,10 @@ class ModelSource:
                 text = text.replace('"completed"', "7")
             # With its comma or bracket, so that a page weighs as its rows do.
             texts.append(text.ljust(_CHARACTERS * (50 if request.ids_only else row.size) - 1))
-        return Answer(f"[{','.join(texts)}]".encode(), SERVED_AT)
+        body = f"[{','.join(texts)}]".encode()
+        if not fits(len(body)):
+            raise TooLargeError("too much for memory")
+        return Answer(body, SERVED_AT)
 
 
 class Clock:
@@ -89,6 +94,7 @@ class Destination:
     concurrency: int = 4
     target_part_bytes: int = 1 << 30
     hidden_status: str | None = None
+    shares: Shares = field(default_factory=lambda: Shares.of(1 << 29, 8))
     observer: Observer = field(default_factory=Quiet)
     make_store: Callable[[Path], LocalStore] = LocalStore
     clock: Callable[[], float] = field(default_factory=lambda: Clock(0.001))
@@ -121,11 +127,14 @@ class Destination:
             partition_by=self.partition_by,
             target_part_bytes=self.target_part_bytes,
             hidden_status=self.hidden_status,
+            row_group_bytes=self.shares.row_group,
             clock=self.clock,
         )
         pipeline = Pipeline(
             Scheduler(left, self.range_.start, align),
-            Reader(source, Decoder(None), observer, concurrency=self.concurrency, max_rps=None),
+            Reader(
+                source, Decoder(None), observer, ByteBudget(self.shares), concurrency=self.concurrency, max_rps=None
+            ),
             factory,
             Committer(store, log, encoder.schema, observer),
             observer,

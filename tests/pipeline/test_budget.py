@@ -1,4 +1,4 @@
-"""Bytes in flight: never more than the limit but by what nobody could know, and nobody waits for ever."""
+"""Bytes in flight: never more than there is room for, whatever sizes turn out to be, and nobody waits for ever."""
 
 import random
 
@@ -8,87 +8,136 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.pipeline.budget import ByteBudget
+from exporter.pipeline.budget import ByteBudget, Room, Shares
+from exporter.spec import LEAST_MEMORY_BYTES
+
+MIB = 1024 * 1024
+#: Room for ten rows without a byte, or for one of 18432 bytes.
+SMALL = Shares(page=18_432, largest_page=18_432, in_flight=20_480, row_group=MIB)
+
+
+@pytest.mark.parametrize("memory_bytes", [LEAST_MEMORY_BYTES, 512 * MIB, 4096 * MIB])
+@pytest.mark.parametrize("concurrency", [1, 8, 16, 64, 1024])
+def test_the_shares_add_up_and_leave_room_for_pages(memory_bytes: int, concurrency: int) -> None:
+    shares = Shares.of(memory_bytes, concurrency)
+    assert 1 <= shares.page <= shares.largest_page
+    assert MIB // 4 <= shares.page <= 8 * MIB
+    assert MIB <= shares.row_group <= 16 * MIB
+    assert shares.in_flight * 0.99 < shares.cost(1, shares.largest_page) <= shares.in_flight
+    # Row groups of less than 1 MiB would be too bad to read: that many windows need more memory.
+    if concurrency <= 64:
+        assert shares.row_group * concurrency + shares.in_flight < memory_bytes - 100 * MIB
+
+
+def test_a_huge_page_costs_its_copies() -> None:
+    shares = Shares.of(512 * MIB, 8)
+    assert shares.cost(1000, 0) == 1000 * 2048
+    assert shares.cost(0, shares.page) == shares.page
+    assert shares.cost(0, 2 * shares.page) == 5 * shares.page
 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.integers(1, 1000),
-    st.lists(st.lists(st.integers(0, 1200), max_size=6), min_size=1, max_size=6),
+    st.lists(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 18_432)), max_size=6), min_size=1, max_size=6),
     st.integers(0, 10**6),
 )
-def test_what_is_held_stays_below_the_limit(limit: int, workers: list[list[int]], seed: int) -> None:
-    """Once the largest page is known, the limit holds, except for a page that is larger than it and then alone."""
+def test_what_is_held_stays_below_the_limit(workers: list[list[tuple[int, int]]], seed: int) -> None:
+    """Pages that turn out larger than was reserved for them take more if it is there, or are given up."""
     chance = random.Random(seed)
-    budget = ByteBudget(limit)
-    held: dict[int, int] = {}
-    largest = max((size for pages in workers for size in pages), default=0)
+    budget = ByteBudget(SMALL)
 
-    async def work(number: int, pages: list[int]) -> None:
-        for page in pages:
-            held[number] = await budget.reserve()
-            assert sum(held.values()) <= limit or [size for size in held.values() if size] == [largest]
-            for _ in range(chance.randrange(3)):
-                await checkpoint()
-            held[number] = budget.adjust(held[number], page)
-            assert held[number] == page
-            for _ in range(chance.randrange(3)):
-                await checkpoint()
-            budget.release(held.pop(number))
+    async def work(pages: list[tuple[int, int]]) -> None:
+        for rows, size in pages:
+            expected = chance.randint(0, 18_432)
+            room = await budget.reserve(rows, expected)
+            try:
+                for came in (size // 2, size):
+                    await checkpoint()
+                    if not room.fits(came):
+                        break
+                else:
+                    room.settle(rows, size)
+                assert budget._held <= SMALL.in_flight
+                for _ in range(chance.randrange(3)):
+                    await checkpoint()
+            finally:
+                room.release()
 
     async def main() -> None:
         with anyio.fail_after(20):
-            await work(0, [largest])
             async with anyio.create_task_group() as group:
-                for number, pages in enumerate(workers):
-                    group.start_soon(work, number, pages)
-        assert not held
-        # Nothing has leaked: there is room for a page of the limit's size.
+                for pages in workers:
+                    group.start_soon(work, pages)
         assert budget._held == 0
 
     anyio.run(main)
 
 
 @pytest.mark.anyio
-async def test_the_largest_page_so_far_is_reserved() -> None:
-    budget = ByteBudget(100)
-    budget.adjust(await budget.reserve(), 40)
-    assert await budget.reserve() == 40
-    waiting = True
-
-    async def wait() -> None:
-        nonlocal waiting
-        assert await budget.reserve() == 40
-        waiting = False
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(wait)
-        await anyio.wait_all_tasks_blocked()
-        assert waiting
-        budget.release(40)
-    assert not waiting
+async def test_a_page_grows_as_far_as_there_is_room() -> None:
+    budget = ByteBudget(SMALL)
+    others = await budget.reserve(1, 8_000)
+    room = await budget.reserve(1, 0)
+    assert room.fits(8_000)
+    assert not room.fits(9_000)
+    assert room.wanted_bytes == 9_000
+    others.release()
+    assert room.fits(18_432)
+    assert not room.fits(18_433)
 
 
 @pytest.mark.anyio
-async def test_a_page_larger_than_the_limit_goes_alone() -> None:
-    budget = ByteBudget(100)
-    held = budget.adjust(await budget.reserve(), 500)
+async def test_what_a_page_did_not_need_is_there_for_others() -> None:
+    budget = ByteBudget(SMALL)
+    room = await budget.reserve(1, 18_432)
     with anyio.move_on_after(0) as scope:
-        await budget.reserve()
+        await budget.reserve(1, 1_000)
     assert scope.cancelled_caught
-    budget.release(held)
+    room.settle(1, 1_000)
     with anyio.fail_after(5):
-        assert await budget.reserve() == 500
+        await budget.reserve(1, 1_000)
+
+
+@pytest.mark.anyio
+async def test_what_needs_much_is_not_overtaken_by_what_needs_little() -> None:
+    budget = ByteBudget(SMALL)
+    held = await budget.reserve(1, 1_000)
+    order: list[str] = []
+
+    async def wait(name: str, size: int) -> None:
+        room = await budget.reserve(1, size)
+        order.append(name)
+        room.release()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait, "huge", 18_432)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(wait, "small", 1)
+        await anyio.wait_all_tasks_blocked()
+        assert order == []
+        held.release()
+    assert order == ["huge", "small"]
+
+
+@pytest.mark.anyio
+async def test_no_more_is_waited_for_than_there_is() -> None:
+    budget = ByteBudget(SMALL)
+    with anyio.fail_after(5):
+        room = await budget.reserve(1000, 10**9)
+    assert budget._held == SMALL.in_flight
+    assert not room.fits(SMALL.largest_page)
 
 
 @pytest.mark.anyio
 async def test_giving_up_while_waiting_holds_nothing() -> None:
-    budget = ByteBudget(10)
-    held = budget.adjust(await budget.reserve(), 10)
+    budget = ByteBudget(SMALL)
+    held = await budget.reserve(1, 18_432)
     async with anyio.create_task_group() as group:
-        group.start_soon(budget.reserve)
+        group.start_soon(budget.reserve, 1, 1)
         await anyio.wait_all_tasks_blocked()
         group.cancel_scope.cancel()
-    budget.release(held)
+    held.release()
     with anyio.fail_after(5):
-        assert await budget.reserve() == 10
+        room: Room = await budget.reserve(1, 18_432)
+    room.release()
+    assert budget._held == 0

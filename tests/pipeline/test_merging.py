@@ -37,7 +37,9 @@ async def merge(destination: Destination, store: LocalStore | None = None, run: 
     store = store or LocalStore(destination.root)
     log = CommitLog(store, Author(run=run, host="host", pid=1))
     await log.load()
-    factory = PartsFactory(store, Encoder(None), run=run, partition_by="day", target_part_bytes=1 << 28)
+    factory = PartsFactory(
+        store, Encoder(None), run=run, partition_by="day", target_part_bytes=1 << 28, row_group_bytes=1 << 24
+    )
     committer = Committer(store, log, factory.encoder.schema, Quiet())
     await committer.sweep()
     await merge_small_parts(log.state.files.values(), factory, committer, Quiet(), least_bytes=1 << 24)

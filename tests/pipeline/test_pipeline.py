@@ -5,8 +5,9 @@ import os
 import random
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import exporter.pipeline
 from exporter.contract import DAY, HIDDEN_STATUS, HOUR, SECOND
 from exporter.errors import (
     AccessError,
@@ -30,6 +30,7 @@ from exporter.fetch.http import Answer
 from exporter.fetch.retry import RetryPolicy
 from exporter.model import Change, Interval, PageRequest
 from exporter.pipeline import Pipeline, reading
+from exporter.pipeline.budget import Shares
 from exporter.progress import Quiet, Snapshot
 from exporter.store import parts
 from exporter.store.commits import CommitLog
@@ -71,14 +72,16 @@ def servers(draw: st.DrawFn) -> ServerModel:
     return ServerModel(rows, behaviour, seed=draw(st.integers(0, 99)))
 
 
-budgets = st.sampled_from([1, 3_000, 96 * 1024 * 1024])
+def shares_for(page: int, largest_page: int) -> Shares:
+    """Room for one page of the largest size, and no more."""
+    shares = Shares(page, largest_page, 0, 1 << 24)
+    return replace(shares, in_flight=shares.cost(1, largest_page))
 
 
 @contextmanager
-def workspace(in_flight: int = 96 * 1024 * 1024) -> Iterator[Path]:
-    """A directory of an example's own, and the bytes that may be in flight."""
-    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter.pipeline, "_BYTES_IN_FLIGHT", in_flight)
+def workspace() -> Iterator[Path]:
+    """A directory of an example's own."""
+    with tempfile.TemporaryDirectory() as directory:
         yield Path(directory) / "export"
 
 
@@ -120,20 +123,22 @@ def destinations(draw: st.DrawFn) -> dict[str, Any]:
         "page_size": draw(st.sampled_from([2, 5, 1000])),
         "concurrency": draw(st.sampled_from([1, 3, 8])),
         "target_part_bytes": draw(st.sampled_from([1, 4_000, 1 << 30])),
+        # One row a page; some; as many as there are.
+        "shares": draw(st.sampled_from([shares_for(300, 450), shares_for(1_000, 3_000), Shares.of(1 << 29, 8)])),
     }
 
 
 @some
-@given(servers(), destinations(), budgets)
-def test_every_row_is_committed_once(server: ServerModel, options: dict[str, Any], in_flight: int) -> None:
-    with workspace(in_flight) as root:
+@given(servers(), destinations())
+def test_every_row_is_committed_once(server: ServerModel, options: dict[str, Any]) -> None:
+    with workspace() as root:
         anyio.run(finish, destination_of(root, server, options), server)
 
 
 @some
-@given(servers(), destinations(), budgets, st.lists(st.integers(1, 25), max_size=4))
+@given(servers(), destinations(), st.lists(st.integers(1, 25), max_size=4))
 def test_a_run_that_is_stopped_at_any_page_is_resumed_exactly(
-    server: ServerModel, options: dict[str, Any], in_flight: int, stops: list[int]
+    server: ServerModel, options: dict[str, Any], stops: list[int]
 ) -> None:
     async def main(root: Path) -> None:
         destination = destination_of(root, server, options)
@@ -153,14 +158,14 @@ def test_a_run_that_is_stopped_at_any_page_is_resumed_exactly(
             check_exact(destination, server)
         await finish(destination, server)
 
-    with workspace(in_flight) as root:
+    with workspace() as root:
         anyio.run(main, root)
 
 
 @some
-@given(servers(), destinations(), budgets, st.lists(st.integers(1, 25), max_size=3))
+@given(servers(), destinations(), st.lists(st.integers(1, 25), max_size=3))
 def test_a_source_that_fails_for_good_leaves_what_can_be_resumed(
-    server: ServerModel, options: dict[str, Any], in_flight: int, failures: list[int]
+    server: ServerModel, options: dict[str, Any], failures: list[int]
 ) -> None:
     async def main(root: Path) -> None:
         destination = destination_of(root, server, options)
@@ -175,7 +180,7 @@ def test_a_source_that_fails_for_good_leaves_what_can_be_resumed(
                 check_exact(destination, server)
         await finish(destination, server)
 
-    with workspace(in_flight) as root:
+    with workspace() as root:
         anyio.run(main, root)
 
 
@@ -218,9 +223,9 @@ class FullStore(LocalStore):
 
 
 @some
-@given(servers(), destinations(), budgets, st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=3))
+@given(servers(), destinations(), st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=3))
 def test_a_disk_that_is_full_at_any_write_leaves_what_can_be_resumed(
-    server: ServerModel, options: dict[str, Any], in_flight: int, disks: list[tuple[int, bool]]
+    server: ServerModel, options: dict[str, Any], disks: list[tuple[int, bool]]
 ) -> None:
     write = parts._HashingFile.write
 
@@ -242,7 +247,7 @@ def test_a_disk_that_is_full_at_any_write_leaves_what_can_be_resumed(
             check_exact(destination, server)
         await finish(destination, server)
 
-    with workspace(in_flight) as root:
+    with workspace() as root:
         anyio.run(main, root)
 
 
@@ -256,18 +261,19 @@ def rows_over_three_days(count: int) -> list[StoredRow]:
 @pytest.mark.anyio
 async def test_who_waits_for_room_is_stopped_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page fills all there is room for; when the run is stopped, the other walks still wait for it."""
-    monkeypatch.setattr(exporter.pipeline, "_BYTES_IN_FLIGHT", 1)
     server = ServerModel(rows_over_three_days(200), Behaviour())
-    destination = Destination(tmp_path / "export", RANGE, page_size=10, concurrency=8)
+    destination = Destination(
+        tmp_path / "export", RANGE, page_size=10, concurrency=8, shares=shares_for(27_000, 27_000)
+    )
     pipelines: list[Pipeline] = []
     source = ModelSource(server)
     answer = source.get_page
 
-    async def get_page(request: PageRequest) -> Answer:
+    async def get_page(request: PageRequest, fits: Callable[[int], bool]) -> Answer:
         if len(source.requests) >= 12:
             await anyio.wait_all_tasks_blocked()
             pipelines[0].stop(InterruptedExportError("interrupted"))
-        return await answer(request)
+        return await answer(request, fits)
 
     monkeypatch.setattr(source, "get_page", get_page)
     with anyio.fail_after(PATIENCE_SECONDS), pytest.raises(InterruptedExportError):

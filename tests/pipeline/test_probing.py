@@ -6,6 +6,7 @@ from exporter.contract import BEGINNING, DAY, SECOND
 from exporter.encode.decode import Decoder
 from exporter.errors import AccessError
 from exporter.model import Interval
+from exporter.pipeline.budget import ByteBudget, Shares
 from exporter.pipeline.probing import find_beginning, is_hidden
 from exporter.pipeline.reading import Reader
 from exporter.progress import Quiet
@@ -18,7 +19,7 @@ T0 = 1_770_000_000 * SECOND
 
 
 def reader_of(source: ModelSource) -> Reader:
-    return Reader(source, Decoder(None), Quiet(), concurrency=4, max_rps=None)
+    return Reader(source, Decoder(None), Quiet(), ByteBudget(Shares.of(1 << 29, 8)), concurrency=4, max_rps=None)
 
 
 @pytest.mark.parametrize("days", [0, 3, 40, 2000, 5000])

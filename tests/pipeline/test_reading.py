@@ -16,13 +16,16 @@ from exporter.errors import (
     ServerFailedError,
     SourceError,
     ThrottledError,
+    TooLargeError,
     TransientError,
     UnreachableError,
     UnusableAnswerError,
 )
 from exporter.fetch.http import Answer
+from exporter.fetch.portions import Portions
 from exporter.model import PageRequest
 from exporter.pipeline import reading
+from exporter.pipeline.budget import ByteBudget, Shares
 from exporter.pipeline.reading import Reader
 from exporter.progress import Quiet
 from tests.pipeline.harness import SERVED_AT, Clock
@@ -30,6 +33,7 @@ from tests.pipeline.harness import SERVED_AT, Clock
 pytestmark = pytest.mark.anyio
 
 REQUEST = PageRequest(limit=10)
+SHARES = Shares.of(1 << 29, 8)
 GOOD = b'[{"id":"c1","created_at":"2026-02-10T05:00:00+00:00"}]'
 
 
@@ -45,7 +49,7 @@ class ScriptedSource:
         self._script = iter(script)
         self._last: bytes | SourceError = GOOD
 
-    async def get_page(self, request: PageRequest) -> Answer:
+    async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
         assert request == REQUEST
         self.attempts.append(self._clock.now)
         await checkpoint()
@@ -84,14 +88,16 @@ Make = Callable[..., tuple[Reader, ScriptedSource]]
 def make(clock: Clock) -> Make:
     def make(*script: bytes | SourceError, max_rps: float | None = None) -> tuple[Reader, ScriptedSource]:
         source = ScriptedSource(clock, list(script))
-        return Reader(source, Decoder(None), Quiet(), concurrency=2, max_rps=max_rps, clock=clock), source
+        return Reader(
+            source, Decoder(None), Quiet(), ByteBudget(SHARES), concurrency=2, max_rps=max_rps, clock=clock
+        ), source
 
     return make
 
 
 async def test_a_page_is_asked_for_until_it_is_whole(make: Make) -> None:
     reader, source = make(UnreachableError("reset"), ServerFailedError("500"), GOOD[:-9], GOOD)
-    page = (await reader.read(REQUEST)).page
+    page = (await reader.look(REQUEST)).page
     assert [row.id for row in page.rows.rows] == ["c1"]
     assert page.size_bytes == len(GOOD)
     counters = reader.counters
@@ -103,9 +109,9 @@ async def test_a_page_is_asked_for_until_it_is_whole(make: Make) -> None:
 @pytest.mark.parametrize("error", [AccessError("401"), RequestRefusedError("404"), ContradictionError("no list")])
 async def test_what_asking_again_would_not_change_is_raised_at_once(make: Make, error: SourceError) -> None:
     reader, source = make(GOOD, error)
-    await reader.read(REQUEST)
+    await reader.look(REQUEST)
     with pytest.raises(type(error)) as raised:
-        await reader.read(REQUEST)
+        await reader.look(REQUEST)
     assert raised.value is error
     assert len(source.attempts) == 2
 
@@ -113,7 +119,7 @@ async def test_what_asking_again_would_not_change_is_raised_at_once(make: Make, 
 async def test_json_that_is_no_list_of_conversations_is_not_asked_for_again(make: Make) -> None:
     reader, source = make(b"[1, 2]")
     with pytest.raises(ContradictionError):
-        await reader.read(REQUEST)
+        await reader.look(REQUEST)
     assert len(source.attempts) == 1
 
 
@@ -122,9 +128,9 @@ async def test_a_fault_that_stays_is_raised_after_some_attempts(make: Make, cloc
     fault = UnreachableError("no route")
     reader, source = make(*([GOOD] if contacted else []), fault)
     if contacted:
-        await reader.read(REQUEST)
+        await reader.look(REQUEST)
     with pytest.raises(UnreachableError, match="no route"):
-        await reader.read(REQUEST)
+        await reader.look(REQUEST)
     assert len(source.attempts) == 6 if not contacted else 20 < len(source.attempts) < 50
     assert 300 <= clock.now < 330 if contacted else clock.now < 16
 
@@ -134,38 +140,38 @@ async def test_a_run_of_faults_ends_though_each_request_gets_through_in_the_end(
     reader, source = make(*([fault] * 8 + [GOOD]) * 30)
     with pytest.raises(ServerFailedError):
         for _ in range(30):
-            await reader.read(REQUEST)
+            await reader.look(REQUEST)
     assert len(source.attempts) < 150
 
 
 async def test_faults_that_are_rarer_than_successes_never_end_a_run(make: Make) -> None:
     reader, _ = make(*[UnreachableError("reset"), GOOD] * 300)
     for _ in range(300):
-        await reader.read(REQUEST)
+        await reader.look(REQUEST)
     assert reader.counters.retries == 300
 
 
 async def test_retry_after_is_waited_for_by_everybody(make: Make) -> None:
     reader, source = make(GOOD, ThrottledError("429", 7.0), GOOD)
-    await reader.read(REQUEST)
-    await reader.read(REQUEST)
+    await reader.look(REQUEST)
+    await reader.look(REQUEST)
     assert source.attempts[2] - source.attempts[1] >= 7
     assert (reader.counters.throttled, reader.counters.retries) == (1, 1)
 
 
 async def test_minutes_of_refusals_are_not_faults(make: Make) -> None:
     reader, source = make(GOOD, *[ThrottledError("429", 20.0)] * 40, GOOD)
-    await reader.read(REQUEST)
-    await reader.read(REQUEST)
+    await reader.look(REQUEST)
+    await reader.look(REQUEST)
     assert source.attempts[-1] >= 800
     assert reader.counters.throttled == 40
 
 
 async def test_a_refusal_for_hours_is_raised(make: Make) -> None:
     reader, _ = make(GOOD, ThrottledError("429", 3600.0))
-    await reader.read(REQUEST)
+    await reader.look(REQUEST)
     with pytest.raises(ThrottledError):
-        await reader.read(REQUEST)
+        await reader.look(REQUEST)
 
 
 async def test_the_ceiling_is_kept_by_all_workers_together(make: Make, clock: Clock) -> None:
@@ -173,7 +179,7 @@ async def test_the_ceiling_is_kept_by_all_workers_together(make: Make, clock: Cl
 
     async def work() -> None:
         for _ in range(25):
-            await reader.read(REQUEST)
+            await reader.look(REQUEST)
 
     async with anyio.create_task_group() as group:
         for _ in range(4):
@@ -187,41 +193,43 @@ async def test_the_ceiling_is_kept_by_all_workers_together(make: Make, clock: Cl
 async def test_a_page_was_read_after_the_servers_clock_less_what_it_took(make: Make) -> None:
     reader, source = make(GOOD)
     source.seconds = 2.5
-    assert (await reader.read(REQUEST)).read_since == SERVED_AT - round(2.5 * SECOND) - SECOND
+    assert (await reader.look(REQUEST)).read_since == SERVED_AT - round(2.5 * SECOND) - SECOND
 
 
 async def test_without_a_servers_clock_this_machines_is_taken(make: Make) -> None:
     reader, source = make(GOOD)
     source.served_at = None
     before = reading.wall_clock()
-    read_since = (await reader.read(REQUEST)).read_since
+    read_since = (await reader.look(REQUEST)).read_since
     assert before - SECOND <= read_since <= reading.wall_clock() - SECOND
 
 
 async def test_the_server_is_asked_in_its_own_hand(make: Make) -> None:
     reader, source = make(b"[]", GOOD, b"[]")
     for offset in ("Z", "+00:00", "+00:00"):
-        await reader.read(REQUEST)
+        await reader.look(REQUEST)
         assert source.style == TimestampStyle(offset)
 
 
 async def test_each_repeat_is_told_with_its_reason(clock: Clock) -> None:
     observer = Noting()
     source = ScriptedSource(clock, [UnreachableError("reset by peer"), GOOD])
-    reader = Reader(source, Decoder(None), observer, concurrency=1, max_rps=None, clock=clock)
-    await reader.read(REQUEST)
+    reader = Reader(source, Decoder(None), observer, ByteBudget(SHARES), concurrency=1, max_rps=None, clock=clock)
+    await reader.look(REQUEST)
     assert [note["reason"] for note in observer.notes] == ["reset by peer"]
 
 
 async def test_a_request_that_is_given_up_is_in_flight_no_more(clock: Clock) -> None:
     class Hanging(ScriptedSource):
-        async def get_page(self, request: PageRequest) -> Answer:
+        async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
             await anyio.sleep_forever()
             raise AssertionError
 
-    reader = Reader(Hanging(clock, []), Decoder(None), Quiet(), concurrency=1, max_rps=None, clock=clock)
+    reader = Reader(
+        Hanging(clock, []), Decoder(None), Quiet(), ByteBudget(SHARES), concurrency=1, max_rps=None, clock=clock
+    )
     async with anyio.create_task_group() as group:
-        group.start_soon(reader.read, REQUEST)
+        group.start_soon(reader.look, REQUEST)
         await anyio.wait_all_tasks_blocked()
         assert reader.in_flight == 1
         group.cancel_scope.cancel()
@@ -237,3 +245,69 @@ def test_every_fault_that_is_worth_another_attempt_is_tried() -> None:
         ServerFailedError,
         UnusableAnswerError,
     }
+
+
+class Rows(ScriptedSource):
+    """Answers as many rows as asked for, of `row_bytes` each."""
+
+    row_bytes = 1_000
+    limits: list[int]
+
+    async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
+        self.limits.append(request.limit)
+        await checkpoint()
+        row = GOOD[1:-1].ljust(self.row_bytes)
+        body = b"[" + b",".join(row.replace(b"c1", b"%d" % number) for number in range(request.limit)) + b"]"
+        for size in range(0, len(body) + 1, len(body) // 7):
+            if not fits(size):
+                raise TooLargeError("too much for memory")
+        return Answer(body, SERVED_AT)
+
+
+def rows_reader(clock: Clock, row_bytes: int) -> tuple[Reader, Rows, ByteBudget]:
+    source = Rows(clock, [])
+    source.row_bytes, source.limits = row_bytes, []
+    shares = Shares(page=100_000, largest_page=400_000, in_flight=1_302_048, row_group=1 << 20)
+    budget = ByteBudget(shares)
+    return Reader(source, Decoder(None), Quiet(), budget, concurrency=1, max_rps=None, clock=clock), source, budget
+
+
+async def test_a_page_that_is_too_large_is_asked_for_with_fewer_rows(clock: Clock) -> None:
+    reader, source, budget = rows_reader(clock, 50_000)
+    portions = Portions(100_000, 400_000, row_bytes=100)
+    request = PageRequest(limit=1000)
+    reading = await reader.read(request, portions)
+    assert source.limits == [1000, 250, 62, 15, 3]
+    assert (len(reading.page), reading.page.limit) == (3, 3)
+    assert reader.counters.retries == 4
+    reading.room.release()
+    # What one walk has learned is where the next one begins.
+    for known in (portions, reader.portions()):
+        (await reader.read(request, known)).room.release()
+        assert source.limits[-1] == 1
+    assert budget._held == 0
+
+
+async def test_a_single_row_waits_for_the_room_it_needs(clock: Clock) -> None:
+    reader, source, budget = rows_reader(clock, 390_000)
+    other = await budget.reserve(1, 300_000)
+    readings = []
+
+    async def read() -> None:
+        readings.append(await reader.read(PageRequest(limit=1000), Portions(100_000, 400_000, row_bytes=300_000)))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        assert readings == []
+        other.release()
+    assert len(readings[0].page) == 1
+    assert set(source.limits) == {1}
+
+
+async def test_a_row_that_there_is_no_room_for_ends_it_and_says_what_to_do(clock: Clock) -> None:
+    reader, source, budget = rows_reader(clock, 500_000)
+    with pytest.raises(TooLargeError, match=r"one conversation takes more than .*--memory.*--exclude-fields"):
+        await reader.look(PageRequest(limit=1000))
+    assert source.limits[-1] == 1
+    assert budget._held == 0

@@ -57,6 +57,7 @@ def factory_at(
         run="r1",
         partition_by=partition_by,
         target_part_bytes=target_part_bytes,
+        row_group_bytes=1 << 24,
         clock=clock,
     )
 
