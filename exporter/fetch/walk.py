@@ -107,8 +107,10 @@ class Walk(Windowed, Generic[RowT]):
             self.request = self._steps.send(page)
         except StopIteration:
             self.request = None
-        self.rows_settled += len(self._settled)
-        return Settled(self._settled, self._unproven)
+        settled = Settled(self._settled, self._unproven)
+        self._settled = Rows()  # what is handed out is held no more
+        self.rows_settled += len(settled.rows)
+        return settled
 
     def _observe(self, request: PageRequest, page: Page[RowT]) -> None:
         times = page.rows.created_at
@@ -132,7 +134,9 @@ class Walk(Windowed, Generic[RowT]):
                 if self.settled_from <= self.start:
                     return
                 is_short = len(page) < min(page.limit, self._traits.most_whole_rows)
-                if (is_short or self._is_heavy(page)) and (yield from self._all_are_held()):
+                asks_for_ids = is_short or self._is_heavy(page)
+                del page  # not held while another is on its way
+                if asks_for_ids and (yield from self._all_are_held()):
                     page = yield from self._step_under()
                 else:
                     page = yield self._overlapping()
@@ -172,6 +176,8 @@ class Walk(Windowed, Generic[RowT]):
         self._settle(each_row(rows[fresh:last]))
         self._held = {}
         self._hold(rows[last:])
+        for row, _, _ in self._held.values():
+            row.detach()
         self._position = oldest
         self.settled_from = min(self.settled_from, oldest + 1)
 

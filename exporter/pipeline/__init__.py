@@ -163,7 +163,11 @@ class Pipeline:
                     self._bytes += reading.page.size_bytes
                     self._report()
                     self._wake()
-                    await deliveries.send(_Delivery(settled, walk.settled_from, reading.read_since, reading.room))
+                    delivery = _Delivery(settled, walk.settled_from, reading.read_since, reading.room)
+                    # What has been handed on is not held here until the next page has come.
+                    del reading, settled
+                    await deliveries.send(delivery)
+                    del delivery
             except ExporterError as error:
                 self.stop(_placed(error, walk))
             except anyio.BrokenResourceError:
