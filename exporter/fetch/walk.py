@@ -10,7 +10,8 @@ What the rules defend against is in api.md, "What is unknown, and what can go wr
 - *Overlap.* The next page is asked from the last row's time plus one unit, by `cursor` and `created_before` both: it
   does not matter whether the cursor is strict, or which of the two is ignored (1, 5).
 - *Holding back.* Rows that share the last served time of a page are finished only when an older row has been seen (3).
-- *The end* is an empty page, or a row older than the window. A short page proves nothing (4).
+- *The end* is an empty page, or a row older than the window. A short page proves nothing (4). A few more rows than the
+  padding brings are asked for below the window, so that its last page shows an older one and no further is needed.
 - *Groups.* A page that brings nothing older than the position may hide more rows of that very time. It is asked again
   at the full page size, the group is enumerated (`group`), and the walk steps strictly under it. What stays in doubt
   is kept, and reported (3, 4).
@@ -36,6 +37,8 @@ _AskingForPage: TypeAlias = Generator[PageRequest, Page[RowT], Page[RowT]]
 
 #: A row that is larger than this costs more to be served again than a list of ids does.
 _HEAVY_ROW_BYTES: Final = 256 * 1024
+#: How much further than its window a walk asks: this part of the time that a page spans, or at first of the window.
+_SPARE: Final = 1 / 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Walk(Windowed, Generic[RowT]):
         # The served time of the oldest row seen. Rows at it are held until it is known that they are all there.
         self._position = END_OF_TIME
         self._held: dict[str, TimedRow[RowT]] = {}
+        self._spare = round((window.end - window.start) * _SPARE)
         self._settled: Rows[RowT] = Rows()
         self._unproven: tuple[Unproven, ...] = ()
         self._steps = self._walk()
@@ -137,6 +141,8 @@ class Walk(Windowed, Generic[RowT]):
                 asks_for_ids = is_short or self._is_heavy(page)
                 del page  # not held while another is on its way
                 if asks_for_ids and (yield from self._all_are_held()):
+                    if self.settled_from <= self.start:
+                        return
                     page = yield from self._step_under()
                 else:
                     page = yield self._overlapping()
@@ -146,7 +152,7 @@ class Walk(Windowed, Generic[RowT]):
         self.settled_from = self.start
 
     def _list(self, before: Instant, cursor: Instant, limit: int | None = None) -> PageRequest:
-        after = None if self._open_below else self.start - SECOND
+        after = None if self._open_below else self.start - max(SECOND, self._spare)
         return PageRequest(limit or self._page_size, created_after=after, created_before=before, before_cursor=cursor)
 
     def _overlapping(self, limit: int | None = None) -> PageRequest:
@@ -162,6 +168,7 @@ class Walk(Windowed, Generic[RowT]):
         """Finishes what lies above the oldest row of `page`, and holds the rows at it back."""
         rows, times = page.rows, page.rows.created_at
         oldest = times[-1]
+        self._spare = round((times[0] - oldest) * _SPARE)
         fresh = _first_below(times, self.settled_from)
         if self._held:
             again = _first_below(times, self.settled_from - 1)
@@ -194,18 +201,22 @@ class Walk(Windowed, Generic[RowT]):
     def _all_are_held(self) -> _AskingWhether[RowT]:
         """Whether a list of ids shows that the rows held are all at the position: it goes on below, or cannot be cut.
 
-        If so they are finished, and not served again: after a short page, which hints at the end, for the price of an
-        almost empty answer; where rows are heavy, for that of a list of ids.
+        If so they are finished, and not served again: after a short page, which hints at the end, for the price of a
+        list of ids in place of a page; where rows are heavy, too. When the list shows that nothing is left down to the
+        start of the window, all of it is finished.
         """
-        listing = yield replace(self._overlapping(MAX_PAGE_SIZE), ids_only=True)
+        listing = yield replace(self._overlapping(MAX_PAGE_SIZE), created_after=None, ids_only=True)
         if not (listing and self._brings_older(listing)) and not self._traits.proves_uncut(listing):
             return False
+        times = listing.rows.created_at
+        under = _first_below(times, self._position)
         if self._position < self.end:
-            times = listing.rows.created_at
-            last = listing.rows[_first_below(times, self._position + 1) : _first_below(times, self._position)]
+            last = listing.rows[_first_below(times, self._position + 1) : under]
             if not {row.id for row in last.rows} <= self._held.keys():
                 return False
             self._settle_held()
+        if under < len(times) and times[under] < self.start:
+            self.settled_from = self.start
         return True
 
     def _settle_held(self) -> None:

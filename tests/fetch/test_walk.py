@@ -277,6 +277,22 @@ def test_a_plain_list_costs_its_pages_and_two_requests_for_the_end() -> None:
     assert server.requests == 6 + 2
 
 
+def test_a_window_inside_the_data_costs_its_pages_alone() -> None:
+    server = ServerModel(rows_at(*(T0 + number * 10 * SECOND for number in range(5000))), Behaviour())
+    reader = Reader(server)
+    reader.read(Interval(T0 + 25_000 * SECOND, T0 + 50_000 * SECOND))
+    assert len(reader.rows) == 2500
+    assert server.requests == 3
+
+
+def test_a_window_whose_last_rows_are_followed_by_a_gap_costs_one_request_more() -> None:
+    server = ServerModel(rows_at(T0 - 86_400 * SECOND, *(T0 + n * SECOND for n in range(2500))), Behaviour())
+    reader = Reader(server)
+    reader.read(Interval(T0 - 3600 * SECOND, T0 + 5000 * SECOND))
+    assert len(reader.rows) == 2500
+    assert server.requests == 3 + 1
+
+
 @pytest.mark.parametrize("cursor", ["strict", "inclusive"])
 @pytest.mark.parametrize("precision", [1, MILLISECOND, SECOND])
 @pytest.mark.parametrize("rounding", ["cut", "half_up", "half_even"])

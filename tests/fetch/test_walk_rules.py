@@ -171,6 +171,18 @@ class TrustsAnyListAtTheEnd(Walk[StoredRow]):
         return True
 
 
+class TrustsAListThatGoesOnBelow(Walk[StoredRow]):
+    """Takes a list that goes on below the window for the end, though it may name others than the rows held."""
+
+    def _all_are_held(self) -> Asking:
+        listing = yield replace(self._overlapping(1000), created_after=None, ids_only=True)
+        if not listing or listing.rows.created_at[-1] >= self.start:
+            return False
+        self._settle_held()
+        self.settled_from = self.start
+        return True
+
+
 class AnyListing(Group[StoredRow]):
     """Does not compare the listed ids with those of the page."""
 
@@ -328,6 +340,14 @@ CASES = (
     Case(
         "ids of the last rows",
         TrustsTheListAtTheEnd,
+        "lost",
+        ((2, 0, 100), (1, 0, 100), (0, 0, 100), (0, 1, 1000)),
+        Behaviour(bytes_cap=1000),
+        seed=5,
+    ),
+    Case(
+        "ids of the last rows above the window's start",
+        TrustsAListThatGoesOnBelow,
         "lost",
         ((2, 0, 100), (1, 0, 100), (0, 0, 100), (0, 1, 1000)),
         Behaviour(bytes_cap=1000),
