@@ -125,7 +125,7 @@ async def export(
                 clock=clock,
             )
             pipeline = Pipeline(
-                await _schedule(log.state, request, reader),
+                await _schedule(log.state, request, reader, settings.page_size),
                 reader,
                 factory,
                 committer,
@@ -243,7 +243,7 @@ async def _declare(log: CommitLog, request: Request, range_: Interval, observer:
         observer.note("going on", commits=log.state.number, files=len(log.state.files))
 
 
-async def _schedule(state: State, request: Request, reader: Reader) -> Scheduler:
+async def _schedule(state: State, request: Request, reader: Reader, page_size: int) -> Scheduler:
     left = state.left.intervals
     oldest = left[0].start if left else BEGINNING
     if left and left[0].open_below:
@@ -253,7 +253,7 @@ async def _schedule(state: State, request: Request, reader: Reader) -> Scheduler
         _, interval = partition_of(instant, request.partition_by)
         return BEGINNING if interval is None else interval.start
 
-    return Scheduler(left, oldest, partition_start)
+    return Scheduler(left, oldest, partition_start, page_size)
 
 
 async def _find_hidden_status(state: State, request: Request, reader: Reader, observer: Observer) -> str | None:

@@ -158,7 +158,7 @@ class Pipeline:
                     if scope.cancelled_caught:
                         return
                     settled = walk.receive(reading.page)
-                    self._scheduler.advanced(walk, len(reading.page))
+                    self._scheduler.advanced(walk, reading.page.rows.created_at)
                     self._rows += len(settled.rows)
                     self._bytes += reading.page.size_bytes
                     self._report()

@@ -1,18 +1,37 @@
 """Who reads what next: windows that wait, and halves of what the busiest walks have left.
 
 Pure: decides on what the walks have seen, without clock or network. Nothing is split before something is known of its
-density, and nothing that a few pages will read; so a sparse range costs few requests more than it has pages.
+density, and nothing that a page or two will read; so a sparse range costs few requests more than it has pages.
+
+*How much a walk has left* is judged by the density of its last page, or of all it has read if that is more, and by
+that at the top of the window below, where its own will end. A window that is given away starts out with the density
+that was expected there: all idle workers can be served at once, the thieves' windows being split as well, before the
+first of them has brought a page. What its pages then show replaces the guess.
+
+*Which walk is cut* is decided by the most that it could have left: a burst that has just been entered is worth a try,
+for which the price is a request that finds little, and a walk that read a burst alone to its end would keep all the
+others waiting. *Where it is cut* is at half of the rows that are expected, which is not half of the time. *Whether any
+is cut* depends on how the guesses have turned out: where there is little to read, little is tried.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from exporter.contract import SECOND, Instant
+from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
 from exporter.model import Interval
+from exporter.plan.stretch import Stretch
 
-#: A window that is given away costs about three requests at its end; what takes fewer pages is not worth it.
-_LEAST_PAGES_TO_SPLIT: Final = 4
+#: What takes fewer pages than this is not worth a window of its own.
+_LEAST_PAGES_TO_SPLIT: Final = 2
+#: Of the page that a walk has asked for, this much is still to come, on the average.
+_PAGES_UNDER_WAY: Final = 0.5
+#: Of the rows left: as many more than half are kept for the sake of a cut at the start of a partition.
+_ROWS_FOR_ALIGNMENT: Final = 0.2
+#: A window that turned out to hold less than a quarter of a page has to be made up for by so many pages.
+_PAGES_FOR_A_MISS: Final = 2
+#: Until it is: the part of the windows under way that may have been given away and not yet shown what is in them.
+_GUESSES_AFTER_MISSES: Final = 1 / 2
 
 
 class Divisible(Protocol):
@@ -28,11 +47,20 @@ class Divisible(Protocol):
 
 @dataclass(slots=True)
 class _Seen:
-    """What a walk had settled when its density was last taken, and that density (rows a microsecond)."""
+    """Rows a microsecond in a window: at its end, on its latest page, and on the whole; None until there is a guess.
 
-    settled_from: Instant
-    rows: int = 0
-    density: float = 0.0
+    `is_guess`: it was given away with what was expected there; `is_measured`: what is there has been seen.
+    """
+
+    first: float | None = None
+    last: float = 0.0
+    mean: float = 0.0
+    is_guess: bool = False
+    is_measured: bool = False
+
+    @classmethod
+    def guess(cls, density: float) -> "_Seen":
+        return cls(density, density, density, is_guess=True)
 
 
 class Scheduler:
@@ -41,11 +69,23 @@ class Scheduler:
     `align` gives the start of the partition that an instant falls into: cuts there leave no small files behind.
     """
 
-    def __init__(self, windows: Iterable[Interval], oldest: Instant, align: Callable[[Instant], Instant]) -> None:
+    def __init__(
+        self,
+        windows: Iterable[Interval],
+        oldest: Instant,
+        align: Callable[[Instant], Instant],
+        page_size: int = MAX_PAGE_SIZE,
+    ) -> None:
         self._waiting = sorted(windows)
         self._oldest = oldest
         self._align = align
-        self._active: dict[Divisible, _Seen] = {}
+        self._page_size = page_size
+        self._active: dict[Divisible, Instant] = {}
+        # By the end of the window: what is known there tells the walk above what it is coming to.
+        self._seen: dict[Instant, _Seen] = {}
+        self._has_changed = True
+        self._pages = 0
+        self._misses = 0
         self.page_rows = 1
         #: Microseconds to be read in all, from the guessed beginning of the data.
         self.span: Final = self.left
@@ -65,36 +105,81 @@ class Scheduler:
         """A window for an idle worker; None when there is none to be had now."""
         if self._waiting:
             return self._waiting.pop()
-        walk = max(self._active, key=self._rows_left, default=None)
-        if walk is None or self._rows_left(walk) < _LEAST_PAGES_TO_SPLIT * self.page_rows:
-            return None
-        start = max(walk.start, self._oldest)
-        middle = (start + walk.settled_from) // 2
-        edge = self._align(middle)
-        cut = edge if start < edge else middle
-        return walk.give_away_below(cut) if walk.start < cut < walk.settled_from else None
+        # Of many idle workers, the first one that is sent away has looked for all of them.
+        if self._has_changed and self._may_guess():
+            known = [(walk, stretch) for walk in self._active if (stretch := self._stretch_of(walk)) is not None]
+            if known:
+                walk, stretch = max(known, key=lambda pair: (pair[1].most_rows, pair[1].length))
+                if stretch.most_rows >= _LEAST_PAGES_TO_SPLIT * self.page_rows:
+                    return self._split(walk, stretch)
+        self._has_changed = False
+        return None
 
     def started(self, walk: Divisible) -> None:
         """A worker has begun to read what it took."""
-        self._active[walk] = _Seen(walk.settled_from)
+        self._active[walk] = walk.settled_from
+        self._seen.setdefault(walk.end, _Seen())
+        self._has_changed = True
 
-    def advanced(self, walk: Divisible, page_rows: int) -> None:
-        """The walk has had a page of `page_rows`."""
-        self.page_rows = max(self.page_rows, page_rows)
-        seen = self._active[walk]
-        span, rows = seen.settled_from - walk.settled_from, walk.rows_settled - seen.rows
-        # A group of equals, and the last row of a window, are settled over a microsecond, which is no density.
-        if span >= SECOND and 2 * rows >= self.page_rows:
-            self._active[walk] = _Seen(walk.settled_from, walk.rows_settled, rows / span)
+    def advanced(self, walk: Divisible, times: Sequence[Instant]) -> None:
+        """The walk has had a page, with these `created_at` from new to old."""
+        self.page_rows = max(self.page_rows, min(self._page_size, len(times)))
+        is_whole = 2 * len(times) >= self.page_rows
+        self._pages += is_whole
+        has_settled = walk.settled_from < self._active[walk]
+        self._active[walk] = walk.settled_from
+        self._has_changed = True
+        seen = self._seen[walk.end]
+        span = walk.end - walk.settled_from
+        if walk.settled_from <= walk.start:
+            density = walk.rows_settled / max(SECOND, span)
+        # A group of equals is no density, and a page that settles nothing may be of another list.
+        elif has_settled and is_whole and times[0] > times[-1]:
+            density = seen.last = len(times) / max(SECOND, times[0] - times[-1])
+        else:
+            return
+        if not seen.is_measured:
+            seen.first = seen.mean = density
+            seen.is_measured = True
+        # Less than a second of the window says less than the page, most of which then was above it.
+        if span >= SECOND:
+            seen.mean = walk.rows_settled / span
 
     def ended(self, walk: Divisible) -> None:
         """The walk has read its window, or will read no further."""
         del self._active[walk]
+        self._misses += self._seen[walk.end].is_guess and 4 * walk.rows_settled < self.page_rows
+        self._has_changed = True
 
-    def _rows_left(self, walk: Divisible) -> float:
-        read = max(SECOND, walk.end - walk.settled_from)
-        density = max(self._active[walk].density, walk.rows_settled / read)
-        return density * self._length(walk.start, walk.settled_from)
+    def _may_guess(self) -> bool:
+        if self._misses * _PAGES_FOR_A_MISS <= self._pages:
+            return True
+        seen = [self._seen[walk.end] for walk in self._active]
+        return sum(each.is_guess and not each.is_measured for each in seen) <= len(seen) * _GUESSES_AFTER_MISSES
+
+    def _stretch_of(self, walk: Divisible) -> Stretch | None:
+        """What the walk has left; None when there is nothing, or nothing is known of it."""
+        seen, length = self._seen[walk.end], self._length(walk.start, walk.settled_from)
+        if seen.first is None or not length:
+            return None
+        least = 0.1 / length
+        top = max(seen.last, seen.mean, least)
+        below = self._seen.get(walk.start)
+        bottom = top if below is None or below.first is None else max(below.first, below.mean, least)
+        return Stretch(length, top, bottom)
+
+    def _split(self, walk: Divisible, stretch: Stretch) -> Interval | None:
+        kept = min((stretch.rows + _PAGES_UNDER_WAY * self.page_rows) / 2, 0.9 * stretch.rows)
+        cut = walk.settled_from - stretch.depth_of(kept)
+        edge = self._align(cut)
+        if edge > max(walk.start, self._oldest):
+            more = stretch.rows_above(walk.settled_from - edge) - kept
+            if more <= _ROWS_FOR_ALIGNMENT * stretch.rows:
+                cut = edge
+        if not walk.start < cut < walk.settled_from:
+            return None
+        self._seen[cut] = _Seen.guess(stretch.density_at(walk.settled_from - cut))
+        return walk.give_away_below(cut)
 
     def _length(self, start: Instant, end: Instant) -> Instant:
         return max(0, end - max(start, self._oldest))

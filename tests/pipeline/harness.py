@@ -131,7 +131,7 @@ class Destination:
             clock=self.clock,
         )
         pipeline = Pipeline(
-            Scheduler(left, self.range_.start, align),
+            Scheduler(left, self.range_.start, align, self.page_size),
             Reader(
                 source, Decoder(None), observer, ByteBudget(self.shares), concurrency=self.concurrency, max_rps=None
             ),

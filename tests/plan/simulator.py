@@ -3,16 +3,18 @@
 import heapq
 import random
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Final
 
-from exporter.contract import BEGINNING, DAY, HOUR, SECOND, Instant
+from exporter.contract import BEGINNING, DAY, HOUR, MINUTE, SECOND, Instant
 from exporter.fetch.traits import Traits
 from exporter.fetch.walk import Walk
 from exporter.model import Interval, Page, PageRequest, Rows
 from exporter.plan import probes
 from exporter.plan.scheduler import Scheduler
+from exporter.sandbox.density import Density, spread
 
 T0 = 1_770_000_000 * SECOND // DAY * DAY
 
@@ -93,7 +95,7 @@ def simulate(
     """Reads `range_` to its end; `latency` gives the seconds of a request from the rows of its answer."""
     server.requests = 0
     oldest = server.find_beginning(range_.end) if range_.open_below else range_.start
-    scheduler = Scheduler([range_], oldest, lambda instant: instant // partition * partition)
+    scheduler = Scheduler([range_], oldest, lambda instant: instant // partition * partition, page_size)
     traits = Traits()
     now, rows, windows = 0.0, 0, 0
     idle, order = workers, count()
@@ -115,7 +117,7 @@ def simulate(
             break
         now, _, walk, page = heapq.heappop(under_way)
         rows += len(walk.receive(page).rows)
-        scheduler.advanced(walk, len(page))
+        scheduler.advanced(walk, page.rows.created_at)
         if walk.request is None:
             scheduler.ended(walk)
             idle += 1
@@ -126,32 +128,49 @@ def simulate(
     return Outcome(now, server.requests, windows, pages, workers, rows)
 
 
-def density(name: str, rows: int, days: int, seed: int = 0) -> SimulatedServer:
-    """`rows` different times over the last `days` days before T0."""
+def jitter(seed: int) -> Callable[[int], float]:
+    """A latency of 0.7 to 1.3 seconds, one on the average."""
     chance = random.Random(seed)
-    span = days * DAY
-    make: dict[str, Callable[[], float]] = {
-        "flat": lambda: chance.random() * span,
-        "office": lambda: _office(chance, days),
-        "one burst": lambda: 0.4 * span + chance.random() * 10 * 60 * SECOND if chance.random() < 0.9 else _flat(),
-        "many bursts": lambda: chance.randrange(20) * span / 20 + chance.random() * 60 * SECOND,
-        "growing": lambda: (1 - chance.random() ** 4) * span,
-    }
-
-    def _flat() -> float:
-        return chance.random() * span
-
-    times: set[Instant] = set()
-    while len(times) < rows:
-        times.add(min(T0 - span + int(make[name]()), T0 - 1))
-    return SimulatedServer(sorted(times))
+    return lambda _: 0.7 + 0.6 * chance.random()
 
 
-def _office(chance: random.Random, days: int) -> float:
-    while True:
-        day = chance.randrange(days)
-        if day % 7 < 5:
-            return day * DAY + (9 * HOUR + chance.betavariate(2, 2) * 9 * HOUR)
+def density(name: str, rows: int, days: int, seed: int = 0) -> SimulatedServer:
+    """About `rows` different times over the last `days` days before T0; `name` is one of `DENSITIES`."""
+    chance = random.Random(seed)
+    start = T0 - days * DAY
+    if name == "one hour":
+        hour = Interval(start + (T0 - start) * 2 // 5, start + (T0 - start) * 2 // 5 + HOUR)
+        times = [chance.randrange(*_ends(hour if chance.random() < 0.75 else Interval(start, T0))) for _ in range(rows)]
+    elif name == "adversarial":
+        times = list(_adversarial(chance, Interval(start, T0), rows))
+    else:
+        times = spread(rows, start, T0, _SPREADS[name], chance)
+    return SimulatedServer(sorted(set(times)))
 
 
-EVERYTHING = Interval(BEGINNING, T0)
+def _adversarial(chance: random.Random, within: Interval, rows: int) -> Iterator[Instant]:
+    """Of every interval, down to minutes, one half has a twentieth of the rows: nothing tells of what is beside it."""
+    if not rows:
+        return
+    if within.end - within.start < 2 * MINUTE:
+        yield from (chance.randrange(*_ends(within)) for _ in range(rows))
+        return
+    middle = (within.start + within.end) // 2
+    older = round(rows * chance.choice((0.05, 0.95)))
+    yield from _adversarial(chance, Interval(within.start, middle), older)
+    yield from _adversarial(chance, Interval(middle, within.end), rows - older)
+
+
+def _ends(interval: Interval) -> tuple[Instant, Instant]:
+    return interval.start, interval.end
+
+
+_SPREADS: Final[dict[str, Density]] = {
+    "flat": "flat",
+    "office hours": "office",
+    "one burst": "one-burst",
+    "many bursts": "many-bursts",
+}
+#: A burst has three quarters of the rows in 3 % of the time; an hour has them in one hour, however long the range.
+DENSITIES: Final = (*_SPREADS, "one hour", "adversarial")
+EVERYTHING: Final = Interval(BEGINNING, T0)
