@@ -72,11 +72,12 @@ class TransientError(SourceError):
 
 
 class ThrottledError(TransientError):
-    """429 or 503. `retry_after_seconds` is what the server asked for, if it did."""
+    """429 or 503, as `status` says. `retry_after_seconds` is what the server asked for, if it did."""
 
-    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+    def __init__(self, message: str, retry_after_seconds: float | None = None, status: int = 429) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.status = status
 
 
 class UnreachableError(TransientError):

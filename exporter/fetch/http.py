@@ -28,6 +28,7 @@ from exporter.contract import (
 )
 from exporter.errors import SourceError, TooLargeError, UnreachableError, UnusableAnswerError
 from exporter.fetch.query import Query
+from exporter.fetch.quota import Quota, quota_of
 from exporter.fetch.refusals import http_date, proxy_refusal, quoted, refusal
 from exporter.model import PageRequest
 from exporter.route import Proxy
@@ -49,10 +50,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A body that begins like a JSON array. `served_at`: the server's clock, None when it sent no usable `Date`."""
+    """A body that begins like a JSON array. `served_at`: the server's clock, None when it sent no usable `Date`.
+
+    `quota`: how many more requests are welcome, if the headers say.
+    """
 
     body: bytes
     served_at: Instant | None
+    quota: Quota | None = None
 
 
 class Client:
@@ -173,9 +178,9 @@ class Client:
         if response.status == 407 and self._proxy:
             raise proxy_refusal(self._proxy, self._url.host or "", response.status)
         served_at = http_date(response.headers.get("Date"))
+        now_seconds = time.time() if served_at is None else served_at / SECOND
         if response.status != 200:
             body = await self._read_error(response)
-            now_seconds = time.time() if served_at is None else served_at / SECOND
             raise refusal(self._host, response.status, response.headers, body, self._credentials.token, now_seconds)
         body = await self._read(response, fits)
         if not body[:1024].lstrip().startswith(b"["):
@@ -183,7 +188,7 @@ class Client:
                 f"{self._host} answered 200 with {self._described(response, body)} instead of a JSON array. "
                 f"Is that the API, with no login page or proxy before it? Check {BASE_URL_VARIABLE}"
             )
-        return Answer(body, served_at)
+        return Answer(body, served_at, quota_of(response.headers, now_seconds))
 
     async def _read(self, response: aiohttp.ClientResponse, fits: Callable[[int], bool]) -> bytes:
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()

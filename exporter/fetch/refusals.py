@@ -26,6 +26,8 @@ from exporter.errors import (
     UnreachableError,
     UnusableAnswerError,
 )
+from exporter.fetch.allowance import LONGEST_SECONDS
+from exporter.fetch.quota import quota_of
 from exporter.route import Proxy
 
 _MAX_QUOTED_CHARACTERS: Final = 200
@@ -61,7 +63,7 @@ def refusal(
                 f"{answered}. Is that the conversations API? It has no {CONVERSATIONS_PATH}; check {BASE_URL_VARIABLE}"
             )
         case 429 | 503:
-            return ThrottledError(answered, retry_after_seconds(headers.get("Retry-After"), now_seconds))
+            return ThrottledError(answered, _wait_seconds(headers, now_seconds), status)
         case 408 | 425:
             return ServerFailedError(answered)
         case _ if 400 <= status < 500:
@@ -114,6 +116,13 @@ def retry_after_seconds(text: str | None, now_seconds: float) -> float | None:
         return float(text)
     moment = http_date(text)
     return None if moment is None else max(0.0, moment / SECOND - now_seconds)
+
+
+def _wait_seconds(headers: Mapping[str, str], now_seconds: float) -> float | None:
+    seconds = retry_after_seconds(headers.get("Retry-After"), now_seconds)
+    if seconds is None and (quota := quota_of(headers, now_seconds)) is not None and quota.remaining == 0:
+        return min(quota.reset_seconds, LONGEST_SECONDS)
+    return seconds
 
 
 def _own_words(body: bytes, token: str) -> str | None:

@@ -1,196 +1,139 @@
-"""How fast to ask: a ceiling that the user sets, and a rate that refusals teach. Pure; one for all workers.
+"""When to send the next request, so that the server need not refuse it. Pure; one for all workers.
 
-A refusal says that the server's token bucket is empty. Hence two lower bounds for the rate R at which it fills, neither
-of which needs to know how full the bucket was when:
+Three parts, each of which may hold a request back, and a rule that says which of them a refusal is for:
 
-- between two refusals no more can have been let through than has flowed in: R is at least *passed / time*, and just
-  that, unless the bucket overflowed in between;
-- in any stretch of time no more than R x time and one full bucket: R is at least *(passed - bucket) / time*, and just
-  that for the stretch that began when the bucket was last full.
-
-After a refusal everybody goes on at about the greatest of these, for a while, and then probes: slowly at first, since R
-has probably not changed, then faster and faster, since it has. The more a refusal costs (`Retry-After: 1` stops a
-hundred requests a second for a second) the longer the while. Until there is a bound, the rate is halved at each refusal
-and doubled every two seconds in between.
+- `allowance`: answers say that none is left until a reset. A refusal while none is left is for that.
+- `crowd`: as many are under way as the server has room for. A 503 is for that, unless as many were lately let in.
+- `pace`: the next slot has not come yet. Every other refusal is for that.
 """
 
-from collections import deque
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
 from typing import Final
 
-#: What a limiter's bucket is taken to hold, in requests; that it holds more is found out by the next refusal.
-_BUCKET: Final = 5
-#: A bound on fewer requests, or less time, than this is noise; one older than the memory may no longer hold.
-_LEAST_PASSED: Final = 8
-_LEAST_SECONDS: Final = 0.5
-_LEAST_STRETCH_SECONDS: Final = 1.0
-_MEMORY_SECONDS: Final = 16.0
-#: More refusals than this, by requests passed, since the latest bound: R has fallen, and older bounds are void.
-_FALLEN: Final = 0.03
-#: Refusals that cost nothing teach nothing up to a share of the requests passed: at many requests a second the jitter
-#: of their arrivals empties the bucket now and then. The refusals that probing asks for, by second, count towards it.
-_TOLERATED: Final = 0.016
-_PROBES_PER_SECOND: Final = 0.12
-_MOST_TOLERATED: Final = 3.0
-#: What to go on with after a refusal while holding, which is proof of too high a rate.
-_BELOW: Final = 0.99
-_LEAST_RATE: Final = 1 / 60
-_DOUBLING_SECONDS: Final = 2.0
-#: A hold lasts so many requests, within the seconds; so many times what the refusal cost; no longer than so many times
-#: the time since the refusal before, for a bound is as good as the time that it spans.
-_HOLD_REQUESTS: Final = 250
-_HOLD_SECONDS: Final = (2.0, 8.0)
-_HOLD_PER_LOST: Final = 40
-_HOLD_PER_SPAN: Final = 4
-#: How probing grows, by its seconds and their square.
-_PROBE: Final = (0.01, 0.02)
-_SAMPLE_SECONDS: Final = 0.25
-#: How many requests may follow one another at once when workers come late for their slots.
-_BURST: Final = 3
-#: Refusals of requests that were under way at the latest one teach nothing new; but not for longer than this.
-_ECHO_SECONDS: Final = 2.0
-_NEGLIGIBLE_SECONDS: Final = 1e-6
+from exporter.errors import ThrottledError
+from exporter.fetch.allowance import Allowance
+from exporter.fetch.crowd import Crowd
+from exporter.fetch.pace import ROUNDED_SECONDS, Pace
+from exporter.fetch.quota import Quota
+
+#: How long a page is taken to take before one has been read, and how much each one counts after that.
+_PAGE_SECONDS: Final = 0.3
+_WEIGHT: Final = 0.1
+_LEAST_SECONDS: Final = 0.001
+#: Workers in place of one that is needed on average, for a rate and for room: some come late.
+_RATE_HEADROOM: Final = 1.5
+_ROOM_HEADROOM: Final = 1.25
+_HTTP_SERVICE_UNAVAILABLE: Final = 503
 
 
 @dataclass(frozen=True, slots=True)
-class _Mark:
-    """The counts at a moment: requests passed, refusals learned from, seconds in which the bucket overflowed."""
+class Sent:
+    """A request that is under way: since when, and how many there were then, itself included."""
 
     at: float
-    passed: int
-    refusals: int
-    lost_seconds: float
+    in_flight: int
 
 
 class Throttle:
-    """The pace of all requests. Times are seconds of one monotonic clock, rates are requests a second.
+    """Times are seconds of one monotonic clock, rates are requests a second.
 
-    Before each attempt: while `delay_seconds(now)` is above zero, sleep that long and ask again; zero reserves the slot
-    to send in. After each attempt: `refused` when the server said 429 or 503, else `succeeded`, whatever came of it.
+    Before each attempt: while `delay_seconds(now)` is above zero, sleep that long, or until another request has come
+    back, and ask again. Then `sent`, and when it has come back `refused`, if the server said 429 or 503, or
+    `succeeded`, whatever came of it.
     """
 
     def __init__(self, max_rps: float | None, concurrency: int) -> None:
-        self._ceiling: Final = max_rps
         self._concurrency: Final = concurrency
-        #: The rate after the latest refusal, and whether a bound was known then. None: never refused.
-        self._base: float | None = None
-        self._is_measured = False
-        self._hold_seconds = 0.0
-        self._free_at = -inf
-        self._blocked_until = 0.0
+        self._pace: Final = Pace(max_rps)
+        self._crowd: Final = Crowd(concurrency)
+        self._allowance: Final = Allowance()
         self._in_flight = 0
-        self._echoes = 0
-        self._tolerance = 0.0
-        self._passed = 0
-        self._lost_seconds = 0.0
-        self._refusals: deque[_Mark] = deque(maxlen=64)
-        #: (time, requests passed) since the latest refusal.
-        self._samples: deque[tuple[float, int]] = deque(maxlen=round(_MEMORY_SECONDS / _SAMPLE_SECONDS))
-        #: The pace of now; None: none.
-        self.rate = max_rps
+        self._round_trip = _Average()
+        self._page = _Average()
+        self._pages = 0
+        self._useful = concurrency
+
+    @property
+    def rate(self) -> float | None:
+        """The pace of now; None: none."""
+        return self._pace.rate
 
     def delay_seconds(self, now: float) -> float:
-        """Seconds until it is worth asking again for a slot; 0.0: the slot is reserved, send."""
-        self.rate = self._rate_at(now)
-        wait = max(self._blocked_until, self._free_at) - now
-        if wait > _NEGLIGIBLE_SECONDS:
-            return wait
-        slot = 1 / self.rate if self.rate else 0.0
-        self._free_at = max(self._free_at, now - (_BURST - 1) * slot) + slot
-        self._in_flight = min(self._in_flight + 1, self._concurrency)
-        self._sample(now)
-        return 0.0
+        """Seconds until it is worth asking again; infinite: not before another request has come back; 0.0: send."""
+        if self._in_flight >= self._crowd.limit:
+            return inf
+        wait = max(self._pace.delay_seconds(now), self._allowance.delay_seconds(self._in_flight, now))
+        # What nobody can end may not be waited for.
+        return wait if self._in_flight or wait < inf else 0.0
 
-    def succeeded(self, now: float) -> None:
-        """An attempt was let through."""
-        self._land()
-        self._passed += 1
-        if self.rate:
-            tolerated = max(0.0, _TOLERATED - _PROBES_PER_SECOND / self.rate)
-            self._tolerance = min(self._tolerance + tolerated, _MOST_TOLERATED)
-        self._sample(now)
+    def sent(self, now: float) -> Sent:
+        """A request is sent."""
+        self._in_flight += 1
+        self._pace.sent(now)
+        self._allowance.sent(now)
+        return Sent(now, self._in_flight)
 
-    def refused(self, now: float, retry_after_seconds: float | None) -> None:
-        """An attempt was refused for coming too fast; everybody waits for `retry_after_seconds`."""
-        is_echo = self._echoes > 0 and now < self._refusals[-1].at + _ECHO_SECONDS
-        self._land()
-        waited_for = max(self._blocked_until, now)
-        self._blocked_until = max(waited_for, now + (retry_after_seconds or 0.0))
-        rate = self._rate_at(now)
-        # What flows in while everybody waits is lost once the bucket is full.
-        spare = 0.0 if is_echo or rate is None else _BUCKET / rate
-        lost = max(0.0, self._blocked_until - waited_for - spare)
-        if not is_echo and not lost and self._tolerance >= 1:
-            self._tolerance -= 1
-            return
-        if not is_echo:
-            rate = self._learn(now, lost)
-        self._lost_seconds += lost
+    def succeeded(self, sent: Sent, now: float, quota: Quota | None = None) -> None:
+        """It was let through, and its answer said this."""
+        self._in_flight -= 1
+        self._round_trip.add(now - sent.at)
+        self._pace.passed(now)
+        self._crowd.passed(sent.at, sent.in_flight, now)
+        self._allowance.passed(sent.at, now)
+        if quota is not None:
+            self._allowance.told(quota, now)
+
+    def refused(self, sent: Sent, now: float, error: ThrottledError) -> None:
+        """It was refused."""
+        wait = error.retry_after_seconds or 0.0
+        # A request that was sent later may have come before this one.
+        most_in_flight = max(sent.in_flight, self._in_flight)
+        if self._allowance.refused(now):
+            self._pace.block(now + wait)
+        elif error.status == _HTTP_SERVICE_UNAVAILABLE and self._crowd.explains(most_in_flight, now):
+            wait = wait if wait > ROUNDED_SECONDS else 0.0
+            self._crowd.refused(sent.at, self._in_flight, now, wait)
+            self._pace.block(now + wait)
+        else:
+            self._pace.refused(sent.at, now, wait)
+        self._in_flight -= 1
+
+    def page_took(self, seconds: float) -> None:
+        """A page took so long, from sending the request to having decoded it."""
+        self._page.add(seconds)
+        self._pages += 1
+
+    @property
+    def useful_concurrency(self) -> int:
+        """How many workers it takes to ask as fast as is allowed; the `concurrency` when nothing limits.
+
+        It begins with one, and one more for each page, so that a limit shows before there are many. What the rate asks
+        for stays as it is while it is neither too small nor twice as large as it needs to be.
+        """
+        most = min(self._concurrency, 1 + self._pages)
+        if self._crowd.limit < self._concurrency:
+            # While one worker decodes, another has the room.
+            shifts = max(1.0, self._page.seconds / max(self._round_trip.seconds, _LEAST_SECONDS))
+            most = min(most, ceil(self._crowd.limit * shifts * _ROOM_HEADROOM))
+        rate = self._pace.learned
         if rate is not None:
-            self.rate = rate
-            self._free_at = max(self._blocked_until, now + 1 / rate)
+            load = rate * self._page.seconds
+            if not load * 1.1 <= self._useful <= 2 * load + 1:
+                self._useful = max(1, ceil(min(load * _RATE_HEADROOM, self._concurrency)))
+            most = min(most, self._useful)
+        return most
 
-    def _land(self) -> None:
-        self._in_flight = max(0, self._in_flight - 1)
-        self._echoes = max(0, self._echoes - 1)
 
-    def _sample(self, now: float) -> None:
-        if not self._samples or now >= self._samples[-1][0] + _SAMPLE_SECONDS:
-            self._samples.append((now, self._passed))
+class _Average:
+    """A moving average."""
 
-    def _rate_at(self, now: float) -> float | None:
-        if self._base is None:
-            return self._ceiling
-        quiet = now - self._refusals[-1].at
-        if self._is_measured:
-            probing = max(0.0, quiet - self._hold_seconds)
-            rate = self._base * (1 + _PROBE[0] * probing + _PROBE[1] * probing**2)
-        else:
-            rate = self._base * 2 ** min(quiet / _DOUBLING_SECONDS, 64)
-        return rate if self._ceiling is None else min(rate, self._ceiling)
+    def __init__(self) -> None:
+        self._known: float | None = None
 
-    def _learn(self, now: float, lost_seconds: float) -> float:
-        """Sets the rate to go on with after a refusal, and how long to hold it. Returns the rate."""
-        bounds = self._bounds(now)
-        span = now - self._refusals[-1].at if self._refusals else 0.0
-        if bounds:
-            base = max(bounds) * (_BELOW if span <= self._hold_seconds else 1.0)
-        elif self._base is None:
-            first = self._samples[0][0] if self._samples else now
-            base = max(1, self._passed) / max(now - first, 0.01) / 2
-        else:
-            base = (self._rate_at(now) or self._base) / 2
-        base = max(base, _LEAST_RATE)
-        hold = max(_HOLD_SECONDS[0], min(_HOLD_REQUESTS / base, _HOLD_SECONDS[1]), _HOLD_PER_LOST * lost_seconds)
-        # The first bound comes out of a steep rise, and is a rough one.
-        longest = _HOLD_PER_SPAN * span if self._is_measured else 0.0
-        self._hold_seconds = min(hold, max(_HOLD_SECONDS[0], longest))
-        self._is_measured = bool(bounds)
-        self._base = base
-        self._echoes = self._in_flight
-        count = self._refusals[-1].refusals + 1 if self._refusals else 1
-        self._refusals.append(_Mark(now, self._passed, count, self._lost_seconds))
-        self._samples.clear()
-        self._sample(now)
-        return base if self._ceiling is None else min(base, self._ceiling)
+    @property
+    def seconds(self) -> float:
+        return _PAGE_SECONDS if self._known is None else self._known
 
-    def _bounds(self, now: float) -> list[float]:
-        """Lower bounds for the rate that the server allows; empty when too little is known."""
-        bounds = [
-            (self._passed - passed - _BUCKET) / (now - since)
-            for since, passed in self._samples
-            if self._passed - passed >= _LEAST_PASSED and now - since >= _LEAST_STRETCH_SECONDS
-        ]
-        latest = True
-        for mark in reversed(self._refusals):
-            passed = self._passed - mark.passed
-            seconds = now - mark.at - (self._lost_seconds - mark.lost_seconds)
-            if passed < _LEAST_PASSED or seconds < _LEAST_SECONDS:
-                continue
-            if latest and self._refusals[-1].refusals - mark.refusals + 1 > _FALLEN * passed:
-                return [passed / seconds]
-            if latest or now - mark.at <= _MEMORY_SECONDS:
-                bounds.append(passed / seconds)
-            latest = False
-        return bounds
+    def add(self, seconds: float) -> None:
+        self._known = seconds if self._known is None else self._known + _WEIGHT * (seconds - self._known)

@@ -104,7 +104,9 @@ class Walk(Windowed, Generic[RowT]):
         """Takes the answer to `request`, moves on to the next, and returns what this page has finished."""
         if self.request is None:
             raise ValueError("the walk has ended and asked for nothing")
-        page = _without_repeats(self.request, replace(page, limit=min(page.limit, self.request.limit)))
+        if page.limit > self.request.limit:
+            page = replace(page, limit=self.request.limit)
+        page = _without_repeats(self.request, page)
         self._observe(self.request, page)
         self._settled, self._unproven = Rows(), ()
         try:

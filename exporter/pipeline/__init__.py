@@ -75,6 +75,8 @@ class Pipeline:
         self._began = clock()
         self._traits = Traits()
         self._windows = 0
+        #: Walks that are being read.
+        self._open = 0
         self._rows = 0
         self._bytes = 0
         self._failure: ExporterError | None = None
@@ -127,13 +129,17 @@ class Pipeline:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._write, walk, writer, receive)
                 await self._read(walk, send)
+                self._open -= 1
+                self._wake()
             self._scheduler.ended(walk)
             self._wake()
 
     async def _next_walk(self) -> _Walk | None:
         while not (self._stopping or self._scheduler.is_done):
-            window = self._scheduler.take()
-            if window is not None:
+            # More windows than the source has time for would only make the parts small.
+            is_useful = self._open < self._reader.useful_concurrency
+            if is_useful and (window := self._scheduler.take()) is not None:
+                self._open += 1
                 walk = self._new_walk(window)
                 self._scheduler.started(walk)
                 return walk

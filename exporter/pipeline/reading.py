@@ -16,7 +16,7 @@ from exporter.errors import ThrottledError, TooLargeError, TransientError
 from exporter.fetch.http import Answer
 from exporter.fetch.portions import Portions
 from exporter.fetch.retry import FailureBudget, RetryPolicy
-from exporter.fetch.throttle import Throttle
+from exporter.fetch.throttle import Sent, Throttle
 from exporter.model import Counters, Page, PageRequest
 from exporter.pipeline.budget import ByteBudget, Room
 from exporter.progress import Observer, format_size
@@ -69,6 +69,9 @@ class Reader:
         self._budget = budget
         self._clock = clock
         self._throttle = Throttle(max_rps, concurrency)
+        # Whoever is first in line waits for a turn, the others for their turn to wait.
+        self._line = anyio.Lock()
+        self._landed = anyio.Event()
         self._policy: Final = RetryPolicy()
         self._failures = FailureBudget(concurrency)
         self._contacted = False
@@ -77,6 +80,11 @@ class Reader:
         # A decoder learns as it goes, and is not for two threads at once; beside it the event loop goes on.
         self._decoding = CapacityLimiter(1)
         self._chance = random.Random()  # noqa: S311 - jitter
+
+    @property
+    def useful_concurrency(self) -> int:
+        """How many workers it takes to ask as fast as the server, and the user, allow."""
+        return self._throttle.useful_concurrency
 
     def portions(self) -> Portions:
         """How many rows a new walk asks for."""
@@ -126,7 +134,6 @@ class Reader:
     async def _pursue(self, request: PageRequest, room: Room) -> Reading:
         first, refusals, faults = self._clock(), 0, 0
         while True:
-            await self._wait_for_turn()
             try:
                 reading = await self._attempt(request, room)
             except TransientError as error:
@@ -152,27 +159,34 @@ class Reader:
             self.counters += Counters(retries=1)
             await anyio.sleep(wait_seconds)
 
-    async def _wait_for_turn(self) -> None:
-        while (seconds := self._throttle.delay_seconds(self._clock())) > 0:  # noqa: ASYNC110 - a pace, not an event
-            await anyio.sleep(seconds)
+    async def _take_turn(self) -> Sent:
+        async with self._line:
+            while (seconds := self._throttle.delay_seconds(self._clock())) > 0:
+                with anyio.move_on_after(seconds):
+                    await self._landed.wait()
+            return self._throttle.sent(self._clock())
 
     async def _attempt(self, request: PageRequest, room: Room) -> Reading:
-        sent = self._clock()
+        sent = await self._take_turn()
         self.counters += Counters(requests=1)
         self.in_flight += 1
         try:
             answer = await self._source.get_page(request, room.fits)
         except ThrottledError as error:
-            self._throttle.refused(self._clock(), error.retry_after_seconds)
+            self._throttle.refused(sent, self._clock(), error)
             raise
         except BaseException:
-            self._throttle.succeeded(self._clock())
+            self._throttle.succeeded(sent, self._clock())
             raise
+        else:
+            self._throttle.succeeded(sent, self._clock(), answer.quota)
         finally:
             self.in_flight -= 1
-        self._throttle.succeeded(self._clock())
-        elapsed = round((self._clock() - sent) * SECOND)
+            self._landed.set()
+            self._landed = anyio.Event()
+        elapsed = round((self._clock() - sent.at) * SECOND)
         decoded = await to_thread.run_sync(self._decoder.decode, answer.body, limiter=self._decoding)
+        self._throttle.page_took(self._clock() - sent.at)
         if decoded.style is not None:
             self._source.style = decoded.style
         self.counters += Counters(pages=1)

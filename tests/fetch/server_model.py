@@ -2,10 +2,13 @@
 
 import random
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Literal
 
 from exporter.contract import BEGINNING, END_OF_TIME, Instant
 from exporter.model import Page, PageRequest, Rows
+
+_created_at = attrgetter("created_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,9 @@ class ServerModel:
             and (row.status != self.behaviour.hides if request.status is None else row.status == request.status)
             and self._updated_within(row, request)
         ]
-        random.Random(self.seed * 1_000_003 + self.requests).shuffle(found)
-        found.sort(key=lambda row: row.created_at, reverse=True)
+        if len(found) > 1:
+            random.Random(self.seed * 1_000_003 + self.requests).shuffle(found)
+            found.sort(key=_created_at, reverse=True)
         page = self._clamp(found, request)
         return Page(
             Rows(page, [self.served(row.created_at) for row in page], [row.updated_at for row in page]),

@@ -19,6 +19,7 @@ from exporter.errors import (
     UnusableAnswerError,
 )
 from exporter.fetch.http import Client, Limits
+from exporter.fetch.quota import Quota
 from exporter.model import PageRequest
 from exporter.route import Proxy
 from exporter.spec import Credentials
@@ -259,7 +260,20 @@ async def test_a_throttled_answer_says_how_long() -> None:
     async with Peer([[http(b"", 429, {"Retry-After": "7"})]]) as peer:
         error = await failure_of(peer.url)
     assert isinstance(error, ThrottledError)
-    assert error.retry_after_seconds == 7.0
+    assert (error.retry_after_seconds, error.status) == (7.0, 429)
+
+
+async def test_a_throttled_answer_without_retry_after_may_name_its_reset_which_is_bounded() -> None:
+    async with Peer([[http(b"", 429, {"RateLimit": f'"day";r=0;t={seconds}'})] for seconds in (9, 10**7)]) as peer:
+        errors = [await failure_of(peer.url), await failure_of(peer.url)]
+    assert [getattr(error, "retry_after_seconds", None) for error in errors] == [9.0, 60.0]
+
+
+async def test_an_answer_says_how_many_more_are_welcome() -> None:
+    headers = {"X-RateLimit-Remaining": "3", "X-RateLimit-Reset": "12"}
+    async with Peer([[http(PAGE, 200, headers)]]) as peer, client(peer.url) as api:
+        answer = await api.get_page(PageRequest(limit=10), lambda _: True)
+    assert answer.quota == Quota(3, 12.0)
 
 
 async def test_a_personal_token_is_told_of_its_organization() -> None:

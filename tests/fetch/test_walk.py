@@ -80,7 +80,8 @@ class Reader:
         self.take(walk, self.ask(walk.request))
 
     def ask(self, request: PageRequest) -> Page[StoredRow]:
-        page = self.server.answer(replace(request, limit=self.limiting(request, None)))
+        limit = self.limiting(request, None)
+        page = self.server.answer(request if limit == request.limit else replace(request, limit=limit))
         while (fewer := self.limiting(request, page)) < page.limit:
             page = self.server.answer(replace(request, limit=fewer))
         return page

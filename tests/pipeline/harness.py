@@ -2,13 +2,19 @@
 
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+from math import inf
 from pathlib import Path
+from types import SimpleNamespace
 
+import anyio
 import pyarrow.parquet as pq
+import pytest
+from anyio.lowlevel import checkpoint
 
 from exporter.contract import Instant, TimestampStyle, format_instant, parse_timestamp
 from exporter.encode.batch import Encoder
@@ -16,7 +22,7 @@ from exporter.encode.decode import Decoder
 from exporter.errors import TooLargeError
 from exporter.fetch.http import Answer
 from exporter.model import Interval, PageRequest
-from exporter.pipeline import Pipeline
+from exporter.pipeline import Pipeline, reading
 from exporter.pipeline.budget import ByteBudget, Shares
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.reading import Reader
@@ -82,6 +88,27 @@ class Clock:
         self.now += self.tick
         return self.now
 
+    def take_over(self, patch: pytest.MonkeyPatch) -> None:
+        """Whatever a `Reader` waits for moves this clock on, and takes no time; decoding neither."""
+
+        async def sleep(seconds: float) -> None:
+            self.now += seconds
+            await checkpoint()
+
+        def move_on_after(seconds: float) -> anyio.CancelScope:
+            if seconds == inf:
+                return anyio.CancelScope()
+            self.now += seconds
+            return anyio.move_on_after(0)
+
+        async def run_sync(decode: Callable[[bytes], object], body: bytes, limiter: object) -> object:
+            await checkpoint()
+            return decode(body)
+
+        parts = {"sleep": sleep, "move_on_after": move_on_after, "Lock": anyio.Lock, "Event": anyio.Event}
+        patch.setattr(reading, "anyio", SimpleNamespace(**parts))
+        patch.setattr(reading, "to_thread", SimpleNamespace(run_sync=run_sync))
+
 
 @dataclass
 class Destination:
@@ -95,9 +122,11 @@ class Destination:
     target_part_bytes: int = 1 << 30
     hidden_status: str | None = None
     shares: Shares = field(default_factory=lambda: Shares.of(1 << 29, 8))
+    max_rps: float | None = None
     observer: Observer = field(default_factory=Quiet)
     make_store: Callable[[Path], LocalStore] = LocalStore
     clock: Callable[[], float] = field(default_factory=lambda: Clock(0.001))
+    reader_clock: Callable[[], float] = time.monotonic
     runs: "count[int]" = field(default_factory=lambda: count(1))
     state: State = field(default_factory=State)
 
@@ -133,7 +162,13 @@ class Destination:
         pipeline = Pipeline(
             Scheduler(left, self.range_.start, align, self.page_size),
             Reader(
-                source, Decoder(None), observer, ByteBudget(self.shares), concurrency=self.concurrency, max_rps=None
+                source,
+                Decoder(None),
+                observer,
+                ByteBudget(self.shares),
+                concurrency=self.concurrency,
+                max_rps=self.max_rps,
+                clock=self.reader_clock,
             ),
             factory,
             Committer(store, log, encoder.schema, observer),

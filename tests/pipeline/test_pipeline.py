@@ -24,6 +24,7 @@ from exporter.errors import (
     InterruptedExportError,
     OvertakenError,
     StoreError,
+    ThrottledError,
     UnusableAnswerError,
 )
 from exporter.fetch.http import Answer
@@ -39,12 +40,13 @@ from exporter.store.layout import commit_path
 from exporter.store.local import LocalStore
 from exporter.store.state import Author, state_name
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
-from tests.pipeline.harness import Destination, ModelSource, check_exact
+from tests.pipeline.harness import Clock, Destination, ModelSource, check_exact
+from tests.toolkit.limiter import Bucket
 
 T0 = 1_770_000_000 * SECOND // DAY * DAY
 RANGE = Interval(T0 - DAY, T0 + 3 * DAY)
 #: Nothing here takes a second; what waits for ever, by mistake, should fail a test, not hang it.
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 120
 
 some = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -400,6 +402,52 @@ async def test_faults_in_between_are_asked_again(tmp_path: Path, monkeypatch: py
     pipeline = await destination.run(ModelSource(server, fail))
     assert pipeline.spent.retries > 10
     await destination.load()
+    check_exact(destination, server)
+
+
+class TimedSource(ModelSource):
+    """A source on a clock of its own: each answer takes 10 ms, and some are refusals."""
+
+    def __init__(self, server: ServerModel, clock: Clock, limit: Bucket | None) -> None:
+        super().__init__(server)
+        self.clock, self.limit = clock, limit
+
+    async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
+        self.clock.now += 0.01
+        if self.limit is not None and not self.limit.take(self.clock.now):
+            raise ThrottledError("429", self.limit.hint(self.clock.now))
+        return await super().get_page(request, fits)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("max_rps", "learned_rps", "fewest", "most"), [(2.0, None, 1, 1), (None, 2, 1, 12), (None, None, 24, 100)]
+)
+async def test_a_slow_source_is_read_in_few_windows_and_a_fast_one_in_many(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    max_rps: float | None,
+    learned_rps: int | None,
+    fewest: int,
+    most: int,
+) -> None:
+    clock = Clock()
+    clock.take_over(monkeypatch)
+    server = ServerModel(rows_over_three_days(600), Behaviour())
+    destination = Destination(
+        tmp_path / "export",
+        RANGE,
+        partition_by="none",
+        page_size=5,
+        concurrency=32,
+        max_rps=max_rps,
+        reader_clock=clock,
+    )
+    limit = None if learned_rps is None else Bucket(lambda _: learned_rps, 5, "whole")
+    pipeline = await destination.run(TimedSource(server, clock, limit))
+    assert fewest <= pipeline.spent.windows <= most
+    await destination.load()
+    assert fewest <= len(destination.state.files) <= most
     check_exact(destination, server)
 
 

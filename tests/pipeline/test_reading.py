@@ -1,7 +1,6 @@
 """One page, however many attempts it takes; in simulated time, so that nothing here waits."""
 
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -70,14 +69,9 @@ class Noting(Quiet):
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock that sleeping moves on."""
+    """A clock that waiting moves on."""
     clock = Clock()
-
-    async def sleep(seconds: float) -> None:
-        clock.now += seconds
-        await checkpoint()
-
-    monkeypatch.setattr(reading, "anyio", SimpleNamespace(sleep=sleep))
+    clock.take_over(monkeypatch)
     return clock
 
 

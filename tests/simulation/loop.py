@@ -7,6 +7,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
+from io import IOBase
 from typing import Any, TypeVar
 
 import anyio
@@ -78,6 +79,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         else:
             if not future.cancelled():
                 future.set_result(result)
+            elif isinstance(result, IOBase):
+                result.close()  # opened for a process that is dead
 
 
 async def run_sync(

@@ -1,15 +1,27 @@
-"""A simulated API with a rate limit, and simulated workers that ask it as fast as a `Throttle` lets them."""
+"""A simulated API with limits, and simulated workers that ask it as fast as a `Throttle` lets them."""
 
 import heapq
 import math
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
+from exporter.errors import ThrottledError
+from exporter.fetch.quota import Quota
+from exporter.fetch.retry import RetryPolicy
 from exporter.fetch.throttle import Throttle
 
-RetryAfter: TypeAlias = Literal["exact", "whole", "none"]
+RetryAfter: TypeAlias = Literal["exact", "whole", "date", "none"]
+_POLICY = RetryPolicy()
+
+
+class Refusal(NamedTuple):
+    """What a server answers to a request that comes too fast."""
+
+    status: int
+    retry_after_seconds: float | None
 
 
 @dataclass
@@ -19,6 +31,7 @@ class Bucket:
     rate: Callable[[float], float]
     size: float
     retry_after: RetryAfter
+    status: int = 429
     level: float = field(init=False)
     at: float = 0.0
 
@@ -34,13 +47,55 @@ class Bucket:
         return True
 
     def hint(self, now: float) -> float | None:
+        """As a client reads it. A date has whole seconds, as has the `Date` that it is compared with."""
         missing = (1 - self.level) / self.rate(now)
-        return {"exact": missing, "whole": float(math.ceil(missing)), "none": None}[self.retry_after]
+        match self.retry_after:
+            case "exact":
+                return missing
+            case "whole":
+                return float(math.ceil(missing))
+            case "date":
+                return float(math.ceil(now + math.ceil(missing)) - math.floor(now))
+            case "none":
+                return None
+
+
+@dataclass
+class Window:
+    """A fixed window: so many requests in each `seconds`. Its answers say how many are left, and until when."""
+
+    requests: int
+    seconds: float
+    status: int = 429
+    number: int = -1
+    used: int = 0
+
+    def take(self, now: float) -> bool:
+        if now // self.seconds != self.number:
+            self.number, self.used = int(now // self.seconds), 0
+        self.used += 1
+        return self.used <= self.requests
+
+    def hint(self, now: float) -> float | None:
+        return float(math.ceil((self.number + 1) * self.seconds - now))
+
+    def quota(self, now: float) -> Quota:
+        return Quota(max(0, self.requests - self.used), math.ceil((self.number + 1) * self.seconds - now))
+
+
+@dataclass
+class Crowd:
+    """A server that works on `most` requests at once, which may change with time, and refuses those beyond."""
+
+    most: Callable[[float], int]
+    retry_after_seconds: float | None = None
+    status: int = 503
+    working: int = 0
 
 
 @dataclass
 class Outcome:
-    """When the server let requests through, and when it refused."""
+    """When the server let requests through, and when it refused, for want of tokens or of room."""
 
     passed: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
@@ -55,47 +110,100 @@ class Outcome:
 def simulate(
     throttle: Throttle,
     *,
-    limit: Bucket | None,
+    limit: Bucket | Window | None = None,
+    crowd: Crowd | None = None,
+    quota: Callable[[float], Quota | None] = lambda _: None,
     workers: int,
     seconds: float,
     latency_seconds: tuple[float, float] = (0.05, 0.15),
+    watch: Callable[[float], None] = lambda _: None,
     seed: int = 1,
 ) -> Outcome:
-    """Workers that never run out of requests, each with one under way. Deterministic for a seed."""
+    """Workers that never run out of requests, each with one under way, which wait in one line for their turns.
+
+    Half of the latency is the way to the server and half the way back; where there is a `crowd`, a twentieth each and
+    the rest is work. `watch` is called at every request that is sent. Deterministic for a seed.
+    """
     rng = random.Random(seed)
     outcome = Outcome()
     events: list[tuple[float, int, Callable[[float], None]]] = []
     order = iter(range(1 << 62))
+    #: How often each request in line has been refused.
+    line = deque([0] * workers)
+    shortest, longest = latency_seconds
+    way = 0.05 if crowd else 0.5
+    next_look = math.inf
 
     def at(when: float, what: Callable[[float], None]) -> None:
         heapq.heappush(events, (when, next(order), what))
 
-    def ask(now: float) -> None:
-        wait = throttle.delay_seconds(now)
-        if wait > 0:
-            at(now + wait, ask)
-        else:
-            at(now + rng.uniform(*latency_seconds) / 2, arrive)
+    def latency() -> float:
+        return shortest + (longest - shortest) * rng.random()
 
-    def arrive(now: float) -> None:
-        if limit is None or limit.take(now):
+    def look(now: float) -> None:
+        nonlocal next_look
+        next_look = math.inf
+        while line:
+            wait = throttle.delay_seconds(now)
+            if wait > 0:
+                if now + wait < next_look and wait < math.inf:
+                    next_look = now + wait
+                    at(next_look, look_again)
+                return
+            send(now, line.popleft())
+
+    def look_again(now: float) -> None:
+        if now >= next_look:
+            look(now)
+
+    def send(now: float, refusals: int) -> None:
+        sent = throttle.sent(now)
+        watch(now)
+
+        def arrive(now: float) -> None:
+            refusal = None
+            if crowd is not None and crowd.working >= crowd.most(now):
+                refusal = Refusal(crowd.status, crowd.retry_after_seconds)
+            elif limit is not None and not limit.take(now):
+                refusal = Refusal(limit.status, limit.hint(now))
+            if refusal is not None:
+                outcome.refused.append(now)
+                at(now + shortest * way, lambda then: refuse(then, refusal))
+                return
             outcome.passed.append(now)
-            at(now + rng.uniform(*latency_seconds) / 2, succeed)
-        else:
-            outcome.refused.append(now)
-            hint = limit.hint(now)
-            at(now + latency_seconds[0] / 2, lambda then: refuse(then, hint))
+            said = quota(now)
+            if crowd is None:
+                at(now + way * latency(), lambda then: succeed(then, said))
+            else:
+                crowd.working += 1
+                at(now + (1 - 2 * way) * latency(), leave)
 
-    def succeed(now: float) -> None:
-        throttle.succeeded(now)
-        ask(now)
+        def leave(now: float) -> None:
+            assert crowd is not None
+            crowd.working -= 1
+            said = quota(now)
+            at(now + way * latency(), lambda then: succeed(then, said))
 
-    def refuse(now: float, hint: float | None) -> None:
-        throttle.refused(now, hint)
-        at(now + (hint or 0.0), ask)
+        def succeed(now: float, said: Quota | None) -> None:
+            throttle.succeeded(sent, now, said)
+            line.append(0)
+            look(now)
 
-    for _ in range(workers):
-        at(0.0, ask)
+        def refuse(now: float, refusal: Refusal) -> None:
+            error = ThrottledError("", refusal.retry_after_seconds, refusal.status)
+            throttle.refused(sent, now, error)
+            wait = _POLICY.decide(error, refusals + 1, 0.0, True, rng.random())
+            assert wait is not None
+            at(now + wait, lambda then: again(then, refusals + 1))
+            look(now)
+
+        at(now + way * latency(), arrive)
+
+    def again(now: float, refusals: int) -> None:
+        line.append(refusals)
+        look(now)
+
+    look(0.0)
     while events and events[0][0] < seconds:
         now, _, what = heapq.heappop(events)
         what(now)

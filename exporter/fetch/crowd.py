@@ -1,0 +1,76 @@
+"""How many requests to have under way at once: a ceiling that the user sets, and a limit that refusals teach. Pure.
+
+A server with room for K requests lets in those that find room and refuses the others, however fast or slow they come.
+So of the requests that were under way at the first refusal, those that are not refused are as many as there is room
+for: that number is the limit from then on. Later, and again and again, one more is tried; when as many as the limit
+have been let in with that many under way, the limit is *proven*, and the next step is twice as large.
+
+The same proof tells a full server from a fast client: who is refused while fewer are under way than were lately let in,
+or alone, is not refused for the crowd.
+"""
+
+from typing import Final
+
+#: How long a limit holds before one more is tried: longer each time that it turns out to be the same.
+_HOLD_SECONDS: Final = (2.0, 20.0)
+#: So many times what a server asks to wait for, if it asks for long; no longer than that.
+_HOLD_PER_WAIT: Final = 40
+_LONGEST_HOLD_SECONDS: Final = 600.0
+_LEAST_PASSED: Final = 4
+#: What was let in so long ago proves nothing any more.
+_MEMORY_SECONDS: Final = 10.0
+#: Of many requests some are on the wire, and take no room: a limit is sharp to this part of it.
+_BLUR: Final = 8
+
+
+class Crowd:
+    """Counts requests under way; times are seconds of one monotonic clock."""
+
+    def __init__(self, ceiling: int) -> None:
+        self._ceiling: Final = ceiling
+        self.limit = ceiling
+        #: The latest limit with which all went well, and when that was last seen.
+        self._proven = 0
+        self._proven_at = 0.0
+        #: Requests that were let in with as many under way as the limit allows, since it was set.
+        self._passed = 0
+        self._step = 1
+        self._cut_at: float | None = None
+        self._base = 0
+        self._hold_seconds = _HOLD_SECONDS[0]
+        self._changed_at = 0.0
+
+    def passed(self, sent_at: float, in_flight: int, now: float) -> None:
+        """A request was let in; with it, `in_flight` had been under way when it was sent."""
+        if in_flight < self.limit or sent_at < self._changed_at:
+            return
+        self._passed += 1
+        if self._passed < max(_LEAST_PASSED, self.limit):
+            return
+        self._proven, self._proven_at = self.limit, now
+        if self.limit < self._ceiling and self._cut_at is not None and now >= self._cut_at + self._hold_seconds:
+            self.limit = min(self._ceiling, self.limit + self._step)
+            self._step *= 2
+            self._passed = 0
+            self._changed_at = now
+
+    def explains(self, in_flight: int, now: float) -> bool:
+        """Whether a refusal with `in_flight` under way may be for want of room."""
+        proven = self._proven if now < self._proven_at + _MEMORY_SECONDS else 0
+        return in_flight > max(1, proven - proven // _BLUR)
+
+    def refused(self, sent_at: float, in_flight: int, now: float, retry_after_seconds: float) -> None:
+        """A request was refused for want of room; `in_flight` are under way now, itself included."""
+        if self._cut_at is not None and sent_at <= self._cut_at:
+            self.limit = max(1, self.limit - 1)
+        else:
+            self.limit = max(1, min(self.limit, in_flight) - 1)
+            doubled = min(2 * self._hold_seconds, _HOLD_SECONDS[1])
+            self._hold_seconds = doubled if self.limit == self._base else _HOLD_SECONDS[0]
+            asked = min(_HOLD_PER_WAIT * retry_after_seconds, _LONGEST_HOLD_SECONDS)
+            self._hold_seconds = max(self._hold_seconds, asked)
+            self._cut_at = now
+        self._base = self.limit
+        self._passed = 0
+        self._step = 1
+        self._changed_at = now

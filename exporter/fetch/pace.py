@@ -1,0 +1,200 @@
+"""How fast to ask: a ceiling that the user sets, and a rate that refusals teach. Pure.
+
+A refusal says that the server's token bucket is empty. Hence two lower bounds for the rate R at which it fills, neither
+of which needs to know how full the bucket was when:
+
+- between two refusals no more can have been let through than has flowed in: R is at least *passed / time*, and just
+  that, unless the bucket overflowed in between;
+- in any stretch of time no more than R x time and one full bucket: R is at least *(passed - bucket) / time*, and just
+  that for the stretch that began when the bucket was last full.
+
+After a refusal everybody goes on at about the greatest of these, for a while, and then probes: slowly at first, since R
+has probably not changed, then faster and faster, since it has. Until there is a bound, the rate is halved at each
+refusal and doubled every two seconds in between.
+
+`Retry-After` stops everybody. But a second or two may be anything that was rounded up to them, a fiftieth of a second
+too; once the rate is known they stop everybody only for as long as half a bucket takes to fill, which loses nothing.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+#: What a limiter's bucket is taken to hold, in requests; that it holds more is found out by the next refusal.
+_BUCKET: Final = 5
+#: A bound on fewer requests, or less time, than this is noise; one older than the memory may no longer hold.
+_LEAST_PASSED: Final = 8
+_LEAST_SECONDS: Final = 0.5
+_LEAST_STRETCH_SECONDS: Final = 1.0
+_MEMORY_SECONDS: Final = 16.0
+#: More refusals than this, by requests passed, since the latest bound: R has fallen, and older bounds are void.
+_FALLEN: Final = 0.03
+#: Refusals that cost nothing teach nothing up to a share of the requests passed: at many requests a second the jitter
+#: of their arrivals empties the bucket now and then. The refusals that probing asks for, by second, count towards it.
+_TOLERATED: Final = 0.015
+_PROBES_PER_SECOND: Final = 0.12
+_MOST_TOLERATED: Final = 3.0
+#: What to go on with after a refusal while holding, which is proof of too high a rate.
+_BELOW: Final = 0.995
+#: Slots to leave out after a refusal that teaches. What flows in meanwhile is not lost: it absorbs the next jitter.
+_PAUSE: Final = 2
+_LEAST_RATE: Final = 1 / 60
+_DOUBLING_SECONDS: Final = 2.0
+#: A hold lasts so many requests, within the seconds; so many times what the refusal cost; no longer than so many times
+#: the time since the refusal before, for a bound is as good as the time that it spans.
+_HOLD_REQUESTS: Final = 250
+_HOLD_SECONDS: Final = (2.0, 11.0)
+_HOLD_PER_LOST: Final = 40
+_HOLD_PER_SPAN: Final = 4
+#: How probing grows, by its seconds and their square.
+_PROBE: Final = (0.01, 0.02)
+_SAMPLE_SECONDS: Final = 0.25
+#: How many requests may follow one another at once when workers come late for their slots.
+_BURST: Final = 3
+_NEGLIGIBLE_SECONDS: Final = 1e-6
+#: As much as rounding up to whole seconds, of a date on both sides, may have made out of next to nothing.
+ROUNDED_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """The counts at a moment: requests passed, refusals learned from, seconds in which the bucket overflowed."""
+
+    at: float
+    passed: int
+    refusals: int
+    lost_seconds: float
+
+
+class Pace:
+    """Times are seconds of one monotonic clock, rates are requests a second."""
+
+    def __init__(self, ceiling: float | None) -> None:
+        self._ceiling: Final = ceiling
+        #: The rate after the latest refusal, and whether a bound was known then. None: never refused.
+        self._base: float | None = None
+        self._is_measured = False
+        self._hold_seconds = 0.0
+        self._free_at = -inf
+        self._blocked_until = 0.0
+        self._tolerance = 0.0
+        self._passed = 0
+        self._lost_seconds = 0.0
+        self._refusals: deque[_Mark] = deque(maxlen=64)
+        #: (time, requests passed) since the latest refusal.
+        self._samples: deque[tuple[float, int]] = deque(maxlen=round(_MEMORY_SECONDS / _SAMPLE_SECONDS))
+        #: The pace of now; None: none.
+        self.rate = ceiling
+
+    @property
+    def learned(self) -> float | None:
+        """The rate without probing; None: none is known."""
+        return self._ceiling if self._base is None else min(self._base, self._ceiling or inf)
+
+    def delay_seconds(self, now: float) -> float:
+        """Seconds until the next request may be sent."""
+        self.rate = self._rate_at(now)
+        wait = max(self._blocked_until, self._free_at) - now
+        return wait if wait > _NEGLIGIBLE_SECONDS else 0.0
+
+    def sent(self, now: float) -> None:
+        """A request takes its slot."""
+        slot = 1 / self.rate if self.rate else 0.0
+        self._free_at = max(self._free_at, now - (_BURST - 1) * slot) + slot
+        self._sample(now)
+
+    def passed(self, now: float) -> None:
+        """A request was let through."""
+        self._passed += 1
+        if self.rate:
+            tolerated = max(0.0, _TOLERATED - _PROBES_PER_SECOND / self.rate)
+            self._tolerance = min(self._tolerance + tolerated, _MOST_TOLERATED)
+        self._sample(now)
+
+    def block(self, until: float) -> None:
+        """Nothing is sent before `until`."""
+        self._blocked_until = max(self._blocked_until, until)
+
+    def refused(self, sent_at: float, now: float, retry_after_seconds: float) -> None:
+        """A request of `sent_at` was refused."""
+        rate = self._rate_at(now)
+        # Requests that were under way at the latest refusal teach nothing new.
+        is_echo = bool(self._refusals) and sent_at <= self._refusals[-1].at
+        if self._is_measured and rate is not None and retry_after_seconds <= ROUNDED_SECONDS:
+            retry_after_seconds = min(retry_after_seconds, _BUCKET / 2 / rate)
+        waited_for = max(self._blocked_until, now)
+        self.block(now + retry_after_seconds)
+        # What flows in while everybody waits is lost once the bucket is full.
+        spare = 0.0 if is_echo or rate is None else _BUCKET / rate
+        lost = max(0.0, self._blocked_until - waited_for - spare)
+        if not is_echo and not lost and self._tolerance >= 1:
+            self._tolerance -= 1
+            return
+        if not is_echo:
+            rate = self._learn(now, lost)
+        self._lost_seconds += lost
+        if rate is not None:
+            self.rate = rate
+            self._free_at = max(self._blocked_until, now + _PAUSE / rate)
+
+    def _sample(self, now: float) -> None:
+        if not self._samples or now >= self._samples[-1][0] + _SAMPLE_SECONDS:
+            self._samples.append((now, self._passed))
+
+    def _rate_at(self, now: float) -> float | None:
+        if self._base is None:
+            return self._ceiling
+        quiet = now - self._refusals[-1].at
+        if self._is_measured:
+            probing = max(0.0, quiet - self._hold_seconds)
+            rate = self._base * (1 + _PROBE[0] * probing + _PROBE[1] * probing**2)
+        else:
+            rate = self._base * 2 ** min(quiet / _DOUBLING_SECONDS, 64)
+        return rate if self._ceiling is None else min(rate, self._ceiling)
+
+    def _learn(self, now: float, lost_seconds: float) -> float:
+        """Sets the rate to go on with after a refusal, and how long to hold it. Returns the rate."""
+        # When nothing at all gets through, it is not for the rate; what will be allowed after that is unknown.
+        is_shut = len(self._refusals) > 0 and self._passed == self._refusals[-1].passed
+        bounds = [] if is_shut else self._bounds(now)
+        span = now - self._refusals[-1].at if self._refusals else 0.0
+        if bounds:
+            base = max(bounds) * (_BELOW if span <= self._hold_seconds else 1.0)
+        elif self._base is None:
+            first = self._samples[0][0] if self._samples else now
+            base = max(1, self._passed) / max(now - first, 0.01) / 2
+        else:
+            base = (self._rate_at(now) or self._base) / 2
+        base = max(base, _LEAST_RATE)
+        hold = max(_HOLD_SECONDS[0], min(_HOLD_REQUESTS / base, _HOLD_SECONDS[1]), _HOLD_PER_LOST * lost_seconds)
+        # The first bound comes out of a steep rise, and is a rough one.
+        longest = _HOLD_PER_SPAN * span if self._is_measured else 0.0
+        self._hold_seconds = min(hold, max(_HOLD_SECONDS[0], longest))
+        self._is_measured = bool(bounds)
+        self._base = base
+        count = self._refusals[-1].refusals + 1 if self._refusals else 1
+        self._refusals.append(_Mark(now, self._passed, count, self._lost_seconds))
+        self._samples.clear()
+        self._sample(now)
+        return base if self._ceiling is None else min(base, self._ceiling)
+
+    def _bounds(self, now: float) -> list[float]:
+        """Lower bounds for the rate that the server allows; empty when too little is known."""
+        bounds = [
+            (self._passed - passed - _BUCKET) / (now - since)
+            for since, passed in self._samples
+            if self._passed - passed >= _LEAST_PASSED and now - since >= _LEAST_STRETCH_SECONDS
+        ]
+        latest = True
+        for mark in reversed(self._refusals):
+            passed = self._passed - mark.passed
+            seconds = now - mark.at - (self._lost_seconds - mark.lost_seconds)
+            if passed < _LEAST_PASSED or seconds < _LEAST_SECONDS:
+                continue
+            if latest and self._refusals[-1].refusals - mark.refusals + 1 > _FALLEN * passed:
+                return [passed / seconds]
+            if latest or now - mark.at <= _MEMORY_SECONDS:
+                bounds.append(passed / seconds)
+            latest = False
+        return bounds
