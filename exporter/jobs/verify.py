@@ -10,12 +10,12 @@ import msgspec
 
 from exporter.contract import Instant
 from exporter.errors import DamagedLogError
-from exporter.jobs.author import author_of, new_run
+from exporter.jobs.holding import holding
 from exporter.jobs.inspect import Findings, inspect, load_findings
 from exporter.jobs.sample import Sample
 from exporter.model import Change, Interval, QuarantineFile
 from exporter.store.check import LASTING, Problem
-from exporter.store.commits import CommitLog, check_not_overtaken, find_garbage
+from exporter.store.commits import check_not_overtaken, find_garbage
 from exporter.store.layout import CONVERSATIONS, quarantine_path
 from exporter.store.local import LocalStore
 from exporter.store.manifest import write_manifest
@@ -69,25 +69,18 @@ async def verify(destination: Path, *, now: Instant, share: float = 1.0, repair:
 
 
 async def _repair(store: LocalStore, sample: Sample, now: Instant) -> Verified:
-    run = new_run()
-    await store.prepare()
-    await store.acquire_lock(run)
-    try:
+    async with holding(store) as held:
         findings = await inspect(store, sample, alone=True)
         # Where commits are missing, what no commit names may be all that is left of them.
         if not findings.problems or any(problem.what == "log" for problem in findings.problems):
             return _verified(findings)
-        change = await _plan(store, findings, run)
-        log = CommitLog(store, author_of(run))
-        # Not loaded again: where locks do not reach another run, this commit and the sweep are for what was inspected.
-        log.state = findings.state
-        state = await log.append(committed_at=now, kind="repair", change=change)
+        change = await _plan(store, findings, held.run)
+        # Also where no file is dropped: a run that the lock does not reach commits no more what is swept here.
+        state = await held.log.append(committed_at=now, kind="repair", change=change)
         garbage = await find_garbage(store, state)
         await check_not_overtaken(store, state)
         await write_manifest(store, state, schemas=findings.schemas, removed=garbage)
         return _mended(findings, state, change)
-    finally:
-        await store.release_lock()
 
 
 async def _plan(store: LocalStore, findings: Findings, run: str) -> Change:

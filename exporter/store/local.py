@@ -87,7 +87,7 @@ class LocalStore:
         return self.root / staging_path(name)
 
     def locate(self, path: str) -> Path:
-        """Where `path` lies. Raises `StoreError` for one that leads out of the destination."""
+        """Where `path` lies, for who opens it. Raises `StoreError` for one that leads out of the destination."""
         parts = PurePosixPath(path).parts
         # Paths come back from the log; a log that somebody has edited must not lead out of the destination.
         if not parts or path.startswith("/") or ".." in parts or "\0" in path:
