@@ -5,20 +5,22 @@ import json
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from exporter.contract import DAY, format_instant
-from exporter.errors import OvertakenError
+from exporter.errors import ExporterError, OvertakenError
 from exporter.jobs.export import Summary, export
 from exporter.progress import Quiet
 from exporter.sandbox import Row, Sandbox, make_conversations, serve
 from exporter.spec import Asked, Credentials, RunSettings
 from exporter.store.local import LocalStore
 from tests.end_to_end.conftest import Command, Serving, Spawn
-from tests.end_to_end.exported import Exported
+from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import SINCE, records
 from tests.end_to_end.test_stopped import Moment
 
@@ -64,10 +66,16 @@ def test_a_run_that_sleeps_still_holds_its_destination(
 
 
 class Pause:
-    """Holds the first run at its `step`-th call of the store, until `meanwhile` has been."""
+    """Holds the first run at its `step`-th call of the store, until `meanwhile` has been.
+
+    The other run is held at its first `publish`, if `other_may_publish` is not set.
+    """
 
     def __init__(self, step: int, meanwhile: Callable[[], Awaitable[None]], names: tuple[str, ...] = STEPS) -> None:
         self.reached = ""
+        self.other_holds = anyio.Event()
+        self.other_may_publish = anyio.Event()
+        self._store: LocalStore | None = None
         self._left = step
         self._meanwhile = meanwhile
         self._names = names
@@ -82,7 +90,11 @@ class Pause:
             self._left -= 1
             if self._left == 0:
                 self.reached = name
+                self._store = arguments[0]
                 await self._meanwhile()
+            elif name == "publish" and self._store not in (None, arguments[0]):
+                self.other_holds.set()
+                await self.other_may_publish.wait()
             return await real(*arguments)
 
         return call
@@ -113,6 +125,7 @@ async def test_wherever_a_run_is_overtaken_the_other_alone_is_seen(
             if resumed:
                 await leave_half(destination, server)
             pause = Pause(step, overtake)
+            pause.other_may_publish.set()
             with pytest.MonkeyPatch.context() as monkeypatch:
                 pause.install(monkeypatch)
                 try:
@@ -128,6 +141,48 @@ async def test_wherever_a_run_is_overtaken_the_other_alone_is_seen(
                 raise AssertionError(f"step {step}, before {reached}: {error}") from error
     assert ended["overtaken"] > 10
     assert 0 < ended["complete"] < ended["overtaken"]
+
+
+@pytest.mark.anyio
+async def test_a_run_that_goes_on_while_the_other_has_only_begun(rows: list[Row], tmp_path: Path) -> None:
+    """What the other run has swept at its beginning, this one can commit no more."""
+    expected = records(rows)
+    async with serve(rows) as server:
+        step, reached = 0, "at first"
+        while reached:
+            step += 1
+            destination = tmp_path / str(step)
+            await leave_half(destination, server)
+            pause = await run_against_one_another(step, destination, server)
+            reached = pause.reached
+            try:
+                assert (await run(destination, server)).state == "complete"
+                Exported(destination).check(expected)
+            except (AssertionError, ExporterError, OSError) as error:
+                raise AssertionError(f"step {step}, before {reached}: {error}") from error
+    assert step > 20
+
+
+async def run_against_one_another(step: int, destination: Path, server: Sandbox) -> Pause:
+    """The first run is held at `step` until the other has begun, and the other then until the first has ended."""
+
+    async def overtake() -> None:
+        group.start_soon(run_if_it_may, destination, server, pause.other_holds)
+        await pause.other_holds.wait()
+
+    pause = Pause(step, overtake)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        pause.install(monkeypatch)
+        async with anyio.create_task_group() as group:
+            await run_if_it_may(destination, server, anyio.Event())
+            pause.other_may_publish.set()
+    return pause
+
+
+async def run_if_it_may(destination: Path, server: Sandbox, ended: anyio.Event) -> None:
+    with suppress(OvertakenError):
+        await run(destination, server)
+    ended.set()
 
 
 async def leave_half(destination: Path, server: Sandbox) -> None:
@@ -151,12 +206,21 @@ def test_what_the_user_of_an_overtaken_run_sees(
 
     async def overtake() -> None:
         assert (await run(tmp_path / "out", server)).state == "complete"
+        seen.append(snapshot(tmp_path / "out"))
 
+    seen: list[dict[str, tuple[bytes, int, int]]] = []
     pause = Pause(1, overtake, ("publish",))
+    pause.other_may_publish.set()
     pause.install(monkeypatch)
     # More than one worker could overtake the other run.
     done = command("export", tmp_path / "out", *OPTIONS, "--concurrency", "1", server=server)
     assert pause.reached
     assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
     assert "another run has gone on with this export, and this one stops. Run again to see its state" in done.err
+    # Not even for a moment was anything else there.
+    assert without_lock(snapshot(tmp_path / "out")) == without_lock(seen[0])
     Exported(tmp_path / "out").check(records(rows))
+
+
+def without_lock(files: dict[str, tuple[bytes, int, int]]) -> dict[str, tuple[bytes, int, int]]:
+    return {path: file for path, file in files.items() if path != "_exporter/lock"}
