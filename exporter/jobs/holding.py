@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from exporter.errors import ExporterError, StoreError
+from exporter.errors import ExporterError, OvertakenError, StoreError
 from exporter.jobs.author import author_of, new_run
 from exporter.pipeline.committing import check_free_space
-from exporter.store.commits import CommitLog, withdraw
+from exporter.store.commits import CommitLog, is_overtaken, withdraw
+from exporter.store.layout import commit_path
 from exporter.store.local import LocalStore
 
 
@@ -23,20 +24,23 @@ class Held:
 async def holding(store: LocalStore) -> AsyncIterator[Held]:
     """Prepares the destination and holds it for the block; what a failing run has published in vain is withdrawn.
 
-    Raises `DestinationLockedError` when another run has it, `DestinationError`, and `StoreError`.
+    Raises `DestinationLockedError` when another run has it, `DestinationError`, and `StoreError`; `OvertakenError` for
+    any error of the store in a run that has been overtaken, whose files the other run may have deleted.
     """
     await check_free_space(store)
     await store.prepare()
     run = new_run()
     await store.acquire_lock(run)
+    log = CommitLog(store, author_of(run))
     try:
-        log = CommitLog(store, author_of(run))
         # Another run may have come and gone since the log was last read: what counts is what stands under the lock.
         await log.load()
         yield Held(run, log)
-    except ExporterError:
+    except ExporterError as error:
         with suppress(StoreError):
             await withdraw(store, run)
+        if isinstance(error, StoreError) and await is_overtaken(store, log.state, run):
+            raise OvertakenError(commit_path(log.state.number + 1)) from error
         raise
     finally:
         await store.release_lock()

@@ -103,8 +103,12 @@ class Committer:
         await self.write_manifest()
 
     async def unseal(self) -> None:
-        """Takes `_SUCCESS` away until `write_manifest` is called: parts are going to lie there twice."""
+        """Takes `_SUCCESS` away until `write_manifest` is called: parts are going to lie there twice.
+
+        Raises as `write_manifest`.
+        """
         self._manifest_due = inf
+        await check_not_overtaken(self._store, self._log.state)
         await self._store.delete(SUCCESS)
 
     async def _append(self, change: Change, spent: Counters) -> None:

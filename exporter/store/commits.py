@@ -135,6 +135,16 @@ async def check_not_overtaken(store: Store, state: State) -> None:
         raise OvertakenError(path)
 
 
+async def is_overtaken(store: Store, state: State, run: str) -> bool:
+    """Whether another run than `run` has gone on where `state` ends; False when the log cannot be read."""
+    try:
+        latest = await load_state(store)
+    except StoreError:
+        return False
+    # A commit of its own may be there though its writing failed.
+    return latest.number > state.number and latest.runs[-1] != run
+
+
 async def find_garbage(store: Store, state: State) -> list[str]:
     """What no commit names, of the files that have a name as the exporter gives it: staged ones, parts, quarantine.
 

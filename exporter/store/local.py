@@ -11,7 +11,7 @@ from typing import Final
 import aiofiles
 from anyio import CancelScope, to_thread
 
-from exporter.errors import DestinationError, OvertakenError, StoreError
+from exporter.errors import DestinationError, StoreError
 from exporter.store import lock
 from exporter.store.disk import describe, fsync_directory, make_directories, open_private, place, reporting
 from exporter.store.layout import COMMITS, LOCK, PRIVATE, QUARANTINE, STAGING, staging_path
@@ -73,8 +73,7 @@ class LocalStore:
     async def publish(self, staged: Path, path: str) -> None:
         """Moves a fsynced file of `staging_file` to its final path, durably.
 
-        Raises `StoreError`, also when something has that path already, and `OvertakenError` when another run has
-        swept the staged file.
+        Raises `StoreError`, also when something has that path already.
         """
         await to_thread.run_sync(_publish, staged, self.locate(path), self.root, self._durable)
 
@@ -171,23 +170,11 @@ def _check_what_is_there(root: Path) -> None:
 
 
 def _install(temporary: Path, final: Path, overwrite: bool) -> bool:
-    with _own(temporary):
-        if not overwrite:
-            return place(temporary, final)
-        temporary.replace(final)
+    if not overwrite:
+        return place(temporary, final)
+    temporary.replace(final)
     fsync_directory(final.parent)
     return True
-
-
-@contextmanager
-def _own(staged: Path) -> Iterator[None]:
-    """Only another run, which swept what it took for left behind, can have deleted what is staged here."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        if staged.exists():
-            raise
-        raise OvertakenError(str(staged)) from error
 
 
 def _discard(path: Path) -> None:
@@ -207,9 +194,7 @@ def _publish(staged: Path, final: Path, root: Path, durable: set[Path]) -> None:
     with reporting(final):
         for directory in reversed(final.relative_to(root).parents):
             make_directories(root / directory, durable)
-        with _own(staged):
-            placed = place(staged, final)
-        if not placed:
+        if not place(staged, final):
             raise StoreError(f"{final}: there is a file of this name already; it was left as it is")
         staged.unlink(missing_ok=True)
 

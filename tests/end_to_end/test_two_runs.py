@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -13,10 +14,10 @@ import anyio
 import pytest
 
 from exporter.contract import DAY, format_instant
-from exporter.errors import ExporterError, OvertakenError
+from exporter.errors import ExporterError, OvertakenError, RequestRefusedError
 from exporter.jobs.export import Summary, export
 from exporter.progress import Quiet
-from exporter.sandbox import Row, Sandbox, make_conversations, serve
+from exporter.sandbox import Behaviour, Row, Sandbox, Seen, make_conversations, serve
 from exporter.spec import Asked, Credentials, RunSettings
 from exporter.store.local import LocalStore
 from tests.end_to_end.conftest import Command, Serving, Spawn
@@ -136,8 +137,11 @@ async def test_wherever_a_run_is_overtaken_the_other_alone_is_seen(
                     ended["overtaken"] += 1
             reached = pause.reached
             try:
+                if reached == "delete" and not (destination / "_SUCCESS").exists():
+                    # The one step that asks for another run, as the message does: nothing is given for whole too early.
+                    assert (await run(destination, server)).state == "complete"
                 Exported(destination).check(expected)
-            except AssertionError as error:
+            except (AssertionError, ExporterError) as error:
                 raise AssertionError(f"step {step}, before {reached}: {error}") from error
     assert ended["overtaken"] > 10
     assert 0 < ended["complete"] < ended["overtaken"]
@@ -186,17 +190,21 @@ async def run_if_it_may(destination: Path, server: Sandbox, ended: anyio.Event) 
 
 
 async def leave_half(destination: Path, server: Sandbox) -> None:
-    """An unfinished export, with a part that no commit names."""
+    """An export whose last run stopped in the middle of a day, with a part that no commit names beside those it has."""
+    last = len(server.requests) + 7
 
-    async def fail() -> None:
-        raise KeyError("as if it were killed")
+    def fail(seen: Seen) -> None:
+        if seen.number == last:
+            server.behaviour = Behaviour(faults=("redirect",), fault_rate=1.0)
 
-    pause = Pause(3, fail, ("publish",))
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        pause.install(monkeypatch)
-        with pytest.raises(ExceptionGroup):
-            await run(destination, server)
-    assert json.loads((destination / "_manifest.json").read_bytes())["state"] == "incomplete"
+    server.on_request = fail
+    with pytest.raises(RequestRefusedError):
+        await run(destination, server)
+    server.on_request, server.behaviour = None, Behaviour()
+    exported = Exported(destination)
+    assert exported.state == "incomplete"
+    part = destination / exported.files[-1]["path"]
+    shutil.copy(part, part.with_name("part-killed-000001.parquet"))
 
 
 def test_what_the_user_of_an_overtaken_run_sees(
