@@ -112,6 +112,7 @@ def test_killed_at_any_instant(serving: Serving, spawn: Spawn, tmp_path: Path) -
     while len(commits) < KILLS:
         exports += 1
         commits += export_until_done(server, spawn, tmp_path / str(exports), life, chance, KILLS - len(commits))
+        print(f"{exports} exports, {len(commits)} kills", flush=True)
     print(f"\n{life}, {whole.manifest['generation']} commits; {len(commits)} kills in {exports} exports")
     print(
         "commits there at a kill:", ", ".join(f"{there}: {times}x" for there, times in sorted(Counter(commits).items()))
