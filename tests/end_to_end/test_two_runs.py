@@ -25,14 +25,14 @@ from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import SINCE, records
 from tests.end_to_end.test_stopped import Moment
 
-UNTIL = SINCE + 3 * DAY
+UNTIL = SINCE + 2 * DAY
 OPTIONS = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL), "--page-size", "10")
 STEPS = ("read", "create", "replace", "delete", "list", "publish")
 
 
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
-    return make_conversations(100, SINCE, UNTIL, seed=41, density="flat")
+    return make_conversations(70, SINCE, UNTIL, seed=41, density="flat")
 
 
 def test_a_run_that_was_killed_holds_nothing(
@@ -191,7 +191,7 @@ async def run_if_it_may(destination: Path, server: Sandbox, ended: anyio.Event) 
 
 async def leave_half(destination: Path, server: Sandbox) -> None:
     """An export whose last run stopped in the middle of a day, with a part that no commit names beside those it has."""
-    last = len(server.requests) + 7
+    last = len(server.requests) + 4
 
     def fail(seen: Seen) -> None:
         if seen.number == last:
