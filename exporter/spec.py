@@ -83,7 +83,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_rps: float | None = None
     page_size: int = MAX_PAGE_SIZE
     target_part_bytes: int = 256 * 1024 * 1024
-    memory_bytes: int = 512 * 1024 * 1024
+    memory_bytes: int = 384 * 1024 * 1024
 
     def __post_init__(self) -> None:
         if not 1 <= self.page_size <= MAX_PAGE_SIZE:

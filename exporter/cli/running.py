@@ -35,6 +35,9 @@ def perform(job: Job, as_json: bool, verbose: bool, log_format: LogFormat) -> No
     """Runs `job`, shows its progress and its summary, and exits with its status."""
     import logging
 
+    from exporter.pipeline.allocation import keep_heap_compact
+
+    keep_heap_compact()
     # Else a library's complaint about a task would reach the user with its traceback.
     logging.getLogger().addHandler(logging.NullHandler())
     log = open_log(sys.stderr, "json") if log_format == "json" else None

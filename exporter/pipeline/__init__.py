@@ -37,12 +37,12 @@ _Walk: TypeAlias = Walk[EncodeRow] | DoubleWalk[EncodeRow]
 
 @dataclass(frozen=True, slots=True)
 class _Delivery:
-    """What goes from a walk to its writer after a page; `room` is released when it is written."""
+    """What goes from a walk to its writer after a page; `rooms` are released when it is written."""
 
     settled: Settled[EncodeRow]
     settled_from: Instant
     read_since: Instant
-    room: Room
+    rooms: tuple[Room, ...]
 
 
 class Pipeline:
@@ -155,12 +155,13 @@ class Pipeline:
 
     async def _read(self, walk: _Walk, deliveries: MemoryObjectSendStream[_Delivery]) -> None:
         portions = self._reader.portions()
+        carried: tuple[Room, ...] = ()
         async with deliveries:
             try:
                 while walk.request is not None and not self._stopping:
                     with self._abandonable() as scope:
                         # After a stop nobody else makes room.
-                        reading = await self._reader.read(walk.request, portions)
+                        reading = await self._reader.read(walk.request, portions, waits=not carried)
                     if scope.cancelled_caught:
                         return
                     settled = walk.receive(reading.page)
@@ -169,7 +170,11 @@ class Pipeline:
                     self._bytes += reading.page.size_bytes
                     self._report()
                     self._wake()
-                    delivery = _Delivery(settled, walk.settled_from, reading.read_since, reading.room)
+                    rooms = (*carried, reading.room)
+                    # What the next list of ids settles are rows of this page, which may be huge.
+                    carried = rooms if walk.request is not None and walk.request.ids_only else ()
+                    handed_on = () if carried else rooms
+                    delivery = _Delivery(settled, walk.settled_from, reading.read_since, handed_on)
                     # What has been handed on is not held here until the next page has come.
                     del reading, settled
                     await deliveries.send(delivery)
@@ -194,7 +199,8 @@ class Pipeline:
                         else:
                             change = await writer.add(delivery.settled, delivery.settled_from, delivery.read_since)
                             settled_from = delivery.settled_from
-                            delivery.room.release()
+                            for room in delivery.rooms:
+                                room.release()
                         if change is not None:
                             await self._committer.commit(change, self.spent)
             change = await writer.finish(settled_from)

@@ -12,18 +12,20 @@ import anyio
 _MIB: Final = 1024 * 1024
 #: What a run takes before it has asked for anything: the interpreter, Arrow, the HTTP client.
 _BASE_BYTES: Final = 128 * _MIB
-#: Copies of pages that are decoded (one at a time) or encoded and compressed (two at a time), in pages.
-_PAGES_AT_WORK: Final = 8
 #: No reader wants larger row groups, and they would only be held longer.
 _ROW_GROUP_BYTES: Final = 16 * _MIB
-_LEAST_ROW_GROUP_BYTES: Final = _MIB
 #: Of JSON text. Larger pages would save hardly any request.
 _PAGE_BYTES: Final = 8 * _MIB
-_LEAST_PAGE_BYTES: Final = _MIB // 4
+#: Of smaller ones it takes more requests, with no more rows on their way: the bytes in flight are what is short.
+_LEAST_PAGE_BYTES: Final = 2 * _MIB
 #: A decoded row beside its text: its object, and those of its short fields.
 _ROW_BYTES: Final = 2 * 1024
-#: Where a single row is that large, each step makes a copy that counts.
+#: The text of a page, as it is received, as rows and as a batch; and once more where a row is so large that what
+#: Parquet makes of it counts as well.
 _COPIES: Final = 3
+_COPIES_OF_HUGE: Final = 5
+#: Pages at work, beside one that is on its way in each window: one is decoded, two are encoded, one waits.
+_PAGES_AT_WORK: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +45,18 @@ class Shares:
     def of(cls, memory_bytes: int, concurrency: int) -> Self:
         """Divides a ceiling of the process's memory among so many windows."""
         usable = memory_bytes - _BASE_BYTES
-        row_group = min(_ROW_GROUP_BYTES, max(_LEAST_ROW_GROUP_BYTES, usable // 4 // concurrency))
-        left = max(0, usable - row_group * concurrency)
-        page = min(_PAGE_BYTES, max(_LEAST_PAGE_BYTES, left // (concurrency + _PAGES_AT_WORK)))
-        in_flight = max(left - _PAGES_AT_WORK * page, page + _ROW_BYTES)
-        return cls(page, (in_flight - _ROW_BYTES + _COPIES * page) // (1 + _COPIES), in_flight, row_group)
+        row_group = min(_ROW_GROUP_BYTES, usable // 4 // concurrency)
+        in_flight = usable - row_group * concurrency
+        # What is reserved for a page is a quarter more than what it should have.
+        pages = concurrency * 5 // 4 + _PAGES_AT_WORK
+        page = min(_PAGE_BYTES, max(_LEAST_PAGE_BYTES, in_flight // (_COPIES * pages)))
+        beyond = in_flight - _ROW_BYTES - _COPIES * page
+        return cls(page, page + beyond // _COPIES_OF_HUGE, in_flight, row_group)
 
     def cost(self, rows: int, size_bytes: int) -> int:
         """What a page of so many rows and bytes takes; `in_flight` for a row of `largest_page`."""
-        return size_bytes + rows * _ROW_BYTES + _COPIES * max(0, size_bytes - self.page)
+        beyond = max(0, size_bytes - self.page)
+        return rows * _ROW_BYTES + _COPIES * (size_bytes - beyond) + _COPIES_OF_HUGE * beyond
 
 
 class ByteBudget:
@@ -64,9 +69,15 @@ class ByteBudget:
         # First come, first served: what needs much room is not overtaken for ever by what needs little.
         self._turn = anyio.Lock()
 
-    async def reserve(self, rows: int, size_bytes: int) -> "Room":
-        """Waits for room for a page of so many rows and bytes; no more than `largest_page` of it is waited for."""
+    async def reserve(self, rows: int, size_bytes: int, *, waits: bool = True) -> "Room":
+        """Waits for room for a page of so many rows and bytes; no more than `largest_page` of it is waited for.
+
+        Not `waits`: takes it though it be beyond the limit. That is for lists of ids, which are small.
+        """
         cost = min(self.shares.cost(rows, size_bytes), self.shares.in_flight)
+        if not waits:
+            self._held += cost
+            return Room(self, rows, cost)
         async with self._turn:
             while not self.take(cost):
                 await self._changed.wait()

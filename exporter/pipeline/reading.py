@@ -98,15 +98,17 @@ class Reader:
         reading.room.release()
         return reading
 
-    async def read(self, request: PageRequest, portions: Portions) -> Reading:
+    async def read(self, request: PageRequest, portions: Portions, *, waits: bool = True) -> Reading:
         """The answer to `request`, asked for with as many rows as there is room for, and after as many attempts as it
         takes. Raises `SourceError` when that is no use: `TooLargeError` where there is no room for a single row.
+
+        Who holds room for another page may not wait for more: `waits` is False, and `request` for ids alone.
         """
         rows = portions.rows(request)
         size_bytes = portions.expected_bytes(request, rows)
         largest_bytes = self._budget.shares.largest_page
         while True:
-            room = await self._budget.reserve(rows, size_bytes)
+            room = await self._budget.reserve(rows, size_bytes, waits=waits)
             try:
                 reading = await self._pursue(replace(request, limit=rows), room)
             except TooLargeError as error:

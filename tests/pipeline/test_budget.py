@@ -12,28 +12,28 @@ from exporter.pipeline.budget import ByteBudget, Room, Shares
 from exporter.spec import LEAST_MEMORY_BYTES
 
 MIB = 1024 * 1024
-#: Room for ten rows without a byte, or for one of 18432 bytes.
-SMALL = Shares(page=18_432, largest_page=18_432, in_flight=20_480, row_group=MIB)
+#: Room for 28 rows without a byte, or for one of 18432 bytes.
+SMALL = Shares(page=18_432, largest_page=18_432, in_flight=2_048 + 3 * 18_432, row_group=MIB)
 
 
 @pytest.mark.parametrize("memory_bytes", [LEAST_MEMORY_BYTES, 512 * MIB, 4096 * MIB])
 @pytest.mark.parametrize("concurrency", [1, 8, 16, 64, 1024])
 def test_the_shares_add_up_and_leave_room_for_pages(memory_bytes: int, concurrency: int) -> None:
     shares = Shares.of(memory_bytes, concurrency)
-    assert 1 <= shares.page <= shares.largest_page
-    assert MIB // 4 <= shares.page <= 8 * MIB
-    assert MIB <= shares.row_group <= 16 * MIB
+    assert 2 * MIB <= shares.page <= 8 * MIB
+    assert shares.page < shares.largest_page
+    assert 1 <= shares.row_group <= 16 * MIB
     assert shares.in_flight * 0.99 < shares.cost(1, shares.largest_page) <= shares.in_flight
-    # Row groups of less than 1 MiB would be too bad to read: that many windows need more memory.
-    if concurrency <= 64:
-        assert shares.row_group * concurrency + shares.in_flight < memory_bytes - 100 * MIB
+    assert shares.row_group * concurrency + shares.in_flight <= memory_bytes - 128 * MIB
+    # A request for each, as far as there is room for two or three dozen.
+    assert shares.in_flight >= shares.cost(0, shares.page) * min(concurrency, 12)
 
 
 def test_a_huge_page_costs_its_copies() -> None:
     shares = Shares.of(512 * MIB, 8)
     assert shares.cost(1000, 0) == 1000 * 2048
-    assert shares.cost(0, shares.page) == shares.page
-    assert shares.cost(0, 2 * shares.page) == 5 * shares.page
+    assert shares.cost(0, shares.page) == 3 * shares.page
+    assert shares.cost(0, 2 * shares.page) == 8 * shares.page
 
 
 @settings(max_examples=150, deadline=None)
@@ -79,8 +79,8 @@ async def test_a_page_grows_as_far_as_there_is_room() -> None:
     others = await budget.reserve(1, 8_000)
     room = await budget.reserve(1, 0)
     assert room.fits(8_000)
-    assert not room.fits(9_000)
-    assert room.wanted_bytes == 9_000
+    assert not room.fits(9_800)
+    assert room.wanted_bytes == 9_800
     others.release()
     assert room.fits(18_432)
     assert not room.fits(18_433)
@@ -126,6 +126,18 @@ async def test_no_more_is_waited_for_than_there_is() -> None:
         room = await budget.reserve(1000, 10**9)
     assert budget._held == SMALL.in_flight
     assert not room.fits(SMALL.largest_page)
+
+
+@pytest.mark.anyio
+async def test_a_list_of_ids_does_not_wait_for_what_its_own_walk_holds() -> None:
+    budget = ByteBudget(SMALL)
+    held = await budget.reserve(1, 18_432)
+    with anyio.fail_after(5):
+        listing = await budget.reserve(1, 100, waits=False)
+    assert listing.fits(100)
+    listing.release()
+    held.release()
+    assert budget._held == 0
 
 
 @pytest.mark.anyio

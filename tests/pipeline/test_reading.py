@@ -261,7 +261,7 @@ class Rows(ScriptedSource):
 def rows_reader(clock: Clock, row_bytes: int) -> tuple[Reader, Rows, ByteBudget]:
     source = Rows(clock, [])
     source.row_bytes, source.limits = row_bytes, []
-    shares = Shares(page=100_000, largest_page=400_000, in_flight=1_302_048, row_group=1 << 20)
+    shares = Shares(page=100_000, largest_page=400_000, in_flight=1_802_048, row_group=1 << 20)
     budget = ByteBudget(shares)
     return Reader(source, Decoder(None), Quiet(), budget, concurrency=1, max_rps=None, clock=clock), source, budget
 

@@ -1,0 +1,27 @@
+"""How the heap is kept, where that can be told: a run's peak should be what it holds, not what it has held."""
+
+import ctypes
+from typing import Final
+
+import pyarrow as pa
+
+# Of glibc's malloc.h.
+_M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
+#: Bodies, columns and pages of Parquet are larger: each gets a mapping of its own, which goes back when it is freed.
+_OWN_MAPPING_BYTES: Final = 1024 * 1024
+#: Each arena keeps holes of its own, and threads would have up to eight for a core.
+_ARENAS: Final = 2
+
+
+def keep_heap_compact() -> None:
+    """Sets glibc's malloc for large blocks that come and go in several threads, and Arrow to use it; elsewhere does
+    nothing."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    # Arrow's own pools keep what was freed.
+    pa.set_memory_pool(pa.system_memory_pool())
+    mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING_BYTES)
+    mallopt(_M_ARENA_MAX, _ARENAS)

@@ -1,0 +1,61 @@
+"""Conversations of 30 MB among small ones (api.md, 11): exported exactly, within the memory that was given."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from exporter.contract import HOUR, MINUTE
+from exporter.sandbox import TOKEN, Row, Sandbox
+from tests.end_to_end.conftest import Done, Serving
+from tests.end_to_end.exported import Exported
+from tests.end_to_end.served import SINCE, conversation, records
+
+HUGE_BYTES = 30_000_000
+MEMORY_MIB = 384
+#: What a process's memory has been at most is not to be had from its parent: that counts what the parent had, too.
+RUN = """
+import re, sys
+from exporter.cli import main
+status = main()
+print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+sys.exit(status)
+"""
+
+
+def row(minute: int, text: str) -> Row:
+    at = SINCE + minute * MINUTE
+    return conversation(at, at, f"c-{minute:04d}", conversation={"items": [{"type": "message", "content": [text]}]})
+
+
+def export(destination: Path, server: Sandbox, *more: str) -> Done:
+    range_ = ("--since", "2024-01-01", "--until", "2024-01-02")
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, "export", str(destination), *range_, *more],
+        env={**os.environ, "ANYREACH_BASE_URL": server.url, "ANYREACH_TOKEN": TOKEN},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_huge_rows_among_small_ones(serving: Serving, tmp_path: Path) -> None:
+    huge = {0, 700, 701, 1300}
+    rows = [
+        row(minute, "é" * (HUGE_BYTES // 2) if minute in huge else "hello") for minute in range(24 * HOUR // MINUTE)
+    ]
+    done = export(tmp_path / "out", serving(rows), "--memory", f"{MEMORY_MIB}MiB", "--concurrency", "4")
+    assert done.status == 0, done.err
+    exported = Exported(tmp_path / "out")
+    assert exported.state == "complete"
+    exported.check(records(rows))
+    assert int(done.out) <= MEMORY_MIB * 1024
+
+
+def test_a_row_that_is_too_large_is_named_by_its_window(serving: Serving, tmp_path: Path) -> None:
+    rows = [row(minute, "x" * 2 * HUGE_BYTES if minute == 700 else "hello") for minute in range(0, 1440, 20)]
+    done = export(tmp_path / "out", serving(rows), "--memory", f"{MEMORY_MIB}MiB")
+    assert done.status == 1
+    assert "one conversation takes more than 42.2 MB" in done.err
+    assert "reading 2024-01-01T00:00:00Z to" in done.err
