@@ -379,6 +379,6 @@ def test_layout() -> None:
 
 
 def test_the_long_runs() -> None:
-    for command in (command_holding("EXPORTER_WALK_EXAMPLES=") + command_holding("EXPORTER_KILLS=")).splitlines():
+    for command in (command_holding("EXPORTER_WALK_EXAMPLES=") + command_holding("EXPORTER_WORLDS=")).splitlines():
         variable, _, rest = command.partition("=")
         assert f'"{variable}"' in (ROOT / rest.split()[-1]).read_text(encoding="utf-8")
