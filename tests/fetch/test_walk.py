@@ -278,6 +278,41 @@ def test_a_plain_list_costs_its_pages_and_two_requests_for_the_end() -> None:
     assert server.requests == 6 + 2
 
 
+def test_a_million_rows_in_one_hour() -> None:
+    """A row in 3.6 ms, served in seconds: each second is a group of 277 or 278 equals."""
+    step, count = 3600 * SECOND // 1_000_000, 1_000_000
+
+    def answer(request: PageRequest) -> Page[StoredRow]:
+        assert request.created_before is not None
+        newest = min(count - 1, (request.created_before - T0) // step)
+        oldest = 0 if request.created_after is None else max(0, -((T0 - request.created_after) // step))
+        numbers = range(newest, max(oldest, newest - request.limit + 1) - 1, -1)
+        rows = [StoredRow(f"c{number}", T0 + number * step, T0) for number in numbers]
+        return Page(Rows(rows, [row.created_at // SECOND * SECOND for row in rows], [T0] * len(rows)), 100 * len(rows))
+
+    window = Interval(T0 + 1, T0 + 3600 * SECOND)
+    walk: Walk[StoredRow] = Walk(window, Traits(), 1000)
+    found, requests = 0, 0
+    while walk.request is not None:
+        found += len(walk.receive(answer(walk.request)).rows)
+        requests += 1
+    # The window begins inside the first second, which is served as older.
+    assert found == count - -(-SECOND // step)
+    # A page ends in the middle of a second, and the next begins at the end of it.
+    assert requests < 1.6 * count / 1000
+
+
+@pytest.mark.parametrize("precision", [1, SECOND])
+def test_one_row_a_year(precision: int) -> None:
+    years = 55
+    rows = rows_at(*(T0 - year * 31_556_952 * SECOND + 1 for year in range(years)))
+    reader = Reader(ServerModel(rows, Behaviour(precision=precision)))
+    reader.read(Interval(BEGINNING, T0 + SECOND))
+    assert sorted(row.id for row in reader.rows) == sorted(row.id for row in rows)
+    assert not reader.unproven
+    assert reader.server.requests < 6
+
+
 def test_a_window_inside_the_data_costs_its_pages_alone() -> None:
     server = ServerModel(rows_at(*(T0 + number * 10 * SECOND for number in range(5000))), Behaviour())
     reader = Reader(server)
