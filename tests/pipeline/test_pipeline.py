@@ -125,8 +125,8 @@ def destinations(draw: st.DrawFn) -> dict[str, Any]:
         "page_size": draw(st.sampled_from([2, 5, 1000])),
         "concurrency": draw(st.sampled_from([1, 3, 8])),
         "target_part_bytes": draw(st.sampled_from([1, 4_000, 1 << 30])),
-        # One row a page; some; as many as there are.
-        "shares": draw(st.sampled_from([shares_for(300, 450), shares_for(1_000, 3_000), Shares.of(1 << 29, 8)])),
+        # A dozen rows a page, or as many as there are. With fewer, nothing is proven without thousands of requests.
+        "shares": draw(st.sampled_from([shares_for(4_000, 6_000), Shares.of(1 << 29, 8)])),
     }
 
 
