@@ -421,7 +421,7 @@ class TimedSource(ModelSource):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("max_rps", "learned_rps", "fewest", "most"), [(2.0, None, 1, 1), (None, 2, 1, 12), (None, None, 24, 100)]
+    ("max_rps", "learned_rps", "fewest", "most"), [(2.0, None, 1, 1), (None, 2, 1, 16), (None, None, 24, 100)]
 )
 async def test_a_slow_source_is_read_in_few_windows_and_a_fast_one_in_many(
     tmp_path: Path,
