@@ -25,6 +25,11 @@ class Done(NamedTuple):
     out: str
     err: str
 
+    @property
+    def complaint(self) -> list[str]:
+        """The lines on stderr, without those that a slow machine has had the time for."""
+        return [line for line in self.err.splitlines() if " progress percent=" not in line]
+
 
 class Serving(Protocol):
     """Serves `rows` on loopback, beside the test, until it ends."""

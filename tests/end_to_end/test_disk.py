@@ -43,7 +43,7 @@ def when_asked(server: Sandbox, number: int, act: Callable[[], object]) -> None:
 
 def check_failed(done: Done, root: Path, rows: list[Row], *words: str) -> None:
     """A line that says where and what; every file whole, in its place, and known to the log."""
-    assert (done.status, done.out, done.err.count("\n")) == (1, "", 1), done.err
+    assert (done.status, done.out, len(done.complaint)) == (1, "", 1), done.err
     for word in (str(root), *words):
         assert word in done.err
     assert "Traceback" not in done.err

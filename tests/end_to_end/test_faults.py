@@ -113,7 +113,7 @@ def test_a_source_that_fails_for_good_half_way(
     when_asked(server, 30, for_good)
     done = command("export", tmp_path / "out", *OPTIONS, server=server)
     assert (done.status, done.out) == (1, "")
-    what, what_now = done.err.splitlines()
+    what, what_now = done.complaint
     assert what.startswith("exporter: ")
     assert SAID[fault] in what
     assert f"(reading {format_instant(SINCE)[:8]}" in what
@@ -137,14 +137,14 @@ def test_a_revoked_token_and_its_successor(
     server.on_request = lambda seen: revoke() if seen.number == 30 else None
     done = command("export", tmp_path / "out", *OPTIONS, server=server)
     assert (done.status, done.out) == (4, "")
-    what, what_now = done.err.splitlines()
+    what, what_now = done.complaint
     assert "answered 401: Token is missing, invalid or expired. The token is wrong, expired or revoked" in what
     assert what_now == "What was read is committed; run the same command again to resume"
     kept = check_stopped(tmp_path / "out", rows)
     assert len(kept) > 100
     before = snapshot(tmp_path / "out")
     done = command("export", tmp_path / "out", *OPTIONS, server=server, token=TOKEN)
-    assert (done.status, done.err.count("\n")) == (4, 1)
+    assert (done.status, len(done.complaint)) == (4, 1)
     assert snapshot(tmp_path / "out") == before
     assert command("export", tmp_path / "out", *OPTIONS, server=server, token="ak_new").status == 0
     Exported(tmp_path / "out").check(records(rows))
