@@ -35,7 +35,7 @@ def export(destination: Path, server: Sandbox, *more: str) -> Done:
         env={**os.environ, "ANYREACH_BASE_URL": server.url, "ANYREACH_TOKEN": TOKEN},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     return Done(done.returncode, done.stdout, done.stderr)
 
