@@ -40,7 +40,7 @@ class RetryPolicy:
         """
         patience = self.known if contacted else self.unknown
         if isinstance(error, ThrottledError):
-            if elapsed_seconds >= patience.throttled_seconds:
+            if attempt >= patience.attempts and elapsed_seconds >= patience.throttled_seconds:
                 return None
             if error.retry_after_seconds is not None:
                 wait = error.retry_after_seconds

@@ -260,7 +260,8 @@ async def _find_hidden_status(state: State, request: Request, reader: Reader, ob
     """The status that has to be read by a list of its own, if the API leaves it out of the list (api.md, 7)."""
     if state.range is None or not state.left or "status" in request.filters:
         return None
-    if not await is_hidden(reader, HIDDEN_STATUS, state.range):
+    known = HIDDEN_STATUS in state.hidden_statuses
+    if not known and not await is_hidden(reader, HIDDEN_STATUS, state.range):
         return None
     observer.warn(f"the API's list leaves out {HIDDEN_STATUS} conversations; they are read by a list of their own")
     return HIDDEN_STATUS

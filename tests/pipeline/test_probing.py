@@ -1,11 +1,13 @@
 """Questions before the work is split, and what becomes of a source that fails at them."""
 
+from dataclasses import replace
+
 import pytest
 
 from exporter.contract import BEGINNING, DAY, SECOND
 from exporter.encode.decode import Decoder
 from exporter.errors import AccessError
-from exporter.model import Interval
+from exporter.model import Interval, Page, PageRequest
 from exporter.pipeline.budget import ByteBudget, Shares
 from exporter.pipeline.probing import find_beginning, is_hidden
 from exporter.pipeline.reading import Reader
@@ -54,3 +56,39 @@ async def test_a_status_that_nothing_has_is_not_hidden() -> None:
     source = ModelSource(ServerModel([], Behaviour()))
     assert not await is_hidden(reader_of(source), "token_created", Interval(BEGINNING, T0))
     assert len(source.requests) == 1
+
+
+@pytest.mark.parametrize("hides", [True, False])
+async def test_a_sample_whose_status_changes_meanwhile_shows_nothing(hides: bool) -> None:
+    """The oldest conversation goes on before it is looked for in the list, which holds it from then on."""
+    rows = [StoredRow(f"c{number}", T0 - number * DAY, status="token_created") for number in range(4)]
+    server = ServerModel(rows, Behaviour(hides="token_created" if hides else None))
+
+    def change(number: int) -> None:
+        if number == 2:
+            server.rows[3] = replace(server.rows[3], status="completed")
+
+    source = ModelSource(server, change)
+    assert await is_hidden(reader_of(source), "token_created", Interval(BEGINNING, T0 + DAY)) is hides
+    assert len(source.requests) == 4
+
+
+async def test_a_status_that_is_always_gone_before_it_is_looked_for_is_read_apart() -> None:
+    rows = [StoredRow(f"c{number}", T0 - number * DAY, status="token_created") for number in range(9)]
+    server = ServerModel(rows, Behaviour(hides="token_created"))
+
+    def change(number: int) -> None:
+        if number % 2 == 0:
+            server.rows[-number // 2] = replace(server.rows[-number // 2], status="completed")
+
+    assert await is_hidden(reader_of(ModelSource(server, change)), "token_created", Interval(BEGINNING, T0 + DAY))
+
+
+class IgnoresStatus(ServerModel):
+    def answer(self, request: PageRequest) -> Page[StoredRow]:
+        return ServerModel.answer(self, replace(request, status=None))
+
+
+async def test_where_the_filter_is_ignored_nothing_is_read_apart() -> None:
+    source = ModelSource(IgnoresStatus([StoredRow("c0", T0 - DAY)], Behaviour()))
+    assert not await is_hidden(reader_of(source), "token_created", Interval(BEGINNING, T0))
