@@ -128,7 +128,7 @@ def spawn() -> Iterator[Spawn]:
             # Before the pipes are closed: a process that a failed test leaves behind must not be waited for.
             stack.callback(process.kill)
 
-            def wait(timeout_seconds: float = 60.0) -> Done:
+            def wait(timeout_seconds: float = 240.0) -> Done:
                 out, err = process.communicate(timeout=timeout_seconds)
                 assert token not in out + err
                 return Done(process.returncode, out, err)
