@@ -54,7 +54,7 @@ def target(rate: float, latency: Latency) -> float:
     disorder = rate * (latency[1] - latency[0]) / 2
     if disorder <= 0.7 * BURST:
         return rate * (0.90 if rate < 10 else 0.95)
-    return rate * 0.9 * best_even_pace(rate, latency)
+    return rate * 0.88 * best_even_pace(rate, latency)
 
 
 def enough_workers(rate: float, latency: Latency) -> list[int]:
