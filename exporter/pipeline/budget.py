@@ -11,7 +11,7 @@ import anyio
 
 _MIB: Final = 1024 * 1024
 #: What a run takes before it has asked for anything: the interpreter, Arrow, the HTTP client.
-_BASE_BYTES: Final = 128 * _MIB
+_BASE_BYTES: Final = 160 * _MIB
 #: No reader wants larger row groups, and they would only be held longer.
 _ROW_GROUP_BYTES: Final = 16 * _MIB
 #: Of JSON text. Larger pages would save hardly any request.
