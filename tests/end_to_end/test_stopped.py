@@ -133,7 +133,9 @@ def test_little_of_what_was_read_is_lost(
     assert served > ROWS * 0.7
     assert 0 < served - kept <= at_stake(exported)
     again, overlaps = whole_rows_served(rows, server.requests[first:], Behaviour()), len(server.requests) - first
-    assert len(again) <= ROWS - kept + overlaps
+    # A page on its way when its window is split may bring rows that another worker then reads.
+    split = CONCURRENCY * PAGE_SIZE
+    assert len(again) <= ROWS - kept + overlaps + split
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
