@@ -9,14 +9,16 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 import aiofiles
-from anyio import CancelScope, to_thread
+from anyio import CancelScope, sleep, to_thread
 
-from exporter.errors import DestinationError, StoreError
+from exporter.errors import DestinationError, DestinationLockedError, StoreError
 from exporter.store import lock
 from exporter.store.disk import describe, fsync_directory, make_directories, open_private, place, reporting
 from exporter.store.layout import COMMITS, LOCK, PRIVATE, QUARANTINE, STAGING, staging_path
 from exporter.store.lock import LockHolder
 
+#: `status` tries the lock for an instant; a run that meets it there has to try again, not give up.
+_LOCK_PAUSES_SECONDS: Final = (0.05, 0.05, 0.05)
 #: What lies at the top of a freshly made file system, and says nothing about whose directory it is.
 _IGNORED = frozenset({"lost+found"})
 
@@ -98,9 +100,14 @@ class LocalStore:
 
         Raises `DestinationLockedError` when another run has it.
         """
-        now = time.time_ns() // 1000
-        with CancelScope(shield=True):
-            self._lock = await to_thread.run_sync(lock.acquire, self.locate(LOCK), holder, now)
+        path, now = self.locate(LOCK), time.time_ns() // 1000
+        # Not in a thread: it would go on to take the lock when the task is cancelled, and nobody would give it back.
+        for pause_seconds in _LOCK_PAUSES_SECONDS:
+            with suppress(DestinationLockedError):
+                self._lock = lock.acquire(path, holder, now)
+                return
+            await sleep(pause_seconds)
+        self._lock = lock.acquire(path, holder, now)
 
     async def release_lock(self) -> None:
         """Gives the destination back; without a lock, nothing."""

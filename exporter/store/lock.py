@@ -7,7 +7,6 @@ lock two files of one name would both hold it.
 import fcntl
 import os
 import socket
-import time
 from pathlib import Path
 
 import msgspec
@@ -15,10 +14,6 @@ import msgspec
 from exporter.contract import Instant, format_instant
 from exporter.errors import DestinationLockedError
 from exporter.store.disk import open_private, reporting
-
-#: `status` tries the lock for an instant; a run that meets it there has to try again, not give up.
-_ATTEMPTS = 4
-_PAUSE_SECONDS = 0.05
 
 
 class LockHolder(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +29,7 @@ class LockHolder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def acquire(path: Path, run: str, now: Instant) -> int:
-    """Takes the lock and returns its descriptor, for `release`.
+    """Takes the lock and returns its descriptor, for `release`. Waits for nobody.
 
     Raises `DestinationLockedError` with who holds it, and `StoreError`.
     """
@@ -82,15 +77,11 @@ def current_holder(path: Path) -> LockHolder | None:
 
 
 def _try_lock(descriptor: int) -> bool:
-    for attempt in range(_ATTEMPTS):
-        if attempt:
-            time.sleep(_PAUSE_SECONDS)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        return True
-    return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _write(descriptor: int, holder: LockHolder) -> None:

@@ -1,5 +1,6 @@
 """One run at a time: the second one learns who holds the destination, and a dead one holds nothing."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -104,3 +105,14 @@ async def test_where_nothing_is_nobody_holds_it(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
     with pytest.raises(StoreError, match="_exporter/lock"):
         await LocalStore(tmp_path / "none").acquire_lock("one")
+
+
+async def test_who_is_cancelled_leaves_nothing_locked(store: LocalStore) -> None:
+    for turns in range(8):
+        taking = asyncio.create_task(store.acquire_lock("cancelled"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        taking.cancel()
+        await asyncio.wait([taking])
+        await store.release_lock()
+        assert await store.lock_holder() is None, turns
