@@ -49,6 +49,8 @@ STATUSES: Final = (
     "transferred",
     "unanswered",
 )
+#: A conversation of one of these is not over: it will change.
+OPEN_STATUSES: Final = ("token_created", "triggered", "ringing", "in_progress")
 #: The status that a list without a `status` filter may leave out, as the vendor's own view does (api.md, 7).
 HIDDEN_STATUS: Final = "token_created"
 

@@ -182,7 +182,8 @@ class DataFile(msgspec.Struct, frozen=True, kw_only=True):
 
     `window` is what the part speaks for: every row of its table with `created_at` inside it and visible when
     it was read is in this file. `absent` counts, by field, the rows that were served without it; `withheld_rows`
-    those without any of the sensitive fields that were asked for.
+    those without any of the sensitive fields that were asked for. `open_rows` counts conversations that were not over
+    when they were read (`contract.OPEN_STATUSES`).
     """
 
     path: str
@@ -196,6 +197,7 @@ class DataFile(msgspec.Struct, frozen=True, kw_only=True):
     window: Interval
     absent: dict[str, int] = msgspec.field(default_factory=dict)
     withheld_rows: int = 0
+    open_rows: int = 0
 
 
 class QuarantineFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,15 +227,19 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What one commit does to the export: the intervals and files it adds and takes away."""
+    """What one commit does to the export: the intervals and files it adds and takes away.
+
+    `refreshes`: what was covered before, and is brought up to date with all that changed until `read_since`.
+    """
 
     covers: tuple[Interval, ...] = ()
     uncovers: tuple[Interval, ...] = ()
+    refreshes: tuple[Interval, ...] = ()
     adds: tuple[DataFile, ...] = ()
     removes: tuple[str, ...] = ()
     quarantines: tuple[QuarantineFile, ...] = ()
     unproven: tuple[Unproven, ...] = ()
-    #: The server's clock before the earliest page that `adds` rests on; None when no page was read.
+    #: The server's clock before the earliest page that this rests on; None when no page was read.
     read_since: Instant | None = None
     #: Whose conversations these are, where a row says so.
     organization: str | None = None

@@ -124,7 +124,7 @@ class Pipeline:
     async def _work(self) -> None:
         while (walk := await self._next_walk()) is not None:
             self._windows += 1
-            writer = WindowWriter(self._factory, walk.end)
+            writer = self._factory.open_window(walk.end)
             send, receive = anyio.create_memory_object_stream[_Delivery](1)
             async with anyio.create_task_group() as group:
                 group.start_soon(self._write, walk, writer, receive)

@@ -19,6 +19,7 @@ from exporter.store.commits import CommitLog, check_not_overtaken, find_garbage,
 from exporter.store.layout import CONVERSATIONS, SUCCESS
 from exporter.store.local import LocalStore
 from exporter.store.manifest import write_manifest
+from exporter.store.state import CommitKind
 
 #: Below this no more is written: the log and the manifest have to fit on the disk as well.
 _RESERVED_BYTES: Final = 64 * 1024 * 1024
@@ -49,6 +50,8 @@ class Committer:
         schema: pa.Schema,
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        kind: CommitKind = "export",
     ) -> None:
         self.rows = 0
         self.files = 0
@@ -58,6 +61,7 @@ class Committer:
         self._schemas = {CONVERSATIONS: schema}
         self._observer = observer
         self._clock = clock
+        self._kind: CommitKind = kind
         self._charged = Counters()
         self._removed: list[str] = []
         self._waiting: list[Change] = []
@@ -113,13 +117,17 @@ class Committer:
 
     async def _append(self, change: Change, spent: Counters) -> None:
         await check_free_space(self._store)
-        await self._log.append(committed_at=wall_clock(), change=change, counters=spent - self._charged)
+        before = self._log.state
+        counters = spent - self._charged
+        after = await self._log.append(committed_at=wall_clock(), kind=self._kind, change=change, counters=counters)
         self._charged = spent
         rows, size_bytes = sum(file.rows for file in change.adds), sum(file.size_bytes for file in change.adds)
         self.rows += rows
         self.size_bytes += size_bytes
         self.files += len(change.adds) - len(change.removes)
-        self._removed += change.removes
+        # A file that lives on under its name, or for readers of older manifests, is not deleted.
+        gone = {*before.kept, *change.removes} - {*after.kept, *after.files, *after.quarantine}
+        self._removed += sorted(gone)
         self._observer.note("committed", number=self._log.state.number, files=len(change.adds), rows=rows)
 
 
@@ -128,6 +136,7 @@ def _merged(changes: Sequence[Change]) -> Change:
     read_since: Instant | None = min(times, default=None)
     return Change(
         covers=reduce(add, (change.covers for change in changes)),
+        refreshes=reduce(add, (change.refreshes for change in changes)),
         adds=reduce(add, (change.adds for change in changes)),
         removes=reduce(add, (change.removes for change in changes)),
         quarantines=reduce(add, (change.quarantines for change in changes)),

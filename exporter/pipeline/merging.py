@@ -11,10 +11,9 @@ from anyio import to_thread
 from exporter.errors import ExporterError
 from exporter.model import Change, DataFile, Interval
 from exporter.pipeline.committing import Committer
-from exporter.pipeline.writing import PartsFactory
+from exporter.pipeline.writing import PartsFactory, data_file
 from exporter.plan.merging import choose_merges
 from exporter.progress import Observer
-from exporter.store.layout import part_path
 from exporter.store.parts import copy_rows
 
 
@@ -59,18 +58,14 @@ async def _merged(group: Sequence[DataFile], factory: PartsFactory) -> DataFile:
     except BaseException:
         writer.abort()
         raise
-    path = part_path(oldest.table, oldest.partition, name)
-    await store.publish(store.staging_file(name), path)
-    return DataFile(
-        path=path,
-        table=oldest.table,
-        partition=oldest.partition,
-        rows=finished.rows,
-        size_bytes=finished.size_bytes,
-        sha256=finished.sha256,
-        created_at_min=finished.created_at_min,
-        created_at_max=finished.created_at_max,
-        window=Interval(oldest.window.start, newest.window.end),
-        absent=dict(reduce(add, (Counter(file.absent) for file in group))),
-        withheld_rows=sum(file.withheld_rows for file in group),
+    merged = data_file(
+        name,
+        oldest.partition,
+        finished,
+        Interval(oldest.window.start, newest.window.end),
+        reduce(add, (Counter(file.absent) for file in group)),
+        sum(file.withheld_rows for file in group),
+        oldest.table,
     )
+    await store.publish(store.staging_file(name), merged.path)
+    return merged

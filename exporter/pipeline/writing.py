@@ -3,7 +3,7 @@
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from math import inf
@@ -13,15 +13,16 @@ from typing import Final
 from anyio import CapacityLimiter, to_thread
 
 from exporter.contract import Instant
-from exporter.encode.batch import Encoder
+from exporter.encode.batch import Encoded, Encoder
 from exporter.encode.rows import EncodeRow, Misfit
-from exporter.errors import ContradictionError
+from exporter.errors import AccessError, ContradictionError
 from exporter.fetch.walk import Settled
 from exporter.model import Change, DataFile, Interval, Rows, Unproven
+from exporter.plan.homes import Place
 from exporter.spec import PartitionBy
 from exporter.store.layout import CONVERSATIONS, part_path, partition_of
 from exporter.store.local import LocalStore
-from exporter.store.parts import PartWriter
+from exporter.store.parts import FinishedPart, PartWriter
 from exporter.store.quarantine import write_quarantine
 
 #: A part is closed after this long even when it is small: a kill then costs no more than that much reading.
@@ -32,7 +33,7 @@ _MISFIT_BYTES: Final = 16 * 1024 * 1024
 
 @dataclass(slots=True)
 class _OpenPart:
-    """A part under way. `interval`: of its partition, None when there is but one; `top`: where its window ends."""
+    """A part under way. `interval`: where its rows may lie, None for anywhere; `top`: where its window ends."""
 
     writer: PartWriter
     name: str
@@ -45,15 +46,32 @@ class _OpenPart:
 
 
 @dataclass(slots=True)
-class _ClosedPart:
+class ClosedPart:
     """A part that is whole, still where it was staged."""
 
     name: str
     file: DataFile
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What has been finished of a window: `covers` down to where its last part ends, and what was found there.
+
+    `read_since`: the server's clock before the earliest page of the window; None when there was none.
+    """
+
+    covers: Interval
+    parts: list[ClosedPart]
+    misfits: list[Misfit]
+    unproven: tuple[Unproven, ...]
+    read_since: Instant | None
+
+
 class PartsFactory:
-    """What the windows of one run have in common when they write: schema, store, sizes and names."""
+    """What the windows of one run have in common when they write: schema, store, sizes and names.
+
+    `refuses_withheld`: the rows that are there have sensitive fields, and a token that may not see them is refused.
+    """
 
     def __init__(
         self,
@@ -66,23 +84,59 @@ class PartsFactory:
         row_group_bytes: int,
         organization: str | None = None,
         hidden_status: str | None = None,
+        refuses_withheld: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store: Final = store
+        self.run: Final = run
         self.encoder: Final = encoder
         self.partition_by: Final[PartitionBy] = partition_by
         self.target_part_bytes: Final = target_part_bytes
         self.row_group_bytes: Final = row_group_bytes
         self.organization = organization
         self.hidden_status: Final = hidden_status
+        self.refuses_withheld: Final = refuses_withheld
         self.clock: Final = clock
         # Encoding holds the interpreter, compression does not: two threads keep two cores busy.
         self.working: Final = CapacityLimiter(2)
         self._names: Final = (f"{run}-{number:06d}" for number in count(1))
 
-    def check_organization(self, served: Iterable[str]) -> None:
-        """Raises `ContradictionError` when rows are another organization's than those before."""
-        for organization in served:
+    def open_window(self, end: Instant) -> "WindowWriter":
+        """What takes the rows of a window."""
+        return WindowWriter(self, end)
+
+    def place(self, created_at: Instant) -> tuple[dict[str, str], Interval | None]:
+        """The partition of a row, and where others lie that go into one part with it; None: anywhere."""
+        return partition_of(created_at, self.partition_by)
+
+    def wanted(self, rows: Rows[EncodeRow]) -> Rows[EncodeRow]:
+        """Those of the rows that are written."""
+        return rows
+
+    async def hand_over(self, finished: Finished) -> Change | None:
+        """Publishes what a window has finished. Returns what is to be committed, if anything is."""
+        for part in finished.parts:
+            await self.store.publish(self.store.staging_file(part.name), part.file.path)
+        misfits = finished.misfits
+        quarantine = await write_quarantine(self.store, self.next_name(), misfits) if misfits else None
+        return Change(
+            covers=(finished.covers,),
+            adds=tuple(part.file for part in finished.parts),
+            quarantines=(quarantine,) if quarantine else (),
+            unproven=finished.unproven,
+            read_since=finished.read_since,
+            organization=self.organization,
+            hidden_status=self.hidden_status,
+        )
+
+    def check(self, served: Encoded) -> None:
+        """Raises `ContradictionError` when rows are another organization's than those before, and `AccessError`."""
+        if served.withheld_rows and self.refuses_withheld:
+            raise AccessError(
+                "the API withholds the sensitive fields from this token, and the rows that are there have them: null "
+                "would stand for what it may not see. Run again with a token that has conversations:read_sensitive"
+            )
+        for organization in served.organizations:
             self.organization = self.organization or organization
             if organization != self.organization:
                 raise ContradictionError(
@@ -134,7 +188,7 @@ class WindowWriter:
         self._unproven += settled.unproven
         closed = await to_thread.run_sync(self._write, settled.rows, settled_from, limiter=self._factory.working)
         if closed:
-            return await self._change(closed, closed[-1].file.window.start)
+            return await self._hand_over(closed, closed[-1].file.window.start)
         if sum(len(misfit.text) for misfit in self._misfits) >= _MISFIT_BYTES:
             return await self.finish(settled_from)
         return None
@@ -142,7 +196,7 @@ class WindowWriter:
     async def finish(self, settled_from: Instant) -> Change | None:
         """Closes what is open: the window is read down to `settled_from`, and no further."""
         closed = await to_thread.run_sync(self._close, settled_from, limiter=self._factory.working)
-        return await self._change(closed, settled_from) if settled_from < self._uncommitted_end else None
+        return await self._hand_over(closed, settled_from) if settled_from < self._uncommitted_end else None
 
     def abort(self) -> None:
         """Gives up what is open."""
@@ -150,16 +204,16 @@ class WindowWriter:
             self._part.writer.abort()
             self._part = None
 
-    def _write(self, rows: Rows[EncodeRow], settled_from: Instant) -> list[_ClosedPart]:
-        closed: list[_ClosedPart] = []
-        for piece, partition, interval in _by_partition(rows, self._factory.partition_by):
-            if self._part is not None and self._part.partition != partition and self._part.interval is not None:
+    def _write(self, rows: Rows[EncodeRow], settled_from: Instant) -> list[ClosedPart]:
+        closed: list[ClosedPart] = []
+        for piece, partition, interval in _by_place(self._factory.wanted(rows), self._factory.place):
+            if self._part is not None and self._part.interval != interval and self._part.interval is not None:
                 closed += self._close(self._part.interval.start)
             encoded = self._factory.encoder.encode(piece)
             if not self._misfits:
                 self._misfits_since = self._factory.clock()
             self._misfits += encoded.quarantined
-            self._factory.check_organization(encoded.organizations)
+            self._factory.check(encoded)
             if encoded.batch.num_rows:
                 self._part = self._part or self._factory.open(partition, interval, self._top)
                 self._part.writer.write(encoded.batch)
@@ -173,57 +227,63 @@ class WindowWriter:
             closed += self._close(settled_from)
         return closed
 
-    def _close(self, bottom: Instant) -> list[_ClosedPart]:
+    def _close(self, bottom: Instant) -> list[ClosedPart]:
         part = self._part
         if part is None:
             return []
         finished = part.writer.close()
         self._part = None  # only now: what cannot be closed has to be aborted
         self._top = bottom
-        file = DataFile(
-            path=part_path(CONVERSATIONS, part.partition, part.name),
-            table=CONVERSATIONS,
-            partition=part.partition,
-            rows=finished.rows,
-            size_bytes=finished.size_bytes,
-            sha256=finished.sha256,
-            created_at_min=finished.created_at_min,
-            created_at_max=finished.created_at_max,
-            window=Interval(bottom, part.top),
-            absent=dict(part.absent),
-            withheld_rows=part.withheld_rows,
-        )
-        return [_ClosedPart(part.name, file)]
+        window = Interval(bottom, part.top)
+        file = data_file(part.name, part.partition, finished, window, part.absent, part.withheld_rows)
+        return [ClosedPart(part.name, file)]
 
-    async def _change(self, closed: list[_ClosedPart], bottom: Instant) -> Change:
-        store = self._factory.store
-        for part in closed:
-            await store.publish(store.staging_file(part.name), part.file.path)
-        misfits = [misfit for misfit in self._misfits if misfit.created_at >= bottom]
-        self._misfits = [misfit for misfit in self._misfits if misfit.created_at < bottom]
-        quarantine = await write_quarantine(store, self._factory.next_name(), misfits) if misfits else None
-        change = Change(
-            covers=(Interval(bottom, self._uncommitted_end),),
-            adds=tuple(part.file for part in closed),
-            quarantines=(quarantine,) if quarantine else (),
-            unproven=tuple(doubt for doubt in self._unproven if doubt.created_at >= bottom),
-            read_since=self._read_since,
-            organization=self._factory.organization,
-            hidden_status=self._factory.hidden_status,
+    async def _hand_over(self, closed: list[ClosedPart], bottom: Instant) -> Change | None:
+        finished = Finished(
+            Interval(bottom, self._uncommitted_end),
+            closed,
+            [misfit for misfit in self._misfits if misfit.created_at >= bottom],
+            tuple(doubt for doubt in self._unproven if doubt.created_at >= bottom),
+            self._read_since,
         )
+        self._misfits = [misfit for misfit in self._misfits if misfit.created_at < bottom]
         self._unproven = [doubt for doubt in self._unproven if doubt.created_at < bottom]
         self._top = self._uncommitted_end = bottom
-        return change
+        return await self._factory.hand_over(finished)
 
 
-def _by_partition(
-    rows: Rows[EncodeRow], by: PartitionBy
-) -> Iterator[tuple[Rows[EncodeRow], dict[str, str], Interval | None]]:
-    """Cuts rows, which run from new to old, where one partition ends and the next begins."""
+def data_file(
+    name: str,
+    partition: dict[str, str],
+    finished: FinishedPart,
+    window: Interval,
+    absent: Mapping[str, int],
+    withheld_rows: int,
+    table: str = CONVERSATIONS,
+) -> DataFile:
+    """What a commit says of a part."""
+    return DataFile(
+        path=part_path(table, partition, name),
+        table=table,
+        partition=partition,
+        rows=finished.rows,
+        size_bytes=finished.size_bytes,
+        sha256=finished.sha256,
+        created_at_min=finished.created_at_min,
+        created_at_max=finished.created_at_max,
+        window=window,
+        absent={name: count for name, count in absent.items() if count},
+        withheld_rows=withheld_rows,
+        open_rows=finished.open_rows,
+    )
+
+
+def _by_place(rows: Rows[EncodeRow], place: Place) -> Iterator[tuple[Rows[EncodeRow], dict[str, str], Interval | None]]:
+    """Cuts rows, which run from new to old, where one place ends and the next begins."""
     done = 0
     while done < len(rows):
-        partition, interval = partition_of(rows.created_at[done], by)
-        # The first row that is older than the partition.
+        partition, interval = place(rows.created_at[done])
+        # The first row that is older.
         end = len(rows) if interval is None else bisect_right(rows.created_at, -interval.start, done, key=neg)
         yield rows[done:end], partition, interval
         done = end

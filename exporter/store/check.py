@@ -121,8 +121,9 @@ def check_places(state: State) -> Iterator[Problem]:
 
 def check_names(state: State, found: Collection[str]) -> Iterator[Problem]:
     """`found`: the files in the directories of tables and quarantine."""
+    kept = state.kept
     for path in found:
-        if path in state.files or path in state.quarantine:
+        if path in state.files or path in state.quarantine or path in kept:
             continue
         if is_part(path) or path.startswith(f"{QUARANTINE}/"):
             yield Problem(path, "orphan", "no commit names it: a run that was killed left it, or another export")

@@ -65,6 +65,7 @@ class CommitLog:
         counters: Counters | None = None,
         request: Request | None = None,
         range: Interval | None = None,  # noqa: A002 - what the design calls it
+        keep_generations: int | None = None,
     ) -> State:
         """Writes the next commit; tasks take turns. A `begin` gives the export its id.
 
@@ -83,6 +84,7 @@ class CommitLog:
                 range=range,
                 change=change or Change(),
                 counters=counters or Counters(),
+                keep_generations=keep_generations,
             )
             after = apply(self.state, commit)
             path, data = commit_path(commit.number), msgspec.json.encode(commit) + b"\n"
@@ -147,6 +149,7 @@ async def is_overtaken(store: Store, state: State, run: str) -> bool:
 
 async def find_garbage(store: Store, state: State) -> list[str]:
     """What no commit names, of the files that have a name as the exporter gives it: staged ones, parts, quarantine.
+    What `state` keeps for readers of older manifests is none.
 
     To be deleted only under the destination's lock, only when `check_not_overtaken` has found nothing since, and only
     after the manifest has been brought up to date with `state`: an older one may still name it.
@@ -154,7 +157,9 @@ async def find_garbage(store: Store, state: State) -> list[str]:
     garbage = await store.list(STAGING)
     for table in TABLES:
         garbage += [path for path in await store.list(table) if is_part(path) and path not in state.files]
-    return garbage + [path for path in await store.list(QUARANTINE) if path not in state.quarantine]
+    garbage += [path for path in await store.list(QUARANTINE) if path not in state.quarantine]
+    kept = state.kept
+    return [path for path in garbage if path not in kept]
 
 
 async def withdraw(store: Store, run: str) -> None:

@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from exporter.contract import Instant
+from exporter.contract import OPEN_STATUSES, Instant
 from exporter.errors import StoreError
 from exporter.store.disk import open_private, reporting
 
 SORT_COLUMN: Final = "created_at"
+_STATUS_COLUMN: Final = "status"
 _ZSTD_LEVEL = 2
 #: Rows between two looks at the size of a page. A page of transcripts stays near 1 MB, so that the page index can
 #: lead to one of them; at Arrow's 1024 it would be 10 times that.
@@ -51,15 +52,19 @@ _DICTIONARY: Final = frozenset(
 _LOOKED_UP: Final = frozenset({"id", "user_id", "conversation_id", "call_id"})
 
 
+_OPEN_STATUSES: Final = pa.array(OPEN_STATUSES, pa.string())
+
+
 @dataclass(frozen=True, slots=True)
 class FinishedPart:
-    """A part that is whole and fsynced, still at its staging path."""
+    """A part that is whole and fsynced, still at its staging path. `open_rows`: see `model.DataFile`."""
 
     rows: int
     size_bytes: int
     sha256: str
     created_at_min: Instant
     created_at_max: Instant
+    open_rows: int
 
 
 class PartWriter:
@@ -76,6 +81,8 @@ class PartWriter:
         self._gathered_bytes = 0
         self._written_bytes = 0
         self._rows = 0
+        self._open_rows = 0
+        self._counts_open_rows = _STATUS_COLUMN in schema.names
         self._newest: Instant | None = None
         self._oldest: Instant | None = None
         leaves = [leaf for field in schema for leaf in _leaves(field.name, field.type)]
@@ -120,6 +127,8 @@ class PartWriter:
         self._gathered.append(batch)
         self._gathered_bytes += size
         self._rows += batch.num_rows
+        if self._counts_open_rows:
+            self._open_rows += pc.is_in(batch.column(_STATUS_COLUMN), _OPEN_STATUSES).true_count
         if self._gathered_bytes >= self._row_group_bytes:
             self._write_gathered()
 
@@ -137,6 +146,7 @@ class PartWriter:
             sha256=self._file.sha256,
             created_at_min=self._oldest,
             created_at_max=self._newest,
+            open_rows=self._open_rows,
         )
 
     def abort(self) -> None:

@@ -35,7 +35,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """One file of the log. The first one, `begin`, holds the request and the range; a later one may widen the range.
 
     A run that goes on begins with a `widen` or a `resume`: it takes the slot that the run before would commit to.
-    `counters`: what the run has cost since its last commit.
+    `counters`: what the run has cost since its last commit. `keep_generations`: from now on, of how many runs the files
+    that they have replaced are kept.
     """
 
     format_version: int
@@ -48,6 +49,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     range: Interval | None = None
     change: Change = Change()
     counters: Counters = Counters()
+    keep_generations: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,8 @@ class State:
     """What the first `number` commits amount to; also the generation of the manifest. Nothing yet: `number` is 0.
 
     `files` and `quarantine` are the live files by path. `reads` says since when (the server's clock) which
-    intervals are known as they are.
+    intervals are known as they are. `replaced`: the latest runs that replaced files, at most `keep_generations`, each
+    with these files' paths.
     """
 
     number: int = 0
@@ -74,6 +77,8 @@ class State:
     started_at: Instant | None = None
     committed_at: Instant | None = None
     software: Mapping[str, str] = field(default_factory=dict)
+    keep_generations: int = 0
+    replaced: tuple[tuple[str, frozenset[str]], ...] = ()
 
     @property
     def left(self) -> Coverage:
@@ -94,6 +99,12 @@ class State:
     @property
     def quarantined_rows(self) -> int:
         return sum(file.rows for file in self.quarantine.values())
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """Files that are live no more, and kept for who reads by an older manifest."""
+        replaced = frozenset[str]().union(*(paths for _, paths in self.replaced))
+        return replaced - self.files.keys() - self.quarantine.keys()
 
 
 def state_name(state: State) -> StateName:
@@ -126,11 +137,8 @@ def apply(state: State, commit: Commit) -> State:
     if added - Coverage([range_]):
         _refuse(commit.number, "covers what lies outside the export's range")
     files, quarantine = _next_files(state, commit, added, dropped, coverage)
-    reads = state.reads
-    if dropped:
-        reads = tuple((instant, rest) for instant, read in reads if (rest := read - dropped))
-    if added and change.read_since is not None:
-        reads = (*reads, (change.read_since, added))
+    keep = state.keep_generations if commit.keep_generations is None else commit.keep_generations
+    doubted = {doubt.created_at for doubt in change.unproven}
     run = commit.author.run
     return replace(
         state,
@@ -141,8 +149,11 @@ def apply(state: State, commit: Commit) -> State:
         coverage=coverage,
         files=files,
         quarantine=quarantine,
-        unproven=(*(one for one in state.unproven if not _holds(dropped, one.created_at)), *change.unproven),
-        reads=reads,
+        unproven=(
+            *(one for one in state.unproven if one.created_at not in doubted and not _holds(dropped, one.created_at)),
+            *change.unproven,
+        ),
+        reads=_next_reads(state, commit, added, dropped),
         organization=state.organization or change.organization,
         hidden_statuses=_with(state.hidden_statuses, change.hidden_status),
         counters=state.counters + commit.counters,
@@ -150,7 +161,36 @@ def apply(state: State, commit: Commit) -> State:
         started_at=commit.committed_at if state.started_at is None else state.started_at,
         committed_at=commit.committed_at,
         software=commit.author.software,
+        keep_generations=keep,
+        replaced=_next_replaced(state, commit)[-keep:] if keep else (),
     )
+
+
+def _next_reads(
+    state: State, commit: Commit, added: Coverage, dropped: Coverage
+) -> tuple[tuple[Instant, Coverage], ...]:
+    refreshed = _disjoint(commit, commit.change.refreshes, "refreshes an interval twice")
+    if refreshed - state.coverage:
+        _refuse(commit.number, "refreshes what was not covered")
+    known_anew = dropped | refreshed
+    reads = state.reads
+    if known_anew:
+        reads = tuple((instant, rest) for instant, read in reads if (rest := read - known_anew))
+    now_read = added | refreshed
+    if now_read and commit.change.read_since is not None:
+        reads = (*reads, (commit.change.read_since, now_read))
+    return reads
+
+
+def _next_replaced(state: State, commit: Commit) -> tuple[tuple[str, frozenset[str]], ...]:
+    run = commit.author.run
+    # What a repair takes out is of no use to anybody.
+    paths = frozenset() if commit.change.uncovers else frozenset(commit.change.removes)
+    if not paths:
+        return state.replaced
+    if state.replaced and state.replaced[-1][0] == run:
+        return (*state.replaced[:-1], (run, state.replaced[-1][1] | paths))
+    return (*state.replaced, (run, paths))
 
 
 def _with(names: tuple[str, ...], name: str | None) -> tuple[str, ...]:

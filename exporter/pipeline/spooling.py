@@ -1,0 +1,120 @@
+"""Rows that are read again, put aside by home until all of them are there: nothing is committed on the way."""
+
+from dataclasses import dataclass, field
+from itertools import compress
+from pathlib import Path
+
+from exporter.contract import SECOND, Instant
+from exporter.encode.batch import Encoder
+from exporter.encode.rows import EncodeRow, Misfit
+from exporter.model import Interval, QuarantineFile, Rows, Unproven
+from exporter.pipeline.writing import Finished, PartsFactory
+from exporter.plan.homes import Home, Homes
+from exporter.store.quarantine import write_quarantine
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A staged part that holds rows of one home, from new to old. `absent` and `withheld_rows`: as `model.DataFile`.
+
+    `reading`: the number of the reading that has shown them; a later one has a higher number.
+    """
+
+    path: Path
+    reading: int
+    newest: Instant
+    rows: int
+    absent: dict[str, int]
+    withheld_rows: int
+
+
+@dataclass(slots=True)
+class Spool:
+    """What has been put aside, by the intervals of `homes`. `misfits`: rows that fit no column, by the quarantine file
+    that they have been written to. `read_since`: the server's clock before the earliest page.
+
+    `unasked`: how many rows were served that are older than what was asked for; they are dropped.
+    """
+
+    homes: dict[Interval, Home] = field(default_factory=dict)
+    parts: dict[Interval, list[Spooled]] = field(default_factory=dict)
+    misfits: list[tuple[QuarantineFile, list[Misfit]]] = field(default_factory=list)
+    unproven: list[Unproven] = field(default_factory=list)
+    read_since: Instant | None = None
+    unasked: int = 0
+
+
+class SpoolFactory(PartsFactory):
+    """Puts what the windows of a reading finish into `spool`, a staged part for each home in a window.
+
+    `parts`: how the run writes its parts. Only rows with `updated_at` not before `updated_since` are wanted, give or
+    take a second.
+    """
+
+    def __init__(
+        self,
+        parts: PartsFactory,
+        encoder: Encoder,
+        homes: Homes,
+        spool: Spool,
+        *,
+        reading: int,
+        updated_since: Instant | None = None,
+    ) -> None:
+        super().__init__(
+            parts.store,
+            encoder,
+            run=f"{parts.run}-r{reading}",
+            partition_by=parts.partition_by,
+            target_part_bytes=parts.target_part_bytes,
+            row_group_bytes=parts.row_group_bytes,
+            organization=parts.organization,
+            hidden_status=parts.hidden_status,
+            refuses_withheld=parts.refuses_withheld,
+            clock=parts.clock,
+        )
+        self._homes = homes
+        self._spool = spool
+        self._reading = reading
+        self._updated_since = None if updated_since is None else updated_since - SECOND
+
+    def place(self, created_at: Instant) -> tuple[dict[str, str], Interval | None]:
+        home = self._homes.of(created_at)
+        return home.partition, home.interval
+
+    def wanted(self, rows: Rows[EncodeRow]) -> Rows[EncodeRow]:
+        since = self._updated_since
+        if since is None:
+            return rows
+        keep = [updated_at is None or updated_at >= since for updated_at in rows.updated_at]
+        if all(keep):
+            return rows
+        self._spool.unasked += keep.count(False)
+        return Rows(
+            list(compress(rows.rows, keep)),
+            list(compress(rows.created_at, keep)),
+            list(compress(rows.updated_at, keep)),
+        )
+
+    async def hand_over(self, finished: Finished) -> None:
+        spool = self._spool
+        for part in finished.parts:
+            file = part.file
+            home = self._homes.of(file.created_at_min)
+            spool.homes[home.interval] = home
+            spool.parts.setdefault(home.interval, []).append(
+                Spooled(
+                    self.store.staging_file(part.name),
+                    self._reading,
+                    file.created_at_max,
+                    file.rows,
+                    file.absent,
+                    file.withheld_rows,
+                )
+            )
+        if finished.misfits:
+            file_ = await write_quarantine(self.store, self.next_name(), finished.misfits)
+            spool.misfits.append((file_, finished.misfits))
+        spool.unproven += finished.unproven
+        if finished.read_since is not None:
+            spool.read_since = min(finished.read_since, spool.read_since or finished.read_since)

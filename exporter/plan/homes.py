@@ -1,0 +1,66 @@
+"""Where a row that is read again belongs: the part that may hold it already, or a gap where a new one would lie. Pure.
+
+The windows of parts are disjoint, but a window may reach over other partitions in which there were no rows when it was
+read. A row that shows up there later cannot go into that part: it has a home of its own.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from exporter.contract import Instant
+from exporter.model import DataFile, Interval
+
+#: The partition of an instant, and the instants that share it (None: all).
+Place: TypeAlias = Callable[[Instant], tuple[dict[str, str], Interval | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """An interval inside one partition, and the part whose rows it has; `file` is None in a gap.
+
+    Homes that differ share no instant.
+    """
+
+    interval: Interval
+    partition: dict[str, str]
+    file: DataFile | None
+
+
+class Homes:
+    """The homes inside `range_`. `files`: the live parts of one table."""
+
+    def __init__(self, files: Iterable[DataFile], range_: Interval, place: Place) -> None:
+        self._range = range_
+        self._place = place
+        self._homes = sorted((self._own(file) for file in files), key=lambda home: home.interval)
+        self._starts = [home.interval.start for home in self._homes]
+
+    def of(self, instant: Instant) -> Home:
+        """The home of a row with this `created_at`, which lies in the range."""
+        after = bisect_right(self._starts, instant)
+        below = self._homes[after - 1] if after else None
+        if below is not None and instant in below.interval:
+            return below
+        above = self._homes[after] if after < len(self._homes) else None
+        partition, shared = self._place(instant)
+        bounds = [self._range, shared or self._range]
+        start = max(*(bound.start for bound in bounds), below.interval.end if below else self._range.start)
+        end = min(*(bound.end for bound in bounds), above.interval.start if above else self._range.end)
+        return Home(Interval(start, end), partition, None)
+
+    def overlapping(self, gap: Interval) -> list[Home]:
+        """The homes of parts whose windows reach into `gap`, though their rows do not."""
+        return [
+            home
+            for home in self._homes
+            if home.file is not None and home.file.window.start < gap.end and gap.start < home.file.window.end
+        ]
+
+    def _own(self, file: DataFile) -> Home:
+        partition, shared = self._place(file.created_at_min)
+        window = file.window
+        if shared is not None:
+            window = Interval(max(window.start, shared.start), min(window.end, shared.end))
+        return Home(window, partition, file)
