@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -14,11 +13,11 @@ from exporter.encode.decode import Decoder
 from exporter.errors import DestinationError, ExporterError, StoreError, UsageError
 from exporter.fetch.http import Client
 from exporter.jobs.holding import holding
+from exporter.jobs.sealing import least_part_bytes, put_in_order, seal
 from exporter.model import Counters, Interval, PageRequest
 from exporter.pipeline import Pipeline
 from exporter.pipeline.budget import ByteBudget, Shares
 from exporter.pipeline.committing import Committer
-from exporter.pipeline.merging import merge_small_parts
 from exporter.pipeline.probing import find_beginning, is_hidden
 from exporter.pipeline.reading import Reader, wall_clock
 from exporter.pipeline.writing import PartsFactory
@@ -30,9 +29,6 @@ from exporter.store.layout import CONVERSATIONS, MANIFEST, partition_of
 from exporter.store.local import LocalStore
 from exporter.store.manifest import is_sealed, served_fields
 from exporter.store.state import State, StateName, state_name
-
-#: Smaller parts are merged in the end: readers pay for each, whatever its size.
-_LEAST_PART_BYTES: Final = 16 * 1024 * 1024
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +78,7 @@ async def export(
     if found.range is not None and not found.left and not _asks_for_more(found.range, asked):
         if await is_sealed(store, found, schemas={CONVERSATIONS: encoder.schema}):
             return _summary(destination, found, found, Counters())
-        return await _put_in_order(store, request, encoder, settings, observer, clock)
+        return await _seal_what_is_there(store, request, settings, observer, clock)
     async with Client(
         settings.base_url,
         credentials,
@@ -140,43 +136,28 @@ async def export(
                 with suppress(StoreError):
                     await committer.write_manifest()
                 raise
-            await _seal(log, factory, committer, observer)
+            await seal(log, factory, committer, observer, least_bytes=least_part_bytes(settings.target_part_bytes))
             return _summary(destination, before, log.state, pipeline.spent)
 
 
-async def _put_in_order(
-    store: LocalStore,
-    request: Request,
-    encoder: Encoder,
-    settings: RunSettings,
-    observer: Observer,
-    clock: Callable[[], float],
+async def _seal_what_is_there(
+    store: LocalStore, request: Request, settings: RunSettings, observer: Observer, clock: Callable[[], float]
 ) -> Summary:
     """For an export of which everything was read, by a run that did not live to seal it."""
     async with holding(store) as held:
         log, before = held.log, held.log.state
         if before.left or before.request != request:
             raise DestinationError(f"{store.root}: another run has widened the export meanwhile; run again")
-        await log.append(committed_at=wall_clock(), kind="resume")
-        committer = Committer(store, log, encoder.schema, observer, clock)
-        await committer.sweep()
-        factory = PartsFactory(
+        await put_in_order(
             store,
-            encoder,
-            run=held.run,
-            partition_by=request.partition_by,
-            target_part_bytes=settings.target_part_bytes,
+            held,
+            observer,
+            clock,
+            least_bytes=least_part_bytes(settings.target_part_bytes),
+            target_bytes=settings.target_part_bytes,
             row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency).row_group,
-            clock=clock,
         )
-        await _seal(log, factory, committer, observer)
         return _summary(store.root, before, log.state, Counters())
-
-
-async def _seal(log: CommitLog, factory: PartsFactory, committer: Committer, observer: Observer) -> None:
-    least_bytes = min(_LEAST_PART_BYTES, factory.target_part_bytes // 2)
-    await merge_small_parts(log.state.files.values(), factory, committer, observer, least_bytes=least_bytes)
-    await committer.write_manifest()
 
 
 def _settle_request(state: State, asked: Asked, destination: Path) -> Request:

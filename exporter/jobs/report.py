@@ -12,6 +12,7 @@ from exporter.model import Interval
 from exporter.progress import format_seconds, format_size
 
 if TYPE_CHECKING:
+    from exporter.jobs.compact import Compacted
     from exporter.jobs.export import Summary
     from exporter.jobs.status import Status
     from exporter.jobs.verify import Verified
@@ -87,6 +88,20 @@ def describe_verified(found: "Verified", destination: Path) -> Iterator[str]:
     if (more := len(found.problems) - _SHOWN_PROBLEMS) > 0:
         yield f"  and {more:,} more: --json names all"
     yield from _advise(found, destination)
+
+
+def describe_compacted(done: "Compacted") -> Iterator[str]:
+    """How many files became how many: lines for people."""
+    files = f"{_count(done.files, 'file')} of {format_size(done.bytes)}"
+    if done.files == done.files_before:
+        order = ". What an earlier run had left undone is in order now" if done.changed else ""
+        yield f"nothing to merge: {_count(done.rows, 'conversation')} in {files}{order}"
+    else:
+        before = f"{_count(done.files_before, 'file')} of {format_size(done.bytes_before)}"
+        yield f"{before} became {files}, with the same {_count(done.rows, 'conversation')}"
+        yield f"  took {format_seconds(done.seconds)}"
+    if done.state == "incomplete":
+        yield "  The export is incomplete; what it has was merged."
 
 
 def _advise(found: "Verified", destination: Path) -> Iterator[str]:

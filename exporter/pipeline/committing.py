@@ -50,8 +50,6 @@ class Committer:
         schema: pa.Schema,
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
-        *,
-        kind: CommitKind = "export",
     ) -> None:
         self.rows = 0
         self.files = 0
@@ -61,25 +59,25 @@ class Committer:
         self._schemas = {CONVERSATIONS: schema}
         self._observer = observer
         self._clock = clock
-        self._kind: CommitKind = kind
         self._charged = Counters()
         self._removed: list[str] = []
-        self._waiting: list[Change] = []
+        self._waiting: list[tuple[CommitKind, Change]] = []
         self._turn = anyio.Lock()
         self._manifest_due = clock() + _MANIFEST_SECONDS
 
-    async def commit(self, change: Change, spent: Counters | None = None) -> None:
+    async def commit(self, change: Change, spent: Counters | None = None, *, kind: CommitKind = "export") -> None:
         """Returns when `change` is in the log. `spent`: by the run, so far, where it has grown. Raises `StoreError`."""
-        self._waiting.append(change)
+        self._waiting.append((kind, change))
         async with self._turn:
-            if not any(waiting is change for waiting in self._waiting):
+            if not any(waiting is change for _, waiting in self._waiting):
                 return  # it went along with another
-            changes, self._waiting = self._waiting, []
+            together = [one for one in self._waiting if one[0] == kind]
+            self._waiting = [one for one in self._waiting if one[0] != kind]
             try:
-                await self._append(_merged(changes), spent or self._charged)
+                await self._append(kind, _merged([one for _, one in together]), spent or self._charged)
             except BaseException:
                 # Whoever waits for the others has to learn of it too, by failing or succeeding themselves.
-                self._waiting += [other for other in changes if other is not change]
+                self._waiting += [one for one in together if one[1] is not change]
                 raise
             if self._clock() >= self._manifest_due:
                 await self.write_manifest()
@@ -115,11 +113,11 @@ class Committer:
         await check_not_overtaken(self._store, self._log.state)
         await self._store.delete(SUCCESS)
 
-    async def _append(self, change: Change, spent: Counters) -> None:
+    async def _append(self, kind: CommitKind, change: Change, spent: Counters) -> None:
         await check_free_space(self._store)
         before = self._log.state
         counters = spent - self._charged
-        after = await self._log.append(committed_at=wall_clock(), kind=self._kind, change=change, counters=counters)
+        after = await self._log.append(committed_at=wall_clock(), kind=kind, change=change, counters=counters)
         self._charged = spent
         rows, size_bytes = sum(file.rows for file in change.adds), sum(file.size_bytes for file in change.adds)
         self.rows += rows

@@ -1,9 +1,10 @@
-"""Small parts of one partition made one, when all is read: splitting the work leaves no crumbs to readers."""
+"""Small parts of one partition made one: neither splitting the work nor running often leaves crumbs to readers."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import add
+from typing import Final
 
 import anyio
 from anyio import to_thread
@@ -14,35 +15,72 @@ from exporter.pipeline.committing import Committer
 from exporter.pipeline.writing import PartsFactory, data_file
 from exporter.plan.merging import choose_merges
 from exporter.progress import Observer
+from exporter.store.commits import CommitLog
 from exporter.store.parts import copy_rows
+
+#: Of parts that lie there twice at a time: what has been merged is deleted before more is.
+_TWICE_BYTES: Final = 1024**3
+#: Each has files open, and row groups in memory.
+MERGED_AT_ONCE: Final = 2
 
 
 async def merge_small_parts(
-    files: Iterable[DataFile], factory: PartsFactory, committer: Committer, observer: Observer, *, least_bytes: int
+    log: CommitLog,
+    factory: PartsFactory,
+    committer: Committer,
+    observer: Observer,
+    *,
+    least_bytes: int,
+    growing: Mapping[str, str] | None = None,
 ) -> None:
-    """Merges parts below `least_bytes` with their neighbours, and commits each merged one in place of its sources.
+    """Merges parts below `least_bytes` with their neighbours, as `choose_merges` says, and commits each merged one in
+    place of its sources. The manifest is brought up to date wherever something has changed.
 
-    The sources are deleted when the manifest is written. Raises `StoreError`, after what can be committed was.
+    Raises `StoreError`, after what can be committed was.
     """
-    groups = choose_merges(files, least_bytes=least_bytes, target_bytes=factory.target_part_bytes)
-    if not groups:
-        return
+    # Again until there is nothing to choose: a merged part may come out smaller than its sources together.
+    while groups := choose_merges(
+        log.state.files.values(),
+        log.state.coverage,
+        least_bytes=least_bytes,
+        target_bytes=factory.target_part_bytes,
+        growing=growing,
+    ):
+        await _merge(list(_first(groups)), factory, committer, observer)
+        await committer.write_manifest()
+
+
+def _first(groups: Sequence[Sequence[DataFile]]) -> Iterator[Sequence[DataFile]]:
+    size = 0
+    for group in groups:
+        size += sum(file.size_bytes for file in group)
+        yield group
+        if size >= _TWICE_BYTES:
+            return
+
+
+async def _merge(
+    groups: Sequence[Sequence[DataFile]], factory: PartsFactory, committer: Committer, observer: Observer
+) -> None:
     observer.note("merging small files", files=sum(map(len, groups)), into=len(groups))
     # A reader who trusts it would count the rows of old and new parts.
     await committer.unseal()
     failures: list[ExporterError] = []
+    waiting = iter(groups)
 
-    async def merge(group: Sequence[DataFile]) -> None:
-        try:
-            merged = await _merged(group, factory)
-            await committer.commit(Change(adds=(merged,), removes=tuple(file.path for file in group)))
-        except ExporterError as error:
-            failures.append(error)
-            merging.cancel_scope.cancel()
+    async def work() -> None:
+        for group in waiting:
+            try:
+                merged = await _merged(group, factory)
+                change = Change(adds=(merged,), removes=tuple(file.path for file in group))
+                await committer.commit(change, kind="compact")
+            except ExporterError as error:
+                failures.append(error)
+                merging.cancel_scope.cancel()
 
     async with anyio.create_task_group() as merging:
-        for group in groups:
-            merging.start_soon(merge, group)
+        for _ in range(MERGED_AT_ONCE):
+            merging.start_soon(work)
     if failures:
         raise failures[0]
 

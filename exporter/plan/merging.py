@@ -1,43 +1,65 @@
 """Which small parts are made one: neighbours in a partition, so that it has no crumbs. Pure."""
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from exporter.model import DataFile
+from exporter.model import Coverage, DataFile
 
 
-def choose_merges(files: Iterable[DataFile], *, least_bytes: int, target_bytes: int) -> list[tuple[DataFile, ...]]:
-    """Groups of parts to merge, each in one table and partition, from old to new and next to one another.
+def choose_merges(
+    files: Iterable[DataFile],
+    coverage: Coverage,
+    *,
+    least_bytes: int,
+    target_bytes: int,
+    growing: Mapping[str, str] | None = None,
+) -> list[tuple[DataFile, ...]]:
+    """Groups of parts to merge, each in one table and partition, from old to new and next to one another: with nothing
+    between them that is not covered.
 
-    Afterwards no part is smaller than `least_bytes`, unless it is its partition's only one. A large part is rewritten
-    only for crumbs that are too few for a part of their own.
+    Afterwards no part is smaller than `least_bytes`, unless those beside it have reached `target_bytes` or there is
+    none. A large part is rewritten only for crumbs that are too few for a part of their own.
+
+    `growing`: the partition that run after run adds some newer rows to. Its newest crumbs, while they are too few for a
+    part of their own, are merged with one another alone, so that each is larger than all newer ones together. So there
+    are at most as many as `least_bytes` can be halved, and each time a row is rewritten its part is twice as large.
     """
+    starts = [interval.start for interval in coverage]
 
-    def place(file: DataFile) -> tuple[str, list[tuple[str, str]]]:
-        return file.table, sorted(file.partition.items())
+    def place(file: DataFile) -> tuple[str, list[tuple[str, str]], int]:
+        return file.table, sorted(file.partition.items()), bisect_right(starts, file.window.start)
 
     ordered = sorted(files, key=lambda file: (*place(file), file.window.start))
-    return [
-        tuple(parts[start:end])
-        for parts in (list(parts) for _, parts in groupby(ordered, place))
-        for start, end in _joined(_ranges([part.size_bytes for part in parts], least_bytes, target_bytes))
-        if end - start > 1
-    ]
+    groups = []
+    for _, together in groupby(ordered, place):
+        parts = list(together)
+        sizes = [part.size_bytes for part in parts]
+        for start, end in _ranges(sizes, least_bytes, target_bytes, is_growing=parts[0].partition == growing):
+            if end - start > 1:
+                groups.append(tuple(parts[start:end]))
+    return groups
 
 
-def _ranges(sizes: Sequence[int], least: int, target: int) -> list[tuple[int, int]]:
-    """Half-open ranges of positions; two of them may share the large part between two heaps of crumbs."""
-    ranges = []
+def _ranges(sizes: Sequence[int], least: int, target: int, *, is_growing: bool) -> list[tuple[int, int]]:
+    """Half-open ranges of positions, disjoint and ascending; ranges of one are to be left alone."""
+    ranges: list[tuple[int, int]] = []
     end = 0
     for is_small, positions in groupby(range(len(sizes)), lambda position: sizes[position] < least):
         start, end = end, end + len(list(positions))
-        if is_small:
+        if not is_small:
+            continue
+        if sum(sizes[start:end]) >= least:
             ranges += _heaps(sizes, start, end, least, target)
-    return ranges
+        elif is_growing and end == len(sizes):
+            ranges.append(_outgrown(sizes, start, end))
+        else:
+            ranges.append(_with_neighbour(sizes, start, end, target + least))
+    return _joined(ranges)
 
 
 def _heaps(sizes: Sequence[int], start: int, end: int, least: int, target: int) -> list[tuple[int, int]]:
-    """Cuts crumbs into heaps that are parts of their own; if there is too little for one, a neighbour takes it."""
+    """Cuts crumbs that are at least `least` together into heaps that are parts of their own."""
     heaps = []
     first, size = start, 0
     for position in range(start, end):
@@ -45,18 +67,30 @@ def _heaps(sizes: Sequence[int], start: int, end: int, least: int, target: int) 
             heaps.append((first, position))
             first, size = position, 0
         size += sizes[position]
-    if size >= least:
-        return [*heaps, (first, end)]
-    if heaps:
-        return [*heaps[:-1], (heaps[-1][0], end)]
-    neighbours = [position for position in (start - 1, end) if 0 <= position < len(sizes)]
+    return [*heaps, (first, end)] if size >= least else [*heaps[:-1], (heaps[-1][0], end)]
+
+
+def _outgrown(sizes: Sequence[int], start: int, end: int) -> tuple[int, int]:
+    """From the oldest crumb that is no larger than the newer ones together."""
+    newer = sum(sizes[start:end])
+    for position in range(start, end):
+        newer -= sizes[position]
+        if sizes[position] <= newer:
+            return position, end
+    return end, end
+
+
+def _with_neighbour(sizes: Sequence[int], start: int, end: int, full: int) -> tuple[int, int]:
+    """Too few crumbs for a part of their own, and the smaller of the parts beside them, unless it is `full`."""
+    neighbours = [position for position in (start - 1, end) if 0 <= position < len(sizes) and sizes[position] < full]
     if not neighbours:
-        return [(start, end)]
+        return start, end
     nearest = min(neighbours, key=sizes.__getitem__)
-    return [(min(start, nearest), max(end, nearest + 1))]
+    return min(start, nearest), max(end, nearest + 1)
 
 
 def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """One range of those that share the large part between two heaps of crumbs."""
     joined: list[tuple[int, int]] = []
     for start, end in ranges:
         if joined and start < joined[-1][1]:

@@ -35,6 +35,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """One file of the log. The first one, `begin`, holds the request and the range; a later one may widen the range.
 
     A run that goes on begins with a `widen` or a `resume`: it takes the slot that the run before would commit to.
+    `compact` is what puts a merged part in place of its sources, whichever command's run does it: no row is changed.
     `counters`: what the run has cost since its last commit. `keep_generations`: from now on, of how many runs the files
     that they have replaced are kept.
     """

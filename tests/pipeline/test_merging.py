@@ -42,7 +42,7 @@ async def merge(destination: Destination, store: LocalStore | None = None, run: 
     )
     committer = Committer(store, log, factory.encoder.schema, Quiet())
     await committer.sweep()
-    await merge_small_parts(log.state.files.values(), factory, committer, Quiet(), least_bytes=1 << 24)
+    await merge_small_parts(log, factory, committer, Quiet(), least_bytes=1 << 24)
     await committer.write_manifest()
     await destination.load()
 

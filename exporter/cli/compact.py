@@ -1,0 +1,48 @@
+"""`exporter compact`."""
+
+import json
+import sys
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from exporter import spec
+from exporter.cli.options import Existing, Verbose, directory, option
+from exporter.cli.running import run_until_signal
+from exporter.jobs.report import describe_compacted
+from exporter.progress import open_observer
+
+
+def compact(
+    destination: Existing,
+    part_size: Annotated[str, option("Size to merge files to.", "SIZE")] = "256MiB",
+    memory: Annotated[str, option("What the process may take at its peak.", "SIZE")] = "384MiB",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Merge small files at DEST, and change nothing else. Needs no token and no network."""
+    target = directory(destination)
+    settings = spec.RunSettings(
+        target_part_bytes=spec.parse_size(part_size, "--part-size"), memory_bytes=spec.parse_size(memory, "--memory")
+    )
+
+    import msgspec
+
+    from exporter.jobs.compact import compact as run_compact
+    from exporter.pipeline.allocation import keep_heap_compact
+
+    keep_heap_compact()
+    observer = open_observer(sys.stderr, "text", verbose=verbose)
+    work = partial(
+        run_compact,
+        target,
+        target_bytes=settings.target_part_bytes,
+        memory_bytes=settings.memory_bytes,
+        observer=observer,
+    )
+    try:
+        done = run_until_signal(work, "interrupted; run the same command again to go on")
+    finally:
+        observer.close()
+    typer.echo(json.dumps(msgspec.to_builtins(done)) if as_json else "\n".join(describe_compacted(done)))

@@ -1,0 +1,93 @@
+"""`exporter compact`: makes few large parts of many small ones. Asks the API nothing, and changes no row."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from exporter.encode.schema import arrow_schema
+from exporter.errors import DestinationError
+from exporter.jobs.holding import holding
+from exporter.jobs.sealing import put_in_order
+from exporter.pipeline.budget import Shares
+from exporter.pipeline.merging import MERGED_AT_ONCE
+from exporter.plan.merging import choose_merges
+from exporter.progress import Observer
+from exporter.store.commits import load_state
+from exporter.store.layout import CONVERSATIONS
+from exporter.store.local import LocalStore
+from exporter.store.manifest import is_sealed
+from exporter.store.state import State, StateName, state_name
+
+
+class Compacted(msgspec.Struct, frozen=True, kw_only=True):
+    """How many files there were, and how many there are; `bytes` of them. `rows` are the same.
+
+    `changed`: the run committed something, if only that it put in order what a run before had left. `state` is that of
+    the export, complete or not.
+    """
+
+    state: StateName
+    rows: int
+    files_before: int
+    files: int
+    bytes_before: int
+    bytes: int
+    generation: int
+    seconds: float
+    changed: bool
+
+
+async def compact(
+    destination: Path,
+    *,
+    target_bytes: int,
+    memory_bytes: int,
+    observer: Observer,
+    clock: Callable[[], float] = time.monotonic,
+) -> Compacted:
+    """Merges parts smaller than half of `target_bytes` with their neighbours, to about that size.
+
+    Raises `DestinationError` where there is no export, `DestinationLockedError` when another run is at work, and
+    `StoreError`, after what can be committed was.
+    """
+    store, began = LocalStore(destination), clock()
+    if (await load_state(store)).request is None:
+        raise DestinationError(f"{destination}: no export here")
+    least_bytes = target_bytes // 2
+    async with holding(store) as held:
+        before = held.log.state
+        if not await _is_compact(store, before, least_bytes, target_bytes):
+            await put_in_order(
+                store,
+                held,
+                observer,
+                clock,
+                least_bytes=least_bytes,
+                target_bytes=target_bytes,
+                row_group_bytes=Shares.of(memory_bytes, MERGED_AT_ONCE).row_group,
+            )
+        return _compacted(before, held.log.state, clock() - began)
+
+
+async def _is_compact(store: LocalStore, state: State, least_bytes: int, target_bytes: int) -> bool:
+    files = state.files.values()
+    if choose_merges(files, state.coverage, least_bytes=least_bytes, target_bytes=target_bytes):
+        return False
+    fields = None if state.request is None else state.request.fields
+    return await is_sealed(store, state, schemas={CONVERSATIONS: arrow_schema(fields)})
+
+
+def _compacted(before: State, after: State, seconds: float) -> Compacted:
+    return Compacted(
+        state=state_name(after),
+        rows=sum(file.rows for file in after.files.values() if file.table == CONVERSATIONS),
+        files_before=len(before.files),
+        files=len(after.files),
+        bytes_before=sum(file.size_bytes for file in before.files.values()),
+        bytes=sum(file.size_bytes for file in after.files.values()),
+        generation=after.number,
+        seconds=round(seconds, 3),
+        changed=after.number > before.number,
+    )

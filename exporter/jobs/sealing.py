@@ -1,0 +1,78 @@
+"""How a run leaves an export behind: without crumbs, and with a manifest that says what is there."""
+
+from collections.abc import Callable
+from typing import Final
+
+from exporter.encode.batch import Encoder
+from exporter.errors import DestinationError
+from exporter.jobs.holding import Held
+from exporter.pipeline.committing import Committer
+from exporter.pipeline.merging import merge_small_parts
+from exporter.pipeline.reading import wall_clock
+from exporter.pipeline.writing import PartsFactory
+from exporter.progress import Observer
+from exporter.store.commits import CommitLog
+from exporter.store.layout import partition_of
+from exporter.store.local import LocalStore
+
+#: Readers pay for each part, whatever its size; from here on it is little beside what they read of it.
+_LEAST_PART_BYTES: Final = 16 * 1024 * 1024
+
+
+def least_part_bytes(target_bytes: int) -> int:
+    """Below which size an export has no parts, where a partition could fill one; parts are closed at `target_bytes`."""
+    return min(_LEAST_PART_BYTES, target_bytes // 2)
+
+
+async def seal(
+    log: CommitLog,
+    factory: PartsFactory,
+    committer: Committer,
+    observer: Observer,
+    *,
+    least_bytes: int,
+    goes_on: bool = False,
+) -> None:
+    """Merges parts below `least_bytes`, and brings the manifest up to date.
+
+    `goes_on`: another run will soon add what is created after the range. The partition that this falls into is merged
+    so that what each run writes is in proportion to what it adds, and keeps some small parts until a later range ends
+    beyond it. Raises `StoreError`.
+    """
+    range_ = log.state.range
+    growing = partition_of(range_.end, factory.partition_by)[0] if goes_on and range_ else None
+    await merge_small_parts(log, factory, committer, observer, least_bytes=least_bytes, growing=growing)
+    await committer.write_manifest()
+
+
+async def put_in_order(
+    store: LocalStore,
+    held: Held,
+    observer: Observer,
+    clock: Callable[[], float],
+    *,
+    least_bytes: int,
+    target_bytes: int,
+    row_group_bytes: int,
+) -> None:
+    """Does all that a run does beside reading, to an export that has begun: sweeps what no commit names, and seals.
+
+    Raises `StoreError`.
+    """
+    log, request = held.log, held.log.state.request
+    if request is None:
+        raise DestinationError(f"{store.root}: no export here")
+    await log.append(committed_at=wall_clock(), kind="resume")
+    encoder = Encoder(request.fields)
+    committer = Committer(store, log, encoder.schema, observer, clock)
+    await committer.sweep()
+    factory = PartsFactory(
+        store,
+        encoder,
+        run=held.run,
+        partition_by=request.partition_by,
+        target_part_bytes=target_bytes,
+        row_group_bytes=row_group_bytes,
+        clock=clock,
+    )
+    await seal(log, factory, committer, observer, least_bytes=least_bytes)
