@@ -183,3 +183,15 @@ def test_what_is_written_is_in_proportion_to_what_is_added(days: list[list[int]]
     for _, day in groupby(files, lambda file: file.partition["created_date"]):
         left = [file.size_bytes for file in day]
         assert len(left) == 1 or min(left) >= LEAST
+
+
+def test_a_month_of_hours_in_one_partition_costs_little() -> None:
+    cost = {}
+    for growing in (None, TODAY):
+        files: list[DataFile] = []
+        cost[growing is not None] = 0
+        for hour in range(720):
+            files, written = settle([*files, *parts(1, first=hour)], 0, growing)
+            cost[growing is not None] += written
+    assert cost[False] > 100 * 720
+    assert cost[True] < 3 * 720
