@@ -140,6 +140,17 @@ FILTERS: Final = (
     Filter("updated_before", FilterKind.TIME),
 )
 FILTERS_BY_NAME: Final = {known.name: known for known in FILTERS}
+#: What these are held against changes while a conversation goes on, or after it.
+MUTABLE_FILTERS: Final = (
+    "status",
+    "duration_above",
+    "duration_below",
+    "user_turn_count_above",
+    "user_turn_count_below",
+    "custom_metadata",
+    "updated_after",
+    "updated_before",
+)
 #: Parameters the walk itself sets; a user cannot set them as a filter.
 RESERVED_PARAMETERS: Final = ("created_after", "created_before", "cursor", "limit", "fields")
 

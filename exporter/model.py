@@ -201,12 +201,16 @@ class DataFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuarantineFile(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows that fit no column types, a JSON object a line: `reason`, `created_at` and `row`, the text as served."""
+    """Rows that fit no column types, a JSON object a line: `reason`, `created_at` and `row`, the text as served.
+
+    `window`: where all of their `created_at` are; None: in what the commit covers that adds the file.
+    """
 
     path: str
     rows: int
     size_bytes: int
     sha256: str
+    window: Interval | None = None
 
 
 class Counters(msgspec.Struct, frozen=True, kw_only=True):

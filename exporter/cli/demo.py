@@ -6,7 +6,7 @@ import typer
 
 from exporter import contract, spec
 from exporter.cli.options import AsJson, Days, Rows, Verbose, directory
-from exporter.cli.running import perform, say
+from exporter.cli.running import perform, say, tell_summary
 from exporter.progress import Observer
 
 if TYPE_CHECKING:
@@ -42,4 +42,4 @@ def demo(
     else:
         say(f"A server in this process makes up {rows:,} conversations of {days} days; they are exported to {target}.")
         say("Stop it half-way and run it again: it goes on. Run it once more: nothing is left to do.")
-    perform(job, as_json, verbose, "text")
+    perform(job, tell_summary, as_json, verbose, "text")

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import typer
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from exporter.jobs.export import Summary
 
 T = TypeVar("T")
-Job: TypeAlias = "Callable[[Observer], Awaitable[Summary]]"
 
 SUMMARY_KEYS: Final = ("state", "rows", "files", "bytes", "requests", "seconds", "manifest")
 
@@ -31,8 +30,30 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def perform(job: Job, as_json: bool, verbose: bool, log_format: LogFormat) -> None:
-    """Runs `job`, shows its progress and its summary, and exits with its status."""
+class Told(NamedTuple):
+    """What a job has to say in the end: lines for people, figures for programs, and the exit status."""
+
+    lines: list[str]
+    figures: dict[str, Any]
+    status: int
+
+
+def tell_summary(summary: "Summary") -> Told:
+    """What an export says."""
+    figures = {key: getattr(summary, key) for key in SUMMARY_KEYS}
+    doubtful = summary.state == "unproven" or summary.quarantined_rows or summary.unproven
+    status = 1 if summary.state == "incomplete" else 3 if doubtful else 0
+    return Told(list(describe_summary(summary)), figures, status)
+
+
+def perform(
+    job: Callable[[Observer], Awaitable[T]],
+    tell: Callable[[T], Told],
+    as_json: bool,
+    verbose: bool,
+    log_format: LogFormat,
+) -> None:
+    """Runs `job`, shows its progress and what `tell` makes of its result, and exits with its status."""
     import logging
 
     from exporter.pipeline.allocation import keep_heap_compact
@@ -43,7 +64,7 @@ def perform(job: Job, as_json: bool, verbose: bool, log_format: LogFormat) -> No
     log = open_log(sys.stderr, "json") if log_format == "json" else None
     observer = open_observer(sys.stderr, log_format, verbose=verbose)
     try:
-        summary = run_until_signal(partial(job, observer), "interrupted; run the same command again to resume")
+        told = tell(run_until_signal(partial(job, observer), "interrupted; run the same command again to resume"))
     except ExporterError as error:
         if log is None:
             raise
@@ -51,15 +72,13 @@ def perform(job: Job, as_json: bool, verbose: bool, log_format: LogFormat) -> No
         raise typer.Exit(error.exit_status) from error
     finally:
         observer.close()
-    figures = {key: getattr(summary, key) for key in SUMMARY_KEYS}
     if log is None:
-        say("\n".join(describe_summary(summary)))
+        say("\n".join(told.lines))
     else:
-        log("info", "finished", figures)
+        log("info", "finished", told.figures)
     if as_json:
-        typer.echo(json.dumps(figures))
-    doubtful = summary.state == "unproven" or summary.quarantined_rows or summary.unproven
-    raise typer.Exit(1 if summary.state == "incomplete" else 3 if doubtful else 0)
+        typer.echo(json.dumps(told.figures))
+    raise typer.Exit(told.status)
 
 
 def run_until_signal(work: Callable[[], Awaitable[T]], otherwise: str) -> T:

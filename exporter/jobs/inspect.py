@@ -7,18 +7,18 @@ in any case; what a later commit has removed is forgotten.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
-import anyio
 import pyarrow as pa
 from anyio import to_thread
 
 from exporter.encode.schema import arrow_schema
-from exporter.errors import DamagedLogError, DestinationError, ExporterError
+from exporter.errors import DamagedLogError, DestinationError
 from exporter.jobs.sample import Sample
 from exporter.model import DataFile, QuarantineFile
+from exporter.pipeline.tasks import for_each
 from exporter.spec import PartitionBy
 from exporter.store import check, facts
 from exporter.store.check import Problem
@@ -31,8 +31,6 @@ from exporter.store.state import Commit, State, fold
 
 #: Of suspicious hashes, so that they fit into memory. A repair leaves what is beyond to the next one.
 _MOST_REPEATED: Final = 100_000
-
-_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -109,18 +107,15 @@ async def _inspect_files(store: LocalStore, findings: Findings, sample: Sample) 
     decoded: list[str] = []
     with Hashes() as hashes:
 
-        def look_into(file: DataFile) -> tuple[DataFile, bool, list[Problem]]:
-            return file, *_check_part(store, findings, file, hashes)
-
-        def note(seen: tuple[DataFile, bool, list[Problem]]) -> None:
-            file, could_decode, problems = seen
+        async def look_into(file: DataFile) -> None:
+            could_decode, problems = await to_thread.run_sync(_check_part, store, findings, file, hashes)
             findings.problems += problems
             findings.parts_read += 1
             findings.bytes_read += file.size_bytes
             if could_decode:
                 decoded.append(file.path)
 
-        await _in_threads(look_into, parts, note)
+        await for_each(parts, look_into, at_once=os.cpu_count() or 1)
         findings.ids_compared = len(hashes)
         suspicious = await to_thread.run_sync(hashes.repeated, _MOST_REPEATED)
 
@@ -136,26 +131,6 @@ async def _forget_removed(store: LocalStore, findings: Findings) -> None:
     now = await load_state(store)
     removed = {*findings.state.files, *findings.state.quarantine} - {*now.files, *now.quarantine}
     findings.problems = [problem for problem in findings.problems if problem.file not in removed]
-
-
-async def _in_threads(look_into: Callable[[_T], object], items: Iterable[_T], note: Callable[..., None]) -> None:
-    """Calls `look_into` for every item, one a core at a time, and `note` in this thread with what it returns."""
-    waiting = iter(items)
-    failures: list[ExporterError] = []
-
-    async def work() -> None:
-        for item in waiting:
-            try:
-                note(await to_thread.run_sync(look_into, item))
-            except ExporterError as error:
-                failures.append(error)
-                group.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as group:
-        for _ in range(os.cpu_count() or 1):
-            group.start_soon(work)
-    if failures:
-        raise failures[0]  # itself, not in the group that the tasks would put it into
 
 
 def _check_sizes(

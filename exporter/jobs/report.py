@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from exporter.jobs.compact import Compacted
     from exporter.jobs.export import Summary
     from exporter.jobs.status import Status
+    from exporter.jobs.sync import Synced
     from exporter.jobs.verify import Verified
 
 _SHOWN_GAPS: Final = 5
@@ -47,6 +48,36 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
         yield "  Run the same command again to go on."
     elif summary.files:
         yield f"  To look at it, paste into DuckDB:\n    {_query(summary)}"
+
+
+def describe_synced(synced: "Synced") -> Iterator[str]:
+    """What a sync has changed, before what is there: lines for people."""
+    moved = [
+        f"{number:,} {what}"
+        for number, what in (
+            (synced.inserted, "inserted"),
+            (synced.updated, "updated"),
+            (synced.removed, "removed"),
+            (synced.unchanged, "read again and unchanged"),
+        )
+        if number
+    ]
+    files = f"; {_count(synced.rewritten, 'file')} rewritten" if synced.rewritten else ""
+    yield (", ".join(moved) or "nothing has changed") + files
+    yield f"  {_describe_data(synced.summary)}"
+    if synced.updates_since is not None:
+        yield f"  up to date with what changed before {format_instant(synced.updates_since)}"
+
+
+def synced_figures(synced: "Synced") -> dict[str, Any]:
+    """What a sync has changed, for programs."""
+    before, now = synced.updates_since_before, synced.updates_since
+    return {
+        **{name: getattr(synced, name) for name in ("inserted", "updated", "removed", "unchanged", "rewritten")},
+        "open_rows": synced.open_rows,
+        "updates_since_before": None if before is None else format_instant(before),
+        "updates_since": None if now is None else format_instant(now),
+    }
 
 
 def describe_status(found: "Status") -> Iterator[str]:

@@ -16,10 +16,11 @@ from exporter.jobs.sample import Sample
 from exporter.model import Change, Interval, QuarantineFile
 from exporter.store.check import LASTING, Problem
 from exporter.store.commits import check_not_overtaken, find_garbage
-from exporter.store.layout import CONVERSATIONS, quarantine_path
+from exporter.store.layout import CONVERSATIONS
 from exporter.store.local import LocalStore
 from exporter.store.manifest import write_manifest
-from exporter.store.repair import describe_lines, keep_lines, plan_loss, quarantine_origins
+from exporter.store.quarantine import write_lines
+from exporter.store.repair import keep_lines, plan_loss, quarantine_origins
 from exporter.store.state import State, StateName, state_name
 
 
@@ -97,9 +98,8 @@ async def _plan(store: LocalStore, findings: Findings, run: str) -> Change:
             continue
         removes.append(path)
         if rest:
-            file = describe_lines(quarantine_path(f"{run}-{len(kept) + 1:06d}"), rest)
-            await store.create(file.path, rest)
-            kept.append(file)
+            name = f"{run}-{len(kept) + 1:06d}"
+            kept.append(await write_lines(store, name, [rest], state.quarantine[path].window))
     return Change(uncovers=loss.lost.intervals, removes=tuple(removes), quarantines=tuple(kept))
 
 

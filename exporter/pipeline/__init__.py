@@ -74,7 +74,8 @@ class Pipeline:
         self._clock = clock
         self._began = clock()
         self._traits = Traits()
-        self._windows = 0
+        #: How many were read.
+        self.windows = 0
         #: Walks that are being read.
         self._open = 0
         self._rows = 0
@@ -88,7 +89,7 @@ class Pipeline:
     @property
     def spent(self) -> Counters:
         """What the run has cost so far."""
-        return self._reader.counters + Counters(windows=self._windows, seconds=self._clock() - self._began)
+        return self._reader.counters + Counters(windows=self.windows, seconds=self._clock() - self._began)
 
     async def run(self) -> None:
         async with anyio.create_task_group() as watching:
@@ -123,7 +124,7 @@ class Pipeline:
 
     async def _work(self) -> None:
         while (walk := await self._next_walk()) is not None:
-            self._windows += 1
+            self.windows += 1
             writer = self._factory.open_window(walk.end)
             send, receive = anyio.create_memory_object_stream[_Delivery](1)
             async with anyio.create_task_group() as group:
@@ -180,7 +181,7 @@ class Pipeline:
                     await deliveries.send(delivery)
                     del delivery
             except ExporterError as error:
-                self.stop(_placed(error, walk))
+                self.stop(_placed(error, walk, self._factory.advice))
             except anyio.BrokenResourceError:
                 return  # the writer has failed, and has said why
 
@@ -241,19 +242,19 @@ class Pipeline:
                 retries=counters.retries,
                 throttled=counters.throttled,
                 in_flight=self._reader.in_flight,
-                windows=self._windows,
+                windows=self.windows,
                 seconds=self._clock() - self._began,
             )
         )
 
 
-def _placed(error: ExporterError, walk: _Walk) -> ExporterError:
+def _placed(error: ExporterError, walk: _Walk, advice: str) -> ExporterError:
     """The same error, saying where it happened and what can be done."""
     start = "the beginning" if walk.remaining is None or walk.remaining.open_below else format_instant(walk.start)
     what_now = (
         "What was read is committed; another run will end here too, for as long as the API answers like that"
         if isinstance(error, ContradictionError)
-        else "What was read is committed; run the same command again to resume"
+        else advice
     )
     error.args = (f"{error} (reading {start} to {format_instant(walk.settled_from)})\n{what_now}",)
     return error

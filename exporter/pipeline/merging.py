@@ -6,12 +6,11 @@ from functools import reduce
 from operator import add
 from typing import Final
 
-import anyio
 from anyio import to_thread
 
-from exporter.errors import ExporterError
 from exporter.model import Change, DataFile, Interval
 from exporter.pipeline.committing import Committer
+from exporter.pipeline.tasks import for_each
 from exporter.pipeline.writing import PartsFactory, data_file
 from exporter.plan.merging import choose_merges
 from exporter.progress import Observer
@@ -65,24 +64,13 @@ async def _merge(
     observer.note("merging small files", files=sum(map(len, groups)), into=len(groups))
     # A reader who trusts it would count the rows of old and new parts.
     await committer.unseal()
-    failures: list[ExporterError] = []
-    waiting = iter(groups)
 
-    async def work() -> None:
-        for group in waiting:
-            try:
-                merged = await _merged(group, factory)
-                change = Change(adds=(merged,), removes=tuple(file.path for file in group))
-                await committer.commit(change, kind="compact")
-            except ExporterError as error:
-                failures.append(error)
-                merging.cancel_scope.cancel()
+    async def merge(group: Sequence[DataFile]) -> None:
+        merged = await _merged(group, factory)
+        change = Change(adds=(merged,), removes=tuple(file.path for file in group))
+        await committer.commit(change, kind="compact")
 
-    async with anyio.create_task_group() as merging:
-        for _ in range(MERGED_AT_ONCE):
-            merging.start_soon(work)
-    if failures:
-        raise failures[0]
+    await for_each(groups, merge, at_once=MERGED_AT_ONCE)
 
 
 async def _merged(group: Sequence[DataFile], factory: PartsFactory) -> DataFile:

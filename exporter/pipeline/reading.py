@@ -63,6 +63,8 @@ class Reader:
     ) -> None:
         self.counters = Counters()
         self.in_flight = 0
+        #: What was not updated since then is not asked for.
+        self.updated_since: Instant | None = None
         self._source = source
         self._decoder = decoder
         self._observer = observer
@@ -161,6 +163,12 @@ class Reader:
             self.counters += Counters(retries=1)
             await anyio.sleep(wait_seconds)
 
+    def _narrowed(self, request: PageRequest) -> PageRequest:
+        if self.updated_since is None or not request.filtered:
+            return request
+        since = self.updated_since if request.updated_after is None else max(self.updated_since, request.updated_after)
+        return replace(request, updated_after=since)
+
     async def _take_turn(self) -> Sent:
         async with self._line:
             while (seconds := self._throttle.delay_seconds(self._clock())) > 0:
@@ -173,7 +181,7 @@ class Reader:
         self.counters += Counters(requests=1)
         self.in_flight += 1
         try:
-            answer = await self._source.get_page(request, room.fits)
+            answer = await self._source.get_page(self._narrowed(request), room.fits)
         except ThrottledError as error:
             self._throttle.refused(sent, self._clock(), error)
             raise

@@ -1,16 +1,22 @@
 """Rows that are read again, put aside by home until all of them are there: nothing is committed on the way."""
 
+import hashlib
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
 
 from exporter.contract import SECOND, Instant
 from exporter.encode.batch import Encoder
-from exporter.encode.rows import EncodeRow, Misfit
+from exporter.encode.rows import EncodeRow
 from exporter.model import Interval, QuarantineFile, Rows, Unproven
 from exporter.pipeline.writing import Finished, PartsFactory
 from exporter.plan.homes import Home, Homes
-from exporter.store.quarantine import write_quarantine
+from exporter.store.quarantine import line_of, write_quarantine
+
+
+def digest(line: bytes) -> bytes:
+    """A hash that tells lines apart."""
+    return hashlib.sha256(line).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +36,16 @@ class Spooled:
 
 @dataclass(slots=True)
 class Spool:
-    """What has been put aside, by the intervals of `homes`. `misfits`: rows that fit no column, by the quarantine file
-    that they have been written to. `read_since`: the server's clock before the earliest page.
+    """What has been put aside, by the intervals of `homes`. `misfits`: of the quarantine files that rows which fit no
+    column have been written to, the lines' hashes by id. `read_since`: the server's clock before the earliest page.
 
     `unasked`: how many rows were served that are older than what was asked for; they are dropped.
     """
 
     homes: dict[Interval, Home] = field(default_factory=dict)
     parts: dict[Interval, list[Spooled]] = field(default_factory=dict)
-    misfits: list[tuple[QuarantineFile, list[Misfit]]] = field(default_factory=list)
+    misfits: list[tuple[QuarantineFile, dict[str, bytes]]] = field(default_factory=list)
+    misfit_ids: dict[Interval, set[str]] = field(default_factory=dict)
     unproven: list[Unproven] = field(default_factory=list)
     read_since: Instant | None = None
     unasked: int = 0
@@ -50,6 +57,8 @@ class SpoolFactory(PartsFactory):
     `parts`: how the run writes its parts. Only rows with `updated_at` not before `updated_since` are wanted, give or
     take a second.
     """
+
+    advice = "What is there was not changed; run the same command again"
 
     def __init__(
         self,
@@ -113,8 +122,12 @@ class SpoolFactory(PartsFactory):
                 )
             )
         if finished.misfits:
-            file_ = await write_quarantine(self.store, self.next_name(), finished.misfits)
-            spool.misfits.append((file_, finished.misfits))
+            lines = {misfit.id: digest(line_of(misfit)) for misfit in finished.misfits}
+            spool.misfits.append((await write_quarantine(self.store, self.next_name(), finished.misfits), lines))
+            for misfit in finished.misfits:
+                home = self._homes.of(misfit.created_at)
+                spool.homes[home.interval] = home
+                spool.misfit_ids.setdefault(home.interval, set()).add(misfit.id)
         spool.unproven += finished.unproven
         if finished.read_since is not None:
             spool.read_since = min(finished.read_since, spool.read_since or finished.read_since)

@@ -70,8 +70,11 @@ class Finished:
 class PartsFactory:
     """What the windows of one run have in common when they write: schema, store, sizes and names.
 
-    `refuses_withheld`: the rows that are there have sensitive fields, and a token that may not see them is refused.
+    `advice`: what to do when a reading fails. `refuses_withheld`: the rows that are there have sensitive fields, and a
+    token that may not see them is refused.
     """
+
+    advice = "What was read is committed; run the same command again to resume"
 
     def __init__(
         self,

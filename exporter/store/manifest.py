@@ -59,6 +59,7 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
             "rows": sum(file.rows for file in files if file.table == CONVERSATIONS),
             "bytes": sum(file.size_bytes for file in files),
             "files": len(files),
+            "open_rows": sum(file.open_rows for file in files),
             "windows": counters.windows,
             "requests": counters.requests,
             "retries": counters.retries,

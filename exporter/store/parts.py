@@ -6,7 +6,7 @@ transcripts it gave the size of level 3 (27 % of memory) at 1.6 times the speed,
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from exporter.errors import StoreError
 from exporter.store.disk import open_private, reporting
 
 SORT_COLUMN: Final = "created_at"
-_STATUS_COLUMN: Final = "status"
+STATUS_COLUMN: Final = "status"
 _ZSTD_LEVEL = 2
 #: Rows between two looks at the size of a page. A page of transcripts stays near 1 MB, so that the page index can
 #: lead to one of them; at Arrow's 1024 it would be 10 times that.
@@ -52,7 +52,7 @@ _DICTIONARY: Final = frozenset(
 _LOOKED_UP: Final = frozenset({"id", "user_id", "conversation_id", "call_id"})
 
 
-_OPEN_STATUSES: Final = pa.array(OPEN_STATUSES, pa.string())
+OPEN_STATUS_ARRAY: Final = pa.array(OPEN_STATUSES, pa.string())
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class PartWriter:
         self._written_bytes = 0
         self._rows = 0
         self._open_rows = 0
-        self._counts_open_rows = _STATUS_COLUMN in schema.names
+        self._counts_open_rows = STATUS_COLUMN in schema.names
         self._newest: Instant | None = None
         self._oldest: Instant | None = None
         leaves = [leaf for field in schema for leaf in _leaves(field.name, field.type)]
@@ -128,7 +128,7 @@ class PartWriter:
         self._gathered_bytes += size
         self._rows += batch.num_rows
         if self._counts_open_rows:
-            self._open_rows += pc.is_in(batch.column(_STATUS_COLUMN), _OPEN_STATUSES).true_count
+            self._open_rows += pc.is_in(batch.column(STATUS_COLUMN), OPEN_STATUS_ARRAY).true_count
         if self._gathered_bytes >= self._row_group_bytes:
             self._write_gathered()
 
@@ -247,17 +247,22 @@ def _worth_statistics(path: str, type_: pa.DataType) -> bool:
     return not is_text or path in _DICTIONARY or path in _LOOKED_UP
 
 
-def copy_rows(sources: Iterable[Path], writer: PartWriter) -> None:
-    """Writes the rows of whole parts, given from new to old, a row group at a time.
+def read_batches(parts: Iterable[Path], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of whole parts, or these columns of them, a row group at a time.
 
     Raises `StoreError`, also for a part that Parquet cannot read.
     """
-    for source in sources:
-        with reporting(source):
+    for path in parts:
+        with reporting(path):
             try:
-                with pq.ParquetFile(source) as part:
+                with pq.ParquetFile(path) as part:
                     for number in range(part.num_row_groups):
-                        for batch in part.read_row_group(number, use_threads=False).to_batches():
-                            writer.write(batch)
+                        yield from part.read_row_group(number, columns=columns, use_threads=False).to_batches()
             except pa.ArrowException as error:
-                raise StoreError(f"{source}: cannot be read as Parquet ({error}). The file is damaged") from error
+                raise StoreError(f"{path}: cannot be read as Parquet ({error}). The file is damaged") from error
+
+
+def copy_rows(sources: Iterable[Path], writer: PartWriter) -> None:
+    """Writes the rows of whole parts, given from new to old. Raises as `read_batches`, and as the writer."""
+    for batch in read_batches(sources):
+        writer.write(batch)

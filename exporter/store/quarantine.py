@@ -7,14 +7,19 @@ from typing import Protocol
 import msgspec
 
 from exporter.contract import Instant, format_instant
-from exporter.model import QuarantineFile
+from exporter.model import Interval, QuarantineFile
 from exporter.store.commits import Store
 from exporter.store.layout import quarantine_path
 
 
 class Quarantined(Protocol):
-    """A row that does not fit. `text`: its JSON as served; `created_at`: its own, or that of the row before it."""
+    """A row that does not fit, with its JSON as served in `text`.
 
+    `id` is its own, or one that stands for its text; `created_at` its own, or that of the row before it.
+    """
+
+    @property
+    def id(self) -> str: ...
     @property
     def created_at(self) -> Instant: ...
     @property
@@ -25,13 +30,30 @@ class Quarantined(Protocol):
 
 async def write_quarantine(store: Store, name: str, rows: Sequence[Quarantined]) -> QuarantineFile:
     """Writes `rows` to a new quarantine file, durably, for a commit to name. Raises `StoreError`."""
-    data = b"".join(_lines(rows))
+    times = [row.created_at for row in rows]
+    return await write_lines(store, name, map(line_of, rows), Interval(min(times), max(times) + 1))
+
+
+async def write_lines(store: Store, name: str, lines: Iterable[bytes], window: Interval | None) -> QuarantineFile:
+    """As `write_quarantine`, for lines as `line_of` gives them."""
+    data = b"".join(lines)
     path = quarantine_path(name)
     await store.create(path, data)
-    return QuarantineFile(path=path, rows=len(rows), size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    sha256 = hashlib.sha256(data).hexdigest()
+    return QuarantineFile(path=path, rows=data.count(b"\n"), size_bytes=len(data), sha256=sha256, window=window)
 
 
-def _lines(rows: Iterable[Quarantined]) -> Iterable[bytes]:
-    for row in rows:
-        line = {"reason": row.reason, "created_at": format_instant(row.created_at), "row": row.text.decode()}
-        yield msgspec.json.encode(line) + b"\n"
+def line_of(row: Quarantined) -> bytes:
+    """What stands in a quarantine file for a row."""
+    created_at, text = format_instant(row.created_at), row.text.decode()
+    line = {"reason": row.reason, "created_at": created_at, "id": row.id, "row": text}
+    return msgspec.json.encode(line) + b"\n"
+
+
+class _Line(msgspec.Struct):
+    id: str
+
+
+def id_of(line: bytes) -> str:
+    """The `id` in a line of a quarantine file."""
+    return msgspec.json.decode(line, type=_Line).id

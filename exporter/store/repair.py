@@ -1,13 +1,12 @@
 """What a repair takes out of an export, so that the next run reads it again: spoiled files and their windows."""
 
-import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import msgspec
 
 from exporter.contract import parse_timestamp
-from exporter.model import Coverage, Interval, QuarantineFile
+from exporter.model import Coverage, Interval
 from exporter.store.state import Commit, State
 
 
@@ -51,19 +50,13 @@ def quarantine_origins(commits: Iterable[Commit]) -> dict[str, Coverage]:
         for path in change.removes:
             origin |= origins.get(path, Coverage())
         for file in change.quarantines:
-            origins[file.path] = origin
+            origins[file.path] = origin if file.window is None else Coverage([file.window])
     return origins
 
 
 def keep_lines(data: bytes, lost: Coverage) -> bytes:
     """The lines of a sound quarantine file whose `created_at` is not in `lost`."""
     return b"".join(line for line in data.splitlines(keepends=True) if not _is_lost(line, lost))
-
-
-def describe_lines(path: str, data: bytes) -> QuarantineFile:
-    """What a commit says of a quarantine file with this content."""
-    sha256 = hashlib.sha256(data).hexdigest()
-    return QuarantineFile(path=path, rows=data.count(b"\n"), size_bytes=len(data), sha256=sha256)
 
 
 class _Line(msgspec.Struct):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY, SECOND, Instant
 from exporter.errors import AccessError, DestinationError, SourceError, UsageError
-from exporter.jobs.export import Summary, _asks_for_more, _settle_range, _settle_request, export
+from exporter.jobs.asking import asks_for_more, settle_range, settle_request
+from exporter.jobs.export import Summary, export
 from exporter.jobs.status import status
 from exporter.model import Interval
 from exporter.progress import Quiet
@@ -27,7 +28,7 @@ bounds = st.one_of(st.none(), instants)
 def settle(stored: Interval | None, asked: Asked, latest: Instant) -> Interval | None:
     """The range, or None when there is nothing to export."""
     try:
-        return _settle_range(State(range=stored), asked, latest)
+        return settle_range(State(range=stored), asked, latest)
     except UsageError:
         return None
 
@@ -53,11 +54,11 @@ def test_the_same_command_again_asks_for_the_same_range(
     again = settle(stored, asked, LATEST + later)
     if until is None or until <= LATEST:
         assert again == stored
-        assert not _asks_for_more(stored, asked)
+        assert not asks_for_more(stored, asked)
     else:
         # Asked for the future: what of it has come to be is read now.
         assert again == Interval(stored.start, min(until, LATEST + later))
-        assert _asks_for_more(stored, asked)
+        assert asks_for_more(stored, asked)
 
 
 @given(instants, instants, bounds, bounds)
@@ -75,14 +76,14 @@ def test_a_range_only_ever_grows(one: Instant, other: Instant, since: Instant | 
     if until is not None:
         assert settled.end == max(min(until, LATEST), stored.end)
     if settled != stored:
-        assert _asks_for_more(stored, asked)
+        assert asks_for_more(stored, asked)
 
 
 @given(bounds, bounds)
 def test_a_bare_command_or_one_within_asks_for_no_more(since: Instant | None, until: Instant | None) -> None:
     stored = Interval(1, LATEST)
     asked = Asked(since=since, until=until)
-    assert _asks_for_more(stored, asked) == (
+    assert asks_for_more(stored, asked) == (
         (until is not None and until > LATEST) or (until is None and since is not None and since >= LATEST)
     )
 
@@ -99,7 +100,7 @@ def test_a_bare_command_or_one_within_asks_for_no_more(since: Instant | None, un
 def test_another_request_is_refused_with_the_difference(asked: Asked, difference: str) -> None:
     stored = State(request=Request(filters={"channel": "email"}))
     with pytest.raises(DestinationError) as raised:
-        _settle_request(stored, asked, Path("there"))
+        settle_request(stored, asked, Path("there"))
     assert difference in str(raised.value)
     assert len(str(raised.value).splitlines()) == 2
 
@@ -107,8 +108,8 @@ def test_another_request_is_refused_with_the_difference(asked: Asked, difference
 @pytest.mark.parametrize("partition_by", ["day", "hour", "month", "none"])
 def test_what_is_left_out_is_as_stored(partition_by: PartitionBy) -> None:
     stored = Request(filters={"channel": "email"}, fields=("id", "created_at"), partition_by=partition_by)
-    assert _settle_request(State(request=stored), Asked(), Path("there")) == stored
-    assert _settle_request(State(), Asked(partition_by=partition_by), Path("new")) == Request(partition_by=partition_by)
+    assert settle_request(State(request=stored), Asked(), Path("there")) == stored
+    assert settle_request(State(), Asked(partition_by=partition_by), Path("new")) == Request(partition_by=partition_by)
 
 
 async def run(server: Sandbox, destination: Path, asked: Asked) -> Summary:

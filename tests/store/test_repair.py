@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from exporter.contract import format_instant
 from exporter.model import Change, Coverage, Interval, QuarantineFile
-from exporter.store.repair import describe_lines, keep_lines, plan_loss, quarantine_origins
+from exporter.store.repair import keep_lines, plan_loss, quarantine_origins
 from exporter.store.state import Commit, apply, fold
 from tests.store.test_state import END, begin, commit, data_file
 
@@ -89,4 +89,3 @@ def test_lines_are_kept_byte_for_byte_unless_their_time_is_lost(times: list[int]
         for line, time in zip(lines, times, strict=True)
         if not any(interval.start <= time < interval.end for interval in lost)
     )
-    assert describe_lines("q", kept).rows == kept.count(b"\n")

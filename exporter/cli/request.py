@@ -1,0 +1,112 @@
+"""What commands that read from the API are asked: the options they share, and what these come to.
+
+Every option is stated once, in `request_options`; `with_request_options` gives them to a command.
+"""
+
+import inspect
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+import typer
+
+from exporter import contract, route, spec
+from exporter.cli.options import AsJson, Text, Values, Verbose, option
+from exporter.progress import LogFormat
+
+_DEFAULTS: Final = spec.RunSettings()
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def request_options(
+    since: Annotated[Text, option("Start of the range of created_at; or an age: 7d, 36h.", "TIME")] = None,
+    lag: Annotated[int, option("How far the default end lies back.", "SECONDS")] = _DEFAULTS.lag_seconds,
+    created_after: Annotated[Text, option("As --since, by the API's name.", "TIME")] = None,
+    direction: Annotated[Values, option(f"One of {', '.join(contract.DIRECTIONS)}.")] = None,
+    channel: Annotated[Values, option(f"One of {', '.join(contract.CHANNELS)}.")] = None,
+    status: Annotated[Values, option(f"One of {', '.join(contract.STATUSES)}.")] = None,
+    user_id: Annotated[Values, option("Part of the user's id, in any case.")] = None,
+    agent_number: Annotated[Values, option("Part of the agent's number, in any case.")] = None,
+    agent_id: Annotated[Values, option("The agent's id.")] = None,
+    agent_version_id: Annotated[Values, option("The agent version's id.")] = None,
+    web_widget_id: Annotated[Values, option("The web widget's id.")] = None,
+    duration_above: Annotated[Values, option("At least so many seconds.", "N")] = None,
+    duration_below: Annotated[Values, option("At most so many seconds.", "N")] = None,
+    user_turn_count_above: Annotated[Values, option("At least so many turns.", "N")] = None,
+    user_turn_count_below: Annotated[Values, option("At most so many turns.", "N")] = None,
+    custom_metadata: Annotated[Values, option("What the metadata contains: a JSON object.", "JSON")] = None,
+    updated_after: Annotated[Values, option("updated_at is this or later.", "TIME")] = None,
+    updated_before: Annotated[Values, option("updated_at is this or earlier.", "TIME")] = None,
+    raw: Annotated[Values, typer.Option("--filter", metavar="NAME=VALUE", help="Any parameter, unchecked.")] = None,
+    fields: Annotated[Text, option("Only these fields, and those that are always read.", "A,B")] = None,
+    exclude_fields: Annotated[Text, option("All fields but these.", "A,B")] = None,
+    partition_by: Annotated[spec.PartitionBy | None, typer.Option(help="A directory each; by default, day.")] = None,
+    concurrency: Annotated[int, option("Requests in flight at most.", "N")] = _DEFAULTS.concurrency,
+    max_rps: Annotated[float | None, option("Requests a second at most.", "X")] = None,
+    page_size: Annotated[int, option("Rows to ask for at once, 1 to 1000.", "N")] = _DEFAULTS.page_size,
+    part_size: Annotated[str, option("Size at which a file is closed.", "SIZE")] = "256MiB",
+    memory: Annotated[str, option("What the process may take at its peak.", "SIZE")] = "384MiB",
+    token_file: Annotated[Path | None, option("File that holds the token; for your eyes only.", "FILE")] = None,
+    org_id: Annotated[Text, option(f"For a personal token; or set {contract.ORGANIZATION_VARIABLE}.", "ID")] = None,
+    ca_file: Annotated[Path | None, option("Authorities to trust, too, in PEM form.", "FILE")] = None,
+    insecure_http: Annotated[bool, typer.Option("--insecure-http", help="Let the token travel over HTTP.")] = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    log_format: Annotated[LogFormat, typer.Option(help="On stderr; json: an object a line.")] = "text",
+) -> None:
+    """Options that say what is wanted, how it is read, and who asks."""
+
+
+def with_request_options(command: Command) -> Command:
+    """Gives `command` the options above in place of its `**options`, after those of its own."""
+    shared = inspect.signature(request_options).parameters.values()
+    own = [each for each in inspect.signature(command).parameters.values() if each.kind is not each.VAR_KEYWORD]
+    # For typer, which makes the command line of what a function says that it takes.
+    parameters = [*own, *shared]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """What the options come to."""
+
+    asked: spec.Asked
+    settings: spec.RunSettings
+    credentials: spec.Credentials
+
+
+def understand(options: dict[str, Any], until: str | None = None, created_before: str | None = None) -> Understood:
+    """Checks everything that can be checked before the first request. Raises `UsageError`."""
+    now = time.time_ns() // 1000
+    start, end = spec.choose_range(options["since"], until, options["created_after"], created_before, now)
+    base_url = route.check_base_url(
+        os.environ.get(contract.BASE_URL_VARIABLE) or contract.DEFAULT_BASE_URL,
+        insecure_http=options["insecure_http"],
+    )
+    settings = spec.RunSettings(
+        base_url=base_url,
+        proxy=route.choose_proxy(os.environ, base_url),
+        ssl_context=route.trust(options["ca_file"]),
+        lag_seconds=options["lag"],
+        concurrency=options["concurrency"],
+        max_rps=options["max_rps"],
+        page_size=options["page_size"],
+        target_part_bytes=spec.parse_size(options["part_size"], "--part-size"),
+        memory_bytes=spec.parse_size(options["memory"], "--memory"),
+    )
+    if end is None:
+        spec.check_range(start, now - settings.lag_seconds * contract.SECOND)
+    named = {name: options[name] or () for name in contract.FILTERS_BY_NAME}
+    asked = spec.Asked(
+        since=start,
+        until=end,
+        filters=spec.choose_filters(named, options["raw"] or ()),
+        fields=spec.choose_fields(options["fields"], options["exclude_fields"]),
+        partition_by=options["partition_by"],
+    )
+    return Understood(asked, settings, spec.load_credentials(os.environ, options["token_file"], options["org_id"]))

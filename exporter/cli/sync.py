@@ -1,0 +1,53 @@
+"""`exporter sync`."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from exporter.cli.options import Destination, directory
+from exporter.cli.request import understand, with_request_options
+from exporter.cli.running import Told, perform, tell_summary
+from exporter.jobs.report import describe_synced, synced_figures
+from exporter.progress import Observer
+
+if TYPE_CHECKING:
+    from exporter.jobs.sync import Synced
+
+
+@with_request_options
+def sync(
+    destination: Destination,
+    refilter: Annotated[
+        bool, typer.Option("--refilter", help="Drop rows that filters on what changes no longer match.")
+    ] = False,
+    keep_generations: Annotated[
+        int | None, typer.Option(min=0, max=1000, help="Keep files that so many last runs replaced; at first, 0.")
+    ] = None,
+    **options: Any,
+) -> None:
+    """Bring DEST up to the present: what is new, and what has changed since it was read.
+
+    Where there is no export, this makes the first one. Without options, DEST's own request is followed.
+    """
+    target = directory(destination)
+    wanted = understand(options)
+
+    from exporter.jobs.sync import sync as run_sync
+
+    async def job(observer: Observer) -> "Synced":
+        return await run_sync(
+            target,
+            wanted.asked,
+            wanted.settings,
+            wanted.credentials,
+            observer,
+            refilter=refilter,
+            keep_generations=keep_generations,
+        )
+
+    perform(job, _tell, options["as_json"], options["verbose"], options["log_format"])
+
+
+def _tell(synced: "Synced") -> Told:
+    whole = tell_summary(synced.summary)
+    return Told([*describe_synced(synced), *whole.lines[1:]], whole.figures | synced_figures(synced), whole.status)

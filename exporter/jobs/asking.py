@@ -1,0 +1,69 @@
+"""What a destination is to become: what one command line asks for, beside what is there. Pure."""
+
+from pathlib import Path
+
+from exporter.contract import BEGINNING, Instant, format_instant
+from exporter.errors import DestinationError, UsageError
+from exporter.model import Interval
+from exporter.spec import Asked, Request
+from exporter.store.state import State
+
+
+def settle_request(state: State, asked: Asked, destination: Path) -> Request:
+    """What the dataset holds: as stored, where it is; what is asked for has to agree with it."""
+    stored = state.request
+    if stored is None:
+        return Request(
+            filters=asked.filters or {}, fields=asked.fields, partition_by=asked.partition_by or Request().partition_by
+        )
+    differences = [
+        f"{name}: {_shown(there)} there, {_shown(here)} asked for"
+        for name, there, here in (
+            ("filters", stored.filters, asked.filters),
+            ("fields", stored.fields, asked.fields),
+            ("partitions", stored.partition_by, asked.partition_by),
+        )
+        if here is not None and here != there
+    ]
+    if differences:
+        raise DestinationError(
+            f"{destination}: holds another export ({'; '.join(differences)}).\n"
+            "Choose another destination, or leave these options out to go on with what is there"
+        )
+    return stored
+
+
+def settle_range(state: State, asked: Asked, latest: Instant) -> Interval:
+    """The range to bring the destination to: what it has, widened to what is asked for, up to `latest` (exclusive)."""
+    stored = state.range
+    until = min(asked.until, latest) if asked.until is not None else latest if stored is None else stored.end
+    since = asked.since if asked.since is not None else BEGINNING if stored is None else stored.start
+    if since >= until:
+        clamped = asked.until is None or asked.until > latest
+        raise UsageError(
+            f"nothing to export: the range starts at {format_instant(since)} and ends at {format_instant(until)}"
+            + (", the server's clock less the lag" if clamped and stored is None else "")
+            + (", where this export ends; give --until to widen it" if asked.until is None and stored else "")
+        )
+    if stored is None:
+        return Interval(since, until)
+    return Interval(min(since, stored.start), max(until, stored.end))
+
+
+def asks_for_more(stored: Interval, asked: Asked) -> bool:
+    """Whether the range that is there has to be widened."""
+    earlier = asked.since is not None and asked.since < stored.start
+    later = asked.until is not None and asked.until > stored.end
+    misses = asked.until is None and asked.since is not None and asked.since >= stored.end
+    return earlier or later or misses
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "all"
+        case tuple():
+            return ",".join(value)
+        case dict():
+            return " ".join(f"{name}={text}" for name, text in value.items()) or "none"
+    return str(value)

@@ -1,0 +1,183 @@
+"""A run at work: what its steps share, from the first question to the API to the last commit."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Self
+
+from exporter.contract import BEGINNING, HIDDEN_STATUS, Instant
+from exporter.encode.batch import Encoder
+from exporter.encode.decode import Decoder
+from exporter.errors import ExporterError, StoreError
+from exporter.fetch.http import Client
+from exporter.jobs.holding import Held
+from exporter.model import Counters, Coverage, Interval
+from exporter.pipeline import Pipeline
+from exporter.pipeline.budget import ByteBudget, Shares
+from exporter.pipeline.committing import Committer
+from exporter.pipeline.probing import find_beginning, is_hidden
+from exporter.pipeline.reading import Reader, wall_clock
+from exporter.pipeline.writing import PartsFactory
+from exporter.plan.scheduler import Scheduler
+from exporter.progress import Observer
+from exporter.spec import Credentials, Request, RunSettings
+from exporter.store.commits import CommitLog
+from exporter.store.local import LocalStore
+
+
+@asynccontextmanager
+async def connected(
+    settings: RunSettings,
+    credentials: Credentials,
+    filters: Mapping[str, str],
+    fields: tuple[str, ...] | None,
+    observer: Observer,
+    clock: Callable[[], float],
+) -> AsyncIterator[Reader]:
+    """Reads pages of the list that `filters` leave, with `fields` (None: all)."""
+    async with Client(
+        settings.base_url,
+        credentials,
+        concurrency=settings.concurrency,
+        filters=filters,
+        fields=fields,
+        proxy=settings.proxy,
+        ssl_context=settings.ssl_context,
+    ) as client:
+        yield Reader(
+            client,
+            Decoder(fields),
+            observer,
+            ByteBudget(Shares.of(settings.memory_bytes, settings.concurrency)),
+            concurrency=settings.concurrency,
+            max_rps=settings.max_rps,
+            clock=clock,
+        )
+
+
+@dataclass(slots=True)
+class Session:
+    """A run that holds its destination, and has said so in the log. `windows`: how many it has read."""
+
+    log: CommitLog
+    reader: Reader
+    parts: PartsFactory
+    committer: Committer
+    observer: Observer
+    settings: RunSettings
+    clock: Callable[[], float]
+    began: float
+    windows: int = field(default=0)
+
+    @classmethod
+    async def begin(
+        cls,
+        store: LocalStore,
+        held: Held,
+        request: Request,
+        range_: Interval,
+        reader: Reader,
+        settings: RunSettings,
+        observer: Observer,
+        clock: Callable[[], float],
+        *,
+        refuses_withheld: bool = False,
+        keep_generations: int | None = None,
+    ) -> Self:
+        """Puts into the log what the export is to become, sweeps what no commit names, and looks for hidden rows.
+
+        Raises `StoreError` and `SourceError`.
+        """
+        log, organization = held.log, held.log.state.organization
+        await _declare(log, request, range_, observer, keep_generations)
+        encoder = Encoder(request.fields)
+        committer = Committer(store, log, encoder.schema, observer, clock)
+        await committer.sweep()
+        parts = PartsFactory(
+            store,
+            encoder,
+            run=held.run,
+            partition_by=request.partition_by,
+            target_part_bytes=settings.target_part_bytes,
+            row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency).row_group,
+            organization=organization,
+            hidden_status=await _find_hidden_status(log, request, range_, reader, observer),
+            refuses_withheld=refuses_withheld,
+            clock=clock,
+        )
+        return cls(log, reader, parts, committer, observer, settings, clock, clock())
+
+    @property
+    def spent(self) -> Counters:
+        """What the run has cost so far, since it began to read."""
+        return self.reader.counters + Counters(windows=self.windows, seconds=self.clock() - self.began)
+
+    async def read(
+        self, what: Coverage, into: PartsFactory, *, reader: Reader | None = None, oldest: Instant | None = None
+    ) -> None:
+        """Reads all that was created in `what`. `oldest`: where that begins, roughly, if it is known.
+
+        Raises the `ExporterError` that ended it early, with the manifest as the log is then.
+        """
+        pipeline = Pipeline(
+            await self._schedule(what, oldest),
+            reader or self.reader,
+            into,
+            self.committer,
+            self.observer,
+            concurrency=self.settings.concurrency,
+            page_size=self.settings.page_size,
+            clock=self.clock,
+        )
+        try:
+            await pipeline.run()
+        except ExporterError:
+            with suppress(StoreError):
+                await self.committer.write_manifest()
+            raise
+        finally:
+            self.windows += pipeline.windows
+
+    async def _schedule(self, what: Coverage, oldest: Instant | None) -> Scheduler:
+        windows = what.intervals
+        start = windows[0].start if windows else BEGINNING
+        if windows and windows[0].open_below:
+            start = await find_beginning(self.reader, windows[0].end) if oldest is None else oldest
+
+        def partition_start(instant: Instant) -> Instant:
+            _, interval = self.parts.place(instant)
+            return BEGINNING if interval is None else interval.start
+
+        return Scheduler(windows, start, partition_start, self.settings.page_size)
+
+
+async def _declare(
+    log: CommitLog, request: Request, range_: Interval, observer: Observer, keep_generations: int | None
+) -> None:
+    """Puts into the log what this export is to become, and that it is this run's turn.
+
+    A run that was overtaken, because locks do not reach it, fails at its next commit; what it has published until then
+    is swept. Without a commit at the start it could still commit files that the sweep has deleted.
+    """
+    now, keep = wall_clock(), keep_generations
+    if log.state.range is None:
+        await log.append(committed_at=now, kind="begin", request=request, range=range_, keep_generations=keep)
+    elif log.state.range != range_:
+        await log.append(committed_at=now, kind="widen", range=range_, keep_generations=keep)
+    else:
+        await log.append(committed_at=now, kind="resume", keep_generations=keep)
+    if log.state.number > 1 and log.state.left:
+        observer.note("going on", commits=log.state.number, files=len(log.state.files))
+
+
+async def _find_hidden_status(
+    log: CommitLog, request: Request, range_: Interval, reader: Reader, observer: Observer
+) -> str | None:
+    """The status that has to be read by a list of its own, if the API leaves it out of the list (api.md, 7)."""
+    if "status" in request.filters:
+        return None
+    known = HIDDEN_STATUS in log.state.hidden_statuses
+    if not known and not await is_hidden(reader, HIDDEN_STATUS, range_):
+        return None
+    observer.warn(f"the API's list leaves out {HIDDEN_STATUS} conversations; they are read by a list of their own")
+    return HIDDEN_STATUS

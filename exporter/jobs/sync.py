@@ -1,0 +1,212 @@
+"""`exporter sync`: brings an export up to the present, with all that has changed since it was read.
+
+In this order, so that a run which is killed anywhere repeats without harm: what is not there yet is read and committed
+as by an export; then all that was updated since `updates_since` is read, put aside, and merged into the parts that hold
+it by one commit, which also says how far the data is known to be up to date.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from anyio import to_thread
+
+from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, SECOND, Instant
+from exporter.encode.batch import Encoder
+from exporter.errors import DestinationError, UsageError
+from exporter.jobs.asking import settle_range, settle_request
+from exporter.jobs.export import Summary, summarize
+from exporter.jobs.holding import holding
+from exporter.jobs.sealing import least_part_bytes, seal
+from exporter.jobs.session import Session, connected
+from exporter.model import Coverage, Interval, PageRequest
+from exporter.pipeline.reading import Reader
+from exporter.pipeline.spooling import Spool, SpoolFactory
+from exporter.pipeline.updating import Outcome, merge_spool
+from exporter.plan.again import windows_around
+from exporter.plan.homes import Homes
+from exporter.progress import Observer
+from exporter.spec import Asked, Credentials, Request, RunSettings
+from exporter.store.commits import load_state
+from exporter.store.layout import CONVERSATIONS
+from exporter.store.local import LocalStore
+from exporter.store.merge import ids_in, open_rows
+from exporter.store.state import State
+
+#: Conversations that were not over are asked for again while they are younger than this.
+_OPEN_FOR: Final = 2 * DAY
+
+
+class Synced(msgspec.Struct, frozen=True, kw_only=True):
+    """What a destination holds, and what the run has changed, in rows of the table; `rewritten` counts files.
+
+    `updates_since`: of the manifest; None before the first run.
+    """
+
+    summary: Summary
+    inserted: int
+    updated: int
+    removed: int
+    unchanged: int
+    rewritten: int
+    open_rows: int
+    updates_since_before: Instant | None
+    updates_since: Instant | None
+
+
+async def sync(
+    destination: Path,
+    asked: Asked,
+    settings: RunSettings,
+    credentials: Credentials,
+    observer: Observer,
+    *,
+    refilter: bool = False,
+    keep_generations: int | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Synced:
+    """Makes the first export where there is none. `refilter`: rows that the filters no longer match are dropped.
+
+    Raises `ExporterError` as `jobs.export.export`; `AccessError` for a token that sees fewer fields than the data has,
+    `UsageError` for filters on what changes without `refilter`.
+    """
+    store = LocalStore(destination)
+    await store.check()
+    found = await load_state(store)
+    request = settle_request(found, asked, destination)
+    if not refilter:
+        _check_filters(request)
+    async with connected(settings, credentials, request.filters, request.fields, observer, clock) as reader:
+        first_answer = await reader.look(PageRequest(limit=1, ids_only=True))
+        latest = first_answer.read_since - settings.lag_seconds * SECOND
+        to_latest = msgspec.structs.replace(asked, until=latest)
+        settle_range(found, to_latest, latest)
+        async with holding(store) as held:
+            before = held.log.state
+            if settle_request(before, asked, destination) != request:
+                raise DestinationError(f"{destination}: another run has begun an export here meanwhile; run again")
+            session = await Session.begin(
+                store,
+                held,
+                request,
+                settle_range(before, to_latest, latest),
+                reader,
+                settings,
+                observer,
+                clock,
+                refuses_withheld=_has_sensitive_fields(before),
+                keep_generations=keep_generations,
+            )
+            await session.read(session.log.state.left, session.parts)
+            outcome = Outcome()
+            if before.coverage:
+                filters = _lasting(request.filters)
+                listing = connected(settings, credentials, filters, ALWAYS_FIELDS, observer, clock)
+                async with listing if refilter else nullcontext() as lister:
+                    outcome = await _update(session, before, lister)
+            least_bytes = least_part_bytes(settings.target_part_bytes)
+            await seal(session.log, session.parts, session.committer, observer, least_bytes=least_bytes, goes_on=True)
+            return _synced(destination, before, session, outcome)
+
+
+def _check_filters(request: Request) -> None:
+    # What a parameter that nobody knows is held against may change, too.
+    changing = [name for name in request.filters if name in MUTABLE_FILTERS or name not in FILTERS_BY_NAME]
+    if changing:
+        raise UsageError(
+            f"the export is filtered by {', '.join(changing)}, and that may change: rows would have to go as well as "
+            "come. Give --refilter to drop what the filters no longer match, or sync an export without them"
+        )
+
+
+def _lasting(filters: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in filters.items() if name in FILTERS_BY_NAME and name not in MUTABLE_FILTERS}
+
+
+def _has_sensitive_fields(state: State) -> bool:
+    return any(file.withheld_rows < file.rows for file in state.files.values())
+
+
+async def _update(session: Session, before: State, lister: Reader | None) -> Outcome:
+    """Merges what was updated since the rows of `before` were read. `lister`: lists what the filters may have left."""
+    state, parts, reader = session.log.state, session.parts, session.reader
+    range_ = state.range
+    if range_ is None:
+        raise DestinationError("no export here")
+    files = [file for file in state.files.values() if file.table == CONVERSATIONS]
+    oldest = min((file.created_at_min for file in files), default=range_.end)
+    homes = Homes(files, range_, parts.place)
+    since = None if before.read_since is None else before.read_since - session.settings.lag_seconds * SECOND
+    spool = Spool()
+    changed = Spool()
+    if lister is not None:
+        lister.updated_since = since
+        narrow = Encoder(ALWAYS_FIELDS)
+        into = SpoolFactory(parts, narrow, homes, changed, reading=0, updated_since=since)
+        await session.read(before.coverage, into, reader=lister, oldest=oldest)
+    reader.updated_since = since
+    into = SpoolFactory(parts, parts.encoder, homes, spool, reading=1, updated_since=since)
+    await session.read(before.coverage, into, oldest=oldest)
+    reader.updated_since = None
+    if spool.unasked:
+        session.observer.warn("the API does not keep to updated_after; rows that have not changed were dropped")
+    again = await _still_open(session, before, spool, range_.end - _OPEN_FOR)
+    into = SpoolFactory(parts, parts.encoder, homes, spool, reading=2)
+    await session.read(again, into, oldest=oldest)
+    gone = await _gone(changed, spool)
+    change, outcome = await merge_spool(
+        spool, state, homes, parts, session.committer, gone=gone, refreshes=before.coverage
+    )
+    await session.committer.commit(change, session.spent, kind="sync")
+    await session.committer.sweep()  # what was put aside
+    return outcome
+
+
+async def _still_open(session: Session, before: State, spool: Spool, since: Instant) -> Coverage:
+    """Where the conversations created `since` are that were not over when they were read, nor have been served now."""
+    served = await to_thread.run_sync(ids_in, [part.path for home in spool.parts.values() for part in home])
+    found: list[tuple[Instant, float]] = []
+    for file in before.files.values():
+        if not file.open_rows or file.created_at_max < since:
+            continue
+        density = file.rows / (file.created_at_max - file.created_at_min + 1)
+        rows = await to_thread.run_sync(open_rows, session.parts.store.locate(file.path))
+        found += [
+            (created_at, density)
+            for identity, created_at in rows.items()
+            if identity not in served and created_at >= since
+        ]
+    return windows_around(found)
+
+
+async def _gone(changed: Spool, spool: Spool) -> dict[Interval, set[str]]:
+    """Ids that have changed and that the filters do not match, by the interval of their home."""
+    gone = {}
+    for interval, parts in changed.parts.items():
+        matching = [part.path for part in spool.parts.get(interval, ())]
+        ids = await to_thread.run_sync(ids_in, [part.path for part in parts])
+        ids -= await to_thread.run_sync(ids_in, matching)
+        if ids:
+            spool.homes[interval] = changed.homes[interval]
+            gone[interval] = ids
+    return gone
+
+
+def _synced(destination: Path, before: State, session: Session, outcome: Outcome) -> Synced:
+    after = session.log.state
+    summary = summarize(destination, before, after, session.spent)
+    rows_before = sum(file.rows for file in before.files.values() if file.table == CONVERSATIONS)
+    return Synced(
+        summary=summary,
+        inserted=summary.rows - rows_before + outcome.removed,
+        updated=outcome.updated,
+        removed=outcome.removed,
+        unchanged=outcome.unchanged,
+        rewritten=outcome.rewritten,
+        open_rows=sum(file.open_rows for file in after.files.values()),
+        updates_since_before=before.read_since,
+        updates_since=after.read_since,
+    )

@@ -1,0 +1,30 @@
+"""Work on many things at once, which ends at the first failure."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+import anyio
+
+from exporter.errors import ExporterError
+
+T = TypeVar("T")
+
+
+async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, at_once: int) -> None:
+    """Calls `work` for every item, so many at a time. Raises the first `ExporterError`, when all have ended."""
+    waiting = iter(items)
+    failures: list[ExporterError] = []
+
+    async def work_on() -> None:
+        for item in waiting:
+            try:
+                await work(item)
+            except ExporterError as error:
+                failures.append(error)
+                group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        for _ in range(at_once):
+            group.start_soon(work_on)
+    if failures:
+        raise failures[0]  # itself, not in the group that the tasks would put it into

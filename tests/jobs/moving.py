@@ -1,0 +1,103 @@
+"""A source that moves between runs, its clock, and what an export of it has to hold."""
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from exporter.contract import DAY, HOUR, MINUTE, SECOND, Instant
+from exporter.jobs.sync import Synced, sync
+from exporter.progress import Quiet
+from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, serve
+from exporter.spec import Asked, Credentials, RunSettings
+from tests.end_to_end.exported import Exported, assert_same
+from tests.end_to_end.served import conversation, records
+
+T0: Instant = 1_770_000_000 * SECOND // DAY * DAY
+STATUSES = ("completed", "failed", "in_progress", "token_created")
+
+
+@dataclass
+class Source:
+    """Rows on a server, and the server's clock. `gone`: deleted there; a sync keeps them as they were."""
+
+    sandbox: Sandbox
+    chance: random.Random
+    now: Instant
+    rows: dict[str, Row] = field(default_factory=dict)
+    gone: dict[str, Row] = field(default_factory=dict)
+
+    def insert(self, created_at: Instant, **fields: object) -> str:
+        identity = f"c{len(self.rows) + len(self.gone)}"
+        row = conversation(created_at, self.now, identity, **{"organization_id": "org", "summary": "", **fields})
+        self.rows[identity] = row
+        self.sandbox.insert(row)
+        return identity
+
+    def update(self, identity: str, **fields: object) -> None:
+        self.sandbox.delete(identity)
+        old = self.rows[identity]
+        row = Row(old.created_at, self.now, {**old.fields, **fields})
+        self.rows[identity] = row
+        self.sandbox.insert(row)
+
+    def delete(self, identity: str) -> None:
+        self.sandbox.delete(identity)
+        self.gone[identity] = self.rows.pop(identity)
+
+    def move(self) -> None:
+        """Something happens: a call comes in, one ends late, one is looked at again, one is erased."""
+        chance = self.chance
+        self.now += chance.choice((SECOND, MINUTE, HOUR)) * chance.randint(0, 5)
+        what = chance.random()
+        identity = chance.choice(sorted(self.rows) or [""])
+        if what < 0.4 or not identity:
+            self.insert(self.now - chance.randint(0, 30) * SECOND, status=chance.choice(STATUSES))
+        elif what < 0.5:
+            back = chance.choice((MINUTE, HOUR, DAY, 3 * DAY))
+            self.insert(self.now - chance.randint(0, 5) * back, status=chance.choice(STATUSES))
+        elif what < 0.95:
+            self.update(identity, status=chance.choice(STATUSES), summary=f"{chance.random()}")
+        else:
+            self.delete(identity)
+
+    def expected(self, until: Instant) -> dict[str, dict[str, object]]:
+        """What is created before `until` and was not deleted, as it is now."""
+        return records(self.rows.values(), self.sandbox.behaviour, until=until)
+
+
+@asynccontextmanager
+async def moving_source(seed: int, behaviour: Behaviour | None = None) -> AsyncIterator[Source]:
+    source: Source
+    async with serve((), behaviour or Behaviour(), clock=lambda: source.now) as sandbox:
+        source = Source(sandbox, random.Random(seed), T0 + 10 * DAY)
+        yield source
+
+
+def settings_for(source: Source, **settings: object) -> RunSettings:
+    known = {"page_size": 7, "concurrency": 3, "target_part_bytes": 20_000}
+    return RunSettings(base_url=source.sandbox.url, **{**known, **settings})  # type: ignore[arg-type]
+
+
+async def run_sync(destination: Path, source: Source, asked: Asked | None = None, **options: object) -> Synced:
+    """A sync a minute later than what happened last, so that the lag hides none of it."""
+    source.now += 2 * MINUTE
+    return await sync(
+        destination,
+        asked or Asked(),
+        settings_for(source),
+        Credentials(TOKEN),
+        Quiet(),
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def check(destination: Path, source: Source) -> None:
+    """What is there is what the source has, and what has been deleted there since it was read."""
+    exported = Exported(destination)
+    exported.check_sound()
+    ((_, end),) = exported.coverage
+    found = exported.records()
+    kept = {identity: row for identity, row in found.items() if identity not in source.gone}
+    assert_same(kept, source.expected(end))
