@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.parametrize("seed", range(12))
 async def test_many_syncs_of_a_moving_source(tmp_path: Path, seed: int) -> None:
     async with moving_source(seed) as source:
-        for night in range(8):
+        for _night in range(8):
             for _ in range(source.chance.choice((0, 1, 10, 60))):
                 source.move()
             await run_sync(tmp_path, source)

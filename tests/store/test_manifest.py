@@ -102,6 +102,7 @@ def test_it_has_the_names_of_the_design() -> None:
             "rows": 20,
             "bytes": 2000,
             "files": 2,
+            "open_rows": 0,
             "windows": 1,
             "requests": 3,
             "retries": 1,
