@@ -26,6 +26,8 @@ from exporter.contract import (
     BASE_URL_VARIABLE,
     DAY,
     DEFAULT_BASE_URL,
+    MUTABLE_FILTERS,
+    OPEN_STATUSES,
     ORGANIZATION_VARIABLE,
     TOKEN_VARIABLE,
     parse_timestamp,
@@ -291,6 +293,38 @@ def test_options(command: str) -> None:
     assert {names: described[names] for names, default in actual.items() if default} == {
         names: default for names, default in actual.items() if default
     }
+
+
+def test_options_of_a_sync() -> None:
+    start = README.index("`exporter sync DEST` takes the same")
+    table = re.findall(r"^\| `-.*$", README[start:].split("\n\n")[1], re.MULTILINE)
+    beside = {names_in(in_code(line)[0]) for line in table}
+    taken_away = {names_in(name) for name in in_code(README[start:].partition("and:")[0])[1:]}
+    assert help_names("sync") == help_names("export") - taken_away | beside
+
+
+def help_names(command: str) -> set[frozenset[str]]:
+    return set(defaults_in(help_of(command)))
+
+
+def test_syncing(api: str, tmp_path: Path) -> None:
+    for state in ("first", "again"):
+        done = run_shell(
+            command_holding("exporter sync").strip() + " --json",
+            tmp_path,
+            ANYREACH_TOKEN=gate.TOKEN,
+            ANYREACH_BASE_URL=api,
+        )
+        assert done.returncode == 0, done.stderr
+        figures = json.loads(done.stdout)
+        assert figures["inserted"] == (300 if state == "first" else 0)
+        assert (figures["rows"], figures["updated"], figures["rewritten"]) == (300, 0, 0)
+    (described,) = re.findall(r"^The JSON of a sync has .*?\n\n", README, re.DOTALL | re.MULTILINE)
+    assert figures.keys() - set(SUMMARY_KEYS) == set(in_code(described))
+    named = {name for name in in_code(section("Sync")) if name.startswith("--")}
+    changing = {f"--{name.replace('_', '-')}" for name in MUTABLE_FILTERS}
+    assert changing <= named
+    assert set(OPEN_STATUSES) <= set(in_code(section("Sync")))
 
 
 def test_options_of_the_other_commands() -> None:
