@@ -35,10 +35,11 @@ class Source:
         self.sandbox.insert(row)
         return identity
 
-    def update(self, identity: str, **fields: object) -> None:
+    def update(self, identity: str, *, at: Instant | None = None, **fields: object) -> None:
+        """`at`: the new `updated_at`; None: now."""
         self.sandbox.delete(identity)
         old = self.rows[identity]
-        row = Row(old.created_at, self.now, {**old.fields, **fields})
+        row = Row(old.created_at, self.now if at is None else at, {**old.fields, **fields})
         self.rows[identity] = row
         self.sandbox.insert(row)
 
@@ -80,14 +81,21 @@ def settings_for(source: Source, **settings: object) -> RunSettings:
     return RunSettings(base_url=source.sandbox.url, **{**known, **settings})  # type: ignore[arg-type]
 
 
-async def run_sync(destination: Path, source: Source, asked: Asked | None = None, **options: object) -> Synced:
+async def run_sync(
+    destination: Path,
+    source: Source,
+    asked: Asked | None = None,
+    *,
+    credentials: Credentials | None = None,
+    **options: object,
+) -> Synced:
     """A sync a minute later than what happened last, so that the lag hides none of it."""
     source.now += 2 * MINUTE
     return await sync(
         destination,
         asked or Asked(),
         settings_for(source),
-        Credentials(TOKEN),
+        credentials or Credentials(TOKEN),
         Quiet(),
         **options,  # type: ignore[arg-type]
     )

@@ -1,12 +1,28 @@
 """A sync leaves what the source has, whatever has happened there since the last one, and reads little else."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.jobs.moving import check, moving_source, run_sync
+from exporter.contract import DAY, HOUR, MINUTE, SECOND
+from exporter.errors import AccessError, UsageError
+from exporter.jobs.export import export
+from exporter.jobs.verify import verify
+from exporter.progress import Quiet
+from exporter.sandbox import Behaviour
+from exporter.sandbox.gate import TOKEN_NOSENSITIVE
+from exporter.spec import Asked, Credentials
+from tests.end_to_end.exported import Exported, snapshot
+from tests.jobs.moving import T0, Source, check, moving_source, run_sync, settings_for
 
 pytestmark = pytest.mark.anyio
+
+
+def fill(source: Source, rows: int, **fields: object) -> list[str]:
+    """Rows over three days, an hour before now at the latest."""
+    end = source.now - HOUR
+    return [source.insert(end - number * 3 * DAY // rows, **fields) for number in range(rows)]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -17,3 +33,201 @@ async def test_many_syncs_of_a_moving_source(tmp_path: Path, seed: int) -> None:
                 source.move()
             await run_sync(tmp_path, source)
             check(tmp_path, source)
+
+
+async def test_a_second_one_changes_no_file_and_reads_what_may_have_been_missed(tmp_path: Path) -> None:
+    async with moving_source(1) as source:
+        fill(source, 100)
+        first = await run_sync(tmp_path, source)
+        source.now += DAY
+        for identity in ("c7", "c8"):
+            source.update(identity, summary="new")
+        second = await run_sync(tmp_path, source)
+        parts = {path: kept for path, kept in snapshot(tmp_path).items() if path.endswith(".parquet")}
+        third = await run_sync(tmp_path, source)
+        check(tmp_path, source)
+    assert (first.inserted, first.updated, first.updates_since_before) == (100, 0, None)
+    assert (second.inserted, second.updated, second.unchanged, second.rewritten) == (0, 2, 0, 1)
+    # They are served again, for they may have become visible after the pages of the second one were read.
+    assert (third.inserted, third.updated, third.rewritten, third.summary.files) == (0, 0, 0, second.summary.files)
+    assert {path: kept for path, kept in snapshot(tmp_path).items() if path.endswith(".parquet")} == parts
+    assert second.updates_since is not None
+    assert first.updates_since == second.updates_since_before
+    assert first.updates_since is not None
+    assert first.updates_since < second.updates_since
+
+
+async def test_what_is_read_follows_what_has_changed(tmp_path: Path) -> None:
+    async with moving_source(2) as source:
+        fill(source, 3000)
+        await run_sync(tmp_path, source)
+        source.now += DAY
+        for number in range(0, 3000, 100):
+            source.update(f"c{number}", summary="new")
+        source.sandbox.requests.clear()
+        synced = await run_sync(tmp_path, source)
+        check(tmp_path, source)
+    assert synced.updated == 30
+    pages = -(-30 // 7)
+    assert len(source.sandbox.requests) <= 4 * pages + 20
+
+
+async def test_open_conversations_are_asked_for_again_though_their_time_of_update_stands_still(tmp_path: Path) -> None:
+    async with moving_source(3) as source:
+        fill(source, 60)
+        young = source.insert(source.now - 3 * HOUR, status="in_progress")
+        old = source.insert(source.now - 60 * HOUR, status="in_progress")
+        assert (await run_sync(tmp_path, source)).open_rows == 2
+        for identity in (young, old):
+            source.update(identity, at=source.rows[identity].updated_at, status="completed", duration=5)
+        source.now += HOUR
+        synced = await run_sync(tmp_path, source)
+    found = Exported(tmp_path).records()
+    assert (found[young]["status"], found[old]["status"]) == ("completed", "in_progress")
+    assert (synced.updated, synced.open_rows) == (1, 1)
+
+
+async def test_a_new_signature_is_no_change(tmp_path: Path) -> None:
+    async with moving_source(4) as source:
+        url = "https://recordings.invalid/c0.wav?signature="
+        source.insert(source.now - HOUR, status="in_progress", recording_details={"recording_url": url + "one"})
+        await run_sync(tmp_path, source)
+        source.sandbox.delete("c0")
+        row = source.rows["c0"]
+        for address, updated in ((url + "two", 0), (url.replace("c0", "c1"), 1)):
+            changed = type(row)(
+                row.created_at, row.updated_at, {**row.fields, "recording_details": {"recording_url": address}}
+            )
+            source.sandbox.insert(changed)
+            synced = await run_sync(tmp_path, source)
+            assert (synced.updated, synced.unchanged) == (updated, 1 - updated), address
+            source.sandbox.delete("c0")
+
+
+async def test_rows_come_into_partitions_that_were_empty(tmp_path: Path) -> None:
+    async with moving_source(5) as source:
+        for day in (0, 6):
+            for number in range(5):
+                source.insert(T0 + day * DAY + number * HOUR)
+        await run_sync(tmp_path, source)
+        for day in (3, 1, 7):
+            source.insert(T0 + day * DAY + HOUR)
+        synced = await run_sync(tmp_path, source)
+        check(tmp_path, source)
+        assert (synced.inserted, synced.rewritten) == (3, 0)
+        assert (await verify(tmp_path, now=source.now)).sound
+
+
+async def test_a_row_that_fits_no_more_goes_to_quarantine_and_comes_back(tmp_path: Path) -> None:
+    async with moving_source(6) as source:
+        fill(source, 20)
+        await run_sync(tmp_path, source)
+        source.now += HOUR
+        for duration, quarantined in ((1.5, 1), (2.5, 1), (60, 0)):
+            source.update("c3", duration=duration)
+            synced = await run_sync(tmp_path, source)
+            exported = Exported(tmp_path)
+            exported.check_sound()
+            assert synced.summary.quarantined_rows == quarantined
+            assert ("c3" in exported.records()) == (not quarantined)
+            assert [json.loads(line["row"])["duration"] for line in exported.quarantined()] == [duration] * quarantined
+            # Read again, it is not new.
+            again = await run_sync(tmp_path, source)
+            assert again.summary.quarantined_rows == quarantined
+            assert again.summary.changed
+            source.now += HOUR
+        check(tmp_path, source)
+
+
+async def test_rows_that_the_filters_no_longer_match_are_dropped_when_that_is_asked_for(tmp_path: Path) -> None:
+    asked = Asked(filters={"status": "completed"})
+    async with moving_source(7) as source:
+        fill(source, 50)
+        with pytest.raises(UsageError, match="filtered by status"):
+            await run_sync(tmp_path, source, asked)
+        assert not any(tmp_path.iterdir())
+        await run_sync(tmp_path, source, asked, refilter=True)
+        source.now += DAY
+        source.update("c1", status="failed")
+        source.update("c2", summary="new")
+        source.update(source.insert(source.now - HOUR, status="failed"), status="completed")
+        synced = await run_sync(tmp_path, source, refilter=True)
+        found = Exported(tmp_path).records()
+        with pytest.raises(UsageError, match="--refilter"):
+            await run_sync(tmp_path, source)
+    assert (synced.inserted, synced.updated, synced.removed) == (1, 1, 1)
+    matching = {identity for identity, row in source.rows.items() if row.fields["status"] == "completed"}
+    assert found.keys() == matching
+    assert found["c2"]["summary"] == "new"
+
+
+async def test_a_token_that_sees_less_than_is_there_changes_nothing(tmp_path: Path) -> None:
+    async with moving_source(8) as source:
+        fill(source, 30)
+        await run_sync(tmp_path, source)
+        source.now += DAY
+        source.update("c4", summary="new")
+        before = Exported(tmp_path)
+        with pytest.raises(AccessError, match="read_sensitive"):
+            await run_sync(tmp_path, source, credentials=Credentials(TOKEN_NOSENSITIVE))
+        after = Exported(tmp_path)
+        assert (after.records(), after.files) == (before.records(), before.files)
+        await run_sync(tmp_path, source)
+        check(tmp_path, source)
+
+
+async def test_a_narrow_token_may_go_on_with_what_it_has_read_itself(tmp_path: Path) -> None:
+    async with moving_source(9) as source:
+        fill(source, 30)
+        narrow = Credentials(TOKEN_NOSENSITIVE)
+        await run_sync(tmp_path, source, credentials=narrow)
+        source.now += DAY
+        source.update("c4", status="failed")
+        synced = await run_sync(tmp_path, source, credentials=narrow)
+        manifest = Exported(tmp_path).manifest
+    assert synced.updated == 1
+    assert "summary" in manifest["fields"]["withheld"]
+    assert manifest["state"] == "complete"
+
+
+async def test_files_are_kept_for_readers_of_older_manifests_as_long_as_was_said(tmp_path: Path) -> None:
+    async with moving_source(10) as source:
+        fill(source, 30)
+        shown = []
+        for keep in (2, None, None, None, 0):
+            source.now += DAY
+            source.update("c4", summary=f"{source.now}")
+            await run_sync(tmp_path, source, keep_generations=keep)
+            shown.append(Exported(tmp_path))
+            assert (await verify(tmp_path, now=source.now)).sound
+            readable = [all((tmp_path / file["path"]).exists() for file in older.files) for older in shown]
+            assert readable == [
+                len(shown) - 1 - number <= (2 if keep is None else keep) for number in range(len(shown))
+            ]
+        check(tmp_path, source)
+
+
+async def test_an_api_that_ignores_the_bound_costs_more_and_loses_nothing(tmp_path: Path) -> None:
+    async with moving_source(11, Behaviour(ignores=("updated_after",))) as source:
+        fill(source, 200)
+        await run_sync(tmp_path, source)
+        source.now += DAY
+        source.update("c4", summary="new")
+        synced = await run_sync(tmp_path, source)
+        check(tmp_path, source)
+    assert (synced.updated, synced.unchanged, synced.rewritten) == (1, 0, 1)
+
+
+async def test_an_export_that_was_not_finished_is(tmp_path: Path) -> None:
+    async with moving_source(12) as source:
+        fill(source, 300)
+        source.sandbox.behaviour = Behaviour(revoked_after=30)
+        with pytest.raises(AccessError):
+            await export(tmp_path, Asked(), settings_for(source), Credentials(source.sandbox.token), Quiet())
+        source.sandbox.behaviour = Behaviour()
+        source.now += DAY
+        for number in range(0, 300, 20):
+            source.update(f"c{number}", summary="new")
+        source.now += 30 * SECOND + MINUTE
+        await run_sync(tmp_path, source)
+        check(tmp_path, source)
