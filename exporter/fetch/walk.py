@@ -250,26 +250,30 @@ class Walk(Windowed, Generic[RowT]):
 
         A server that rounds shows rows as the position though they are stored up to half a unit below. Where the answer
         holds nothing else, the last microsecond that is still shown as the position is searched for: it is the only one
-        that is stepped over, and whatever is stored there is shown as the position too.
+        that is stepped over, and whatever is stored there is shown as the position too. Where a row has come to be
+        shown there meanwhile, the search goes on under it.
         """
-        below, beyond = self._position - self._traits.unit - 1, self._position - 1
+        bottom, beyond = self._position - self._traits.unit - 1, self._position - 1
         page = yield self._list(beyond, beyond + 1)
         if not page or self._brings_older(page):
             return page
-        while beyond - below > 1:
-            middle = (below + beyond) // 2
-            newest = yield replace(self._list(middle, middle + 1, limit=1), ids_only=True)
-            if newest and not self._brings_older(newest):
-                beyond = middle
-            else:
-                below = middle
-        page = yield self._list(below, below + 1)
-        if page and not self._brings_older(page):
-            raise ContradictionError(
-                f"the API answers with {format_instant(self._position)} again and again, though asked for older "
-                "conversations: it ignores cursor and created_before"
-            )
-        return page
+        while beyond > bottom:
+            below = bottom
+            while beyond - below > 1:
+                middle = (below + beyond) // 2
+                newest = yield replace(self._list(middle, middle + 1, limit=1), ids_only=True)
+                if newest and not self._brings_older(newest):
+                    beyond = middle
+                else:
+                    below = middle
+            page = yield self._list(below, below + 1)
+            if not page or self._brings_older(page):
+                return page
+            beyond = below
+        raise ContradictionError(
+            f"the API answers with {format_instant(self._position)} again and again, though asked for older "
+            "conversations: it ignores cursor and created_before"
+        )
 
 
 def _first_below(descending: Sequence[Instant], instant: Instant) -> int:

@@ -230,6 +230,29 @@ def test_windows_that_stop_resume_and_give_half_away_tile_the_range(
     check(reader, window)
 
 
+@many
+@given(servers(), windows(), st.sampled_from([1, 3, 1000]), st.integers(0, 10**6))
+def test_rows_that_come_to_be_shown_meanwhile_hide_no_others(
+    server: ServerModel, window: Interval, page_size: int, seed: int
+) -> None:
+    chance = random.Random(seed)
+    there = ServerModel(list(server.rows), server.behaviour)
+    reader = Reader(server, page_size)
+    walk = reader.walk(window)
+    times = sorted({row.created_at for row in server.rows}) or [T0]
+    while walk.request is not None:
+        if len(server.rows) < len(there.rows) + 20 and chance.random() < 0.3:
+            at = chance.choice(times) + chance.choice(
+                (0, 1, -1, 500, -400_000, 400_000, chance.randint(-SECOND, SECOND))
+            )
+            server.rows.append(StoredRow(f"n{len(server.rows)}", at, T0 + 10 * SECOND))
+        reader.step(walk)
+        assert server.requests < 100_000
+    reader.server = there
+    reader.rows = [row for row in reader.rows if row.id.startswith("c")]
+    check(reader, window)
+
+
 LIMITINGS = st.one_of(
     st.integers(0, 10**6).map(lambda seed: by_whim(random.Random(seed))), st.sampled_from([99, 250, 1500]).map(by_bytes)
 )
