@@ -1,9 +1,8 @@
 """Running a job for a command: its progress, its summary, its signals and its exit status."""
 
 import json
-import signal
+import os
 import sys
-import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -82,19 +81,49 @@ def perform(
 
 
 def run_until_signal(work: Callable[[], Awaitable[T]], otherwise: str) -> T:
-    """Runs `work`. Unless it handles signals itself, as the pipeline does, Ctrl-C and SIGTERM end it.
+    """Runs `work`. Unless it listens to signals itself, as the pipeline does, the first Ctrl-C or SIGTERM cancels it,
+    and the second ends the process where it is, which loses no more than a kill.
 
     Raises `InterruptedExportError`, saying `otherwise`.
     """
+    import asyncio
+
     import anyio
 
-    before = None
-    if threading.current_thread() is threading.main_thread():
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return anyio.run(work)
-    except KeyboardInterrupt as interrupt:
-        raise InterruptedExportError(otherwise) from interrupt
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
+    from exporter.pipeline.signals import listening
+
+    cancels: list[Callable[[], object]] = []
+    signals = 0
+
+    def told() -> None:
+        nonlocal signals
+        signals += 1
+        if signals > 1:
+            _end_at_once()
+        for cancel in cancels:
+            cancel()
+
+    async def run() -> T:
+        task = asyncio.current_task()
+        if task is not None:
+            cancels.append(partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel))
+        if signals:
+            raise asyncio.CancelledError
+        try:
+            return await work()
+        finally:
+            # What is left of the event loop ends by itself: interrupted, it would leave threads that nobody ends.
+            cancels.clear()
+
+    with listening(told):
+        try:
+            return anyio.run(run)
+        except asyncio.CancelledError as cancelled:
+            raise InterruptedExportError(otherwise) from cancelled
+
+
+def _end_at_once() -> None:
+    with suppress(OSError):
+        # A progress bar may have hidden the cursor.
+        os.write(2, b"\x1b[?25hinterrupted\n" if os.isatty(2) else b"interrupted\n")
+    os._exit(InterruptedExportError.exit_status)

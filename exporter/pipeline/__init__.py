@@ -6,12 +6,12 @@ Every task of a run is started here. Whatever ends a run early, a signal, a refu
 walks stop at the page they are at, and what they have read is closed and committed if the disk still takes it.
 """
 
-import signal
-import threading
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import anyio
@@ -28,6 +28,7 @@ from exporter.model import Counters, Interval
 from exporter.pipeline.budget import Room
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.reading import Reader
+from exporter.pipeline.signals import listening
 from exporter.pipeline.writing import PartsFactory, WindowWriter
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer, Snapshot
@@ -92,13 +93,11 @@ class Pipeline:
         return self._reader.counters + Counters(windows=self.windows, seconds=self._clock() - self._began)
 
     async def run(self) -> None:
-        async with anyio.create_task_group() as watching:
-            if threading.current_thread() is threading.main_thread():
-                watching.start_soon(self._watch_signals, watching.cancel_scope)
+        loop = asyncio.get_running_loop()
+        with CancelScope() as everything, listening(partial(loop.call_soon_threadsafe, self._interrupt, everything)):
             async with anyio.create_task_group() as working:
                 for _ in range(self._concurrency):
                     working.start_soon(self._work)
-            watching.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
 
@@ -110,17 +109,11 @@ class Pipeline:
             scope.cancel()
         self._wake()
 
-    async def _watch_signals(self, everything: CancelScope) -> None:
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                async for _ in signals:
-                    if self._stopping:
-                        everything.cancel()
-                    self.stop(InterruptedExportError("interrupted; run the same command again to resume"))
-        finally:
-            # asyncio leaves the system's own handling behind, which kills: the manifest is still to be written.
-            signal.signal(signal.SIGTERM, before)
+    def _interrupt(self, everything: CancelScope) -> None:
+        """A signal has come. The second one does not wait for what can be committed."""
+        if self._stopping:
+            everything.cancel()
+        self.stop(InterruptedExportError("interrupted; run the same command again to resume"))
 
     async def _work(self) -> None:
         while (walk := await self._next_walk()) is not None:

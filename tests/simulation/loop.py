@@ -29,7 +29,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._pause_seconds = pause_seconds
         self._before = before
-        self._signal_handlers: dict[int, Callable[[], object]] = {}
+        self._handlers: dict[signal.Signals, Any] = {}
         # What asyncio's own loop asks for events.
         self._selector = self
 
@@ -48,18 +48,18 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None:
         """Nobody sleeps in `select`."""
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:  # type: ignore[override]
-        self._signal_handlers[sig] = lambda: callback(*args)
+    def set_handler(self, number: signal.Signals, handler: Any) -> Any:
+        """Stands in for `signal.signal`."""
+        before = self._handlers.get(number, signal.SIG_DFL)
+        self._handlers[number] = handler
+        return before
 
-    def remove_signal_handler(self, sig: int) -> bool:
-        return self._signal_handlers.pop(sig, None) is not None
-
-    def send_signal(self, sig: signal.Signals) -> bool:
+    def send_signal(self, number: signal.Signals) -> bool:
         """Whether somebody was there to handle it."""
-        handler = self._signal_handlers.get(sig)
-        if handler is not None:
-            handler()
-        return handler is not None
+        handler = self._handlers.get(number, signal.SIG_DFL)
+        if callable(handler):
+            handler(number, None)
+        return callable(handler)
 
     def run_in_executor(  # type: ignore[override]
         self, executor: object, func: Callable[..., Result], *args: Any

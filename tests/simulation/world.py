@@ -32,7 +32,7 @@ from exporter.errors import (
     TransientError,
 )
 from exporter.jobs.export import Summary, export
-from exporter.pipeline import reading
+from exporter.pipeline import reading, signals
 from exporter.pipeline.writing import WindowWriter
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Row, Sandbox
@@ -252,6 +252,7 @@ class World:
                 (secrets, "token_hex", lambda size: f"{self.chance.getrandbits(8 * size):0{2 * size}x}"),
                 (reading, "random", seeded),
                 (WindowWriter, "add", note),
+                (signals, "set_handler", self.loop.set_handler if self.loop else None),
             ):
                 stack.enter_context(patch.object(where, name, what))
             if without_locks:
