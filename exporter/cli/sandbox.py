@@ -9,7 +9,8 @@ import typer
 
 from exporter import contract
 from exporter.cli.options import Days, Rows, Values, option
-from exporter.cli.running import say
+from exporter.cli.running import run_until_signal, say
+from exporter.errors import InterruptedExportError
 
 Density: TypeAlias = Literal["flat", "office", "one-burst", "many-bursts", "bulk"]
 
@@ -23,8 +24,6 @@ def sandbox(
     behaviour: Annotated[Values, option("A switch of the server; repeatable.", "NAME=VALUE")] = None,
 ) -> None:
     """Serve made-up conversations on loopback until Ctrl-C, to try exports against."""
-    import anyio
-
     from exporter.sandbox import TOKEN, behaviour_from_options, run_sandbox
 
     def announce(url: str) -> None:
@@ -33,5 +32,6 @@ def sandbox(
 
     until = time.time_ns() // 1000
     run = partial(run_sandbox, port=port, count=rows, since=until - days * contract.DAY, until=until, seed=seed)
-    with suppress(KeyboardInterrupt):
-        anyio.run(partial(run, density=density, behaviour=behaviour_from_options(behaviour or ()), on_ready=announce))
+    serving = partial(run, density=density, behaviour=behaviour_from_options(behaviour or ()), on_ready=announce)
+    with suppress(InterruptedExportError):
+        run_until_signal(serving, "interrupted")
