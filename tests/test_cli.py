@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import duckdb
@@ -20,6 +20,7 @@ from exporter import __version__
 from exporter.cli import main
 from exporter.contract import BEGINNING, DAY, FILTERS_BY_NAME, RESERVED_PARAMETERS, format_instant, parse_timestamp
 from exporter.errors import AccessError, DestinationLockedError, InterruptedExportError
+from exporter.jobs.export import Summary
 from exporter.jobs.report import describe_status, describe_summary
 from exporter.jobs.status import Status
 from exporter.model import Interval
@@ -28,7 +29,7 @@ from exporter.spec import Asked, Credentials, RunSettings
 
 TOKEN = "ak_a-secret-of-the-tests"
 
-SUMMARY = SimpleNamespace(
+SUMMARY = Summary(
     state="complete",
     rows=12_345,
     files=31,
@@ -48,8 +49,8 @@ SUMMARY = SimpleNamespace(
 )
 
 
-def summary_with(**changes: object) -> SimpleNamespace:
-    return SimpleNamespace(**{**vars(SUMMARY), **changes})
+def summary_with(**changes: object) -> Summary:
+    return msgspec.structs.replace(SUMMARY, **changes)
 
 
 class Job:
@@ -57,12 +58,12 @@ class Job:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Path, Asked, RunSettings, Credentials]] = []
-        self.result: SimpleNamespace | BaseException = SUMMARY
+        self.result: Summary | BaseException = SUMMARY
         self.during: Callable[[Observer], None] = lambda observer: None
 
     async def __call__(
         self, destination: Path, asked: Asked, settings: RunSettings, credentials: Credentials, observer: Observer
-    ) -> SimpleNamespace:
+    ) -> Summary:
         self.calls.append((destination, asked, settings, credentials))
         self.during(observer)
         if isinstance(self.result, BaseException):
@@ -478,6 +479,7 @@ def test_the_summary_says_what_is_in_doubt() -> None:
 
 STATUS = {
     "committed_at": 1_000_000,
+    "last_run": None,
     "state": "incomplete",
     "rows": 5,
     "files": 1,
@@ -621,6 +623,7 @@ def test_a_status_without_a_beginning_shows_no_share() -> None:
         runs=1,
         committed_at=0,
         holder=None,
+        last_run=None,
     )
     said = "\n".join(describe_status(found))
     assert "1 window left" in said

@@ -40,9 +40,7 @@ class Told(NamedTuple):
 def tell_summary(summary: "Summary") -> Told:
     """What an export says."""
     figures = {key: getattr(summary, key) for key in SUMMARY_KEYS}
-    doubtful = summary.state == "unproven" or summary.quarantined_rows or summary.unproven
-    status = 1 if summary.state == "incomplete" else 3 if doubtful else 0
-    return Told(list(describe_summary(summary)), figures, status)
+    return Told(list(describe_summary(summary)), figures, summary.exit_status)
 
 
 def perform(

@@ -32,7 +32,7 @@ def verify(
     work = partial(run_verify, target, now=now, share=share, repair=repair)
     found = run_until_signal(work, "interrupted; run the same command again to begin anew")
     typer.echo(json.dumps(verified_figures(found)) if as_json else "\n".join(describe_verified(found, target)))
-    raise typer.Exit(0 if found.sound and found.state == "complete" else 3)
+    raise typer.Exit(found.exit_status)
 
 
 def _parse_share(text: str) -> float:

@@ -9,6 +9,7 @@ import msgspec
 from exporter.encode.schema import arrow_schema
 from exporter.errors import DestinationError
 from exporter.jobs.holding import holding
+from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import put_in_order
 from exporter.pipeline.budget import Shares
 from exporter.pipeline.merging import MERGED_AT_ONCE
@@ -38,6 +39,10 @@ class Compacted(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     changed: bool
 
+    @property
+    def exit_status(self) -> int:
+        return 0
+
 
 async def compact(
     destination: Path,
@@ -52,11 +57,24 @@ async def compact(
     Raises `DestinationError` where there is no export, `DestinationLockedError` when another run is at work, and
     `StoreError`, after what can be committed was.
     """
-    store, began = LocalStore(destination), clock()
+    store = LocalStore(destination)
     if (await load_state(store)).request is None:
         raise DestinationError(f"{destination}: no export here")
-    least_bytes = target_bytes // 2
-    async with holding(store) as held:
+    return await recorded(
+        store, "compact", lambda run: _compact(store, run, target_bytes, memory_bytes, observer, clock)
+    )
+
+
+async def _compact(
+    store: LocalStore,
+    run: Run,
+    target_bytes: int,
+    memory_bytes: int,
+    observer: Observer,
+    clock: Callable[[], float],
+) -> Compacted:
+    began, least_bytes = clock(), target_bytes // 2
+    async with holding(store, run) as held:
         before = held.log.state
         if not await _is_compact(store, before, least_bytes, target_bytes):
             await put_in_order(

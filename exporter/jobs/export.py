@@ -11,6 +11,7 @@ from exporter.encode.schema import arrow_schema
 from exporter.errors import DestinationError, StoreError
 from exporter.jobs.asking import asks_for_more, settle_range, settle_request
 from exporter.jobs.holding import holding
+from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import least_part_bytes, put_in_order, seal
 from exporter.jobs.session import Session, connected
 from exporter.model import Counters, PageRequest
@@ -48,6 +49,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     range_end: Instant
     partition_key: str | None
 
+    @property
+    def exit_status(self) -> int:
+        doubtful = self.state == "unproven" or self.quarantined_rows or self.unproven
+        return 1 if self.state == "incomplete" else 3 if doubtful else 0
+
 
 async def export(
     destination: Path,
@@ -65,17 +71,34 @@ async def export(
     """
     store = LocalStore(destination)
     await store.check()
+    return await recorded(
+        store, "export", lambda run: _export(store, run, asked, settings, credentials, observer, clock)
+    )
+
+
+async def _export(
+    store: LocalStore,
+    run: Run,
+    asked: Asked,
+    settings: RunSettings,
+    credentials: Credentials,
+    observer: Observer,
+    clock: Callable[[], float],
+) -> Summary:
+    destination = store.root
     found = await load_state(store)
+    run.saw(found)
     request = settle_request(found, asked, destination)
     if found.range is not None and not found.left and not asks_for_more(found.range, asked):
         if await is_sealed(store, found, schemas={CONVERSATIONS: arrow_schema(request.fields)}):
             return summarize(destination, found, found, Counters())
-        return await _seal_what_is_there(store, request, settings, observer, clock)
+        return await _seal_what_is_there(store, run, request, settings, observer, clock)
     async with connected(settings, credentials, request.filters, request.fields, observer, clock) as reader:
+        run.spent = lambda: reader.counters
         first_answer = await reader.look(PageRequest(limit=1, ids_only=True))
         latest = first_answer.read_since - settings.lag_seconds * SECOND
         settle_range(found, asked, latest)
-        async with holding(store) as held:
+        async with holding(store, run) as held:
             before = held.log.state
             if settle_request(before, asked, destination) != request:
                 raise DestinationError(f"{destination}: another run has begun an export here meanwhile; run again")
@@ -93,10 +116,10 @@ async def export(
 
 
 async def _seal_what_is_there(
-    store: LocalStore, request: Request, settings: RunSettings, observer: Observer, clock: Callable[[], float]
+    store: LocalStore, run: Run, request: Request, settings: RunSettings, observer: Observer, clock: Callable[[], float]
 ) -> Summary:
     """For an export of which everything was read, by a run that did not live to seal it."""
-    async with holding(store) as held:
+    async with holding(store, run) as held:
         log, before = held.log, held.log.state
         if before.left or before.request != request:
             raise DestinationError(f"{store.root}: another run has widened the export meanwhile; run again")

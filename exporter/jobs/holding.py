@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from exporter.errors import ExporterError, OvertakenError, StoreError
-from exporter.jobs.author import author_of, new_run
+from exporter.jobs.author import author_of
+from exporter.jobs.recording import Run
 from exporter.pipeline.committing import check_free_space
 from exporter.store.commits import CommitLog, is_overtaken, withdraw
 from exporter.store.layout import commit_path
@@ -21,7 +22,7 @@ class Held:
 
 
 @asynccontextmanager
-async def holding(store: LocalStore) -> AsyncIterator[Held]:
+async def holding(store: LocalStore, run: Run) -> AsyncIterator[Held]:
     """Prepares the destination and holds it for the block; what a failing run has published in vain is withdrawn.
 
     Raises `DestinationLockedError` when another run has it, `DestinationError`, and `StoreError`; `OvertakenError` for
@@ -29,18 +30,19 @@ async def holding(store: LocalStore) -> AsyncIterator[Held]:
     """
     await check_free_space(store)
     await store.prepare()
-    run = new_run()
-    await store.acquire_lock(run)
-    log = CommitLog(store, author_of(run))
+    await store.acquire_lock(run.name)
+    log = CommitLog(store, author_of(run.name))
     try:
         # Another run may have come and gone since the log was last read: what counts is what stands under the lock.
-        await log.load()
-        yield Held(run, log)
+        run.saw(await log.load())
+        yield Held(run.name, log)
     except ExporterError as error:
         with suppress(StoreError):
-            await withdraw(store, run)
-        if isinstance(error, StoreError) and await is_overtaken(store, log.state, run):
+            await withdraw(store, run.name)
+        if isinstance(error, StoreError) and await is_overtaken(store, log.state, run.name):
             raise OvertakenError(commit_path(log.state.number + 1)) from error
         raise
     finally:
+        if log.state.number:
+            run.saw(log.state)
         await store.release_lock()

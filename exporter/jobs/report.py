@@ -89,6 +89,10 @@ def describe_status(found: "Status") -> Iterator[str]:
         for gap in found.gaps[:_SHOWN_GAPS]:
             start = "the beginning" if gap.open_below else format_instant(gap.start)
             yield f"    from {start} before {format_instant(gap.end)}"
+    if found.last_run is not None:
+        run = found.last_run
+        why = f": {run.message.splitlines()[0]}" if run.message else f": {run.error}" if run.error else ""
+        yield f"  last run: {run.command}, ended at {run.ended_at} with exit status {run.exit_status}{why}"
     yield f"  held by {found.holder}" if found.holder else "  no run holds it"
 
 

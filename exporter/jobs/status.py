@@ -10,12 +10,14 @@ from exporter.model import Coverage, Interval
 from exporter.store.commits import load_state
 from exporter.store.layout import CONVERSATIONS
 from exporter.store.local import LocalStore
+from exporter.store.runs import RunRecord, read_last_run
 from exporter.store.state import StateName, state_name
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What the commit log of a destination amounts to. `covered_share`: of the range, in time, 0 to 1; None where the
-    range is open below and not yet complete. `gaps`: what is still to be read."""
+    range is open below and not yet complete. `gaps`: what is still to be read.
+    `last_run`: of those that have ended, and were not killed."""
 
     state: StateName
     rows: int
@@ -30,6 +32,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     runs: int
     committed_at: Instant | None
     holder: str | None
+    last_run: RunRecord | None
 
 
 async def status(destination: Path) -> Status:
@@ -55,4 +58,5 @@ async def status(destination: Path) -> Status:
         runs=len(state.runs),
         committed_at=state.committed_at,
         holder=None if holder is None else str(holder),
+        last_run=await read_last_run(store),
     )

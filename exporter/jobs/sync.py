@@ -20,6 +20,7 @@ from exporter.errors import DestinationError, UsageError
 from exporter.jobs.asking import settle_range, settle_request
 from exporter.jobs.export import Summary, summarize
 from exporter.jobs.holding import holding
+from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import least_part_bytes, seal
 from exporter.jobs.session import Session, connected
 from exporter.model import Coverage, Interval, PageRequest
@@ -56,6 +57,10 @@ class Synced(msgspec.Struct, frozen=True, kw_only=True):
     updates_since_before: Instant | None
     updates_since: Instant | None
 
+    @property
+    def exit_status(self) -> int:
+        return self.summary.exit_status
+
 
 async def sync(
     destination: Path,
@@ -75,16 +80,37 @@ async def sync(
     """
     store = LocalStore(destination)
     await store.check()
+
+    async def work(run: Run) -> Synced:
+        return await _sync(store, run, asked, settings, credentials, observer, refilter, keep_generations, clock)
+
+    return await recorded(store, "sync", work)
+
+
+async def _sync(
+    store: LocalStore,
+    run: Run,
+    asked: Asked,
+    settings: RunSettings,
+    credentials: Credentials,
+    observer: Observer,
+    refilter: bool,
+    keep_generations: int | None,
+    clock: Callable[[], float],
+) -> Synced:
+    destination = store.root
     found = await load_state(store)
+    run.saw(found)
     request = settle_request(found, asked, destination)
     if not refilter:
         _check_filters(request)
     async with connected(settings, credentials, request.filters, request.fields, observer, clock) as reader:
+        run.spent = lambda: reader.counters
         first_answer = await reader.look(PageRequest(limit=1, ids_only=True))
         latest = first_answer.read_since - settings.lag_seconds * SECOND
         to_latest = msgspec.structs.replace(asked, until=latest)
         settle_range(found, to_latest, latest)
-        async with holding(store) as held:
+        async with holding(store, run) as held:
             before = held.log.state
             if settle_request(before, asked, destination) != request:
                 raise DestinationError(f"{destination}: another run has begun an export here meanwhile; run again")

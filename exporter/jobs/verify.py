@@ -12,6 +12,7 @@ from exporter.contract import Instant
 from exporter.errors import DamagedLogError
 from exporter.jobs.holding import holding
 from exporter.jobs.inspect import Findings, inspect, load_findings
+from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sample import Sample
 from exporter.model import Change, Interval, QuarantineFile
 from exporter.store.check import LASTING, Problem
@@ -51,6 +52,10 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
         """Nothing is wrong, or a repair has mended all of it."""
         return all(problem.mended for problem in self.problems)
 
+    @property
+    def exit_status(self) -> int:
+        return 0 if self.sound and self.state == "complete" else 3
+
 
 async def verify(destination: Path, *, now: Instant, share: float = 1.0, repair: bool = False) -> Verified:
     """Looks at names, sizes and the log of all files, and into about `share` (above 0, up to 1) of the parts.
@@ -64,13 +69,13 @@ async def verify(destination: Path, *, now: Instant, share: float = 1.0, repair:
         await load_findings(store)  # before there is a lock, which would be made where no export is
         if not repair:
             return _verified(await inspect(store, sample, alone=False))
-        return await _repair(store, sample, now)
+        return await recorded(store, "verify", lambda run: _repair(store, run, sample, now))
     except DamagedLogError as error:
         return Verified(state=None, problems=(Problem(error.path, "log", str(error).removeprefix(f"{error.path}: ")),))
 
 
-async def _repair(store: LocalStore, sample: Sample, now: Instant) -> Verified:
-    async with holding(store) as held:
+async def _repair(store: LocalStore, run: Run, sample: Sample, now: Instant) -> Verified:
+    async with holding(store, run) as held:
         findings = await inspect(store, sample, alone=True)
         # Where commits are missing, what no commit names may be all that is left of them.
         if not findings.problems or any(problem.what == "log" for problem in findings.problems):

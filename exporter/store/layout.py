@@ -10,6 +10,7 @@
         staging/….partial
         quarantine/….jsonl
         lock
+        runs.jsonl
 
 Names that begin with `_` are skipped by Spark, Arrow and Athena, and nothing unfinished is named `*.parquet`.
 """
@@ -30,6 +31,7 @@ COMMITS: Final = f"{PRIVATE}/commits"
 STAGING: Final = f"{PRIVATE}/staging"
 QUARANTINE: Final = f"{PRIVATE}/quarantine"
 LOCK: Final = f"{PRIVATE}/lock"
+RUNS: Final = f"{PRIVATE}/runs.jsonl"
 
 CONVERSATIONS: Final = "conversations"
 TURNS: Final = "turns"

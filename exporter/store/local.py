@@ -14,7 +14,7 @@ from anyio import CancelScope, sleep, to_thread
 from exporter.errors import DestinationError, DestinationLockedError, StoreError
 from exporter.store import lock
 from exporter.store.disk import describe, fsync_directory, make_directories, open_private, place, reporting
-from exporter.store.layout import COMMITS, LOCK, PRIVATE, QUARANTINE, STAGING, staging_path
+from exporter.store.layout import COMMITS, LOCK, PRIVATE, QUARANTINE, RUNS, STAGING, staging_path
 from exporter.store.lock import LockHolder
 
 #: `status` tries the lock for an instant; a run that meets it there has to try again, not give up.
@@ -63,6 +63,13 @@ class LocalStore:
     async def replace(self, path: str, data: bytes) -> None:
         """Writes a file, in place of the one that may be there: a reader sees the old or the new, whole."""
         await self._write(path, data, overwrite=True)
+
+    async def append(self, path: str, line: bytes) -> None:
+        """Adds a line to a file, durably, on a line of its own whatever a writer that was killed has left there.
+
+        Where no export is, nothing is done. Several processes may do so at a time.
+        """
+        await to_thread.run_sync(_append, self.root, self.locate(path), line)
 
     async def delete(self, path: str) -> None:
         """Deletes a file durably; that there is none is fine."""
@@ -171,7 +178,8 @@ def _check_what_is_there(root: Path) -> None:
     found = {entry.name for entry in root.iterdir()} - _IGNORED
     if not found:
         return
-    if found == {PRIVATE} and not any(path.is_file() for path in (root / PRIVATE).rglob("*")):
+    # What a power cut may leave of an export that had just begun.
+    if found == {PRIVATE} and {path for path in (root / PRIVATE).rglob("*") if path.is_file()} <= {root / RUNS}:
         return
     raise DestinationError(f"{root}: not empty, and not an export. Give a new directory, or that of an export")
 
@@ -186,6 +194,24 @@ def _install(temporary: Path, final: Path, overwrite: bool) -> bool:
 
 def _discard(path: Path) -> None:
     path.unlink(missing_ok=True)
+
+
+def _append(root: Path, file: Path, line: bytes) -> None:
+    if not (root / COMMITS).is_dir():
+        return
+    with reporting(file):
+        descriptor = open_private(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                line = b"\n" + line
+            while line:
+                line = line[os.write(descriptor, line) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if not size:
+            fsync_directory(file.parent)
 
 
 def _delete(path: Path) -> None:

@@ -73,6 +73,12 @@ def check_sound(destination: Path) -> State:
     return state
 
 
+def check_journal(destination: Path, state: State, exit_status: int) -> None:
+    """The last line is that of a run which has just ended so, whatever the runs before have left there."""
+    last = json.loads((destination / "_exporter/runs.jsonl").read_bytes().splitlines()[-1])
+    assert (last["exit_status"], last["generation"]) == (exit_status, state.number), last
+
+
 def check_little_is_lost(destination: Path, state: State, settled: Mapping[str, float], ended_at: float) -> None:
     """Rows that were settled more than a minute before the end are committed; `settled`: when, in seconds, by id."""
     kept = {str(record["id"]) for record in _exported(destination, state)} | set(_quarantined(destination, state))

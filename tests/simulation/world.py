@@ -43,7 +43,14 @@ from tests.simulation.disk import SimulatedDisk
 from tests.simulation.loop import SimulatedLoop, run_sync
 from tests.simulation.making import LATER_STATUSES, T0, random_behaviour, random_row, random_rows
 from tests.simulation.network import Network
-from tests.simulation.promises import Version, check_exact, check_little_is_lost, check_order, check_sound
+from tests.simulation.promises import (
+    Version,
+    check_exact,
+    check_journal,
+    check_little_is_lost,
+    check_order,
+    check_sound,
+)
 
 Fate: TypeAlias = Literal[
     "calm", "kill", "power", "kill-at-write", "power-at-write", "stop", "disk", "full", "outage", "revoked", "two"
@@ -121,6 +128,8 @@ class World:
         for _ in range(3):
             summary = self.run("calm")
             state = self.check()
+            if isinstance(summary, Summary):
+                check_journal(self.destination, state, summary.exit_status)
             if isinstance(summary, Summary) and summary.state != "incomplete":
                 check_exact(self.destination, state, self.behaviour, self.versions, self.stable)
                 return

@@ -1,0 +1,112 @@
+"""Runs leave a line in the journal, however they end: the frame around every command that changes an export."""
+
+import os
+import socket
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias, TypeVar
+
+from anyio import CancelScope
+
+from exporter import __version__
+from exporter.contract import Instant, format_instant
+from exporter.errors import ExporterError, InterruptedExportError, StoreError, UsageError
+from exporter.jobs.author import new_run
+from exporter.model import Counters
+from exporter.pipeline.reading import wall_clock
+from exporter.store.layout import CONVERSATIONS
+from exporter.store.local import LocalStore
+from exporter.store.runs import RunRecord, append_run
+from exporter.store.state import State, state_name
+
+Command: TypeAlias = Literal["export", "sync", "compact", "verify", "audit"]
+
+
+class Outcome(Protocol):
+    """What a command returns: it decides the exit status of the process."""
+
+    @property
+    def exit_status(self) -> int: ...
+
+
+OutcomeT = TypeVar("OutcomeT", bound=Outcome)
+
+
+@dataclass(slots=True)
+class Run:
+    """A run under way, under a name that no other has. `spent`: what it has asked of the API so far."""
+
+    command: Command
+    name: str = field(default_factory=new_run)
+    spent: Callable[[], Counters] = Counters
+    before: State | None = None
+    after: State | None = None
+
+    def saw(self, state: State) -> None:
+        """Notes what the log amounts to; the first time, that is what the run began with."""
+        self.before = self.before or state
+        self.after = state
+
+
+async def recorded(store: LocalStore, command: Command, work: Callable[[Run], Awaitable[OutcomeT]]) -> OutcomeT:
+    """Does `work`, and adds a line to the journal of the export at `store`, if there is one.
+
+    Raises what `work` raises, and nothing of its own: a run keeps its status where the line cannot be written.
+    """
+    run, started_at = Run(command), wall_clock()
+    try:
+        outcome = await work(run)
+    except BaseException as error:
+        await _append(store, run, started_at, *_describe(error))
+        raise
+    await _append(store, run, started_at, outcome.exit_status)
+    return outcome
+
+
+def _describe(error: BaseException) -> tuple[int, str, str | None]:
+    match error:
+        case ExporterError():
+            return error.exit_status, type(error).__name__, str(error)
+        case KeyboardInterrupt() | CancelledError():
+            return InterruptedExportError.exit_status, InterruptedExportError.__name__, "interrupted"
+    # What the message of a defect quotes may be a conversation.
+    return ExporterError.exit_status, type(error).__name__, None
+
+
+async def _append(
+    store: LocalStore,
+    run: Run,
+    started_at: Instant,
+    exit_status: int,
+    error: str | None = None,
+    message: str | None = None,
+) -> None:
+    if exit_status == UsageError.exit_status:
+        return  # then nothing was touched, which may be somebody else's
+    before, after, spent = run.before, run.after, run.spent()
+    record = RunRecord(
+        run=run.name,
+        command=run.command,
+        started_at=format_instant(started_at),
+        ended_at=format_instant(wall_clock()),
+        exit_status=exit_status,
+        error=error,
+        message=message,
+        state=None if after is None else state_name(after),
+        generation_before=None if before is None else before.number,
+        generation=None if after is None else after.number,
+        rows=None if after is None else sum(f.rows for f in after.files.values() if f.table == CONVERSATIONS),
+        files=None if after is None else len(after.files),
+        bytes=None if after is None else sum(file.size_bytes for file in after.files.values()),
+        requests=spent.requests,
+        retries=spent.retries,
+        throttled=spent.throttled,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        exporter=__version__,
+    )
+    # The disk may be full, which the run has said if it met it.
+    with CancelScope(shield=True), suppress(StoreError):
+        await append_run(store, record)
