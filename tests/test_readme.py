@@ -33,6 +33,7 @@ from exporter.contract import (
     parse_timestamp,
 )
 from exporter.encode.schema import arrow_schema
+from exporter.jobs.recording import Command
 from exporter.sandbox import (
     DENSITIES,
     FAULTS,
@@ -46,6 +47,7 @@ from exporter.sandbox import (
     serve,
 )
 from exporter.store.check import Problem
+from exporter.store.layout import RUNS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,8 +57,17 @@ SNIPPETS: list[tuple[str, str]] = re.findall(r"^```(\w+)\n(.*?)^```$", README, r
 COMMANDS = [text for language, text in SNIPPETS if language == "sh"]
 QUERIES = [text for language, text in SNIPPETS if language == "sql"]
 PROGRAMS = [text for language, text in SNIPPETS if language == "python"]
+UNITS = [text for language, text in SNIPPETS if language == "ini"]
+CRONTABS = [text for language, text in SNIPPETS if language == "crontab"]
+#: What these programs need is larger than all the rest; they are looked at, not run.
+SCHEDULED = [
+    program for program in PROGRAMS if re.search(r"^(?:import|from) (?:airflow|dagster)", program, re.MULTILINE)
+]
 
 JANUARY = parse_timestamp("2026-01-01")
+
+#: What every scheduler of the README runs; without the last, where nobody reads the summary.
+SYNC = ["/opt/exporter/bin/exporter", "sync", "/srv/calls", "--token-file", "/etc/exporter/token", "--json"]
 
 #: A line of a table that is neither its head nor its rule.
 Cells: TypeAlias = list[str]
@@ -187,7 +198,9 @@ def test_queries(query: str, demo: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert duckdb.execute(query).fetchall()
 
 
-@pytest.mark.parametrize("program", [program for program in PROGRAMS if "pyspark" not in program])
+@pytest.mark.parametrize(
+    "program", [program for program in PROGRAMS if "pyspark" not in program and program not in SCHEDULED]
+)
 def test_programs(program: str, demo: Path) -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=demo, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -195,7 +208,8 @@ def test_programs(program: str, demo: Path) -> None:
 
 
 def test_every_kind_of_snippet_is_looked_at() -> None:
-    assert (len(SNIPPETS), len(QUERIES)) == (len(COMMANDS) + len(QUERIES) + len(PROGRAMS), 2)
+    looked_at = len(COMMANDS) + len(QUERIES) + len(PROGRAMS) + len(UNITS) + len(CRONTABS)
+    assert (len(SNIPPETS), len(QUERIES), len(UNITS), len(CRONTABS)) == (looked_at, 2, 2, 1)
     (spark,) = [program for program in PROGRAMS if "pyspark" in program]
     ast.parse(spark)
     libraries = {"polars", "pandas", "pyarrow", "hashlib"}
@@ -277,12 +291,13 @@ def defaults_in(options: dict[str, str]) -> dict[frozenset[str], str]:
     return found
 
 
-@pytest.mark.parametrize("command", ["export", "demo", "verify", "sandbox"])
+@pytest.mark.parametrize("command", ["export", "demo", "verify", "compact", "sandbox"])
 def test_options(command: str) -> None:
     heading = {
         "export": "`exporter export DEST`:",
         "demo": "`exporter demo [DEST]`",
         "verify": "`exporter verify DEST`",
+        "compact": "`exporter compact DEST` merges",
         "sandbox": "export tried",
     }[command]
     table = re.findall(r"^\| `-.*$", README[README.index(heading) :].split("\n\n| option |")[1], re.MULTILINE)
@@ -348,6 +363,90 @@ def test_verifying(demo: Path, tmp_path: Path) -> None:
     assert set(in_code(described)) == {*json.loads(figures), *problem}
     statuses = {int(status) for status, _ in table_headed("exit status")}
     assert statuses == {0, 1, 2, 3, errors.DestinationLockedError.exit_status}
+
+
+def test_compacting(demo: Path, tmp_path: Path) -> None:
+    shutil.copytree(demo / "demo-export", tmp_path / "calls")
+    done = run_shell(command_holding("exporter compact"), tmp_path)
+    assert (done.returncode, done.stdout.count("nothing to merge: 2,000 conversations")) == (0, 1)
+    figures = run_shell(".venv/bin/exporter compact calls --json", tmp_path).stdout
+    (described,) = re.findall(r"^The JSON of a compaction has .*?\n\n", README, re.DOTALL | re.MULTILINE)
+    assert in_code(described) == list(json.loads(figures))
+
+
+def test_the_list_of_runs(demo: Path) -> None:
+    (line,) = (demo / "demo-export" / RUNS).read_text(encoding="utf-8").splitlines()
+    described = list(chain(*(in_code(names) for names, _ in table_headed("field"))))
+    assert sorted(described) == sorted(json.loads(line))
+    assert f"`{RUNS}`" in section("What the runs did")
+    assert {f"`{name}`" for name in get_args(Command)} - {"`audit`", "`verify`"} <= set(
+        re.findall(r"`\w+`", section("What the runs did"))
+    )
+
+
+def test_the_status_for_programs(demo: Path) -> None:
+    figures = run_shell(".venv/bin/exporter status demo-export --json", demo).stdout
+    (described,) = re.findall(r"^The JSON of a status has .*?\n\n", README, re.DOTALL | re.MULTILINE)
+    assert in_code(described) == list(json.loads(figures))
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """What the schedulers run: a stub for the exporter, which says how it was called, and ends as it is told."""
+    program = tmp_path / "opt/exporter/bin/exporter"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$@" >>"$HOME/calls"\nexit "${STATUS:-0}"\n')
+    program.chmod(0o755)
+    return tmp_path
+
+
+def test_the_crontab(installed: Path) -> None:
+    variable, line = CRONTABS[0].splitlines()
+    assert variable == f"{ORGANIZATION_VARIABLE}=YOUR_ORGANIZATION"
+    *when, command = line.split(maxsplit=5)
+    assert all(re.fullmatch(r"\*|\d+", field) for field in when)
+    # To cron it is the end of the command.
+    assert "%" not in command
+    said = [
+        run_shell(command.replace("/opt", f"{installed}/opt"), installed, HOME=str(installed), STATUS=status).stdout
+        for status in ("0", "3")
+    ]
+    assert said == ["", "exporter: exit status 3\n"]
+    assert (installed / "calls").read_text().splitlines() == [shlex.join(SYNC[1:-1])] * 2
+
+
+def test_the_units(installed: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    assert analyze, "needs systemd-analyze, of the package systemd"
+    shutil.copytree("/lib/systemd/system", installed / "usr/lib/systemd/system", symlinks=True)
+    (installed / "lib").symlink_to("usr/lib")
+    units = installed / "etc/systemd/system"
+    units.mkdir(parents=True)
+    names = re.findall(r"`/etc/systemd/system/(exporter\.\w+)`", section("Run it by a scheduler"))
+    assert names == ["exporter.service", "exporter.timer"]
+    for name, text in zip(names, UNITS, strict=True):
+        (units / name).write_text(text)
+    done = subprocess.run(
+        [analyze, "verify", f"--root={installed}", *names], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    (command,) = re.findall(r"^ExecStart=(.*)$", UNITS[0], re.MULTILINE)
+    assert shlex.split(command) == SYNC[:-1]
+    (when,) = re.findall(r"^OnCalendar=(.*)$", UNITS[1], re.MULTILINE)
+    assert subprocess.run([analyze, "calendar", when], capture_output=True, check=False).returncode == 0
+
+
+def test_what_the_schedulers_run() -> None:
+    assert len(SCHEDULED) == 2
+    for program in SCHEDULED:
+        compile(program, "README.md", "exec")
+        (command,) = re.findall(r"^SYNC = (.*)$", program, re.MULTILINE)
+        assert ast.literal_eval(command) == SYNC
+        statuses = {int(status) for status in re.findall(r"returncode in \((.*)\)", program)[0].split(",")}
+        assert statuses == {errors.UsageError.exit_status, 3, errors.AccessError.exit_status}
+    if "sync" not in run_shell(".venv/bin/exporter --help", ROOT).stdout:
+        pytest.skip("there is no sync yet")
+    assert names_in(" ".join(SYNC)) <= {name for names in defaults_in(help_of("sync")) for name in names}
 
 
 def test_choices_and_the_summary() -> None:
