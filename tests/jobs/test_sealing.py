@@ -1,0 +1,65 @@
+"""Which partition is merged sparingly, since runs go on adding to it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.contract import DAY
+from exporter.encode.batch import Encoder
+from exporter.jobs import sealing
+from exporter.jobs.sealing import least_part_bytes, seal
+from exporter.model import Interval
+from exporter.pipeline.committing import Committer
+from exporter.pipeline.writing import PartsFactory
+from exporter.progress import Quiet
+from exporter.spec import PartitionBy, Request
+from exporter.store.commits import CommitLog
+from exporter.store.local import LocalStore
+from exporter.store.state import Author
+
+MIDNIGHT = 1_770_000_000_000_000 // DAY * DAY
+MIB = 1024 * 1024
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("by", "end", "goes_on", "growing"),
+    [
+        ("day", MIDNIGHT, True, {"created_date": "2026-02-02"}),
+        ("day", MIDNIGHT - 1, True, {"created_date": "2026-02-01"}),
+        ("month", MIDNIGHT, True, {"created_month": "2026-02"}),
+        ("none", MIDNIGHT, True, {}),
+        ("day", MIDNIGHT, False, None),
+    ],
+)
+async def test_it_is_the_one_in_which_the_range_ends(
+    by: PartitionBy,
+    end: int,
+    goes_on: bool,
+    growing: dict[str, str] | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Any] = []
+
+    async def merge(*_: object, growing: object, **__: object) -> None:
+        seen.append(growing)
+
+    monkeypatch.setattr(sealing, "merge_small_parts", merge)
+    store = LocalStore(tmp_path)
+    await store.prepare()
+    log = CommitLog(store, Author(run="r1", host="host", pid=1))
+    await log.append(committed_at=0, kind="begin", request=Request(partition_by=by), range=Interval(0, end))
+    encoder = Encoder(None)
+    factory = PartsFactory(store, encoder, run="r1", partition_by=by, target_part_bytes=MIB, row_group_bytes=MIB)
+    committer = Committer(store, log, encoder.schema, Quiet())
+    await seal(log, factory, committer, Quiet(), least_bytes=1, goes_on=goes_on)
+    assert seen == [growing]
+    assert (tmp_path / "_manifest.json").exists()
+
+
+def test_the_least_size_fits_the_target() -> None:
+    assert least_part_bytes(256 * MIB) == 16 * MIB
+    assert least_part_bytes(10 * MIB) == 5 * MIB
+    assert least_part_bytes(1) == 0
