@@ -444,8 +444,6 @@ def test_what_the_schedulers_run() -> None:
         assert ast.literal_eval(command) == SYNC
         statuses = {int(status) for status in re.findall(r"returncode in \((.*)\)", program)[0].split(",")}
         assert statuses == {errors.UsageError.exit_status, 3, errors.AccessError.exit_status}
-    if "sync" not in run_shell(".venv/bin/exporter --help", ROOT).stdout:
-        pytest.skip("there is no sync yet")
     assert names_in(" ".join(SYNC)) <= {name for names in defaults_in(help_of("sync")) for name in names}
 
 
