@@ -46,7 +46,7 @@ class Sandbox:
     """The server's rows and behaviour, both of which may change while it runs.
 
     `requests` logs what came in (the first 100 000). `on_request`, if set, is called with each before it is answered:
-    the place for a test to change rows in the middle of a walk.
+    the place for a test to change rows in the middle of a walk; `on_answer` when its answer is ready, or given up.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Sandbox:
         self.token = TOKEN
         self.requests: list[Seen] = []
         self.on_request: Callable[[Seen], None] | None = None
+        self.on_answer: Callable[[Seen], None] | None = None
         self._count = 0
         self._in_flight = 0
         self._clock = clock
@@ -129,6 +130,8 @@ class Sandbox:
             return await answer(fault, request, body, behaviour)
         finally:
             self._in_flight -= 1
+            if self.on_answer is not None:
+                self.on_answer(seen)
 
     async def date(self, _request: web.Request, response: web.StreamResponse) -> None:
         """Every answer tells the server's time."""

@@ -132,6 +132,16 @@ async def test_requests_in_flight(client: aiohttp.ClientSession, get: Any) -> No
         await asyncio.gather(*stalled, return_exceptions=True)
 
 
+async def test_answers_are_told_of_though_they_be_refused(get: Any) -> None:
+    async with serve(ROWS, Behaviour(script=("ok", "500"))) as sandbox:
+        told: list[str] = []
+        sandbox.on_request = lambda seen: told.append(f"asked {seen.number}")
+        sandbox.on_answer = lambda seen: told.append(f"answered {seen.number}")
+        statuses = [(await get(sandbox)).status, (await get(sandbox)).status, (await get(sandbox, token="none")).status]
+        assert statuses == [200, 500, 401]
+        assert told == [f"{what} {number}" for number in (1, 2, 3) for what in ("asked", "answered")]
+
+
 async def test_latency_does_not_hold_up_others(get: Any) -> None:
     async with serve(ROWS, Behaviour(latency=0.01)) as sandbox:
         answers = await asyncio.gather(*(get(sandbox) for _ in range(5)))

@@ -1,0 +1,74 @@
+"""Measures everything against the stand-in server, and says, keeps and draws what was found.
+
+Every figure is measured several times, in turns with what it is compared with. With --only, the other parts stay as
+they were measured before. Run it where the repository is checked out, with the extras `test` and `bench`, on a machine
+that has nothing else to do.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from benchmarks import cost, flight, memory, reading, simulated, stages, start
+from benchmarks.results import load, save, this_session
+from benchmarks.size import SIZES, Size
+from benchmarks.targets import table
+
+_HERE: Final = Path(__file__).parent
+
+
+class _Part(NamedTuple):
+    title: str
+    measure: Callable[[Size, Path], Any]
+    describe: Callable[[Any], list[str]]
+
+
+#: By the field of `Results`. The last loads all of the exporter into this process, and would blur what others measure.
+PARTS: Final = {
+    "start": _Part("Start", start.measure, start.describe),
+    "cost": _Part("CPU and wall time", cost.measure, cost.describe),
+    "stages": _Part("CPU by stage", stages.measure, stages.describe),
+    "reading": _Part("Reading, by density", reading.measure, reading.describe),
+    "flight": _Part("Rows a second against requests in flight", flight.measure, flight.describe),
+    "memory": _Part("Memory", memory.measure, memory.describe),
+    "simulated": _Part("Simulated: how the work is shared out", simulated.measure, simulated.describe),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", choices=SIZES, default="full", help="quick: a minute; full: a quarter of an hour")
+    parser.add_argument("--quick", action="store_const", dest="size", const="quick", help="the same as --size quick")
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"some of: {', '.join(PARTS)}")
+    parser.add_argument("--draw", action="store_true", help="measure nothing; say and draw what there is")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="by default results, or quick, beside this program")
+    options = parser.parse_args(arguments)
+    output: Path = options.output or _HERE / ("results" if options.size == "full" else options.size)
+    chosen = () if options.draw else [name for name in PARTS if name in (options.only or PARTS)]
+    results = load(output / "results.json", options.size)
+    for name in chosen:
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="benchmarks-") as work:
+            setattr(results, name, PARTS[name].measure(SIZES[options.size], Path(work)))
+        results.sessions[name] = this_session()
+        # What has been measured is kept, whatever becomes of the next part.
+        save(output / "results.json", results)
+        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    for name, part in PARTS.items():
+        if (result := getattr(results, name)) is not None:
+            print(f"\n{part.title}\n", *(f"  {line}" for line in part.describe(result)), sep="\n")
+    print("", *table(results), sep="\n")
+    # Only now: what draws is large.
+    from benchmarks.picture import draw
+
+    draw(results, output / "picture.svg")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""What an export costs beside other tools that read the same conversations, and beside DuckDB, which has them already.
+
+DuckDB converts the pages from the local disk, with two threads, to zstd Parquet: no network, nothing to page. The
+others read them from the stand-in server, whose rows are rendered beforehand. All take turns, each as a process.
+"""
+
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+from urllib.request import Request, urlopen
+
+import msgspec
+
+from benchmarks.exports import environment, export_command
+from benchmarks.measuring import Cost, ratios, run, spread
+from benchmarks.rows import SINCE, UNTIL
+from benchmarks.serving import serving
+from benchmarks.size import Size
+from exporter.contract import CONVERSATIONS_PATH
+from exporter.sandbox import TOKEN, make_conversations
+
+_PROGRAMS: Final = Path(__file__).parent / "contenders"
+_COUNT: Final = "import sys, pyarrow.dataset as d; print(d.dataset(sys.argv[1], format='parquet').count_rows())"
+#: By what they need.
+_LIBRARIES: Final = {"DuckDB": "duckdb", "script": "requests", "dlt": "dlt"}
+
+
+class Case(msgspec.Struct, frozen=True):
+    """`costs`: of each contender, by round. Who could not take part is not there."""
+
+    rows: int
+    transcripts: bool
+    json_bytes: int
+    costs: dict[str, list[Cost]]
+
+    def ratios(self, contender: str, other: str, what: str) -> list[float]:
+        """`what` of one ÷ that of the other, by round; nothing where one of them is not there."""
+        ours, theirs = ([getattr(cost, what) for cost in self.costs.get(name, ())] for name in (contender, other))
+        return ratios(ours, theirs) if ours and theirs else []
+
+
+class Result(msgspec.Struct, frozen=True):
+    cases: list[Case]
+
+
+class _Contender(msgspec.Struct, frozen=True):
+    """`command` makes it write to a directory or file that is not there yet; `table`: where in it the rows are."""
+
+    name: str
+    command: Callable[[Path], Sequence[str | Path]]
+    table: str = ""
+
+
+def measure(size: Size, work: Path) -> Result:
+    return Result([_measure(size, work, transcripts) for transcripts in (True, False)])
+
+
+def _measure(size: Size, work: Path, transcripts: bool) -> Case:
+    rows = partial(make_conversations, size.cost_rows, SINCE, UNTIL, transcripts=transcripts)
+    pages = work / "pages"
+    pages.mkdir()
+    with serving(rows, warm=True) as server:
+        json_bytes = save_pages(server.url, pages)
+        contenders = _contenders(server.url, pages)
+        costs: dict[str, list[Cost]] = {contender.name: [] for contender in contenders}
+        for turn in range(size.rounds):
+            # Who follows whom changes.
+            for contender in contenders[turn % len(contenders) :] + contenders[: turn % len(contenders)]:
+                target = work / "target"
+                cost = run(contender.command(target), environment(server.url))
+                _check_rows(contender, target, size.cost_rows)
+                costs[contender.name].append(cost)
+                _remove(target)
+    _remove(pages)
+    return Case(size.cost_rows, transcripts, json_bytes, costs)
+
+
+def _contenders(url: str, pages: Path) -> list[_Contender]:
+    python = sys.executable
+    all_of_them = [
+        _Contender("exporter", export_command, "conversations"),
+        _Contender("DuckDB", lambda target: [python, _PROGRAMS / "duckdb_copy.py", pages, target]),
+        _Contender("script", lambda target: [python, _PROGRAMS / "script.py", url, TOKEN, target]),
+        _Contender(
+            "dlt",
+            lambda target: [python, _PROGRAMS / "dlt_pipeline.py", url, TOKEN, target],
+            "table/calls/conversations",
+        ),
+    ]
+    return [contender for contender in all_of_them if contender.name not in missing()]
+
+
+def missing() -> list[str]:
+    """Who cannot take part, for want of a library."""
+    return [name for name, library in _LIBRARIES.items() if find_spec(library) is None]
+
+
+def save_pages(url: str, directory: Path) -> int:
+    """Keeps each page as it came, from new to old. Returns the bytes."""
+    cursor, number, size_bytes = "", 0, 0
+    while True:
+        request = Request(f"{url}{CONVERSATIONS_PATH}?limit=1000{cursor}", headers={"Authorization": f"Bearer {TOKEN}"})
+        with urlopen(request) as answer:
+            body = answer.read()
+        rows = json.loads(body)
+        if not rows:
+            return size_bytes
+        (directory / f"{number:05d}.json").write_bytes(body)
+        number, size_bytes = number + 1, size_bytes + len(body)
+        cursor = "&cursor=" + base64.b64encode(rows[-1]["created_at"].encode()).decode()
+
+
+def _check_rows(contender: _Contender, target: Path, rows: int) -> None:
+    """Raises `RuntimeError` where a contender has not done its work."""
+    # In a process of its own: what measures stays small.
+    done = subprocess.run([sys.executable, "-c", _COUNT, target / contender.table], capture_output=True, text=True)
+    if done.returncode or int(done.stdout) != rows:
+        raise RuntimeError(f"{contender.name} wrote {done.stdout.strip() or 'nothing'} of {rows} rows: {done.stderr}")
+
+
+def _remove(target: Path) -> None:
+    if target.is_dir():
+        shutil.rmtree(target)
+    else:
+        target.unlink()
+
+
+def describe(result: Result) -> list[str]:
+    lines = []
+    for case in result.cases:
+        kind = "with" if case.transcripts else "without"
+        lines += [f"{case.rows:,} conversations {kind} transcripts, {case.json_bytes / 1e6:,.0f} MB of JSON"]
+        lines += [f"{'':10}{'CPU s':>24}{'wall s':>24}{'peak MB':>24}{'CPU ÷ DuckDB':>24}{'wall ÷ DuckDB':>24}"]
+        for name, costs in case.costs.items():
+            cells = [
+                spread([cost.cpu_seconds for cost in costs]),
+                spread([cost.wall_seconds for cost in costs]),
+                spread([cost.peak_bytes / 1e6 for cost in costs], 0),
+                *(
+                    spread(found) if (found := case.ratios(name, "DuckDB", what)) else ""
+                    for what in ("cpu_seconds", "wall_seconds")
+                ),
+            ]
+            lines += [f"{name:10}" + "".join(f"{cell:>24}" for cell in cells)]
+    lines += [f"{name} did not take part: {_LIBRARIES[name]} is not installed" for name in missing()]
+    return lines

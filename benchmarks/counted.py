@@ -1,0 +1,97 @@
+"""Runs the command line in this process, and counts the CPU of each stage.
+
+    python -m benchmarks.counted FILE export …
+
+Each thread has a clock that runs only while the thread does. It is read where a stage is entered and left; what a
+stage calls of another stage is the other's. Writes a JSON object of seconds to FILE.
+"""
+
+import json
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from functools import wraps
+from inspect import isfunction
+from pathlib import Path
+from time import process_time, thread_time
+from typing import Any
+
+from exporter.cli import main
+from exporter.encode.batch import Encoder
+from exporter.encode.decode import Decoder
+from exporter.fetch.http import Client
+from exporter.fetch.walk import Walk
+from exporter.plan.scheduler import Scheduler
+from exporter.store.parts import PartWriter
+
+_CLASSES = {"steer": (Walk, Scheduler), "decode": (Decoder,), "encode": (Encoder,), "write": (PartWriter,)}
+
+
+class Counts:
+    """Seconds of CPU, of all threads; `in_main`, `start_of_main`: of the main thread alone."""
+
+    def __init__(self) -> None:
+        self.spent: Counter[str] = Counter()
+        self.in_main = 0.0
+        self.start = 0.0
+        self.start_of_main = 0.0
+        self._lock = threading.Lock()
+        self._thread = threading.local()
+
+    def count(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, with the CPU of its calls counted for `stage`."""
+
+        @wraps(function)
+        def counted(*arguments: Any, **named: Any) -> Any:
+            outside = getattr(self._thread, "inside", 0.0)
+            self._thread.inside = 0.0
+            began = thread_time()
+            try:
+                return function(*arguments, **named)
+            finally:
+                took = thread_time() - began
+                own = took - self._thread.inside
+                self._thread.inside = outside + took
+                with self._lock:
+                    self.spent[stage] += own
+                    if threading.current_thread() is threading.main_thread():
+                        self.in_main += own
+
+        return counted
+
+    def note_start(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function; what the process took until its first call is its start."""
+
+        @wraps(function)
+        def noted(*arguments: Any, **named: Any) -> Any:
+            if not self.start:
+                self.start, self.start_of_main = process_time(), thread_time()
+            return function(*arguments, **named)
+
+        return noted
+
+    def stages(self) -> dict[str, float]:
+        """By now. `fetch` is what the event loop does beside what is counted: connections, HTTP, tasks. `rest`: what
+        other threads do beside it, such as renaming files, and the threads of Arrow itself."""
+        fetch = thread_time() - self.start_of_main - self.in_main
+        counted = self.start + fetch + self.spent.total()
+        return {"start": self.start, "fetch": fetch, **self.spent, "rest": process_time() - counted}
+
+
+def run(target: Path, arguments: list[str]) -> int:
+    """Returns the exit status."""
+    counts = Counts()
+    for stage, classes in _CLASSES.items():
+        for class_ in classes:
+            for name, function in list(vars(class_).items()):
+                if isfunction(function) and not name.startswith("_"):
+                    setattr(class_, name, counts.count(stage, function))
+    Client.get_page = counts.note_start(Client.get_page)  # type: ignore[method-assign]
+    status = main(arguments)
+    target.write_text(json.dumps(counts.stages()), encoding="utf-8")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(run(Path(sys.argv[1]), sys.argv[2:]))

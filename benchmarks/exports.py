@@ -1,0 +1,44 @@
+"""Exports as a user would start them, and what they left behind."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from benchmarks.measuring import Cost, run
+from benchmarks.rows import SINCE, UNTIL
+from exporter.contract import BASE_URL_VARIABLE, TOKEN_VARIABLE, format_instant
+from exporter.sandbox import TOKEN
+
+
+def export_command(directory: Path, *options: str) -> list[str | Path]:
+    """An export of all that `rows` makes, with the defaults but for `options`."""
+    range_ = ["--since", format_instant(SINCE), "--until", format_instant(UNTIL)]
+    return [sys.executable, "-m", "exporter", "export", directory, *range_, *options]
+
+
+def environment(url: str) -> dict[str, str]:
+    """What tells an export which server to read."""
+    return {**os.environ, TOKEN_VARIABLE: TOKEN, BASE_URL_VARIABLE: url}
+
+
+def run_export(directory: Path, url: str, rows: int, *options: str) -> Cost:
+    """Raises `RuntimeError` when not all `rows` have arrived."""
+    cost = run(export_command(directory, *options), environment(url))
+    check(directory, rows)
+    return cost
+
+
+def check(directory: Path, rows: int) -> None:
+    """Raises `RuntimeError` when this is not a complete export of so many rows."""
+    manifest = json.loads((directory / "_manifest.json").read_bytes())
+    found = manifest["totals"]["rows"]
+    if (manifest["state"], found) != ("complete", rows):
+        raise RuntimeError(f"{directory}: {manifest['state']}, {found} rows of {rows}")
+
+
+def windows(directory: Path) -> int:
+    """How many windows the export was read in."""
+    count = json.loads((directory / "_manifest.json").read_bytes())["totals"]["windows"]
+    assert isinstance(count, int)
+    return count

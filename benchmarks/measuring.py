@@ -1,0 +1,56 @@
+"""One process and what it took; many runs and what is typical of them."""
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+_PROCESS_SECONDS = 900.0
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """What one process took, with the children it waited for. `began`: the machine's monotonic clock at its start."""
+
+    began: float
+    wall_seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+
+
+def run(command: Sequence[str | Path], environment: Mapping[str, str] = os.environ) -> Cost:
+    """Runs a command to its end. Raises `RuntimeError`, with what it said, when it fails or never ends.
+
+    The kernel counts the peak of a process from before it was another program: what calls this has to stay small.
+    """
+    began = time.monotonic()
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    alarm = threading.Timer(_PROCESS_SECONDS, process.kill)
+    alarm.start()
+    try:
+        with process.stderr as stream:
+            said = stream.read()
+        _, status, usage = os.wait4(process.pid, 0)
+    finally:
+        alarm.cancel()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    wall_seconds = time.monotonic() - began
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))} ended with {process.returncode}: {said.decode()}")
+    return Cost(began, wall_seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Of runs that took turns, each with the one beside it."""
+    return [mine / other for mine, other in zip(ours, theirs, strict=True)]
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """`1.05 (1.02 to 1.10)`: the median, the least and the most; one value alone as it is."""
+    middle = f"{median(values):,.{digits}f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"

@@ -1,0 +1,55 @@
+"""The peak of an export's memory, over rows of about 5 kB and over requests in flight."""
+
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from shutil import rmtree
+
+import msgspec
+
+from benchmarks.exports import run_export
+from benchmarks.measuring import Cost, spread
+from benchmarks.rows import repeat_conversations
+from benchmarks.serving import serving
+from benchmarks.size import Size
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One run a round. The rows are those of a few thousand conversations, again and again."""
+
+    rows: int
+    in_flight: int
+    costs: list[Cost]
+
+    @property
+    def peaks(self) -> list[float]:
+        """In MB, by round."""
+        return [cost.peak_bytes / 1e6 for cost in self.costs]
+
+
+class Result(msgspec.Struct, frozen=True):
+    cases: list[Case]
+
+
+def measure(size: Size, work: Path) -> Result:
+    costs: dict[tuple[int, int], list[Cost]] = {point: [] for point in size.memory_points}
+    with ExitStack() as stack:
+        servers = {
+            rows: stack.enter_context(serving(partial(repeat_conversations, rows, "office", transcripts=True)))
+            for rows in sorted({rows for rows, _ in size.memory_points})
+        }
+        for _ in range(size.memory_rounds):
+            for rows, in_flight in size.memory_points:
+                target = work / "target"
+                cost = run_export(target, servers[rows].url, rows, "--concurrency", str(in_flight))
+                costs[rows, in_flight].append(cost)
+                rmtree(target)
+    return Result([Case(rows, in_flight, found) for (rows, in_flight), found in costs.items()])
+
+
+def describe(result: Result) -> list[str]:
+    lines = [f"{'rows':>12}{'in flight':>12}{'peak MB':>24}{'wall s':>28}"]
+    for case in result.cases:
+        wall = spread([cost.wall_seconds for cost in case.costs], 1)
+        lines += [f"{case.rows:>12,}{case.in_flight:>12}{spread(case.peaks, 0):>24}{wall:>28}"]
+    return lines

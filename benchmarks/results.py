@@ -1,0 +1,85 @@
+"""What was measured, part by part, as it is kept: every run, so that medians and spreads can be had of it again."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.cost import Result as Cost
+from benchmarks.flight import Result as Flight
+from benchmarks.memory import Result as Memory
+from benchmarks.reading import Result as Reading
+from benchmarks.simulated import Result as Simulated
+from benchmarks.stages import Result as Stages
+from benchmarks.start import Result as Start
+
+_PACKAGES = ("exporter", "aiohttp", "msgspec", "pyarrow", "duckdb", "requests", "dlt")
+
+
+class Session(msgspec.Struct, frozen=True):
+    """When and where a part was measured."""
+
+    measured_at: str
+    machine: str
+    versions: dict[str, str]
+
+
+class Results(msgspec.Struct):
+    """A part is None until it has been measured; `sessions` says when that was. `size`: of `size.SIZES`."""
+
+    size: str
+    sessions: dict[str, Session] = msgspec.field(default_factory=dict)
+    start: Start | None = None
+    cost: Cost | None = None
+    stages: Stages | None = None
+    reading: Reading | None = None
+    flight: Flight | None = None
+    memory: Memory | None = None
+    simulated: Simulated | None = None
+
+
+def load(path: Path, size: str) -> Results:
+    """What is there of this size; else nothing."""
+    if path.exists():
+        found = msgspec.json.decode(path.read_bytes(), type=Results)
+        if found.size == size:
+            return found
+    return Results(size)
+
+
+def save(path: Path, results: Results) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+
+
+def this_session() -> Session:
+    return Session(
+        datetime.now(UTC).isoformat(timespec="seconds"), _machine(), {name: _version(name) for name in _PACKAGES}
+    )
+
+
+def _machine() -> str:
+    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{os.cpu_count()} cores ({_processor()}), {gigabytes:.0f} GiB, {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

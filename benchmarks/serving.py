@@ -1,0 +1,101 @@
+"""The stand-in server in a process of its own, and what it saw."""
+
+import asyncio
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import NamedTuple, TypeAlias
+
+from exporter.sandbox import Behaviour, Row, Seen, serve
+
+#: Makes the rows in the server's process.
+MakeRows: TypeAlias = Callable[[], Sequence[Row]]
+
+_READY_SECONDS = 300.0
+
+
+class Traffic(NamedTuple):
+    """The requests since the last look, and when (by the machine's monotonic clock) the first of them came in and the
+    last was answered."""
+
+    requests: int
+    began: float
+    ended: float
+
+
+class Server:
+    """Where the stand-in listens, and how to ask what it saw."""
+
+    def __init__(self, url: str, connection: Connection) -> None:
+        self.url = url
+        self._connection = connection
+
+    def take_traffic(self) -> Traffic:
+        """What came in since it was last asked. Raises `EOFError` when the server has died."""
+        self._connection.send("traffic")
+        traffic = self._connection.recv()
+        assert isinstance(traffic, Traffic)
+        return traffic
+
+
+@contextmanager
+def serving(make_rows: MakeRows, *, latency_seconds: float = 0.0, warm: bool = False) -> Iterator[Server]:
+    """A server with these rows while the block runs. `warm`: it has written every row's text beforehand.
+
+    Raises `RuntimeError` when it does not start.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    run = partial(_serve, make_rows, Behaviour(latency=latency_seconds), warm, theirs)
+    process = context.Process(target=run, daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        if not ours.poll(_READY_SECONDS):
+            raise RuntimeError(f"the server was not there after {_READY_SECONDS:.0f} s")
+        try:
+            url = ours.recv()
+        except EOFError as error:
+            raise RuntimeError("the server did not start; its own message is above") from error
+        yield Server(url, ours)
+    finally:
+        ours.close()
+        process.join(timeout=10)
+        process.kill()
+
+
+def _serve(make_rows: MakeRows, behaviour: Behaviour, warm: bool, connection: Connection) -> None:
+    asyncio.run(_serve_until_closed(make_rows(), behaviour, warm, connection))
+
+
+async def _serve_until_closed(rows: Sequence[Row], behaviour: Behaviour, warm: bool, connection: Connection) -> None:
+    arrivals: list[float] = []
+    answers: list[float] = []
+
+    def arrived(_: Seen) -> None:
+        arrivals.append(time.monotonic())
+
+    def answered(_: Seen) -> None:
+        answers.append(time.monotonic())
+
+    async with serve(rows, behaviour) as sandbox:
+        if warm:
+            sandbox.warm()
+        sandbox.on_request = arrived
+        sandbox.on_answer = answered
+        connection.send(sandbox.url)
+        while await _is_asked(connection):
+            connection.send(Traffic(len(arrivals), arrivals[0] if arrivals else 0.0, answers[-1] if answers else 0.0))
+            arrivals.clear()
+            answers.clear()
+
+
+async def _is_asked(connection: Connection) -> bool:
+    """Waits for a question; False when the other side has gone."""
+    try:
+        return bool(await asyncio.to_thread(connection.recv))
+    except EOFError:
+        return False

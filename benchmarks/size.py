@@ -1,0 +1,76 @@
+"""How much is measured: all of it, enough to see that it works within about a minute, or as little as can be."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Rows, rounds and latencies of each part. `memory_points`: rows, and requests in flight."""
+
+    rounds: int
+    cost_rows: int
+    reading_pages: int
+    reading_in_flight: int
+    reading_latency_seconds: float
+    flight_levels: tuple[int, ...]
+    flight_pages_each: int
+    flight_latency_seconds: float
+    flight_rounds: int
+    memory_points: tuple[tuple[int, int], ...]
+    memory_rounds: int
+    start_rounds: int
+    simulated_pages: int
+    simulated_workers: tuple[int, ...]
+
+
+SIZES: Final = {
+    "full": Size(
+        rounds=3,
+        cost_rows=60_000,
+        reading_pages=600,
+        reading_in_flight=16,
+        reading_latency_seconds=0.3,
+        flight_levels=(1, 2, 4, 8, 16, 32, 64),
+        flight_pages_each=12,
+        flight_latency_seconds=2.0,
+        flight_rounds=2,
+        memory_points=((60_000, 16), (60_000, 64), (250_000, 16), (1_000_000, 16)),
+        memory_rounds=2,
+        start_rounds=9,
+        simulated_pages=600,
+        simulated_workers=(4, 8, 16, 32, 64, 128, 256),
+    ),
+    "quick": Size(
+        rounds=1,
+        cost_rows=6_000,
+        reading_pages=64,
+        reading_in_flight=8,
+        reading_latency_seconds=0.2,
+        flight_levels=(1, 4, 16),
+        flight_pages_each=4,
+        flight_latency_seconds=0.5,
+        flight_rounds=1,
+        memory_points=((6_000, 16), (6_000, 64), (24_000, 16)),
+        memory_rounds=1,
+        start_rounds=3,
+        simulated_pages=60,
+        simulated_workers=(4, 16, 64),
+    ),
+    "tiny": Size(
+        rounds=1,
+        cost_rows=300,
+        reading_pages=2,
+        reading_in_flight=2,
+        reading_latency_seconds=0.01,
+        flight_levels=(1, 2),
+        flight_pages_each=1,
+        flight_latency_seconds=0.01,
+        flight_rounds=1,
+        memory_points=((300, 16), (600, 16)),
+        memory_rounds=1,
+        start_rounds=1,
+        simulated_pages=10,
+        simulated_workers=(4, 16),
+    ),
+}

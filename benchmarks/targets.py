@@ -1,0 +1,102 @@
+"""What is aimed at, and how near it is."""
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+import msgspec
+
+from benchmarks import cost, memory, reading
+from benchmarks.measuring import ratios, spread
+from benchmarks.results import Results
+
+
+class Target(msgspec.Struct, frozen=True):
+    """`values` by round; `limit` is the most that is wanted of their median, or with `at_least` the least."""
+
+    what: str
+    values: Sequence[float]
+    limit: float
+    unit: str = ""
+    digits: int = 2
+    at_least: bool = False
+
+    @property
+    def is_met(self) -> bool:
+        found = median(self.values)
+        return found >= self.limit if self.at_least else found <= self.limit
+
+    @property
+    def wanted(self) -> str:
+        return f"{'at least' if self.at_least else 'at most'} {self.limit:,.{self.digits}f}{self.unit}"
+
+    @property
+    def found(self) -> str:
+        return spread(self.values, self.digits) + self.unit
+
+
+def targets(results: Results) -> list[Target]:
+    """Those of the parts that have been measured."""
+    found: list[Target] = []
+    if results.cost:
+        found += _of_cost(results.cost)
+    if results.reading:
+        found += _of_reading(results.reading)
+    if results.flight:
+        most = results.flight.cases[-1].in_flight
+        what = f"rows/s a request in flight, {most} of them ÷ one alone"
+        found.append(Target(what, results.flight.linearity, 0.9, at_least=True))
+    if results.memory:
+        found += _of_memory(results.memory)
+    if results.start:
+        milliseconds = [1000 * seconds for seconds in results.start.help_seconds]
+        found.append(Target("`exporter --help`", milliseconds, 250, " ms", 0))
+        milliseconds = [1000 * seconds for seconds in results.start.first_request_seconds]
+        found.append(Target("from the start of an export to its first request", milliseconds, 600, " ms", 0))
+    return found
+
+
+def _of_cost(result: cost.Result) -> Iterator[Target]:
+    for case in result.cases:
+        kind = "with" if case.transcripts else "without"
+        for what, name, limit in (
+            ("CPU", "cpu_seconds", 0.8 if case.transcripts else 1.2),
+            ("wall time", "wall_seconds", 1.2),
+        ):
+            if values := case.ratios("exporter", "DuckDB", name):
+                yield Target(f"{what} ÷ DuckDB's, {case.rows:,} conversations {kind} transcripts", values, limit)
+
+
+def _of_reading(result: reading.Result) -> Iterator[Target]:
+    shapes = {
+        "flat": ("spread evenly", 1.15),
+        "office": ("in office hours", 1.15),
+        "one-burst": ("75 % of them in 3 % of the time", 1.3),
+    }
+    for case in result.cases:
+        shape, limit = shapes[case.density]
+        yield Target(f"time of reading ÷ ideal, rows {shape}", case.slowdowns, limit)
+        yield Target(f"requests ÷ (1.05 × pages + 2 a window), rows {shape}", case.allowances, 1.0)
+
+
+def _of_memory(result: memory.Result) -> Iterator[Target]:
+    by_flight = {in_flight: _first(result, in_flight) for in_flight in (16, 64)}
+    for in_flight, limit in ((16, 350), (64, 600)):
+        if case := by_flight[in_flight]:
+            yield Target(f"peak memory, {case.rows:,} rows of 5 kB, {in_flight} in flight", case.peaks, limit, " MB", 0)
+    few, many = by_flight[16], result.cases[-1]
+    if few is not None:
+        yield Target(f"peak memory, {many.rows:,} rows ÷ {few.rows:,} rows", ratios(many.peaks, few.peaks), 1.05)
+
+
+def _first(result: memory.Result, in_flight: int) -> memory.Case | None:
+    return next((case for case in result.cases if case.in_flight == in_flight), None)
+
+
+def table(results: Results) -> list[str]:
+    """In Markdown, as the README has it."""
+    lines = ["| measured | target | median (least to most) | |", "|---|---|---|---|"]
+    lines += [
+        f"| {target.what} | {target.wanted} | {target.found} | {'met' if target.is_met else 'missed'} |"
+        for target in targets(results)
+    ]
+    return lines

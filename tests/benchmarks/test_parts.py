@@ -1,0 +1,155 @@
+import json
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+
+from benchmarks import cost, flight
+from benchmarks.__main__ import main
+from benchmarks.counted import Counts
+from benchmarks.exports import check
+from benchmarks.measuring import Cost, ratios, run, spread
+from benchmarks.results import Results, load, save
+from benchmarks.rows import SINCE, UNTIL, repeat_conversations
+from benchmarks.serving import serving
+from benchmarks.targets import Target, table
+from exporter.contract import CONVERSATIONS_PATH
+from exporter.sandbox import TOKEN, Behaviour, Row
+from exporter.sandbox.render import View, render
+
+
+def test_one_command_says_keeps_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--size", "tiny", "--only", "stages", "--output", str(tmp_path)])
+    kept = load(tmp_path / "results.json", "tiny")
+    assert kept.stages is not None and kept.simulated is None
+    (seconds,) = kept.stages.seconds
+    assert set(seconds) == {"start", "fetch", "steer", "decode", "encode", "write", "rest"}
+    assert min(seconds.values()) >= 0 and seconds["decode"] > 0 and seconds["write"] > 0
+    assert "makespan ÷ ideal" not in capsys.readouterr().out
+
+    main(["--size", "tiny", "--only", "simulated", "--output", str(tmp_path)])
+    both = load(tmp_path / "results.json", "tiny")
+    assert both.simulated is not None and both.stages == kept.stages
+    assert set(both.sessions) == {"stages", "simulated"}
+    assert min(min(case.overheads) for case in both.simulated.cases) >= 1
+    said = capsys.readouterr().out
+    assert "CPU by stage" in said and "makespan ÷ ideal" in said
+    picture = (tmp_path / "picture.svg").read_text(encoding="utf-8")
+    assert picture.startswith("<svg") and "decode (JSON)" in picture and "adversarial" in picture
+
+
+def test_results_of_another_size_are_not_mixed(tmp_path: Path) -> None:
+    save(tmp_path / "results.json", Results("quick", start=None, sessions={}))
+    assert load(tmp_path / "results.json", "quick").size == "quick"
+    assert load(tmp_path / "results.json", "full") == Results("full")
+
+
+def test_a_process_and_what_it_took() -> None:
+    block = 64 * 1024 * 1024
+    taken = run([sys.executable, "-c", f"import time; held = b'x' * {block}; time.sleep(0.2)"])
+    assert taken.wall_seconds > 0.2 > taken.cpu_seconds > 0
+    assert block < taken.peak_bytes < 4 * block
+    with pytest.raises(RuntimeError, match=r"ended with 3: no such thing"):
+        run([sys.executable, "-c", "import sys; print('no such thing', file=sys.stderr); sys.exit(3)"])
+
+
+def test_an_export_that_is_not_whole_is_not_measured(tmp_path: Path) -> None:
+    (tmp_path / "_manifest.json").write_text(json.dumps({"state": "complete", "totals": {"rows": 9}}))
+    check(tmp_path, 9)
+    with pytest.raises(RuntimeError, match="complete, 9 rows of 10"):
+        check(tmp_path, 10)
+
+
+def test_ratios_are_of_neighbours_and_medians_have_a_spread() -> None:
+    assert ratios([1.0, 4.0], [2.0, 2.0]) == [0.5, 2.0]
+    assert spread([3.0, 1.0, 2.0]) == "2.00 (1.00 to 3.00)"
+    assert spread([1234.5], 0) == "1,234"
+
+
+def test_who_cannot_take_part_has_no_ratio() -> None:
+    costs = {"exporter": [Cost(0, 3.0, 2.0, 1)], "DuckDB": [Cost(0, 2.0, 4.0, 1)]}
+    case = cost.Case(rows=1, transcripts=True, json_bytes=1, costs=costs)
+    assert case.ratios("exporter", "DuckDB", "cpu_seconds") == [0.5]
+    assert case.ratios("dlt", "DuckDB", "cpu_seconds") == []
+
+
+def test_targets_are_judged_by_their_median() -> None:
+    assert Target("least", [0.8, 0.9, 1.3], 0.9, at_least=True).is_met
+    assert not Target("most", [1.0, 1.2, 1.3], 1.1).is_met
+    results = Results("full", cost=cost.Result([cost.Case(5, True, 1, {"exporter": [Cost(0, 3, 2, 1)]})]))
+    assert len(table(results)) == 2, "without DuckDB there is no ratio"
+    results.cost.cases[0].costs["DuckDB"] = [Cost(0, 1, 4, 1)]  # type: ignore[union-attr]
+    assert table(results)[2:] == [
+        "| CPU ÷ DuckDB's, 5 conversations with transcripts | at most 0.80 | 0.50 | met |",
+        "| wall time ÷ DuckDB's, 5 conversations with transcripts | at most 1.20 | 3.00 | missed |",
+    ]
+
+
+def test_levels_run_side_by_side_while_they_are_few() -> None:
+    assert list(flight._groups((1, 2, 4, 8, 16, 32))) == [[1, 2, 4, 8], [16], [32]]
+
+
+def test_a_stage_is_not_charged_for_what_it_calls_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("benchmarks.counted.thread_time", lambda: now)
+    counts = Counts()
+
+    def work(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    inner = counts.count("inner", work)
+
+    def outer() -> None:
+        work(1.0)
+        inner(10.0)
+        inner(10.0)
+        work(2.0)
+
+    counts.count("outer", outer)()
+    counts.count("outer", work)(100.0)
+    assert counts.spent == {"inner": 20.0, "outer": 103.0}
+    assert counts.in_main == 123.0
+
+
+def test_repeated_rows_differ_in_id_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.rows._MODELS", 20)
+    rows = repeat_conversations(500, "flat", transcripts=True)
+    documents = [json.loads(render(row, View.of(Behaviour()))) for row in rows]
+    assert len({document["id"] for document in documents}) == 500
+    assert all(SINCE <= row.created_at < UNTIL for row in rows)
+    times = [document["created_at"] for document in documents]
+    assert times == sorted(times, reverse=True)
+    transcripts = [json.dumps(document["conversation"]) for document in documents]
+    assert transcripts[:20] == transcripts[20:40]
+    assert len(set(transcripts)) > 10
+    assert {"status", "channel", "custom_metadata"} <= documents[0].keys()
+    assert json.loads(render(rows[0], View.of(Behaviour(), frozenset({"id"})))).keys() == {"id"}
+
+
+def test_the_server_says_what_came_in_and_when() -> None:
+    rows = partial(repeat_conversations, 10, "flat", transcripts=False)
+    with serving(rows, latency_seconds=0.1) as server:
+        assert server.take_traffic().requests == 0
+        before = time.monotonic()
+        for _ in range(2):
+            request = Request(server.url + CONVERSATIONS_PATH, headers={"Authorization": f"Bearer {TOKEN}"})
+            with urlopen(request) as answer:
+                assert len(json.load(answer)) == 10
+        traffic = server.take_traffic()
+        assert traffic.requests == 2
+        assert before < traffic.began < traffic.ended - 0.2 < time.monotonic() - 0.2
+        assert server.take_traffic().requests == 0
+
+
+def test_a_server_that_cannot_start_is_not_waited_for(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError, match="did not start"), serving(_no_rows):
+        pass
+    assert "there are none" in capfd.readouterr().err
+
+
+def _no_rows() -> list[Row]:
+    raise ValueError("there are none")
