@@ -1,8 +1,8 @@
 """Measures everything against the stand-in server, and says, keeps and draws what was found.
 
 Every figure is measured several times, in turns with what it is compared with. With --only, the other parts stay as
-they were measured before. Run it where the repository is checked out, with the extras `test` and `bench`, on a machine
-that has nothing else to do.
+they were measured before. Run it where the repository is checked out, with the extra `bench`, on a machine that has
+nothing else to do.
 """
 
 import argparse
@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, part in PARTS.items():
         if (result := getattr(results, name)) is not None:
             print(f"\n{part.title}\n", *(f"  {line}" for line in part.describe(result)), sep="\n")
-    print("", *table(results), sep="\n")
+    machines = {session.machine for session in results.sessions.values()}
+    print("", *(f"Measured on {machine}." for machine in sorted(machines)), "", *table(results), sep="\n")
     # Only now: what draws is large.
     from benchmarks.picture import draw
 

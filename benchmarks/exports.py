@@ -4,11 +4,15 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Final
 
 from benchmarks.measuring import Cost, run
-from benchmarks.rows import SINCE, UNTIL
+from benchmarks.rows import FEW_FIELDS, SINCE, UNTIL
 from exporter.contract import BASE_URL_VARIABLE, TOKEN_VARIABLE, format_instant
 from exporter.sandbox import TOKEN
+
+#: Options of an export of few fields.
+ONLY_FEW_FIELDS: Final = ("--fields", ",".join(sorted(FEW_FIELDS)))
 
 
 def export_command(directory: Path, *options: str) -> list[str | Path]:

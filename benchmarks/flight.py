@@ -14,14 +14,13 @@ from typing import Final
 
 import msgspec
 
-from benchmarks.exports import run_export
+from benchmarks.exports import ONLY_FEW_FIELDS, run_export
 from benchmarks.measuring import spread
-from benchmarks.rows import repeat_conversations
+from benchmarks.rows import FEW_FIELDS, repeat_conversations
 from benchmarks.serving import Server, serving
 from benchmarks.size import Size
 
 _PAGE_ROWS: Final = 1000
-_FIELDS: Final = "id,created_at,updated_at,status,channel,duration"
 #: So many requests in flight may be those of several levels.
 _SIDE_BY_SIDE: Final = 16
 
@@ -64,6 +63,7 @@ def measure(size: Size, work: Path) -> Result:
                 serving(
                     partial(repeat_conversations, rows[level], "flat", transcripts=False),
                     latency_seconds=size.flight_latency_seconds,
+                    warm_fields=FEW_FIELDS,
                 )
             )
             for level in size.flight_levels
@@ -83,7 +83,7 @@ def measure(size: Size, work: Path) -> Result:
 
 
 def _read(server: Server, target: Path, rows: int, level: int) -> float:
-    run_export(target, server.url, rows, "--concurrency", str(level), "--fields", _FIELDS)
+    run_export(target, server.url, rows, "--concurrency", str(level), *ONLY_FEW_FIELDS)
     rmtree(target)
     traffic = server.take_traffic()
     return traffic.ended - traffic.began

@@ -96,14 +96,14 @@ def _flight(result: flight.Result) -> _Panel:
 
 def _reading(result: reading.Result) -> _Panel:
     rows = [
-        {"density": case.density, "what": what, **_middle(values)}
+        {"case": case.name, "what": what, **_middle(values)}
         for case in result.cases
         for what, values in (("time ÷ ideal", case.slowdowns), ("requests ÷ pages", case.overheads))
     ]
     for row in rows:
         row["text"] = f"{row['value']:.2f}"
     base = _chart(rows).encode(
-        y=alt.Y("density:N", title=None, sort=list(reading.DENSITIES)),
+        y=alt.Y("case:N", title=None, sort=[case.name for case in result.cases]),
         yOffset=alt.YOffset("what:N", sort="descending"),
     )
     bars = base.mark_bar().encode(x=alt.X("value:Q", title="1 is ideal"), color=alt.Color("what:N", sort="descending"))

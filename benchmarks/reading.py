@@ -1,7 +1,8 @@
 """How long reading takes beside the ideal, over HTTP, however unevenly the conversations lie in time.
 
 The ideal: full pages alone, evenly shared among the requests in flight. Reading is timed by the server, from the first
-request of the run, whatever it asks for, to the last answer.
+request of the run, whatever it asks for, to the last answer. Rows of few fields leave the processor out of it; one
+case has every field but the transcript, to show when it no longer can be.
 """
 
 from contextlib import ExitStack
@@ -12,16 +13,21 @@ from typing import Final
 
 import msgspec
 
-from benchmarks.exports import run_export, windows
+from benchmarks.exports import ONLY_FEW_FIELDS, run_export, windows
 from benchmarks.measuring import spread
-from benchmarks.rows import repeat_conversations
+from benchmarks.rows import FEW_FIELDS, repeat_conversations
 from benchmarks.serving import serving
 from benchmarks.size import Size
 from exporter.sandbox import Density
 
 _PAGE_ROWS: Final = 1000
 #: `one-burst` has three quarters of the rows in 3 % of the time.
-DENSITIES: Final[tuple[Density, ...]] = ("flat", "office", "one-burst")
+_CASES: Final[tuple[tuple[Density, bool], ...]] = (
+    ("flat", False),
+    ("office", False),
+    ("one-burst", False),
+    ("flat", True),
+)
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -33,11 +39,18 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Case(msgspec.Struct, frozen=True):
+    """`whole`: the rows have every field but the transcript."""
+
     density: str
+    whole: bool
     pages: int
     in_flight: int
     latency_seconds: float
     runs: list[Run]
+
+    @property
+    def name(self) -> str:
+        return f"{self.density}, whole rows" if self.whole else self.density
 
     @property
     def slowdowns(self) -> list[float]:
@@ -61,35 +74,32 @@ class Result(msgspec.Struct, frozen=True):
 
 def measure(size: Size, work: Path) -> Result:
     rows, latency_seconds = size.reading_pages * _PAGE_ROWS, size.reading_latency_seconds
-    runs: dict[Density, list[Run]] = {density: [] for density in DENSITIES}
+    runs: dict[tuple[Density, bool], list[Run]] = {case: [] for case in _CASES}
     with ExitStack() as stack:
         servers = {
-            density: stack.enter_context(
+            (density, whole): stack.enter_context(
                 serving(
-                    partial(repeat_conversations, rows, density, transcripts=False), latency_seconds=latency_seconds
+                    partial(repeat_conversations, rows, density, transcripts=False),
+                    latency_seconds=latency_seconds,
+                    warm=True,
+                    warm_fields=None if whole else FEW_FIELDS,
                 )
             )
-            for density in DENSITIES
+            for density, whole in _CASES
         }
         for _ in range(size.rounds):
-            for density, server in servers.items():
+            for case, server in servers.items():
+                options = () if case[1] else ONLY_FEW_FIELDS
                 target = work / "target"
-                cost = run_export(target, server.url, rows, "--concurrency", str(size.reading_in_flight))
+                cost = run_export(target, server.url, rows, "--concurrency", str(size.reading_in_flight), *options)
                 traffic = server.take_traffic()
-                runs[density].append(
-                    Run(
-                        traffic.ended - traffic.began,
-                        cost.wall_seconds,
-                        cost.cpu_seconds,
-                        traffic.requests,
-                        windows(target),
-                    )
-                )
+                seconds = traffic.ended - traffic.began
+                runs[case].append(Run(seconds, cost.wall_seconds, cost.cpu_seconds, traffic.requests, windows(target)))
                 rmtree(target)
     return Result(
         [
-            Case(density, size.reading_pages, size.reading_in_flight, latency_seconds, runs[density])
-            for density in DENSITIES
+            Case(density, whole, size.reading_pages, size.reading_in_flight, latency_seconds, runs[density, whole])
+            for density, whole in _CASES
         ]
     )
 
@@ -98,7 +108,7 @@ def describe(result: Result) -> list[str]:
     first = result.cases[0]
     lines = [
         f"{first.pages} pages, {first.in_flight} in flight, {first.latency_seconds * 1000:.0f} ms a page",
-        f"{'':12}{'reading ÷ ideal':>24}{'requests ÷ pages':>24}{'windows':>24}{'wall s':>24}{'CPU s':>24}",
+        f"{'':20}{'reading ÷ ideal':>24}{'requests ÷ pages':>24}{'windows':>24}{'wall s':>24}{'CPU s':>24}",
     ]
     for case in result.cases:
         cells = [
@@ -108,5 +118,5 @@ def describe(result: Result) -> list[str]:
             spread([run.wall_seconds for run in case.runs]),
             spread([run.cpu_seconds for run in case.runs]),
         ]
-        lines += [f"{case.density:12}" + "".join(f"{cell:>24}" for cell in cells)]
+        lines += [f"{case.name:20}" + "".join(f"{cell:>24}" for cell in cells)]
     return lines

@@ -42,9 +42,12 @@ class Results(msgspec.Struct):
 
 
 def load(path: Path, size: str) -> Results:
-    """What is there of this size; else nothing."""
+    """What is there of this size; else nothing. Raises `ValueError` for what other code has measured."""
     if path.exists():
-        found = msgspec.json.decode(path.read_bytes(), type=Results)
+        try:
+            found = msgspec.json.decode(path.read_bytes(), type=Results)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"{path} is not of this code ({error}): delete it, and measure all parts") from error
         if found.size == size:
             return found
     return Results(size)

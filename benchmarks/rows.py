@@ -13,6 +13,8 @@ from exporter.sandbox.density import spread
 
 UNTIL: Final = parse_timestamp("2026-03-02")
 SINCE: Final = UNTIL - 60 * DAY
+#: What an export asks for that has use for a few fields only.
+FEW_FIELDS: Final = frozenset(("id", "created_at", "updated_at", "status", "channel", "duration"))
 #: Far more text than any compressor looks back.
 _MODELS: Final = 4000
 #: Odd, so that every number is another's multiple; its multiples look random, and cost what random ids cost.

@@ -42,14 +42,22 @@ class Server:
 
 
 @contextmanager
-def serving(make_rows: MakeRows, *, latency_seconds: float = 0.0, warm: bool = False) -> Iterator[Server]:
-    """A server with these rows while the block runs. `warm`: it has written every row's text beforehand.
+def serving(
+    make_rows: MakeRows,
+    *,
+    latency_seconds: float = 0.0,
+    warm: bool = False,
+    warm_fields: frozenset[str] | None = None,
+) -> Iterator[Server]:
+    """A server with these rows while the block runs.
+
+    `warm`: it has written the text of every row beforehand; `warm_fields`: that of these fields.
 
     Raises `RuntimeError` when it does not start.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    run = partial(_serve, make_rows, Behaviour(latency=latency_seconds), warm, theirs)
+    run = partial(_serve, make_rows, Behaviour(latency=latency_seconds), warm, warm_fields, theirs)
     process = context.Process(target=run, daemon=True)
     process.start()
     theirs.close()
@@ -67,11 +75,23 @@ def serving(make_rows: MakeRows, *, latency_seconds: float = 0.0, warm: bool = F
         process.kill()
 
 
-def _serve(make_rows: MakeRows, behaviour: Behaviour, warm: bool, connection: Connection) -> None:
-    asyncio.run(_serve_until_closed(make_rows(), behaviour, warm, connection))
+def _serve(
+    make_rows: MakeRows,
+    behaviour: Behaviour,
+    warm: bool,
+    warm_fields: frozenset[str] | None,
+    connection: Connection,
+) -> None:
+    asyncio.run(_serve_until_closed(make_rows(), behaviour, warm, warm_fields, connection))
 
 
-async def _serve_until_closed(rows: Sequence[Row], behaviour: Behaviour, warm: bool, connection: Connection) -> None:
+async def _serve_until_closed(
+    rows: Sequence[Row],
+    behaviour: Behaviour,
+    warm: bool,
+    warm_fields: frozenset[str] | None,
+    connection: Connection,
+) -> None:
     arrivals: list[float] = []
     answers: list[float] = []
 
@@ -82,8 +102,8 @@ async def _serve_until_closed(rows: Sequence[Row], behaviour: Behaviour, warm: b
         answers.append(time.monotonic())
 
     async with serve(rows, behaviour) as sandbox:
-        if warm:
-            sandbox.warm()
+        if warm or warm_fields:
+            sandbox.warm(warm_fields)
         sandbox.on_request = arrived
         sandbox.on_answer = answered
         connection.send(sandbox.url)

@@ -74,6 +74,7 @@ def _of_reading(result: reading.Result) -> Iterator[Target]:
     }
     for case in result.cases:
         shape, limit = shapes[case.density]
+        shape += ", every field but the transcript" if case.whole else ""
         yield Target(f"time of reading ÷ ideal, rows {shape}", case.slowdowns, limit)
         yield Target(f"requests ÷ (1.05 × pages + 2 a window), rows {shape}", case.allowances, 1.0)
 

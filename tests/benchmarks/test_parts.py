@@ -45,6 +45,9 @@ def test_results_of_another_size_are_not_mixed(tmp_path: Path) -> None:
     save(tmp_path / "results.json", Results("quick", start=None, sessions={}))
     assert load(tmp_path / "results.json", "quick").size == "quick"
     assert load(tmp_path / "results.json", "full") == Results("full")
+    (tmp_path / "results.json").write_text('{"size": "full", "memory": {"cases": [{"rows": 1}]}}')
+    with pytest.raises(ValueError, match=r"results.json is not of this code .*in_flight.*: delete it"):
+        load(tmp_path / "results.json", "full")
 
 
 def test_a_process_and_what_it_took() -> None:
@@ -77,7 +80,9 @@ def test_who_cannot_take_part_has_no_ratio() -> None:
 
 
 def test_targets_are_judged_by_their_median() -> None:
-    assert Target("least", [0.8, 0.9, 1.3], 0.9, at_least=True).is_met
+    assert Target("least", [0.8, 0.95, 1.3], 0.9, at_least=True).is_met
+    assert not Target("least", [0.8, 0.85, 1.3], 0.9, at_least=True).is_met
+    assert Target("most", [1.0, 1.05, 9.0], 1.1).is_met
     assert not Target("most", [1.0, 1.2, 1.3], 1.1).is_met
     results = Results("full", cost=cost.Result([cost.Case(5, True, 1, {"exporter": [Cost(0, 3, 2, 1)]})]))
     assert len(table(results)) == 2, "without DuckDB there is no ratio"
