@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -46,16 +47,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", choices=SIZES, default="full", help="quick: a minute; full: a quarter of an hour")
     parser.add_argument("--quick", action="store_const", dest="size", const="quick", help="the same as --size quick")
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"some of: {', '.join(PARTS)}")
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often each figure is measured; by default 2 to 9")
     parser.add_argument("--draw", action="store_true", help="measure nothing; say and draw what there is")
     parser.add_argument("--output", type=Path, metavar="DIR", help="by default results, or quick, beside this program")
     options = parser.parse_args(arguments)
     output: Path = options.output or _HERE / ("results" if options.size == "full" else options.size)
+    size = SIZES[options.size]
+    if options.rounds:
+        rounds: int = options.rounds
+        size = replace(size, rounds=rounds, flight_rounds=rounds, memory_rounds=rounds, start_rounds=rounds)
     chosen = () if options.draw else [name for name in PARTS if name in (options.only or PARTS)]
     results = load(output / "results.json", options.size)
     for name in chosen:
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="benchmarks-") as work:
-            setattr(results, name, PARTS[name].measure(SIZES[options.size], Path(work)))
+            setattr(results, name, PARTS[name].measure(size, Path(work)))
         results.sessions[name] = this_session()
         # What has been measured is kept, whatever becomes of the next part.
         save(output / "results.json", results)

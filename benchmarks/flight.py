@@ -22,7 +22,7 @@ from benchmarks.size import Size
 
 _PAGE_ROWS: Final = 1000
 #: So many requests in flight may be those of several levels.
-_SIDE_BY_SIDE: Final = 16
+_SIDE_BY_SIDE: Final = 32
 
 
 class Case(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import cost, flight
 from benchmarks.__main__ import main
 from benchmarks.counted import Counts
-from benchmarks.exports import check
+from benchmarks.exports import check, environment
 from benchmarks.measuring import Cost, ratios, run, spread
 from benchmarks.results import Results, load, save
 from benchmarks.rows import SINCE, UNTIL, repeat_conversations
@@ -79,6 +79,26 @@ def test_who_cannot_take_part_has_no_ratio() -> None:
     assert case.ratios("dlt", "DuckDB", "cpu_seconds") == []
 
 
+def test_contenders_do_their_work(tmp_path: Path) -> None:
+    """Those whose libraries are there; three pages, of which one is empty."""
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    rows = partial(repeat_conversations, 1500, "flat", transcripts=False)
+    with serving(rows) as server:
+        size_bytes = cost.save_pages(server.url, pages)
+        assert [len(json.loads(page.read_bytes())) for page in sorted(pages.iterdir())] == [1000, 500]
+        assert sum(page.stat().st_size for page in pages.iterdir()) == size_bytes
+        contenders = cost._contenders(server.url, pages)
+        assert [contender.name for contender in contenders][:2] == ["exporter", "DuckDB"]
+        assert len(contenders) + len(cost.missing()) == 4
+        for contender in contenders[1:]:
+            target = tmp_path / contender.name
+            run(contender.command(target), environment(server.url))
+            cost._check_rows(contender, target, 1500)
+            with pytest.raises(RuntimeError, match="wrote 1500 of 1501 rows"):
+                cost._check_rows(contender, target, 1501)
+
+
 def test_targets_are_judged_by_their_median() -> None:
     assert Target("least", [0.8, 0.95, 1.3], 0.9, at_least=True).is_met
     assert not Target("least", [0.8, 0.85, 1.3], 0.9, at_least=True).is_met
@@ -94,7 +114,7 @@ def test_targets_are_judged_by_their_median() -> None:
 
 
 def test_levels_run_side_by_side_while_they_are_few() -> None:
-    assert list(flight._groups((1, 2, 4, 8, 16, 32))) == [[1, 2, 4, 8], [16], [32]]
+    assert list(flight._groups((1, 2, 4, 8, 16, 32))) == [[1, 2, 4, 8, 16], [32]]
 
 
 def test_a_stage_is_not_charged_for_what_it_calls_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
