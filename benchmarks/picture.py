@@ -133,7 +133,12 @@ def _simulated(result: simulated.Result) -> _Panel:
     densities = list(dict.fromkeys(case.density for case in result.cases))
     rows = [{"x": case.workers, "who": case.density, **_middle(case.slowdowns)} for case in result.cases]
     x = alt.X("x:Q", title="workers", scale=alt.Scale(type="log", base=2), axis=_at(result, "workers"))
-    y = alt.Y("value:Q", title="makespan ÷ ideal", scale=alt.Scale(type="log", domainMin=1), axis=alt.Axis(tickCount=6))
+    y = alt.Y(
+        "value:Q",
+        title="makespan ÷ ideal",
+        scale=alt.Scale(type="log", domainMin=1, nice=False),
+        axis=alt.Axis(tickCount=6),
+    )
     return _panel(
         _lines(rows, x, y, densities),
         "Sharing the work, simulated",
