@@ -20,6 +20,9 @@ import msgspec
 import pytest
 from anyio.from_thread import start_blocking_portal
 
+from benchmarks.__main__ import PARTS
+from benchmarks.results import load as load_results
+from benchmarks.targets import table as targets_table
 from exporter import errors
 from exporter.cli.running import SUMMARY_KEYS
 from exporter.contract import (
@@ -513,3 +516,23 @@ def test_the_long_runs() -> None:
     for command in (command_holding("EXPORTER_WALK_EXAMPLES=") + command_holding("EXPORTER_WORLDS=")).splitlines():
         variable, _, rest = command.partition("=")
         assert f'"{variable}"' in (ROOT / rest.split()[-1]).read_text(encoding="utf-8")
+
+
+def test_speed_and_cost() -> None:
+    """The table, the machine and the picture are those of the last measurement that is kept."""
+    results = load_results(ROOT / "benchmarks/results/results.json", "full")
+    assert results.sessions
+    assert "\n".join(targets_table(results)) in README
+    machines = {session.machine for session in results.sessions.values()}
+    assert [f"Measured on {machine}." in " ".join(README.split()) for machine in machines] == [True]
+    (picture,) = re.findall(r"^!\[.*\]\((benchmarks/.*)\)$", README, re.MULTILINE)
+    assert (ROOT / picture).read_text(encoding="utf-8").startswith("<svg")
+    (parts,) = re.findall(r"^`--only` takes some of the parts: (.*?)\.", README, re.DOTALL | re.MULTILINE)
+    assert set(in_code(parts)) == set(PARTS)
+
+
+def test_the_benchmarks_command() -> None:
+    _, _, command = command_holding("-m benchmarks").rpartition("&& ")
+    done = run_shell(command.replace(".venv-bench/bin/python", sys.executable).strip() + " --help", ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "--quick" in done.stdout
