@@ -1,11 +1,9 @@
 """Rows to Arrow record batches, a column at a time."""
 
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, compress
-from operator import attrgetter, mul
-from typing import Any, Final
+from operator import attrgetter
+from typing import Any
 
 import pyarrow as pa
 from msgspec import UNSET
@@ -14,9 +12,8 @@ from exporter.contract import Instant, Kind
 from exporter.encode.numbers import parse_integers
 from exporter.encode.rows import EncodeRow, Misfit, ServedRow
 from exporter.encode.schema import arrow_schema, asked_fields
+from exporter.encode.texts import text_column
 from exporter.model import Rows
-
-_NULL: Final = memoryview(b"null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +52,13 @@ class Encoder:
             values = list(map(attrgetter(field.name), fitting))
             if missing := values.count(UNSET):
                 absent[field.name] = missing
+                values = [None if value is UNSET else value for value in values]
             if field.name == "created_at":
                 values = list(created_at)
             elif field.name == "updated_at":
                 values = list(updated_at)
             columns.append(_column(field.kind, values, self.schema.field(field.name).type))
-        columns.append(pa.array([row.extra_text() for row in fitting], pa.string()))
+        columns.append(_extra(fitting))
         return Encoded(
             batch=pa.RecordBatch.from_arrays(columns, schema=self.schema),
             created_at=created_at,
@@ -108,21 +106,18 @@ def _column(kind: Kind, values: list[Any], arrow_type: pa.DataType) -> pa.Array:
                 mask=pa.array([not agent for agent in values], pa.bool_()),
             )
         case Kind.INTEGER:
-            return parse_integers([None if value is UNSET else bytes(value) for value in values])
+            return parse_integers(values)
         case Kind.JSON:
-            return _texts(values, arrow_type)
+            return text_column(values, arrow_type)
         case _:
-            return pa.array([_served(value) for value in values], arrow_type)
+            return pa.array(values, arrow_type)
 
 
-def _texts(values: Sequence[Any], arrow_type: pa.DataType) -> pa.Array:
-    """JSON texts, copied once: pages are large, and several are encoded at a time."""
-    views = [memoryview(_NULL if value is UNSET else value) for value in values]
-    is_there = [view != _NULL for view in views]
-    offsets = array("i", accumulate(map(mul, map(len, views), is_there), initial=0))
-    validity = None if all(is_there) else pa.array(is_there, pa.bool_()).buffers()[1]
-    data = b"".join(compress(views, is_there))
-    return pa.Array.from_buffers(arrow_type, len(views), [validity, pa.py_buffer(offsets), pa.py_buffer(data)])
+def _extra(rows: Sequence[ServedRow]) -> pa.Array:
+    kinds: set[type[ServedRow]] = set(map(type, rows))
+    if any(kind.may_have_extra for kind in kinds):
+        return pa.array([row.extra_text() for row in rows], pa.string())
+    return pa.nulls(len(rows), pa.string())
 
 
 def _served(value: Any) -> Any:

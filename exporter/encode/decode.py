@@ -71,7 +71,7 @@ class Decoder:
             return None
         try:
             for name in self._integers:
-                parse_integers([bytes(value) for value in map(attrgetter(name), rows) if value is not UNSET])
+                parse_integers([value for value in map(attrgetter(name), rows) if value is not UNSET])
         except ValueError:
             return None
         style = TimestampStyle.of(_created_at(rows[0])) if rows else None

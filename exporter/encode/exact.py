@@ -150,11 +150,11 @@ def _value(kind: Kind, text: bytes, unknown: dict[bytes, bytes]) -> Any:
     Raises `ValueError` that says why the value fits no column, without the value.
     """
     if kind is Kind.JSON:
-        return text
+        return msgspec.Raw(text)
     if kind is Kind.INTEGER:
         if text != b"null":
             parse_integer(text)
-        return text
+        return msgspec.Raw(text)
     if text == b"null":
         return None
     if kind is Kind.AGENT:

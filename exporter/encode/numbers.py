@@ -6,6 +6,9 @@ from decimal import Decimal
 from typing import Final
 
 import pyarrow as pa
+from msgspec import Raw
+
+from exporter.encode.texts import text_column
 
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,9})?")
 _INT64_MIN: Final = -(2**63)
@@ -13,16 +16,18 @@ _INT64_MAX: Final = 2**63 - 1
 _INT64_DIGITS: Final = 19
 
 
-def parse_integers(texts: Sequence[bytes | None]) -> pa.Array:
+def parse_integers(texts: Sequence[Raw | None]) -> pa.Array:
     """An int64 column out of JSON values; None and `null` become null.
 
     Raises `ValueError` for a value that `parse_integer` refuses.
     """
-    texts = [None if text == b"null" else text for text in texts]
+    column = text_column(texts, pa.string())
     try:
-        return pa.array(texts, pa.string()).cast(pa.int64())
+        return column.cast(pa.int64())
     except pa.ArrowInvalid:
-        return pa.array([None if text is None else parse_integer(text) for text in texts], pa.int64())
+        return pa.array(
+            [None if text is None else parse_integer(text.encode()) for text in column.to_pylist()], pa.int64()
+        )
 
 
 def parse_integer(text: bytes) -> int:

@@ -49,8 +49,12 @@ class Agent(msgspec.Struct, gc=False, kw_only=True):
 
 
 class ServedRow(msgspec.Struct, gc=False, kw_only=True):
-    """A row that fits. Its other attributes bear the names of the API's fields."""
+    """A row that fits. Its other attributes bear the names of the API's fields.
 
+    `may_have_extra`: whether rows of this class have to be asked for their `extra_text`.
+    """
+
+    may_have_extra: ClassVar[bool] = True
     unknown: ClassVar[tuple[tuple[str, bytes], ...]] = ()
     opaque: ClassVar[frozenset[str]] = frozenset()
 
@@ -108,7 +112,9 @@ def row_class(
     Documented fields that were not asked for may come all the same (api.md, 5); no column keeps them.
     """
     agent = _with_unknown("Agent", Agent, {}, unknown_in_agent)
-    return _with_unknown("Row", ServedRow, _members(asked, agent), unknown)
+    row: type[ServedRow] = _with_unknown("Row", ServedRow, _members(asked, agent), unknown)
+    row.may_have_extra = bool(unknown or unknown_in_agent)
+    return row
 
 
 def exact_row_class(asked: Iterable[str]) -> type[ExactRow]:

@@ -51,3 +51,18 @@ def test_values_that_lie_elsewhere_count_as_hidden() -> None:
     for elsewhere in (text + " ", "[" + text[1:]):
         body = elsewhere.encode()
         assert has_hidden_keys(body, rows)
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.booleans())
+def test_no_text_is_written_shorter_than_by_what_the_pages_are_held_against(text: str, ensure_ascii: bool) -> None:
+    assert len(msgspec.json.encode(text)) <= len(json.dumps(text, ensure_ascii=ensure_ascii).encode())
+
+
+def test_no_character_is_written_shorter_than_by_what_the_pages_are_held_against() -> None:
+    # An escape of two bytes is the shortest way to write what cannot stand for itself.
+    short = {ord(character): 2 for character in '"\\\b\f\n\r\t'}
+    for code in range(0x110000):
+        if not 0xD800 <= code < 0xE000:
+            alone = len(chr(code).encode()) if code >= 0x20 else 6
+            assert len(msgspec.json.encode(chr(code))) == 2 + short.get(code, alone)
