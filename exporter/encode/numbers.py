@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
+import msgspec
 import pyarrow as pa
 from msgspec import Raw
 
-from exporter.encode.texts import text_column
-
+_NULL: Final = Raw(b"null")
+#: Takes no number with a fraction or an exponent.
+_plain: Final = msgspec.json.Decoder(list[int | None])
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,9})?")
 _INT64_MIN: Final = -(2**63)
 _INT64_MAX: Final = 2**63 - 1
@@ -21,13 +23,11 @@ def parse_integers(texts: Sequence[Raw | None]) -> pa.Array:
 
     Raises `ValueError` for a value that `parse_integer` refuses.
     """
-    column = text_column(texts, pa.string())
+    values = [_NULL if text is None else text for text in texts]
     try:
-        return column.cast(pa.int64())
-    except pa.ArrowInvalid:
-        return pa.array(
-            [None if text is None else parse_integer(text.encode()) for text in column.to_pylist()], pa.int64()
-        )
+        return pa.array(_plain.decode(b"[" + b",".join(values) + b"]"), pa.int64())
+    except (msgspec.DecodeError, OverflowError, pa.ArrowInvalid):
+        return pa.array([None if value == _NULL else parse_integer(bytes(value)) for value in values], pa.int64())
 
 
 def parse_integer(text: bytes) -> int:

@@ -20,7 +20,7 @@ What the rules defend against is in api.md, "What is unknown, and what can go wr
 """
 
 from bisect import bisect_right
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from operator import neg
 from typing import Final, Generic, TypeAlias
@@ -150,7 +150,7 @@ class Walk(Windowed, Generic[RowT]):
                     page = yield self._overlapping()
             else:
                 page = yield from self._pass_group(page)
-        self._settle(self._held.values())
+        self._settled += rows_of(self._held.values())
         self.settled_from = self.start
 
     def _list(self, before: Instant, cursor: Instant, limit: int | None = None) -> PageRequest:
@@ -175,14 +175,14 @@ class Walk(Windowed, Generic[RowT]):
         if self._held:
             again = _first_below(times, self.settled_from - 1)
             self._hold(rows[fresh:again])
-            self._settle(self._held.values())
+            self._settled += rows_of(self._held.values())
             fresh = again
         if oldest < self.start:
-            self._settle(each_row(rows[fresh : _first_below(times, self.start)]))
+            self._settled += rows[fresh : _first_below(times, self.start)]
             self.settled_from = self.start
             return
         last = max(fresh, _first_below(times, oldest + 1))
-        self._settle(each_row(rows[fresh:last]))
+        self._settled += rows[fresh:last]
         self._held = {}
         self._hold(rows[last:])
         for row, _, _ in self._held.values():
@@ -193,9 +193,6 @@ class Walk(Windowed, Generic[RowT]):
     def _hold(self, rows: Rows[RowT]) -> None:
         for row in each_row(rows):
             self._held[row[0].id] = row
-
-    def _settle(self, rows: Iterable[TimedRow[RowT]]) -> None:
-        self._settled += rows_of(rows)
 
     def _is_heavy(self, page: Page[RowT]) -> bool:
         return page.size_bytes > _HEAVY_ROW_BYTES * len(page) and not self._traits.fields_ignored
@@ -222,7 +219,7 @@ class Walk(Windowed, Generic[RowT]):
         return True
 
     def _settle_held(self) -> None:
-        self._settle(self._held.values())
+        self._settled += rows_of(self._held.values())
         self._held = {}
         self.settled_from = self._position
 

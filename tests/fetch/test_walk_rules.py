@@ -16,7 +16,7 @@ import pytest
 from exporter.contract import MILLISECOND, SECOND, Instant
 from exporter.errors import ContradictionError
 from exporter.fetch import walk as walk_module
-from exporter.fetch.group import Group, each_row
+from exporter.fetch.group import Group, each_row, rows_of
 from exporter.fetch.traits import Traits
 from exporter.fetch.walk import Settled, Walk
 from exporter.model import Interval, Page, PageRequest, Rows
@@ -82,7 +82,7 @@ class EndsAtShortPages(Walk[StoredRow]):
         settled = super().receive(page)
         if self.request is None or len(page) >= limit:
             return settled
-        self._settle(self._held.values())
+        self._settled += rows_of(self._held.values())
         self.request, self.settled_from = None, self.start
         return Settled(self._settled, settled.unproven)
 
