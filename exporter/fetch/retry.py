@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.errors import ThrottledError, TransientError
+from exporter.errors import ThrottledError, TooLargeError, TransientError
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +24,26 @@ class RetryPolicy:
 
     known: Patience = Patience(attempts=10, seconds=300.0, throttled_seconds=900.0)
     unknown: Patience = Patience(attempts=6, seconds=0.0, throttled_seconds=120.0)
+    #: Of a row that has had all the room there is. It is huge, and then stays so, or the answer was spoilt.
+    too_large_attempts: int = 6
     base_seconds: float = 0.5
     cap_seconds: float = 30.0
     longest_retry_after_seconds: float = 300.0
 
     def decide(
-        self, error: TransientError, attempt: int, elapsed_seconds: float, contacted: bool, random: float
+        self,
+        error: TransientError | TooLargeError,
+        attempt: int,
+        elapsed_seconds: float,
+        contacted: bool,
+        random: float,
     ) -> float | None:
         """Seconds to wait before the next attempt, or None: give up, and raise `error`.
 
         `attempt` counts the attempts that failed like this one, itself included, from 1: refusals for going too fast
-        (`ThrottledError`) apart from all else, since minutes of them are normal. `elapsed_seconds` is the time since
-        the first attempt of the request began, `contacted` whether the server has delivered any page in this run, and
-        `random` is uniform in [0, 1).
+        (`ThrottledError`) apart from all else, since minutes of them are normal, and so answers that there is no room
+        for. `elapsed_seconds` is the time since the first attempt of the request began, `contacted` whether the server
+        has delivered any page in this run, and `random` is uniform in [0, 1).
         """
         patience = self.known if contacted else self.unknown
         if isinstance(error, ThrottledError):
@@ -45,6 +52,9 @@ class RetryPolicy:
             if error.retry_after_seconds is not None:
                 wait = error.retry_after_seconds
                 return wait if wait <= self.longest_retry_after_seconds else None
+        elif isinstance(error, TooLargeError):
+            if attempt >= self.too_large_attempts:
+                return None
         elif attempt >= patience.attempts and elapsed_seconds >= patience.seconds:
             return None
         # Full jitter: workers that failed together do not come back together. The exponent is bounded, as are floats.

@@ -109,6 +109,7 @@ class Reader:
         rows = portions.rows(request)
         size_bytes = portions.expected_bytes(request, rows)
         largest_bytes = self._budget.shares.largest_page
+        first, attempt = self._clock(), 0
         while True:
             room = await self._budget.reserve(rows, size_bytes, waits=waits)
             try:
@@ -116,10 +117,14 @@ class Reader:
             except TooLargeError as error:
                 room.release()
                 if rows == 1 and size_bytes == largest_bytes:
-                    raise TooLargeError(
-                        f"one conversation takes more than {format_size(largest_bytes)}, the most that there is memory "
-                        "for. Give a larger --memory, or leave its long fields out: --exclude-fields conversation"
-                    ) from error
+                    attempt += 1
+                    if not await self._waited(error, attempt, first):
+                        raise TooLargeError(
+                            f"one conversation takes more than {format_size(largest_bytes)}, the most that there is "
+                            "memory for. Give a larger --memory, or leave its long fields out: "
+                            "--exclude-fields conversation"
+                        ) from error
+                    continue
                 alone, rows = rows == 1, portions.fewer(request, rows, room.wanted_bytes)
                 # Nothing is smaller than a row: it waits until there is room for the largest.
                 size_bytes = largest_bytes if alone else portions.expected_bytes(request, rows)
@@ -154,14 +159,20 @@ class Reader:
                 faults += 1
                 self._failures.failed()
                 attempt = faults
-            wait_seconds = self._policy.decide(
-                failure, attempt, self._clock() - first, self._contacted, self._chance.random()
-            )
-            if wait_seconds is None or self._failures.exhausted:
+            if self._failures.exhausted or not await self._waited(failure, attempt, first):
                 raise failure
-            self._observer.note("asking again", reason=str(failure), wait_seconds=round(wait_seconds, 1))
-            self.counters += Counters(retries=1)
-            await anyio.sleep(wait_seconds)
+
+    async def _waited(self, error: TransientError | TooLargeError, attempt: int, first: float) -> bool:
+        """Waits until it is time to ask again, `first` having been the first time; False when that is no use."""
+        wait_seconds = self._policy.decide(
+            error, attempt, self._clock() - first, self._contacted, self._chance.random()
+        )
+        if wait_seconds is None:
+            return False
+        self._observer.note("asking again", reason=str(error), wait_seconds=round(wait_seconds, 1))
+        self.counters += Counters(retries=1)
+        await anyio.sleep(wait_seconds)
+        return True
 
     def _narrowed(self, request: PageRequest) -> PageRequest:
         if self.updated_since is None or not request.filtered:

@@ -246,10 +246,16 @@ class Rows(ScriptedSource):
 
     row_bytes = 1_000
     limits: list[int]
+    #: How many answers are spoilt before the next good one: there is never room for them.
+    spoilt = 0
 
     async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
         self.limits.append(request.limit)
         await checkpoint()
+        if self.spoilt:
+            self.spoilt -= 1
+            assert not fits(500_000_000)
+            raise TooLargeError("too much for memory")
         row = GOOD[1:-1].ljust(self.row_bytes)
         body = b"[" + b",".join(row.replace(b"c1", b"%d" % number) for number in range(request.limit)) + b"]"
         for size in range(0, len(body) + 1, len(body) // 7):
@@ -303,5 +309,32 @@ async def test_a_row_that_there_is_no_room_for_ends_it_and_says_what_to_do(clock
     reader, source, budget = rows_reader(clock, 500_000)
     with pytest.raises(TooLargeError, match=r"one conversation takes more than .*--memory.*--exclude-fields"):
         await reader.look(PageRequest(limit=1000))
-    assert source.limits[-1] == 1
+    # Six times with all the room there is.
+    assert source.limits[-7:] == [1] * 7
+    assert len(source.limits) < 15
+    assert 0 < clock.now < 16
+    assert budget._held == 0
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_answers_that_are_too_large_for_a_while_neither_end_a_run_nor_make_its_pages_small_for_long(
+    clock: Clock, is_first: bool
+) -> None:
+    reader, source, budget = rows_reader(clock, 100)
+    portions = reader.portions()
+
+    async def read(limit: int) -> None:
+        (await reader.read(PageRequest(limit=limit), portions)).room.release()
+
+    if not is_first:
+        for _ in range(8):
+            await read(1000)
+    source.spoilt = 6 if is_first else 10
+    await read(1 if is_first else 1000)
+    assert source.spoilt == 0
+    assert source.limits[-4:] == [1] * 4
+    assert clock.now > 0
+    for _ in range(8):
+        await read(1000)
+    assert source.limits[-1] > 200
     assert budget._held == 0
