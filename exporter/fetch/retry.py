@@ -20,10 +20,10 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """The retries of one request. A server that has never answered in this run is more likely a mistyped host."""
+    """The retries of one request. A server that has never answered in this run may be mistyped, or starting."""
 
     known: Patience = Patience(attempts=10, seconds=300.0, throttled_seconds=900.0)
-    unknown: Patience = Patience(attempts=6, seconds=0.0, throttled_seconds=120.0)
+    unknown: Patience = Patience(attempts=3, seconds=120.0, throttled_seconds=120.0)
     #: Of a row that has had all the room there is. It is huge, and then stays so, or the answer was spoilt.
     too_large_attempts: int = 6
     base_seconds: float = 0.5

@@ -19,7 +19,7 @@ from exporter.fetch.retry import FailureBudget, RetryPolicy
 from exporter.fetch.throttle import Sent, Throttle
 from exporter.model import Counters, Page, PageRequest
 from exporter.pipeline.budget import ByteBudget, Room
-from exporter.progress import Observer, format_size
+from exporter.progress import Observer, format_seconds, format_size
 
 
 class Source(Protocol):
@@ -77,6 +77,7 @@ class Reader:
         self._policy: Final = RetryPolicy()
         self._failures = FailureBudget(concurrency)
         self._contacted = False
+        self._warned = False
         self._whole_rows = 0
         self._whole_bytes = 0
         # A decoder learns as it goes, and is not for two threads at once; beside it the event loop goes on.
@@ -159,6 +160,10 @@ class Reader:
                 faults += 1
                 self._failures.failed()
                 attempt = faults
+            if not self._contacted and not self._warned:
+                self._warned = True
+                seconds = format_seconds(self._policy.unknown.seconds)
+                self._observer.warn(f"no answer yet; asking again for about {seconds}", reason=str(failure))
             if self._failures.exhausted or not await self._waited(failure, attempt, first):
                 raise failure
 

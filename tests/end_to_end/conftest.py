@@ -12,6 +12,8 @@ from anyio.from_thread import start_blocking_portal
 
 from exporter.cli import main
 from exporter.contract import Instant
+from exporter.fetch.retry import Patience, RetryPolicy
+from exporter.pipeline import reading
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, serve
 from exporter.sandbox.server import system_clock
 
@@ -29,6 +31,12 @@ class Done(NamedTuple):
     def complaint(self) -> list[str]:
         """The lines on stderr, without those that a slow machine has had the time for."""
         return [line for line in self.err.splitlines() if " progress percent=" not in line]
+
+    def after_warning(self) -> "Done":
+        """The rest, where the first thing that was said is that there is no answer yet."""
+        first, rest = self.err.split("\n", 1)
+        assert " warning: no answer yet; asking again for about " in first
+        return self._replace(err=rest)
 
 
 class Serving(Protocol):
@@ -136,6 +144,13 @@ def spawn() -> Iterator[Spawn]:
             return Started(process, wait)
 
         yield start
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that has not answered is asked as often as ever, and soon given up."""
+    patience = Patience(attempts=6, seconds=0.0, throttled_seconds=0.0)
+    monkeypatch.setattr(reading, "RetryPolicy", partial(RetryPolicy, unknown=patience, base_seconds=0.01))
 
 
 @contextmanager

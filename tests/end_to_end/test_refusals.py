@@ -118,24 +118,25 @@ class TestTokens:
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("impatient")
 class TestHosts:
     def test_one_that_does_not_listen(self, command: Command, tmp_path: Path) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{taken.getsockname()[1]}"
             done = command("export", tmp_path / "out", *RANGE, url=url)
-        assert_refused(done, 1, url.removeprefix("http://"), "no connection")
+        assert_refused(done.after_warning(), 1, url.removeprefix("http://"), "no connection")
         assert list(tmp_path.iterdir()) == []
 
     def test_one_whose_name_nobody_knows(self, command: Command, tmp_path: Path) -> None:
         done = command("export", tmp_path / "out", *RANGE, url="https://api.invalid")
-        assert_refused(done, 1, "api.invalid", "ANYREACH_BASE_URL")
+        assert_refused(done.after_warning(), 1, "api.invalid", "ANYREACH_BASE_URL")
         assert list(tmp_path.iterdir()) == []
 
     def test_one_that_answers_with_a_web_page(self, serving: Serving, command: Command, tmp_path: Path) -> None:
         server = serving([], Behaviour(faults=("html",), fault_rate=1.0))
         done = command("export", tmp_path / "out", *RANGE, server=server)
-        assert_refused(done, 1, "127.0.0.1", "text/html")
+        assert_refused(done.after_warning(), 1, "127.0.0.1", "text/html")
         assert len(server.requests) < 10
         assert list(tmp_path.iterdir()) == []
 

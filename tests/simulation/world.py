@@ -193,7 +193,7 @@ class World:
         if self.disk.is_dead:
             return None
         for end in ends:
-            # Before a server has answered, a few faults in a row look like a mistyped host.
+            # Before a server has answered, two minutes of faults end a run.
             is_first_contact = isinstance(end, TransientError) and "What was read" not in str(end)
             if isinstance(end, BaseException) and not (is_first_contact or isinstance(end, _EXPECTED.get(fate, ()))):
                 raise AssertionError(f"{fate}: {end!r}") from end
