@@ -271,10 +271,21 @@ def _read_token(path: Path) -> str:
     if str(path).startswith(TOKEN_PREFIXES) and not path.exists():
         raise UsageError("--token-file: has to name a file that holds the token, and is not the token itself")
     try:
-        with path.open(encoding="utf-8") as file:
-            if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        with open(path, encoding="utf-8", opener=_open_at_once) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise UsageError(f"--token-file {path}: not a regular file")
+            if mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise UsageError(f"--token-file {path}: others can read it; run: chmod 600 {path}")
-            return file.read(65_536).strip()
+            token = file.read(65_536).strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UsageError(f"--token-file {path}: {reason}") from error
+    if not token:
+        raise UsageError(f"--token-file {path}: holds no token")
+    return token
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # A pipe that nobody writes to would be waited for without a word.
+    return os.open(path, flags | os.O_NONBLOCK)

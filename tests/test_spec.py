@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -254,7 +255,18 @@ def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe\x00")
     binary.chmod(0o600)
-    for path, reason in [(tmp_path / "none", "No such file or directory"), (binary, "not a text file")]:
+    empty = tmp_path / "empty"
+    empty.write_bytes(b" \n")
+    empty.chmod(0o600)
+    # Nobody writes to it.
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for path, reason in [
+        (tmp_path / "none", "No such file or directory"),
+        (binary, "not a text file"),
+        (empty, "holds no token"),
+        (tmp_path / "pipe", "not a regular file"),
+        (tmp_path, "Is a directory"),
+    ]:
         with pytest.raises(UsageError) as caught:
             load_credentials({}, path)
         assert str(caught.value) == f"--token-file {path}: {reason}"
