@@ -37,6 +37,7 @@ from exporter.spec import Credentials
 _MAX_ERROR_BODY_BYTES: Final = 64 * 1024
 #: Of what a gzip body unpacks to, between two looks at its size.
 _PIECE_BYTES: Final = 1024 * 1024
+_CHECK: Final = f"Check {BASE_URL_VARIABLE} and the network"
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,13 +248,18 @@ class Client:
                     f"the proxy {self._proxy.address}: {what} ({_reason(error.os_error)}). Check {self._proxy.variable}"
                 )
             case aiohttp.ClientConnectorDNSError():
+                return UnreachableError(f"{self._host}: no such host ({_reason(error.os_error)}). {_CHECK}")
+            case aiohttp.ClientConnectorSSLError():
                 return UnreachableError(
-                    f"{self._host}: no such host ({_reason(error.os_error)}). Check {BASE_URL_VARIABLE} and the network"
+                    f"{self._host}: no TLS connection ({_reason(error.os_error)}). "
+                    f"Does it take https:// on this port? Check {BASE_URL_VARIABLE}"
                 )
             case aiohttp.ClientConnectorError():
-                return UnreachableError(f"{self._host}: no connection ({_reason(error.os_error)})")
+                return UnreachableError(f"{self._host}: no connection ({_reason(error.os_error)}). {_CHECK}")
             case aiohttp.ConnectionTimeoutError():
-                return UnreachableError(f"{self._host}: no connection within {self._limits.connect_seconds:g} s")
+                return UnreachableError(
+                    f"{self._host}: no connection within {self._limits.connect_seconds:g} s. {_CHECK}"
+                )
             case aiohttp.SocketTimeoutError():
                 return UnreachableError(f"{self._host}: not a byte for {self._limits.stall_seconds:g} s")
             case TimeoutError():
@@ -286,4 +292,6 @@ class _Gunzip:
 
 
 def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
     return error.strerror or type(error).__name__

@@ -49,9 +49,10 @@ def refusal(
     answered = f"{host} answered {status}" + (f": {said}" if said else "")
     match status:
         case 401:
-            hint = f"The token is wrong, expired or revoked; check {TOKEN_VARIABLE}"
+            hint = f"The token is wrong, expired or revoked; check {TOKEN_VARIABLE} or --token-file"
             if token.startswith(PERSONAL_TOKEN_PREFIX):
-                hint += f", and {ORGANIZATION_VARIABLE}: a personal token (pat_) works for the organization it names"
+                where = f"{ORGANIZATION_VARIABLE} or --org-id"
+                hint += f", and {where}: a personal token (pat_) works for the organization it names"
             return AccessError(f"{answered}. {hint}")
         case 403:
             hint = "The token needs the scope conversations:read or conversations:manage"

@@ -96,8 +96,12 @@ class Reader:
         return Portions(shares.page, shares.largest_page, typical)
 
     async def look(self, request: PageRequest) -> Reading:
-        """As `read`, where the page is looked at and dropped."""
-        reading = await self.read(request, self.portions())
+        """As `read`, where the page is looked at and dropped, before there is anything to commit."""
+        try:
+            reading = await self.read(request, self.portions())
+        except TransientError as error:
+            error.args = (f"{error}\nRun the same command again when the API answers",)
+            raise
         reading.room.release()
         return reading
 
@@ -165,7 +169,14 @@ class Reader:
                 seconds = format_seconds(self._policy.unknown.seconds)
                 self._observer.warn(f"no answer yet; asking again for about {seconds}", reason=str(failure))
             if self._failures.exhausted or not await self._waited(failure, attempt, first):
+                failure.args = (self._given_up(failure, attempt, first),)
                 raise failure
+
+    def _given_up(self, failure: TransientError, attempt: int, first: float) -> str:
+        if self._failures.exhausted:
+            return f"given up, for most requests have failed of late: {failure}"
+        attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
+        return f"given up after {attempts} in {format_seconds(self._clock() - first)}: {failure}"
 
     async def _waited(self, error: TransientError | TooLargeError, attempt: int, first: float) -> bool:
         """Waits until it is time to ask again, `first` having been the first time; False when that is no use."""

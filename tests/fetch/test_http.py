@@ -1,3 +1,4 @@
+import asyncio
 import gzip
 import ssl
 import tracemalloc
@@ -279,7 +280,7 @@ async def test_an_answer_says_how_many_more_are_welcome() -> None:
 async def test_a_personal_token_is_told_of_its_organization() -> None:
     async with Peer([[http_json({"detail": "Token is missing organization claim."}, 401)]]) as peer:
         error = await failure_of(peer.url, credentials=Credentials("pat_51c0ffee", "org-1"))
-    assert "ANYREACH_ORG_ID" in str(error)
+    assert "check ANYREACH_TOKEN or --token-file, and ANYREACH_ORG_ID or --org-id: a personal token" in str(error)
 
 
 async def test_nobody_listens() -> None:
@@ -287,7 +288,8 @@ async def test_nobody_listens() -> None:
         url = peer.url
     error = await failure_of(url)
     assert type(error) is UnreachableError
-    assert "no connection" in str(error)
+    assert "no connection (" in str(error)
+    assert str(error).endswith("). Check ANYREACH_BASE_URL and the network")
 
 
 async def test_no_such_host() -> None:
@@ -423,6 +425,21 @@ async def test_tls_to_a_plain_port() -> None:
     async with Peer([[http(PAGE)]]) as peer:
         error = await failure_of(peer.url.replace("http:", "https:"), Limits(connect_seconds=1))
     assert type(error) is UnreachableError
+
+
+async def test_tls_to_a_plain_port_that_complains() -> None:
+    async def complain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(complain, "127.0.0.1", 0) as server:
+        host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        error = await failure_of(f"https://{host}")
+    assert type(error) is UnreachableError
+    assert str(error) == (
+        f"{host}: no TLS connection (wrong version number). Does it take https:// on this port? Check ANYREACH_BASE_URL"
+    )
 
 
 def test_nothing_prints_the_token() -> None:

@@ -1,5 +1,6 @@
 """One page, however many attempts it takes; in simulated time, so that nothing here waits."""
 
+import re
 from collections.abc import Callable, Iterator
 
 import anyio
@@ -127,8 +128,12 @@ async def test_a_fault_that_stays_is_raised_after_some_attempts(make: Make, cloc
     reader, source = make(*([GOOD] if contacted else []), fault)
     if contacted:
         await reader.look(REQUEST)
-    with pytest.raises(UnreachableError, match="no route"):
+    with pytest.raises(UnreachableError) as raised:
         await reader.look(REQUEST)
+    said, what_now = str(raised.value).splitlines()
+    minutes = "5 min" if contacted else "2 min"
+    assert re.fullmatch(rf"given up after {len(source.attempts) - contacted} attempts in {minutes} .*: no route", said)
+    assert what_now == "Run the same command again when the API answers"
     assert (20 if contacted else 8) < len(source.attempts) < 50
     assert 300 <= clock.now < 330 if contacted else 120 <= clock.now < 150
 
@@ -136,7 +141,7 @@ async def test_a_fault_that_stays_is_raised_after_some_attempts(make: Make, cloc
 async def test_a_run_of_faults_ends_though_each_request_gets_through_in_the_end(make: Make) -> None:
     fault = ServerFailedError("500")
     reader, source = make(*([fault] * 8 + [GOOD]) * 30)
-    with pytest.raises(ServerFailedError):
+    with pytest.raises(ServerFailedError, match=r"^given up, for most requests have failed of late: 500"):
         for _ in range(30):
             await reader.look(REQUEST)
     assert len(source.attempts) < 150
