@@ -20,7 +20,15 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from exporter.contract import Instant, format_instant
 from exporter.encode.rows import EncodeRow
-from exporter.errors import ContradictionError, ExporterError, InterruptedExportError, StoreError
+from exporter.errors import (
+    AccessError,
+    ContradictionError,
+    ExporterError,
+    InterruptedExportError,
+    RequestRefusedError,
+    StoreError,
+    TooLargeError,
+)
 from exporter.fetch.double import DoubleWalk
 from exporter.fetch.traits import Traits
 from exporter.fetch.walk import Settled, Walk
@@ -174,7 +182,7 @@ class Pipeline:
                     await deliveries.send(delivery)
                     del delivery
             except ExporterError as error:
-                self.stop(_placed(error, walk, self._factory.advice))
+                self.stop(_placed(error, walk, self._factory.kept))
             except anyio.BrokenResourceError:
                 return  # the writer has failed, and has said why
 
@@ -241,13 +249,17 @@ class Pipeline:
         )
 
 
-def _placed(error: ExporterError, walk: _Walk, advice: str) -> ExporterError:
-    """The same error, saying where it happened and what can be done."""
+def _placed(error: ExporterError, walk: _Walk, kept: str) -> ExporterError:
+    """The same error, saying where it happened, what is `kept`, and what can be done."""
     start = "the beginning" if walk.remaining is None or walk.remaining.open_below else format_instant(walk.start)
-    what_now = (
-        "What was read is committed; another run will end here too, for as long as the API answers like that"
-        if isinstance(error, ContradictionError)
-        else advice
-    )
-    error.args = (f"{error} (reading {start} to {format_instant(walk.settled_from)})\n{what_now}",)
+    match error:
+        case ContradictionError():
+            what_now = "another run will end here too, for as long as the API answers like that"
+        case AccessError():
+            what_now = "run again with a token that is let in to resume"
+        case RequestRefusedError() | TooLargeError():
+            what_now = "mend that, then run again to resume"
+        case _:
+            what_now = "run the same command again to resume"
+    error.args = (f"{error} (reading {start} to {format_instant(walk.settled_from)})\n{kept}; {what_now}",)
     return error

@@ -58,7 +58,7 @@ class SpoolFactory(PartsFactory):
     take a second.
     """
 
-    advice = "What is there was not changed; run the same command again"
+    kept = "What is there was not changed"
 
     def __init__(
         self,

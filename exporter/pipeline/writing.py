@@ -70,11 +70,11 @@ class Finished:
 class PartsFactory:
     """What the windows of one run have in common when they write: schema, store, sizes and names.
 
-    `advice`: what to do when a reading fails. `refuses_withheld`: the rows that are there have sensitive fields, and a
-    token that may not see them is refused.
+    `kept`: what became of what was read, when a reading fails. `refuses_withheld`: the rows that are there have
+    sensitive fields, and a token that may not see them is refused.
     """
 
-    advice = "What was read is committed; run the same command again to resume"
+    kept = "What was read is committed"
 
     def __init__(
         self,

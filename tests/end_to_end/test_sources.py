@@ -258,7 +258,7 @@ class TestFailures:
         done = command("export", tmp_path / "out", *options, server=server)
         assert (done.status, done.out) == (4, "")
         assert "401" in done.err
-        assert "What was read is committed; run the same command again to resume" in done.err
+        assert "What was read is committed; run again with a token that is let in to resume" in done.err
         assert server.token not in done.err
         exported = Exported(tmp_path / "out")
         exported.check_sound()
@@ -282,7 +282,7 @@ class TestFailures:
         options = (*RANGE, "--page-size", "10", "--concurrency", "1")
         done = command("export", tmp_path / "out", *options, server=server)
         assert done.status == 1
-        assert "run the same command again to resume" in done.err
+        assert "mend that, then run again to resume" in done.err
         exported = Exported(tmp_path / "out")
         exported.check_sound()
         assert len(exported.records()) > 50
