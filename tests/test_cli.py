@@ -644,3 +644,14 @@ def test_a_signal_while_modules_are_loaded_ends_it_without_a_traceback(number: s
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_a_status_names_the_first_windows_and_says_how_many_more_there_are() -> None:
+    gaps = tuple(Interval(day * DAY, day * DAY + 1) for day in range(8))
+    make = msgspec.defstruct("Status", list(STATUS))
+    said = list(describe_status(cast(Any, make(**{**STATUS, "gaps": gaps}))))
+    assert said[1].endswith("; 8 windows left, from the oldest:")
+    assert [line.startswith("    from 1970-01-0") for line in said[2:]] == [True] * 5 + [False] * 2
+    assert said[7] == "    and 3 more: --json names all"
+    (*_, last, _) = describe_status(cast(Any, make(**{**STATUS, "gaps": gaps[:5]})))
+    assert last == "    from 1970-01-05T00:00:00Z before 1970-01-05T00:00:00.000001Z"

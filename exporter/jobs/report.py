@@ -89,6 +89,8 @@ def describe_status(found: "Status") -> Iterator[str]:
         for gap in found.gaps[:_SHOWN_GAPS]:
             start = "the beginning" if gap.open_below else format_instant(gap.start)
             yield f"    from {start} before {format_instant(gap.end)}"
+        if (more := len(found.gaps) - _SHOWN_GAPS) > 0:
+            yield f"    and {more:,} more: --json names all"
     if found.last_run is not None:
         run = found.last_run
         why = f": {run.message.splitlines()[0]}" if run.message else f": {run.error}" if run.error else ""
