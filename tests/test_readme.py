@@ -37,6 +37,8 @@ from exporter.contract import (
 )
 from exporter.encode.schema import arrow_schema
 from exporter.jobs.recording import Command
+from exporter.pipeline.committing import _RESERVED_BYTES
+from exporter.progress import format_size
 from exporter.sandbox import (
     DENSITIES,
     FAULTS,
@@ -536,3 +538,8 @@ def test_the_benchmarks_command() -> None:
     done = run_shell(command.replace(".venv-bench/bin/python", sys.executable).strip() + " --help", ROOT)
     assert done.returncode == 0, done.stderr
     assert "--quick" in done.stdout
+
+
+def test_what_of_the_disk_is_kept_free() -> None:
+    kept = format_size(_RESERVED_BYTES).replace(".0 ", " ")
+    assert f"\n- {kept} of the disk are kept free:" in README

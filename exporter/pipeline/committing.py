@@ -22,7 +22,7 @@ from exporter.store.manifest import write_manifest
 from exporter.store.state import CommitKind
 
 #: Below this no more is written: the log and the manifest have to fit on the disk as well.
-_RESERVED_BYTES: Final = 64 * 1024 * 1024
+_RESERVED_BYTES: Final = 64_000_000
 #: A run that is killed leaves a manifest that is no older than this, or than its last commit.
 _MANIFEST_SECONDS: Final = 5.0
 
