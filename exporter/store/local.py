@@ -1,5 +1,6 @@
 """The edge for a destination in a local directory. Every `OSError` becomes a `StoreError` with path and advice."""
 
+import errno
 import os
 import secrets
 import time
@@ -171,6 +172,8 @@ def _check_what_is_there(root: Path) -> None:
         existing = existing.parent
     if not existing.is_dir():
         raise DestinationError(f"{existing}: a file, not a directory. Give a directory")
+    if os.statvfs(existing).f_flag & os.ST_RDONLY:
+        raise DestinationError(f"{existing}: {describe(OSError(errno.EROFS, ''))}")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise DestinationError(f"{existing}: not writable. Run as the user who owns it, or choose another destination")
     if existing != root or (root / COMMITS).is_dir():

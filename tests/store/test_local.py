@@ -160,6 +160,14 @@ class TestPrepare:
         )
         assert not (tmp_path / "dest").exists()
 
+    async def test_a_read_only_file_system_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        read_only = os.statvfs_result((4096, 4096, 1, 1, 1, 1, 1, 1, os.ST_RDONLY, 255))
+        monkeypatch.setattr(os, "statvfs", lambda _: read_only)
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        with pytest.raises(DestinationError) as raised:
+            await LocalStore(tmp_path / "dest").check()
+        assert str(raised.value) == f"{tmp_path}: the file system is read-only. Choose another destination"
+
     async def test_what_the_system_refuses_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def mkdir(*_: object, **__: object) -> None:
             raise OSError(errno.EROFS, "read-only")
