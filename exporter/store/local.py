@@ -15,7 +15,7 @@ from anyio import CancelScope, sleep, to_thread
 from exporter.errors import DestinationError, DestinationLockedError, StoreError
 from exporter.store import lock
 from exporter.store.disk import describe, fsync_directory, make_directories, open_private, place, reporting
-from exporter.store.layout import COMMITS, LOCK, PRIVATE, QUARANTINE, RUNS, STAGING, staging_path
+from exporter.store.layout import COMMITS, LOCK, MANIFEST, PRIVATE, QUARANTINE, RUNS, STAGING, staging_path
 from exporter.store.lock import LockHolder
 
 #: `status` tries the lock for an instant; a run that meets it there has to try again, not give up.
@@ -184,6 +184,10 @@ def _check_what_is_there(root: Path) -> None:
     # What a power cut may leave of an export that had just begun.
     if found == {PRIVATE} and {path for path in (root / PRIVATE).rglob("*") if path.is_file()} <= {root / RUNS}:
         return
+    if MANIFEST in found:
+        raise DestinationError(
+            f"{root / COMMITS}: the log is gone, and its manifest is there. Restore it, or give a new directory"
+        )
     raise DestinationError(f"{root}: not empty, and not an export. Give a new directory, or that of an export")
 
 

@@ -137,6 +137,16 @@ class TestPrepare:
         )
         assert sorted(tmp_path.rglob("*")) == before
 
+    async def test_an_export_that_has_lost_its_log_is_told_from_a_strangers_directory(self, tmp_path: Path) -> None:
+        (tmp_path / "_manifest.json").write_text("{}")
+        with pytest.raises(DestinationError) as raised:
+            await LocalStore(tmp_path).prepare()
+        assert str(raised.value) == (
+            f"{tmp_path / '_exporter/commits'}: the log is gone, and its manifest is there. "
+            "Restore it, or give a new directory"
+        )
+        assert list(tmp_path.iterdir()) == [tmp_path / "_manifest.json"]
+
     @pytest.mark.parametrize("below", ["", "deeper/still"])
     async def test_a_file_is_refused(self, tmp_path: Path, below: str) -> None:
         (tmp_path / "file").write_text("theirs")
