@@ -145,7 +145,7 @@ def _advise(found: "Verified", destination: Path) -> Iterator[str]:
     left = {problem.what for problem in found.problems if not problem.mended}
     if "log" in left:
         yield "  A repair cannot mend the log: restore _exporter/commits, or export to a new destination."
-    elif left - {"stranger"}:
+    elif left - {"stranger", "behind"}:
         yield f"  exporter verify {destination} --repair takes out what is wrong, for an export to read it again."
     if found.state == "incomplete":
         dropped = f"{_count(found.dropped, 'file')} dropped. " if found.dropped else ""

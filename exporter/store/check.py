@@ -21,6 +21,7 @@ from exporter.store.state import State, state_name
 What: TypeAlias = Literal[
     "log",
     "manifest",
+    "behind",
     "success",
     "missing",
     "size",
@@ -40,7 +41,7 @@ What: TypeAlias = Literal[
 #: What a repair does nothing about: it cannot know better, or the file is not the exporter's.
 LASTING: Final = frozenset[What]({"log", "stranger"})
 #: What says nothing about the rows of the file that it names.
-_ASIDE: Final = frozenset[What]({"log", "manifest", "success", "orphan", "stranger"})
+_ASIDE: Final = frozenset[What]({"log", "manifest", "behind", "success", "orphan", "stranger"})
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -150,6 +151,14 @@ def check_manifest(state: State, manifest: bytes | None, expected: bytes) -> Ite
             "log",
             f"missing: the manifest rests on {generation} commits, and there are {state.number}. Restore them; or, if "
             "it is the manifest that is wrong, delete that",
+        )
+        return
+    if isinstance(generation, int) and 0 < generation < state.number:
+        yield Problem(
+            MANIFEST,
+            "behind",
+            f"rests on {generation} of the {state.number} commits, as after a run that was killed; the next run brings "
+            "it up to date",
         )
         return
     truth = json.loads(expected)

@@ -17,6 +17,7 @@ from exporter.contract import DAY, SECOND, format_instant
 from exporter.errors import DestinationError, DestinationLockedError, OvertakenError, StoreError
 from exporter.jobs.author import author_of
 from exporter.jobs.export import export
+from exporter.jobs.report import describe_verified
 from exporter.jobs.verify import Verified, verify
 from exporter.model import Change
 from exporter.progress import Quiet
@@ -329,6 +330,23 @@ def test_commits_that_the_manifest_knows_and_the_log_has_lost(complete: Path) ->
         # What is left of the lost commit is not swept away.
         assert not any(problem.mended for problem in verified.problems)
     assert all((complete / path).exists() for path in before)
+
+
+def test_a_manifest_that_is_behind_the_log_is_no_cause_for_alarm(complete: Path) -> None:
+    commits = len(list((complete / "_exporter/commits").iterdir()))
+    edit_manifest(complete, lambda manifest: manifest.update(generation=commits - 1, state="incomplete"))
+    verified = check(complete)
+    assert [(problem.file, problem.what, problem.detail) for problem in verified.problems] == [
+        (
+            "_manifest.json",
+            "behind",
+            f"rests on {commits - 1} of the {commits} commits, as after a run that was killed; the next run brings it "
+            "up to date",
+        )
+    ]
+    assert "--repair" not in "\n".join(describe_verified(verified, complete))
+    assert check(complete, repair=True).sound
+    assert check(complete).problems == ()
 
 
 def test_a_log_that_is_gone_while_its_manifest_is_there(complete: Path) -> None:
