@@ -1,4 +1,4 @@
-"""What a run tells its user while it works: a snapshot after every page, and events worth a line.
+"""What a run tells its user while it works: a snapshot after every page and every second, and events worth a line.
 
 All of it goes to stderr, and none of it can stop an export: a stream that breaks is written to no more. Rates are
 taken from the snapshots' own `seconds`, so that an observer needs no clock. rich and structlog are loaded by the
@@ -48,7 +48,7 @@ class Observer(Protocol):
     """What a run reports to. No call blocks for longer than a line takes to write, and none raises."""
 
     def progress(self, snapshot: Snapshot) -> None:
-        """Called after every page; how often it is shown is the observer's business."""
+        """Called after every page, and every second; how often it is shown is the observer's business."""
 
     def note(self, event: str, /, **details: object) -> None:
         """Something to read with `-v`."""
@@ -149,7 +149,7 @@ class LineProgress:
 
 
 class TerminalProgress:
-    """A bar that is redrawn as pages arrive; events scroll by above it."""
+    """A bar that is redrawn as pages arrive, and every second; events scroll by above it."""
 
     def __init__(self, stream: TextIO, *, verbose: bool) -> None:
         from rich.console import Console

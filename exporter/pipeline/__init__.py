@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import anyio
 from anyio import CancelScope
@@ -40,6 +40,9 @@ from exporter.pipeline.signals import listening
 from exporter.pipeline.writing import PartsFactory, WindowWriter
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer, Snapshot
+
+#: How often a run says where it stands though nothing arrives.
+_REPORT_SECONDS: Final = 1.0
 
 _Walk: TypeAlias = Walk[EncodeRow] | DoubleWalk[EncodeRow]
 
@@ -103,9 +106,12 @@ class Pipeline:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         with CancelScope() as everything, listening(partial(loop.call_soon_threadsafe, self._interrupt, everything)):
-            async with anyio.create_task_group() as working:
-                for _ in range(self._concurrency):
-                    working.start_soon(self._work)
+            async with anyio.create_task_group() as reporting:
+                reporting.start_soon(self._report_regularly)
+                async with anyio.create_task_group() as working:
+                    for _ in range(self._concurrency):
+                        working.start_soon(self._work)
+                reporting.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
 
@@ -230,6 +236,11 @@ class Pipeline:
     def _wake(self) -> None:
         self._moved.set()
         self._moved = anyio.Event()
+
+    async def _report_regularly(self) -> None:
+        while True:
+            await anyio.sleep(_REPORT_SECONDS)
+            self._report()
 
     def _report(self) -> None:
         counters = self._reader.counters

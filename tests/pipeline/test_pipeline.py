@@ -283,6 +283,36 @@ async def test_who_waits_for_room_is_stopped_too(tmp_path: Path, monkeypatch: py
     await finish(destination, server)
 
 
+@pytest.mark.anyio
+async def test_a_run_says_where_it_stands_though_nothing_arrives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.pipeline._REPORT_SECONDS", 0.001)
+    server = ServerModel(rows_over_three_days(50), Behaviour())
+    source, seen, enough = ModelSource(server), list[Snapshot](), anyio.Event()
+    answer = source.get_page
+
+    class Watching(Quiet):
+        def progress(self, snapshot: Snapshot) -> None:
+            if len(source.requests) == 4 and snapshot.in_flight:
+                seen.append(snapshot)
+                if len(seen) == 3:
+                    enough.set()
+
+    async def get_page(request: PageRequest, fits: Callable[[int], bool]) -> Answer:
+        answered = await answer(request, fits)
+        if len(source.requests) == 4:
+            await enough.wait()
+        return answered
+
+    monkeypatch.setattr(source, "get_page", get_page)
+    destination = Destination(tmp_path / "export", RANGE, page_size=5, concurrency=1, observer=Watching())
+    with anyio.fail_after(PATIENCE_SECONDS):
+        await destination.run(source)
+    assert [snapshot.rows for snapshot in seen[:3]] == [seen[0].rows] * 3
+    assert seen[0].seconds < seen[1].seconds < seen[2].seconds
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_at_the_page_it_is_at(tmp_path: Path, number: signal.Signals) -> None:
     server = ServerModel(rows_over_three_days(100), Behaviour())
