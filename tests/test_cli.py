@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias, cast
 
+import anyio
+import anyio.lowlevel
 import duckdb
 import msgspec
 import pyarrow as pa
@@ -66,6 +68,7 @@ class Job:
     ) -> Summary:
         self.calls.append((destination, asked, settings, credentials))
         self.during(observer)
+        await anyio.lowlevel.checkpoint()
         if isinstance(self.result, BaseException):
             raise self.result
         return self.result
@@ -427,8 +430,9 @@ def test_no_traceback_reaches_a_user_unless_asked_for_and_then_without_what_erro
     assert words not in verbose
 
 
-def test_ctrl_c_exits_with_130(job: Job, run: Run) -> None:
-    job.result = KeyboardInterrupt()
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_exits_with_130(number: signal.Signals, job: Job, run: Run) -> None:
+    job.during = lambda _: signal.raise_signal(number)
     done = run("export", "out")
     assert (done.status, done.err) == (130, "exporter: interrupted; run the same command again to resume\n")
 
