@@ -8,11 +8,12 @@ this module holds the token or the proxy's password, nor any exception of aiohtt
 import ssl
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
@@ -27,17 +28,18 @@ from exporter.contract import (
     TimestampStyle,
 )
 from exporter.errors import SourceError, TooLargeError, UnreachableError, UnusableAnswerError
+from exporter.fetch.answer import Answer, Presence
+from exporter.fetch.gunzip import Gunzip
 from exporter.fetch.query import Query
-from exporter.fetch.quota import Quota, quota_of
+from exporter.fetch.quota import quota_of
 from exporter.fetch.refusals import http_date, proxy_refusal, quoted, refusal
 from exporter.model import PageRequest
 from exporter.route import Proxy
 from exporter.spec import Credentials
 
 _MAX_ERROR_BODY_BYTES: Final = 64 * 1024
-#: Of what a gzip body unpacks to, between two looks at its size.
-_PIECE_BYTES: Final = 1024 * 1024
 _CHECK: Final = f"Check {BASE_URL_VARIABLE} and the network"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +49,6 @@ class Limits:
     connect_seconds: float = 10.0
     stall_seconds: float = 60.0
     total_seconds: float = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A body that begins like a JSON array. `served_at`: the server's clock, None when it sent no usable `Date`.
-
-    `quota`: how many more requests are welcome, if the headers say.
-    """
-
-    body: bytes
-    served_at: Instant | None
-    quota: Quota | None = None
 
 
 class Client:
@@ -128,8 +118,21 @@ class Client:
         `fits` is asked whether there is room for a body of so many bytes, unpacked, before more of it is read;
         `TooLargeError` where there is not.
         """
+        query = self._query.text(request, self.style)
+        return await self._ask(f"{self._url}?{query}", lambda response: self._take(response, fits))
+
+    async def look_up(self, identity: str) -> Presence:
+        """One attempt at one conversation, whatever the filters; its content is not read. Raises as `get_page`.
+
+        `.` and `..`, which no path can name, are known: nothing shows that they are not.
+        """
+        if identity in (".", ".."):
+            return Presence(is_known=True)
+        return await self._ask(f"{self._url}/{quote(identity, safe='')}", self._take_presence)
+
+    async def _ask(self, url: str, take: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
         try:
-            return await self._ask(URL(f"{self._url}?{self._query.text(request, self.style)}", encoded=True), fits)
+            return await self._get(URL(url, encoded=True), take)
         except (aiohttp.ClientError, OSError) as error:
             failure = self._translate(error)
         except SourceError as error:
@@ -138,7 +141,7 @@ class Client:
         # would the variables of the functions below, which a traceback keeps.
         raise failure.with_traceback(None)
 
-    async def _ask(self, url: URL, fits: Callable[[int], bool]) -> Answer:
+    async def _get(self, url: URL, take: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
         if self._session is None:
             raise RuntimeError("the client has not been entered")
         async with self._session.get(
@@ -148,7 +151,7 @@ class Client:
             proxy=self._proxy.url if self._proxy else None,
             proxy_headers=self._proxy_headers(),
         ) as response:
-            return await self._take(response, fits)
+            return await take(response)
 
     def _headers(self) -> dict[str, str]:
         headers = {
@@ -176,13 +179,8 @@ class Client:
         raise failure
 
     async def _take(self, response: aiohttp.ClientResponse, fits: Callable[[int], bool]) -> Answer:
-        if response.status == 407 and self._proxy:
-            raise proxy_refusal(self._proxy, self._url.host or "", response.status)
-        served_at = http_date(response.headers.get("Date"))
-        now_seconds = time.time() if served_at is None else served_at / SECOND
-        if response.status != 200:
-            body = await self._read_error(response)
-            raise refusal(self._host, response.status, response.headers, body, self._credentials.token, now_seconds)
+        served_at, now_seconds = _clock_of(response)
+        await self._refuse(response, now_seconds)
         body = await self._read(response, fits)
         if not body[:1024].lstrip().startswith(b"["):
             raise UnusableAnswerError(
@@ -191,13 +189,29 @@ class Client:
             )
         return Answer(body, served_at, quota_of(response.headers, now_seconds))
 
+    async def _take_presence(self, response: aiohttp.ClientResponse) -> Presence:
+        _, now_seconds = _clock_of(response)
+        if response.status == 404:
+            await self._read_error(response)  # so that the connection stays
+        else:
+            await self._refuse(response, now_seconds)
+        return Presence(response.status == 200, quota_of(response.headers, now_seconds))
+
+    async def _refuse(self, response: aiohttp.ClientResponse, now_seconds: float) -> None:
+        """Raises what an answer with a status other than 200 stands for."""
+        if response.status == 407 and self._proxy:
+            raise proxy_refusal(self._proxy, self._url.host or "", response.status)
+        if response.status != 200:
+            body = await self._read_error(response)
+            raise refusal(self._host, response.status, response.headers, body, self._credentials.token, now_seconds)
+
     async def _read(self, response: aiohttp.ClientResponse, fits: Callable[[int], bool]) -> bytes:
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("", "identity", "gzip", "x-gzip"):
             raise UnusableAnswerError(
                 f"{self._host} answered in the encoding {self._quoted(encoding)}, which was not asked for"
             )
-        gunzip = _Gunzip() if "gzip" in encoding else None
+        gunzip = Gunzip() if "gzip" in encoding else None
         # What is written to it is not copied again to become `bytes`.
         body = BytesIO()
         self._check(fits, (response.content_length or 0) if gunzip is None else 0)
@@ -272,23 +286,10 @@ class Client:
                 return UnreachableError(f"{self._host}: the connection broke before the answer was whole")
 
 
-class _Gunzip:
-    """Decompresses piece by piece: a small body may hold gigabytes. Members may follow one another."""
-
-    def __init__(self) -> None:
-        self._member = zlib.decompressobj(wbits=31)
-
-    def pieces(self, data: bytes) -> Iterator[bytes]:
-        """What `data` holds. Raises `zlib.error`."""
-        while data:
-            if self._member.eof:
-                self._member = zlib.decompressobj(wbits=31)
-            yield self._member.decompress(data, _PIECE_BYTES)
-            data = self._member.unused_data or self._member.unconsumed_tail
-
-    @property
-    def complete(self) -> bool:
-        return self._member.eof
+def _clock_of(response: aiohttp.ClientResponse) -> tuple[Instant | None, float]:
+    """The server's clock, if it tells; and in seconds, for want of it this machine's."""
+    served_at = http_date(response.headers.get("Date"))
+    return served_at, time.time() if served_at is None else served_at / SECOND
 
 
 def _reason(error: OSError) -> str:

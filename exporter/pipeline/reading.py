@@ -2,9 +2,10 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from functools import partial
+from typing import Final, Protocol, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -13,13 +14,16 @@ from exporter.contract import SECOND, Instant, TimestampStyle
 from exporter.encode.decode import Decoder
 from exporter.encode.rows import EncodeRow
 from exporter.errors import ThrottledError, TooLargeError, TransientError
-from exporter.fetch.http import Answer
+from exporter.fetch.answer import Answer, Presence
 from exporter.fetch.portions import Portions
 from exporter.fetch.retry import FailureBudget, RetryPolicy
 from exporter.fetch.throttle import Sent, Throttle
 from exporter.model import Counters, Page, PageRequest
 from exporter.pipeline.budget import ByteBudget, Room
 from exporter.progress import Observer, format_seconds, format_size
+
+T = TypeVar("T")
+AnswerT = TypeVar("AnswerT", bound=Answer | Presence)
 
 
 class Source(Protocol):
@@ -28,6 +32,8 @@ class Source(Protocol):
     style: TimestampStyle
 
     async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer: ...
+
+    async def look_up(self, identity: str) -> Presence: ...
 
 
 def wall_clock() -> Instant:
@@ -118,7 +124,7 @@ class Reader:
         while True:
             room = await self._budget.reserve(rows, size_bytes, waits=waits)
             try:
-                reading = await self._pursue(replace(request, limit=rows), room)
+                reading = await self._pursue(partial(self._read, replace(request, limit=rows), room))
             except TooLargeError as error:
                 room.release()
                 if rows == 1 and size_bytes == largest_bytes:
@@ -145,17 +151,25 @@ class Reader:
                     self._whole_bytes += reading.page.size_bytes
                 return reading
 
-    async def _pursue(self, request: PageRequest, room: Room) -> Reading:
+    async def knows(self, identity: str) -> bool:
+        """Whether the API answers with a conversation to its id, rather than 404; after as many attempts as it takes.
+
+        At most `concurrency` pages and ids may be asked for at a time. Raises `SourceError`.
+        """
+        _, presence = await self._pursue(partial(self._attempt, lambda: self._source.look_up(identity)))
+        return presence.is_known
+
+    async def _pursue(self, attempt_once: Callable[[], Awaitable[T]]) -> T:
         first, refusals, faults = self._clock(), 0, 0
         while True:
             try:
-                reading = await self._attempt(request, room)
+                result = await attempt_once()
             except TransientError as error:
                 failure = error
             else:
                 self._contacted = True
                 self._failures.succeeded()
-                return reading
+                return result
             if isinstance(failure, ThrottledError):
                 refusals += 1
                 self.counters += Counters(throttled=1)
@@ -203,12 +217,12 @@ class Reader:
                     await self._landed.wait()
             return self._throttle.sent(self._clock())
 
-    async def _attempt(self, request: PageRequest, room: Room) -> Reading:
+    async def _attempt(self, ask: Callable[[], Awaitable[AnswerT]]) -> tuple[Sent, AnswerT]:
         sent = await self._take_turn()
         self.counters += Counters(requests=1)
         self.in_flight += 1
         try:
-            answer = await self._source.get_page(self._narrowed(request), room.fits)
+            answer = await ask()
         except ThrottledError as error:
             self._throttle.refused(sent, self._clock(), error)
             raise
@@ -217,10 +231,15 @@ class Reader:
             raise
         else:
             self._throttle.succeeded(sent, self._clock(), answer.quota)
+            return sent, answer
         finally:
             self.in_flight -= 1
             self._landed.set()
             self._landed = anyio.Event()
+
+    async def _read(self, request: PageRequest, room: Room) -> Reading:
+        narrowed = self._narrowed(request)
+        sent, answer = await self._attempt(lambda: self._source.get_page(narrowed, room.fits))
         elapsed = round((self._clock() - sent.at) * SECOND)
         decoded = await to_thread.run_sync(self._decoder.decode, answer.body, limiter=self._decoding)
         self._throttle.page_took(self._clock() - sent.at)

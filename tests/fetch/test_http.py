@@ -4,6 +4,7 @@ import ssl
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -131,6 +132,42 @@ async def test_a_request_on_the_wire() -> None:
     assert "+" not in query
     assert query.count("=") == query.count("&") + 1
     assert TOKEN not in received.target
+
+
+@pytest.mark.parametrize("identity", ["c-1", "a/b c?d=#e%2F", "ü"])
+async def test_an_id_is_one_segment_of_the_path(identity: str) -> None:
+    scripts = [[http(b'{"id":"c-1"}')], [http(b"{}", status=404)]]
+    async with Peer(scripts) as peer, client(peer.url, filters={"status": "completed"}) as source:
+        assert [(await source.look_up(identity)).is_known for _ in scripts] == [True, False]
+    for received in peer.requests:
+        prefix, segment = received.target.rsplit("/", 1)
+        assert (prefix, unquote(segment)) == ("/core/conversations", identity)
+        assert not set("?#") & set(received.target)
+        assert received.headers["authorization"] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize("identity", [".", ".."])
+async def test_what_no_path_can_name_is_not_asked_for(identity: str) -> None:
+    async with Peer([[http(b"{}", status=404)]]) as peer, client(peer.url) as source:
+        assert (await source.look_up(identity)).is_known
+    assert not peer.requests
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (http(b"{}", status=401), AccessError),
+        (http(b"{}", status=410), RequestRefusedError),
+        (http(b"{}", status=429), ThrottledError),
+        (http(b"{}", status=500), ServerFailedError),
+        (http(b"{}", status=302, headers={"Location": "http://elsewhere/"}), RequestRefusedError),
+    ],
+)
+async def test_nothing_but_404_says_that_an_id_is_not_known(answer: bytes, error: type[SourceError]) -> None:
+    async with Peer([[answer]]) as peer, client(peer.url) as source:
+        with pytest.raises(error) as caught:
+            await source.look_up("c-1")
+    assert not any(TOKEN in text for text in everything_said(caught.value))
 
 
 async def test_no_organization_no_header() -> None:

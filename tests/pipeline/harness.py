@@ -20,7 +20,7 @@ from exporter.contract import Instant, TimestampStyle, format_instant, parse_tim
 from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
 from exporter.errors import TooLargeError
-from exporter.fetch.http import Answer
+from exporter.fetch.answer import Answer, Presence
 from exporter.model import Interval, PageRequest
 from exporter.pipeline import Pipeline, reading
 from exporter.pipeline.budget import ByteBudget, Shares
@@ -75,6 +75,9 @@ class ModelSource:
         if not fits(len(body)):
             raise TooLargeError("too much for memory")
         return Answer(body, SERVED_AT)
+
+    async def look_up(self, identity: str) -> Presence:
+        return Presence(any(row.id == identity for row in self.server.rows))
 
 
 class Clock:

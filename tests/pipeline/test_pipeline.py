@@ -27,7 +27,7 @@ from exporter.errors import (
     ThrottledError,
     UnusableAnswerError,
 )
-from exporter.fetch.http import Answer
+from exporter.fetch.answer import Answer
 from exporter.fetch.retry import RetryPolicy
 from exporter.model import Change, Interval, PageRequest
 from exporter.pipeline import Pipeline, reading

@@ -21,7 +21,7 @@ from exporter.errors import (
     UnreachableError,
     UnusableAnswerError,
 )
-from exporter.fetch.http import Answer
+from exporter.fetch.answer import Answer, Presence
 from exporter.fetch.portions import Portions
 from exporter.model import PageRequest
 from exporter.pipeline import reading
@@ -51,13 +51,19 @@ class ScriptedSource:
 
     async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
         assert request == REQUEST
+        return Answer(await self._answer(), self.served_at)
+
+    async def look_up(self, identity: str) -> Presence:
+        return Presence(await self._answer() == identity.encode())
+
+    async def _answer(self) -> bytes:
         self.attempts.append(self._clock.now)
         await checkpoint()
         self._clock.now += self.seconds
         self._last = next(self._script, self._last)
         if isinstance(self._last, SourceError):
             raise self._last
-        return Answer(self._last, self.served_at)
+        return self._last
 
 
 class Noting(Quiet):
@@ -103,6 +109,17 @@ async def test_a_page_is_asked_for_until_it_is_whole(make: Make) -> None:
     assert (counters.requests, counters.retries, counters.pages, counters.throttled) == (4, 3, 1, 0)
     assert len(source.attempts) == 4
     assert reader.in_flight == 0
+
+
+async def test_an_id_is_looked_up_until_there_is_an_answer(make: Make, clock: Clock) -> None:
+    reader, source = make(UnreachableError("reset"), ThrottledError("429", 7.0), b"c1", b"")
+    assert await reader.knows("c1")
+    assert not await reader.knows("c1")
+    assert source.attempts[2] - source.attempts[1] >= 7
+    counters = reader.counters
+    assert (counters.requests, counters.retries, counters.throttled, reader.in_flight) == (4, 2, 1, 0)
+    with pytest.raises(AccessError):
+        await make(AccessError("401"))[0].knows("c1")
 
 
 @pytest.mark.parametrize("error", [AccessError("401"), RequestRefusedError("404"), ContradictionError("no list")])
