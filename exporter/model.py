@@ -96,9 +96,10 @@ class PageRequest:
     """One request of a list. Every bound is inclusive, in microseconds; `None` leaves the parameter out.
 
     `before_cursor` is sent as `cursor`, which may turn out strict or inclusive (api.md, 1).
-    `filtered` and `ids_only` tell which of the export's own filters and fields go along; `status` is asked for too,
-    unless a filter of the export's own names one. Whoever asks may ask for fewer rows than `limit` (see `Page.limit`);
-    `entire`: only where there is no room for them, since a group of equals is looked at whole.
+    `filtered` and `ids_only` tell which of the export's own filters and fields go along; unless ids alone are wanted,
+    all fields are asked for without the filters. `status` is asked for too, unless a filter of the export's own names
+    one. Whoever asks may ask for fewer rows than `limit` (see `Page.limit`); `entire`: only where there is no room for
+    them, since a group of equals is looked at whole.
     """
 
     limit: int

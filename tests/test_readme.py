@@ -38,6 +38,7 @@ from exporter.contract import (
 from exporter.encode.schema import arrow_schema
 from exporter.jobs.recording import Command
 from exporter.pipeline.committing import _RESERVED_BYTES
+from exporter.plan.sampling import most_differing
 from exporter.progress import format_size
 from exporter.sandbox import (
     DENSITIES,
@@ -345,6 +346,35 @@ def test_syncing(api: str, tmp_path: Path) -> None:
     changing = {f"--{name.replace('_', '-')}" for name in MUTABLE_FILTERS}
     assert changing <= named
     assert set(OPEN_STATUSES) <= set(in_code(section("Sync")))
+
+
+def test_options_of_an_audit() -> None:
+    start = README.index("`exporter audit DEST` takes")
+    beside = {
+        names_in(in_code(line)[0]) for line in re.findall(r"^\| `-.*$", README[start:].split("\n\n")[1], re.MULTILINE)
+    }
+    export_options = [names_in(option) for option, *_ in tables_headed("option")[0]]
+    from_concurrency_on = export_options[export_options.index(names_in("--concurrency")) :]
+    assert help_names("audit") == {names_in("--since"), names_in("--lag"), *from_concurrency_on} | beside
+
+
+def test_auditing(api: str, tmp_path: Path) -> None:
+    variables = {"ANYREACH_TOKEN": gate.TOKEN, "ANYREACH_BASE_URL": api}
+    assert run_shell(".venv/bin/exporter export calls", tmp_path, **variables).returncode == 0
+    done = run_shell(command_holding("exporter audit"), tmp_path, **variables)
+    assert (done.returncode, done.stderr.count("the same: ")) == (0, 3)
+    figures = json.loads(
+        run_shell(".venv/bin/exporter audit calls --json --sample 50% --repair", tmp_path, **variables).stdout
+    )
+    (described,) = re.findall(r"^The JSON of an audit has .*?\n\n", README, re.DOTALL | re.MULTILINE)
+    assert set(in_code(described)) == set(keys_of({**figures, "ids": None}))
+    assert {in_code(kind)[0] for kind, _ in table_headed("it says")} == figures["ids"].keys()
+    (example,) = [text for text in in_code(section("Audit")) if "windows differ" in text]
+    differing, looked_at, at_most, windows = [int(number) for number in re.findall(r"(?<!\S)\d+(?!\S)", example)]
+    assert most_differing(windows, looked_at, differing) == at_most
+    assert f"({at_most / windows:.1%})" in example
+    statuses = {int(status) for status, _ in table_headed("status of an audit")}
+    assert statuses == {0, 1, 2, 3, errors.AccessError.exit_status, errors.DestinationLockedError.exit_status}
 
 
 def test_options_of_the_other_commands() -> None:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from exporter import __version__, contract
-from exporter.cli import compact, demo, export, sandbox, status, sync, verify
+from exporter.cli import audit, compact, demo, export, sandbox, status, sync, verify
 from exporter.cli.running import say
 from exporter.errors import ExporterError
 
@@ -73,5 +73,14 @@ def _root(version: Version = False) -> None:
     pass
 
 
-for _command in (export.export, sync.sync, demo.demo, status.status, verify.verify, compact.compact, sandbox.sandbox):
+for _command in (
+    export.export,
+    sync.sync,
+    demo.demo,
+    status.status,
+    verify.verify,
+    audit.audit,
+    compact.compact,
+    sandbox.sandbox,
+):
     app.command()(_command)

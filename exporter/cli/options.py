@@ -32,3 +32,11 @@ def directory(text: str) -> Path:
     if not text or "\0" in text:
         raise UsageError("the destination has to be a path")
     return Path(text)
+
+
+def parse_share(text: str) -> float:
+    """The share that `--sample` names, above 0 and up to 1. Raises `UsageError`."""
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,3})?)\s*%", text.strip(), re.ASCII)
+    if match is None or not 0 < float(match.group(1)) <= 100:
+        raise UsageError(f"--sample {text!r}: write a share as 10%, above 0 and up to 100%")
+    return float(match.group(1)) / 100

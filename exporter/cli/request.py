@@ -6,7 +6,7 @@ Every option is stated once, in `request_options`; `with_request_options` gives 
 import inspect
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -18,6 +18,10 @@ from exporter.cli.options import AsJson, Text, Values, Verbose, option
 from exporter.progress import LogFormat
 
 _DEFAULTS: Final = spec.RunSettings()
+#: What says which conversations a dataset holds, and how it is laid out.
+_OF_THE_DATASET: Final = frozenset(
+    {"created_after", *contract.FILTERS_BY_NAME, "raw", "fields", "exclude_fields", "partition_by"}
+)
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
@@ -62,7 +66,16 @@ def request_options(
 
 def with_request_options(command: Command) -> Command:
     """Gives `command` the options above in place of its `**options`, after those of its own."""
-    shared = inspect.signature(request_options).parameters.values()
+    return _with_options(command, frozenset())
+
+
+def with_reading_options(command: Command) -> Command:
+    """As `with_request_options`, without those that say what the dataset holds: it is there."""
+    return _with_options(command, _OF_THE_DATASET)
+
+
+def _with_options(command: Command, without: Collection[str]) -> Command:
+    shared = [each for name, each in inspect.signature(request_options).parameters.items() if name not in without]
     own = [each for each in inspect.signature(command).parameters.values() if each.kind is not each.VAR_KEYWORD]
     # For typer, which makes the command line of what a function says that it takes.
     parameters = [*own, *shared]
@@ -82,6 +95,7 @@ class Understood:
 
 def understand(options: dict[str, Any], until: str | None = None, created_before: str | None = None) -> Understood:
     """Checks everything that can be checked before the first request. Raises `UsageError`."""
+    options = dict.fromkeys(_OF_THE_DATASET) | options
     now = time.time_ns() // 1000
     start, end = spec.choose_range(options["since"], until, options["created_after"], created_before, now)
     base_url = route.check_base_url(

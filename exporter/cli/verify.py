@@ -1,16 +1,14 @@
 """`exporter verify`."""
 
 import json
-import re
 import time
 from functools import partial
 from typing import Annotated
 
 import typer
 
-from exporter.cli.options import Existing, directory, option
+from exporter.cli.options import Existing, directory, option, parse_share
 from exporter.cli.running import run_until_signal
-from exporter.errors import UsageError
 from exporter.jobs.report import describe_verified, verified_figures
 
 
@@ -24,7 +22,7 @@ def verify(
 
     Without --repair it changes nothing, and may run while an export does.
     """
-    target, share = directory(destination), _parse_share(sample)
+    target, share = directory(destination), parse_share(sample)
     now = time.time_ns() // 1000
 
     from exporter.jobs.verify import verify as run_verify
@@ -33,10 +31,3 @@ def verify(
     found = run_until_signal(work, "interrupted; run the same command again to begin anew")
     typer.echo(json.dumps(verified_figures(found)) if as_json else "\n".join(describe_verified(found, target)))
     raise typer.Exit(found.exit_status)
-
-
-def _parse_share(text: str) -> float:
-    match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,3})?)\s*%", text.strip(), re.ASCII)
-    if match is None or not 0 < float(match.group(1)) <= 100:
-        raise UsageError(f"--sample {text!r}: write a share as 10%, above 0 and up to 100%")
-    return float(match.group(1)) / 100

@@ -21,6 +21,8 @@ from exporter.encode.rows import Agent, EncodeRow, ExactRow, Misfit, object_text
 from exporter.encode.scan import ScannedRow, scan_object, scan_page
 from exporter.encode.times import parse_floored
 
+#: How the `id` of a misfit begins that has none of its own.
+NO_ID: Final = "no id, sha256:"
 _KINDS: Final = {known.name: known.kind for known in FIELDS}
 
 
@@ -72,7 +74,7 @@ def _misfit(reading: _Reading, position: Instant) -> Misfit:
         text.decode()
     except UnicodeDecodeError:
         text = b"base64:" + base64.b64encode(text)
-    key = reading.id or "no id, sha256:" + hashlib.sha256(reading.scanned.text).hexdigest()
+    key = reading.id or NO_ID + hashlib.sha256(reading.scanned.text).hexdigest()
     return Misfit(id=key, created_at=position, reason=reading.reason, text=text)
 
 

@@ -59,7 +59,8 @@ class Query:
                 parameters[name] = format_instant(max(bound, BEGINNING), style)
         if request.before_cursor is not None and request.before_cursor < END_OF_TIME:
             parameters["cursor"] = encode_cursor(max(request.before_cursor, BEGINNING), style)
-        fields = ALWAYS_FIELDS if request.ids_only else self._fields
+        # What is asked without filters is asked to see what whole rows weigh, and few fields would weigh too little.
+        fields = ALWAYS_FIELDS if request.ids_only else self._fields if request.filtered else None
         if fields is not None:
             parameters["fields"] = ",".join(fields)
         parameters["limit"] = str(request.limit)

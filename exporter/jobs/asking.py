@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from exporter.contract import BEGINNING, Instant, format_instant
+from exporter.contract import BEGINNING, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, format_instant
 from exporter.errors import DestinationError, UsageError
 from exporter.model import Interval
 from exporter.spec import Asked, Request
@@ -56,6 +56,17 @@ def asks_for_more(stored: Interval, asked: Asked) -> bool:
     later = asked.until is not None and asked.until > stored.end
     misses = asked.until is None and asked.since is not None and asked.since >= stored.end
     return earlier or later or misses
+
+
+def changing_filters(request: Request) -> list[str]:
+    """The filters that a conversation may come to match, or match no longer."""
+    # What a parameter that nobody knows is held against may change, too.
+    return [name for name in request.filters if name in MUTABLE_FILTERS or name not in FILTERS_BY_NAME]
+
+
+def has_sensitive_fields(state: State) -> bool:
+    """Whether some of the rows that are there came with sensitive fields."""
+    return any(file.withheld_rows < file.rows for file in state.files.values())
 
 
 def _shown(value: object) -> str:

@@ -29,20 +29,20 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
         # The rows of a resumed export are not this run's alone.
         rate = "" if summary.resumed else f", {summary.rows / max(summary.seconds, 0.001):,.0f} rows/s"
         yield what
-        yield f"  took {format_seconds(summary.seconds)} and {_count(summary.requests, 'request')}{rate}"
+        yield f"  took {format_seconds(summary.seconds)} and {count_of(summary.requests, 'request')}{rate}"
     else:
         yield f"nothing to do, already {what}"
     yield f"  manifest: {summary.manifest}"
     if summary.withheld:
         yield f"  not shown to this token (scope conversations:read_sensitive): {', '.join(summary.withheld)}"
     if summary.unproven:
-        yield f"  {_count(summary.unproven, 'timestamp')} may have more rows than the API would show;"
+        yield f"  {count_of(summary.unproven, 'timestamp')} may have more rows than the API would show;"
         yield "    what it showed is kept, and the manifest names them under `unproven`: compare them with the source."
     if summary.partly_withheld:
         yield "  some rows came without sensitive fields, others with them: the token's role has changed;"
         yield "    the manifest names the intervals under `fields.partly_withheld`: export them anew, to another place."
     if summary.quarantined_rows:
-        yield f"  kept as served, for not fitting the columns: {_count(summary.quarantined_rows, 'row')};"
+        yield f"  kept as served, for not fitting the columns: {count_of(summary.quarantined_rows, 'row')};"
         yield "    the manifest names the files under `quarantine`."
     if summary.state == "incomplete":
         yield "  Run the same command again to go on."
@@ -62,7 +62,7 @@ def describe_synced(synced: "Synced") -> Iterator[str]:
         )
         if number
     ]
-    files = f"; {_count(synced.rewritten, 'file')} rewritten" if synced.rewritten else ""
+    files = f"; {count_of(synced.rewritten, 'file')} rewritten" if synced.rewritten else ""
     yield (", ".join(moved) or "nothing has changed") + files
     yield f"  {_describe_data(synced.summary)}"
     if synced.updates_since is not None:
@@ -85,7 +85,7 @@ def describe_status(found: "Status") -> Iterator[str]:
     yield _describe_data(found)
     if found.gaps:
         share = "" if found.covered_share is None else f"{found.covered_share:.1%} of the range is covered; "
-        yield f"  {share}{_count(len(found.gaps), 'window')} left, from the oldest:"
+        yield f"  {share}{count_of(len(found.gaps), 'window')} left, from the oldest:"
         for gap in found.gaps[:_SHOWN_GAPS]:
             start = "the beginning" if gap.open_below else format_instant(gap.start)
             yield f"    from {start} before {format_instant(gap.end)}"
@@ -105,19 +105,19 @@ def status_figures(found: "Status") -> dict[str, Any]:
         "range_start": None if found.range_start is None else format_instant(found.range_start),
         "range_end": format_instant(found.range_end),
         "committed_at": None if found.committed_at is None else format_instant(found.committed_at),
-        "gaps": [_figures(gap) for gap in found.gaps],
+        "gaps": [interval_figures(gap) for gap in found.gaps],
     }
 
 
 def describe_verified(found: "Verified", destination: Path) -> Iterator[str]:
     """What a verification looked at, what is wrong, and what to do about it: lines for people."""
     if found.state is not None:
-        verdict = f"sound and {found.state}" if found.sound else f"wrong: {_count(len(found.problems), 'problem')}"
-        files = f"{_count(found.files, 'file')} of {format_size(found.bytes)}"
-        yield f"{verdict}; {_count(found.rows, 'conversation')} in {files}, by {_count(found.generation, 'commit')}"
+        verdict = f"sound and {found.state}" if found.sound else f"wrong: {count_of(len(found.problems), 'problem')}"
+        files = f"{count_of(found.files, 'file')} of {format_size(found.bytes)}"
+        yield f"{verdict}; {count_of(found.rows, 'conversation')} in {files}, by {count_of(found.generation, 'commit')}"
         share = "all" if found.files_read == found.files else f"{found.files_read:,} of them"
         yield f"  names and sizes of all files; content of {share}, {format_size(found.bytes_read)}"
-        yield f"  compared {_count(found.ids_compared, 'id')}: each file's with every other's that was read"
+        yield f"  compared {count_of(found.ids_compared, 'id')}: each file's with every other's that was read"
     if found.writer:
         yield f"  not judged, for {found.writer} was at work: the manifest, _SUCCESS, and files that no commit names"
     for problem in found.problems[:_SHOWN_PROBLEMS]:
@@ -129,13 +129,13 @@ def describe_verified(found: "Verified", destination: Path) -> Iterator[str]:
 
 def describe_compacted(done: "Compacted") -> Iterator[str]:
     """How many files became how many: lines for people."""
-    files = f"{_count(done.files, 'file')} of {format_size(done.bytes)}"
+    files = f"{count_of(done.files, 'file')} of {format_size(done.bytes)}"
     if done.files == done.files_before:
         order = ". What an earlier run had left undone is in order now" if done.changed else ""
-        yield f"nothing to merge: {_count(done.rows, 'conversation')} in {files}{order}"
+        yield f"nothing to merge: {count_of(done.rows, 'conversation')} in {files}{order}"
     else:
-        before = f"{_count(done.files_before, 'file')} of {format_size(done.bytes_before)}"
-        yield f"{before} became {files}, with the same {_count(done.rows, 'conversation')}"
+        before = f"{count_of(done.files_before, 'file')} of {format_size(done.bytes_before)}"
+        yield f"{before} became {files}, with the same {count_of(done.rows, 'conversation')}"
         yield f"  took {format_seconds(done.seconds)}"
     if done.state == "incomplete":
         yield "  The export is incomplete; what it has was merged."
@@ -148,7 +148,7 @@ def _advise(found: "Verified", destination: Path) -> Iterator[str]:
     elif left - {"stranger", "behind"}:
         yield f"  exporter verify {destination} --repair takes out what is wrong, for an export to read it again."
     if found.state == "incomplete":
-        dropped = f"{_count(found.dropped, 'file')} dropped. " if found.dropped else ""
+        dropped = f"{count_of(found.dropped, 'file')} dropped. " if found.dropped else ""
         yield f"  {dropped}Not all of the range is there: run exporter export {destination}"
     elif found.state == "unproven":
         yield "  All of the range was read; the manifest names what is in doubt."
@@ -159,11 +159,12 @@ def verified_figures(found: "Verified") -> dict[str, Any]:
     return {
         "sound": found.sound,
         **msgspec.to_builtins(found),
-        "uncovered": [_figures(interval) for interval in found.uncovered],
+        "uncovered": [interval_figures(interval) for interval in found.uncovered],
     }
 
 
-def _figures(interval: Interval) -> dict[str, str | None]:
+def interval_figures(interval: Interval) -> dict[str, str | None]:
+    """As in the manifest."""
     start = None if interval.open_below else format_instant(interval.start)
     return {"start": start, "end": format_instant(interval.end)}
 
@@ -171,12 +172,13 @@ def _figures(interval: Interval) -> dict[str, str | None]:
 def _describe_data(data: "Summary | Status") -> str:
     since = "" if data.range_start is None else f"from {format_instant(data.range_start)} "
     return (
-        f"{data.state}: {_count(data.rows, 'conversation')} created {since}before "
-        f"{format_instant(data.range_end)}, in {_count(data.files, 'file')} of {format_size(data.bytes)}"
+        f"{data.state}: {count_of(data.rows, 'conversation')} created {since}before "
+        f"{format_instant(data.range_end)}, in {count_of(data.files, 'file')} of {format_size(data.bytes)}"
     )
 
 
-def _count(number: int, noun: str) -> str:
+def count_of(number: int, noun: str) -> str:
+    """`1 row`, `2,000 rows`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 

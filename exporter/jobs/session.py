@@ -1,6 +1,6 @@
 """A run at work: what its steps share, from the first question to the API to the last commit."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Self
@@ -83,9 +83,11 @@ class Session:
         *,
         refuses_withheld: bool = False,
         keep_generations: int | None = None,
+        hidden_statuses: Collection[str] = (),
     ) -> Self:
         """Puts into the log what the export is to become, sweeps what no commit names, and looks for hidden rows.
 
+        `hidden_statuses`: known to be left out of the list, beside those that the log knows of.
         Raises `StoreError` and `SourceError`.
         """
         log, organization = held.log, held.log.state.organization
@@ -101,7 +103,9 @@ class Session:
             target_part_bytes=settings.target_part_bytes,
             row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency).row_group,
             organization=organization,
-            hidden_status=await _find_hidden_status(log, request, range_, reader, observer),
+            hidden_status=await _find_hidden_status(
+                {*log.state.hidden_statuses, *hidden_statuses}, request, range_, reader, observer
+            ),
             refuses_withheld=refuses_withheld,
             clock=clock,
         )
@@ -171,13 +175,12 @@ async def _declare(
 
 
 async def _find_hidden_status(
-    log: CommitLog, request: Request, range_: Interval, reader: Reader, observer: Observer
+    hidden: Collection[str], request: Request, range_: Interval, reader: Reader, observer: Observer
 ) -> str | None:
     """The status that has to be read by a list of its own, if the API leaves it out of the list (api.md, 7)."""
     if "status" in request.filters:
         return None
-    known = HIDDEN_STATUS in log.state.hidden_statuses
-    if not known and not await is_hidden(reader, HIDDEN_STATUS, range_):
+    if HIDDEN_STATUS not in hidden and not await is_hidden(reader, HIDDEN_STATUS, range_):
         return None
     observer.warn(f"the API's list leaves out {HIDDEN_STATUS} conversations; they are read by a list of their own")
     return HIDDEN_STATUS

@@ -17,7 +17,7 @@ from anyio import to_thread
 from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, SECOND, Instant
 from exporter.encode.batch import Encoder
 from exporter.errors import DestinationError, UsageError
-from exporter.jobs.asking import settle_range, settle_request
+from exporter.jobs.asking import changing_filters, has_sensitive_fields, settle_range, settle_request
 from exporter.jobs.export import Summary, summarize
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
@@ -123,7 +123,7 @@ async def _sync(
                 settings,
                 observer,
                 clock,
-                refuses_withheld=_has_sensitive_fields(before),
+                refuses_withheld=has_sensitive_fields(before),
                 keep_generations=keep_generations,
             )
             await session.read(session.log.state.left, session.parts)
@@ -139,8 +139,7 @@ async def _sync(
 
 
 def _check_filters(request: Request) -> None:
-    # What a parameter that nobody knows is held against may change, too.
-    changing = [name for name in request.filters if name in MUTABLE_FILTERS or name not in FILTERS_BY_NAME]
+    changing = changing_filters(request)
     if changing:
         raise UsageError(
             f"the export is filtered by {', '.join(changing)}, and that may change: rows would have to go as well as "
@@ -150,10 +149,6 @@ def _check_filters(request: Request) -> None:
 
 def _lasting(filters: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in filters.items() if name in FILTERS_BY_NAME and name not in MUTABLE_FILTERS}
-
-
-def _has_sensitive_fields(state: State) -> bool:
-    return any(file.withheld_rows < file.rows for file in state.files.values())
 
 
 async def _update(session: Session, before: State, lister: Reader | None) -> Outcome:

@@ -22,6 +22,7 @@ from exporter.model import Counters, Page, PageRequest
 from exporter.pipeline.budget import ByteBudget, Room
 from exporter.progress import Observer, format_seconds, format_size
 
+_AGAIN: Final = "Run the same command again when the API answers"
 T = TypeVar("T")
 AnswerT = TypeVar("AnswerT", bound=Answer | Presence)
 
@@ -106,7 +107,7 @@ class Reader:
         try:
             reading = await self.read(request, self.portions())
         except TransientError as error:
-            error.args = (f"{error}\nRun the same command again when the API answers",)
+            error.args = (f"{error}\n{_AGAIN}",)
             raise
         reading.room.release()
         return reading
@@ -156,7 +157,11 @@ class Reader:
 
         At most `concurrency` pages and ids may be asked for at a time. Raises `SourceError`.
         """
-        _, presence = await self._pursue(partial(self._attempt, lambda: self._source.look_up(identity)))
+        try:
+            _, presence = await self._pursue(partial(self._attempt, lambda: self._source.look_up(identity)))
+        except TransientError as error:
+            error.args = (f"{error}\n{_AGAIN}",)
+            raise
         return presence.is_known
 
     async def _pursue(self, attempt_once: Callable[[], Awaitable[T]]) -> T:

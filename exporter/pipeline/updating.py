@@ -53,11 +53,13 @@ async def merge_spool(
     *,
     gone: Mapping[Interval, Collection[str]],
     refreshes: Coverage,
+    overruled: Collection[str] = (),
 ) -> tuple[Change, Outcome]:
     """Publishes what takes the place of the parts that change, and returns what is to be committed.
 
-    `gone`: ids to drop, by the interval of their home, which `spool` knows. Until the commit, and the deletion that
-    follows it, rows lie there twice; `_SUCCESS` is taken away before. Raises `StoreError`.
+    `gone`: ids to drop, by the interval of their home, which `spool` knows. `overruled`: as of `plan_merge`. Until
+    the commit, and the deletion that follows it, rows lie there twice; `_SUCCESS` is taken away before. Raises
+    `StoreError`.
     """
     work = _Work()
 
@@ -65,7 +67,7 @@ async def merge_spool(
         home, spooled = spool.homes[interval], spool.parts.get(interval, [])
         part = None if home.file is None else parts.store.locate(home.file.path)
         drop = {*gone.get(interval, ()), *spool.misfit_ids.get(interval, ())}
-        plan = await to_thread.run_sync(plan_merge, part, _readings(spooled), drop, limiter=parts.working)
+        plan = await to_thread.run_sync(plan_merge, part, _readings(spooled), drop, overruled, limiter=parts.working)
         work.plans.append((home, plan, spooled))
 
     await for_each(spool.homes, plan, at_once=MERGED_AT_ONCE)

@@ -5,7 +5,7 @@ read. A row that shows up there later cannot go into that part: it has a home of
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -36,6 +36,10 @@ class Homes:
         self._place = place
         self._homes = sorted((self._own(file) for file in files), key=lambda home: home.interval)
         self._starts = [home.interval.start for home in self._homes]
+
+    def __iter__(self) -> Iterator[Home]:
+        """The homes of parts, from old to new."""
+        return iter(self._homes)
 
     def of(self, instant: Instant) -> Home:
         """The home of a row with this `created_at`, which lies in the range."""

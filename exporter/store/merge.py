@@ -73,8 +73,11 @@ class Nulls:
             self.withheld_rows += reduce(pc.and_, sensitive).true_count
 
 
-def plan_merge(part: Path | None, readings: Sequence[Reading], gone: Collection[str] = ()) -> MergePlan:
-    """Decides row by row. `readings`: from the earliest to the latest. `gone`: ids of rows to drop.
+def plan_merge(
+    part: Path | None, readings: Sequence[Reading], gone: Collection[str] = (), overruled: Collection[str] = ()
+) -> MergePlan:
+    """Decides row by row. `readings`: from the earliest to the latest. `gone`: ids of rows to drop. `overruled`: ids of
+    rows that give way to what was read, though that is older.
 
     Raises `StoreError`.
     """
@@ -89,7 +92,7 @@ def plan_merge(part: Path | None, readings: Sequence[Reading], gone: Collection[
             elif (found := latest.get(identity)) is not None:
                 if updated_at is None or found[0] is None or updated_at == found[0]:
                     doubtful.add(identity)
-                elif updated_at < found[0]:
+                elif updated_at < found[0] or identity in overruled:
                     dropped.add(identity)
                 else:
                     del latest[identity]

@@ -1,0 +1,150 @@
+"""`exporter audit`: whether the dataset has what the API lists, by id and `updated_at`.
+
+The list is read as an export reads it, but of ids and times alone, and put aside in a temporary directory. Without a
+repair it takes no lock, and changes nothing. A repair reads whole rows again where something is missing or has changed,
+and merges them by one commit, as a sync does.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from exporter.contract import ALWAYS_FIELDS, Instant
+from exporter.errors import DestinationError, StoreError, UsageError
+from exporter.jobs.asking import changing_filters
+from exporter.jobs.comparing import compare, make_plan
+from exporter.jobs.holding import Held, holding
+from exporter.jobs.mending import Repair, confirm_deletions
+from exporter.jobs.recording import Run, recorded
+from exporter.jobs.session import connected
+from exporter.model import Counters, Interval, Unproven
+from exporter.pipeline.auditing import Findings
+from exporter.progress import Observer
+from exporter.spec import Asked, Credentials, RunSettings
+from exporter.store.commits import load_state
+from exporter.store.local import LocalStore
+from exporter.store.state import State, StateName, state_name
+
+
+class Repaired(msgspec.Struct, frozen=True, kw_only=True):
+    """What a repair has changed, in rows. `unlisted`: ids that the list does not have, and the API answers to."""
+
+    inserted: int
+    updated: int
+    removed: int
+    unlisted: int | None
+
+
+class Audited(msgspec.Struct, frozen=True, kw_only=True):
+    """What an audit has found. `state`: of the export. `audited`: from the first to the last of what was compared.
+
+    `windows`: how many there are, of which `windows_audited` were drawn. `repaired`: None without a repair, after which
+    the findings' `deleted` are those that are left.
+    """
+
+    state: StateName
+    generation: int
+    findings: Findings
+    audited: Interval
+    unproven: tuple[Unproven, ...]
+    changing_filters: tuple[str, ...]
+    sampled: bool
+    windows: int
+    windows_audited: int
+    requests: int
+    seconds: float
+    repaired: Repaired | None = None
+
+    @property
+    def is_same(self) -> bool:
+        """All that was compared is as the source has it, but for what happened there since; or is so by now."""
+        found = self.findings
+        if self.unproven:
+            return False
+        if self.repaired is not None:
+            return not any(found.deleted.values()) and not self.repaired.unlisted
+        return not any(found.total(kind) for kind in ("missing", "changed", "deleted"))
+
+    @property
+    def exit_status(self) -> int:
+        return 0 if self.is_same else 3
+
+
+async def audit(
+    destination: Path,
+    asked: Asked,
+    settings: RunSettings,
+    credentials: Credentials,
+    observer: Observer,
+    *,
+    now: Instant,
+    share: float = 1.0,
+    repair: bool = False,
+    delete: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> Audited:
+    """Compares what is covered and inside the range that is asked for, or about `share` (above 0, up to 1) of it.
+
+    `repair` fetches what is missing or has changed; `delete`, too, drops what the source has no more. Raises
+    `ExporterError`: `DestinationError` where there is no export, `UsageError` where nothing is to be compared, or to be
+    deleted under filters on what changes; `DestinationLockedError` when a repair finds another run at work.
+    """
+    store, began = LocalStore(destination), clock()
+    state = await load_state(store)
+    # Also before there is a lock, which would be made where no export is.
+    _check(destination, state, delete=delete)
+
+    async def compare_and(run: Run, held: Held | None) -> Audited:
+        plan = make_plan(store, held.log.state if held else state, asked, settings, share, now)
+        async with connected(settings, credentials, plan.request.filters, ALWAYS_FIELDS, observer, clock) as lister:
+            run.spent = lambda: lister.counters
+            findings, unproven = await compare(plan, run, lister, settings, observer, clock, remembers=repair)
+            spent, repaired = Counters(), None
+            if held:
+                unlisted = await confirm_deletions(findings, lister, settings.concurrency) if delete else None
+                change = Repair(plan, held, findings, settings, credentials, observer, clock)
+                outcome, spent = await change.run(delete=delete)
+                run.spent = lambda: lister.counters + spent
+                repaired = Repaired(
+                    inserted=outcome.inserted, updated=outcome.updated, removed=outcome.removed, unlisted=unlisted
+                )
+            return Audited(
+                state=state_name(held.log.state if held else plan.state),
+                generation=held.log.state.number if held else plan.state.number,
+                findings=findings,
+                audited=Interval(plan.windows[0].start, plan.windows[-1].end),
+                unproven=unproven,
+                changing_filters=tuple(changing_filters(plan.request)),
+                sampled=share < 1,
+                windows=plan.all_windows,
+                windows_audited=len(plan.windows),
+                requests=lister.counters.requests + spent.requests,
+                seconds=round(clock() - began, 3),
+                repaired=repaired,
+            )
+
+    async def repair_what_differs(run: Run) -> Audited:
+        run.saw(state)
+        async with holding(store, run) as held:
+            return await compare_and(run, held)
+
+    if repair:
+        return await recorded(store, "audit", repair_what_differs)
+    try:
+        return await compare_and(Run("audit"), None)
+    except StoreError as error:
+        if (await load_state(store)).number == state.number:
+            raise
+        raise StoreError(f"{destination}: another run has changed this export meanwhile; run again") from error
+
+
+def _check(destination: Path, state: State, *, delete: bool) -> None:
+    if state.request is None:
+        raise DestinationError(f"{destination}: no export here")
+    if delete and (changing := changing_filters(state.request)):
+        raise UsageError(
+            f"the export is filtered by {', '.join(changing)}, and that may change: the list cannot tell what was "
+            "deleted from what the filters no longer match. Leave --delete out; exporter sync --refilter drops both"
+        )

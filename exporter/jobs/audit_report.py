@@ -1,0 +1,113 @@
+"""What an audit has to say: lines for people, figures for programs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from exporter.contract import DAY, format_instant
+from exporter.jobs.report import count_of, interval_figures
+from exporter.plan.differences import KINDS
+from exporter.plan.sampling import CONFIDENCE, most_differing
+
+if TYPE_CHECKING:
+    from exporter.jobs.audit import Audited
+
+_COLUMNS: Final = ("listed", "kept", *KINDS)
+_SHOWN_DAYS: Final = 40
+
+
+def describe_audited(found: "Audited", destination: Path) -> Iterator[str]:
+    """How the dataset differs from the source, by day, and what to do about it: lines for people."""
+    findings = found.findings
+    what = "part of it was drawn at random" if found.sampled else "all of it"
+    start = "" if found.audited.open_below else f"from {format_instant(found.audited.start)} "
+    verdict = "the same" if found.is_same else "different"
+    listed = count_of(findings.total("listed"), "conversation")
+    yield f"{verdict}: {listed} listed, {findings.total('kept'):,} there"
+    yield f"  compared what was created {start}before {format_instant(found.audited.end)}: {what}"
+    if found.sampled:
+        yield f"  {_bound(found)}"
+    days = [day for day in sorted(findings.days) if any(findings.days[day][kind] for kind in KINDS)]
+    if days:
+        yield from _table(found, days)
+    if findings.total("later"):
+        yield "  later: new or changed at the source after it was read; a sync brings it, and it is no difference."
+    if findings.nameless:
+        yield f"  not compared, for having no id: {count_of(findings.nameless, 'row')}"
+    if found.unproven:
+        yield f"  {count_of(len(found.unproven), 'timestamp')} may have more rows than the API would list"
+    if found.changing_filters and findings.total("deleted"):
+        filters = ", ".join(found.changing_filters)
+        yield f"  deleted: or no longer matched by the filters of the export ({filters}), which the list cannot tell."
+    if found.state == "incomplete":
+        yield f"  The export is incomplete; what was not read yet was not compared: run exporter export {destination}"
+    yield from _advise(found, destination)
+
+
+def _bound(found: "Audited") -> str:
+    looked_at, differing = found.windows_audited, len(found.findings.windows)
+    most = most_differing(found.windows, looked_at, differing)
+    return (
+        f"{differing:,} of {looked_at:,} windows differ: with {CONFIDENCE:.0%} confidence at most {most:,} of all "
+        f"{found.windows:,} do ({most / found.windows:.1%})"
+    )
+
+
+def _table(found: "Audited", days: list[int]) -> Iterator[str]:
+    findings = found.findings
+    yield "  ".join(["  day       ", *(f"{name:>10}" for name in _COLUMNS)])
+    for day in days[-_SHOWN_DAYS:]:
+        yield "  ".join(
+            [f"  {format_instant(day * DAY)[:10]}", *(f"{findings.days[day][name]:>10,}" for name in _COLUMNS)]
+        )
+    if (more := len(days) - _SHOWN_DAYS) > 0:
+        yield f"  and {count_of(more, 'older day')} that differ: --json has all"
+    yield "  ".join(["  all days  ", *(f"{findings.total(name):>10,}" for name in _COLUMNS)])
+
+
+def _advise(found: "Audited", destination: Path) -> Iterator[str]:
+    findings, repaired = found.findings, found.repaired
+    if repaired is None:
+        if findings.total("missing") or findings.total("changed"):
+            yield f"  exporter audit {destination} --repair fetches what is missing or has changed."
+        if findings.total("deleted"):
+            yield f"  exporter audit {destination} --repair --delete drops what the API answers 404 for."
+        return
+    yield (f"  repaired: {repaired.inserted:,} inserted, {repaired.updated:,} updated, {repaired.removed:,} removed")
+    if repaired.unlisted:
+        yield f"  kept, for the API has them by id and leaves them out of its list: {repaired.unlisted:,}"
+    elif left := sum(map(len, findings.deleted.values())):
+        yield f"  kept, though the API does not list them: {left:,}; --delete drops what it answers 404 for."
+
+
+def audited_figures(found: "Audited") -> dict[str, Any]:
+    """An audit for programs: times as in the manifest. `ids` are `pipeline.auditing.MOST_IDS` of a kind at most."""
+    findings, differing = found.findings, len(found.findings.windows)
+    sample = {
+        "windows": found.windows,
+        "audited": found.windows_audited,
+        "differing": differing,
+        "confidence": CONFIDENCE,
+        "at_most": most_differing(found.windows, found.windows_audited, differing),
+    }
+    return {
+        "same": found.is_same,
+        "state": found.state,
+        "generation": found.generation,
+        **interval_figures(found.audited),
+        **{name: findings.total(name) for name in _COLUMNS},
+        "nameless": findings.nameless,
+        "unproven": len(found.unproven),
+        "days": [
+            {"day": format_instant(day * DAY)[:10], **{name: counts[name] for name in _COLUMNS}}
+            for day, counts in sorted(findings.days.items())
+        ],
+        "ids": dict(findings.ids),
+        "changing_filters": list(found.changing_filters),
+        "sample": sample if found.sampled else None,
+        "repaired": msgspec.to_builtins(found.repaired),
+        "requests": found.requests,
+        "seconds": found.seconds,
+    }

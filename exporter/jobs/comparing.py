@@ -1,0 +1,116 @@
+"""The comparison of an audit: the API's list of ids, put aside in a temporary directory, against what is there."""
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+from typing import Final
+
+import msgspec
+
+from exporter.contract import ALWAYS_FIELDS, BEGINNING, DAY, SECOND, Instant
+from exporter.errors import DestinationError, UsageError
+from exporter.jobs.holding import holding
+from exporter.jobs.recording import Run
+from exporter.jobs.session import Session
+from exporter.model import Coverage, DataFile, Interval, Unproven
+from exporter.pipeline.auditing import Comparison, Findings
+from exporter.pipeline.reading import Reader
+from exporter.pipeline.spooling import Spool, SpoolFactory
+from exporter.plan.homes import Homes
+from exporter.plan.sampling import choose_windows, cut_windows
+from exporter.progress import Observer
+from exporter.spec import Asked, Request, RunSettings
+from exporter.store.layout import CONVERSATIONS, partition_of
+from exporter.store.local import LocalStore
+from exporter.store.state import State
+
+#: Of a page, so that with the rows around it a sampled window fits on one.
+_WINDOW_SHARE: Final = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is held against what. `windows`: disjoint, ascending; of `all_windows`."""
+
+    store: LocalStore
+    state: State
+    request: Request
+    files: list[DataFile]
+    homes: Homes
+    windows: list[Interval]
+    all_windows: int
+    oldest: Instant
+
+
+def make_plan(store: LocalStore, state: State, asked: Asked, settings: RunSettings, share: float, now: Instant) -> Plan:
+    """Raises `UsageError` where there is nothing to compare. `share`: as of `jobs.audit.audit`."""
+    request, range_ = state.request, state.range
+    if request is None or range_ is None:
+        raise DestinationError(f"{store.root}: no export here")
+    start = max(range_.start, BEGINNING if asked.since is None else asked.since)
+    end = range_.end if asked.until is None else min(range_.end, asked.until)
+    covered = state.coverage & Coverage([Interval(start, end)] if start < end else ())
+    if not covered:
+        raise UsageError("nothing to compare: the export has read nothing of that range yet")
+    files = [file for file in state.files.values() if file.table == CONVERSATIONS]
+    windows = all_windows = list(covered)
+    if share < 1:
+        inside = [file for file in files if Coverage([file.window]) & covered]
+        all_windows = cut_windows(covered, inside, max(1, int(settings.page_size * _WINDOW_SHARE)))
+        windows = choose_windows(all_windows, share, random.Random(now // DAY))  # noqa: S311 - a sample
+
+    def place(created_at: Instant) -> tuple[dict[str, str], Interval | None]:
+        return partition_of(created_at, request.partition_by)
+
+    homes = Homes(files, range_, place)
+    oldest = min((file.created_at_min for file in files), default=range_.end)
+    return Plan(store, state, request, files, homes, windows, len(all_windows), oldest)
+
+
+async def compare(
+    plan: Plan,
+    run: Run,
+    lister: Reader,
+    settings: RunSettings,
+    observer: Observer,
+    clock: Callable[[], float],
+    *,
+    remembers: bool,
+) -> tuple[Findings, tuple[Unproven, ...]]:
+    """Lists the plan's windows, and holds the list against what is there."""
+    async with _aside(plan.store.root) as aside, holding(aside, Run(run.command)) as held:
+        session = await Session.begin(
+            aside,
+            held,
+            msgspec.structs.replace(plan.request, fields=ALWAYS_FIELDS),
+            Interval(plan.windows[0].start, plan.windows[-1].end),
+            lister,
+            settings,
+            observer,
+            clock,
+            hidden_statuses=plan.state.hidden_statuses,
+        )
+        spool = Spool()
+        into = SpoolFactory(session.parts, session.parts.encoder, plan.homes, spool, reading=0)
+        await session.read(Coverage(plan.windows), into, oldest=plan.oldest)
+        lag = settings.lag_seconds * SECOND
+        comparison = Comparison(
+            plan.store, plan.state, plan.homes, spool, aside, plan.windows, lag=lag, remembers=remembers
+        )
+        return await comparison.run(), tuple(spool.unproven)
+
+
+@asynccontextmanager
+async def _aside(destination: Path) -> AsyncIterator[LocalStore]:
+    """A private place outside the destination, where a list is written as to an export of its own, and goes away."""
+    _check_aside(destination)
+    with TemporaryDirectory(prefix="exporter-audit-") as directory:
+        yield LocalStore(Path(directory))
+
+
+def _check_aside(destination: Path) -> None:
+    if Path(gettempdir()).resolve().is_relative_to(destination.resolve()):
+        raise UsageError(f"TMPDIR lies in {destination}: an audit writes nothing there. Choose another one")

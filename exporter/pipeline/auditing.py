@@ -1,0 +1,168 @@
+"""A list that was put aside by home, held against the parts and quarantine files that are there."""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from anyio import to_thread
+
+from exporter.contract import DAY, Instant
+from exporter.encode.exact import NO_ID
+from exporter.errors import StoreError
+from exporter.model import Coverage, Interval, QuarantineFile
+from exporter.pipeline.spooling import Spool
+from exporter.plan.again import windows_around
+from exporter.plan.differences import KINDS, Difference, Kind, LastRead, Versions, find_differences, join_some
+from exporter.plan.homes import Home, Homes
+from exporter.store.local import LocalStore
+from exporter.store.state import State
+from exporter.store.versions import quarantined_versions, read_versions
+
+#: Of each kind, so many ids are remembered: enough to look into, whatever has happened.
+MOST_IDS: Final = 500
+#: Times of rows to read again, until they are made windows.
+_MOST_TIMES: Final = 50_000
+
+_ByHome: TypeAlias = dict[Interval, list[tuple[str, Instant, Instant | None]]]
+
+
+@dataclass(slots=True)
+class Findings:
+    """How a list differs from what is there.
+
+    `days`: by UTC day of `created_at`, as days since 1970, how many rows were `listed` and `kept`, and of each kind.
+    `ids`: of each kind, `MOST_IDS` at most. `windows`: positions of those that hold a difference which is none of
+    `later`. `reread`: where all is that is missing or has changed, and `older` the ids that have an older `updated_at`
+    at the source. `deleted`: ids that the list does not have, by home. `witness`: an id that both have. `nameless`: how
+    many rows without an id were listed; they cannot be told apart, and are not compared.
+    """
+
+    days: dict[int, Counter[str]] = field(default_factory=dict)
+    ids: dict[Kind, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    windows: set[int] = field(default_factory=set)
+    reread: list[Interval] = field(default_factory=list)
+    older: set[str] = field(default_factory=set)
+    deleted: dict[Interval, set[str]] = field(default_factory=dict)
+    homes: dict[Interval, Home] = field(default_factory=dict)
+    witness: str | None = None
+    nameless: int = 0
+
+    def total(self, name: str) -> int:
+        return sum(day[name] for day in self.days.values())
+
+    def count(self, name: str, instants: Iterable[Instant]) -> None:
+        for day, number in Counter(instant // DAY for instant in instants).items():
+            self.days.setdefault(day, Counter())[name] += number
+
+
+class Comparison:
+    """Holds `spool`, a list of what was created in `windows` (disjoint, ascending), against `state` in `store`.
+
+    `spooled_in`: where the spool lies. `lag`: as of `LastRead`. `remembers`: what a repair has to know is gathered.
+    """
+
+    def __init__(
+        self,
+        store: LocalStore,
+        state: State,
+        homes: Homes,
+        spool: Spool,
+        spooled_in: LocalStore,
+        windows: Sequence[Interval],
+        *,
+        lag: int,
+        remembers: bool,
+    ) -> None:
+        self._store = store
+        self._state = state
+        self._homes = homes
+        self._spool = spool
+        self._spooled_in = spooled_in
+        self._audited = Coverage(windows)
+        self._starts = [window.start for window in windows]
+        self._last_read = LastRead(state.reads, lag)
+        self._remembers = remembers
+        self._findings = Findings()
+
+    async def run(self) -> Findings:
+        """Raises `StoreError`."""
+        findings = self._findings
+        for home in self._homes:
+            if Coverage([home.interval]) & self._audited:
+                findings.homes[home.interval] = home
+        findings.homes |= {interval: home for interval, home in self._spool.homes.items() if home.file is None}
+        kept, _ = await self._misfits(self._store, self._state.quarantine.values())
+        listed, findings.nameless = await self._misfits(self._spooled_in, [file for file, _ in self._spool.misfits])
+        for interval in sorted(findings.homes):
+            await to_thread.run_sync(self._compare, interval, listed.get(interval, ()), kept.get(interval, ()))
+        return findings
+
+    async def _misfits(self, store: LocalStore, files: Iterable[QuarantineFile]) -> tuple[_ByHome, int]:
+        """What is in quarantine, by home; and how many of it have no id."""
+        found: _ByHome = {}
+        nameless = 0
+        for file in sorted(files, key=lambda file: file.path):
+            data = await store.read(file.path)
+            if data is None:
+                raise StoreError(f"{store.root / file.path}: missing. See exporter verify")
+            for row in quarantined_versions(data):
+                if not any(row[1] in interval for interval in self._audited):
+                    continue
+                if row[0].startswith(NO_ID):
+                    nameless += 1
+                    continue
+                home = self._homes.of(row[1])
+                self._findings.homes[home.interval] = home
+                found.setdefault(home.interval, []).append(row)
+        return found, nameless
+
+    def _compare(
+        self,
+        interval: Interval,
+        listed_misfits: Collection[tuple[str, Instant, Instant | None]],
+        kept_misfits: Collection[tuple[str, Instant, Instant | None]],
+    ) -> None:
+        findings, home = self._findings, self._findings.homes[interval]
+        spooled = sorted(self._spool.parts.get(interval, ()), key=lambda part: -part.newest)
+        parts = [] if home.file is None else [self._store.locate(home.file.path)]
+        listed = join_some(read_versions([part.path for part in spooled], self._audited), list(listed_misfits))
+        kept = join_some(read_versions(parts, self._audited), list(kept_misfits))
+        # How many rows there are a microsecond, roughly.
+        if home.file is None:
+            density = sum(part.rows for part in spooled) / (interval.end - interval.start)
+        else:
+            density = home.file.rows / (home.file.created_at_max - home.file.created_at_min + 1)
+        again: list[tuple[Instant, float]] = []
+        for found in find_differences(self._counted("listed", listed), self._counted("kept", kept), self._last_read):
+            self._take(found)
+            if not self._remembers:
+                continue
+            if found.kind == "deleted":
+                findings.deleted.setdefault(interval, set()).add(found.id)
+                continue
+            again.append((found.created_at, density))
+            if found.is_older:
+                findings.older.add(found.id)
+            if len(again) >= _MOST_TIMES:
+                findings.reread += windows_around(again)
+                again.clear()
+        findings.reread += windows_around(again)
+        if self._remembers and findings.witness is None:
+            gone = findings.deleted.get(interval, ())
+            ids = (identity for batch in read_versions(parts, self._audited) for identity in batch[0])
+            findings.witness = next((identity for identity in ids if identity not in gone), None)
+
+    def _take(self, found: Difference) -> None:
+        findings = self._findings
+        findings.count(found.kind, (found.created_at,))
+        if len(findings.ids[found.kind]) < MOST_IDS:
+            findings.ids[found.kind].append(found.id)
+        if found.kind != "later":
+            findings.windows.add(bisect_right(self._starts, found.created_at) - 1)
+
+    def _counted(self, name: str, versions: Iterable[Versions]) -> Iterator[Versions]:
+        for batch in versions:
+            self._findings.count(name, batch[1])
+            yield batch

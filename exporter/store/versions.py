@@ -1,0 +1,68 @@
+"""The versions that there are of rows, in parts and in quarantine: ids and times alone. Blocking code."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import msgspec
+import pyarrow as pa
+
+from exporter.contract import Instant, parse_timestamp
+from exporter.model import Coverage
+from exporter.store.facts import ID_COLUMN
+from exporter.store.parts import SORT_COLUMN, read_batches
+
+UPDATED_COLUMN: Final = "updated_at"
+#: At a time: as Python's objects they take some 200 bytes each.
+_BATCH_ROWS: Final = 16_384
+
+#: Ids, `created_at` and `updated_at`, from new to old.
+_Versions: TypeAlias = tuple[Sequence[str], Sequence[Instant], Sequence[Instant | None]]
+
+
+def read_versions(parts: Iterable[Path], within: Coverage) -> Iterator[_Versions]:
+    """Of the rows created `within`, in parts that follow one another from new to old. Raises `StoreError`."""
+    starts = [interval.start for interval in within]
+    ends = [interval.end for interval in within]
+
+    def holds(instant: Instant) -> bool:
+        position = bisect_right(starts, instant) - 1
+        return position >= 0 and instant < ends[position]
+
+    for whole in read_batches(parts, [ID_COLUMN, SORT_COLUMN, UPDATED_COLUMN]):
+        for offset in range(0, whole.num_rows, _BATCH_ROWS):
+            batch = whole.slice(offset, _BATCH_ROWS)
+            ids = batch.column(ID_COLUMN).to_pylist()
+            created_at = batch.column(SORT_COLUMN).cast(pa.int64()).to_pylist()
+            updated_at = batch.column(UPDATED_COLUMN).cast(pa.int64()).to_pylist()
+            keep = list(map(holds, created_at))
+            if all(keep):
+                yield ids, created_at, updated_at
+            elif any(keep):
+                yield list(compress(ids, keep)), list(compress(created_at, keep)), list(compress(updated_at, keep))
+
+
+class _Line(msgspec.Struct):
+    id: str
+    created_at: str
+    row: str
+
+
+class _Row(msgspec.Struct):
+    updated_at: str
+
+
+def quarantined_versions(data: bytes) -> Iterator[tuple[str, Instant, Instant | None]]:
+    """Id, `created_at` and, where it can be read, `updated_at` of each line of a quarantine file."""
+    for text in data.splitlines():
+        line = msgspec.json.decode(text, type=_Line)
+        yield line.id, parse_timestamp(line.created_at), _updated_at(line.row)
+
+
+def _updated_at(row: str) -> Instant | None:
+    try:
+        return parse_timestamp(msgspec.json.decode(row, type=_Row).updated_at)
+    except (ValueError, msgspec.MsgspecError, RecursionError):
+        return None

@@ -1,0 +1,70 @@
+"""`exporter audit` on the command line: what it says, its exit status, and what it leaves behind."""
+
+import json
+from pathlib import Path
+
+from exporter.contract import DAY
+from exporter.sandbox import make_conversations
+from exporter.store.lock import acquire, release
+from tests.end_to_end.conftest import Command, Serving
+from tests.end_to_end.exported import Exported, snapshot
+from tests.end_to_end.served import SINCE, records
+
+
+def test_an_audit_and_its_repair(serving: Serving, command: Command, tmp_path: Path) -> None:
+    rows = make_conversations(600, SINCE, SINCE + 10 * DAY, seed=5)
+    out = tmp_path / "out"
+    server = serving(rows[:-1])
+    assert command("export", out, "--until", "2024-02-01", server=server).status == 0
+    before = snapshot(out)
+    same = command("audit", out, server=server)
+    assert (same.status, same.out) == (0, "")
+    assert "the same: 599 conversations listed, 599 there" in same.err
+
+    # Of long ago, as if it had shown up late.
+    server.insert(rows[-1])
+    gone, other = (str(row.document("", "")["id"]) for row in rows[:2])
+    server.delete(gone)
+    server.update(other, rows[1].updated_at + 1)
+    found = command("audit", out, "--json", server=server)
+    assert found.status == 3
+    figures = json.loads(found.out)
+    assert {kind: figures[kind] for kind in ("missing", "changed", "deleted", "later")} == {
+        "missing": 1,
+        "changed": 1,
+        "deleted": 1,
+        "later": 0,
+    }
+    assert (figures["ids"]["deleted"], figures["ids"]["changed"]) == ([gone], [other])
+    assert sum(day["missing"] for day in figures["days"]) == 1
+    (day,) = {day["day"] for day in figures["days"] if day["deleted"]}
+    said = command("audit", out, server=server).err
+    assert [line.split()[-4:] for line in said.splitlines() if line.split()[:1] == [day]] == [
+        [str(one[kind]) for kind in ("missing", "changed", "deleted", "later")]
+        for one in figures["days"]
+        if one["day"] == day
+    ]
+    assert "--repair fetches what is missing" in said
+    assert snapshot(out) == before
+
+    assert command("audit", out, "--delete", server=server).status == 2
+    sampled = command("audit", out, "--sample", "50%", server=server)
+    assert "of 10 windows differ: with 95% confidence at most" in sampled.err
+    healed = command("audit", out, "--repair", server=server)
+    assert (healed.status, "repaired: 1 inserted, 1 updated, 0 removed" in healed.err) == (3, True)
+    healed = command("audit", out, "--repair", "--delete", server=server)
+    assert (healed.status, "repaired: 0 inserted, 0 updated, 1 removed" in healed.err) == (0, True)
+    Exported(out).check(records(server.rows))
+    assert command("verify", out, token=None).status == 0
+    journal = [json.loads(line) for line in (out / "_exporter/runs.jsonl").read_text().splitlines()]
+    runs = [(line["command"], line["exit_status"]) for line in journal]
+    assert runs == [("export", 0), ("audit", 3), ("audit", 0)]
+    assert all(line["requests"] > 0 for line in journal)
+    assert command("audit", out, server=server).status == 0
+
+    lock = acquire(out / "_exporter/lock", "another", 0)
+    assert command("audit", out, "--repair", server=server).status == 5
+    assert command("audit", out, server=server).status == 0
+    release(lock)
+    assert command("audit", tmp_path / "nothing", server=server).status == 2
+    assert not (tmp_path / "nothing").exists()
