@@ -13,7 +13,7 @@ from exporter.jobs.audit import Audited, audit
 from exporter.jobs.export import export
 from exporter.jobs.verify import verify
 from exporter.progress import Quiet
-from exporter.sandbox import TOKEN, Behaviour, Row
+from exporter.sandbox import TOKEN, Behaviour, Row, Seen
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.spec import Asked, Credentials
 from tests.end_to_end.exported import Exported, snapshot
@@ -173,6 +173,25 @@ async def test_a_conversation_whose_time_was_moved_is_there_once(tmp_path: Path)
         check(tmp_path, source)
 
 
+async def test_a_row_that_is_listed_again_meanwhile_is_kept(tmp_path: Path) -> None:
+    async with moving_source(14) as source:
+        ids = fill(source, 30)
+        await run_sync(tmp_path, source)
+        await hide(tmp_path, ids[0], ids[2])
+        row: Row | None = source.sandbox.delete(ids[1])
+
+        def bring_back(seen: Seen) -> None:
+            nonlocal row
+            if "fields" not in seen.query and seen.path.endswith("/conversations") and row is not None:
+                source.sandbox.insert(row)
+                row = None
+
+        source.sandbox.on_request = bring_back
+        found = await run_audit(tmp_path, source, repair=True, delete=True)
+        assert (row, found.is_same) == (None, True)
+        check(tmp_path, source)
+
+
 async def test_404_is_not_believed_where_it_proves_nothing(tmp_path: Path) -> None:
     async with moving_source(6) as source:
         ids = fill(source, 10)
@@ -214,6 +233,23 @@ async def test_hidden_rows_and_quarantine_are_compared_as_well(tmp_path: Path, h
         assert counts(await run_audit(tmp_path, source)) == {"deleted": 1, "changed": 1}
         assert (await run_audit(tmp_path, source, repair=True, delete=True)).is_same
         assert {line["id"] for line in Exported(tmp_path).quarantined()} == set(odd[1:])
+        assert not counts(await run_audit(tmp_path, source))
+
+
+async def test_rows_that_fit_not_even_the_list_are_compared_by_their_ids(tmp_path: Path) -> None:
+    async with moving_source(13) as source:
+        fill(source, 30)
+        odd = [source.insert(source.now - HOUR - number * SECOND, status=number) for number in range(3)]
+        source.sandbox.insert(Row(source.now - 3 * HOUR, source.now - 3 * HOUR, {"status": "completed"}))
+        await run_sync(tmp_path, source)
+        assert len(Exported(tmp_path).quarantined()) == 4
+        found = await run_audit(tmp_path, source)
+        assert (counts(found), found.findings.total("kept"), found.findings.nameless) == ({}, 33, 1)
+        assert found.is_same
+        source.delete(odd[0])
+        source.insert(source.now - DAY, status=7)
+        assert counts(await run_audit(tmp_path, source)) == {"deleted": 1, "later": 1}
+        assert (await run_audit(tmp_path, source, repair=True, delete=True)).is_same
         assert not counts(await run_audit(tmp_path, source))
 
 
