@@ -161,23 +161,29 @@ async def _update(session: Session, before: State, lister: Reader | None) -> Out
     oldest = min((file.created_at_min for file in files), default=range_.end)
     homes = Homes(files, range_, parts.place)
     since = None if before.read_since is None else before.read_since - session.settings.lag_seconds * SECOND
-    spool = Spool()
-    changed = Spool()
-    if lister is not None:
-        lister.updated_since = since
-        narrow = Encoder(ALWAYS_FIELDS)
-        into = SpoolFactory(parts, narrow, homes, changed, reading=0, updated_since=since)
-        await session.read(before.coverage, into, reader=lister, oldest=oldest)
-    reader.updated_since = since
-    into = SpoolFactory(parts, parts.encoder, homes, spool, reading=1, updated_since=since)
-    await session.read(before.coverage, into, oldest=oldest)
-    reader.updated_since = None
+    spool, changed, narrow = Spool(), Spool(), Encoder(ALWAYS_FIELDS)
+
+    async def read(what: Coverage, updated_since: Instant | None, reading: int) -> None:
+        # The other list first: what changes after it has been read is in the one that the filters leave, or is newer
+        # than either.
+        if lister is not None:
+            lister.updated_since = updated_since
+            into = SpoolFactory(parts, narrow, homes, changed, reading=reading, updated_since=updated_since)
+            await session.read(what, into, reader=lister, oldest=oldest)
+        reader.updated_since = updated_since
+        into = SpoolFactory(parts, parts.encoder, homes, spool, reading=reading + 1, updated_since=updated_since)
+        await session.read(what, into, oldest=oldest)
+        reader.updated_since = None
+
+    await read(before.coverage, since, 0)
     if spool.unasked:
         session.observer.warn("the API does not keep to updated_after; rows that have not changed were dropped")
-    again = await _still_open(session, before, spool, range_.end - _OPEN_FOR)
-    into = SpoolFactory(parts, parts.encoder, homes, spool, reading=2)
-    await session.read(again, into, oldest=oldest)
+    await read(await _still_open(session, before, spool, range_.end - _OPEN_FOR), None, 2)
     gone = await _gone(changed, spool)
+    if lister is not None and changed.read_since is not None and spool.read_since is not None:
+        reader.counters += lister.counters
+        spool.read_since = min(spool.read_since, changed.read_since)
+        spool.unproven += changed.unproven
     change, outcome = await merge_spool(
         spool, state, homes, parts, session.committer, gone=gone, refreshes=before.coverage
     )

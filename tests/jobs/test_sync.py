@@ -8,9 +8,10 @@ import pytest
 from exporter.contract import DAY, HOUR, MINUTE, SECOND
 from exporter.errors import AccessError, UsageError
 from exporter.jobs.export import export
+from exporter.jobs.sync import sync
 from exporter.jobs.verify import verify
 from exporter.progress import Quiet
-from exporter.sandbox import Behaviour
+from exporter.sandbox import Behaviour, Seen
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.spec import Asked, Credentials
 from tests.end_to_end.exported import Exported, snapshot
@@ -159,6 +160,47 @@ async def test_rows_that_the_filters_no_longer_match_are_dropped_when_that_is_as
     matching = {identity for identity, row in source.rows.items() if row.fields["status"] == "completed"}
     assert found.keys() == matching
     assert found["c2"]["summary"] == "new"
+
+
+async def test_rows_that_change_between_two_lists_are_dropped_by_the_next(tmp_path: Path) -> None:
+    asked = Asked(filters={"status": "completed"})
+    async with moving_source(13) as source:
+        fill(source, 20)
+        source.update("c1", at=source.now - 5 * DAY)
+        await run_sync(tmp_path, source, asked, refilter=True)
+        source.now += DAY
+
+        def change(seen: Seen) -> None:
+            if "updated_after" in seen.query and "status" in seen.query:
+                source.sandbox.on_request = None
+                source.now += MINUTE
+                source.update("c1", status="failed")
+                source.now += HOUR
+
+        source.sandbox.on_request = change
+        # The range stays where it ends, so that nothing is read before the two lists.
+        late = settings_for(source, lag_seconds=2 * 86_400)
+        await sync(tmp_path, asked, late, Credentials(source.sandbox.token), Quiet(), refilter=True)
+        assert source.sandbox.on_request is None
+        await run_sync(tmp_path, source, refilter=True)
+        assert "c1" not in Exported(tmp_path).records()
+
+
+async def test_open_rows_that_the_filters_no_longer_match_are_dropped_without_a_new_time_of_update(
+    tmp_path: Path,
+) -> None:
+    asked = Asked(filters={"status": "in_progress"})
+    async with moving_source(14) as source:
+        fill(source, 20, status="in_progress")
+        await run_sync(tmp_path, source, asked, refilter=True)
+        source.update("c1", at=source.rows["c1"].updated_at, status="completed")
+        source.now += HOUR
+        source.sandbox.requests.clear()
+        synced = await run_sync(tmp_path, source, refilter=True)
+        assert synced.removed == 1
+        assert Exported(tmp_path).records().keys() == source.rows.keys() - {"c1"}
+        # Those of the other list count, too.
+        assert synced.summary.requests == len(source.sandbox.requests)
 
 
 async def test_a_token_that_sees_less_than_is_there_changes_nothing(tmp_path: Path) -> None:
