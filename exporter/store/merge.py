@@ -76,19 +76,18 @@ class Nulls:
 def plan_merge(
     part: Path | None, readings: Sequence[Reading], gone: Collection[str] = (), overruled: Collection[str] = ()
 ) -> MergePlan:
-    """Decides row by row. `readings`: from the earliest to the latest. `gone`: ids of rows to drop. `overruled`: ids of
-    rows that give way to what was read, though that is older.
+    """Decides row by row. `readings`: from the earliest to the latest. `gone`: ids of rows to drop, and not to take.
+    `overruled`: ids of rows that give way to what was read, though that is older.
 
     Raises `StoreError`.
     """
-    latest = _latest(readings)
+    latest = {identity: found for identity, found in _latest(readings).items() if identity not in gone}
     dropped, doubtful = set[str](), set[str]()
     unchanged = 0
     for ids, times in _ids_and_updates([part] if part else []):
         for identity, updated_at in zip(ids, times, strict=True):
             if identity in gone:
                 dropped.add(identity)
-                latest.pop(identity, None)
             elif (found := latest.get(identity)) is not None:
                 if updated_at is None or found[0] is None or updated_at == found[0]:
                     doubtful.add(identity)
