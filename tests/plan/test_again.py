@@ -1,0 +1,35 @@
+"""Windows around open conversations: they hold all of them, and little else."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.contract import HOUR, SECOND
+from exporter.model import Coverage, Interval
+from exporter.plan.again import windows_around
+
+T0 = 1_770_000_000 * SECOND
+
+
+def test_nothing_open_is_nothing_to_read() -> None:
+    assert windows_around([]) == Coverage()
+
+
+def test_a_window_of_one_microsecond_is_enough_for_one() -> None:
+    assert windows_around([(T0, 1.0)]) == Coverage([Interval(T0, T0 + 1)])
+
+
+def test_neighbours_share_a_window_where_few_rows_lie_between_them() -> None:
+    a_row_a_second = 1 / SECOND
+    near, far = T0 + 40 * SECOND, T0 + HOUR
+    found = windows_around([(far, a_row_a_second), (T0, a_row_a_second), (near, a_row_a_second)])
+    assert found == Coverage([Interval(T0, near + 1), Interval(far, far + 1)])
+    # Where there is next to nothing, an hour is near.
+    assert windows_around([(T0, 1 / HOUR), (far, 1 / HOUR)]) == Coverage([Interval(T0, far + 1)])
+
+
+@given(st.lists(st.tuples(st.integers(T0, T0 + 100 * HOUR), st.floats(0, 1)), max_size=30))
+def test_all_of_them_are_inside_and_each_window_begins_and_ends_with_one(rows: list[tuple[int, float]]) -> None:
+    windows = windows_around(rows).intervals
+    instants = {instant for instant, _ in rows}
+    assert all(any(instant in window for window in windows) for instant in instants)
+    assert all({window.start, window.end - 1} <= instants for window in windows)
