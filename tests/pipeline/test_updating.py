@@ -1,0 +1,364 @@
+"""What was read again, merged into an export: the parts that change are replaced, and all others stay as they are."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
+
+import anyio
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter.contract import ALWAYS_FIELDS, DAY, HOUR, Instant
+from exporter.encode.batch import Encoder
+from exporter.encode.rows import Misfit
+from exporter.errors import StoreError
+from exporter.model import Change, Coverage, DataFile, Interval
+from exporter.pipeline.committing import Committer
+from exporter.pipeline.spooling import Spool, Spooled, SpoolFactory
+from exporter.pipeline.updating import Outcome, _still_absent, merge_spool
+from exporter.pipeline.writing import ClosedPart, Finished, PartsFactory, data_file
+from exporter.plan.homes import Homes
+from exporter.progress import Quiet
+from exporter.spec import Request
+from exporter.store.commits import CommitLog
+from exporter.store.layout import partition_of
+from exporter.store.local import LocalStore
+from exporter.store.merge import Nulls
+from exporter.store.state import Author, State
+
+T0 = 20_000 * DAY
+RANGE = Interval(T0, T0 + 4 * DAY)
+FIELDS = (*ALWAYS_FIELDS, "summary")
+
+#: `created_at`, `updated_at` and `summary` by id.
+Rows = Mapping[str, tuple[Instant, Instant, str]]
+
+
+class Destination:
+    """An export of a few columns, and what a run does to it."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = LocalStore(root)
+        self.log = CommitLog(self.store, Author(run="run", host="host", pid=1))
+        self.factory = PartsFactory(
+            self.store,
+            Encoder(FIELDS),
+            run="run",
+            partition_by="day",
+            target_part_bytes=1 << 20,
+            row_group_bytes=1 << 20,
+        )
+        self.committer = Committer(self.store, self.log, self.factory.encoder.schema, Quiet())
+        self.spool = Spool()
+
+    @classmethod
+    async def make(cls, root: Path, *parts: tuple[Interval, Rows]) -> Self:
+        """All of the range is covered; `parts`: rows of one day each, and the windows of their parts."""
+        self = cls(root)
+        await self.store.prepare()
+        await self.log.append(committed_at=1, kind="begin", request=Request(fields=FIELDS), range=RANGE)
+        adds = []
+        for window, rows in parts:
+            name, file = self.write(rows, window)
+            await self.store.publish(self.store.staging_file(name), file.path)
+            adds.append(file)
+        change = Change(covers=(RANGE,), adds=tuple(adds), read_since=5)
+        await self.committer.commit(change)
+        await self.committer.write_manifest()
+        return self
+
+    @property
+    def state(self) -> State:
+        return self.log.state
+
+    def write(self, rows: Rows, window: Interval) -> tuple[str, DataFile]:
+        """A staged part."""
+        name, writer = self.factory.new_part()
+        ordered = sorted(rows.items(), key=lambda item: -item[1][0])
+        columns: dict[str, Any] = {
+            "id": [identity for identity, _ in ordered],
+            "status": ["completed"] * len(ordered),
+            "created_at": [row[0] for _, row in ordered],
+            "updated_at": [row[1] for _, row in ordered],
+            "summary": [row[2] for _, row in ordered],
+            "extra": [None] * len(ordered),
+        }
+        schema = self.factory.encoder.schema
+        writer.write(pa.record_batch({field.name: columns[field.name] for field in schema}, schema=schema))
+        finished = writer.close()
+        return name, data_file(name, partition_of(finished.created_at_min, "day")[0], finished, window, {}, 0)
+
+    async def read_again(self, rows: Rows, reading: int = 1) -> None:
+        """Puts rows aside, a part for each home."""
+        homes = self.homes()
+        into = SpoolFactory(self.factory, self.factory.encoder, homes, self.spool, reading=reading)
+        for home in {homes.of(row[0]).interval: homes.of(row[0]) for row in rows.values()}.values():
+            inside = {identity: row for identity, row in rows.items() if row[0] in home.interval}
+            name, file = self.write(inside, home.interval)
+            await into.hand_over(Finished(home.interval, [ClosedPart(name, file)], [], (), 9))
+
+    async def meet(self, *misfits: Misfit) -> None:
+        # Each as a run of its own, for it names its files.
+        reading = self.state.number
+        into = SpoolFactory(self.factory, self.factory.encoder, self.homes(), self.spool, reading=reading)
+        await into.hand_over(Finished(RANGE, [], list(misfits), (), 9))
+
+    def homes(self) -> Homes:
+        return Homes(self.state.files.values(), RANGE, self.factory.place)
+
+    async def merge(self, gone: Collection[str] = ()) -> Outcome:
+        homes = self.homes()
+        change, outcome = await merge_spool(
+            self.spool,
+            self.state,
+            homes,
+            self.factory,
+            self.committer,
+            gone=dict.fromkeys(self.spool.homes, gone),
+            refreshes=self.state.coverage,
+        )
+        await self.committer.commit(change, kind="sync")
+        await self.committer.sweep()
+        return outcome
+
+    def rows(self) -> dict[str, tuple[Instant, Instant, str]]:
+        found: dict[str, tuple[Instant, Instant, str]] = {}
+        for file in self.state.files.values():
+            table = pq.ParquetFile(self.store.root / file.path).read()
+            times = [table.column(name).cast(pa.int64()).to_pylist() for name in ("created_at", "updated_at")]
+            for identity, *row in zip(
+                table.column("id").to_pylist(), *times, table.column("summary").to_pylist(), strict=True
+            ):
+                assert identity not in found
+                found[identity] = (row[0], row[1], row[2])
+            assert partition_of(file.created_at_min, "day")[0] == file.partition
+            assert partition_of(file.created_at_max, "day")[0] == file.partition
+        return found
+
+    def windows(self) -> list[Interval]:
+        return sorted(file.window for file in self.state.files.values())
+
+
+def at(hours: float, summary: str = "", updated_at: Instant = 5) -> tuple[Instant, Instant, str]:
+    return T0 + round(hours * HOUR), updated_at, summary
+
+
+def span(start: float, end: float) -> Interval:
+    """Hours of the range."""
+    return Interval(T0 + round(start * HOUR), T0 + round(end * HOUR))
+
+
+@pytest.mark.anyio
+async def test_only_parts_with_changed_rows_are_written_anew(tmp_path: Path) -> None:
+    there = await Destination.make(
+        tmp_path, (span(0, 24), {"a": at(1), "b": at(2)}), (span(24, 48), {"c": at(25)}), (span(48, 96), {"d": at(50)})
+    )
+    before = dict(there.state.files)
+    await there.read_again({"a": at(1, "new", 6), "b": at(2), "c": at(25)})
+    outcome = await there.merge()
+    assert there.rows() == {"a": at(1, "new", 6), "b": at(2), "c": at(25), "d": at(50)}
+    assert outcome == Outcome(updated=1, unchanged=2, rewritten=1)
+    assert len(before.keys() & there.state.files.keys()) == 2
+    assert there.windows() == [span(0, 24), span(24, 48), span(48, 96)]
+    assert there.state.read_since == 9
+    parts = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.parquet")}
+    assert parts == there.state.files.keys()
+
+
+@pytest.mark.anyio
+async def test_nothing_new_leaves_the_mark_and_the_files_alone(tmp_path: Path) -> None:
+    there = await Destination.make(tmp_path, (span(0, 96), {"a": at(1)}))
+    mark = (tmp_path / "_SUCCESS").stat().st_ino
+    files = there.state.files
+    await there.read_again({"a": at(1)})
+    assert await there.merge() == Outcome(unchanged=1)
+    assert (there.state.files, (tmp_path / "_SUCCESS").stat().st_ino) == (files, mark)
+
+
+@pytest.mark.anyio
+async def test_a_row_in_a_gap_gets_a_part_and_the_windows_around_it_make_room(tmp_path: Path) -> None:
+    wide = span(0, 96)
+    there = await Destination.make(tmp_path, (wide, {"a": at(30)}))
+    (path,) = there.state.files
+    await there.read_again({"late": at(5), "later": at(80)})
+    assert await there.merge() == Outcome(inserted=2)
+    assert there.windows() == [span(0, 24), span(24, 48), span(72, 96)]
+    # It was not written again, and speaks for less.
+    assert there.state.files[path].window == span(24, 48)
+    there.spool = Spool()
+    await there.read_again({"latest": at(60)})
+    await there.merge()
+    assert there.windows() == [span(0, 24), span(24, 48), span(48, 72), span(72, 96)]
+    assert there.rows().keys() == {"a", "late", "later", "latest"}
+
+
+@pytest.mark.anyio
+async def test_a_part_that_changes_and_makes_room_does_both(tmp_path: Path) -> None:
+    there = await Destination.make(tmp_path, (span(0, 96), {"a": at(30)}))
+    await there.read_again({"late": at(5), "a": at(30, "new", 6)})
+    assert await there.merge() == Outcome(inserted=1, updated=1, rewritten=1)
+    assert there.windows() == [span(0, 24), span(24, 48)]
+
+
+@pytest.mark.anyio
+async def test_a_part_of_which_no_row_is_left_goes(tmp_path: Path) -> None:
+    there = await Destination.make(tmp_path, (span(0, 24), {"a": at(1)}), (span(24, 96), {"b": at(25)}))
+    await there.read_again({"a": at(1, "other", 6)})
+    there.spool.parts.clear()
+    assert await there.merge(gone={"a"}) == Outcome(removed=1, rewritten=1)
+    assert there.rows().keys() == {"b"}
+    assert there.windows() == [span(24, 96)]
+
+
+@pytest.mark.anyio
+async def test_rows_that_fit_no_more_change_places_with_those_that_do(tmp_path: Path) -> None:
+    def misfit(identity: str, text: bytes) -> Misfit:
+        return Misfit(identity, at(1)[0], "duration", text)
+
+    there = await Destination.make(tmp_path, (span(0, 96), {"a": at(1), "b": at(2)}))
+    await there.meet(misfit("a", b"{}"), misfit("q", b"{}"))
+    assert await there.merge() == Outcome(removed=1, rewritten=1, quarantined=2)
+    assert (there.state.quarantined_rows, there.rows().keys()) == (2, {"b"})
+    known = there.state.quarantine
+    # As they were.
+    there.spool = Spool()
+    await there.meet(misfit("a", b"{}"), misfit("q", b"{}"))
+    assert await there.merge() == Outcome()
+    assert there.state.quarantine == known
+    assert [path.name for path in (tmp_path / "_exporter/quarantine").iterdir()] == [Path(next(iter(known))).name]
+    # One is another now, and one fits.
+    there.spool = Spool()
+    await there.meet(misfit("q", b"[]"))
+    await there.read_again({"a": at(1, "well", 6)})
+    assert await there.merge() == Outcome(inserted=1, rewritten=1, quarantined=1)
+    (line,) = [
+        msgspec.json.decode(line)
+        for path in there.state.quarantine
+        for line in (tmp_path / path).read_bytes().splitlines()
+    ]
+    assert (line["id"], line["row"], there.rows().keys()) == ("q", "[]", {"a", "b"})
+
+
+@pytest.mark.anyio
+async def test_a_quarantine_file_that_is_gone_ends_it_before_anything_is_committed(tmp_path: Path) -> None:
+    there = await Destination.make(tmp_path, (span(0, 96), {"a": at(1)}))
+    await there.meet(Misfit("q", at(1)[0], "duration", b"{}"))
+    await there.merge()
+    (path,) = there.state.quarantine
+    (tmp_path / path).unlink()
+    number = there.state.number
+    there.spool = Spool()
+    await there.read_again({"a": at(1, "new", 6)})
+    with pytest.raises(StoreError, match="--repair"):
+        await there.merge()
+    assert there.state.number == number
+
+
+hours = st.integers(0, 95)
+histories = st.dictionaries(st.integers(0, 20).map(str), hours, max_size=12)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    there=histories,
+    cuts=st.sets(hours.filter(bool), max_size=4),
+    again=st.lists(st.dictionaries(st.integers(0, 20).map(str), st.integers(0, 9), max_size=8), max_size=3),
+    late=hours,
+    gone=st.sets(st.integers(0, 20).map(str), max_size=2),
+)
+def test_any_merge_leaves_what_a_dictionary_would_and_windows_that_are_disjoint(
+    there: Mapping[str, int], cuts: set[int], again: list[Mapping[str, int]], late: int, gone: set[str]
+) -> None:
+    # An id keeps its time; what the part does not have comes late.
+    hour_of = {str(number): there.get(str(number), (late + 7 * number) % 96) for number in range(21)}
+    model = {identity: at(hour) for identity, hour in there.items()}
+
+    async def run(root: Path) -> None:
+        destination = await Destination.make(root, *parts_of(model, cuts))
+        latest: dict[str, Any] = {}
+        for number, readings in enumerate(again):
+            rows = {identity: at(hour_of[identity], f"v{change}", change) for identity, change in readings.items()}
+            await destination.read_again(rows, number)
+            for identity, row in rows.items():
+                if identity not in latest or row[1] >= latest[identity][1]:
+                    latest[identity] = row
+        spooled = {destination.homes().of(row[0]).interval for row in latest.values()}
+        assert destination.spool.homes.keys() == spooled
+        await destination.merge(gone)
+        # Of homes of which nothing was read, nothing goes.
+        model_now = {
+            identity: row
+            for identity, row in model.items()
+            if identity not in gone or not any(row[0] in interval for interval in spooled)
+        }
+        model_now |= {
+            identity: row
+            for identity, row in latest.items()
+            if identity not in gone and (identity not in model or row[1] >= model[identity][1])
+        }
+        assert destination.rows() == model_now
+        windows = destination.windows()
+        assert Coverage(windows).length == sum(window.end - window.start for window in windows)
+        assert not Coverage(windows) - Coverage([RANGE])
+
+    with tempfile.TemporaryDirectory() as name:
+        anyio.run(run, Path(name))
+
+
+def parts_of(rows: Rows, cuts: Collection[int]) -> list[tuple[Interval, Rows]]:
+    """As an export leaves them: a part for each day in each window, which reaches down over days without rows."""
+    parts: list[tuple[Interval, Rows]] = []
+    edges = [0, *sorted(cuts), 96]
+    for start, end in pairwise(edges):
+        inside = sorted(((row[0], name) for name, row in rows.items() if row[0] in span(start, end)), reverse=True)
+        days = sorted({(instant - T0) // DAY for instant, _ in inside}, reverse=True)
+        top = end
+        for day in days:
+            bottom = max(start, 24 * day) if day != days[-1] else start
+            names = {name for instant, name in inside if (instant - T0) // DAY == day}
+            parts.append((span(bottom, top), {name: rows[name] for name in names}))
+            top = bottom
+    return parts
+
+
+nulls = st.integers(0, 10)
+
+
+@given(old=st.tuples(nulls, nulls), extra=nulls, lost=nulls, served=st.tuples(nulls, nulls), gained=nulls, rows=nulls)
+def test_no_more_rows_are_said_to_lack_a_field_than_have_a_null_there(
+    old: tuple[int, int], extra: int, lost: int, served: tuple[int, int], gained: int, rows: int
+) -> None:
+    absent, withheld = old
+    nulls_before = max(old) + extra
+    lost = min(lost, nulls_before)
+    file = DataFile(
+        path="conversations/part.parquet",
+        table="conversations",
+        partition={},
+        rows=100,
+        size_bytes=1,
+        sha256="",
+        created_at_min=0,
+        created_at_max=0,
+        window=Interval(0, 1),
+        absent={"summary": absent},
+        withheld_rows=withheld,
+    )
+    spooled = Spooled(Path("part"), 1, 0, rows, {"summary": served[0]}, served[1])
+    after, withheld_after = _still_absent(
+        file, Nulls(Counter(summary=lost), lost), [spooled], Nulls(Counter(summary=gained), gained)
+    )
+    for before, came, now in ((absent, served[0], after["summary"]), (withheld, served[1], withheld_after)):
+        assert 0 <= now <= nulls_before - lost + gained
+        # Where each null was a field that is lacking, it is exact.
+        if before == nulls_before and came >= gained:
+            assert now == nulls_before - lost + gained
+        if not before and not came:
+            assert now == 0
