@@ -3,7 +3,7 @@
 import hashlib
 import json
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -59,10 +59,13 @@ class Exported:
         assert self.coverage == [parse_interval(self.manifest["range"])]
         assert_same(self.records(), expected)
 
-    def check_sound(self) -> None:
-        """The manifest tells the truth about every byte and every name, and the log agrees; complete or not."""
+    def check_sound(self, kept: Collection[str] = ()) -> None:
+        """The manifest tells the truth about every byte and every name, and the log agrees; complete or not.
+
+        `kept`: files that are there for readers of older manifests.
+        """
         self.check_shown()
-        self._check_tree()
+        self._check_tree(kept)
         assert list((self.root / "_exporter" / "staging").iterdir()) == []
 
     def check_shown(self) -> None:
@@ -114,7 +117,7 @@ class Exported:
         )
         assert (self.state == "incomplete") == (self.coverage != [parse_interval(self.manifest["range"])])
 
-    def _check_tree(self) -> None:
+    def _check_tree(self, kept: Collection[str]) -> None:
         names = {path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file()}
         quarantine = self.manifest["quarantine"]["files"]
         for file in quarantine:
@@ -130,6 +133,7 @@ class Exported:
             *commits,
             "_exporter/lock",
             "_exporter/runs.jsonl",
+            *kept,
         }
         assert names == due, f"surplus: {sorted(names - due)}, missing: {sorted(due - names)}"
 

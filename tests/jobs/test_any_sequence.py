@@ -1,0 +1,349 @@
+"""Whatever happens at a source, and whatever is run in whatever order: a destination is what a model of it is.
+
+EXPORTER_SEQUENCES=1000 pytest -s tests/jobs/test_any_sequence.py            a thousand sequences
+
+hypothesis prints the shortest sequence of steps that it could find, as a program.
+"""
+
+import json
+import os
+import random
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from anyio.from_thread import start_blocking_portal
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from exporter.contract import DAY, HOUR, MINUTE, OPEN_STATUSES, SECOND, Instant, parse_timestamp
+from exporter.errors import AccessError
+from exporter.jobs.compact import compact
+from exporter.jobs.export import export
+from exporter.jobs.sync import Synced, sync
+from exporter.jobs.verify import verify
+from exporter.model import Coverage, Interval
+from exporter.progress import Quiet
+from exporter.sandbox import TOKEN, Behaviour, Row, serve
+from exporter.sandbox.render import served_instant
+from exporter.spec import Asked, Credentials
+from exporter.store.commits import load_state
+from exporter.store.local import LocalStore
+from tests.end_to_end.exported import Exported, assert_same
+from tests.end_to_end.served import records
+from tests.jobs.damage import flip, truncate
+from tests.jobs.moving import T0, Source, settings_for
+
+T = TypeVar("T")
+
+#: A conversation begins with `token_created`, and never becomes it.
+LATER = ("completed", "failed", "in_progress")
+#: What a silent change leaves to chance: an open conversation is asked for again for so long.
+OPEN_FOR = 2 * DAY
+LAGS = (0, 60, 3600, 2 * 86_400)
+
+behaviours = st.builds(
+    Behaviour,
+    cursor=st.sampled_from(("strict", "inclusive")),
+    precision=st.sampled_from(("us", "ms", "s")),
+    rounding=st.sampled_from(("cut", "half-up")),
+    page_cap=st.sampled_from((None, None, 3, 100)),
+    equals=st.sampled_from(("fixed", "shuffled")),
+    hides_token_created=st.booleans(),
+    ignores=st.sampled_from(((), (), (), ("updated_after",))),
+)
+offsets = st.one_of(
+    st.sampled_from((0, 1, -1, SECOND, HOUR, DAY - 1, HOUR - 1, SECOND // 2)), st.integers(0, 23).map(HOUR.__mul__)
+)
+#: Which of those that there are, of whatever there is a list.
+choices = st.integers(0, 1000)
+
+
+class Sequences(RuleBasedStateMachine):
+    """The model: `there` holds each row as it was when it was last read, whether it fits the columns or not.
+
+    Rules whose names begin with `at_source` change the source, the others run a command. A further command needs a rule
+    that says what it makes of `there` and `coverage`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        self.root = Path(self.stack.enter_context(tempfile.TemporaryDirectory())) / "export"
+        self.portal = self.stack.enter_context(start_blocking_portal())
+        self.there: dict[str, Row] = {}
+        self.coverage = Coverage()
+        self.doubtful: set[str] = set()
+        self.keep = 0
+        self.older: list[set[str]] = []
+
+    def teardown(self) -> None:
+        self.stack.close()
+
+    @initialize(
+        behaviour=behaviours,
+        partition_by=st.sampled_from(("day", "hour", "month", "none")),
+        page_size=st.sampled_from((2, 7, 1000)),
+        part_bytes=st.sampled_from((1, 20_000, 1 << 28)),
+        since=st.sampled_from((None, T0 + 2 * DAY, T0 + 5 * DAY + 5 * HOUR + 1)),
+    )
+    def begin(
+        self, behaviour: Behaviour, partition_by: Any, page_size: int, part_bytes: int, since: Instant | None
+    ) -> None:
+        self.behaviour = behaviour
+        server = serve((), behaviour, clock=lambda: self.source.now)
+        sandbox = self.stack.enter_context(self.portal.wrap_async_context_manager(server))
+        self.source = Source(sandbox, random.Random(0), T0 + 10 * DAY)
+        self.asked = Asked(since=since, partition_by=partition_by)
+        self.settings = settings_for(self.source, page_size=page_size, target_part_bytes=part_bytes)
+
+    # What happens at the source.
+
+    @rule(
+        day=st.integers(-1, 9),
+        offset=offsets,
+        count=st.integers(1, 9),
+        spread=st.sampled_from((0, 0, 1, SECOND, HOUR)),
+        status=st.sampled_from((*LATER, "token_created")),
+    )
+    def at_source_rows_appear(self, day: int, offset: int, count: int, spread: int, status: str) -> None:
+        self.source.now += SECOND
+        for number in range(count):
+            created_at = min(T0 + day * DAY + offset + spread * number, self.source.now)
+            # What shares both times with more rows than fit on a page cannot be told apart.
+            self.source.insert(created_at, status=status)
+            self.source.now += 1000
+
+    @rule(which=choices, aside=st.sampled_from((0, -1, 1, SECOND, -SECOND)))
+    def at_source_a_row_appears_where_windows_meet(self, which: int, aside: int) -> None:
+        edges = sorted({edge for interval in self._windows() for edge in (interval.start, interval.end)})
+        edges = [edge for edge in edges if edge > T0 - 2 * DAY] or [self.source.now]
+        self.source.now += SECOND
+        self.source.insert(min(edges[which % len(edges)] + aside, self.source.now))
+
+    @rule(ago=st.integers(0, 120), status=st.sampled_from((*LATER, "token_created")))
+    def at_source_a_call_comes_in(self, ago: int, status: str) -> None:
+        self.source.now += MINUTE
+        self.source.insert(self.source.now - ago * SECOND, status=status)
+
+    @rule(which=choices, status=st.sampled_from(LATER), duration=st.sampled_from((None, 5, "a while")))
+    def at_source_a_row_changes(self, which: int, status: str, duration: object) -> None:
+        if identity := self._one_of(sorted(self.source.rows), which):
+            self.source.now += 1000
+            self.source.update(identity, status=status, duration=duration, summary=f"{self.source.now}")
+
+    @rule(which=choices, status=st.sampled_from(LATER))
+    def at_source_an_open_row_changes_silently(self, which: int, status: str) -> None:
+        open_ = sorted(name for name, row in self.source.rows.items() if row.fields["status"] in OPEN_STATUSES)
+        if identity := self._one_of(open_, which):
+            self.source.update(identity, at=self.source.rows[identity].updated_at, status=status, user_turn_count=which)
+
+    @rule(which=choices)
+    def at_source_a_row_is_deleted(self, which: int) -> None:
+        if identity := self._one_of(sorted(self.source.rows), which):
+            self.source.delete(identity)
+
+    @rule(hours=st.sampled_from((0, 1, 24, 72)))
+    def at_source_time_goes_by(self, hours: int) -> None:
+        self.source.now += MINUTE + hours * HOUR
+
+    # What is run.
+
+    @rule(lag=st.sampled_from(LAGS), keep=st.sampled_from((None, None, 0, 1, 3)), earlier=st.booleans())
+    def sync(self, lag: int, keep: int | None, earlier: bool) -> None:
+        asked = Asked(since=T0 - DAY) if earlier and self.coverage else self.asked
+        self._note_sync(self._sync(asked, lag, keep))
+
+    @rule(requests=st.integers(0, 40))
+    def sync_is_cut_short(self, requests: int) -> None:
+        self.source.sandbox.behaviour = msgspec.structs.replace(self.behaviour, revoked_after=requests)
+        try:
+            synced = self._sync(self.asked, 60, None)
+        except AccessError:
+            self._note_read()
+        else:
+            self._note_sync(synced)
+        finally:
+            self.source.sandbox.behaviour = self.behaviour
+
+    @rule(earlier=st.booleans(), later=st.booleans(), lag=st.sampled_from(LAGS))
+    def export(self, earlier: bool, later: bool, lag: int) -> None:
+        since = T0 - DAY if earlier else self.asked.since
+        until = self.source.now if later else None
+        asked = Asked(since=since, until=until, partition_by=self.asked.partition_by)
+        settings_ = settings_for(
+            self.source,
+            page_size=self.settings.page_size,
+            target_part_bytes=self.settings.target_part_bytes,
+            lag_seconds=lag,
+        )
+        summary = self._run(lambda: export(self.root, asked, settings_, Credentials(TOKEN), Quiet()))
+        assert summary.state != "incomplete"
+        self._note_read()
+
+    @precondition(lambda self: self.coverage)
+    @rule(part_bytes=st.sampled_from((1, 20_000, 1 << 28)))
+    def compact(self, part_bytes: int) -> None:
+        before = self.coverage
+        self._run(lambda: compact(self.root, target_bytes=part_bytes, memory_bytes=1 << 28, observer=Quiet()))
+        self._note_read()
+        assert self.coverage == before
+
+    @precondition(lambda self: self.coverage)
+    @rule(share=st.sampled_from((0.3, 1.0)))
+    def verify(self, share: float) -> None:
+        verified = self.portal.call(partial(verify, self.root, now=self.source.now, share=share))
+        assert verified.sound, verified.problems
+
+    @precondition(lambda self: self.coverage)
+    @rule(which=choices, damage=st.sampled_from((flip, truncate, None)))
+    def a_file_is_damaged_and_repaired(self, which: int, damage: Callable[[Path, str], None] | None) -> None:
+        exported = Exported(self.root)
+        files = [*exported.files, *exported.manifest["quarantine"]["files"]]
+        path = self._one_of(sorted(file["path"] for file in files), which)
+        if path is None:
+            return
+        if damage is None:
+            (self.root / path).unlink()
+        else:
+            damage(self.root, path)
+        found = self.portal.call(partial(verify, self.root, now=self.source.now))
+        assert {problem.file for problem in found.problems} == {path}
+        mended = self._run(lambda: verify(self.root, now=self.source.now, repair=True))
+        assert mended.sound
+        lost = Coverage(mended.uncovered)
+        assert lost
+        self.coverage -= lost
+        self.there = {name: row for name, row in self.there.items() if not _holds(lost, self._served(row))}
+        # What a repair has taken out is kept for nobody.
+        live = self._live()
+        self.older = [files & live | {one for one in files if (self.root / one).exists()} for files in self.older]
+
+    # What has to hold.
+
+    @invariant()
+    def is_what_the_model_is(self) -> None:
+        if not self.coverage:
+            return
+        state = self.portal.call(load_state, LocalStore(self.root))
+        exported = Exported(self.root)
+        exported.check_sound(kept=state.kept)
+        assert Coverage(Interval(*interval) for interval in exported.coverage) == self.coverage
+        found, quarantined = (
+            exported.records(),
+            {line["id"]: json.loads(line["row"]) for line in exported.quarantined()},
+        )
+        assert not found.keys() & quarantined.keys()
+        for identity in self.doubtful & found.keys() & self.source.rows.keys():
+            if found[identity]["status"] == self.source.rows[identity].fields["status"]:
+                self.there[identity] = self.source.rows[identity]
+        self.doubtful.clear()
+        fitting = [row for row in self.there.values() if _fits(row)]
+        assert_same(found, records(fitting, self.behaviour))
+        assert {name: row["summary"] for name, row in quarantined.items()} == {
+            name: row.fields["summary"] for name, row in self.there.items() if not _fits(row)
+        }
+        opened = sum(row.fields["status"] in OPEN_STATUSES for row in fitting)
+        assert exported.manifest["totals"]["open_rows"] == opened
+        since = parse_timestamp(exported.manifest["updates_since"])
+        for identity, row in self.source.rows.items():
+            if _holds(self.coverage, self._served(row)) and (known := self.there.get(identity)) is not row:
+                assert row.updated_at >= since or (known and known.updated_at == row.updated_at), identity
+        for files in self.older:
+            assert all((self.root / path).exists() for path in files), "a file of an older manifest is gone"
+
+    # How.
+
+    def _sync(self, asked: Asked, lag: int, keep: int | None) -> Synced:
+        if keep is not None:
+            self.keep = keep
+        settings_ = settings_for(
+            self.source,
+            page_size=self.settings.page_size,
+            target_part_bytes=self.settings.target_part_bytes,
+            lag_seconds=lag,
+        )
+        return self._run(lambda: sync(self.root, asked, settings_, Credentials(TOKEN), Quiet(), keep_generations=keep))
+
+    def _run(self, job: Callable[[], Any]) -> Any:
+        """Runs a command, and notes which files older manifests need that the new one may not."""
+        before = self._live() if self.coverage else set()
+        try:
+            return self.portal.call(job)
+        finally:
+            if before and before - self._live():
+                self.older.append(before)
+            self.older = self.older[-self.keep :] if self.keep else []
+
+    def _live(self) -> set[str]:
+        exported = Exported(self.root)
+        return {file["path"] for file in [*exported.files, *exported.manifest["quarantine"]["files"]]}
+
+    def _note_read(self) -> None:
+        """What was not covered has been read."""
+        if not (self.root / "_manifest.json").exists():
+            return
+        covered = Coverage(Interval(*interval) for interval in Exported(self.root).coverage)
+        assert not self.coverage - covered
+        fresh = covered - self.coverage
+        self.there |= {name: row for name, row in self.source.rows.items() if _holds(fresh, self._served(row))}
+        self.coverage = covered
+
+    def _note_sync(self, synced: Synced) -> None:
+        assert synced.summary.state != "incomplete"
+        had = self.coverage
+        before = {name for name, row in self.there.items() if _fits(row)}
+        self._note_read()
+        ((_, end),) = Exported(self.root).coverage
+        updated = 0
+        for identity, row in self.source.rows.items():
+            created_at = self._served(row)
+            if not _holds(had, created_at):
+                continue
+            known = self.there.get(identity)
+            is_promised = known is None or known.updated_at != row.updated_at
+            was_open = known is not None and _fits(known) and known.fields["status"] in OPEN_STATUSES
+            if is_promised or (was_open and created_at >= end - OPEN_FOR):
+                updated += known is not None and known is not row and _fits(known) and _fits(row)
+                self.there[identity] = row
+            elif known is not row:
+                self.doubtful.add(identity)
+        after = {name for name, row in self.there.items() if _fits(row)}
+        if not self.doubtful:
+            assert (synced.updated, synced.inserted) == (updated, len(after - before)), synced
+            assert synced.removed == len(before - after)
+
+    def _windows(self) -> list[Interval]:
+        if not self.coverage:
+            return []
+        state = self.portal.call(load_state, LocalStore(self.root))
+        return [*(file.window for file in state.files.values()), *self.coverage]
+
+    def _served(self, row: Row) -> Instant:
+        return served_instant(row.created_at, self.behaviour.precision, self.behaviour.rounding)
+
+    def _one_of(self, things: list[str], which: int) -> str | None:
+        return things[which % len(things)] if things else None
+
+
+def _fits(row: Row) -> bool:
+    return not isinstance(row.fields["duration"], str)
+
+
+def _holds(coverage: Coverage, instant: Instant) -> bool:
+    return any(instant in interval for interval in coverage)
+
+
+Sequences.TestCase.settings = settings(
+    max_examples=int(os.environ.get("EXPORTER_SEQUENCES", "20")),
+    stateful_step_count=25,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+TestSequences = Sequences.TestCase
