@@ -1,0 +1,199 @@
+"""Night after night, a sync of a source that goes on: in the end every row is as the source has it, and each night has
+cost what had changed.
+
+EXPORTER_NIGHTS=30 EXPORTER_NIGHT_ROWS=300000 pytest -s -n 0 tests/jobs/test_nights.py        a month, with its table
+"""
+
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow.parquet as pq
+import pytest
+
+from exporter.contract import DAY, HOUR, Instant
+from exporter.jobs.sync import Synced, sync
+from exporter.progress import Quiet
+from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations, serve
+from exporter.spec import Asked, Credentials, RunSettings
+from exporter.store.commits import load_commits
+from exporter.store.local import LocalStore
+from tests.end_to_end.exported import Exported, assert_same, parse_interval
+from tests.end_to_end.served import SINCE, records
+
+pytestmark = pytest.mark.anyio
+
+NIGHTS = int(os.environ.get("EXPORTER_NIGHTS", "4"))
+ROWS = int(os.environ.get("EXPORTER_NIGHT_ROWS", "3000"))
+SEED = int(os.environ.get("EXPORTER_NIGHTS_SEED", "0"))
+#: How far back the source goes on the first night.
+DAYS = 60
+#: Of all rows, each day: so many are new, and so many older ones change; one in a thousand of these is erased.
+NEW, CHANGED = 0.01, 0.02
+#: Most change within days of their creation; one in so many, at any age.
+ANY_AGE = 500
+LAG_SECONDS = 60
+
+
+@dataclass
+class Night:
+    """What one night has cost."""
+
+    night: int
+    inserted: int
+    updated: int
+    unchanged: int
+    requests: int
+    pages: int
+    rows_read: int
+    kb_read: int
+    files: int
+    rewritten: int
+    kb_written: int
+    kb_there: int
+    seconds: float
+
+
+class Days:
+    """The source: its rows by age, and what a day does to them."""
+
+    def __init__(self, sandbox: Sandbox, chance: random.Random) -> None:
+        self.sandbox = sandbox
+        self.chance = chance
+        self.ids = [str(row.facts()["id"]) for row in sandbox.rows][::-1]
+        self.created_at = {str(row.facts()["id"]): row.created_at for row in sandbox.rows}
+        self.gone: set[str] = set()
+        self.pages = self.rows_read = self.bytes_read = 0
+        self._body = sandbox.body
+        sandbox.body = self._counted  # type: ignore[method-assign]
+
+    def _counted(self, *arguments: Any) -> Any:
+        body = self._body(*arguments)
+        if isinstance(body, bytes):
+            self.pages += 1
+            self.rows_read += len(msgspec.json.decode(body, type=list[msgspec.Raw]))
+            self.bytes_read += len(body)
+        return body
+
+    def pass_by(self, start: Instant, number: int) -> None:
+        """What happens on the day that begins at `start`."""
+        for row in make_conversations(round(ROWS * NEW), start, start + DAY, seed=number, transcripts=False)[::-1]:
+            self.sandbox.insert(row)
+            identity = str(row.facts()["id"])
+            self.ids.append(identity)
+            self.created_at[identity] = row.created_at
+        for _ in range(round(ROWS * CHANGED)):
+            identity = self._old(start)
+            at = self.chance.randint(max(self.created_at[identity], start), start + DAY - 1)
+            if self.chance.random() < 0.001:
+                self.sandbox.delete(identity)
+                self.ids.remove(identity)
+                self.gone.add(identity)
+            else:
+                changes = {"summary": f"{at}", "status": self.chance.choice(("completed", "failed", "in_progress"))}
+                self.sandbox.update(identity, at, **changes)
+
+    def _old(self, start: Instant) -> str:
+        while True:
+            position = self.chance.randrange(len(self.ids))
+            if self.chance.randrange(ANY_AGE):
+                rows_a_day = ROWS * NEW
+                position = len(self.ids) - 1 - int(self.chance.expovariate(1 / rows_a_day))
+            if position >= 0:
+                return self.ids[position]
+
+
+async def test_a_month_of_nights_ends_exact(tmp_path: Path) -> None:
+    chance = random.Random(SEED)
+    now = SINCE + DAYS * DAY
+    behaviour = Behaviour()
+    rows = make_conversations(ROWS, SINCE, now, seed=1000 + SEED, transcripts=False)
+    async with serve(rows, behaviour, clock=lambda: now) as sandbox:
+        days = Days(sandbox, chance)
+        settings = RunSettings(base_url=sandbox.url, lag_seconds=LAG_SECONDS)
+        nights = [await one_night(tmp_path, 0, days, settings)]
+        for night in range(1, NIGHTS + 1):
+            days.pass_by(now, night)
+            now += DAY
+            nights.append(await one_night(tmp_path, night, days, settings))
+        # What was created during the lag, too.
+        now += HOUR
+        nights.append(await one_night(tmp_path, NIGHTS + 1, days, settings))
+        check_exact(tmp_path, days, behaviour)
+    show(nights)
+    # Each night reads about what has changed, and the requests follow the rows.
+    daily = ROWS * (NEW + CHANGED)
+    for night in nights[1:-1]:
+        assert night.rows_read <= 1.5 * daily + 2 * 1000
+        assert night.requests <= 6 * daily / settings.page_size + 60
+
+
+async def one_night(destination: Path, number: int, days: Days, settings: RunSettings) -> Night:
+    before = (days.pages, days.rows_read, days.bytes_read)
+    commits = len(await load_commits(LocalStore(destination)))
+    began = time.perf_counter()
+    synced: Synced = await sync(destination, Asked(), settings, Credentials(TOKEN), Quiet())
+    seconds = time.perf_counter() - began
+    pages, rows_read, bytes_read = (
+        after - earlier for after, earlier in zip((days.pages, days.rows_read, days.bytes_read), before, strict=True)
+    )
+    written = 0
+    for commit in (await load_commits(LocalStore(destination)))[commits:]:
+        # A part that only speaks for less than before is not written again.
+        written += sum(file.size_bytes for file in commit.change.adds if file.path not in commit.change.removes)
+    night = Night(
+        night=number,
+        inserted=synced.inserted,
+        updated=synced.updated,
+        unchanged=synced.unchanged,
+        requests=synced.summary.requests,
+        pages=pages,
+        rows_read=rows_read,
+        kb_read=bytes_read // 1000,
+        files=synced.summary.files,
+        rewritten=synced.rewritten,
+        kb_written=written // 1000,
+        kb_there=synced.summary.bytes // 1000,
+        seconds=round(seconds, 1),
+    )
+    print(astuple(night), flush=True)
+    return night
+
+
+def check_exact(destination: Path, days: Days, behaviour: Behaviour) -> None:
+    """Every row, a file at a time: there may be many."""
+    exported = Exported(destination)
+    exported.check_sound()
+    assert exported.state == "complete"
+    ((_, end),) = exported.coverage
+    source = {str(row.facts()["id"]): row for row in days.sandbox.rows}
+    assert all(row.created_at < end for row in source.values())
+    seen = 0
+    for file in exported.files:
+        found = {record["id"]: record for record in _records(destination / file["path"])}
+        assert len(found) == file["rows"]
+        wanted = [source[identity] for identity in found if identity not in days.gone]
+        assert_same({name: row for name, row in found.items() if name in source}, records(wanted, behaviour))
+        start, end = parse_interval(file["window"])
+        assert all(start <= row.created_at < end for row in wanted)
+        seen += len(wanted)
+    # Windows are disjoint, so no row is there twice.
+    assert seen == len(source)
+
+
+def _records(path: Path) -> Iterator[Mapping[str, Any]]:
+    with pq.ParquetFile(path) as part:
+        for batch in part.iter_batches(10_000):
+            yield from batch.to_pylist()
+
+
+def show(nights: list[Night]) -> None:
+    names = [field.name for field in fields(Night)]
+    print("\n" + "".join(f"{name:>11}" for name in names))
+    for night in nights:
+        print("".join(f"{value:>11}" for value in astuple(night)))
