@@ -45,6 +45,8 @@ T = TypeVar("T")
 LATER = ("completed", "failed", "in_progress")
 #: What a silent change leaves to chance: an open conversation is asked for again for so long.
 OPEN_FOR = 2 * DAY
+#: What a page may take on a machine that does much else.
+PATIENCE = 10 * MINUTE
 LAGS = (0, 60, 3600, 2 * 86_400)
 
 behaviours = st.builds(
@@ -299,7 +301,9 @@ class Sequences(RuleBasedStateMachine):
         had = self.coverage
         before = {name for name, row in self.there.items() if _fits(row)}
         self._note_read()
-        ((_, end),) = Exported(self.root).coverage
+        exported = Exported(self.root)
+        ((_, end),) = exported.coverage
+        assert parse_timestamp(exported.manifest["updates_since"]) > self.source.now - PATIENCE
         updated = 0
         for identity, row in self.source.rows.items():
             created_at = self._served(row)

@@ -15,6 +15,7 @@ from exporter.sandbox import Behaviour, Seen
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.spec import Asked, Credentials
 from tests.end_to_end.exported import Exported, snapshot
+from tests.end_to_end.served import conversation
 from tests.jobs.moving import T0, Source, check, moving_source, run_sync, settings_for
 
 pytestmark = pytest.mark.anyio
@@ -56,6 +57,17 @@ async def test_a_second_one_changes_no_file_and_reads_what_may_have_been_missed(
     assert first.updates_since == second.updates_since_before
     assert first.updates_since is not None
     assert first.updates_since < second.updates_since
+
+
+async def test_what_becomes_visible_only_a_while_after_its_update_is_found(tmp_path: Path) -> None:
+    async with moving_source(15) as source:
+        fill(source, 20)
+        late = conversation(source.now - HOUR, source.now + MINUTE + 30 * SECOND, "late", organization_id="org")
+        late.visible_from = source.now + 3 * MINUTE
+        source.sandbox.insert(late)
+        assert (await run_sync(tmp_path, source)).inserted == 20
+        assert (await run_sync(tmp_path, source)).inserted == 1
+        assert "late" in Exported(tmp_path).records()
 
 
 async def test_what_is_read_follows_what_has_changed(tmp_path: Path) -> None:
