@@ -100,6 +100,21 @@ async def test_open_conversations_are_asked_for_again_though_their_time_of_updat
     assert (synced.updated, synced.open_rows) == (1, 1)
 
 
+@pytest.mark.parametrize("rows_for_each", [60, 600])
+async def test_asking_again_costs_no_more_than_reading_all_that_is_young(tmp_path: Path, rows_for_each: int) -> None:
+    async with moving_source(16) as source:
+        for number in range(6000):
+            is_open = number % rows_for_each == 0
+            source.insert(source.now - HOUR - number * 10 * SECOND, status="in_progress" if is_open else "completed")
+        source.now += HOUR
+        settings = settings_for(source, page_size=1000)
+        await sync(tmp_path, Asked(), settings, Credentials(source.sandbox.token), Quiet())
+        source.now += HOUR
+        synced = await sync(tmp_path, Asked(), settings, Credentials(source.sandbox.token), Quiet())
+        assert synced.unchanged >= 6000 // rows_for_each
+        assert synced.summary.requests <= 60
+
+
 async def test_a_new_signature_is_no_change(tmp_path: Path) -> None:
     async with moving_source(4) as source:
         url = "https://recordings.invalid/c0.wav?signature="
