@@ -1,7 +1,7 @@
 """A whole world from one number: conversations, a server with its quirks, a network, a disk, and what happens to runs.
 
-A world exports into one destination, run after run, most of them ended by what their fate says, until it is complete.
-In between and at the end it checks what the exporter promises.
+A world exports into one destination and syncs it, run after run, most of them ended by what their fate says, until it
+is complete. In between and at the end it checks what the exporter promises.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import random
 import secrets
 import signal
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,9 @@ from exporter.errors import (
     TransientError,
 )
 from exporter.jobs.export import Summary, export
+from exporter.jobs.sync import sync
 from exporter.pipeline import reading, signals
+from exporter.pipeline.spooling import SpoolFactory
 from exporter.pipeline.writing import WindowWriter
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Row, Sandbox
@@ -56,6 +58,7 @@ Fate: TypeAlias = Literal[
     "calm", "kill", "power", "kill-at-write", "power-at-write", "stop", "disk", "full", "outage", "revoked", "two"
 ]
 FATES: Final[tuple[Fate, ...]] = get_args(Fate)
+_Job: TypeAlias = Callable[[], Awaitable[Summary]]
 
 NOW: Final = T0 + 10 * DAY
 #: What a run may take in simulated time: outages are waited out.
@@ -104,6 +107,7 @@ class World:
             page_size=self.chance.choice((2, 3, 7, 7, 20, 1000)),
             target_part_bytes=self.chance.choice((1, 20_000, 1 << 28)),
             max_rps=self.chance.choice((None, None, 1.0, 20.0)),
+            lag_seconds=self.chance.choice((0, 60, 60)),
         )
         self.settled: dict[str, float] = {}
         self.ended_at = 0.0
@@ -162,12 +166,14 @@ class World:
             self.disk.fail_rate = self.chance.choice((0.01, 0.1))
         if fate == "full":
             self.disk.fails_from, self.disk.fail_rate = self.chance.randint(1, 150), 1.0
+        jobs = [self._sync if self.chance.random() < 0.4 else self._export for _ in range(1 + (fate == "two"))]
         with closing(self._new_loop()) as self.loop:
-            ended = self._simulate(fate, network, self.loop)
+            ended = self._simulate(fate, network, self.loop, jobs)
             self.ended_at = self.loop.time()
             self.loop = None
         self.trace.append(
-            f"{fate}: {_told(ended)} after {self.ended_at:.3f} s, {network.requests} requests, "
+            f"{fate} {' '.join(job.__name__ for job in jobs)}: {_told(ended)} after {self.ended_at:.3f} s, "
+            f"{network.requests} requests, "
             f"{len(network.faults)} faults, {self.disk.operations} writes"
         )
         self.elapsed_seconds += self.ended_at + 1
@@ -175,10 +181,12 @@ class World:
             self.disk.cut_power()
         return None if self.disk.is_dead else ended
 
-    def _simulate(self, fate: Fate, network: Network, loop: SimulatedLoop) -> Summary | ExporterError | None:
+    def _simulate(
+        self, fate: Fate, network: Network, loop: SimulatedLoop, jobs: Sequence[_Job]
+    ) -> Summary | ExporterError | None:
         with self._in_place(network, without_locks=fate == "two"):
-            delays = [0.0, self._some_seconds()] if fate == "two" else [0.0]
-            tasks = [loop.create_task(self._export(delay)) for delay in delays]
+            delays = [0.0, self._some_seconds()]
+            tasks = [loop.create_task(self._work(job, delay)) for job, delay in zip(jobs, delays, strict=False)]
             told_at = self._foretell(fate, loop, tasks[0])
             loop.call_at(LONGEST_RUN_SECONDS, loop.stop)
             everything = asyncio.gather(*tasks, return_exceptions=True)
@@ -203,12 +211,25 @@ class World:
         assert isinstance(last, Summary | ExporterError)
         return last
 
-    async def _export(self, delay: float) -> Summary:
+    async def _export(self) -> Summary:
+        return await export(self.destination, self.asked, self.settings, Credentials(TOKEN), Quiet(), clock=self.now)
+
+    async def _sync(self) -> Summary:
+        synced = await sync(
+            self.destination,
+            self.asked,
+            self.settings,
+            Credentials(TOKEN),
+            Quiet(),
+            keep_generations=self.chance.choice((None, 0, 2)),
+            clock=self.now,
+        )
+        return synced.summary
+
+    async def _work(self, job: _Job, delay: float) -> Summary:
         await asyncio.sleep(delay)
         try:
-            return await export(
-                self.destination, self.asked, self.settings, Credentials(TOKEN), Quiet(), clock=self.now
-            )
+            return await job()
         except asyncio.CancelledError:
             # Before the pipeline listens, a signal ends the process where it is.
             raise InterruptedExportError("interrupted") from None
@@ -246,9 +267,11 @@ class World:
         add = WindowWriter.add
 
         def note(writer: WindowWriter, settled: Any, *args: Any) -> Coroutine[Any, Any, Any]:
-            now = self.now()
-            for row in settled.rows.rows:
-                self.settled.setdefault(row.id, now)
+            # What a sync reads again is put aside, and committed as a whole.
+            if not isinstance(writer._factory, SpoolFactory):
+                now = self.now()
+                for row in settled.rows.rows:
+                    self.settled.setdefault(row.id, now)
             return add(writer, settled, *args)
 
         seeded = SimpleNamespace(Random=lambda: random.Random(self.chance.getrandbits(32)))
@@ -292,6 +315,7 @@ class World:
             number = len(self.versions)
             row = random_row(self.chance, f"n{number}", T0 + self.chance.randint(0, 3 * DAY), updated_at=now)
             self.versions[f"n{number}"] = [Version(now, row)]
+            self.stable.add(f"n{number}")
             self.server.insert(row)
         elif identity not in rows:
             return
