@@ -1,6 +1,7 @@
 """Real processes, killed at random instants of their whole life; what they leave is sound, and the next run goes on.
 
-EXPORTER_KILLS=500 pytest -s tests/end_to_end/test_kills.py             five hundred, in about a quarter of an hour
+EXPORTER_KILLS=500 pytest -s tests/end_to_end/test_kills.py             five hundred, in about a quarter of an hour;
+                                                                        half of them of exports, half of syncs
 EXPORTER_KILLS=9 EXPORTER_KILLS_SEED=4711 pytest …                      others than by default
 
 The instants are drawn from the seed, as a number of requests and a time after them; where exactly the process then is
@@ -15,6 +16,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,19 +24,19 @@ from pyarrow import ArrowException
 
 from exporter.contract import DAY, format_instant
 from exporter.errors import ExporterError
-from exporter.sandbox import Behaviour, Sandbox, Seen, make_conversations
+from exporter.sandbox import Behaviour, Row, Sandbox, Seen, make_conversations
 from tests.end_to_end.conftest import Serving, Spawn
 from tests.end_to_end.exported import Exported, check_left
-from tests.end_to_end.served import SINCE, records, whole_rows_served
+from tests.end_to_end.served import SINCE, Record, records, whole_rows_served
 
 KILLS = int(os.environ.get("EXPORTER_KILLS", "10"))
 SEED = int(os.environ.get("EXPORTER_KILLS_SEED", "0"))
 
 ROWS, DAYS, PAGE_SIZE, CONCURRENCY = 400, 8, 10, 3
-OPTIONS = (
-    *("--since", format_instant(SINCE), "--until", format_instant(SINCE + DAYS * DAY), "--part-size", "15kB"),
-    *("--concurrency", str(CONCURRENCY), "--page-size", str(PAGE_SIZE)),
-)
+SYNC_OPTIONS = ("--part-size", "15kB", "--concurrency", str(CONCURRENCY), "--page-size", str(PAGE_SIZE))
+OPTIONS = (*SYNC_OPTIONS, "--since", format_instant(SINCE), "--until", format_instant(SINCE + DAYS * DAY))
+#: Of the instants at which a sync is killed: after its last request, while it merges.
+MERGING = 0.6
 #: What a run takes at the longest on a machine that does much else.
 PATIENCE_SECONDS = 300.0
 
@@ -48,12 +50,12 @@ class Life:
     reading: float
     end: float
 
-    def choose(self, chance: random.Random) -> tuple[int, float]:
-        """A random instant, as a number of requests and seconds after them."""
+    def choose(self, chance: random.Random, late: float = 0.1) -> tuple[int, float]:
+        """A random instant, as a number of requests and seconds after them. `late`: how likely after the last one."""
         match chance.random():
             case share if share < 0.1:
                 return 0, chance.uniform(0, self.start)
-            case share if share < 0.2:
+            case share if share < 0.1 + late:
                 return self.requests, chance.uniform(0, self.end)
         # The next few requests may already come meanwhile: a commit takes longer than a page.
         return chance.randint(1, self.requests), chance.uniform(0, 4 * self.reading / self.requests)
@@ -84,10 +86,10 @@ class Watch:
             return
 
 
-def live(server: Sandbox, spawn: Spawn, destination: Path) -> Life:
+def live(server: Sandbox, spawn: Spawn, *arguments: str | Path) -> Life:
     """Measures an undisturbed run."""
     watch = Watch(server)
-    assert spawn("export", destination, *OPTIONS, server=server).wait(PATIENCE_SECONDS).status == 0
+    assert spawn(*arguments, server=server).wait(PATIENCE_SECONDS).status == 0
     ended = time.monotonic()
     started, first, last = watch.times[0], watch.times[1], watch.times[-1]
     return Life(len(watch.times) - 1, first - started, last - first, ended - last)
@@ -102,21 +104,97 @@ def at_stake(exported: Exported) -> int:
 def test_killed_at_any_instant(serving: Serving, spawn: Spawn, tmp_path: Path) -> None:
     rows = make_conversations(ROWS, SINCE, SINCE + DAYS * DAY, seed=11, density="flat")
     server = serving(rows, Behaviour(latency=0.002))
-    life = live(server, spawn, tmp_path / "undisturbed")
+    life = live(server, spawn, "export", tmp_path / "undisturbed", *OPTIONS)
     whole = Exported(tmp_path / "undisturbed")
     whole.check(records(rows))
     assert whole.manifest["generation"] > 20
     chance = random.Random(SEED)
     commits: list[int] = []
     exports = 0
-    while len(commits) < KILLS:
+    most = KILLS - KILLS // 2
+    while len(commits) < most:
         exports += 1
-        commits += export_until_done(server, spawn, tmp_path / str(exports), life, chance, KILLS - len(commits))
+        commits += export_until_done(server, spawn, tmp_path / str(exports), life, chance, most - len(commits))
         print(f"{exports} exports, {len(commits)} kills", flush=True)
     print(f"\n{life}, {whole.manifest['generation']} commits; {len(commits)} kills in {exports} exports")
-    print(
-        "commits there at a kill:", ", ".join(f"{there}: {times}x" for there, times in sorted(Counter(commits).items()))
-    )
+    print("commits there at a kill:", counted(commits))
+
+
+def test_a_sync_killed_at_any_instant(serving: Serving, spawn: Spawn, tmp_path: Path) -> None:
+    rows = make_conversations(ROWS, SINCE, SINCE + DAYS * DAY, seed=11, density="flat")
+    server = serving(rows, Behaviour(latency=0.002))
+    destination = tmp_path / "synced"
+    live(server, spawn, "export", destination, *OPTIONS)
+    chance = random.Random(SEED)
+    change(server, chance)
+    life = live(server, spawn, "sync", destination, *SYNC_OPTIONS)
+    before = records(server.rows)
+    Exported(destination).check(before)
+    moments: list[str] = []
+    syncs = 0
+    while len(moments) < KILLS // 2:
+        syncs += 1
+        change(server, chance)
+        moments += sync_until_done(server, spawn, destination, life, chance, KILLS // 2 - len(moments), before)
+        before = records(server.rows)
+        print(f"{syncs} syncs, {len(moments)} kills", flush=True)
+    assert spawn("verify", destination, server=server).wait(PATIENCE_SECONDS).status == 0
+    print(f"\n{life}; {len(moments)} kills in {syncs} syncs")
+    print("what was there at a kill:", counted(moments))
+
+
+def counted(things: Iterable[object]) -> str:
+    return ", ".join(f"{thing}: {times}x" for thing, times in sorted(Counter(map(str, things)).items()))
+
+
+def change(server: Sandbox, chance: random.Random) -> None:
+    """Rows of all days change, and some come late."""
+    now = time.time_ns() // 1000
+    for row in chance.sample(server.rows, 40):
+        server.update(str(row.facts()["id"]), now, summary=f"{now}")
+    at = SINCE + chance.randrange(DAYS * DAY)
+    for row in make_conversations(3, at, at + DAY // 2, seed=now):
+        server.insert(Row(row.created_at, now, row.facts()))
+
+
+def sync_until_done(
+    server: Sandbox,
+    spawn: Spawn,
+    destination: Path,
+    life: Life,
+    chance: random.Random,
+    most_kills: int,
+    before: Mapping[str, Record],
+) -> list[str]:
+    """Runs a sync, killed again and again, until a run ends by itself. Returns what was there at each kill.
+
+    Whatever the instant, all of what has changed is there, or nothing of it.
+    """
+    after = records(server.rows)
+    moments: list[str] = []
+    killed = True
+    while killed:
+        requests, seconds = life.choose(chance, MERGING)
+        watch = Watch(server)
+        started = spawn("sync", destination, *SYNC_OPTIONS, server=server)
+        if len(moments) < most_kills:
+            watch.wait(started.process, requests, seconds)
+            started.process.kill()
+        done = started.wait(PATIENCE_SECONDS)
+        killed = done.status == -signal.SIGKILL
+        try:
+            assert killed or done.status == 0, done.err
+            has_changed = Exported(destination).records() == after
+            check_left(destination, after if has_changed else before)
+        except (AssertionError, ExporterError, OSError, ArrowException) as error:
+            raise AssertionError(
+                f"seed {SEED}, run {len(moments) + 1}, {requests} requests and {seconds:.4f} s: {error}"
+            ) from error
+        if killed:
+            sealed = (destination / "_SUCCESS").exists()
+            moments.append(f"{'after' if has_changed else 'before'}, {'sealed' if sealed else 'open'}")
+    Exported(destination).check(after)
+    return moments
 
 
 def export_until_done(
