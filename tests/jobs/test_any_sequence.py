@@ -93,9 +93,20 @@ class Sequences(RuleBasedStateMachine):
         page_size=st.sampled_from((2, 7, 1000)),
         part_bytes=st.sampled_from((1, 20_000, 1 << 28)),
         since=st.sampled_from((None, T0 + 2 * DAY, T0 + 5 * DAY + 5 * HOUR + 1)),
+        rows=st.integers(0, 60),
+        seed=st.integers(0, 1000),
+        by_sync=st.booleans(),
     )
     def begin(
-        self, behaviour: Behaviour, partition_by: Any, page_size: int, part_bytes: int, since: Instant | None
+        self,
+        behaviour: Behaviour,
+        partition_by: Any,
+        page_size: int,
+        part_bytes: int,
+        since: Instant | None,
+        rows: int,
+        seed: int,
+        by_sync: bool,
     ) -> None:
         self.behaviour = behaviour
         server = serve((), behaviour, clock=lambda: self.source.now)
@@ -103,6 +114,15 @@ class Sequences(RuleBasedStateMachine):
         self.source = Source(sandbox, random.Random(0), T0 + 10 * DAY)
         self.asked = Asked(since=since, partition_by=partition_by)
         self.settings = settings_for(self.source, page_size=page_size, target_part_bytes=part_bytes)
+        chance = random.Random(seed)
+        for _ in range(rows):
+            created_at = T0 + chance.randrange(10 * DAY) // HOUR * HOUR + chance.randrange(3)
+            self.source.insert(created_at, status=chance.choice((*LATER, "token_created")))
+            self.source.now += 1000
+        if by_sync:
+            self._note_sync(self._sync(self.asked, 60, None))
+        else:
+            self._export(self.asked, 60)
 
     # What happens at the source.
 
@@ -178,7 +198,9 @@ class Sequences(RuleBasedStateMachine):
     def export(self, earlier: bool, later: bool, lag: int) -> None:
         since = T0 - DAY if earlier else self.asked.since
         until = self.source.now if later else None
-        asked = Asked(since=since, until=until, partition_by=self.asked.partition_by)
+        self._export(Asked(since=since, until=until, partition_by=self.asked.partition_by), lag)
+
+    def _export(self, asked: Asked, lag: int) -> None:
         settings_ = settings_for(
             self.source,
             page_size=self.settings.page_size,
@@ -271,7 +293,10 @@ class Sequences(RuleBasedStateMachine):
             target_part_bytes=self.settings.target_part_bytes,
             lag_seconds=lag,
         )
-        return self._run(lambda: sync(self.root, asked, settings_, Credentials(TOKEN), Quiet(), keep_generations=keep))
+        synced: Synced = self._run(
+            lambda: sync(self.root, asked, settings_, Credentials(TOKEN), Quiet(), keep_generations=keep)
+        )
+        return synced
 
     def _run(self, job: Callable[[], Any]) -> Any:
         """Runs a command, and notes which files older manifests need that the new one may not."""

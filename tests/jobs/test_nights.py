@@ -25,7 +25,7 @@ from exporter.spec import Asked, Credentials, RunSettings
 from exporter.store.commits import load_commits
 from exporter.store.local import LocalStore
 from tests.end_to_end.exported import Exported, assert_same, parse_interval
-from tests.end_to_end.served import SINCE, records
+from tests.end_to_end.served import SINCE, Record, records
 
 pytestmark = pytest.mark.anyio
 
@@ -71,7 +71,7 @@ class Days:
         self.gone: set[str] = set()
         self.pages = self.rows_read = self.ids_read = self.bytes_read = 0
         self._body = sandbox.body
-        sandbox.body = self._counted  # type: ignore[method-assign]
+        sandbox.body = self._counted  # type: ignore[method-assign,assignment]
 
     def _counted(self, query: Mapping[str, str], *arguments: Any) -> Any:
         body = self._body(query, *arguments)
@@ -136,10 +136,10 @@ async def test_a_month_of_nights_ends_exact(tmp_path: Path) -> None:
         check_exact(tmp_path, days, behaviour)
     show(nights)
     # Each night reads what has changed and what was open, with some that lie between, and asks for little more.
-    for night in nights[1:]:
-        rows = night.inserted + night.updated + night.unchanged
-        assert night.rows_read <= 1.3 * rows + 500
-        assert night.requests <= 6 * rows / settings.page_size + 60
+    for cost in nights[1:]:
+        rows_at_least = cost.inserted + cost.updated + cost.unchanged
+        assert cost.rows_read <= 1.3 * rows_at_least + 500
+        assert cost.requests <= 6 * rows_at_least / settings.page_size + 60
 
 
 async def one_night(destination: Path, number: int, days: Days, settings: RunSettings) -> Night:
@@ -194,7 +194,7 @@ def check_exact(destination: Path, days: Days, behaviour: Behaviour) -> None:
     assert seen == len(source)
 
 
-def _records(path: Path) -> Iterator[Mapping[str, Any]]:
+def _records(path: Path) -> Iterator[Record]:
     with pq.ParquetFile(path) as part:
         for batch in part.iter_batches(10_000):
             yield from batch.to_pylist()

@@ -225,7 +225,8 @@ async def test_rows_that_fit_no_more_change_places_with_those_that_do(tmp_path: 
     there = await Destination.make(tmp_path, (span(0, 96), {"a": at(1), "b": at(2)}))
     await there.meet(misfit("a", b"{}"), misfit("q", b"{}"))
     assert await there.merge() == Outcome(removed=1, rewritten=1, quarantined=2)
-    assert (there.state.quarantined_rows, there.rows().keys()) == (2, {"b"})
+    assert there.state.quarantined_rows == 2
+    assert there.rows().keys() == {"b"}
     known = there.state.quarantine
     # As they were.
     there.spool = Spool()
@@ -243,7 +244,8 @@ async def test_rows_that_fit_no_more_change_places_with_those_that_do(tmp_path: 
         for path in there.state.quarantine
         for line in (tmp_path / path).read_bytes().splitlines()
     ]
-    assert (line["id"], line["row"], there.rows().keys()) == ("q", "[]", {"a", "b"})
+    assert (line["id"], line["row"]) == ("q", "[]")
+    assert there.rows().keys() == {"a", "b"}
 
 
 @pytest.mark.anyio
