@@ -108,6 +108,8 @@ async def _sync(
         run.spent = lambda: reader.counters
         first_answer = await reader.look(PageRequest(limit=1, ids_only=True))
         latest = first_answer.read_since - settings.lag_seconds * SECOND
+        if found.range is not None:
+            latest = max(latest, found.range.end)
         to_latest = msgspec.structs.replace(asked, until=latest)
         settle_range(found, to_latest, latest)
         async with holding(store, run) as held:

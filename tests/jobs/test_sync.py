@@ -70,6 +70,17 @@ async def test_what_becomes_visible_only_a_while_after_its_update_is_found(tmp_p
         assert "late" in Exported(tmp_path).records()
 
 
+async def test_a_lag_longer_than_the_range_is_no_reason_not_to_look_again(tmp_path: Path) -> None:
+    async with moving_source(17) as source:
+        source.insert(source.now - HOUR, status="in_progress")
+        await run_sync(tmp_path, source, Asked(since=source.now - 2 * HOUR))
+        source.update("c0", status="completed")
+        settings = settings_for(source, lag_seconds=10 * 3600)
+        synced = await sync(tmp_path, Asked(), settings, Credentials(source.sandbox.token), Quiet())
+        assert synced.updated == 1
+        check(tmp_path, source)
+
+
 async def test_what_is_read_follows_what_has_changed(tmp_path: Path) -> None:
     async with moving_source(2) as source:
         fill(source, 3000)
