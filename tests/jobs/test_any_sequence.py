@@ -265,8 +265,9 @@ class Sequences(RuleBasedStateMachine):
         )
         assert not found.keys() & quarantined.keys()
         for identity in self.doubtful & found.keys() & self.source.rows.keys():
-            if found[identity]["status"] == self.source.rows[identity].fields["status"]:
-                self.there[identity] = self.source.rows[identity]
+            row = self.source.rows[identity]
+            if all(found[identity][name] == row.fields[name] for name in ("status", "user_turn_count")):
+                self.there[identity] = row
         self.doubtful.clear()
         fitting = [row for row in self.there.values() if _fits(row)]
         assert_same(found, records(fitting, self.behaviour))
