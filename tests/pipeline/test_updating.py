@@ -113,9 +113,9 @@ class Destination:
     def homes(self) -> Homes:
         return Homes(self.state.files.values(), RANGE, self.factory.place)
 
-    async def merge(self, gone: Collection[str] = ()) -> Outcome:
+    async def publish(self, gone: Collection[str] = ()) -> tuple[Change, Outcome]:
         homes = self.homes()
-        change, outcome = await merge_spool(
+        return await merge_spool(
             self.spool,
             self.state,
             homes,
@@ -124,6 +124,9 @@ class Destination:
             gone=dict.fromkeys(self.spool.homes, gone),
             refreshes=self.state.coverage,
         )
+
+    async def merge(self, gone: Collection[str] = ()) -> Outcome:
+        change, outcome = await self.publish(gone)
         await self.committer.commit(change, kind="sync")
         await self.committer.sweep()
         return outcome
@@ -180,6 +183,15 @@ async def test_nothing_new_leaves_the_mark_and_the_files_alone(tmp_path: Path) -
     await there.read_again({"a": at(1)})
     assert await there.merge() == Outcome(unchanged=1)
     assert (there.state.files, (tmp_path / "_SUCCESS").stat().st_ino) == (files, mark)
+
+
+@pytest.mark.anyio
+async def test_while_rows_lie_there_twice_nothing_says_that_all_is_well(tmp_path: Path) -> None:
+    there = await Destination.make(tmp_path, (span(0, 96), {"a": at(1)}))
+    await there.read_again({"a": at(1, "new", 6)})
+    await there.publish()
+    assert len(list(tmp_path.rglob("*.parquet"))) == 2
+    assert not (tmp_path / "_SUCCESS").exists()
 
 
 @pytest.mark.anyio
