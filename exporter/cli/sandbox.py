@@ -30,7 +30,8 @@ def sandbox(
         typer.echo(f"export {contract.BASE_URL_VARIABLE}={url} {contract.TOKEN_VARIABLE}={TOKEN}")
         say("Set these where you try `exporter export DEST`. Ctrl-C ends the sandbox.")
 
-    until = time.time_ns() // 1000
+    # An export ends a minute before the server's clock.
+    until = time.time_ns() // 1000 - 2 * contract.MINUTE
     run = partial(run_sandbox, port=port, count=rows, since=until - days * contract.DAY, until=until, seed=seed)
     serving = partial(run, density=density, behaviour=behaviour_from_options(behaviour or ()), on_ready=announce)
     with suppress(InterruptedExportError):
