@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from exporter.contract import ALWAYS_FIELDS, Instant
-from exporter.errors import DestinationError, StoreError, UsageError
+from exporter.errors import DestinationError, StoreError
 from exporter.jobs.asking import changing_filters
 from exporter.jobs.comparing import compare, make_plan
 from exporter.jobs.holding import Held, holding
@@ -25,7 +25,7 @@ from exporter.progress import Observer
 from exporter.spec import Asked, Credentials, RunSettings
 from exporter.store.commits import load_state
 from exporter.store.local import LocalStore
-from exporter.store.state import State, StateName, state_name
+from exporter.store.state import StateName, state_name
 
 
 class Repaired(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,13 +88,14 @@ async def audit(
     """Compares what is covered and inside the range that is asked for, or about `share` (above 0, up to 1) of it.
 
     `repair` fetches what is missing or has changed; `delete`, too, drops what the source has no more. Raises
-    `ExporterError`: `DestinationError` where there is no export, `UsageError` where nothing is to be compared, or to be
-    deleted under filters on what changes; `DestinationLockedError` when a repair finds another run at work.
+    `ExporterError`: `DestinationError` where there is no export, `UsageError` where nothing is to be compared, and
+    `DestinationLockedError` when a repair finds another run at work.
     """
     store, began = LocalStore(destination), clock()
     state = await load_state(store)
     # Also before there is a lock, which would be made where no export is.
-    _check(destination, state, delete=delete)
+    if state.request is None:
+        raise DestinationError(f"{destination}: no export here")
 
     async def compare_and(run: Run, held: Held | None) -> Audited:
         plan = make_plan(store, held.log.state if held else state, asked, settings, share, now)
@@ -138,13 +139,3 @@ async def audit(
         if (await load_state(store)).number == state.number:
             raise
         raise StoreError(f"{destination}: another run has changed this export meanwhile; run again") from error
-
-
-def _check(destination: Path, state: State, *, delete: bool) -> None:
-    if state.request is None:
-        raise DestinationError(f"{destination}: no export here")
-    if delete and (changing := changing_filters(state.request)):
-        raise UsageError(
-            f"the export is filtered by {', '.join(changing)}, and that may change: the list cannot tell what was "
-            "deleted from what the filters no longer match. Leave --delete out; exporter sync --refilter drops both"
-        )

@@ -40,7 +40,8 @@ def describe_audited(found: "Audited", destination: Path) -> Iterator[str]:
         yield f"  {count_of(len(found.unproven), 'timestamp')} may have more rows than the API would list"
     if found.changing_filters and findings.total("deleted"):
         filters = ", ".join(found.changing_filters)
-        yield f"  deleted: or no longer matched by the filters of the export ({filters}), which the list cannot tell."
+        yield f"  deleted: or no longer matched by the filters of the export ({filters}), which the list cannot tell;"
+        yield f"    exporter sync {destination} --refilter drops what they no longer match."
     if found.state == "incomplete":
         yield f"  The export is incomplete; what was not read yet was not compared: run exporter export {destination}"
     yield from _advise(found, destination)

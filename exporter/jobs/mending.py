@@ -5,20 +5,24 @@ from dataclasses import dataclass
 
 from anyio import to_thread
 
+from exporter.encode.schema import arrow_schema
 from exporter.errors import ContradictionError, DestinationError
 from exporter.jobs.asking import has_sensitive_fields
 from exporter.jobs.comparing import Plan
 from exporter.jobs.holding import Held
-from exporter.jobs.sealing import least_part_bytes, seal
+from exporter.jobs.sealing import least_part_bytes, put_in_order, seal
 from exporter.jobs.session import Session, connected
 from exporter.model import Counters, Coverage, Interval
 from exporter.pipeline.auditing import Findings
+from exporter.pipeline.budget import Shares
 from exporter.pipeline.reading import Reader
 from exporter.pipeline.spooling import Spool, SpoolFactory
 from exporter.pipeline.tasks import for_each
 from exporter.pipeline.updating import Outcome, merge_spool
 from exporter.progress import Observer
 from exporter.spec import Credentials, RunSettings
+from exporter.store.layout import CONVERSATIONS
+from exporter.store.manifest import is_sealed
 from exporter.store.merge import ids_in
 
 
@@ -69,9 +73,10 @@ class Repair:
         """Reads again and merges. Afterwards the findings' `deleted` are those that are left."""
         plan, findings, settings = self.plan, self.findings, self.settings
         windows = Coverage(findings.reread)
-        if not windows and not (delete and any(findings.deleted.values())):
-            return Outcome(), Counters()
         request = plan.request
+        if not windows and not (delete and any(findings.deleted.values())):
+            await self._put_in_order()
+            return Outcome(), Counters()
         async with connected(
             settings, self.credentials, request.filters, request.fields, self.observer, self.clock
         ) as reader:
@@ -109,6 +114,21 @@ class Repair:
                 session.log, session.parts, session.committer, self.observer, least_bytes=least_bytes, goes_on=True
             )
             return outcome, session.spent
+
+    async def _put_in_order(self) -> None:
+        """For what a run that did not live to seal it has left."""
+        plan, settings = self.plan, self.settings
+        if await is_sealed(plan.store, plan.state, schemas={CONVERSATIONS: arrow_schema(plan.request.fields)}):
+            return
+        await put_in_order(
+            plan.store,
+            self.held,
+            self.observer,
+            self.clock,
+            least_bytes=least_part_bytes(settings.target_part_bytes),
+            target_bytes=settings.target_part_bytes,
+            row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency).row_group,
+        )
 
     async def _gone(self, spool: Spool, *, delete: bool) -> dict[Interval, Collection[str]]:
         """What is to be dropped, by home: what was deleted, and what lies elsewhere now. The findings keep the rest."""

@@ -282,8 +282,23 @@ async def test_filters(tmp_path: Path) -> None:
         assert (await run_audit(tmp_path / "lasting", source, repair=True, delete=True)).is_same
         found = await run_audit(tmp_path / "changing", source, repair=True)
         assert (counts(found), found.changing_filters) == ({"deleted": 2}, ("status",))
-        with pytest.raises(UsageError, match="status"):
-            await run_audit(tmp_path / "changing", source, repair=True, delete=True)
+        # What the filters no longer match is known by its id.
+        found = await run_audit(tmp_path / "changing", source, repair=True, delete=True)
+        assert found.repaired is not None
+        assert (found.repaired.removed, found.repaired.unlisted) == (1, 1)
+        await run_sync(tmp_path / "changing", source, refilter=True)
+        assert (await run_audit(tmp_path / "changing", source)).is_same
+
+
+async def test_a_repair_puts_in_order_what_one_before_has_left(tmp_path: Path) -> None:
+    async with moving_source(11) as source:
+        fill(source, 30)
+        await run_sync(tmp_path, source)
+        (tmp_path / "_SUCCESS").unlink()
+        orphan = next(tmp_path.rglob("part-*.parquet"))
+        orphan.with_name("part-left.parquet").write_bytes(orphan.read_bytes())
+        assert (await run_audit(tmp_path, source, repair=True)).is_same
+        Exported(tmp_path).check_sound()
 
 
 async def test_a_token_that_sees_less_repairs_nothing(tmp_path: Path) -> None:
