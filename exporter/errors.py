@@ -20,6 +20,7 @@ where, and what to do. It never holds the token, nor a conversation's content.
     │   └── ContradictionError     1   the API does what makes any export of it unprovable
     ├── StoreError                 1   the disk: full, failing, not writable
     │   ├── DamagedLogError        1   a commit is missing, unreadable, or does not fit
+    │   ├── DamagedPartError       3   a file is missing, or not as it was written
     │   └── OvertakenError         1   another run has committed in our place
     └── InterruptedExportError   130   Ctrl-C or SIGTERM
 """
@@ -106,6 +107,17 @@ class DamagedLogError(StoreError):
     def __init__(self, path: str, what: str) -> None:
         super().__init__(f"{path}: {what}")
         self.path = path
+
+
+class DamagedPartError(StoreError):
+    """A file that a commit names is missing, or its bytes are not those that were written. Again would end alike."""
+
+    exit_status = 3
+
+    def __init__(self, path: object, what: str) -> None:
+        super().__init__(
+            f"{path}: {what}\nexporter verify DEST --repair takes it out of the export; then run the same command again"
+        )
 
 
 class OvertakenError(StoreError):

@@ -481,8 +481,15 @@ def test_the_summary_says_what_is_in_doubt() -> None:
     assert "DuckDB" not in summarize(rows=0, files=0)
 
 
+def test_a_hint_at_all_files_is_not_given_where_older_ones_are_kept() -> None:
+    assert "DuckDB" in summarize()
+    assert "DuckDB" not in summarize(kept_files=2)
+    assert "read those that the manifest names" in summarize(kept_files=2)
+
+
 STATUS = {
     "committed_at": 1_000_000,
+    "updates_since": 500_000,
     "last_run": None,
     "state": "incomplete",
     "rows": 5,
@@ -512,6 +519,7 @@ def test_status_tells_how_far_an_export_is(run: Run, monkeypatch: pytest.MonkeyP
         "incomplete: 5 conversations created before 2026-02-01T00:00:00Z, in 1 file of 2.0 kB\n"
         "  75.0% of the range is covered; 1 window left, from the oldest:\n"
         "    from the beginning before 2026-01-01T00:00:00Z\n"
+        "  up to date with what changed before 1970-01-01T00:00:00.500Z\n"
         "  held by pid 7 on somewhere\n",
         "",
     )
@@ -626,6 +634,7 @@ def test_a_status_without_a_beginning_shows_no_share() -> None:
         unproven=0,
         runs=1,
         committed_at=0,
+        updates_since=None,
         holder=None,
         last_run=None,
     )
@@ -655,7 +664,7 @@ def test_a_status_names_the_first_windows_and_says_how_many_more_there_are() -> 
     make = msgspec.defstruct("Status", list(STATUS))
     said = list(describe_status(cast(Any, make(**{**STATUS, "gaps": gaps}))))
     assert said[1].endswith("; 8 windows left, from the oldest:")
-    assert [line.startswith("    from 1970-01-0") for line in said[2:]] == [True] * 5 + [False] * 2
+    assert [line.startswith("    from 1970-01-0") for line in said[2:]] == [True] * 5 + [False] * 3
     assert said[7] == "    and 3 more: --json names all"
-    (*_, last, _) = describe_status(cast(Any, make(**{**STATUS, "gaps": gaps[:5]})))
+    (*_, last, _, _) = describe_status(cast(Any, make(**{**STATUS, "gaps": gaps[:5]})))
     assert last == "    from 1970-01-05T00:00:00Z before 1970-01-05T00:00:00.000001Z"

@@ -12,7 +12,7 @@ from exporter.errors import DestinationError, StoreError
 from exporter.jobs.asking import asks_for_more, settle_range, settle_request
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
-from exporter.jobs.sealing import least_part_bytes, put_in_order, seal
+from exporter.jobs.sealing import check_whole, least_part_bytes, put_in_order, seal
 from exporter.jobs.session import Session, connected
 from exporter.model import Counters, PageRequest
 from exporter.pipeline.budget import Shares
@@ -29,7 +29,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What a destination holds after a run; `requests` and `seconds` are those of the run.
 
     `resumed`: there was something before; `changed`: the run committed something. `bytes` are those of the parts.
-    `partly_withheld`: files with rows that came without sensitive fields, while other rows had them.
+    `kept_files`: replaced ones, for readers of older manifests. `partly_withheld`: files with rows that came without
+    sensitive fields, while other rows had them.
     """
 
     state: StateName
@@ -48,6 +49,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     range_start: Instant | None
     range_end: Instant
     partition_key: str | None
+    kept_files: int = 0
 
     @property
     def exit_status(self) -> int:
@@ -91,6 +93,7 @@ async def _export(
     request = settle_request(found, asked, destination)
     if found.range is not None and not found.left and not asks_for_more(found.range, asked):
         if await is_sealed(store, found, schemas={CONVERSATIONS: arrow_schema(request.fields)}):
+            await check_whole(store, found)
             return summarize(destination, found, found, Counters())
         return await _seal_what_is_there(store, run, request, settings, observer, clock)
     async with connected(settings, credentials, request.filters, request.fields, observer, clock) as reader:
@@ -160,4 +163,5 @@ def summarize(destination: Path, before: State, after: State, spent: Counters) -
         partition_key=next(iter(partition_of(range_.end - 1, after.request.partition_by)[0]), None)
         if after.request
         else None,
+        kept_files=len(after.kept),
     )

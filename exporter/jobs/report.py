@@ -46,6 +46,8 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
         yield "    the manifest names the files under `quarantine`."
     if summary.state == "incomplete":
         yield "  Run the same command again to go on."
+    elif summary.kept_files:
+        yield "  files that were replaced are kept for readers of older manifests: read those that the manifest names."
     elif summary.files:
         yield f"  To look at it, paste into DuckDB:\n    {_query(summary)}"
 
@@ -95,6 +97,8 @@ def describe_status(found: "Status") -> Iterator[str]:
         run = found.last_run
         why = f": {run.message.splitlines()[0]}" if run.message else f": {run.error}" if run.error else ""
         yield f"  last run: {run.command}, ended at {run.ended_at} with exit status {run.exit_status}{why}"
+    if found.updates_since is not None:
+        yield f"  up to date with what changed before {format_instant(found.updates_since)}"
     yield f"  held by {found.holder}" if found.holder else "  no run holds it"
 
 
@@ -105,6 +109,7 @@ def status_figures(found: "Status") -> dict[str, Any]:
         "range_start": None if found.range_start is None else format_instant(found.range_start),
         "range_end": format_instant(found.range_end),
         "committed_at": None if found.committed_at is None else format_instant(found.committed_at),
+        "updates_since": None if found.updates_since is None else format_instant(found.updates_since),
         "gaps": [interval_figures(gap) for gap in found.gaps],
     }
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
+from anyio import to_thread
+
 from exporter.encode.batch import Encoder
 from exporter.errors import DestinationError
 from exporter.jobs.holding import Held
@@ -12,8 +14,11 @@ from exporter.pipeline.reading import wall_clock
 from exporter.pipeline.writing import PartsFactory
 from exporter.progress import Observer
 from exporter.store.commits import CommitLog
+from exporter.store.facts import check_size
 from exporter.store.layout import partition_of
 from exporter.store.local import LocalStore
+from exporter.store.manifest import check_not_behind
+from exporter.store.state import State
 
 #: Readers pay for each part, whatever its size; from here on it is little beside what they read of it.
 _LEAST_PART_BYTES: Final = 16 * 1024 * 1024
@@ -22,6 +27,20 @@ _LEAST_PART_BYTES: Final = 16 * 1024 * 1024
 def least_part_bytes(target_bytes: int) -> int:
     """Below which size an export has no parts, where a partition could fill one; parts are closed at `target_bytes`."""
     return min(_LEAST_PART_BYTES, target_bytes // 2)
+
+
+async def check_whole(store: LocalStore, state: State) -> None:
+    """What a run goes on with is there: the commits that the manifest rests on, and every part in its size.
+
+    Raises `DamagedLogError` and `DamagedPartError`.
+    """
+
+    def check() -> None:
+        for file in state.files.values():
+            check_size(store.locate(file.path), file)
+
+    await check_not_behind(store, state)
+    await to_thread.run_sync(check)
 
 
 async def seal(
@@ -62,6 +81,7 @@ async def put_in_order(
     log, request = held.log, held.log.state.request
     if request is None:
         raise DestinationError(f"{store.root}: no export here")
+    await check_whole(store, log.state)
     await log.append(committed_at=wall_clock(), kind="resume")
     encoder = Encoder(request.fields)
     committer = Committer(store, log, encoder.schema, observer, clock)

@@ -11,6 +11,7 @@ from exporter.encode.decode import Decoder
 from exporter.errors import ExporterError, StoreError
 from exporter.fetch.http import Client
 from exporter.jobs.holding import Held
+from exporter.jobs.sealing import check_whole
 from exporter.model import Counters, Coverage, Interval
 from exporter.pipeline import Pipeline
 from exporter.pipeline.budget import ByteBudget, Shares
@@ -88,9 +89,10 @@ class Session:
         """Puts into the log what the export is to become, sweeps what no commit names, and looks for hidden rows.
 
         `hidden_statuses`: known to be left out of the list, beside those that the log knows of.
-        Raises `StoreError` and `SourceError`.
+        Raises `StoreError`, also where something that is there was damaged, and `SourceError`.
         """
         log, organization = held.log, held.log.state.organization
+        await check_whole(store, log.state)
         await _declare(log, request, range_, observer, keep_generations)
         encoder = Encoder(request.fields)
         committer = Committer(store, log, encoder.schema, observer, clock)

@@ -17,7 +17,7 @@ from exporter.store.state import StateName, state_name
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What the commit log of a destination amounts to. `covered_share`: of the range, in time, 0 to 1; None where the
     range is open below and not yet complete. `gaps`: what is still to be read.
-    `last_run`: of those that have ended, and were not killed."""
+    `updates_since`: as in the manifest. `last_run`: of those that have ended, and were not killed."""
 
     state: StateName
     rows: int
@@ -31,6 +31,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     unproven: int
     runs: int
     committed_at: Instant | None
+    updates_since: Instant | None
     holder: str | None
     last_run: RunRecord | None
 
@@ -57,6 +58,7 @@ async def status(destination: Path) -> Status:
         unproven=len(state.unproven),
         runs=len(state.runs),
         committed_at=state.committed_at,
+        updates_since=state.read_since,
         holder=None if holder is None else str(holder),
         last_run=await read_last_run(store),
     )

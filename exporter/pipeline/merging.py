@@ -15,6 +15,7 @@ from exporter.pipeline.writing import PartsFactory, data_file
 from exporter.plan.merging import choose_merges
 from exporter.progress import Observer
 from exporter.store.commits import CommitLog
+from exporter.store.facts import check_written
 from exporter.store.parts import copy_rows
 
 #: Of parts that lie there twice at a time: what has been merged is deleted before more is.
@@ -77,6 +78,8 @@ async def _merged(group: Sequence[DataFile], factory: PartsFactory) -> DataFile:
     """The part that holds what the parts of `group` held, which run from old to new; published, and not committed."""
     store, oldest, newest = factory.store, group[0], group[-1]
     sources = [store.locate(file.path) for file in reversed(group)]
+    for path, file in zip(sources, reversed(group), strict=True):
+        await to_thread.run_sync(check_written, path, file, limiter=factory.working)
     name, writer = factory.new_part()
     try:
         await to_thread.run_sync(copy_rows, sources, writer, limiter=factory.working)

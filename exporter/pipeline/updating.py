@@ -16,6 +16,7 @@ from exporter.pipeline.spooling import Spool, Spooled, digest
 from exporter.pipeline.tasks import for_each
 from exporter.pipeline.writing import PartsFactory, data_file
 from exporter.plan.homes import Home, Homes
+from exporter.store.facts import check_written
 from exporter.store.merge import MergePlan, Nulls, Reading, ids_in, merge, plan_merge
 from exporter.store.quarantine import id_of, write_lines
 from exporter.store.state import State
@@ -130,6 +131,8 @@ async def _write(
     old = home.file
     if old is not None and not plan.taken and len(plan.dropped) == old.rows:
         return None
+    if old is not None:
+        await to_thread.run_sync(check_written, parts.store.locate(old.path), old, limiter=parts.working)
     name, writer = parts.new_part()
     try:
         lost, gained = await to_thread.run_sync(merge, plan, writer, limiter=parts.working)

@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from exporter.contract import Instant
+from exporter.errors import DamagedPartError
+from exporter.model import DataFile
 from exporter.store.disk import reporting
 from exporter.store.parts import SORT_COLUMN
 
@@ -64,6 +66,25 @@ def hash_file(path: Path) -> str | None:
                 return None
             raise
     return digest.hexdigest()
+
+
+def check_size(path: Path, file: DataFile) -> None:
+    """Raises `DamagedPartError` for a part that is missing or has another size than was written."""
+    size_bytes = file_size(path)
+    if size_bytes is None:
+        raise DamagedPartError(path, "missing")
+    if size_bytes != file.size_bytes:
+        raise DamagedPartError(path, f"has {size_bytes:,} bytes; {file.size_bytes:,} were written")
+
+
+def check_written(path: Path, file: DataFile) -> None:
+    """Raises `DamagedPartError` for a part whose bytes are not those that were written.
+
+    What is made of a part bears a checksum of its own: damage that is copied is never found again.
+    """
+    check_size(path, file)
+    if hash_file(path) != file.sha256:
+        raise DamagedPartError(path, "its bytes are not those that were written")
 
 
 def count_lines(path: Path) -> int:

@@ -8,9 +8,10 @@ import msgspec
 import pyarrow as pa
 
 from exporter.contract import FIELDS, Instant, format_instant
+from exporter.errors import DamagedLogError
 from exporter.model import DataFile, Interval
 from exporter.store.commits import Store
-from exporter.store.layout import CONVERSATIONS, MANIFEST, STAGING, SUCCESS
+from exporter.store.layout import CONVERSATIONS, MANIFEST, STAGING, SUCCESS, commit_path
 from exporter.store.state import FORMAT_VERSION, State, state_name
 
 
@@ -104,6 +105,25 @@ async def is_sealed(store: Store, state: State, *, schemas: Mapping[str, pa.Sche
         and (await store.read(SUCCESS) is not None) == (state_name(state) == "complete")
         and not await store.list(STAGING)
     )
+
+
+class _Generation(msgspec.Struct):
+    generation: int
+
+
+async def check_not_behind(store: Store, state: State) -> None:
+    """Raises `DamagedLogError` where the manifest rests on more commits than `state` does: they have been lost."""
+    manifest = await store.read(MANIFEST)
+    try:
+        generation = msgspec.json.decode(manifest or b"", type=_Generation).generation
+    except msgspec.MsgspecError:
+        return  # it says nothing, and is written anew
+    if generation > state.number:
+        raise DamagedLogError(
+            commit_path(state.number + 1),
+            f"missing: the manifest rests on {generation} commits, and there are {state.number}. Restore them; or, if "
+            "it is the manifest that is wrong, delete that",
+        )
 
 
 def _request(state: State) -> dict[str, Any]:

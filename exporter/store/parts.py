@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from exporter.contract import OPEN_STATUSES, Instant
-from exporter.errors import StoreError
+from exporter.errors import DamagedPartError
 from exporter.store.disk import open_private, reporting
 
 SORT_COLUMN: Final = "created_at"
@@ -250,7 +250,7 @@ def _worth_statistics(path: str, type_: pa.DataType) -> bool:
 def read_batches(parts: Iterable[Path], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """The rows of whole parts, or these columns of them, a row group at a time.
 
-    Raises `StoreError`, also for a part that Parquet cannot read.
+    Raises `StoreError`; `DamagedPartError` for a part that is missing, or that Parquet cannot read.
     """
     for path in parts:
         with reporting(path):
@@ -259,7 +259,12 @@ def read_batches(parts: Iterable[Path], columns: Sequence[str] | None = None) ->
                     for number in range(part.num_row_groups):
                         yield from part.read_row_group(number, columns=columns, use_threads=False).to_batches()
             except pa.ArrowException as error:
-                raise StoreError(f"{path}: cannot be read as Parquet ({error}). The file is damaged") from error
+                raise DamagedPartError(path, "cannot be read as Parquet") from error
+            except OSError as error:
+                # Without a number it is Arrow's, about the content.
+                if error.errno is None or isinstance(error, FileNotFoundError):
+                    raise DamagedPartError(path, "missing" if error.errno else "cannot be read as Parquet") from error
+                raise
 
 
 def copy_rows(sources: Iterable[Path], writer: PartWriter) -> None:

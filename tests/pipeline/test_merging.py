@@ -134,7 +134,7 @@ async def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     destination = await exported(tmp_path)
     victim = sorted(destination.state.files)[0]
     (tmp_path / victim).write_bytes(b"PAR1 and no more")
-    with pytest.raises(StoreError, match=f"{victim}: cannot be read as Parquet"):
+    with pytest.raises(StoreError, match=f"{victim}: has 16 bytes"):
         await merge(destination)
 
 
