@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from exporter.contract import DAY, HOUR, MINUTE, OPEN_STATUSES, SECOND, Instant, parse_timestamp
 from exporter.errors import AccessError
+from exporter.jobs.audit import audit
 from exporter.jobs.compact import compact
 from exporter.jobs.export import export
 from exporter.jobs.sync import Synced, sync
@@ -251,6 +252,41 @@ class Sequences(RuleBasedStateMachine):
         # What a repair has taken out is kept for nobody.
         live = self._live()
         self.older = [files & live | {one for one in files if (self.root / one).exists()} for files in self.older]
+
+    @precondition(lambda self: self.coverage)
+    @rule(repair=st.booleans(), delete=st.booleans())
+    def audit(self, repair: bool, delete: bool) -> None:
+        covered = {name: row for name, row in self.source.rows.items() if _holds(self.coverage, self._served(row))}
+        gone = self.there.keys() - self.source.rows.keys()
+        differing = {
+            name: row
+            for name, row in covered.items()
+            if (known := self.there.get(name)) is None or known.updated_at != row.updated_at
+        }
+        # Else a 404 proves nothing.
+        delete = delete and repair and bool(covered.keys() & self.there.keys())
+        settings_ = settings_for(self.source, page_size=self.settings.page_size)
+        found = self._run(
+            lambda: audit(
+                self.root,
+                Asked(),
+                settings_,
+                Credentials(TOKEN),
+                Quiet(),
+                now=self.source.now,
+                repair=repair,
+                delete=delete,
+            )
+        )
+        total = found.findings.total
+        assert (total("deleted"), total("missing") + total("changed") + total("later")) == (len(gone), len(differing))
+        if not repair:
+            return
+        silently = {name for name, row in covered.items() if name not in differing and self.there[name] is not row}
+        self.doubtful |= silently  # they may have been on a page that was read again
+        self.there |= differing
+        if delete:
+            self.there = {name: row for name, row in self.there.items() if name not in gone}
 
     # What has to hold.
 
