@@ -123,16 +123,19 @@ class SimulatedDisk:
             return None
         if name == "link":
             self.on_link(Path(args[0]), Path(args[1]))
-        if name in ("unlink", "replace"):
-            self._forget(Path(args[-1]))
-        return real(*args, **kwargs)
+        victim = self._last_name(Path(args[-1])) if name in ("unlink", "replace") else None
+        result = real(*args, **kwargs)
+        if victim is not None:
+            # Its number may soon be another's.
+            self._nodes.pop(victim, None)
+        return result
 
-    def _forget(self, victim: Path) -> None:
-        """The number of a file that goes may soon be another's."""
+    def _last_name(self, path: Path) -> int | None:
+        """The number of a file that has no other name."""
         with suppress(FileNotFoundError):
-            found = victim.lstat()
-            if found.st_nlink == 1:
-                self._nodes.pop(found.st_ino, None)
+            found = path.lstat()
+            return found.st_ino if found.st_nlink == 1 else None
+        return None
 
     def offloaded(self, func: Callable[..., Any]) -> None:
         """aiofiles opens and writes past `os`; this is called before it does. Raises as `step`, and `OSError`."""
