@@ -15,7 +15,8 @@ from exporter.contract import format_instant
 from exporter.model import DataFile, QuarantineFile
 from exporter.spec import PartitionBy
 from exporter.store.facts import Content
-from exporter.store.layout import MANIFEST, QUARANTINE, SUCCESS, commit_path, is_part, partition_of
+from exporter.store.layout import MANIFEST, QUARANTINE, SUCCESS, is_part, partition_of
+from exporter.store.manifest import lost_commits
 from exporter.store.state import State, state_name
 
 What: TypeAlias = Literal[
@@ -146,12 +147,8 @@ def check_manifest(state: State, manifest: bytes | None, expected: bytes) -> Ite
         return
     generation = found.get("generation")
     if isinstance(generation, int) and generation > state.number:
-        yield Problem(
-            commit_path(state.number + 1),
-            "log",
-            f"missing: the manifest rests on {generation} commits, and there are {state.number}. Restore them; or, if "
-            "it is the manifest that is wrong, delete that",
-        )
+        lost = lost_commits(generation, state)
+        yield Problem(lost.path, "log", str(lost).removeprefix(f"{lost.path}: "))
         return
     if isinstance(generation, int) and 0 < generation < state.number:
         yield Problem(

@@ -107,6 +107,15 @@ async def is_sealed(store: Store, state: State, *, schemas: Mapping[str, pa.Sche
     )
 
 
+def lost_commits(generation: int, state: State) -> DamagedLogError:
+    """What is wrong where the manifest is of a later `generation` than the log."""
+    return DamagedLogError(
+        commit_path(state.number + 1),
+        f"missing: the manifest rests on {generation} commits, and there are {state.number}. Restore them; or, if "
+        "it is the manifest that is wrong, delete that",
+    )
+
+
 class _Generation(msgspec.Struct):
     generation: int
 
@@ -119,11 +128,7 @@ async def check_not_behind(store: Store, state: State) -> None:
     except msgspec.MsgspecError:
         return  # it says nothing, and is written anew
     if generation > state.number:
-        raise DamagedLogError(
-            commit_path(state.number + 1),
-            f"missing: the manifest rests on {generation} commits, and there are {state.number}. Restore them; or, if "
-            "it is the manifest that is wrong, delete that",
-        )
+        raise lost_commits(generation, state)
 
 
 def _request(state: State) -> dict[str, Any]:
