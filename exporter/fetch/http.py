@@ -8,6 +8,7 @@ this module holds the token or the proxy's password, nor any exception of aiohtt
 import ssl
 import time
 import zlib
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -134,11 +135,12 @@ class Client:
         try:
             return await self._get(URL(url, encoded=True), take)
         except (aiohttp.ClientError, OSError) as error:
-            failure = self._translate(error)
-        except SourceError as error:
+            failure: BaseException = self._translate(error)
+        except (SourceError, CancelledError) as error:
             failure = error
         # Outside of `except`: a chained ClientResponseError would carry the request's headers, and so the token. So
-        # would the variables of the functions below, which a traceback keeps.
+        # would the variables of the functions below, which a traceback keeps; a cancellation may be the context of the
+        # defect that is its reason.
         raise failure.with_traceback(None)
 
     async def _get(self, url: URL, take: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:

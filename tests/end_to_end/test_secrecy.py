@@ -20,6 +20,7 @@ import anyio
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+import exporter
 from exporter.contract import DAY, format_instant
 from exporter.jobs import export as job
 from exporter.pipeline import committing
@@ -32,6 +33,7 @@ from tests.end_to_end.served import SINCE
 from tests.end_to_end.test_disk import failing
 from tests.end_to_end.test_faults import LASTING, PASSING, hurry, when_asked
 from tests.toolkit.peer import Peer, Script, http, http_json, self_signed
+from tests.toolkit.said import everything_said
 
 _CORE = "7d1f0c93e2b84a65"
 #: Different in every notation: quoted for a URL, escaped in JSON, or by `repr`.
@@ -40,7 +42,6 @@ TOKEN = f"ak_\"\\%{_CORE}+/=&<>'"
 UNTIL = SINCE + 3 * DAY
 RANGE = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL))
 OPTIONS = (*RANGE, "--page-size", "10", "--concurrency", "2")
-EXPORTER = str(Path(job.__file__).parent.parent)
 
 
 def spellings() -> Iterator[str]:
@@ -55,26 +56,6 @@ def spellings() -> Iterator[str]:
 def assert_silent(text: str, where: str) -> None:
     for spelling in spellings():
         assert spelling not in text, f"{where}: {text[:2000]}"
-
-
-def everything_said(error: BaseException) -> Iterator[str]:
-    """What a log, a crash report or a debugger could print of an exception, and of all that it is chained to.
-
-    Of its traceback, the variables of the exporter and of the libraries it calls.
-    """
-    queue: list[BaseException | None] = [error]
-    while queue:
-        found = queue.pop()
-        if found is None:
-            continue
-        yield from (str(found), repr(found), repr(vars(found)))
-        step = found.__traceback__
-        while step is not None:
-            file = step.tb_frame.f_code.co_filename
-            if file.startswith(EXPORTER) or "site-packages" in file:
-                yield from (f"{file}: {name} = {value!r}" for name, value in step.tb_frame.f_locals.items())
-            step = step.tb_next
-        queue += [found.__cause__, found.__context__, *getattr(found, "exceptions", ())]
 
 
 class World:
@@ -323,7 +304,11 @@ def test_a_crash_leaves_no_core(crash: signal.Signals, world: World) -> None:
         "import resource, runpy; most = resource.getrlimit(resource.RLIMIT_CORE)[1];"
         "resource.setrlimit(resource.RLIMIT_CORE, (most, most)); runpy.run_module('exporter', run_name='__main__')"
     )
-    variables = {"ANYREACH_TOKEN": TOKEN, "ANYREACH_BASE_URL": server.url, "PYTHONPATH": str(Path(EXPORTER).parent)}
+    variables = {
+        "ANYREACH_TOKEN": TOKEN,
+        "ANYREACH_BASE_URL": server.url,
+        "PYTHONPATH": str(Path(exporter.__file__).parent.parent),
+    }
     with subprocess.Popen(
         [sys.executable, "-c", code, "export", world.out, *OPTIONS],
         env=os.environ | variables,

@@ -2,7 +2,6 @@ import asyncio
 import gzip
 import ssl
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -36,6 +35,7 @@ from tests.toolkit.peer import (
     http_json,
     self_signed,
 )
+from tests.toolkit.said import everything_said
 
 TOKEN = "ak_4f9d2c71e0b8"
 PROXY_AUTHORIZATION = "Basic bWU6aHVudGVyMg=="
@@ -89,18 +89,25 @@ async def failure_of(
     return caught.value
 
 
-def everything_said(error: BaseException) -> Iterator[str]:
-    """What a log, a crash report or a debugger could print of an exception and of those it is chained to."""
-    queue: list[BaseException | None] = [error]
-    while queue:
-        found = queue.pop()
-        if found is None:
-            continue
-        yield from (str(found), repr(found), repr(found.args), repr(vars(found)))
-        for value in (*found.args, *vars(found).values()):
-            yield repr(value)
-            yield repr(getattr(value, "headers", ""))
-        queue += [found.__cause__, found.__context__]
+async def test_a_request_that_is_given_up() -> None:
+    kept: list[BaseException] = []
+
+    async def ask(source: Client) -> None:
+        try:
+            await source.get_page(PageRequest(limit=10), fits)
+        except asyncio.CancelledError as cancelled:
+            kept.append(cancelled)
+            raise
+
+    async with Peer([[Step.STALL]]) as peer, client(peer.url, limits=Limits()) as source:
+        task = asyncio.create_task(ask(source))
+        while not peer.requests:  # noqa: ASYNC110 - the peer tells nobody
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+    for error in (*kept, caught.value):
+        assert not any(TOKEN in text for text in everything_said(error))
 
 
 async def test_a_request_on_the_wire() -> None:
