@@ -65,7 +65,7 @@ def make_plan(store: LocalStore, state: State, asked: Asked, settings: RunSettin
     def place(created_at: Instant) -> tuple[dict[str, str], Interval | None]:
         return partition_of(created_at, request.partition_by)
 
-    homes = Homes(files, range_, place)
+    homes = Homes(files, state.coverage, place)
     oldest = min((file.created_at_min for file in files), default=range_.end)
     return Plan(store, state, request, files, homes, windows, len(all_windows), oldest)
 

@@ -161,7 +161,7 @@ async def _update(session: Session, before: State, lister: Reader | None) -> Out
         raise DestinationError("no export here")
     files = [file for file in state.files.values() if file.table == CONVERSATIONS]
     oldest = min((file.created_at_min for file in files), default=range_.end)
-    homes = Homes(files, range_, parts.place)
+    homes = Homes(files, state.coverage, parts.place)
     since = None if before.read_since is None else before.read_since - session.settings.lag_seconds * SECOND
     spool, changed, narrow = Spool(), Spool(), Encoder(ALWAYS_FIELDS)
 

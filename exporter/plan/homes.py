@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from exporter.contract import Instant
-from exporter.model import DataFile, Interval
+from exporter.model import Coverage, DataFile, Interval
 
 #: The partition of an instant, and the instants that share it (None: all).
 Place: TypeAlias = Callable[[Instant], tuple[dict[str, str], Interval | None]]
@@ -29,10 +29,10 @@ class Home:
 
 
 class Homes:
-    """The homes inside `range_`. `files`: the live parts of one table."""
+    """The homes inside `coverage`: a gap ends where what has been read does. `files`: the live parts of one table."""
 
-    def __init__(self, files: Iterable[DataFile], range_: Interval, place: Place) -> None:
-        self._range = range_
+    def __init__(self, files: Iterable[DataFile], coverage: Coverage, place: Place) -> None:
+        self._covered = coverage.intervals
         self._place = place
         self._homes = sorted((self._own(file) for file in files), key=lambda home: home.interval)
         self._starts = [home.interval.start for home in self._homes]
@@ -42,16 +42,17 @@ class Homes:
         return iter(self._homes)
 
     def of(self, instant: Instant) -> Home:
-        """The home of a row with this `created_at`, which lies in the range."""
+        """The home of a row with this `created_at`, which is covered."""
         after = bisect_right(self._starts, instant)
         below = self._homes[after - 1] if after else None
         if below is not None and instant in below.interval:
             return below
         above = self._homes[after] if after < len(self._homes) else None
+        covered = self._covered[bisect_right(self._covered, instant, key=_start) - 1]
         partition, shared = self._place(instant)
-        bounds = [self._range, shared or self._range]
-        start = max(*(bound.start for bound in bounds), below.interval.end if below else self._range.start)
-        end = min(*(bound.end for bound in bounds), above.interval.start if above else self._range.end)
+        bounds = [covered, shared or covered]
+        start = max(*(bound.start for bound in bounds), below.interval.end if below else covered.start)
+        end = min(*(bound.end for bound in bounds), above.interval.start if above else covered.end)
         return Home(Interval(start, end), partition, None)
 
     def overlapping(self, gap: Interval) -> list[Home]:
@@ -68,3 +69,7 @@ class Homes:
         if shared is not None:
             window = Interval(max(window.start, shared.start), min(window.end, shared.end))
         return Home(window, partition, file)
+
+
+def _start(interval: Interval) -> Instant:
+    return interval.start

@@ -111,7 +111,7 @@ class Destination:
         await into.hand_over(Finished(RANGE, [], list(misfits), (), 9))
 
     def homes(self) -> Homes:
-        return Homes(self.state.files.values(), RANGE, self.factory.place)
+        return Homes(self.state.files.values(), Coverage([RANGE]), self.factory.place)
 
     async def publish(self, gone: Collection[str] = ()) -> tuple[Change, Outcome]:
         homes = self.homes()

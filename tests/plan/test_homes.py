@@ -28,8 +28,8 @@ def part(start: int, end: int, oldest: int, newest: int, partition: dict[str, st
     )
 
 
-def homes_of(files: list[DataFile], range_: Interval, by: PartitionBy = "day") -> Homes:
-    return Homes(files, range_, lambda instant: partition_of(instant, by))
+def homes_of(files: list[DataFile], *covered: Interval, by: PartitionBy = "day") -> Homes:
+    return Homes(files, Coverage(covered), lambda instant: partition_of(instant, by))
 
 
 def day(number: int) -> dict[str, str]:
@@ -58,6 +58,13 @@ def test_a_gap_ends_where_a_part_of_its_partition_begins() -> None:
     assert homes.of(T0 + 4).file is below
 
 
+def test_a_gap_ends_where_nothing_has_been_read() -> None:
+    homes = homes_of([], Interval(T0 + 5, T0 + 9), Interval(T0 + 20, T0 + 2 * DAY))
+    assert homes.of(T0 + 5) == homes.of(T0 + 8) == Home(Interval(T0 + 5, T0 + 9), day(0), None)
+    assert homes.of(T0 + 20) == Home(Interval(T0 + 20, T0 + DAY), day(0), None)
+    assert homes.of(T0 + DAY) == Home(Interval(T0 + DAY, T0 + 2 * DAY), day(1), None)
+
+
 def test_what_a_gap_takes_from_the_windows_of_parts() -> None:
     homes = homes_of([WIDE], Interval(T0, T0 + 3 * DAY))
     assert [home.file for home in homes.overlapping(Interval(T0, T0 + 1))] == [WIDE]
@@ -66,20 +73,23 @@ def test_what_a_gap_takes_from_the_windows_of_parts() -> None:
 
 def test_without_partitions_and_without_a_beginning() -> None:
     whole = part(BEGINNING, T0, T0 - 9, T0 - 1, {})
-    homes = homes_of([whole], Interval(BEGINNING, T0 + 5), "none")
+    homes = homes_of([whole], Interval(BEGINNING, T0 + 5), by="none")
     assert homes.of(BEGINNING + 1).file is whole
     assert homes.of(T0) == Home(Interval(T0, T0 + 5), {}, None)
-    assert homes_of([], Interval(BEGINNING, T0), "none").of(T0 - 1) == Home(Interval(BEGINNING, T0), {}, None)
+    assert homes_of([], Interval(BEGINNING, T0), by="none").of(T0 - 1) == Home(Interval(BEGINNING, T0), {}, None)
 
 
 @st.composite
-def layouts(draw: st.DrawFn) -> tuple[list[DataFile], Interval, PartitionBy]:
-    """Parts as exports leave them: disjoint windows, each with rows of one partition, and gaps between them."""
+def layouts(draw: st.DrawFn) -> tuple[list[DataFile], Coverage, PartitionBy]:
+    """Parts as exports leave them: disjoint windows, each with rows of one partition, and gaps and holes between."""
     by: PartitionBy = draw(st.sampled_from(("day", "hour", "month", "none")))
     edges = sorted(draw(st.sets(st.integers(T0 - 40 * DAY, T0 + 40 * DAY), min_size=2, max_size=12)))
-    files = []
+    files, holes = [], []
     for start, end in pairwise(edges):
-        if draw(st.booleans()):
+        what = draw(st.sampled_from(("part", "part", "gap", "hole")))
+        if what == "hole":
+            holes.append(Interval(start, end))
+        if what == "part":
             one = draw(st.integers(start, end - 1))
             partition, shared = partition_of(one, by)
             bounds = (
@@ -88,24 +98,27 @@ def layouts(draw: st.DrawFn) -> tuple[list[DataFile], Interval, PartitionBy]:
             other = draw(st.integers(bounds.start, bounds.end - 1))
             files.append(part(start, end, min(one, other), max(one, other), partition))
     beyond = draw(st.integers(0, 2 * DAY))
-    return files, Interval(edges[0] - beyond, edges[-1] + beyond), by
+    covered = Coverage([Interval(edges[0] - beyond, edges[-1] + beyond + 1)]) - Coverage(holes)
+    return files, covered, by
 
 
 @given(layouts(), st.data())
 def test_any_two_homes_are_one_or_share_no_instant(
-    layout: tuple[list[DataFile], Interval, PartitionBy], data: st.DataObject
+    layout: tuple[list[DataFile], Coverage, PartitionBy], data: st.DataObject
 ) -> None:
-    files, range_, by = layout
-    homes = homes_of(files, range_, by)
+    files, covered, by = layout
+    homes = homes_of(files, *covered, by=by)
     edges = {edge for file in files for edge in (file.window.start, file.window.end - 1, file.created_at_min)}
-    instants = st.integers(range_.start, range_.end - 1)
-    near = instants if not edges else instants | st.sampled_from(sorted(edges))
+    edges |= {edge for interval in covered for edge in (interval.start, interval.end - 1)}
+    edges = {edge for edge in edges if any(edge in interval for interval in covered)}
+    within = [st.integers(interval.start, interval.end - 1) for interval in covered]
+    near = st.one_of(*within, st.sampled_from(sorted(edges)))
     found = []
     for instant in data.draw(st.lists(near, max_size=12)):
         home = homes.of(instant)
         found.append(home)
         assert instant in home.interval
-        assert not Coverage([home.interval]) - Coverage([range_])
+        assert not Coverage([home.interval]) - covered
         for other in (home.interval.start, home.interval.end - 1):
             assert partition_of(other, by)[0] == home.partition
             assert homes.of(other) == home
