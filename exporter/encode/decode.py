@@ -30,6 +30,8 @@ _members_of_rows = msgspec.json.Decoder(list[dict[str, Raw]])
 _members_of_object = msgspec.json.Decoder(dict[str, Raw])
 _created_at: Final = attrgetter("created_at")
 _updated_at: Final = attrgetter("updated_at")
+#: The one field that is free text: the others are names, numbers and ids, or JSON, which stays as it was served.
+_FREE_TEXT: Final = "summary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,5 +149,14 @@ def _is_utf8(body: bytes) -> bool:
 def _page(
     rows: Sequence[EncodeRow], created_at: Sequence[Instant], updated_at: Sequence[Instant | None], body: bytes
 ) -> Page[EncodeRow]:
+    _keep_as_utf8(rows)
     is_narrow = all(isinstance(row, ServedRow) and row.is_narrow() and row.extra_text() is None for row in rows)
     return Page(Rows(rows, created_at, updated_at), len(body), is_narrow)
+
+
+def _keep_as_utf8(rows: Sequence[EncodeRow]) -> None:
+    """Holds free texts as their bytes where a `str` would take up to four times as many."""
+    for row in rows:
+        text = getattr(row, _FREE_TEXT, None)
+        if isinstance(text, str) and not text.isascii():
+            setattr(row, _FREE_TEXT, text.encode())

@@ -1,7 +1,8 @@
 """A conversation between its page and its batch: a typed row, or a misfit.
 
 Row classes are made from `contract.FIELDS`, for the fields asked for and the unknown ones met so far. A value that was
-not served is `UNSET`, which is not `None` (a served `null`). JSON fields and numbers hold their text as served.
+not served is `UNSET`, which is not `None` (a served `null`). JSON fields and numbers hold their text as served; free
+text that is not ASCII is UTF-8.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

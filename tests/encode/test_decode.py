@@ -1,6 +1,7 @@
 """Pages to rows: what was served is what comes out, whichever way it was read."""
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from exporter.contract import FIELDS, Kind, TimestampStyle, format_instant, parse_timestamp
 from exporter.encode import Decoder, Encoded, Encoder, Misfit
 from exporter.encode.exact import read_page
-from exporter.encode.rows import exact_row_class
+from exporter.encode.rows import ServedRow, exact_row_class
 from exporter.errors import ContradictionError, UnusableAnswerError
 from exporter.model import Rows
 
@@ -258,3 +259,15 @@ def test_a_page_is_narrow_when_its_rows_have_nothing_but_what_is_always_asked_fo
     assert Decoder(None).decode(b"[]").page.is_narrow
     for more in (b'"summary":null', b'"brand_new":1', b'"agent":{}', b'"status":5'):
         assert not Decoder(None).decode(narrow.replace(b'"status":"failed"', more)).page.is_narrow
+
+
+@pytest.mark.parametrize("read", ["whole", "field by field"])
+def test_one_emoji_does_not_make_a_row_four_times_as_large(row_text: Callable[..., str], read: str) -> None:
+    text = "wie besprochen, " * 1000 + "🎧"
+    twice = ', "duration": 1, "duration": 1' if read == "field by field" else ""
+    body = f"[{row_text('a', summary=json.dumps(text, ensure_ascii=False))[:-1]}{twice}}}]".encode()
+    (row,) = Decoder(None).decode(body).page.rows.rows
+    assert isinstance(row, ServedRow)
+    values = [getattr(row, name) for name in row.__struct_fields__]
+    assert sum(sys.getsizeof(value) for value in values if isinstance(value, str | bytes)) < 1.2 * len(body)
+    assert Encoder(None).encode(Decoder(None).decode(body).page.rows).batch.column("summary").to_pylist() == [text]
