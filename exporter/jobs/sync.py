@@ -197,6 +197,7 @@ async def _update(session: Session, before: State, lister: Reader | None) -> Out
 async def _still_open(session: Session, before: State, spool: Spool, since: Instant) -> Coverage:
     """Where the conversations created `since` are that were not over when they were read, nor have been served now."""
     served = await to_thread.run_sync(ids_in, [part.path for home in spool.parts.values() for part in home])
+    served |= set[str]().union(*spool.misfit_ids.values())
     found: list[tuple[Instant, float]] = []
     for file in before.files.values():
         if not file.open_rows or file.created_at_max < since:

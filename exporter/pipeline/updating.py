@@ -182,27 +182,44 @@ async def _merge_quarantine(
     result = _Quarantine()
     there: dict[str, list[bytes]] = {}
     for path in sorted(state.quarantine):
-        data = await parts.store.read(path)
-        if data is None:
-            raise StoreError(f"{parts.store.root / path}: missing. exporter verify --repair takes it out of the export")
-        there[path] = data.splitlines(keepends=True)
+        there[path] = (await _lines_of(path, parts)).splitlines(keepends=True)
     known = {id_of(line): digest(line) for lines in there.values() for line in lines}
     leaving = set[str]().union(*gone.values())
     if there:
         leaving |= await to_thread.run_sync(ids_in, [part.path for home in spool.parts.values() for part in home])
-    for file, lines in spool.misfits:
-        fresh = sum(known.get(identity) != line for identity, line in lines.items())
-        if fresh:
-            result.adds.append(file)
-            result.fresh += fresh
-            leaving |= lines.keys()
-        else:
+    read_later = set[str]()
+    for file, lines in reversed(spool.misfits):
+        fresh = {identity for identity, line in lines.items() if known.get(identity) != line} - read_later
+        if not fresh:
             await parts.store.delete(file.path)
-    for path, lines_ in there.items():
-        rest = [line for line in lines_ if id_of(line) not in leaving]
-        if len(rest) < len(lines_):
+        elif lines.keys() & read_later:
+            result.adds.append(await _without(file, read_later, parts))
+        else:
+            result.adds.append(file)
+        if fresh:
+            result.fresh += len(fresh)
+            leaving |= lines.keys()
+        read_later |= lines.keys()
+    for path, lines_there in there.items():
+        rest = [line for line in lines_there if id_of(line) not in leaving]
+        if len(rest) < len(lines_there):
             result.removes.append(path)
             if rest:
                 window = state.quarantine[path].window
                 result.adds.append(await write_lines(parts.store, parts.next_name(), rest, window))
     return result
+
+
+async def _without(file: QuarantineFile, ids: Collection[str], parts: PartsFactory) -> QuarantineFile:
+    """The lines of a file that was put aside, but for those of `ids`, in one that takes its place."""
+    lines = (await _lines_of(file.path, parts)).splitlines(keepends=True)
+    rest = [line for line in lines if id_of(line) not in ids]
+    await parts.store.delete(file.path)
+    return await write_lines(parts.store, parts.next_name(), rest, file.window)
+
+
+async def _lines_of(path: str, parts: PartsFactory) -> bytes:
+    data = await parts.store.read(path)
+    if data is None:
+        raise StoreError(f"{parts.store.root / path}: missing. exporter verify --repair takes it out of the export")
+    return data

@@ -1,5 +1,6 @@
 """What was read again, merged into an export: the parts that change are replaced, and all others stay as they are."""
 
+import json
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -106,7 +107,7 @@ class Destination:
 
     async def meet(self, *misfits: Misfit) -> None:
         # Each as a run of its own, for it names its files.
-        reading = self.state.number
+        reading = 10 * self.state.number + len(self.spool.misfits)
         into = SpoolFactory(self.factory, self.factory.encoder, self.homes(), self.spool, reading=reading)
         await into.hand_over(Finished(RANGE, [], list(misfits), (), 9))
 
@@ -258,6 +259,20 @@ async def test_rows_that_fit_no_more_change_places_with_those_that_do(tmp_path: 
     ]
     assert (line["id"], line["row"]) == ("q", "[]")
     assert there.rows().keys() == {"a", "b"}
+
+
+@pytest.mark.anyio
+async def test_a_row_that_two_readings_met_is_quarantined_once_as_it_was_last(tmp_path: Path) -> None:
+    there = await Destination.make(tmp_path, (span(0, 96), {"a": at(1)}))
+    moment = at(1)[0]
+    await there.meet(Misfit("q", moment, "duration", b'{"v":1}'), Misfit("r", moment, "duration", b"{}"))
+    await there.meet(Misfit("q", moment, "duration", b'{"v":2}'))
+    await there.meet(Misfit("q", moment, "duration", b'{"v":3}'), Misfit("s", moment, "duration", b"{}"))
+    assert (await there.merge()).quarantined == 3
+    lines = [line for path in there.state.quarantine for line in (tmp_path / path).read_bytes().splitlines()]
+    found = {(line["id"], line["row"]) for line in map(json.loads, lines)}
+    assert len(lines) == there.state.quarantined_rows == 3
+    assert found == {("q", '{"v":3}'), ("r", "{}"), ("s", "{}")}
 
 
 @pytest.mark.anyio
