@@ -115,6 +115,8 @@ class DamagedPartError(StoreError):
     exit_status = 3
 
     def __init__(self, path: object, what: str) -> None:
+        self.path = path
+        self.what = what
         super().__init__(
             f"{path}: {what}\nexporter verify DEST --repair takes it out of the export; then run the same command again"
         )

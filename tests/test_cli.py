@@ -224,18 +224,18 @@ def test_a_token_file_that_others_can_read_is_refused(job: Job, tmp_path: Path, 
     assert job.calls[0][3] == Credentials(TOKEN)
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/x", "gs://bucket", "az://container/x", "file:///tmp/x", "S3://b"])
-def test_a_url_is_no_destination_yet(url: str, job: Job, run: Run) -> None:
-    done = run("export", url)
-    assert done.status == 2
-    assert done.err == f"exporter: {url}: object stores are not supported yet; give a path\n"
+def test_a_url_that_holds_a_secret_is_refused_without_repeating_it(job: Job, run: Run) -> None:
+    for url in ("s3://key:secret@bucket/x", "az://container/x?sig=secret", "https://user:secret@host/x"):
+        done = run("export", url)
+        assert (done.status, done.out, "secret" in done.err) == (2, "", False)
+        assert done.err.startswith(f"exporter: {url.partition('//')[0]}//: ")
     assert job.calls == []
 
 
 def test_an_empty_destination_is_not_the_current_directory(job: Job, run: Run) -> None:
     done = run("export", "")
     assert done.status == 2
-    assert done.err == "exporter: the destination has to be a path\n"
+    assert done.err == "exporter: the destination has to be a path or a URL\n"
     assert job.calls == []
 
 

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from exporter.cli.options import Existing, Text, directory, option, parse_share
+from exporter.cli.options import Existing, Text, option, parse_share
 from exporter.cli.request import understand, with_reading_options
 from exporter.cli.running import Told, perform
 from exporter.errors import UsageError
 from exporter.jobs.audit_report import audited_figures, describe_audited
 from exporter.progress import Observer
+from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
     from exporter.jobs.audit import Audited
@@ -31,7 +32,7 @@ def audit(
 
     Without --repair it changes nothing, and takes no lock.
     """
-    target, share = directory(destination), parse_share(sample)
+    target, share = parse_location(destination), parse_share(sample)
     if delete and not repair:
         raise UsageError("--delete: goes with --repair")
     wanted = understand(options, until)

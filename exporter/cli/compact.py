@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from exporter import spec
-from exporter.cli.options import Existing, Verbose, directory, option
+from exporter.cli.options import Existing, Verbose, option
 from exporter.cli.running import run_until_signal
 from exporter.jobs.report import describe_compacted
 from exporter.progress import open_observer
+from exporter.store.location import parse_location
 
 
 def compact(
@@ -22,7 +23,7 @@ def compact(
     verbose: Verbose = False,
 ) -> None:
     """Merge small files at DEST, and change nothing else. Needs no token and no network."""
-    target = directory(destination)
+    target = parse_location(destination)
     settings = spec.RunSettings(
         target_part_bytes=spec.parse_size(part_size, "--part-size"), memory_bytes=spec.parse_size(memory, "--memory")
     )

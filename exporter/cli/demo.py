@@ -1,13 +1,15 @@
 """`exporter demo`: an export from a server in the same process."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from exporter import contract, spec
-from exporter.cli.options import AsJson, Days, Rows, Verbose, directory
+from exporter.cli.options import AsJson, Days, Rows, Verbose
 from exporter.cli.running import perform, say, tell_summary
 from exporter.progress import Observer
+from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
     from exporter.jobs.export import Summary
@@ -24,7 +26,7 @@ def demo(
     verbose: Verbose = False,
 ) -> None:
     """Export made-up conversations from a server in this process: no token, no network."""
-    target = directory(destination)
+    target = parse_location(destination)
     since = _DEMO_UNTIL - days * contract.DAY
     asked = spec.Asked(since=since, until=_DEMO_UNTIL)
 
@@ -37,7 +39,7 @@ def demo(
             settings = spec.RunSettings(base_url=server.url)
             return await run_export(target, asked, settings, spec.Credentials(server.token), observer)
 
-    if (target / "_manifest.json").exists():
+    if isinstance(target, Path) and (target / "_manifest.json").exists():
         say(f"{target} holds an export already; what it has is kept, and only older days would be added.")
     else:
         say(f"A server in this process makes up {rows:,} conversations of {days} days; they are exported to {target}.")

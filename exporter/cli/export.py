@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from exporter.cli.options import Destination, Text, directory, option
+from exporter.cli.options import Destination, Text, option
 from exporter.cli.request import understand, with_request_options
 from exporter.cli.running import perform, tell_summary
 from exporter.progress import Observer
+from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
     from exporter.jobs.export import Summary
@@ -22,7 +23,7 @@ def export(
 
     Times are ISO 8601, UTC where no offset is given. Without options, DEST's own request is resumed.
     """
-    target = directory(destination)
+    target = parse_location(destination)
     wanted = understand(options, until, created_before)
 
     from exporter.jobs.export import export as run_export

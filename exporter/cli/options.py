@@ -1,7 +1,6 @@
 """Options that several commands have, and what their values have to be."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -23,15 +22,6 @@ Text: TypeAlias = str | None
 Values: TypeAlias = list[str] | None
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show where an unexpected error arose.")]
-
-
-def directory(text: str) -> Path:
-    """The destination that was named. Raises `UsageError` for what is no path."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
-        raise UsageError(f"{text}: object stores are not supported yet; give a path")
-    if not text or "\0" in text:
-        raise UsageError("the destination has to be a path")
-    return Path(text)
 
 
 def parse_share(text: str) -> float:

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from exporter.cli.options import Existing, directory
+from exporter.cli.options import Existing
 from exporter.jobs.report import describe_status, status_figures
+from exporter.store.location import parse_location
 
 
 def status(
@@ -14,7 +15,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what is at DEST, how far it is, and which run holds it. Changes nothing, and needs no token."""
-    target = directory(destination)
+    target = parse_location(destination)
 
     import anyio
 

@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from exporter.cli.options import Destination, directory
+from exporter.cli.options import Destination
 from exporter.cli.request import understand, with_request_options
 from exporter.cli.running import Told, perform, tell_summary
 from exporter.jobs.report import describe_synced, synced_figures
 from exporter.progress import Observer
+from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
     from exporter.jobs.sync import Synced
@@ -29,7 +30,7 @@ def sync(
 
     Where there is no export, this makes the first one. Without options, DEST's own request is followed.
     """
-    target = directory(destination)
+    target = parse_location(destination)
     wanted = understand(options)
 
     from exporter.jobs.sync import sync as run_sync

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from exporter.cli.options import Existing, directory, option, parse_share
+from exporter.cli.options import Existing, option, parse_share
 from exporter.cli.running import run_until_signal
 from exporter.jobs.report import describe_verified, verified_figures
+from exporter.store.location import parse_location
 
 
 def verify(
@@ -22,7 +23,7 @@ def verify(
 
     Without --repair it changes nothing, and may run while an export does.
     """
-    target, share = directory(destination), parse_share(sample)
+    target, share = parse_location(destination), parse_share(sample)
     now = time.time_ns() // 1000
 
     from exporter.jobs.verify import verify as run_verify

@@ -1,15 +1,14 @@
 """What a destination is to become: what one command line asks for, beside what is there. Pure."""
 
-from pathlib import Path
-
 from exporter.contract import BEGINNING, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, format_instant
 from exporter.errors import DestinationError, UsageError
 from exporter.model import Interval
 from exporter.spec import Asked, Request
+from exporter.store.location import Location
 from exporter.store.state import State
 
 
-def settle_request(state: State, asked: Asked, destination: Path) -> Request:
+def settle_request(state: State, asked: Asked, destination: Location) -> Request:
     """What the dataset holds: as stored, where it is; what is asked for has to agree with it."""
     stored = state.request
     if stored is None:

@@ -7,7 +7,6 @@ and merges them by one commit, as a sync does.
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 
@@ -23,9 +22,11 @@ from exporter.model import Counters, Interval, Unproven
 from exporter.pipeline.auditing import Findings
 from exporter.progress import Observer
 from exporter.spec import Asked, Credentials, RunSettings
+from exporter.store.base import Store
 from exporter.store.commits import load_state
-from exporter.store.local import LocalStore
-from exporter.store.state import StateName, state_name
+from exporter.store.location import Location
+from exporter.store.opening import open_store
+from exporter.store.state import State, StateName, state_name
 
 
 class Repaired(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +74,7 @@ class Audited(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def audit(
-    destination: Path,
+    destination: Location,
     asked: Asked,
     settings: RunSettings,
     credentials: Credentials,
@@ -91,11 +92,31 @@ async def audit(
     `ExporterError`: `DestinationError` where there is no export, `UsageError` where nothing is to be compared, and
     `DestinationLockedError` when a repair finds another run at work.
     """
-    store, began = LocalStore(destination), clock()
-    state = await load_state(store)
-    # Also before there is a lock, which would be made where no export is.
-    if state.request is None:
-        raise DestinationError(f"{destination}: no export here")
+    async with open_store(destination) as store:
+        state = await load_state(store)
+        # Also before there is a lock, which would be made where no export is.
+        if state.request is None:
+            raise DestinationError(f"{destination}: no export here")
+        return await _audit(
+            store, state, asked, settings, credentials, observer, now, share, repair=repair, delete=delete, clock=clock
+        )
+
+
+async def _audit(
+    store: Store,
+    state: State,
+    asked: Asked,
+    settings: RunSettings,
+    credentials: Credentials,
+    observer: Observer,
+    now: Instant,
+    share: float,
+    *,
+    repair: bool,
+    delete: bool,
+    clock: Callable[[], float],
+) -> Audited:
+    began = clock()
 
     async def compare_and(run: Run, held: Held | None) -> Audited:
         plan = make_plan(store, held.log.state if held else state, asked, settings, share, now)
@@ -138,4 +159,4 @@ async def audit(
     except StoreError as error:
         if (await load_state(store)).number == state.number:
             raise
-        raise StoreError(f"{destination}: another run has changed this export meanwhile; run again") from error
+        raise StoreError(f"{store.location}: another run has changed this export meanwhile; run again") from error

@@ -1,7 +1,6 @@
 """What an audit has to say: lines for people, figures for programs."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -10,6 +9,7 @@ from exporter.contract import DAY, format_instant
 from exporter.jobs.report import count_of, interval_figures
 from exporter.plan.differences import KINDS
 from exporter.plan.sampling import CONFIDENCE, most_differing
+from exporter.store.location import Location
 
 if TYPE_CHECKING:
     from exporter.jobs.audit import Audited
@@ -18,7 +18,7 @@ _COLUMNS: Final = ("listed", "kept", *KINDS)
 _SHOWN_DAYS: Final = 40
 
 
-def describe_audited(found: "Audited", destination: Path) -> Iterator[str]:
+def describe_audited(found: "Audited", destination: Location) -> Iterator[str]:
     """How the dataset differs from the source, by day, and what to do about it: lines for people."""
     findings = found.findings
     what = "part of it was drawn at random" if found.sampled else "all of it"
@@ -68,7 +68,7 @@ def _table(found: "Audited", days: list[int]) -> Iterator[str]:
     yield "  ".join(["  all days  ", *(f"{findings.total(name):>10,}" for name in _COLUMNS)])
 
 
-def _advise(found: "Audited", destination: Path) -> Iterator[str]:
+def _advise(found: "Audited", destination: Location) -> Iterator[str]:
     findings, repaired = found.findings, found.repaired
     if repaired is None:
         if findings.total("missing") or findings.total("changed"):

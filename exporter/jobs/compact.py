@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 
@@ -15,10 +14,12 @@ from exporter.pipeline.budget import Shares
 from exporter.pipeline.merging import MERGED_AT_ONCE
 from exporter.plan.merging import choose_merges
 from exporter.progress import Observer
+from exporter.store.base import Store
 from exporter.store.commits import load_state
 from exporter.store.layout import CONVERSATIONS
-from exporter.store.local import LocalStore
+from exporter.store.location import Location
 from exporter.store.manifest import is_sealed
+from exporter.store.opening import open_store
 from exporter.store.state import State, StateName, state_name
 
 
@@ -45,7 +46,7 @@ class Compacted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def compact(
-    destination: Path,
+    destination: Location,
     *,
     target_bytes: int,
     memory_bytes: int,
@@ -57,16 +58,16 @@ async def compact(
     Raises `DestinationError` where there is no export, `DestinationLockedError` when another run is at work, and
     `StoreError`, after what can be committed was.
     """
-    store = LocalStore(destination)
-    if (await load_state(store)).request is None:
-        raise DestinationError(f"{destination}: no export here")
-    return await recorded(
-        store, "compact", lambda run: _compact(store, run, target_bytes, memory_bytes, observer, clock)
-    )
+    async with open_store(destination) as store:
+        if (await load_state(store)).request is None:
+            raise DestinationError(f"{destination}: no export here")
+        return await recorded(
+            store, "compact", lambda run: _compact(store, run, target_bytes, memory_bytes, observer, clock)
+        )
 
 
 async def _compact(
-    store: LocalStore,
+    store: Store,
     run: Run,
     target_bytes: int,
     memory_bytes: int,
@@ -89,7 +90,7 @@ async def _compact(
         return _compacted(before, held.log.state, clock() - began)
 
 
-async def _is_compact(store: LocalStore, state: State, least_bytes: int, target_bytes: int) -> bool:
+async def _is_compact(store: Store, state: State, least_bytes: int, target_bytes: int) -> bool:
     files = state.files.values()
     if choose_merges(files, state.coverage, least_bytes=least_bytes, target_bytes=target_bytes):
         return False

@@ -23,8 +23,10 @@ from exporter.plan.homes import Homes
 from exporter.plan.sampling import choose_windows, cut_windows
 from exporter.progress import Observer
 from exporter.spec import Asked, Request, RunSettings
+from exporter.store.base import Store
 from exporter.store.layout import CONVERSATIONS, partition_of
 from exporter.store.local import LocalStore
+from exporter.store.location import Location
 from exporter.store.state import State
 
 #: Of a page, so that with the rows around it a sampled window fits on one.
@@ -35,7 +37,7 @@ _WINDOW_SHARE: Final = 0.75
 class Plan:
     """What is held against what. `windows`: disjoint, ascending; of `all_windows`."""
 
-    store: LocalStore
+    store: Store
     state: State
     request: Request
     files: list[DataFile]
@@ -45,11 +47,11 @@ class Plan:
     oldest: Instant
 
 
-def make_plan(store: LocalStore, state: State, asked: Asked, settings: RunSettings, share: float, now: Instant) -> Plan:
+def make_plan(store: Store, state: State, asked: Asked, settings: RunSettings, share: float, now: Instant) -> Plan:
     """Raises `UsageError` where there is nothing to compare. `share`: as of `jobs.audit.audit`."""
     request, range_ = state.request, state.range
     if request is None or range_ is None:
-        raise DestinationError(f"{store.root}: no export here")
+        raise DestinationError(f"{store.location}: no export here")
     start = max(range_.start, BEGINNING if asked.since is None else asked.since)
     end = range_.end if asked.until is None else min(range_.end, asked.until)
     covered = state.coverage & Coverage([Interval(start, end)] if start < end else ())
@@ -81,7 +83,7 @@ async def compare(
     remembers: bool,
 ) -> tuple[Findings, tuple[Unproven, ...]]:
     """Lists the plan's windows, and holds the list against what is there."""
-    async with _aside(plan.store.root) as aside, holding(aside, Run(run.command)) as held:
+    async with _aside(plan.store.location) as aside, holding(aside, Run(run.command)) as held:
         session = await Session.begin(
             aside,
             held,
@@ -104,13 +106,13 @@ async def compare(
 
 
 @asynccontextmanager
-async def _aside(destination: Path) -> AsyncIterator[LocalStore]:
+async def _aside(destination: Location) -> AsyncIterator[LocalStore]:
     """A private place outside the destination, where a list is written as to an export of its own, and goes away."""
     _check_aside(destination)
     with TemporaryDirectory(prefix="exporter-audit-") as directory:
         yield LocalStore(Path(directory))
 
 
-def _check_aside(destination: Path) -> None:
-    if Path(gettempdir()).resolve().is_relative_to(destination.resolve()):
+def _check_aside(destination: Location) -> None:
+    if isinstance(destination, Path) and Path(gettempdir()).resolve().is_relative_to(destination.resolve()):
         raise UsageError(f"TMPDIR lies in {destination}: an audit writes nothing there. Choose another one")

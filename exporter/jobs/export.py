@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 
@@ -18,10 +17,12 @@ from exporter.model import Counters, PageRequest
 from exporter.pipeline.budget import Shares
 from exporter.progress import Observer
 from exporter.spec import Asked, Credentials, Request, RunSettings
+from exporter.store.base import Store
 from exporter.store.commits import load_state
 from exporter.store.layout import CONVERSATIONS, MANIFEST, partition_of
-from exporter.store.local import LocalStore
+from exporter.store.location import Location
 from exporter.store.manifest import is_sealed, served_fields
+from exporter.store.opening import open_store
 from exporter.store.state import State, StateName, state_name
 
 
@@ -58,7 +59,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def export(
-    destination: Path,
+    destination: Location,
     asked: Asked,
     settings: RunSettings,
     credentials: Credentials,
@@ -71,15 +72,15 @@ async def export(
     Raises `ExporterError`: before anything is touched when the request, the destination, the token or the host is
     wrong; else after everything that was read has been committed.
     """
-    store = LocalStore(destination)
-    await store.check()
-    return await recorded(
-        store, "export", lambda run: _export(store, run, asked, settings, credentials, observer, clock)
-    )
+    async with open_store(destination) as store:
+        await store.check()
+        return await recorded(
+            store, "export", lambda run: _export(store, run, asked, settings, credentials, observer, clock)
+        )
 
 
 async def _export(
-    store: LocalStore,
+    store: Store,
     run: Run,
     asked: Asked,
     settings: RunSettings,
@@ -87,7 +88,7 @@ async def _export(
     observer: Observer,
     clock: Callable[[], float],
 ) -> Summary:
-    destination = store.root
+    destination = store.location
     found = await load_state(store)
     run.saw(found)
     request = settle_request(found, asked, destination)
@@ -119,13 +120,13 @@ async def _export(
 
 
 async def _seal_what_is_there(
-    store: LocalStore, run: Run, request: Request, settings: RunSettings, observer: Observer, clock: Callable[[], float]
+    store: Store, run: Run, request: Request, settings: RunSettings, observer: Observer, clock: Callable[[], float]
 ) -> Summary:
     """For an export of which everything was read, by a run that did not live to seal it."""
     async with holding(store, run) as held:
         log, before = held.log, held.log.state
         if before.left or before.request != request:
-            raise DestinationError(f"{store.root}: another run has widened the export meanwhile; run again")
+            raise DestinationError(f"{store.location}: another run has widened the export meanwhile; run again")
         await put_in_order(
             store,
             held,
@@ -135,10 +136,10 @@ async def _seal_what_is_there(
             target_bytes=settings.target_part_bytes,
             row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency).row_group,
         )
-        return summarize(store.root, before, log.state, Counters())
+        return summarize(store.location, before, log.state, Counters())
 
 
-def summarize(destination: Path, before: State, after: State, spent: Counters) -> Summary:
+def summarize(destination: Location, before: State, after: State, spent: Counters) -> Summary:
     """What is there now. `spent`: by the run."""
     range_ = after.range
     if range_ is None:

@@ -8,9 +8,9 @@ from exporter.errors import ExporterError, OvertakenError, StoreError
 from exporter.jobs.author import author_of
 from exporter.jobs.recording import Run
 from exporter.pipeline.committing import check_free_space
+from exporter.store.base import Store
 from exporter.store.commits import CommitLog, is_overtaken, withdraw
 from exporter.store.layout import commit_path
-from exporter.store.local import LocalStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Held:
 
 
 @asynccontextmanager
-async def holding(store: LocalStore, run: Run) -> AsyncIterator[Held]:
+async def holding(store: Store, run: Run) -> AsyncIterator[Held]:
     """Prepares the destination and holds it for the block; what a failing run has published in vain is withdrawn.
 
     Raises `DestinationLockedError` when another run has it, `DestinationError`, and `StoreError`; `OvertakenError` for

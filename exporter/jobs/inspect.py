@@ -7,8 +7,9 @@ in any case; what a later commit has removed is forgotten.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -21,11 +22,11 @@ from exporter.model import DataFile, QuarantineFile
 from exporter.pipeline.tasks import for_each
 from exporter.spec import PartitionBy
 from exporter.store import check, facts
+from exporter.store.base import Store
 from exporter.store.check import Problem
 from exporter.store.commits import list_commits, load_commits, load_state
-from exporter.store.ids import Hashes, find_repeated, hash_ids
+from exporter.store.ids import Hashes, Suspects, hash_ids
 from exporter.store.layout import COMMITS, CONVERSATIONS, MANIFEST, QUARANTINE, SUCCESS, TABLES
-from exporter.store.local import LocalStore
 from exporter.store.manifest import render_manifest
 from exporter.store.state import Commit, State, fold
 
@@ -51,19 +52,19 @@ class Findings:
     ids_compared: int = 0
 
 
-async def load_findings(store: LocalStore) -> Findings:
+async def load_findings(store: Store) -> Findings:
     """The log alone. Raises `DamagedLogError`, and `DestinationError` when there is no export."""
     commits = await load_commits(store)
     state = fold(commits)
     if state.request is None:
         if await store.read(MANIFEST) is not None:
             raise DamagedLogError(COMMITS, "the log is gone, and its manifest is there. Restore it, or export anew")
-        raise DestinationError(f"{store.root}: no export here")
+        raise DestinationError(f"{store.location}: no export here")
     schema = arrow_schema(state.request.fields)
     return Findings(commits, state, state.request.partition_by, {CONVERSATIONS: schema})
 
 
-async def inspect(store: LocalStore, sample: Sample, *, alone: bool) -> Findings:
+async def inspect(store: Store, sample: Sample, *, alone: bool) -> Findings:
     """Looks at names and sizes of all files, and into those parts that are in `sample`.
 
     `alone`: this process holds the lock. Raises as `load_findings`, and `StoreError` when the store cannot be read.
@@ -84,7 +85,7 @@ async def inspect(store: LocalStore, sample: Sample, *, alone: bool) -> Findings
     return findings
 
 
-async def _inspect_what_runs_touch(store: LocalStore, findings: Findings) -> list[Problem]:
+async def _inspect_what_runs_touch(store: Store, findings: Findings) -> list[Problem]:
     state = findings.state
     found = [path for directory in (*TABLES, QUARANTINE) for path in await store.list(directory)]
     return [
@@ -94,21 +95,23 @@ async def _inspect_what_runs_touch(store: LocalStore, findings: Findings) -> lis
     ]
 
 
-async def _inspect_files(store: LocalStore, findings: Findings, sample: Sample) -> None:
+async def _inspect_files(store: Store, findings: Findings, sample: Sample) -> None:
     state = findings.state
     findings.problems += check.check_places(state)
     named: list[DataFile | QuarantineFile] = [*state.files.values(), *state.quarantine.values()]
-    problems, whole = await to_thread.run_sync(_check_sizes, store, named)
+    problems, whole = _check_sizes(await store.sizes([file.path for file in named]), named)
     findings.problems += problems
     for file in whole:
         if isinstance(file, QuarantineFile):
-            findings.problems += await to_thread.run_sync(_check_quarantine, store, file)
+            async with store.fetched(file.path) as path:
+                findings.problems += await to_thread.run_sync(_check_quarantine, path, file)
     parts = [file for file in whole if isinstance(file, DataFile) and file.path in sample]
     decoded: list[str] = []
     with Hashes() as hashes:
 
         async def look_into(file: DataFile) -> None:
-            could_decode, problems = await to_thread.run_sync(_check_part, store, findings, file, hashes)
+            async with store.fetched(file.path) as path:
+                could_decode, problems = await to_thread.run_sync(_check_part, path, findings, file, hashes)
             findings.problems += problems
             findings.parts_read += 1
             findings.bytes_read += file.size_bytes
@@ -118,15 +121,14 @@ async def _inspect_files(store: LocalStore, findings: Findings, sample: Sample) 
         await for_each(parts, look_into, at_once=os.cpu_count() or 1)
         findings.ids_compared = len(hashes)
         suspicious = await to_thread.run_sync(hashes.repeated, _MOST_REPEATED)
+    suspects = Suspects(suspicious)
+    for part in sorted(decoded) if suspicious else ():
+        async with store.fetched(part) as path:
+            await to_thread.run_sync(suspects.look_into, part, facts.read_ids(path))
+    findings.problems += check.describe_repeated(suspects.repeated())
 
-    def read_ids(path: str) -> Iterable[pa.Array]:
-        return facts.read_ids(store.locate(path))
 
-    repeated = await to_thread.run_sync(find_repeated, sorted(decoded), suspicious, read_ids)
-    findings.problems += check.describe_repeated(repeated)
-
-
-async def _forget_removed(store: LocalStore, findings: Findings) -> None:
+async def _forget_removed(store: Store, findings: Findings) -> None:
     """Drops what is said of files that a run has removed since."""
     now = await load_state(store)
     removed = {*findings.state.files, *findings.state.quarantine} - {*now.files, *now.quarantine}
@@ -134,27 +136,25 @@ async def _forget_removed(store: LocalStore, findings: Findings) -> None:
 
 
 def _check_sizes(
-    store: LocalStore, files: Iterable[DataFile | QuarantineFile]
+    sizes: Mapping[str, int], files: Iterable[DataFile | QuarantineFile]
 ) -> tuple[list[Problem], list[DataFile | QuarantineFile]]:
     """What is wrong, and the files that are not."""
     problems, whole = list[Problem](), list[DataFile | QuarantineFile]()
     for file in files:
-        found = list(check.check_size(file, facts.file_size(store.locate(file.path))))
+        found = list(check.check_size(file, sizes.get(file.path)))
         problems += found
         if not found:
             whole.append(file)
     return problems, whole
 
 
-def _check_quarantine(store: LocalStore, file: QuarantineFile) -> list[Problem]:
-    path = store.locate(file.path)
+def _check_quarantine(path: Path, file: QuarantineFile) -> list[Problem]:
     wrong = list(check.check_sha256(file, facts.hash_file(path)))
     return wrong or list(check.check_lines(file, facts.count_lines(path)))
 
 
-def _check_part(store: LocalStore, findings: Findings, file: DataFile, hashes: Hashes) -> tuple[bool, list[Problem]]:
+def _check_part(path: Path, findings: Findings, file: DataFile, hashes: Hashes) -> tuple[bool, list[Problem]]:
     """Whether its ids could be decoded, and what is wrong. Bytes that are not those written are not looked into."""
-    path = store.locate(file.path)
     if wrong := list(check.check_sha256(file, facts.hash_file(path))):
         return False, wrong
     schema = findings.schemas.get(file.table)

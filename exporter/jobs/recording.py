@@ -16,8 +16,8 @@ from exporter.errors import ExporterError, InterruptedExportError, StoreError, U
 from exporter.jobs.author import new_run
 from exporter.model import Counters
 from exporter.pipeline.reading import wall_clock
+from exporter.store.base import Store
 from exporter.store.layout import CONVERSATIONS
-from exporter.store.local import LocalStore
 from exporter.store.runs import RunRecord, append_run
 from exporter.store.state import State, state_name
 
@@ -50,7 +50,7 @@ class Run:
         self.after = state
 
 
-async def recorded(store: LocalStore, command: Command, work: Callable[[Run], Awaitable[OutcomeT]]) -> OutcomeT:
+async def recorded(store: Store, command: Command, work: Callable[[Run], Awaitable[OutcomeT]]) -> OutcomeT:
     """Does `work`, and adds a line to the journal of the export at `store`, if there is one.
 
     Raises what `work` raises, and nothing of its own: a run keeps its status where the line cannot be written.
@@ -76,7 +76,7 @@ def _describe(error: BaseException) -> tuple[int, str, str | None]:
 
 
 async def _append(
-    store: LocalStore,
+    store: Store,
     run: Run,
     started_at: Instant,
     exit_status: int,

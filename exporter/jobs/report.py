@@ -10,6 +10,7 @@ import msgspec
 from exporter.contract import format_instant
 from exporter.model import Interval
 from exporter.progress import format_seconds, format_size
+from exporter.store.location import Location
 
 if TYPE_CHECKING:
     from exporter.jobs.compact import Compacted
@@ -114,7 +115,7 @@ def status_figures(found: "Status") -> dict[str, Any]:
     }
 
 
-def describe_verified(found: "Verified", destination: Path) -> Iterator[str]:
+def describe_verified(found: "Verified", destination: Location) -> Iterator[str]:
     """What a verification looked at, what is wrong, and what to do about it: lines for people."""
     if found.state is not None:
         verdict = f"sound and {found.state}" if found.sound else f"wrong: {count_of(len(found.problems), 'problem')}"
@@ -146,7 +147,7 @@ def describe_compacted(done: "Compacted") -> Iterator[str]:
         yield "  The export is incomplete; what it has was merged."
 
 
-def _advise(found: "Verified", destination: Path) -> Iterator[str]:
+def _advise(found: "Verified", destination: Location) -> Iterator[str]:
     left = {problem.what for problem in found.problems if not problem.mended}
     if "log" in left:
         yield "  A repair cannot mend the log: restore _exporter/commits, or export to a new destination."

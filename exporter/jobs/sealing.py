@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Final
 
-from anyio import to_thread
-
 from exporter.encode.batch import Encoder
 from exporter.errors import DestinationError
 from exporter.jobs.holding import Held
@@ -13,10 +11,10 @@ from exporter.pipeline.merging import merge_small_parts
 from exporter.pipeline.reading import wall_clock
 from exporter.pipeline.writing import PartsFactory
 from exporter.progress import Observer
+from exporter.store.base import Store
 from exporter.store.commits import CommitLog
 from exporter.store.facts import check_size
 from exporter.store.layout import partition_of
-from exporter.store.local import LocalStore
 from exporter.store.manifest import check_not_behind
 from exporter.store.state import State
 
@@ -29,18 +27,16 @@ def least_part_bytes(target_bytes: int) -> int:
     return min(_LEAST_PART_BYTES, target_bytes // 2)
 
 
-async def check_whole(store: LocalStore, state: State) -> None:
+async def check_whole(store: Store, state: State) -> None:
     """What a run goes on with is there: the commits that the manifest rests on, and every part in its size.
 
     Raises `DamagedLogError` and `DamagedPartError`.
     """
 
-    def check() -> None:
-        for file in state.files.values():
-            check_size(store.locate(file.path), file)
-
     await check_not_behind(store, state)
-    await to_thread.run_sync(check)
+    sizes = await store.sizes(state.files)
+    for file in state.files.values():
+        check_size(store.location / file.path, file, sizes.get(file.path))
 
 
 async def seal(
@@ -65,7 +61,7 @@ async def seal(
 
 
 async def put_in_order(
-    store: LocalStore,
+    store: Store,
     held: Held,
     observer: Observer,
     clock: Callable[[], float],
@@ -80,7 +76,7 @@ async def put_in_order(
     """
     log, request = held.log, held.log.state.request
     if request is None:
-        raise DestinationError(f"{store.root}: no export here")
+        raise DestinationError(f"{store.location}: no export here")
     await check_whole(store, log.state)
     await log.append(committed_at=wall_clock(), kind="resume")
     encoder = Encoder(request.fields)

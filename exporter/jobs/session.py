@@ -22,8 +22,8 @@ from exporter.pipeline.writing import PartsFactory
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer
 from exporter.spec import Credentials, Request, RunSettings
+from exporter.store.base import Store
 from exporter.store.commits import CommitLog
-from exporter.store.local import LocalStore
 
 
 @asynccontextmanager
@@ -73,7 +73,7 @@ class Session:
     @classmethod
     async def begin(
         cls,
-        store: LocalStore,
+        store: Store,
         held: Held,
         request: Request,
         range_: Interval,

@@ -1,15 +1,15 @@
 """`exporter status`: what is at a destination, how far it is, and who holds it. Reads the log; changes nothing."""
 
-from pathlib import Path
-
 import msgspec
 
 from exporter.contract import Instant
 from exporter.errors import DestinationError
 from exporter.model import Coverage, Interval
+from exporter.store.base import Store
 from exporter.store.commits import load_state
 from exporter.store.layout import CONVERSATIONS
-from exporter.store.local import LocalStore
+from exporter.store.location import Location
+from exporter.store.opening import open_store
 from exporter.store.runs import RunRecord, read_last_run
 from exporter.store.state import StateName, state_name
 
@@ -36,12 +36,16 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     last_run: RunRecord | None
 
 
-async def status(destination: Path) -> Status:
+async def status(destination: Location) -> Status:
     """Raises `DestinationError` when there is no export, and `StoreError` when its log is damaged."""
-    store = LocalStore(destination)
+    async with open_store(destination) as store:
+        return await _status(store)
+
+
+async def _status(store: Store) -> Status:
     state = await load_state(store)
     if state.range is None:
-        raise DestinationError(f"{destination}: no export here")
+        raise DestinationError(f"{store.location}: no export here")
     holder = await store.lock_holder()
     range_, left = state.range, state.left
     share = None if left and range_.open_below else 1 - left.length / Coverage([range_]).length

@@ -8,7 +8,6 @@ it by one commit, which also says how far the data is known to be up to date.
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -31,10 +30,12 @@ from exporter.plan.again import windows_around
 from exporter.plan.homes import Homes
 from exporter.progress import Observer
 from exporter.spec import Asked, Credentials, Request, RunSettings
+from exporter.store.base import Store
 from exporter.store.commits import load_state
 from exporter.store.layout import CONVERSATIONS
-from exporter.store.local import LocalStore
+from exporter.store.location import Location
 from exporter.store.merge import ids_in, open_rows
+from exporter.store.opening import open_store
 from exporter.store.state import State
 
 #: Conversations that were not over are asked for again while they are younger than this.
@@ -63,7 +64,7 @@ class Synced(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def sync(
-    destination: Path,
+    destination: Location,
     asked: Asked,
     settings: RunSettings,
     credentials: Credentials,
@@ -78,17 +79,17 @@ async def sync(
     Raises `ExporterError` as `jobs.export.export`; `AccessError` for a token that sees fewer fields than the data has,
     `UsageError` for filters on what changes without `refilter`.
     """
-    store = LocalStore(destination)
-    await store.check()
+    async with open_store(destination) as store:
+        await store.check()
 
-    async def work(run: Run) -> Synced:
-        return await _sync(store, run, asked, settings, credentials, observer, refilter, keep_generations, clock)
+        async def work(run: Run) -> Synced:
+            return await _sync(store, run, asked, settings, credentials, observer, refilter, keep_generations, clock)
 
-    return await recorded(store, "sync", work)
+        return await recorded(store, "sync", work)
 
 
 async def _sync(
-    store: LocalStore,
+    store: Store,
     run: Run,
     asked: Asked,
     settings: RunSettings,
@@ -98,7 +99,7 @@ async def _sync(
     keep_generations: int | None,
     clock: Callable[[], float],
 ) -> Synced:
-    destination = store.root
+    destination = store.location
     found = await load_state(store)
     run.saw(found)
     request = settle_request(found, asked, destination)
@@ -203,7 +204,8 @@ async def _still_open(session: Session, before: State, spool: Spool, since: Inst
         if not file.open_rows or file.created_at_max < since:
             continue
         density = file.rows / (file.created_at_max - file.created_at_min + 1)
-        rows = await to_thread.run_sync(open_rows, session.parts.store.locate(file.path))
+        async with session.parts.store.fetched(file.path) as part:
+            rows = await to_thread.run_sync(open_rows, part)
         found += [
             (created_at, density)
             for identity, created_at in rows.items()
@@ -225,7 +227,7 @@ async def _gone(changed: Spool, spool: Spool) -> dict[Interval, set[str]]:
     return gone
 
 
-def _synced(destination: Path, before: State, session: Session, outcome: Outcome) -> Synced:
+def _synced(destination: Location, before: State, session: Session, outcome: Outcome) -> Synced:
     after = session.log.state
     summary = summarize(destination, before, after, session.spent)
     rows_before = sum(file.rows for file in before.files.values() if file.table == CONVERSATIONS)

@@ -4,8 +4,6 @@ Without a repair it takes no lock, and changes nothing. A repair takes out of th
 commit, in the order that `store.commits` prescribes; the next export reads it again.
 """
 
-from pathlib import Path
-
 import msgspec
 
 from exporter.contract import Instant
@@ -15,11 +13,13 @@ from exporter.jobs.inspect import Findings, inspect, load_findings
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sample import Sample
 from exporter.model import Change, Interval, QuarantineFile
+from exporter.store.base import Store
 from exporter.store.check import LASTING, Problem
 from exporter.store.commits import check_not_overtaken, find_garbage
 from exporter.store.layout import CONVERSATIONS
-from exporter.store.local import LocalStore
+from exporter.store.location import Location
 from exporter.store.manifest import write_manifest
+from exporter.store.opening import open_store
 from exporter.store.quarantine import write_lines
 from exporter.store.repair import keep_lines, plan_loss, quarantine_origins
 from exporter.store.state import State, StateName, state_name
@@ -57,24 +57,25 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
         return 0 if self.sound and self.state == "complete" else 3
 
 
-async def verify(destination: Path, *, now: Instant, share: float = 1.0, repair: bool = False) -> Verified:
+async def verify(destination: Location, *, now: Instant, share: float = 1.0, repair: bool = False) -> Verified:
     """Looks at names, sizes and the log of all files, and into about `share` (above 0, up to 1) of the parts.
 
     Raises `DestinationError` where there is no export, `DestinationLockedError` when a repair finds another run at
     work, and `StoreError` when the destination cannot be read, or a repair not be written.
     """
-    store = LocalStore(destination)
     sample = Sample.of(share, now)
-    try:
-        await load_findings(store)  # before there is a lock, which would be made where no export is
-        if not repair:
-            return _verified(await inspect(store, sample, alone=False))
-        return await recorded(store, "verify", lambda run: _repair(store, run, sample, now))
-    except DamagedLogError as error:
-        return Verified(state=None, problems=(Problem(error.path, "log", str(error).removeprefix(f"{error.path}: ")),))
+    async with open_store(destination) as store:
+        try:
+            await load_findings(store)  # before there is a lock, which would be made where no export is
+            if not repair:
+                return _verified(await inspect(store, sample, alone=False))
+            return await recorded(store, "verify", lambda run: _repair(store, run, sample, now))
+        except DamagedLogError as error:
+            what = str(error).removeprefix(f"{error.path}: ")
+            return Verified(state=None, problems=(Problem(error.path, "log", what),))
 
 
-async def _repair(store: LocalStore, run: Run, sample: Sample, now: Instant) -> Verified:
+async def _repair(store: Store, run: Run, sample: Sample, now: Instant) -> Verified:
     async with holding(store, run) as held:
         findings = await inspect(store, sample, alone=True)
         # Where commits are missing, what no commit names may be all that is left of them.
@@ -89,7 +90,7 @@ async def _repair(store: LocalStore, run: Run, sample: Sample, now: Instant) -> 
         return _mended(findings, state, change)
 
 
-async def _plan(store: LocalStore, findings: Findings, run: str) -> Change:
+async def _plan(store: Store, findings: Findings, run: str) -> Change:
     """What to commit; the quarantine files that it adds are there already."""
     state = findings.state
     spoiled = {problem.file for problem in findings.problems if problem.spoils_rows}

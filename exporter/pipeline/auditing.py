@@ -3,7 +3,9 @@
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from anyio import to_thread
@@ -16,7 +18,7 @@ from exporter.pipeline.spooling import Spool
 from exporter.plan.again import windows_around
 from exporter.plan.differences import KINDS, Difference, Kind, LastRead, Versions, find_differences, join_some
 from exporter.plan.homes import Home, Homes
-from exporter.store.local import LocalStore
+from exporter.store.base import Store
 from exporter.store.state import State
 from exporter.store.versions import quarantined_versions, read_versions
 
@@ -65,11 +67,11 @@ class Comparison:
 
     def __init__(
         self,
-        store: LocalStore,
+        store: Store,
         state: State,
         homes: Homes,
         spool: Spool,
-        spooled_in: LocalStore,
+        spooled_in: Store,
         windows: Sequence[Interval],
         *,
         lag: int,
@@ -96,17 +98,21 @@ class Comparison:
         kept, _ = await self._misfits(self._store, self._state.quarantine.values())
         listed, findings.nameless = await self._misfits(self._spooled_in, [file for file, _ in self._spool.misfits])
         for interval in sorted(findings.homes):
-            await to_thread.run_sync(self._compare, interval, listed.get(interval, ()), kept.get(interval, ()))
+            file = findings.homes[interval].file
+            async with AsyncExitStack() as stack:
+                parts = [] if file is None else [await stack.enter_async_context(self._store.fetched(file.path))]
+                misfits = listed.get(interval, ()), kept.get(interval, ())
+                await to_thread.run_sync(self._compare, interval, parts, *misfits)
         return findings
 
-    async def _misfits(self, store: LocalStore, files: Iterable[QuarantineFile]) -> tuple[_ByHome, int]:
+    async def _misfits(self, store: Store, files: Iterable[QuarantineFile]) -> tuple[_ByHome, int]:
         """What is in quarantine, by home; and how many of it have no id."""
         found: _ByHome = {}
         nameless = 0
         for file in sorted(files, key=lambda file: file.path):
             data = await store.read(file.path)
             if data is None:
-                raise StoreError(f"{store.root / file.path}: missing. See exporter verify")
+                raise StoreError(f"{store.location / file.path}: missing. See exporter verify")
             for row in quarantined_versions(data):
                 if not any(row[1] in interval for interval in self._audited):
                     continue
@@ -121,12 +127,12 @@ class Comparison:
     def _compare(
         self,
         interval: Interval,
+        parts: Sequence[Path],
         listed_misfits: Collection[tuple[str, Instant, Instant | None]],
         kept_misfits: Collection[tuple[str, Instant, Instant | None]],
     ) -> None:
         findings, home = self._findings, self._findings.homes[interval]
         spooled = sorted(self._spool.parts.get(interval, ()), key=lambda part: -part.newest)
-        parts = [] if home.file is None else [self._store.locate(home.file.path)]
         listed = join_some(read_versions([part.path for part in spooled], self._audited), list(listed_misfits))
         kept = join_some(read_versions(parts, self._audited), list(kept_misfits))
         # How many rows there are a microsecond, roughly.

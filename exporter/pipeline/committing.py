@@ -15,9 +15,9 @@ from exporter.errors import OvertakenError, StoreError
 from exporter.model import Change, Counters
 from exporter.pipeline.reading import wall_clock
 from exporter.progress import Observer, format_size
+from exporter.store.base import Store
 from exporter.store.commits import CommitLog, check_not_overtaken, find_garbage, load_state
 from exporter.store.layout import CONVERSATIONS, SUCCESS
-from exporter.store.local import LocalStore
 from exporter.store.manifest import write_manifest
 from exporter.store.state import CommitKind
 
@@ -27,13 +27,13 @@ _RESERVED_BYTES: Final = 64_000_000
 _MANIFEST_SECONDS: Final = 5.0
 
 
-async def check_free_space(store: LocalStore) -> None:
+async def check_free_space(store: Store) -> None:
     """Raises `StoreError` when the disk is so full that a commit might fail half-way."""
     free = await store.free_bytes()
     if free < _RESERVED_BYTES:
         raise StoreError(
-            f"{store.root}: {format_size(free)} free on its disk, less than the {format_size(_RESERVED_BYTES)} that "
-            "are kept free. Make room, then run again"
+            f"{store.staged_on}: {format_size(free)} free on its disk, less than the {format_size(_RESERVED_BYTES)} "
+            "that are kept free. Make room, then run again"
         )
 
 
@@ -45,7 +45,7 @@ class Committer:
 
     def __init__(
         self,
-        store: LocalStore,
+        store: Store,
         log: CommitLog,
         schema: pa.Schema,
         observer: Observer,

@@ -77,12 +77,12 @@ async def _merge(
 async def _merged(group: Sequence[DataFile], factory: PartsFactory) -> DataFile:
     """The part that holds what the parts of `group` held, which run from old to new; published, and not committed."""
     store, oldest, newest = factory.store, group[0], group[-1]
-    sources = [store.locate(file.path) for file in reversed(group)]
-    for path, file in zip(sources, reversed(group), strict=True):
-        await to_thread.run_sync(check_written, path, file, limiter=factory.working)
     name, writer = factory.new_part()
     try:
-        await to_thread.run_sync(copy_rows, sources, writer, limiter=factory.working)
+        for file in reversed(group):
+            async with store.fetched(file.path) as source:
+                await to_thread.run_sync(check_written, source, file, limiter=factory.working)
+                await to_thread.run_sync(copy_rows, [source], writer, limiter=factory.working)
         finished = await to_thread.run_sync(writer.close, limiter=factory.working)
     except BaseException:
         writer.abort()

@@ -1,9 +1,11 @@
 """What was read again, merged into the parts that hold it: every part that changes is replaced, in one commit."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 
 import msgspec
 from anyio import to_thread
@@ -66,9 +68,10 @@ async def merge_spool(
 
     async def plan(interval: Interval) -> None:
         home, spooled = spool.homes[interval], spool.parts.get(interval, [])
-        part = None if home.file is None else parts.store.locate(home.file.path)
         drop = {*gone.get(interval, ()), *spool.misfit_ids.get(interval, ())}
-        plan = await to_thread.run_sync(plan_merge, part, _readings(spooled), drop, overruled, limiter=parts.working)
+        async with _fetched(home, parts) as part:
+            readings = _readings(spooled)
+            plan = await to_thread.run_sync(plan_merge, part, readings, drop, overruled, limiter=parts.working)
         work.plans.append((home, plan, spooled))
 
     await for_each(spool.homes, plan, at_once=MERGED_AT_ONCE)
@@ -116,6 +119,15 @@ async def merge_spool(
     )
 
 
+@asynccontextmanager
+async def _fetched(home: Home, parts: PartsFactory) -> AsyncIterator[Path | None]:
+    if home.file is None:
+        yield None
+        return
+    async with parts.store.fetched(home.file.path) as part:
+        yield part
+
+
 def _readings(spooled: Iterable[Spooled]) -> list[Reading]:
     def number(part: Spooled) -> int:
         return part.reading
@@ -131,11 +143,12 @@ async def _write(
     old = home.file
     if old is not None and not plan.taken and len(plan.dropped) == old.rows:
         return None
-    if old is not None:
-        await to_thread.run_sync(check_written, parts.store.locate(old.path), old, limiter=parts.working)
     name, writer = parts.new_part()
     try:
-        lost, gained = await to_thread.run_sync(merge, plan, writer, limiter=parts.working)
+        async with _fetched(home, parts) as part:
+            if old is not None and part is not None:
+                await to_thread.run_sync(check_written, part, old, limiter=parts.working)
+            lost, gained = await to_thread.run_sync(merge, plan, part, writer, limiter=parts.working)
         finished = await to_thread.run_sync(writer.close, limiter=parts.working)
     except BaseException:
         writer.abort()
@@ -221,5 +234,5 @@ async def _without(file: QuarantineFile, ids: Collection[str], parts: PartsFacto
 async def _lines_of(path: str, parts: PartsFactory) -> bytes:
     data = await parts.store.read(path)
     if data is None:
-        raise StoreError(f"{parts.store.root / path}: missing. exporter verify --repair takes it out of the export")
+        raise StoreError(f"{parts.store.location / path}: missing. exporter verify --repair takes it out of the export")
     return data

@@ -20,8 +20,8 @@ from exporter.fetch.walk import Settled
 from exporter.model import Change, DataFile, Interval, Rows, Unproven
 from exporter.plan.homes import Place
 from exporter.spec import PartitionBy
+from exporter.store.base import Store
 from exporter.store.layout import CONVERSATIONS, part_path, partition_of
-from exporter.store.local import LocalStore
 from exporter.store.parts import FinishedPart, PartWriter
 from exporter.store.quarantine import write_quarantine
 
@@ -78,7 +78,7 @@ class PartsFactory:
 
     def __init__(
         self,
-        store: LocalStore,
+        store: Store,
         encoder: Encoder,
         *,
         run: str,

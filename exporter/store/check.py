@@ -173,7 +173,7 @@ def check_success(state: State, is_there: bool) -> Iterator[Problem]:
 
 
 def describe_repeated(repeated: Mapping[str, Mapping[str, int]]) -> Iterator[Problem]:
-    """`repeated`: how often each id is in which part, as `ids.find_repeated` gives it. A problem a part."""
+    """`repeated`: how often each id is in which part, as `ids.Suspects` gives it. A problem a part."""
     shared: dict[str, list[str]] = {}
     for identity, places in repeated.items():
         for part in places:

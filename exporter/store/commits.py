@@ -14,7 +14,6 @@ A write goes in this order, so that a process killed between any two steps leave
 
 import uuid
 from contextlib import suppress
-from typing import Protocol
 
 import anyio
 import msgspec
@@ -23,18 +22,9 @@ from exporter.contract import Instant
 from exporter.errors import DamagedLogError, DestinationError, OvertakenError, StoreError
 from exporter.model import Change, Counters, Interval
 from exporter.spec import Request
+from exporter.store.base import Store
 from exporter.store.layout import COMMITS, QUARANTINE, STAGING, SUCCESS, TABLES, commit_number, commit_path, is_part
 from exporter.store.state import FORMAT_VERSION, Author, Commit, CommitKind, State, apply, fold, state_name
-
-
-class Store(Protocol):
-    """Files of a destination by relative path; `local.LocalStore` says what each step promises."""
-
-    async def read(self, path: str) -> bytes | None: ...
-    async def create(self, path: str, data: bytes) -> bool: ...
-    async def replace(self, path: str, data: bytes) -> None: ...
-    async def delete(self, path: str) -> None: ...
-    async def list(self, prefix: str) -> list[str]: ...
 
 
 class _Version(msgspec.Struct):
@@ -105,11 +95,12 @@ async def load_state(store: Store) -> State:
 
 async def load_commits(store: Store) -> list[Commit]:
     """The commits in `store`, from the first. Raises as `CommitLog.load`, but does not see whether they fit."""
+    numbers = await list_commits(store)
+    found = await store.read_all([commit_path(number) for number in numbers])
     commits = []
-    for expected, number in enumerate(await list_commits(store), start=1):
+    for expected, (number, data) in enumerate(zip(numbers, found, strict=True), start=1):
         path = commit_path(expected)
-        data = await store.read(path) if number == expected else None
-        if data is None:
+        if number != expected or data is None:
             raise DamagedLogError(path, "missing, though later commits are there. Restore it, or use a new destination")
         commits.append(_decode(path, data))
     return commits

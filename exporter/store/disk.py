@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISREG
 from typing import Final
 
 from exporter.errors import StoreError
@@ -44,6 +45,16 @@ def reporting(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(f"{path}: {describe(error)}") from error
+
+
+def file_size(path: Path) -> int | None:
+    """Bytes; None when there is no file. Raises `StoreError`."""
+    with reporting(path):
+        try:
+            status = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return status.st_size if S_ISREG(status.st_mode) else None
 
 
 def open_private(path: str | Path, flags: int) -> int:

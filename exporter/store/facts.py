@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISREG
 from typing import Final
 
 import pyarrow as pa
@@ -20,7 +19,7 @@ import pyarrow.parquet as pq
 from exporter.contract import Instant
 from exporter.errors import DamagedPartError
 from exporter.model import DataFile
-from exporter.store.disk import reporting
+from exporter.store.disk import file_size, reporting
 from exporter.store.parts import SORT_COLUMN
 
 ID_COLUMN: Final = "id"
@@ -41,16 +40,6 @@ class Content:
     newest: Instant | None = None
 
 
-def file_size(path: Path) -> int | None:
-    """Bytes; None when there is no file. Raises `StoreError`."""
-    with reporting(path):
-        try:
-            status = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return status.st_size if S_ISREG(status.st_mode) else None
-
-
 def hash_file(path: Path) -> str | None:
     """The sha256. None when the bytes cannot be had: the disk fails to read them, or the file has vanished.
 
@@ -68,9 +57,9 @@ def hash_file(path: Path) -> str | None:
     return digest.hexdigest()
 
 
-def check_size(path: Path, file: DataFile) -> None:
-    """Raises `DamagedPartError` for a part that is missing or has another size than was written."""
-    size_bytes = file_size(path)
+def check_size(path: object, file: DataFile, size_bytes: int | None) -> None:
+    """Raises `DamagedPartError` for a part that is missing (`size_bytes` is None) or has another size than was
+    written."""
     if size_bytes is None:
         raise DamagedPartError(path, "missing")
     if size_bytes != file.size_bytes:
@@ -82,7 +71,7 @@ def check_written(path: Path, file: DataFile) -> None:
 
     What is made of a part bears a checksum of its own: damage that is copied is never found again.
     """
-    check_size(path, file)
+    check_size(path, file, file_size(path))
     if hash_file(path) != file.sha256:
         raise DamagedPartError(path, "its bytes are not those that were written")
 

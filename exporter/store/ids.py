@@ -9,7 +9,7 @@ import tempfile
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -99,17 +99,23 @@ class Hashes:
         return repeated
 
 
-def find_repeated(
-    parts: Collection[str], suspicious: frozenset[int], read: Callable[[str], Iterable[pa.Array]]
-) -> Mapping[str, Mapping[str, int]]:
-    """The ids that are there more than once in `parts`: how often, by id and part. `suspicious`: their hashes."""
-    found: dict[str, Counter[str]] = {}
-    for part in parts if suspicious else ():
-        for ids in read(part):
-            for identity in ids.to_pylist():
-                if hash(identity) in suspicious:
-                    found.setdefault(identity, Counter())[part] += 1
-    return {identity: places for identity, places in found.items() if places.total() > 1}
+class Suspects:
+    """Ids whose hashes, `suspicious`, are there more than once: which of them really are, found part by part."""
+
+    def __init__(self, suspicious: frozenset[int]) -> None:
+        self._suspicious = suspicious
+        self._found: dict[str, Counter[str]] = {}
+
+    def look_into(self, part: str, ids: Iterable[pa.Array]) -> None:
+        """`ids`: all that `part` has, none of them null."""
+        for some in ids:
+            for identity in some.to_pylist():
+                if hash(identity) in self._suspicious:
+                    self._found.setdefault(identity, Counter())[part] += 1
+
+    def repeated(self) -> Mapping[str, Mapping[str, int]]:
+        """The ids that are there more than once: how often, by id and part."""
+        return {identity: places for identity, places in self._found.items() if places.total() > 1}
 
 
 def _to_arrow(hashes: memoryview) -> pa.Array:

@@ -4,8 +4,8 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -14,7 +14,7 @@ from anyio import CancelScope, sleep, to_thread
 
 from exporter.errors import DestinationError, DestinationLockedError, StoreError
 from exporter.store import lock
-from exporter.store.disk import describe, fsync_directory, make_directories, open_private, place, reporting
+from exporter.store.disk import describe, file_size, fsync_directory, make_directories, open_private, place, reporting
 from exporter.store.layout import COMMITS, LOCK, MANIFEST, PRIVATE, QUARANTINE, RUNS, STAGING, staging_path
 from exporter.store.lock import LockHolder
 
@@ -25,31 +25,29 @@ _IGNORED = frozenset({"lost+found"})
 
 
 class LocalStore:
-    """Files under `root`, named by paths relative to it, with `/`.
-
-    What has begun is finished: a cancelled task never leaves a step half done behind its back.
-    """
+    """Files under `root`; `base.Store` says what each method promises."""
 
     def __init__(self, root: Path) -> None:
         self.root: Final = root
         self._lock: int | None = None
         self._durable: set[Path] = set()
 
+    @property
+    def location(self) -> Path:
+        return self.root
+
+    @property
+    def staged_on(self) -> Path:
+        return self.root
+
     async def check(self) -> None:
-        """Touches nothing. Raises `DestinationError` for a destination that is no directory, is not writable, or holds
-        something else than an export."""
         await to_thread.run_sync(_check, self.root)
 
     async def prepare(self) -> None:
-        """Creates the directories of an export, after `check`, and makes what is in the log durable.
-
-        A run that was killed may have left a commit that a power cut would still take away, from under the next one.
-        Raises `DestinationError`.
-        """
+        # A run that was killed may have left a commit that a power cut would still take away, from under the next one.
         await to_thread.run_sync(_prepare, self.root, self._durable)
 
     async def read(self, path: str) -> bytes | None:
-        """The content of a file; None when there is none."""
         file = self.locate(path)
         data = None
         with CancelScope(shield=True), reporting(file), suppress(FileNotFoundError):
@@ -57,46 +55,43 @@ class LocalStore:
                 data = await opened.read()
         return data
 
+    async def read_all(self, paths: Collection[str]) -> list[bytes | None]:
+        return [await self.read(path) for path in paths]
+
     async def create(self, path: str, data: bytes) -> bool:
-        """Creates a file, whole and durable or not at all; False when there is one already."""
         return await self._write(path, data, overwrite=False)
 
     async def replace(self, path: str, data: bytes) -> None:
-        """Writes a file, in place of the one that may be there: a reader sees the old or the new, whole."""
         await self._write(path, data, overwrite=True)
 
     async def append(self, path: str, line: bytes) -> None:
-        """Adds a line to a file, durably, on a line of its own whatever a writer that was killed has left there.
-
-        Where no export is, nothing is done. Several processes may do so at a time.
-        """
         await to_thread.run_sync(_append, self.root, self.locate(path), line)
 
-    async def delete(self, path: str) -> None:
-        """Deletes a file durably; that there is none is fine."""
-        await to_thread.run_sync(_delete, self.locate(path))
+    async def delete(self, *paths: str) -> None:
+        for path in paths:
+            await to_thread.run_sync(_delete, self.locate(path))
 
     async def list(self, prefix: str) -> list[str]:
-        """The paths of all files in the directory `prefix` and below, sorted."""
         return await to_thread.run_sync(_list, self.root, self.locate(prefix))
 
-    async def publish(self, staged: Path, path: str) -> None:
-        """Moves a fsynced file of `staging_file` to its final path, durably.
+    async def sizes(self, paths: Collection[str]) -> Mapping[str, int]:
+        return await to_thread.run_sync(_sizes, {path: self.locate(path) for path in paths})
 
-        Raises `StoreError`, also when something has that path already.
-        """
+    @asynccontextmanager
+    async def fetched(self, path: str) -> AsyncIterator[Path]:
+        yield self.locate(path)
+
+    async def publish(self, staged: Path, path: str) -> None:
         await to_thread.run_sync(_publish, staged, self.locate(path), self.root, self._durable)
 
     async def free_bytes(self) -> int:
-        """What a user without privileges can still write to the file system, also before `prepare`."""
         return await to_thread.run_sync(_free_bytes, self.root)
 
     def staging_file(self, name: str) -> Path:
-        """Where to write a file that `publish` will take."""
         return self.root / staging_path(name)
 
     def locate(self, path: str) -> Path:
-        """Where `path` lies, for who opens it. Raises `StoreError` for one that leads out of the destination."""
+        """Where `path` lies. Raises `StoreError` for one that leads out of the destination."""
         parts = PurePosixPath(path).parts
         # Paths come back from the log; a log that somebody has edited must not lead out of the destination.
         if not parts or path.startswith("/") or ".." in parts or "\0" in path:
@@ -104,10 +99,6 @@ class LocalStore:
         return self.root.joinpath(*parts)
 
     async def acquire_lock(self, holder: str) -> None:
-        """Takes the destination for the run `holder`, for as long as this process lives.
-
-        Raises `DestinationLockedError` when another run has it.
-        """
         path, now = self.locate(LOCK), time.time_ns() // 1000
         # Not in a thread: it would go on to take the lock when the task is cancelled, and nobody would give it back.
         for pause_seconds in _LOCK_PAUSES_SECONDS:
@@ -117,15 +108,16 @@ class LocalStore:
             await sleep(pause_seconds)
         self._lock = lock.acquire(path, holder, now)
 
+    async def keep_lock(self) -> None:
+        """The kernel does."""
+
     async def release_lock(self) -> None:
-        """Gives the destination back; without a lock, nothing."""
         if self._lock is not None:
             descriptor, self._lock = self._lock, None
             with reporting(self.locate(LOCK)):
                 lock.release(descriptor)
 
     async def lock_holder(self) -> LockHolder | None:
-        """Who holds the destination now; None when nobody does."""
         return await to_thread.run_sync(lock.current_holder, self.locate(LOCK))
 
     async def _write(self, path: str, data: bytes, *, overwrite: bool) -> bool:
@@ -250,6 +242,11 @@ def _list(root: Path, directory: Path) -> list[str]:
             for parent, _, names in os.walk(directory, onerror=fail)
             for name in names
         )
+
+
+def _sizes(files: Mapping[str, Path]) -> dict[str, int]:
+    sizes = {path: file_size(file) for path, file in files.items()}
+    return {path: size for path, size in sizes.items() if size is not None}
 
 
 def _free_bytes(root: Path) -> int:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from exporter.contract import FIELDS, Instant, format_instant
 from exporter.errors import DamagedLogError
 from exporter.model import DataFile, Interval
-from exporter.store.commits import Store
+from exporter.store.base import Store
 from exporter.store.layout import CONVERSATIONS, MANIFEST, STAGING, SUCCESS, commit_path
 from exporter.store.state import FORMAT_VERSION, State, state_name
 
@@ -92,8 +92,7 @@ async def write_manifest(
     manifest = render_manifest(state, schemas=schemas)
     if await store.read(MANIFEST) != manifest:
         await store.replace(MANIFEST, manifest)
-    for path in removed:
-        await store.delete(path)
+    await store.delete(*removed)
     if complete:
         await store.create(SUCCESS, b"")
 

@@ -34,7 +34,6 @@ class MergePlan:
     """What becomes of one part. `taken`: ids of the rows to take, with the number of the reading to take each from;
     `dropped`: ids of the part's own rows that go. `unchanged`: rows that were read again and are as they were."""
 
-    part: Path | None
     readings: tuple[Reading, ...]
     taken: Mapping[str, int] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
@@ -108,14 +107,16 @@ def plan_merge(
             else:
                 dropped.add(identity)
     taken = {identity: reading for identity, (_, reading) in latest.items()}
-    return MergePlan(part, tuple(readings), taken, frozenset(dropped), unchanged)
+    return MergePlan(tuple(readings), taken, frozenset(dropped), unchanged)
 
 
-def merge(plan: MergePlan, writer: PartWriter) -> tuple[Nulls, Nulls]:
-    """Writes the rows that stay and those that are taken, from new to old. Returns what was null in the dropped and in
-    the taken ones. Raises `StoreError`."""
+def merge(plan: MergePlan, part: Path | None, writer: PartWriter) -> tuple[Nulls, Nulls]:
+    """Carries out the plan for `part`: writes the rows that stay and those that are taken, from new to old.
+
+    Returns what was null in the dropped and in the taken ones. Raises `StoreError`.
+    """
     lost, gained = Nulls(), Nulls()
-    rows = _staying([plan.part] if plan.part else [], plan.dropped, lost)
+    rows = _staying([part] if part else [], plan.dropped, lost)
     for number, reading in enumerate(plan.readings):
         wanted = [identity for identity, taken_from in plan.taken.items() if taken_from == number]
         rows = _in_order(rows, _picked(reading, wanted, gained))

@@ -8,7 +8,7 @@ import msgspec
 
 from exporter.contract import Instant, format_instant
 from exporter.model import Interval, QuarantineFile
-from exporter.store.commits import Store
+from exporter.store.base import Store
 from exporter.store.layout import quarantine_path
 
 

@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
+from exporter.store.base import Store
 from exporter.store.layout import RUNS
-from exporter.store.local import LocalStore
 from exporter.store.state import StateName
 
 #: Of an error's message: what it quotes may be long.
@@ -44,14 +44,14 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     exporter: str
 
 
-async def append_run(store: LocalStore, record: RunRecord) -> None:
+async def append_run(store: Store, record: RunRecord) -> None:
     """Adds a line, durably. Raises `StoreError`."""
     message = None if record.message is None else record.message[:_MESSAGE_CHARACTERS]
     line = msgspec.json.encode(msgspec.structs.replace(record, message=message))
     await store.append(RUNS, line + b"\n")
 
 
-async def read_last_run(store: LocalStore) -> RunRecord | None:
+async def read_last_run(store: Store) -> RunRecord | None:
     """The last run that has a whole line; None when there is none. Raises `StoreError`."""
     for line in reversed((await store.read(RUNS) or b"").splitlines()):
         try:

@@ -3,7 +3,7 @@
 import json
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -487,7 +487,6 @@ class TestWhileARunIsAtWork:
     ) -> None:
         first, second = parts(complete)[:2]
         (complete / second).unlink()
-        size, calls = facts.file_size, list[Path]()
 
         async def remove() -> None:
             log = CommitLog(store := LocalStore(complete), author_of("r1"))
@@ -495,13 +494,12 @@ class TestWhileARunIsAtWork:
             await log.append(committed_at=NOW, kind="repair", change=Change(uncovers=(window,), removes=(first,)))
             await store.delete(first)
 
-        def remove_and_look(path: Path) -> int | None:
-            if not calls:
-                beside(remove)
-            calls.append(path)
-            return size(path)
+        class Removing(LocalStore):
+            async def sizes(self, paths: Collection[str]) -> Mapping[str, int]:
+                await remove()
+                return await super().sizes(paths)
 
-        monkeypatch.setattr(facts, "file_size", remove_and_look)
+        monkeypatch.setattr("exporter.store.opening.LocalStore", Removing)
         verified = await verify(complete, now=NOW)
         assert [(problem.file, problem.what) for problem in verified.problems] == [(second, "missing")]
 

@@ -103,9 +103,10 @@ class StoppingStore(LocalStore):
         self._step()
         await super().publish(staged, path)
 
-    async def delete(self, path: str) -> None:
-        self._step()
-        await super().delete(path)
+    async def delete(self, *paths: str) -> None:
+        for path in paths:
+            self._step()
+            await super().delete(path)
 
 
 @pytest.mark.anyio

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from exporter.errors import StoreError
 from exporter.store import facts
+from exporter.store.disk import file_size
 
 SCHEMA = pa.schema([pa.field("id", pa.string()), pa.field("created_at", pa.timestamp("us", "UTC"))])
 
@@ -50,7 +51,7 @@ def test_bytes_and_lines(tmp_path: Path) -> None:
     path = tmp_path / "file"
     data = b"a line\n" * 300_000 + b"half"
     path.write_bytes(data)
-    assert facts.file_size(path) == len(data)
+    assert file_size(path) == len(data)
     assert facts.hash_file(path) == hashlib.sha256(data).hexdigest()
     assert facts.count_lines(path) == 300_000
 
@@ -59,7 +60,7 @@ def test_bytes_and_lines(tmp_path: Path) -> None:
 def test_what_is_no_file_has_no_size(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "directory").mkdir()
-    assert facts.file_size(tmp_path / name) is None
+    assert file_size(tmp_path / name) is None
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"hello, this is no Parquet", b"PAR1" + bytes(100) + b"PAR1"])

@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.store.ids import Hashes, find_repeated, hash_ids
+from exporter.store.ids import Hashes, Suspects, hash_ids
 
 #: Few, so that they repeat, and from all over the range, so that every cut has some.
 values = st.one_of(
@@ -63,7 +63,10 @@ def test_ids_of_one_hash_are_told_apart(parts: list[list[str]]) -> None:
         yield Ids(by_name[part][:2])
         yield Ids(by_name[part][2:])
 
-    repeated = find_repeated(list(by_name), frozenset(range(4)), read)
+    suspects = Suspects(frozenset(range(4)))
+    for name in by_name:
+        suspects.look_into(name, read(name))
+    repeated = suspects.repeated()
     counts = Counter(identity for ids in parts for identity in ids)
     assert {str(identity) for identity in repeated} == {identity for identity, count in counts.items() if count > 1}
     for identity, places in repeated.items():
@@ -78,6 +81,9 @@ def test_ids_are_found_by_their_hashes(parts: list[list[str]]) -> None:
         for ids in by_name.values():
             hashes.add(hash_ids(ids))
         suspicious = hashes.repeated(1000)
-    repeated = find_repeated(list(by_name), suspicious, lambda part: [by_name[part]])
+    suspects = Suspects(suspicious)
+    for name, ids in by_name.items():
+        suspects.look_into(name, [ids])
+    repeated = suspects.repeated()
     counts = Counter(identity for ids in parts for identity in ids)
     assert set(repeated) == {identity for identity, count in counts.items() if count > 1}

@@ -211,9 +211,9 @@ async def test_success_is_there_only_while_complete(tmp_path: Path) -> None:
     order: list[str] = []
     real_delete, real_replace, real_create = store.delete, store.replace, store.create
 
-    async def delete(path: str) -> None:
-        order.append(f"delete {path}")
-        await real_delete(path)
+    async def delete(*paths: str) -> None:
+        order.extend(f"delete {path}" for path in paths)
+        await real_delete(*paths)
 
     async def replace(path: str, data: bytes) -> None:
         order.append(f"replace {path}")

@@ -66,10 +66,10 @@ def read(path: Path) -> list[Row]:
     return rows
 
 
-def merged(directory: Path, plan: Any) -> list[Row]:
+def merged(directory: Path, part: Path | None, plan: Any) -> list[Row]:
     path = directory / f"{next(names)}.parquet"
     writer = PartWriter(path, SCHEMA, 1 << 20)
-    merge(plan, writer)
+    merge(plan, part, writer)
     if not writer.rows:
         writer.abort()
         return []
@@ -94,10 +94,11 @@ def merged(directory: Path, plan: Any) -> list[Row]:
 def test_the_newer_one_counts_and_at_equal_times_what_was_read_later(
     tmp_path: Path, there: Row, again: Row, changes: bool
 ) -> None:
-    plan = plan_merge(write(tmp_path, [there]), [[write(tmp_path, [again])]])
+    part = write(tmp_path, [there])
+    plan = plan_merge(part, [[write(tmp_path, [again])]])
     assert plan.changes_nothing == (not changes)
     assert (plan.inserted, plan.updated, plan.removed, plan.unchanged) == (0, changes, 0, not changes)
-    assert merged(tmp_path, plan) == [again if changes else there]
+    assert merged(tmp_path, part, plan) == [again if changes else there]
 
 
 @pytest.mark.parametrize(
@@ -127,13 +128,13 @@ def test_what_is_to_go_goes_from_the_part_and_from_what_was_read(tmp_path: Path)
     again = write(tmp_path, [row("1", 6), row("3", 6)])
     plan = plan_merge(part, [[again]], gone={"1", "3", "4"})
     assert (plan.inserted, plan.updated, plan.removed) == (0, 0, 1)
-    assert merged(tmp_path, plan) == [row("2", 5)]
+    assert merged(tmp_path, part, plan) == [row("2", 5)]
 
 
 def test_without_a_part_all_that_was_read_is_new(tmp_path: Path) -> None:
     plan = plan_merge(None, [[write(tmp_path, [row("1", 5, "one")])], [write(tmp_path, [row("1", 5, "two")])]])
     assert (plan.inserted, plan.updated, plan.removed) == (1, 0, 0)
-    assert merged(tmp_path, plan) == [row("1", 5, "two")]
+    assert merged(tmp_path, None, plan) == [row("1", 5, "two")]
     assert plan_merge(None, []).changes_nothing
 
 
@@ -142,7 +143,7 @@ def test_what_was_null_in_rows_that_go_and_come_is_counted(tmp_path: Path) -> No
     again = write(tmp_path, [row("1", 6, "y"), row("2", 6, None), row("4", 6, None)])
     plan = plan_merge(part, [[again]])
     writer = PartWriter(tmp_path / "merged.parquet", SCHEMA, 1 << 20)
-    lost, gained = merge(plan, writer)
+    lost, gained = merge(plan, part, writer)
     writer.close()
     assert (lost.by_column["summary"], gained.by_column["summary"]) == (1, 2)
     # Of the sensitive columns that are there: `summary` and `recording_details`.
@@ -206,7 +207,7 @@ def test_any_merge_is_what_a_dictionary_would_be(
         assert plan.removed == len(mine.keys() - expected.keys())
         assert plan.updated == len(changed & mine.keys() & expected.keys())
         assert plan.unchanged == len((latest.keys() & mine.keys()) - changed)
-        found = merged(directory, plan)
+        found = merged(directory, part, plan)
         assert {each["id"]: each for each in found} == expected
         assert len(found) == len(expected)
         times = [each["created_at"] for each in found]

@@ -1,0 +1,59 @@
+"""Where an export lies: a path, or the URL of a place in an object store. Pure."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeAlias, cast, get_args
+
+from exporter.errors import UsageError
+
+Scheme: TypeAlias = Literal["s3", "gs", "az"]
+SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)/?(.*)", re.DOTALL)
+#: Of buckets and containers in every cloud; no `@`, so that no credentials are taken for a name.
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}", re.ASCII)
+_FORMS: Final = "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """`prefix`: without `/` at either end; empty for the whole bucket. `url / path` is what lies there."""
+
+    scheme: Scheme
+    bucket: str
+    prefix: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def __truediv__(self, path: str) -> str:
+        return f"{self}/{path}"
+
+
+Location: TypeAlias = Path | Url
+
+
+def parse_location(text: str) -> Location:
+    """The destination that was named. Raises `UsageError` for what is neither a path nor a URL of an object store.
+
+    No message repeats a URL that may hold credentials.
+    """
+    if not text or "\0" in text:
+        raise UsageError("the destination has to be a path or a URL")
+    match = _URL.fullmatch(text)
+    if match is None:
+        return Path(text)
+    scheme, bucket, prefix = match[1].lower(), match[2], match[3].strip("/")
+    if scheme not in SCHEMES:
+        raise UsageError(f"{scheme}://: no store that is known. Give a path, {_FORMS}")
+    if "@" in bucket or "?" in text or "#" in text:
+        raise UsageError(
+            f"{scheme}://: the URL of a destination has no user, password, query or fragment. Credentials come from "
+            "the environment, as the cloud's own tools take them"
+        )
+    if _BUCKET.fullmatch(bucket) is None:
+        raise UsageError(f"{scheme}://{bucket}: not the name of a bucket or container. Give {_FORMS}")
+    if any(part in ("", ".", "..") for part in prefix.split("/") if prefix) or not prefix.isprintable():
+        raise UsageError(f"{scheme}://{bucket}/…: the prefix has an empty part, `.` or `..`, or cannot be printed")
+    return Url(cast(Scheme, scheme), bucket, prefix)

@@ -1,0 +1,67 @@
+"""Where an export lies: what is a path, what is a URL, and what is neither."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.errors import UsageError
+from exporter.store.location import Url, parse_location
+
+
+@pytest.mark.parametrize(
+    ("text", "location"),
+    [
+        ("out", Path("out")),
+        ("/srv/a b", Path("/srv/a b")),
+        ("s3:/out", Path("s3:/out")),
+        ("s3://bucket", Url("s3", "bucket")),
+        ("S3://bucket/", Url("s3", "bucket")),
+        ("gs://some.bucket_1/a/b/", Url("gs", "some.bucket_1", "a/b")),
+        ("az://container/möbel und mehr", Url("az", "container", "möbel und mehr")),
+    ],
+)
+def test_paths_and_urls_are_told_apart(text: str, location: Path | Url) -> None:
+    assert parse_location(text) == location
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a\0b",
+        "file:///tmp/x",
+        "https://bucket/x",
+        "s3://",
+        "s3:///x",
+        "s3://b/x",
+        "s3://a bucket/x",
+        "s3://bucket/a//b",
+        "s3://bucket/../x",
+        "s3://bucket/./x",
+        "s3://bucket/a\nb",
+    ],
+)
+def test_what_is_neither_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_location(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://key:secret@bucket/x",
+        "s3://secret@bucket",
+        "az://container/x?sig=secret",
+        "gs://bucket/x#secret",
+        "https://user:secret@host/x",
+    ],
+)
+def test_no_credentials_are_taken_from_a_url_or_repeated(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_location(text)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_url_names_what_lies_there() -> None:
+    assert Url("s3", "bucket") / "_manifest.json" == "s3://bucket/_manifest.json"
+    assert str(Url("az", "c", "a/b") / "turns/x") == "az://c/a/b/turns/x"
