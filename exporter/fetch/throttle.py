@@ -108,10 +108,10 @@ class Throttle:
     def useful_concurrency(self) -> int:
         """How many workers it takes to ask as fast as is allowed; the `concurrency` when nothing limits.
 
-        It begins with one, and one more for each page, so that a limit shows before there are many. What the rate asks
+        It begins with two, and two more for each page, so that a limit shows before there are many. What the rate asks
         for stays as it is while it is neither too small nor twice as large as it needs to be.
         """
-        most = min(self._concurrency, 1 + self._pages)
+        most = min(self._concurrency, 2 * (1 + self._pages))
         if self._crowd.limit < self._concurrency:
             # While one worker decodes, another has the room.
             shifts = max(1.0, self._page.seconds / max(self._round_trip.seconds, _LEAST_SECONDS))

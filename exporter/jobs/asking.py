@@ -1,11 +1,15 @@
 """What a destination is to become: what one command line asks for, beside what is there. Pure."""
 
+from typing import Final
+
 from exporter.contract import BEGINNING, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, format_instant
 from exporter.errors import DestinationError, UsageError
 from exporter.model import Interval
 from exporter.spec import Asked, Request
 from exporter.store.location import Location
 from exporter.store.state import State
+
+_NEVER: Final[Instant] = 1 << 62
 
 
 def settle_request(state: State, asked: Asked, destination: Location) -> Request:
@@ -47,6 +51,12 @@ def settle_range(state: State, asked: Asked, latest: Instant) -> Interval:
     if stored is None:
         return Interval(since, until)
     return Interval(min(since, stored.start), max(until, stored.end))
+
+
+def known_bounds(state: State, asked: Asked) -> tuple[Instant | None, Instant | None]:
+    """Where what `settle_range` will give starts and ends; None where there is no bound, or only the clock tells."""
+    range_ = settle_range(state, asked, _NEVER)
+    return None if range_.open_below else range_.start, None if range_.end == _NEVER else range_.end
 
 
 def asks_for_more(stored: Interval, asked: Asked) -> bool:

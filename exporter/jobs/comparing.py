@@ -14,7 +14,7 @@ from exporter.contract import ALWAYS_FIELDS, BEGINNING, DAY, SECOND, Instant
 from exporter.errors import DestinationError, UsageError
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run
-from exporter.jobs.session import Session
+from exporter.jobs.session import Session, ask_first
 from exporter.model import Coverage, DataFile, Interval, Unproven
 from exporter.pipeline.auditing import Comparison, Findings
 from exporter.pipeline.reading import Reader
@@ -84,20 +84,23 @@ async def compare(
 ) -> tuple[Findings, tuple[Unproven, ...]]:
     """Lists the plan's windows, and holds the list against what is there."""
     async with _aside(plan.store.location) as aside, holding(aside, Run(run.command)) as held:
+        whole = Interval(plan.windows[0].start, plan.windows[-1].end)
+        since = None if whole.open_below else whole.start
+        opening = await ask_first(lister, plan.state, plan.request, since, whole.end)
         session = await Session.begin(
             aside,
             held,
             msgspec.structs.replace(plan.request, fields=ALWAYS_FIELDS),
-            Interval(plan.windows[0].start, plan.windows[-1].end),
+            whole,
             lister,
+            opening,
             settings,
             observer,
             clock,
-            hidden_statuses=plan.state.hidden_statuses,
         )
         spool = Spool()
         into = SpoolFactory(session.parts, session.parts.encoder, plan.homes, spool, reading=0)
-        await session.read(Coverage(plan.windows), into, oldest=plan.oldest)
+        await session.read(Coverage(plan.windows), into, oldest=plan.oldest, density=opening.density)
         lag = settings.lag_seconds * SECOND
         comparison = Comparison(
             plan.store, plan.state, plan.homes, spool, aside, plan.windows, lag=lag, remembers=remembers

@@ -8,12 +8,12 @@ import msgspec
 from exporter.contract import SECOND, Instant
 from exporter.encode.schema import arrow_schema
 from exporter.errors import DestinationError, StoreError
-from exporter.jobs.asking import asks_for_more, settle_range, settle_request
+from exporter.jobs.asking import asks_for_more, known_bounds, settle_range, settle_request
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import check_whole, least_part_bytes, put_in_order, seal
-from exporter.jobs.session import Session, connected
-from exporter.model import Counters, PageRequest
+from exporter.jobs.session import Session, ask_first, connected
+from exporter.model import Counters
 from exporter.pipeline.budget import Shares
 from exporter.progress import Observer
 from exporter.spec import Asked, Credentials, Request, RunSettings
@@ -99,16 +99,16 @@ async def _export(
         return await _seal_what_is_there(store, run, request, settings, observer, clock)
     async with connected(settings, credentials, request.filters, request.fields, observer, clock) as reader:
         run.spent = lambda: reader.counters
-        first_answer = await reader.look(PageRequest(limit=1, ids_only=True))
-        latest = first_answer.read_since - settings.lag_seconds * SECOND
+        opening = await ask_first(reader, found, request, *known_bounds(found, asked))
+        latest = opening.read_since - settings.lag_seconds * SECOND
         settle_range(found, asked, latest)
         async with holding(store, run) as held:
             before = held.log.state
             if settle_request(before, asked, destination) != request:
                 raise DestinationError(f"{destination}: another run has begun an export here meanwhile; run again")
             range_ = settle_range(before, asked, latest)
-            session = await Session.begin(store, held, request, range_, reader, settings, observer, clock)
-            await session.read(session.log.state.left, session.parts)
+            session = await Session.begin(store, held, request, range_, reader, opening, settings, observer, clock)
+            await session.read(session.log.state.left, session.parts, density=opening.density)
             await seal(
                 session.log,
                 session.parts,

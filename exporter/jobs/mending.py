@@ -11,7 +11,7 @@ from exporter.jobs.asking import has_sensitive_fields
 from exporter.jobs.comparing import Plan
 from exporter.jobs.holding import Held
 from exporter.jobs.sealing import least_part_bytes, put_in_order, seal
-from exporter.jobs.session import Session, connected
+from exporter.jobs.session import Session, ask_first, connected
 from exporter.model import Counters, Coverage, Interval
 from exporter.pipeline.auditing import Findings
 from exporter.pipeline.budget import Shares
@@ -81,12 +81,16 @@ class Repair:
             settings, self.credentials, request.filters, request.fields, self.observer, self.clock
         ) as reader:
             before = plan.state
+            range_ = before.range or plan.windows[0]
+            since = None if range_.open_below else range_.start
+            opening = await ask_first(reader, before, request, since, range_.end)
             session = await Session.begin(
                 plan.store,
                 self.held,
                 request,
-                before.range or plan.windows[0],
+                range_,
                 reader,
+                opening,
                 settings,
                 self.observer,
                 self.clock,

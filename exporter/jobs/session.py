@@ -1,6 +1,6 @@
 """A run at work: what its steps share, from the first question to the API to the last commit."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Self
@@ -16,7 +16,7 @@ from exporter.model import Counters, Coverage, Interval
 from exporter.pipeline import Pipeline
 from exporter.pipeline.budget import ByteBudget, Shares
 from exporter.pipeline.committing import Committer
-from exporter.pipeline.probing import find_beginning, is_hidden
+from exporter.pipeline.probing import Opening, find_beginning, open_list
 from exporter.pipeline.reading import Reader, wall_clock
 from exporter.pipeline.writing import PartsFactory
 from exporter.plan.scheduler import Scheduler
@@ -24,6 +24,7 @@ from exporter.progress import Observer
 from exporter.spec import Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.commits import CommitLog
+from exporter.store.state import State
 
 
 @asynccontextmanager
@@ -56,6 +57,25 @@ async def connected(
         )
 
 
+async def ask_first(
+    reader: Reader, known: State, request: Request, since: Instant | None, until: Instant | None
+) -> Opening:
+    """What has to be known of the list before it is read. `since`, `until`: of what will be, where that is known.
+
+    Raises `SourceError`.
+    """
+    is_known = _knows_hidden(known, request)
+    status = None if is_known or "status" in request.filters else HIDDEN_STATUS
+    opening = await open_list(reader, since, until, status)
+    opening.is_hidden |= is_known
+    return opening
+
+
+def _knows_hidden(state: State, request: Request) -> bool:
+    """Whether there is a status that the API leaves out of the list (api.md, 7) and that has to be read apart."""
+    return HIDDEN_STATUS in state.hidden_statuses and "status" not in request.filters
+
+
 @dataclass(slots=True)
 class Session:
     """A run that holds its destination, and has said so in the log. `windows`: how many it has read."""
@@ -78,18 +98,17 @@ class Session:
         request: Request,
         range_: Interval,
         reader: Reader,
+        opening: Opening,
         settings: RunSettings,
         observer: Observer,
         clock: Callable[[], float],
         *,
         refuses_withheld: bool = False,
         keep_generations: int | None = None,
-        hidden_statuses: Collection[str] = (),
     ) -> Self:
-        """Puts into the log what the export is to become, sweeps what no commit names, and looks for hidden rows.
+        """Puts into the log what the export is to become, and sweeps what no commit names.
 
-        `hidden_statuses`: known to be left out of the list, beside those that the log knows of.
-        Raises `StoreError`, also where something that is there was damaged, and `SourceError`.
+        `opening`: what `ask_first` has told. Raises `StoreError`, also where something that is there was damaged.
         """
         log, organization = held.log, held.log.state.organization
         await check_whole(store, log.state)
@@ -97,6 +116,11 @@ class Session:
         encoder = Encoder(request.fields)
         committer = Committer(store, log, encoder.schema, observer, clock)
         await committer.sweep()
+        is_hidden = opening.is_hidden or _knows_hidden(log.state, request)
+        if is_hidden:
+            observer.warn(
+                f"the API's list leaves out {HIDDEN_STATUS} conversations; they are read by a list of their own"
+            )
         parts = PartsFactory(
             store,
             encoder,
@@ -105,9 +129,7 @@ class Session:
             target_part_bytes=settings.target_part_bytes,
             row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency).row_group,
             organization=organization,
-            hidden_status=await _find_hidden_status(
-                {*log.state.hidden_statuses, *hidden_statuses}, request, range_, reader, observer
-            ),
+            hidden_status=HIDDEN_STATUS if is_hidden else None,
             refuses_withheld=refuses_withheld,
             clock=clock,
         )
@@ -119,14 +141,22 @@ class Session:
         return self.reader.counters + Counters(windows=self.windows, seconds=self.clock() - self.began)
 
     async def read(
-        self, what: Coverage, into: PartsFactory, *, reader: Reader | None = None, oldest: Instant | None = None
+        self,
+        what: Coverage,
+        into: PartsFactory,
+        *,
+        reader: Reader | None = None,
+        oldest: Instant | None = None,
+        density: float | None = None,
     ) -> None:
         """Reads all that was created in `what`. `oldest`: where that begins, roughly, if it is known.
+
+        `density`: rows a microsecond at the end of the export's range, if that is known.
 
         Raises the `ExporterError` that ended it early, with the manifest as the log is then.
         """
         pipeline = Pipeline(
-            await self._schedule(what, oldest),
+            await self._schedule(what, oldest, density),
             reader or self.reader,
             into,
             self.committer,
@@ -144,7 +174,7 @@ class Session:
         finally:
             self.windows += pipeline.windows
 
-    async def _schedule(self, what: Coverage, oldest: Instant | None) -> Scheduler:
+    async def _schedule(self, what: Coverage, oldest: Instant | None, density: float | None) -> Scheduler:
         windows = what.intervals
         start = windows[0].start if windows else BEGINNING
         if windows and windows[0].open_below:
@@ -154,7 +184,9 @@ class Session:
             _, interval = self.parts.place(instant)
             return BEGINNING if interval is None else interval.start
 
-        return Scheduler(windows, start, partition_start, self.settings.page_size)
+        range_ = self.log.state.range
+        is_top = windows and range_ and windows[-1].end == range_.end
+        return Scheduler(windows, start, partition_start, self.settings.page_size, density if is_top else None)
 
 
 async def _declare(
@@ -174,15 +206,3 @@ async def _declare(
         await log.append(committed_at=now, kind="resume", keep_generations=keep)
     if log.state.number > 1 and log.state.left:
         observer.note("going on", commits=log.state.number, files=len(log.state.files))
-
-
-async def _find_hidden_status(
-    hidden: Collection[str], request: Request, range_: Interval, reader: Reader, observer: Observer
-) -> str | None:
-    """The status that has to be read by a list of its own, if the API leaves it out of the list (api.md, 7)."""
-    if "status" in request.filters:
-        return None
-    if HIDDEN_STATUS not in hidden and not await is_hidden(reader, HIDDEN_STATUS, range_):
-        return None
-    observer.warn(f"the API's list leaves out {HIDDEN_STATUS} conversations; they are read by a list of their own")
-    return HIDDEN_STATUS

@@ -16,13 +16,13 @@ from anyio import to_thread
 from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, SECOND, Instant
 from exporter.encode.batch import Encoder
 from exporter.errors import DestinationError, UsageError
-from exporter.jobs.asking import changing_filters, has_sensitive_fields, settle_range, settle_request
+from exporter.jobs.asking import changing_filters, has_sensitive_fields, known_bounds, settle_range, settle_request
 from exporter.jobs.export import Summary, summarize
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import least_part_bytes, seal
-from exporter.jobs.session import Session, connected
-from exporter.model import Coverage, Interval, PageRequest
+from exporter.jobs.session import Session, ask_first, connected
+from exporter.model import Coverage, Interval
 from exporter.pipeline.reading import Reader
 from exporter.pipeline.spooling import Spool, SpoolFactory
 from exporter.pipeline.updating import Outcome, merge_spool
@@ -107,8 +107,9 @@ async def _sync(
         _check_filters(request)
     async with connected(settings, credentials, request.filters, request.fields, observer, clock) as reader:
         run.spent = lambda: reader.counters
-        first_answer = await reader.look(PageRequest(limit=1, ids_only=True))
-        latest = first_answer.read_since - settings.lag_seconds * SECOND
+        since, _ = known_bounds(found, asked)
+        opening = await ask_first(reader, found, request, since, None)
+        latest = opening.read_since - settings.lag_seconds * SECOND
         if found.range is not None:
             latest = max(latest, found.range.end)
         to_latest = msgspec.structs.replace(asked, until=latest)
@@ -123,13 +124,14 @@ async def _sync(
                 request,
                 settle_range(before, to_latest, latest),
                 reader,
+                opening,
                 settings,
                 observer,
                 clock,
                 refuses_withheld=has_sensitive_fields(before),
                 keep_generations=keep_generations,
             )
-            await session.read(session.log.state.left, session.parts)
+            await session.read(session.log.state.left, session.parts, density=opening.density)
             outcome = Outcome()
             if before.coverage:
                 filters = _lasting(request.filters)

@@ -1,19 +1,51 @@
-"""What is asked before the work is split: where the data begins, roughly, and whether a list hides anything."""
+"""What is asked before the work is split: what the list is like, and where the data begins, roughly."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
-
-import anyio
 
 from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
 from exporter.encode.rows import EncodeRow
-from exporter.errors import RequestRefusedError, SourceError
-from exporter.model import Interval, PageRequest
+from exporter.errors import RequestRefusedError
+from exporter.model import PageRequest
 from exporter.pipeline.reading import Reader
+from exporter.pipeline.tasks import for_each
 from exporter.plan import probes
 
 #: How often a sample is looked for whose status changes meanwhile.
 _LOOKS: Final = 3
+
+
+@dataclass(slots=True)
+class Opening:
+    """What the first questions have told.
+
+    `read_since`: the server's clock before the first of them. `density`: rows a microsecond at the end of the range,
+    if that is known. `is_hidden`: as of `is_hidden`; False when that was not asked.
+    """
+
+    read_since: Instant = 0
+    density: float | None = None
+    is_hidden: bool = False
+
+
+async def open_list(reader: Reader, since: Instant | None, until: Instant | None, status: str | None) -> Opening:
+    """The first questions, asked all at once. `since`, `until`: of the range, where they are known beforehand.
+
+    `status`: may be hidden. Raises `SourceError`.
+    """
+    opening = Opening()
+
+    async def look() -> None:
+        reading = await reader.look(probes.newest(until))
+        opening.read_since, opening.density = reading.read_since, probes.density(reading.page.rows.created_at)
+
+    async def look_for_hidden() -> None:
+        opening.is_hidden = status is not None and await is_hidden(reader, status, since, until)
+
+    await _all_at_once(look, look_for_hidden)
+    return opening
 
 
 async def find_beginning(reader: Reader, until: Instant) -> Instant:
@@ -25,14 +57,15 @@ async def find_beginning(reader: Reader, until: Instant) -> Instant:
     return oldest
 
 
-async def is_hidden(reader: Reader, status: str, within: Interval) -> bool:
+async def is_hidden(reader: Reader, status: str, since: Instant | None, until: Instant | None) -> bool:
     """Whether an unfiltered list leaves conversations of `status` out, shown by one that it should hold (api.md, 7).
+
+    `since`, `until`: where to look for one; None: anywhere.
 
     False when there is none of that status in the range, or when the API does not know it. True when it cannot be
     told: what is then read twice is kept once. Raises `SourceError`.
     """
-    start = None if within.open_below else within.start
-    request = PageRequest(limit=10, created_after=start, created_before=within.end, status=status, ids_only=True)
+    request = PageRequest(limit=10, created_after=since, created_before=until, status=status, ids_only=True)
     for _ in range(_LOOKS):
         try:
             own = (await reader.look(request)).page.rows
@@ -80,20 +113,17 @@ def _status(row: EncodeRow) -> str | None:
 
 async def _ask(reader: Reader, instants: Iterable[Instant]) -> dict[Instant, bool]:
     found: dict[Instant, bool] = {}
-    failures: list[SourceError] = []
 
     async def ask(instant: Instant) -> None:
-        try:
-            reading = await reader.look(probes.anything_before(instant))
-        except SourceError as error:
-            failures.append(error)
-            group.cancel_scope.cancel()
-        else:
-            found[instant] = len(reading.page) > 0
+        reading = await reader.look(probes.anything_before(instant))
+        found[instant] = len(reading.page) > 0
 
-    async with anyio.create_task_group() as group:
-        for instant in instants:
-            group.start_soon(ask, instant)
-    if failures:
-        raise failures[0]  # itself, not in the group that the tasks would put it into
+    await _all_at_once(*(partial(ask, instant) for instant in instants))
     return found
+
+
+async def _all_at_once(*questions: Callable[[], Awaitable[None]]) -> None:
+    async def ask(question: Callable[[], Awaitable[None]]) -> None:
+        await question()
+
+    await for_each(questions, ask, at_once=len(questions))

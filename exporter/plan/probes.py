@@ -1,16 +1,19 @@
-"""Where the data begins, roughly, when the range is open below: a few cheap questions, asked all at once.
+"""Where the data begins, roughly, when the range is open below, and how dense it is where the range ends.
 
-The answer only guides how the work is split. That nothing is older is proven by the walk of the oldest window.
+A few cheap questions, asked all at once. The answers only guide how the work is split. That nothing is older is proven
+by the walk of the oldest window.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from exporter.contract import BEGINNING, DAY, Instant
+from exporter.contract import BEGINNING, DAY, SECOND, Instant
 from exporter.model import PageRequest
 
 _DAYS_BACK: Final = (1, 7, 30, 91, 365, 1095, 3650)
 _FINER_STEPS: Final = 7
+#: Enough to tell how dense the data is, and small.
+_NEWEST_ROWS: Final = 100
 
 
 def coarse(until: Instant) -> list[Instant]:
@@ -28,6 +31,21 @@ def finer(until: Instant, oldest: Instant, newer: Instant | None) -> list[Instan
 def anything_before(instant: Instant) -> PageRequest:
     """The question whether there is a conversation at or before `instant`: one row, or none."""
     return PageRequest(limit=1, created_before=instant, before_cursor=instant + 1, ids_only=True)
+
+
+def newest(until: Instant | None) -> PageRequest:
+    """The question what lies at the end of the range; None: of the list."""
+    return PageRequest(limit=_NEWEST_ROWS, created_before=until, ids_only=True)
+
+
+def density(times: Sequence[Instant]) -> float | None:
+    """Rows a microsecond, by the answer to `newest`; None when there are too few to tell.
+
+    `times`: the `created_at` of its rows, from new to old.
+    """
+    if len(times) < _NEWEST_ROWS or times[0] <= times[-1]:
+        return None
+    return len(times) / max(SECOND, times[0] - times[-1])
 
 
 def beginning(asked: Iterable[tuple[Instant, bool]]) -> tuple[Instant, Instant | None]:

@@ -66,7 +66,8 @@ class _Seen:
 class Scheduler:
     """Hands out windows, newest first. `oldest`: a guess at where the data begins; it only guides the splits.
 
-    `align` gives the start of the partition that an instant falls into: cuts there leave no small files behind.
+    `density`: rows a microsecond at the end of the newest window, if that is known beforehand. `align` gives the start
+    of the partition that an instant falls into: cuts there leave no small files behind.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Scheduler:
         oldest: Instant,
         align: Callable[[Instant], Instant],
         page_size: int = MAX_PAGE_SIZE,
+        density: float | None = None,
     ) -> None:
         self._waiting = sorted(windows)
         self._oldest = oldest
@@ -83,10 +85,14 @@ class Scheduler:
         self._active: dict[Divisible, Instant] = {}
         # By the end of the window: what is known there tells the walk above what it is coming to.
         self._seen: dict[Instant, _Seen] = {}
+        if density is not None and self._waiting:
+            self._seen[self._waiting[-1].end] = _Seen.guess(density)
         self._has_changed = True
         self._pages = 0
         self._misses = 0
-        self.page_rows = 1
+        #: The most that a page has had; before there is one, what it should have.
+        self.page_rows = page_size
+        self._has_had_a_page = False
         #: Microseconds to be read in all, from the guessed beginning of the data.
         self.span: Final = self.left
 
@@ -123,7 +129,9 @@ class Scheduler:
 
     def advanced(self, walk: Divisible, times: Sequence[Instant]) -> None:
         """The walk has had a page, with these `created_at` from new to old."""
-        self.page_rows = max(self.page_rows, min(self._page_size, len(times)))
+        before = self.page_rows if self._has_had_a_page else 1
+        self.page_rows = max(before, min(self._page_size, len(times)))
+        self._has_had_a_page = True
         is_whole = 2 * len(times) >= self.page_rows
         self._pages += is_whole
         has_settled = walk.settled_from < self._active[walk]

@@ -318,10 +318,10 @@ def test_as_many_workers_are_useful_as_the_rate_keeps_busy(rate: int, latency: L
 @pytest.mark.parametrize(("ceiling", "useful"), [(2.0, 1), (20.0, 9), (1000.0, 32), (None, 32)])
 def test_a_ceiling_says_without_a_refusal_how_many_workers_are_useful(ceiling: float | None, useful: int) -> None:
     throttle = Throttle(ceiling, 32)
-    assert throttle.useful_concurrency == 1
+    assert throttle.useful_concurrency == min(2, useful)
     for page in range(1, 40):
         throttle.page_took(0.3)
-        assert throttle.useful_concurrency == min(1 + page, useful)
+        assert throttle.useful_concurrency == min(2 + 2 * page, useful)
 
 
 @pytest.mark.parametrize("rate", [2, 20, 100])

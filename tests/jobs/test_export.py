@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY, SECOND, Instant
 from exporter.errors import AccessError, DestinationError, SourceError, UsageError
-from exporter.jobs.asking import asks_for_more, settle_range, settle_request
+from exporter.jobs.asking import asks_for_more, known_bounds, settle_range, settle_request
 from exporter.jobs.export import Summary, export
 from exporter.jobs.status import status
 from exporter.model import Interval
@@ -79,6 +79,23 @@ def test_a_range_only_ever_grows(one: Instant, other: Instant, since: Instant | 
         assert asks_for_more(stored, asked)
 
 
+@given(st.none() | st.tuples(instants, instants), bounds, bounds)
+def test_what_is_known_of_a_range_without_a_clock(
+    ends: tuple[Instant, Instant] | None, since: Instant | None, until: Instant | None
+) -> None:
+    stored = None if ends is None or ends[0] == ends[1] else Interval(min(ends), max(ends))
+    asked = Asked(since=since, until=until)
+    settled = settle(stored, asked, LATEST)
+    if settled is None:
+        return
+    start, end = known_bounds(State(range=stored), asked)
+    assert settled.start == (BEGINNING if start is None else start)
+    if end is None:
+        assert settled.end == LATEST
+    else:
+        assert settled.end == end or settled.end == LATEST < end
+
+
 @given(bounds, bounds)
 def test_a_bare_command_or_one_within_asks_for_no_more(since: Instant | None, until: Instant | None) -> None:
     stored = Interval(1, LATEST)
@@ -133,13 +150,14 @@ async def test_a_token_revoked_at_any_request_is_told_as_such_and_the_next_run_g
     async with serve(rows, Behaviour(revoked_after=requests)) as server:
         with pytest.raises(AccessError):
             await run(server, destination, Asked(until=T0))
-        assert destination.exists() == (requests > 0)
-        if requests:
+        # What the first three answer has to be known before anything is written.
+        assert destination.exists() == (requests > 2)
+        if requests > 2:
             found = await status(destination)
             assert (found.state, found.holder) == ("incomplete", None)
         server.behaviour = Behaviour()
         summary = await run(server, destination, Asked(until=T0))
-    assert (summary.state, summary.rows, summary.resumed) == ("complete", 300, requests > 0)
+    assert (summary.state, summary.rows, summary.resumed) == ("complete", 300, requests > 2)
     assert ids_at(destination) == sorted(str(row.facts()["id"]) for row in rows)
 
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.contract import BEGINNING, DAY, SECOND
+from exporter.contract import DAY, SECOND
 from exporter.encode.decode import Decoder
 from exporter.errors import AccessError
-from exporter.model import Interval, Page, PageRequest
+from exporter.model import Page, PageRequest
 from exporter.pipeline.budget import ByteBudget, Shares
-from exporter.pipeline.probing import find_beginning, is_hidden
+from exporter.pipeline.probing import find_beginning, is_hidden, open_list
 from exporter.pipeline.reading import Reader
 from exporter.progress import Quiet
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
@@ -22,6 +22,28 @@ T0 = 1_770_000_000 * SECOND
 
 def reader_of(source: ModelSource) -> Reader:
     return Reader(source, Decoder(None), Quiet(), ByteBudget(Shares.of(1 << 29, 8)), concurrency=4, max_rps=None)
+
+
+@pytest.mark.parametrize("hides", [True, False])
+async def test_the_first_questions_are_asked_at_once(hides: bool) -> None:
+    rows = [StoredRow(f"c{number}", T0 - number * SECOND, status="token_created") for number in range(200)]
+    listed = [StoredRow(f"d{number}", T0 - number * SECOND) for number in range(200)]
+    source = ModelSource(ServerModel([*rows, *listed], Behaviour(hides="token_created" if hides else None)))
+    opening = await open_list(reader_of(source), None, T0, "token_created")
+    assert opening.is_hidden is hides
+    assert opening.density == pytest.approx((1 if hides else 2) / SECOND, rel=0.1)
+    assert [request.status for request in source.requests] == [None, "token_created", None]
+    source.requests.clear()
+    assert not (await open_list(reader_of(source), None, T0, None)).is_hidden
+    assert len(source.requests) == 1
+
+
+async def test_a_token_that_is_refused_at_the_first_questions_is_told_as_such() -> None:
+    def refuse(_: int) -> None:
+        raise AccessError("the token was revoked")
+
+    with pytest.raises(AccessError, match="revoked"):
+        await open_list(reader_of(ModelSource(ServerModel([], Behaviour()), refuse)), None, None, "token_created")
 
 
 @pytest.mark.parametrize("days", [0, 3, 40, 2000, 5000])
@@ -54,7 +76,7 @@ async def test_a_refused_token_is_told_as_such(at: int) -> None:
 
 async def test_a_status_that_nothing_has_is_not_hidden() -> None:
     source = ModelSource(ServerModel([], Behaviour()))
-    assert not await is_hidden(reader_of(source), "token_created", Interval(BEGINNING, T0))
+    assert not await is_hidden(reader_of(source), "token_created", None, T0)
     assert len(source.requests) == 1
 
 
@@ -69,7 +91,7 @@ async def test_a_sample_whose_status_changes_meanwhile_shows_nothing(hides: bool
             server.rows[3] = replace(server.rows[3], status="completed")
 
     source = ModelSource(server, change)
-    assert await is_hidden(reader_of(source), "token_created", Interval(BEGINNING, T0 + DAY)) is hides
+    assert await is_hidden(reader_of(source), "token_created", None, T0 + DAY) is hides
     assert len(source.requests) == 4
 
 
@@ -81,7 +103,7 @@ async def test_a_status_that_is_always_gone_before_it_is_looked_for_is_read_apar
         if number % 2 == 0:
             server.rows[-number // 2] = replace(server.rows[-number // 2], status="completed")
 
-    assert await is_hidden(reader_of(ModelSource(server, change)), "token_created", Interval(BEGINNING, T0 + DAY))
+    assert await is_hidden(reader_of(ModelSource(server, change)), "token_created", None, T0 + DAY)
 
 
 class IgnoresStatus(ServerModel):
@@ -91,4 +113,4 @@ class IgnoresStatus(ServerModel):
 
 async def test_where_the_filter_is_ignored_nothing_is_read_apart() -> None:
     source = ModelSource(IgnoresStatus([StoredRow("c0", T0 - DAY)], Behaviour()))
-    assert not await is_hidden(reader_of(source), "token_created", Interval(BEGINNING, T0))
+    assert not await is_hidden(reader_of(source), "token_created", None, T0)

@@ -93,9 +93,10 @@ def simulate(
     latency: Callable[[int], float] = lambda _: 1.0,
 ) -> Outcome:
     """Reads `range_` to its end; `latency` gives the seconds of a request from the rows of its answer."""
+    density = probes.density(server.answer(probes.newest(range_.end)).rows.created_at)
     server.requests = 0
     oldest = server.find_beginning(range_.end) if range_.open_below else range_.start
-    scheduler = Scheduler([range_], oldest, lambda instant: instant // partition * partition, page_size)
+    scheduler = Scheduler([range_], oldest, lambda instant: instant // partition * partition, page_size, density)
     traits = Traits()
     now, rows, windows = 0.0, 0, 0
     idle, order = workers, count()

@@ -34,6 +34,18 @@ def test_what_is_asked_is_one_row_at_most_and_its_ids() -> None:
     assert request.created_after is None
 
 
+def test_how_dense_the_data_is_where_it_ends() -> None:
+    server = SimulatedServer([T0 - number * HOUR for number in range(300, 0, -1)])
+    times = server.answer(probes.newest(None)).rows.created_at
+    density = probes.density(times)
+    assert len(times) == 100
+    assert density == pytest.approx(1 / HOUR, rel=0.02)
+    assert server.answer(probes.newest(T0 - 200 * HOUR)).rows.created_at[0] == T0 - 200 * HOUR
+    # Of few rows, and of equals, nothing can be told.
+    assert probes.density(times[:99]) is None
+    assert probes.density([T0] * 100) is None
+
+
 @given(st.integers(BEGINNING + 1, T0))
 def test_nothing_before_the_first_year_is_asked_about(until: Instant) -> None:
     coarse = probes.coarse(until)

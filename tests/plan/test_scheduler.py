@@ -140,6 +140,25 @@ def test_nothing_is_split_before_a_page_has_come() -> None:
     assert not scheduler.is_done
 
 
+@pytest.mark.parametrize(("rows", "windows"), [(1_900, 1), (2_100, 2), (100_000, 64)])
+def test_what_is_known_beforehand_is_split_before_a_page_has_come(rows: int, windows: int) -> None:
+    older = Interval(SINCE.start - DAY, SINCE.start)
+    density = rows / (SINCE.end - SINCE.start)
+    scheduler = Scheduler([older, SINCE], older.start, to_day, density=density)
+    taken = [scheduler.take()]
+    assert taken == [SINCE]
+    scheduler.started(FakeWalk.over(SINCE))
+    # The older window waits, and is not cut: nothing is known of it.
+    assert scheduler.take() == older
+    scheduler.started(FakeWalk.over(older))
+    while len(taken) < windows and (window := scheduler.take()) is not None:
+        taken.append(window)
+        scheduler.started(FakeWalk.over(window))
+    assert len(taken) == windows
+    if windows < 64:
+        assert scheduler.take() is None
+
+
 @pytest.mark.parametrize(("rows", "splits"), [(1_900, False), (2_100, True)])
 def test_only_what_takes_two_pages_more_is_split(rows: int, splits: bool) -> None:
     scheduler, _ = reading(rows)
