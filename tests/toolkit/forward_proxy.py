@@ -25,6 +25,7 @@ class ForwardProxy:
     heard: bytearray = field(default_factory=bytearray)
     answered: bytearray = field(default_factory=bytearray)
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    _writers: list[asyncio.StreamWriter] = field(default_factory=list)
     _server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -39,6 +40,8 @@ class ForwardProxy:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Also for those whose task had not begun.
+        await asyncio.gather(*map(_close, self._writers), return_exceptions=True)
         await self._server.wait_closed()
 
     @property
@@ -47,6 +50,7 @@ class ForwardProxy:
         return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         self._tasks.add(asyncio.ensure_future(self._serve(reader, writer)))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -100,6 +100,7 @@ class Peer:
     requests: list[Received] = field(default_factory=list)
     connections: int = 0
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    _writers: list[asyncio.StreamWriter] = field(default_factory=list)
     _server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -114,6 +115,8 @@ class Peer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Also for those whose task had not begun.
+        await asyncio.gather(*map(_close, self._writers), return_exceptions=True)
         await self._server.wait_closed()
 
     @property
@@ -128,6 +131,7 @@ class Peer:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._writers.append(writer)
         task = asyncio.ensure_future(self._serve(reader, writer))
         self._tasks.add(task)
 
@@ -142,9 +146,13 @@ class Peer:
         except (OSError, asyncio.IncompleteReadError):
             pass  # the client has gone, or was sent away
         finally:
-            writer.close()
-            with suppress(OSError, ssl.SSLError):
-                await writer.wait_closed()
+            await _close(writer)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError, ssl.SSLError):
+        await writer.wait_closed()
 
 
 async def _perform(step: bytes | Step | Trickle, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
