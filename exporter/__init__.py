@@ -1,3 +1,67 @@
-"""Exact, resumable bulk export of voice-agent conversations to partitioned Parquet."""
+"""Exact, resumable bulk export of voice-agent conversations to partitioned Parquet.
+
+As a library: `await export(ExportSpec(...))`, `sync`, `stream`, `open_dataset`. What they need, as Arrow and an HTTP
+client, is loaded when a name is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from exporter import errors, sandbox
+    from exporter.api.calls import export, stream, sync
+    from exporter.api.spec import ExportSpec
+    from exporter.errors import ExporterError
+    from exporter.jobs.export import Summary
+    from exporter.jobs.streaming import StreamReport
+    from exporter.jobs.sync import Synced
+    from exporter.progress import Observer, Quiet, Snapshot
 
 __version__ = "0.1.0"
+
+#: Where each name is; None: a module.
+_NAMES: Final[dict[str, str | None]] = {
+    "ExportSpec": "exporter.api.spec",
+    "ExporterError": "exporter.errors",
+    "Observer": "exporter.progress",
+    "Quiet": "exporter.progress",
+    "Snapshot": "exporter.progress",
+    "StreamReport": "exporter.jobs.streaming",
+    "Summary": "exporter.jobs.export",
+    "Synced": "exporter.jobs.sync",
+    "errors": None,
+    "export": "exporter.api.calls",
+    "sandbox": None,
+    "stream": "exporter.api.calls",
+    "sync": "exporter.api.calls",
+}
+
+__all__ = [
+    "ExportSpec",
+    "ExporterError",
+    "Observer",
+    "Quiet",
+    "Snapshot",
+    "StreamReport",
+    "Summary",
+    "Synced",
+    "__version__",
+    "errors",
+    "export",
+    "sandbox",
+    "stream",
+    "sync",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    place = _NAMES[name]
+    value = import_module(f"{__name__}.{name}") if place is None else getattr(import_module(place), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_NAMES})

@@ -22,6 +22,7 @@ where, and what to do. It never holds the token, nor a conversation's content.
     │   ├── DamagedLogError        1   a commit is missing, unreadable, or does not fit
     │   ├── DamagedPartError       3   a file is missing, or not as it was written
     │   └── OvertakenError         1   another run has committed in our place
+    ├── DoubtfulStreamError        3   a stream has ended, and not all of its rows are given or proven
     └── InterruptedExportError   130   Ctrl-C or SIGTERM
 """
 
@@ -129,6 +130,12 @@ class OvertakenError(StoreError):
         super().__init__(
             f"{path}: another run has gone on with this export, and this one stops. Run again to see its state"
         )
+
+
+class DoubtfulStreamError(ExporterError):
+    """Every batch of a stream was given; its report names the rows that fit no column, and what is not proven."""
+
+    exit_status = 3
 
 
 class InterruptedExportError(ExporterError):

@@ -72,7 +72,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a run reads and writes. `max_rps`: requests a second, None for no ceiling.
 
-    `ssl_context` verifies the API's certificate; None: by the system's authorities.
+    `ssl_context` verifies the API's certificate; None: by the system's authorities. `heeds_signals`: Ctrl-C and
+    SIGTERM end the run in good order; else they are left to whoever has the process.
     """
 
     base_url: str = DEFAULT_BASE_URL
@@ -84,6 +85,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     page_size: int = MAX_PAGE_SIZE
     target_part_bytes: int = 256 * 1024 * 1024
     memory_bytes: int = 384 * 1024 * 1024
+    heeds_signals: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.page_size <= MAX_PAGE_SIZE:

@@ -340,6 +340,12 @@ def test_every_filter_of_the_api_has_an_option_of_its_name(name: str, job: Job, 
     assert job.asked.filters == {name: value}
 
 
+def test_the_list_of_commands_cuts_nobody_short(run: Run) -> None:
+    listed = " ".join(run("--help").out.partition("Commands:")[2].split())
+    assert "..." not in listed
+    assert "sync Bring DEST up to the present: what is new, and what has changed since it was read. " in listed
+
+
 def test_help_names_every_filter_and_value(run: Run) -> None:
     done = run("export", "--help")
     assert done.status == 0

@@ -4,6 +4,7 @@ Whatever a command does is imported when it runs, so that `--help` loads neither
 logs, errors and the summary for people go to stderr; stdout holds what `--json` asked for.
 """
 
+import inspect
 import resource
 import sys
 import traceback
@@ -83,4 +84,5 @@ for _command in (
     compact.compact,
     sandbox.sandbox,
 ):
-    app.command()(_command)
+    # Typer would cut the first sentence off in the list of commands.
+    app.command(short_help=(inspect.getdoc(_command) or "").partition("\n")[0])(_command)

@@ -5,15 +5,15 @@ Every option is stated once, in `request_options`; `with_request_options` gives 
 
 import inspect
 import os
-import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
-from exporter import contract, route, spec
+from exporter import contract, spec
+from exporter.api.spec import Understood
+from exporter.api.spec import understand as understand_options
 from exporter.cli.options import AsJson, Text, Values, Verbose, option
 from exporter.progress import LogFormat
 
@@ -84,43 +84,7 @@ def _with_options(command: Command, without: Collection[str]) -> Command:
     return command
 
 
-@dataclass(frozen=True, slots=True)
-class Understood:
-    """What the options come to."""
-
-    asked: spec.Asked
-    settings: spec.RunSettings
-    credentials: spec.Credentials
-
-
 def understand(options: dict[str, Any], until: str | None = None, created_before: str | None = None) -> Understood:
     """Checks everything that can be checked before the first request. Raises `UsageError`."""
-    options = dict.fromkeys(_OF_THE_DATASET) | options
-    now = time.time_ns() // 1000
-    start, end = spec.choose_range(options["since"], until, options["created_after"], created_before, now)
-    base_url = route.check_base_url(
-        os.environ.get(contract.BASE_URL_VARIABLE) or contract.DEFAULT_BASE_URL,
-        insecure_http=options["insecure_http"],
-    )
-    settings = spec.RunSettings(
-        base_url=base_url,
-        proxy=route.choose_proxy(os.environ, base_url),
-        ssl_context=route.trust(options["ca_file"]),
-        lag_seconds=options["lag"],
-        concurrency=options["concurrency"],
-        max_rps=options["max_rps"],
-        page_size=options["page_size"],
-        target_part_bytes=spec.parse_size(options["part_size"], "--part-size"),
-        memory_bytes=spec.parse_size(options["memory"], "--memory"),
-    )
-    if end is None:
-        spec.check_range(start, now - settings.lag_seconds * contract.SECOND)
-    named = {name: options[name] or () for name in contract.FILTERS_BY_NAME}
-    asked = spec.Asked(
-        since=start,
-        until=end,
-        filters=spec.choose_filters(named, options["raw"] or ()),
-        fields=spec.choose_fields(options["fields"], options["exclude_fields"]),
-        partition_by=options["partition_by"],
-    )
-    return Understood(asked, settings, spec.load_credentials(os.environ, options["token_file"], options["org_id"]))
+    given = dict.fromkeys(_OF_THE_DATASET) | options | {"until": until, "created_before": created_before}
+    return understand_options(given, os.environ)

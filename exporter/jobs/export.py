@@ -99,7 +99,7 @@ async def _export(
         return await _seal_what_is_there(store, run, request, settings, observer, clock)
     async with connected(settings, credentials, request.filters, request.fields, observer, clock) as reader:
         run.spent = lambda: reader.counters
-        opening = await ask_first(reader, found, request, *known_bounds(found, asked))
+        opening = await ask_first(reader, found, request, *known_bounds(found, asked), observer)
         latest = opening.read_since - settings.lag_seconds * SECOND
         settle_range(found, asked, latest)
         async with holding(store, run) as held:

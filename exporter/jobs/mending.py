@@ -83,7 +83,7 @@ class Repair:
             before = plan.state
             range_ = before.range or plan.windows[0]
             since = None if range_.open_below else range_.start
-            opening = await ask_first(reader, before, request, since, range_.end)
+            opening = await ask_first(reader, before, request, since, range_.end, self.observer)
             session = await Session.begin(
                 plan.store,
                 self.held,

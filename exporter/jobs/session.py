@@ -19,6 +19,7 @@ from exporter.pipeline.committing import Committer
 from exporter.pipeline.probing import Opening, find_beginning, open_list
 from exporter.pipeline.reading import Reader, wall_clock
 from exporter.pipeline.writing import PartsFactory
+from exporter.plan.homes import Place
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer
 from exporter.spec import Credentials, Request, RunSettings
@@ -58,7 +59,12 @@ async def connected(
 
 
 async def ask_first(
-    reader: Reader, known: State, request: Request, since: Instant | None, until: Instant | None
+    reader: Reader,
+    known: State,
+    request: Request,
+    since: Instant | None,
+    until: Instant | None,
+    observer: Observer,
 ) -> Opening:
     """What has to be known of the list before it is read. `since`, `until`: of what will be, where that is known.
 
@@ -68,6 +74,8 @@ async def ask_first(
     status = None if is_known or "status" in request.filters else HIDDEN_STATUS
     opening = await open_list(reader, since, until, status)
     opening.is_hidden |= is_known
+    if opening.is_hidden:
+        observer.warn(f"the API's list leaves out {HIDDEN_STATUS} conversations; they are read by a list of their own")
     return opening
 
 
@@ -155,8 +163,10 @@ class Session:
 
         Raises the `ExporterError` that ended it early, with the manifest as the log is then.
         """
+        windows, range_ = what.intervals, self.log.state.range
+        known = density if windows and range_ and windows[-1].end == range_.end else None
         pipeline = Pipeline(
-            await self._schedule(what, oldest, density),
+            await schedule(what, self.reader, self.parts.place, self.settings.page_size, oldest, known),
             reader or self.reader,
             into,
             self.committer,
@@ -164,6 +174,7 @@ class Session:
             concurrency=self.settings.concurrency,
             page_size=self.settings.page_size,
             clock=self.clock,
+            heeds_signals=self.settings.heeds_signals,
         )
         try:
             await pipeline.run()
@@ -174,19 +185,31 @@ class Session:
         finally:
             self.windows += pipeline.windows
 
-    async def _schedule(self, what: Coverage, oldest: Instant | None, density: float | None) -> Scheduler:
-        windows = what.intervals
-        start = windows[0].start if windows else BEGINNING
-        if windows and windows[0].open_below:
-            start = await find_beginning(self.reader, windows[0].end) if oldest is None else oldest
 
-        def partition_start(instant: Instant) -> Instant:
-            _, interval = self.parts.place(instant)
-            return BEGINNING if interval is None else interval.start
+async def schedule(
+    what: Coverage,
+    reader: Reader,
+    place: Place,
+    page_size: int,
+    oldest: Instant | None = None,
+    density: float | None = None,
+) -> Scheduler:
+    """Who reads what of `what`. `oldest`: where that begins, roughly, if it is known; else it is looked for.
 
-        range_ = self.log.state.range
-        is_top = windows and range_ and windows[-1].end == range_.end
-        return Scheduler(windows, start, partition_start, self.settings.page_size, density if is_top else None)
+    `density`: rows a microsecond where it ends, if that is known.
+
+    Raises `SourceError`.
+    """
+    windows = what.intervals
+    start = windows[0].start if windows else BEGINNING
+    if windows and windows[0].open_below:
+        start = await find_beginning(reader, windows[0].end) if oldest is None else oldest
+
+    def partition_start(instant: Instant) -> Instant:
+        _, interval = place(instant)
+        return BEGINNING if interval is None else interval.start
+
+    return Scheduler(windows, start, partition_start, page_size, density)
 
 
 async def _declare(

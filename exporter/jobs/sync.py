@@ -108,7 +108,7 @@ async def _sync(
     async with connected(settings, credentials, request.filters, request.fields, observer, clock) as reader:
         run.spent = lambda: reader.counters
         since, _ = known_bounds(found, asked)
-        opening = await ask_first(reader, found, request, since, None)
+        opening = await ask_first(reader, found, request, since, None, observer)
         latest = opening.read_since - settings.lag_seconds * SECOND
         if found.range is not None:
             latest = max(latest, found.range.end)

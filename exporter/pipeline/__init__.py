@@ -9,7 +9,7 @@ walks stop at the page they are at, and what they have read is closed and commit
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
@@ -32,12 +32,12 @@ from exporter.errors import (
 from exporter.fetch.double import DoubleWalk
 from exporter.fetch.traits import Traits
 from exporter.fetch.walk import Settled, Walk
-from exporter.model import Counters, Interval
+from exporter.model import Change, Counters, Interval
 from exporter.pipeline.budget import Room
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.reading import Reader
 from exporter.pipeline.signals import listening
-from exporter.pipeline.writing import PartsFactory, WindowWriter
+from exporter.pipeline.taking import Factory, Writer
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer, Snapshot
 
@@ -58,7 +58,7 @@ class _Delivery:
 
 
 class Pipeline:
-    """Reads all windows of a scheduler and commits their rows.
+    """Reads all windows of a scheduler and commits their rows. `committer`: None where there is nothing to commit.
 
     `run` raises the `ExporterError` that ended it early, after everything that could be committed was.
     """
@@ -67,13 +67,14 @@ class Pipeline:
         self,
         scheduler: Scheduler,
         reader: Reader,
-        factory: PartsFactory,
-        committer: Committer,
+        factory: Factory,
+        committer: Committer | None,
         observer: Observer,
         *,
         concurrency: int,
         page_size: int,
         clock: Callable[[], float] = time.monotonic,
+        heeds_signals: bool = True,
     ) -> None:
         self._scheduler = scheduler
         self._reader = reader
@@ -84,6 +85,7 @@ class Pipeline:
         self._page_size = page_size
         self._span = max(1, scheduler.span)
         self._clock = clock
+        self._heeds_signals = heeds_signals
         self._began = clock()
         self._traits = Traits()
         #: How many were read.
@@ -104,8 +106,7 @@ class Pipeline:
         return self._reader.counters + Counters(windows=self.windows, seconds=self._clock() - self._began)
 
     async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        with CancelScope() as everything, listening(partial(loop.call_soon_threadsafe, self._interrupt, everything)):
+        with CancelScope() as everything, self._listening(everything):
             async with anyio.create_task_group() as reporting:
                 reporting.start_soon(self._report_regularly)
                 async with anyio.create_task_group() as working:
@@ -114,6 +115,12 @@ class Pipeline:
                 reporting.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
+
+    def _listening(self, everything: CancelScope) -> AbstractContextManager[None]:
+        if not self._heeds_signals:
+            return nullcontext()
+        loop = asyncio.get_running_loop()
+        return listening(partial(loop.call_soon_threadsafe, self._interrupt, everything))
 
     def stop(self, why: ExporterError) -> None:
         """Ends the run at the pages that the walks are at. The first reason counts."""
@@ -188,11 +195,11 @@ class Pipeline:
                     await deliveries.send(delivery)
                     del delivery
             except ExporterError as error:
-                self.stop(_placed(error, walk, self._factory.kept))
+                self.stop(_placed(error, walk, self._factory))
             except anyio.BrokenResourceError:
                 return  # the writer has failed, and has said why
 
-    async def _write(self, walk: _Walk, writer: WindowWriter, deliveries: MemoryObjectReceiveStream[_Delivery]) -> None:
+    async def _write(self, walk: _Walk, writer: Writer, deliveries: MemoryObjectReceiveStream[_Delivery]) -> None:
         settled_from = walk.end
         try:
             async with deliveries:
@@ -209,17 +216,18 @@ class Pipeline:
                             settled_from = delivery.settled_from
                             for room in delivery.rooms:
                                 room.release()
-                        if change is not None:
-                            await self._committer.commit(change, self.spent)
-            change = await writer.finish(settled_from)
-            if change is not None:
-                await self._committer.commit(change, self.spent)
+                        await self._commit(change)
+            await self._commit(await writer.finish(settled_from))
         except ExporterError as error:
             self.stop(error)
         finally:
             # What cannot be deleted now is swept by the next run.
             with suppress(StoreError):
                 writer.abort()
+
+    async def _commit(self, change: Change | None) -> None:
+        if change is not None and self._committer is not None:
+            await self._committer.commit(change, self.spent)
 
     @contextmanager
     def _abandonable(self) -> Iterator[CancelScope]:
@@ -249,7 +257,7 @@ class Pipeline:
                 share=1 - min(1.0, self._scheduler.left / self._span),
                 rows=self._rows,
                 bytes=self._bytes,
-                files=self._committer.files,
+                files=self._committer.files if self._committer else 0,
                 requests=counters.requests,
                 retries=counters.retries,
                 throttled=counters.throttled,
@@ -260,17 +268,17 @@ class Pipeline:
         )
 
 
-def _placed(error: ExporterError, walk: _Walk, kept: str) -> ExporterError:
-    """The same error, saying where it happened, what is `kept`, and what can be done."""
+def _placed(error: ExporterError, walk: _Walk, factory: Factory) -> ExporterError:
+    """The same error, saying where it happened, what is kept, and what can be done."""
     start = "the beginning" if walk.remaining is None or walk.remaining.open_below else format_instant(walk.start)
     match error:
         case ContradictionError():
             what_now = "another run will end here too, for as long as the API answers like that"
         case AccessError():
-            what_now = "run again with a token that is let in to resume"
+            what_now = f"run again with a token that is let in {factory.again}"
         case RequestRefusedError() | TooLargeError():
-            what_now = "mend that, then run again to resume"
+            what_now = f"mend that, then run again {factory.again}"
         case _:
-            what_now = "run the same command again to resume"
-    error.args = (f"{error} (reading {start} to {format_instant(walk.settled_from)})\n{kept}; {what_now}",)
+            what_now = f"run the same command again {factory.again}"
+    error.args = (f"{error} (reading {start} to {format_instant(walk.settled_from)})\n{factory.kept}; {what_now}",)
     return error

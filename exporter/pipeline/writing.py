@@ -15,9 +15,10 @@ from anyio import CapacityLimiter, to_thread
 from exporter.contract import Instant
 from exporter.encode.batch import Encoded, Encoder
 from exporter.encode.rows import EncodeRow, Misfit
-from exporter.errors import AccessError, ContradictionError
+from exporter.errors import AccessError
 from exporter.fetch.walk import Settled
 from exporter.model import Change, DataFile, Interval, Rows, Unproven
+from exporter.pipeline.taking import same_organization
 from exporter.plan.homes import Place
 from exporter.spec import PartitionBy
 from exporter.store.base import Store
@@ -70,11 +71,12 @@ class Finished:
 class PartsFactory:
     """What the windows of one run have in common when they write: schema, store, sizes and names.
 
-    `kept`: what became of what was read, when a reading fails. `refuses_withheld`: the rows that are there have
-    sensitive fields, and a token that may not see them is refused.
+    `kept` and `again`: as of `taking.Factory`. `refuses_withheld`: the rows that are there have sensitive fields, and a
+    token that may not see them is refused.
     """
 
     kept = "What was read is committed"
+    again = "to resume"
 
     def __init__(
         self,
@@ -139,13 +141,7 @@ class PartsFactory:
                 "the API withholds the sensitive fields from this token, and the rows that are there have them: null "
                 "would stand for what it may not see. Run again with a token that has conversations:read_sensitive"
             )
-        for organization in served.organizations:
-            self.organization = self.organization or organization
-            if organization != self.organization:
-                raise ContradictionError(
-                    f"the API answered with rows of organization {organization[:80]!r}, and before with those of "
-                    f"{self.organization[:80]!r}. Is the token, or --org-id, another one?"
-                )
+        self.organization = same_organization(self.organization, served)
 
     def next_name(self) -> str:
         return next(self._names)

@@ -1,0 +1,92 @@
+"""Exports and syncs as awaitable calls, for asyncio alone, which the HTTP client needs.
+
+Whoever cancels a call loses what is not committed yet, as by a kill; the next call goes on from there.
+"""
+
+import os
+from pathlib import Path
+
+from exporter.api.spec import ExportSpec
+from exporter.errors import UsageError
+from exporter.jobs.export import Summary
+from exporter.jobs.export import export as run_export
+from exporter.jobs.streaming import Stream
+from exporter.jobs.streaming import stream as run_stream
+from exporter.jobs.sync import Synced
+from exporter.jobs.sync import sync as run_sync
+from exporter.jobs.watching import observed
+from exporter.progress import Observer
+
+
+async def export(spec: ExportSpec, *, observer: Observer | None = None) -> Summary:
+    """Reads what is missing at `spec.destination`, and commits it, as `exporter export` does.
+
+    What was read is in the summary's `state`, `rows` and so on; look at `exit_status`, or `state`: no exception says
+    that something is in quarantine or unproven. `observer` is told of progress, in the event loop; what it raises ends
+    the call, and is raised here.
+
+    Raises `ExporterError`: `UsageError`, `DestinationError` and `AccessError` before anything is touched, others after
+    what had been read was committed.
+    """
+    understood = spec.understand(os.environ)
+    destination = _destination(spec)
+    return await observed(
+        observer,
+        lambda told: run_export(destination, understood.asked, understood.settings, understood.credentials, told),
+    )
+
+
+async def sync(
+    spec: ExportSpec,
+    *,
+    refilter: bool = False,
+    keep_generations: int | None = None,
+    observer: Observer | None = None,
+) -> Synced:
+    """Brings `spec.destination` up to the present, or makes the first export, as `exporter sync` does.
+
+    `refilter` drops rows that changing filters no longer match; `keep_generations`: of how many last runs the files
+    that they have replaced are kept, from now on. For the rest as `export`; `until` and `created_before` have no place
+    here.
+    """
+    if spec.until is not None or spec.created_before is not None:
+        raise UsageError("a sync ends at the present: leave until and created_before out")
+    if keep_generations is not None and not 0 <= keep_generations <= 1000:
+        raise UsageError(f"keep_generations {keep_generations}: has to be from 0 to 1000")
+    understood = spec.understand(os.environ)
+    destination = _destination(spec)
+    return await observed(
+        observer,
+        lambda told: run_sync(
+            destination,
+            understood.asked,
+            understood.settings,
+            understood.credentials,
+            told,
+            refilter=refilter,
+            keep_generations=keep_generations,
+        ),
+    )
+
+
+def stream(spec: ExportSpec, *, observer: Observer | None = None) -> Stream:
+    """The rows of `spec` as Arrow record batches, which no disk sees: the same requests and proofs as of an export.
+
+        async with exporter.stream(spec) as batches:
+            async for batch in batches: ...
+
+    Each row is in one batch; their order is not promised. No more is requested than `spec.memory` has room for until
+    the consumer takes it. `batches.schema` is there at once, `batches.report` at the end. After the last batch
+    `DoubtfulStreamError` is raised where rows fit no column, or something is not proven: the report has them.
+    `destination`, `partition_by` and `part_size` mean nothing here. A stream that failed cannot be resumed.
+
+    Raises `UsageError`; the iterator raises `ExporterError`, and what `observer` raises.
+    """
+    understood = spec.understand(os.environ)
+    return run_stream(understood.asked, understood.settings, understood.credentials, observer)
+
+
+def _destination(spec: ExportSpec) -> Path:
+    if not spec.destination:
+        raise UsageError("the spec has no destination")
+    return Path(spec.destination)

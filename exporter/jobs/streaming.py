@@ -1,0 +1,141 @@
+"""A stream: reads a range as an export does, and gives its rows to a consumer in this process in place of a disk."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import msgspec
+
+from exporter.contract import FIELDS, HIDDEN_STATUS, SECOND, Instant
+from exporter.encode.batch import Encoder
+from exporter.encode.rows import Misfit
+from exporter.errors import DoubtfulStreamError
+from exporter.jobs.asking import known_bounds, settle_range
+from exporter.jobs.report import count_of
+from exporter.jobs.session import ask_first, connected, schedule
+from exporter.jobs.watching import observed
+from exporter.model import Coverage, Interval, Unproven
+from exporter.pipeline import Pipeline
+from exporter.pipeline.streaming import BatchFactory, BatchStream, Given, Send
+from exporter.progress import Observer
+from exporter.spec import Asked, Credentials, Request, RunSettings
+from exporter.store.state import State
+
+
+class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stream has given, and what it could not give or prove. Times are integers: microseconds since 1970, UTC.
+
+    `range_start` (None: the beginning) and `range_end` (excluded) of `created_at`. `updates_since`: what changed since
+    then may be missing; None where nothing was read. `quarantined`: rows that fit no column, each with `id`,
+    `created_at`, `reason` and `text`, its JSON as served. `unproven`: times with more rows than the API would show for
+    certain; those that it showed were given. `withheld`: sensitive fields that came with no row, for this token may not
+    see them; `partly_withheld_rows`: how many came without, while others had them, for its role has changed.
+    """
+
+    rows: int
+    range_start: Instant | None
+    range_end: Instant
+    updates_since: Instant | None
+    quarantined: tuple[Misfit, ...]
+    unproven: tuple[Unproven, ...]
+    withheld: tuple[str, ...]
+    partly_withheld_rows: int
+    requests: int
+    seconds: float
+
+    def check(self) -> None:
+        """Raises `DoubtfulStreamError` where an export would end with exit status 3."""
+        if doubts := list(self._doubts()):
+            raise DoubtfulStreamError(
+                f"all batches were given, and something is in doubt: {'; '.join(doubts)}.\nThe stream's `report` has "
+                "it under `quarantined`, `unproven` and `partly_withheld_rows`"
+            )
+
+    def _doubts(self) -> Iterator[str]:
+        if self.quarantined:
+            yield f"{count_of(len(self.quarantined), 'row')} fit no column"
+        if self.unproven:
+            yield f"{count_of(len(self.unproven), 'timestamp')} may have more rows than the API would show"
+        if self.partly_withheld_rows:
+            yield f"{count_of(self.partly_withheld_rows, 'row')} came without sensitive fields, and others with them"
+
+
+Stream: TypeAlias = BatchStream[StreamReport]
+
+
+def stream(
+    asked: Asked,
+    settings: RunSettings,
+    credentials: Credentials,
+    observer: Observer | None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> Stream:
+    """The rows of what was asked for; nothing is requested before the first batch is. `asked.partition_by` has no
+    meaning here. The stream raises `ExporterError`, and what the observer raises."""
+    request = Request(filters=asked.filters or {}, fields=asked.fields)
+    encoder = Encoder(request.fields)
+
+    async def give(send: Send) -> StreamReport:
+        return await observed(
+            observer, lambda told: _read(request, asked, settings, credentials, told, clock, encoder, send)
+        )
+
+    return BatchStream(encoder.schema, give)
+
+
+async def _read(
+    request: Request,
+    asked: Asked,
+    settings: RunSettings,
+    credentials: Credentials,
+    observer: Observer,
+    clock: Callable[[], float],
+    encoder: Encoder,
+    send: Send,
+) -> StreamReport:
+    began = clock()
+    async with connected(settings, credentials, request.filters, request.fields, observer, clock) as reader:
+        opening = await ask_first(reader, State(), request, *known_bounds(State(), asked), observer)
+        range_ = settle_range(State(), asked, opening.read_since - settings.lag_seconds * SECOND)
+        factory = BatchFactory(encoder, send, HIDDEN_STATUS if opening.is_hidden else None)
+        pipeline = Pipeline(
+            await schedule(Coverage([range_]), reader, _anywhere, settings.page_size, density=opening.density),
+            reader,
+            factory,
+            None,
+            observer,
+            concurrency=settings.concurrency,
+            page_size=settings.page_size,
+            clock=clock,
+            heeds_signals=settings.heeds_signals,
+        )
+        await pipeline.run()
+        return _report(request, range_, factory.given, reader.counters.requests, clock() - began)
+
+
+def _anywhere(_created_at: Instant) -> tuple[dict[str, str], Interval | None]:
+    return {}, None
+
+
+def _report(request: Request, range_: Interval, given: Given, requests: int, seconds: float) -> StreamReport:
+    withheld = tuple(
+        field.name
+        for field in FIELDS
+        if field.sensitive
+        and (request.fields is None or field.name in request.fields)
+        and given.rows
+        and given.absent[field.name] == given.rows
+    )
+    return StreamReport(
+        rows=given.rows,
+        range_start=None if range_.open_below else range_.start,
+        range_end=range_.end,
+        updates_since=given.read_since,
+        quarantined=tuple(given.misfits),
+        unproven=tuple(given.unproven),
+        withheld=withheld,
+        partly_withheld_rows=given.withheld_rows if given.withheld_rows < given.rows else 0,
+        requests=requests,
+        seconds=round(seconds, 3),
+    )

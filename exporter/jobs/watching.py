@@ -1,0 +1,57 @@
+"""Observers of whoever calls: what they raise ends the work, and is raised from it, whatever task they were told in."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from anyio import CancelScope
+
+from exporter.errors import ExporterError
+from exporter.progress import Observer, Quiet, Snapshot
+
+T = TypeVar("T")
+
+
+class Watched:
+    """An observer that may raise, as one that does not: what it raises is kept, and `stop` is called."""
+
+    def __init__(self, observer: Observer, stop: Callable[[], object]) -> None:
+        self.failure: Exception | None = None
+        self._observer = observer
+        self._stop = stop
+
+    def progress(self, snapshot: Snapshot) -> None:
+        self._tell(lambda: self._observer.progress(snapshot))
+
+    def note(self, event: str, /, **details: object) -> None:
+        self._tell(lambda: self._observer.note(event, **details))
+
+    def warn(self, event: str, /, **details: object) -> None:
+        self._tell(lambda: self._observer.warn(event, **details))
+
+    def close(self) -> None:
+        """Whoever made it closes it."""
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        if self.failure is not None:
+            return
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - raised again by whoever looks at `failure`
+            self.failure = error
+            self._stop()
+
+
+async def observed(observer: Observer | None, job: Callable[[Observer], Awaitable[T]]) -> T:
+    """Does `job`, which tells `observer`, if there is one. Raises what either raises."""
+    if observer is None:
+        return await job(Quiet())
+    with CancelScope() as scope:
+        watched = Watched(observer, scope.cancel)
+        try:
+            result = await job(watched)
+        except ExporterError:
+            if watched.failure is None:
+                raise
+    if watched.failure is not None:
+        raise watched.failure
+    return result

@@ -1,0 +1,226 @@
+"""Rows as batches for a consumer in this process: nothing is written, and nothing is read that nobody takes.
+
+A batch is handed over before the room of its page is released, so that a consumer who is slow holds up the requests.
+The pipeline runs in a task of its own. Inside an async generator its task groups and cancel scopes would be entered in
+the consumer's task and left in whichever finalizes the generator; and the consumer's own scopes would be left between.
+"""
+
+import asyncio
+import warnings
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from math import inf
+from types import TracebackType
+from typing import Final, Generic, Protocol, Self, TypeAlias, TypeVar
+
+import anyio
+import pyarrow as pa
+from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from exporter.contract import Instant
+from exporter.encode.batch import Encoded, Encoder
+from exporter.encode.rows import EncodeRow, Misfit
+from exporter.errors import InterruptedExportError, TooLargeError
+from exporter.fetch.walk import Settled
+from exporter.model import Rows, Unproven
+from exporter.pipeline.taking import same_organization
+from exporter.progress import format_size
+
+#: Of rows that fit no column: should the API change a type, every row is one.
+_MISFIT_BYTES: Final = 16_000_000
+
+Send: TypeAlias = Callable[[pa.RecordBatch], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Given:
+    """What has been handed over, and what could not be: `misfits` fit no column. `absent`, `withheld_rows`: as of
+    `model.DataFile`. `read_since`: the server's clock before the earliest page."""
+
+    rows: int = 0
+    withheld_rows: int = 0
+    absent: Counter[str] = field(default_factory=Counter)
+    misfits: list[Misfit] = field(default_factory=list)
+    unproven: list[Unproven] = field(default_factory=list)
+    organization: str | None = None
+    read_since: Instant | None = None
+
+
+class BatchFactory:
+    """Hands the rows of every window to `send`, a batch a page."""
+
+    kept = "The batches before that are whole"
+    again = "to begin anew"
+
+    def __init__(self, encoder: Encoder, send: Send, hidden_status: str | None) -> None:
+        self.given: Final = Given()
+        self.hidden_status: Final = hidden_status
+        self._encoder = encoder
+        self._send = send
+        # As of `writing.PartsFactory`.
+        self._working = CapacityLimiter(2)
+        self._misfit_bytes = 0
+
+    def open_window(self, _end: Instant) -> "BatchWriter":
+        return BatchWriter(self)
+
+    async def give(self, rows: Rows[EncodeRow], unproven: tuple[Unproven, ...], read_since: Instant) -> None:
+        """Returns when the consumer has the batch. Raises `SourceError`."""
+        given = self.given
+        given.unproven += unproven
+        given.read_since = read_since if given.read_since is None else min(given.read_since, read_since)
+        if not rows:
+            return
+        encoded = await to_thread.run_sync(self._encoder.encode, rows, limiter=self._working)
+        self._count(encoded)
+        if encoded.batch.num_rows:
+            await self._send(encoded.batch)
+
+    def _count(self, encoded: Encoded) -> None:
+        given = self.given
+        given.organization = same_organization(given.organization, encoded)
+        given.rows += encoded.batch.num_rows
+        given.withheld_rows += encoded.withheld_rows
+        given.absent.update(encoded.absent)
+        given.misfits += encoded.quarantined
+        self._misfit_bytes += sum(len(misfit.text) for misfit in encoded.quarantined)
+        if self._misfit_bytes > _MISFIT_BYTES:
+            raise TooLargeError(
+                f"{len(given.misfits):,} rows fit no column, such as {given.misfits[0].id[:80]!r}: "
+                f"{given.misfits[0].reason}. A stream keeps no more than {format_size(_MISFIT_BYTES)} of them, an "
+                "export to a destination all"
+            )
+
+
+class BatchWriter:
+    """The rows of one window."""
+
+    #: Nobody waits for what is handed over at once.
+    seconds_left: float = inf
+
+    def __init__(self, factory: BatchFactory) -> None:
+        self._factory = factory
+
+    async def add(self, settled: Settled[EncodeRow], _settled_from: Instant, read_since: Instant) -> None:
+        await self._factory.give(settled.rows, tuple(settled.unproven), read_since)
+
+    async def finish(self, _settled_from: Instant) -> None:
+        """Nothing is held back."""
+
+    def abort(self) -> None:
+        """Nothing is open."""
+
+
+class Report(Protocol):
+    """What a stream has to say at its end."""
+
+    def check(self) -> None:
+        """Raises what has to be known about batches that have all been given."""
+
+
+ReportT = TypeVar("ReportT", bound=Report)
+
+
+@dataclass(slots=True)
+class _Outcome(Generic[ReportT]):
+    report: ReportT | None = None
+    failure: Exception | None = None
+
+
+class BatchStream(Generic[ReportT]):
+    """The batches of `work`, which begins when the first one is asked for: an async iterator, to be closed.
+
+    `async with stream: async for batch in stream: ...`. Without `async with` it closes itself at its end, on any error
+    and where its consumer is cancelled while it waits; who leaves earlier calls `aclose`. Closing ends every request
+    and task. The order of batches is not promised; each row is in one of them.
+
+    `report` is there at the end. Then whatever ended the work early is raised, or what the report has in doubt; all
+    batches have been given before that.
+    """
+
+    def __init__(self, schema: pa.Schema, work: Callable[[Send], Awaitable[ReportT]]) -> None:
+        #: Of every batch.
+        self.schema: Final = schema
+        self._work = work
+        self._outcome = _Outcome[ReportT]()
+        self._task: asyncio.Task[None] | None = None
+        self._batches: MemoryObjectReceiveStream[pa.RecordBatch] | None = None
+        self._closed = False
+
+    @property
+    def report(self) -> ReportT | None:
+        return self._outcome.report
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> pa.RecordBatch:
+        if self._closed:
+            raise StopAsyncIteration
+        batches = self._batches or self._begin()
+        try:
+            return await batches.receive()
+        except anyio.EndOfStream:
+            pass
+        except BaseException:
+            await self.aclose()
+            raise
+        await self.aclose()
+        if self._outcome.failure is not None:
+            raise self._outcome.failure
+        if self._outcome.report is None:
+            raise InterruptedExportError("the stream was closed, or its task cancelled, before its end")
+        self._outcome.report.check()
+        raise StopAsyncIteration
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Ends the work, and waits until nothing is left of it. Does nothing the second time."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+            with CancelScope(shield=True):
+                await asyncio.wait([self._task])
+        if self._batches is not None:
+            self._batches.close()
+
+    def _begin(self) -> MemoryObjectReceiveStream[pa.RecordBatch]:
+        send, self._batches = anyio.create_memory_object_stream[pa.RecordBatch](0)
+        # Nothing of the task leads back here, so that a stream which nobody has is collected, and ends it.
+        self._task = asyncio.create_task(_produce(self._work, send, self._outcome))
+        return self._batches
+
+    def __del__(self) -> None:
+        task, batches = self._task, self._batches
+        if task is None or batches is None or task.done():
+            return
+        loop = task.get_loop()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_abandon, task, batches)
+        warnings.warn("a stream was left before its end, and not closed", ResourceWarning, source=self, stacklevel=2)
+
+
+def _abandon(task: asyncio.Task[None], batches: MemoryObjectReceiveStream[pa.RecordBatch]) -> None:
+    task.cancel()
+    batches.close()
+
+
+async def _produce(
+    work: Callable[[Send], Awaitable[ReportT]],
+    batches: MemoryObjectSendStream[pa.RecordBatch],
+    outcome: _Outcome[ReportT],
+) -> None:
+    with batches:
+        try:
+            outcome.report = await work(batches.send)
+        except Exception as error:  # noqa: BLE001 - the consumer raises it
+            outcome.failure = error

@@ -1,0 +1,156 @@
+"""Exports and syncs as calls inside a loop of the caller's: what they leave, and what they leave alone."""
+
+import asyncio
+import dataclasses
+import signal
+import threading
+from pathlib import Path
+
+import anyio
+import pytest
+
+import exporter
+from exporter import ExportSpec
+from exporter.errors import AccessError, UsageError
+from exporter.progress import Snapshot
+from exporter.sandbox import TOKEN, Behaviour, make_conversations
+from exporter.sandbox.server import system_clock
+from tests.api.conftest import Serving, only_this_task
+from tests.end_to_end.exported import Exported
+from tests.end_to_end.served import SINCE, UNTIL, records
+
+pytestmark = pytest.mark.anyio
+
+ROWS = make_conversations(400, SINCE, UNTIL, transcripts=False)
+
+
+def spec_for(url: str, destination: Path, **options: object) -> ExportSpec:
+    spec = ExportSpec(
+        destination=destination, base_url=url, token=TOKEN, since="2024-01-01", until="2024-03-01", page_size=50
+    )
+    return dataclasses.replace(spec, page_size=50, **options)  # type: ignore[arg-type]
+
+
+class Watching(exporter.Quiet):
+    def __init__(self) -> None:
+        self.snapshots: list[Snapshot] = []
+        self.events: list[str] = []
+
+    def progress(self, snapshot: Snapshot) -> None:
+        self.snapshots.append(snapshot)
+
+    def note(self, event: str, /, **details: object) -> None:
+        self.events.append(event)
+
+
+async def test_an_export_and_syncs_after_it(serving: Serving, tmp_path: Path) -> None:
+    server = serving(ROWS)
+    spec = spec_for(server.url, tmp_path / "out")
+    watching = Watching()
+    summary = await exporter.export(spec, observer=watching)
+    assert (summary.state, summary.rows, summary.exit_status) == ("complete", 400, 0)
+    Exported(tmp_path / "out").check(records(ROWS))
+    assert watching.snapshots[-1].rows == 400
+    assert watching.snapshots == sorted(watching.snapshots, key=lambda snapshot: snapshot.rows)
+    assert "committed" in watching.events
+
+    again = await exporter.export(spec)
+    assert (again.changed, again.requests) == (False, 0)
+
+    identity = str(ROWS[7].facts()["id"])
+    server.update(identity, system_clock(), summary="another one")
+    synced = await exporter.sync(dataclasses.replace(spec, until=None), keep_generations=1)
+    assert (synced.updated, synced.inserted, synced.summary.kept_files) == (1, 0, 1)
+    assert Exported(tmp_path / "out").records()[identity]["summary"] == "another one"
+
+
+async def test_what_has_no_place_in_a_call_is_refused(tmp_path: Path) -> None:
+    for spec, complaint in (
+        (ExportSpec(token=TOKEN), "no destination"),
+        (ExportSpec(token=TOKEN, destination=tmp_path, until="2024-03-01"), "leave until"),
+    ):
+        with pytest.raises(UsageError, match=complaint):
+            await exporter.sync(spec)
+    with pytest.raises(UsageError, match="keep_generations -1"):
+        await exporter.sync(ExportSpec(token=TOKEN, destination=tmp_path), keep_generations=-1)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_errors_are_those_of_the_command_line(serving: Serving, tmp_path: Path) -> None:
+    server = serving(ROWS, Behaviour(revoked_after=6))
+    with pytest.raises(AccessError) as raised:
+        await exporter.export(spec_for(server.url, tmp_path / "out"))
+    assert isinstance(raised.value, exporter.ExporterError)
+    assert "run again with a token that is let in to resume" in str(raised.value)
+    assert TOKEN not in str(raised.value)
+
+
+async def test_what_an_observer_raises_ends_the_call_and_what_was_committed_stays(
+    serving: Serving, tmp_path: Path
+) -> None:
+    class Impatient(exporter.Quiet):
+        def progress(self, snapshot: Snapshot) -> None:
+            if snapshot.files > 3:
+                raise LookupError("enough")
+
+    server = serving(ROWS)
+    spec = spec_for(server.url, tmp_path / "out")
+    with pytest.raises(LookupError, match="enough"):
+        await exporter.export(spec, observer=Impatient())
+    assert only_this_task()
+    summary = await exporter.export(spec)
+    assert (summary.state, summary.resumed) == ("complete", True)
+    Exported(tmp_path / "out").check(records(ROWS))
+
+
+@pytest.mark.parametrize("by_scope", [True, False])
+async def test_a_call_can_be_cancelled_and_gone_on_with(by_scope: bool, serving: Serving, tmp_path: Path) -> None:
+    server = serving(ROWS, Behaviour(latency=0.01))
+    spec = spec_for(server.url, tmp_path / "out", concurrency=2)
+    under_way = anyio.Event()
+
+    class Signalling(exporter.Quiet):
+        def progress(self, snapshot: Snapshot) -> None:
+            if snapshot.files > 2:
+                under_way.set()
+
+    if by_scope:
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: exporter.export(spec, observer=Signalling()))
+            await under_way.wait()
+            group.cancel_scope.cancel()
+    else:
+        task = asyncio.create_task(exporter.export(spec, observer=Signalling()))
+        await under_way.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert only_this_task()
+    server.behaviour = Behaviour()
+    # The lock is free at once, in this very process.
+    summary = await exporter.export(spec)
+    assert (summary.state, summary.resumed) == ("complete", True)
+    Exported(tmp_path / "out").check(records(ROWS))
+
+
+async def test_two_calls_at_once_leave_signals_alone(serving: Serving, tmp_path: Path) -> None:
+    assert threading.current_thread() is threading.main_thread()
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    server = serving(ROWS)
+    during: set[object] = set()
+
+    class Looking(exporter.Quiet):
+        def progress(self, snapshot: Snapshot) -> None:
+            during.update(signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM))
+
+    specs = [spec_for(server.url, tmp_path / name) for name in ("one", "other")]
+    summaries = await asyncio.gather(*(exporter.export(spec, observer=Looking()) for spec in specs))
+    assert [summary.rows for summary in summaries] == [400, 400]
+    assert during == set(before)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+async def test_one_destination_takes_one_call_at_a_time(serving: Serving, tmp_path: Path) -> None:
+    spec = spec_for(serving(ROWS).url, tmp_path / "out")
+    results = await asyncio.gather(*(exporter.export(spec) for _ in range(2)), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["DestinationLockedError", "Summary"]

@@ -1,0 +1,313 @@
+"""A stream gives each row once, holds back what nobody takes, keeps no doubt to itself, and leaves nothing behind."""
+
+import asyncio
+import dataclasses
+import gc
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import anyio
+import pyarrow as pa
+import pytest
+
+import exporter
+from exporter import ExportSpec
+from exporter.contract import DAY
+from exporter.encode.schema import arrow_schema
+from exporter.errors import (
+    AccessError,
+    DoubtfulStreamError,
+    InterruptedExportError,
+    TooLargeError,
+    UnreachableError,
+    UsageError,
+)
+from exporter.pipeline import streaming
+from exporter.progress import Snapshot
+from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, make_conversations
+from tests.api.conftest import Serving, only_this_task
+from tests.end_to_end.exported import assert_same
+from tests.end_to_end.served import SINCE, UNTIL, Record, records
+
+pytestmark = pytest.mark.anyio
+
+ROWS = make_conversations(600, SINCE, UNTIL, density="bulk")
+
+
+def spec_for(url: str, **options: object) -> ExportSpec:
+    spec = ExportSpec(base_url=url, token=TOKEN, since="2024-01-01", until="2024-03-01", page_size=50, concurrency=4)
+    return dataclasses.replace(spec, **options)  # type: ignore[arg-type]
+
+
+def by_id(batches: Iterable[pa.RecordBatch]) -> dict[str, Record]:
+    found: dict[str, Record] = {}
+    for batch in batches:
+        for record in batch.to_pylist():
+            assert record["id"] not in found
+            found[record["id"]] = record
+    return found
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        Behaviour(),
+        Behaviour(precision="s", rounding="half-up", cursor="inclusive", page_cap=40),
+        Behaviour(hides_token_created=True, equals="shuffled"),
+        Behaviour(fault_rate=0.2, seed=4),
+    ],
+)
+async def test_every_row_is_given_once_and_whole(behaviour: Behaviour, serving: Serving) -> None:
+    stream = exporter.stream(spec_for(serving(ROWS, behaviour).url))
+    assert stream.schema == arrow_schema(None)
+    batches = [batch async for batch in stream]
+    assert all(batch.schema == stream.schema and batch.num_rows for batch in batches)
+    assert_same(by_id(batches), records(ROWS, behaviour))
+    report = stream.report
+    assert report is not None
+    assert (report.rows, report.range_start, report.range_end) == (600, SINCE, UNTIL)
+    assert (report.quarantined, report.unproven, report.withheld) == ((), (), ())
+    assert report.updates_since is not None
+    assert only_this_task()
+    assert [batch async for batch in stream] == []
+
+
+async def test_it_has_the_range_filters_and_fields_of_its_spec(serving: Serving) -> None:
+    server = serving(ROWS)
+    spec = spec_for(server.url, since="2024-01-20", until="2024-02-10", channel="email", fields=("duration",))
+    async with exporter.stream(spec) as stream:
+        assert server.requests == []
+        found = by_id([batch async for batch in stream])
+    wanted = {
+        identity: {name: record[name] for name in stream.schema.names}
+        for identity, record in records(ROWS, since=SINCE + 19 * DAY, until=SINCE + 40 * DAY).items()
+        if record["channel"] == "email"
+    }
+    assert wanted
+    assert_same(found, wanted)
+
+
+async def test_nothing_is_requested_that_nobody_takes(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for a few pages the source is asked for no more until the consumer goes on."""
+    rows = make_conversations(5000, SINCE, UNTIL)
+    server = serving(rows)
+    monkeypatch.setattr("exporter.pipeline.budget._BASE_BYTES", 254 * 1024 * 1024)
+    async with exporter.stream(spec_for(server.url, memory="256MiB", concurrency=2)) as stream:
+        first = await anext(stream)
+        # As long as it takes until the requests stand still.
+        still, seen = 0, -1
+        while still < 20:
+            await anyio.sleep(0.01)
+            still, seen = (still + 1, seen) if len(server.requests) == seen else (0, len(server.requests))
+        assert seen < 40
+        found = by_id([first, *[batch async for batch in stream]])
+    assert len(found) == 5000
+    assert len(server.requests) > 100
+
+
+async def test_no_disk_is_touched(serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def refuse(*arguments: object, **_: object) -> int:
+        raise AssertionError(f"opened {arguments[0]!r}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        patch.setattr("aiofiles.open", refuse)
+        assert len(by_id([batch async for batch in exporter.stream(spec_for(serving(ROWS).url))])) == 600
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_rows_that_fit_no_column_are_told_at_the_end_and_kept_as_served(serving: Serving) -> None:
+    odd = [
+        Row(SINCE + n * DAY, raw=f'{{"id":"odd-{n}","created_at":"2024-01-0{n + 1}T00:00:00Z","duration":1.5}}')
+        for n in range(3)
+    ]
+    stream = exporter.stream(spec_for(serving([*ROWS, *odd]).url))
+    found = []
+    with pytest.raises(DoubtfulStreamError, match="3 rows fit no column") as raised:
+        async for batch in stream:
+            found.append(batch)  # noqa: PERF401 - what was given before the error counts
+    assert raised.value.exit_status == 3
+    assert_same(by_id(found), records(ROWS))
+    assert stream.report is not None
+    assert {row.id: row.text for row in stream.report.quarantined} == {f"odd-{n}": odd[n].raw for n in range(3)}
+    assert all("duration" in row.reason for row in stream.report.quarantined)
+
+
+async def test_more_of_them_than_memory_should_hold_end_it(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "_MISFIT_BYTES", 1000)
+    odd = [Row(SINCE + n, raw=f'{{"id":"{n}","created_at":"2024-01-01T00:00:00Z","duration":1.5}}') for n in range(40)]
+    stream = exporter.stream(spec_for(serving(odd).url))
+    with pytest.raises(TooLargeError, match=r"rows fit no column, such as .*an export to a destination all"):
+        _ = [batch async for batch in stream]
+    assert stream.report is None
+
+
+async def test_rows_that_cannot_be_proven_are_given_and_told(serving: Serving) -> None:
+    same = UNTIL - DAY
+    rows = [
+        Row(same, same, {"id": f"c{number}", "status": "failed", "organization_id": ORGANIZATION})
+        for number in range(60)
+    ]
+    stream = exporter.stream(spec_for(serving(rows, Behaviour(page_cap=25)).url))
+    found = []
+    with pytest.raises(DoubtfulStreamError, match="1 timestamp may have more rows"):
+        async for batch in stream:
+            found.append(batch)  # noqa: PERF401
+    assert stream.report is not None
+    (doubt,) = stream.report.unproven
+    assert (doubt.created_at, doubt.rows) == (same, len(by_id(found)))
+
+
+async def test_a_role_is_told_and_a_role_that_changes_is_a_doubt(serving: Serving) -> None:
+    stream = exporter.stream(spec_for(serving(ROWS).url, token=TOKEN_NOSENSITIVE))
+    assert_same(by_id([batch async for batch in stream]), records(ROWS, sensitive=False))
+    assert stream.report is not None
+    assert "conversation" in stream.report.withheld
+    stream = exporter.stream(spec_for(serving(ROWS, Behaviour(role_changed_after=8)).url))
+    with pytest.raises(DoubtfulStreamError, match="rows came without sensitive fields"):
+        _ = [batch async for batch in stream]
+    assert stream.report is not None
+    assert 0 < stream.report.partly_withheld_rows < 600
+
+
+async def test_what_ends_the_work_is_raised_after_what_was_given(serving: Serving) -> None:
+    stream = exporter.stream(spec_for(serving(ROWS, Behaviour(revoked_after=9)).url))
+    given = 0
+    with pytest.raises(AccessError, match="The batches before that are whole") as raised:
+        async for batch in stream:
+            given += batch.num_rows
+    assert 0 < given < 600
+    assert "to resume" not in str(raised.value)
+    assert stream.report is None
+    assert only_this_task()
+
+
+async def test_a_range_that_holds_nothing_is_an_error_and_one_without_rows_is_none(serving: Serving) -> None:
+    server = serving([])
+    stream = exporter.stream(spec_for(server.url))
+    assert [batch async for batch in stream] == []
+    assert stream.report is not None
+    assert (stream.report.rows, stream.report.withheld) == (0, ())
+    with pytest.raises(UsageError, match="nothing to export"):
+        _ = [batch async for batch in exporter.stream(spec_for(server.url, until=None, since="2999-01-01", lag=0))]
+
+
+async def test_leaving_early_ends_every_task_and_connection(serving: Serving) -> None:
+    server = serving(ROWS, Behaviour(latency=0.005))
+    async with exporter.stream(spec_for(server.url)) as stream:
+        async for _ in stream:
+            break
+    assert only_this_task()
+    seen = len(server.requests)
+    await anyio.sleep(0.1)
+    assert len(server.requests) == seen
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+    await stream.aclose()
+
+
+async def test_a_body_that_raises_is_not_hidden(serving: Serving) -> None:
+    with pytest.raises(LookupError, match="mine"):
+        async with exporter.stream(spec_for(serving(ROWS).url)) as stream:
+            async for _ in stream:
+                raise LookupError("mine")
+    assert only_this_task()
+
+
+async def test_one_that_is_dropped_says_so_and_ends(serving: Serving) -> None:
+    with pytest.warns(ResourceWarning, match="left before its end, and not closed"):
+        async for _ in exporter.stream(spec_for(serving(ROWS).url)):
+            break
+        gc.collect()
+    with anyio.fail_after(5):
+        while not only_this_task():
+            await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("by_scope", [True, False])
+async def test_a_consumer_who_is_cancelled_while_it_waits_takes_all_along(by_scope: bool, serving: Serving) -> None:
+    server = serving(ROWS, Behaviour(script=("ok", "ok", "stall")))
+    waiting = anyio.Event()
+    server.on_answer = None
+
+    async def consume() -> None:
+        waiting.set()
+        async for _ in exporter.stream(spec_for(server.url, concurrency=1)):
+            pass
+
+    if by_scope:
+        with anyio.move_on_after(0.2) as scope:
+            await consume()
+        assert scope.cancelled_caught
+    else:
+        task = asyncio.create_task(consume())
+        await waiting.wait()
+        await anyio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert only_this_task()
+
+
+async def test_a_scope_around_one_step_does_not_corrupt_the_rest(serving: Serving) -> None:
+    """What an async generator with a task group inside gets wrong: scopes of the consumer's between two steps."""
+    found = []
+    async with exporter.stream(spec_for(serving(ROWS).url)) as stream:
+        while True:
+            with anyio.fail_after(30):
+                try:
+                    found.append(await anext(stream))
+                except StopAsyncIteration:
+                    break
+    assert_same(by_id(found), records(ROWS))
+
+
+async def test_it_can_be_closed_by_another_task_than_its_consumer(serving: Serving) -> None:
+    server = serving(ROWS, Behaviour(script=("ok", "ok", "stall")))
+    stream = exporter.stream(spec_for(server.url, concurrency=1))
+
+    async def consume() -> list[pa.RecordBatch]:
+        return [batch async for batch in stream]
+
+    task = asyncio.create_task(consume())
+    await anyio.sleep(0.1)
+    await stream.aclose()
+    with pytest.raises(InterruptedExportError, match="closed"):
+        await task
+    assert only_this_task()
+
+
+async def test_two_consumers_share_the_rows(serving: Serving) -> None:
+    async with exporter.stream(spec_for(serving(ROWS).url)) as stream:
+
+        async def consume() -> list[pa.RecordBatch]:
+            return [batch async for batch in stream]
+
+        one, other = await asyncio.gather(consume(), consume())
+    assert_same(by_id([*one, *other]), records(ROWS))
+    assert one
+    assert other
+
+
+async def test_what_its_observer_raises_is_raised_to_the_consumer(serving: Serving) -> None:
+    class Impatient(exporter.Quiet):
+        def progress(self, snapshot: Snapshot) -> None:
+            if snapshot.rows > 100:
+                raise LookupError("enough")
+
+    with pytest.raises(LookupError, match="enough"):
+        _ = [batch async for batch in exporter.stream(spec_for(serving(ROWS).url), observer=Impatient())]
+    assert only_this_task()
+
+
+async def test_without_an_answer_it_says_what_every_run_says() -> None:
+    stream = exporter.stream(spec_for("http://127.0.0.1:9"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exporter.fetch.retry.RetryPolicy.decide", lambda *_: None)
+        with pytest.raises(UnreachableError, match="Run the same command again"):
+            await anext(stream)
