@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from exporter.api.spec import ExportSpec
     from exporter.errors import ExporterError
     from exporter.jobs.export import Summary
+    from exporter.jobs.opening import open_dataset
     from exporter.jobs.streaming import StreamReport
     from exporter.jobs.sync import Synced
     from exporter.progress import Observer, Quiet, Snapshot
@@ -31,6 +32,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "Synced": "exporter.jobs.sync",
     "errors": None,
     "export": "exporter.api.calls",
+    "open_dataset": "exporter.jobs.opening",
     "sandbox": None,
     "stream": "exporter.api.calls",
     "sync": "exporter.api.calls",
@@ -48,6 +50,7 @@ __all__ = [
     "__version__",
     "errors",
     "export",
+    "open_dataset",
     "sandbox",
     "stream",
     "sync",

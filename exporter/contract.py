@@ -65,13 +65,21 @@ class Kind(Enum):
     JSON = "json"
 
 
+#: In the metadata of a column: the version of the exporter that added it. Parts written before do not have it.
+ADDED: Final = b"exporter.added"
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A documented field of a conversation. `sensitive`: absent unless the token may read sensitive fields."""
+    """A documented field of a conversation. `sensitive`: absent unless the token may read sensitive fields.
+
+    `added`: the version of the exporter that gave it a column, where the first one had none.
+    """
 
     name: str
     kind: Kind
     sensitive: bool = False
+    added: str = ""
 
 
 FIELDS: Final = (

@@ -4,7 +4,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from exporter.contract import FIELDS, Field, Kind
+from exporter.contract import ADDED, FIELDS, Field, Kind
 
 #: The column for what the API serves beyond `contract.FIELDS`: the text of a JSON object, or null. Always the last.
 EXTRA: Final = "extra"
@@ -30,5 +30,8 @@ def arrow_schema(fields: tuple[str, ...] | None) -> pa.Schema:
     Timestamps are microseconds in UTC. A JSON column holds the text of the value as it was served, byte for byte;
     null stands for a served `null` as for a field that was not served (`Encoded.absent` counts these).
     """
-    columns = [pa.field(field.name, _TYPES[field.kind]) for field in asked_fields(fields)]
+    columns = [
+        pa.field(field.name, _TYPES[field.kind], metadata={ADDED: field.added} if field.added else None)
+        for field in asked_fields(fields)
+    ]
     return pa.schema([*columns, pa.field(EXTRA, pa.string())])

@@ -6,14 +6,16 @@ range (`state.apply`); here files, manifest and marks are held against it.
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 import pyarrow as pa
 
+from exporter import __version__
 from exporter.contract import format_instant
 from exporter.model import DataFile, QuarantineFile
 from exporter.spec import PartitionBy
+from exporter.store.columns import is_of
 from exporter.store.facts import Content
 from exporter.store.layout import MANIFEST, QUARANTINE, SUCCESS, is_part, partition_of
 from exporter.store.manifest import lost_commits
@@ -88,7 +90,7 @@ def check_content(
     if content is None:
         yield Problem(file.path, "parquet", "is no Parquet file that can be read")
         return
-    if schema is None or not content.schema.equals(schema):
+    if schema is None or not is_of(content.schema, schema):
         yield Problem(file.path, "schema", _describe_difference(content.schema, schema))
         return
     if content.rows != file.rows:
@@ -159,6 +161,8 @@ def check_manifest(state: State, manifest: bytes | None, expected: bytes) -> Ite
         )
         return
     truth = json.loads(expected)
+    if state.software.get("exporter") != __version__:
+        truth = _as_said_before(truth, found)
     if different := [key for key in {**truth, **found} if found.get(key, _NOTHING) != truth.get(key, _NOTHING)]:
         yield Problem(MANIFEST, "manifest", f"differs from the log in {', '.join(different[:10])}")
 
@@ -190,6 +194,18 @@ def describe_repeated(repeated: Mapping[str, Mapping[str, int]]) -> Iterator[Pro
 
 
 _NOTHING: Final = object()
+
+
+def _as_said_before(truth: Any, found: Any) -> Any:
+    """What of `truth` another version could say that wrote `found`: it may not know of keys and columns yet."""
+    if isinstance(truth, dict) and isinstance(found, dict):
+        return {key: _as_said_before(value, found[key]) for key, value in truth.items() if key in found}
+    if isinstance(truth, list) and isinstance(found, list):
+        names = {one.get("name") for one in found if isinstance(one, dict)}
+        known = [one for one in truth if not isinstance(one, dict) or one.get("name") in names]
+        if len(known) == len(found):
+            return [_as_said_before(*pair) for pair in zip(known, found, strict=True)]
+    return truth
 
 
 def _describe_difference(found: pa.Schema, expected: pa.Schema | None) -> str:

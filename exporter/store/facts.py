@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from exporter.contract import Instant
 from exporter.errors import DamagedPartError
 from exporter.model import DataFile
+from exporter.store.columns import is_of
 from exporter.store.disk import file_size, reporting
 from exporter.store.parts import SORT_COLUMN
 
@@ -30,7 +31,7 @@ _BATCH_ROWS: Final = 65_536
 @dataclass(frozen=True, slots=True)
 class Content:
     """What a part holds. All but `schema` is of its rows: `incomplete` counts those without id or time, `oldest` and
-    `newest` are None where there is no time. When the schema is not the one expected, rows are not looked at."""
+    `newest` are None where there is no time. When the schema is not as expected, rows are not looked at."""
 
     schema: pa.Schema
     rows: int = 0
@@ -91,7 +92,7 @@ def read_content(path: Path, schema: pa.Schema | None, take_ids: Callable[[pa.Ar
         try:
             with pq.ParquetFile(path) as parquet:
                 found = parquet.schema_arrow
-                if schema is None or not found.equals(schema):
+                if schema is None or not is_of(found, schema):
                     return Content(found)
                 return _summarize(found, _batches(parquet), take_ids)
         except pa.ArrowException:

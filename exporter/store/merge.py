@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from exporter.contract import FIELDS, Instant
+from exporter.store.columns import complete
 from exporter.store.facts import ID_COLUMN
 from exporter.store.parts import OPEN_STATUS_ARRAY, SORT_COLUMN, STATUS_COLUMN, PartWriter, read_batches
 
@@ -116,7 +117,7 @@ def merge(plan: MergePlan, part: Path | None, writer: PartWriter) -> tuple[Nulls
     Returns what was null in the dropped and in the taken ones. Raises `StoreError`.
     """
     lost, gained = Nulls(), Nulls()
-    rows = _staying([part] if part else [], plan.dropped, lost)
+    rows = _staying([part] if part else [], plan.dropped, lost, writer.schema)
     for number, reading in enumerate(plan.readings):
         wanted = [identity for identity, taken_from in plan.taken.items() if taken_from == number]
         rows = _in_order(rows, _picked(reading, wanted, gained))
@@ -142,9 +143,12 @@ def _ids_and_updates(paths: Iterable[Path]) -> Iterator[tuple[list[str], list[In
         yield batch.column(ID_COLUMN).to_pylist(), batch.column(_UPDATED).cast(pa.int64()).to_pylist()
 
 
-def _staying(paths: Iterable[Path], dropped: Collection[str], lost: Nulls) -> Iterator[pa.RecordBatch]:
+def _staying(
+    paths: Iterable[Path], dropped: Collection[str], lost: Nulls, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
     drop = pa.array(sorted(dropped), pa.string())
-    for batch in read_batches(paths):
+    for older in read_batches(paths):
+        batch = complete(older, schema)
         goes = pc.is_in(batch.column(ID_COLUMN), drop)
         if goes.true_count:
             lost.count(batch.filter(goes))
@@ -197,7 +201,9 @@ def _fingerprints(paths: Iterable[Path], wanted: Collection[str]) -> dict[str, b
     for batch in read_batches(paths) if wanted else ():
         for row in batch.filter(pc.is_in(batch.column(ID_COLUMN), pick)).to_pylist():
             row[_SIGNED] = _unsigned(row.get(_SIGNED))
-            found[row[ID_COLUMN]] = hashlib.blake2b(repr(row).encode(), digest_size=16).digest()
+            # A column that a part was written before is as one that is null.
+            values = [(name, value) for name, value in row.items() if value is not None]
+            found[row[ID_COLUMN]] = hashlib.blake2b(repr(values).encode(), digest_size=16).digest()
     return found
 
 

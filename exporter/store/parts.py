@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from exporter.contract import OPEN_STATUSES, Instant
 from exporter.errors import DamagedPartError
+from exporter.store.columns import complete
 from exporter.store.disk import open_private, reporting
 
 SORT_COLUMN: Final = "created_at"
@@ -75,6 +76,7 @@ class PartWriter:
     """
 
     def __init__(self, staged: Path, schema: pa.Schema, row_group_bytes: int) -> None:
+        self.schema: Final = schema
         self._path = staged
         self._row_group_bytes = row_group_bytes
         self._gathered: list[pa.RecordBatch] = []
@@ -270,4 +272,4 @@ def read_batches(parts: Iterable[Path], columns: Sequence[str] | None = None) ->
 def copy_rows(sources: Iterable[Path], writer: PartWriter) -> None:
     """Writes the rows of whole parts, given from new to old. Raises as `read_batches`, and as the writer."""
     for batch in read_batches(sources):
-        writer.write(batch)
+        writer.write(complete(batch, writer.schema))

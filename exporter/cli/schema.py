@@ -1,0 +1,41 @@
+"""`exporter schema`."""
+
+from typing import Annotated, Literal, TypeAlias
+
+import typer
+
+from exporter import spec
+from exporter.cli.options import Text, directory, option
+from exporter.errors import UsageError
+
+SchemaFormat: TypeAlias = Literal["arrow", "json", "sql"]
+
+
+def schema(
+    destination: Annotated[
+        str | None, typer.Argument(metavar="[DEST]", help="An export, to show its columns.")
+    ] = None,
+    table: Annotated[str, option("Which table.", "NAME")] = "conversations",
+    output: Annotated[
+        SchemaFormat, typer.Option("--format", help="For people, for programs, or for DuckDB.")
+    ] = "arrow",
+    fields: Annotated[Text, option("As of an export.", "A,B")] = None,
+    exclude_fields: Annotated[Text, option("As of an export.", "A,B")] = None,
+    partition_by: Annotated[spec.PartitionBy | None, typer.Option(help="As of an export; by default, day.")] = None,
+) -> None:
+    """Show the columns of a table: those at DEST, or those that an export would write now."""
+    chosen = spec.choose_fields(fields, exclude_fields)
+    if destination is not None and (chosen is not None or partition_by is not None):
+        raise UsageError("DEST has its own fields and partitions: leave these options out")
+    target = None if destination is None else directory(destination)
+
+    import anyio
+
+    from exporter.jobs.opening import load_schema
+    from exporter.jobs.schema import new_schema, render_schema
+
+    if target is None:
+        columns, by = new_schema(table, chosen), partition_by or "day"
+    else:
+        columns, by = anyio.run(load_schema, target, table)
+    typer.echo(render_schema(table, columns, by, output))

@@ -1,0 +1,36 @@
+"""What the columns of the tables hold, in a few words each."""
+
+from collections.abc import Mapping
+from typing import Final
+
+_JSON: Final = "the JSON text as served"
+
+#: By table and column.
+DESCRIPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
+    "conversations": {
+        "id": "the conversation's id; no other row has it",
+        "organization_id": "whose conversation it is",
+        "user_id": "who the agent talked to",
+        "agent_id": "the agent's id",
+        "agent_version_id": "the id of the version of the agent",
+        "direction": "inbound or outbound; new values may appear",
+        "channel": "telephone, webrtc, email or text; new values may appear",
+        "status": "how far it is, or how it ended; new values may appear",
+        "agent_number": "the agent's number",
+        "web_widget_id": "the web widget that it came by",
+        "trunk_id": "the trunk that it came by",
+        "duration": "seconds",
+        "user_turn_count": "how often the user spoke",
+        "created_at": "when it began; partitions are made of it",
+        "updated_at": "when it changed last, before it was read",
+        "agent": "the agent's id and name; sensitive",
+        "summary": "a summary that the API makes; sensitive",
+        "initial_context": f"the context that it began with; {_JSON}; sensitive",
+        "custom_metadata": f"whatever the caller attached; {_JSON}; sensitive",
+        "conversation": f"the transcript; {_JSON}; sensitive",
+        "recording_details": f"the recording, with a URL that expires; {_JSON}; sensitive",
+        "extra": "what the API serves beyond these columns, as a JSON object",
+    },
+}
+#: Of the column that directories are named by; it is in no file.
+PARTITION: Final = "from the names of the directories: the UTC {unit} of created_at"

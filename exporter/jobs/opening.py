@@ -1,0 +1,154 @@
+"""The parts of a table as a dataset: exactly those that the manifest names, or that an older generation had."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.dataset as ds
+from anyio.from_thread import start_blocking_portal
+from pyarrow import fs
+
+from exporter.encode.schema import arrow_schema
+from exporter.errors import DestinationError, UsageError
+from exporter.spec import PartitionBy
+from exporter.store.commits import load_commits
+from exporter.store.layout import CONVERSATIONS, MANIFEST, partition_of
+from exporter.store.local import LocalStore
+from exporter.store.state import FORMAT_VERSION, fold
+
+#: By the text that a manifest has for it.
+_TYPES: Final = {str(field.type): field.type for field in arrow_schema(None)}
+
+
+class _Column(msgspec.Struct):
+    name: str
+    type: str
+    nullable: bool
+
+
+class _File(msgspec.Struct):
+    path: str
+    partition: dict[str, str]
+
+
+class _Table(msgspec.Struct):
+    schema: list[_Column]
+    files: list[_File]
+
+
+class _Request(msgspec.Struct):
+    partition_by: PartitionBy
+
+
+class _Manifest(msgspec.Struct):
+    generation: int
+    request: _Request
+    tables: dict[str, _Table]
+
+
+class _Version(msgspec.Struct):
+    format_version: int
+
+
+def open_dataset(
+    destination: str | Path, table: str = CONVERSATIONS, generation: int | None = None
+) -> ds.FileSystemDataset:
+    """The parts that the manifest at `destination` names, with its schema and, at the end, the key of the partitions.
+
+    `generation`: a commit's number; the parts that were live then, as long as they are kept (`keep_generations` of a
+    sync). The key is a date where there is a directory a day, else a text. No part is opened yet. This blocks: in an
+    event loop, call it in a thread.
+
+    Raises `DestinationError` where no export is, where a newer exporter wrote it, and for a generation whose parts are
+    not all kept; `UsageError` for a table or a generation that there is not, and `StoreError`.
+    """
+    location = Path(destination).absolute()
+    with start_blocking_portal() as portal:
+        return portal.call(_open, LocalStore(location), table, generation)
+
+
+def table_schema(schema: pa.Schema, partition_by: PartitionBy) -> pa.Schema:
+    """The columns of a table as who reads directories sees them: those of the files, then the key of the partitions."""
+    key = _key(partition_by)
+    return schema if key is None else schema.append(key)
+
+
+async def load_schema(destination: Path, table: str) -> tuple[pa.Schema, PartitionBy]:
+    """What the manifest says of the files of a table. Raises as `open_dataset`."""
+    manifest = await _load(LocalStore(destination))
+    return _schema_of(_table_of(manifest, table)), manifest.request.partition_by
+
+
+async def _open(store: LocalStore, table: str, generation: int | None) -> ds.FileSystemDataset:
+    manifest = await _load(store)
+    shown = _table_of(manifest, table)
+    files = shown.files
+    if generation is not None and generation != manifest.generation:
+        files = await _files_then(store, table, generation)
+    schema = table_schema(_schema_of(shown), manifest.request.partition_by)
+    return ds.FileSystemDataset.from_paths(
+        [str(store.locate(file.path)) for file in files],
+        schema=schema,
+        format=ds.ParquetFileFormat(),
+        filesystem=fs.LocalFileSystem(),
+        partitions=[_expression(file.partition, schema) for file in files],
+    )
+
+
+async def _load(store: LocalStore) -> _Manifest:
+    data = await store.read(MANIFEST)
+    if data is None:
+        raise DestinationError(f"{store.root}: no export here, or none that has come as far as a manifest")
+    try:
+        version = msgspec.json.decode(data, type=_Version).format_version
+        if version > FORMAT_VERSION:
+            raise DestinationError(
+                f"{store.root / MANIFEST}: in format {version}, by a newer exporter. Upgrade first"
+            )
+        return msgspec.json.decode(data, type=_Manifest)
+    except msgspec.MsgspecError as error:
+        raise DestinationError(f"{store.root / MANIFEST}: is no manifest that an exporter wrote") from error
+
+
+def _table_of(manifest: _Manifest, table: str) -> _Table:
+    if table not in manifest.tables:
+        raise UsageError(f"no table {table!r} here: there is {', '.join(manifest.tables)}")
+    return manifest.tables[table]
+
+
+async def _files_then(store: LocalStore, table: str, generation: int) -> list[_File]:
+    commits = await load_commits(store)
+    if not 1 <= generation <= len(commits):
+        raise UsageError(f"generation {generation}: there are those from 1 to {len(commits)}")
+    live = sorted(fold(commits[:generation]).files.values(), key=lambda file: (file.window, file.path))
+    wanted = [_File(file.path, file.partition) for file in live if file.table == table]
+    gone = {file.path for file in wanted} - set(await store.list(table))
+    if gone:
+        raise DestinationError(
+            f"{store.root}: {len(gone):,} of the {len(wanted):,} files of generation {generation} have been replaced "
+            "since, and are not kept. Syncs with --keep-generations keep those of the runs before"
+        )
+    return wanted
+
+
+def _schema_of(table: _Table) -> pa.Schema:
+    if unknown := [column.type for column in table.schema if column.type not in _TYPES]:
+        raise DestinationError(f"columns of type {unknown[0][:80]}: a newer exporter wrote them. Upgrade to read them")
+    return pa.schema([pa.field(column.name, _TYPES[column.type], column.nullable) for column in table.schema])
+
+
+def _key(partition_by: PartitionBy) -> pa.Field | None:
+    for name in partition_of(0, partition_by)[0]:
+        return pa.field(name, pa.date32() if partition_by == "day" else pa.string())
+    return None
+
+
+def _expression(partition: dict[str, str], schema: pa.Schema) -> Any:
+    """That all rows of a part have its partition's key."""
+    for name, text in partition.items():
+        type_ = schema.field(name).type
+        value = date.fromisoformat(text) if type_ == pa.date32() else text
+        return ds.field(name) == pa.scalar(value, type_)
+    return ds.scalar(True)

@@ -1,0 +1,82 @@
+"""`exporter schema`: the columns of a table, for people, programs and DuckDB."""
+
+import json
+from collections.abc import Iterator
+from typing import Final, Literal, TypeAlias
+
+import pyarrow as pa
+
+from exporter.encode.describe import DESCRIPTIONS, PARTITION
+from exporter.encode.schema import arrow_schema
+from exporter.errors import UsageError
+from exporter.jobs.opening import table_schema
+from exporter.spec import PartitionBy
+from exporter.store.layout import CONVERSATIONS
+
+SchemaFormat: TypeAlias = Literal["arrow", "json", "sql"]
+
+_SQL: Final = {
+    pa.string(): "VARCHAR",
+    pa.int64(): "BIGINT",
+    pa.int32(): "INTEGER",
+    pa.float64(): "DOUBLE",
+    pa.bool_(): "BOOLEAN",
+    pa.date32(): "DATE",
+    pa.timestamp("us", "UTC"): "TIMESTAMP WITH TIME ZONE",
+}
+
+
+def new_schema(table: str, fields: tuple[str, ...] | None) -> pa.Schema:
+    """Of the files of a table that is exported now. `fields`: as of `encode.schema.arrow_schema`."""
+    if table != CONVERSATIONS:
+        raise UsageError(f"--table {table}: no such table; there is {CONVERSATIONS}")
+    return arrow_schema(fields)
+
+
+def render_schema(table: str, schema: pa.Schema, partition_by: PartitionBy, as_: SchemaFormat) -> str:
+    """`schema`: of the table's files. The key of the partitions comes last, as in a dataset."""
+    whole = table_schema(schema, partition_by)
+    match as_:
+        case "arrow":
+            return str(whole.to_string(show_field_metadata=False, show_schema_metadata=False))
+        case "json":
+            columns = [
+                {
+                    "name": field.name,
+                    "type": str(field.type),
+                    "nullable": field.nullable,
+                    "partition": field.name not in schema.names,
+                    "description": _description(table, schema, field.name, partition_by),
+                }
+                for field in whole
+            ]
+            return json.dumps(columns, indent=2)
+        case "sql":
+            return "\n".join(_sql(table, whole, schema, partition_by))
+
+
+def _sql(table: str, whole: pa.Schema, schema: pa.Schema, partition_by: PartitionBy) -> Iterator[str]:
+    yield f"CREATE TABLE {_quoted(table)} ("
+    for number, field in enumerate(whole, start=1):
+        comma = "," if number < len(whole) else ""
+        description = _description(table, schema, field.name, partition_by)
+        yield f"  {_quoted(field.name)} {_sql_type(field.type)}{comma} -- {description}"
+    yield ");"
+
+
+def _sql_type(type_: pa.DataType) -> str:
+    if pa.types.is_struct(type_):
+        members = ", ".join(f"{_quoted(member.name)} {_sql_type(member.type)}" for member in type_)
+        return f"STRUCT({members})"
+    return _SQL[type_]
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _description(table: str, schema: pa.Schema, column: str, partition_by: PartitionBy) -> str:
+    if column not in schema.names:
+        return PARTITION.format(unit=partition_by)
+    # A newer exporter may have written columns that this one has no word for.
+    return DESCRIPTIONS.get(table, {}).get(column, "")

@@ -1,0 +1,178 @@
+"""A dataset is the manifest's files and no other, of now or of a generation that is kept; its schema tells all of it."""
+
+import json
+import shutil
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.ipc
+import pytest
+from anyio import to_thread
+
+import exporter
+from exporter.cli import main
+from exporter.errors import DestinationError, UsageError
+from exporter.jobs.export import export
+from exporter.jobs.sync import sync
+from exporter.progress import Quiet
+from exporter.sandbox import make_conversations
+from exporter.sandbox.server import serve, system_clock
+from exporter.spec import Asked, Credentials, PartitionBy, RunSettings
+from tests.end_to_end.exported import Exported, assert_same
+from tests.end_to_end.served import SINCE, UNTIL, records
+
+pytestmark = pytest.mark.anyio
+
+ROWS = make_conversations(300, SINCE, UNTIL)
+KEYS = {"day": "created_date", "hour": "created_hour", "month": "created_month"}
+
+
+async def exported(root: Path, partition_by: PartitionBy = "day") -> Path:
+    async with serve(ROWS) as source:
+        asked = Asked(since=SINCE, until=UNTIL, partition_by=partition_by)
+        await export(root, asked, RunSettings(base_url=source.url), Credentials(source.token), Quiet())
+    return root
+
+
+@pytest.mark.parametrize("partition_by", ["day", "hour", "month", "none"])
+async def test_it_is_what_the_manifest_names(partition_by: PartitionBy, tmp_path: Path) -> None:
+    root = await exported(tmp_path / "out", partition_by)
+    shown = Exported(root)
+    # What a run that was killed has left, and is in no manifest.
+    left = root / shown.files[0]["path"]
+    shutil.copy(left, left.with_name("part-left-000001.parquet"))
+    dataset = exporter.open_dataset(root)
+    assert dataset.files == [str(root / file["path"]) for file in shown.files]
+    names = [column["name"] for column in shown.manifest["tables"]["conversations"]["schema"]]
+    key = KEYS.get(partition_by)
+    assert dataset.schema.names == [*names, *([key] if key else [])]
+    assert [str(field.type) for field in dataset.schema][: len(names)] == [
+        column["type"] for column in shown.manifest["tables"]["conversations"]["schema"]
+    ]
+    found = dataset.to_table().to_pylist()
+    if key:
+        formats = {"day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H", "month": "%Y-%m"}
+        assert all(str(row.pop(key)) == row["created_at"].strftime(formats[partition_by]) for row in found)
+    assert_same({row["id"]: row for row in found}, records(ROWS))
+
+
+async def test_its_partitions_are_dates_and_prune(tmp_path: Path) -> None:
+    dataset = exporter.open_dataset(str(await exported(tmp_path / "out")))
+    day = ds.field("created_date") == date(2024, 1, 10)
+    expected = sum(record["created_at"].date() == date(2024, 1, 10) for record in records(ROWS).values())
+    assert 0 < dataset.count_rows(filter=day) == expected
+    assert len(list(dataset.get_fragments(filter=day))) == 1
+    assert duckdb.sql("SELECT count(DISTINCT created_date) FROM dataset").fetchall() == [(60,)]
+
+
+async def test_older_generations_are_there_as_long_as_they_are_kept(tmp_path: Path) -> None:
+    root, identity = tmp_path / "out", str(ROWS[3].facts()["id"])
+    generations, summaries = [], []
+    async with serve(ROWS) as source:
+        settings, credentials = RunSettings(base_url=source.url), Credentials(source.token)
+        await export(root, Asked(since=SINCE, until=UNTIL), settings, credentials, Quiet())
+        for number in range(3):
+            generations.append(Exported(root).manifest["generation"])
+            summaries.append(Exported(root).records()[identity]["summary"])
+            source.update(identity, system_clock(), summary=f"number {number}")
+            await sync(root, Asked(), settings, credentials, Quiet(), keep_generations=2)
+    for generation, summary in list(zip(generations, summaries, strict=True))[1:]:
+        table = exporter.open_dataset(root, generation=generation).to_table()
+        assert table.num_rows == 300
+        assert table.filter(ds.field("id") == identity)["summary"].to_pylist() == [summary]
+    with pytest.raises(DestinationError, match=r"1 of the \d+ files of generation \d+ have been replaced since"):
+        exporter.open_dataset(root, generation=generations[0])
+    latest = Exported(root).manifest["generation"]
+    assert exporter.open_dataset(root, generation=latest).files == exporter.open_dataset(root).files
+    for absent in (0, latest + 1):
+        with pytest.raises(UsageError, match=f"there are those from 1 to {latest}"):
+            exporter.open_dataset(root, generation=absent)
+
+
+async def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
+    root = await exported(tmp_path / "out")
+    with pytest.raises(UsageError, match="no table 'calls' here: there is conversations"):
+        exporter.open_dataset(root, "calls")
+    with pytest.raises(DestinationError, match="no export here"):
+        exporter.open_dataset(tmp_path)
+    manifest = json.loads((root / "_manifest.json").read_bytes())
+    for change, complaint in (
+        ({"format_version": 99}, "in format 99, by a newer exporter"),
+        ({"tables": {"conversations": {"schema": [{"name": "x", "type": "decimal", "nullable": True}], "files": []}}},
+         "columns of type decimal: a newer exporter"),
+        ({"request": None}, "no manifest that an exporter wrote"),
+    ):  # fmt: skip
+        (root / "_manifest.json").write_text(json.dumps(manifest | change))
+        with pytest.raises(DestinationError, match=complaint):
+            exporter.open_dataset(root)
+
+
+async def test_an_export_without_rows_is_a_table_without_rows(tmp_path: Path) -> None:
+    async with serve([]) as source:
+        settings = RunSettings(base_url=source.url)
+        await export(tmp_path / "out", Asked(until=UNTIL), settings, Credentials(source.token), Quiet())
+    assert exporter.open_dataset(tmp_path / "out").to_table().num_rows == 0
+
+
+def shown_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    assert main(["schema", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("partition_by", ["day", "hour", "month", "none"])
+async def test_the_schema_in_sql_takes_the_files_by_name(
+    partition_by: PartitionBy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = await exported(tmp_path / "out", partition_by)
+    files = f"read_parquet('{root}/conversations/**/*.parquet', hive_partitioning = true)"
+    sql = await to_thread.run_sync(shown_by, capsys, str(root), "--format", "sql")
+    assert sql == await to_thread.run_sync(shown_by, capsys, "--format", "sql", "--partition-by", partition_by)
+    with duckdb.connect() as database:
+        database.execute(sql)
+        database.execute(f"INSERT INTO conversations BY NAME SELECT * FROM {files}")
+        own, theirs = (
+            [(name, type_) for name, type_, *_ in database.execute(f"DESCRIBE {query}").fetchall()]
+            for query in ("conversations", f"SELECT * FROM {files}")
+        )
+        assert dict(own) == dict(theirs)
+        query = (
+            f"(FROM conversations ORDER BY id) EXCEPT ALL (SELECT {', '.join(name for name, _ in own)} FROM {files})"
+        )
+        assert (
+            database.execute(f"SELECT count(*) FROM conversations EXCEPT SELECT count(*) FROM {files}").fetchall() == []
+        )
+        assert database.execute(query).fetchall() == []
+
+
+async def test_the_schema_for_people_and_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = await exported(tmp_path / "out")
+    dataset = exporter.open_dataset(root)
+    assert await to_thread.run_sync(shown_by, capsys, str(root)) == f"{dataset.schema.to_string()}\n"
+    columns = json.loads(await to_thread.run_sync(shown_by, capsys, str(root), "--format", "json"))
+    assert [(column["name"], column["type"], column["nullable"]) for column in columns] == [
+        (field.name, str(field.type), field.nullable) for field in dataset.schema
+    ]
+    assert [column["name"] for column in columns if column["partition"]] == ["created_date"]
+    assert all(column["description"] for column in columns)
+    few = json.loads(
+        await to_thread.run_sync(shown_by, capsys, "--format", "json", "--fields", "summary", "--partition-by", "none")
+    )
+    assert [column["name"] for column in few] == ["id", "status", "created_at", "updated_at", "summary", "extra"]
+    assert pa.ipc.read_schema(dataset.schema.serialize()).equals(dataset.schema)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["out", "--fields", "id"], "DEST has its own fields and partitions"),
+        (["--table", "calls"], "--table calls: no such table; there is conversations"),
+        (["nowhere"], "no export here"),
+    ],
+)
+def test_what_has_no_schema(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema", *arguments]) == 2
+    assert complaint in capsys.readouterr().err
