@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from exporter.api.calls import export, stream, sync
     from exporter.api.spec import ExportSpec
     from exporter.errors import ExporterError
+    from exporter.jobs.dataset import open_dataset
     from exporter.jobs.export import Summary
-    from exporter.jobs.opening import open_dataset
     from exporter.jobs.streaming import StreamReport
     from exporter.jobs.sync import Synced
     from exporter.progress import Observer, Quiet, Snapshot
@@ -32,7 +32,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "Synced": "exporter.jobs.sync",
     "errors": None,
     "export": "exporter.api.calls",
-    "open_dataset": "exporter.jobs.opening",
+    "open_dataset": "exporter.jobs.dataset",
     "sandbox": None,
     "stream": "exporter.api.calls",
     "sync": "exporter.api.calls",

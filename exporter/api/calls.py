@@ -4,7 +4,6 @@ Whoever cancels a call loses what is not committed yet, as by a kill; the next c
 """
 
 import os
-from pathlib import Path
 
 from exporter.api.spec import ExportSpec
 from exporter.errors import UsageError
@@ -16,6 +15,7 @@ from exporter.jobs.sync import Synced
 from exporter.jobs.sync import sync as run_sync
 from exporter.jobs.watching import observed
 from exporter.progress import Observer
+from exporter.store.location import Location, parse_location
 
 
 async def export(spec: ExportSpec, *, observer: Observer | None = None) -> Summary:
@@ -86,7 +86,7 @@ def stream(spec: ExportSpec, *, observer: Observer | None = None) -> Stream:
     return run_stream(understood.asked, understood.settings, understood.credentials, observer)
 
 
-def _destination(spec: ExportSpec) -> Path:
-    if not spec.destination:
+def _destination(spec: ExportSpec) -> Location:
+    if spec.destination is None:
         raise UsageError("the spec has no destination")
-    return Path(spec.destination)
+    return parse_location(str(spec.destination))

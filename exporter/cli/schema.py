@@ -5,16 +5,15 @@ from typing import Annotated, Literal, TypeAlias
 import typer
 
 from exporter import spec
-from exporter.cli.options import Text, directory, option
+from exporter.cli.options import Text, option
 from exporter.errors import UsageError
+from exporter.store.location import parse_location
 
 SchemaFormat: TypeAlias = Literal["arrow", "json", "sql"]
 
 
 def schema(
-    destination: Annotated[
-        str | None, typer.Argument(metavar="[DEST]", help="An export, to show its columns.")
-    ] = None,
+    destination: Annotated[str | None, typer.Argument(metavar="[DEST]", help="An export, to show its columns.")] = None,
     table: Annotated[str, option("Which table.", "NAME")] = "conversations",
     output: Annotated[
         SchemaFormat, typer.Option("--format", help="For people, for programs, or for DuckDB.")
@@ -27,11 +26,11 @@ def schema(
     chosen = spec.choose_fields(fields, exclude_fields)
     if destination is not None and (chosen is not None or partition_by is not None):
         raise UsageError("DEST has its own fields and partitions: leave these options out")
-    target = None if destination is None else directory(destination)
+    target = None if destination is None else parse_location(destination)
 
     import anyio
 
-    from exporter.jobs.opening import load_schema
+    from exporter.jobs.dataset import load_schema
     from exporter.jobs.schema import new_schema, render_schema
 
     if target is None:

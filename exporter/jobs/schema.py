@@ -9,7 +9,7 @@ import pyarrow as pa
 from exporter.encode.describe import DESCRIPTIONS, PARTITION
 from exporter.encode.schema import arrow_schema
 from exporter.errors import UsageError
-from exporter.jobs.opening import table_schema
+from exporter.jobs.dataset import table_schema
 from exporter.spec import PartitionBy
 from exporter.store.layout import CONVERSATIONS
 

@@ -13,9 +13,11 @@ from pyarrow import fs
 from exporter.encode.schema import arrow_schema
 from exporter.errors import DestinationError, UsageError
 from exporter.spec import PartitionBy
+from exporter.store.base import Store
 from exporter.store.commits import load_commits
 from exporter.store.layout import CONVERSATIONS, MANIFEST, partition_of
-from exporter.store.local import LocalStore
+from exporter.store.location import Location, Url, parse_location
+from exporter.store.opening import open_store
 from exporter.store.state import FORMAT_VERSION, fold
 
 #: By the text that a manifest has for it.
@@ -64,9 +66,9 @@ def open_dataset(
     Raises `DestinationError` where no export is, where a newer exporter wrote it, and for a generation whose parts are
     not all kept; `UsageError` for a table or a generation that there is not, and `StoreError`.
     """
-    location = Path(destination).absolute()
+    location = parse_location(str(destination))
     with start_blocking_portal() as portal:
-        return portal.call(_open, LocalStore(location), table, generation)
+        return portal.call(_open, location, table, generation)
 
 
 def table_schema(schema: pa.Schema, partition_by: PartitionBy) -> pa.Schema:
@@ -75,41 +77,51 @@ def table_schema(schema: pa.Schema, partition_by: PartitionBy) -> pa.Schema:
     return schema if key is None else schema.append(key)
 
 
-async def load_schema(destination: Path, table: str) -> tuple[pa.Schema, PartitionBy]:
+async def load_schema(location: Location, table: str) -> tuple[pa.Schema, PartitionBy]:
     """What the manifest says of the files of a table. Raises as `open_dataset`."""
-    manifest = await _load(LocalStore(destination))
+    async with open_store(location) as store:
+        manifest = await _load(store)
     return _schema_of(_table_of(manifest, table)), manifest.request.partition_by
 
 
-async def _open(store: LocalStore, table: str, generation: int | None) -> ds.FileSystemDataset:
-    manifest = await _load(store)
-    shown = _table_of(manifest, table)
-    files = shown.files
-    if generation is not None and generation != manifest.generation:
-        files = await _files_then(store, table, generation)
+async def _open(location: Location, table: str, generation: int | None) -> ds.FileSystemDataset:
+    async with open_store(location) as store:
+        manifest = await _load(store)
+        shown = _table_of(manifest, table)
+        files = shown.files
+        if generation is not None and generation != manifest.generation:
+            files = await _files_then(store, table, generation)
     schema = table_schema(_schema_of(shown), manifest.request.partition_by)
+    filesystem, root = _filesystem(location)
     return ds.FileSystemDataset.from_paths(
-        [str(store.locate(file.path)) for file in files],
+        [f"{root}/{file.path}" for file in files],
         schema=schema,
         format=ds.ParquetFileFormat(),
-        filesystem=fs.LocalFileSystem(),
+        filesystem=filesystem,
         partitions=[_expression(file.partition, schema) for file in files],
     )
 
 
-async def _load(store: LocalStore) -> _Manifest:
+def _filesystem(location: Location) -> tuple[fs.FileSystem, str]:
+    """What Arrow reads the parts with, and where they begin there."""
+    if isinstance(location, Url):
+        raise UsageError(f"{location}: object stores are not supported yet; give a path")
+    return fs.LocalFileSystem(), str(location.absolute())
+
+
+async def _load(store: Store) -> _Manifest:
     data = await store.read(MANIFEST)
     if data is None:
-        raise DestinationError(f"{store.root}: no export here, or none that has come as far as a manifest")
+        raise DestinationError(f"{store.location}: no export here, or none that has come as far as a manifest")
     try:
         version = msgspec.json.decode(data, type=_Version).format_version
         if version > FORMAT_VERSION:
             raise DestinationError(
-                f"{store.root / MANIFEST}: in format {version}, by a newer exporter. Upgrade first"
+                f"{store.location / MANIFEST}: in format {version}, by a newer exporter. Upgrade first"
             )
         return msgspec.json.decode(data, type=_Manifest)
     except msgspec.MsgspecError as error:
-        raise DestinationError(f"{store.root / MANIFEST}: is no manifest that an exporter wrote") from error
+        raise DestinationError(f"{store.location / MANIFEST}: is no manifest that an exporter wrote") from error
 
 
 def _table_of(manifest: _Manifest, table: str) -> _Table:
@@ -118,7 +130,7 @@ def _table_of(manifest: _Manifest, table: str) -> _Table:
     return manifest.tables[table]
 
 
-async def _files_then(store: LocalStore, table: str, generation: int) -> list[_File]:
+async def _files_then(store: Store, table: str, generation: int) -> list[_File]:
     commits = await load_commits(store)
     if not 1 <= generation <= len(commits):
         raise UsageError(f"generation {generation}: there are those from 1 to {len(commits)}")
@@ -127,7 +139,7 @@ async def _files_then(store: LocalStore, table: str, generation: int) -> list[_F
     gone = {file.path for file in wanted} - set(await store.list(table))
     if gone:
         raise DestinationError(
-            f"{store.root}: {len(gone):,} of the {len(wanted):,} files of generation {generation} have been replaced "
+            f"{store.location}: {len(gone):,} of the {len(wanted):,} files of generation {generation} were replaced "
             "since, and are not kept. Syncs with --keep-generations keep those of the runs before"
         )
     return wanted
