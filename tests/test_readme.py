@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TypeAlias, get_args, get_origin
+from typing import Any, TypeAlias, get_args, get_origin
 
 import duckdb
 import msgspec
 import pytest
 from anyio.from_thread import start_blocking_portal
 
+import exporter
 from benchmarks.__main__ import PARTS
 from benchmarks.results import load as load_results
 from benchmarks.targets import table as targets_table
@@ -61,14 +62,18 @@ EXPORTER = Path(sysconfig.get_path("scripts")) / "exporter"
 
 SNIPPETS: list[tuple[str, str]] = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 COMMANDS = [text for language, text in SNIPPETS if language == "sh"]
-QUERIES = [text for language, text in SNIPPETS if language == "sql"]
+STATEMENTS = [text for language, text in SNIPPETS if language == "sql" and text.startswith("INSERT")]
+QUERIES = [text for language, text in SNIPPETS if language == "sql" and text not in STATEMENTS]
 PROGRAMS = [text for language, text in SNIPPETS if language == "python"]
+CELLS = [text for language, text in SNIPPETS if language == "ipython"]
 UNITS = [text for language, text in SNIPPETS if language == "ini"]
 CRONTABS = [text for language, text in SNIPPETS if language == "crontab"]
 #: What these programs need is larger than all the rest; they are looked at, not run.
 SCHEDULED = [
     program for program in PROGRAMS if re.search(r"^(?:import|from) (?:airflow|dagster)", program, re.MULTILINE)
 ]
+#: A web server has no end by itself; it is served in a test of its own.
+HANDLERS = [program for program in PROGRAMS if "web.run_app" in program]
 
 JANUARY = parse_timestamp("2026-01-01")
 
@@ -205,17 +210,25 @@ def test_queries(query: str, demo: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    "program", [program for program in PROGRAMS if "pyspark" not in program and program not in SCHEDULED]
+    "program",
+    [program for program in PROGRAMS if "pyspark" not in program and program not in [*SCHEDULED, *HANDLERS]],
 )
-def test_programs(program: str, demo: Path) -> None:
-    done = subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=demo, capture_output=True, text=True)
+def test_programs(program: str, demo: Path, api: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=demo,
+        env={**os.environ, TOKEN_VARIABLE: gate.TOKEN, BASE_URL_VARIABLE: api},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
 
 def test_every_kind_of_snippet_is_looked_at() -> None:
-    looked_at = len(COMMANDS) + len(QUERIES) + len(PROGRAMS) + len(UNITS) + len(CRONTABS)
+    looked_at = sum(map(len, (COMMANDS, QUERIES, STATEMENTS, PROGRAMS, CELLS, UNITS, CRONTABS)))
     assert (len(SNIPPETS), len(QUERIES), len(UNITS), len(CRONTABS)) == (looked_at, 2, 2, 1)
+    assert (len(STATEMENTS), len(CELLS), len(HANDLERS)) == (1, 1, 1)
     (spark,) = [program for program in PROGRAMS if "pyspark" in program]
     ast.parse(spark)
     libraries = {"polars", "pandas", "pyarrow", "hashlib"}
@@ -236,6 +249,54 @@ def test_each_row_is_counted_alike(demo: Path) -> None:
     assert by_polars.collect_schema()["created_date"] == pl.Date
     query = "SELECT count(*), any_value(typeof(created_date)) FROM read_parquet(?, hive_partitioning = true)"
     assert duckdb.execute(query, [glob]).fetchall() == [(2000, "DATE")]
+
+
+def test_the_notebook(api: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In a kernel of its own, whose event loop runs already."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv(TOKEN_VARIABLE, gate.TOKEN)
+    monkeypatch.setenv(BASE_URL_VARIABLE, api)
+    cell = {"cell_type": "code", "source": CELLS[0], "metadata": {}, "outputs": [], "execution_count": None, "id": "a"}
+    document = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    notebook = nbformat.reads(json.dumps(document), as_version=4)
+    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    (shown,) = [output["data"]["text/plain"] for output in notebook.cells[0].outputs if "data" in output]
+    means = {row["channel"]: row["duration_mean"] for row in ast.literal_eval(shown)}
+    assert means.keys() >= {"telephone", "webrtc"}
+    assert means["telephone"] > 0
+
+
+@pytest.mark.anyio
+async def test_the_handler_of_a_web_server(api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from aiohttp.test_utils import TestClient, TestServer
+
+    monkeypatch.setenv(TOKEN_VARIABLE, gate.TOKEN)
+    monkeypatch.setenv(BASE_URL_VARIABLE, api)
+    names: dict[str, Any] = {"__name__": "handler"}
+    exec(compile(HANDLERS[0], "README.md", "exec"), names)
+    async with TestClient(TestServer(names["application"])) as client:
+        answer = await client.get("/conversations", params={"since": "2026-01-01", "until": "2026-02-01"})
+        rows = [json.loads(line) for line in (await answer.text()).splitlines()]
+    assert answer.status == 200
+    assert 50 < len({row["id"] for row in rows}) == len(rows)
+    assert all(row["created_at"].startswith("2026-01-") for row in rows)
+
+
+def test_the_schema(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo)
+    assert run_shell(command_holding("exporter schema"), demo).returncode == 0
+    with duckdb.connect() as database:
+        database.execute((demo / "conversations.sql").read_text(encoding="utf-8"))
+        assert database.execute(STATEMENTS[0]).fetchall() == [(2000,)]
+
+
+def test_the_names_of_the_library() -> None:
+    described = {
+        name.partition("(")[0].removeprefix("await ") for names, _ in table_headed("name") for name in in_code(names)
+    }
+    assert described | {"Summary", "Synced", "StreamReport", "__version__"} == set(exporter.__all__)
 
 
 def test_columns() -> None:
@@ -297,13 +358,14 @@ def defaults_in(options: dict[str, str]) -> dict[frozenset[str], str]:
     return found
 
 
-@pytest.mark.parametrize("command", ["export", "demo", "verify", "compact", "sandbox"])
+@pytest.mark.parametrize("command", ["export", "demo", "verify", "compact", "schema", "sandbox"])
 def test_options(command: str) -> None:
     heading = {
         "export": "`exporter export DEST`:",
         "demo": "`exporter demo [DEST]`",
         "verify": "`exporter verify DEST`",
         "compact": "`exporter compact DEST` merges",
+        "schema": "`exporter schema [DEST]` shows",
         "sandbox": "export tried",
     }[command]
     table = re.findall(r"^\| `-.*$", README[README.index(heading) :].split("\n\n| option |")[1], re.MULTILINE)
