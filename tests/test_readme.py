@@ -258,9 +258,16 @@ def test_the_notebook(api: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
     monkeypatch.setenv(TOKEN_VARIABLE, gate.TOKEN)
     monkeypatch.setenv(BASE_URL_VARIABLE, api)
-    cell = {"cell_type": "code", "source": CELLS[0], "metadata": {}, "outputs": [], "execution_count": None, "id": "a"}
+    cell: dict[str, Any] = {
+        "cell_type": "code",
+        "source": CELLS[0],
+        "metadata": {},
+        "outputs": [],
+        "execution_count": None,
+        "id": "a",
+    }
     document = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    notebook = nbformat.reads(json.dumps(document), as_version=4)
+    notebook = nbformat.reads(json.dumps(document), as_version=4)  # type: ignore[no-untyped-call]
     NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
     (shown,) = [output["data"]["text/plain"] for output in notebook.cells[0].outputs if "data" in output]
     means = {row["channel"]: row["duration_mean"] for row in ast.literal_eval(shown)}
