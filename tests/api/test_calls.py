@@ -98,6 +98,8 @@ async def test_what_an_observer_raises_ends_the_call_and_what_was_committed_stay
     with pytest.raises(LookupError, match="enough"):
         await exporter.export(spec, observer=Impatient())
     assert only_this_task()
+    # Not only told of it when all was done.
+    assert not (tmp_path / "out/_SUCCESS").exists()
     summary = await exporter.export(spec)
     assert (summary.state, summary.resumed) == ("complete", True)
     Exported(tmp_path / "out").check(records(ROWS))
