@@ -50,7 +50,7 @@ def check_base_url(url: str, *, insecure_http: bool) -> str:
         raise UsageError(f"{BASE_URL_VARIABLE} {url!r}: has to be https://HOST")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise UsageError(f"{BASE_URL_VARIABLE}: has to be https://HOST, without user, query or fragment")
-    if parts.scheme == "http" and not insecure_http and not _is_loopback(host):
+    if parts.scheme == "http" and not insecure_http and not is_loopback(host):
         raise UsageError(
             f"{BASE_URL_VARIABLE} {url!r}: the token would travel unencrypted. Use https, or --insecure-http"
         )
@@ -71,7 +71,7 @@ def choose_proxy(environment: Mapping[str, str], base_url: str) -> Proxy | None:
     text = environment.get(variable, "").strip()
     exempted = environment.get("no_proxy", environment.get("NO_PROXY", ""))
     port = target.port or (443 if target.scheme == "https" else 80)
-    if not text or _is_loopback(host) or _is_exempt(host, port, exempted):
+    if not text or is_loopback(host) or _is_exempt(host, port, exempted):
         return None
     return _parse_proxy(text, variable)
 
@@ -128,7 +128,7 @@ def _is_exempt(host: str, port: int, exempted: str) -> bool:
     return False
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:

@@ -3,6 +3,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.toolkit.clouds import S3, Cloud, azurite, moto
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
@@ -16,3 +18,15 @@ def no_proxies_of_this_machine() -> Iterator[None]:
             if name.lower().endswith("_proxy"):
                 environment.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    with moto() as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="session")
+def azure() -> Iterator[Cloud]:
+    with azurite() as cloud:
+        yield cloud

@@ -19,7 +19,7 @@ _DEMO_UNTIL: Final = contract.parse_timestamp("2026-02-01")
 
 
 def demo(
-    destination: Annotated[str, typer.Argument(metavar="[DEST]", help="A directory.")] = "demo-export",
+    destination: Annotated[str, typer.Argument(metavar="[DEST]", help="A directory, or a URL.")] = "demo-export",
     rows: Rows = 2000,
     days: Days = 30,
     as_json: AsJson = False,

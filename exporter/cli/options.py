@@ -13,8 +13,8 @@ def option(text: str, metavar: str = "TEXT") -> Any:
     return typer.Option(help=text, metavar=metavar)
 
 
-Destination = Annotated[str, typer.Argument(metavar="DEST", help="A directory; made when it is not there.")]
-Existing = Annotated[str, typer.Argument(metavar="DEST", help="The directory of an export.")]
+Destination = Annotated[str, typer.Argument(metavar="DEST", help="A directory, or a URL: s3://, gs:// or az://.")]
+Existing = Annotated[str, typer.Argument(metavar="DEST", help="The directory, or the URL, of an export.")]
 Rows = Annotated[int, typer.Option(min=1, max=10_000_000, help="Conversations to make up.")]
 Days = Annotated[int, typer.Option(min=1, max=3650, help="Days to spread them over.")]
 Text: TypeAlias = str | None

@@ -8,6 +8,7 @@ from exporter.errors import ExporterError, OvertakenError, StoreError
 from exporter.jobs.author import author_of
 from exporter.jobs.recording import Run
 from exporter.pipeline.committing import check_free_space
+from exporter.pipeline.tasks import alongside
 from exporter.store.base import Store
 from exporter.store.commits import CommitLog, is_overtaken, withdraw
 from exporter.store.layout import commit_path
@@ -34,8 +35,9 @@ async def holding(store: Store, run: Run) -> AsyncIterator[Held]:
     log = CommitLog(store, author_of(run.name))
     try:
         # Another run may have come and gone since the log was last read: what counts is what stands under the lock.
-        run.saw(await log.load())
-        yield Held(run.name, log)
+        async with alongside(store.keep_lock):
+            run.saw(await log.load())
+            yield Held(run.name, log)
     except ExporterError as error:
         with suppress(StoreError):
             await withdraw(store, run.name)

@@ -1,7 +1,9 @@
-"""Work on many things at once, which ends at the first failure."""
+"""Work on many things at once, which ends at the first failure; and work beside other work."""
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
 
 import anyio
 
@@ -28,3 +30,15 @@ async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, 
             group.start_soon(work_on)
     if failures:
         raise failures[0]  # itself, not in the group that the tasks would put it into
+
+
+@asynccontextmanager
+async def alongside(work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Does `work` while the block runs, and cancels it in the end. It has to raise nothing."""
+    task = asyncio.create_task(work())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

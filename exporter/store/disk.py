@@ -57,6 +57,19 @@ def file_size(path: Path) -> int | None:
         return status.st_size if S_ISREG(status.st_mode) else None
 
 
+def free_bytes(directory: Path) -> int:
+    """What a user without privileges can still write to the file system of `directory`, which need not be there yet.
+
+    Raises `StoreError`.
+    """
+    existing = directory
+    while not existing.exists():
+        existing = existing.parent
+    with reporting(existing):
+        usage = os.statvfs(existing)
+        return usage.f_bavail * usage.f_frsize
+
+
 def open_private(path: str | Path, flags: int) -> int:
     """`os.open` for a file that nobody else can read; fits `opener=`."""
     return os.open(path, flags | os.O_CLOEXEC, PRIVATE_FILE)

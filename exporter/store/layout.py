@@ -10,6 +10,7 @@
         staging/….partial
         quarantine/….jsonl
         lock
+        probe                   in an object store
         runs.jsonl
 
 Names that begin with `_` are skipped by Spark, Arrow and Athena, and nothing unfinished is named `*.parquet`.
@@ -31,6 +32,7 @@ COMMITS: Final = f"{PRIVATE}/commits"
 STAGING: Final = f"{PRIVATE}/staging"
 QUARANTINE: Final = f"{PRIVATE}/quarantine"
 LOCK: Final = f"{PRIVATE}/lock"
+PROBE: Final = f"{PRIVATE}/probe"
 RUNS: Final = f"{PRIVATE}/runs.jsonl"
 
 CONVERSATIONS: Final = "conversations"

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 import aiofiles
@@ -14,8 +14,18 @@ from anyio import CancelScope, sleep, to_thread
 
 from exporter.errors import DestinationError, DestinationLockedError, StoreError
 from exporter.store import lock
-from exporter.store.disk import describe, file_size, fsync_directory, make_directories, open_private, place, reporting
+from exporter.store.disk import (
+    describe,
+    file_size,
+    free_bytes,
+    fsync_directory,
+    make_directories,
+    open_private,
+    place,
+    reporting,
+)
 from exporter.store.layout import COMMITS, LOCK, MANIFEST, PRIVATE, QUARANTINE, RUNS, STAGING, staging_path
+from exporter.store.location import parts_inside
 from exporter.store.lock import LockHolder
 
 #: `status` tries the lock for an instant; a run that meets it there has to try again, not give up.
@@ -85,18 +95,14 @@ class LocalStore:
         await to_thread.run_sync(_publish, staged, self.locate(path), self.root, self._durable)
 
     async def free_bytes(self) -> int:
-        return await to_thread.run_sync(_free_bytes, self.root)
+        return await to_thread.run_sync(free_bytes, self.root)
 
     def staging_file(self, name: str) -> Path:
         return self.root / staging_path(name)
 
     def locate(self, path: str) -> Path:
         """Where `path` lies. Raises `StoreError` for one that leads out of the destination."""
-        parts = PurePosixPath(path).parts
-        # Paths come back from the log; a log that somebody has edited must not lead out of the destination.
-        if not parts or path.startswith("/") or ".." in parts or "\0" in path:
-            raise StoreError(f"{self.root}: {path!r} is not a path inside the destination")
-        return self.root.joinpath(*parts)
+        return self.root.joinpath(*parts_inside(self.root, path))
 
     async def acquire_lock(self, holder: str) -> None:
         path, now = self.locate(LOCK), time.time_ns() // 1000
@@ -247,12 +253,3 @@ def _list(root: Path, directory: Path) -> list[str]:
 def _sizes(files: Mapping[str, Path]) -> dict[str, int]:
     sizes = {path: file_size(file) for path, file in files.items()}
     return {path: size for path, size in sizes.items() if size is not None}
-
-
-def _free_bytes(root: Path) -> int:
-    existing = root
-    while not existing.exists():
-        existing = existing.parent
-    with reporting(existing):
-        usage = os.statvfs(existing)
-        return usage.f_bavail * usage.f_frsize

@@ -2,10 +2,10 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final, Literal, TypeAlias, cast, get_args
 
-from exporter.errors import UsageError
+from exporter.errors import StoreError, UsageError
 
 Scheme: TypeAlias = Literal["s3", "gs", "az"]
 SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
@@ -13,6 +13,8 @@ SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)/?(.*)", re.DOTALL)
 #: Of buckets and containers in every cloud; no `@`, so that no credentials are taken for a name.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}", re.ASCII)
+#: What no store and no reader has to encode.
+_PART = re.compile(r"[\w !&$@=;:+,.()'-]+")
 _FORMS: Final = "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
 
 
@@ -32,6 +34,17 @@ class Url:
 
 
 Location: TypeAlias = Path | Url
+
+
+def parts_inside(location: Location, path: str) -> tuple[str, ...]:
+    """The parts of `path`, relative to the destination. Raises `StoreError` for one that leads out of it.
+
+    Paths come back from the log; a log that somebody has edited must not lead anywhere else.
+    """
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+        raise StoreError(f"{location}: {path!r} is not a path inside the destination")
+    return parts
 
 
 def parse_location(text: str) -> Location:
@@ -54,6 +67,7 @@ def parse_location(text: str) -> Location:
         )
     if _BUCKET.fullmatch(bucket) is None:
         raise UsageError(f"{scheme}://{bucket}: not the name of a bucket or container. Give {_FORMS}")
-    if any(part in ("", ".", "..") for part in prefix.split("/") if prefix) or not prefix.isprintable():
-        raise UsageError(f"{scheme}://{bucket}/…: the prefix has an empty part, `.` or `..`, or cannot be printed")
+    parts = prefix.split("/") if prefix else []
+    if any(part in (".", "..") or _PART.fullmatch(part) is None for part in parts):
+        raise UsageError(f"{scheme}://{bucket}/…: a prefix has parts of letters, digits, spaces and !&$@=;:+,._()'-")
     return Url(cast(Scheme, scheme), bucket, prefix)

@@ -1,7 +1,10 @@
 """Opens the store that a destination lies in."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+
+from anyio import to_thread
 
 from exporter.errors import UsageError
 from exporter.store.base import Store
@@ -11,7 +14,20 @@ from exporter.store.location import Location, Url
 
 @asynccontextmanager
 async def open_store(location: Location) -> AsyncIterator[Store]:
-    """For the block. Touches nothing yet."""
-    if isinstance(location, Url):
-        raise UsageError(f"{location}: object stores are not supported yet; give a path")
-    yield LocalStore(location)
+    """For the block. Changes nothing yet. Raises `UsageError` where the environment says not enough of the store."""
+    if not isinstance(location, Url):
+        yield LocalStore(location)
+        return
+    try:
+        from exporter.store.bucket import Bucket
+        from exporter.store.clouds import open_bucket
+        from exporter.store.objects import ObjectStore
+    except ImportError as error:
+        raise UsageError(
+            f"{location}: object stores need packages that are not installed: pip install 'exporter[objects]'"
+        ) from error
+    store = ObjectStore(Bucket(location, await to_thread.run_sync(open_bucket, location, os.environ)))
+    try:
+        yield store
+    finally:
+        store.close()

@@ -1,5 +1,6 @@
 """What is wrong is said in a line or two before any file is touched, with the exit status that scripts rely on."""
 
+import os
 import socket
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -188,8 +189,16 @@ class TestDestinations:
         assert command("export", destination, *RANGE, server=server).status == 0
         Exported(destination).check(records(server.rows))
 
-    def test_an_object_store_is_not_taken_for_a_path(self, server: Sandbox, command: Command) -> None:
-        assert_refused(command("export", "s3://bucket/out", *RANGE, server=server), 2, "s3://bucket/out")
+    @pytest.mark.parametrize("url", ["s3://bucket/out", "az://container/out"])
+    def test_an_object_store_without_credentials(
+        self, url: str, server: Sandbox, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_"))]:
+            monkeypatch.delenv(name)
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            monkeypatch.setenv(name, str(tmp_path / "none"))
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        assert_refused(command("export", url, *RANGE, server=server), 2, url)
 
 
 def test_the_process_itself_ends_with_the_status_and_without_a_traceback(

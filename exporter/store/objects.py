@@ -1,0 +1,207 @@
+"""A destination in an object store: what is staged lies on a local disk, and is uploaded when it is whole."""
+
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from os.path import commonpath
+from pathlib import Path, PurePosixPath
+from typing import Final, ParamSpec, TypeVar
+
+import anyio
+from anyio import CancelScope, to_thread
+
+from exporter.errors import DamagedPartError, DestinationError, OvertakenError, StoreError
+from exporter.store.bucket import Bucket
+from exporter.store.disk import free_bytes, reporting
+from exporter.store.faults import is_passing
+from exporter.store.layout import COMMITS, LOCK, MANIFEST, PRIVATE, PROBE, RUNS, STAGING, staging_path
+from exporter.store.lease import LEASE_SECONDS
+from exporter.store.location import Url
+from exporter.store.lock import LockHolder
+from exporter.store.remote_lock import RemoteLock
+from exporter.store.scratch import Scratch
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Parts that are uploaded or downloaded at a time, each with 20 MiB in memory.
+_TRANSFERS: Final = 2
+#: How often a line is added again, because others add theirs at the same moment.
+_TRIES: Final = 20
+#: What there may be at a destination that no export has begun at yet.
+_BEFORE_THE_LOG: Final = frozenset({LOCK, PROBE, RUNS})
+#: What no version of any object is called.
+_NO_VERSION: Final = f'"{"0" * 32}"'
+
+
+class ObjectStore:
+    """Objects of `bucket`; `base.Store` says what each method promises. `close` takes away what was staged."""
+
+    def __init__(self, bucket: Bucket, *, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._bucket: Final = bucket
+        self._lock: Final = RemoteLock(bucket, lease_seconds)
+        self._scratch: Final = Scratch()
+        self._transfers: Final = anyio.Semaphore(_TRANSFERS)
+
+    @property
+    def location(self) -> Url:
+        return self._bucket.url
+
+    @property
+    def staged_on(self) -> Path:
+        return self._scratch.disk
+
+    def close(self) -> None:
+        self._scratch.close()
+
+    async def check(self) -> None:
+        await _finished(self._check)
+
+    async def prepare(self) -> None:
+        await _finished(self._check)
+        await _finished(self._probe)
+
+    async def read(self, path: str) -> bytes | None:
+        found = await _finished(self._bucket.get, path)
+        return None if found is None else found.data
+
+    async def read_all(self, paths: Collection[str]) -> list[bytes | None]:
+        return await _finished(self._bucket.get_all, paths)
+
+    async def create(self, path: str, data: bytes) -> bool:
+        if self._lock.is_lost:
+            raise OvertakenError(LOCK)
+        return await _finished(self._bucket.put, path, data, "create") is not None
+
+    async def replace(self, path: str, data: bytes) -> None:
+        await _finished(self._bucket.put, path, data, "overwrite")
+
+    async def append(self, path: str, line: bytes) -> None:
+        await _finished(self._append, path, line)
+
+    async def delete(self, *paths: str) -> None:
+        await _finished(self._delete, paths)
+
+    async def list(self, prefix: str) -> list[str]:
+        if prefix == STAGING:
+            return [f"{STAGING}/{name}" for name in self._scratch.names()]
+        return sorted(await _finished(self._bucket.sizes, prefix))
+
+    async def sizes(self, paths: Collection[str]) -> Mapping[str, int]:
+        return await _finished(self._sizes, paths)
+
+    @asynccontextmanager
+    async def fetched(self, path: str) -> AsyncIterator[Path]:
+        copy = await _finished(self._scratch.new_copy, PurePosixPath(path).name)
+        try:
+            async with self._transfers:
+                await _finished(self._bucket.download, path, copy)
+            yield copy
+        except DamagedPartError as error:
+            if error.path != copy:
+                raise
+            raise DamagedPartError(self.location / path, error.what) from error
+        finally:
+            copy.unlink(missing_ok=True)
+
+    def staging_file(self, name: str) -> Path:
+        return self._scratch.staged(PurePosixPath(staging_path(name)).name)
+
+    async def publish(self, staged: Path, path: str) -> None:
+        async with self._transfers:
+            await _finished(self._publish, staged, path)
+
+    async def free_bytes(self) -> int:
+        return await _finished(free_bytes, self.staged_on)
+
+    async def acquire_lock(self, holder: str) -> None:
+        await _finished(self._lock.acquire, holder)
+
+    async def keep_lock(self) -> None:
+        while not self._lock.is_lost:
+            await anyio.sleep(self._lock.lease_seconds / 4)
+            with suppress(StoreError):  # it is tried again before it runs out
+                await _finished(self._lock.renew)
+
+    async def release_lock(self) -> None:
+        await _finished(self._lock.release)
+
+    async def lock_holder(self) -> LockHolder | None:
+        return await _finished(self._lock.holder)
+
+    def _check(self) -> None:
+        try:
+            self._check_what_is_there()
+        except StoreError as error:
+            if is_passing(error):
+                raise
+            raise DestinationError(str(error)) from error
+
+    def _check_what_is_there(self) -> None:
+        found = self._bucket.top()
+        private = set(self._bucket.sizes(PRIVATE)) if PRIVATE in found else set()
+        if any(path.startswith(f"{COMMITS}/") for path in private):
+            return
+        if found <= {PRIVATE} and private <= _BEFORE_THE_LOG:
+            return
+        if MANIFEST in found:
+            log = self.location / COMMITS
+            raise DestinationError(f"{log}: gone, though its manifest is there. Restore it, or give a new prefix")
+        raise DestinationError(f"{self.location}: not empty, and not an export. Give a new prefix, or an export's")
+
+    def _probe(self) -> None:
+        """Two runs that create a commit, or take the lock, tell who was first by these conditions alone."""
+        put = self._bucket.put
+        heeds_absence = put(PROBE, b"1", "create") is None or put(PROBE, b"2", "create") is None
+        if heeds_absence and put(PROBE, b"3", {"e_tag": _NO_VERSION, "version": "1"}) is None:
+            return
+        raise DestinationError(
+            f"{self.location}: this store ignores If-None-Match or If-Match, so that two runs at a time would destroy "
+            "one another's work.\nUpgrade it to a version with conditional writes, or choose another destination"
+        )
+
+    def _append(self, path: str, line: bytes) -> None:
+        for _ in range(_TRIES):
+            found = self._bucket.get(path)
+            if found is None:
+                if not self._bucket.sizes(PRIVATE) or self._bucket.swap(path, line, "create"):
+                    return
+            elif line in found.data:
+                return
+            else:
+                torn = found.data and not found.data.endswith(b"\n")
+                if self._bucket.swap(path, found.data + (b"\n" if torn else b"") + line, found.version):
+                    return
+        raise StoreError(f"{self.location / path}: many runs write to it at this moment. Run again")
+
+    def _delete(self, paths: Collection[str]) -> None:
+        staged = [path for path in paths if path.startswith(f"{STAGING}/")]
+        for path in staged:
+            file = self._scratch.staged(PurePosixPath(path).name)
+            with reporting(file):
+                file.unlink(missing_ok=True)
+        self._bucket.delete([path for path in paths if path not in staged])
+
+    def _sizes(self, paths: Collection[str]) -> dict[str, int]:
+        """By lists, which tell of a thousand at a time."""
+        directories: dict[str, list[str]] = {}
+        for path in paths:
+            directory = path.rpartition("/")[0]
+            directories.setdefault(directory.partition("/")[0], []).append(directory)
+        listed = [self._bucket.sizes(commonpath(together)) for together in directories.values()]
+        return {path: sizes[path] for sizes in listed for path in paths if path in sizes}
+
+    def _publish(self, staged: Path, path: str) -> None:
+        # No run has the names of another: this is for mistakes, not for races.
+        if self._bucket.has(path):
+            raise StoreError(f"{self.location / path}: there is a file of this name already; it was left as it is")
+        self._bucket.upload(staged, path)
+        with reporting(staged):
+            staged.unlink(missing_ok=True)
+
+
+async def _finished(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Does `work` in a thread, also when the task is cancelled: nobody is told that what goes on was given up."""
+    with CancelScope(shield=True):
+        done = await to_thread.run_sync(partial(work, *arguments, **named))
+    return done  # noqa: RET504 - for all that a type checker knows, a scope may swallow what the block raises

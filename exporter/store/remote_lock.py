@@ -1,0 +1,89 @@
+"""The lock of a destination in an object store, as an object: see `lease`. Blocking code.
+
+It is written only in place of what was read, so that of two runs that want it one gets it; and emptied to be given
+back, never deleted.
+"""
+
+import socket
+import time
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from exporter.errors import DestinationLockedError
+from exporter.store.bucket import Bucket
+from exporter.store.layout import LOCK, PROBE
+from exporter.store.lease import Lease, decode_lease, encode_lease, has_run_out, looks_abandoned, new_lease
+
+if TYPE_CHECKING:
+    from obstore import UpdateVersion
+
+#: How often it is tried to take what others take at the same moment.
+_TRIES: Final = 5
+
+
+class RemoteLock:
+    """`is_lost`: another run has taken it over. Every method raises `StoreError`."""
+
+    def __init__(self, bucket: Bucket, lease_seconds: float) -> None:
+        self.lease_seconds: Final = lease_seconds
+        self.is_lost = False
+        self._bucket: Final = bucket
+        self._held: tuple[Lease, UpdateVersion] | None = None
+        self._turn: Final = Lock()
+
+    def acquire(self, run: str) -> None:
+        """Raises `DestinationLockedError` when another run has it."""
+        lease = new_lease(run, socket.gethostname(), time.time_ns() // 1000, self.lease_seconds)
+        for _ in range(_TRIES):
+            found = self._bucket.get(LOCK)
+            other = None if found is None else decode_lease(found.data)
+            if found is not None and other is not None:
+                age_seconds = self._now() - found.written_at
+                if not has_run_out(other, age_seconds):
+                    raise DestinationLockedError(_held_by(self._bucket, other, age_seconds))
+            version = self._bucket.swap(LOCK, encode_lease(lease), "create" if found is None else found.version)
+            if version is not None:
+                self._held, self.is_lost = (lease, version), False
+                return
+        raise DestinationLockedError(f"{self._bucket.url}: several runs want it at this moment. Run again")
+
+    def renew(self) -> None:
+        with self._turn:
+            if self._held is None:
+                return
+            lease, version = self._held
+            lease = msgspec.structs.replace(lease, renewals=lease.renewals + 1)
+            renewed = self._bucket.swap(LOCK, encode_lease(lease), version)
+            self.is_lost = renewed is None
+            self._held = None if renewed is None else (lease, renewed)
+
+    def release(self) -> None:
+        """Without the lock, nothing."""
+        with self._turn:
+            if self._held is not None:
+                (_, version), self._held = self._held, None
+                self._bucket.swap(LOCK, b"", version)
+
+    def holder(self) -> Lease | None:
+        """Who has it, as far as can be told without writing anything."""
+        found = self._bucket.get(LOCK)
+        lease = None if found is None else decode_lease(found.data)
+        if found is None or lease is None or looks_abandoned(lease, time.time() - found.written_at):
+            return None
+        return lease
+
+    def _now(self) -> float:
+        """The store's clock, which it tells of what was just written."""
+        self._bucket.put(PROBE, b"", "overwrite")
+        found = self._bucket.get(PROBE)
+        return time.time() if found is None else found.written_at
+
+
+def _held_by(bucket: Bucket, other: Lease, age_seconds: float) -> str:
+    left = max(1, round(other.lease_seconds - age_seconds))
+    return (
+        f"{bucket.url}: held by {other}. Wait until it ends, or stop it, then run again.\n"
+        f"Should it have been killed, its hold ends {left} s from now"
+    )

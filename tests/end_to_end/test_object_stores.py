@@ -1,0 +1,174 @@
+"""Exports to object stores: what lies there is what a local disk would hold, whatever befalls the runs."""
+
+import json
+import os
+import random
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from exporter.contract import DAY, format_instant
+from exporter.sandbox import Behaviour, Row, make_conversations
+from exporter.store.bucket import Bucket
+from exporter.store.clouds import open_bucket
+from exporter.store.location import Url
+from tests.end_to_end.conftest import Command, Serving, Spawn
+from tests.end_to_end.exported import Exported, check_left
+from tests.end_to_end.served import SINCE, records
+from tests.end_to_end.test_kills import OPTIONS, PATIENCE_SECONDS, Watch, live
+from tests.toolkit.clouds import S3, Cloud
+
+KILLS = int(os.environ.get("EXPORTER_KILLS", "10")) // 3
+SEED = int(os.environ.get("EXPORTER_KILLS_SEED", "0"))
+
+RANGE = ("--since", format_instant(SINCE), "--until", format_instant(SINCE + 5 * DAY))
+SIZES = ("--part-size", "20kB", "--concurrency", "3", "--page-size", "20")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in an object store."""
+
+    url: Url
+    bucket: Bucket
+
+    def __str__(self) -> str:
+        return str(self.url)
+
+    def mirror(self, directory: Path) -> Path:
+        """All that lies there, as files that are as private as a run would leave them."""
+        root = directory / secrets.token_hex(4)
+        for path in self.bucket.sizes(""):
+            file = root / path
+            for parent in reversed(file.relative_to(directory).parents):
+                (directory / parent).mkdir(mode=0o700, exist_ok=True)
+            self.bucket.download(path, file)
+        # What there is of a disk's, and what there is beside it.
+        (root / "_exporter" / "staging").mkdir(mode=0o700, exist_ok=True, parents=True)
+        (root / "_exporter" / "probe").unlink(missing_ok=True)
+        return root
+
+
+Placing: TypeAlias = Callable[[Cloud], Place]
+
+
+@pytest.fixture
+def placing(monkeypatch: pytest.MonkeyPatch) -> Placing:
+    def place(cloud: Cloud) -> Place:
+        name = f"end-to-end-{secrets.token_hex(4)}"
+        cloud.make_bucket(name)
+        for variable, value in cloud.environment.items():
+            monkeypatch.setenv(variable, value)
+        url = Url(cloud.scheme, name, "some/where")
+        return Place(url, Bucket(url, open_bucket(url, os.environ)))
+
+    return place
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    return make_conversations(300, SINCE, SINCE + 5 * DAY, seed=3, density="flat")
+
+
+def test_the_same_export_is_the_same_everywhere(
+    rows: list[Row], serving: Serving, command: Command, placing: Placing, s3: S3, azure: Cloud, tmp_path: Path
+) -> None:
+    server = serving(rows)
+    found: list[Exported] = []
+    for place in (tmp_path / "disk", placing(s3), placing(azure)):
+        done = command("export", str(place), *RANGE, *SIZES, "--json", server=server)
+        assert done.status == 0, done.err
+        assert json.loads(done.out)["manifest"] == f"{place}/_manifest.json"
+        exported = Exported(place.mirror(tmp_path) if isinstance(place, Place) else place)
+        exported.check(records(rows))
+        found.append(exported)
+    disk, *others = found
+    for other in others:
+        assert other.records() == disk.records()
+        assert other.coverage == disk.coverage
+        for key in ("state", "range", "request", "fields", "quarantine", "unproven"):
+            assert other.manifest[key] == disk.manifest[key]
+        assert other.manifest["tables"]["conversations"]["schema"] == disk.manifest["tables"]["conversations"]["schema"]
+
+
+@pytest.mark.parametrize("name", ["s3", "azure"])
+def test_every_command_works_there(
+    name: str,
+    rows: list[Row],
+    request: pytest.FixtureRequest,
+    serving: Serving,
+    command: Command,
+    placing: Placing,
+    tmp_path: Path,
+) -> None:
+    place = placing(request.getfixturevalue(name))
+    server = serving(rows)
+
+    def succeeds(*arguments: str, **options: str | None) -> str:
+        done = command(arguments[0], str(place), *arguments[1:], server=server, **options)
+        assert done.status == 0, done.err
+        assert str(place) in done.err + done.out or "--json" in arguments
+        return done.out
+
+    succeeds("export", *RANGE, *SIZES)
+    assert "nothing to do" in command("export", str(place), server=server).err
+    chance, now = random.Random(5), time.time_ns() // 1000
+    for row in chance.sample(server.rows, 30):
+        server.update(str(row.facts()["id"]), now, summary=f"changed {now}")
+    synced = json.loads(succeeds("sync", *SIZES, "--json"))
+    assert synced["updated"] > 0
+    Exported(place.mirror(tmp_path)).check(records(server.rows))
+    assert json.loads(succeeds("audit", "--json"))["same"]
+    files = synced["files"]
+    compacted = json.loads(succeeds("compact", "--json"))
+    assert compacted["files"] < files
+    Exported(place.mirror(tmp_path)).check(records(server.rows))
+    verified = json.loads(succeeds("verify", "--json", token=None))
+    assert (verified["sound"], verified["files_read"]) == (True, compacted["files"])
+    status = json.loads(succeeds("status", "--json", token=None))
+    assert (status["holder"], status["last_run"]["command"]) == (None, "compact")
+
+    lost = sorted(path for path in place.bucket.sizes("conversations"))[0]
+    place.bucket.put(lost, b"damaged", "overwrite")
+    done = command("verify", str(place), "--json", token=None)
+    assert done.status == 3
+    assert [problem["file"] for problem in json.loads(done.out)["problems"]] == [lost]
+    assert command("verify", str(place), "--repair", token=None).status == 3
+    succeeds("export")
+    Exported(place.mirror(tmp_path)).check(records(server.rows))
+
+
+def test_killed_at_any_instant_an_export_to_s3_goes_on(
+    serving: Serving, spawn: Spawn, placing: Placing, s3: S3, tmp_path: Path
+) -> None:
+    rows = make_conversations(200, SINCE, SINCE + 8 * DAY, seed=11, density="flat")
+    server, expected = serving(rows, Behaviour(latency=0.002)), records(rows)
+    life = live(server, spawn, "export", str(placing(s3)), *OPTIONS)
+    chance = random.Random(SEED)
+    kills, exports = 0, 0
+    while kills < KILLS:
+        place, killed = placing(s3), True
+        exports += 1
+        while killed:
+            requests, seconds = life.choose(chance, late=0.3)
+            watch = Watch(server)
+            started = spawn("export", str(place), *OPTIONS, server=server)
+            if kills < KILLS:
+                watch.wait(started.process, requests, seconds)
+                started.process.kill()
+            done = started.wait(PATIENCE_SECONDS)
+            killed = done.status == -signal.SIGKILL
+            kills += killed
+            try:
+                assert killed or done.status == 0, done.err
+                check_left(place.mirror(tmp_path), expected)
+            except AssertionError as error:
+                raise AssertionError(f"seed {SEED}, kill {kills}, {requests} requests, {seconds:.4f} s") from error
+        Exported(place.mirror(tmp_path)).check(expected)
+    print(f"\n{life}; {kills} kills in {exports} exports")

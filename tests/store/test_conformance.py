@@ -1,0 +1,284 @@
+"""Every kind of store keeps the same promises: a local disk, objects in memory, S3 over HTTP, and Azure's emulator."""
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TypeAlias
+
+import anyio
+import pytest
+from obstore.store import MemoryStore
+
+from exporter.errors import DamagedPartError, DestinationError, DestinationLockedError, OvertakenError, StoreError
+from exporter.model import Interval
+from exporter.spec import Request
+from exporter.store.base import Store
+from exporter.store.bucket import Bucket
+from exporter.store.commits import CommitLog, find_garbage
+from exporter.store.layout import COMMITS, RUNS, STAGING, part_path
+from exporter.store.local import LocalStore
+from exporter.store.location import Url
+from exporter.store.objects import ObjectStore
+from exporter.store.opening import open_store
+from exporter.store.state import Author
+from tests.toolkit.clouds import Cloud
+
+pytestmark = pytest.mark.anyio
+
+PART = part_path("conversations", {"created_date": "2026-02-10"}, "r-1")
+#: Opens one destination, each time as a process of its own would.
+Opening: TypeAlias = Callable[[], Awaitable[Store]]
+
+
+@pytest.fixture(params=["disk", "memory", "s3", "azure"])
+async def opening(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Opening]:
+    prefix = secrets.token_hex(4)
+    memory = MemoryStore()
+    if request.param in ("s3", "azure"):
+        cloud: Cloud = request.getfixturevalue(request.param)
+        cloud.make_bucket(f"conformance-{prefix}")
+        for name, value in cloud.environment.items():
+            monkeypatch.setenv(name, value)
+    async with AsyncExitStack() as stack:
+
+        async def opened() -> Store:
+            match request.param:
+                case "disk":
+                    return LocalStore(tmp_path / "dest")
+                case "memory":
+                    store = ObjectStore(Bucket(Url("s3", "memory", "pre/fix"), memory))
+                    stack.callback(store.close)
+                    return store
+            url = Url(cloud.scheme, f"conformance-{prefix}", "pre/fix")
+            return await stack.enter_async_context(open_store(url))
+
+        yield opened
+
+
+@pytest.fixture
+async def store(opening: Opening) -> Store:
+    store = await opening()
+    await store.prepare()
+    return store
+
+
+def staged(store: Store, data: bytes = b"whole", name: str = "one") -> Path:
+    path = store.staging_file(name)
+    path.write_bytes(data)
+    return path
+
+
+async def begun(store: Store, run: str = "r1") -> CommitLog:
+    log = CommitLog(store, Author(run=run, host="host", pid=1))
+    await log.append(committed_at=1, kind="begin", request=Request(), range=Interval(0, 10))
+    return log
+
+
+async def test_create_replace_read_delete(store: Store) -> None:
+    assert await store.read("_manifest.json") is None
+    assert await store.create("_manifest.json", b"one")
+    assert not await store.create("_manifest.json", b"two")
+    assert await store.read("_manifest.json") == b"one"
+    await store.replace("_manifest.json", b"three")
+    assert await store.read("_manifest.json") == b"three"
+    await store.create("_SUCCESS", b"")
+    assert await store.read("_SUCCESS") == b""
+    await store.delete("_manifest.json", "conversations/none/part-1.parquet", "_SUCCESS")
+    await store.delete("_manifest.json")
+    await store.delete()
+    assert await store.read_all(["_manifest.json", "_SUCCESS"]) == [None, None]
+
+
+async def test_many_small_files_are_read_in_the_order_asked_for(store: Store) -> None:
+    paths = [f"{COMMITS}/{number:08d}.json" for number in range(20)]
+    for path in paths[::2]:
+        await store.replace(path, path.encode())
+    found = await store.read_all(paths[::-1])
+    assert found == [path.encode() if path in paths[::2] else None for path in paths[::-1]]
+
+
+async def test_lists_are_recursive_relative_and_of_one_directory(store: Store) -> None:
+    await store.publish(staged(store), "conversations/created_date=2026-02-10/part-1.parquet")
+    await store.publish(staged(store), "conversations/part-2.parquet")
+    await store.publish(staged(store, b"12"), "conversations-of-others/part-2.parquet")
+    expected = ["conversations/created_date=2026-02-10/part-1.parquet", "conversations/part-2.parquet"]
+    assert await store.list("conversations") == expected
+    assert await store.list("missing") == []
+    asked = [*expected, "conversations-of-others/part-2.parquet", "turns/part-1.parquet"]
+    assert await store.sizes(asked) == {expected[0]: 5, expected[1]: 5, "conversations-of-others/part-2.parquet": 2}
+    assert await store.sizes([]) == {}
+
+
+@pytest.mark.parametrize("size", [0, 5, 12_345_678])
+async def test_what_is_published_is_fetched(store: Store, size: int) -> None:
+    data = secrets.token_bytes(size)
+    file = staged(store, data)
+    assert await store.list(STAGING) == [f"{STAGING}/one.partial"]
+    await store.publish(file, PART)
+    assert not file.exists()
+    assert await store.list(STAGING) == []
+    async with store.fetched(PART) as part:
+        assert part.read_bytes() == data
+    async with store.fetched(part_path("turns", {}, "none")) as missing:
+        assert not missing.exists()
+    assert isinstance(store, LocalStore) or not part.exists()
+
+
+async def test_publish_never_overwrites(store: Store) -> None:
+    await store.publish(staged(store, b"first"), PART)
+    second = staged(store, b"second")
+    with pytest.raises(StoreError, match=r"part-r-1\.parquet: there is a file"):
+        await store.publish(second, PART)
+    assert await store.read(PART) == b"first"
+    assert second.read_bytes() == b"second"
+    assert await store.sizes([PART]) == {PART: 5}
+
+
+async def test_damage_is_told_of_the_file_not_of_a_copy(store: Store) -> None:
+    await store.publish(staged(store), PART)
+    with pytest.raises(DamagedPartError) as raised:
+        async with store.fetched(PART) as part:
+            raise DamagedPartError(part, "is odd")
+    assert str(raised.value).startswith(f"{store.location / PART}: is odd\n")
+
+
+async def test_what_is_staged_is_swept(store: Store) -> None:
+    log = await begun(store)
+    staged(store, name="left")
+    await store.publish(staged(store), PART)
+    garbage = await find_garbage(store, log.state)
+    assert garbage == [f"{STAGING}/left.partial", PART]
+    await store.delete(*garbage)
+    assert await find_garbage(store, log.state) == []
+    assert not store.staging_file("left").exists()
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "conversations/../../x", "a\0b"])
+async def test_paths_stay_inside(store: Store, path: str) -> None:
+    with pytest.raises(StoreError, match="not a path inside"):
+        await store.delete(path)
+    with pytest.raises(StoreError, match="not a path inside"):
+        await store.read(path)
+
+
+async def test_free_space_is_known(store: Store) -> None:
+    assert await store.free_bytes() > 0
+    assert store.staged_on.exists()
+
+
+class TestLines:
+    async def test_every_line_is_kept_whoever_writes_at_the_same_time(self, store: Store, opening: Opening) -> None:
+        await begun(store)
+        lines = [b'{"run": %d}\n' % number for number in range(5)]
+        async with anyio.create_task_group() as group:
+            for line in lines:
+                group.start_soon((await opening()).append, RUNS, line)
+        assert sorted((await store.read(RUNS) or b"").splitlines(keepends=True)) == lines
+
+    async def test_half_a_line_does_not_spoil_the_next(self, store: Store) -> None:
+        await begun(store)
+        await store.replace(RUNS, b'{"whole": 1}\n{"ha')
+        await store.append(RUNS, b"next\n")
+        assert await store.read(RUNS) == b'{"whole": 1}\n{"ha\nnext\n'
+
+    async def test_where_no_export_is_nothing_is_written(self, opening: Opening) -> None:
+        store = await opening()
+        await store.append(RUNS, b"line\n")
+        assert await store.list("_exporter") == []
+
+
+class TestCheck:
+    async def test_nothing_is_touched(self, opening: Opening) -> None:
+        store = await opening()
+        await store.check()
+        assert await store.list("_exporter") == []
+
+    async def test_what_a_run_has_prepared_is_taken_again(self, store: Store, opening: Opening) -> None:
+        await store.acquire_lock("r1")
+        await store.release_lock()
+        await store.append(RUNS, b"line\n")
+        await (await opening()).prepare()
+        await begun(store)
+        await store.publish(staged(store), PART)
+        await store.create("notes.txt", b"of somebody")
+        await (await opening()).prepare()
+
+    async def test_something_else_is_refused(self, opening: Opening) -> None:
+        store = await opening()
+        if isinstance(store, LocalStore):
+            store.root.mkdir()
+            (store.root / "photo.jpg").touch()
+        else:
+            await store.create("photo.jpg", b"")
+        with pytest.raises(DestinationError, match="not empty, and not an export"):
+            await (await opening()).check()
+
+    async def test_a_manifest_without_its_log_is_refused(self, store: Store, opening: Opening) -> None:
+        await store.create("_manifest.json", b"{}")
+        if isinstance(store, LocalStore):
+            (store.root / COMMITS).rmdir()
+        with pytest.raises(DestinationError, match="gone"):
+            await (await opening()).check()
+
+
+class TestLog:
+    async def test_of_many_tasks_one_creates(self, store: Store, opening: Opening) -> None:
+        won: list[bytes] = []
+
+        async def create(store: Store, data: bytes) -> None:
+            if await store.create("_manifest.json", data):
+                won.append(data)
+
+        async with anyio.create_task_group() as group:
+            for number in range(8):
+                group.start_soon(create, await opening(), b"%d" % number)
+        assert won == [await store.read("_manifest.json")]
+
+    async def test_who_loses_a_slot_is_overtaken(self, store: Store, opening: Opening) -> None:
+        log = await begun(store)
+        other = CommitLog(await opening(), Author(run="r2", host="host", pid=2))
+        assert await other.load() == log.state
+        await other.append(committed_at=2, kind="resume")
+        with pytest.raises(OvertakenError):
+            await log.append(committed_at=3, kind="resume")
+        assert (await log.load()).runs == ("r1", "r2")
+
+
+class TestLock:
+    async def test_one_run_at_a_time(self, store: Store, opening: Opening) -> None:
+        other = await opening()
+        assert await other.lock_holder() is None
+        await store.acquire_lock("r1")
+        holder = await other.lock_holder()
+        assert holder is not None
+        assert holder.run == "r1"
+        with pytest.raises(DestinationLockedError) as raised:
+            await other.acquire_lock("r2")
+        assert str(raised.value).startswith(f"{store.location}: held by run r1 (process ")
+        await other.release_lock()
+        assert await other.lock_holder() is not None
+        await store.release_lock()
+        await store.release_lock()
+        assert await other.lock_holder() is None
+        await other.acquire_lock("r2")
+
+    async def test_of_many_one_takes_it(self, store: Store, opening: Opening) -> None:
+        won: list[Store] = []
+
+        async def take(store: Store) -> None:
+            try:
+                await store.acquire_lock("r")
+            except DestinationLockedError:
+                return
+            won.append(store)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(take, await opening())
+        assert len(won) == 1
+        await won[0].release_lock()
+        await store.acquire_lock("s")
+        await store.release_lock()

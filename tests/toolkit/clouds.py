@@ -1,0 +1,156 @@
+"""Object stores on loopback that are spoken to over HTTP: moto's S3 in a thread, and Azurite in a process.
+
+Before S3 there is a gate, which can lose answers, refuse requests and keep conditions from it.
+"""
+
+import base64
+import hashlib
+import hmac
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from exporter.store.location import Scheme
+
+#: As published with the emulators, for everybody.
+AZURE_ACCOUNT = "devstoreaccount1"
+AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+_SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>later</Message></Error>"
+
+
+class Asked(NamedTuple):
+    """A request that came to the gate."""
+
+    method: str
+    path: str
+    authorization: str
+
+
+@dataclass
+class Gate:
+    """What stands before the store. `loses`: of which requests the answers are lost once, though they are done;
+    `refuses`: which are not done, each with its status; `ignores_conditions`: hides them from the store."""
+
+    application: Callable[..., Iterable[bytes]]
+    loses: Callable[[Asked], bool] = lambda _: False
+    refuses: Callable[[Asked], int | None] = lambda _: None
+    ignores_conditions: bool = False
+    asked: list[Asked] = field(default_factory=list)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        asked = Asked(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("HTTP_AUTHORIZATION", ""))
+        self.asked.append(asked)
+        if self.ignores_conditions:
+            environ.pop("HTTP_IF_NONE_MATCH", None)
+            environ.pop("HTTP_IF_MATCH", None)
+        status = self.refuses(asked)
+        if status is None and not self.loses(asked):
+            return self.application(environ, start_response)
+        if status is None:
+            list(self.application(environ, lambda *_: lambda _: None))
+        start_response(f"{status or 503} Refused", [("Content-Length", str(len(_SLOW_DOWN)))])
+        return [_SLOW_DOWN]
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A store that serves any number of buckets. `environment`: what leads a process to it."""
+
+    scheme: Scheme
+    environment: dict[str, str]
+    make_bucket: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class S3(Cloud):
+    gate: Gate
+    url: str
+
+
+@contextmanager
+def moto() -> Iterator[S3]:
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    gate = Gate(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, gate, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+
+    def make_bucket(name: str) -> None:
+        _put(f"{url}/{name}", {})
+
+    environment = {
+        "AWS_ENDPOINT_URL_S3": url,
+        "AWS_ACCESS_KEY_ID": "AKIAFORTESTS",
+        "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+        "AWS_REGION": "us-east-1",
+    }
+    try:
+        yield S3("s3", environment, make_bucket, gate, url)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def azurite() -> Iterator[Cloud]:
+    beside = Path(sys.prefix, "azurite")
+    search = f"{beside / 'node_modules' / '.bin'}:{os.environ.get('PATH', os.defpath)}"
+    program = shutil.which("azurite-blob", path=search)
+    if program is None:
+        pytest.fail(f"the tests of Azure need Azurite, which is not installed: npm install --prefix {beside} azurite")
+    options = ("--inMemoryPersistence", "--silent", "--skipApiVersionCheck", "--disableTelemetry")
+    process = subprocess.Popen([program, "--blobPort", "0", *options], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        said = re.search(r"listens on (http://[^\s]+)", next(line for line in process.stdout if "listens on" in line))
+        assert said is not None
+        endpoint = f"{said[1]}/{AZURE_ACCOUNT}"
+
+        def make_container(name: str) -> None:
+            _put(f"{endpoint}/{name}?restype=container", _signed(name))
+
+        connection = f"AccountName={AZURE_ACCOUNT};AccountKey={AZURE_KEY};BlobEndpoint={endpoint};"
+        yield Cloud("az", {"AZURE_STORAGE_CONNECTION_STRING": connection}, make_container)
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _put(url: str, headers: dict[str, str]) -> None:
+    with urllib.request.urlopen(urllib.request.Request(url, method="PUT", headers=headers, data=b"")):
+        pass
+
+
+def _signed(container: str) -> dict[str, str]:
+    said = {"x-ms-date": datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT"), "x-ms-version": "2021-08-06"}
+    content_type = "application/octet-stream"
+    lines = [
+        *("PUT", "", "", "", "", content_type, "", "", "", "", "", ""),
+        *(f"{name}:{value}" for name, value in said.items()),
+        f"/{AZURE_ACCOUNT}/{AZURE_ACCOUNT}/{container}",
+        "restype:container",
+    ]
+    key = base64.b64decode(AZURE_KEY)
+    signature = base64.b64encode(hmac.new(key, "\n".join(lines).encode(), hashlib.sha256).digest()).decode()
+    return {**said, "Content-Type": content_type, "Authorization": f"SharedKey {AZURE_ACCOUNT}:{signature}"}
