@@ -10,6 +10,7 @@ import msgspec
 from exporter.contract import format_instant
 from exporter.model import Interval
 from exporter.progress import format_seconds, format_size
+from exporter.store.layout import MANIFEST
 from exporter.store.location import Location
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
     elif summary.kept_files:
         yield "  files that were replaced are kept for readers of older manifests: read those that the manifest names."
     elif summary.files:
-        yield f"  To look at it, paste into DuckDB:\n    {_query(summary)}"
+        where = ", once it has a SECRET for this store" if _is_remote(summary) else ""
+        yield f"  To look at it, paste into DuckDB{where}:\n    {_query(summary)}"
 
 
 def describe_synced(synced: "Synced") -> Iterator[str]:
@@ -188,9 +190,15 @@ def count_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def _is_remote(summary: "Summary") -> bool:
+    return "://" in summary.manifest  # which no path holds
+
+
 def _query(summary: "Summary") -> str:
     # Of the fields, only the status is in every export.
-    directory = glob.escape(str(Path(summary.manifest).parent.absolute()))
+    directory = summary.manifest.removesuffix(f"/{MANIFEST}")
+    if not _is_remote(summary):
+        directory = glob.escape(str(Path(directory).absolute()))
     files = f"{directory}/conversations/**/*.parquet".replace("'", "''")
     keys = f"{summary.partition_key}, status" if summary.partition_key else "status"
     table = f"read_parquet('{files}', hive_partitioning = true)"

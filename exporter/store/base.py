@@ -13,8 +13,9 @@ class Store(Protocol):
     """Files of a destination, named by paths relative to it, with `/`.
 
     What is staged lies on a local disk in any case, and has a path below `layout.STAGING`. Every step that has begun is
-    finished: a cancelled task never leaves one half done behind its back. Each method raises `StoreError` when the
-    store fails, and for a path that leads out of the destination.
+    finished: a cancelled task never leaves one half done behind its back; an upload alone is given up, and leaves
+    nothing, or what is swept. Each method raises `StoreError` when the store fails, and for a path that leads out of
+    the destination.
     """
 
     @property

@@ -7,9 +7,11 @@ Blocking code: call it from a worker thread. obstore's own coroutines end in thr
 interpreter has gone, and abort the process.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import obstore
@@ -110,10 +112,14 @@ class Bucket:
                 for path in paths if len(paths) > 1 else ():
                     self.delete([path])
 
-    def upload(self, file: Path, path: str) -> None:
-        """Writes a file, in place of what may be there."""
-        with translating(self.url / path):
-            obstore.put(self._store, self._key(path), file, chunk_size=_SENT_BYTES, max_concurrency=_SENT_AT_ONCE)
+    def upload(self, file: Path, path: str, given_up: Event) -> None:
+        """Writes a file, in place of what may be there; nothing once that it is `given_up`, but for a small one."""
+        with reporting(file):
+            large = file.stat().st_size > _SENT_BYTES
+        # What is small goes in one request. What its source fails to give is taken back from the store.
+        source = _chunks(file, given_up) if large else file
+        with suppress(_GivenUpError), translating(self.url / path):
+            obstore.put(self._store, self._key(path), source, chunk_size=_SENT_BYTES, max_concurrency=_SENT_AT_ONCE)
 
     def download(self, path: str, file: Path) -> None:
         """Writes a new private file. Where there is no object, there will be no file."""
@@ -135,6 +141,18 @@ class Bucket:
 
     def _path(self, key: str) -> str:
         return key.removeprefix(self.url.prefix).strip("/")
+
+
+class _GivenUpError(Exception):
+    """Goes through obstore as it is."""
+
+
+def _chunks(file: Path, given_up: Event) -> Iterator[bytes]:
+    with reporting(file), file.open("rb") as opened:
+        while chunk := opened.read(_SENT_BYTES):
+            if given_up.is_set():
+                raise _GivenUpError
+            yield chunk
 
 
 def _version(said: Mapping[str, Any]) -> "UpdateVersion":

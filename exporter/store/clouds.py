@@ -4,6 +4,7 @@ Amazon's are botocore's to find: profiles, roles, containers and machines, and `
 Google's and Azure's are obstore's; Azure's connection string, and the names of its command line, are read here.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -36,20 +37,20 @@ _CREDENTIALS_FOR: Final = timedelta(minutes=5)
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 
 
-def open_bucket(url: Url, environment: Mapping[str, str]) -> "ObjectStore":
+def open_bucket(url: Url) -> "ObjectStore":
     """Asks the store nothing yet; where a machine has to be asked for credentials, that is asked. Blocking code.
 
     Raises `UsageError` for an environment that names no credentials, an unknown profile, or an endpoint without TLS.
     """
     opens = {"s3": _open_s3, "gs": _open_gcs, "az": _open_azure}[url.scheme]
     try:
-        return opens(url, environment)
+        return opens(url)
     except (BaseError, ValueError) as error:
         # Its text may repeat what is in the environment.
         raise UsageError(f"{url}: the environment's settings for this store are not usable") from error
 
 
-def _open_s3(url: Url, environment: Mapping[str, str]) -> "ObjectStore":
+def _open_s3(url: Url) -> "ObjectStore":
     import botocore.configprovider
     import botocore.exceptions
     import botocore.session
@@ -82,7 +83,7 @@ def _open_s3(url: Url, environment: Mapping[str, str]) -> "ObjectStore":
             "expires_at": datetime.now(UTC) + _CREDENTIALS_FOR,
         }
 
-    options = _client_options(url, endpoint, environment, "AWS_ALLOW_HTTP")
+    options = _client_options(url, endpoint, "AWS_ALLOW_HTTP")
     if authority:
         options["root_certificate"] = Path(authority).read_bytes()
     return S3Store(
@@ -95,22 +96,22 @@ def _open_s3(url: Url, environment: Mapping[str, str]) -> "ObjectStore":
     )
 
 
-def _open_gcs(url: Url, environment: Mapping[str, str]) -> "ObjectStore":
+def _open_gcs(url: Url) -> "ObjectStore":
     config: dict[str, Any] = {}
-    endpoint = environment.get("GOOGLE_BASE_URL")
-    if emulator := environment.get("STORAGE_EMULATOR_HOST"):
+    endpoint = os.environ.get("GOOGLE_BASE_URL")
+    if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
         endpoint = emulator if "://" in emulator else f"http://{emulator}"
         config = {"base_url": endpoint, "skip_signature": True}
-    options = _client_options(url, endpoint, environment, "GOOGLE_ALLOW_HTTP")
+    options = _client_options(url, endpoint, "GOOGLE_ALLOW_HTTP")
     return GCSStore(url.bucket, client_options=options, retry_config=_RETRIES, **config)
 
 
-def _open_azure(url: Url, environment: Mapping[str, str]) -> "ObjectStore":
-    config = azure_config(environment)
-    endpoint = config.get("endpoint") or environment.get("AZURE_STORAGE_ENDPOINT") or environment.get("AZURE_ENDPOINT")
-    if not (config.get("account_name") or environment.get("AZURE_STORAGE_ACCOUNT_NAME")):
+def _open_azure(url: Url) -> "ObjectStore":
+    config = azure_config(os.environ)
+    endpoint = config.get("endpoint") or os.environ.get("AZURE_STORAGE_ENDPOINT") or os.environ.get("AZURE_ENDPOINT")
+    if not (config.get("account_name") or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")):
         raise UsageError(f"{url}: no storage account. Set AZURE_STORAGE_ACCOUNT or AZURE_STORAGE_CONNECTION_STRING")
-    options = _client_options(url, endpoint, environment, "AZURE_ALLOW_HTTP")
+    options = _client_options(url, endpoint, "AZURE_ALLOW_HTTP")
     return AzureStore(url.bucket, client_options=options, retry_config=_RETRIES, **config)
 
 
@@ -149,7 +150,7 @@ def _connection(text: str) -> dict[str, Any]:
     return config
 
 
-def _client_options(url: Url, endpoint: str | None, environment: Mapping[str, str], permission: str) -> "ClientConfig":
+def _client_options(url: Url, endpoint: str | None, permission: str) -> "ClientConfig":
     options: ClientConfig = {
         "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
         "timeout": timedelta(seconds=_REQUEST_SECONDS),
@@ -158,7 +159,7 @@ def _client_options(url: Url, endpoint: str | None, environment: Mapping[str, st
     if parts.username or parts.password:
         raise UsageError(f"{url}: the endpoint in the environment has a user or a password in it")
     if parts.scheme == "http":
-        if not is_loopback(parts.hostname or "") and environment.get(permission, "").lower() not in _TRUE:
+        if not is_loopback(parts.hostname or "") and os.environ.get(permission, "").lower() not in _TRUE:
             raise UsageError(
                 f"{url}: the endpoint {parts.hostname} has no TLS: anybody on the way could read and change what is "
                 f"sent. Give one with https://, or, in a network that you trust, set {permission}=true"

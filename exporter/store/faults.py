@@ -7,21 +7,30 @@ code and the HTTP status are told.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from exporter.errors import StoreError
 
+_Kind: TypeAlias = Literal["missing", "keyless", "denied", "elsewhere", "refused", "failing", "silent"]
+
 _CODE = re.compile(r"<Code>([A-Za-z]{1,64})</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
 #: Of a bucket or container that is not there, in every cloud.
 _NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"})
-_DENIED: Final = (
-    "Check which credentials the environment gives, and that they may list, read, write and delete there; the README "
-    "names what is needed"
-)
-_UNREACHED: Final = "Check the network, and the endpoint if one is set; then run again to resume"
+
+#: `{}`: HTTP status and error code, where there are any.
+_TEXTS: Final[dict[_Kind, str]] = {
+    "missing": "there is no such bucket or container ({}). Create it, or name another",
+    "keyless": "no credentials can be had. Set those that the cloud's own tools use, or choose a profile that has some",
+    "denied": "access denied ({}). Check which credentials the environment gives, and that they may list, read, write "
+    "and delete there, as the README says",
+    "elsewhere": "the bucket lies elsewhere. Set its region, as AWS_REGION does",
+    "refused": "the store refuses what is asked ({}). Check the endpoint and the region",
+    "failing": "the store answers {}, also when asked again. Run again to resume",
+    "silent": "no answer from the store. Check the network, and the endpoint if one is set; then run again to resume",
+}
 
 
 @contextmanager
@@ -29,31 +38,28 @@ def translating(where: object) -> Iterator[None]:
     """Turns what obstore raises in the block into a `StoreError` that names `where`."""
     try:
         yield
-    except (BaseError, FileNotFoundError, ValueError) as error:
-        raise StoreError(f"{where}: {_describe(error)}") from error
+    except (BaseError, FileNotFoundError) as error:
+        said = " ".join(found[1] for found in (_STATUS.search(str(error)), _CODE.search(str(error))) if found)
+        raise StoreError(f"{where}: {_TEXTS[_kind(error)].format(said or 'without a word why')}") from error
 
 
 def is_passing(error: StoreError) -> bool:
-    """Whether what was translated may be over by itself: no answer, or one that says that the store has a problem."""
-    cause = error.__cause__
-    if not isinstance(cause, BaseError) or isinstance(cause, PermissionDeniedError | UnauthenticatedError):
-        return False
-    status = _STATUS.search(str(cause))
-    return status is None or status[1] == "429" or status[1].startswith("5")
+    """Whether what was translated may be over by itself."""
+    return isinstance(error.__cause__, BaseError) and _kind(error.__cause__) in ("failing", "silent")
 
 
-def _describe(error: Exception) -> str:
+def _kind(error: Exception) -> _Kind:
     text = str(error)
-    code, status = _CODE.search(text), _STATUS.search(text)
-    said = " ".join(found[1] for found in (status, code) if found)
-    if (code and code[1] in _NO_BUCKET) or isinstance(error, FileNotFoundError):
-        return f"there is no such bucket or container ({said or 'not found'}). Create it, or name another"
+    code, found = _CODE.search(text), _STATUS.search(text)
+    status = found[1] if found else ""
+    if isinstance(error, FileNotFoundError) or (code and code[1] in _NO_BUCKET):
+        return "missing"
     if isinstance(error, UnauthenticatedError) and not status:
-        return "no credentials can be had. Set those that the cloud's own tools use, or choose a profile that has some"
-    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
-        return f"access denied ({said or 'no credentials that are valid'}). {_DENIED}"
-    if status and status[1][0] == "3":
-        return f"the bucket lies elsewhere ({said}). Set its region, as AWS_REGION"
-    if status:
-        return f"the store answers {said}, also when asked again. {_UNREACHED}"
-    return f"no answer from the store. {_UNREACHED}"
+        return "keyless"
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError) or status in ("401", "403"):
+        return "denied"
+    if "redirect" in text.partition("\n")[0]:
+        return "elsewhere"
+    if not status:
+        return "silent"
+    return "failing" if status == "429" or status.startswith("5") else "refused"

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from os.path import commonpath
 from pathlib import Path, PurePosixPath
+from threading import Event
 from typing import Final, ParamSpec, TypeVar
 
 import anyio
@@ -108,8 +109,12 @@ class ObjectStore:
         return self._scratch.staged(PurePosixPath(staging_path(name)).name)
 
     async def publish(self, staged: Path, path: str) -> None:
-        async with self._transfers:
-            await _finished(self._publish, staged, path)
+        given_up = Event()
+        try:
+            async with self._transfers:
+                await to_thread.run_sync(self._publish, staged, path, given_up, abandon_on_cancel=True)
+        finally:
+            given_up.set()
 
     async def free_bytes(self) -> int:
         return await _finished(free_bytes, self.staged_on)
@@ -191,11 +196,11 @@ class ObjectStore:
         listed = [self._bucket.sizes(commonpath(together)) for together in directories.values()]
         return {path: sizes[path] for sizes in listed for path in paths if path in sizes}
 
-    def _publish(self, staged: Path, path: str) -> None:
+    def _publish(self, staged: Path, path: str, given_up: Event) -> None:
         # No run has the names of another: this is for mistakes, not for races.
         if self._bucket.has(path):
             raise StoreError(f"{self.location / path}: there is a file of this name already; it was left as it is")
-        self._bucket.upload(staged, path)
+        self._bucket.upload(staged, path, given_up)
         with reporting(staged):
             staged.unlink(missing_ok=True)
 

@@ -1,6 +1,5 @@
 """Opens the store that a destination lies in."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -26,7 +25,7 @@ async def open_store(location: Location) -> AsyncIterator[Store]:
         raise UsageError(
             f"{location}: object stores need packages that are not installed: pip install 'exporter[objects]'"
         ) from error
-    store = ObjectStore(Bucket(location, await to_thread.run_sync(open_bucket, location, os.environ)))
+    store = ObjectStore(Bucket(location, await to_thread.run_sync(open_bucket, location)))
     try:
         yield store
     finally:

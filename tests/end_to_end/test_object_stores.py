@@ -66,7 +66,7 @@ def placing(monkeypatch: pytest.MonkeyPatch) -> Placing:
         for variable, value in cloud.environment.items():
             monkeypatch.setenv(variable, value)
         url = Url(cloud.scheme, name, "some/where")
-        return Place(url, Bucket(url, open_bucket(url, os.environ)))
+        return Place(url, Bucket(url, open_bucket(url)))
 
     return place
 

@@ -1,0 +1,371 @@
+"""What object stores alone can do to a run: lost answers, conditions that are ignored, refusals, and leases."""
+
+import os
+import secrets
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+from obstore.store import MemoryStore
+
+from exporter.errors import DestinationError, DestinationLockedError, ExporterError, OvertakenError, StoreError
+from exporter.model import Interval
+from exporter.spec import Request
+from exporter.store.bucket import Bucket
+from exporter.store.clouds import open_bucket
+from exporter.store.commits import CommitLog
+from exporter.store.layout import LOCK, RUNS, commit_path
+from exporter.store.lease import (
+    LEASE_SECONDS,
+    decode_lease,
+    encode_lease,
+    has_run_out,
+    looks_abandoned,
+    new_lease,
+)
+from exporter.store.location import Url
+from exporter.store.objects import ObjectStore
+from exporter.store.remote_lock import RemoteLock
+from exporter.store.scratch import Scratch
+from exporter.store.state import Author
+from tests.toolkit.clouds import S3, Asked
+
+pytestmark = pytest.mark.anyio
+
+Opening = Callable[..., ObjectStore]
+
+
+@pytest.fixture
+def cloud(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    yield s3
+    s3.gate.loses, s3.gate.refuses, s3.gate.ignores_conditions = (lambda _: False), (lambda _: None), False
+
+
+@pytest.fixture
+def bucket(cloud: S3) -> Bucket:
+    name = f"objects-{secrets.token_hex(4)}"
+    cloud.make_bucket(name)
+    url = Url("s3", name, "pre")
+    return Bucket(url, open_bucket(url))
+
+
+@pytest.fixture
+def opening() -> Iterator[Opening]:
+    with ExitStack() as stack:
+
+        def opened(bucket: Bucket, **options: Any) -> ObjectStore:
+            store = ObjectStore(bucket, **options)
+            stack.callback(store.close)
+            return store
+
+        yield opened
+
+
+@pytest.fixture
+def memory() -> Bucket:
+    return Bucket(Url("s3", "memory"), MemoryStore())
+
+
+def losing_once(*endings: str, method: str = "PUT") -> Callable[[Asked], bool]:
+    """The first answer to each of these is lost, though what was asked is done."""
+    left = set(endings)
+
+    def loses(asked: Asked) -> bool:
+        found = {ending for ending in left if asked.method == method and asked.path.endswith(ending)}
+        left.difference_update(found)
+        return bool(found)
+
+    return loses
+
+
+class TestLostAnswers:
+    async def test_a_commit_that_was_made_is_ours(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
+        store = opening(bucket)
+        cloud.gate.loses = losing_once(commit_path(1), commit_path(2))
+        log = CommitLog(store, Author(run="r1", host="host", pid=1))
+        await log.append(committed_at=1, kind="begin", request=Request(), range=Interval(0, 10))
+        await log.append(committed_at=2, kind="resume")
+        assert (await log.load()).number == 2
+        assert not cloud.gate.loses(Asked("PUT", commit_path(2), ""))
+
+    async def test_a_commit_of_a_rival_is_not(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
+        store = opening(bucket)
+        log, rival = (CommitLog(store, Author(run=run, host="host", pid=1)) for run in ("r1", "r2"))
+        await rival.append(committed_at=1, kind="begin", request=Request(), range=Interval(0, 10))
+        cloud.gate.loses = losing_once(commit_path(1))
+        with pytest.raises(OvertakenError):
+            await log.append(committed_at=1, kind="begin", request=Request(), range=Interval(0, 10))
+
+    async def test_the_lock_and_the_journal_know_themselves(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
+        store = opening(bucket)
+        for _ in range(2):
+            cloud.gate.loses = losing_once(LOCK)
+            await store.acquire_lock("r1")
+            cloud.gate.loses = losing_once(LOCK)
+            await store.release_lock()
+        for line in (b"one\n", b"two\n"):
+            cloud.gate.loses = losing_once(RUNS)
+            await store.append(RUNS, line)
+        assert await store.read(RUNS) == b"one\ntwo\n"
+
+
+class TestConditions:
+    @pytest.mark.parametrize("used", [False, True])
+    async def test_a_store_that_ignores_them_is_refused(
+        self, used: bool, cloud: S3, bucket: Bucket, opening: Opening
+    ) -> None:
+        store = opening(bucket)
+        if used:
+            await store.prepare()
+        cloud.gate.ignores_conditions = True
+        with pytest.raises(DestinationError, match="ignores If-None-Match or If-Match"):
+            await store.prepare()
+        cloud.gate.ignores_conditions = False
+        await store.prepare()
+
+    async def test_one_that_heeds_absence_alone_is_refused(
+        self, memory: Bucket, opening: Opening, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put = memory.put
+        monkeypatch.setattr(
+            memory, "put", lambda path, data, mode: put(path, data, mode if mode == "create" else "overwrite")
+        )
+        with pytest.raises(DestinationError, match="ignores"):
+            await opening(memory).prepare()
+
+
+class TestRefusals:
+    async def says(self, error: type[ExporterError], work: Callable[[], Awaitable[object]], *words: str) -> None:
+        with pytest.raises(error) as raised:
+            await work()
+        assert type(raised.value) is error
+        for word in words:
+            assert word in str(raised.value)
+        for secret in ("AKIAFORTESTS", "not-a-secret", "Signature", "Debug", "<"):
+            assert secret not in str(raised.value)
+        assert len(str(raised.value).splitlines()) == 1
+
+    async def test_a_bucket_that_is_not_there(self, cloud: S3, opening: Opening) -> None:
+        url = Url("s3", "no-such-bucket", "x")
+        store = opening(Bucket(url, open_bucket(url)))
+        words = (str(url), "there is no such bucket or container (404 NoSuchBucket)")
+        await self.says(DestinationError, store.check, *words)
+        await self.says(DestinationError, store.prepare, *words)
+        await self.says(StoreError, lambda: store.list("conversations"), *words)
+        await self.says(StoreError, lambda: store.replace("_SUCCESS", b""), *words)
+
+    async def test_no_permission(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
+        store = opening(bucket)
+        cloud.gate.refuses = lambda _: 403
+        await self.says(DestinationError, store.check, str(bucket.url), "access denied (403", "README")
+        await self.says(StoreError, lambda: store.create("_SUCCESS", b""), "_SUCCESS: access denied")
+
+    async def test_another_region(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
+        cloud.gate.refuses = lambda _: 301
+        await self.says(DestinationError, opening(bucket).check, "the bucket lies elsewhere", "AWS_REGION")
+
+    async def test_a_store_that_fails_for_good(
+        self, cloud: S3, bucket: Bucket, opening: Opening, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[Asked] = []
+
+        def refuse(one: Asked) -> int:
+            asked.append(one)
+            return 500
+
+        cloud.gate.refuses = refuse
+        monkeypatch.setattr("exporter.store.clouds._RETRIES", {"max_retries": 2})
+        store = opening(Bucket(bucket.url, open_bucket(bucket.url)))
+        await self.says(StoreError, store.check, "the store answers 500 SlowDown, also when asked again", "resume")
+        assert len(asked) == 3
+
+    async def test_nobody_there(self, opening: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("exporter.store.clouds._RETRIES", {"max_retries": 0})
+        connection = "BlobEndpoint=http://127.0.0.1:9/account;AccountKey=bm90aGluZw=="
+        monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", connection)
+        url = Url("az", "container")
+        store = opening(Bucket(url, open_bucket(url)))
+        await self.says(StoreError, store.check, "az://container", "no answer from the store", "run again to resume")
+
+    async def test_a_fault_that_passes_is_not_seen(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
+        failing = iter([503, 500])
+        cloud.gate.refuses = lambda _: next(failing, None)
+        assert await opening(bucket).list("conversations") == []
+        assert next(failing, None) is None
+
+
+def dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+class TestLease:
+    async def test_one_that_has_run_out_is_taken_over(
+        self, memory: Bucket, opening: Opening, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asleep, awake = opening(memory), opening(memory)
+        await asleep.prepare()
+        await asleep.acquire_lock("asleep")
+        with pytest.raises(DestinationLockedError, match=r"its hold ends \d\d s from now"):
+            await awake.acquire_lock("awake")
+        now = RemoteLock._now
+        monkeypatch.setattr(RemoteLock, "_now", lambda lock: now(lock) + LEASE_SECONDS + 4)
+        await awake.acquire_lock("awake")
+        monkeypatch.undo()
+        holder = await asleep.lock_holder()
+        assert holder is not None
+        assert holder.run == "awake"
+        # It wakes up, and neither takes its lock back, nor the other's away, nor writes to the log.
+        await anyio.to_thread.run_sync(asleep._lock.renew)
+        assert asleep._lock.is_lost
+        with pytest.raises(OvertakenError):
+            await asleep.create(commit_path(1), b"")
+        await asleep.release_lock()
+        assert await asleep.lock_holder() == holder
+        await awake.create(commit_path(1), b"")
+
+    async def test_it_is_renewed_while_it_is_kept(self, memory: Bucket, opening: Opening) -> None:
+        store = opening(memory, lease_seconds=0.04)
+        await store.acquire_lock("r1")
+
+        async def renewals() -> int:
+            found = decode_lease(await store.read(LOCK) or b"")
+            assert found is not None
+            return found.renewals
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.keep_lock)
+            with anyio.fail_after(10):
+                while await renewals() < 3:
+                    await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+        await store.release_lock()
+        assert await store.lock_holder() is None
+
+    async def test_a_renewal_that_fails_is_tried_again(
+        self, memory: Bucket, opening: Opening, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = opening(memory, lease_seconds=0.04)
+        await store.acquire_lock("r1")
+        renew, calls, renewed = store._lock.renew, list[int](), anyio.Event()
+
+        def failing() -> None:
+            calls.append(1)
+            if len(calls) < 3:
+                raise StoreError("away")
+            renew()
+            anyio.from_thread.run_sync(renewed.set)
+
+        monkeypatch.setattr(store._lock, "renew", failing)
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.keep_lock)
+            with anyio.fail_after(10):
+                await renewed.wait()
+            group.cancel_scope.cancel()
+        assert not store._lock.is_lost
+
+    async def test_what_was_renewed_meanwhile_is_not_taken_over(
+        self, memory: Bucket, opening: Opening, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        holder, other = opening(memory), opening(memory)
+        await holder.acquire_lock("holder")
+
+        def renewing(lock: RemoteLock) -> float:
+            holder._lock.renew()
+            return 1e12
+
+        monkeypatch.setattr(RemoteLock, "_now", renewing)
+        with pytest.raises(DestinationLockedError, match="several runs"):
+            await other.acquire_lock("other")
+        await anyio.to_thread.run_sync(holder._lock.renew)
+        assert not holder._lock.is_lost
+
+    async def test_a_process_of_this_machine_that_is_gone_holds_nothing(self, memory: Bucket, opening: Opening) -> None:
+        here = new_lease("killed", "host", 0, LEASE_SECONDS)
+        if not here.machine:
+            pytest.skip("this system does not tell its boots apart")
+        memory.put(LOCK, encode_lease(msgspec.structs.replace(here, pid=dead_process())), "create")
+        store = opening(memory)
+        assert await store.lock_holder() is None
+        await store.acquire_lock("next")
+
+    def test_whose_it_is(self) -> None:
+        here = new_lease("r", "host", 0, 60.0)
+        assert here.pid == os.getpid()
+        gone = msgspec.structs.replace(here, pid=dead_process())
+        elsewhere = msgspec.structs.replace(gone, machine="another")
+        unknown = msgspec.structs.replace(gone, machine="")
+        for lease, at_once in ((here, False), (gone, bool(here.machine)), (elsewhere, False), (unknown, False)):
+            assert has_run_out(lease, 0.0) == at_once
+            assert has_run_out(lease, 62.0) == at_once
+            assert has_run_out(lease, 64.0)
+            assert looks_abandoned(lease, 64.0) == at_once
+            assert looks_abandoned(lease, 301.0)
+        assert decode_lease(encode_lease(here)) == here
+        assert (decode_lease(b""), decode_lease(b"{}"), decode_lease(b"\xff")) == (None, None, None)
+
+
+class TestScratch:
+    def test_what_a_killed_process_has_left_is_swept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        code = (
+            "from exporter.store.scratch import Scratch\n"
+            "Scratch().staged('x').write_bytes(b'x')\n"
+            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        environment = {**os.environ, "TMPDIR": str(tmp_path)}
+        subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+        (left,) = tmp_path.iterdir()
+        assert (left / "staged" / "x").exists()
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        (tmp_path / "exporter-staging-file").touch()
+        living, mine = Scratch(), Scratch()
+        at_work = living.staged("y")
+        at_work.touch()
+        assert mine.staged("z").parent.is_dir()
+        assert not left.exists()
+        assert at_work.exists()
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_dir()} == {0o700}
+        living.close()
+        mine.close()
+        mine.close()
+        assert [path.name for path in tmp_path.iterdir()] == ["exporter-staging-file"]
+
+    def test_nothing_is_made_before_it_is_needed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        scratch = Scratch()
+        assert scratch.names() == []
+        scratch.close()
+        assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_upload_that_is_cancelled_is_taken_back(cloud: S3, bucket: Bucket, opening: Opening) -> None:
+    store = opening(bucket)
+    staged = store.staging_file("one")
+    staged.write_bytes(bytes(60 * 1024 * 1024))
+    loop, taken_back, cancelled = anyio.from_thread, threading.Event(), threading.Event()
+
+    with anyio.CancelScope() as scope:
+        token = anyio.lowlevel.current_token()
+
+        def refuse(asked: Asked) -> None:
+            if asked.method == "PUT" and not cancelled.is_set():
+                loop.run_sync(scope.cancel, token=token)
+                cancelled.set()
+            if asked.method == "DELETE":
+                taken_back.set()
+
+        cloud.gate.refuses = refuse
+        await store.publish(staged, "conversations/part-r-1.parquet")
+    assert scope.cancelled_caught
+    assert await anyio.to_thread.run_sync(taken_back.wait, 20)
+    assert await store.list("conversations") == []
