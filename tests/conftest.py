@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.toolkit.clouds import S3, Cloud, azurite, moto
+from tests.toolkit.clouds import S3, Cloud, azurite, google, moto
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +23,12 @@ def no_proxies_of_this_machine() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def s3() -> Iterator[S3]:
     with moto() as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[Cloud]:
+    with google() as cloud:
         yield cloud
 
 

@@ -55,6 +55,7 @@ from exporter.sandbox import (
 )
 from exporter.store.check import Problem
 from exporter.store.layout import RUNS
+from tests.toolkit.clouds import S3
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -67,6 +68,7 @@ QUERIES = [text for language, text in SNIPPETS if language == "sql" and text not
 PROGRAMS = [text for language, text in SNIPPETS if language == "python"]
 CELLS = [text for language, text in SNIPPETS if language == "ipython"]
 UNITS = [text for language, text in SNIPPETS if language == "ini"]
+RULES = [text for language, text in SNIPPETS if language == "json"]
 CRONTABS = [text for language, text in SNIPPETS if language == "crontab"]
 #: What these programs need is larger than all the rest; they are looked at, not run.
 SCHEDULED = [
@@ -203,6 +205,36 @@ def test_trying_out(tmp_path: Path) -> None:
         sandbox.communicate(timeout=10)
 
 
+def test_an_object_store(api: str, tmp_path: Path, s3: S3) -> None:
+    command = command_holding("s3://")
+    (bucket,) = set(re.findall(r"s3://([^/]+)/", command))
+    s3.make_bucket(bucket)
+    (profile,) = re.findall(r"AWS_PROFILE=(\w+)", command)
+    (tmp_path / "config").write_text(
+        f"[profile {profile}]\nregion = eu-west-1\nendpoint_url = {s3.url}\n"
+        "aws_access_key_id = AKIAFORTESTS\naws_secret_access_key = not-a-secret\n"
+    )
+    variables = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
+    done = run_shell(command, tmp_path, ANYREACH_TOKEN=gate.TOKEN, ANYREACH_BASE_URL=api, **variables)
+    assert done.returncode == 0, done.stderr
+    assert "from 2026-01-01T00:00:00Z before 2026-02-01T00:00:00Z" in done.stdout
+    assert done.stdout.endswith("no run holds it\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["config"]
+
+
+def test_the_rule_for_what_killed_uploads_leave(s3: S3) -> None:
+    import boto3
+
+    (rule,) = RULES
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=s3.url, **keys)
+    client.create_bucket(Bucket="with-a-rule")
+    client.put_bucket_lifecycle_configuration(Bucket="with-a-rule", LifecycleConfiguration=json.loads(rule))
+    (kept,) = client.get_bucket_lifecycle_configuration(Bucket="with-a-rule")["Rules"]
+    assert kept["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    assert command_holding("s3://").count(kept["Filter"]["Prefix"].strip("/")) == 2
+
+
 @pytest.mark.parametrize("query", QUERIES)
 def test_queries(query: str, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(demo)
@@ -226,7 +258,7 @@ def test_programs(program: str, demo: Path, api: str) -> None:
 
 
 def test_every_kind_of_snippet_is_looked_at() -> None:
-    looked_at = sum(map(len, (COMMANDS, QUERIES, STATEMENTS, PROGRAMS, CELLS, UNITS, CRONTABS)))
+    looked_at = sum(map(len, (COMMANDS, QUERIES, STATEMENTS, PROGRAMS, CELLS, UNITS, CRONTABS, RULES)))
     assert (len(SNIPPETS), len(QUERIES), len(UNITS), len(CRONTABS)) == (looked_at, 2, 2, 1)
     assert (len(STATEMENTS), len(CELLS), len(HANDLERS)) == (1, 1, 1)
     (spark,) = [program for program in PROGRAMS if "pyspark" in program]

@@ -101,7 +101,7 @@ def _open_gcs(url: Url) -> "ObjectStore":
     endpoint = os.environ.get("GOOGLE_BASE_URL")
     if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
         endpoint = emulator if "://" in emulator else f"http://{emulator}"
-        config = {"base_url": endpoint, "skip_signature": True}
+        config = {"base_url": endpoint, "bearer_token": "emulator"}
     options = _client_options(url, endpoint, "GOOGLE_ALLOW_HTTP")
     return GCSStore(url.bucket, client_options=options, retry_config=_RETRIES, **config)
 

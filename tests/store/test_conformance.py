@@ -1,4 +1,7 @@
-"""Every kind of store keeps the same promises: a local disk, objects in memory, S3 over HTTP, and Azure's emulator."""
+"""Every kind of store keeps the same promises: a local disk, objects in memory, and S3, Google's and Azure over HTTP.
+
+Google's is the tests' own stand-in.
+"""
 
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,13 +34,13 @@ PART = part_path("conversations", {"created_date": "2026-02-10"}, "r-1")
 Opening: TypeAlias = Callable[[], Awaitable[Store]]
 
 
-@pytest.fixture(params=["disk", "memory", "s3", "azure"])
+@pytest.fixture(params=["disk", "memory", "s3", "gcs", "azure"])
 async def opening(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Opening]:
     prefix = secrets.token_hex(4)
     memory = MemoryStore()
-    if request.param in ("s3", "azure"):
+    if request.param in ("s3", "gcs", "azure"):
         cloud: Cloud = request.getfixturevalue(request.param)
         cloud.make_bucket(f"conformance-{prefix}")
         for name, value in cloud.environment.items():

@@ -1,4 +1,4 @@
-"""Object stores on loopback that are spoken to over HTTP: moto's S3 in a thread, and Azurite in a process.
+"""Object stores on loopback, spoken to over HTTP: moto's S3 and a stand-in for Google's in threads, and Azurite.
 
 Before S3 there is a gate, which can lose answers, refuse requests and keep conditions from it.
 """
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from exporter.store.location import Scheme
+from tests.toolkit.gcs import Gcs
 
 #: As published with the emulators, for everybody.
 AZURE_ACCOUNT = "devstoreaccount1"
@@ -82,32 +83,41 @@ class S3(Cloud):
 
 
 @contextmanager
-def moto() -> Iterator[S3]:
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+def serving(application: Callable[..., Iterable[bytes]]) -> Iterator[str]:
+    """The address of a WSGI application that is served by threads beside the test."""
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    gate = Gate(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, gate, threaded=True)
+    server = make_server("127.0.0.1", 0, application, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
-    url = f"http://127.0.0.1:{server.server_port}"
-
-    def make_bucket(name: str) -> None:
-        _put(f"{url}/{name}", {})
-
-    environment = {
-        "AWS_ENDPOINT_URL_S3": url,
-        "AWS_ACCESS_KEY_ID": "AKIAFORTESTS",
-        "AWS_SECRET_ACCESS_KEY": "not-a-secret",
-        "AWS_REGION": "us-east-1",
-    }
     try:
-        yield S3("s3", environment, make_bucket, gate, url)
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def moto() -> Iterator[S3]:
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    gate = Gate(DomainDispatcherApplication(create_backend_app))
+    with serving(gate) as url:
+        environment = {
+            "AWS_ENDPOINT_URL_S3": url,
+            "AWS_ACCESS_KEY_ID": "AKIAFORTESTS",
+            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+            "AWS_REGION": "us-east-1",
+        }
+        yield S3("s3", environment, lambda name: _put(f"{url}/{name}", {}), gate, url)
+
+
+@contextmanager
+def google() -> Iterator[Cloud]:
+    with serving(Gcs()) as url:
+        yield Cloud("gs", {"STORAGE_EMULATOR_HOST": url}, lambda name: _put(f"{url}/{name}", {}))
 
 
 @contextmanager
