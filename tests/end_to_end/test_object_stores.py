@@ -147,7 +147,7 @@ def test_every_command_works_there(
 def test_killed_at_any_instant_an_export_to_s3_goes_on(
     serving: Serving, spawn: Spawn, placing: Placing, s3: S3, tmp_path: Path
 ) -> None:
-    rows = make_conversations(200, SINCE, SINCE + 8 * DAY, seed=11, density="flat")
+    rows = make_conversations(120, SINCE, SINCE + 8 * DAY, seed=11, density="flat")
     server, expected = serving(rows, Behaviour(latency=0.002)), records(rows)
     life = live(server, spawn, "export", str(placing(s3)), *OPTIONS)
     chance = random.Random(SEED)

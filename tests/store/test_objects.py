@@ -118,6 +118,12 @@ class TestLostAnswers:
         assert await store.read(RUNS) == b"one\ntwo\n"
 
 
+async def test_a_directory_that_a_console_has_made_is_empty(cloud: S3, bucket: Bucket, opening: Opening) -> None:
+    # The object that stands for it is put as a bucket is.
+    cloud.make_bucket(f"{bucket.url.bucket}/{bucket.url.prefix}/")
+    await opening(bucket).prepare()
+
+
 class TestConditions:
     @pytest.mark.parametrize("used", [False, True])
     async def test_a_store_that_ignores_them_is_refused(
