@@ -129,7 +129,8 @@ class ObjectStore:
                 await _finished(self._lock.renew)
 
     async def release_lock(self) -> None:
-        await _finished(self._lock.release)
+        with suppress(StoreError):  # what cannot be given back runs out
+            await _finished(self._lock.release)
 
     async def lock_holder(self) -> LockHolder | None:
         return await _finished(self._lock.holder)

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,16 +18,18 @@ from exporter.contract import DAY, format_instant
 from exporter.sandbox import Behaviour, Row, make_conversations
 from exporter.store.bucket import Bucket
 from exporter.store.clouds import open_bucket
+from exporter.store.layout import LOCK
 from exporter.store.location import Url
 from tests.end_to_end.conftest import Command, Serving, Spawn
 from tests.end_to_end.exported import Exported, check_left
 from tests.end_to_end.served import SINCE, records
 from tests.end_to_end.test_kills import OPTIONS, PATIENCE_SECONDS, Watch, live
-from tests.toolkit.clouds import S3, Cloud
+from tests.toolkit.clouds import S3, Asked, Cloud
 
 KILLS = int(os.environ.get("EXPORTER_KILLS", "10")) // 3
 SEED = int(os.environ.get("EXPORTER_KILLS_SEED", "0"))
 
+MOMENT = timedelta(milliseconds=1)
 RANGE = ("--since", format_instant(SINCE), "--until", format_instant(SINCE + 5 * DAY))
 SIZES = ("--part-size", "20kB", "--concurrency", "3", "--page-size", "20")
 
@@ -142,6 +145,41 @@ def test_every_command_works_there(
     assert command("verify", str(place), "--repair", token=None).status == 3
     succeeds("export")
     Exported(place.mirror(tmp_path)).check(records(server.rows))
+
+
+def test_a_store_that_goes_away_keeps_what_was_committed(
+    rows: list[Row],
+    serving: Serving,
+    command: Command,
+    placing: Placing,
+    s3: S3,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place, server = placing(s3), serving(rows)
+    seen: list[Asked] = []
+
+    def refuse(asked: Asked) -> int | None:
+        seen.append(asked)
+        return 503 if len(seen) > 40 else None
+
+    monkeypatch.setattr("exporter.store.clouds._RETRIES", {"max_retries": 1, "backoff": {"init_backoff": MOMENT}})
+    monkeypatch.setattr(s3.gate, "refuses", refuse)
+    done = command("export", str(place), *RANGE, *SIZES, server=server)
+    assert (done.status, done.out, len(done.complaint)) == (1, "", 1), done.err
+    assert done.complaint[0].startswith(f"exporter: {place}/")
+    assert "the store answers 503 SlowDown" in done.err
+    assert LOCK not in done.err
+    monkeypatch.undo()
+    for variable, value in s3.environment.items():
+        monkeypatch.setenv(variable, value)
+    committed = check_left(place.mirror(tmp_path), records(rows)).number
+    assert committed > 0
+    # In one and the same process it looks as if the run were still there; a process that has ended holds nothing.
+    assert command("export", str(place), server=server).status == 5
+    place.bucket.put(LOCK, b"", "overwrite")
+    assert command("export", str(place), *SIZES, server=server).status == 0
+    Exported(place.mirror(tmp_path)).check(records(rows))
 
 
 def test_killed_at_any_instant_an_export_to_s3_goes_on(
