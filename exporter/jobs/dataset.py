@@ -8,15 +8,15 @@ import msgspec
 import pyarrow as pa
 import pyarrow.dataset as ds
 from anyio.from_thread import start_blocking_portal
-from pyarrow import fs
 
 from exporter.encode.schema import arrow_schema
 from exporter.errors import DestinationError, UsageError
 from exporter.spec import PartitionBy
+from exporter.store.arrow import open_filesystem
 from exporter.store.base import Store
 from exporter.store.commits import load_commits
 from exporter.store.layout import CONVERSATIONS, MANIFEST, partition_of
-from exporter.store.location import Location, Url, parse_location
+from exporter.store.location import Location, parse_location
 from exporter.store.opening import open_store
 from exporter.store.state import FORMAT_VERSION, fold
 
@@ -92,21 +92,14 @@ async def _open(location: Location, table: str, generation: int | None) -> ds.Fi
         if generation is not None and generation != manifest.generation:
             files = await _files_then(store, table, generation)
     schema = table_schema(_schema_of(shown), manifest.request.partition_by)
-    filesystem, root = _filesystem(location)
+    filesystem, prefix = open_filesystem(location)
     return ds.FileSystemDataset.from_paths(
-        [f"{root}/{file.path}" for file in files],
+        [f"{prefix}{file.path}" for file in files],
         schema=schema,
         format=ds.ParquetFileFormat(),
         filesystem=filesystem,
         partitions=[_expression(file.partition, schema) for file in files],
     )
-
-
-def _filesystem(location: Location) -> tuple[fs.FileSystem, str]:
-    """What Arrow reads the parts with, and where they begin there."""
-    if isinstance(location, Url):
-        raise UsageError(f"{location}: object stores are not supported yet; give a path")
-    return fs.LocalFileSystem(), str(location.absolute())
 
 
 async def _load(store: Store) -> _Manifest:

@@ -23,6 +23,7 @@ from exporter.sandbox.server import serve, system_clock
 from exporter.spec import Asked, Credentials, PartitionBy, RunSettings
 from tests.end_to_end.exported import Exported, assert_same
 from tests.end_to_end.served import SINCE, UNTIL, records
+from tests.toolkit.clouds import S3
 
 pytestmark = pytest.mark.anyio
 
@@ -109,6 +110,27 @@ async def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
         (root / "_manifest.json").write_text(json.dumps(manifest | change))
         with pytest.raises(DestinationError, match=complaint):
             exporter.open_dataset(root)
+
+
+async def test_it_reads_from_an_object_store_what_it_reads_from_a_disk(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    s3.make_bucket("datasets")
+    root, url = await exported(tmp_path / "out"), "s3://datasets/some/out"
+    async with serve(ROWS) as source:
+        spec = exporter.ExportSpec(
+            destination=url, base_url=source.url, token=source.token, since="2024-01-01", until="2024-03-01"
+        )
+        assert (await exporter.export(spec)).rows == 200
+    here, there = exporter.open_dataset(root), await to_thread.run_sync(exporter.open_dataset, url)
+    assert here.schema.equals(there.schema)
+    whole = await to_thread.run_sync(there.to_table)
+    assert whole.sort_by("id").equals(here.to_table().sort_by("id"))
+    day = ds.field("created_date") == date(2024, 1, 10)
+    assert await to_thread.run_sync(lambda: there.count_rows(filter=day)) == here.count_rows(filter=day) > 0
+    assert all(path.startswith("some/out/conversations/") for path in there.files)
 
 
 async def test_an_export_without_rows_is_a_table_without_rows(tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""What Arrow reads the parts of an export with, wherever they lie. Read-only."""
+
+from collections.abc import Sequence
+from io import BufferedReader, RawIOBase
+from typing import Any, Final, NoReturn
+
+import pyarrow as pa
+from pyarrow import fs
+
+from exporter.errors import UsageError
+from exporter.store.location import Location, Url
+
+#: A footer is smaller, and larger columns are read at once.
+_READ_AHEAD_BYTES: Final = 64 * 1024
+
+
+def open_filesystem(location: Location) -> tuple[fs.FileSystem, str]:
+    """And the prefix that the paths of an export have there. Raises `UsageError` as `opening.open_store`."""
+    if not isinstance(location, Url):
+        return fs.LocalFileSystem(), f"{location.absolute()}/"
+    from exporter.store.clouds import open_bucket
+
+    return fs.PyFileSystem(_Objects(open_bucket(location))), f"{location.prefix}/".lstrip("/")
+
+
+class _Reading(RawIOBase):
+    """An object as Python's own files are read."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._reader.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._reader.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._reader.tell())
+
+
+class _Objects(fs.FileSystemHandler):  # type: ignore[misc]
+    """Objects of a bucket by their keys: there are no directories, and nothing is written."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Objects) and other._store == self._store
+
+    def __hash__(self) -> int:
+        return id(self._store)
+
+    def get_type_name(self) -> str:
+        return "objects"
+
+    def normalize_path(self, path: str) -> str:
+        return path
+
+    def get_file_info(self, paths: Sequence[str]) -> list[fs.FileInfo]:
+        return [self._look_up(path) for path in paths]
+
+    def _look_up(self, path: str) -> fs.FileInfo:
+        import obstore
+
+        try:
+            return fs.FileInfo(path, fs.FileType.File, size=obstore.head(self._store, path)["size"])
+        except FileNotFoundError:
+            return fs.FileInfo(path, fs.FileType.NotFound)
+
+    def open_input_file(self, path: str) -> pa.PythonFile:
+        import obstore
+
+        return pa.PythonFile(
+            BufferedReader(_Reading(obstore.open_reader(self._store, path)), _READ_AHEAD_BYTES), mode="r"
+        )
+
+    open_input_stream = open_input_file
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise UsageError("a dataset in an object store is only read")
+
+    get_file_info_selector = create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = _refuse
+    delete_file = move = copy_file = open_output_stream = open_append_stream = _refuse
