@@ -108,6 +108,19 @@ FIELDS: Final = (
 FIELD_NAMES: Final = tuple(field.name for field in FIELDS)
 #: Asked for whatever the user chose: the walk, the merge and the final-state count need them.
 ALWAYS_FIELDS: Final = ("id", "created_at", "updated_at", "status")
+#: The field that holds the transcript.
+TRANSCRIPT_FIELD: Final = "conversation"
+#: What is measured of a message: numbers, in seconds; the first two are times since 1970.
+ITEM_METRICS: Final = (
+    "started_speaking_at",
+    "stopped_speaking_at",
+    "transcription_delay",
+    "end_of_turn_delay",
+    "on_user_turn_completed_delay",
+    "llm_node_ttft",
+    "tts_node_ttfb",
+    "e2e_latency",
+)
 
 
 class FilterKind(Enum):

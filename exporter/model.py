@@ -11,6 +11,11 @@ import msgspec
 
 from exporter.contract import BEGINNING, MAX_PAGE_SIZE, Instant
 
+CONVERSATIONS: Final = "conversations"
+TURNS: Final = "turns"
+#: Those that there can be, in the order in which they are named.
+TABLES: Final = (CONVERSATIONS, TURNS)
+
 
 class Interval(msgspec.Struct, frozen=True, order=True):
     """`[start, end)`, in microseconds since the epoch; never empty. `BEGINNING` as start: open below."""

@@ -31,12 +31,14 @@ from exporter.contract import (
     SECOND,
     TOKEN_PREFIXES,
     TOKEN_VARIABLE,
+    TRANSCRIPT_FIELD,
     FilterKind,
     Instant,
     format_instant,
     parse_timestamp,
 )
 from exporter.errors import UsageError
+from exporter.model import CONVERSATIONS, TABLES, TURNS
 from exporter.route import Proxy
 
 PartitionBy: TypeAlias = Literal["day", "hour", "month", "none"]
@@ -57,6 +59,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     filters: dict[str, str] = msgspec.field(default_factory=dict)
     fields: tuple[str, ...] | None = None
     partition_by: PartitionBy = "day"
+    tables: tuple[str, ...] = (CONVERSATIONS,)
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +70,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     filters: dict[str, str] | None = None
     fields: tuple[str, ...] | None = None
     partition_by: PartitionBy | None = None
+    tables: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if TURNS in (self.tables or ()) and self.fields is not None and TRANSCRIPT_FIELD not in self.fields:
+            raise UsageError(f"--tables: {TURNS} are made of transcripts: the field {TRANSCRIPT_FIELD} is left out")
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -244,6 +252,21 @@ def choose_fields(only: str | None, without: str | None) -> tuple[str, ...] | No
     if needed := [name for name in ALWAYS_FIELDS if name in names]:
         raise UsageError(f"--exclude-fields: {', '.join(needed)} cannot be left out")
     return tuple(name for name in FIELD_NAMES if name not in names)
+
+
+def choose_tables(text: str | None) -> tuple[str, ...] | None:
+    """The tables to write, in the order of `TABLES`; None where nothing is said.
+
+    Raises `UsageError` for an unknown name, and without conversations, which the others are kept in step with.
+    """
+    if text is None:
+        return None
+    names = {name.strip() for name in text.split(",")} - {""}
+    if unknown := sorted(names - set(TABLES)):
+        raise UsageError(f"--tables: no such table: {', '.join(unknown)}. The tables are {', '.join(TABLES)}")
+    if CONVERSATIONS not in names:
+        raise UsageError(f"--tables: {CONVERSATIONS} cannot be left out")
+    return tuple(name for name in TABLES if name in names)
 
 
 def load_credentials(

@@ -168,6 +168,12 @@ BAD_COMMANDS = [
     ("--max-rps 0", "--max-rps 0.0: has to be a number above 0\n"),
     ("--lag -1", "--lag -1: has to be from 0 to 31622400 seconds\n"),
     ("--part-size huge", "--part-size 'huge': write a size as 256MB, 1GiB, or a number of bytes\n"),
+    ("--tables turns", "--tables: conversations cannot be left out\n"),
+    ("--tables conversations,words", "--tables: no such table: words. The tables are conversations, turns\n"),
+    (
+        "--tables conversations,turns --exclude-fields conversation",
+        "--tables: turns are made of transcripts: the field conversation is left out\n",
+    ),
     ("--part-size 0MB", "--part-size: has to be at least one byte\n"),
     ("--token-file none", "--token-file none: No such file or directory\n"),
 ]
@@ -262,6 +268,11 @@ def test_usage_errors_exit_with_2(arguments: list[str], job: Job, run: Run) -> N
 def test_a_bare_export_asks_for_what_is_stored(job: Job, run: Run) -> None:
     assert run("export", "out").status == 0
     assert job.calls == [(Path("out"), Asked(), RunSettings(), Credentials(TOKEN))]
+
+
+def test_tables_are_named_in_any_order(job: Job, run: Run) -> None:
+    assert run("export", "out", "--tables", " turns,conversations").status == 0
+    assert job.calls[0][1] == Asked(tables=("conversations", "turns"))
 
 
 def test_options_become_the_request(job: Job, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
@@ -506,6 +517,7 @@ STATUS = {
     "covered_share": 0.75,
     "gaps": (Interval(BEGINNING, parse_timestamp("2026-01-01")),),
     "holder": "pid 7 on somewhere",
+    "turns": None,
 }
 
 

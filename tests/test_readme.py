@@ -160,7 +160,13 @@ def test_the_install_commands_make_their_own_environment() -> None:
 
 def test_the_demo_leaves_what_is_described(demo: Path) -> None:
     export = demo / "demo-export"
-    assert {entry.name for entry in export.iterdir()} == {"conversations", "_manifest.json", "_SUCCESS", "_exporter"}
+    assert {entry.name for entry in export.iterdir()} == {
+        "conversations",
+        "turns",
+        "_manifest.json",
+        "_SUCCESS",
+        "_exporter",
+    }
     manifest = json.loads((export / "_manifest.json").read_bytes())
     assert manifest["totals"]["rows"] == 2000
     assert "2,000 made-up conversations" in README
@@ -259,7 +265,7 @@ def test_programs(program: str, demo: Path, api: str) -> None:
 
 def test_every_kind_of_snippet_is_looked_at() -> None:
     looked_at = sum(map(len, (COMMANDS, QUERIES, STATEMENTS, PROGRAMS, CELLS, UNITS, CRONTABS, RULES)))
-    assert (len(SNIPPETS), len(QUERIES), len(UNITS), len(CRONTABS)) == (looked_at, 2, 2, 1)
+    assert (len(SNIPPETS), len(QUERIES), len(UNITS), len(CRONTABS)) == (looked_at, 7, 2, 1)
     assert (len(STATEMENTS), len(CELLS), len(HANDLERS)) == (1, 1, 1)
     (spark,) = [program for program in PROGRAMS if "pyspark" in program]
     ast.parse(spark)

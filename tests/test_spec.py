@@ -21,6 +21,7 @@ from exporter.contract import (
 )
 from exporter.errors import UsageError
 from exporter.spec import (
+    Asked,
     Credentials,
     RunSettings,
     check_filter,
@@ -318,3 +319,10 @@ def test_settings_out_of_bounds(settings: dict[str, float], message: str) -> Non
     with pytest.raises(UsageError) as caught:
         RunSettings(**settings)  # type: ignore[arg-type]
     assert str(caught.value) == message
+
+
+def test_turns_need_the_transcripts() -> None:
+    Asked(tables=("conversations", "turns"), fields=("id", "conversation"))
+    Asked(tables=("conversations",), fields=("id",))
+    with pytest.raises(UsageError, match="the field conversation"):
+        Asked(tables=("conversations", "turns"), fields=("id",))

@@ -69,6 +69,7 @@ def _settle(options: Mapping[str, Any]) -> tuple[spec.Asked, spec.RunSettings]:
         filters=spec.choose_filters(named, options["raw"] or ()),
         fields=spec.choose_fields(options["fields"], options["exclude_fields"]),
         partition_by=options["partition_by"],
+        tables=spec.choose_tables(options["tables"]),
     )
     return asked, settings
 
@@ -111,6 +112,7 @@ class ExportSpec:
     fields: Sequence[str] | str | None = None
     exclude_fields: Sequence[str] | str | None = None
     partition_by: spec.PartitionBy | None = None
+    tables: Sequence[str] | str | None = None
     concurrency: int = _DEFAULTS.concurrency
     max_rps: float | None = None
     page_size: int = _DEFAULTS.page_size
@@ -142,7 +144,7 @@ class ExportSpec:
         options = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in _OF_PYTHON}
         for name in ("since", "until", "created_after", "created_before", "part_size", "memory"):
             options[name] = _text(options[name])
-        for name in ("fields", "exclude_fields"):
+        for name in ("fields", "exclude_fields", "tables"):
             options[name] = _text(options[name])
         for name in ("token_file", "ca_file"):
             options[name] = None if options[name] is None else Path(options[name])

@@ -8,6 +8,7 @@ import typer
 from exporter import contract, spec
 from exporter.cli.options import AsJson, Days, Rows, Verbose
 from exporter.cli.running import perform, say, tell_summary
+from exporter.model import TABLES
 from exporter.progress import Observer
 from exporter.store.location import parse_location
 
@@ -28,7 +29,7 @@ def demo(
     """Export made-up conversations from a server in this process: no token, no network."""
     target = parse_location(destination)
     since = _DEMO_UNTIL - days * contract.DAY
-    asked = spec.Asked(since=since, until=_DEMO_UNTIL)
+    asked = spec.Asked(since=since, until=_DEMO_UNTIL, tables=TABLES)
 
     from exporter.jobs.export import export as run_export
     from exporter.sandbox import make_conversations, serve

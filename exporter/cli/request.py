@@ -20,7 +20,7 @@ from exporter.progress import LogFormat
 _DEFAULTS: Final = spec.RunSettings()
 #: What says which conversations a dataset holds, and how it is laid out.
 _OF_THE_DATASET: Final = frozenset(
-    {"created_after", *contract.FILTERS_BY_NAME, "raw", "fields", "exclude_fields", "partition_by"}
+    {"created_after", *contract.FILTERS_BY_NAME, "raw", "fields", "exclude_fields", "partition_by", "tables"}
 )
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -48,6 +48,7 @@ def request_options(
     fields: Annotated[Text, option("Only these fields, and those that are always read.", "A,B")] = None,
     exclude_fields: Annotated[Text, option("All fields but these.", "A,B")] = None,
     partition_by: Annotated[spec.PartitionBy | None, typer.Option(help="A directory each; by default, day.")] = None,
+    tables: Annotated[Text, option("conversations, and with ,turns the items of transcripts, too.", "A,B")] = None,
     concurrency: Annotated[int, option("Requests in flight at most.", "N")] = _DEFAULTS.concurrency,
     max_rps: Annotated[float | None, option("Requests a second at most.", "X")] = None,
     page_size: Annotated[int, option("Rows to ask for at once, 1 to 1000.", "N")] = _DEFAULTS.page_size,

@@ -33,4 +33,32 @@ DESCRIPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 #: Of the column that directories are named by; it is in no file.
-PARTITION: Final = "from the names of the directories: the UTC {unit} of created_at"
+PARTITION: Final = "from the names of the directories: the UTC {unit    "turns": {
+        "conversation_id": "the id of the conversation",
+        "conversation_created_at": "when the conversation began; partitions are made of it",
+        "item_index": "where the item stands in the transcript, from 0",
+        "item_id": "the item's id",
+        "type": "message, function_call, function_call_output; new values may appear",
+        "role": "user, assistant, system or developer; new values may appear",
+        "text": "what is text in the content, joined by line breaks",
+        "content": f"all of the content, where some of it is not text; {_JSON}",
+        "interrupted": "whether the message was interrupted",
+        "transcript_confidence": "how sure the transcription is",
+        "item_created_at": "when the item began, to the microsecond",
+        "started_speaking_at": "seconds since 1970",
+        "stopped_speaking_at": "seconds since 1970",
+        "transcription_delay": "seconds",
+        "end_of_turn_delay": "seconds",
+        "on_user_turn_completed_delay": "seconds",
+        "llm_node_ttft": "seconds until the model's first token",
+        "tts_node_ttfb": "seconds until the first byte of speech",
+        "e2e_latency": "seconds from the end of the user's turn to the reply",
+        "other_metrics": "a JSON object of the metrics without a column",
+        "call_id": "the same for a call and its output",
+        "tool_name": "the name of the tool",
+        "arguments": "what the tool was called with, as a rule JSON",
+        "output": "what the tool answered",
+        "is_error": "whether the tool failed",
+        "extra": "a JSON object of what has no column, or does not fit its own",
+    },
+} of created_at"

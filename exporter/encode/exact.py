@@ -127,7 +127,7 @@ def _named(members: Sequence[tuple[bytes, bytes]]) -> tuple[dict[str, tuple[byte
     problems: list[str] = []
     for key, text in members:
         try:
-            name, canonical = _name(key)
+            name, canonical = read_name(key)
         except ValueError:
             problems.append("the name of a field is not valid JSON")
             continue
@@ -138,7 +138,8 @@ def _named(members: Sequence[tuple[bytes, bytes]]) -> tuple[dict[str, tuple[byte
 
 
 @lru_cache(maxsize=1024)
-def _name(key: bytes) -> tuple[str, bytes]:
+def read_name(key: bytes) -> tuple[str, bytes]:
+    """What the text of a key names, and the text in one way of writing it. Raises `ValueError`."""
     name = str(json.loads(key.decode(), strict=False))
     try:
         return name, msgspec.json.encode(name)
@@ -161,10 +162,11 @@ def _value(kind: Kind, text: bytes, unknown: dict[bytes, bytes]) -> Any:
         return None
     if kind is Kind.AGENT:
         return _agent(text, unknown)
-    return _string(text)
+    return read_string(text)
 
 
-def _string(text: bytes) -> str:
+def read_string(text: bytes) -> str:
+    """The string that a JSON text is. Raises `ValueError` that says why it is none that a column takes."""
     if not text.startswith(b'"'):
         raise ValueError("is not a string")
     try:
@@ -191,7 +193,7 @@ def _agent(text: bytes, unknown: dict[bytes, bytes]) -> Agent:
     inside: dict[bytes, bytes] = {}
     for name, (key, member) in members.items():
         if name in Agent.__struct_fields__:
-            values[name] = None if member == b"null" else _string(member)
+            values[name] = None if member == b"null" else read_string(member)
         else:
             inside[key] = member
     if whole := object_text(inside):

@@ -71,6 +71,18 @@ def scan_object(text: bytes) -> list[tuple[bytes, bytes]]:
     return _scan_members(text, 0)[0]
 
 
+def scan_array(text: bytes) -> list[bytes]:
+    """The texts of the values of an array that a scan has found."""
+    values: list[bytes] = []
+    position = _skip_space(text, 1)
+    more = not text.startswith(b"]", position)
+    while more:
+        end = _value_end(text, position)
+        values.append(text[position:end])
+        position, more = _after_item(text, end, b"]")
+    return values
+
+
 def _scan_members(body: bytes, start: int) -> tuple[list[tuple[bytes, bytes]], int]:
     members: list[tuple[bytes, bytes]] = []
     position = _skip_space(body, start + 1)

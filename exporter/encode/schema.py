@@ -1,10 +1,12 @@
-"""The columns of the table `conversations`: the same for every token, page and file."""
+"""The columns of the tables: the same for every token, page and file."""
 
 from typing import Final
 
 import pyarrow as pa
 
-from exporter.contract import ADDED, FIELDS, Field, Kind
+from exporter.contract import ADDED, FIELDS, ITEM_METRICS, Field, Kind
+from exporter.model import CONVERSATIONS, TURNS
+from exporter.spec import Request
 
 #: The column for what the API serves beyond `contract.FIELDS`: the text of a JSON object, or null. Always the last.
 EXTRA: Final = "extra"
@@ -24,7 +26,7 @@ def asked_fields(fields: tuple[str, ...] | None) -> tuple[Field, ...]:
 
 
 def arrow_schema(fields: tuple[str, ...] | None) -> pa.Schema:
-    """One column a field that was asked for, then `extra`.
+    """Of conversations: one column a field that was asked for, then `extra`.
 
     All are nullable, since any field may be missing (api.md, Response).
     Timestamps are microseconds in UTC. A JSON column holds the text of the value as it was served, byte for byte;
@@ -35,3 +37,39 @@ def arrow_schema(fields: tuple[str, ...] | None) -> pa.Schema:
         for field in asked_fields(fields)
     ]
     return pa.schema([*columns, pa.field(EXTRA, pa.string())])
+
+
+def turns_schema() -> pa.Schema:
+    """Of turns, a row for each item of a transcript: what it is of, what every item may have, and `extra`.
+
+    All are nullable, but for the first three no row has a null. JSON columns hold texts as they were served.
+    """
+    return pa.schema(
+        [
+            ("conversation_id", pa.string()),
+            ("conversation_created_at", _TYPES[Kind.TIMESTAMP]),
+            ("item_index", pa.int32()),
+            ("item_id", pa.string()),
+            ("type", pa.string()),
+            ("role", pa.string()),
+            ("text", pa.string()),
+            ("content", pa.string()),
+            ("interrupted", pa.bool_()),
+            ("transcript_confidence", pa.float64()),
+            ("item_created_at", _TYPES[Kind.TIMESTAMP]),
+            *((name, pa.float64()) for name in ITEM_METRICS),
+            ("other_metrics", pa.string()),
+            ("call_id", pa.string()),
+            ("tool_name", pa.string()),
+            ("arguments", pa.string()),
+            ("output", pa.string()),
+            ("is_error", pa.bool_()),
+            (EXTRA, pa.string()),
+        ]
+    )
+
+
+def table_schemas(request: Request) -> dict[str, pa.Schema]:
+    """Of each table that is asked for, by its name."""
+    schemas = {CONVERSATIONS: arrow_schema(request.fields), TURNS: turns_schema()}
+    return {table: schemas[table] for table in request.tables}

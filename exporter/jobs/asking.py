@@ -17,7 +17,10 @@ def settle_request(state: State, asked: Asked, destination: Location) -> Request
     stored = state.request
     if stored is None:
         return Request(
-            filters=asked.filters or {}, fields=asked.fields, partition_by=asked.partition_by or Request().partition_by
+            filters=asked.filters or {},
+            fields=asked.fields,
+            partition_by=asked.partition_by or Request().partition_by,
+            tables=asked.tables or Request().tables,
         )
     differences = [
         f"{name}: {_shown(there)} there, {_shown(here)} asked for"
@@ -25,6 +28,7 @@ def settle_request(state: State, asked: Asked, destination: Location) -> Request
             ("filters", stored.filters, asked.filters),
             ("fields", stored.fields, asked.fields),
             ("partitions", stored.partition_by, asked.partition_by),
+            ("tables", stored.tables, asked.tables),
         )
         if here is not None and here != there
     ]
@@ -75,7 +79,7 @@ def changing_filters(request: Request) -> list[str]:
 
 def has_sensitive_fields(state: State) -> bool:
     """Whether some of the rows that are there came with sensitive fields."""
-    return any(file.withheld_rows < file.rows for file in state.files.values())
+    return any(file.withheld_rows < file.rows for file in state.conversations)
 
 
 def _shown(value: object) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from exporter.encode.schema import arrow_schema
+from exporter.encode.schema import table_schemas
 from exporter.errors import DestinationError
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
@@ -14,9 +14,9 @@ from exporter.pipeline.budget import Shares
 from exporter.pipeline.merging import MERGED_AT_ONCE
 from exporter.plan.merging import choose_merges
 from exporter.progress import Observer
+from exporter.spec import Request
 from exporter.store.base import Store
 from exporter.store.commits import load_state
-from exporter.store.layout import CONVERSATIONS
 from exporter.store.location import Location
 from exporter.store.manifest import is_sealed
 from exporter.store.opening import open_store
@@ -77,6 +77,7 @@ async def _compact(
     began, least_bytes = clock(), target_bytes // 2
     async with holding(store, run) as held:
         before = held.log.state
+        tables = 1 if before.request is None else len(before.request.tables)
         if not await _is_compact(store, before, least_bytes, target_bytes):
             await put_in_order(
                 store,
@@ -85,23 +86,21 @@ async def _compact(
                 clock,
                 least_bytes=least_bytes,
                 target_bytes=target_bytes,
-                row_group_bytes=Shares.of(memory_bytes, MERGED_AT_ONCE).row_group,
+                row_group_bytes=Shares.of(memory_bytes, MERGED_AT_ONCE, tables).row_group,
             )
         return _compacted(before, held.log.state, clock() - began)
 
 
 async def _is_compact(store: Store, state: State, least_bytes: int, target_bytes: int) -> bool:
-    files = state.files.values()
-    if choose_merges(files, state.coverage, least_bytes=least_bytes, target_bytes=target_bytes):
+    if choose_merges(state.conversations, state.coverage, least_bytes=least_bytes, target_bytes=target_bytes):
         return False
-    fields = None if state.request is None else state.request.fields
-    return await is_sealed(store, state, schemas={CONVERSATIONS: arrow_schema(fields)})
+    return await is_sealed(store, state, schemas=table_schemas(state.request or Request()))
 
 
 def _compacted(before: State, after: State, seconds: float) -> Compacted:
     return Compacted(
         state=state_name(after),
-        rows=sum(file.rows for file in after.files.values() if file.table == CONVERSATIONS),
+        rows=sum(file.rows for file in after.conversations),
         files_before=len(before.files),
         files=len(after.files),
         bytes_before=sum(file.size_bytes for file in before.files.values()),

@@ -24,7 +24,7 @@ from exporter.plan.sampling import choose_windows, cut_windows
 from exporter.progress import Observer
 from exporter.spec import Asked, Request, RunSettings
 from exporter.store.base import Store
-from exporter.store.layout import CONVERSATIONS, partition_of
+from exporter.store.layout import partition_of
 from exporter.store.local import LocalStore
 from exporter.store.location import Location
 from exporter.store.state import State
@@ -57,7 +57,7 @@ def make_plan(store: Store, state: State, asked: Asked, settings: RunSettings, s
     covered = state.coverage & Coverage([Interval(start, end)] if start < end else ())
     if not covered:
         raise UsageError("nothing to compare: the export has read nothing of that range yet")
-    files = [file for file in state.files.values() if file.table == CONVERSATIONS]
+    files = state.conversations
     windows = all_windows = list(covered)
     if share < 1:
         inside = [file for file in files if Coverage([file.window]) & covered]
@@ -90,7 +90,7 @@ async def compare(
         session = await Session.begin(
             aside,
             held,
-            msgspec.structs.replace(plan.request, fields=ALWAYS_FIELDS),
+            msgspec.structs.replace(plan.request, fields=ALWAYS_FIELDS, tables=Request().tables),
             whole,
             lister,
             opening,

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from anyio.from_thread import start_blocking_portal
 
-from exporter.encode.schema import arrow_schema
+from exporter.encode.schema import arrow_schema, turns_schema
 from exporter.errors import DestinationError, UsageError
 from exporter.spec import PartitionBy
 from exporter.store.arrow import open_filesystem
@@ -21,7 +21,7 @@ from exporter.store.opening import open_store
 from exporter.store.state import FORMAT_VERSION, fold
 
 #: By the text that a manifest has for it.
-_TYPES: Final = {str(field.type): field.type for field in arrow_schema(None)}
+_TYPES: Final = {str(field.type): field.type for field in (*arrow_schema(None), *turns_schema())}
 
 
 class _Column(msgspec.Struct):

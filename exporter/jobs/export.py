@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from exporter.contract import SECOND, Instant
-from exporter.encode.schema import arrow_schema
+from exporter.encode.schema import table_schemas
 from exporter.errors import DestinationError, StoreError
 from exporter.jobs.asking import asks_for_more, known_bounds, settle_range, settle_request
 from exporter.jobs.holding import holding
@@ -19,19 +19,19 @@ from exporter.progress import Observer
 from exporter.spec import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.commits import load_state
-from exporter.store.layout import CONVERSATIONS, MANIFEST, partition_of
+from exporter.store.layout import MANIFEST, partition_of
 from exporter.store.location import Location
 from exporter.store.manifest import is_sealed, served_fields
 from exporter.store.opening import open_store
-from exporter.store.state import State, StateName, state_name
+from exporter.store.state import State, StateName, state_name, turns_in
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What a destination holds after a run; `requests` and `seconds` are those of the run.
 
-    `resumed`: there was something before; `changed`: the run committed something. `bytes` are those of the parts.
-    `kept_files`: replaced ones, for readers of older manifests. `partly_withheld`: files with rows that came without
-    sensitive fields, while other rows had them.
+    `turns`: None where that table was not asked for. `bytes` are those of the parts. `resumed`: there was something
+    before; `changed`: the run committed something. `kept_files`: replaced ones, for readers of older manifests.
+    `partly_withheld`: files with rows that came without sensitive fields, while other rows had them.
     """
 
     state: StateName
@@ -51,6 +51,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     range_end: Instant
     partition_key: str | None
     kept_files: int = 0
+    turns: int | None = None
 
     @property
     def exit_status(self) -> int:
@@ -93,11 +94,13 @@ async def _export(
     run.saw(found)
     request = settle_request(found, asked, destination)
     if found.range is not None and not found.left and not asks_for_more(found.range, asked):
-        if await is_sealed(store, found, schemas={CONVERSATIONS: arrow_schema(request.fields)}):
+        if await is_sealed(store, found, schemas=table_schemas(request)):
             await check_whole(store, found)
             return summarize(destination, found, found, Counters())
         return await _seal_what_is_there(store, run, request, settings, observer, clock)
-    async with connected(settings, credentials, request.filters, request.fields, observer, clock) as reader:
+    async with connected(
+        settings, credentials, request.filters, request.fields, observer, clock, tables=request.tables
+    ) as reader:
         run.spent = lambda: reader.counters
         opening = await ask_first(reader, found, request, *known_bounds(found, asked), observer)
         latest = opening.read_since - settings.lag_seconds * SECOND
@@ -134,7 +137,7 @@ async def _seal_what_is_there(
             clock,
             least_bytes=least_part_bytes(settings.target_part_bytes),
             target_bytes=settings.target_part_bytes,
-            row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency).row_group,
+            row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency, len(request.tables)).row_group,
         )
         return summarize(store.location, before, log.state, Counters())
 
@@ -147,7 +150,7 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
     served = served_fields(after)
     return Summary(
         state=state_name(after),
-        rows=sum(file.rows for file in after.files.values() if file.table == CONVERSATIONS),
+        rows=sum(file.rows for file in after.conversations),
         files=len(after.files),
         bytes=sum(file.size_bytes for file in after.files.values()),
         requests=spent.requests,
@@ -165,4 +168,5 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         if after.request
         else None,
         kept_files=len(after.kept),
+        turns=turns_in(after),
     )

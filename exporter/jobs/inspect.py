@@ -7,7 +7,7 @@ in any case; what a later commit has removed is forgotten.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from typing import Final
 import pyarrow as pa
 from anyio import to_thread
 
-from exporter.encode.schema import arrow_schema
+from exporter.encode.schema import table_schemas
 from exporter.errors import DamagedLogError, DestinationError
 from exporter.jobs.sample import Sample
 from exporter.model import DataFile, QuarantineFile
@@ -26,7 +26,16 @@ from exporter.store.base import Store
 from exporter.store.check import Problem
 from exporter.store.commits import list_commits, load_commits, load_state
 from exporter.store.ids import Hashes, Suspects, hash_ids
-from exporter.store.layout import COMMITS, CONVERSATIONS, MANIFEST, QUARANTINE, SUCCESS, TABLES
+from exporter.store.layout import (
+    COMMITS,
+    CONVERSATIONS,
+    MANIFEST,
+    QUARANTINE,
+    SUCCESS,
+    TABLES,
+    TURNS,
+    conversations_path,
+)
 from exporter.store.manifest import render_manifest
 from exporter.store.state import Commit, State, fold
 
@@ -60,8 +69,7 @@ async def load_findings(store: Store) -> Findings:
         if await store.read(MANIFEST) is not None:
             raise DamagedLogError(COMMITS, "the log is gone, and its manifest is there. Restore it, or export anew")
         raise DestinationError(f"{store.location}: no export here")
-    schema = arrow_schema(state.request.fields)
-    return Findings(commits, state, state.request.partition_by, {CONVERSATIONS: schema})
+    return Findings(commits, state, state.request.partition_by, table_schemas(state.request))
 
 
 async def inspect(store: Store, sample: Sample, *, alone: bool) -> Findings:
@@ -107,6 +115,7 @@ async def _inspect_files(store: Store, findings: Findings, sample: Sample) -> No
                 findings.problems += await to_thread.run_sync(_check_quarantine, path, file)
     parts = [file for file in whole if isinstance(file, DataFile) and file.path in sample]
     decoded: list[str] = []
+    sound: set[str] = set()
     with Hashes() as hashes:
 
         async def look_into(file: DataFile) -> None:
@@ -115,7 +124,9 @@ async def _inspect_files(store: Store, findings: Findings, sample: Sample) -> No
             findings.problems += problems
             findings.parts_read += 1
             findings.bytes_read += file.size_bytes
-            if could_decode:
+            if not problems:
+                sound.add(file.path)
+            if could_decode and file.table == CONVERSATIONS:
                 decoded.append(file.path)
 
         await for_each(parts, look_into, at_once=os.cpu_count() or 1)
@@ -126,6 +137,8 @@ async def _inspect_files(store: Store, findings: Findings, sample: Sample) -> No
         async with store.fetched(part) as path:
             await to_thread.run_sync(suspects.look_into, part, facts.read_ids(path))
     findings.problems += check.describe_repeated(suspects.repeated())
+    turns = [file for file in parts if file.table == TURNS and file.path in sound]
+    await _check_turns(store, findings, turns, sound, sample)
 
 
 async def _forget_removed(store: Store, findings: Findings) -> None:
@@ -158,6 +171,27 @@ def _check_part(path: Path, findings: Findings, file: DataFile, hashes: Hashes) 
     if wrong := list(check.check_sha256(file, facts.hash_file(path))):
         return False, wrong
     schema = findings.schemas.get(file.table)
-    content = facts.read_content(path, schema, lambda ids: hashes.add(hash_ids(ids)))
+
+    def take_ids(ids: pa.Array) -> None:
+        if file.table == CONVERSATIONS:
+            hashes.add(hash_ids(ids))
+
+    content = facts.read_content(path, schema, take_ids, file.table)
     wrong = list(check.check_content(file, content, schema, findings.partition_by))
     return content is not None and content.rows > 0, wrong
+
+
+async def _check_turns(
+    store: Store, findings: Findings, files: Iterable[DataFile], sound: Collection[str], sample: Sample
+) -> None:
+    """Holds turns against those parts of conversations beside them that are as they were written."""
+    for file in files:
+        beside = findings.state.files.get(conversations_path(file.path))
+        wrong = list(check.check_beside(file, beside))
+        findings.problems += wrong
+        if wrong or beside is None or (beside.path in sample and beside.path not in sound):
+            continue
+        async with store.fetched(file.path) as turns, store.fetched(beside.path) as conversations:
+            if beside.path in sound or await to_thread.run_sync(facts.hash_file, conversations) == beside.sha256:
+                misplaced = await to_thread.run_sync(facts.count_misplaced, turns, conversations)
+                findings.problems += check.check_turns(file, misplaced)

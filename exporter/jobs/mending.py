@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from anyio import to_thread
 
-from exporter.encode.schema import arrow_schema
+from exporter.encode.schema import table_schemas
 from exporter.errors import ContradictionError, DestinationError
 from exporter.jobs.asking import has_sensitive_fields
 from exporter.jobs.comparing import Plan
@@ -21,7 +21,6 @@ from exporter.pipeline.tasks import for_each
 from exporter.pipeline.updating import Outcome, merge_spool
 from exporter.progress import Observer
 from exporter.spec import Credentials, RunSettings
-from exporter.store.layout import CONVERSATIONS
 from exporter.store.manifest import is_sealed
 from exporter.store.merge import ids_in
 
@@ -78,7 +77,13 @@ class Repair:
             await self._put_in_order()
             return Outcome(), Counters()
         async with connected(
-            settings, self.credentials, request.filters, request.fields, self.observer, self.clock
+            settings,
+            self.credentials,
+            request.filters,
+            request.fields,
+            self.observer,
+            self.clock,
+            tables=request.tables,
         ) as reader:
             before = plan.state
             range_ = before.range or plan.windows[0]
@@ -122,7 +127,7 @@ class Repair:
     async def _put_in_order(self) -> None:
         """For what a run that did not live to seal it has left."""
         plan, settings = self.plan, self.settings
-        if await is_sealed(plan.store, plan.state, schemas={CONVERSATIONS: arrow_schema(plan.request.fields)}):
+        if await is_sealed(plan.store, plan.state, schemas=table_schemas(plan.request)):
             return
         await put_in_order(
             plan.store,
@@ -131,7 +136,7 @@ class Repair:
             self.clock,
             least_bytes=least_part_bytes(settings.target_part_bytes),
             target_bytes=settings.target_part_bytes,
-            row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency).row_group,
+            row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency, len(plan.request.tables)).row_group,
         )
 
     async def _gone(self, spool: Spool, *, delete: bool) -> dict[Interval, Collection[str]]:

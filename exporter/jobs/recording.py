@@ -17,7 +17,6 @@ from exporter.jobs.author import new_run
 from exporter.model import Counters
 from exporter.pipeline.reading import wall_clock
 from exporter.store.base import Store
-from exporter.store.layout import CONVERSATIONS
 from exporter.store.runs import RunRecord, append_run
 from exporter.store.state import State, state_name
 
@@ -97,7 +96,7 @@ async def _append(
         state=None if after is None else state_name(after),
         generation_before=None if before is None else before.number,
         generation=None if after is None else after.number,
-        rows=None if after is None else sum(f.rows for f in after.files.values() if f.table == CONVERSATIONS),
+        rows=None if after is None else sum(file.rows for file in after.conversations),
         files=None if after is None else len(after.files),
         bytes=None if after is None else sum(file.size_bytes for file in after.files.values()),
         requests=spent.requests,

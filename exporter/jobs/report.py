@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from exporter.contract import format_instant
+from exporter.contract import TRANSCRIPT_FIELD, format_instant
 from exporter.model import Interval
 from exporter.progress import format_seconds, format_size
 from exporter.store.layout import MANIFEST
@@ -37,6 +37,8 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
     yield f"  manifest: {summary.manifest}"
     if summary.withheld:
         yield f"  not shown to this token (scope conversations:read_sensitive): {', '.join(summary.withheld)}"
+        if summary.turns == 0 and TRANSCRIPT_FIELD in summary.withheld:
+            yield "    without transcripts, the table turns is empty."
     if summary.unproven:
         yield f"  {count_of(summary.unproven, 'timestamp')} may have more rows than the API would show;"
         yield "    what it showed is kept, and the manifest names them under `unproven`: compare them with the source."
@@ -179,8 +181,9 @@ def interval_figures(interval: Interval) -> dict[str, str | None]:
 
 def _describe_data(data: "Summary | Status") -> str:
     since = "" if data.range_start is None else f"from {format_instant(data.range_start)} "
+    turns = "" if data.turns is None else f" with {count_of(data.turns, 'turn')}"
     return (
-        f"{data.state}: {count_of(data.rows, 'conversation')} created {since}before "
+        f"{data.state}: {count_of(data.rows, 'conversation')}{turns} created {since}before "
         f"{format_instant(data.range_end)}, in {count_of(data.files, 'file')} of {format_size(data.bytes)}"
     )
 

@@ -7,11 +7,11 @@ from typing import Final, Literal, TypeAlias
 import pyarrow as pa
 
 from exporter.encode.describe import DESCRIPTIONS, PARTITION
-from exporter.encode.schema import arrow_schema
+from exporter.encode.schema import table_schemas
 from exporter.errors import UsageError
 from exporter.jobs.dataset import table_schema
-from exporter.spec import PartitionBy
-from exporter.store.layout import CONVERSATIONS
+from exporter.spec import PartitionBy, Request
+from exporter.store.layout import TABLES
 
 SchemaFormat: TypeAlias = Literal["arrow", "json", "sql"]
 
@@ -28,9 +28,10 @@ _SQL: Final = {
 
 def new_schema(table: str, fields: tuple[str, ...] | None) -> pa.Schema:
     """Of the files of a table that is exported now. `fields`: as of `encode.schema.arrow_schema`."""
-    if table != CONVERSATIONS:
-        raise UsageError(f"--table {table}: no such table; there is {CONVERSATIONS}")
-    return arrow_schema(fields)
+    if table not in TABLES:
+        raise UsageError(f"--table {table}: no such table; there are {', '.join(TABLES)}")
+    request = Request(fields=fields, tables=TABLES)
+    return table_schemas(request)[table]
 
 
 def render_schema(table: str, schema: pa.Schema, partition_by: PartitionBy, as_: SchemaFormat) -> str:

@@ -4,8 +4,11 @@ from collections.abc import Callable
 from typing import Final
 
 from exporter.encode.batch import Encoder
+from exporter.encode.schema import table_schemas
+from exporter.encode.turns import TurnsEncoder
 from exporter.errors import DestinationError
 from exporter.jobs.holding import Held
+from exporter.model import TURNS
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.merging import merge_small_parts
 from exporter.pipeline.reading import wall_clock
@@ -80,7 +83,7 @@ async def put_in_order(
     await check_whole(store, log.state)
     await log.append(committed_at=wall_clock(), kind="resume")
     encoder = Encoder(request.fields)
-    committer = Committer(store, log, encoder.schema, observer, clock)
+    committer = Committer(store, log, table_schemas(request), observer, clock)
     await committer.sweep()
     factory = PartsFactory(
         store,
@@ -89,6 +92,7 @@ async def put_in_order(
         partition_by=request.partition_by,
         target_part_bytes=target_bytes,
         row_group_bytes=row_group_bytes,
+        turns=TurnsEncoder() if TURNS in request.tables else None,
         clock=clock,
     )
     await seal(log, factory, committer, observer, least_bytes=least_bytes)

@@ -1,6 +1,6 @@
 """A run at work: what its steps share, from the first question to the API to the last commit."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Self
@@ -8,11 +8,13 @@ from typing import Self
 from exporter.contract import BEGINNING, HIDDEN_STATUS, Instant
 from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
+from exporter.encode.schema import table_schemas
+from exporter.encode.turns import TurnsEncoder
 from exporter.errors import ExporterError, StoreError
 from exporter.fetch.http import Client
 from exporter.jobs.holding import Held
 from exporter.jobs.sealing import check_whole
-from exporter.model import Counters, Coverage, Interval
+from exporter.model import CONVERSATIONS, TURNS, Counters, Coverage, Interval
 from exporter.pipeline import Pipeline
 from exporter.pipeline.budget import ByteBudget, Shares
 from exporter.pipeline.committing import Committer
@@ -36,8 +38,10 @@ async def connected(
     fields: tuple[str, ...] | None,
     observer: Observer,
     clock: Callable[[], float],
+    *,
+    tables: Sequence[str] = (CONVERSATIONS,),
 ) -> AsyncIterator[Reader]:
-    """Reads pages of the list that `filters` leave, with `fields` (None: all)."""
+    """Reads pages of the list that `filters` leave, with `fields` (None: all), for these tables to be made of them."""
     async with Client(
         settings.base_url,
         credentials,
@@ -51,7 +55,7 @@ async def connected(
             client,
             Decoder(fields),
             observer,
-            ByteBudget(Shares.of(settings.memory_bytes, settings.concurrency)),
+            ByteBudget(Shares.of(settings.memory_bytes, settings.concurrency, len(tables))),
             concurrency=settings.concurrency,
             max_rps=settings.max_rps,
             clock=clock,
@@ -122,7 +126,7 @@ class Session:
         await check_whole(store, log.state)
         await _declare(log, request, range_, observer, keep_generations)
         encoder = Encoder(request.fields)
-        committer = Committer(store, log, encoder.schema, observer, clock)
+        committer = Committer(store, log, table_schemas(request), observer, clock)
         await committer.sweep()
         is_hidden = opening.is_hidden or _knows_hidden(log.state, request)
         if is_hidden:
@@ -135,7 +139,8 @@ class Session:
             run=held.run,
             partition_by=request.partition_by,
             target_part_bytes=settings.target_part_bytes,
-            row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency).row_group,
+            row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency, len(request.tables)).row_group,
+            turns=TurnsEncoder() if TURNS in request.tables else None,
             organization=organization,
             hidden_status=HIDDEN_STATUS if is_hidden else None,
             refuses_withheld=refuses_withheld,

@@ -7,17 +7,19 @@ from exporter.errors import DestinationError
 from exporter.model import Coverage, Interval
 from exporter.store.base import Store
 from exporter.store.commits import load_state
-from exporter.store.layout import CONVERSATIONS
 from exporter.store.location import Location
 from exporter.store.opening import open_store
 from exporter.store.runs import RunRecord, read_last_run
-from exporter.store.state import StateName, state_name
+from exporter.store.state import StateName, state_name, turns_in
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """What the commit log of a destination amounts to. `covered_share`: of the range, in time, 0 to 1; None where the
-    range is open below and not yet complete. `gaps`: what is still to be read.
-    `updates_since`: as in the manifest. `last_run`: of those that have ended, and were not killed."""
+    """What the commit log of a destination amounts to. `turns`: None where that table was not asked for.
+
+    `covered_share`: of the range, in time, 0 to 1; None where the range is open below and not yet complete. `gaps`:
+    what is still to be read. `updates_since`: as in the manifest. `last_run`: of those that have ended, and were not
+    killed.
+    """
 
     state: StateName
     rows: int
@@ -34,6 +36,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     updates_since: Instant | None
     holder: str | None
     last_run: RunRecord | None
+    turns: int | None = None
 
 
 async def status(destination: Location) -> Status:
@@ -51,7 +54,8 @@ async def _status(store: Store) -> Status:
     share = None if left and range_.open_below else 1 - left.length / Coverage([range_]).length
     return Status(
         state=state_name(state),
-        rows=sum(file.rows for file in state.files.values() if file.table == CONVERSATIONS),
+        rows=sum(file.rows for file in state.conversations),
+        turns=turns_in(state),
         files=len(state.files),
         bytes=sum(file.size_bytes for file in state.files.values()),
         range_start=None if range_.open_below else range_.start,

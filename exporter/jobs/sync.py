@@ -32,7 +32,6 @@ from exporter.progress import Observer
 from exporter.spec import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.commits import load_state
-from exporter.store.layout import CONVERSATIONS
 from exporter.store.location import Location
 from exporter.store.merge import ids_in, open_rows
 from exporter.store.opening import open_store
@@ -105,7 +104,9 @@ async def _sync(
     request = settle_request(found, asked, destination)
     if not refilter:
         _check_filters(request)
-    async with connected(settings, credentials, request.filters, request.fields, observer, clock) as reader:
+    async with connected(
+        settings, credentials, request.filters, request.fields, observer, clock, tables=request.tables
+    ) as reader:
         run.spent = lambda: reader.counters
         since, _ = known_bounds(found, asked)
         opening = await ask_first(reader, found, request, since, None, observer)
@@ -162,7 +163,7 @@ async def _update(session: Session, before: State, lister: Reader | None) -> Out
     range_ = state.range
     if range_ is None:
         raise DestinationError("no export here")
-    files = [file for file in state.files.values() if file.table == CONVERSATIONS]
+    files = state.conversations
     oldest = min((file.created_at_min for file in files), default=range_.end)
     homes = Homes(files, state.coverage, parts.place)
     since = None if before.read_since is None else before.read_since - session.settings.lag_seconds * SECOND
@@ -202,7 +203,7 @@ async def _still_open(session: Session, before: State, spool: Spool, since: Inst
     served = await to_thread.run_sync(ids_in, [part.path for home in spool.parts.values() for part in home])
     served |= set[str]().union(*spool.misfit_ids.values())
     found: list[tuple[Instant, float]] = []
-    for file in before.files.values():
+    for file in before.conversations:
         if not file.open_rows or file.created_at_max < since:
             continue
         density = file.rows / (file.created_at_max - file.created_at_min + 1)
@@ -232,7 +233,7 @@ async def _gone(changed: Spool, spool: Spool) -> dict[Interval, set[str]]:
 def _synced(destination: Location, before: State, session: Session, outcome: Outcome) -> Synced:
     after = session.log.state
     summary = summarize(destination, before, after, session.spent)
-    rows_before = sum(file.rows for file in before.files.values() if file.table == CONVERSATIONS)
+    rows_before = sum(file.rows for file in before.conversations)
     return Synced(
         summary=summary,
         inserted=summary.rows - rows_before + outcome.removed,

@@ -16,7 +16,6 @@ from exporter.model import Change, Interval, QuarantineFile
 from exporter.store.base import Store
 from exporter.store.check import LASTING, Problem
 from exporter.store.commits import check_not_overtaken, find_garbage
-from exporter.store.layout import CONVERSATIONS
 from exporter.store.location import Location
 from exporter.store.manifest import write_manifest
 from exporter.store.opening import open_store
@@ -114,7 +113,7 @@ def _verified(findings: Findings) -> Verified:
     return Verified(
         state=state_name(state),
         generation=state.number,
-        rows=sum(file.rows for file in state.files.values() if file.table == CONVERSATIONS),
+        rows=sum(file.rows for file in state.conversations),
         files=len(state.files),
         bytes=sum(file.size_bytes for file in state.files.values()),
         quarantine_files=len(state.quarantine),

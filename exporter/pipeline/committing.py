@@ -1,7 +1,7 @@
 """Commits: what the windows have finished goes into the log, several changes in one commit when they come together."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from math import inf
 from operator import add
@@ -47,7 +47,7 @@ class Committer:
         self,
         store: Store,
         log: CommitLog,
-        schema: pa.Schema,
+        schemas: Mapping[str, pa.Schema],
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -56,7 +56,7 @@ class Committer:
         self.size_bytes = 0
         self._store = store
         self._log = log
-        self._schemas = {CONVERSATIONS: schema}
+        self._schemas = schemas
         self._observer = observer
         self._clock = clock
         self._charged = Counters()
@@ -119,7 +119,8 @@ class Committer:
         counters = spent - self._charged
         after = await self._log.append(committed_at=wall_clock(), kind=kind, change=change, counters=counters)
         self._charged = spent
-        rows, size_bytes = sum(file.rows for file in change.adds), sum(file.size_bytes for file in change.adds)
+        rows = sum(file.rows for file in change.adds if file.table == CONVERSATIONS)
+        size_bytes = sum(file.size_bytes for file in change.adds)
         self.rows += rows
         self.size_bytes += size_bytes
         self.files += len(change.adds) - len(change.removes)

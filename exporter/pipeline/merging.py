@@ -11,12 +11,13 @@ from anyio import to_thread
 from exporter.model import Change, DataFile, Interval
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.tasks import for_each
-from exporter.pipeline.writing import PartsFactory, data_file
+from exporter.pipeline.writing import PartsFactory
 from exporter.plan.merging import choose_merges
 from exporter.progress import Observer
 from exporter.store.commits import CommitLog
 from exporter.store.facts import check_written
 from exporter.store.parts import copy_rows
+from exporter.store.state import State
 
 #: Of parts that lie there twice at a time: what has been merged is deleted before more is.
 _TWICE_BYTES: Final = 1024**3
@@ -40,13 +41,13 @@ async def merge_small_parts(
     """
     # Again until there is nothing to choose: a merged part may come out smaller than its sources together.
     while groups := choose_merges(
-        log.state.files.values(),
+        log.state.conversations,
         log.state.coverage,
         least_bytes=least_bytes,
         target_bytes=factory.target_part_bytes,
         growing=growing,
     ):
-        await _merge(list(_first(groups)), factory, committer, observer)
+        await _merge(log.state, list(_first(groups)), factory, committer, observer)
         await committer.write_manifest()
 
 
@@ -60,7 +61,11 @@ def _first(groups: Sequence[Sequence[DataFile]]) -> Iterator[Sequence[DataFile]]
 
 
 async def _merge(
-    groups: Sequence[Sequence[DataFile]], factory: PartsFactory, committer: Committer, observer: Observer
+    state: State,
+    groups: Sequence[Sequence[DataFile]],
+    factory: PartsFactory,
+    committer: Committer,
+    observer: Observer,
 ) -> None:
     observer.note("merging small files", files=sum(map(len, groups)), into=len(groups))
     # A reader who trusts it would count the rows of old and new parts.
@@ -68,16 +73,18 @@ async def _merge(
 
     async def merge(group: Sequence[DataFile]) -> None:
         merged = await _merged(group, factory)
-        change = Change(adds=(merged,), removes=tuple(file.path for file in group))
+        sources = [*group, *(turns for file in group for turns in state.turns_beside(file))]
+        change = Change(adds=merged, removes=tuple(file.path for file in sources))
         await committer.commit(change, kind="compact")
 
     await for_each(groups, merge, at_once=MERGED_AT_ONCE)
 
 
-async def _merged(group: Sequence[DataFile], factory: PartsFactory) -> DataFile:
-    """The part that holds what the parts of `group` held, which run from old to new; published, and not committed."""
+async def _merged(group: Sequence[DataFile], factory: PartsFactory) -> tuple[DataFile, ...]:
+    """The part that holds what the parts of `group` held, which run from old to new, and that of its turns; published,
+    and not committed."""
     store, oldest, newest = factory.store, group[0], group[-1]
-    name, writer = factory.new_part()
+    writer = factory.new_part()
     try:
         for file in reversed(group):
             async with store.fetched(file.path) as source:
@@ -87,14 +94,11 @@ async def _merged(group: Sequence[DataFile], factory: PartsFactory) -> DataFile:
     except BaseException:
         writer.abort()
         raise
-    merged = data_file(
-        name,
-        oldest.partition,
-        finished,
-        Interval(oldest.window.start, newest.window.end),
-        reduce(add, (Counter(file.absent) for file in group)),
-        sum(file.withheld_rows for file in group),
-        oldest.table,
+    return await factory.publish(
+        finished.closed(
+            oldest.partition,
+            Interval(oldest.window.start, newest.window.end),
+            reduce(add, (Counter(file.absent) for file in group)),
+            sum(file.withheld_rows for file in group),
+        )
     )
-    await store.publish(store.staging_file(name), merged.path)
-    return merged

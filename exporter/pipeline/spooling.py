@@ -52,7 +52,7 @@ class Spool:
 
 
 class SpoolFactory(PartsFactory):
-    """Puts what the windows of a reading finish into `spool`, a staged part for each home in a window.
+    """Puts what the windows of a reading finish into `spool`, a staged part of conversations for each home in a window.
 
     `parts`: how the run writes its parts. Only rows with `updated_at` not before `updated_since` are wanted, give or
     take a second.

@@ -16,7 +16,7 @@ from exporter.pipeline.committing import Committer
 from exporter.pipeline.merging import MERGED_AT_ONCE
 from exporter.pipeline.spooling import Spool, Spooled, digest
 from exporter.pipeline.tasks import for_each
-from exporter.pipeline.writing import PartsFactory, data_file
+from exporter.pipeline.writing import PartsFactory
 from exporter.plan.homes import Home, Homes
 from exporter.store.facts import check_written
 from exporter.store.merge import MergePlan, Nulls, Reading, ids_in, merge, plan_merge
@@ -87,20 +87,19 @@ async def merge_spool(
     async def write(planned: tuple[Home, MergePlan, list[Spooled]]) -> None:
         home, plan, spooled = planned
         window = home.interval if home.file is None or home.interval in narrowed else home.file.window
-        file = await _write(home, window, plan, spooled, parts)
-        if file is not None:
-            work.adds.append(file)
+        work.adds += await _write(home, window, plan, spooled, parts)
 
     await for_each(changing, write, at_once=MERGED_AT_ONCE)
-    removed = {home.file.path for home, _, _ in changing if home.file is not None}
+    removed = {file.path for home, _, _ in changing for file in _files(home, state)}
     for home in narrowed.values():
-        if home.file is not None and home.file.path not in removed:
-            work.adds.append(msgspec.structs.replace(home.file, window=home.interval))
-            removed.add(home.file.path)
+        for file in _files(home, state):
+            if file.path not in removed:
+                work.adds.append(msgspec.structs.replace(file, window=home.interval))
+                removed.add(file.path)
     quarantine = await _merge_quarantine(spool, state, parts, gone)
     change = Change(
         refreshes=refreshes.intervals,
-        adds=tuple(sorted(work.adds, key=lambda file: file.window)),
+        adds=tuple(sorted(work.adds, key=lambda file: (file.window, file.path))),
         removes=(*sorted(removed), *quarantine.removes),
         quarantines=tuple(quarantine.adds),
         unproven=tuple(spool.unproven),
@@ -128,6 +127,11 @@ async def _fetched(home: Home, parts: PartsFactory) -> AsyncIterator[Path | None
         yield part
 
 
+def _files(home: Home, state: State) -> list[DataFile]:
+    """The parts that a home has, of each table."""
+    return [] if home.file is None else [home.file, *state.turns_beside(home.file)]
+
+
 def _readings(spooled: Iterable[Spooled]) -> list[Reading]:
     def number(part: Spooled) -> int:
         return part.reading
@@ -138,12 +142,12 @@ def _readings(spooled: Iterable[Spooled]) -> list[Reading]:
 
 async def _write(
     home: Home, window: Interval, plan: MergePlan, spooled: list[Spooled], parts: PartsFactory
-) -> DataFile | None:
-    """The part that takes the place of a home's; None when no row is left."""
+) -> tuple[DataFile, ...]:
+    """What takes the place of a home's part, and of that of its turns; nothing when no row is left."""
     old = home.file
     if old is not None and not plan.taken and len(plan.dropped) == old.rows:
-        return None
-    name, writer = parts.new_part()
+        return ()
+    writer = parts.new_part()
     try:
         async with _fetched(home, parts) as part:
             if old is not None and part is not None:
@@ -154,9 +158,7 @@ async def _write(
         writer.abort()
         raise
     absent, withheld = _still_absent(old, lost, spooled, gained)
-    file = data_file(name, home.partition, finished, window, absent, withheld)
-    await parts.store.publish(parts.store.staging_file(name), file.path)
-    return file
+    return await parts.publish(finished.closed(home.partition, window, absent, withheld))
 
 
 def _still_absent(

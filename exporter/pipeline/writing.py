@@ -3,7 +3,7 @@
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from math import inf
@@ -15,15 +15,16 @@ from anyio import CapacityLimiter, to_thread
 from exporter.contract import Instant
 from exporter.encode.batch import Encoded, Encoder
 from exporter.encode.rows import EncodeRow, Misfit
+from exporter.encode.turns import TurnsEncoder
 from exporter.errors import AccessError
 from exporter.fetch.walk import Settled
 from exporter.model import Change, DataFile, Interval, Rows, Unproven
+from exporter.pipeline.tables import ClosedPart, TablesWriter
 from exporter.pipeline.taking import same_organization
 from exporter.plan.homes import Place
 from exporter.spec import PartitionBy
 from exporter.store.base import Store
-from exporter.store.layout import CONVERSATIONS, part_path, partition_of
-from exporter.store.parts import FinishedPart, PartWriter
+from exporter.store.layout import partition_of
 from exporter.store.quarantine import write_quarantine
 
 #: A part is closed after this long even when it is small: a kill then costs no more than that much reading.
@@ -36,22 +37,13 @@ _MISFIT_BYTES: Final = 16 * 1024 * 1024
 class _OpenPart:
     """A part under way. `interval`: where its rows may lie, None for anywhere; `top`: where its window ends."""
 
-    writer: PartWriter
-    name: str
+    writer: TablesWriter
     partition: dict[str, str]
     interval: Interval | None
     top: Instant
     opened_at: float
     absent: Counter[str] = field(default_factory=Counter)
     withheld_rows: int = 0
-
-
-@dataclass(slots=True)
-class ClosedPart:
-    """A part that is whole, still where it was staged."""
-
-    name: str
-    file: DataFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +63,8 @@ class Finished:
 class PartsFactory:
     """What the windows of one run have in common when they write: schema, store, sizes and names.
 
-    `kept` and `again`: as of `taking.Factory`. `refuses_withheld`: the rows that are there have sensitive fields, and a
-    token that may not see them is refused.
+    `turns`: makes that table, too; None where it is not asked for. `kept` and `again`: as of `taking.Factory`.
+    `refuses_withheld`: the rows that are there have sensitive fields, and a token that may not see them is refused.
     """
 
     kept = "What was read is committed"
@@ -87,6 +79,7 @@ class PartsFactory:
         partition_by: PartitionBy,
         target_part_bytes: int,
         row_group_bytes: int,
+        turns: TurnsEncoder | None = None,
         organization: str | None = None,
         hidden_status: str | None = None,
         refuses_withheld: bool = False,
@@ -98,6 +91,7 @@ class PartsFactory:
         self.partition_by: Final[PartitionBy] = partition_by
         self.target_part_bytes: Final = target_part_bytes
         self.row_group_bytes: Final = row_group_bytes
+        self.turns: Final = turns
         self.organization = organization
         self.hidden_status: Final = hidden_status
         self.refuses_withheld: Final = refuses_withheld
@@ -118,15 +112,22 @@ class PartsFactory:
         """Those of the rows that are written."""
         return rows
 
+    async def publish(self, parts: Iterable[ClosedPart]) -> tuple[DataFile, ...]:
+        """Moves whole parts to where a commit can name them."""
+        files = []
+        for part in parts:
+            await self.store.publish(self.store.staging_file(part.name), part.file.path)
+            files.append(part.file)
+        return tuple(files)
+
     async def hand_over(self, finished: Finished) -> Change | None:
         """Publishes what a window has finished. Returns what is to be committed, if anything is."""
-        for part in finished.parts:
-            await self.store.publish(self.store.staging_file(part.name), part.file.path)
+        adds = await self.publish(finished.parts)
         misfits = finished.misfits
         quarantine = await write_quarantine(self.store, self.next_name(), misfits) if misfits else None
         return Change(
             covers=(finished.covers,),
-            adds=tuple(part.file for part in finished.parts),
+            adds=adds,
             quarantines=(quarantine,) if quarantine else (),
             unproven=finished.unproven,
             read_since=finished.read_since,
@@ -146,14 +147,12 @@ class PartsFactory:
     def next_name(self) -> str:
         return next(self._names)
 
-    def new_part(self) -> tuple[str, PartWriter]:
-        """The name of a new part, and what writes it where it is staged."""
-        name = self.next_name()
-        return name, PartWriter(self.store.staging_file(name), self.encoder.schema, self.row_group_bytes)
+    def new_part(self) -> TablesWriter:
+        """What writes a new part of each table, where it is staged."""
+        return TablesWriter(self.store, self.next_name(), self.encoder.schema, self.turns, self.row_group_bytes)
 
     def open(self, partition: dict[str, str], interval: Interval | None, top: Instant) -> _OpenPart:
-        name, writer = self.new_part()
-        return _OpenPart(writer, name, partition, interval, top, self.clock())
+        return _OpenPart(self.new_part(), partition, interval, top, self.clock())
 
 
 class WindowWriter:
@@ -233,9 +232,7 @@ class WindowWriter:
         finished = part.writer.close()
         self._part = None  # only now: what cannot be closed has to be aborted
         self._top = bottom
-        window = Interval(bottom, part.top)
-        file = data_file(part.name, part.partition, finished, window, part.absent, part.withheld_rows)
-        return [ClosedPart(part.name, file)]
+        return finished.closed(part.partition, Interval(bottom, part.top), part.absent, part.withheld_rows)
 
     async def _hand_over(self, closed: list[ClosedPart], bottom: Instant) -> Change | None:
         finished = Finished(
@@ -249,32 +246,6 @@ class WindowWriter:
         self._unproven = [doubt for doubt in self._unproven if doubt.created_at < bottom]
         self._top = self._uncommitted_end = bottom
         return await self._factory.hand_over(finished)
-
-
-def data_file(
-    name: str,
-    partition: dict[str, str],
-    finished: FinishedPart,
-    window: Interval,
-    absent: Mapping[str, int],
-    withheld_rows: int,
-    table: str = CONVERSATIONS,
-) -> DataFile:
-    """What a commit says of a part."""
-    return DataFile(
-        path=part_path(table, partition, name),
-        table=table,
-        partition=partition,
-        rows=finished.rows,
-        size_bytes=finished.size_bytes,
-        sha256=finished.sha256,
-        created_at_min=finished.created_at_min,
-        created_at_max=finished.created_at_max,
-        window=window,
-        absent={name: count for name, count in absent.items() if count},
-        withheld_rows=withheld_rows,
-        open_rows=finished.open_rows,
-    )
 
 
 def _by_place(rows: Rows[EncodeRow], place: Place) -> Iterator[tuple[Rows[EncodeRow], dict[str, str], Interval | None]]:

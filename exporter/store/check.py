@@ -16,9 +16,10 @@ from exporter.contract import format_instant
 from exporter.model import DataFile, QuarantineFile
 from exporter.spec import PartitionBy
 from exporter.store.columns import is_of
-from exporter.store.facts import Content
+from exporter.store.facts import ID_COLUMNS, Content
 from exporter.store.layout import MANIFEST, QUARANTINE, SUCCESS, is_part, partition_of
 from exporter.store.manifest import lost_commits
+from exporter.store.parts import SORT_COLUMNS
 from exporter.store.state import State, state_name
 
 What: TypeAlias = Literal[
@@ -38,6 +39,7 @@ What: TypeAlias = Literal[
     "window",
     "partition",
     "duplicate",
+    "turns",
     "orphan",
     "stranger",
 ]
@@ -93,19 +95,20 @@ def check_content(
     if schema is None or not is_of(content.schema, schema):
         yield Problem(file.path, "schema", _describe_difference(content.schema, schema))
         return
+    identity, time = ID_COLUMNS[file.table], SORT_COLUMNS[file.table]
     if content.rows != file.rows:
         yield Problem(file.path, "rows", f"has {content.rows:,} rows; the log says {file.rows:,}")
     if content.incomplete:
-        yield Problem(file.path, "values", f"{content.incomplete:,} rows lack `id` or `created_at`")
+        yield Problem(file.path, "values", f"{content.incomplete:,} rows lack `{identity}` or `{time}`")
     if not content.descends:
-        yield Problem(file.path, "order", "`created_at` does not descend, though the footer says so")
+        yield Problem(file.path, "order", f"`{time}` does not descend, though the footer says so")
     if content.oldest is None or content.newest is None:
         return
     if (content.oldest, content.newest) != (file.created_at_min, file.created_at_max):
         yield Problem(
             file.path,
             "times",
-            f"`created_at` is from {format_instant(content.oldest)} to {format_instant(content.newest)}; the log says "
+            f"`{time}` is from {format_instant(content.oldest)} to {format_instant(content.newest)}; the log says "
             f"from {format_instant(file.created_at_min)} to {format_instant(file.created_at_max)}",
         )
     if content.oldest not in file.window or content.newest not in file.window:
@@ -113,6 +116,18 @@ def check_content(
     ends = [partition_of(instant, partition_by)[0] for instant in (content.oldest, content.newest)]
     if ends != [file.partition, file.partition]:
         yield Problem(file.path, "partition", "has rows of another partition")
+
+
+def check_beside(file: DataFile, conversations: DataFile | None) -> Iterator[Problem]:
+    """`conversations`: the part that a part of turns should be beside; None when there is none."""
+    if conversations is None or conversations.window != file.window:
+        yield Problem(file.path, "turns", "there is no part of conversations that it is made of")
+
+
+def check_turns(file: DataFile, misplaced: int) -> Iterator[Problem]:
+    """`misplaced`: rows that are not where they belong."""
+    if misplaced:
+        yield Problem(file.path, "turns", f"{misplaced:,} rows are out of place, or of no conversation beside it")
 
 
 def check_places(state: State) -> Iterator[Problem]:

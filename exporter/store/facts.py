@@ -21,9 +21,13 @@ from exporter.errors import DamagedPartError
 from exporter.model import DataFile
 from exporter.store.columns import is_of
 from exporter.store.disk import file_size, reporting
-from exporter.store.parts import SORT_COLUMN
+from exporter.store.layout import CONVERSATIONS, TURNS
+from exporter.store.parts import SORT_COLUMNS
 
 ID_COLUMN: Final = "id"
+#: What says, in each table, which conversation a row is of.
+ID_COLUMNS: Final = {CONVERSATIONS: ID_COLUMN, TURNS: "conversation_id"}
+INDEX_COLUMN: Final = "item_index"
 _CHUNK_BYTES: Final = 1024 * 1024
 _BATCH_ROWS: Final = 65_536
 
@@ -83,8 +87,10 @@ def count_lines(path: Path) -> int:
         return sum(bytes(chunk).count(b"\n") for chunk in _chunks(path))
 
 
-def read_content(path: Path, schema: pa.Schema | None, take_ids: Callable[[pa.Array], None]) -> Content | None:
-    """Decodes ids and times of a part that has `schema`, and hands on the ids, without nulls, some at a time.
+def read_content(
+    path: Path, schema: pa.Schema | None, take_ids: Callable[[pa.Array], None], table: str = CONVERSATIONS
+) -> Content | None:
+    """Decodes ids and times of a part of `table` that has `schema`, and hands on the ids, without nulls, some at once.
 
     None when it is no Parquet that can be decoded. Raises `StoreError` when it cannot be read at all.
     """
@@ -94,7 +100,7 @@ def read_content(path: Path, schema: pa.Schema | None, take_ids: Callable[[pa.Ar
                 found = parquet.schema_arrow
                 if schema is None or not is_of(found, schema):
                     return Content(found)
-                return _summarize(found, _batches(parquet), take_ids)
+                return _summarize(found, _batches(parquet, [ID_COLUMNS[table], SORT_COLUMNS[table]]), take_ids)
         except pa.ArrowException:
             return None
         except OSError as error:
@@ -111,10 +117,36 @@ def read_ids(path: Path) -> Iterator[pa.Array]:
             yield batch.column(0)
 
 
-def _batches(parquet: pq.ParquetFile) -> Iterator[tuple[pa.Array, pa.Array]]:
-    columns = [ID_COLUMN, SORT_COLUMN]
+def count_misplaced(turns: Path, conversations: Path) -> int:
+    """How many rows of a part of turns are not where they belong, both parts being of the form that they should have.
+
+    They belong to the conversations of the other part, in the same order, those of each together, numbered from 0.
+    Raises `StoreError`.
+    """
+    misplaced, last = 0, -1
+    before: tuple[str | None, int] = (None, -1)
+    with reporting(conversations), pq.ParquetFile(conversations) as parquet:
+        known = parquet.read([ID_COLUMN], use_threads=False).column(0).combine_chunks()
+    with reporting(turns), pq.ParquetFile(turns) as parquet:
+        for ids, numbers in _batches(parquet, [ID_COLUMNS[TURNS], INDEX_COLUMN]):
+            begins = pc.equal(numbers, 0)
+            ids_before = pa.concat_arrays([pa.array([before[0]], pa.string()), ids[:-1]])
+            numbers_before = pa.concat_arrays([pa.array([before[1]], pa.int64()), numbers[:-1]])
+            follows = pc.and_(pc.equal(ids, ids_before), pc.equal(numbers, pc.add(numbers_before, 1)))
+            misplaced += len(ids) - pc.or_kleene(begins, follows).true_count
+            places = pc.fill_null(pc.index_in(ids.filter(begins), value_set=known), -1).cast(pa.int64())
+            places_before = pa.concat_arrays([pa.array([last], pa.int64()), places[:-1]])
+            misplaced += len(places) - pc.greater(places, places_before[: len(places)]).true_count
+            before = ids[-1].as_py(), numbers[-1].as_py()
+            last = places[-1].as_py() if len(places) else last
+    return misplaced
+
+
+def _batches(parquet: pq.ParquetFile, columns: list[str]) -> Iterator[tuple[pa.Array, pa.Array]]:
+    """Two columns; the second one as integers."""
     for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False):
-        yield batch.column(ID_COLUMN), batch.column(SORT_COLUMN).cast(pa.int64())
+        first, second = (batch.column(name) for name in columns)
+        yield first, second.cast(pa.int64())
 
 
 def _summarize(

@@ -22,6 +22,9 @@ from functools import lru_cache
 from typing import Final
 
 from exporter.contract import DAY, END_OF_TIME, HOUR, Instant, format_instant
+from exporter.model import CONVERSATIONS as CONVERSATIONS
+from exporter.model import TABLES as TABLES
+from exporter.model import TURNS as TURNS
 from exporter.model import Interval
 from exporter.spec import PartitionBy
 
@@ -34,10 +37,6 @@ QUARANTINE: Final = f"{PRIVATE}/quarantine"
 LOCK: Final = f"{PRIVATE}/lock"
 PROBE: Final = f"{PRIVATE}/probe"
 RUNS: Final = f"{PRIVATE}/runs.jsonl"
-
-CONVERSATIONS: Final = "conversations"
-TURNS: Final = "turns"
-TABLES: Final = (CONVERSATIONS, TURNS)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 _COMMIT = re.compile(re.escape(COMMITS) + r"/(\d{8})\.json", re.ASCII)
@@ -66,6 +65,16 @@ def part_path(table: str, partition: dict[str, str], name: str) -> str:
     if not is_part(path):
         raise ValueError(f"not a part: {path!r}")
     return path
+
+
+def turns_path(path: str) -> str:
+    """The path of the part of turns beside a part of conversations."""
+    return f"{TURNS}{path.removeprefix(CONVERSATIONS)}"
+
+
+def conversations_path(path: str) -> str:
+    """The inverse of `turns_path`."""
+    return f"{CONVERSATIONS}{path.removeprefix(TURNS)}"
 
 
 def is_part(path: str) -> bool:

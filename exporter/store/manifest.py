@@ -11,8 +11,8 @@ from exporter.contract import FIELDS, Instant, format_instant
 from exporter.errors import DamagedLogError
 from exporter.model import DataFile, Interval
 from exporter.store.base import Store
-from exporter.store.layout import CONVERSATIONS, MANIFEST, STAGING, SUCCESS, commit_path
-from exporter.store.state import FORMAT_VERSION, State, state_name
+from exporter.store.layout import MANIFEST, STAGING, SUCCESS, commit_path
+from exporter.store.state import FORMAT_VERSION, State, state_name, turns_in
 
 
 def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
@@ -57,7 +57,8 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
             for one in sorted(state.unproven, key=lambda one: one.created_at)
         ],
         "totals": {
-            "rows": sum(file.rows for file in files if file.table == CONVERSATIONS),
+            "rows": sum(file.rows for file in state.conversations),
+            "turns": turns_in(state),
             "bytes": sum(file.size_bytes for file in files),
             "files": len(files),
             "open_rows": sum(file.open_rows for file in files),
@@ -137,6 +138,7 @@ def _request(state: State) -> dict[str, Any]:
         "filters": dict(request.filters),
         "fields": None if request.fields is None else list(request.fields),
         "partition_by": request.partition_by,
+        "tables": list(request.tables),
     }
 
 
@@ -167,7 +169,7 @@ class ServedFields(msgspec.Struct, frozen=True):
 
 def served_fields(state: State) -> ServedFields:
     """Which fields the rows of `state` were served without."""
-    files = [file for file in state.files.values() if file.table == CONVERSATIONS]
+    files = state.conversations
     rows = sum(file.rows for file in files)
     absent: dict[str, int] = {}
     for file in files:

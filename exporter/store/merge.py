@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from exporter.contract import FIELDS, Instant
 from exporter.store.columns import complete
 from exporter.store.facts import ID_COLUMN
-from exporter.store.parts import OPEN_STATUS_ARRAY, SORT_COLUMN, STATUS_COLUMN, PartWriter, read_batches
+from exporter.store.parts import OPEN_STATUS_ARRAY, SORT_COLUMN, STATUS_COLUMN, Writer, read_batches
 
 _UPDATED: Final = "updated_at"
 _SIGNED: Final = "recording_details"
@@ -111,7 +111,7 @@ def plan_merge(
     return MergePlan(tuple(readings), taken, frozenset(dropped), unchanged)
 
 
-def merge(plan: MergePlan, part: Path | None, writer: PartWriter) -> tuple[Nulls, Nulls]:
+def merge(plan: MergePlan, part: Path | None, writer: Writer) -> tuple[Nulls, Nulls]:
     """Carries out the plan for `part`: writes the rows that stay and those that are taken, from new to old.
 
     Returns what was null in the dropped and in the taken ones. Raises `StoreError`.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,12 +20,15 @@ from exporter.contract import OPEN_STATUSES, Instant
 from exporter.errors import DamagedPartError
 from exporter.store.columns import complete
 from exporter.store.disk import open_private, reporting
+from exporter.store.layout import CONVERSATIONS, TURNS
 
 SORT_COLUMN: Final = "created_at"
+#: By which the rows of each table descend.
+SORT_COLUMNS: Final = {CONVERSATIONS: SORT_COLUMN, TURNS: "conversation_created_at"}
 STATUS_COLUMN: Final = "status"
 _ZSTD_LEVEL = 2
 #: Rows between two looks at the size of a page. A page of transcripts stays near 1 MB, so that the page index can
-#: lead to one of them; at Arrow's 1024 it would be 10 times that.
+#: lead to one of them; at Arrow's 1024 it would be 10 times that. A turn is as large as a conversation at the most.
 _ROWS_PER_LOOK = 64
 #: What a byte in memory becomes on disk, until a row group has shown it.
 _EXPECTED_RATIO = 0.3
@@ -46,7 +49,8 @@ _DICTIONARY: Final = frozenset(
         "status",
         "type",
         "role",
-        "name",
+        "tool_name",
+        "conversation_id",
     }
 )
 #: Other texts that are short and asked for by value. Minima and maxima of long texts and JSON would help no reader.
@@ -68,17 +72,27 @@ class FinishedPart:
     open_rows: int
 
 
+class Writer(Protocol):
+    """What takes the rows of a table, which have `schema`, from new to old."""
+
+    @property
+    def schema(self) -> pa.Schema: ...
+
+    def write(self, batch: pa.RecordBatch) -> None: ...
+
+
 class PartWriter:
-    """Writes record batches of one `schema` to a new private file at `staged`, in order of descending `created_at`.
+    """Writes record batches of one `schema` to a new private file at `staged`, in the descending order of `table`.
 
     `row_group_bytes`: in memory; a row group is closed before it would be larger. Raises `StoreError` from any
     method when the disk fails, after which only `abort` is of use; `ValueError` for rows out of order.
     """
 
-    def __init__(self, staged: Path, schema: pa.Schema, row_group_bytes: int) -> None:
+    def __init__(self, staged: Path, schema: pa.Schema, row_group_bytes: int, table: str = CONVERSATIONS) -> None:
         self.schema: Final = schema
         self._path = staged
         self._row_group_bytes = row_group_bytes
+        self._sort_column = SORT_COLUMNS[table]
         self._gathered: list[pa.RecordBatch] = []
         self._gathered_bytes = 0
         self._written_bytes = 0
@@ -100,7 +114,7 @@ class PartWriter:
                     write_statistics=[path for path, type_ in leaves if _worth_statistics(path, type_)],
                     write_page_index=True,
                     write_batch_size=_ROWS_PER_LOOK,
-                    sorting_columns=pq.SortingColumn.from_ordering(schema, [(SORT_COLUMN, "descending")]),
+                    sorting_columns=pq.SortingColumn.from_ordering(schema, [(self._sort_column, "descending")]),
                 )
             except BaseException:
                 self._file.discard()
@@ -175,12 +189,12 @@ class PartWriter:
         self._gathered_bytes = 0
 
     def _note_order(self, batch: pa.RecordBatch) -> None:
-        times = batch.column(SORT_COLUMN).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+        times = batch.column(self._sort_column).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
         newest, oldest = times[0].as_py(), times[-1].as_py()
         descends = pc.all(pc.less_equal(times[1:], times[:-1])).as_py() is not False
         if not descends or times.null_count or (self._oldest is not None and newest > self._oldest):
             # The file says that it is sorted; readers that believe it would lose rows.
-            raise ValueError(f"{SORT_COLUMN} has to descend")
+            raise ValueError(f"{self._sort_column} has to descend")
         if self._newest is None:
             self._newest = newest
         self._oldest = oldest
@@ -269,7 +283,7 @@ def read_batches(parts: Iterable[Path], columns: Sequence[str] | None = None) ->
                 raise
 
 
-def copy_rows(sources: Iterable[Path], writer: PartWriter) -> None:
+def copy_rows(sources: Iterable[Path], writer: Writer) -> None:
     """Writes the rows of whole parts, given from new to old. Raises as `read_batches`, and as the writer."""
     for batch in read_batches(sources):
         writer.write(complete(batch, writer.schema))

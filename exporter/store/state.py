@@ -14,7 +14,7 @@ from exporter.contract import Instant
 from exporter.errors import DamagedLogError
 from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, Unproven
 from exporter.spec import Request
-from exporter.store.layout import CONVERSATIONS, commit_path, is_part
+from exporter.store.layout import CONVERSATIONS, TURNS, commit_path, is_part, turns_path
 
 FORMAT_VERSION: Final = 1
 
@@ -82,6 +82,15 @@ class State:
     replaced: tuple[tuple[str, frozenset[str]], ...] = ()
 
     @property
+    def conversations(self) -> list[DataFile]:
+        """The live parts of that table."""
+        return [file for file in self.files.values() if file.table == CONVERSATIONS]
+
+    def turns_beside(self, file: DataFile) -> list[DataFile]:
+        """The part of turns that goes with this part of conversations; none where there is no turn."""
+        return [self.files[path]] if (path := turns_path(file.path)) in self.files else []
+
+    @property
     def left(self) -> Coverage:
         """What is still to be read."""
         return Coverage([self.range] if self.range else ()) - self.coverage
@@ -95,7 +104,7 @@ class State:
     def role_changed(self) -> bool:
         """Some rows were served with sensitive fields and some without: the token's role, or the token, has changed."""
         withheld = sum(file.withheld_rows for file in self.files.values())
-        return 0 < withheld < sum(file.rows for file in self.files.values() if file.table == CONVERSATIONS)
+        return 0 < withheld < sum(file.rows for file in self.conversations)
 
     @property
     def quarantined_rows(self) -> int:
@@ -106,6 +115,13 @@ class State:
         """Files that are live no more, and kept for who reads by an older manifest."""
         replaced = frozenset[str]().union(*(paths for _, paths in self.replaced))
         return replaced - self.files.keys() - self.quarantine.keys()
+
+
+def turns_in(state: State) -> int | None:
+    """How many turns there are; None where that table was not asked for."""
+    if state.request is None or TURNS not in state.request.tables:
+        return None
+    return sum(file.rows for file in state.files.values() if file.table == TURNS)
 
 
 def state_name(state: State) -> StateName:

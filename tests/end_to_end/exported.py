@@ -16,6 +16,7 @@ from exporter.store.commits import load_state
 from exporter.store.local import LocalStore
 from exporter.store.state import State
 from tests.end_to_end.served import Record, microseconds
+from tests.toolkit.turns_model import alike, read_turns, turns_of
 
 _FORMATS = {"created_date": "%Y-%m-%d", "created_hour": "%Y-%m-%dT%H", "created_month": "%Y-%m"}
 
@@ -27,6 +28,8 @@ class Exported:
         self.root = root
         self.manifest: dict[str, Any] = json.loads((root / "_manifest.json").read_bytes())
         self.files: list[dict[str, Any]] = self.manifest["tables"]["conversations"]["files"]
+        self.turns: list[dict[str, Any]] = self.manifest["tables"].get("turns", {"files": []})["files"]
+        self.parts = [*self.files, *self.turns]
 
     @property
     def state(self) -> str:
@@ -71,17 +74,35 @@ class Exported:
     def check_shown(self) -> None:
         """What the manifest shows is there and true, whatever a run that was killed may have left beside it."""
         for file in self.files:
-            self._check_file(file)
+            self._check_file(file, "conversations", "created_at")
+        for file in self.turns:
+            self._check_file(file, "turns", "conversation_created_at")
+        self._check_turns()
         self._check_windows()
         self._check_totals()
         check_private(self.root)
 
-    def _check_file(self, file: dict[str, Any]) -> None:
+    def _check_turns(self) -> None:
+        """They are what the transcripts say, part by part, in the same order."""
+        if "turns" not in self.manifest["tables"]:
+            return
+        beside = {file["path"].removeprefix("turns"): file for file in self.turns}
+        for file in self.files:
+            columns = ["id", "created_at", "conversation"]
+            expected = turns_of(pq.ParquetFile(self.root / file["path"]).read(columns).to_pylist())
+            turns = beside.pop(file["path"].removeprefix("conversations"), None)
+            assert (turns is not None) == bool(expected), file["path"]
+            if turns is not None:
+                assert turns["window"] == file["window"]
+                assert alike(read_turns(self.root / turns["path"])) == alike(expected)
+        assert not beside, "turns without conversations"
+
+    def _check_file(self, file: dict[str, Any], name: str, time_column: str) -> None:
         path = self.root / file["path"]
         data = path.read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (file["bytes"], file["sha256"])
         assert path.parent.relative_to(self.root).parts == (
-            "conversations",
+            name,
             *(f"{key}={value}" for key, value in file["partition"].items()),
         )
         parquet = pq.ParquetFile(path)
@@ -89,8 +110,8 @@ class Exported:
         assert table.num_rows == file["rows"] > 0
         assert [
             {"name": field.name, "type": str(field.type), "nullable": field.nullable} for field in table.schema
-        ] == self.manifest["tables"]["conversations"]["schema"]
-        times = table.column("created_at").to_pylist()
+        ] == self.manifest["tables"][name]["schema"]
+        times = table.column(time_column).to_pylist()
         assert all(newer >= older for newer, older in pairwise(times))
         newest, oldest = microseconds(times[0]), microseconds(times[-1])
         assert (_instant(file["created_at"]["max"]), _instant(file["created_at"]["min"])) == (newest, oldest)
@@ -111,9 +132,9 @@ class Exported:
     def _check_totals(self) -> None:
         totals = self.manifest["totals"]
         assert (totals["files"], totals["rows"], totals["bytes"]) == (
-            len(self.files),
+            len(self.parts),
             sum(file["rows"] for file in self.files),
-            sum(file["bytes"] for file in self.files),
+            sum(file["bytes"] for file in self.parts),
         )
         assert (self.state == "incomplete") == (self.coverage != [parse_interval(self.manifest["range"])])
 
@@ -128,7 +149,7 @@ class Exported:
         due = {
             "_manifest.json",
             *(["_SUCCESS"] if self.state == "complete" else []),
-            *(file["path"] for file in self.files),
+            *(file["path"] for file in self.parts),
             *(file["path"] for file in quarantine),
             *commits,
             "_exporter/lock",
@@ -161,7 +182,7 @@ def check_left(root: Path, expected: Mapping[str, Record]) -> State:
     assert shown.records().items() <= expected.items()
     if complete:
         assert shown.state == "complete"
-        assert parts == {file["path"] for file in shown.files}
+        assert parts == {file["path"] for file in shown.parts}
         assert_same(shown.records(), expected)
     return state
 

@@ -34,7 +34,8 @@ SEED = int(os.environ.get("EXPORTER_KILLS_SEED", "0"))
 
 ROWS, DAYS, PAGE_SIZE, CONCURRENCY = 400, 8, 10, 3
 SYNC_OPTIONS = ("--part-size", "15kB", "--concurrency", str(CONCURRENCY), "--page-size", str(PAGE_SIZE))
-OPTIONS = (*SYNC_OPTIONS, "--since", format_instant(SINCE), "--until", format_instant(SINCE + DAYS * DAY))
+RANGE = ("--since", format_instant(SINCE), "--until", format_instant(SINCE + DAYS * DAY))
+OPTIONS = (*SYNC_OPTIONS, *RANGE, "--tables", "conversations,turns")
 #: Of the instants at which a sync is killed: after its last request, while it merges.
 MERGING = 0.6
 #: What a run takes at the longest on a machine that does much else.

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from exporter.contract import DAY
-from exporter.encode.schema import arrow_schema
+from exporter.encode.schema import table_schemas
 from exporter.store.commits import load_state
 from exporter.store.local import LocalStore
 from exporter.store.manifest import write_manifest
@@ -77,7 +77,7 @@ def settle(root: Path) -> None:
         store = LocalStore(root)
         state = await load_state(store)
         assert state.request is not None
-        await write_manifest(store, state, schemas={"conversations": arrow_schema(state.request.fields)})
+        await write_manifest(store, state, schemas=table_schemas(state.request))
 
     anyio.run(write)
 

@@ -18,6 +18,20 @@ T0: Instant = 1_770_000_000 * SECOND // DAY * DAY
 STATUSES = ("completed", "failed", "in_progress", "token_created")
 
 
+def transcript(number: int) -> object:
+    """Of one of several forms, and no other's."""
+    message = {"type": "message", "role": "user", "content": [f"{number}"], "created_at": number / SECOND}
+    forms: tuple[object, ...] = (
+        None,
+        {"items": []},
+        {"items": [message, {"type": "function_call", "name": "look_up", "arguments": "{}"}]},
+        {"items": [message] * (number % 17), "more": number},
+        {"items": [number, message | {"content": ["a", {"image": number}], "metrics": {"e2e_latency": 1, "new": 2}}]},
+        f"not of this form: {number}",
+    )
+    return forms[number % len(forms)]
+
+
 @dataclass
 class Source:
     """Rows on a server, and the server's clock. `gone`: deleted there; a sync keeps them as they were."""
@@ -30,7 +44,8 @@ class Source:
 
     def insert(self, created_at: Instant, **fields: object) -> str:
         identity = f"c{len(self.rows) + len(self.gone)}"
-        row = conversation(created_at, self.now, identity, **{"organization_id": "org", "summary": "", **fields})
+        known = {"organization_id": "org", "summary": "", "conversation": transcript(self.now // 1000)}
+        row = conversation(created_at, self.now, identity, **{**known, **fields})
         self.rows[identity] = row
         self.sandbox.insert(row)
         return identity
@@ -39,6 +54,7 @@ class Source:
         """`at`: the new `updated_at`; None: now."""
         self.sandbox.delete(identity)
         old = self.rows[identity]
+        fields = {"conversation": transcript(self.now // 1000), **fields}
         row = Row(old.created_at, self.now if at is None else at, {**old.fields, **fields})
         self.rows[identity] = row
         self.sandbox.insert(row)

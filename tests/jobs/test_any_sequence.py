@@ -28,7 +28,7 @@ from exporter.jobs.compact import compact
 from exporter.jobs.export import export
 from exporter.jobs.sync import Synced, sync
 from exporter.jobs.verify import verify
-from exporter.model import Coverage, Interval
+from exporter.model import TABLES, Coverage, Interval
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Row, serve
 from exporter.sandbox.render import served_instant
@@ -97,6 +97,7 @@ class Sequences(RuleBasedStateMachine):
         rows=st.integers(0, 60),
         seed=st.integers(0, 1000),
         by_sync=st.booleans(),
+        tables=st.sampled_from((None, TABLES)),
     )
     def begin(
         self,
@@ -108,12 +109,13 @@ class Sequences(RuleBasedStateMachine):
         rows: int,
         seed: int,
         by_sync: bool,
+        tables: tuple[str, ...] | None,
     ) -> None:
         self.behaviour = behaviour
         server = serve((), behaviour, clock=lambda: self.source.now)
         sandbox = self.stack.enter_context(self.portal.wrap_async_context_manager(server))
         self.source = Source(sandbox, random.Random(0), T0 + 10 * DAY)
-        self.asked = Asked(since=since, partition_by=partition_by)
+        self.asked = Asked(since=since, partition_by=partition_by, tables=tables)
         self.settings = settings_for(self.source, page_size=page_size, target_part_bytes=part_bytes)
         chance = random.Random(seed)
         for _ in range(rows):
@@ -233,7 +235,7 @@ class Sequences(RuleBasedStateMachine):
     @rule(which=choices, damage=st.sampled_from((flip, truncate, None)))
     def a_file_is_damaged_and_repaired(self, which: int, damage: Callable[[Path, str], None] | None) -> None:
         exported = Exported(self.root)
-        files = [*exported.files, *exported.manifest["quarantine"]["files"]]
+        files = [*exported.parts, *exported.manifest["quarantine"]["files"]]
         path = self._one_of(sorted(file["path"] for file in files), which)
         if path is None:
             return
@@ -350,7 +352,7 @@ class Sequences(RuleBasedStateMachine):
 
     def _live(self) -> set[str]:
         exported = Exported(self.root)
-        return {file["path"] for file in [*exported.files, *exported.manifest["quarantine"]["files"]]}
+        return {file["path"] for file in [*exported.parts, *exported.manifest["quarantine"]["files"]]}
 
     def _note_read(self) -> None:
         """What was not covered has been read."""

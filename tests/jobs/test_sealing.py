@@ -53,7 +53,7 @@ async def test_it_is_the_one_in_which_the_range_ends(
     await log.append(committed_at=0, kind="begin", request=Request(partition_by=by), range=Interval(0, end))
     encoder = Encoder(None)
     factory = PartsFactory(store, encoder, run="r1", partition_by=by, target_part_bytes=MIB, row_group_bytes=MIB)
-    committer = Committer(store, log, encoder.schema, Quiet())
+    committer = Committer(store, log, {"conversations": encoder.schema}, Quiet())
     await seal(log, factory, committer, Quiet(), least_bytes=1, goes_on=goes_on)
     assert seen == [growing]
     assert (tmp_path / "_manifest.json").exists()

@@ -174,7 +174,7 @@ class Destination:
                 clock=self.reader_clock,
             ),
             factory,
-            Committer(store, log, encoder.schema, observer),
+            Committer(store, log, {CONVERSATIONS: encoder.schema}, observer),
             observer,
             concurrency=self.concurrency,
             page_size=self.page_size,

@@ -58,7 +58,7 @@ async def opened(root: Path, clock: Clock | None = None) -> tuple[SlowStore, Com
     log = CommitLog(store, Author(run="r1", host="host", pid=1))
     await log.append(committed_at=SERVED_AT, kind="begin", request=Request(), range=RANGE)
     store.creates = 0
-    return store, log, Committer(store, log, SCHEMA, Quiet(), clock or Clock())
+    return store, log, Committer(store, log, {"conversations": SCHEMA}, Quiet(), clock or Clock())
 
 
 async def reloaded(root: Path) -> State:

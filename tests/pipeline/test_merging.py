@@ -40,7 +40,7 @@ async def merge(destination: Destination, store: LocalStore | None = None, run: 
     factory = PartsFactory(
         store, Encoder(None), run=run, partition_by="day", target_part_bytes=1 << 28, row_group_bytes=1 << 24
     )
-    committer = Committer(store, log, factory.encoder.schema, Quiet())
+    committer = Committer(store, log, {"conversations": factory.encoder.schema}, Quiet())
     await committer.sweep()
     await merge_small_parts(log, factory, committer, Quiet(), least_bytes=1 << 24)
     await committer.write_manifest()

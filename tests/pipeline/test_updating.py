@@ -23,8 +23,9 @@ from exporter.errors import StoreError
 from exporter.model import Change, Coverage, DataFile, Interval
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.spooling import Spool, Spooled, SpoolFactory
+from exporter.pipeline.tables import ClosedPart
 from exporter.pipeline.updating import Outcome, _still_absent, merge_spool
-from exporter.pipeline.writing import ClosedPart, Finished, PartsFactory, data_file
+from exporter.pipeline.writing import Finished, PartsFactory
 from exporter.plan.homes import Homes
 from exporter.progress import Quiet
 from exporter.spec import Request
@@ -56,7 +57,7 @@ class Destination:
             target_part_bytes=1 << 20,
             row_group_bytes=1 << 20,
         )
-        self.committer = Committer(self.store, self.log, self.factory.encoder.schema, Quiet())
+        self.committer = Committer(self.store, self.log, {"conversations": self.factory.encoder.schema}, Quiet())
         self.spool = Spool()
 
     @classmethod
@@ -65,11 +66,9 @@ class Destination:
         self = cls(root)
         await self.store.prepare()
         await self.log.append(committed_at=1, kind="begin", request=Request(fields=FIELDS), range=RANGE)
-        adds = []
+        adds: list[DataFile] = []
         for window, rows in parts:
-            name, file = self.write(rows, window)
-            await self.store.publish(self.store.staging_file(name), file.path)
-            adds.append(file)
+            adds += await self.factory.publish(self.write(rows, window))
         change = Change(covers=(RANGE,), adds=tuple(adds), read_since=5)
         await self.committer.commit(change)
         await self.committer.write_manifest()
@@ -79,9 +78,9 @@ class Destination:
     def state(self) -> State:
         return self.log.state
 
-    def write(self, rows: Rows, window: Interval) -> tuple[str, DataFile]:
+    def write(self, rows: Rows, window: Interval) -> list[ClosedPart]:
         """A staged part."""
-        name, writer = self.factory.new_part()
+        writer = self.factory.new_part()
         ordered = sorted(rows.items(), key=lambda item: -item[1][0])
         columns: dict[str, Any] = {
             "id": [identity for identity, _ in ordered],
@@ -93,8 +92,8 @@ class Destination:
         }
         schema = self.factory.encoder.schema
         writer.write(pa.record_batch({field.name: columns[field.name] for field in schema}, schema=schema))
-        finished = writer.close()
-        return name, data_file(name, partition_of(finished.created_at_min, "day")[0], finished, window, {}, 0)
+        partition, _ = partition_of(ordered[0][1][0], "day")
+        return writer.close().closed(partition, window, {}, 0)
 
     async def read_again(self, rows: Rows, reading: int = 1) -> None:
         """Puts rows aside, a part for each home."""
@@ -102,8 +101,7 @@ class Destination:
         into = SpoolFactory(self.factory, self.factory.encoder, homes, self.spool, reading=reading)
         for home in {homes.of(row[0]).interval: homes.of(row[0]) for row in rows.values()}.values():
             inside = {identity: row for identity, row in rows.items() if row[0] in home.interval}
-            name, file = self.write(inside, home.interval)
-            await into.hand_over(Finished(home.interval, [ClosedPart(name, file)], [], (), 9))
+            await into.hand_over(Finished(home.interval, self.write(inside, home.interval), [], (), 9))
 
     async def meet(self, *misfits: Misfit) -> None:
         # Each as a run of its own, for it names its files.

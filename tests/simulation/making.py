@@ -5,6 +5,7 @@ from typing import Final
 
 from exporter.contract import DAY, HOUR, SECOND, Instant
 from exporter.sandbox import Behaviour, Row
+from tests.jobs.moving import transcript
 
 T0: Final = 1_770_000_000 * SECOND // DAY * DAY
 #: A conversation begins with `token_created`, and never becomes it.
@@ -54,5 +55,6 @@ def random_row(chance: random.Random, identity: str, created_at: Instant, update
         "status": chance.choice(STATUSES) if chance.random() < 0.5 else "completed",
         "duration": duration,
         "summary": f"{identity} " + "x" * chance.choice((0, 10, 10, 300)),
+        "conversation": transcript(chance.randrange(100)),
     }
     return Row(created_at, updated_at, fields)

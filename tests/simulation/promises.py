@@ -17,11 +17,12 @@ from exporter.contract import HIDDEN_STATUS, Instant, format_instant
 from exporter.sandbox import Behaviour, Row
 from exporter.sandbox.render import served_instant
 from exporter.store.commits import load_state
-from exporter.store.layout import is_part
+from exporter.store.layout import TURNS, is_part
 from exporter.store.local import LocalStore
 from exporter.store.state import State, state_name
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.loop import SimulatedLoop, run_sync
+from tests.toolkit.turns_model import alike, read_turns, turns_of
 
 #: A part is open for a minute at most; then it has to be closed and committed, on a slow disk.
 MOST_SECONDS_AT_STAKE = 60.0 + 5.0
@@ -60,17 +61,33 @@ def check_sound(destination: Path) -> State:
     for path in there - set(state.files):
         if path.endswith(".parquet"):
             pq.read_metadata(destination / path)
+    check_turns(destination, state)
     if "_manifest.json" not in there:
         assert "_SUCCESS" not in there, "_SUCCESS without a manifest"
         return state
     manifest = json.loads((destination / "_manifest.json").read_bytes())
-    named = {file["path"] for file in manifest["tables"]["conversations"]["files"]}
+    named = {file["path"] for table in manifest["tables"].values() for file in table["files"]}
     # Those that a merge has replaced are there until the manifest no longer names them.
     assert named <= there, "the manifest names files that are gone"
     if "_SUCCESS" in there:
         assert manifest["state"] == state_name(state) == "complete", "_SUCCESS without a complete export"
         assert named == {path for path in there if is_part(path)} - state.kept, "_SUCCESS beside files of no commit"
     return state
+
+
+def check_turns(destination: Path, state: State) -> None:
+    """What is committed of transcripts is what the conversations beside it say."""
+    beside = {file.path for file in state.files.values()} - {file.path for file in state.conversations}
+    for file in state.conversations if state.request and TURNS in state.request.tables else ():
+        with pq.ParquetFile(destination / file.path) as part:
+            rows = part.read(["id", "created_at", "conversation"], use_threads=False).to_pylist()
+        found = []
+        for turns in state.turns_beside(file):
+            assert turns.window == file.window, f"{turns.path} is not of the time of {file.path}"
+            found = read_turns(destination / turns.path)
+            beside.discard(turns.path)
+        assert alike(found) == alike(turns_of(rows)), f"the turns of {file.path} are not those of its transcripts"
+    assert not beside, f"{beside} are turns of no conversations"
 
 
 def check_journal(destination: Path, state: State, exit_status: int) -> None:
@@ -135,7 +152,7 @@ def _state(destination: Path) -> State:
 
 def _exported(destination: Path, state: State) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
-    for file in state.files.values():
+    for file in state.conversations:
         with pq.ParquetFile(destination / file.path) as part:
             records += part.read(["id", "summary", "status"], use_threads=False).to_pylist()
     return records

@@ -33,6 +33,7 @@ from exporter.errors import (
 )
 from exporter.jobs.export import Summary, export
 from exporter.jobs.sync import sync
+from exporter.model import TABLES
 from exporter.pipeline import reading, signals
 from exporter.pipeline.spooling import SpoolFactory
 from exporter.pipeline.writing import WindowWriter
@@ -41,6 +42,7 @@ from exporter.sandbox import TOKEN, Row, Sandbox
 from exporter.spec import Asked, Credentials, PartitionBy, RunSettings
 from exporter.store import lock
 from exporter.store.state import State
+from tests.jobs.moving import transcript
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.loop import SimulatedLoop, run_sync
 from tests.simulation.making import LATER_STATUSES, T0, random_behaviour, random_row, random_rows
@@ -101,7 +103,8 @@ class World:
         since = self.chance.choice((None, T0, T0, T0, T0 + 5 * HOUR + 1))
         until = self.chance.choice((None, T0 + DAY, T0 + 3 * DAY))
         partition_by: PartitionBy = self.chance.choice(("day", "day", "hour", "month", "none"))
-        self.asked = Asked(since=since, until=until, partition_by=partition_by)
+        tables = self.chance.choice((None, None, TABLES))
+        self.asked = Asked(since=since, until=until, partition_by=partition_by, tables=tables)
         self.settings = RunSettings(
             base_url="http://127.0.0.1:1",
             concurrency=self.chance.choice((1, 2, 3, 6)),
@@ -325,7 +328,8 @@ class World:
             self.stable.discard(identity)
         else:
             old = self.server.delete(identity)
-            fields = {**old.fields, "summary": f"{identity} {now}", "status": self.chance.choice(LATER_STATUSES)}
+            changed = {"summary": f"{identity} {now}", "conversation": transcript(now // 1000)}
+            fields = {**old.fields, **changed, "status": self.chance.choice(LATER_STATUSES)}
             row = Row(old.created_at, now, fields)
             self.versions[identity].append(Version(now, row))
             self.server.insert(row)

@@ -94,3 +94,30 @@ def test_rows_of_another_schema_are_not_looked_at(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "part")
     content = facts.read_content(tmp_path / "part", SCHEMA, lambda ids: pytest.fail("has read ids"))
     assert content == facts.Content(table.schema)
+
+
+turns = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 2)), max_size=10)
+lengths = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 4)), unique_by=lambda one: one[0], max_size=4)
+runs = lengths.map(lambda each: [(identity, index) for identity, length in each for index in range(length)])
+
+
+@settings(deadline=None)
+@given(st.one_of(turns, runs), st.permutations("abcd"))
+def test_turns_are_in_place_where_they_follow_the_conversations(found: list[tuple[str, int]], ids: list[str]) -> None:
+    starts = [identity for identity, index in found if index == 0]
+    places = [ids.index(identity) if identity in ids[:3] else -1 for identity in starts]
+    in_place = all(
+        index == 0 or (position and found[position - 1] == (identity, index - 1))
+        for position, (identity, index) in enumerate(found)
+    )
+    in_order = all(later > earlier for earlier, later in pairwise([-1, *places]))
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(facts, "_BATCH_ROWS", 3)
+        conversations, part = Path(directory) / "conversations", Path(directory) / "turns"
+        pq.write_table(pa.table({"id": pa.array(ids[:3], pa.string())}), conversations)
+        columns = {
+            "conversation_id": pa.array([identity for identity, _ in found], pa.string()),
+            "item_index": pa.array([index for _, index in found], pa.int32()),
+        }
+        pq.write_table(pa.table(columns), part, row_group_size=4)
+        assert (facts.count_misplaced(part, conversations) == 0) == (in_place and in_order)

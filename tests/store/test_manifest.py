@@ -89,7 +89,12 @@ def test_it_has_the_names_of_the_design() -> None:
         "export_id": "abc",
         "generation": 2,
         "state": "complete",
-        "request": {"filters": {"status": "completed"}, "fields": ["id", "created_at"], "partition_by": "day"},
+        "request": {
+            "filters": {"status": "completed"},
+            "fields": ["id", "created_at"],
+            "partition_by": "day",
+            "tables": ["conversations"],
+        },
         "range": range_,
         "organization": "org_1",
         "hidden_statuses": ["token_created"],
@@ -100,6 +105,7 @@ def test_it_has_the_names_of_the_design() -> None:
         "unproven": [],
         "totals": {
             "rows": 20,
+            "turns": None,
             "bytes": 2000,
             "files": 2,
             "open_rows": 0,

@@ -1,0 +1,176 @@
+"""Transcripts to the table `turns`: a row for each item, made from the rows of the table `conversations`.
+
+Whatever writes conversations writes their turns from the same rows, so that the tables never tell different things.
+A transcript is decoded whole where all of its items fit, and member by member where one does not.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise, repeat
+from operator import attrgetter
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec import Raw
+
+from exporter.contract import ITEM_METRICS, TRANSCRIPT_FIELD
+from exporter.encode.items import Item, Metrics, Transcript, item_class, read_item, read_items
+from exporter.encode.rows import is_learnable
+from exporter.encode.schema import turns_schema
+
+#: Of transcripts that are objects at a time: so few stay in the processor's cache, and cost no memory to speak of.
+_BYTES_AT_ONCE: Final = 1024 * 1024
+#: More unknown names than this are data in the place of names; transcripts with more are read member by member.
+_MAX_UNKNOWN_NAMES: Final = 64
+
+#: By column, the attributes of an `Item` that have one.
+_PLAIN: Final = {
+    "item_id": ("id", pa.string()),
+    "type": ("type", pa.string()),
+    "role": ("role", pa.string()),
+    "interrupted": ("interrupted", pa.bool_()),
+    "transcript_confidence": ("transcript_confidence", pa.float64()),
+    "item_created_at": ("created_at", pa.float64()),
+    "call_id": ("call_id", pa.string()),
+    "tool_name": ("name", pa.string()),
+    "arguments": ("arguments", pa.string()),
+    "output": ("output", pa.string()),
+    "is_error": ("is_error", pa.bool_()),
+}
+_ROWS: Final = pa.struct([(column, kind) for column, (_, kind) in _PLAIN.items()])
+_row_of: Final = attrgetter(*(attribute for attribute, _ in _PLAIN.values()))
+_METRICS: Final = pa.struct([(name, pa.float64()) for name in ITEM_METRICS])
+_metrics_of: Final = attrgetter(*ITEM_METRICS)
+_BESIDE: Final = pa.struct([(name, pa.string()) for name in ("content", "other_metrics", "extra")])
+
+_MICROSECONDS_A_SECOND: Final = 1e6
+
+#: What strict decoding raises: a value of another type or an unknown member, no JSON, or nesting that is too deep.
+_REFUSALS: Final = (msgspec.MsgspecError, RecursionError)
+_plain: Final = msgspec.json.Decoder(Transcript[Item])
+_item_texts: Final = msgspec.json.Decoder(Transcript[Raw])
+_members: Final = msgspec.json.Decoder(dict[str, Raw])
+_ITEM_NAMES: Final = frozenset(Item.__struct_fields__)
+_METRIC_NAMES: Final = frozenset(Metrics.__struct_fields__)
+
+
+class TurnsEncoder:
+    """Makes the turns of one run. It learns unknown members as they come, so that they stay cheap."""
+
+    def __init__(self) -> None:
+        self.schema: Final = turns_schema()
+        self._unknown: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+        self._item: msgspec.json.Decoder[Item] = msgspec.json.Decoder(Item)
+        self._transcript = _plain
+
+    def encode(self, conversations: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """The turns of these rows, which have `id`, `created_at` and `conversation`, in the same order: those of one
+        conversation lie together, in the order of the transcript. Some at a time, not none. Nothing of it can fail."""
+        texts = _texts(conversations.column(TRANSCRIPT_FIELD))
+        start = size = 0
+        for position, text in enumerate(texts, start=1):
+            size += len(text)
+            if size >= _BYTES_AT_ONCE or position == len(texts):
+                batch = self._encode(conversations.slice(start, position - start), texts[start:position])
+                if batch.num_rows:
+                    yield batch
+                start, size = position, 0
+
+    def _encode(self, conversations: pa.RecordBatch, texts: Sequence[memoryview]) -> pa.RecordBatch:
+        transcripts = [self._decode(text) if text else () for text in texts]
+        counts = list(map(len, transcripts))
+        items = list(chain.from_iterable(transcripts))
+        whose = pa.array(list(chain.from_iterable(map(repeat, range(len(counts)), counts))), pa.int32())
+        columns = {
+            "conversation_id": conversations.column("id").take(whose),
+            "conversation_created_at": conversations.column("created_at").take(whose),
+            "item_index": pa.array(list(chain.from_iterable(map(range, counts))), pa.int32()),
+            "text": pa.array(_joined(items), pa.string()),
+            **dict(zip(_PLAIN, pa.array(list(map(_row_of, items)), _ROWS).flatten(), strict=True)),
+            **_metrics_columns(items),
+            **_beside_columns(items),
+        }
+        columns["item_created_at"] = _times(columns["item_created_at"])
+        return pa.RecordBatch.from_arrays([columns[name] for name in self.schema.names], schema=self.schema)
+
+    def _decode(self, text: memoryview) -> Sequence[Item]:
+        for decoder in (_plain, self._transcript):
+            try:
+                return decoder.decode(text).items
+            except _REFUSALS:
+                continue
+        try:
+            texts = _item_texts.decode(text).items
+            self._learn_names(texts)
+        except _REFUSALS:
+            return read_items(bytes(text))
+        return list(map(self._decode_item, texts))
+
+    def _decode_item(self, text: Raw) -> Item:
+        try:
+            return self._item.decode(text)
+        except _REFUSALS:
+            return read_item(bytes(text))
+
+    def _learn_names(self, texts: Sequence[Raw]) -> None:
+        """Notes which unknown members there are, so that the next transcripts that have them are decoded whole."""
+        names: set[str] = set()
+        names_in_metrics: set[str] = set()
+        for text in texts:
+            if not bytes(text).startswith(b"{"):
+                continue
+            item = _members.decode(text)
+            names |= item.keys()
+            metrics = bytes(item.get("metrics", b""))
+            if metrics.startswith(b"{"):
+                names_in_metrics |= _members.decode(metrics).keys()
+        unknown = (self._unknown[0] | (names - _ITEM_NAMES), self._unknown[1] | (names_in_metrics - _METRIC_NAMES))
+        if unknown == self._unknown or sum(map(len, unknown)) > _MAX_UNKNOWN_NAMES:
+            return
+        if all(map(is_learnable, unknown[0] | unknown[1])):
+            item_type = item_class(*unknown)
+            self._unknown = unknown
+            self._item = msgspec.json.Decoder(item_type)
+            self._transcript = msgspec.json.Decoder(Transcript[item_type])  # type: ignore[valid-type]  # made at run time
+
+
+def _texts(column: pa.Array) -> list[memoryview]:
+    """The values of a column of strings, without a copy; null is empty, as no JSON text is."""
+    _, offsets, data = column.buffers()
+    if not len(column) or data is None:
+        return [memoryview(b"")] * len(column)
+    ends = memoryview(offsets).cast("i")[column.offset : column.offset + len(column) + 1]
+    whole = memoryview(data)
+    return [whole[start:end] for start, end in pairwise(ends)]
+
+
+def _joined(items: Sequence[Item]) -> list[str | None]:
+    return [
+        content
+        if content is None or type(content) is str
+        else content[0]
+        if len(content) == 1
+        else "\n".join(content)
+        if content
+        else None
+        for content in map(attrgetter("content"), items)
+    ]
+
+
+def _metrics_columns(items: Sequence[Item]) -> dict[str, pa.Array]:
+    rows = [None if metrics is None else _metrics_of(metrics) for metrics in map(attrgetter("metrics"), items)]
+    return dict(zip(ITEM_METRICS, pa.array(rows, _METRICS).flatten(), strict=True))
+
+
+def _beside_columns(items: Sequence[Item]) -> dict[str, pa.Array]:
+    names = _BESIDE.names
+    if set(map(type, items)) <= {Item}:
+        return {name: pa.nulls(len(items), pa.string()) for name in names}
+    rows: list[Any] = [None if type(item) is Item else item.beside() for item in items]
+    return dict(zip(names, pa.array(rows, _BESIDE).flatten(), strict=True))
+
+
+def _times(seconds: pa.Array) -> pa.Array:
+    """Of seconds since 1970, to the microsecond."""
+    return pc.round(pc.multiply(seconds, _MICROSECONDS_A_SECOND)).cast(pa.int64()).cast(pa.timestamp("us", tz="UTC"))

@@ -1,0 +1,114 @@
+"""One part of each table at a time: the conversations that are written, and the turns that their transcripts hold.
+
+Beside each part of conversations lies one of turns, with the same name, partition and window, unless there is no turn
+in it. It is made of the rows that are written, whoever writes them: an export, a sync or a merge.
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from exporter.encode.turns import TurnsEncoder
+from exporter.model import DataFile, Interval
+from exporter.store.base import Store
+from exporter.store.layout import CONVERSATIONS, TURNS, part_path
+from exporter.store.parts import FinishedPart, PartWriter
+
+
+@dataclass(slots=True)
+class ClosedPart:
+    """A part that is whole, still where it was staged under `name`."""
+
+    name: str
+    file: DataFile
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedParts:
+    """What `TablesWriter` has written: the part of each table under the name it is staged by."""
+
+    name: str
+    parts: dict[str, tuple[str, FinishedPart]]
+
+    def closed(
+        self, partition: dict[str, str], window: Interval, absent: Mapping[str, int], withheld_rows: int
+    ) -> list[ClosedPart]:
+        """With what a commit says of them; `absent` and `withheld_rows` are of the conversations."""
+        return [
+            ClosedPart(staged, self._file(table, part, partition, window, absent, withheld_rows))
+            for table, (staged, part) in self.parts.items()
+        ]
+
+    def _file(
+        self,
+        table: str,
+        part: FinishedPart,
+        partition: dict[str, str],
+        window: Interval,
+        absent: Mapping[str, int],
+        withheld_rows: int,
+    ) -> DataFile:
+        of_conversations = table == CONVERSATIONS
+        return DataFile(
+            path=part_path(table, partition, self.name),
+            table=table,
+            partition=partition,
+            rows=part.rows,
+            size_bytes=part.size_bytes,
+            sha256=part.sha256,
+            created_at_min=part.created_at_min,
+            created_at_max=part.created_at_max,
+            window=window,
+            absent={name: count for name, count in absent.items() if count} if of_conversations else {},
+            withheld_rows=withheld_rows if of_conversations else 0,
+            open_rows=part.open_rows,
+        )
+
+
+class TablesWriter:
+    """Writes conversations, from new to old, and their turns where `turns` is given. Raises as `PartWriter`."""
+
+    def __init__(
+        self, store: Store, name: str, schema: pa.Schema, turns: TurnsEncoder | None, row_group_bytes: int
+    ) -> None:
+        self.name: Final = name
+        self.schema: Final = schema
+        self._store = store
+        self._row_group_bytes = row_group_bytes
+        self._encoder = turns
+        self._conversations = PartWriter(store.staging_file(name), schema, row_group_bytes)
+        self._turns: PartWriter | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """As of `PartWriter`, of the larger part."""
+        return max(self._conversations.size_bytes, 0 if self._turns is None else self._turns.size_bytes)
+
+    def write(self, conversations: pa.RecordBatch) -> None:
+        self._conversations.write(conversations)
+        if self._encoder is None:
+            return
+        for batch in self._encoder.encode(conversations):
+            if self._turns is None:
+                staged = self._store.staging_file(self._staged_turns)
+                self._turns = PartWriter(staged, self._encoder.schema, self._row_group_bytes, TURNS)
+            self._turns.write(batch)
+
+    def close(self) -> FinishedParts:
+        parts = {CONVERSATIONS: (self.name, self._conversations.close())}
+        if self._turns is not None:
+            parts[TURNS] = (self._staged_turns, self._turns.close())
+        return FinishedParts(self.name, parts)
+
+    def abort(self) -> None:
+        with ExitStack() as aborting:
+            aborting.callback(self._conversations.abort)
+            if self._turns is not None:
+                aborting.callback(self._turns.abort)
+
+    @property
+    def _staged_turns(self) -> str:
+        return f"{self.name}-{TURNS}"
