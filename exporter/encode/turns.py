@@ -5,17 +5,19 @@ A transcript is decoded whole where all of its items fit, and member by member w
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, pairwise, repeat
+from contextlib import suppress
+from itertools import accumulate, chain, pairwise
 from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Raw
+from msgspec.structs import astuple
 
 from exporter.contract import ITEM_METRICS, TRANSCRIPT_FIELD
-from exporter.encode.items import Item, Metrics, Transcript, item_class, read_item, read_items
+from exporter.encode.items import Beside, Item, Metrics, Transcript, item_class, read_item, read_items
 from exporter.encode.rows import is_learnable
 from exporter.encode.schema import turns_schema
 
@@ -78,28 +80,32 @@ class TurnsEncoder:
                 start, size = position, 0
 
     def _encode(self, conversations: pa.RecordBatch, texts: Sequence[memoryview]) -> pa.RecordBatch:
-        transcripts = [self._decode(text) if text else () for text in texts]
-        counts = list(map(len, transcripts))
+        transcripts: list[Sequence[Item]] = []
+        odd: list[int] = []
+        for position, text in enumerate(texts):
+            try:
+                transcripts.append(_plain.decode(text).items if text else ())
+            except _REFUSALS:
+                transcripts.append(self._decode(text))
+                odd.append(position)
         items = list(chain.from_iterable(transcripts))
-        whose = pa.array(list(chain.from_iterable(map(repeat, range(len(counts)), counts))), pa.int32())
+        whose, indexes = _places(list(map(len, transcripts)))
         columns = {
             "conversation_id": conversations.column("id").take(whose),
             "conversation_created_at": conversations.column("created_at").take(whose),
-            "item_index": pa.array(list(chain.from_iterable(map(range, counts))), pa.int32()),
+            "item_index": indexes,
             "text": pa.array(_joined(items), pa.string()),
             **dict(zip(_PLAIN, pa.array(list(map(_row_of, items)), _ROWS).flatten(), strict=True)),
             **_metrics_columns(items),
-            **_beside_columns(items),
+            **_beside_columns(transcripts, odd),
         }
         columns["item_created_at"] = _times(columns["item_created_at"])
         return pa.RecordBatch.from_arrays([columns[name] for name in self.schema.names], schema=self.schema)
 
     def _decode(self, text: memoryview) -> Sequence[Item]:
-        for decoder in (_plain, self._transcript):
-            try:
-                return decoder.decode(text).items
-            except _REFUSALS:
-                continue
+        """The items of a transcript with unknown members, or with items that do not fit."""
+        with suppress(*_REFUSALS):
+            return self._transcript.decode(text).items
         try:
             texts = _item_texts.decode(text).items
             self._learn_names(texts)
@@ -145,6 +151,15 @@ def _texts(column: pa.Array) -> list[memoryview]:
     return [whole[start:end] for start, end in pairwise(ends)]
 
 
+def _places(counts: Sequence[int]) -> tuple[pa.Array, pa.Array]:
+    """Of so many items of each transcript: which transcript an item is of, and where it stands there."""
+    starts = pa.array(accumulate(counts, initial=0), pa.int32())
+    items = pa.nulls(starts[-1].as_py())
+    whose = pc.list_parent_indices(pa.ListArray.from_arrays(starts, items)).cast(pa.int32())
+    positions = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int32()), len(items)), start=-1)
+    return whose, pc.subtract(positions, starts.take(whose))
+
+
 def _joined(items: Sequence[Item]) -> list[str | None]:
     return [
         content
@@ -159,16 +174,22 @@ def _joined(items: Sequence[Item]) -> list[str | None]:
 
 
 def _metrics_columns(items: Sequence[Item]) -> dict[str, pa.Array]:
-    rows = [None if metrics is None else _metrics_of(metrics) for metrics in map(attrgetter("metrics"), items)]
+    rows = [
+        None if metrics is None else astuple(metrics) if type(metrics) is Metrics else _metrics_of(metrics)
+        for metrics in map(attrgetter("metrics"), items)
+    ]
     return dict(zip(ITEM_METRICS, pa.array(rows, _METRICS).flatten(), strict=True))
 
 
-def _beside_columns(items: Sequence[Item]) -> dict[str, pa.Array]:
-    names = _BESIDE.names
-    if set(map(type, items)) <= {Item}:
-        return {name: pa.nulls(len(items), pa.string()) for name in names}
-    rows: list[Any] = [None if type(item) is Item else item.beside() for item in items]
-    return dict(zip(names, pa.array(rows, _BESIDE).flatten(), strict=True))
+def _beside_columns(transcripts: Sequence[Sequence[Item]], odd: Sequence[int]) -> dict[str, pa.Array]:
+    """`odd`: the transcripts whose items may have something beside their columns."""
+    starts = list(accumulate(map(len, transcripts), initial=0))
+    if not odd:
+        return {name: pa.nulls(starts[-1], pa.string()) for name in _BESIDE.names}
+    rows: list[Beside | None] = [None] * starts[-1]
+    for position in odd:
+        rows[starts[position] : starts[position + 1]] = [item.beside() for item in transcripts[position]]
+    return dict(zip(_BESIDE.names, pa.array(rows, _BESIDE).flatten(), strict=True))
 
 
 def _times(seconds: pa.Array) -> pa.Array:

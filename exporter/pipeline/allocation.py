@@ -1,6 +1,7 @@
 """How the heap is kept, where that can be told: a run's peak should be what it holds, not what it has held."""
 
 import ctypes
+import gc
 from typing import Final
 
 import pyarrow as pa
@@ -12,11 +13,15 @@ _M_ARENA_MAX: Final = -8
 _OWN_MAPPING_BYTES: Final = 1024 * 1024
 #: Each arena keeps holes of its own, and threads would have up to eight for a core.
 _ARENAS: Final = 2
+#: Rows and turns come and go by the thousand, and hold no cycles: to look for some after every 700 took a twentieth of
+#: an export with turns.
+_OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
 
 
 def keep_heap_compact() -> None:
-    """Sets glibc's malloc for large blocks that come and go in several threads, and Arrow to use it; elsewhere does
-    nothing."""
+    """Sets glibc's malloc for large blocks that come and go in several threads, and Arrow to use it, where it is there;
+    and Python to look for cycles less often."""
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):

@@ -28,8 +28,8 @@ SORT_COLUMNS: Final = {CONVERSATIONS: SORT_COLUMN, TURNS: "conversation_created_
 STATUS_COLUMN: Final = "status"
 _ZSTD_LEVEL = 2
 #: Rows between two looks at the size of a page. A page of transcripts stays near 1 MB, so that the page index can
-#: lead to one of them; at Arrow's 1024 it would be 10 times that. A turn is as large as a conversation at the most.
-_ROWS_PER_LOOK = 64
+#: lead to one of them; at Arrow's 1024 it would be 10 times that. Of turns there are a dozen in a transcript.
+_ROWS_PER_LOOK: Final = {CONVERSATIONS: 64, TURNS: 1024}
 #: What a byte in memory becomes on disk, until a row group has shown it.
 _EXPECTED_RATIO = 0.3
 
@@ -113,7 +113,7 @@ class PartWriter:
                     use_dictionary=[path for path, _ in leaves if path in _DICTIONARY],
                     write_statistics=[path for path, type_ in leaves if _worth_statistics(path, type_)],
                     write_page_index=True,
-                    write_batch_size=_ROWS_PER_LOOK,
+                    write_batch_size=_ROWS_PER_LOOK[table],
                     sorting_columns=pq.SortingColumn.from_ordering(schema, [(self._sort_column, "descending")]),
                 )
             except BaseException:
