@@ -38,7 +38,7 @@ from exporter.contract import (
     parse_timestamp,
 )
 from exporter.errors import UsageError
-from exporter.model import CONVERSATIONS, TABLES, TURNS
+from exporter.model import CONVERSATIONS, TURNS
 from exporter.route import Proxy
 
 PartitionBy: TypeAlias = Literal["day", "hour", "month", "none"]
@@ -252,21 +252,6 @@ def choose_fields(only: str | None, without: str | None) -> tuple[str, ...] | No
     if needed := [name for name in ALWAYS_FIELDS if name in names]:
         raise UsageError(f"--exclude-fields: {', '.join(needed)} cannot be left out")
     return tuple(name for name in FIELD_NAMES if name not in names)
-
-
-def choose_tables(text: str | None) -> tuple[str, ...] | None:
-    """The tables to write, in the order of `TABLES`; None where nothing is said.
-
-    Raises `UsageError` for an unknown name, and without conversations, which the others are kept in step with.
-    """
-    if text is None:
-        return None
-    names = {name.strip() for name in text.split(",")} - {""}
-    if unknown := sorted(names - set(TABLES)):
-        raise UsageError(f"--tables: no such table: {', '.join(unknown)}. The tables are {', '.join(TABLES)}")
-    if CONVERSATIONS not in names:
-        raise UsageError(f"--tables: {CONVERSATIONS} cannot be left out")
-    return tuple(name for name in TABLES if name in names)
 
 
 def load_credentials(

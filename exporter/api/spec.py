@@ -12,6 +12,7 @@ import msgspec
 
 from exporter import contract, route, spec
 from exporter.errors import UsageError
+from exporter.model import CONVERSATIONS, TABLES
 
 _DEFAULTS: Final = spec.RunSettings()
 #: Beside those of the command line.
@@ -69,9 +70,24 @@ def _settle(options: Mapping[str, Any]) -> tuple[spec.Asked, spec.RunSettings]:
         filters=spec.choose_filters(named, options["raw"] or ()),
         fields=spec.choose_fields(options["fields"], options["exclude_fields"]),
         partition_by=options["partition_by"],
-        tables=spec.choose_tables(options["tables"]),
+        tables=_choose_tables(options["tables"]),
     )
     return asked, settings
+
+
+def _choose_tables(text: str | None) -> tuple[str, ...] | None:
+    """The tables to write, in the order of `TABLES`; None where nothing is said.
+
+    Raises `UsageError` for an unknown name, and without conversations, which the others are kept in step with.
+    """
+    if text is None:
+        return None
+    names = {name.strip() for name in text.split(",")} - {""}
+    if unknown := sorted(names - set(TABLES)):
+        raise UsageError(f"--tables: no such table: {', '.join(unknown)}. The tables are {', '.join(TABLES)}")
+    if CONVERSATIONS not in names:
+        raise UsageError(f"--tables: {CONVERSATIONS} cannot be left out")
+    return tuple(name for name in TABLES if name in names)
 
 
 @dataclass(frozen=True, kw_only=True)

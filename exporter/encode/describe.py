@@ -31,9 +31,7 @@ DESCRIPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "recording_details": f"the recording, with a URL that expires; {_JSON}; sensitive",
         "extra": "what the API serves beyond these columns, as a JSON object",
     },
-}
-#: Of the column that directories are named by; it is in no file.
-PARTITION: Final = "from the names of the directories: the UTC {unit    "turns": {
+    "turns": {
         "conversation_id": "the id of the conversation",
         "conversation_created_at": "when the conversation began; partitions are made of it",
         "item_index": "where the item stands in the transcript, from 0",
@@ -61,4 +59,6 @@ PARTITION: Final = "from the names of the directories: the UTC {unit    "turns":
         "is_error": "whether the tool failed",
         "extra": "a JSON object of what has no column, or does not fit its own",
     },
-} of created_at"
+}
+#: Of the column that directories are named by; it is in no file.
+PARTITION: Final = "from the names of the directories: the UTC {unit} of created_at"
