@@ -189,7 +189,7 @@ async def test_the_schema_for_people_and_programs(tmp_path: Path, capsys: pytest
     ("arguments", "complaint"),
     [
         (["out", "--fields", "id"], "DEST has its own fields and partitions"),
-        (["--table", "calls"], "--table calls: no such table; there is conversations"),
+        (["--table", "calls"], "--table calls: no such table; there are conversations, turns"),
         (["nowhere"], "no export here"),
     ],
 )
