@@ -11,6 +11,8 @@ _INTERRUPTED: Final = 130
 
 def main() -> None:
     """Runs the command line as this process."""
+    # Also what a library creates is for this user alone.
+    os.umask(0o077)
     # While modules are loaded, and wherever no job listens: a traceback would tell nobody anything.
     for number in _SIGNALS:
         signal.signal(number, _leave)

@@ -21,6 +21,7 @@ where, and what to do. It never holds the token, nor a conversation's content.
     ├── StoreError                 1   the disk: full, failing, not writable
     │   ├── DamagedLogError        1   a commit is missing, unreadable, or does not fit
     │   ├── DamagedPartError       3   a file is missing, or not as it was written
+    │   ├── ForeignTableError      3   a Delta or Iceberg table was changed by others, or is another export's
     │   └── OvertakenError         1   another run has committed in our place
     ├── DoubtfulStreamError        3   a stream has ended, and not all of its rows are given or proven
     └── InterruptedExportError   130   Ctrl-C or SIGTERM
@@ -121,6 +122,20 @@ class DamagedPartError(StoreError):
         super().__init__(
             f"{path}: {what}\nexporter verify DEST --repair takes it out of the export; then run the same command again"
         )
+
+
+class ForeignTableError(StoreError):
+    """The table at `where` is not as the exporter made it; it was left as it is. Again would end alike."""
+
+    exit_status = 3
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(
+            f"{where}: this table is not as the exporter left it: {what}\n"
+            "Restore the version before that; or delete the table's log, for the next run to make it anew"
+        )
+        self.where = where
+        self.what = what
 
 
 class OvertakenError(StoreError):

@@ -5,7 +5,7 @@ Plain data, without I/O. Instants are integers in microseconds (`contract.Instan
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -217,6 +217,15 @@ class QuarantineFile(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     sha256: str
     window: Interval | None = None
+
+
+class TableFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """What kind of table readers find the parts in, too. `catalog`: of an Iceberg table, by its name in pyiceberg's
+    configuration; None: the export's own. `namespace`: where it is in the catalog."""
+
+    kind: Literal["delta", "iceberg"]
+    catalog: str | None = None
+    namespace: str = "exporter"
 
 
 class Counters(msgspec.Struct, frozen=True, kw_only=True):

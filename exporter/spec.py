@@ -38,7 +38,7 @@ from exporter.contract import (
     parse_timestamp,
 )
 from exporter.errors import UsageError
-from exporter.model import CONVERSATIONS, TURNS
+from exporter.model import CONVERSATIONS, TURNS, TableFormat
 from exporter.route import Proxy
 
 PartitionBy: TypeAlias = Literal["day", "hour", "month", "none"]
@@ -71,6 +71,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[str, ...] | None = None
     partition_by: PartitionBy | None = None
     tables: tuple[str, ...] | None = None
+    table_format: TableFormat | None = None
 
     def __post_init__(self) -> None:
         if TURNS in (self.tables or ()) and self.fields is not None and TRANSCRIPT_FIELD not in self.fields:

@@ -25,7 +25,8 @@ from exporter.errors import AccessError, DestinationLockedError, InterruptedExpo
 from exporter.jobs.export import Summary
 from exporter.jobs.report import describe_status, describe_summary
 from exporter.jobs.status import Status
-from exporter.model import Interval
+from exporter.jobs.vacuum import Vacuumed
+from exporter.model import Interval, TableFormat
 from exporter.progress import Observer, Snapshot
 from exporter.spec import Asked, Credentials, RunSettings
 
@@ -175,6 +176,12 @@ BAD_COMMANDS = [
         "--tables: turns are made of transcripts: the field conversation is left out\n",
     ),
     ("--part-size 0MB", "--part-size: has to be at least one byte\n"),
+    ("--iceberg-catalog prod", "--iceberg-catalog: goes with --table-format iceberg\n"),
+    ("--table-format delta --iceberg-catalog prod", "--iceberg-catalog: goes with --table-format iceberg\n"),
+    (
+        "--table-format iceberg --iceberg-catalog a/b/c",
+        "--iceberg-catalog 'a/b/c': write it as CATALOG or CATALOG/NAMESPACE\n",
+    ),
     ("--token-file none", "--token-file none: No such file or directory\n"),
 ]
 
@@ -252,6 +259,7 @@ def test_an_empty_destination_is_not_the_current_directory(job: Job, run: Run) -
         ["export", "out", "--nonsense"],
         ["export", "out", "--page-size", "many"],
         ["export", "out", "--partition-by", "week"],
+        ["export", "out", "--table-format", "hudi"],
         ["export", "out", "--log-format", "xml"],
         ["export", "out", "--token", TOKEN[:3]],
         ["exprot", "out"],
@@ -309,6 +317,49 @@ def test_options_become_the_request(job: Job, monkeypatch: pytest.MonkeyPatch, r
         target_part_bytes=8_000_000,
     )
     assert credentials == Credentials("pat_x", "org_1")
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ("", None),
+        ("--table-format delta", TableFormat(kind="delta")),
+        ("--table-format iceberg", TableFormat(kind="iceberg", catalog=None, namespace="exporter")),
+        ("--table-format iceberg --iceberg-catalog prod", TableFormat(kind="iceberg", catalog="prod")),
+        (
+            "--table-format iceberg --iceberg-catalog prod/a.b-1",
+            TableFormat(kind="iceberg", catalog="prod", namespace="a.b-1"),
+        ),
+    ],
+)
+def test_a_table_format(options: str, wanted: TableFormat | None, job: Job, run: Run) -> None:
+    assert run("export", "out", *options.split()).status == 0
+    assert job.calls[0][1].table_format == wanted
+
+
+@pytest.mark.parametrize(("age", "microseconds"), [("0s", 0), ("36h", 36 * 3600 * 1_000_000), ("", 7 * DAY)])
+def test_what_a_vacuum_deletes(age: str, microseconds: int, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    calls: list[Any] = []
+
+    async def vacuum(destination: Path, *, before: int, now: int, dry_run: bool) -> Vacuumed:
+        calls.append((destination, now + 1 - before, dry_run))
+        return Vacuumed(files=2, bytes=3_000_000, kept_files=1)
+
+    monkeypatch.setattr("exporter.jobs.vacuum.vacuum", vacuum)
+    options = ["--older-than", age] if age else []
+    done = run("vacuum", "out", *options, "--dry-run")
+    assert done.out == "would delete 2 replaced files of 3.0 MB\n  1 other was replaced later, and is kept\n"
+    assert json.loads(run("vacuum", "out", *options, "--json").out) == {"files": 2, "bytes": 3_000_000, "kept_files": 1}
+    assert calls == [(Path("out"), microseconds, True), (Path("out"), microseconds, False)]
+
+
+@pytest.mark.parametrize("age", ["7", "week", "-1d", "2026-01-01"])
+def test_a_vacuum_wants_an_age(age: str, run: Run) -> None:
+    done = run("vacuum", "out", f"--older-than={age}")
+    assert (done.status, done.err) == (
+        2,
+        f"exporter: --older-than '{age}': has to be an age as 36h, 7d, or 0s for all\n",
+    )
 
 
 def test_the_way_to_the_api(job: Job, monkeypatch: pytest.MonkeyPatch, run: Run, tmp_path: Path) -> None:
@@ -502,6 +553,9 @@ def test_a_hint_at_all_files_is_not_given_where_older_ones_are_kept() -> None:
     assert "DuckDB" in summarize()
     assert "DuckDB" not in summarize(kept_files=2)
     assert "read those that the manifest names" in summarize(kept_files=2)
+    for kind in ("Delta", "Iceberg"):
+        assert "DuckDB" not in summarize(table_kind=kind.lower())
+        assert f"read the {kind} table, not the files" in summarize(table_kind=kind.lower(), kept_files=2)
 
 
 STATUS = {

@@ -56,6 +56,7 @@ from exporter.sandbox import (
 from exporter.store.check import Problem
 from exporter.store.layout import RUNS
 from tests.toolkit.clouds import S3
+from tests.toolkit.lake import query_by_duckdb
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -76,6 +77,14 @@ SCHEDULED = [
 ]
 #: A web server has no end by itself; it is served in a test of its own.
 HANDLERS = [program for program in PROGRAMS if "web.run_app" in program]
+
+#: Programs that read Delta and Iceberg tables, by kind.
+LAKE = [
+    (kind, program)
+    for program in PROGRAMS
+    for kind, words in (("delta", ("deltalake", "scan_delta")), ("iceberg", ("pyiceberg",)))
+    if any(word in program for word in words)
+]
 
 JANUARY = parse_timestamp("2026-01-01")
 
@@ -249,7 +258,11 @@ def test_queries(query: str, demo: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize(
     "program",
-    [program for program in PROGRAMS if "pyspark" not in program and program not in [*SCHEDULED, *HANDLERS]],
+    [
+        program
+        for program in PROGRAMS
+        if "pyspark" not in program and program not in [*SCHEDULED, *HANDLERS, *(one for _, one in LAKE)]
+    ],
 )
 def test_programs(program: str, demo: Path, api: str) -> None:
     done = subprocess.run(
@@ -261,6 +274,46 @@ def test_programs(program: str, demo: Path, api: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+@pytest.fixture(scope="module")
+def lakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory for each kind of table, in which an export was made one, and has got rows since."""
+    directory = tmp_path_factory.mktemp("lakes")
+    command = command_holding("--table-format delta").splitlines()[0]
+    with serving(make_conversations(300, JANUARY, JANUARY + 90 * DAY)) as url:
+        for kind in ("delta", "iceberg"):
+            (directory / kind).mkdir()
+            for options in ("--until 2026-01-20", "", "--until 2026-02-20"):
+                line = f"{command.replace('delta', kind)} {options}"
+                done = run_shell(line, directory / kind, ANYREACH_TOKEN=gate.TOKEN, ANYREACH_BASE_URL=url)
+                assert done.returncode == 0, done.stderr
+    return directory
+
+
+@pytest.mark.parametrize(("kind", "program"), LAKE)
+def test_programs_that_read_tables(kind: str, program: str, lakes: Path) -> None:
+    # Else it warns that another package would plan a scan faster.
+    environment = {**os.environ, "POLARS_ICEBERG_PLANNER": "pyiceberg"}
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(command, cwd=lakes / kind, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    assert ("generation" in done.stdout) == ("generation" in program)
+
+
+def test_queries_of_a_delta_table(lakes: Path) -> None:
+    queries = [text for text in in_code(section("As a Delta or Iceberg table")) if "delta_scan" in text]
+    days, before = (query_by_duckdb(query, lakes / "delta") for query in queries)
+    assert days.num_rows > before.num_rows == 1
+
+
+def test_vacuuming(lakes: Path) -> None:
+    _, command = command_holding("exporter vacuum").splitlines()
+    assert run_shell(command, lakes / "delta").returncode == 0
+    done = run_shell(f"{command} --dry-run --json", lakes / "delta")
+    (described,) = re.findall(r"^The JSON of a vacuum has .*?\n\n", README, re.DOTALL | re.MULTILINE)
+    assert in_code(described) == list(json.loads(done.stdout))
 
 
 def test_every_kind_of_snippet_is_looked_at() -> None:
@@ -403,7 +456,7 @@ def defaults_in(options: dict[str, str]) -> dict[frozenset[str], str]:
     return found
 
 
-@pytest.mark.parametrize("command", ["export", "demo", "verify", "compact", "schema", "sandbox"])
+@pytest.mark.parametrize("command", ["export", "demo", "verify", "compact", "vacuum", "schema", "sandbox"])
 def test_options(command: str) -> None:
     heading = {
         "export": "`exporter export DEST`:",
@@ -411,6 +464,7 @@ def test_options(command: str) -> None:
         "verify": "`exporter verify DEST`",
         "compact": "`exporter compact DEST` merges",
         "schema": "`exporter schema [DEST]` shows",
+        "vacuum": "`exporter vacuum DEST` deletes replaced",
         "sandbox": "export tried",
     }[command]
     table = re.findall(r"^\| `-.*$", README[README.index(heading) :].split("\n\n| option |")[1], re.MULTILINE)

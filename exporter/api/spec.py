@@ -1,18 +1,21 @@
 """What a caller asks for, as one value, and what options come to: one set of rules for the command line and Python."""
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from exporter import contract, route, spec
 from exporter.errors import UsageError
-from exporter.model import CONVERSATIONS, TABLES
+from exporter.model import CONVERSATIONS, TABLES, TableFormat
+
+TableKind: TypeAlias = Literal["delta", "iceberg"]
 
 _DEFAULTS: Final = spec.RunSettings()
 #: Beside those of the command line.
@@ -71,6 +74,7 @@ def _settle(options: Mapping[str, Any]) -> tuple[spec.Asked, spec.RunSettings]:
         fields=spec.choose_fields(options["fields"], options["exclude_fields"]),
         partition_by=options["partition_by"],
         tables=_choose_tables(options["tables"]),
+        table_format=_choose_table_format(options["table_format"], options["iceberg_catalog"]),
     )
     return asked, settings
 
@@ -88,6 +92,19 @@ def _choose_tables(text: str | None) -> tuple[str, ...] | None:
     if CONVERSATIONS not in names:
         raise UsageError(f"--tables: {CONVERSATIONS} cannot be left out")
     return tuple(name for name in TABLES if name in names)
+
+
+def _choose_table_format(kind: TableKind | None, catalog: str | None) -> TableFormat | None:
+    """What `--table-format` and `--iceberg-catalog CATALOG[/NAMESPACE]` name. Raises `UsageError`."""
+    if catalog is None:
+        return None if kind is None else TableFormat(kind=kind)
+    match = re.fullmatch(r"([A-Za-z0-9_-]+)(?:/([A-Za-z0-9_.-]+))?", catalog, re.ASCII)
+    if match is None:
+        raise UsageError(f"--iceberg-catalog {catalog!r}: write it as CATALOG or CATALOG/NAMESPACE")
+    if kind != "iceberg":
+        raise UsageError("--iceberg-catalog: goes with --table-format iceberg")
+    name, namespace = match.groups()
+    return TableFormat(kind=kind, catalog=name, **({} if namespace is None else {"namespace": namespace}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +146,8 @@ class ExportSpec:
     exclude_fields: Sequence[str] | str | None = None
     partition_by: spec.PartitionBy | None = None
     tables: Sequence[str] | str | None = None
+    table_format: TableKind | None = None
+    iceberg_catalog: str | None = None
     concurrency: int = _DEFAULTS.concurrency
     max_rps: float | None = None
     page_size: int = _DEFAULTS.page_size

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from exporter import __version__, contract
-from exporter.cli import audit, compact, demo, export, sandbox, schema, status, sync, verify
+from exporter.cli import audit, compact, demo, export, sandbox, schema, status, sync, vacuum, verify
 from exporter.cli.running import say
 from exporter.errors import ExporterError
 
@@ -82,6 +82,7 @@ for _command in (
     verify.verify,
     audit.audit,
     compact.compact,
+    vacuum.vacuum,
     schema.schema,
     sandbox.sandbox,
 ):

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, TypeVar
 import typer
 
 from exporter import contract, spec
-from exporter.api.spec import Understood
+from exporter.api.spec import TableKind, Understood
 from exporter.api.spec import understand as understand_options
 from exporter.cli.options import AsJson, Text, Values, Verbose, option
 from exporter.progress import LogFormat
@@ -20,7 +20,17 @@ from exporter.progress import LogFormat
 _DEFAULTS: Final = spec.RunSettings()
 #: What says which conversations a dataset holds, and how it is laid out.
 _OF_THE_DATASET: Final = frozenset(
-    {"created_after", *contract.FILTERS_BY_NAME, "raw", "fields", "exclude_fields", "partition_by", "tables"}
+    {
+        "created_after",
+        *contract.FILTERS_BY_NAME,
+        "raw",
+        "fields",
+        "exclude_fields",
+        "partition_by",
+        "tables",
+        "table_format",
+        "iceberg_catalog",
+    }
 )
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -49,6 +59,8 @@ def request_options(
     exclude_fields: Annotated[Text, option("All fields but these.", "A,B")] = None,
     partition_by: Annotated[spec.PartitionBy | None, typer.Option(help="A directory each; by default, day.")] = None,
     tables: Annotated[Text, option("conversations, and with ,turns the items of transcripts, too.", "A,B")] = None,
+    table_format: Annotated[TableKind | None, typer.Option(help="Keep each table as one of these, too.")] = None,
+    iceberg_catalog: Annotated[Text, option("As pyiceberg's configuration has it.", "CATALOG[/NAMESPACE]")] = None,
     concurrency: Annotated[int, option("Requests in flight at most.", "N")] = _DEFAULTS.concurrency,
     max_rps: Annotated[float | None, option("Requests a second at most.", "X")] = None,
     page_size: Annotated[int, option("Rows to ask for at once, 1 to 1000.", "N")] = _DEFAULTS.page_size,

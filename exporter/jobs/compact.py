@@ -9,7 +9,7 @@ from exporter.encode.schema import table_schemas
 from exporter.errors import DestinationError
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
-from exporter.jobs.sealing import put_in_order
+from exporter.jobs.sealing import is_in_order, put_in_order
 from exporter.pipeline.budget import Shares
 from exporter.pipeline.merging import MERGED_AT_ONCE
 from exporter.plan.merging import choose_merges
@@ -18,7 +18,6 @@ from exporter.spec import Request
 from exporter.store.base import Store
 from exporter.store.commits import load_state
 from exporter.store.location import Location
-from exporter.store.manifest import is_sealed
 from exporter.store.opening import open_store
 from exporter.store.state import State, StateName, state_name
 
@@ -94,7 +93,7 @@ async def _compact(
 async def _is_compact(store: Store, state: State, least_bytes: int, target_bytes: int) -> bool:
     if choose_merges(state.conversations, state.coverage, least_bytes=least_bytes, target_bytes=target_bytes):
         return False
-    return await is_sealed(store, state, schemas=table_schemas(state.request or Request()))
+    return await is_in_order(store, state, schemas=table_schemas(state.request or Request()))
 
 
 def _compacted(before: State, after: State, seconds: float) -> Compacted:

@@ -11,9 +11,10 @@ from exporter.errors import DestinationError, StoreError
 from exporter.jobs.asking import asks_for_more, known_bounds, settle_range, settle_request
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
-from exporter.jobs.sealing import check_whole, least_part_bytes, put_in_order, seal
+from exporter.jobs.sealing import check_whole, is_in_order, least_part_bytes, put_in_order, seal
 from exporter.jobs.session import Session, ask_first, connected
-from exporter.model import Counters
+from exporter.jobs.tables import settle_table_format
+from exporter.model import Counters, TableFormat
 from exporter.pipeline.budget import Shares
 from exporter.progress import Observer
 from exporter.spec import Asked, Credentials, Request, RunSettings
@@ -21,7 +22,7 @@ from exporter.store.base import Store
 from exporter.store.commits import load_state
 from exporter.store.layout import MANIFEST, partition_of
 from exporter.store.location import Location
-from exporter.store.manifest import is_sealed, served_fields
+from exporter.store.manifest import served_fields
 from exporter.store.opening import open_store
 from exporter.store.state import State, StateName, state_name, turns_in
 
@@ -52,6 +53,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     partition_key: str | None
     kept_files: int = 0
     turns: int | None = None
+    table_kind: str | None = None
 
     @property
     def exit_status(self) -> int:
@@ -93,11 +95,13 @@ async def _export(
     found = await load_state(store)
     run.saw(found)
     request = settle_request(found, asked, destination)
+    table_format = settle_table_format(found, asked, destination)
     if found.range is not None and not found.left and not asks_for_more(found.range, asked):
-        if await is_sealed(store, found, schemas=table_schemas(request)):
+        in_order = await is_in_order(store, found, schemas=table_schemas(request))
+        if table_format == found.table_format and in_order:
             await check_whole(store, found)
             return summarize(destination, found, found, Counters())
-        return await _seal_what_is_there(store, run, request, settings, observer, clock)
+        return await _seal_what_is_there(store, run, request, table_format, settings, observer, clock)
     async with connected(
         settings, credentials, request.filters, request.fields, observer, clock, tables=request.tables
     ) as reader:
@@ -110,7 +114,18 @@ async def _export(
             if settle_request(before, asked, destination) != request:
                 raise DestinationError(f"{destination}: another run has begun an export here meanwhile; run again")
             range_ = settle_range(before, asked, latest)
-            session = await Session.begin(store, held, request, range_, reader, opening, settings, observer, clock)
+            session = await Session.begin(
+                store,
+                held,
+                request,
+                range_,
+                reader,
+                opening,
+                settings,
+                observer,
+                clock,
+                table_format=settle_table_format(before, asked, destination),
+            )
             await session.read(session.log.state.left, session.parts, density=opening.density)
             await seal(
                 session.log,
@@ -123,13 +138,19 @@ async def _export(
 
 
 async def _seal_what_is_there(
-    store: Store, run: Run, request: Request, settings: RunSettings, observer: Observer, clock: Callable[[], float]
+    store: Store,
+    run: Run,
+    request: Request,
+    table_format: TableFormat | None,
+    settings: RunSettings,
+    observer: Observer,
+    clock: Callable[[], float],
 ) -> Summary:
     """For an export of which everything was read, by a run that did not live to seal it."""
     async with holding(store, run) as held:
         log, before = held.log, held.log.state
-        if before.left or before.request != request:
-            raise DestinationError(f"{store.location}: another run has widened the export meanwhile; run again")
+        if before.left or before.request != request or before.table_format not in (None, table_format):
+            raise DestinationError(f"{store.location}: another run has changed the export meanwhile; run again")
         await put_in_order(
             store,
             held,
@@ -138,6 +159,7 @@ async def _seal_what_is_there(
             least_bytes=least_part_bytes(settings.target_part_bytes),
             target_bytes=settings.target_part_bytes,
             row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency, len(request.tables)).row_group,
+            table_format=table_format,
         )
         return summarize(store.location, before, log.state, Counters())
 
@@ -169,4 +191,5 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         else None,
         kept_files=len(after.kept),
         turns=turns_in(after),
+        table_kind=None if after.table_format is None else after.table_format.kind,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from exporter.errors import ExporterError, OvertakenError, StoreError
 from exporter.jobs.author import author_of
 from exporter.jobs.recording import Run
+from exporter.jobs.tables import check_installed
 from exporter.pipeline.committing import check_free_space
 from exporter.pipeline.tasks import alongside
 from exporter.store.base import Store
@@ -26,8 +27,9 @@ class Held:
 async def holding(store: Store, run: Run) -> AsyncIterator[Held]:
     """Prepares the destination and holds it for the block; what a failing run has published in vain is withdrawn.
 
-    Raises `DestinationLockedError` when another run has it, `DestinationError`, and `StoreError`; `OvertakenError` for
-    any error of the store in a run that has been overtaken, whose files the other run may have deleted.
+    Raises `DestinationLockedError` when another run has it, `DestinationError`, `UsageError` where what writes its
+    tables is not installed, and `StoreError`; `OvertakenError` for any error of the store in a run that has been
+    overtaken, whose files the other run may have deleted.
     """
     await check_free_space(store)
     await store.prepare()
@@ -37,6 +39,7 @@ async def holding(store: Store, run: Run) -> AsyncIterator[Held]:
         # Another run may have come and gone since the log was last read: what counts is what stands under the lock.
         async with alongside(store.keep_lock):
             run.saw(await log.load())
+            check_installed(log.state.table_format)
             yield Held(run.name, log)
     except ExporterError as error:
         with suppress(StoreError):

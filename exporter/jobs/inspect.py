@@ -18,6 +18,7 @@ from anyio import to_thread
 from exporter.encode.schema import table_schemas
 from exporter.errors import DamagedLogError, DestinationError
 from exporter.jobs.sample import Sample
+from exporter.jobs.tables import inspect_tables
 from exporter.model import DataFile, QuarantineFile
 from exporter.pipeline.tasks import for_each
 from exporter.spec import PartitionBy
@@ -100,6 +101,7 @@ async def _inspect_what_runs_touch(store: Store, findings: Findings) -> list[Pro
         *check.check_manifest(state, await store.read(MANIFEST), render_manifest(state, schemas=findings.schemas)),
         *check.check_success(state, await store.read(SUCCESS) is not None),
         *check.check_names(state, found),
+        *await inspect_tables(store, state),
     ]
 
 

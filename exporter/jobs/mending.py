@@ -10,7 +10,7 @@ from exporter.errors import ContradictionError, DestinationError
 from exporter.jobs.asking import has_sensitive_fields
 from exporter.jobs.comparing import Plan
 from exporter.jobs.holding import Held
-from exporter.jobs.sealing import least_part_bytes, put_in_order, seal
+from exporter.jobs.sealing import is_in_order, least_part_bytes, put_in_order, seal
 from exporter.jobs.session import Session, ask_first, connected
 from exporter.model import Counters, Coverage, Interval
 from exporter.pipeline.auditing import Findings
@@ -21,7 +21,6 @@ from exporter.pipeline.tasks import for_each
 from exporter.pipeline.updating import Outcome, merge_spool
 from exporter.progress import Observer
 from exporter.spec import Credentials, RunSettings
-from exporter.store.manifest import is_sealed
 from exporter.store.merge import ids_in
 
 
@@ -127,7 +126,7 @@ class Repair:
     async def _put_in_order(self) -> None:
         """For what a run that did not live to seal it has left."""
         plan, settings = self.plan, self.settings
-        if await is_sealed(plan.store, plan.state, schemas=table_schemas(plan.request)):
+        if await is_in_order(plan.store, plan.state, schemas=table_schemas(plan.request)):
             return
         await put_in_order(
             plan.store,

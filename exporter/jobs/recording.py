@@ -20,7 +20,7 @@ from exporter.store.base import Store
 from exporter.store.runs import RunRecord, append_run
 from exporter.store.state import State, state_name
 
-Command: TypeAlias = Literal["export", "sync", "compact", "verify", "audit"]
+Command: TypeAlias = Literal["export", "sync", "compact", "verify", "audit", "vacuum"]
 
 
 class Outcome(Protocol):

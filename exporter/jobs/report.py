@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from exporter.jobs.export import Summary
     from exporter.jobs.status import Status
     from exporter.jobs.sync import Synced
+    from exporter.jobs.vacuum import Vacuumed
     from exporter.jobs.verify import Verified
 
 _SHOWN_GAPS: Final = 5
@@ -50,6 +51,8 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
         yield "    the manifest names the files under `quarantine`."
     if summary.state == "incomplete":
         yield "  Run the same command again to go on."
+    elif summary.table_kind:
+        yield f"  read the {summary.table_kind.capitalize()} table, not the files under it: some are of older versions."
     elif summary.kept_files:
         yield "  files that were replaced are kept for readers of older manifests: read those that the manifest names."
     elif summary.files:
@@ -151,11 +154,20 @@ def describe_compacted(done: "Compacted") -> Iterator[str]:
         yield "  The export is incomplete; what it has was merged."
 
 
+def describe_vacuumed(done: "Vacuumed", dry_run: bool) -> Iterator[str]:
+    """What was deleted, or would be: lines for people."""
+    what = f"{count_of(done.files, 'replaced file')} of {format_size(done.bytes)}"
+    yield f"would delete {what}" if dry_run else f"deleted {what}"
+    if done.kept_files:
+        were = "was replaced later, and is kept" if done.kept_files == 1 else "were replaced later, and are kept"
+        yield f"  {count_of(done.kept_files, 'other')} {were}"
+
+
 def _advise(found: "Verified", destination: Location) -> Iterator[str]:
     left = {problem.what for problem in found.problems if not problem.mended}
     if "log" in left:
         yield "  A repair cannot mend the log: restore _exporter/commits, or export to a new destination."
-    elif left - {"stranger", "behind"}:
+    elif left - {"stranger", "behind", "table"}:
         yield f"  exporter verify {destination} --repair takes out what is wrong, for an export to read it again."
     if found.state == "incomplete":
         dropped = f"{count_of(found.dropped, 'file')} dropped. " if found.dropped else ""

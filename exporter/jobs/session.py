@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Self
 
 from exporter.contract import BEGINNING, HIDDEN_STATUS, Instant
@@ -14,7 +15,7 @@ from exporter.errors import ExporterError, StoreError
 from exporter.fetch.http import Client
 from exporter.jobs.holding import Held
 from exporter.jobs.sealing import check_whole
-from exporter.model import CONVERSATIONS, TURNS, Counters, Coverage, Interval
+from exporter.model import CONVERSATIONS, TURNS, Counters, Coverage, Interval, TableFormat
 from exporter.pipeline import Pipeline
 from exporter.pipeline.budget import ByteBudget, Shares
 from exporter.pipeline.committing import Committer
@@ -117,14 +118,16 @@ class Session:
         *,
         refuses_withheld: bool = False,
         keep_generations: int | None = None,
+        table_format: TableFormat | None = None,
     ) -> Self:
         """Puts into the log what the export is to become, and sweeps what no commit names.
 
-        `opening`: what `ask_first` has told. Raises `StoreError`, also where something that is there was damaged.
+        `opening`: what `ask_first` has told. `table_format`: from now on, where there is none. Raises `StoreError`,
+        also where something that is there was damaged.
         """
         log, organization = held.log, held.log.state.organization
         await check_whole(store, log.state)
-        await _declare(log, request, range_, observer, keep_generations)
+        await _declare(log, request, range_, observer, keep_generations, table_format)
         encoder = Encoder(request.fields)
         committer = Committer(store, log, table_schemas(request), observer, clock)
         await committer.sweep()
@@ -218,19 +221,29 @@ async def schedule(
 
 
 async def _declare(
-    log: CommitLog, request: Request, range_: Interval, observer: Observer, keep_generations: int | None
+    log: CommitLog,
+    request: Request,
+    range_: Interval,
+    observer: Observer,
+    keep_generations: int | None,
+    table_format: TableFormat | None,
 ) -> None:
     """Puts into the log what this export is to become, and that it is this run's turn.
 
     A run that was overtaken, because locks do not reach it, fails at its next commit; what it has published until then
     is swept. Without a commit at the start it could still commit files that the sweep has deleted.
     """
-    now, keep = wall_clock(), keep_generations
+    append = partial(
+        log.append,
+        committed_at=wall_clock(),
+        keep_generations=keep_generations,
+        table_format=table_format if log.state.table_format is None else None,
+    )
     if log.state.range is None:
-        await log.append(committed_at=now, kind="begin", request=request, range=range_, keep_generations=keep)
+        await append(kind="begin", request=request, range=range_)
     elif log.state.range != range_:
-        await log.append(committed_at=now, kind="widen", range=range_, keep_generations=keep)
+        await append(kind="widen", range=range_)
     else:
-        await log.append(committed_at=now, kind="resume", keep_generations=keep)
+        await append(kind="resume")
     if log.state.number > 1 and log.state.left:
         observer.note("going on", commits=log.state.number, files=len(log.state.files))

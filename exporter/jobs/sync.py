@@ -22,6 +22,7 @@ from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import least_part_bytes, seal
 from exporter.jobs.session import Session, ask_first, connected
+from exporter.jobs.tables import settle_table_format
 from exporter.model import Coverage, Interval
 from exporter.pipeline.reading import Reader
 from exporter.pipeline.spooling import Spool, SpoolFactory
@@ -102,6 +103,8 @@ async def _sync(
     found = await load_state(store)
     run.saw(found)
     request = settle_request(found, asked, destination)
+    if settle_table_format(found, asked, destination) and keep_generations is not None:
+        raise UsageError("--keep-generations: beside a table format all that is replaced is kept, until a vacuum")
     if not refilter:
         _check_filters(request)
     async with connected(
@@ -131,6 +134,7 @@ async def _sync(
                 clock,
                 refuses_withheld=has_sensitive_fields(before),
                 keep_generations=keep_generations,
+                table_format=settle_table_format(before, asked, destination),
             )
             await session.read(session.log.state.left, session.parts, density=opening.density)
             outcome = Outcome()

@@ -12,6 +12,7 @@ from exporter.jobs.holding import holding
 from exporter.jobs.inspect import Findings, inspect, load_findings
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sample import Sample
+from exporter.jobs.tables import write_tables
 from exporter.model import Change, Interval, QuarantineFile
 from exporter.store.base import Store
 from exporter.store.check import LASTING, Problem
@@ -86,6 +87,8 @@ async def _repair(store: Store, run: Run, sample: Sample, now: Instant) -> Verif
         garbage = await find_garbage(store, state)
         await check_not_overtaken(store, state)
         await write_manifest(store, state, schemas=findings.schemas, removed=garbage)
+        if not any(problem.what == "table" for problem in findings.problems):
+            await write_tables(store, state)
         return _mended(findings, state, change)
 
 

@@ -17,7 +17,7 @@ from exporter.model import DataFile, QuarantineFile
 from exporter.spec import PartitionBy
 from exporter.store.columns import is_of
 from exporter.store.facts import ID_COLUMNS, Content
-from exporter.store.layout import MANIFEST, QUARANTINE, SUCCESS, is_part, partition_of
+from exporter.store.layout import MANIFEST, QUARANTINE, SUCCESS, TABLES, delta_log, is_part, partition_of
 from exporter.store.manifest import lost_commits
 from exporter.store.parts import SORT_COLUMNS
 from exporter.store.state import State, state_name
@@ -27,6 +27,7 @@ What: TypeAlias = Literal[
     "manifest",
     "behind",
     "success",
+    "table",
     "missing",
     "size",
     "sha256",
@@ -44,9 +45,9 @@ What: TypeAlias = Literal[
     "stranger",
 ]
 #: What a repair does nothing about: it cannot know better, or the file is not the exporter's.
-LASTING: Final = frozenset[What]({"log", "stranger"})
+LASTING: Final = frozenset[What]({"log", "stranger", "table"})
 #: What says nothing about the rows of the file that it names.
-_ASIDE: Final = frozenset[What]({"log", "manifest", "behind", "success", "orphan", "stranger"})
+_ASIDE: Final = frozenset[What]({"log", "manifest", "behind", "success", "table", "orphan", "stranger"})
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -141,7 +142,10 @@ def check_places(state: State) -> Iterator[Problem]:
 def check_names(state: State, found: Collection[str]) -> Iterator[Problem]:
     """`found`: the files in the directories of tables and quarantine."""
     kept = state.kept
+    is_delta = state.table_format is not None and state.table_format.kind == "delta"
     for path in found:
+        if is_delta and path.startswith(tuple(f"{delta_log(table)}/" for table in TABLES)):
+            continue
         if path in state.files or path in state.quarantine or path in kept:
             continue
         if is_part(path) or path.startswith(f"{QUARANTINE}/"):

@@ -20,10 +20,20 @@ import msgspec
 
 from exporter.contract import Instant
 from exporter.errors import DamagedLogError, DestinationError, OvertakenError, StoreError
-from exporter.model import Change, Counters, Interval
+from exporter.model import Change, Counters, Interval, TableFormat
 from exporter.spec import Request
 from exporter.store.base import Store
-from exporter.store.layout import COMMITS, QUARANTINE, STAGING, SUCCESS, TABLES, commit_number, commit_path, is_part
+from exporter.store.layout import (
+    COMMITS,
+    QUARANTINE,
+    STAGING,
+    SUCCESS,
+    TABLES,
+    commit_number,
+    commit_path,
+    is_of_run,
+    is_part,
+)
 from exporter.store.state import FORMAT_VERSION, Author, Commit, CommitKind, State, apply, fold, state_name
 
 
@@ -56,6 +66,8 @@ class CommitLog:
         request: Request | None = None,
         range: Interval | None = None,  # noqa: A002 - what the design calls it
         keep_generations: int | None = None,
+        table_format: TableFormat | None = None,
+        forgets: tuple[str, ...] = (),
     ) -> State:
         """Writes the next commit; tasks take turns. A `begin` gives the export its id.
 
@@ -75,6 +87,8 @@ class CommitLog:
                 change=change or Change(),
                 counters=counters or Counters(),
                 keep_generations=keep_generations,
+                table_format=table_format,
+                forgets=forgets,
             )
             after = apply(self.state, commit)
             path, data = commit_path(commit.number), msgspec.json.encode(commit) + b"\n"
@@ -157,6 +171,6 @@ async def withdraw(store: Store, run: str) -> None:
     """Deletes the files of `run`, which writes no more, that no commit has come to name."""
     # As the log is now: it may have gone on, and a commit whose writing failed may be there all the same.
     for path in await find_garbage(store, await load_state(store)):
-        if f"{run}-" in path:
+        if is_of_run(path, run):
             with suppress(StoreError):  # the next run sweeps
                 await store.delete(path)

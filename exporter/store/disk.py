@@ -5,7 +5,7 @@ Blocking code: `local` and the pipeline call it from worker threads.
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from stat import S_ISREG
@@ -99,6 +99,22 @@ def make_directories(directory: Path, durable: set[Path]) -> None:
     directory.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
     fsync_directory(directory.parent)
     durable.add(directory)
+
+
+def keep_private(directory: Path, known: Collection[str]) -> None:
+    """Makes durable, and nobody else's, what a library has written to `directory` since it held the names `known`."""
+    with reporting(directory):
+        for entry in list(os.scandir(directory)):
+            if entry.is_file(follow_symlinks=False) and (
+                entry.name not in known or entry.stat().st_mode & 0o777 != PRIVATE_FILE
+            ):
+                descriptor = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fchmod(descriptor, PRIVATE_FILE)
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+        fsync_directory(directory)
 
 
 def place(whole: Path, final: Path) -> bool:

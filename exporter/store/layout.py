@@ -5,6 +5,9 @@
       turns/created_date=2026-02-10/part-….parquet
       _manifest.json
       _SUCCESS
+      conversations/_delta_log/          with `--table-format delta`: a log for each table
+      _iceberg/catalog.db                with `--table-format iceberg`: a catalog, and each table's metadata
+      _iceberg/conversations/metadata/
       _exporter/
         commits/00000001.json
         staging/….partial
@@ -17,6 +20,7 @@ Names that begin with `_` are skipped by Spark, Arrow and Athena, and nothing un
 """
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
@@ -38,6 +42,7 @@ LOCK: Final = f"{PRIVATE}/lock"
 PROBE: Final = f"{PRIVATE}/probe"
 RUNS: Final = f"{PRIVATE}/runs.jsonl"
 
+ICEBERG: Final = "_iceberg"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 _COMMIT = re.compile(re.escape(COMMITS) + r"/(\d{8})\.json", re.ASCII)
 _PART = re.compile(
@@ -80,6 +85,21 @@ def conversations_path(path: str) -> str:
 def is_part(path: str) -> bool:
     """Whether `path` is one that `part_path` may have given."""
     return _PART.fullmatch(path) is not None
+
+
+def is_of_run(path: str, run: str) -> bool:
+    """Whether a part or a quarantine file was written by `run`."""
+    return f"{run}-" in path.rpartition("/")[2]
+
+
+def delta_log(table: str) -> str:
+    """Where the Delta log of a table lies: inside its directory, as the format has it."""
+    return f"{table}/_delta_log"
+
+
+def time_column(columns: Collection[str]) -> str:
+    """The column that a table is sorted and partitioned by."""
+    return next(name for name in ("conversation_created_at", "created_at") if name in columns)
 
 
 def staging_path(name: str) -> str:

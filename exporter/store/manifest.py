@@ -35,6 +35,7 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
         "hidden_statuses": list(state.hidden_statuses),
         "coverage": [_interval(interval) for interval in state.coverage],
         "updates_since": _instant(state.read_since),
+        "table_format": None if state.table_format is None else msgspec.to_builtins(state.table_format),
         "tables": {
             table: {
                 "schema": [

@@ -12,13 +12,14 @@ import msgspec
 
 from exporter.contract import Instant
 from exporter.errors import DamagedLogError
-from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, Unproven
+from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, TableFormat, Unproven
 from exporter.spec import Request
 from exporter.store.layout import CONVERSATIONS, TURNS, commit_path, is_part, turns_path
+from exporter.store.replaced import Replaced, forget, note_replaced
 
 FORMAT_VERSION: Final = 1
 
-CommitKind: TypeAlias = Literal["begin", "widen", "resume", "export", "sync", "compact", "repair"]
+CommitKind: TypeAlias = Literal["begin", "widen", "resume", "export", "sync", "compact", "repair", "vacuum"]
 StateName: TypeAlias = Literal["complete", "incomplete", "unproven"]
 
 
@@ -37,7 +38,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     A run that goes on begins with a `widen` or a `resume`: it takes the slot that the run before would commit to.
     `compact` is what puts a merged part in place of its sources, whichever command's run does it: no row is changed.
     `counters`: what the run has cost since its last commit. `keep_generations`: from now on, of how many runs the files
-    that they have replaced are kept.
+    that they have replaced are kept. `table_format`: from now on, the tables are kept in it. `forgets`: replaced files
+    that are kept no more.
     """
 
     format_version: int
@@ -51,6 +53,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     change: Change = Change()
     counters: Counters = Counters()
     keep_generations: int | None = None
+    table_format: TableFormat | None = None
+    forgets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +62,8 @@ class State:
     """What the first `number` commits amount to; also the generation of the manifest. Nothing yet: `number` is 0.
 
     `files` and `quarantine` are the live files by path. `reads` says since when (the server's clock) which
-    intervals are known as they are. `replaced`: the latest runs that replaced files, at most `keep_generations`, each
-    with these files' paths.
+    intervals are known as they are. `replaced`: what the latest runs have replaced, at most `keep_generations` of
+    them; with a table format, what all of them have, but for what they had written themselves.
     """
 
     number: int = 0
@@ -79,7 +83,8 @@ class State:
     committed_at: Instant | None = None
     software: Mapping[str, str] = field(default_factory=dict)
     keep_generations: int = 0
-    replaced: tuple[tuple[str, frozenset[str]], ...] = ()
+    replaced: tuple[Replaced, ...] = ()
+    table_format: TableFormat | None = None
 
     @property
     def conversations(self) -> list[DataFile]:
@@ -112,8 +117,8 @@ class State:
 
     @property
     def kept(self) -> frozenset[str]:
-        """Files that are live no more, and kept for who reads by an older manifest."""
-        replaced = frozenset[str]().union(*(paths for _, paths in self.replaced))
+        """Files that are live no more, and kept for who reads by an older manifest or an older version of a table."""
+        replaced = frozenset[str]().union(*(one.paths for one in self.replaced))
         return replaced - self.files.keys() - self.quarantine.keys()
 
 
@@ -155,6 +160,7 @@ def apply(state: State, commit: Commit) -> State:
         _refuse(commit.number, "covers what lies outside the export's range")
     files, quarantine = _next_files(state, commit, added, dropped, coverage)
     keep = state.keep_generations if commit.keep_generations is None else commit.keep_generations
+    table_format = commit.table_format or state.table_format
     doubted = {doubt.created_at for doubt in change.unproven}
     run = commit.author.run
     return replace(
@@ -179,7 +185,8 @@ def apply(state: State, commit: Commit) -> State:
         committed_at=commit.committed_at,
         software=commit.author.software,
         keep_generations=keep,
-        replaced=_next_replaced(state, commit)[-keep:] if keep else (),
+        replaced=_next_replaced(state, commit, keep, table_format),
+        table_format=table_format,
     )
 
 
@@ -199,15 +206,17 @@ def _next_reads(
     return reads
 
 
-def _next_replaced(state: State, commit: Commit) -> tuple[tuple[str, frozenset[str]], ...]:
-    run = commit.author.run
-    # What a repair takes out is of no use to anybody.
-    paths = frozenset() if commit.change.uncovers else frozenset(commit.change.removes)
-    if not paths:
-        return state.replaced
-    if state.replaced and state.replaced[-1][0] == run:
-        return (*state.replaced[:-1], (run, state.replaced[-1][1] | paths))
-    return (*state.replaced, (run, paths))
+def _next_replaced(state: State, commit: Commit, keep: int, table_format: TableFormat | None) -> tuple[Replaced, ...]:
+    if unknown := sorted({*commit.forgets} - state.kept):
+        _refuse(commit.number, f"forgets {unknown[0]}, which is not kept")
+    replaced = note_replaced(
+        forget(state.replaced, commit.forgets),
+        commit.change,
+        commit.author.run,
+        commit.committed_at,
+        for_tables=table_format is not None,
+    )
+    return replaced if table_format else replaced[-keep:] if keep else ()
 
 
 def _with(names: tuple[str, ...], name: str | None) -> tuple[str, ...]:
@@ -227,6 +236,8 @@ def _next_range(state: State, commit: Commit) -> Interval:
         _refuse(commit.number, "belongs to another export")
     if commit.request is not None:
         _refuse(commit.number, "changes the request")
+    if commit.table_format is not None and state.table_format is not None:
+        _refuse(commit.number, "changes the table format")
     if commit.range is None:
         return state.range
     if commit.range.start > state.range.start or commit.range.end < state.range.end:

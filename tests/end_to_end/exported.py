@@ -140,6 +140,9 @@ class Exported:
 
     def _check_tree(self, kept: Collection[str]) -> None:
         names = {path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file()}
+        if format_ := self.manifest["table_format"]:
+            log = {"delta": "conversations/_delta_log/", "iceberg": "_iceberg/"}[format_["kind"]]
+            names = {name for name in names if not name.startswith(log)}
         quarantine = self.manifest["quarantine"]["files"]
         for file in quarantine:
             data = (self.root / file["path"]).read_bytes()

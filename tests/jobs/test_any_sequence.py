@@ -13,22 +13,25 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
+import pyarrow as pa
 from anyio.from_thread import start_blocking_portal
+from deltalake import DeltaTable
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from exporter.contract import DAY, HOUR, MINUTE, OPEN_STATUSES, SECOND, Instant, parse_timestamp
+from exporter.contract import DAY, END_OF_TIME, HOUR, MINUTE, OPEN_STATUSES, SECOND, Instant, parse_timestamp
 from exporter.errors import AccessError
 from exporter.jobs.audit import audit
 from exporter.jobs.compact import compact
 from exporter.jobs.export import export
 from exporter.jobs.sync import Synced, sync
+from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
-from exporter.model import TABLES, Coverage, Interval
+from exporter.model import TABLES, Coverage, Interval, TableFormat
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Row, serve
 from exporter.sandbox.render import served_instant
@@ -84,6 +87,7 @@ class Sequences(RuleBasedStateMachine):
         self.doubtful: set[str] = set()
         self.keep = 0
         self.older: list[set[str]] = []
+        self.in_step = False
 
     def teardown(self) -> None:
         self.stack.close()
@@ -98,6 +102,7 @@ class Sequences(RuleBasedStateMachine):
         seed=st.integers(0, 1000),
         by_sync=st.booleans(),
         tables=st.sampled_from((None, TABLES)),
+        table_kind=st.sampled_from((None, None, "delta")),
     )
     def begin(
         self,
@@ -110,12 +115,15 @@ class Sequences(RuleBasedStateMachine):
         seed: int,
         by_sync: bool,
         tables: tuple[str, ...] | None,
+        table_kind: Literal["delta"] | None,
     ) -> None:
+        self.has_table = table_kind is not None
         self.behaviour = behaviour
         server = serve((), behaviour, clock=lambda: self.source.now)
         sandbox = self.stack.enter_context(self.portal.wrap_async_context_manager(server))
         self.source = Source(sandbox, random.Random(0), T0 + 10 * DAY)
-        self.asked = Asked(since=since, partition_by=partition_by, tables=tables)
+        table_format = None if table_kind is None else TableFormat(kind=table_kind)
+        self.asked = Asked(since=since, partition_by=partition_by, tables=tables, table_format=table_format)
         self.settings = settings_for(self.source, page_size=page_size, target_part_bytes=part_bytes)
         chance = random.Random(seed)
         for _ in range(rows):
@@ -186,7 +194,7 @@ class Sequences(RuleBasedStateMachine):
     @rule(lag=st.sampled_from(LAGS), keep=st.sampled_from((None, None, 0, 1, 3)), earlier=st.booleans())
     def sync(self, lag: int, keep: int | None, earlier: bool) -> None:
         asked = Asked(since=T0 - DAY) if earlier and self.coverage else self.asked
-        self._note_sync(self._sync(asked, lag, keep))
+        self._note_sync(self._sync(asked, lag, None if self.has_table else keep))
 
     @rule(requests=st.integers(0, 40))
     def sync_is_cut_short(self, requests: int) -> None:
@@ -204,7 +212,7 @@ class Sequences(RuleBasedStateMachine):
     def export(self, earlier: bool, later: bool, lag: int) -> None:
         since = T0 - DAY if earlier else self.asked.since
         until = self.source.now if later else None
-        self._export(Asked(since=since, until=until, partition_by=self.asked.partition_by), lag)
+        self._export(msgspec.structs.replace(self.asked, since=since, until=until), lag)
 
     def _export(self, asked: Asked, lag: int) -> None:
         settings_ = settings_for(
@@ -224,6 +232,15 @@ class Sequences(RuleBasedStateMachine):
         self._run(lambda: compact(self.root, target_bytes=part_bytes, memory_bytes=1 << 28, observer=Quiet()))
         self._note_read()
         assert self.coverage == before
+
+    @precondition(lambda self: self.coverage)
+    @rule(kept=st.booleans())
+    def vacuum(self, kept: bool) -> None:
+        before = 0 if kept else END_OF_TIME
+        self._run(lambda: vacuum(self.root, before=before, now=self.source.now))
+        if not kept:
+            self.older = []
+        self._note_read()
 
     @precondition(lambda self: self.coverage)
     @rule(share=st.sampled_from((0.3, 1.0)))
@@ -251,7 +268,7 @@ class Sequences(RuleBasedStateMachine):
         assert lost
         self.coverage -= lost
         self.there = {name: row for name, row in self.there.items() if not _holds(lost, self._served(row))}
-        # What a repair has taken out is kept for nobody.
+        # What a repair has taken out is kept for nobody but older versions of a table, as far as it was there.
         live = self._live()
         self.older = [files & live | {one for one in files if (self.root / one).exists()} for files in self.older]
 
@@ -278,7 +295,8 @@ class Sequences(RuleBasedStateMachine):
                 now=self.source.now,
                 repair=repair,
                 delete=delete,
-            )
+            ),
+            writes=repair,
         )
         total = found.findings.total
         assert (total("deleted"), total("missing") + total("changed") + total("later")) == (len(gone), len(differing))
@@ -323,6 +341,11 @@ class Sequences(RuleBasedStateMachine):
                 assert row.updated_at >= since or (known and known.updated_at == row.updated_at), identity
         for files in self.older:
             assert all((self.root / path).exists() for path in files), "a file of an older manifest is gone"
+        if self.has_table and self.in_step and not state.left:
+            table = DeltaTable(self.root / "conversations")
+            assert {f"conversations/{path}" for path in pa.table(table.get_add_actions())["path"].to_pylist()} == {
+                *state.files
+            }
 
     # How.
 
@@ -340,15 +363,22 @@ class Sequences(RuleBasedStateMachine):
         )
         return synced
 
-    def _run(self, job: Callable[[], Any]) -> Any:
-        """Runs a command, and notes which files older manifests need that the new one may not."""
+    def _run(self, job: Callable[[], Any], *, writes: bool = True) -> Any:
+        """Runs a command, and notes which files older manifests need that the new one may not.
+
+        `writes`: it brings the table into step, if it ends by itself.
+        """
         before = self._live() if self.coverage else set()
+        self.in_step = self.in_step and not writes
         try:
-            return self.portal.call(job)
+            result = self.portal.call(job)
+            self.in_step = self.in_step or writes
+            return result
         finally:
             if before and before - self._live():
                 self.older.append(before)
-            self.older = self.older[-self.keep :] if self.keep else []
+            if not self.has_table:
+                self.older = self.older[-self.keep :] if self.keep else []
 
     def _live(self) -> set[str]:
         exported = Exported(self.root)

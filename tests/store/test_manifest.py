@@ -100,6 +100,7 @@ def test_it_has_the_names_of_the_design() -> None:
         "hidden_statuses": ["token_created"],
         "coverage": [range_],
         "updates_since": "2026-02-12T00:00:00.000005Z",
+        "table_format": None,
         "fields": {"withheld": [], "partly_withheld": [], "absent": {}},
         "quarantine": {"rows": 0, "files": []},
         "unproven": [],

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import StoreError
-from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, Unproven
+from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, TableFormat, Unproven
 from exporter.spec import Request
 from exporter.store.state import FORMAT_VERSION, Author, Commit, State, apply, fold, state_name
 
@@ -193,3 +193,47 @@ def test_an_export_has_to_begin() -> None:
     for first in (commit(1), commit(1, kind="begin", request=Request()), commit(1, kind="begin", range=Interval(0, 1))):
         with pytest.raises(StoreError, match=r"begins? an export"):
             fold([first])
+
+
+# Table formats.
+
+DELTA = TableFormat(kind="delta")
+
+
+def by(run: str, number: int, change: Change | None = None, **fields: Any) -> Commit:
+    return commit(number, change, author=msgspec.structs.replace(AUTHOR, run=run), **fields)
+
+
+def test_with_a_table_all_that_other_runs_have_written_is_kept_until_it_is_forgotten() -> None:
+    def rewritten(old: str, new: str) -> Change:
+        return Change(adds=(data_file(new, 0, 10),), removes=(f"conversations/part-{old}.parquet",))
+
+    commits = [
+        begin(),
+        by("r2", 2, reading("r2-1", 0, 10), table_format=DELTA),
+        by("r2", 3, rewritten("r2-1", "r2-2")),
+        by("r3", 4, rewritten("r2-2", "r3-1")),
+        by("r4", 5, rewritten("r3-1", "r4-1")),
+    ]
+    state = fold(commits)
+    assert state.table_format == DELTA
+    assert state.kept == {"conversations/part-r2-2.parquet", "conversations/part-r3-1.parquet"}
+    forgotten = apply(state, by("r5", 6, kind="vacuum", forgets=("conversations/part-r2-2.parquet",)))
+    assert forgotten.kept == {"conversations/part-r3-1.parquet"}
+    with pytest.raises(StoreError, match="forgets conversations/part-r2-2"):
+        apply(forgotten, by("r6", 7, kind="vacuum", forgets=("conversations/part-r2-2.parquet",)))
+    with pytest.raises(StoreError, match="forgets conversations/part-r4-1"):
+        apply(forgotten, by("r6", 7, kind="vacuum", forgets=("conversations/part-r4-1.parquet",)))
+
+
+def test_with_a_table_what_a_repair_takes_out_is_kept() -> None:
+    change = Change(uncovers=(Interval(0, 10),), removes=("conversations/part-r2-1.parquet",))
+    for table_format, kept in ((None, 0), (DELTA, 1)):
+        commits = [begin(), by("r2", 2, reading("r2-1", 0, 10), table_format=table_format, keep_generations=3)]
+        assert len(apply(fold(commits), by("r3", 3, change, kind="repair")).kept) == kept
+
+
+def test_a_table_format_comes_once() -> None:
+    state = fold([begin(), commit(2, table_format=DELTA)])
+    with pytest.raises(StoreError, match="changes the table format"):
+        apply(state, commit(3, table_format=TableFormat(kind="iceberg")))

@@ -1,0 +1,165 @@
+"""Delta and Iceberg tables, kept in step with the log: the last thing that a run does.
+
+A table follows when all of the range is there, and then in one transaction. In between it shows what it showed before:
+never half a sync, nor what a repair has taken out and nobody has read again.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from anyio import to_thread
+
+from exporter.encode.schema import table_schemas
+from exporter.errors import DestinationError, ForeignTableError, UsageError
+from exporter.model import TableFormat
+from exporter.progress import Observer
+from exporter.spec import Asked
+from exporter.store.base import Store
+from exporter.store.check import Problem
+from exporter.store.commits import check_not_overtaken, load_commits
+from exporter.store.lake import LakeTable, Shown, Step, next_step, readable, states_at
+from exporter.store.layout import partition_of
+from exporter.store.location import Location
+from exporter.store.state import State
+
+_MODULES: Final = {"delta": "deltalake", "iceberg": "pyiceberg"}
+
+
+def settle_table_format(state: State, asked: Asked, destination: Location) -> TableFormat | None:
+    """What kind of table an export is to have: as stored, or, where it has none, as asked for.
+
+    Raises `DestinationError` where it has another, and `UsageError` where what writes it is not installed.
+    """
+    stored, wanted = state.table_format, asked.table_format
+    if stored is not None and wanted is not None and stored != wanted:
+        raise DestinationError(
+            f"{destination}: its tables are kept as {_name(stored)}, and cannot become {_name(wanted)}.\n"
+            "Leave the option out to go on with it, or choose another destination"
+        )
+    format_ = stored or wanted
+    if format_ is not None and not isinstance(destination, Path):
+        raise UsageError(f"{destination}: no place for --table-format; its tables can only be kept on a disk")
+    check_installed(format_)
+    return format_
+
+
+def check_installed(format_: TableFormat | None) -> None:
+    """Raises `UsageError` where there is no library for this table format."""
+    if format_ is not None and find_spec(_MODULES[format_.kind]) is None:
+        raise UsageError(
+            f"--table-format {format_.kind} needs {_MODULES[format_.kind]}, which is not installed.\n"
+            f"Install it with: pip install 'exporter[{format_.kind}]'"
+        )
+
+
+async def write_tables(store: Store, state: State, observer: Observer | None = None) -> None:
+    """Brings the tables to `state`, where all of its range is there.
+
+    Raises `StoreError`; `ForeignTableError` for a table that others have written to, which is left alone.
+    """
+    if state.table_format is None or state.left:
+        return
+    await check_not_overtaken(store, state)
+    with _tables(store, state) as tables:
+        for table, _, step in await _steps(store, state, tables):
+            if step is not None:
+                await to_thread.run_sync(table.write, step, state.number)
+                if observer is not None:
+                    observer.note("table written", table=table.name, adds=len(step.adds), removes=len(step.removes))
+
+
+async def are_written(store: Store, state: State) -> bool:
+    """Whether `write_tables` has nothing to do. Raises as it does."""
+    if state.table_format is None or state.left:
+        return True
+    with _tables(store, state) as tables:
+        return all(step is None for _, _, step in await _steps(store, state, tables))
+
+
+async def inspect_tables(store: Store, state: State) -> list[Problem]:
+    """What is wrong with the tables. Raises `StoreError` for one that cannot be read."""
+    problems = []
+    with _tables(store, state) as tables:
+        for table in tables:
+            place = table.where.removeprefix(f"{_directory(store)}/")
+            try:
+                ((_, _, step),) = await _steps(store, state, [table])
+            except ForeignTableError as error:
+                problems.append(Problem(place, "table", f"not as the exporter left it: {error.what}"))
+                continue
+            if step is not None and not state.left:
+                detail = "lacks what was committed, as after a run that was killed; the next run brings it up to date"
+                problems.append(Problem(place, "behind", detail))
+    return problems
+
+
+async def expire(store: Store, state: State, files: Collection[str], *, dry_run: bool) -> set[str]:
+    """Takes versions out of the tables that need any of `files`, and returns those of the files that none needs then.
+
+    The newest version of a table stays, whether it is in step with the log or not. Raises as `write_tables`.
+    """
+    with _tables(store, state) as tables:
+        shown = [one for _, one, _ in await _steps(store, state, tables) if one is not None]
+        gone = set(files).difference(*(one.files for one in shown))
+        generations = {number for table in tables for number in table.generations()}
+        if not dry_run:
+            there = ({*state.files} | state.kept) - gone
+            left = readable(states_at(await load_commits(store), generations), there)
+            for table in tables:
+                await to_thread.run_sync(table.expire, left)
+        return gone
+
+
+@contextmanager
+def _tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
+    format_, request = state.table_format, state.request
+    if format_ is None or request is None:
+        yield ()
+        return
+    check_installed(format_)
+    root = _directory(store)
+    partition = next(iter(partition_of(0, request.partition_by)[0]), None)
+    tables: list[LakeTable] = []
+    for name, schema in table_schemas(request).items():
+        if format_.kind == "delta":
+            from exporter.store.delta import DeltaLog
+
+            tables.append(DeltaLog(root, name, state.export_id, schema, partition))
+        else:
+            from exporter.store.iceberg import IcebergTable
+
+            tables.append(IcebergTable(root, name, state.export_id, schema, partition, format_))
+    try:
+        yield tables
+    finally:
+        for table in tables:
+            table.close()
+
+
+def _directory(store: Store) -> Path:
+    if not isinstance(store.location, Path):
+        raise UsageError(f"{store.location}: its tables can only be kept on a disk")
+    return store.location.absolute()
+
+
+async def _steps(
+    store: Store, state: State, tables: Sequence[LakeTable]
+) -> list[tuple[LakeTable, Shown | None, Step | None]]:
+    """Of each table: what it shows, and what it takes to show `state`."""
+    shown = [await to_thread.run_sync(table.read) for table in tables]
+    generations = {one.generation for one in shown if one is not None} - {state.number}
+    then = {state.number: state}
+    if generations:
+        then |= states_at(await load_commits(store), generations)
+    return [
+        (table, one, next_step(table, one, then[one.generation if one else state.number], state))
+        for table, one in zip(tables, shown, strict=True)
+    ]
+
+
+def _name(format_: TableFormat) -> str:
+    where = "" if format_.catalog is None else f" in the catalog {format_.catalog}/{format_.namespace}"
+    return f"{format_.kind}{where}"

@@ -1,0 +1,158 @@
+"""The edge for a Delta table: its log lies in the table's directory, and names the parts where they are. Blocking.
+
+Every version that the exporter writes holds an application transaction whose version is the generation, so that what
+has been written already is known from the table itself. There are no checkpoints: they would be Parquet files below the
+table's directory, in which globs would find them; a thousand versions are read in less than half a second without.
+"""
+
+import json
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
+
+from exporter.contract import format_instant
+from exporter.errors import ForeignTableError, StoreError
+from exporter.model import DataFile
+from exporter.store.disk import keep_private, make_directories, reporting
+from exporter.store.lake import Shown, Step
+from exporter.store.layout import delta_log, time_column
+
+#: In what a commit says of itself, for who looks for the version of a generation.
+GENERATION: Final = "exporter.generation"
+_NO_CHECKPOINT: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+#: Hive partitions, as columns: the key is in no file.
+_PARTITION_TYPES: Final = {"created_date": pa.date32(), "created_hour": pa.string(), "created_month": pa.string()}
+
+
+class DeltaLog:
+    """One table of the export `export_id` at `root`; `schema` is that of its parts, `partition` the key of its
+    directories. `lake.LakeTable` says what the methods do."""
+
+    def __init__(self, root: Path, name: str, export_id: str, schema: pa.Schema, partition: str | None) -> None:
+        self.name = name
+        self.where = str(root / delta_log(name))
+        self._root = root
+        self._log = root / delta_log(name)
+        self._application = f"{export_id}/{name}"
+        columns = [*schema] if partition is None else [*schema, pa.field(partition, _PARTITION_TYPES[partition])]
+        self._schema = Schema.from_arrow(pa.schema(columns))
+        self._partition = [] if partition is None else [partition]
+        self._time_column = time_column(schema.names)
+        self._table: DeltaTable | None = None
+
+    def read(self) -> Shown | None:
+        with _reporting(self.where):
+            if not DeltaTable.is_deltatable(str(self._root / self.name)):
+                return None
+            table = self._table = DeltaTable(str(self._root / self.name))
+            generation = table.transaction_version(self._application)
+            if generation is None:
+                raise ForeignTableError(self.where, "it belongs to another export, or to none")
+            if table.metadata().partition_columns != self._partition or not _fits(table.schema(), self._schema):
+                raise ForeignTableError(self.where, "its columns are not those of the export")
+            if pa.table(table.deletion_vectors()).num_rows:
+                raise ForeignTableError(self.where, "rows were deleted from it")
+            files = pa.table(table.get_add_actions()).select(["path", "size_bytes", "num_records"]).to_pylist()
+            sizes = {f"{self.name}/{file['path']}": (file["size_bytes"], file["num_records"]) for file in files}
+            return Shown(generation, sizes)
+
+    def write(self, step: Step, generation: int) -> None:
+        properties = CommitProperties(
+            custom_metadata={GENERATION: generation},
+            # Another try would come after what somebody else has written.
+            max_commit_retries=0,
+            app_transactions=[Transaction(self._application, generation)],
+        )
+        with reporting(self._log):
+            make_directories(self._log, set())
+            known = {entry.name for entry in self._log.iterdir()}
+        adds = [self._add(file) for file in step.adds]
+        with _reporting(self.where):
+            if self._table is None:
+                create_table_with_add_actions(
+                    str(self._root / self.name),
+                    self._schema,
+                    adds,
+                    partition_by=self._partition,
+                    name=self.name,
+                    commit_properties=properties,
+                    post_commithook_properties=_NO_CHECKPOINT,
+                )
+            else:
+                self._add_columns(self._table)
+                now = time.time_ns() // 1_000_000
+                removes = [
+                    RemoveAction(self._path(file), True, now, file.size_bytes, dict(file.partition))
+                    for file in step.removes
+                ]
+                self._table.create_write_transaction(
+                    [*adds, *removes],
+                    "append",
+                    self._schema,
+                    self._partition,
+                    commit_properties=properties,
+                    post_commithook_properties=_NO_CHECKPOINT,
+                )
+        keep_private(self._log, known)
+
+    def generations(self) -> Collection[int]:
+        return ()  # versions cannot be taken out of a log one by one
+
+    def expire(self, readable: Collection[int]) -> None:
+        """A version whose files are gone cannot be read, as after Delta's own vacuum; the log keeps its entry."""
+
+    def close(self) -> None:
+        self._table = None
+
+    def _add(self, file: DataFile) -> AddAction:
+        path = self._root / file.path
+        with reporting(path):
+            modified = path.stat().st_mtime_ns // 1_000_000
+        statistics = {
+            "numRecords": file.rows,
+            "minValues": {self._time_column: format_instant(file.created_at_min)},
+            "maxValues": {self._time_column: format_instant(file.created_at_max)},
+            "nullCount": {self._time_column: 0},
+        }
+        return AddAction(
+            path=self._path(file),
+            size=file.size_bytes,
+            partition_values=file.partition,
+            modification_time=modified,
+            data_change=True,
+            stats=json.dumps(statistics),
+        )
+
+    def _path(self, file: DataFile) -> str:
+        return file.path.removeprefix(f"{self.name}/")
+
+    def _add_columns(self, table: DeltaTable) -> None:
+        there = {field.name for field in table.schema().fields}
+        missing = [field for field in self._schema.fields if field.name not in there]
+        if missing:
+            table.alter.add_columns(missing, post_commithook_properties=_NO_CHECKPOINT)
+            table.update_incremental()
+
+
+def _fits(found: Schema, wanted: Schema) -> bool:
+    """Whether all of its columns are columns of the export, which may have got more since."""
+    columns = {field.name: field for field in wanted.fields}
+    return all(columns.get(field.name) == field for field in found.fields)
+
+
+@contextmanager
+def _reporting(where: str) -> Iterator[None]:
+    try:
+        yield
+    except CommitFailedError as error:
+        raise ForeignTableError(where, "somebody else has written to it at the same time") from error
+    except (DeltaError, OSError, ValueError) as error:
+        what = str(error).strip().partition("\n")[0][:300]
+        raise StoreError(f"{where}: cannot be read or written: {what}. Run again") from error

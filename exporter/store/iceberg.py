@@ -1,0 +1,287 @@
+"""The edge for an Iceberg table: its metadata lies beside the table's directory, and names the parts where they are.
+
+The parts hold no field ids, so the table has a name mapping. The catalog is a file of the export's own, or one of
+pyiceberg's configuration, which also has its credentials. Blocking.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.conversions import to_bytes
+from pyiceberg.exceptions import CommitFailedException, NoSuchNamespaceError, NoSuchTableError
+from pyiceberg.io.pyarrow import pyarrow_to_schema
+from pyiceberg.manifest import DataFile as IcebergFile
+from pyiceberg.manifest import DataFileContent, FileFormat
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.transforms import DayTransform, HourTransform, MonthTransform, Transform
+from pyiceberg.typedef import Record
+from pyiceberg.types import TimestamptzType
+
+from exporter.errors import DestinationError, ForeignTableError, StoreError
+from exporter.model import DataFile, TableFormat
+from exporter.store.disk import keep_private, make_directories, open_private, reporting
+from exporter.store.lake import Shown, Step
+from exporter.store.layout import ICEBERG, time_column
+
+#: In the summary of a snapshot, for who looks for that of a generation.
+GENERATION: Final = "exporter.generation"
+_EXPORT: Final = "exporter.export-id"
+_NAME_MAPPING: Final = "schema.name-mapping.default"
+_FIELD_ID: Final = b"PARQUET:field_id"
+_TRANSFORMS: Final[dict[str, Transform[Any, Any]]] = {
+    "created_date": DayTransform(),
+    "created_hour": HourTransform(),
+    "created_month": MonthTransform(),
+}
+_PROPERTIES: Final = {
+    # The parts belong to the export: no engine may delete them for what it knows of the table alone.
+    "gc.enabled": "false",
+    # Another try would come after what somebody else has written.
+    "commit.retry.num-retries": "0",
+    "write.metadata.delete-after-commit.enabled": "true",
+}
+#: What a path in a URI, or in that of a database, would be taken apart at.
+_SPECIAL: Final = frozenset("#?%")
+
+
+class IcebergTable:
+    """One table of the export `export_id` at `root`; `schema` is that of its parts, `partition` the key of its
+    directories. `lake.LakeTable` says what the methods do."""
+
+    def __init__(
+        self, root: Path, name: str, export_id: str, schema: pa.Schema, partition: str | None, format_: TableFormat
+    ) -> None:
+        root = root.absolute()
+        if _SPECIAL & set(str(root)):
+            raise DestinationError(f"{root}: no place for an Iceberg table, for its path has a #, ? or %")
+        self.name = name
+        self.where = str(root / ICEBERG / name) if format_.catalog is None else f"{format_.catalog}: {name}"
+        self._format = format_
+        self._root = root
+        self._location = f"file://{root / ICEBERG / name}"
+        self._metadata = root / ICEBERG / name / "metadata"
+        self._export_id = export_id
+        self._schema = schema
+        self._transform = None if partition is None else _TRANSFORMS[partition]
+        self._time_column = time_column(schema.names)
+        self._catalog: Catalog | None = None
+        self._table: Table | None = None
+
+    def read(self) -> Shown | None:
+        database = self._root / ICEBERG / "catalog.db"
+        if self._format.catalog is None and not database.exists():
+            return None
+        with self._reporting():
+            self._catalog = self._open(database)
+            try:
+                table = self._table = self._catalog.load_table((self._format.namespace, self.name))
+            except (NoSuchTableError, NoSuchNamespaceError):
+                return None
+            self._check(table)
+            files = {self._path(file.file_path): (file.file_size_in_bytes, file.record_count) for file in _files(table)}
+            return Shown(_latest(table), files)
+
+    def write(self, step: Step, generation: int) -> None:
+        with reporting(self._metadata):
+            make_directories(self._metadata, set())
+            known = {entry.name for entry in self._metadata.iterdir()}
+        with self._reporting():
+            if self._table is None:
+                transaction = self._create()
+            else:
+                transaction = self._table.transaction()
+                self._add_columns(transaction)
+            if step.adds or step.removes:
+                self._stage(transaction, step, generation)
+            self._table = transaction.commit_transaction()
+        keep_private(self._metadata, known)
+
+    def generations(self) -> Collection[int]:
+        table = self._table
+        found = () if table is None else map(_generation, table.snapshots())
+        return {number for number in found if number is not None}
+
+    def expire(self, readable: Collection[int]) -> None:
+        table = self._table
+        if table is None:
+            return
+        with reporting(self._metadata):
+            known = {entry.name for entry in self._metadata.iterdir()}
+        with self._reporting():
+            current = table.current_snapshot()
+            gone = [
+                one.snapshot_id
+                for one in table.snapshots()
+                if one != current and _generation(one) not in {None, *readable}
+            ]
+            if gone:
+                table.maintenance.expire_snapshots().by_ids(gone).commit()
+                table.refresh()
+            needed = {Path(path).name for one in table.snapshots() for path in _metadata_files(table, one)}
+        keep_private(self._metadata, known)
+        with reporting(self._metadata):
+            for name in known - needed:
+                if name.endswith(".avro"):
+                    (self._metadata / name).unlink()
+
+    def close(self) -> None:
+        if self._catalog is not None:
+            self._catalog.close()
+        self._catalog = self._table = None
+
+    def _open(self, database: Path) -> Catalog:
+        if self._format.catalog is not None:
+            return load_catalog(self._format.catalog)
+        # As it is made by SQLite, others could read it.
+        make_directories(database.parent, set())
+        with open(database, "ab", opener=open_private):
+            pass
+        return SqlCatalog("exporter", uri=f"sqlite:///{database}")
+
+    def _create(self) -> Transaction:
+        if self._catalog is None:
+            self._catalog = self._open(self._root / ICEBERG / "catalog.db")
+        self._catalog.create_namespace_if_not_exists(self._format.namespace)
+        schema = pyarrow_to_schema(_with_ids(self._schema))
+        spec = UNPARTITIONED_PARTITION_SPEC
+        if self._transform is not None:
+            source = schema.find_field(self._time_column).field_id
+            name = f"{self._time_column}_{self._transform.root}"
+            spec = PartitionSpec(PartitionField(source, 1000, self._transform, name))
+        transaction = self._catalog.create_table_transaction(
+            (self._format.namespace, self.name),
+            schema,
+            location=self._location,
+            partition_spec=spec,
+            properties={**_PROPERTIES, _EXPORT: self._export_id},
+        )
+        return _map_names(transaction)
+
+    def _stage(self, transaction: Transaction, step: Step, generation: int) -> None:
+        there = {} if self._table is None else {self._path(file.file_path): file for file in _files(self._table)}
+        update = transaction.update_snapshot(snapshot_properties={GENERATION: str(generation)})
+        with update.overwrite() if step.removes else update.fast_append() as snapshot:
+            for file in step.adds:
+                snapshot.append_data_file(self._file(file, transaction))
+            for file in step.removes:
+                snapshot.delete_data_file(there[file.path])
+
+    def _file(self, file: DataFile, transaction: Transaction) -> IcebergFile:
+        metadata = transaction.table_metadata
+        time_id = metadata.schema().find_field(self._time_column).field_id
+        key = [] if self._transform is None else [self._transform.transform(TimestamptzType())(file.created_at_min)]
+        made = IcebergFile.from_args(
+            content=DataFileContent.DATA,
+            file_path=f"file://{self._root / file.path}",
+            file_format=FileFormat.PARQUET,
+            partition=Record(*key),
+            record_count=file.rows,
+            file_size_in_bytes=file.size_bytes,
+            value_counts={time_id: file.rows},
+            null_value_counts={time_id: 0},
+            lower_bounds={time_id: to_bytes(TimestamptzType(), file.created_at_min)},
+            upper_bounds={time_id: to_bytes(TimestamptzType(), file.created_at_max)},
+        )
+        made.spec_id = metadata.default_spec_id
+        return made
+
+    def _path(self, uri: str) -> str:
+        return uri.removeprefix(f"file://{self._root}/")
+
+    def _check(self, table: Table) -> None:
+        """Raises `ForeignTableError` for a table that is not this export's, or has other columns."""
+        if table.location() != self._location:
+            raise ForeignTableError(
+                self.where,
+                f"its metadata lies in {table.location()}, for the export was moved or copied. An Iceberg table has "
+                "whole paths",
+            )
+        if table.properties.get(_EXPORT) != self._export_id:
+            raise ForeignTableError(self.where, "it belongs to another export, or to none")
+        columns = {field.name for field in table.schema().fields}
+        ours = pa.schema([field for field in self._schema if field.name in columns])
+        wanted = pyarrow_to_schema(ours, table.schema().name_mapping)
+        if {field.name: field for field in wanted.fields} != {field.name: field for field in table.schema().fields}:
+            raise ForeignTableError(self.where, "its columns are not those of the export")
+        transforms = [field.transform for field in table.spec().fields]
+        if transforms != ([] if self._transform is None else [self._transform]):
+            raise ForeignTableError(self.where, "its partitions are not those of the export")
+
+    def _add_columns(self, transaction: Transaction) -> None:
+        columns = {field.name for field in transaction.table_metadata.schema().fields}
+        if set(self._schema.names) <= columns:
+            return
+        with transaction.update_schema() as update:
+            update.union_by_name(self._schema)  # which maps the new names, too
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError:
+            raise
+        except CommitFailedException as error:
+            raise ForeignTableError(self.where, "somebody else has written to it at the same time") from error
+        except Exception as error:  # whatever a catalog's client raises
+            # What a catalog of somebody's own says may hold its credentials.
+            said = "" if self._format.catalog else f": {str(error).strip().partition(chr(10))[0][:300]}"
+            raise StoreError(f"{self.where}: cannot be read or written ({type(error).__name__}{said})") from error
+
+
+def _generation(snapshot: Snapshot) -> int | None:
+    """None: it is another's."""
+    said = None if snapshot.summary is None else snapshot.summary[GENERATION]
+    return None if said is None else int(said)
+
+
+def _latest(table: Table) -> int:
+    """The generation of the last snapshot of the exporter that the table rests on: others may have rearranged it since.
+    0: there is none."""
+    snapshot = table.current_snapshot()
+    while snapshot is not None:
+        generation = _generation(snapshot)
+        if generation is not None:
+            return generation
+        parent = snapshot.parent_snapshot_id
+        snapshot = None if parent is None else table.snapshot_by_id(parent)
+    return 0
+
+
+def _files(table: Table) -> Iterator[IcebergFile]:
+    """What the current snapshot holds, deletions of rows too."""
+    snapshot = table.current_snapshot()
+    for manifest in () if snapshot is None else snapshot.manifests(table.io):
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
+            yield entry.data_file
+
+
+def _metadata_files(table: Table, snapshot: Snapshot) -> Iterator[str]:
+    yield snapshot.manifest_list
+    for manifest in snapshot.manifests(table.io):
+        yield manifest.manifest_path
+
+
+def _map_names(transaction: Transaction) -> Transaction:
+    """The parts hold names in place of the ids of columns."""
+    mapping = transaction.table_metadata.schema().name_mapping
+    return transaction.set_properties({_NAME_MAPPING: mapping.model_dump_json()})
+
+
+def _with_ids(schema: pa.Schema) -> pa.Schema:
+    """pyiceberg takes columns by their ids; a new table gives them others."""
+    numbers = iter(range(1, 10_000))
+
+    def number(field: pa.Field) -> pa.Field:
+        type_ = field.type
+        if pa.types.is_struct(type_):
+            type_ = pa.struct([number(type_.field(index)) for index in range(type_.num_fields)])
+        return pa.field(field.name, type_, field.nullable, {_FIELD_ID: str(next(numbers)).encode()})
+
+    return pa.schema([number(field) for field in schema])

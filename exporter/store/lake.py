@@ -1,0 +1,105 @@
+"""Table formats: what a Delta or Iceberg table shows to its readers, beside what the log says. Pure.
+
+A table is made of the parts as they are. It is written when a run has sealed the export, in one transaction, stamped
+with the generation; so it never shows what is half done, and a run that was killed in between leaves it as it was.
+What it showed at its last generation is known from the log: when it shows something else, others have written to it.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Protocol
+
+from exporter.errors import DamagedLogError, ForeignTableError
+from exporter.model import DataFile
+from exporter.store.layout import commit_path
+from exporter.store.state import Commit, State, apply
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a table shows: the `generation` that it was last written for (0: none yet), and the size in bytes and the
+    rows of its files, by path relative to the destination."""
+
+    generation: int
+    files: Mapping[str, tuple[int, int | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a table lacks, and what it has to let go."""
+
+    adds: Sequence[DataFile]
+    removes: Sequence[DataFile]
+
+
+class LakeTable(Protocol):
+    """The edge to one table. All of it is blocking; raises `StoreError`, and `ForeignTableError` for a table that is
+    another export's, or was changed by others.
+
+    `read` comes first; None: there is no table. `write` makes it where there is none, and fails where others have
+    written since. `expire` forgets versions of which not all files will be there, whose generation is not `readable`.
+    `where`: for messages, and for `verify`.
+    """
+
+    name: str
+    where: str
+
+    def read(self) -> Shown | None: ...
+    def write(self, step: Step, generation: int) -> None: ...
+    def generations(self) -> Collection[int]: ...
+    def expire(self, readable: Collection[int]) -> None: ...
+    def close(self) -> None: ...
+
+
+def files_of(state: State, table: str) -> dict[str, DataFile]:
+    """The live files of one table, by path."""
+    return {path: file for path, file in state.files.items() if file.table == table}
+
+
+def next_step(table: LakeTable, shown: Shown | None, then: State, now: State) -> Step | None:
+    """What brings a table that shows `shown` to `now`; None when it is there. `then`: the state at its generation.
+
+    Raises `ForeignTableError` when it shows something else than it was made to.
+    """
+    wanted = files_of(now, table.name)
+    if shown is None:
+        return Step(tuple(wanted.values()), ())
+    made = files_of(then, table.name)
+    sizes = {path: (file.size_bytes, file.rows) for path, file in made.items()}
+    if shown.files != sizes:
+        raise ForeignTableError(table.where, _describe(shown.files, sizes))
+    adds = tuple(file for path, file in wanted.items() if path not in made)
+    removes = tuple(file for path, file in made.items() if path not in wanted)
+    return Step(adds, removes) if adds or removes else None
+
+
+def _describe(found: Mapping[str, object], made: Mapping[str, object]) -> str:
+    strange, lacking = sorted(found.keys() - made.keys()), sorted(made.keys() - found.keys())
+    if strange:
+        return f"it holds {len(strange):,} files that the exporter did not put there, such as {strange[0][:200]}"
+    if lacking:
+        return f"{len(lacking):,} files were taken out of it, such as {lacking[0]}"
+    return "it says something else of its files than the exporter did"
+
+
+def states_at(commits: Iterable[Commit], generations: Collection[int]) -> dict[int, State]:
+    """The states at these generations; 0 is that of an export that has not begun.
+
+    Raises `DamagedLogError` for a generation that the log does not reach.
+    """
+    state, found = State(), {0: State()}
+    for commit in commits:
+        state = apply(state, commit)
+        if state.number in generations:
+            found[state.number] = state
+    if generations and max(generations) > state.number:
+        raise DamagedLogError(
+            commit_path(state.number + 1),
+            f"missing: a table rests on {max(generations)} commits, and there are {state.number}. Restore them",
+        )
+    return found
+
+
+def readable(states: Mapping[int, State], there: Set[str]) -> set[int]:
+    """The generations of which every part is `there`."""
+    return {number for number, state in states.items() if state.files.keys() <= there}

@@ -1,0 +1,352 @@
+"""Exports kept as Delta and Iceberg tables, read by others' readers: all that was committed, in every version."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from deltalake import DeltaTable
+from pyiceberg.catalog.sql import SqlCatalog
+
+from exporter.contract import BASE_URL_VARIABLE, END_OF_TIME, TOKEN_VARIABLE
+from exporter.errors import DestinationError, ForeignTableError, UsageError
+from exporter.jobs import tables
+from exporter.jobs.compact import compact
+from exporter.jobs.export import export
+from exporter.jobs.tables import settle_table_format
+from exporter.jobs.vacuum import vacuum
+from exporter.jobs.verify import verify
+from exporter.model import TableFormat
+from exporter.progress import Quiet
+from exporter.sandbox import TOKEN
+from exporter.spec import Asked, Credentials
+from exporter.store.commits import load_state
+from exporter.store.local import LocalStore
+from exporter.store.location import Url
+from exporter.store.state import State
+from tests.end_to_end.exported import Exported, assert_same, check_private
+from tests.end_to_end.served import Record
+from tests.jobs.moving import Source, moving_source, run_sync, settings_for
+from tests.toolkit.lake import KINDS, Kind, by_duckdb, readers, versions
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.anyio
+
+#: Ends itself where a run is about to write the tables; all else is committed, and in the manifest.
+KILLED = """
+import os, signal, sys
+import exporter.jobs.sealing
+from exporter.cli import main
+
+async def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+exporter.jobs.sealing.write_tables = die
+main(sys.argv[1:])
+"""
+
+
+@pytest.fixture(autouse=True)
+def a_planner_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLARS_ICEBERG_PLANNER", "pyiceberg")
+
+
+def move(source: Source, times: int) -> None:
+    for _ in range(times):
+        source.move()
+
+
+async def killed(destination: Path, source: Source) -> None:
+    environment = {**os.environ, BASE_URL_VARIABLE: source.sandbox.url, TOKEN_VARIABLE: TOKEN}
+    command = [sys.executable, "-c", KILLED, "sync", str(destination), "--page-size", "7", "--part-size", "20kB"]
+    done = await anyio.run_process(command, env=environment, check=False, stderr=subprocess.STDOUT)
+    assert done.returncode == -signal.SIGKILL, done.stdout.decode()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_each_version_reads_back_exact(kind: Kind, tmp_path: Path) -> None:
+    """After an export, two syncs, and a third that is killed when all but the table is written."""
+    destination = tmp_path / "export"
+    expected: dict[int, dict[str, Record]] = {}
+
+    def note() -> None:
+        exported = Exported(destination)
+        expected[exported.manifest["generation"]] = exported.records()
+
+    async def check(newest: int) -> None:
+        named = versions(destination, kind)
+        assert named.keys() == expected.keys()
+        all_readers = {**readers(kind), **({"DuckDB": by_duckdb} if kind == "delta" else {})}
+        for read in all_readers.values():
+            assert_same(await anyio.to_thread.run_sync(read, destination, None), expected[newest])
+            before = max({*expected} - {newest})
+            assert_same(await anyio.to_thread.run_sync(read, destination, named[before]), expected[before])
+
+    async with moving_source(5) as source:
+        move(source, 60)
+        await run_sync(destination, source, Asked(table_format=TableFormat(kind=kind)))
+        note()
+        for _ in range(2):
+            move(source, 40)
+            await run_sync(destination, source)
+            note()
+        assert len(expected) == 3
+        await check(max(expected))
+
+        move(source, 40)
+        source.now += 120_000_000
+        synced = max(expected)
+        await killed(destination, source)
+        named = versions(destination, kind)
+        assert max(named) == synced, "the table has got ahead of the run"
+        for read in readers(kind).values():
+            assert_same(await anyio.to_thread.run_sync(read, destination, None), expected[synced])
+        found = await verify(destination, now=source.now)
+        assert [problem.what for problem in found.problems] == ["behind"]
+
+        asked = Asked()
+        summary = await export(destination, asked, settings_for(source), Credentials(TOKEN), Quiet())
+        assert summary.requests == 0
+        assert summary.changed
+        note()
+        await check(max(expected))
+        assert (await verify(destination, now=source.now)).sound
+        again = await export(destination, asked, settings_for(source), Credentials(TOKEN), Quiet())
+        assert not again.changed
+    check_private(destination)
+
+
+@asynccontextmanager
+async def grown(kind: Kind, destination: Path, syncs: int) -> AsyncIterator[Source]:
+    """An export with a table, and so many syncs that each replaced files."""
+    async with moving_source(7) as source:
+        move(source, 60)
+        await run_sync(destination, source, Asked(table_format=TableFormat(kind=kind)))
+        for _ in range(syncs):
+            move(source, 40)
+            await run_sync(destination, source)
+        yield source
+
+
+async def state_of(destination: Path) -> State:
+    return await load_state(LocalStore(destination))
+
+
+def parts(destination: Path) -> set[str]:
+    return {path.relative_to(destination).as_posix() for path in destination.rglob("part-*.parquet")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_vacuum_deletes_what_only_old_versions_need(kind: Kind, tmp_path: Path) -> None:
+    destination = tmp_path / "export"
+    async with grown(kind, destination, 2) as source:
+        whole = await anyio.to_thread.run_sync(next(iter(readers(kind).values())), destination, None)
+        before = await state_of(destination)
+        assert len(before.replaced) == 2
+        assert parts(destination) == before.files.keys() | before.kept
+        # What the first sync has replaced, but not what the second has.
+        cut = before.replaced[1].at
+        told = await vacuum(destination, before=cut, now=source.now, dry_run=True)
+        assert (await state_of(destination), parts(destination)) == (before, before.files.keys() | before.kept)
+        assert await vacuum(destination, before=cut, now=source.now) == told
+        after = await state_of(destination)
+        assert after.kept == before.replaced[1].paths - before.files.keys()
+        assert told.files == len(before.kept) - len(after.kept) > 0
+        assert parts(destination) == after.files.keys() | after.kept
+        named = versions(destination, kind)
+        # Iceberg has forgotten the first version; of Delta's, the files are gone.
+        *gone, second, _ = sorted(named)
+        assert len(gone) == (kind == "delta")
+        for read in readers(kind).values():
+            assert await anyio.to_thread.run_sync(read, destination, named[second])
+            assert_same(await anyio.to_thread.run_sync(read, destination, None), whole)
+            for first in gone:
+                with pytest.raises(Exception, match=r"(?i)no such file|not found"):
+                    await anyio.to_thread.run_sync(read, destination, named[first])
+        assert (await vacuum(destination, before=cut, now=source.now)).files == 0
+        assert (await vacuum(destination, before=END_OF_TIME, now=source.now)).kept_files == 0
+        assert parts(destination) == after.files.keys()
+        assert (await verify(destination, now=source.now)).sound
+        move(source, 20)
+        await run_sync(destination, source)
+        read = next(iter(readers(kind).values()))
+        assert_same(await anyio.to_thread.run_sync(read, destination, None), Exported(destination).records())
+
+
+async def test_a_vacuum_spares_what_a_table_shows_that_has_fallen_behind(tmp_path: Path) -> None:
+    destination = tmp_path / "export"
+    async with grown("delta", destination, 1) as source:
+        shown = shown_by_delta(destination)
+        move(source, 40)
+        source.now += 120_000_000
+        await killed(destination, source)
+        # It would be brought into step first, were all of the range there.
+        path = min((await state_of(destination)).files)
+        (destination / path).unlink()
+        await verify(destination, now=source.now, repair=True)
+        assert (await state_of(destination)).left
+        assert shown - {path} <= parts(destination)
+        await vacuum(destination, before=END_OF_TIME, now=source.now)
+        assert shown - {path} <= parts(destination)
+        await export(destination, Asked(), settings_for(source), Credentials(TOKEN), Quiet())
+        await vacuum(destination, before=END_OF_TIME, now=source.now)
+        assert parts(destination) == (await state_of(destination)).files.keys() == shown_by_delta(destination)
+
+
+def shown_by_delta(destination: Path) -> set[str]:
+    uris = DeltaTable(destination / "conversations").file_uris()
+    return {uri.partition(f"{destination.name}/")[2] for uri in uris}
+
+
+async def test_a_vacuum_without_a_table_deletes_what_generations_keep(tmp_path: Path) -> None:
+    async with moving_source(7) as source:
+        move(source, 60)
+        await run_sync(tmp_path, source, keep_generations=5)
+        move(source, 40)
+        await run_sync(tmp_path, source)
+        kept = (await state_of(tmp_path)).kept
+        assert kept
+        assert (await vacuum(tmp_path, before=END_OF_TIME, now=source.now)).files == len(kept)
+        Exported(tmp_path).check_sound()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_export_that_is_there_becomes_a_table(kind: Kind, tmp_path: Path) -> None:
+    async with moving_source(3) as source:
+        move(source, 60)
+        await run_sync(tmp_path, source)
+        before = parts(tmp_path)
+        asked = Asked(table_format=TableFormat(kind=kind))
+        summary = await export(tmp_path, asked, settings_for(source), Credentials(TOKEN), Quiet())
+        assert (summary.requests, summary.changed, summary.table_kind) == (0, True, kind)
+        assert parts(tmp_path) == before
+        for read in readers(kind).values():
+            assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), Exported(tmp_path).records())
+        other = Asked(table_format=TableFormat(kind="iceberg" if kind == "delta" else "delta"))
+        with pytest.raises(DestinationError, match=f"kept as {kind}, and cannot become"):
+            await export(tmp_path, other, settings_for(source), Credentials(TOKEN), Quiet())
+        with pytest.raises(UsageError, match="--keep-generations"):
+            await run_sync(tmp_path, source, keep_generations=2)
+
+
+async def test_a_table_that_others_have_written_to_is_left_alone(tmp_path: Path) -> None:
+    async with grown("delta", tmp_path, 0) as source:
+        DeltaTable(tmp_path / "conversations").delete("status = 'completed'")
+        version = DeltaTable(tmp_path / "conversations").version()
+        move(source, 40)
+        with pytest.raises(ForeignTableError, match="not as the exporter left it"):
+            await run_sync(tmp_path, source)
+        assert DeltaTable(tmp_path / "conversations").version() == version
+        # All else is done.
+        exported = Exported(tmp_path)
+        assert exported.state == "complete"
+        found = await verify(tmp_path, now=source.now)
+        # What it has written itself lies there, too.
+        assert ({problem.what for problem in found.problems}, found.exit_status) == ({"table", "stranger"}, 3)
+        with pytest.raises(ForeignTableError):
+            await vacuum(tmp_path, before=END_OF_TIME, now=source.now)
+        # Restored, it goes on.
+        DeltaTable(tmp_path / "conversations").restore(0)
+        for problem in found.problems:
+            if problem.what == "stranger":
+                (tmp_path / problem.file).unlink()
+        await export(tmp_path, Asked(), settings_for(source), Credentials(TOKEN), Quiet())
+        assert (await verify(tmp_path, now=source.now)).sound
+        read = readers("delta")["deltalake"]
+        assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), exported.records())
+
+
+async def test_a_table_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
+    async with grown("iceberg", tmp_path, 1) as source:
+        shutil.rmtree(tmp_path / "_iceberg")
+        found = await verify(tmp_path, now=source.now)
+        assert [problem.what for problem in found.problems] == ["behind"]
+        await export(tmp_path, Asked(), settings_for(source), Credentials(TOKEN), Quiet())
+        read = readers("iceberg")["pyiceberg"]
+        assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), Exported(tmp_path).records())
+
+
+async def test_a_repair_brings_a_table_into_step(tmp_path: Path) -> None:
+    async with grown("delta", tmp_path, 1) as source:
+        shutil.rmtree(tmp_path / "conversations/_delta_log")
+        found = await verify(tmp_path, now=source.now, repair=True)
+        assert [(problem.what, problem.mended) for problem in found.problems] == [("behind", True)]
+        assert shown_by_delta(tmp_path) == (await state_of(tmp_path)).files.keys()
+        # So does a vacuum that has nothing to delete.
+        shutil.rmtree(tmp_path / "conversations/_delta_log")
+        assert (await vacuum(tmp_path, before=0, now=source.now)).files == 0
+        assert shown_by_delta(tmp_path) == (await state_of(tmp_path)).files.keys()
+
+
+async def test_a_log_beside_no_table_is_a_stranger(tmp_path: Path) -> None:
+    async with grown("iceberg", tmp_path, 0) as source:
+        (tmp_path / "conversations/_delta_log").mkdir()
+        (tmp_path / "conversations/_delta_log/00000000000000000000.json").touch()
+        found = await verify(tmp_path, now=source.now)
+        assert [problem.what for problem in found.problems] == ["stranger"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_is_not_installed(kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with moving_source(3) as source:
+        move(source, 10)
+        monkeypatch.setattr(tables, "find_spec", lambda _: None)
+        with pytest.raises(UsageError, match=rf"pip install 'exporter\[{kind}\]'"):
+            await run_sync(tmp_path / "new", source, Asked(table_format=TableFormat(kind=kind)))
+        assert not (tmp_path / "new").exists()
+        monkeypatch.undo()
+        await run_sync(tmp_path / "there", source, Asked(table_format=TableFormat(kind=kind)))
+        monkeypatch.setattr(tables, "find_spec", lambda _: None)
+        with pytest.raises(UsageError, match="is not installed"):
+            await compact(tmp_path / "there", target_bytes=1 << 28, memory_bytes=1 << 28, observer=Quiet())
+
+
+def test_the_extras_are_what_is_asked_for() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {kind: [name] for kind, name in tables._MODULES.items()} == {
+        kind: [re.split(r"[\[>=]", requirement)[0] for requirement in extras[kind]] for kind in KINDS
+    }
+
+
+async def test_object_stores_are_refused() -> None:
+    asked = Asked(table_format=TableFormat(kind="delta"))
+    with pytest.raises(UsageError, match=r"^s3://bucket/calls: no place for --table-format"):
+        settle_table_format(State(), asked, Url("s3", "bucket", "calls"))
+
+
+async def test_a_catalog_of_the_users_own(tmp_path: Path) -> None:
+    """As pyiceberg's configuration names it, which this process has read long ago."""
+    async with moving_source(3) as source:
+        move(source, 60)
+        source.now += 120_000_000
+        environment = {
+            **os.environ,
+            BASE_URL_VARIABLE: source.sandbox.url,
+            TOKEN_VARIABLE: TOKEN,
+            "PYICEBERG_CATALOG__PROD__TYPE": "sql",
+            "PYICEBERG_CATALOG__PROD__URI": f"sqlite:///{tmp_path}/prod.db",
+        }
+        options = ["--table-format", "iceberg", "--iceberg-catalog", "prod/calls"]
+        command = [sys.executable, "-m", "exporter", "sync", str(tmp_path / "export")]
+        for arguments in (options, []):
+            done = await anyio.run_process([*command, *arguments], env=environment, check=False)
+            assert done.returncode == 0, done.stderr.decode()
+        exported = Exported(tmp_path / "export")
+        assert exported.manifest["table_format"] == {"kind": "iceberg", "catalog": "prod", "namespace": "calls"}
+        assert not (tmp_path / "export/_iceberg/catalog.db").exists()
+        with SqlCatalog("prod", uri=f"sqlite:///{tmp_path}/prod.db") as catalog:
+            rows = catalog.load_table("calls.conversations").scan().to_arrow().to_pylist()
+        assert_same({row["id"]: row for row in rows}, exported.records())
+        exported.check_sound()
+        # Elsewhere it may be called otherwise, or not at all.
+        nameless = {name: value for name, value in environment.items() if "ICEBERG" not in name}
+        done = await anyio.run_process([*command], env=nameless, check=False)
+        assert (done.returncode, done.stderr.decode().count("prod: conversations: cannot be read")) == (1, 1)

@@ -1,0 +1,541 @@
+"""The edges to Delta and Iceberg tables, and what they are told to do: against whoever else writes, and every kill."""
+
+import json
+import random
+import string
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyiceberg.catalog.sql import SqlCatalog
+
+from exporter.contract import DAY, HOUR
+from exporter.errors import DamagedLogError, DestinationError, ForeignTableError, StoreError
+from exporter.model import Change, DataFile, Interval, TableFormat
+from exporter.spec import PartitionBy, Request
+from exporter.store import delta, iceberg
+from exporter.store.delta import DeltaLog
+from exporter.store.iceberg import IcebergTable
+from exporter.store.lake import LakeTable, Shown, Step, files_of, next_step, readable, states_at
+from exporter.store.layout import part_path, partition_of
+from exporter.store.state import FORMAT_VERSION, Author, Commit, State
+from tests.end_to_end.exported import check_private
+from tests.toolkit.lake import KINDS, Kind, delta_rows
+from tests.toolkit.lake import iceberg as open_iceberg
+
+T0 = 1_770_000_000_000_000 // DAY * DAY
+SCHEMA = pa.schema([pa.field("id", pa.string()), pa.field("created_at", pa.timestamp("us", tz="UTC"))])
+CHANGE = Step((), ())
+
+
+def part(root: Path, number: int, by: PartitionBy = "day", **more: list[Any]) -> DataFile:
+    """A part of two rows, the second of which is the newest of its partition, to the microsecond."""
+    start = T0 + number * DAY
+    partition, interval = partition_of(start, by)
+    newest = start + 1 if interval is None else interval.end - 1
+    path = part_path("conversations", partition, f"r-{number:06d}")
+    (root / path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    rows = {"id": [f"{number}b", f"{number}a"], "created_at": [newest, start], **more}
+    schema = pa.schema([*SCHEMA, *(pa.field(name, pa.string()) for name in more)])
+    pq.write_table(pa.table(rows, schema), root / path)
+    (root / path).chmod(0o600)
+    return DataFile(
+        path=path,
+        table="conversations",
+        partition=partition,
+        rows=2,
+        size_bytes=(root / path).stat().st_size,
+        sha256="",
+        created_at_min=start,
+        created_at_max=newest,
+        window=Interval(start, newest + 1),
+    )
+
+
+def made(
+    kind: Kind, root: Path, schema: pa.Schema = SCHEMA, by: PartitionBy = "day", export_id: str = "x"
+) -> LakeTable:
+    key = next(iter(partition_of(T0, by)[0]), None)
+    if kind == "delta":
+        return DeltaLog(root, "conversations", export_id, schema, key)
+    return IcebergTable(root, "conversations", export_id, schema, key, TableFormat(kind="iceberg"))
+
+
+@contextmanager
+def opened(kind: Kind, root: Path, **options: Any) -> Iterator[tuple[LakeTable, Shown | None]]:
+    table = made(kind, root, **options)
+    try:
+        yield table, table.read()
+    finally:
+        table.close()
+
+
+def write(kind: Kind, root: Path, step: Step, generation: int, **options: Any) -> None:
+    with opened(kind, root, **options) as (table, _):
+        table.write(step, generation)
+
+
+def shown(kind: Kind, root: Path, **options: Any) -> Shown | None:
+    with opened(kind, root, **options) as (_, found):
+        return found
+
+
+def state(number: int, files: list[DataFile]) -> State:
+    return State(number=number, files={file.path: file for file in files})
+
+
+def ids(kind: Kind, root: Path, after: int = T0) -> set[str]:
+    """What a reader finds, created `after` this or then."""
+    at = pa.scalar(after, SCHEMA.field("created_at").type).as_py().isoformat()
+    if kind == "delta":
+        rows = delta_rows(delta_table(root), f"created_at >= '{at}'")
+    else:
+        with open_iceberg(root) as table:
+            rows = table.scan(row_filter=f"created_at >= '{at}'").to_arrow()
+    return set(rows["id"].to_pylist())
+
+
+@pytest.mark.parametrize("by", ["hour", "day", "month", "none"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_of_parts(kind: Kind, by: PartitionBy, tmp_path: Path) -> None:
+    assert shown(kind, tmp_path, by=by) is None
+    assert list(tmp_path.iterdir()) == [], "reading leaves nothing"
+    parts = [part(tmp_path, 40 * number, by) for number in range(3)]
+    write(kind, tmp_path, Step(parts[:2], ()), 7, by=by)
+    assert shown(kind, tmp_path, by=by) == Shown(7, {file.path: (file.size_bytes, 2) for file in parts[:2]})
+    write(kind, tmp_path, Step(parts[2:], parts[:1]), 9, by=by)
+    assert shown(kind, tmp_path, by=by) == Shown(9, {file.path: (file.size_bytes, 2) for file in parts[1:]})
+    assert ids(kind, tmp_path) == {"40a", "40b", "80a", "80b"}
+    # The bounds that are in the table are those of the rows, or a reader would skip the file.
+    assert ids(kind, tmp_path, parts[2].created_at_max) == {"80b"}
+    check_private(tmp_path / ("conversations/_delta_log" if kind == "delta" else "_iceberg"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_without_a_row(kind: Kind, tmp_path: Path) -> None:
+    write(kind, tmp_path, CHANGE, 3)
+    found = shown(kind, tmp_path)
+    assert found is not None
+    assert found.files == {}
+    assert next_step(made(kind, tmp_path), found, State(), state(4, [])) is None
+    write(kind, tmp_path, Step([part(tmp_path, 0)], ()), 5)
+    assert ids(kind, tmp_path) == {"0a", "0b"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_columns_that_were_added(kind: Kind, tmp_path: Path) -> None:
+    write(kind, tmp_path, Step([part(tmp_path, 0)], ()), 2)
+    wider = pa.schema([*SCHEMA, pa.field("extra", pa.string())])
+    write(kind, tmp_path, Step([part(tmp_path, 1, extra=["x", None])], ()), 4, schema=wider)
+    assert ids(kind, tmp_path) == {"0a", "0b", "1a", "1b"}
+    if kind == "delta":
+        rows = delta_rows(delta_table(tmp_path))
+    else:
+        with open_iceberg(tmp_path) as table:
+            rows = table.scan().to_arrow()
+    assert {row["id"]: row["extra"] for row in rows.to_pylist()} == {"0a": None, "0b": None, "1a": None, "1b": "x"}
+    found = shown(kind, tmp_path, schema=wider)
+    assert found is not None
+    assert (found.generation, len(found.files)) == (4, 2)
+    # An older exporter would take the new column for somebody else's.
+    with pytest.raises(ForeignTableError, match="columns"):
+        shown(kind, tmp_path)
+
+
+# Who else writes.
+
+
+def delta_table(root: Path) -> deltalake.DeltaTable:
+    return deltalake.DeltaTable(root / "conversations")
+
+
+def appended_to_delta(root: Path) -> None:
+    deltalake.write_deltalake(
+        root / "conversations", pa.table({"id": ["y"], "created_at": [T0]}, SCHEMA), mode="append"
+    )
+
+
+def appended_to_iceberg(root: Path) -> None:
+    with open_iceberg(root) as table:
+        table.append(pa.table({"id": ["y"], "created_at": [T0]}, SCHEMA))
+
+
+def deleted_from_delta(root: Path) -> None:
+    delta_table(root).delete("id = '0a'")
+
+
+def deleted_from_iceberg(root: Path) -> None:
+    with open_iceberg(root) as table:
+        table.delete("id = '0a'")
+
+
+def masked_delta(root: Path) -> None:
+    """As engines that write no file anew delete a row: with a vector of what is deleted, here of the first row."""
+    (add,) = pa.table(delta_table(root).get_add_actions()).slice(0, 1).to_pylist()
+    file = {"path": add["path"], "partitionValues": {}, "size": add["size_bytes"], "dataChange": True}
+    # A bitmap of 64 bits' rows: one of 32 bits, with one container, of one row.
+    deleted = struct.pack("<IQIIIHHIH2x", 1681511377, 1, 0, 12346, 1, 0, 0, 16, 0)
+    vector = {"storageType": "i", "pathOrInlineDv": z85(deleted), "sizeInBytes": 34, "cardinality": 1}
+    features = {"readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]}
+    commit = [
+        {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, **features}},
+        {"remove": {**file, "deletionTimestamp": 1}},
+        {"add": {**file, "modificationTime": 1, "stats": '{"numRecords": 2}', "deletionVector": vector}},
+    ]
+    log = root / "conversations/_delta_log"
+    (log / "00000000000000000001.json").write_text("".join(json.dumps(action) + "\n" for action in commit))
+    assert "0b" not in ids("delta", root), "the vector has no effect"
+
+
+def z85(data: bytes) -> str:
+    """Four bytes are five digits to the base 85."""
+    numbers = struct.unpack(f">{len(data) // 4}I", data)
+    return "".join(Z85[number // 85**place % 85] for number in numbers for place in (4, 3, 2, 1, 0))
+
+
+Z85 = string.digits + string.ascii_lowercase + string.ascii_uppercase + ".-:+=^!/*?&<>()[]{}@%$#"
+
+
+def emptied_delta(root: Path) -> None:
+    delta_table(root).delete()
+
+
+def emptied_iceberg(root: Path) -> None:
+    with open_iceberg(root) as table:
+        table.delete("id != ''")
+
+
+def widened_delta(root: Path) -> None:
+    delta_table(root).alter.add_columns([deltalake.Field("theirs", "string")])  # type: ignore[arg-type]
+
+
+def widened_iceberg(root: Path) -> None:
+    with open_iceberg(root) as table, table.update_schema() as update:
+        update.union_by_name(pa.schema([pa.field("theirs", pa.string())]))
+
+
+FOREIGN: list[tuple[str, Callable[[Path], None], str]] = [
+    ("delta", appended_to_delta, "1 files that the exporter did not put there"),
+    ("iceberg", appended_to_iceberg, "1 files that the exporter did not put there"),
+    ("delta", deleted_from_delta, "files"),
+    ("iceberg", deleted_from_iceberg, "files"),
+    ("delta", masked_delta, "rows were deleted"),
+    ("delta", emptied_delta, "2 files were taken out"),
+    ("iceberg", emptied_iceberg, "2 files were taken out"),
+    ("delta", widened_delta, "columns"),
+    ("iceberg", widened_iceberg, "columns"),
+]
+
+
+@pytest.mark.parametrize(("kind", "change", "said"), FOREIGN)
+def test_what_others_have_written_is_seen(
+    kind: Kind, change: Callable[[Path], None], said: str, tmp_path: Path
+) -> None:
+    parts = [part(tmp_path, number, "none") for number in range(3)]
+    then, now = state(5, parts[:2]), state(6, parts)
+    write(kind, tmp_path, Step(parts[:2], ()), 5, by="none")
+    change(tmp_path)
+    with pytest.raises(ForeignTableError, match=said), opened(kind, tmp_path, by="none") as (table, found):
+        next_step(table, found, then, now)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_others_have_taken_back_is_forgiven(kind: Kind, tmp_path: Path) -> None:
+    parts = [part(tmp_path, number, "none") for number in range(3)]
+    then, now = state(5, parts[:2]), state(6, parts)
+    write(kind, tmp_path, Step(parts[:2], ()), 5, by="none")
+    if kind == "delta":
+        appended_to_delta(tmp_path)
+        delta_table(tmp_path).restore(0)
+        delta_table(tmp_path).alter.set_table_description("ours")
+    else:
+        with open_iceberg(tmp_path) as table:
+            made_by_us = table.current_snapshot()
+            assert made_by_us is not None
+            appended_to_iceberg(tmp_path)
+            table.refresh().manage_snapshots().rollback_to_snapshot(made_by_us.snapshot_id).commit()
+    with opened(kind, tmp_path, by="none") as (table, found):
+        step = next_step(table, found, then, now)
+        assert step == Step((parts[2],), ())
+        table.write(step, 6)
+    assert ids(kind, tmp_path) == {f"{number}{which}" for number in range(3) for which in "ab"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_writes_at_the_same_time_is_not_overwritten(kind: Kind, tmp_path: Path) -> None:
+    parts = [part(tmp_path, number, "none") for number in range(2)]
+    write(kind, tmp_path, Step(parts[:1], ()), 5, by="none")
+    with opened(kind, tmp_path, by="none") as (table, _):
+        (appended_to_delta if kind == "delta" else appended_to_iceberg)(tmp_path)
+        with pytest.raises(ForeignTableError, match="at the same time"):
+            table.write(Step(parts[1:], parts[:1]), 6)
+    assert ids(kind, tmp_path) == {"0a", "0b", "y"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_of_another_export(kind: Kind, tmp_path: Path) -> None:
+    write(kind, tmp_path, Step([part(tmp_path, 0)], ()), 5)
+    with pytest.raises(ForeignTableError, match="another export"):
+        shown(kind, tmp_path, export_id="another")
+    with pytest.raises(ForeignTableError, match=r"columns|partitions"):
+        shown(kind, tmp_path, by="hour")
+
+
+def test_a_moved_export(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for kind in KINDS:
+        write(kind, here, Step([part(here, 0)], ()), 5)
+    here.rename(there)
+    assert ids("delta", there) == {"0a", "0b"}
+    assert shown("delta", there) is not None
+    # Of a copy, the catalog leads to the table of the original.
+    with pytest.raises(StoreError):
+        shown("iceberg", there)
+    there.rename(here)
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy/_iceberg").symlink_to(here / "_iceberg")
+    with pytest.raises(ForeignTableError, match="moved or copied"):
+        shown("iceberg", tmp_path / "copy")
+
+
+def test_a_path_that_a_uri_cannot_hold(tmp_path: Path) -> None:
+    with pytest.raises(DestinationError, match="#"):
+        made("iceberg", tmp_path / "no#1")
+
+
+@pytest.mark.parametrize("name", ["with space", "ümläut", "it's"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_odd_path(kind: Kind, name: str, tmp_path: Path) -> None:
+    root = tmp_path / name
+    write(kind, root, Step([part(root, 0)], ()), 5)
+    assert shown(kind, root) is not None
+    assert ids(kind, root) == {"0a", "0b"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_log_that_cannot_be_read(kind: Kind, tmp_path: Path) -> None:
+    write(kind, tmp_path, Step([part(tmp_path, 0)], ()), 5)
+    for path in tmp_path.rglob("*.json"):
+        path.write_text("{")
+    with pytest.raises(StoreError, match="cannot be read"):
+        shown(kind, tmp_path)
+
+
+def test_what_a_catalog_says_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(name: str) -> Any:
+        raise ValueError(f"{name}: wrong password hunter2")
+
+    monkeypatch.setattr(iceberg, "load_catalog", load)
+    table = IcebergTable(tmp_path, "conversations", "x", SCHEMA, None, TableFormat(kind="iceberg", catalog="prod"))
+    with pytest.raises(StoreError, match=r"^prod: conversations: cannot be read or written \(ValueError\)$"):
+        table.read()
+
+
+# Who dies.
+
+
+class Killed(BaseException):
+    """As a process that is no more: nothing catches it."""
+
+
+#: What a write does, in order, that leaves something behind.
+STEPS: Mapping[str, list[tuple[object, str]]] = {
+    "delta": [
+        (delta, "make_directories"),
+        (delta, "create_table_with_add_actions"),
+        (deltalake.DeltaTable, "create_write_transaction"),
+        (delta, "keep_private"),
+    ],
+    "iceberg": [
+        (iceberg, "make_directories"),
+        (SqlCatalog, "create_namespace"),
+        (SqlCatalog, "_write_metadata"),
+        (SqlCatalog, "commit_table"),
+        (iceberg, "keep_private"),
+    ],
+}
+
+
+def die_at(patch: pytest.MonkeyPatch, where: object, name: str, after: bool) -> None:
+    real = getattr(where, name)
+
+    def die(*arguments: Any, **options: Any) -> Any:
+        if after:
+            real(*arguments, **options)
+        raise Killed
+
+    patch.setattr(where, name, staticmethod(die) if name == "_write_metadata" else die)
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "name", "after"),
+    [(kind, where, name, after) for kind in KINDS for where, name in STEPS[kind] for after in (False, True)],
+)
+def test_killed_while_it_writes(kind: Kind, where: object, name: str, after: bool, tmp_path: Path) -> None:
+    """Wherever that is, the table shows what it did, or all that it is to show; and the next run makes it so."""
+    parts = [part(tmp_path, number) for number in range(3)]
+    states = {0: State(), 5: state(5, parts[:2]), 6: state(6, parts[1:])}
+    for generation in (5, 6):
+        with opened(kind, tmp_path) as (table, found), pytest.MonkeyPatch.context() as patch:
+            step = next_step(table, found, states[found.generation if found else 0], states[generation])
+            assert step is not None
+            die_at(patch, where, name, after)
+            try:
+                table.write(step, generation)
+            except Killed:
+                pass
+            else:
+                assert generation == 6 if name in CREATING else generation == 5, "nobody has passed here"
+        for _ in range(2):  # the second has nothing to do
+            with opened(kind, tmp_path) as (table, found):
+                at = found.generation if found else 0
+                assert at in (0 if generation == 5 else 5, generation)
+                step = next_step(table, found, states[at], states[generation])
+                if step is not None:
+                    table.write(step, generation)
+        assert step is None
+        present = {file.rpartition("-")[2] for file in states[generation].files}
+        assert len(ids(kind, tmp_path)) == 2 * len(present)
+    # What a library was killed over may be as it made it, in directories that are nobody else's, until more is written.
+    write(kind, tmp_path, Step(parts[:1], ()), 7)
+    check_private(tmp_path / ("conversations/_delta_log" if kind == "delta" else "_iceberg"))
+
+
+#: What happens to a new table alone.
+CREATING = {"create_table_with_add_actions", "create_namespace"}
+
+
+# What goes.
+
+
+def test_snapshots_that_need_what_is_gone(tmp_path: Path) -> None:
+    parts = [part(tmp_path, number) for number in range(4)]
+    for number in range(4):
+        write(
+            "iceberg",
+            tmp_path,
+            Step(parts[number : number + 1], parts[number - 1 : number] if number else ()),
+            number + 1,
+        )
+    metadata = tmp_path / "_iceberg/conversations/metadata"
+    with opened("iceberg", tmp_path) as (table, _):
+        assert set(table.generations()) == {1, 2, 3, 4}
+        before = {path.name for path in metadata.glob("*.avro")}
+        table.expire({1, 2, 3, 4})
+        assert {path.name for path in metadata.glob("*.avro")} == before
+        table.expire({3})
+    with opened("iceberg", tmp_path) as (table, _):
+        assert set(table.generations()) == {3, 4}, "the newest stays, whatever it needs"
+    assert {path.name for path in metadata.glob("*.avro")} < before
+    with open_iceberg(tmp_path) as found:
+        assert [found.scan(snapshot_id=one.snapshot_id).count() for one in found.snapshots()] == [2, 2]
+    check_private(tmp_path / "_iceberg")
+
+
+# What is to be done, without a table.
+
+
+class Anything:
+    """Stands for a table, of which only the names matter."""
+
+    name = "conversations"
+    where = "there"
+
+
+@given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)), st.booleans(), st.booleans())
+def test_a_step_leads_from_one_state_to_the_other(then: set[int], now: set[int], new: bool, touched: bool) -> None:
+    def numbered(number: int, table: str) -> DataFile:
+        return DataFile(
+            path=f"{table}/part-{number}.parquet",
+            table=table,
+            partition={},
+            rows=number,
+            size_bytes=number,
+            sha256="",
+            created_at_min=0,
+            created_at_max=0,
+            window=Interval(0, 1),
+        )
+
+    before = state(1, [numbered(number, table) for number in then for table in ("conversations", "turns")])
+    after = state(2, [numbered(number, table) for number in now for table in ("conversations", "turns")])
+    made_ = {file.path: (file.size_bytes, file.rows) for file in files_of(before, "conversations").values()}
+    found = None if new else Shown(1, {**made_, "conversations/theirs.parquet": (1, 1)} if touched else made_)
+    table: Any = Anything()
+    if touched and not new:
+        with pytest.raises(ForeignTableError, match="theirs"):
+            next_step(table, found, before, after)
+        return
+    step = next_step(table, found, before, after)
+    if step is None:
+        assert not new
+        assert then == now
+        return
+    files = {} if new else dict(files_of(before, "conversations"))
+    for file in step.removes:
+        del files[file.path]
+    for file in step.adds:
+        assert file.path not in files
+        files[file.path] = file
+    assert files == files_of(after, "conversations")
+
+
+def log(count: int, seed: int) -> list[Commit]:
+    chance = random.Random(seed)
+    author = Author(run="r", host="h", pid=1)
+    commits: list[Commit] = []
+    live: list[DataFile] = []
+    for number in range(1, count + 1):
+        start = number * HOUR
+        adds = [
+            DataFile(
+                path=f"conversations/part-r-{number:06d}.parquet",
+                table="conversations",
+                partition={},
+                rows=1,
+                size_bytes=1,
+                sha256="",
+                created_at_min=start,
+                created_at_max=start,
+                window=Interval(start, start + HOUR),
+            )
+        ]
+        removes = [chance.choice(live)] if live and chance.random() < 0.5 else []
+        live = [file for file in [*live, *adds] if file not in removes]
+        commits.append(
+            Commit(
+                format_version=FORMAT_VERSION,
+                number=number,
+                export_id="x",
+                author=author,
+                committed_at=number,
+                kind="begin" if number == 1 else "export",
+                request=Request() if number == 1 else None,
+                range=Interval(0, 100 * HOUR) if number == 1 else None,
+                change=Change(covers=(adds[0].window,), adds=tuple(adds), removes=tuple(file.path for file in removes)),
+            )
+        )
+    return commits
+
+
+@given(st.integers(1, 12), st.sets(st.integers(1, 12)), st.integers(0, 1000))
+def test_states_of_generations(count: int, generations: set[int], seed: int) -> None:
+    commits = log(count, seed)
+    if generations and max(generations) > count:
+        with pytest.raises(DamagedLogError, match=f"rests on {max(generations)} commits"):
+            states_at(commits, generations)
+        return
+    found = states_at(commits, generations)
+    assert found.keys() == generations | {0}
+    assert all(one.number == number for number, one in found.items())
+    last = states_at(commits, {count})[count]
+    there = set(last.files)
+    assert readable(found, there) == {number for number, one in found.items() if set(one.files) <= there}

@@ -1,0 +1,125 @@
+"""Readers of Delta and Iceberg tables: each gives all rows of a table, as it is or as it was at a generation."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable, QueryBuilder
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import Table
+
+from exporter.store.layout import partition_of
+from tests.end_to_end.served import Record
+
+#: The extension is built for one DuckDB: other tests use a newer one.
+_DUCKDB = "1.5.5"
+#: A table at a destination, and a version of it that the reader knows by this; None: the newest.
+Read: TypeAlias = Callable[[Path, int | None], Mapping[str, Record]]
+
+Kind: TypeAlias = Literal["delta", "iceberg"]
+KINDS: tuple[Kind, ...] = ("delta", "iceberg")
+
+
+def readers(kind: str) -> dict[str, Read]:
+    """By name, those of this kind of table that read in this process."""
+    if kind == "delta":
+        return {"deltalake": _by_deltalake, "Polars": _by_polars_of_delta}
+    return {"pyiceberg": _by_pyiceberg, "Polars": _by_polars_of_iceberg}
+
+
+def versions(root: Path, kind: str, table: str = "conversations") -> dict[int, int]:
+    """What a reader knows the version of each generation by."""
+    key = "exporter.generation"
+    if kind == "delta":
+        history = DeltaTable(root / table).history()
+        return {commit[key]: commit["version"] for commit in history if key in commit}
+    with iceberg(root, table) as found:
+        stamped = [(one.summary[key] if one.summary else None, one.snapshot_id) for one in found.snapshots()]
+        return {int(generation): snapshot for generation, snapshot in stamped if generation is not None}
+
+
+@contextmanager
+def iceberg(root: Path, table: str = "conversations") -> Iterator[Table]:
+    with SqlCatalog("exporter", uri=f"sqlite:///{root.absolute()}/_iceberg/catalog.db") as catalog:
+        yield catalog.load_table(f"exporter.{table}")
+
+
+def _records(table: pa.Table) -> dict[str, Record]:
+    rows = table.drop_columns([name for name in table.column_names if name in _PARTITIONS]).to_pylist()
+    found = {row["id"]: row for row in rows}
+    assert len(found) == len(rows), "a row is there twice"
+    return found
+
+
+_PARTITIONS = {name for by in ("day", "hour", "month") for name in partition_of(0, by)[0]}
+
+
+def _by_deltalake(root: Path, version: int | None) -> dict[str, Record]:
+    return _records(delta_rows(DeltaTable(root / "conversations", version=version)))
+
+
+def delta_rows(table: DeltaTable, where: str = "true") -> pa.Table:
+    """Its rows. Not by `to_pyarrow_table`, whose threads now and then abort a process that ends."""
+    reader = QueryBuilder().register("rows", table).execute(f"SELECT * FROM rows WHERE {where}")
+    return pa.RecordBatchReader.from_stream(reader).read_all()
+
+
+def _by_polars_of_delta(root: Path, version: int | None) -> dict[str, Record]:
+    return _records(pl.scan_delta(root / "conversations", version=version).collect().to_arrow())
+
+
+def _by_pyiceberg(root: Path, version: int | None) -> dict[str, Record]:
+    with iceberg(root) as table:
+        return _records(table.scan(snapshot_id=version).to_arrow())
+
+
+def _by_polars_of_iceberg(root: Path, version: int | None) -> dict[str, Record]:
+    with iceberg(root) as table:
+        return _records(pl.scan_iceberg(table, snapshot_id=version).collect().to_arrow())
+
+
+def by_duckdb(root: Path, version: int | None) -> dict[str, Record]:
+    """The rows of a Delta table. The first time, DuckDB and its extension are installed beside this environment."""
+    at = "" if version is None else f", version => {version}"
+    return _records(query_by_duckdb(f"FROM delta_scan('conversations'{at})", root))
+
+
+def query_by_duckdb(query: str, directory: Path) -> pa.Table:
+    """What a query answers in this directory."""
+    packages = _install()
+    (extension,) = packages.glob("duckdb_extension_delta/extensions/*/delta.duckdb_extension")
+    with tempfile.TemporaryDirectory() as temporary:
+        to = Path(temporary) / "rows.parquet"
+        sql = f"LOAD '{extension}'; SET TimeZone = 'UTC'; COPY ({query}) TO '{to}' (FORMAT parquet)"
+        done = subprocess.run(
+            [sys.executable, "-c", f"import duckdb; duckdb.execute({sql!r})"],
+            cwd=directory,
+            env={**os.environ, "PYTHONPATH": str(packages)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return pq.ParquetFile(to).read()
+
+
+def _install() -> Path:
+    there = Path(sys.prefix) / f"duckdb-delta-{_DUCKDB}"
+    if not there.exists():
+        with tempfile.TemporaryDirectory(dir=sys.prefix) as directory:
+            wanted = [f"duckdb=={_DUCKDB}", f"duckdb-extension-delta=={_DUCKDB}"]
+            command = [sys.executable, "-m", "pip", "install", "-q", "--target", directory, *wanted]
+            subprocess.run(command, check=True, timeout=300)
+            # Another process may have been faster.
+            with suppress(OSError):
+                shutil.copytree(directory, f"{directory}.whole")
+                Path(f"{directory}.whole").rename(there)
+    return there
