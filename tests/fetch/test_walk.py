@@ -21,7 +21,7 @@ from exporter.model import Interval, Page, PageRequest, Rows, Unproven
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
 
 T0 = 1_770_000_000 * SECOND
-EXAMPLES = int(os.environ.get("EXPORTER_WALK_EXAMPLES", "400"))
+EXAMPLES = int(os.environ.get("EXPORTER_WALK_EXAMPLES", "250"))
 
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 

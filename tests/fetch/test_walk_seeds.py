@@ -16,7 +16,7 @@ from exporter.model import Interval
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
 from tests.fetch.test_walk import PARAMETERS, T0, Limiting, Reader, by_bytes, by_limit, by_whim, check
 
-SEEDS = int(os.environ.get("EXPORTER_WALK_SEEDS", "1000"))
+SEEDS = int(os.environ.get("EXPORTER_WALK_SEEDS", "600"))
 FIRST_SEED = int(os.environ.get("EXPORTER_WALK_FIRST_SEED", "0"))
 
 OFFSETS = (0, 1, 2, 499, 500, 501, 999, 1000, 1500, 499_999, 500_000, 500_001, 999_999, SECOND)
