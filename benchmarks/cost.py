@@ -2,6 +2,7 @@
 
 DuckDB converts the pages from the local disk, with two threads, to zstd Parquet: no network, nothing to page. The
 others read them from the stand-in server, whose rows are rendered beforehand. All take turns, each as a process.
+Where there are transcripts, the exporter takes part twice: the other time it writes the table `turns`, too.
 """
 
 import base64
@@ -30,6 +31,7 @@ _PROGRAMS: Final = Path(__file__).parent / "contenders"
 _COUNT: Final = "import sys, pyarrow.dataset as d; print(d.dataset(sys.argv[1], format='parquet').count_rows())"
 #: By what they need.
 _LIBRARIES: Final = {"DuckDB": "duckdb", "script": "requests", "dlt": "dlt"}
+WITH_TURNS: Final = "with turns"
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -68,7 +70,7 @@ def _measure(size: Size, work: Path, transcripts: bool) -> Case:
     pages.mkdir()
     with serving(rows, warm=True) as server:
         json_bytes = save_pages(server.url, pages)
-        contenders = _contenders(server.url, pages)
+        contenders = _contenders(server.url, pages, transcripts)
         costs: dict[str, list[Cost]] = {contender.name: [] for contender in contenders}
         for turn in range(size.rounds):
             # Who follows whom changes.
@@ -82,10 +84,14 @@ def _measure(size: Size, work: Path, transcripts: bool) -> Case:
     return Case(size.cost_rows, transcripts, json_bytes, costs)
 
 
-def _contenders(url: str, pages: Path) -> list[_Contender]:
+def _contenders(url: str, pages: Path, transcripts: bool) -> list[_Contender]:
     python = sys.executable
+    with_turns = _Contender(
+        WITH_TURNS, lambda target: export_command(target, "--tables", "conversations,turns"), "conversations"
+    )
     all_of_them = [
         _Contender("exporter", export_command, "conversations"),
+        *([with_turns] if transcripts else []),
         _Contender("DuckDB", lambda target: [python, _PROGRAMS / "duckdb_copy.py", pages, target]),
         _Contender("script", lambda target: [python, _PROGRAMS / "script.py", url, TOKEN, target]),
         _Contender(

@@ -64,6 +64,8 @@ def _of_cost(result: cost.Result) -> Iterator[Target]:
         ):
             if values := case.ratios("exporter", "DuckDB", name):
                 yield Target(f"{what} ÷ DuckDB's, {case.rows:,} conversations {kind} transcripts", values, limit)
+        if values := case.ratios(cost.WITH_TURNS, "exporter", "cpu_seconds"):
+            yield Target(f"CPU with the table `turns` ÷ without, {case.rows:,} conversations", values, 1.6)
 
 
 def _of_reading(result: reading.Result) -> Iterator[Target]:

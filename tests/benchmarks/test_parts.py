@@ -99,9 +99,9 @@ def test_contenders_do_their_work(tmp_path: Path) -> None:
         size_bytes = cost.save_pages(server.url, pages)
         assert [len(json.loads(page.read_bytes())) for page in sorted(pages.iterdir())] == [1000, 500]
         assert sum(page.stat().st_size for page in pages.iterdir()) == size_bytes
-        contenders = cost._contenders(server.url, pages)
-        assert [contender.name for contender in contenders][:2] == ["exporter", "DuckDB"]
-        assert len(contenders) + len(cost.missing()) == 4
+        contenders = cost._contenders(server.url, pages, transcripts=True)
+        assert [contender.name for contender in contenders][:3] == ["exporter", "with turns", "DuckDB"]
+        assert len(contenders) + len(cost.missing()) == 5
         for contender in contenders[1:]:
             target = tmp_path / contender.name
             run(contender.command(target), environment(server.url))
