@@ -2,8 +2,15 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.toolkit.clouds import S3, Cloud, azurite, google, moto
+
+#: Where nothing asks for more, examples are the same on each run, so that what fails is the change.
+_ASK_FOR_MORE = {"EXPORTER_RANDOM", "EXPORTER_SEQUENCES", "EXPORTER_WALK_EXAMPLES"}
+settings.register_profile("same", derandomize=True, print_blob=True)
+if not _ASK_FOR_MORE & os.environ.keys():
+    settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,9 @@ import pytest
 
 from exporter.contract import ADDED
 from exporter.encode.describe import DESCRIPTIONS
-from exporter.encode.schema import arrow_schema
+from exporter.encode.schema import table_schemas
+from exporter.model import TABLES
+from exporter.spec import Request
 from exporter.store.state import FORMAT_VERSION
 from tests.datasets.living import copy_of, live, rows_at
 from tests.datasets.make import HERE, make
@@ -43,12 +45,40 @@ FROZEN = {
             "conversation": "string",
             "recording_details": "string",
             "extra": "string",
-        }
+        },
+        "turns": {
+            "conversation_id": "string",
+            "conversation_created_at": "timestamp[us, tz=UTC]",
+            "item_index": "int32",
+            "item_id": "string",
+            "type": "string",
+            "role": "string",
+            "text": "string",
+            "content": "string",
+            "interrupted": "bool",
+            "transcript_confidence": "double",
+            "item_created_at": "timestamp[us, tz=UTC]",
+            "started_speaking_at": "double",
+            "stopped_speaking_at": "double",
+            "transcription_delay": "double",
+            "end_of_turn_delay": "double",
+            "on_user_turn_completed_delay": "double",
+            "llm_node_ttft": "double",
+            "tts_node_ttfb": "double",
+            "e2e_latency": "double",
+            "other_metrics": "string",
+            "call_id": "string",
+            "tool_name": "string",
+            "arguments": "string",
+            "output": "string",
+            "is_error": "bool",
+            "extra": "string",
+        },
     }
 }
 #: By table, the columns that were added since, each with its type.
-ADDED_SINCE: dict[str, dict[str, str]] = {"conversations": {}}
-SCHEMAS = {"conversations": arrow_schema(None)}
+ADDED_SINCE: dict[str, dict[str, str]] = {"conversations": {}, "turns": {}}
+SCHEMAS = table_schemas(Request(tables=TABLES))
 VERSIONS = range(1, FORMAT_VERSION + 1)
 
 

@@ -280,7 +280,7 @@ class Sequences(RuleBasedStateMachine):
         differing = {
             name: row
             for name, row in covered.items()
-            if (known := self.there.get(name)) is None or known.updated_at != row.updated_at
+            if (known := self.there.get(name)) is None or self._shows_change(known, row)
         }
         # Else a 404 proves nothing.
         delete = delete and repair and bool(covered.keys() & self.there.keys())
@@ -425,6 +425,12 @@ class Sequences(RuleBasedStateMachine):
             return []
         state = self.portal.call(load_state, LocalStore(self.root))
         return [*(file.window for file in state.files.values()), *self.coverage]
+
+    def _shows_change(self, known: Row, row: Row) -> bool:
+        """Whether `updated_at`, as it is served, tells them apart."""
+        precision, rounding = self.behaviour.precision, self.behaviour.rounding
+        then, now = (served_instant(one.updated_at, precision, rounding) for one in (known, row))
+        return then != now
 
     def _served(self, row: Row) -> Instant:
         return served_instant(row.created_at, self.behaviour.precision, self.behaviour.rounding)
