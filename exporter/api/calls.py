@@ -14,6 +14,7 @@ from exporter.jobs.streaming import stream as run_stream
 from exporter.jobs.sync import Synced
 from exporter.jobs.sync import sync as run_sync
 from exporter.jobs.watching import observed
+from exporter.model import TURNS
 from exporter.progress import Observer
 from exporter.store.location import Location, parse_location
 
@@ -78,11 +79,14 @@ def stream(spec: ExportSpec, *, observer: Observer | None = None) -> Stream:
     Each row is in one batch; their order is not promised. No more is requested than `spec.memory` has room for until
     the consumer takes it. `batches.schema` is there at once, `batches.report` at the end. After the last batch
     `DoubtfulStreamError` is raised where rows fit no column, or something is not proven: the report has them.
-    `destination`, `partition_by` and `part_size` mean nothing here. A stream that failed cannot be resumed.
+    `destination`, `partition_by`, `part_size` and `table_format` mean nothing here, and `turns` are refused. A stream
+    that failed cannot be resumed.
 
     Raises `UsageError`; the iterator raises `ExporterError`, and what `observer` raises.
     """
     understood = spec.understand(os.environ)
+    if TURNS in (understood.asked.tables or ()):
+        raise UsageError(f"a stream gives the conversations alone: leave {TURNS} out of tables")
     return run_stream(understood.asked, understood.settings, understood.credentials, observer)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -20,6 +20,19 @@ TableKind: TypeAlias = Literal["delta", "iceberg"]
 _DEFAULTS: Final = spec.RunSettings()
 #: Beside those of the command line.
 _OF_PYTHON: Final = frozenset({"destination", "token", "base_url"})
+#: What a caller may give, where the command line sees to it by itself; None where that is the default.
+_KINDS: Final[Mapping[str, tuple[type, ...]]] = {
+    **dict.fromkeys(("lag", "concurrency", "page_size"), (int,)),
+    "max_rps": (int, float),
+    **dict.fromkeys(("token", "org_id", "base_url", "iceberg_catalog"), (str,)),
+    **dict.fromkeys(("part_size", "memory"), (int, str)),
+    **dict.fromkeys(("destination", "token_file", "ca_file"), (str, Path)),
+    "filters": (Mapping,),
+}
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "partition_by": get_args(spec.PartitionBy),
+    "table_format": get_args(TableKind),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +174,16 @@ class ExportSpec:
     base_url: str | None = None
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is None and each.default is None:
+                continue
+            kinds, choices = _KINDS.get(each.name), _CHOICES.get(each.name)
+            if kinds and (not isinstance(value, kinds) or isinstance(value, bool)):
+                words = " or ".join(kind.__name__ for kind in kinds)
+                raise UsageError(f"{each.name}: has to be {words}, not {type(value).__name__}")
+            if choices and value not in choices:
+                raise UsageError(f"{each.name}: has to be {' or '.join(choices)}, not {value!r}")
         _settle(self._options())
 
     def understand(self, environment: Mapping[str, str]) -> Understood:

@@ -66,6 +66,8 @@ def open_dataset(
     Raises `DestinationError` where no export is, where a newer exporter wrote it, and for a generation whose parts are
     not all kept; `UsageError` for a table or a generation that there is not, and `StoreError`.
     """
+    if generation is not None and not isinstance(generation, int):
+        raise UsageError(f"generation: has to be int, not {type(generation).__name__}")
     location = parse_location(str(destination))
     with start_blocking_portal() as portal:
         return portal.call(_open, location, table, generation)

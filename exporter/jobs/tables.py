@@ -51,24 +51,33 @@ def check_installed(format_: TableFormat | None) -> None:
     if format_ is not None and find_spec(_MODULES[format_.kind]) is None:
         raise UsageError(
             f"--table-format {format_.kind} needs {_MODULES[format_.kind]}, which is not installed.\n"
-            f"Install it with: pip install 'exporter[{format_.kind}]'"
+            f"It is in the extra `{format_.kind}`: pip install '.[{format_.kind}]', where the exporter was cloned to"
         )
 
 
 async def write_tables(store: Store, state: State, observer: Observer | None = None) -> None:
     """Brings the tables to `state`, where all of its range is there.
 
-    Raises `StoreError`; `ForeignTableError` for a table that others have written to, which is left alone.
+    Raises `StoreError`; `ForeignTableError` for a table that others have written to, which is left alone, when the
+    others are in step.
     """
     if state.table_format is None or state.left:
         return
     await check_not_overtaken(store, state)
+    failures: list[ForeignTableError] = []
     with _tables(store, state) as tables:
-        for table, _, step in await _steps(store, state, tables):
-            if step is not None:
-                await to_thread.run_sync(table.write, step, state.number)
-                if observer is not None:
-                    observer.note("table written", table=table.name, adds=len(step.adds), removes=len(step.removes))
+        for table in tables:
+            try:
+                ((_, _, step),) = await _steps(store, state, [table])
+                if step is not None:
+                    await to_thread.run_sync(table.write, step, state.number)
+            except ForeignTableError as error:
+                failures.append(error)
+                continue
+            if step is not None and observer is not None:
+                observer.note("table written", table=table.name, adds=len(step.adds), removes=len(step.removes))
+    if failures:
+        raise failures[0]
 
 
 async def are_written(store: Store, state: State) -> bool:

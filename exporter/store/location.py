@@ -56,6 +56,8 @@ def parse_location(text: str) -> Location:
         raise UsageError("the destination has to be a path or a URL")
     match = _URL.fullmatch(text)
     if match is None:
+        if text.partition(":/")[0].lower() in SCHEMES:
+            raise UsageError(f"{text}: one slash makes no URL. Give {_FORMS}, or ./{text} for a directory of that name")
         return Path(text)
     scheme, bucket, prefix = match[1].lower(), match[2], match[3].strip("/")
     if scheme not in SCHEMES:

@@ -23,7 +23,8 @@ async def open_store(location: Location) -> AsyncIterator[Store]:
         from exporter.store.objects import ObjectStore
     except ImportError as error:
         raise UsageError(
-            f"{location}: object stores need packages that are not installed: pip install 'exporter[objects]'"
+            f"{location}: what object stores need is not installed. It is in the extra `objects`: "
+            "pip install '.[objects]', where the exporter was cloned to"
         ) from error
     store = ObjectStore(Bucket(location, await to_thread.run_sync(open_bucket, location)))
     try:

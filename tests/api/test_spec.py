@@ -101,12 +101,22 @@ def test_it_comes_to_what_the_command_line_comes_to(
         ({"part_size": "huge"}, "--part-size 'huge'"),
         ({"max_rps": -1}, "--max-rps -1"),
         ({"custom_metadata": "[]"}, "--custom-metadata '[]'"),
+        ({"partition_by": "week"}, "partition_by: has to be day or hour or month or none, not 'week'"),
+        ({"partition_by": ["day"]}, "partition_by: has to be"),
+        ({"table_format": "parquet"}, "table_format: has to be delta or iceberg, not 'parquet'"),
+        ({"concurrency": "8"}, "concurrency: has to be int, not str"),
+        ({"concurrency": None}, "concurrency: has to be int, not NoneType"),
+        ({"lag": True}, "lag: has to be int, not bool"),
+        ({"filters": ["a=b"]}, "filters: has to be Mapping, not list"),
+        ({"org_id": 5}, "org_id: has to be str, not int"),
+        ({"token": b"ak_secret"}, "token: has to be str, not bytes"),
     ],
 )
 def test_what_is_wrong_is_said_when_it_is_made(wrong: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UsageError) as raised:
         ExportSpec(**wrong)
     assert complaint in str(raised.value)
+    assert "ak_secret" not in str(raised.value)
 
 
 def test_times_are_texts_dates_or_datetimes() -> None:

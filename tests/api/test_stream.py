@@ -203,6 +203,11 @@ async def test_a_range_that_holds_nothing_is_an_error_and_one_without_rows_is_no
         _ = [batch async for batch in exporter.stream(spec_for(server.url, until=None, since="2999-01-01", lag=0))]
 
 
+async def test_turns_are_in_no_stream() -> None:
+    with pytest.raises(UsageError, match="conversations alone"):
+        exporter.stream(spec_for("http://127.0.0.1:9", tables=["conversations", "turns"]))
+
+
 async def test_leaving_early_ends_every_task_and_connection(serving: Serving) -> None:
     server = serving(ROWS, Behaviour(latency=0.005))
     async with exporter.stream(spec_for(server.url)) as stream:

@@ -135,7 +135,7 @@ def test_killed_at_any_instant_it_is_done_by_the_next(
     small: Exported, expected: Mapping[str, Record], spawn: Spawn, command: Command, tmp_path: Path
 ) -> None:
     chance = random.Random(0)
-    for number in range(4):
+    for number in range(2):
         out = Path(shutil.copytree(small.root, tmp_path / str(number)))
         started = spawn("compact", out)
         # It has begun to write when there is a commit more.

@@ -29,7 +29,7 @@ from tests.end_to_end.conftest import Serving, Spawn
 from tests.end_to_end.exported import Exported, check_left
 from tests.end_to_end.served import SINCE, Record, records, whole_rows_served
 
-KILLS = int(os.environ.get("EXPORTER_KILLS", "10"))
+KILLS = int(os.environ.get("EXPORTER_KILLS", "6"))
 SEED = int(os.environ.get("EXPORTER_KILLS_SEED", "0"))
 
 ROWS, DAYS, PAGE_SIZE, CONCURRENCY = 400, 8, 10, 3

@@ -26,7 +26,7 @@ from tests.end_to_end.served import SINCE, records
 from tests.end_to_end.test_kills import OPTIONS, PATIENCE_SECONDS, Watch, live
 from tests.toolkit.clouds import S3, Asked, Cloud
 
-KILLS = int(os.environ.get("EXPORTER_KILLS", "10")) // 3
+KILLS = int(os.environ.get("EXPORTER_KILLS", "6")) // 3
 SEED = int(os.environ.get("EXPORTER_KILLS_SEED", "0"))
 
 MOMENT = timedelta(milliseconds=1)

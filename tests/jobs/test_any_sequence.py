@@ -448,7 +448,7 @@ def _holds(coverage: Coverage, instant: Instant) -> bool:
 
 
 Sequences.TestCase.settings = settings(
-    max_examples=int(os.environ.get("EXPORTER_SEQUENCES", "14")),
+    max_examples=int(os.environ.get("EXPORTER_SEQUENCES", "10")),
     stateful_step_count=25,
     deadline=None,
     print_blob=True,

@@ -24,7 +24,7 @@ from exporter.jobs.export import export
 from exporter.jobs.tables import settle_table_format
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
-from exporter.model import TableFormat
+from exporter.model import TABLES, TableFormat
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN
 from exporter.spec import Asked, Credentials
@@ -264,6 +264,21 @@ async def test_a_table_that_others_have_written_to_is_left_alone(tmp_path: Path)
         assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), exported.records())
 
 
+@pytest.mark.parametrize("altered", TABLES)
+async def test_a_table_that_others_have_written_to_keeps_no_other_from_its_step(altered: str, tmp_path: Path) -> None:
+    (other,) = set(TABLES) - {altered}
+    async with moving_source(3) as source:
+        move(source, 20)
+        await run_sync(tmp_path, source, Asked(table_format=TableFormat(kind="delta"), tables=TABLES))
+        DeltaTable(tmp_path / altered).delete("true")
+        versions = {table: DeltaTable(tmp_path / table).version() for table in TABLES}
+        move(source, 20)
+        with pytest.raises(ForeignTableError, match=altered):
+            await run_sync(tmp_path, source)
+        after = {table: DeltaTable(tmp_path / table).version() for table in TABLES}
+        assert after == versions | {other: versions[other] + 1}
+
+
 async def test_a_table_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
     async with grown("iceberg", tmp_path, 1) as source:
         shutil.rmtree(tmp_path / "_iceberg")
@@ -299,7 +314,7 @@ async def test_what_is_not_installed(kind: Kind, tmp_path: Path, monkeypatch: py
     async with moving_source(3) as source:
         move(source, 10)
         monkeypatch.setattr(tables, "find_spec", lambda _: None)
-        with pytest.raises(UsageError, match=rf"pip install 'exporter\[{kind}\]'"):
+        with pytest.raises(UsageError, match=rf"pip install '.\[{kind}\]'"):
             await run_sync(tmp_path / "new", source, Asked(table_format=TableFormat(kind=kind)))
         assert not (tmp_path / "new").exists()
         monkeypatch.undo()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.simulation.world import World
 
-WORLDS = int(os.environ.get("EXPORTER_WORLDS", "240"))
+WORLDS = int(os.environ.get("EXPORTER_WORLDS", "160"))
 FIRST_WORLD = int(os.environ.get("EXPORTER_FIRST_WORLD", "0"))
 #: So that the processes of a test run share the work.
 SHARES = 8

@@ -13,7 +13,6 @@ from exporter.store.location import Url, parse_location
     [
         ("out", Path("out")),
         ("/srv/a b", Path("/srv/a b")),
-        ("s3:/out", Path("s3:/out")),
         ("s3://bucket", Url("s3", "bucket")),
         ("S3://bucket/", Url("s3", "bucket")),
         ("gs://some.bucket_1/a/b/", Url("gs", "some.bucket_1", "a/b")),
@@ -39,6 +38,7 @@ def test_paths_and_urls_are_told_apart(text: str, location: Path | Url) -> None:
         "s3://bucket/../x",
         "s3://bucket/./x",
         "s3://bucket/a\nb",
+        "s3:/bucket/x",
     ],
 )
 def test_what_is_neither_is_refused(text: str) -> None:
