@@ -141,8 +141,9 @@ class Exported:
     def _check_tree(self, kept: Collection[str]) -> None:
         names = {path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file()}
         if format_ := self.manifest["table_format"]:
-            log = {"delta": "conversations/_delta_log/", "iceberg": "_iceberg/"}[format_["kind"]]
-            names = {name for name in names if not name.startswith(log)}
+            delta = tuple(f"{table}/_delta_log/" for table in self.manifest["tables"])
+            logs = {"delta": delta, "iceberg": ("_iceberg/",)}[format_["kind"]]
+            names = {name for name in names if not name.startswith(logs)}
         quarantine = self.manifest["quarantine"]["files"]
         for file in quarantine:
             data = (self.root / file["path"]).read_bytes()

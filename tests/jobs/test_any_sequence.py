@@ -19,7 +19,7 @@ import msgspec
 import pyarrow as pa
 from anyio.from_thread import start_blocking_portal
 from deltalake import DeltaTable
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -87,6 +87,8 @@ class Sequences(RuleBasedStateMachine):
         self.doubtful: set[str] = set()
         self.keep = 0
         self.older: list[set[str]] = []
+        #: What has been deleted by nobody's leave; a table's older versions may name it for ever.
+        self.lost: set[str] = set()
         self.in_step = False
 
     def teardown(self) -> None:
@@ -258,6 +260,7 @@ class Sequences(RuleBasedStateMachine):
             return
         if damage is None:
             (self.root / path).unlink()
+            self.lost.add(path)
         else:
             damage(self.root, path)
         found = self.portal.call(partial(verify, self.root, now=self.source.now))
@@ -316,7 +319,7 @@ class Sequences(RuleBasedStateMachine):
             return
         state = self.portal.call(load_state, LocalStore(self.root))
         exported = Exported(self.root)
-        exported.check_sound(kept=state.kept)
+        exported.check_sound(kept=state.kept - self.lost)
         assert Coverage(Interval(*interval) for interval in exported.coverage) == self.coverage
         found, quarantined = (
             exported.records(),
@@ -342,10 +345,12 @@ class Sequences(RuleBasedStateMachine):
         for files in self.older:
             assert all((self.root / path).exists() for path in files), "a file of an older manifest is gone"
         if self.has_table and self.in_step and not state.left:
-            table = DeltaTable(self.root / "conversations")
-            assert {f"conversations/{path}" for path in pa.table(table.get_add_actions())["path"].to_pylist()} == {
-                *state.files
-            }
+            for table in self.asked.tables or ("conversations",):
+                there = {path for path, file in state.files.items() if file.table == table}
+                # One without a row has no log before its first.
+                if there or (self.root / table / "_delta_log").exists():
+                    shown = pa.table(DeltaTable(self.root / table).get_add_actions())["path"].to_pylist()
+                    assert {f"{table}/{path}" for path in shown} == there
 
     # How.
 
@@ -450,6 +455,8 @@ def _holds(coverage: Coverage, instant: Instant) -> bool:
 Sequences.TestCase.settings = settings(
     max_examples=int(os.environ.get("EXPORTER_SEQUENCES", "10")),
     stateful_step_count=25,
+    # Shrinking takes minutes: for those who ask for more than the everyday run.
+    phases=list(Phase) if "EXPORTER_SEQUENCES" in os.environ else [Phase.explicit, Phase.reuse, Phase.generate],
     deadline=None,
     print_blob=True,
     suppress_health_check=list(HealthCheck),
