@@ -132,10 +132,6 @@ class Session:
         committer = Committer(store, log, table_schemas(request), observer, clock)
         await committer.sweep()
         is_hidden = opening.is_hidden or _knows_hidden(log.state, request)
-        if is_hidden:
-            observer.warn(
-                f"the API's list leaves out {HIDDEN_STATUS} conversations; they are read by a list of their own"
-            )
         parts = PartsFactory(
             store,
             encoder,

@@ -10,7 +10,7 @@ import pytest
 from exporter.contract import DAY, MINUTE, SECOND, parse_timestamp
 from exporter.errors import ContradictionError
 from exporter.jobs.export import Summary, export
-from exporter.progress import Quiet
+from exporter.progress import Observer, Quiet
 from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations, serve
 from exporter.spec import Asked, Credentials, RunSettings
 
@@ -20,15 +20,32 @@ UNTIL = parse_timestamp("2026-02-10")
 SINCE = UNTIL - 2 * DAY
 
 
+class Warned(Quiet):
+    """Keeps what it is warned of."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, event: str, /, **details: object) -> None:
+        self.warnings.append(event)
+
+
 async def run(
-    destination: Path, sandbox: Sandbox, *, token: str = TOKEN, since: int = SINCE, page_size: int = 100, **asked: Any
+    destination: Path,
+    sandbox: Sandbox,
+    *,
+    token: str = TOKEN,
+    since: int = SINCE,
+    page_size: int = 100,
+    observer: Observer | None = None,
+    **asked: Any,
 ) -> Summary:
     return await export(
         destination,
         Asked(since=since, until=UNTIL, **asked),
         RunSettings(base_url=sandbox.url, page_size=page_size, concurrency=3),
         Credentials(token),
-        Quiet(),
+        observer or Quiet(),
     )
 
 
@@ -53,9 +70,10 @@ def ids_of(rows: list[Row]) -> list[str]:
 
 @pytest.mark.parametrize("hides", [True, False])
 async def test_conversations_that_the_unfiltered_list_hides_are_read(tmp_path: Path, hides: bool) -> None:
-    rows = conversations()
+    rows, observer = conversations(), Warned()
     async with serve(rows, Behaviour(hides_token_created=hides)) as sandbox:
-        summary = await run(tmp_path / "out", sandbox)
+        summary = await run(tmp_path / "out", sandbox, observer=observer)
+    assert ["leaves out token_created" in warning for warning in observer.warnings] == ([True] if hides else [])
     assert exported_ids(tmp_path / "out") == ids_of(rows)
     assert summary.state == "complete"
     assert manifest(tmp_path / "out")["hidden_statuses"] == (["token_created"] if hides else [])
