@@ -93,6 +93,7 @@ async def test_create_replace_read_delete(store: Store) -> None:
     await store.delete("_manifest.json")
     await store.delete()
     assert await store.read_all(["_manifest.json", "_SUCCESS"]) == [None, None]
+    assert await store.list("_exporter/staging") == []
 
 
 async def test_files_that_are_not_there_keep_no_others_from_being_deleted(store: Store) -> None:

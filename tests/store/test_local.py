@@ -51,20 +51,6 @@ async def test_everything_is_private(tmp_path: Path) -> None:
     assert modes(tmp_path / "new") == {("directory", 0o700), ("file", 0o600)}
 
 
-async def test_create_replace_read_delete(store: LocalStore) -> None:
-    assert await store.read("_manifest.json") is None
-    assert await store.create("_manifest.json", b"one")
-    assert not await store.create("_manifest.json", b"two")
-    assert await store.read("_manifest.json") == b"one"
-    await store.replace("_manifest.json", b"three")
-    assert await store.read("_manifest.json") == b"three"
-    await store.delete("_manifest.json")
-    await store.delete("_manifest.json")
-    await store.delete("conversations/none/part-1.parquet")
-    assert await store.read("_manifest.json") is None
-    assert await store.list("_exporter/staging") == []
-
-
 async def test_list_is_recursive_and_relative(store: LocalStore) -> None:
     await store.publish(staged(store), "conversations/created_date=2026-02-10/part-1.parquet")
     await store.publish(staged(store), "conversations/part-2.parquet")
