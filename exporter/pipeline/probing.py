@@ -1,8 +1,7 @@
 """What is asked before the work is split: what the list is like, and where the data begins, roughly."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
@@ -44,7 +43,7 @@ async def open_list(reader: Reader, since: Instant | None, until: Instant | None
     async def look_for_hidden() -> None:
         opening.is_hidden = status is not None and await is_hidden(reader, status, since, until)
 
-    await _all_at_once(look, look_for_hidden)
+    await for_each((look, look_for_hidden), lambda ask: ask(), at_once=2)
     return opening
 
 
@@ -60,10 +59,8 @@ async def find_beginning(reader: Reader, until: Instant) -> Instant:
 async def is_hidden(reader: Reader, status: str, since: Instant | None, until: Instant | None) -> bool:
     """Whether an unfiltered list leaves conversations of `status` out, shown by one that it should hold (api.md, 7).
 
-    `since`, `until`: where to look for one; None: anywhere.
-
-    False when there is none of that status in the range, or when the API does not know it. True when it cannot be
-    told: what is then read twice is kept once. Raises `SourceError`.
+    `since`, `until`: where to look for one; None: anywhere. False when there is none of that status there, or when the
+    API does not know it. True when it cannot be told: what is then read twice is kept once. Raises `SourceError`.
     """
     request = PageRequest(limit=10, created_after=since, created_before=until, status=status, ids_only=True)
     for _ in range(_LOOKS):
@@ -111,19 +108,12 @@ def _status(row: EncodeRow) -> str | None:
     return value if isinstance(value, str) else None
 
 
-async def _ask(reader: Reader, instants: Iterable[Instant]) -> dict[Instant, bool]:
+async def _ask(reader: Reader, instants: Sequence[Instant]) -> dict[Instant, bool]:
     found: dict[Instant, bool] = {}
 
     async def ask(instant: Instant) -> None:
         reading = await reader.look(probes.anything_before(instant))
         found[instant] = len(reading.page) > 0
 
-    await _all_at_once(*(partial(ask, instant) for instant in instants))
+    await for_each(instants, ask, at_once=len(instants))
     return found
-
-
-async def _all_at_once(*questions: Callable[[], Awaitable[None]]) -> None:
-    async def ask(question: Callable[[], Awaitable[None]]) -> None:
-        await question()
-
-    await for_each(questions, ask, at_once=len(questions))
