@@ -5,7 +5,7 @@ Plain data, without I/O. Instants are integers in microseconds (`contract.Instan
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, Literal, Protocol, TypeVar
+from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ CONVERSATIONS: Final = "conversations"
 TURNS: Final = "turns"
 #: Those that there can be, in the order in which they are named.
 TABLES: Final = (CONVERSATIONS, TURNS)
+
+TableKind: TypeAlias = Literal["delta", "iceberg"]
 
 
 class Interval(msgspec.Struct, frozen=True, order=True):
@@ -30,6 +32,11 @@ class Interval(msgspec.Struct, frozen=True, order=True):
     @property
     def open_below(self) -> bool:
         return self.start <= BEGINNING
+
+    @property
+    def since(self) -> Instant | None:
+        """Its start; None where it is open below."""
+        return None if self.open_below else self.start
 
     def __contains__(self, instant: object) -> bool:
         return isinstance(instant, int) and self.start <= instant < self.end
@@ -223,7 +230,7 @@ class TableFormat(msgspec.Struct, frozen=True, kw_only=True):
     """What kind of table readers find the parts in, too. `catalog`: of an Iceberg table, by its name in pyiceberg's
     configuration; None: the export's own. `namespace`: where it is in the catalog."""
 
-    kind: Literal["delta", "iceberg"]
+    kind: TableKind
     catalog: str | None = None
     namespace: str = "exporter"
 

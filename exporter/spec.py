@@ -42,6 +42,7 @@ from exporter.model import CONVERSATIONS, TURNS, TableFormat
 from exporter.route import Proxy
 
 PartitionBy: TypeAlias = Literal["day", "hour", "month", "none"]
+SchemaFormat: TypeAlias = Literal["arrow", "json", "sql"]
 PARTITIONS: Final[tuple[str, ...]] = get_args(PartitionBy)
 
 _RELATIVE = re.compile(r"(\d{1,9})([smhdw])")

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, get_args
 
 import msgspec
 
 from exporter import contract, route, spec
 from exporter.errors import UsageError
-from exporter.model import CONVERSATIONS, TABLES, TableFormat
-
-TableKind: TypeAlias = Literal["delta", "iceberg"]
+from exporter.model import CONVERSATIONS, TABLES, TableFormat, TableKind
 
 _DEFAULTS: Final = spec.RunSettings()
 #: Beside those of the command line.
@@ -30,7 +28,7 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "filters": (Mapping,),
 }
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
-    "partition_by": get_args(spec.PartitionBy),
+    "partition_by": spec.PARTITIONS,
     "table_format": get_args(TableKind),
 }
 

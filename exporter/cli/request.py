@@ -12,9 +12,10 @@ from typing import Annotated, Any, Final, TypeVar
 import typer
 
 from exporter import contract, spec
-from exporter.api.spec import TableKind, Understood
+from exporter.api.spec import Understood
 from exporter.api.spec import understand as understand_options
 from exporter.cli.options import AsJson, Text, Values, Verbose, option
+from exporter.model import TableKind
 from exporter.progress import LogFormat
 
 _DEFAULTS: Final = spec.RunSettings()

@@ -1,6 +1,6 @@
 """`exporter schema`."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated
 
 import typer
 
@@ -9,14 +9,12 @@ from exporter.cli.options import Text, option
 from exporter.errors import UsageError
 from exporter.store.location import parse_location
 
-SchemaFormat: TypeAlias = Literal["arrow", "json", "sql"]
-
 
 def schema(
     destination: Annotated[str | None, typer.Argument(metavar="[DEST]", help="An export, to show its columns.")] = None,
     table: Annotated[str, option("Which table.", "NAME")] = "conversations",
     output: Annotated[
-        SchemaFormat, typer.Option("--format", help="For people, for programs, or for DuckDB.")
+        spec.SchemaFormat, typer.Option("--format", help="For people, for programs, or for DuckDB.")
     ] = "arrow",
     fields: Annotated[Text, option("As of an export.", "A,B")] = None,
     exclude_fields: Annotated[Text, option("As of an export.", "A,B")] = None,

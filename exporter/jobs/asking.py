@@ -60,7 +60,7 @@ def settle_range(state: State, asked: Asked, latest: Instant) -> Interval:
 def known_bounds(state: State, asked: Asked) -> tuple[Instant | None, Instant | None]:
     """Where what `settle_range` will give starts and ends; None where there is no bound, or only the clock tells."""
     range_ = settle_range(state, asked, _NEVER)
-    return None if range_.open_below else range_.start, None if range_.end == _NEVER else range_.end
+    return range_.since, None if range_.end == _NEVER else range_.end
 
 
 def asks_for_more(stored: Interval, asked: Asked) -> bool:

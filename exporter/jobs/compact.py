@@ -5,16 +5,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from exporter.encode.schema import table_schemas
 from exporter.errors import DestinationError
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import is_in_order, put_in_order
-from exporter.pipeline.budget import Shares
 from exporter.pipeline.merging import MERGED_AT_ONCE
 from exporter.plan.merging import choose_merges
 from exporter.progress import Observer
-from exporter.spec import Request
 from exporter.store.base import Store
 from exporter.store.commits import load_state
 from exporter.store.location import Location
@@ -76,16 +73,16 @@ async def _compact(
     began, least_bytes = clock(), target_bytes // 2
     async with holding(store, run) as held:
         before = held.log.state
-        tables = 1 if before.request is None else len(before.request.tables)
         if not await _is_compact(store, before, least_bytes, target_bytes):
             await put_in_order(
                 store,
                 held,
                 observer,
                 clock,
-                least_bytes=least_bytes,
                 target_bytes=target_bytes,
-                row_group_bytes=Shares.of(memory_bytes, MERGED_AT_ONCE, tables).row_group,
+                memory_bytes=memory_bytes,
+                open_windows=MERGED_AT_ONCE,
+                least_bytes=least_bytes,
             )
         return _compacted(before, held.log.state, clock() - began)
 
@@ -93,7 +90,7 @@ async def _compact(
 async def _is_compact(store: Store, state: State, least_bytes: int, target_bytes: int) -> bool:
     if choose_merges(state.conversations, state.coverage, least_bytes=least_bytes, target_bytes=target_bytes):
         return False
-    return await is_in_order(store, state, schemas=table_schemas(state.request or Request()))
+    return await is_in_order(store, state)
 
 
 def _compacted(before: State, after: State, seconds: float) -> Compacted:

@@ -85,8 +85,7 @@ async def compare(
     """Lists the plan's windows, and holds the list against what is there."""
     async with _aside(plan.store.location) as aside, holding(aside, Run(run.command)) as held:
         whole = Interval(plan.windows[0].start, plan.windows[-1].end)
-        since = None if whole.open_below else whole.start
-        opening = await ask_first(lister, plan.state, plan.request, since, whole.end, observer)
+        opening = await ask_first(lister, plan.state, plan.request, whole.since, whole.end, observer)
         session = await Session.begin(
             aside,
             held,

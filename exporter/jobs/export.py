@@ -6,16 +6,14 @@ from collections.abc import Callable
 import msgspec
 
 from exporter.contract import SECOND, Instant
-from exporter.encode.schema import table_schemas
 from exporter.errors import DestinationError, StoreError
 from exporter.jobs.asking import asks_for_more, known_bounds, settle_range, settle_request
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
-from exporter.jobs.sealing import check_whole, is_in_order, least_part_bytes, put_in_order, seal
+from exporter.jobs.sealing import check_whole, is_in_order, put_in_order, seal
 from exporter.jobs.session import Session, ask_first, connected
 from exporter.jobs.tables import settle_table_format
 from exporter.model import Counters, TableFormat
-from exporter.pipeline.budget import Shares
 from exporter.progress import Observer
 from exporter.spec import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
@@ -97,8 +95,7 @@ async def _export(
     request = settle_request(found, asked, destination)
     table_format = settle_table_format(found, asked, destination)
     if found.range is not None and not found.left and not asks_for_more(found.range, asked):
-        in_order = await is_in_order(store, found, schemas=table_schemas(request))
-        if table_format == found.table_format and in_order:
+        if table_format == found.table_format and await is_in_order(store, found):
             await check_whole(store, found)
             return summarize(destination, found, found, Counters())
         return await _seal_what_is_there(store, run, request, table_format, settings, observer, clock)
@@ -127,13 +124,7 @@ async def _export(
                 table_format=settle_table_format(before, asked, destination),
             )
             await session.read(session.log.state.left, session.parts, density=opening.density)
-            await seal(
-                session.log,
-                session.parts,
-                session.committer,
-                observer,
-                least_bytes=least_part_bytes(settings.target_part_bytes),
-            )
+            await seal(session.log, session.parts, session.committer, observer)
             return summarize(destination, before, session.log.state, session.spent)
 
 
@@ -156,9 +147,9 @@ async def _seal_what_is_there(
             held,
             observer,
             clock,
-            least_bytes=least_part_bytes(settings.target_part_bytes),
             target_bytes=settings.target_part_bytes,
-            row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency, len(request.tables)).row_group,
+            memory_bytes=settings.memory_bytes,
+            open_windows=settings.concurrency,
             table_format=table_format,
         )
         return summarize(store.location, before, log.state, Counters())
@@ -184,7 +175,7 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         unproven=len(after.unproven),
         withheld=tuple(served.withheld),
         partly_withheld=len(served.partly_withheld),
-        range_start=None if range_.open_below else range_.start,
+        range_start=range_.since,
         range_end=range_.end,
         partition_key=next(iter(partition_of(range_.end - 1, after.request.partition_by)[0]), None)
         if after.request

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 
 from anyio import to_thread
 
-from exporter.encode.schema import table_schemas
 from exporter.errors import ContradictionError, DestinationError
 from exporter.jobs.asking import has_sensitive_fields
 from exporter.jobs.comparing import Plan
 from exporter.jobs.holding import Held
-from exporter.jobs.sealing import is_in_order, least_part_bytes, put_in_order, seal
+from exporter.jobs.sealing import is_in_order, put_in_order, seal
 from exporter.jobs.session import Session, ask_first, connected
 from exporter.model import Counters, Coverage, Interval
 from exporter.pipeline.auditing import Findings
-from exporter.pipeline.budget import Shares
 from exporter.pipeline.reading import Reader
 from exporter.pipeline.spooling import Spool, SpoolFactory
 from exporter.pipeline.tasks import for_each
@@ -86,8 +84,7 @@ class Repair:
         ) as reader:
             before = plan.state
             range_ = before.range or plan.windows[0]
-            since = None if range_.open_below else range_.start
-            opening = await ask_first(reader, before, request, since, range_.end, self.observer)
+            opening = await ask_first(reader, before, request, range_.since, range_.end, self.observer)
             session = await Session.begin(
                 plan.store,
                 self.held,
@@ -117,25 +114,22 @@ class Repair:
             if change.adds or change.removes or change.quarantines:
                 await session.committer.commit(change, session.spent, kind="repair")
             await session.committer.sweep()  # what was put aside
-            least_bytes = least_part_bytes(settings.target_part_bytes)
-            await seal(
-                session.log, session.parts, session.committer, self.observer, least_bytes=least_bytes, goes_on=True
-            )
+            await seal(session.log, session.parts, session.committer, self.observer, goes_on=True)
             return outcome, session.spent
 
     async def _put_in_order(self) -> None:
         """For what a run that did not live to seal it has left."""
         plan, settings = self.plan, self.settings
-        if await is_in_order(plan.store, plan.state, schemas=table_schemas(plan.request)):
+        if await is_in_order(plan.store, plan.state):
             return
         await put_in_order(
             plan.store,
             self.held,
             self.observer,
             self.clock,
-            least_bytes=least_part_bytes(settings.target_part_bytes),
             target_bytes=settings.target_part_bytes,
-            row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency, len(plan.request.tables)).row_group,
+            memory_bytes=settings.memory_bytes,
+            open_windows=settings.concurrency,
         )
 
     async def _gone(self, spool: Spool, *, delete: bool) -> dict[Interval, Collection[str]]:

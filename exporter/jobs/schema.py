@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 import pyarrow as pa
 
@@ -10,10 +10,8 @@ from exporter.encode.describe import DESCRIPTIONS, PARTITION
 from exporter.encode.schema import table_schemas
 from exporter.errors import UsageError
 from exporter.jobs.dataset import table_schema
-from exporter.spec import PartitionBy, Request
+from exporter.spec import PartitionBy, Request, SchemaFormat
 from exporter.store.layout import TABLES
-
-SchemaFormat: TypeAlias = Literal["arrow", "json", "sql"]
 
 _SQL: Final = {
     pa.string(): "VARCHAR",

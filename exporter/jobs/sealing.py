@@ -1,9 +1,7 @@
 """How a run leaves an export behind: without crumbs, and with a manifest that says what is there."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
-
-import pyarrow as pa
 
 from exporter.encode.batch import Encoder
 from exporter.encode.schema import table_schemas
@@ -12,11 +10,13 @@ from exporter.errors import DestinationError
 from exporter.jobs.holding import Held
 from exporter.jobs.tables import are_written, write_tables
 from exporter.model import TURNS, TableFormat
+from exporter.pipeline.budget import Shares
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.merging import merge_small_parts
 from exporter.pipeline.reading import wall_clock
 from exporter.pipeline.writing import PartsFactory
 from exporter.progress import Observer
+from exporter.spec import Request
 from exporter.store.base import Store
 from exporter.store.commits import CommitLog
 from exporter.store.facts import check_size
@@ -38,15 +38,15 @@ async def check_whole(store: Store, state: State) -> None:
 
     Raises `DamagedLogError` and `DamagedPartError`.
     """
-
     await check_not_behind(store, state)
     sizes = await store.sizes(state.files)
     for file in state.files.values():
         check_size(store.location / file.path, file, sizes.get(file.path))
 
 
-async def is_in_order(store: Store, state: State, *, schemas: Mapping[str, pa.Schema]) -> bool:
+async def is_in_order(store: Store, state: State) -> bool:
     """Whether `put_in_order` has nothing to do, beside merging. Raises `StoreError`."""
+    schemas = table_schemas(state.request or Request())
     return await is_sealed(store, state, schemas=schemas) and await are_written(store, state)
 
 
@@ -56,10 +56,10 @@ async def seal(
     committer: Committer,
     observer: Observer,
     *,
-    least_bytes: int,
+    least_bytes: int | None = None,
     goes_on: bool = False,
 ) -> None:
-    """Merges parts below `least_bytes`, and brings the manifest and the tables up to date.
+    """Merges parts below `least_bytes` (None: `least_part_bytes`), and brings the manifest and the tables up to date.
 
     `goes_on`: another run will soon add what is created after the range. The partition that this falls into is merged
     so that what each run writes is in proportion to what it adds, and keeps some small parts until a later range ends
@@ -67,6 +67,8 @@ async def seal(
     """
     range_ = log.state.range
     growing = partition_of(range_.end, factory.partition_by)[0] if goes_on and range_ else None
+    if least_bytes is None:
+        least_bytes = least_part_bytes(factory.target_part_bytes)
     await merge_small_parts(log, factory, committer, observer, least_bytes=least_bytes, growing=growing)
     await committer.write_manifest()
     await write_tables(factory.store, log.state, observer)
@@ -78,14 +80,16 @@ async def put_in_order(
     observer: Observer,
     clock: Callable[[], float],
     *,
-    least_bytes: int,
     target_bytes: int,
-    row_group_bytes: int,
+    memory_bytes: int,
+    open_windows: int,
+    least_bytes: int | None = None,
     table_format: TableFormat | None = None,
 ) -> None:
     """Does all that a run does beside reading, to an export that has begun: sweeps what no commit names, and seals.
 
-    `table_format`: from now on, where there is none. Raises `StoreError`.
+    Row groups are as large as beside so many `open_windows`. `least_bytes`: as of `seal`. `table_format`: from now on,
+    where there is none. Raises `StoreError`.
     """
     log, request = held.log, held.log.state.request
     if request is None:
@@ -102,7 +106,7 @@ async def put_in_order(
         run=held.run,
         partition_by=request.partition_by,
         target_part_bytes=target_bytes,
-        row_group_bytes=row_group_bytes,
+        row_group_bytes=Shares.of(memory_bytes, open_windows, len(request.tables)).row_group,
         turns=TurnsEncoder() if TURNS in request.tables else None,
         clock=clock,
     )

@@ -58,7 +58,7 @@ async def _status(store: Store) -> Status:
         turns=turns_in(state),
         files=len(state.files),
         bytes=sum(file.size_bytes for file in state.files.values()),
-        range_start=None if range_.open_below else range_.start,
+        range_start=range_.since,
         range_end=range_.end,
         covered_share=share,
         gaps=left.intervals,

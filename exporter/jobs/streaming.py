@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from exporter.contract import FIELDS, HIDDEN_STATUS, SECOND, Instant
+from exporter.contract import HIDDEN_STATUS, SECOND, Instant
 from exporter.encode.batch import Encoder
 from exporter.encode.rows import Misfit
 from exporter.errors import DoubtfulStreamError
@@ -19,6 +19,7 @@ from exporter.pipeline import Pipeline
 from exporter.pipeline.streaming import BatchFactory, BatchStream, Given, Send
 from exporter.progress import Observer
 from exporter.spec import Asked, Credentials, Request, RunSettings
+from exporter.store.manifest import withheld_fields
 from exporter.store.state import State
 
 
@@ -119,22 +120,14 @@ def _anywhere(_created_at: Instant) -> tuple[dict[str, str], Interval | None]:
 
 
 def _report(request: Request, range_: Interval, given: Given, requests: int, seconds: float) -> StreamReport:
-    withheld = tuple(
-        field.name
-        for field in FIELDS
-        if field.sensitive
-        and (request.fields is None or field.name in request.fields)
-        and given.rows
-        and given.absent[field.name] == given.rows
-    )
     return StreamReport(
         rows=given.rows,
-        range_start=None if range_.open_below else range_.start,
+        range_start=range_.since,
         range_end=range_.end,
         updates_since=given.read_since,
         quarantined=tuple(given.misfits),
         unproven=tuple(given.unproven),
-        withheld=withheld,
+        withheld=tuple(withheld_fields(request.fields, given.rows, given.absent)),
         partly_withheld_rows=given.withheld_rows if given.withheld_rows < given.rows else 0,
         requests=requests,
         seconds=round(seconds, 3),

@@ -20,7 +20,7 @@ from exporter.jobs.asking import changing_filters, has_sensitive_fields, known_b
 from exporter.jobs.export import Summary, summarize
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
-from exporter.jobs.sealing import least_part_bytes, seal
+from exporter.jobs.sealing import seal
 from exporter.jobs.session import Session, ask_first, connected
 from exporter.jobs.tables import settle_table_format
 from exporter.model import Coverage, Interval
@@ -143,8 +143,7 @@ async def _sync(
                 listing = connected(settings, credentials, filters, ALWAYS_FIELDS, observer, clock)
                 async with listing if refilter else nullcontext() as lister:
                     outcome = await _update(session, before, lister)
-            least_bytes = least_part_bytes(settings.target_part_bytes)
-            await seal(session.log, session.parts, session.committer, observer, least_bytes=least_bytes, goes_on=True)
+            await seal(session.log, session.parts, session.committer, observer, goes_on=True)
             return _synced(destination, before, session, outcome)
 
 

@@ -21,11 +21,9 @@ from exporter.contract import format_instant
 from exporter.errors import ForeignTableError, StoreError
 from exporter.model import DataFile
 from exporter.store.disk import keep_private, make_directories, reporting
-from exporter.store.lake import Shown, Step
+from exporter.store.lake import GENERATION, Shown, Step
 from exporter.store.layout import delta_log, time_column
 
-#: In what a commit says of itself, for who looks for the version of a generation.
-GENERATION: Final = "exporter.generation"
 _NO_CHECKPOINT: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 #: Hive partitions, as columns: the key is in no file.
 _PARTITION_TYPES: Final = {"created_date": pa.date32(), "created_hour": pa.string(), "created_month": pa.string()}

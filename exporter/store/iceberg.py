@@ -27,11 +27,9 @@ from pyiceberg.types import TimestamptzType
 from exporter.errors import DestinationError, ForeignTableError, StoreError
 from exporter.model import DataFile, TableFormat
 from exporter.store.disk import keep_private, make_directories, open_private, reporting
-from exporter.store.lake import Shown, Step
+from exporter.store.lake import GENERATION, Shown, Step
 from exporter.store.layout import ICEBERG, time_column
 
-#: In the summary of a snapshot, for who looks for that of a generation.
-GENERATION: Final = "exporter.generation"
 _EXPORT: Final = "exporter.export-id"
 _NAME_MAPPING: Final = "schema.name-mapping.default"
 _FIELD_ID: Final = b"PARQUET:field_id"

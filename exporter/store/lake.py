@@ -7,12 +7,15 @@ What it showed at its last generation is known from the log: when it shows somet
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from exporter.errors import DamagedLogError, ForeignTableError
 from exporter.model import DataFile
 from exporter.store.layout import commit_path
 from exporter.store.state import Commit, State, apply
+
+#: In what a version of a table says of itself, for who looks for that of a generation.
+GENERATION: Final = "exporter.generation"
 
 
 @dataclass(frozen=True, slots=True)

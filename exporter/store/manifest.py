@@ -1,7 +1,7 @@
 """The manifest: the log folded into one file that a reader can check every byte with."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -168,6 +168,15 @@ class ServedFields(msgspec.Struct, frozen=True):
     absent: dict[str, int]
 
 
+def withheld_fields(asked: Collection[str] | None, rows: int, absent: Mapping[str, int]) -> list[str]:
+    """The sensitive fields that were asked for (None: all), and that none of so many rows was served with."""
+    return [
+        field.name
+        for field in FIELDS
+        if field.sensitive and (asked is None or field.name in asked) and rows and absent.get(field.name) == rows
+    ]
+
+
 def served_fields(state: State) -> ServedFields:
     """Which fields the rows of `state` were served without."""
     files = state.conversations
@@ -176,12 +185,7 @@ def served_fields(state: State) -> ServedFields:
     for file in files:
         for name, count in file.absent.items():
             absent[name] = absent.get(name, 0) + count
-    asked = None if state.request is None else state.request.fields
-    withheld = [
-        field.name
-        for field in FIELDS
-        if field.sensitive and (asked is None or field.name in asked) and rows and absent.get(field.name) == rows
-    ]
+    withheld = withheld_fields(None if state.request is None else state.request.fields, rows, absent)
     changed = sorted(file.window for file in files if file.withheld_rows) if state.role_changed else []
     return ServedFields(
         withheld,
