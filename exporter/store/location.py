@@ -67,6 +67,10 @@ def parse_location(text: str) -> Location:
             f"{scheme}://: the URL of a destination has no user, password, query or fragment. Credentials come from "
             "the environment, as the cloud's own tools take them"
         )
+    if bucket.lower().startswith("arn:"):
+        raise UsageError(
+            f"{scheme}://arn:…: give an access point by its alias, which ends with -s3alias, not by its ARN"
+        )
     if _BUCKET.fullmatch(bucket) is None:
         raise UsageError(f"{scheme}://{bucket}: not the name of a bucket or container. Give {_FORMS}")
     parts = prefix.split("/") if prefix else []

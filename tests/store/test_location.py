@@ -65,3 +65,9 @@ def test_no_credentials_are_taken_from_a_url_or_repeated(text: str) -> None:
 def test_a_url_names_what_lies_there() -> None:
     assert Url("s3", "bucket") / "_manifest.json" == "s3://bucket/_manifest.json"
     assert str(Url("az", "c", "a/b") / "turns/x") == "az://c/a/b/turns/x"
+
+
+def test_an_access_point_is_given_by_its_alias() -> None:
+    with pytest.raises(UsageError, match="-s3alias"):
+        parse_location("s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/calls/x")
+    assert parse_location("s3://calls-abc-s3alias/x") == Url("s3", "calls-abc-s3alias", "x")
