@@ -1,29 +1,37 @@
 """The edge to an object store, through obstore: objects below a prefix, whole or not at all, under two conditions.
 
-A write may be asked to happen only where nothing is, or only in place of what was read. One that is asked for again,
-because its answer was lost, may then meet itself: `swap` reads what is there, and compares.
+A write may be asked to happen only where nothing is, or only in place of what was read. What a store says of that is
+never believed alone. A write that is asked for again, because its answer was lost, may meet itself; one that meets
+another at the same instant may be refused though neither was done. So `swap` reads what is there, and an upload whose
+answer was lost is looked for.
 
 Blocking code: call it from a worker thread. obstore's own coroutines end in threads that may still be at work when the
 interpreter has gone, and abort the process.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
+from exporter.errors import StoreError
 from exporter.store.disk import open_private, reporting
-from exporter.store.faults import translating
+from exporter.store.faults import PAUSES, asking, fault_of, is_absence
 from exporter.store.location import Url, parts_inside
 
 if TYPE_CHECKING:
     from obstore import PutMode, UpdateVersion
     from obstore.store import ObjectStore
+
+T = TypeVar("T")
 
 #: Of an upload: bytes of a request, and requests at a time.
 _SENT_BYTES: Final = 5 * 1024 * 1024
@@ -50,13 +58,16 @@ class Bucket:
         self._store: Final = store
 
     def get(self, path: str) -> Found | None:
-        with translating(self.url / path):
+        def work() -> Found | None:
             try:
                 answer = obstore.get(self._store, self._key(path))
                 data = bytes(answer.bytes())
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                _check_alone(error)
                 return None
-        return Found(data, _version(answer.meta), answer.meta["last_modified"].timestamp())
+            return Found(data, _version(answer.meta), answer.meta["last_modified"].timestamp())
+
+        return self._asking(self.url / path, work)
 
     def get_all(self, paths: Collection[str]) -> list[bytes | None]:
         """The content of each; None where there is none."""
@@ -64,46 +75,68 @@ class Bucket:
             return [None if found is None else found.data for found in pool.map(self.get, paths)]
 
     def put(self, path: str, data: bytes, mode: "PutMode") -> "UpdateVersion | None":
-        """None when the condition is not met."""
-        with translating(self.url / path):
+        """None when the store says that the condition is not met."""
+
+        def work() -> "UpdateVersion | None":
             try:
-                done = obstore.put(self._store, self._key(path), data, mode=mode, use_multipart=False)
+                return _version(obstore.put(self._store, self._key(path), data, mode=mode, use_multipart=False))
             except (AlreadyExistsError, PreconditionError):
+                if mode == "overwrite":
+                    raise
                 return None
-        return _version(done)
+
+        return self._asking(self.url / path, work)
 
     def swap(self, path: str, data: bytes, mode: "PutMode") -> "UpdateVersion | None":
-        """As `put`, of data that nobody else writes: where it is there, it was written by a try that seemed to fail."""
-        version = self.put(path, data, mode)
-        if version is None and (found := self.get(path)) is not None and found.data == data:
-            return found.version
-        return version
+        """As `put`, of data that nobody else writes. None when what is there bears out that the condition is not met:
+        it may be this data, or nothing may have changed, because another write was refused at the same instant."""
+        for pause in PAUSES:
+            version = self.put(path, data, mode)
+            if version is not None:
+                return version
+            found = self.get(path)
+            if found is not None and found.data == data:
+                return found.version
+            if mode != (found.version if found else "create"):
+                return None
+            time.sleep(pause)
+        raise StoreError(
+            f"{self.url / path}: the store says, also when asked again, that others have just written it, and nothing "
+            "is there that they wrote. Run again to resume"
+        )
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """Of all objects in the directory `prefix` (empty: everywhere) and below, the bytes."""
-        with translating(self.url / prefix):
+
+        def work() -> dict[str, int]:
             listed = obstore.list(self._store, (self._key(prefix) if prefix else self.url.prefix) or None)
             return {self._path(found["path"]): found["size"] for some in listed for found in some}
 
-    def has(self, path: str) -> bool:
-        with translating(self.url / path):
+        return self._asking(self.url / prefix if prefix else self.url, work)
+
+    def size(self, path: str) -> int | None:
+        """None where there is no object."""
+
+        def work() -> int | None:
             try:
-                obstore.head(self._store, self._key(path))
-            except FileNotFoundError:
-                return False
-        return True
+                return obstore.head(self._store, self._key(path))["size"]
+            except FileNotFoundError as error:
+                _check_alone(error)
+                return None
+
+        return self._asking(self.url / path, work)
 
     def top(self) -> set[str]:
         """The first parts of all paths."""
-        with translating(self.url):
-            listed = obstore.list_with_delimiter(self._store, self.url.prefix or None)
+        listed = self._asking(self.url, lambda: obstore.list_with_delimiter(self._store, self.url.prefix or None))
         found = {*map(self._path, listed["common_prefixes"]), *(self._path(one["path"]) for one in listed["objects"])}
         # Of a directory that a console has made, there is an object of its name.
         return found - {""}
 
     def delete(self, paths: Sequence[str]) -> None:
         """That there is none is fine."""
-        with translating(self.url):
+
+        def work() -> None:
             try:
                 if paths:
                     obstore.delete(self._store, [self._key(path) for path in paths])
@@ -112,29 +145,62 @@ class Bucket:
                 for path in paths if len(paths) > 1 else ():
                     self.delete([path])
 
+        self._asking(self.url, work)
+
     def upload(self, file: Path, path: str, given_up: Event) -> None:
-        """Writes a file, in place of what may be there; nothing once that it is `given_up`, but for a small one."""
+        """Writes a file where nothing is; nothing as soon as it is `given_up`, except a small one."""
         with reporting(file):
-            large = file.stat().st_size > _SENT_BYTES
-        # What is small goes in one request. What its source fails to give is taken back from the store.
-        source = _chunks(file, given_up) if large else file
-        with suppress(_GivenUpError), translating(self.url / path):
-            obstore.put(self._store, self._key(path), source, chunk_size=_SENT_BYTES, max_concurrency=_SENT_AT_ONCE)
+            size = file.stat().st_size
+        for last in (False, False, True):
+            try:
+                self._asking(self.url / path, partial(self._upload, file, size, path, given_up))
+                return
+            except StoreError as error:
+                # An upload appears whole or not at all, and its last answer alone may have been lost.
+                if self._is_there(path, size):
+                    return
+                fault = fault_of(error)
+                if last or fault is None or fault.kind != "gone":
+                    raise
 
     def download(self, path: str, file: Path) -> None:
         """Writes a new private file. Where there is no object, there will be no file."""
         key, where = self._key(path), self.url / path
-        with translating(where):
-            try:
-                size = obstore.head(self._store, key)["size"]
-            except FileNotFoundError:
-                return
+        size = self.size(path)
+        if size is None:
+            return
         with reporting(file), open(file, "xb", opener=open_private) as opened:
             for start in range(0, size, _RECEIVED_BYTES):
-                with translating(where):
-                    end = min(size, start + _RECEIVED_BYTES)
-                    chunk = obstore.get_range(self._store, key, start=start, end=end)
-                opened.write(memoryview(chunk))
+                end = min(size, start + _RECEIVED_BYTES)
+                opened.write(
+                    memoryview(self._asking(where, partial(obstore.get_range, self._store, key, start=start, end=end)))
+                )
+
+    def _upload(self, file: Path, size: int, path: str, given_up: Event) -> None:
+        # What is small goes in one request. What its source fails to give is taken back from the store.
+        source = _chunks(file, given_up) if size > _SENT_BYTES else file
+        with suppress(_GivenUpError):
+            obstore.put(self._store, self._key(path), source, chunk_size=_SENT_BYTES, max_concurrency=_SENT_AT_ONCE)
+
+    def _is_there(self, path: str, size: int) -> bool:
+        try:
+            return self.size(path) == size
+        except StoreError:
+            return False
+
+    def _asking(self, where: str | Url, work: Callable[[], T]) -> T:
+        try:
+            return asking(where, work)
+        except StoreError as error:
+            fault = fault_of(error)
+            if fault is None or fault.kind != "elsewhere" or fault.region or self.url.scheme != "s3":
+                raise
+            # Where a bucket lies is in the header of an answer of which obstore gives nothing.
+            from exporter.store.amazon import find_region
+
+            if not (region := find_region(self.url)):
+                raise
+            raise StoreError(f"{where}: {replace(fault, region=region)}") from error.__cause__
 
     def _key(self, path: str) -> str:
         return "/".join([*filter(None, [self.url.prefix]), *parts_inside(self.url, path)])
@@ -145,6 +211,12 @@ class Bucket:
 
 class _GivenUpError(Exception):
     """Goes through obstore as it is."""
+
+
+def _check_alone(error: FileNotFoundError) -> None:
+    """Raises it where not an object alone, but the whole bucket is not there."""
+    if not is_absence(error):
+        raise error
 
 
 def _chunks(file: Path, given_up: Event) -> Iterator[bytes]:

@@ -1,36 +1,76 @@
-"""What object stores answer in place of doing what was asked, in words for a user. Here alone obstore's errors end.
+"""What object stores answer in place of doing what was asked. Here alone obstore's errors end.
 
 Their own texts hold the whole request, which may be signed, and are never repeated: of them only the store's error
-code and the HTTP status are told.
+code, the HTTP status and the name of a region are told.
 """
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from exporter.errors import StoreError
+from exporter.store.refusals import PASSING, TEXTS, Kind, kind_of
 
-_Kind: TypeAlias = Literal["missing", "keyless", "denied", "elsewhere", "refused", "failing", "silent"]
+T = TypeVar("T")
 
-_CODE = re.compile(r"<Code>([A-Za-z]{1,64})</Code>")
+_CODE = re.compile(r"<Code>([A-Za-z0-9_.-]{1,64})</Code>|\(code: ([A-Za-z0-9_.-]{1,64})\)")
 _STATUS = re.compile(r"status code: (\d{3})")
-#: Of a bucket or container that is not there, in every cloud.
-_NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"})
+_REGION = re.compile(r"<Region>([a-z0-9-]{1,32})</Region>")
+_UNREADABLE = re.compile(r"Got invalid|Unable to extract metadata|Received non-partial response")
+#: What Azure says of a signature with a time in it that is over, or of a clock that is wrong.
+_TIME_IS_OVER = re.compile(r"not valid in the specified time frame|[Ee]xpired")
+_CLOCK_IS_WRONG = re.compile(r"[Dd]ate header too old|Request date header")
+_CAUSE = re.compile(r"KeylessError: ([^\n]{1,400})")
+#: How a service for tokens names what is wrong, as OAuth has it.
+_OAUTH = re.compile(r'\\?"error\\?"\s*:\s*\\?"([a-z_]{1,40})\\?"')
+#: Where machines in a cloud ask for their own credentials.
+_MACHINE = re.compile(r"169\.254\.169\.254|metadata\.google|fd00:ec2|/metadata/identity|computeMetadata")
+#: How obstore begins what it says of a service for credentials.
+_EXCHANGE: Final = "token request"
+_REPEATED: Final = " retries, max_retries"
+#: After which seconds a request is asked again that obstore itself does not ask again.
+PAUSES: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+_LONGEST: Final = 200
+_SECRET_VALUE = re.compile(r"(?i)((?:secret|password|passwd|token|credential|key|signature)\w*[\"']?\s*[=:]\s*)\S+")
+_SECRET_WORD = re.compile(r"(?=[A-Za-z/+=_-]*\d)(?=[\d/+=_-]*[A-Za-z])[A-Za-z0-9/+=_-]{16,}")
 
-#: `{}`: HTTP status and error code, where there are any.
-_TEXTS: Final[dict[_Kind, str]] = {
-    "missing": "there is no such bucket or container ({}). Create it, or name another",
-    "keyless": "no credentials can be had. Set those that the cloud's own tools use, or choose a profile that has some",
-    "denied": "access denied ({}). Check which credentials the environment gives, and that they may list, read, write "
-    "and delete there, as the README says",
-    "elsewhere": "the bucket lies elsewhere. Set its region, as AWS_REGION does",
-    "refused": "the store refuses what is asked ({}). Check the endpoint and the region",
-    "failing": "the store answers {}, also when asked again. Run again to resume",
-    "silent": "no answer from the store. Check the network, and the endpoint if one is set; then run again to resume",
-}
+
+class KeylessError(Exception):
+    """Credentials cannot be had: the text is one line, holds the cause, what to do about it, and no secret.
+
+    It is raised through obstore, which keeps the text alone, by what gives it credentials.
+    """
+
+    def __init__(self, cause: str, *, is_passing: bool = False) -> None:
+        super().__init__(cause)
+        self.is_passing = is_passing
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`said` is the HTTP status and the error code, `region` where a bucket is instead, `cause` why there is no key."""
+
+    kind: Kind
+    said: str = ""
+    region: str = ""
+    cause: str = ""
+    was_repeated: bool = False
+
+    @property
+    def is_passing(self) -> bool:
+        return self.kind in PASSING
+
+    def __str__(self) -> str:
+        if self.region:
+            return f"the bucket lies in the region {self.region}. Set AWS_REGION={self.region}, and no other endpoint"
+        if self.cause:
+            return f"no credentials can be had: {self.cause}"
+        return TEXTS[self.kind].format(self.said or "without a word why")
 
 
 @contextmanager
@@ -39,27 +79,94 @@ def translating(where: object) -> Iterator[None]:
     try:
         yield
     except (BaseError, FileNotFoundError) as error:
-        said = " ".join(found[1] for found in (_STATUS.search(str(error)), _CODE.search(str(error))) if found)
-        raise StoreError(f"{where}: {_TEXTS[_kind(error)].format(said or 'without a word why')}") from error
+        raise StoreError(f"{where}: {read_fault(error)}") from error
+
+
+def asking(where: object, work: Callable[[], T]) -> T:
+    """What `work` gives, which is done again where the store asks for that and obstore does not heed it.
+
+    Raises `StoreError`.
+    """
+    for pause in PAUSES:
+        try:
+            return work()
+        except (BaseError, FileNotFoundError) as error:
+            fault = read_fault(error)
+            if fault.was_repeated or not fault.is_passing:
+                raise StoreError(f"{where}: {fault}") from error
+        time.sleep(pause)
+    with translating(where):
+        return work()
+
+
+def is_absence(error: FileNotFoundError) -> bool:
+    """Whether an object alone is not there, and not its whole bucket."""
+    return not _first(_CODE, str(error)) or read_fault(error).kind != "missing"
+
+
+def fault_of(error: StoreError) -> Fault | None:
+    """What was translated; None where it came from elsewhere."""
+    return read_fault(error.__cause__) if isinstance(error.__cause__, BaseError | FileNotFoundError) else None
 
 
 def is_passing(error: StoreError) -> bool:
     """Whether what was translated may be over by itself."""
-    return isinstance(error.__cause__, BaseError) and _kind(error.__cause__) in ("failing", "silent")
+    fault = fault_of(error)
+    return fault is not None and fault.is_passing
 
 
-def _kind(error: Exception) -> _Kind:
+def read_fault(error: Exception) -> Fault:
+    """What an error of obstore's means."""
     text = str(error)
-    code, found = _CODE.search(text), _STATUS.search(text)
-    status = found[1] if found else ""
-    if isinstance(error, FileNotFoundError) or (code and code[1] in _NO_BUCKET):
-        return "missing"
+    code, status = _first(_CODE, text), _first(_STATUS, text)
+    said = " ".join(filter(None, (status, code)))
+    was_repeated = status == "429" or status.startswith("5") or not said or _REPEATED in text
     if isinstance(error, UnauthenticatedError) and not status:
-        return "keyless"
-    if isinstance(error, PermissionDeniedError | UnauthenticatedError) or status in ("401", "403"):
+        return Fault("keyless", cause=_first(_CAUSE, text))
+    if _EXCHANGE in text:
+        return _tokenless(text, status, said)
+    if region := _first(_REGION, text):
+        return Fault("elsewhere", said, region)
+    kind = kind_of(status, code)
+    if kind == "signature" and _CLOCK_IS_WRONG.search(text):
+        kind = "skewed"
+    elif kind == "signature" and code == "AuthenticationFailed" and _TIME_IS_OVER.search(text):
+        kind = "expired"
+    if kind is None:
+        kind = _without_answer(error, text)
+    return Fault(kind, said, was_repeated=was_repeated)
+
+
+def first_line(text: str) -> str:
+    """The first line that says something, shortened, without what could be a secret."""
+    line = next(filter(None, map(str.strip, text.splitlines())), "")
+    line = "".join(character for character in line if character.isprintable())
+    line = _SECRET_WORD.sub("…", _SECRET_VALUE.sub(r"\1…", line))
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+
+
+def _without_answer(error: Exception, text: str) -> Kind:
+    if isinstance(error, FileNotFoundError):
+        return "missing"
+    if isinstance(error, PermissionDeniedError):
         return "denied"
     if "redirect" in text.partition("\n")[0]:
         return "elsewhere"
-    if not status:
-        return "silent"
-    return "failing" if status == "429" or status.startswith("5") else "refused"
+    return "unreadable" if _UNREADABLE.search(text) else "silent"
+
+
+def _tokenless(text: str, status: str, said: str) -> Fault:
+    """Of a service that gives tokens in exchange for what the environment has."""
+    if _MACHINE.search(text):
+        why = f"its own service answers {said}" if status else "it has no service that gives any"
+        return Fault("keyless", cause=f"the environment has none, and this machine has none of its own: {why}")
+    if not status or status == "429" or status.startswith("5"):
+        return Fault("failing" if status else "silent", said, was_repeated=True)
+    why = " ".join(filter(None, (said, _first(_OAUTH, text))))
+    cause = f"the cloud's service for tokens refuses what the environment has ({why}). Log in anew, or set others"
+    return Fault("keyless", cause=cause)
+
+
+def _first(pattern: re.Pattern[str], text: str) -> str:
+    found = pattern.search(text)
+    return next(filter(None, found.groups()), "") if found else ""

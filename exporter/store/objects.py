@@ -14,7 +14,7 @@ from anyio import CancelScope, to_thread
 from exporter.errors import DamagedPartError, DestinationError, OvertakenError, StoreError
 from exporter.store.bucket import Bucket
 from exporter.store.disk import free_bytes, reporting
-from exporter.store.faults import is_passing
+from exporter.store.faults import fault_of, is_passing
 from exporter.store.layout import COMMITS, LOCK, MANIFEST, PRIVATE, PROBE, RUNS, STAGING, staging_path
 from exporter.store.lease import LEASE_SECONDS
 from exporter.store.location import Url
@@ -31,6 +31,10 @@ _TRANSFERS: Final = 2
 _TRIES: Final = 20
 #: What there may be at a destination that no export has begun at yet.
 _BEFORE_THE_LOG: Final = frozenset({LOCK, PROBE, RUNS})
+_WHY_CONDITIONS: Final = (
+    "so that two runs at a time would destroy one another's work.\n"
+    "Upgrade it to a version with conditional writes, or choose another destination"
+)
 #: What no version of any object is called.
 _NO_VERSION: Final = f'"{"0" * 32}"'
 
@@ -72,7 +76,7 @@ class ObjectStore:
     async def create(self, path: str, data: bytes) -> bool:
         if self._lock.is_lost:
             raise OvertakenError(LOCK)
-        return await _finished(self._bucket.put, path, data, "create") is not None
+        return await _finished(self._bucket.swap, path, data, "create") is not None
 
     async def replace(self, path: str, data: bytes) -> None:
         await _finished(self._bucket.put, path, data, "overwrite")
@@ -157,14 +161,39 @@ class ObjectStore:
 
     def _probe(self) -> None:
         """Two runs that create a commit, or take the lock, tell who was first by these conditions alone."""
-        put = self._bucket.put
-        heeds_absence = put(PROBE, b"1", "create") is None or put(PROBE, b"2", "create") is None
-        if heeds_absence and put(PROBE, b"3", {"e_tag": _NO_VERSION, "version": "1"}) is None:
-            return
-        raise DestinationError(
-            f"{self.location}: this store ignores If-None-Match or If-Match, so that two runs at a time would destroy "
-            "one another's work.\nUpgrade it to a version with conditional writes, or choose another destination"
-        )
+        try:
+            if self._heeds_conditions():
+                return
+        except StoreError as error:
+            if is_passing(error):
+                raise
+            # Where a write without a condition is refused as well, this says why.
+            self._write_probe()
+            fault = fault_of(error)
+            raise DestinationError(
+                f"{self.location}: this store refuses writes with If-None-Match or If-Match "
+                f"({fault.said if fault else 'though nobody else writes'}), {_WHY_CONDITIONS}"
+            ) from error
+        self._write_probe()
+        raise DestinationError(f"{self.location}: this store ignores If-None-Match or If-Match, {_WHY_CONDITIONS}")
+
+    def _heeds_conditions(self) -> bool:
+        swap = self._bucket.swap
+        heeds_absence = swap(PROBE, b"1", "create") is None or swap(PROBE, b"2", "create") is None
+        return heeds_absence and swap(PROBE, b"3", {"e_tag": _NO_VERSION, "version": "1"}) is None
+
+    def _write_probe(self) -> None:
+        """Raises `DestinationError` where nothing can be written, or what was written is not read."""
+        try:
+            self._bucket.put(PROBE, b"", "overwrite")
+            found = self._bucket.get(PROBE)
+        except StoreError as error:
+            raise error if is_passing(error) else DestinationError(str(error)) from error
+        if found is None:
+            raise DestinationError(
+                f"{self.location / PROBE}: what was just written is not there. Check the endpoint, and what stands "
+                "before the store, such as a proxy or a login page"
+            )
 
     def _append(self, path: str, line: bytes) -> None:
         for _ in range(_TRIES):
@@ -199,7 +228,7 @@ class ObjectStore:
 
     def _publish(self, staged: Path, path: str, given_up: Event) -> None:
         # No run has the names of another: this is for mistakes, not for races.
-        if self._bucket.has(path):
+        if self._bucket.size(path) is not None:
             raise StoreError(f"{self.location / path}: there is a file of this name already; it was left as it is")
         self._bucket.upload(staged, path, given_up)
         with reporting(staged):

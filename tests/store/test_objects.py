@@ -7,13 +7,14 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import anyio
 import msgspec
 import pytest
-from obstore.store import MemoryStore
+from obstore.store import MemoryStore, S3Store
 
 from exporter.errors import DestinationError, DestinationLockedError, ExporterError, OvertakenError, StoreError
 from exporter.model import Interval
@@ -21,6 +22,7 @@ from exporter.spec import Request
 from exporter.store.bucket import Bucket
 from exporter.store.clouds import open_bucket
 from exporter.store.commits import CommitLog
+from exporter.store.faults import KeylessError
 from exporter.store.layout import LOCK, RUNS, commit_path
 from exporter.store.lease import (
     LEASE_SECONDS,
@@ -35,11 +37,15 @@ from exporter.store.objects import ObjectStore
 from exporter.store.remote_lock import RemoteLock
 from exporter.store.scratch import Scratch
 from exporter.store.state import Author
-from tests.toolkit.clouds import S3, Asked
+from tests.toolkit.clouds import S3, Answer, Asked
 
 pytestmark = pytest.mark.anyio
 
 Opening = Callable[..., ObjectStore]
+MOMENT = timedelta(milliseconds=1)
+BACKOFF = {"init_backoff": MOMENT, "max_backoff": MOMENT, "base": 2}
+PART = "conversations/part-r-1.parquet"
+LARGE = 6 * 1024 * 1024
 
 
 @pytest.fixture
@@ -48,6 +54,7 @@ def cloud(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
         monkeypatch.setenv(name, value)
     yield s3
     s3.gate.loses, s3.gate.refuses, s3.gate.ignores_conditions = (lambda _: False), (lambda _: None), False
+    s3.gate.answers = lambda _: None
 
 
 @pytest.fixture
@@ -87,6 +94,32 @@ def losing_once(*endings: str, method: str = "PUT") -> Callable[[Asked], bool]:
     return loses
 
 
+def answering(*answers: Answer, to: Callable[[Asked], bool]) -> Callable[[Asked], Answer | None]:
+    """Each of these once, in turn, to what is asked like `to`."""
+    left = list(answers)
+    return lambda asked: left.pop(0) if left and to(asked) else None
+
+
+def always(answer: Answer, to: Callable[[Asked], bool] = lambda _: True) -> Callable[[Asked], Answer | None]:
+    return lambda asked: answer if to(asked) else None
+
+
+def puts(ending: str) -> Callable[[Asked], bool]:
+    return lambda asked: asked.method == "PUT" and asked.path.endswith(ending)
+
+
+def completes(asked: Asked) -> bool:
+    return asked.method == "POST" and asked.query.startswith("uploadId=")
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked again is asked again at once, and less often."""
+    monkeypatch.setattr("exporter.store.bucket.PAUSES", (0.0,) * 3)
+    monkeypatch.setattr("exporter.store.faults.PAUSES", (0.0,) * 3)
+    monkeypatch.setattr("exporter.store.clouds._RETRIES", {"max_retries": 1, "backoff": BACKOFF})
+
+
 class TestLostAnswers:
     async def test_a_commit_that_was_made_is_ours(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
         store = opening(bucket)
@@ -116,6 +149,117 @@ class TestLostAnswers:
             cloud.gate.loses = losing_once(RUNS)
             await store.append(RUNS, line)
         assert await store.read(RUNS) == b"one\ntwo\n"
+
+
+async def committed(store: ObjectStore) -> int:
+    log = CommitLog(store, Author(run="r1", host="host", pid=1))
+    await log.append(committed_at=1, kind="begin", request=Request(), range=Interval(0, 10))
+    await log.append(committed_at=2, kind="resume")
+    return (await log.load()).number
+
+
+@pytest.mark.usefixtures("hasty")
+class TestWhatPasses:
+    """A refusal that another write at the same instant is to blame for is asked again, and what is there decides."""
+
+    @pytest.mark.parametrize("code", ["ConditionalRequestConflict", "OperationAborted", ""])
+    @pytest.mark.parametrize("is_done", [False, True])
+    async def test_a_conflict_is_no_rival(
+        self, code: str, is_done: bool, cloud: S3, bucket: Bucket, opening: Opening
+    ) -> None:
+        conflict = Answer(409, code, is_done)
+        cloud.gate.answers = answering(conflict, conflict, to=puts(commit_path(2)))
+        assert await committed(opening(bucket)) == 2
+
+    @pytest.mark.parametrize("status", [412, 500, 503])
+    async def test_a_commit_that_was_made_though_refused_is_ours(
+        self, status: int, cloud: S3, bucket: Bucket, opening: Opening
+    ) -> None:
+        cloud.gate.answers = answering(Answer(status, "Odd", is_done=True), to=puts(commit_path(2)))
+        assert await committed(opening(bucket)) == 2
+
+    async def test_a_conflict_that_lasts_is_said(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
+        cloud.gate.answers = always(Answer(409, "ConditionalRequestConflict"), puts(commit_path(2)))
+        with pytest.raises(StoreError, match="nothing is there that they wrote") as raised:
+            await committed(opening(bucket))
+        assert type(raised.value) is StoreError
+
+    @pytest.mark.parametrize("answer", [Answer(409, "OperationAborted"), Answer(400, "RequestTimeout")])
+    async def test_what_is_replaced_is_written(
+        self, answer: Answer, cloud: S3, bucket: Bucket, opening: Opening
+    ) -> None:
+        store = opening(bucket)
+        cloud.gate.answers = answering(answer, to=puts("_manifest.json"))
+        await store.replace("_manifest.json", b"{}")
+        assert await store.read("_manifest.json") == b"{}"
+
+    async def test_the_lock_outlives_a_conflict(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
+        store, conflict = opening(bucket), Answer(409, "ConditionalRequestConflict")
+        for _ in range(2):
+            cloud.gate.answers = answering(conflict, to=puts(LOCK))
+            await store.acquire_lock("r1")
+            cloud.gate.answers = answering(*[conflict] * 2, to=puts(LOCK))
+            await anyio.to_thread.run_sync(store._lock.renew)
+            assert not store._lock.is_lost
+            await store.release_lock()
+
+    async def test_a_lock_that_somebody_has_deleted_is_lost(self, bucket: Bucket, opening: Opening) -> None:
+        store = opening(bucket)
+        await store.acquire_lock("r1")
+        await store.delete(LOCK)
+        await anyio.to_thread.run_sync(store._lock.renew)
+        assert store._lock.is_lost
+
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    async def test_lists_and_deletions(self, method: str, cloud: S3, bucket: Bucket, opening: Opening) -> None:
+        store = opening(bucket)
+        await store.create("_SUCCESS", b"")
+        lost = Answer(400, "RequestTimeout", is_done=True)
+        cloud.gate.answers = answering(lost, Answer(503, "SlowDown"), to=lambda asked: asked.method == method)
+        assert await store.list("") == ["_SUCCESS"]
+        await store.delete("_SUCCESS")
+        assert await store.list("") == []
+
+
+@pytest.mark.usefixtures("hasty")
+class TestUploads:
+    async def publish(self, store: ObjectStore, size: int = LARGE) -> None:
+        staged = store.staging_file("one")
+        staged.write_bytes(bytes(size))
+        await store.publish(staged, PART)
+        assert not staged.exists()
+        assert await store.sizes([PART]) == {PART: size}
+
+    @pytest.mark.parametrize(
+        "answers",
+        [
+            [Answer(503, "SlowDown", is_done=True)],
+            [Answer(500, "InternalError", is_done=True), Answer(404, "NoSuchUpload")],
+            [Answer(200, "InternalError", is_done=True), Answer(404, "NoSuchUpload")],
+            [Answer(200, "InternalError")],
+            [Answer(200, "AccessDenied", is_done=True)],
+            [Answer(500, "InternalError", is_done=True), Answer(500, "InternalError")],
+            [Answer(400, "RequestTimeout", is_done=True), Answer(404, "NoSuchUpload")],
+            [Answer(404, "NoSuchUpload"), Answer(404, "NoSuchUpload")],
+            [Answer(409, "OperationAborted")],
+        ],
+        ids=repr,
+    )
+    async def test_one_whose_last_answer_is_lost_is_looked_for(
+        self, answers: list[Answer], cloud: S3, bucket: Bucket, opening: Opening
+    ) -> None:
+        store = opening(Bucket(bucket.url, open_bucket(bucket.url)))
+        cloud.gate.answers = answering(*answers, to=completes)
+        await self.publish(store)
+
+    async def test_one_that_is_dropped_each_time_is_said(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
+        cloud.gate.answers = always(Answer(404, "NoSuchUpload"), completes)
+        with pytest.raises(StoreError, match=r"part-r-1\.parquet: it is not there any more \(404 NoSuchUpload\)"):
+            await self.publish(opening(bucket))
+
+    async def test_a_small_one(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
+        cloud.gate.answers = answering(Answer(400, "RequestTimeout", is_done=True), to=puts(PART))
+        await self.publish(opening(bucket), size=10)
 
 
 async def test_a_directory_that_a_console_has_made_is_empty(cloud: S3, bucket: Bucket, opening: Opening) -> None:
@@ -148,6 +292,44 @@ class TestConditions:
         with pytest.raises(DestinationError, match="ignores"):
             await opening(memory).prepare()
 
+    @pytest.mark.parametrize(
+        "answer",
+        [Answer(501, "NotImplemented"), Answer(400, "InvalidArgument"), Answer(405), Answer(403, "AccessDenied")],
+        ids=repr,
+    )
+    @pytest.mark.parametrize("used", [False, True])
+    async def test_a_store_that_refuses_them_is_refused(
+        self, answer: Answer, used: bool, hasty: None, cloud: S3, bucket: Bucket, opening: Opening
+    ) -> None:
+        store = opening(Bucket(bucket.url, open_bucket(bucket.url)))
+        if used:
+            await store.prepare()
+        cloud.gate.answers = always(answer, lambda asked: asked.has_condition)
+        said = f"{answer.status} {answer.code}".strip()
+        with pytest.raises(DestinationError, match=rf"refuses writes with If-None-Match or If-Match \({said}\)"):
+            await store.prepare()
+
+    async def test_one_that_says_they_are_never_met_is_refused(
+        self, hasty: None, cloud: S3, bucket: Bucket, opening: Opening
+    ) -> None:
+        cloud.gate.answers = always(Answer(412, "PreconditionFailed"), lambda asked: asked.has_condition)
+        with pytest.raises(DestinationError, match="refuses writes with If-None-Match or If-Match"):
+            await opening(bucket).prepare()
+
+    async def test_one_that_refuses_every_write_says_so(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
+        cloud.gate.answers = always(Answer(405, "MethodNotAllowed"), lambda asked: asked.method == "PUT")
+        with pytest.raises(DestinationError, match="does not support what is asked") as raised:
+            await opening(bucket).prepare()
+        assert "If-None-Match" not in str(raised.value)
+
+    @pytest.mark.parametrize("answer", [Answer(200, "<html>Log in</html>"), Answer(200)], ids=repr)
+    async def test_what_is_no_store_is_refused(
+        self, answer: Answer, cloud: S3, bucket: Bucket, opening: Opening
+    ) -> None:
+        cloud.gate.answers = always(answer)
+        with pytest.raises(DestinationError, match="what stands before it, such as a proxy or a login page"):
+            await opening(bucket).prepare()
+
 
 class TestRefusals:
     async def says(self, error: type[ExporterError], work: Callable[[], Awaitable[object]], *words: str) -> None:
@@ -156,7 +338,7 @@ class TestRefusals:
         assert type(raised.value) is error
         for word in words:
             assert word in str(raised.value)
-        for secret in ("AKIAFORTESTS", "not-a-secret", "Signature", "Debug", "<"):
+        for secret in ("AKIAFORTESTS", "not-a-secret", "Signature=", "Debug", "<"):
             assert secret not in str(raised.value)
         assert len(str(raised.value).splitlines()) == 1
 
@@ -168,6 +350,76 @@ class TestRefusals:
         await self.says(DestinationError, store.prepare, *words)
         await self.says(StoreError, lambda: store.list("conversations"), *words)
         await self.says(StoreError, lambda: store.replace("_SUCCESS", b""), *words)
+
+    async def test_a_bucket_that_goes_away_holds_not_merely_nothing(
+        self, cloud: S3, bucket: Bucket, opening: Opening
+    ) -> None:
+        cloud.gate.answers = always(Answer(404, "NoSuchBucket"))
+        store = opening(bucket)
+        await self.says(StoreError, lambda: store.read("_manifest.json"), "there is no such bucket")
+
+    @pytest.mark.parametrize(
+        ("status", "code", "words"),
+        [
+            (403, "AccessDenied", "access denied"),
+            (403, "RequestTimeTooSkewed", "this machine's clock differs too much from the store's"),
+            (400, "ExpiredToken", "the credentials have expired"),
+            (403, "QuotaExceeded", "its quota is used up"),
+            (507, "XMinioStorageFull", "the store is full"),
+            (403, "AccountProblem", "the account, or the bucket, is disabled or not paid for"),
+            (403, "AllAccessDisabled", "the account, or the bucket, is disabled or not paid for"),
+            (403, "AccountIsDisabled", "the account, or the bucket, is disabled or not paid for"),
+            (403, "InvalidAccessKeyId", "the store does not know these credentials"),
+            (403, "SignatureDoesNotMatch", "the store does not accept the signature"),
+            (403, "AuthenticationFailed", "the store does not accept the signature"),
+            (403, "AuthorizationPermissionMismatch", "the credentials are good, and lack a permission"),
+            (403, "AuthorizationFailure", "firewall"),
+            (409, "KeyBasedAuthenticationNotPermitted", "no credentials of this sort"),
+            (400, "KMS.DisabledException", "the key that encrypts this bucket cannot be used"),
+            (403, "InvalidObjectState", "it lies in an archive"),
+            (400, "UserProjectMissing", "GOOGLE_CLOUD_QUOTA_PROJECT"),
+            (412, "LeaseIdMissing", "a lease or a rule of retention"),
+            (400, "IllegalLocationConstraintException", "the bucket lies elsewhere"),
+            (400, "Unheard.Of-Code", "the store refuses what is asked"),
+        ],
+    )
+    async def test_each_is_called_what_it_is(
+        self, status: int, code: str, words: str, cloud: S3, bucket: Bucket, opening: Opening
+    ) -> None:
+        cloud.gate.answers = always(Answer(status, code))
+        store, said = opening(Bucket(bucket.url, open_bucket(bucket.url))), f"({status} {code})"
+        known = [] if "elsewhere" in words else [said]
+        await self.says(DestinationError, store.check, str(bucket.url), words, *known)
+        await self.says(StoreError, lambda: store.replace("_SUCCESS", b""), "_SUCCESS: ", words, *known)
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Answer(400, "AuthorizationHeaderMalformed", inside="<Region>eu-west-3</Region>"),
+            Answer(301, "PermanentRedirect", headers=(("x-amz-bucket-region", "eu-west-3"),)),
+        ],
+        ids=repr,
+    )
+    async def test_the_region_of_a_bucket_is_named(
+        self, answer: Answer, cloud: S3, bucket: Bucket, opening: Opening
+    ) -> None:
+        cloud.gate.answers = always(answer)
+        words = ("the bucket lies in the region eu-west-3", "AWS_REGION=eu-west-3")
+        await self.says(DestinationError, opening(bucket).check, str(bucket.url), *words)
+
+    async def test_a_deletion_that_is_refused_for_some(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
+        inside = "<Error><Key>pre/_SUCCESS</Key><Code>AccessDenied</Code><Message>not-a-secret</Message></Error>"
+        cloud.gate.answers = always(Answer(200, f"<?xml version='1.0'?><DeleteResult>{inside}</DeleteResult>"))
+        await self.says(StoreError, lambda: opening(bucket).delete("_SUCCESS"), "access denied (AccessDenied)")
+
+    async def test_a_source_of_credentials_that_fails_says_why(
+        self, cloud: S3, bucket: Bucket, opening: Opening
+    ) -> None:
+        def fail() -> Any:
+            raise KeylessError("the session has expired. Log in")
+
+        store = opening(Bucket(bucket.url, S3Store("bucket", credential_provider=fail)))
+        await self.says(DestinationError, store.check, "no credentials can be had: the session has expired. Log in")
 
     async def test_no_permission(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
         store = opening(bucket)

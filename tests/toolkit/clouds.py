@@ -34,27 +34,59 @@ _SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>later</
 
 
 class Asked(NamedTuple):
-    """A request that came to the gate."""
+    """A request that came to the gate. `has_condition`: it is to be done only if something is, or is not, there."""
 
     method: str
     path: str
     authorization: str
+    query: str = ""
+    has_condition: bool = False
+
+
+class Answer(NamedTuple):
+    """What the gate answers in the store's place; `is_done`: the store does what was asked all the same."""
+
+    status: int
+    code: str = ""
+    is_done: bool = False
+    inside: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def body(self) -> bytes:
+        if self.code.startswith("<"):
+            return self.code.encode()
+        said = f"<Code>{self.code}</Code><Message>AKIAFORTESTS not-a-secret</Message>{self.inside}"
+        return f"<?xml version='1.0'?><Error>{said}</Error>".encode() if self.code else b""
 
 
 @dataclass
 class Gate:
     """What stands before the store. `loses`: of which requests the answers are lost once, though they are done;
-    `refuses`: which are not done, each with its status; `ignores_conditions`: hides them from the store."""
+    `refuses`: which are not done, each with its status; `ignores_conditions`: hides them from the store; `answers`:
+    what is answered in the store's place."""
 
     application: Callable[..., Iterable[bytes]]
     loses: Callable[[Asked], bool] = lambda _: False
     refuses: Callable[[Asked], int | None] = lambda _: None
     ignores_conditions: bool = False
+    answers: Callable[[Asked], Answer | None] = lambda _: None
     asked: list[Asked] = field(default_factory=list)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        asked = Asked(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("HTTP_AUTHORIZATION", ""))
+        asked = Asked(
+            environ["REQUEST_METHOD"],
+            environ["PATH_INFO"],
+            environ.get("HTTP_AUTHORIZATION", ""),
+            environ["QUERY_STRING"],
+            "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MATCH" in environ,
+        )
         self.asked.append(asked)
+        if (answer := self.answers(asked)) is not None:
+            if answer.is_done:
+                list(self.application(environ, lambda *_: lambda _: None))
+            start_response(f"{answer.status} Answer", [("Content-Length", str(len(answer.body))), *answer.headers])
+            return [] if asked.method == "HEAD" else [answer.body]
         if self.ignores_conditions:
             environ.pop("HTTP_IF_NONE_MATCH", None)
             environ.pop("HTTP_IF_MATCH", None)
