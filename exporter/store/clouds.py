@@ -1,13 +1,13 @@
 """Opens buckets with the endpoints and credentials that each cloud's own tools would use: those of the environment.
 
-Amazon's are botocore's to find: profiles, roles, containers and machines, and `AWS_ENDPOINT_URL` with its variants.
-Google's and Azure's are obstore's; Azure's connection string, and the names of its command line, are read here.
+Amazon's are botocore's to find, see `amazon`. Google's and Azure's are obstore's; what it does not read is read here.
+A setting that is not supported is refused, see `unsupported`.
 """
 
 import os
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -17,10 +17,12 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from exporter.errors import UsageError
 from exporter.route import is_loopback
+from exporter.store.google import find_credentials
 from exporter.store.location import Url
+from exporter.store.unsupported import refuse_unsupported
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig, S3Credential
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 #: What a store may take until it is given up, for a run to end with what it has: about a minute.
 _RETRIES: Final["RetryConfig"] = {
@@ -31,17 +33,37 @@ _RETRIES: Final["RetryConfig"] = {
 #: For a request with a body of megabytes, over a line that is slow.
 _REQUEST_SECONDS: Final = 120
 _CONNECT_SECONDS: Final = 10
-#: botocore renews what runs out a quarter of an hour before it does.
-_CREDENTIALS_FOR: Final = timedelta(minutes=5)
-
+#: obstore's names, and the variables, of which the first that is set counts.
+_AZURE: Final = (
+    ("account_name", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME"),
+    ("account_key", "AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY"),
+    ("sas_key", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SAS_KEY"),
+    ("authority_host", "AZURE_STORAGE_AUTHORITY_HOST", "AZURE_AUTHORITY_HOST"),
+    ("endpoint", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "AZURE_STORAGE_SERVICE_ENDPOINT"),
+)
+#: What Azure's libraries take where there is no key, and obstore does not.
+_AZURE_UNSUPPORTED: Final = ("AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_USERNAME", "AZURE_PASSWORD")
+#: Where the accounts are that an authority vouches for.
+_AZURE_CLOUDS: Final = {
+    "login.microsoftonline.us": "core.usgovcloudapi.net",
+    "login.chinacloudapi.cn": "core.chinacloudapi.cn",
+    "login.partner.microsoftonline.cn": "core.chinacloudapi.cn",
+}
+#: As published with Azure's emulators, for everybody.
+_AZURE_EMULATOR: Final = (
+    "AccountName=devstoreaccount1;BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;"
+    "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 
 
 def open_bucket(url: Url) -> "ObjectStore":
     """Asks the store nothing yet; where a machine has to be asked for credentials, that is asked. Blocking code.
 
-    Raises `UsageError` for an environment that names no credentials, an unknown profile, or an endpoint without TLS.
+    Raises `UsageError` for an environment that names no credentials, an unknown profile, an endpoint without TLS, or
+    what is not supported; `StoreError` where credentials may be had in a while.
     """
+    refuse_unsupported(url, os.environ)
     opens = {"s3": _open_s3, "gs": _open_gcs, "az": _open_azure}[url.scheme]
     try:
         return opens(url)
@@ -51,91 +73,80 @@ def open_bucket(url: Url) -> "ObjectStore":
 
 
 def _open_s3(url: Url) -> "ObjectStore":
-    import botocore.configprovider
-    import botocore.exceptions
-    import botocore.session
+    from exporter.store.amazon import resolve
 
-    session = botocore.session.Session()
-    try:
-        endpoint = None
-        if not session.get_config_variable("ignore_configured_endpoint_urls"):
-            endpoint = botocore.configprovider.ConfiguredEndpointProvider(
-                session.full_config, session.get_scoped_config(), "s3"
-            ).provide()
-        found = session.get_credentials()
-        region = session.get_config_variable("region") or "us-east-1"
-        authority = session.get_config_variable("ca_bundle")
-    except botocore.exceptions.ProfileNotFound as error:
-        raise UsageError(f"{url}: {error}") from error
-    except botocore.exceptions.BotoCoreError as error:
-        # Others may repeat what is in the files of credentials.
-        raise UsageError(f"{url}: the AWS configuration is not usable ({type(error).__name__})") from error
-    if found is None:
-        raise UsageError(f"{url}: no credentials for Amazon S3. Set AWS_PROFILE, or what else the AWS tools would take")
-    credentials = found
-
-    def provide() -> "S3Credential":
-        frozen = credentials.get_frozen_credentials()
-        return {
-            "access_key_id": frozen.access_key or "",
-            "secret_access_key": frozen.secret_key or "",
-            "token": frozen.token,
-            "expires_at": datetime.now(UTC) + _CREDENTIALS_FOR,
-        }
-
-    options = _client_options(url, endpoint, "AWS_ALLOW_HTTP")
-    if authority:
-        options["root_certificate"] = Path(authority).read_bytes()
+    found = resolve(url)
+    options = _client_options(url, found.endpoint, "AWS_ALLOW_HTTP")
+    if found.authorities is not None:
+        try:
+            options["root_certificate"] = found.authorities.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{url}: AWS_CA_BUNDLE {found.authorities}: {error.strerror}") from error
     return S3Store(
         url.bucket,
-        region=region,
-        credential_provider=provide,
+        region=found.region,
+        # By the name that comes before all of those that obstore itself finds in the environment.
+        aws_endpoint_url_s3=found.endpoint,
+        virtual_hosted_style_request=found.is_virtual,
+        conditional_put="etag",
+        credential_provider=found.provide,
         client_options=options,
         retry_config=_RETRIES,
-        **({"endpoint": endpoint} if endpoint else {}),
     )
 
 
 def _open_gcs(url: Url) -> "ObjectStore":
     config: dict[str, Any] = {}
+    if file := find_credentials(os.environ, Path.home()):
+        config["application_credentials"] = str(file)
     endpoint = os.environ.get("GOOGLE_BASE_URL")
     if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
         endpoint = emulator if "://" in emulator else f"http://{emulator}"
         config = {"base_url": endpoint, "bearer_token": "emulator"}
     options = _client_options(url, endpoint, "GOOGLE_ALLOW_HTTP")
+    if project := os.environ.get("GOOGLE_CLOUD_QUOTA_PROJECT"):
+        options["default_headers"] = {"x-goog-user-project": project}
     return GCSStore(url.bucket, client_options=options, retry_config=_RETRIES, **config)
 
 
 def _open_azure(url: Url) -> "ObjectStore":
     config = azure_config(os.environ)
-    endpoint = config.get("endpoint") or os.environ.get("AZURE_STORAGE_ENDPOINT") or os.environ.get("AZURE_ENDPOINT")
-    if not (config.get("account_name") or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")):
+    if "account_name" not in config:
         raise UsageError(f"{url}: no storage account. Set AZURE_STORAGE_ACCOUNT or AZURE_STORAGE_CONNECTION_STRING")
-    options = _client_options(url, endpoint, "AZURE_ALLOW_HTTP")
+    options = _client_options(url, config.get("endpoint"), "AZURE_ALLOW_HTTP")
     return AzureStore(url.bucket, client_options=options, retry_config=_RETRIES, **config)
 
 
 def azure_config(environment: Mapping[str, str]) -> dict[str, Any]:
-    """What obstore does not read from the environment itself: the connection string, and names of the command line.
+    """What obstore does not read from the environment itself: the connection string, names of the command line, and
+    what follows from the authority of one of Azure's other clouds.
 
     Raises `UsageError`.
     """
     config: dict[str, Any] = {}
-    for name, variable in (
-        ("account_name", "AZURE_STORAGE_ACCOUNT"),
-        ("account_key", "AZURE_STORAGE_KEY"),
-        ("sas_key", "AZURE_STORAGE_SAS_TOKEN"),
-    ):
-        if value := environment.get(variable):
+    for name, *variables in _AZURE:
+        if value := next(filter(None, map(environment.get, variables)), None):
             config[name] = value
     if text := environment.get("AZURE_STORAGE_CONNECTION_STRING"):
         config |= _connection(text)
+    if not config.keys() & {"account_key", "sas_key"}:
+        for name in _AZURE_UNSUPPORTED:
+            if environment.get(name):
+                raise UsageError(f"{name} is set, and is not supported. Set AZURE_CLIENT_SECRET, or another credential")
+    if authority := config.get("authority_host"):
+        config["authority_host"] = authority if "://" in authority else f"https://{authority}"
+        account = config.get("account_name")
+        suffix = _AZURE_CLOUDS.get(urlsplit(config["authority_host"]).hostname or "")
+        if suffix and account and "endpoint" not in config:
+            config["endpoint"] = f"https://{account}.blob.{suffix}"
     return config
 
 
 def _connection(text: str) -> dict[str, Any]:
     pairs = [part.partition("=") for part in text.strip().strip(";").split(";")]
     given = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    if given.get("usedevelopmentstorage", "").lower() == "true":
+        return _connection(_AZURE_EMULATOR)
     account, endpoint = given.get("accountname"), given.get("blobendpoint")
     if not account and not endpoint:
         raise UsageError("AZURE_STORAGE_CONNECTION_STRING: names neither AccountName nor BlobEndpoint")

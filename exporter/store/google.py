@@ -1,0 +1,60 @@
+"""Finds what leads to Google's store in the environment, beyond what obstore reads from it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from exporter.errors import UsageError
+
+_VARIABLE: Final = "GOOGLE_APPLICATION_CREDENTIALS"
+_FILE: Final = "application_default_credentials.json"
+#: The kinds of credentials that obstore can exchange for a token.
+_KINDS: Final = frozenset({"service_account", "authorized_user"})
+_UNIVERSE: Final = "googleapis.com"
+#: What obstore takes in place of the file.
+_INSTEAD: Final = (
+    "STORAGE_EMULATOR_HOST",
+    "GOOGLE_SERVICE_ACCOUNT",
+    "GOOGLE_SERVICE_ACCOUNT_PATH",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "GOOGLE_BEARER_TOKEN",
+)
+
+
+def find_credentials(environment: Mapping[str, str], home: Path) -> Path | None:
+    """The file of credentials that Google's own libraries would take; None where others, or the machine's, are taken.
+
+    Raises `UsageError` for one that cannot be used.
+    """
+    if any(environment.get(name) for name in _INSTEAD):
+        return None
+    named = environment.get(_VARIABLE)
+    directory = environment.get("CLOUDSDK_CONFIG")
+    file = Path(named) if named else (Path(directory) if directory else home / ".config" / "gcloud") / _FILE
+    if not named and not file.exists():
+        return None
+    # A name that somebody gave is not repeated.
+    where = _VARIABLE if named else str(file)
+    try:
+        content = json.loads(file.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{where}: the credentials there are not usable: {error.strerror}") from error
+    except ValueError:
+        # Not chained to what quotes the file.
+        raise UsageError(f"{where}: the credentials there are not usable: the file is no JSON") from None
+    _check_kind(where, content)
+    return file
+
+
+def _check_kind(where: str, content: Any) -> None:
+    kind = str(content.get("type", "")) if isinstance(content, dict) else ""
+    if kind not in _KINDS:
+        named = f"of the kind {kind[:40]!r}" if kind.replace("_", "").isalpha() else "of no kind"
+        raise UsageError(
+            f"{where}: holds credentials {named}, and those of a service_account or an authorized_user are supported "
+            "alone. Give a service account's key, or run on a machine whose service account may use the bucket"
+        )
+    universe = content.get("universe_domain", _UNIVERSE)
+    if universe != _UNIVERSE:
+        raise UsageError(f"{where}: is of another universe_domain than {_UNIVERSE}, which is not supported")

@@ -1,0 +1,79 @@
+"""The settings of clouds that would change where data goes, or how, and that are not supported. Pure.
+
+None of them is passed over in silence: data that somebody meant for one place must not go to another.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from exporter.errors import UsageError
+from exporter.store.location import Scheme, Url
+
+_NO: Final = frozenset({"", "0", "false", "no", "off", "never", "auto"})
+#: Of these botocore takes each other value for false.
+_BOOLEAN: Final = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+
+_ENDPOINT: Final = "Set AWS_ENDPOINT_URL_S3"
+_STYLE: Final = "Set addressing_style in the section s3 of the profile"
+_PROXY: Final = "Set HTTPS_PROXY"
+_AUTHORITY: Final = "Set AWS_CA_BUNDLE to the authority of the store"
+_CONDITIONS: Final = "Unset it: commits rest on conditional writes"
+_SIGNED: Final = "Unset it: each request is signed"
+_AZURE_ENDPOINT: Final = "Set AZURE_STORAGE_ENDPOINT, and for an identity AZURE_AUTHORITY_HOST"
+_GOOGLE_KEY: Final = "Set GOOGLE_APPLICATION_CREDENTIALS to a service account's key"
+_GOOGLE_TLS: Final = "Unset it: certificates of clients are not supported"
+
+#: By name, what to do instead.
+_UNSUPPORTED: Final[Mapping[Scheme, Mapping[str, str]]] = {
+    "s3": {
+        "AWS_ENDPOINT": _ENDPOINT,
+        "AWS_S3_ENDPOINT": _ENDPOINT,
+        "AWS_S3_ENDPOINT_URL": _ENDPOINT,
+        "AWS_STS_ENDPOINT": "Set AWS_ENDPOINT_URL_STS",
+        "AWS_METADATA_ENDPOINT": "Set AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": _STYLE,
+        "AWS_S3_ADDRESSING_STYLE": _STYLE,
+        "AWS_S3_USE_ACCELERATE_ENDPOINT": "Set use_accelerate_endpoint in the section s3 of the profile",
+        "AWS_REQUESTER_PAYS": "Set AWS_REQUEST_PAYER=requester",
+        "AWS_S3_EXPRESS": "Unset it: directory buckets are not supported",
+        "AWS_CONDITIONAL_PUT": _CONDITIONS,
+        "AWS_SKIP_SIGNATURE": _SIGNED,
+        "AWS_NO_SIGN_REQUEST": _SIGNED,
+        "AWS_SIGV4A_SIGNING_REGION_SET": "Unset it: requests are signed for one region",
+        "AWS_ALLOW_INVALID_CERTIFICATES": _AUTHORITY,
+        "AWS_PROXY_URL": _PROXY,
+    },
+    "gs": {
+        "GOOGLE_CLOUD_UNIVERSE_DOMAIN": "Unset it: googleapis.com is supported alone",
+        "GOOGLE_API_USE_CLIENT_CERTIFICATE": _GOOGLE_TLS,
+        "GOOGLE_API_USE_MTLS_ENDPOINT": _GOOGLE_TLS,
+        "GOOGLE_PROXY_URL": _PROXY,
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": "Set GOOGLE_BASE_URL",
+        "CLOUDSDK_CORE_UNIVERSE_DOMAIN": "Unset it: googleapis.com is supported alone",
+        "CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT": _GOOGLE_KEY,
+        "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": _GOOGLE_KEY,
+        "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE": _GOOGLE_KEY,
+        "CLOUDSDK_BILLING_QUOTA_PROJECT": "Set GOOGLE_CLOUD_QUOTA_PROJECT",
+    },
+    "az": {
+        "AZURE_CLOUD_NAME": _AZURE_ENDPOINT,
+        "AZURE_ENVIRONMENT": _AZURE_ENDPOINT,
+        "AZURE_STORAGE_ACCOUNT_URL": _AZURE_ENDPOINT,
+        "AZURE_STORAGE_BLOB_ENDPOINT": _AZURE_ENDPOINT,
+        "AZURE_STORAGE_AUTH_MODE": "Unset it, and set the credentials that are to be used, alone",
+        "AZURE_STORAGE_PROXY_URL": _PROXY,
+        "AZURE_PROXY_URL": _PROXY,
+    },
+}
+#: What names the clouds that are meant without any of this.
+_USUAL: Final = frozenset({"googleapis.com", "azurecloud", "azurepubliccloud", "public", "etag"})
+
+
+def refuse_unsupported(url: Url, environment: Mapping[str, str]) -> None:
+    """Raises `UsageError` for a setting that is set, and has no effect here."""
+    for name, instead in _UNSUPPORTED[url.scheme].items():
+        if environment.get(name, "").strip().lower() not in _NO | _USUAL:
+            raise UsageError(f"{url}: {name} is set, and is not supported. {instead}")
+    for name in _BOOLEAN if url.scheme == "s3" else ():
+        if environment.get(name, "false").strip().lower() not in ("", "true", "false"):
+            raise UsageError(f"{url}: {name} has to be true or false")
