@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn
 import pyarrow as pa
 from pyarrow import fs
 
-from exporter.errors import UsageError
+from exporter.errors import StoreError, UsageError
 from exporter.store.location import Location, Url
 
 #: A footer is smaller, and larger columns are read at once.
@@ -20,13 +20,14 @@ def open_filesystem(location: Location) -> tuple[fs.FileSystem, str]:
         return fs.LocalFileSystem(), f"{location.absolute()}/"
     from exporter.store.clouds import open_bucket
 
-    return fs.PyFileSystem(_Objects(open_bucket(location))), f"{location.prefix}/".lstrip("/")
+    return fs.PyFileSystem(_Objects(location, open_bucket(location))), f"{location.prefix}/".lstrip("/")
 
 
 class _Reading(RawIOBase):
     """An object as Python's own files are read."""
 
-    def __init__(self, reader: Any) -> None:
+    def __init__(self, where: str, reader: Any) -> None:
+        self._where = where
         self._reader = reader
 
     def readable(self) -> bool:
@@ -36,7 +37,12 @@ class _Reading(RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._reader.read(len(buffer))
+        from exporter.store.faults import read_fault
+
+        try:
+            data = self._reader.read(len(buffer))
+        except OSError as error:  # which is what obstore makes of each error here
+            raise StoreError(f"{self._where}: {read_fault(error)}") from error
         buffer[: len(data)] = data
         return len(data)
 
@@ -50,7 +56,8 @@ class _Reading(RawIOBase):
 class _Objects(fs.FileSystemHandler):  # type: ignore[misc]
     """Objects of a bucket by their keys: there are no directories, and nothing is written."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, url: Url, store: Any) -> None:
+        self._url = url
         self._store = store
 
     def __eq__(self, other: object) -> bool:
@@ -71,17 +78,26 @@ class _Objects(fs.FileSystemHandler):  # type: ignore[misc]
     def _look_up(self, path: str) -> fs.FileInfo:
         import obstore
 
-        try:
-            return fs.FileInfo(path, fs.FileType.File, size=obstore.head(self._store, path)["size"])
-        except FileNotFoundError:
-            return fs.FileInfo(path, fs.FileType.NotFound)
+        from exporter.store.faults import translating
+
+        with translating(self._where(path)):
+            try:
+                return fs.FileInfo(path, fs.FileType.File, size=obstore.head(self._store, path)["size"])
+            except FileNotFoundError:
+                return fs.FileInfo(path, fs.FileType.NotFound)
 
     def open_input_file(self, path: str) -> pa.PythonFile:
         import obstore
 
-        return pa.PythonFile(
-            BufferedReader(_Reading(obstore.open_reader(self._store, path)), _READ_AHEAD_BYTES), mode="r"
-        )
+        from exporter.store.faults import translating
+
+        where = self._where(path)
+        with translating(where):
+            reader = obstore.open_reader(self._store, path)
+        return pa.PythonFile(BufferedReader(_Reading(where, reader), _READ_AHEAD_BYTES), mode="r")
+
+    def _where(self, key: str) -> str:
+        return f"{self._url.scheme}://{self._url.bucket}/{key}"
 
     open_input_stream = open_input_file
 
