@@ -22,7 +22,7 @@ import botocore.exceptions as faults
 import botocore.session
 
 from exporter.errors import StoreError, UsageError
-from exporter.store.faults import KeylessError, first_line
+from exporter.store.faults import KeylessError, UnreachedError, first_line
 from exporter.store.location import Url
 
 if TYPE_CHECKING:
@@ -190,8 +190,10 @@ def _open_credentials(url: Url, session: Any, profile: str) -> "Callable[[], S3C
         provide()
     except _UNRETRIEVED as error:
         raise UsageError(f"{url}: no credentials can be had: {_cause(error, profile)}") from error
+    except UnreachedError as error:
+        raise StoreError(f"{url}: no credentials can be had: {error}. Run again to resume") from error
     except KeylessError as error:
-        raise (StoreError if error.is_passing else UsageError)(f"{url}: no credentials can be had: {error}") from error
+        raise UsageError(f"{url}: no credentials can be had: {error}") from error
     return provide
 
 
@@ -199,8 +201,8 @@ def _provide(found: Any, profile: str) -> "S3Credential":
     try:
         frozen = found.get_frozen_credentials()
     except (faults.BotoCoreError, faults.ClientError) as error:
-        is_passing = isinstance(error, _UNREACHED)
-        raise KeylessError(_cause(error, profile), is_passing=is_passing) from error
+        failed = UnreachedError if isinstance(error, _UNREACHED) else KeylessError
+        raise failed(_cause(error, profile)) from error
     return {
         "access_key_id": frozen.access_key or "",
         "secret_access_key": frozen.secret_key or "",

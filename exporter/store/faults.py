@@ -25,13 +25,23 @@ _UNREADABLE = re.compile(r"Got invalid|Unable to extract metadata|Received non-p
 #: What Azure says of a signature with a time in it that is over, or of a clock that is wrong.
 _TIME_IS_OVER = re.compile(r"not valid in the specified time frame|[Ee]xpired")
 _CLOCK_IS_WRONG = re.compile(r"[Dd]ate header too old|Request date header")
-_CAUSE = re.compile(r"KeylessError: ([^\n]{1,400})")
+_CAUSE = re.compile(r"(?:Keyless|Unreached)Error: ([^\n]{1,400})")
 #: How a service for tokens names what is wrong, as OAuth has it.
 _OAUTH = re.compile(r'\\?"error\\?"\s*:\s*\\?"([a-z_]{1,40})\\?"')
 #: Where machines in a cloud ask for their own credentials.
 _MACHINE = re.compile(r"169\.254\.169\.254|metadata\.google|fd00:ec2|/metadata/identity|computeMetadata")
 #: How obstore begins what it says of a service for credentials.
 _EXCHANGE: Final = "token request"
+#: How obstore names what the network does, and what that means.
+_NETWORK: Final = {
+    "dns error": "the name of its host is not known",
+    "ConnectionRefused": "the connection is refused",
+    "NetworkUnreachable": "the network cannot be reached",
+    "HostUnreachable": "its host cannot be reached",
+    "InvalidMessage": "what answers there speaks no TLS",
+    "TimedOut": "it takes too long",
+    "Timeout": "it takes too long",
+}
 _REPEATED: Final = " retries, max_retries"
 #: After which seconds a request is asked again that obstore itself does not ask again.
 PAUSES: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
@@ -43,12 +53,12 @@ _SECRET_WORD = re.compile(r"(?=[A-Za-z/+=_-]*\d)(?=[\d/+=_-]*[A-Za-z])[A-Za-z0-9
 class KeylessError(Exception):
     """Credentials cannot be had: the text is one line, holds the cause, what to do about it, and no secret.
 
-    It is raised through obstore, which keeps the text alone, by what gives it credentials.
+    It is raised through obstore, which keeps its name and its text alone, by what gives it credentials.
     """
 
-    def __init__(self, cause: str, *, is_passing: bool = False) -> None:
-        super().__init__(cause)
-        self.is_passing = is_passing
+
+class UnreachedError(KeylessError):
+    """What gives credentials does not answer, and may do so in a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +77,7 @@ class Fault:
 
     def __str__(self) -> str:
         if self.region:
-            return f"the bucket lies in the region {self.region}. Set AWS_REGION={self.region}, and no other endpoint"
+            return f"the bucket lies in the region {self.region}. Set AWS_REGION={self.region}"
         if self.cause:
             return f"no credentials can be had: {self.cause}"
         return TEXTS[self.kind].format(self.said or "without a word why")
@@ -120,9 +130,10 @@ def read_fault(error: Exception) -> Fault:
     text = str(error)
     code, status = _first(_CODE, text), _first(_STATUS, text)
     said = " ".join(filter(None, (status, code)))
-    was_repeated = status == "429" or status.startswith("5") or not said or _REPEATED in text
+    was_repeated = status == "429" or status.startswith("5") or _REPEATED in text
     if isinstance(error, UnauthenticatedError) and not status:
-        return Fault("keyless", cause=_first(_CAUSE, text))
+        found: Kind = "silent" if UnreachedError.__name__ in text else "keyless"
+        return Fault(found, cause=_first(_CAUSE, text), was_repeated=True)
     if _EXCHANGE in text:
         return _tokenless(text, status, said)
     if region := _first(_REGION, text):
@@ -134,13 +145,16 @@ def read_fault(error: Exception) -> Fault:
         kind = "expired"
     if kind is None:
         kind = _without_answer(error, text)
+    if kind == "silent":
+        said = next((words for part, words in _NETWORK.items() if part in text), "the connection failed")
     return Fault(kind, said, was_repeated=was_repeated)
 
 
 def first_line(text: str) -> str:
     """The first line that says something, shortened, without what could be a secret."""
     line = next(filter(None, map(str.strip, text.splitlines())), "")
-    line = "".join(character for character in line if character.isprintable())
+    # What is masked takes longer, the longer it is.
+    line = "".join(filter(str.isprintable, line[: 5 * _LONGEST]))
     line = _SECRET_WORD.sub("…", _SECRET_VALUE.sub(r"\1…", line))
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
@@ -152,7 +166,9 @@ def _without_answer(error: Exception, text: str) -> Kind:
         return "denied"
     if "redirect" in text.partition("\n")[0]:
         return "elsewhere"
-    return "unreadable" if _UNREADABLE.search(text) else "silent"
+    if _UNREADABLE.search(text):
+        return "unreadable"
+    return "untrusted" if "InvalidCertificate" in text else "silent"
 
 
 def _tokenless(text: str, status: str, said: str) -> Fault:
@@ -161,7 +177,11 @@ def _tokenless(text: str, status: str, said: str) -> Fault:
         why = f"its own service answers {said}" if status else "it has no service that gives any"
         return Fault("keyless", cause=f"the environment has none, and this machine has none of its own: {why}")
     if not status or status == "429" or status.startswith("5"):
-        return Fault("failing" if status else "silent", said, was_repeated=True)
+        return (
+            Fault("failing", said, was_repeated=True)
+            if status
+            else Fault("silent", "nor from the service for tokens", was_repeated=True)
+        )
     why = " ".join(filter(None, (said, _first(_OAUTH, text))))
     cause = f"the cloud's service for tokens refuses what the environment has ({why}). Log in anew, or set others"
     return Fault("keyless", cause=cause)

@@ -26,12 +26,13 @@ Kind: TypeAlias = Literal[
     "unknown",
     "unreadable",
     "unsupported",
+    "untrusted",
 ]
 
 #: What may be over by itself: the same request is worth asking again.
 PASSING: Final = frozenset[Kind]({"failing", "silent"})
 
-#: `{}` stands for the HTTP status and the error code, where there are any.
+#: `{}` stands for the HTTP status and the error code, where there are any; for "silent" it is how the network failed.
 TEXTS: Final[dict[Kind, str]] = {
     "account": "the account, or the bucket, is disabled or not paid for ({}). Ask its owner, or look at its billing",
     "archived": "it lies in an archive, and cannot be read from there ({}). Restore it, and keep exports in a class of "
@@ -54,13 +55,16 @@ TEXTS: Final[dict[Kind, str]] = {
     "role": "the credentials are good, and lack a permission ({}). Give them what the README lists",
     "signature": "the store does not accept the signature ({}). Check that the secret key belongs to the key's id and "
     "is whole, and that the endpoint and the region are right",
-    "silent": "no answer from the store. Check the network, and the endpoint if one is set; then run again to resume",
+    "silent": "no answer from the store ({}). Check the network, and the endpoint if one is set, then run again to "
+    "resume",
     "skewed": "this machine's clock differs too much from the store's ({}). Set the clock, then run again to resume",
     "sort": "the account takes no credentials of this sort ({}). Give others, such as those of a role or an identity",
     "unknown": "the store does not know these credentials ({}). Check their id, and that they belong to this store",
     "unreadable": "the answer is not one that an object store gives. Check the endpoint, and what stands before it, "
     "such as a proxy or a login page",
     "unsupported": "the store does not support what is asked ({}). Upgrade it, or name another destination",
+    "untrusted": "the store's certificate is not trusted, or is another's. Check the endpoint; for an authority of "
+    "your own, set AWS_CA_BUNDLE, or add it to the system's",
 }
 
 _CODES: Final[dict[Kind, str]] = {

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
+import trustme
 from obstore.store import MemoryStore, S3Store
 
 from exporter.errors import DestinationError, DestinationLockedError, ExporterError, OvertakenError, StoreError
@@ -22,7 +24,7 @@ from exporter.spec import Request
 from exporter.store.bucket import Bucket
 from exporter.store.clouds import open_bucket
 from exporter.store.commits import CommitLog
-from exporter.store.faults import KeylessError
+from exporter.store.faults import KeylessError, UnreachedError
 from exporter.store.layout import LOCK, RUNS, commit_path
 from exporter.store.lease import (
     LEASE_SECONDS,
@@ -37,7 +39,7 @@ from exporter.store.objects import ObjectStore
 from exporter.store.remote_lock import RemoteLock
 from exporter.store.scratch import Scratch
 from exporter.store.state import Author
-from tests.toolkit.clouds import S3, Answer, Asked
+from tests.toolkit.clouds import S3, Answer, Asked, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -171,7 +173,7 @@ class TestWhatPasses:
         cloud.gate.answers = answering(conflict, conflict, to=puts(commit_path(2)))
         assert await committed(opening(bucket)) == 2
 
-    @pytest.mark.parametrize("status", [412, 500, 503])
+    @pytest.mark.parametrize("status", [0, 412, 500, 503])
     async def test_a_commit_that_was_made_though_refused_is_ours(
         self, status: int, cloud: S3, bucket: Bucket, opening: Opening
     ) -> None:
@@ -184,7 +186,7 @@ class TestWhatPasses:
             await committed(opening(bucket))
         assert type(raised.value) is StoreError
 
-    @pytest.mark.parametrize("answer", [Answer(409, "OperationAborted"), Answer(400, "RequestTimeout")])
+    @pytest.mark.parametrize("answer", [Answer(409, "OperationAborted"), Answer(400, "RequestTimeout"), Answer(0)])
     async def test_what_is_replaced_is_written(
         self, answer: Answer, cloud: S3, bucket: Bucket, opening: Opening
     ) -> None:
@@ -214,8 +216,8 @@ class TestWhatPasses:
     async def test_lists_and_deletions(self, method: str, cloud: S3, bucket: Bucket, opening: Opening) -> None:
         store = opening(bucket)
         await store.create("_SUCCESS", b"")
-        lost = Answer(400, "RequestTimeout", is_done=True)
-        cloud.gate.answers = answering(lost, Answer(503, "SlowDown"), to=lambda asked: asked.method == method)
+        lost, cut = Answer(400, "RequestTimeout", is_done=True), Answer(0, is_done=True)
+        cloud.gate.answers = answering(lost, cut, to=lambda asked: asked.method == method)
         assert await store.list("") == ["_SUCCESS"]
         await store.delete("_SUCCESS")
         assert await store.list("") == []
@@ -242,6 +244,8 @@ class TestUploads:
             [Answer(400, "RequestTimeout", is_done=True), Answer(404, "NoSuchUpload")],
             [Answer(404, "NoSuchUpload"), Answer(404, "NoSuchUpload")],
             [Answer(409, "OperationAborted")],
+            [Answer(0, is_done=True), Answer(404, "NoSuchUpload")],
+            [Answer(0)],
         ],
         ids=repr,
     )
@@ -384,7 +388,7 @@ class TestRefusals:
         ],
     )
     async def test_each_is_called_what_it_is(
-        self, status: int, code: str, words: str, cloud: S3, bucket: Bucket, opening: Opening
+        self, status: int, code: str, words: str, hasty: None, cloud: S3, bucket: Bucket, opening: Opening
     ) -> None:
         cloud.gate.answers = always(Answer(status, code))
         store, said = opening(Bucket(bucket.url, open_bucket(bucket.url))), f"({status} {code})"
@@ -412,14 +416,29 @@ class TestRefusals:
         cloud.gate.answers = always(Answer(200, f"<?xml version='1.0'?><DeleteResult>{inside}</DeleteResult>"))
         await self.says(StoreError, lambda: opening(bucket).delete("_SUCCESS"), "access denied (AccessDenied)")
 
+    @pytest.mark.parametrize(("failure", "error"), [(KeylessError, DestinationError), (UnreachedError, StoreError)])
     async def test_a_source_of_credentials_that_fails_says_why(
-        self, cloud: S3, bucket: Bucket, opening: Opening
+        self, failure: type[Exception], error: type[ExporterError], bucket: Bucket, opening: Opening
     ) -> None:
         def fail() -> Any:
-            raise KeylessError("the session has expired. Log in")
+            raise failure("the session has expired. Log in")
 
         store = opening(Bucket(bucket.url, S3Store("bucket", credential_provider=fail)))
-        await self.says(DestinationError, store.check, "no credentials can be had: the session has expired. Log in")
+        await self.says(error, store.check, "no credentials can be had: the session has expired. Log in")
+
+    async def test_a_certificate_that_nobody_vouches_for(self, opening: Opening, bucket: Bucket) -> None:
+        authority = trustme.CA()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        with serving(lambda *_: [], context) as url:
+            found = S3Store(
+                "bucket",
+                aws_endpoint_url_s3=url,
+                access_key_id="AKIAFORTESTS",
+                secret_access_key="not-a-secret",
+                retry_config={"max_retries": 0},
+            )
+            await self.says(DestinationError, opening(Bucket(bucket.url, found)).check, "certificate is not trusted")
 
     async def test_no_permission(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
         store = opening(bucket)
@@ -446,13 +465,18 @@ class TestRefusals:
         await self.says(StoreError, store.check, "the store answers 500 SlowDown, also when asked again", "resume")
         assert len(asked) == 3
 
-    async def test_nobody_there(self, opening: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("exporter.store.clouds._RETRIES", {"max_retries": 0})
+    async def test_nobody_there(self, hasty: None, opening: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
         connection = "BlobEndpoint=http://127.0.0.1:9/account;AccountKey=bm90aGluZw=="
         monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", connection)
         url = Url("az", "container")
         store = opening(Bucket(url, open_bucket(url)))
-        await self.says(StoreError, store.check, "az://container", "no answer from the store", "run again to resume")
+        await self.says(
+            StoreError,
+            store.check,
+            "az://container",
+            "no answer from the store (the connection is refused)",
+            "run again to resume",
+        )
 
     async def test_a_fault_that_passes_is_not_seen(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
         failing = iter([503, 500])

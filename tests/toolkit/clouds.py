@@ -10,6 +10,8 @@ import logging
 import os
 import re
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -44,7 +46,10 @@ class Asked(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the gate answers in the store's place; `is_done`: the store does what was asked all the same."""
+    """What the gate answers in the store's place; `is_done`: the store does what was asked all the same.
+
+    With the status 0 the connection is cut.
+    """
 
     status: int
     code: str = ""
@@ -85,6 +90,9 @@ class Gate:
         if (answer := self.answers(asked)) is not None:
             if answer.is_done:
                 list(self.application(environ, lambda *_: lambda _: None))
+            if not answer.status:
+                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+                raise ConnectionError
             start_response(f"{answer.status} Answer", [("Content-Length", str(len(answer.body))), *answer.headers])
             return [] if asked.method == "HEAD" else [answer.body]
         if self.ignores_conditions:
@@ -115,16 +123,16 @@ class S3(Cloud):
 
 
 @contextmanager
-def serving(application: Callable[..., Iterable[bytes]]) -> Iterator[str]:
+def serving(application: Callable[..., Iterable[bytes]], context: ssl.SSLContext | None = None) -> Iterator[str]:
     """The address of a WSGI application that is served by threads beside the test."""
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server("127.0.0.1", 0, application, threaded=True)
+    server = make_server("127.0.0.1", 0, application, threaded=True, ssl_context=context)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http{'s' if context else ''}://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
