@@ -46,6 +46,7 @@ _PLAIN: Final = (
 _UNREACHED: Final = (faults.HTTPClientError, faults.ConnectionError)
 #: What getting credentials raises, beside `KeylessError`.
 _UNRETRIEVED: Final = (
+    OSError,
     faults.ClientError,
     faults.CredentialRetrievalError,
     faults.LoginError,
@@ -200,7 +201,7 @@ def _open_credentials(url: Url, session: Any, profile: str) -> "Callable[[], S3C
 def _provide(found: Any, profile: str) -> "S3Credential":
     try:
         frozen = found.get_frozen_credentials()
-    except (faults.BotoCoreError, faults.ClientError) as error:
+    except (faults.BotoCoreError, faults.ClientError, OSError) as error:
         failed = UnreachedError if isinstance(error, _UNREACHED) else KeylessError
         raise failed(_cause(error, profile)) from error
     return {
@@ -227,6 +228,8 @@ def _cause(error: Exception, profile: str) -> str:
             return (
                 f"they have run out, and new ones need a code (MFA). Run again, or give a profile without ({profile})"
             )
+        case OSError():
+            return f"{error.filename or 'a file'}: {error.strerror}. Check what the profile and the environment name"
     return f"{first_line(str(error))} (profile {profile})"
 
 

@@ -205,6 +205,20 @@ def test_who_asks_pays(is_paid: bool, monkeypatch: pytest.MonkeyPatch) -> None:
             "Run aws sso login --profile default",
         ),
         (
+            "role_arn = arn:aws:iam::1:role/r\nweb_identity_token_file = /nowhere/at/all",
+            "/nowhere/at/all: No such file or directory",
+        ),
+        (
+            "role_arn = arn:aws:iam::1:role/r\nsource_profile = other\n"
+            "[profile other]\ncredential_process = /nowhere/at/all",
+            "/nowhere/at/all: No such file or directory",
+        ),
+        (
+            "role_arn = arn:aws:iam::1:role/r\nsource_profile = other\n"
+            "[profile other]\ncredential_process = sh -c 'echo no door >&2; exit 3'",
+            "no door",
+        ),
+        (
             "role_arn = arn:aws:iam::1:role/r\nsource_profile = unheard",
             'InvalidConfigError): The source_profile "unheard"',
         ),
