@@ -4,12 +4,14 @@ Each switch goes by the same name on the command line (`--behaviour cursor=inclu
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Annotated, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
 from exporter.contract import FILTERS_BY_NAME, RESERVED_PARAMETERS
 from exporter.errors import UsageError
+from exporter.sandbox.readings import TIMES, reads_of
 
 Fault: TypeAlias = Literal[
     "500",
@@ -32,16 +34,19 @@ Fault: TypeAlias = Literal[
 ]
 FAULTS: Final[tuple[str, ...]] = get_args(Fault)
 PARAMETERS: Final = frozenset(FILTERS_BY_NAME) | frozenset(RESERVED_PARAMETERS)
+BOUNDS: Final = frozenset(TIMES) - {"cursor"}
 
 _AtLeast0 = msgspec.Meta(ge=0)
 _AtLeast1 = msgspec.Meta(ge=1)
 _Above0 = msgspec.Meta(gt=0)
+_Share = msgspec.Meta(ge=0, le=1)
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Switches of the server. The defaults are a well-meaning server; numbers in brackets are api.md's list.
 
-    Raises `ValueError` for an unknown parameter in `ignores`, and for a fault rate without faults.
+    Raises `ValueError` for an unknown parameter in `ignores` or `excludes`, an unknown reading, a change that is none,
+    and for a fault rate without faults.
     """
 
     #: [1] A strict cursor answers rows older than it; an inclusive one those at it, too.
@@ -52,17 +57,27 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     #: [2] `fixed`: as many digits as the precision has; `python`: six, or none when zero; `trimmed`: no trailing zeros.
     fraction: Literal["fixed", "python", "trimmed"] = "fixed"
     offset: Literal["Z", "+00:00", "none"] = "Z"
-    #: [2] What `cursor`, `created_after` and `created_before` are compared with: what is stored, or what is served.
-    compares: Literal["stored", "served"] = "stored"
+    #: [2, 14] What a time that is asked for is compared with: what is stored, what is served, or its day alone.
+    compares: Literal["stored", "served", "day"] = "stored"
+    #: [14] How the times that are asked for are read, all of them or the one that is named: `cut-ms`, `cursor:+3h`.
+    reads: tuple[str, ...] = ()
+    #: [14] Bounds that leave their own time out.
+    excludes: tuple[str, ...] = ()
 
     default_limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50
     #: [4] A page never holds more rows, or (beyond its first row) more bytes, than this; nothing says so.
     page_cap: Annotated[int, _AtLeast1] | None = None
     page_bytes: Annotated[int, _AtLeast1] | None = None
+    #: [14] How likely a page ends early, with at least a row; is empty; has an element among its rows that is none.
+    short_pages: Annotated[float, _Share] = 0.0
+    empty_pages: Annotated[float, _Share] = 0.0
+    odd_elements: Annotated[float, _Share] = 0.0
+    #: [14] After its limit, an API makes short and empty pages of rows that do not match.
+    filters: Literal["before-limit", "after-limit"] = "before-limit"
     #: [3] Rows of one `created_at`: in one order always, or in a new one for every request.
     equals: Literal["fixed", "shuffled"] = "fixed"
-    #: `oldest` answers from the other end; `shuffled` mixes the rows of a page.
-    order: Literal["newest", "oldest", "shuffled"] = "newest"
+    #: `oldest` answers from the other end; `shuffled` mixes the rows of a page; `unordered` pages rows as they lie.
+    order: Literal["newest", "oldest", "shuffled", "unordered"] = "newest"
     #: [5] Parameters that are not looked at.
     ignores: tuple[str, ...] = ()
     #: [6] Seconds after its `created_at` that a row becomes visible.
@@ -82,7 +97,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     max_in_flight: Annotated[int, _AtLeast1] | None = None
 
     #: [9] How likely a request meets one of `faults`. `script` comes first: a fault or `ok` for each request in turn.
-    fault_rate: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    fault_rate: Annotated[float, _Share] = 0.0
     faults: tuple[Fault, ...] = ("500", "502", "503", "504", "reset", "reset-mid-body", "short-body", "half-json")
     script: tuple[Fault | Literal["ok"], ...] = ()
     #: Bytes that `gzip-bomb` and `oversized` blow a body up to; bytes a second of `trickle`.
@@ -93,14 +108,31 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     revoked_after: Annotated[int, _AtLeast0] | None = None
     role_changed_after: Annotated[int, _AtLeast0] | None = None
 
+    #: [15] What `Date` says: the server's time and `date_ahead` seconds, in each answer, in the `first` alone, or in
+    #: one of two at random (`jumping`); for ever the time of the first answer (`frozen`); or nothing that can be read.
+    date: Literal["steady", "first", "jumping", "frozen", "malformed", "absent"] = "steady"
+    date_ahead: float = 0.0
+
+    #: [14] Requests after which other switches change: `precision=ms`, `page_cap=20`.
+    changes_after: Annotated[int, _AtLeast0] = 0
+    changes: tuple[str, ...] = ()
+
     #: For whatever is left to chance: faults and shuffling.
     seed: int = 0
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.ignores) - PARAMETERS):
             raise ValueError(f"no such parameter: {', '.join(unknown)}")
+        if unknown := sorted(set(self.excludes) - BOUNDS):
+            raise ValueError(f"excludes: no bound is called {', '.join(unknown)}")
+        reads_of(self.reads, "")
         if self.fault_rate and not self.faults:
             raise ValueError("a fault_rate needs faults")
+        _changed(self)
+
+    def at(self, position: int) -> "Behaviour":
+        """What it is for the request `position`; the first since it was set is 1."""
+        return _changed(self) if self.changes and position > self.changes_after else self
 
 
 _SWITCHES: Final = {field.name: field for field in msgspec.structs.fields(Behaviour)}
@@ -111,15 +143,29 @@ def behaviour_from_options(pairs: Iterable[str]) -> Behaviour:
 
     Raises `UsageError` for a switch or a value that is not known; of a switch given twice, the last counts.
     """
+    try:
+        return msgspec.convert(_chosen(pairs), Behaviour, strict=False)
+    except ValueError as error:
+        raise UsageError(f"--behaviour {error}") from error
+
+
+def _chosen(pairs: Iterable[str]) -> dict[str, object]:
     chosen: dict[str, object] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or name not in _SWITCHES:
-            raise UsageError(f"--behaviour {pair!r}: has to be SWITCH=VALUE, with a switch of {', '.join(_SWITCHES)}")
+            raise ValueError(f"{pair!r}: has to be SWITCH=VALUE, with a switch of {', '.join(_SWITCHES)}")
         is_list = isinstance(_SWITCHES[name].default, tuple)
         chosen[name] = [part.strip() for part in value.split(",") if part.strip()] if is_list else value.strip()
-    try:
-        return msgspec.convert(chosen, Behaviour, strict=False)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"--behaviour: {error}") from error
+    return chosen
+
+
+@lru_cache
+def _changed(behaviour: Behaviour) -> Behaviour:
+    """`behaviour` after its changes."""
+    if not behaviour.changes:
+        return behaviour
+    chosen = _chosen(behaviour.changes)
+    changed = msgspec.convert(chosen, Behaviour, strict=False)
+    return msgspec.structs.replace(behaviour, changes=(), **{name: getattr(changed, name) for name in chosen})

@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from exporter.contract import FILTERS, MAX_PAGE_SIZE, FilterKind, Instant, decode_cursor, parse_timestamp
+from exporter.contract import DAY, FILTERS, MAX_PAGE_SIZE, FilterKind, Instant, decode_cursor, parse_timestamp
 from exporter.sandbox.behaviour import Behaviour
+from exporter.sandbox.readings import reads_of
+from exporter.sandbox.render import served_instant
 from exporter.sandbox.rows import Row
 
 Facts: TypeAlias = Mapping[str, object]
@@ -20,56 +22,71 @@ class BadParameterError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """A time that was asked for, as the server has read it; `included` says whether a row of that time matches."""
+
+    at: Instant
+    included: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
-    """What a list request asks for. Every time bound is inclusive, but for a strict `cursor`."""
+    """What a list request asks for: bounds on `created_at`, and tests that each row has to pass."""
 
     limit: int
-    after: Instant | None
-    before: Instant | None
-    cursor: Instant | None
-    updated_after: Instant | None
-    updated_before: Instant | None
-    tests: tuple[Test, ...]
+    after: Bound | None
+    before: Bound | None
+    cursor: Bound | None
+    tests: tuple[Callable[[Row], bool], ...]
     fields: frozenset[str] | None
     names_status: bool
 
-    @property
-    def narrows(self) -> bool:
-        """Whether rows have to be looked at one by one."""
-        return bool(self.tests) or self.updated_after is not None or self.updated_before is not None
-
     def matches(self, row: Row) -> bool:
-        """All filters but the bounds on `created_at`."""
-        if self.updated_after is not None and row.updated_at < self.updated_after:
-            return False
-        if self.updated_before is not None and row.updated_at > self.updated_before:
-            return False
-        return not self.tests or self._passes(row.facts())
-
-    def _passes(self, facts: Facts) -> bool:
-        return all(test(facts) for test in self.tests)
+        """All filters except the bounds on `created_at`."""
+        return all(test(row) for test in self.tests)
 
 
 def parse_query(parameters: Mapping[str, str], behaviour: Behaviour) -> Query:
     """Raises `BadParameterError`. What the behaviour ignores is not even read; unknown parameters are let pass."""
     asked = {name: value for name, value in parameters.items() if name not in behaviour.ignores}
     tests = [
-        _test(known.name, known.kind, known.choices, asked[known.name])
+        _of_facts(_test(known.name, known.kind, known.choices, asked[known.name]))
         for known in FILTERS
         if known.name in asked and known.kind is not FilterKind.TIME
     ]
     fields = asked.get("fields")
     return Query(
         limit=_limit(asked, behaviour),
-        after=_time(asked, "created_after"),
-        before=_time(asked, "created_before"),
-        cursor=_cursor(asked),
-        updated_after=_time(asked, "updated_after"),
-        updated_before=_time(asked, "updated_before"),
-        tests=tuple(tests),
+        after=_bound(asked, "created_after", behaviour),
+        before=_bound(asked, "created_before", behaviour),
+        cursor=_bound(asked, "cursor", behaviour),
+        tests=(*_updated_tests(asked, behaviour), *tests),
         fields=None if fields is None else frozenset(name.strip() for name in fields.split(",")),
         names_status="status" in asked,
     )
+
+
+def compared(instant: Instant, behaviour: Behaviour) -> Instant:
+    """What the bounds on a stored time are compared with."""
+    if behaviour.compares == "served":
+        return served_instant(instant, behaviour.precision, behaviour.rounding)
+    return instant // DAY * DAY if behaviour.compares == "day" else instant
+
+
+def _updated_tests(asked: Mapping[str, str], behaviour: Behaviour) -> list[Callable[[Row], bool]]:
+    tests: list[Callable[[Row], bool]] = []
+    after, before = (_bound(asked, name, behaviour) for name in ("updated_after", "updated_before"))
+    if after is not None:
+        earliest = after.at if after.included else after.at + 1
+        tests.append(lambda row: compared(row.updated_at, behaviour) >= earliest)
+    if before is not None:
+        latest = before.at if before.included else before.at - 1
+        tests.append(lambda row: compared(row.updated_at, behaviour) <= latest)
+    return tests
+
+
+def _of_facts(test: Test) -> Callable[[Row], bool]:
+    return lambda row: test(row.facts())
 
 
 def _limit(asked: Mapping[str, str], behaviour: Behaviour) -> int:
@@ -79,22 +96,17 @@ def _limit(asked: Mapping[str, str], behaviour: Behaviour) -> int:
     return limit if behaviour.page_cap is None else min(limit, behaviour.page_cap)
 
 
-def _time(asked: Mapping[str, str], name: str) -> Instant | None:
+def _bound(asked: Mapping[str, str], name: str, behaviour: Behaviour) -> Bound | None:
     if name not in asked:
         return None
+    is_cursor = name == "cursor"
     try:
-        return parse_timestamp(asked[name])
+        instant = decode_cursor(asked[name]) if is_cursor else parse_timestamp(asked[name])
+        read = reads_of(behaviour.reads, name)(instant)
     except (ValueError, OverflowError) as error:
-        raise BadParameterError(f"{name}: {error}") from error
-
-
-def _cursor(asked: Mapping[str, str]) -> Instant | None:
-    if "cursor" not in asked:
-        return None
-    try:
-        return decode_cursor(asked["cursor"])
-    except (ValueError, OverflowError) as error:
-        raise BadParameterError("cursor: not Base64 of an ISO 8601 timestamp") from error
+        detail = "not Base64 of an ISO 8601 timestamp" if is_cursor else str(error)
+        raise BadParameterError(f"{name}: {detail}") from error
+    return Bound(read, behaviour.cursor == "inclusive" if is_cursor else name not in behaviour.excludes)
 
 
 def _integer(name: str, text: str) -> int:
@@ -108,7 +120,7 @@ def _test(name: str, kind: FilterKind, choices: tuple[str, ...], value: str) -> 
     if kind is FilterKind.CHOICE and value not in choices:
         raise BadParameterError(f"{name}: has to be one of {', '.join(choices)}")
     if kind is FilterKind.INTEGER:
-        return _bound(name, _integer(name, value))
+        return _number_test(name, _integer(name, value))
     if kind is FilterKind.METADATA:
         wanted = _json_object(name, value)
         return lambda facts: contains(facts.get(name), wanted)
@@ -118,7 +130,7 @@ def _test(name: str, kind: FilterKind, choices: tuple[str, ...], value: str) -> 
     return lambda facts: facts.get(name) == value
 
 
-def _bound(name: str, bound: int) -> Test:
+def _number_test(name: str, bound: int) -> Test:
     field, _, side = name.rpartition("_")
     if side == "above":
         return lambda facts: (number := _number(facts.get(field))) is not None and number >= bound

@@ -47,24 +47,22 @@ def reads_sensitive(headers: Mapping[str, str]) -> bool:
 
 
 class Bucket:
-    """A token bucket: `burst` requests at once, then `rate` a second."""
+    """A token bucket: `burst` requests at once, then `rate` a second. Either may change at any time."""
 
-    def __init__(self, behaviour: Behaviour, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._rate = behaviour.rate
-        self._burst = behaviour.burst
-        self._tokens = float(behaviour.burst)
+        self._tokens = math.inf
         self._filled_at = clock()
 
-    def take(self) -> Refusal | None:
+    def take(self, behaviour: Behaviour) -> Refusal | None:
         """Lets one request through, or says 429."""
-        if self._rate is None:
+        if behaviour.rate is None:
             return None
         now = self._clock()
-        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+        self._tokens = min(behaviour.burst, self._tokens + (now - self._filled_at) * behaviour.rate)
         self._filled_at = now
         if self._tokens < 1:
-            return Refusal(429, "Too many requests.", (1 - self._tokens) / self._rate)
+            return Refusal(429, "Too many requests.", (1 - self._tokens) / behaviour.rate)
         self._tokens -= 1
         return None
 

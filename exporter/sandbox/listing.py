@@ -4,16 +4,22 @@ import random
 from bisect import bisect_left, bisect_right, insort_right
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
+from typing import Final
 
 from exporter.contract import SECOND, Instant
 from exporter.sandbox.behaviour import Behaviour
-from exporter.sandbox.filters import Query
-from exporter.sandbox.render import served_instant
+from exporter.sandbox.filters import Bound, Query, compared
 from exporter.sandbox.rows import Row
 
+#: Rows are stored to the tenth of a microsecond.
+_TENTHS: Final = 10
+#: A time multiplied by the one, modulo the other, lies anywhere.
+_FACTOR: Final = 1_311_768_467_294_899_695
+_PRIME: Final = (1 << 61) - 1
 
-def _age(row: Row) -> Instant:
-    return row.created_at
+
+def _age(row: Row) -> int:
+    return row.created_at * _TENTHS + row.tenths
 
 
 class Listing:
@@ -41,7 +47,7 @@ class Listing:
     def delete(self, identity: str) -> Row:
         """The row that is gone. Raises `KeyError`."""
         row = self._index().pop(identity)
-        position = bisect_left(self._rows, row.created_at, key=_age)
+        position = bisect_left(self._rows, _age(row), key=_age)
         while self._rows[position] is not row:
             position += 1
         del self._rows[position]
@@ -54,42 +60,48 @@ class Listing:
     def page(self, query: Query, behaviour: Behaviour, now: Instant, rng: random.Random) -> list[Row]:
         """At most `query.limit` rows, in the order in which they are served."""
         start, end = self._bounds(query, behaviour)
-        oldest_first = behaviour.order == "oldest"
         keep = self._keep(query, behaviour, now)
-        if keep is None and behaviour.equals == "fixed":
-            if oldest_first:
+        if keep is None and behaviour.equals == "fixed" and behaviour.order in ("newest", "oldest"):
+            if behaviour.order == "oldest":
                 return self._rows[start : min(end, start + query.limit)]
-            page = self._rows[max(start, end - query.limit) : end][::-1]
-        else:
-            order = range(start, end) if oldest_first else range(end - 1, start - 1, -1)
-            found: Iterable[Row] = map(self._rows.__getitem__, order)
-            if keep is not None:
-                found = filter(keep, found)
-            if behaviour.equals == "shuffled":
-                found = _shuffle_equals(found, rng)
-            page = list(islice(found, query.limit))
+            return self._rows[max(start, end - query.limit) : end][::-1]
+        found: Iterable[Row] = self._ordered(start, end, behaviour)
+        if keep is not None and behaviour.filters == "before-limit":
+            found = filter(keep, found)
+        if behaviour.equals == "shuffled":
+            found = _shuffle_equals(found, rng)
+        page = list(islice(found, query.limit))
+        if keep is not None and behaviour.filters == "after-limit":
+            page = list(filter(keep, page))
         if behaviour.order == "shuffled":
             rng.shuffle(page)
         return page
 
-    def _bounds(self, query: Query, behaviour: Behaviour) -> tuple[int, int]:
-        def age(row: Row) -> Instant:
-            if behaviour.compares == "stored":
-                return row.created_at
-            return served_instant(row.created_at, behaviour.precision, behaviour.rounding)
+    def _ordered(self, start: int, end: int, behaviour: Behaviour) -> Iterable[Row]:
+        if behaviour.order == "unordered":
+            return sorted(self._rows[start:end], key=lambda row: _age(row) * _FACTOR % _PRIME)
+        order = range(start, end) if behaviour.order == "oldest" else range(end - 1, start - 1, -1)
+        return map(self._rows.__getitem__, order)
 
-        start = 0 if query.after is None else bisect_left(self._rows, query.after, key=age)
-        end = len(self._rows) if query.before is None else bisect_right(self._rows, query.before, key=age)
-        if query.cursor is not None:
-            bisect = bisect_left if behaviour.cursor == "strict" else bisect_right
-            end = min(end, bisect(self._rows, query.cursor, key=age))
+    def _bounds(self, query: Query, behaviour: Behaviour) -> tuple[int, int]:
+        def age(row: Row) -> int:
+            return _age(row) if behaviour.compares == "stored" else compared(row.created_at, behaviour) * _TENTHS
+
+        def count(bound: Bound, *, with_its_own: bool) -> int:
+            """How many rows are older than a bound, or of its time."""
+            return (bisect_right if with_its_own else bisect_left)(self._rows, bound.at * _TENTHS, key=age)
+
+        start = 0 if query.after is None else count(query.after, with_its_own=not query.after.included)
+        bounds = [bound for bound in (query.before, query.cursor) if bound is not None]
+        ends = [count(bound, with_its_own=bound.included) for bound in bounds]
+        end = min(ends, default=len(self._rows))
         return start, max(start, end)
 
     def _keep(self, query: Query, behaviour: Behaviour, now: Instant) -> Callable[[Row], bool] | None:
         """What decides row by row; None when every row within the bounds is served."""
         may_hide = self._some_hidden or behaviour.visible_delay > 0
         hides_token_created = behaviour.hides_token_created and not query.names_status
-        if not (query.narrows or may_hide or hides_token_created):
+        if not (query.tests or may_hide or hides_token_created):
             return None
         return lambda row: (
             (not may_hide or _is_visible(row, behaviour, now))

@@ -8,6 +8,7 @@ import msgspec
 
 from exporter.contract import FIELDS, MILLISECOND, SECOND, Instant
 from exporter.sandbox.behaviour import Behaviour
+from exporter.sandbox.readings import on_grid
 from exporter.sandbox.rows import Row
 
 SENSITIVE: Final = frozenset(field.name for field in FIELDS if field.sensitive)
@@ -44,15 +45,7 @@ class View(NamedTuple):
 
 def served_instant(instant: Instant, precision: str, rounding: str) -> Instant:
     """The instant that is left of a stored one when it is served; never out of order with another's."""
-    unit = _UNITS[precision]
-    whole, rest = divmod(instant, unit)
-    if rounding == "half-up":
-        up = 2 * rest >= unit > 1
-    elif rounding == "half-even":
-        up = 2 * rest > unit or (2 * rest == unit and whole % 2 == 1)
-    else:
-        up = False
-    return (whole + up) * unit
+    return on_grid(instant, _UNITS[precision], rounding)
 
 
 def served_text(instant: Instant, view: View) -> str:

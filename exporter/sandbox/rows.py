@@ -1,6 +1,7 @@
 """One row of the stand-in server: when it was created and changed, and what it holds.
 
 Times are integers in microseconds, as the real server stores them (api.md, 2); how they are written is `render`'s.
+A `created_at` may be stored finer than that, and is then cut to be served (api.md, 14).
 """
 
 import json
@@ -15,9 +16,10 @@ class Row:
     `fields` are served as they are, beside `created_at` and `updated_at` in the server's style (unless `fields` has
     its own). `raw` is served as it is, whatever the role, `fields` or the style: for texts that no encoder would
     write (lone surrogates, NaN, duplicate keys, a missing id, no object at all). `visible_from`: hidden until then.
+    `tenths` are the tenths of a microsecond that are stored beyond `created_at`, and never served.
     """
 
-    __slots__ = ("created_at", "fields", "raw", "updated_at", "visible_from")
+    __slots__ = ("created_at", "fields", "raw", "tenths", "updated_at", "visible_from")
 
     def __init__(
         self,
@@ -27,12 +29,14 @@ class Row:
         *,
         raw: str | bytes | None = None,
         visible_from: Instant | None = None,
+        tenths: int = 0,
     ) -> None:
         self.created_at = created_at
         self.updated_at = created_at if updated_at is None else updated_at
         self.raw = raw.encode("utf-8") if isinstance(raw, str) else raw
         self.fields = _facts_of(self.raw) if self.raw is not None else fields or {}
         self.visible_from = visible_from
+        self.tenths = tenths
 
     def __repr__(self) -> str:
         return f"Row({self.created_at}, id={self.facts().get('id')!r})"

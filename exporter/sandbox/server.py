@@ -5,30 +5,30 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from email.utils import formatdate
 
 from aiohttp import web
 
-from exporter.contract import CONVERSATIONS_PATH, SECOND, Instant
+from exporter.contract import CONVERSATIONS_PATH, Instant
 from exporter.errors import UsageError
 from exporter.sandbox.behaviour import Behaviour, Fault
+from exporter.sandbox.clock import date_header, system_clock
 from exporter.sandbox.conversations import make_conversations
 from exporter.sandbox.density import Density
 from exporter.sandbox.faults import answer
 from exporter.sandbox.filters import BadParameterError, parse_query
 from exporter.sandbox.gate import TOKEN, Bucket, Refusal, check_token, reads_sensitive, retry_after
 from exporter.sandbox.listing import Listing
+from exporter.sandbox.pages import cut_at_random, page_of
 from exporter.sandbox.render import Renderer, View
 from exporter.sandbox.rows import Row
 
 _HOST = "127.0.0.1"
 _MAX_SEEN = 100_000
 _KEPT_BYTES = 1024**3
-
-
-def system_clock() -> Instant:
-    return time.time_ns() // 1000
+#: Which request is being answered, of those since the behaviour was set.
+_POSITION: ContextVar[int] = ContextVar("position", default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +75,11 @@ class Sandbox:
 
     @behaviour.setter
     def behaviour(self, behaviour: Behaviour) -> None:
-        """Also starts its counts anew: the script, the bucket, the requests until a token is revoked."""
+        """Also starts its counts anew: the script, the bucket, the requests until a token is revoked or it changes."""
         self._behaviour = behaviour
         self._since_change = 0
-        self._bucket = Bucket(behaviour, self._seconds)
+        self._first_answer_at: Instant | None = None
+        self._bucket = Bucket(self._seconds)
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -97,10 +98,13 @@ class Sandbox:
     def update(self, identity: str, updated_at: Instant, **changes: object) -> None:
         """Changes fields of the row with this id. Raises `KeyError` when there is none."""
         old = self.delete(identity)
-        fields = {
-            name: value for name, value in old.document("", "").items() if name not in ("created_at", "updated_at")
-        }
-        self.insert(Row(old.created_at, updated_at, {**fields, **changes}, visible_from=old.visible_from))
+        fields = _fields_of(old) | changes
+        self.insert(Row(old.created_at, updated_at, fields, visible_from=old.visible_from, tenths=old.tenths))
+
+    def move(self, identity: str, created_at: Instant, updated_at: Instant) -> None:
+        """Changes when the row with this id was created (api.md, 15). Raises `KeyError` when there is none."""
+        old = self.delete(identity)
+        self.insert(Row(created_at, updated_at, _fields_of(old), visible_from=old.visible_from))
 
     def warm(self, fields: frozenset[str] | None = None) -> None:
         """Writes every row's text once, so that the first walk, which asks for `fields`, is no slower than the next."""
@@ -110,7 +114,8 @@ class Sandbox:
         self._count += 1
         self._since_change += 1
         position = self._since_change
-        behaviour = self._behaviour
+        _POSITION.set(position)
+        behaviour = self._behaviour.at(position)
         seen = Seen(self._count, request.path, dict(request.query), request.host, request.headers.get("Authorization"))
         if len(self.requests) < _MAX_SEEN:
             self.requests.append(seen)
@@ -134,15 +139,25 @@ class Sandbox:
                 self.on_answer(seen)
 
     async def date(self, _request: web.Request, response: web.StreamResponse) -> None:
-        """Every answer tells the server's time."""
-        response.headers["Date"] = formatdate(self._clock() / SECOND, usegmt=True)
+        """Every answer tells the server's time, or what the behaviour makes of it."""
+        # aiohttp has set it by now.
+        response.headers.popall("Date", None)
+        if date := self.date_header(_POSITION.get()):
+            response.headers["Date"] = date
+
+    def date_header(self, position: int) -> str | None:
+        """What `Date` says in the answer to request `position`; None: it is left out."""
+        now = self._clock()
+        if self._first_answer_at is None:
+            self._first_answer_at = now
+        return date_header(self._behaviour.at(position), position, now, self._first_answer_at)
 
     def refuse(self, headers: Mapping[str, str], position: int) -> Refusal | None:
         """Why a request does not get in; the first since the behaviour was set has `position` 1."""
-        behaviour = self._behaviour
+        behaviour = self._behaviour.at(position)
         if behaviour.max_in_flight is not None and self._in_flight > behaviour.max_in_flight:
             return Refusal(503, "Too many requests in flight.", 1)
-        if refusal := self._bucket.take():
+        if refusal := self._bucket.take(behaviour):
             return refusal
         if behaviour.revoked_after is not None and position > behaviour.revoked_after:
             return Refusal(401, "Token is missing, invalid or expired.")
@@ -161,7 +176,7 @@ class Sandbox:
         identity: str | None = None,
     ) -> bytes | Refusal:
         """The JSON text of a page, or of the one conversation `identity`, as of now."""
-        behaviour = self._behaviour
+        behaviour = self._behaviour.at(position)
         role_changed = behaviour.role_changed_after is not None and position > behaviour.role_changed_after
         sensitive = reads_sensitive(headers) and not role_changed
         if identity:
@@ -173,11 +188,13 @@ class Sandbox:
             parsed = parse_query(query, behaviour)
         except BadParameterError as error:
             return Refusal(422, str(error))
-        rows = self._listing.page(parsed, behaviour, self._clock(), rng)
+        rows = cut_at_random(self._listing.page(parsed, behaviour, self._clock(), rng), behaviour, rng)
         texts = self._renderer.texts(rows, View.of(behaviour, parsed.fields, sensitive=sensitive))
-        if behaviour.page_bytes is not None:
-            texts = _clamp(texts, behaviour.page_bytes)
-        return b"[" + b",".join(texts) + b"]"
+        return page_of(texts, behaviour, rng)
+
+
+def _fields_of(row: Row) -> dict[str, object]:
+    return {name: value for name, value in row.document("", "").items() if name not in ("created_at", "updated_at")}
 
 
 def _choose_fault(behaviour: Behaviour, position: int, rng: random.Random) -> Fault | None:
@@ -185,16 +202,6 @@ def _choose_fault(behaviour: Behaviour, position: int, rng: random.Random) -> Fa
         scripted = behaviour.script[position - 1]
         return None if scripted == "ok" else scripted
     return rng.choice(behaviour.faults) if rng.random() < behaviour.fault_rate else None
-
-
-def _clamp(texts: list[bytes], max_bytes: int) -> list[bytes]:
-    """As many as fit, and at least one."""
-    size = 0
-    for position, text in enumerate(texts):
-        size += len(text)
-        if size > max_bytes and position:
-            return texts[:position]
-    return texts
 
 
 @asynccontextmanager

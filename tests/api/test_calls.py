@@ -14,7 +14,7 @@ from exporter import ExportSpec
 from exporter.errors import AccessError, UsageError
 from exporter.progress import Snapshot
 from exporter.sandbox import TOKEN, Behaviour, make_conversations
-from exporter.sandbox.server import system_clock
+from exporter.sandbox.clock import system_clock
 from tests.api.conftest import Serving, only_this_task
 from tests.end_to_end.exported import Exported
 from tests.end_to_end.served import SINCE, UNTIL, records

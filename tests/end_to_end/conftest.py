@@ -15,7 +15,7 @@ from exporter.contract import Instant
 from exporter.fetch.retry import Patience, RetryPolicy
 from exporter.pipeline import reading
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, serve
-from exporter.sandbox.server import system_clock
+from exporter.sandbox.clock import system_clock
 
 NOBODY = 65_534
 

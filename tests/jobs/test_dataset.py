@@ -19,7 +19,8 @@ from exporter.jobs.export import export
 from exporter.jobs.sync import sync
 from exporter.progress import Quiet
 from exporter.sandbox import make_conversations
-from exporter.sandbox.server import serve, system_clock
+from exporter.sandbox.clock import system_clock
+from exporter.sandbox.server import serve
 from exporter.spec import Asked, Credentials, PartitionBy, RunSettings
 from tests.end_to_end.exported import Exported, assert_same
 from tests.end_to_end.served import SINCE, UNTIL, records

@@ -43,11 +43,27 @@ def test_the_last_of_a_switch_counts_and_values_may_hold_signs() -> None:
         "faults=501",
         "ignores=page",
         "hides_token_created=perhaps",
+        "short_pages=1.5",
+        "reads=cut-week",
+        "reads=limit:cut-ms",
+        "excludes=cursor",
+        "changes=page",
+        "changes=page_cap=none",
+        "changes=order=any",
+        "changes_after=-1",
     ],
 )
 def test_refuses_what_it_does_not_know(text: str) -> None:
     with pytest.raises(UsageError, match="--behaviour"):
         behaviour_from_options([text])
+
+
+def test_what_changes_is_a_behaviour_of_its_own_from_then_on() -> None:
+    changing = behaviour_from_options(["cursor=inclusive", "changes_after=3", "changes=precision=ms, page_cap=20"])
+    assert changing == Behaviour(cursor="inclusive", changes_after=3, changes=("precision=ms", "page_cap=20"))
+    assert changing.at(3) is changing
+    assert changing.at(4) == Behaviour(cursor="inclusive", changes_after=3, precision="ms", page_cap=20)
+    assert Behaviour().at(1000) == Behaviour()
 
 
 def test_refuses_a_rate_of_no_faults() -> None:

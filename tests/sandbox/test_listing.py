@@ -1,11 +1,11 @@
 import random
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.contract import DAY, SECOND, encode_cursor, format_instant, parse_timestamp
+from exporter.contract import DAY, HOUR, SECOND, encode_cursor, format_instant, parse_timestamp
 from exporter.sandbox import Behaviour, Row, make_conversations, serve
 from exporter.sandbox.filters import parse_query
 from exporter.sandbox.listing import Listing
@@ -149,6 +149,30 @@ async def test_rows_come_change_and_go_while_it_runs(get: Any) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_row_that_moves_is_listed_where_it_is(get: Any) -> None:
+    async with serve(EIGHT) as sandbox:
+        sandbox.move("4", BASE + 9, BASE + 9 * SECOND)
+        assert (await get(sandbox)).ids == ["4", "0", "1", "2", "3", "5", "6", "7"]
+        moved = (await get(sandbox, "4")).json
+        assert (moved["created_at"], moved["updated_at"], moved["status"]) == (
+            "2026-02-10T05:00:00.000009Z",
+            "2026-02-10T05:00:09.000000Z",
+            "completed",
+        )
+
+
+@pytest.mark.anyio
+async def test_a_row_is_stored_finer_than_it_is_served(get: Any) -> None:
+    rows = [Row(BASE, fields={"id": f"{tenths}"}, tenths=tenths) for tenths in (9, 0, 5)]
+    async with serve(rows) as sandbox:
+        assert (await get(sandbox)).ids == ["9", "5", "0"]
+        assert {row["created_at"] for row in (await get(sandbox)).json} == {"2026-02-10T05:00:00.000000Z"}
+        assert (await get(sandbox, created_before=format_instant(BASE))).ids == ["0"]
+        assert (await get(sandbox, created_before=format_instant(BASE + 1))).ids == ["9", "5", "0"]
+        assert (await get(sandbox, cursor=encode_cursor(BASE))).ids == []
+
+
+@pytest.mark.anyio
 async def test_a_made_up_row_keeps_what_an_update_does_not_name(get: Any) -> None:
     rows = make_conversations(5, BASE, BASE + DAY)
     async with serve(rows) as sandbox:
@@ -156,6 +180,62 @@ async def test_a_made_up_row_keeps_what_an_update_does_not_name(get: Any) -> Non
         sandbox.update(before["id"], BASE + 2 * DAY, status="failed")
         after = (await get(sandbox, before["id"])).json
         assert after == {**before, "status": "failed", "updated_at": "2026-02-12T05:00:00.000000Z"}
+
+
+def texts(reading: dict[str, int]) -> tuple[str, ...]:
+    """A shift by hours for each of some parameters."""
+    return tuple(f"{name}:{hours:+d}h" for name, hours in reading.items())
+
+
+@given(
+    ages=st.lists(st.integers(0, 2 * DAY), max_size=30),
+    tenths=st.lists(st.integers(0, 9), min_size=30, max_size=30),
+    asked=st.dictionaries(st.sampled_from(["created_after", "created_before", "cursor"]), st.integers(0, 2 * DAY)),
+    shifts=st.dictionaries(st.sampled_from(["created_after", "created_before", "cursor"]), st.integers(-30, 30)),
+    excludes=st.sets(st.sampled_from(["created_after", "created_before"])),
+    compares=st.sampled_from(["stored", "served", "day"]),
+    strict=st.booleans(),
+)
+def test_bounds_mean_what_the_switches_say(
+    ages: list[int],
+    tenths: list[int],
+    asked: dict[str, int],
+    shifts: dict[str, int],
+    excludes: set[str],
+    compares: Literal["stored", "served", "day"],
+    strict: bool,
+) -> None:
+    # Some bounds hit a row.
+    asked = {name: age if age % 2 or not ages else ages[age % len(ages)] for name, age in asked.items()}
+    behaviour = Behaviour(
+        cursor="strict" if strict else "inclusive",
+        precision="s",
+        compares=compares,
+        reads=texts(shifts),
+        excludes=tuple(excludes),
+    )
+    rows = [Row(BASE + age, fields={"id": str(n)}, tenths=tenths[n]) for n, age in enumerate(ages)]
+    parameters = {
+        name: encode_cursor(BASE + age) if name == "cursor" else format_instant(BASE + age)
+        for name, age in asked.items()
+    }
+    query = parse_query({"limit": "1000", **parameters}, behaviour)
+    page = Listing(rows).page(query, behaviour, BASE, random.Random(0))
+
+    def matches(row: Row) -> bool:
+        unit = {"stored": 1, "served": SECOND, "day": DAY}[compares]
+        at = row.created_at // unit * unit * 10 + (row.tenths if compares == "stored" else 0)
+        bound = {name: (BASE + age + shifts.get(name, 0) * HOUR) * 10 for name, age in asked.items()}
+        return (
+            ("created_after" not in bound or at >= bound["created_after"] + ("created_after" in excludes))
+            and ("created_before" not in bound or at <= bound["created_before"] - ("created_before" in excludes))
+            and ("cursor" not in bound or at <= bound["cursor"] - strict)
+        )
+
+    assert {row.facts()["id"] for row in page} == {row.facts()["id"] for row in rows if matches(row)}
+    assert [(row.created_at, row.tenths) for row in page] == sorted(
+        ((row.created_at, row.tenths) for row in page), reverse=True
+    )
 
 
 @given(

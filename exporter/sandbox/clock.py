@@ -1,0 +1,29 @@
+"""The server's clocks: the one that it goes by, and what it says of it in `Date` (api.md, 15)."""
+
+import random
+import time
+from email.utils import formatdate
+from typing import Final
+
+from exporter.contract import SECOND, Instant
+from exporter.sandbox.behaviour import Behaviour
+
+_MALFORMED: Final = "Thu, 32 Jan 2026 25:00:00 GMT"
+
+
+def system_clock() -> Instant:
+    """This machine's."""
+    return time.time_ns() // 1000
+
+
+def date_header(behaviour: Behaviour, position: int, now: Instant, first: Instant) -> str | None:
+    """The header `Date` of the answer to request `position`, or None; `first` is when the first one was answered."""
+    if behaviour.date == "absent":
+        return None
+    if behaviour.date == "malformed":
+        return _MALFORMED
+    is_ahead = behaviour.date in ("steady", "frozen") or (behaviour.date == "first" and position == 1)
+    if behaviour.date == "jumping":
+        is_ahead = random.Random(f"{behaviour.seed} {position}").random() < 0.5
+    shown = first if behaviour.date == "frozen" else now
+    return formatdate(shown / SECOND + behaviour.date_ahead * is_ahead, usegmt=True)
