@@ -3,11 +3,12 @@
 import random
 from typing import Final
 
-from exporter.contract import DAY, HOUR, SECOND, Instant
+from exporter.contract import DAY, HOUR, SECOND, Instant, parse_timestamp
 from exporter.sandbox import Behaviour, Row
 from tests.jobs.moving import transcript
 
-T0: Final = 1_770_000_000 * SECOND // DAY * DAY
+#: A day before the clocks change in Europe.
+T0: Final = parse_timestamp("2026-03-28")
 #: A conversation begins with `token_created`, and never becomes it.
 LATER_STATUSES: Final = ("completed", "failed", "in_progress")
 STATUSES: Final = (*LATER_STATUSES, "token_created")
@@ -44,6 +45,17 @@ def random_rows(chance: random.Random) -> list[Row]:
             created_at = at + spread * number
             rows.append(random_row(chance, f"c{len(rows)}", created_at, created_at + changed * number))
     return rows
+
+
+def dense_rows(chance: random.Random) -> list[Row]:
+    """More rows than a page holds, of one time or close to each other."""
+    at = T0 + chance.randint(0, 3 * DAY)
+    spread = chance.choice((0, 0, 1, 300, SECOND // 3))
+    changed = chance.choice((0, 1000, SECOND))
+    return [
+        random_row(chance, f"d{number}", at + spread * number, at + (spread + changed) * number)
+        for number in range(chance.randint(10, 60))
+    ]
 
 
 def random_row(chance: random.Random, identity: str, created_at: Instant, updated_at: Instant) -> Row:

@@ -8,15 +8,15 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from email.utils import formatdate
+from functools import partial
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 
-from exporter.contract import SECOND, Instant
+from exporter.contract import CONVERSATIONS_PATH, Instant
 from exporter.sandbox import Sandbox
 from exporter.sandbox.gate import Refusal, retry_after
 
@@ -73,65 +73,69 @@ class Network:
         position = self.requests
         refusal = self.server.refuse(headers, position)
         if refusal is not None:
-            self._refuse(transport, refusal)
+            self._refuse(transport, position, refusal)
             return
-        fault = self.fault()
+        identity = unquote(target.path).removeprefix(CONVERSATIONS_PATH).strip("/") or None
+        ask = partial(self.server.body, dict(parse_qsl(target.query)), headers, position, random.Random(position))
         asyncio.get_running_loop().call_later(
-            self.latency(), self._answer, transport, dict(parse_qsl(target.query)), headers, position, fault
+            self.latency(), self._answer, transport, partial(ask, identity), position, self.fault()
         )
 
-    def _refuse(self, transport: "_Transport", refusal: Refusal) -> None:
+    def _refuse(self, transport: "_Transport", position: int, refusal: Refusal) -> None:
         headers = retry_after(refusal, self.server.behaviour, self.wall_clock())
         body = json.dumps({"detail": refusal.detail}).encode()
-        transport.send(self.latency(), self._head(refusal.status, len(body), **headers) + body)
+        transport.send(self.latency(), self._head(position, refusal.status, len(body), **headers) + body)
 
     def _answer(
-        self, transport: "_Transport", query: dict[str, str], headers: Any, position: int, fault: str | None
+        self, transport: "_Transport", ask: Callable[[], bytes | Refusal], position: int, fault: str | None
     ) -> None:
-        body = self.server.body(query, headers, position, random.Random(position))
+        body = ask()
         if isinstance(body, Refusal):
-            self._refuse(transport, body)
+            self._refuse(transport, position, body)
             return
         length = len(body)
         half = body[: length // 2]
         delay = self.latency()
         match fault:
             case None:
-                transport.send(delay, self._head(200, length) + body)
+                transport.send(delay, self._head(position, 200, length) + body)
             case "500" | "502" | "503" | "504":
-                transport.send(delay, self._head(int(fault), len(_PAGE), "text/html") + _PAGE)
+                transport.send(delay, self._head(position, int(fault), len(_PAGE), "text/html") + _PAGE)
             case "reset":
                 transport.end(delay, ConnectionResetError(errno.ECONNRESET, "reset"))
             case "reset-mid-body":
-                transport.send(delay, self._head(200, length) + half)
+                transport.send(delay, self._head(position, 200, length) + half)
                 transport.end(2 * delay, ConnectionResetError(errno.ECONNRESET, "reset"))
             case "short-body":
-                transport.send(delay, self._head(200, length) + half)
+                transport.send(delay, self._head(position, 200, length) + half)
                 transport.end(2 * delay, None)
             case "half-json":
-                transport.send(delay, self._head(200, len(half)) + half)
+                transport.send(delay, self._head(position, 200, len(half)) + half)
             case "html":
-                transport.send(delay, self._head(200, len(_PAGE), "text/html") + _PAGE)
+                transport.send(delay, self._head(position, 200, len(_PAGE), "text/html") + _PAGE)
             case "wrong-type":
-                transport.send(delay, self._head(200, length, "text/plain") + body)
+                transport.send(delay, self._head(position, 200, length, "text/plain") + body)
             case "gzip":
                 packed = gzip.compress(body, 1)
-                transport.send(delay, self._head(200, len(packed), **{"Content-Encoding": "gzip"}) + packed)
+                transport.send(delay, self._head(position, 200, len(packed), **{"Content-Encoding": "gzip"}) + packed)
             case "stall-mid-body":
-                transport.send(delay, self._head(200, length) + half)
+                transport.send(delay, self._head(position, 200, length) + half)
             case "trickle":
-                transport.send(delay, self._head(200, length))
+                transport.send(delay, self._head(position, 200, length))
                 step = max(1, length // 20)
                 for number, start in enumerate(range(0, length, step), start=1):
                     transport.send(delay + number * self.chance.choice((1, 20)), body[start : start + step])
             case _:  # a stall
                 pass
 
-    def _head(self, status: int, length: int, content_type: str = "application/json", **headers: str) -> bytes:
+    def _head(
+        self, position: int, status: int, length: int, content_type: str = "application/json", **headers: str
+    ) -> bytes:
+        date = self.server.date_header(position)
         lines = {
             "Content-Type": content_type,
             "Content-Length": str(length),
-            "Date": formatdate(self.wall_clock() // SECOND, usegmt=True),
+            **({"Date": date} if date else {}),
             **headers,
         }
         text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())

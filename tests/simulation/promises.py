@@ -5,7 +5,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,27 +12,21 @@ from unittest.mock import patch
 import anyio.to_thread
 import pyarrow.parquet as pq
 
-from exporter.contract import HIDDEN_STATUS, Instant, format_instant
-from exporter.sandbox import Behaviour, Row
-from exporter.sandbox.render import served_instant
+from exporter.contract import HIDDEN_STATUS, SECOND, Instant, format_instant
 from exporter.store.commits import load_state
 from exporter.store.layout import TURNS, is_part
 from exporter.store.local import LocalStore
 from exporter.store.state import State, state_name
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.loop import SimulatedLoop, run_sync
+from tests.simulation.source import Source, Version
 from tests.toolkit.turns_model import alike, read_turns, turns_of
 
 #: A part is open for a minute at most; then it has to be closed and committed, on a slow disk.
 MOST_SECONDS_AT_STAKE = 60.0 + 5.0
 
-
-@dataclass(frozen=True)
-class Version:
-    """What a conversation was, from `since` on (the server's clock)."""
-
-    since: Instant
-    row: Row
+#: So few rows are not a page that others can be measured by.
+_HARDLY_ANY = 3
 
 
 def check_order(disk: SimulatedDisk, destination: Path, file: Path, name: Path) -> None:
@@ -103,42 +96,55 @@ def check_little_is_lost(destination: Path, state: State, settled: Mapping[str, 
     assert not lost, f"{lost} were settled long before the end at {ended_at}, and are not committed"
 
 
-def check_exact(
-    destination: Path,
-    state: State,
-    behaviour: Behaviour,
-    versions: Mapping[str, Sequence[Version]],
-    stable: set[str],
-) -> None:
-    """Complete: each of the `stable` conversations, never deleted, is there once, as it was at some instant; unless it
-    has appeared since `updates_since`."""
+def check_exact(destination: Path, state: State, source: Source) -> None:
+    """Complete: each conversation that was never deleted is there once, as it was at some instant; unless it has
+    appeared since `updates_since`, or is of a time that is named as unproven."""
     assert state.range is not None
     assert not state.left
     doubted = {doubt.created_at for doubt in state.unproven}
     exported = _exported(destination, state)
     counts = Counter(str(record["id"]) for record in exported) + Counter(_quarantined(destination, state))
-    assert not [row for row, count in counts.items() if count > 1]
-    for row, known in versions.items():
-        created_at = served_instant(known[0].row.created_at, behaviour.precision, behaviour.rounding)
+    assert not (doubled := [row for row, count in counts.items() if count > 1]), f"{doubled} are there twice"
+    for row, known in source.versions.items():
+        served = set().union(*(source.served(version.row) for version in known))
+        latest = source.served(known[-1].row)
         if row in counts:
-            assert created_at in state.range, f"{row} is outside of the range"
-        elif row in stable and created_at in state.range and created_at not in doubted:
+            assert any(created_at in state.range for created_at in served), f"{row} is outside of the range"
+        elif row in source.stable and all(time in state.range for time in latest) and not served & doubted:
             assert state.read_since is not None
             # One that is hidden is looked for where the first question has found its like.
-            unseen = behaviour.hides_token_created and known[0].row.fields["status"] == HIDDEN_STATUS
-            is_new = known[0].since > (0 if unseen else state.read_since)
-            assert is_new, f"{row} of {format_instant(created_at)} is missing"
+            unseen = source.behaviour.hides_token_created and known[0].row.fields["status"] == HIDDEN_STATUS
+            placed = max(version.since for version in known if version.placed)
+            is_new = placed > (0 if unseen else state.read_since)
+            assert is_new, f"{row} of {' or '.join(map(format_instant, sorted(served)))} is missing"
     for record in exported:
         identity = str(record["id"])
         # One that was deleted stays as it was.
-        _check_version(record, versions[identity], state.read_since if identity in stable else None)
+        updates_since = state.read_since if identity in source.stable else None
+        _check_version(record, source, source.versions[identity], updates_since)
 
 
-def _check_version(record: dict[str, Any], versions: Sequence[Version], updates_since: Instant | None) -> None:
-    alike = [one for one in versions if all(one.row.fields[name] == record[name] for name in ("summary", "status"))]
+def check_doubts(state: State, source: Source, span: Instant) -> None:
+    """Where a server can be read, a time is named only because there are more rows near it than are shown at once."""
+    for doubt in state.unproven if len(source.versions) > _HARDLY_ANY else ():
+        near = source.rows_near(doubt.created_at, span + 2 * SECOND)
+        assert near >= source.most_rows(), f"{format_instant(doubt.created_at)} is in doubt: {doubt.reason}"
+
+
+def _check_version(
+    record: dict[str, Any], source: Source, versions: Sequence[Version], updates_since: Instant | None
+) -> None:
+    def is_alike(version: Version) -> bool:
+        fields = version.row.fields
+        alike = fields["summary"] == record["summary"] and fields["status"] == record["status"]
+        return alike and record["created_at"] in source.served(version.row)
+
+    alike = [number for number, version in enumerate(versions) if is_alike(version)]
     assert alike, f"{record['id']} is none of its versions"
-    if versions[-1] not in alike and updates_since is not None:
-        assert versions[-1].since >= updates_since, f"{record['id']} changed before updates_since"
+    newer = versions[max(alike) + 1 :]
+    if updates_since is not None and all(version.told for version in newer):
+        changed = [version for version in newer if version.since < updates_since]
+        assert not changed, f"{record['id']} changed before updates_since"
 
 
 def _state(destination: Path) -> State:
@@ -154,7 +160,9 @@ def _exported(destination: Path, state: State) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     for file in state.conversations:
         with pq.ParquetFile(destination / file.path) as part:
-            records += part.read(["id", "summary", "status"], use_threads=False).to_pylist()
+            table = part.read(["id", "summary", "status", "created_at"], use_threads=False)
+        position = table.schema.get_field_index("created_at")
+        records += table.set_column(position, "created_at", table["created_at"].cast("int64")).to_pylist()
     return records
 
 
@@ -164,4 +172,6 @@ def _quarantined(destination: Path, state: State) -> list[str]:
         for file in state.quarantine.values()
         for line in (destination / file.path).read_bytes().splitlines()
     ]
-    return [str(json.loads(line["row"])["id"]) for line in lines]
+    rows = [json.loads(line["row"]) for line in lines]
+    # An element that is no conversation has no id.
+    return [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row]
