@@ -2,8 +2,8 @@
 
 A world ends `exact`, `named` when times are under `unproven`, or `refused`. A quirk says which is the worst that it
 excuses; a row that is missing and not named, or is there twice, nothing excuses. Where `exact` is due, a time may still
-be named when the server shows fewer rows at once than lie within `span` of it: nothing can tell them apart. And where
-there are hardly any rows, no page is long enough to prove that another was not cut.
+be named when the server shows fewer rows at once than lie within `span` of it, since nothing can tell them apart, and
+when there are hardly any other rows.
 
 A quirk is drawn when its name begins with one of the words in EXPORTER_WORLDS_DRAW, and by numbers of its own, so that
 a world stays the same whichever others are drawn.
@@ -21,10 +21,13 @@ Ending: TypeAlias = Literal["exact", "named", "refused"]
 ENDINGS: Final[tuple[Ending, ...]] = ("exact", "named", "refused")
 
 #: What is drawn unless the variable says otherwise: all that is read as it must be.
-DRAWN_BY_DEFAULT: Final = ""
+DRAWN_BY_DEFAULT: Final = (
+    "clock-absent clock-malformed clock-frozen clock-first clock-jumps clock-machine "
+    "moves-back moves-still moves-return"
+)
 DRAWN: Final = tuple(os.environ.get("EXPORTER_WORLDS_DRAW", DRAWN_BY_DEFAULT).replace(",", " ").split())
 #: Of each family that is drawn, a world has one quirk with this likelihood.
-_LIKELIHOOD: Final = 1 / 3
+_LIKELIHOOD: Final = 1 / 4
 _PRECISIONS: Final = ("us", "ms", "s")
 
 

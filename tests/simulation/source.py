@@ -44,7 +44,7 @@ class Source:
         self._wall_clock = wall_clock
         self.behaviour = random_behaviour(chance)
         rows = random_rows(chance)
-        if "bounds" in quirks or "pages" in quirks:
+        if any(family in quirks for family in ("bounds", "pages", "order", "precision")):
             rows += dense_rows(quirks.chance)
         if "bounds-finer" in quirks:
             for row in rows:
