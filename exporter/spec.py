@@ -43,6 +43,7 @@ from exporter.route import Proxy
 
 PartitionBy: TypeAlias = Literal["day", "hour", "month", "none"]
 SchemaFormat: TypeAlias = Literal["arrow", "json", "sql"]
+TrustedClock: TypeAlias = Literal["server", "local"]
 PARTITIONS: Final[tuple[str, ...]] = get_args(PartitionBy)
 
 _RELATIVE = re.compile(r"(\d{1,9})([smhdw])")
@@ -80,7 +81,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run reads and writes. `max_rps`: requests a second, None for no ceiling.
+    """How a run reads and writes. `max_rps`: requests a second, None for no ceiling. `trust_clock`: the one clock to
+    believe; None: the earlier one, and none where they differ by much.
 
     `ssl_context` verifies the API's certificate; None: by the system's authorities. `heeds_signals`: Ctrl-C and
     SIGTERM end the run in good order; else they are left to whoever has the process.
@@ -90,6 +92,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     proxy: Proxy | None = None
     ssl_context: ssl.SSLContext | None = None
     lag_seconds: int = 60
+    trust_clock: TrustedClock | None = None
     concurrency: int = 8
     max_rps: float | None = None
     page_size: int = MAX_PAGE_SIZE

@@ -30,6 +30,7 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "partition_by": spec.PARTITIONS,
     "table_format": get_args(TableKind),
+    "trust_clock": get_args(spec.TrustedClock),
 }
 
 
@@ -69,6 +70,7 @@ def _settle(options: Mapping[str, Any]) -> tuple[spec.Asked, spec.RunSettings]:
     )
     settings = spec.RunSettings(
         lag_seconds=options["lag"],
+        trust_clock=options["trust_clock"],
         concurrency=options["concurrency"],
         max_rps=options["max_rps"],
         page_size=options["page_size"],
@@ -164,6 +166,7 @@ class ExportSpec:
     page_size: int = _DEFAULTS.page_size
     part_size: int | str = "256MiB"
     memory: int | str = "384MiB"
+    trust_clock: spec.TrustedClock | None = None
     token: str | None = field(default=None, repr=False)
     token_file: Path | str | None = None
     org_id: str | None = None

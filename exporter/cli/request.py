@@ -67,6 +67,9 @@ def request_options(
     page_size: Annotated[int, option("Rows to ask for at once, 1 to 1000.", "N")] = _DEFAULTS.page_size,
     part_size: Annotated[str, option("Size at which a file is closed.", "SIZE")] = "256MiB",
     memory: Annotated[str, option("What the process may take at its peak.", "SIZE")] = "384MiB",
+    trust_clock: Annotated[
+        spec.TrustedClock | None, typer.Option(help="The one to believe where they differ by hours.")
+    ] = None,
     token_file: Annotated[Path | None, option("File that holds the token; for your eyes only.", "FILE")] = None,
     org_id: Annotated[Text, option(f"For a personal token; or set {contract.ORGANIZATION_VARIABLE}.", "ID")] = None,
     ca_file: Annotated[Path | None, option("Authorities to trust, too, in PEM form.", "FILE")] = None,

@@ -10,12 +10,14 @@ from exporter.fetch.quota import Quota
 class Answer:
     """A body that begins like a JSON array. `served_at`: the server's clock, None when it sent no usable `Date`.
 
-    `quota`: how many more requests are welcome, if the headers say.
+    `quota`: how many more requests are welcome, if the headers say. `age`: how long ago, in microseconds, a cache says
+    that the server answered.
     """
 
     body: bytes
     served_at: Instant | None
     quota: Quota | None = None
+    age: int = 0
 
 
 @dataclass(frozen=True, slots=True)

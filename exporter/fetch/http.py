@@ -33,7 +33,7 @@ from exporter.fetch.answer import Answer, Presence
 from exporter.fetch.gunzip import Gunzip
 from exporter.fetch.query import Query
 from exporter.fetch.quota import quota_of
-from exporter.fetch.refusals import http_date, proxy_refusal, quoted, refusal
+from exporter.fetch.refusals import age_of, http_date, proxy_refusal, quoted, refusal
 from exporter.model import PageRequest
 from exporter.route import Proxy
 from exporter.spec import Credentials
@@ -189,7 +189,7 @@ class Client:
                 f"{self._host} answered 200 with {self._described(response, body)} instead of a JSON array. "
                 f"Is that the API, with no login page or proxy before it? Check {BASE_URL_VARIABLE}"
             )
-        return Answer(body, served_at, quota_of(response.headers, now_seconds))
+        return Answer(body, served_at, quota_of(response.headers, now_seconds), age_of(response.headers.get("Age")))
 
     async def _take_presence(self, response: aiohttp.ClientResponse) -> Presence:
         _, now_seconds = _clock_of(response)

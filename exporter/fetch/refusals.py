@@ -109,6 +109,11 @@ def http_date(text: str | None) -> Instant | None:
         return None
 
 
+def age_of(text: str | None) -> int:
+    """The microseconds that an `Age` header names; 0 for anything else."""
+    return int(text.strip()) * SECOND if text and re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII) else 0
+
+
 def retry_after_seconds(text: str | None, now_seconds: float) -> float | None:
     """How long `Retry-After` asks to wait: a number of seconds, or a date. None for anything else."""
     if text is None:

@@ -13,11 +13,11 @@ import msgspec
 from exporter.contract import ALWAYS_FIELDS, Instant
 from exporter.errors import DestinationError, StoreError
 from exporter.jobs.asking import changing_filters
-from exporter.jobs.comparing import compare, make_plan
+from exporter.jobs.comparing import compare, make_plan, until_now
 from exporter.jobs.holding import Held, holding
 from exporter.jobs.mending import Repair, confirm_deletions
 from exporter.jobs.recording import Run, recorded
-from exporter.jobs.session import connected
+from exporter.jobs.session import ask_first, connected
 from exporter.model import Counters, Interval, Unproven
 from exporter.pipeline.auditing import Findings
 from exporter.progress import Observer
@@ -122,11 +122,14 @@ async def _audit(
         plan = make_plan(store, held.log.state if held else state, asked, settings, share, now)
         async with connected(settings, credentials, plan.request.filters, ALWAYS_FIELDS, observer, clock) as lister:
             run.spent = lambda: lister.counters
-            findings, unproven = await compare(plan, run, lister, settings, observer, clock, remembers=repair)
+            whole = Interval(plan.windows[0].start, plan.windows[-1].end)
+            opening = await ask_first(lister, plan.state, plan.request, whole.since, whole.end, settings, observer)
+            plan = until_now(plan, opening.now.instant)
+            findings, unproven = await compare(plan, run, lister, opening, settings, observer, clock, remembers=repair)
             spent, repaired = Counters(), None
             if held:
                 unlisted = await confirm_deletions(findings, lister, settings.concurrency) if delete else None
-                change = Repair(plan, held, findings, settings, credentials, observer, clock)
+                change = Repair(plan, held, findings, opening.now, settings, credentials, observer, clock)
                 outcome, spent = await change.run(delete=delete)
                 run.spent = lambda: lister.counters + spent
                 repaired = Repaired(

@@ -3,22 +3,24 @@
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
 import msgspec
 
-from exporter.contract import ALWAYS_FIELDS, BEGINNING, DAY, SECOND, Instant
+from exporter.contract import ALWAYS_FIELDS, BEGINNING, DAY, SECOND, Instant, format_instant
 from exporter.errors import DestinationError, UsageError
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run
-from exporter.jobs.session import Session, ask_first
+from exporter.jobs.session import Session
 from exporter.model import Coverage, DataFile, Interval, Unproven
 from exporter.pipeline.auditing import Comparison, Findings
+from exporter.pipeline.probing import Opening
 from exporter.pipeline.reading import Reader
 from exporter.pipeline.spooling import Spool, SpoolFactory
+from exporter.plan.clock import DOUBT, is_to_come, trusted_since
 from exporter.plan.homes import Homes
 from exporter.plan.sampling import choose_windows, cut_windows
 from exporter.progress import Observer
@@ -72,20 +74,31 @@ def make_plan(store: Store, state: State, asked: Asked, settings: RunSettings, s
     return Plan(store, state, request, files, homes, windows, len(all_windows), oldest)
 
 
+def until_now(plan: Plan, now: Instant) -> Plan:
+    """The plan without what is yet to come, where a clock that an export went by was ahead. Raises `UsageError`."""
+    windows = plan.windows
+    if is_to_come(windows[-1].end, now):
+        windows = [Interval(window.start, min(window.end, now)) for window in windows if window.start < now]
+    if not windows:
+        raise UsageError(f"nothing to compare: it is {format_instant(now)}, before all of that range")
+    reads = tuple((trusted_since(instant, now) or now - DOUBT, read) for instant, read in plan.state.reads)
+    return replace(plan, windows=windows, state=replace(plan.state, reads=reads))
+
+
 async def compare(
     plan: Plan,
     run: Run,
     lister: Reader,
+    opening: Opening,
     settings: RunSettings,
     observer: Observer,
     clock: Callable[[], float],
     *,
     remembers: bool,
 ) -> tuple[Findings, tuple[Unproven, ...]]:
-    """Lists the plan's windows, and holds the list against what is there."""
+    """Lists the plan's windows, and holds the list against what is there. `opening`: what `ask_first` has told."""
     async with _aside(plan.store.location) as aside, holding(aside, Run(run.command)) as held:
         whole = Interval(plan.windows[0].start, plan.windows[-1].end)
-        opening = await ask_first(lister, plan.state, plan.request, whole.since, whole.end, observer)
         session = await Session.begin(
             aside,
             held,

@@ -8,6 +8,7 @@ import msgspec
 from exporter.contract import SECOND, Instant
 from exporter.errors import DestinationError, StoreError
 from exporter.jobs.asking import asks_for_more, known_bounds, settle_range, settle_request
+from exporter.jobs.clocks import is_ahead, take_back
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import check_whole, is_in_order, put_in_order, seal
@@ -94,7 +95,7 @@ async def _export(
     run.saw(found)
     request = settle_request(found, asked, destination)
     table_format = settle_table_format(found, asked, destination)
-    if found.range is not None and not found.left and not asks_for_more(found.range, asked):
+    if found.range is not None and not found.left and not asks_for_more(found.range, asked) and not is_ahead(found):
         if table_format == found.table_format and await is_in_order(store, found):
             await check_whole(store, found)
             return summarize(destination, found, found, Counters())
@@ -103,10 +104,12 @@ async def _export(
         settings, credentials, request.filters, request.fields, observer, clock, tables=request.tables
     ) as reader:
         run.spent = lambda: reader.counters
-        opening = await ask_first(reader, found, request, *known_bounds(found, asked), observer)
-        latest = opening.read_since - settings.lag_seconds * SECOND
+        opening = await ask_first(reader, found, request, *known_bounds(found, asked), settings, observer)
+        lag = settings.lag_seconds * SECOND
+        latest = opening.now.end(lag)
         settle_range(found, asked, latest)
         async with holding(store, run) as held:
+            await take_back(held.log, opening.now, lag, observer)
             before = held.log.state
             if settle_request(before, asked, destination) != request:
                 raise DestinationError(f"{destination}: another run has begun an export here meanwhile; run again")

@@ -17,6 +17,7 @@ from exporter.pipeline.reading import Reader
 from exporter.pipeline.spooling import Spool, SpoolFactory
 from exporter.pipeline.tasks import for_each
 from exporter.pipeline.updating import Outcome, merge_spool
+from exporter.plan.clock import Now
 from exporter.progress import Observer
 from exporter.spec import Credentials, RunSettings
 from exporter.store.merge import ids_in
@@ -55,11 +56,12 @@ async def confirm_deletions(findings: Findings, lister: Reader, at_once: int) ->
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What `findings` say differs from `plan`, to be mended under the lock."""
+    """What `findings` say differs from `plan`, to be mended under the lock. `now`: the time to go by."""
 
     plan: Plan
     held: Held
     findings: Findings
+    now: Now
     settings: RunSettings
     credentials: Credentials
     observer: Observer
@@ -82,9 +84,10 @@ class Repair:
             self.clock,
             tables=request.tables,
         ) as reader:
+            reader.now = self.now
             before = plan.state
             range_ = before.range or plan.windows[0]
-            opening = await ask_first(reader, before, request, range_.since, range_.end, self.observer)
+            opening = await ask_first(reader, before, request, range_.since, range_.end, settings, self.observer)
             session = await Session.begin(
                 plan.store,
                 self.held,

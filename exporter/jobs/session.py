@@ -13,6 +13,7 @@ from exporter.encode.schema import table_schemas
 from exporter.encode.turns import TurnsEncoder
 from exporter.errors import ExporterError, StoreError
 from exporter.fetch.http import Client
+from exporter.jobs.clocks import settle_time
 from exporter.jobs.holding import Held
 from exporter.jobs.sealing import check_whole
 from exporter.model import CONVERSATIONS, TURNS, Counters, Coverage, Interval, TableFormat
@@ -69,16 +70,20 @@ async def ask_first(
     request: Request,
     since: Instant | None,
     until: Instant | None,
+    settings: RunSettings,
     observer: Observer,
 ) -> Opening:
     """What has to be known of the list before it is read. `since`, `until`: of what will be, where that is known.
 
-    Raises `SourceError`.
+    From then on the reader has the time to go by. Raises `SourceError`, and `UsageError` where the clocks differ.
     """
     is_known = _knows_hidden(known, request)
     status = None if is_known or "status" in request.filters else HIDDEN_STATUS
     opening = await open_list(reader, since, until, status)
     opening.is_hidden |= is_known
+    if reader.now is None:
+        reader.now = settle_time(reader, opening, until, settings, observer)
+    opening.now = reader.now
     if opening.is_hidden:
         observer.warn(f"the API's list leaves out {HIDDEN_STATUS} conversations; they are read by a list of their own")
     return opening

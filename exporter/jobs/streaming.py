@@ -97,8 +97,8 @@ async def _read(
 ) -> StreamReport:
     began = clock()
     async with connected(settings, credentials, request.filters, request.fields, observer, clock) as reader:
-        opening = await ask_first(reader, State(), request, *known_bounds(State(), asked), observer)
-        range_ = settle_range(State(), asked, opening.read_since - settings.lag_seconds * SECOND)
+        opening = await ask_first(reader, State(), request, *known_bounds(State(), asked), settings, observer)
+        range_ = settle_range(State(), asked, opening.now.end(settings.lag_seconds * SECOND))
         factory = BatchFactory(encoder, send, HIDDEN_STATUS if opening.is_hidden else None)
         pipeline = Pipeline(
             await schedule(Coverage([range_]), reader, _anywhere, settings.page_size, density=opening.density),

@@ -17,6 +17,7 @@ from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTE
 from exporter.encode.batch import Encoder
 from exporter.errors import DestinationError, UsageError
 from exporter.jobs.asking import changing_filters, has_sensitive_fields, known_bounds, settle_range, settle_request
+from exporter.jobs.clocks import is_ahead, take_back, updates_since
 from exporter.jobs.export import Summary, summarize
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
@@ -112,13 +113,15 @@ async def _sync(
     ) as reader:
         run.spent = lambda: reader.counters
         since, _ = known_bounds(found, asked)
-        opening = await ask_first(reader, found, request, since, None, observer)
-        latest = opening.read_since - settings.lag_seconds * SECOND
-        if found.range is not None:
+        opening = await ask_first(reader, found, request, since, None, settings, observer)
+        lag, now = settings.lag_seconds * SECOND, opening.now
+        latest = now.end(lag)
+        if found.range is not None and not is_ahead(found, now.instant):
             latest = max(latest, found.range.end)
         to_latest = msgspec.structs.replace(asked, until=latest)
         settle_range(found, to_latest, latest)
         async with holding(store, run) as held:
+            await take_back(held.log, now, lag, observer)
             before = held.log.state
             if settle_request(before, asked, destination) != request:
                 raise DestinationError(f"{destination}: another run has begun an export here meanwhile; run again")
@@ -142,7 +145,10 @@ async def _sync(
                 filters = _lasting(request.filters)
                 listing = connected(settings, credentials, filters, ALWAYS_FIELDS, observer, clock)
                 async with listing if refilter else nullcontext() as lister:
-                    outcome = await _update(session, before, lister)
+                    if lister is not None:
+                        lister.now = now
+                    since = updates_since(before, now.instant, observer)
+                    outcome = await _update(session, before, None if since is None else since - lag, lister)
             await seal(session.log, session.parts, session.committer, observer, goes_on=True)
             return _synced(destination, before, session, outcome)
 
@@ -160,8 +166,9 @@ def _lasting(filters: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in filters.items() if name in FILTERS_BY_NAME and name not in MUTABLE_FILTERS}
 
 
-async def _update(session: Session, before: State, lister: Reader | None) -> Outcome:
-    """Merges what was updated since the rows of `before` were read. `lister`: lists what the filters may have left."""
+async def _update(session: Session, before: State, since: Instant | None, lister: Reader | None) -> Outcome:
+    """Merges what was updated `since` (None: ever) of what `before` covers. `lister`: lists what the filters may have
+    left."""
     state, parts, reader = session.log.state, session.parts, session.reader
     range_ = state.range
     if range_ is None:
@@ -169,7 +176,6 @@ async def _update(session: Session, before: State, lister: Reader | None) -> Out
     files = state.conversations
     oldest = min((file.created_at_min for file in files), default=range_.end)
     homes = Homes(files, state.coverage, parts.place)
-    since = None if before.read_since is None else before.read_since - session.settings.lag_seconds * SECOND
     spool, changed, narrow = Spool(), Spool(), Encoder(ALWAYS_FIELDS)
 
     async def read(what: Coverage, updated_since: Instant | None, reading: int) -> None:

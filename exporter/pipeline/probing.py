@@ -1,16 +1,17 @@
 """What is asked before the work is split: what the list is like, and where the data begins, roughly."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
+from exporter.contract import BEGINNING, MAX_PAGE_SIZE, SECOND, Instant
 from exporter.encode.rows import EncodeRow
 from exporter.errors import RequestRefusedError
 from exporter.model import PageRequest
 from exporter.pipeline.reading import Reader
 from exporter.pipeline.tasks import for_each
 from exporter.plan import probes
+from exporter.plan.clock import Now, needs_another, row_times
 
 #: How often a sample is looked for whose status changes meanwhile.
 _LOOKS: Final = 3
@@ -20,30 +21,34 @@ _LOOKS: Final = 3
 class Opening:
     """What the first questions have told.
 
-    `read_since`: the server's clock before the first of them. `density`: rows a microsecond at the end of the range,
-    if that is known. `is_hidden`: as of `is_hidden`; False when that was not asked.
+    `density`: rows a microsecond at the end of the range, if that is known. `is_hidden`: as of `is_hidden`; False when
+    that was not asked. `newest`: times of the newest rows before the range's end, as of `plan.clock.row_times`. `now`:
+    the time to go by, once it is settled.
     """
 
-    read_since: Instant = 0
     density: float | None = None
     is_hidden: bool = False
+    newest: Sequence[Instant] = ()
+    now: Now = field(default_factory=lambda: Now(0.0, BEGINNING))
 
 
 async def open_list(reader: Reader, since: Instant | None, until: Instant | None, status: str | None) -> Opening:
-    """The first questions, asked all at once. `since`, `until`: of the range, where they are known beforehand.
+    """The first questions, asked all at once, and more where the answers tell of clocks that differ.
 
-    `status`: may be hidden. Raises `SourceError`.
+    `since`, `until`: of the range, where they are known beforehand. `status`: may be hidden. Raises `SourceError`.
     """
     opening = Opening()
 
     async def look() -> None:
-        reading = await reader.look(probes.newest(until))
-        opening.read_since, opening.density = reading.read_since, probes.density(reading.page.rows.created_at)
+        rows = (await reader.look(probes.newest(until))).page.rows
+        opening.density, opening.newest = probes.density(rows.created_at), row_times(rows.created_at, rows.updated_at)
 
     async def look_for_hidden() -> None:
         opening.is_hidden = status is not None and await is_hidden(reader, status, since, until)
 
     await for_each((look, look_for_hidden), lambda ask: ask(), at_once=2)
+    while needs_another(reader.told):
+        await reader.look(replace(probes.newest(until), limit=1))
     return opening
 
 

@@ -20,6 +20,7 @@ from exporter.fetch.retry import FailureBudget, RetryPolicy
 from exporter.fetch.throttle import Sent, Throttle
 from exporter.model import Counters, Page, PageRequest
 from exporter.pipeline.budget import ByteBudget, Room
+from exporter.plan.clock import Now, Told, settle
 from exporter.progress import Observer, format_seconds, format_size
 
 _AGAIN: Final = "Run the same command again when the API answers"
@@ -38,7 +39,7 @@ class Source(Protocol):
 
 
 def wall_clock() -> Instant:
-    """This machine's time, for want of the server's."""
+    """This machine's time."""
     return time.time_ns() // 1000
 
 
@@ -72,6 +73,9 @@ class Reader:
         self.in_flight = 0
         #: What was not updated since then is not asked for.
         self.updated_since: Instant | None = None
+        #: The time that is believed, once that is settled; until then, what each answer has told of it.
+        self.now: Now | None = None
+        self.told: list[Told] = []
         self._source = source
         self._decoder = decoder
         self._observer = observer
@@ -246,12 +250,17 @@ class Reader:
         narrowed = self._narrowed(request)
         sent, answer = await self._attempt(lambda: self._source.get_page(narrowed, room.fits))
         elapsed = round((self._clock() - sent.at) * SECOND)
+        served = None if answer.served_at is None else answer.served_at + answer.age
+        told = Told(sent.at, wall_clock() - elapsed, served, elapsed)
         decoded = await to_thread.run_sync(self._decoder.decode, answer.body, limiter=self._decoding)
         self._throttle.page_took(self._clock() - sent.at)
         if decoded.style is not None:
             self._source.style = decoded.style
         self.counters += Counters(pages=1)
-        # The Date header has whole seconds, and was written after the rows were read.
-        served_at = wall_clock() if answer.served_at is None else answer.served_at
         room.settle(len(decoded.page), decoded.page.size_bytes)
-        return Reading(replace(decoded.page, limit=request.limit), served_at - elapsed - SECOND, room)
+        return Reading(replace(decoded.page, limit=request.limit), self._read_since(told, answer.served_at), room)
+
+    def _read_since(self, told: Told, date: Instant | None) -> Instant:
+        if self.now is None:
+            self.told.append(told)
+        return (self.now or settle(told, (), None)).read_since(told, date)

@@ -20,6 +20,8 @@ from exporter.store.replaced import Replaced, forget, note_replaced
 FORMAT_VERSION: Final = 1
 
 CommitKind: TypeAlias = Literal["begin", "widen", "resume", "export", "sync", "compact", "repair", "vacuum"]
+#: What a run that reads begins with.
+_BEGINNINGS: Final[tuple[CommitKind, ...]] = ("begin", "widen", "resume")
 StateName: TypeAlias = Literal["complete", "incomplete", "unproven"]
 
 
@@ -33,7 +35,8 @@ class Author(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
-    """One file of the log. The first one, `begin`, holds the request and the range; a later one may widen the range.
+    """One file of the log. The first one, `begin`, holds the request and the range; a later one may widen the range,
+    and a `repair` end it earlier.
 
     A run that goes on begins with a `widen` or a `resume`: it takes the slot that the run before would commit to.
     `compact` is what puts a merged part in place of its sources, whichever command's run does it: no row is changed.
@@ -61,9 +64,10 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
 class State:
     """What the first `number` commits amount to; also the generation of the manifest. Nothing yet: `number` is 0.
 
-    `files` and `quarantine` are the live files by path. `reads` says since when (the server's clock) which
-    intervals are known as they are. `replaced`: what the latest runs have replaced, at most `keep_generations` of
-    them; with a table format, what all of them have, but for what they had written themselves.
+    `files` and `quarantine` are the live files by path. `reads` says since when (by the clock that the run went by,
+    or its machine's when it `began`, whichever is earlier) which intervals are known as they are. `replaced`: what the
+    latest runs have replaced, at most `keep_generations` of them; with a table format, what all of them have, but for
+    what they had written themselves.
     """
 
     number: int = 0
@@ -80,6 +84,7 @@ class State:
     counters: Counters = field(default_factory=Counters)
     runs: tuple[str, ...] = ()
     started_at: Instant | None = None
+    began: Instant | None = None
     committed_at: Instant | None = None
     software: Mapping[str, str] = field(default_factory=dict)
     keep_generations: int = 0
@@ -102,7 +107,7 @@ class State:
 
     @property
     def read_since(self) -> Instant | None:
-        """The server's clock before the earliest page that the live data rests on: where a sync has to begin."""
+        """An instant before the earliest page that the live data rests on: where a sync must begin."""
         return min((instant for instant, _ in self.reads), default=None)
 
     @property
@@ -158,6 +163,8 @@ def apply(state: State, commit: Commit) -> State:
         _refuse(commit.number, "covers what was covered already")
     if added - Coverage([range_]):
         _refuse(commit.number, "covers what lies outside the export's range")
+    if kept - Coverage([range_]):
+        _refuse(commit.number, "narrows the range to less than is covered")
     files, quarantine = _next_files(state, commit, added, dropped, coverage)
     keep = state.keep_generations if commit.keep_generations is None else commit.keep_generations
     table_format = commit.table_format or state.table_format
@@ -182,6 +189,7 @@ def apply(state: State, commit: Commit) -> State:
         counters=state.counters + commit.counters,
         runs=_with(state.runs, run),
         started_at=commit.committed_at if state.started_at is None else state.started_at,
+        began=commit.committed_at if commit.kind in _BEGINNINGS else state.began,
         committed_at=commit.committed_at,
         software=commit.author.software,
         keep_generations=keep,
@@ -202,7 +210,9 @@ def _next_reads(
         reads = tuple((instant, rest) for instant, read in reads if (rest := read - known_anew))
     now_read = added | refreshed
     if now_read and commit.change.read_since is not None:
-        reads = (*reads, (commit.change.read_since, now_read))
+        # What the run went by may have been ahead; that it had not read before it began, its machine's clock says, too.
+        read_since = commit.change.read_since if state.began is None else min(commit.change.read_since, state.began)
+        reads = (*reads, (read_since, now_read))
     return reads
 
 
@@ -240,7 +250,7 @@ def _next_range(state: State, commit: Commit) -> Interval:
         _refuse(commit.number, "changes the table format")
     if commit.range is None:
         return state.range
-    if commit.range.start > state.range.start or commit.range.end < state.range.end:
+    if commit.range.start > state.range.start or (commit.range.end < state.range.end and commit.kind != "repair"):
         _refuse(commit.number, "narrows the range")
     return commit.range
 

@@ -103,6 +103,7 @@ def test_it_comes_to_what_the_command_line_comes_to(
         ({"custom_metadata": "[]"}, "--custom-metadata '[]'"),
         ({"partition_by": "week"}, "partition_by: has to be day or hour or month or none, not 'week'"),
         ({"partition_by": ["day"]}, "partition_by: has to be"),
+        ({"trust_clock": "mine"}, "trust_clock: has to be server or local, not 'mine'"),
         ({"table_format": "parquet"}, "table_format: has to be delta or iceberg, not 'parquet'"),
         ({"concurrency": "8"}, "concurrency: has to be int, not str"),
         ({"concurrency": None}, "concurrency: has to be int, not NoneType"),

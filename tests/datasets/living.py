@@ -110,7 +110,9 @@ async def bring_up_to_date(root: Path, column: str | None) -> tuple[str, str]:
         other = next(str(row.facts()["id"]) for row in rows()[15:] if len(row.facts()) > 4)
         more = {column: "en"} if column else {}
         source.update(other, now - contract.HOUR, summary="and again", **more)
-        wanted = ExportSpec(base_url=source.url, token=TOKEN, page_size=8, part_size="8kB").understand({})
+        wanted = ExportSpec(
+            base_url=source.url, token=TOKEN, page_size=8, part_size="8kB", trust_clock="server"
+        ).understand({})
         synced = await sync(root, wanted.asked, wanted.settings, wanted.credentials, Quiet())
     assert (synced.updated, synced.inserted, synced.removed, synced.rewritten) == (1, 0, 0, 1)
     assert synced.unchanged > 0

@@ -140,6 +140,10 @@ class TestWithoutSince:
         Exported(tmp_path / "out").check({})
 
 
+#: The server's clock is not that of this machine.
+TRUST = ("--trust-clock", "server")
+
+
 class TestWithoutUntil:
     """The end is the server's clock less the lag, fixed at the first run."""
 
@@ -147,7 +151,9 @@ class TestWithoutUntil:
         now = UNTIL + 30 * SECOND
         rows = make_conversations(200, UNTIL - 300 * SECOND, now, seed=9, transcripts=False)
         server = serving(rows, Behaviour(visible_delay=45.0), now=now)
-        done = command("export", tmp_path / "out", "--since", format_instant(SINCE), "--lag", "60", server=server)
+        done = command(
+            "export", tmp_path / "out", "--since", format_instant(SINCE), "--lag", "60", *TRUST, server=server
+        )
         assert done.status == 0, done.err
         exported = Exported(tmp_path / "out")
         # The server's clock is read to the second, and may have moved on by the time that it is.
@@ -159,7 +165,7 @@ class TestWithoutUntil:
     def test_the_end_stays_and_a_later_one_widens(self, serving: Serving, command: Command, tmp_path: Path) -> None:
         rows = make_conversations(200, SINCE, UNTIL, seed=10, transcripts=False)
         server = serving(rows, now=MIDDLE)
-        since = ("--since", format_instant(SINCE))
+        since = ("--since", format_instant(SINCE), *TRUST)
         assert command("export", tmp_path / "out", *since, server=server).status == 0
         before = snapshot(tmp_path / "out")
         later = serving(rows, now=UNTIL)
@@ -171,7 +177,7 @@ class TestWithoutUntil:
     def test_an_end_in_the_future_is_now(self, serving: Serving, command: Command, tmp_path: Path) -> None:
         rows = make_conversations(200, SINCE, UNTIL, seed=11, transcripts=False)
         server = serving(rows, now=MIDDLE)
-        assert command("export", tmp_path / "out", *between(SINCE, UNTIL), server=server).status == 0
+        assert command("export", tmp_path / "out", *between(SINCE, UNTIL), *TRUST, server=server).status == 0
         ((start, end),) = Exported(tmp_path / "out").coverage
         assert start == SINCE
         assert end <= MIDDLE - 60 * SECOND

@@ -72,8 +72,14 @@ def test_a_request_that_makes_no_sense(
 
 def test_no_range_left_by_the_clock_of_the_server(serving: Serving, command: Command, tmp_path: Path) -> None:
     server = serving([], now=SINCE)
-    done = command("export", tmp_path / "out", "--since", format_instant(SINCE), server=server)
-    assert_refused(done, 2, "nothing to export", format_instant(SINCE), "the server's clock less the lag")
+    since = ("--since", format_instant(SINCE))
+    done = command("export", tmp_path / "out", *since, server=server)
+    assert_refused(done, 2, "the API's clock (2", "behind this machine's (2", "--trust-clock server, or local")
+    done = command("export", tmp_path / "out", *since, "--trust-clock", "server", server=server)
+    assert done.status == 2
+    assert "as --trust-clock says" in done.err
+    assert f"nothing to export: the range starts at {format_instant(SINCE)}" in done.err
+    assert "the server's clock less the lag" in done.err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from exporter.contract import DAY, TimestampStyle, encode_cursor, parse_timestamp
+from exporter.contract import DAY, SECOND, TimestampStyle, encode_cursor, parse_timestamp
 from exporter.errors import (
     AccessError,
     RequestRefusedError,
@@ -193,6 +193,14 @@ async def test_the_servers_clock() -> None:
         answers = [await source.get_page(PageRequest(limit=1), fits) for _ in range(3)]
     assert [answer.served_at for answer in answers] == [parse_timestamp("2026-02-10T05:00:00Z"), None, None]
     assert peer.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"), [("90", 90), (" 0 ", 0), ("-5", 0), ("1e9", 0), ("soon", 0), ("9" * 30, 0)]
+)
+async def test_how_old_an_answer_from_a_cache_is(age: str, seconds: int) -> None:
+    async with Peer([[http(PAGE, headers={"Age": age})]]) as peer, client(peer.url) as source:
+        assert (await source.get_page(PageRequest(limit=1), fits)).age == seconds * SECOND
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,8 @@ async def moving_source(seed: int, behaviour: Behaviour | None = None) -> AsyncI
 
 
 def settings_for(source: Source, **settings: object) -> RunSettings:
-    known = {"page_size": 7, "concurrency": 3, "target_part_bytes": 20_000}
+    # The source's clock is not that of this machine.
+    known = {"page_size": 7, "concurrency": 3, "target_part_bytes": 20_000, "trust_clock": "server"}
     return RunSettings(base_url=source.sandbox.url, **{**known, **settings})  # type: ignore[arg-type]
 
 

@@ -124,7 +124,7 @@ async def test_a_month_of_nights_ends_exact(tmp_path: Path) -> None:
     rows = make_conversations(ROWS, SINCE, now, seed=1000 + SEED, transcripts=False)
     async with serve(rows, behaviour, clock=lambda: now) as sandbox:
         days = Days(sandbox, chance)
-        settings = RunSettings(base_url=sandbox.url, lag_seconds=LAG_SECONDS)
+        settings = RunSettings(base_url=sandbox.url, lag_seconds=LAG_SECONDS, trust_clock="server")
         nights = [await one_night(tmp_path, 0, days, settings)]
         for night in range(1, NIGHTS + 1):
             days.pass_by(now, night)

@@ -66,7 +66,8 @@ def move(source: Source, times: int) -> None:
 
 async def killed(destination: Path, source: Source) -> None:
     environment = {**os.environ, BASE_URL_VARIABLE: source.sandbox.url, TOKEN_VARIABLE: TOKEN}
-    command = [sys.executable, "-c", KILLED, "sync", str(destination), "--page-size", "7", "--part-size", "20kB"]
+    options = ["--page-size", "7", "--part-size", "20kB", "--trust-clock", "server"]
+    command = [sys.executable, "-c", KILLED, "sync", str(destination), *options]
     done = await anyio.run_process(command, env=environment, check=False, stderr=subprocess.STDOUT)
     assert done.returncode == -signal.SIGKILL, done.stdout.decode()
 
@@ -350,7 +351,7 @@ async def test_a_catalog_of_the_users_own(tmp_path: Path) -> None:
             "PYICEBERG_CATALOG__PROD__URI": f"sqlite:///{tmp_path}/prod.db",
         }
         options = ["--table-format", "iceberg", "--iceberg-catalog", "prod/calls"]
-        command = [sys.executable, "-m", "exporter", "sync", str(tmp_path / "export")]
+        command = [sys.executable, "-m", "exporter", "sync", str(tmp_path / "export"), "--trust-clock", "server"]
         for arguments in (options, []):
             done = await anyio.run_process([*command, *arguments], env=environment, check=False)
             assert done.returncode == 0, done.stderr.decode()

@@ -4,16 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.contract import DAY, SECOND
+from exporter.contract import DAY, HOUR, SECOND
 from exporter.encode.decode import Decoder
 from exporter.errors import AccessError
 from exporter.model import Page, PageRequest
+from exporter.pipeline import reading
 from exporter.pipeline.budget import ByteBudget, Shares
 from exporter.pipeline.probing import find_beginning, is_hidden, open_list
 from exporter.pipeline.reading import Reader
 from exporter.progress import Quiet
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
-from tests.pipeline.harness import ModelSource
+from tests.pipeline.harness import SERVED_AT, ModelSource
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +26,8 @@ def reader_of(source: ModelSource) -> Reader:
 
 
 @pytest.mark.parametrize("hides", [True, False])
-async def test_the_first_questions_are_asked_at_once(hides: bool) -> None:
+async def test_the_first_questions_are_asked_at_once(hides: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "wall_clock", lambda: SERVED_AT)
     rows = [StoredRow(f"c{number}", T0 - number * SECOND, status="token_created") for number in range(200)]
     listed = [StoredRow(f"d{number}", T0 - number * SECOND) for number in range(200)]
     source = ModelSource(ServerModel([*rows, *listed], Behaviour(hides="token_created" if hides else None)))
@@ -36,6 +38,15 @@ async def test_the_first_questions_are_asked_at_once(hides: bool) -> None:
     source.requests.clear()
     assert not (await open_list(reader_of(source), None, T0, None)).is_hidden
     assert len(source.requests) == 1
+
+
+async def test_where_clocks_differ_three_answers_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "wall_clock", lambda: SERVED_AT + HOUR)
+    source = ModelSource(ServerModel([StoredRow("c0", T0)], Behaviour()))
+    reader = reader_of(source)
+    await open_list(reader, None, None, None)
+    assert [request.limit for request in source.requests] == [100, 1, 1]
+    assert len(reader.told) == 3
 
 
 async def test_a_token_that_is_refused_at_the_first_questions_is_told_as_such() -> None:

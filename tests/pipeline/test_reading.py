@@ -7,7 +7,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from exporter.contract import SECOND, TimestampStyle
+from exporter.contract import DAY, HOUR, SECOND, TimestampStyle
 from exporter.encode.decode import Decoder
 from exporter.errors import (
     AccessError,
@@ -27,6 +27,7 @@ from exporter.model import PageRequest
 from exporter.pipeline import reading
 from exporter.pipeline.budget import ByteBudget, Shares
 from exporter.pipeline.reading import Reader
+from exporter.plan.clock import Now
 from exporter.progress import Quiet
 from tests.pipeline.harness import SERVED_AT, Clock
 
@@ -216,12 +217,24 @@ async def test_a_page_was_read_after_the_servers_clock_less_what_it_took(make: M
     assert (await reader.look(REQUEST)).read_since == SERVED_AT - round(2.5 * SECOND) - SECOND
 
 
-async def test_without_a_servers_clock_this_machines_is_taken(make: Make) -> None:
+async def test_without_a_servers_clock_this_machines_is_not_believed_alone(make: Make) -> None:
     reader, source = make(GOOD)
     source.served_at = None
     before = reading.wall_clock()
     read_since = (await reader.look(REQUEST)).read_since
-    assert before - SECOND <= read_since <= reading.wall_clock() - SECOND
+    assert before <= read_since + DAY <= reading.wall_clock()
+
+
+async def test_a_page_was_not_read_after_the_time_that_the_run_goes_by(make: Make) -> None:
+    reader, source = make(GOOD)
+    source.seconds = 2.5
+    reader.now = Now(-10.0, SERVED_AT - HOUR)
+    assert (await reader.look(REQUEST)).read_since == SERVED_AT - HOUR + 10 * SECOND
+    source.served_at = SERVED_AT - 2 * HOUR
+    assert (await reader.look(REQUEST)).read_since == SERVED_AT - 2 * HOUR - round(2.5 * SECOND) - SECOND
+    source.served_at = 0
+    assert (await reader.look(REQUEST)).read_since == SERVED_AT - HOUR + 15 * SECOND - DAY
+    assert reader.told == []
 
 
 async def test_the_server_is_asked_in_its_own_hand(make: Make) -> None:

@@ -65,7 +65,7 @@ class Destination:
         """All of the range is covered; `parts`: rows of one day each, and the windows of their parts."""
         self = cls(root)
         await self.store.prepare()
-        await self.log.append(committed_at=1, kind="begin", request=Request(fields=FIELDS), range=RANGE)
+        await self.log.append(committed_at=10, kind="begin", request=Request(fields=FIELDS), range=RANGE)
         adds: list[DataFile] = []
         for window, rows in parts:
             adds += await self.factory.publish(self.write(rows, window))

@@ -31,7 +31,7 @@ def commit(number: int, **fields: Any) -> Commit:
         "number": number,
         "export_id": "abc",
         "author": Author(run="r1", host="here", pid=1, software={"exporter": "0.1.0", "pyarrow": "19"}),
-        "committed_at": DAY_0 + number,
+        "committed_at": DAY_0 + 3 * DAY + number,
         "kind": "export",
         **fields,
     }
@@ -117,8 +117,8 @@ def test_it_has_the_names_of_the_design() -> None:
             "pages": 2,
         },
         "timing": {
-            "started_at": "2026-02-10T00:00:00.000001Z",
-            "committed_at": "2026-02-10T00:00:00.000002Z",
+            "started_at": "2026-02-13T00:00:00.000001Z",
+            "committed_at": "2026-02-13T00:00:00.000002Z",
             "seconds": 1.25,
             "runs": 1,
         },

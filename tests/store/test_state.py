@@ -163,6 +163,7 @@ BASE = fold([begin(), commit(2, reading("1", 0, 10))])
         (lambda: commit(3, request=Request(filters={"status": "failed"})), "changes the request"),
         (lambda: commit(3, range=Interval(1, END)), "narrows the range"),
         (lambda: commit(3, range=Interval(0, END - 1)), "narrows the range"),
+        (lambda: commit(3, kind="repair", range=Interval(0, 1)), "narrows the range to less than is covered"),
         (lambda: commit(3, reading("2", 9, 12)), "covers what was covered already"),
         (lambda: commit(3, Change(covers=(Interval(10, 12), Interval(11, 13)))), "covers an interval twice"),
         (lambda: commit(3, Change(covers=(Interval(END - 1, END + 1),))), "outside the export's range"),
@@ -237,3 +238,25 @@ def test_a_table_format_comes_once() -> None:
     state = fold([begin(), commit(2, table_format=DELTA)])
     with pytest.raises(StoreError, match="changes the table format"):
         apply(state, commit(3, table_format=TableFormat(kind="iceberg")))
+
+
+def test_a_repair_may_end_the_range_earlier_and_a_file_with_it() -> None:
+    state = fold([begin(), commit(2, reading("1", 0, 9))])
+    (file,) = state.files.values()
+    shorter = data_file("1", 0, 9, window=Interval(0, 9))
+    longer = Change(
+        covers=(Interval(9, END),), removes=(file.path,), adds=(data_file("1", 0, 9, window=Interval(0, END)),)
+    )
+    state = apply(state, commit(3, longer))
+    back = Change(uncovers=(Interval(9, END),), removes=(file.path,), adds=(shorter,))
+    state = apply(state, commit(4, back, kind="repair", range=Interval(0, 9)))
+    assert (state.range, state.coverage, state.left) == (Interval(0, 9), Coverage([Interval(0, 9)]), Coverage())
+    assert state.files == {file.path: shorter}
+
+
+def test_nothing_is_known_from_after_the_run_began_by_its_machines_clock() -> None:
+    commits = [begin(), commit(2, reading("1", 0, 9, read_since=5000))]
+    assert fold(commits).read_since == 1001
+    commits += [commit(3, kind="resume"), commit(4, reading("2", 9, 12, read_since=5000))]
+    assert sorted(instant for instant, _ in fold(commits).reads) == [1001, 1003]
+    assert fold([*commits, commit(5, Change(refreshes=(Interval(0, 12),), read_since=900))]).read_since == 900

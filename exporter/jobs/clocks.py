@@ -1,0 +1,132 @@
+"""What a run makes of the clocks: which one it goes by, and what an earlier run took from one that was ahead."""
+
+from typing import Final
+
+import msgspec
+
+from exporter.contract import BEGINNING, END_OF_TIME, SECOND, Instant, format_instant
+from exporter.errors import UsageError
+from exporter.model import Change, Coverage, DataFile, Interval
+from exporter.pipeline.probing import Opening
+from exporter.pipeline.reading import Reader, wall_clock
+from exporter.plan.clock import Now, Told, choose_opinion, is_doubted, is_refused, is_to_come, settle, trusted_since
+from exporter.progress import Observer, format_seconds
+from exporter.spec import RunSettings
+from exporter.store.commits import CommitLog
+from exporter.store.state import State
+
+_NAMES: Final = {"server": "API's", "local": "machine's"}
+_HOW: Final = "Set the one that is wrong, or name the one to believe: --trust-clock server, or local"
+
+
+def settle_time(
+    reader: Reader, opening: Opening, until: Instant | None, settings: RunSettings, observer: Observer
+) -> Now:
+    """The time to go by, from all that the first answers have told. `until`: as of `ask_first`.
+
+    Raises `UsageError` where the clocks differ by too much to go by either.
+    """
+    told, trusted = choose_opinion(reader.told), settings.trust_clock
+    if trusted == "server" and told.server is None:
+        raise UsageError(
+            "--trust-clock server: the API's answers have no usable Date header. Give local, or leave it out"
+        )
+    if trusted is None and is_refused(told):
+        raise UsageError(f"{_differ(told)}. Nothing was read. {_HOW}")
+    newest = opening.newest
+    if told.server is not None and until is not None and until < min(told.local, told.server):
+        newest = ()  # there are newer rows than these
+    now = settle(told, newest, trusted)
+    if is_doubted(told):
+        observer.warn(_doubt(told, now, settings))
+    elif now.rows is not None:
+        # Every night may be such a silence.
+        observer.note("the stream of conversations has ended", at=format_instant(now.rows))
+    return now
+
+
+def _doubt(told: Told, now: Now, settings: RunSettings) -> str:
+    if told.ahead is None:
+        text = (
+            f"the API's answers have no usable Date header, and this machine's clock ({format_instant(told.local)}) is "
+        )
+        if now.rows is None:
+            return text + "believed alone, as --trust-clock says"
+        return (
+            text + f"not believed alone: the export counts as up to date until {format_instant(now.rows)}, which the "
+            "newest conversations bear out. Where this clock is right, give --trust-clock local"
+        )
+    if settings.trust_clock is not None:
+        return f"{_differ(told)}. Believed is the {_NAMES[settings.trust_clock]}, as --trust-clock says"
+    return f"{_differ(told)}. The earlier one is believed. {_HOW}"
+
+
+def _differ(told: Told) -> str:
+    served, ahead = told.served or 0, told.ahead or 0
+    return (
+        f"the API's clock ({format_instant(served)}, by its Date header) is {_seconds(abs(ahead))} "
+        f"{'ahead of' if ahead > 0 else 'behind'} this machine's ({format_instant(told.local)})"
+    )
+
+
+def _seconds(microseconds: int) -> str:
+    return format_seconds(microseconds / SECOND)
+
+
+def is_ahead(state: State, now: Instant | None = None) -> bool:
+    """Whether the range ends after `now` (None: this machine's time), so that a clock was ahead that an earlier run
+    went by."""
+    return state.range is not None and is_to_come(state.range.end, wall_clock() if now is None else now)
+
+
+async def take_back(log: CommitLog, now: Now, lag: int, observer: Observer) -> None:
+    """Takes out of the export what an earlier run held for read, and what is yet to come. Raises `StoreError`.
+
+    No row that has come to pass is dropped: the range then ends right behind the newest of them.
+    """
+    state, range_ = log.state, log.state.range
+    if range_ is None or not is_ahead(state, now.instant):
+        return
+    end = max(_reliable_end(state, now.instant, lag), range_.start + 1)
+    observer.warn(
+        f"the range of this export ends at {format_instant(range_.end)}, and it is {format_instant(now.instant)}: the "
+        f"clock that an earlier run went by was ahead. What lies after {format_instant(end)} is read again as it comes"
+    )
+    if end < range_.end:
+        change = _cut(state, end)
+        await log.append(committed_at=wall_clock(), kind="repair", range=Interval(range_.start, end), change=change)
+
+
+def _reliable_end(state: State, now: Instant, lag: int) -> Instant:
+    """Up to where what is covered had come to pass when it was read."""
+    read_since = now if state.read_since is None else trusted_since(state.read_since, now)
+    held = [file.created_at_max + 1 for file in state.conversations if file.created_at_min <= now]
+    return max([BEGINNING if read_since is None else read_since - lag, *held])
+
+
+def _cut(state: State, end: Instant) -> Change:
+    """What leaves nothing covered from `end` on. Files keep their rows, and their names."""
+    lost = state.coverage & Coverage([Interval(end, END_OF_TIME)])
+    removes, adds = list[str](), list[DataFile]()
+    for file in state.conversations:
+        if file.window.end <= end:
+            continue
+        for one in (file, *state.turns_beside(file)):
+            removes.append(one.path)
+            if file.created_at_max < end:
+                adds.append(msgspec.structs.replace(one, window=Interval(one.window.start, end)))
+    return Change(uncovers=lost.intervals, removes=tuple(removes), adds=tuple(adds))
+
+
+def updates_since(state: State, now: Instant, observer: Observer) -> Instant | None:
+    """Where a sync begins: as the export says, where a clock that is believed has been there; None: from the start."""
+    if state.read_since is None:
+        return None
+    since = trusted_since(state.read_since, now)
+    if since != state.read_since:
+        observer.warn(
+            f"this export is said to be up to date until {format_instant(state.read_since)}, and it is "
+            f"{format_instant(now)}: the clock that an earlier run went by was ahead. Read again is "
+            + ("every row" if since is None else f"what was updated since {format_instant(since)}")
+        )
+    return since

@@ -1,0 +1,146 @@
+"""A server and a machine with clocks of their own, either of which may be wrong, beside the time that it is."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from exporter.contract import CONVERSATIONS_PATH, DAY, SECOND, Instant, parse_timestamp
+from exporter.jobs.audit import Audited, audit
+from exporter.jobs.export import Summary, export
+from exporter.jobs.sync import Synced, sync
+from exporter.jobs.verify import verify
+from exporter.progress import Quiet
+from exporter.sandbox import TOKEN, Behaviour, Sandbox
+from exporter.spec import Asked, Credentials, RunSettings
+from tests.end_to_end.exported import Exported
+from tests.end_to_end.served import conversation
+
+_START = parse_timestamp("2026-02-10T12:00:00Z")
+
+
+class Warned(Quiet):
+    """Keeps what it is warned of."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, event: str, /, **_details: object) -> None:
+        self.warnings.append(event)
+
+
+class World:
+    """`now` is the time. The server's `Date` and the machine's clock are `date` and `machine` microseconds ahead of it.
+
+    `header`, if set, makes the `Date` of the nth answer, or leaves it out; `age`: an `Age` header beside it. `stamps`:
+    how far the clock is ahead that stamps new rows.
+    """
+
+    def __init__(self) -> None:
+        self.now = _START
+        self.date = 0
+        self.machine = 0
+        self.stamps = 0
+        self.header: Callable[[int], str | None] = lambda _: self.http_date()
+        self.age: int | None = None
+        self.answers = 0
+        self.sandbox = Sandbox((), Behaviour(), lambda: self.now)
+        self.ids: set[str] = set()
+        self.observer = Warned()
+
+    def http_date(self, ahead: int = 0) -> str:
+        return formatdate((self.now + self.date + ahead) // SECOND, usegmt=True)
+
+    def create(self, count: int, every: int, **fields: object) -> None:
+        """`count` conversations, the last of them now, and `every` so many microseconds."""
+        for number in range(count):
+            created_at = self.now + self.stamps - number * every
+            self.ids.add(identity := f"c{len(self.ids)}")
+            self.sandbox.insert(conversation(created_at, created_at, identity, **fields))
+
+    async def live(self, span: int, every: int) -> None:
+        """Time passes, with a conversation `every` so many microseconds."""
+        self.now += span
+        self.create(span // every, every)
+
+    async def on_prepare(self, _request: web.Request, response: web.StreamResponse) -> None:
+        self.answers += 1
+        text = self.header(self.answers)
+        response.headers.popall("Date", None)
+        if text is not None:
+            response.headers["Date"] = text
+        if self.age is not None:
+            response.headers["Age"] = str(self.age)
+
+    def settings(self, **settings: Any) -> RunSettings:
+        return RunSettings(base_url=self.sandbox.url, **{"concurrency": 3, "page_size": 50, **settings})
+
+    async def export(self, root: Path, asked: Asked | None = None, **settings: Any) -> Summary:
+        done: Summary = await self._run(export, root, asked, settings)
+        return done
+
+    async def sync(self, root: Path, asked: Asked | None = None, **settings: Any) -> Synced:
+        done: Synced = await self._run(sync, root, asked, settings)
+        return done
+
+    async def is_sound(self, root: Path) -> bool:
+        return (await verify(root, now=self.now)).sound
+
+    async def audit(self, root: Path, *, repair: bool = False, **settings: Any) -> Audited:
+        done: Audited = await self._run(audit, root, None, settings, now=self.now, repair=repair)
+        return done
+
+    async def _run(self, job: Any, root: Path, asked: Asked | None, settings: dict[str, Any], **options: Any) -> Any:
+        self.observer = Warned()
+        return await job(
+            root, asked or Asked(), self.settings(**settings), Credentials(TOKEN), self.observer, **options
+        )
+
+    @property
+    def warnings(self) -> str:
+        return "\n".join(self.observer.warnings)
+
+    def held(self, root: Path) -> set[str]:
+        """Ids of what lies there, soundly; the manifest promises no more than has come to pass."""
+        exported = Exported(root)
+        exported.check_sound()
+        return set(exported.records())
+
+    def updates_since(self, root: Path) -> Instant:
+        return parse_timestamp(Exported(root).manifest["updates_since"])
+
+    def range_end(self, root: Path) -> Instant:
+        ((_, end),) = Exported(root).coverage
+        return end
+
+    async def has_all(self, root: Path) -> bool:
+        """Whether a sync two days later, when all clocks are right again, leaves what the server has."""
+        self.now += 2 * DAY
+        self.date = self.machine = self.stamps = 0
+        self.header, self.age = lambda _: self.http_date(), None
+        await self.sync(root)
+        return self.held(root) == self.ids
+
+
+@asynccontextmanager
+async def world(patch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """A world whose server answers on loopback; this process takes its machine's clock for the time."""
+    made = World()
+    patch.setattr(time, "time_ns", lambda: (made.now + made.machine) * 1000)
+    application = web.Application()
+    application.router.add_get(CONVERSATIONS_PATH, made.sandbox.handle)
+    application.router.add_get(CONVERSATIONS_PATH + "/{id}", made.sandbox.handle)
+    application.on_response_prepare.append(made.on_prepare)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        made.sandbox.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield made
+    finally:
+        await runner.cleanup()
