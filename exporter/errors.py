@@ -21,11 +21,16 @@ where, and what to do. It never holds the token, nor a conversation's content.
     ├── StoreError                 1   the disk: full, failing, not writable
     │   ├── DamagedLogError        1   a commit is missing, unreadable, or does not fit
     │   ├── DamagedPartError       3   a file is missing, or not as it was written
+    │   ├── UnreadableFileError    1   a file cannot be read here and now, which says nothing about its bytes
     │   ├── ForeignTableError      3   a Delta or Iceberg table was changed by others, or is another export's
     │   └── OvertakenError         1   another run has committed in our place
     ├── DoubtfulStreamError        3   a stream has ended, and not all of its rows are given or proven
     └── InterruptedExportError   130   Ctrl-C or SIGTERM
 """
+
+from typing import Literal, TypeAlias
+
+DamageKind: TypeAlias = Literal["missing", "size", "sha256"]
 
 
 class ExporterError(Exception):
@@ -112,15 +117,31 @@ class DamagedLogError(StoreError):
 
 
 class DamagedPartError(StoreError):
-    """A file that a commit names is missing, or its bytes are not those that were written. Again would end alike."""
+    """A file that a commit names is missing, or its bytes are not those that were written. Running again does not help.
+
+    `kind`: what differs from the log.
+    """
 
     exit_status = 3
+
+    def __init__(self, path: object, what: str, kind: DamageKind = "sha256") -> None:
+        self.path = path
+        self.what = what
+        self.kind = kind
+        super().__init__(
+            f"{path}: {what}\nexporter verify DEST --repair takes it out of the export; then run the same command again"
+        )
+
+
+class UnreadableFileError(StoreError):
+    """A file cannot be opened, read or decoded here and now. That is no damage: its bytes may be those written."""
 
     def __init__(self, path: object, what: str) -> None:
         self.path = path
         self.what = what
         super().__init__(
-            f"{path}: {what}\nexporter verify DEST --repair takes it out of the export; then run the same command again"
+            f"{path}: cannot be read here and now: {what}\n"
+            "That says nothing about its bytes, and nothing was done to it. Once it can be read, run again",
         )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from exporter.cli.options import Existing, option, parse_share
 from exporter.cli.running import run_until_signal
-from exporter.jobs.report import describe_verified, verified_figures
+from exporter.jobs.report import describe_drops, describe_verified, verified_figures
 from exporter.store.location import parse_location
 
 
@@ -24,11 +25,16 @@ def verify(
     Without --repair it changes nothing, and may run while an export does.
     """
     target, share = parse_location(destination), parse_share(sample)
+
+    def announce(drops: Sequence[str], directory: str) -> None:
+        if not as_json:
+            typer.echo("\n".join(describe_drops(drops, directory)))
+
     now = time.time_ns() // 1000
 
     from exporter.jobs.verify import verify as run_verify
 
-    work = partial(run_verify, target, now=now, share=share, repair=repair)
+    work = partial(run_verify, target, now=now, share=share, repair=repair, announce=announce)
     found = run_until_signal(work, "interrupted; run the same command again to begin anew")
     typer.echo(json.dumps(verified_figures(found)) if as_json else "\n".join(describe_verified(found, target)))
     raise typer.Exit(found.exit_status)

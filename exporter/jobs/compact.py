@@ -8,7 +8,7 @@ import msgspec
 from exporter.errors import DestinationError
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
-from exporter.jobs.sealing import is_in_order, put_in_order
+from exporter.jobs.sealing import check_whole, is_in_order, put_in_order
 from exporter.pipeline.merging import MERGED_AT_ONCE
 from exporter.plan.merging import choose_merges
 from exporter.progress import Observer
@@ -52,7 +52,7 @@ async def compact(
     """Merges parts smaller than half of `target_bytes` with their neighbours, to about that size.
 
     Raises `DestinationError` where there is no export, `DestinationLockedError` when another run is at work, and
-    `StoreError`, after what can be committed was.
+    `StoreError`, after what can be committed was; `DamagedPartError`, before anything is, for a file that is missing.
     """
     async with open_store(destination) as store:
         if (await load_state(store)).request is None:
@@ -73,6 +73,7 @@ async def _compact(
     began, least_bytes = clock(), target_bytes // 2
     async with holding(store, run) as held:
         before = held.log.state
+        await check_whole(store, before)
         if not await _is_compact(store, before, least_bytes, target_bytes):
             await put_in_order(
                 store,

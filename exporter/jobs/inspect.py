@@ -7,26 +7,30 @@ in any case; what a later commit has removed is forgotten.
 """
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
 import pyarrow as pa
 from anyio import to_thread
 
 from exporter.encode.schema import table_schemas
-from exporter.errors import DamagedLogError, DestinationError
+from exporter.errors import DamagedLogError, DamagedPartError, DestinationError, UnreadableFileError
 from exporter.jobs.sample import Sample
 from exporter.jobs.tables import inspect_tables
-from exporter.model import DataFile, QuarantineFile
+from exporter.model import DataFile
 from exporter.pipeline.tasks import for_each
 from exporter.spec import PartitionBy
 from exporter.store import check, facts
 from exporter.store.base import Store
 from exporter.store.check import Problem
 from exporter.store.commits import list_commits, load_commits, load_state
+from exporter.store.facts import Content
 from exporter.store.ids import Hashes, Suspects, hash_ids
+from exporter.store.integrity import File, as_written, missized, opened
 from exporter.store.layout import (
     COMMITS,
     CONVERSATIONS,
@@ -40,8 +44,13 @@ from exporter.store.layout import (
 from exporter.store.manifest import render_manifest
 from exporter.store.state import Commit, State, fold
 
+T = TypeVar("T")
+Opening: TypeAlias = Callable[[Store, File], AbstractAsyncContextManager[Path]]
+
 #: Of suspicious hashes, so that they fit into memory. A repair leaves what is beyond to the next one.
 _MOST_REPEATED: Final = 100_000
+#: Where this many files cannot be read, the others are not tried: each may take a while to fail.
+_MOST_UNREADABLE: Final = 20
 
 
 @dataclass(slots=True)
@@ -60,6 +69,10 @@ class Findings:
     parts_read: int = 0
     bytes_read: int = 0
     ids_compared: int = 0
+
+    @property
+    def unreadable(self) -> list[Problem]:
+        return [problem for problem in self.problems if problem.what == "unreadable"]
 
 
 async def load_findings(store: Store) -> Findings:
@@ -108,39 +121,60 @@ async def _inspect_what_runs_touch(store: Store, findings: Findings) -> list[Pro
 async def _inspect_files(store: Store, findings: Findings, sample: Sample) -> None:
     state = findings.state
     findings.problems += check.check_places(state)
-    named: list[DataFile | QuarantineFile] = [*state.files.values(), *state.quarantine.values()]
-    problems, whole = _check_sizes(await store.sizes([file.path for file in named]), named)
-    findings.problems += problems
-    for file in whole:
-        if isinstance(file, QuarantineFile):
-            async with store.fetched(file.path) as path:
-                findings.problems += await to_thread.run_sync(_check_quarantine, path, file)
-    parts = [file for file in whole if isinstance(file, DataFile) and file.path in sample]
-    decoded: list[str] = []
+    named: list[File] = [*state.files.values(), *state.quarantine.values()]
+    suspicious = await missized(store, named)
+    for quarantined in state.quarantine.values():
+        lines = await _look(store, findings, quarantined, facts.count_lines)
+        findings.problems += () if lines is None else check.check_lines(quarantined, lines)
+    parts = [file for path, file in state.files.items() if path in suspicious or path in sample]
+    decoded: list[DataFile] = []
     sound: set[str] = set()
     with Hashes() as hashes:
 
         async def look_into(file: DataFile) -> None:
-            async with store.fetched(file.path) as path:
-                could_decode, problems = await to_thread.run_sync(_check_part, path, findings, file, hashes)
-            findings.problems += problems
-            findings.parts_read += 1
-            findings.bytes_read += file.size_bytes
-            if not problems:
-                sound.add(file.path)
-            if could_decode and file.table == CONVERSATIONS:
-                decoded.append(file.path)
+            if len(findings.unreadable) >= _MOST_UNREADABLE:
+                return
+            content = await _look(store, findings, file, partial(_read_part, findings, file, hashes))
+            if content is not None:
+                schema = findings.schemas.get(file.table)
+                problems = list(check.check_content(file, content, schema, findings.partition_by))
+                findings.problems += problems
+                if not problems:
+                    sound.add(file.path)
+                if content.rows and file.table == CONVERSATIONS:
+                    decoded.append(file)
+            if file.path not in suspicious:
+                findings.parts_read += 1
+                findings.bytes_read += file.size_bytes
 
         await for_each(parts, look_into, at_once=os.cpu_count() or 1)
         findings.ids_compared = len(hashes)
-        suspicious = await to_thread.run_sync(hashes.repeated, _MOST_REPEATED)
-    suspects = Suspects(suspicious)
-    for part in sorted(decoded) if suspicious else ():
-        async with store.fetched(part) as path:
-            await to_thread.run_sync(suspects.look_into, part, facts.read_ids(path))
+        repeated = await to_thread.run_sync(hashes.repeated, _MOST_REPEATED)
+    suspects = Suspects(repeated)
+    for file in sorted(decoded, key=lambda file: file.path) if repeated else ():
+        await _look(store, findings, file, partial(_look_for_ids, suspects, file), opened)
     findings.problems += check.describe_repeated(suspects.repeated())
     turns = [file for file in parts if file.table == TURNS and file.path in sound]
     await _check_turns(store, findings, turns, sound, sample)
+
+
+async def _look(
+    store: Store, findings: Findings, file: File, look: Callable[[Path], T], opening: Opening = as_written
+) -> T | None:
+    """What `look` makes of a file whose bytes are those that were written; it blocks.
+
+    None, and a problem is noted, where they are not, or where it cannot be read.
+    """
+    try:
+        async with opening(store, file) as path:
+            return await to_thread.run_sync(look, path)
+    except DamagedPartError as error:
+        findings.problems.append(Problem(file.path, error.kind, error.what))
+    except UnreadableFileError as error:
+        # Of two that are read at once it may be the other one.
+        failed = str(error.path).removeprefix(f"{store.location}/")
+        findings.problems.append(Problem(failed, "unreadable", f"cannot be read here and now: {error.what}"))
+    return None
 
 
 async def _forget_removed(store: Store, findings: Findings) -> None:
@@ -150,37 +184,16 @@ async def _forget_removed(store: Store, findings: Findings) -> None:
     findings.problems = [problem for problem in findings.problems if problem.file not in removed]
 
 
-def _check_sizes(
-    sizes: Mapping[str, int], files: Iterable[DataFile | QuarantineFile]
-) -> tuple[list[Problem], list[DataFile | QuarantineFile]]:
-    """What is wrong, and the files that are not."""
-    problems, whole = list[Problem](), list[DataFile | QuarantineFile]()
-    for file in files:
-        found = list(check.check_size(file, sizes.get(file.path)))
-        problems += found
-        if not found:
-            whole.append(file)
-    return problems, whole
-
-
-def _check_quarantine(path: Path, file: QuarantineFile) -> list[Problem]:
-    wrong = list(check.check_sha256(file, facts.hash_file(path)))
-    return wrong or list(check.check_lines(file, facts.count_lines(path)))
-
-
-def _check_part(path: Path, findings: Findings, file: DataFile, hashes: Hashes) -> tuple[bool, list[Problem]]:
-    """Whether its ids could be decoded, and what is wrong. Bytes that are not those written are not looked into."""
-    if wrong := list(check.check_sha256(file, facts.hash_file(path))):
-        return False, wrong
-    schema = findings.schemas.get(file.table)
-
+def _read_part(findings: Findings, file: DataFile, hashes: Hashes, path: Path) -> Content:
     def take_ids(ids: pa.Array) -> None:
         if file.table == CONVERSATIONS:
             hashes.add(hash_ids(ids))
 
-    content = facts.read_content(path, schema, take_ids, file.table)
-    wrong = list(check.check_content(file, content, schema, findings.partition_by))
-    return content is not None and content.rows > 0, wrong
+    return facts.read_content(path, findings.schemas.get(file.table), take_ids, file.table)
+
+
+def _look_for_ids(suspects: Suspects, file: DataFile, path: Path) -> None:
+    suspects.look_into(file.path, facts.read_ids(path))
 
 
 async def _check_turns(
@@ -193,7 +206,7 @@ async def _check_turns(
         findings.problems += wrong
         if wrong or beside is None or (beside.path in sample and beside.path not in sound):
             continue
-        async with store.fetched(file.path) as turns, store.fetched(beside.path) as conversations:
-            if beside.path in sound or await to_thread.run_sync(facts.hash_file, conversations) == beside.sha256:
-                misplaced = await to_thread.run_sync(facts.count_misplaced, turns, conversations)
-                findings.problems += check.check_turns(file, misplaced)
+        async with opened(store, file) as turns:
+            count = partial(facts.count_misplaced, turns)
+            misplaced = await _look(store, findings, beside, count, opened if beside.path in sound else as_written)
+        findings.problems += () if misplaced is None else check.check_turns(file, misplaced)

@@ -1,7 +1,7 @@
 """What a command has to say when it is done: lines for people."""
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -125,7 +125,10 @@ def status_figures(found: "Status") -> dict[str, Any]:
 def describe_verified(found: "Verified", destination: Location) -> Iterator[str]:
     """What a verification looked at, what is wrong, and what to do about it: lines for people."""
     if found.state is not None:
-        verdict = f"sound and {found.state}" if found.sound else f"wrong: {count_of(len(found.problems), 'problem')}"
+        wrong = len(found.problems) - found.unreadable
+        verdict = f"sound and {found.state}" if found.sound else f"wrong: {count_of(wrong, 'problem')}"
+        if found.unreadable:
+            verdict = f"{count_of(found.unreadable, 'file')} cannot be read" + (f"; {verdict}" if wrong else "")
         files = f"{count_of(found.files, 'file')} of {format_size(found.bytes)}"
         yield f"{verdict}; {count_of(found.rows, 'conversation')} in {files}, by {count_of(found.generation, 'commit')}"
         share = "all" if found.files_read == found.files else f"{found.files_read:,} of them"
@@ -138,6 +141,19 @@ def describe_verified(found: "Verified", destination: Location) -> Iterator[str]
     if (more := len(found.problems) - _SHOWN_PROBLEMS) > 0:
         yield f"  and {more:,} more: --json names all"
     yield from _advise(found, destination)
+
+
+def describe_drops(files: Sequence[str], directory: str) -> Iterator[str]:
+    """What a repair is about to take out of the export: lines for people."""
+    yield f"taking {count_of(len(files), 'file')} out of the export, to {directory}:"
+    yield from _first_of(files)
+
+
+def _first_of(files: Sequence[str]) -> Iterator[str]:
+    for file in files[:_SHOWN_PROBLEMS]:
+        yield f"    {file}"
+    if (more := len(files) - _SHOWN_PROBLEMS) > 0:
+        yield f"    and {more:,} more: --json names all"
 
 
 def describe_compacted(done: "Compacted") -> Iterator[str]:
@@ -161,17 +177,35 @@ def describe_vacuumed(done: "Vacuumed", dry_run: bool) -> Iterator[str]:
     if done.kept_files:
         were = "was replaced later, and is kept" if done.kept_files == 1 else "were replaced later, and are kept"
         yield f"  {count_of(done.kept_files, 'other')} {were}"
+    if done.dropped_files:
+        what = f"{count_of(done.dropped_files, 'file')} of {format_size(done.dropped_bytes)} that repairs had dropped"
+        yield f"  {'would delete' if dry_run else 'deleted'} {what}: what they held was read again"
+    if done.dropped_waiting:
+        what = f"{count_of(done.dropped_waiting, 'file')} that repairs have dropped"
+        yield f"  kept {what}: not all that they held was read again, which exporter export does"
+    if done.dropped_needed:
+        what = f"{count_of(len(done.dropped_needed), 'file')} that repairs have dropped"
+        yield f"  kept {what}, for conversations that are nowhere else; when you need none of them, delete by hand:"
+        yield from _first_of(done.dropped_needed)
 
 
 def _advise(found: "Verified", destination: Location) -> Iterator[str]:
     left = {problem.what for problem in found.problems if not problem.mended}
     if "log" in left:
         yield "  A repair cannot mend the log: restore _exporter/commits, or export to a new destination."
+    elif found.unreadable:
+        yield "  That a file cannot be read says nothing about its bytes. Nothing was changed. Run again when it can,"
+        yield "    as a repair needs to read all. Where a file never will be read, move it away: then it is missing."
     elif left - {"stranger", "behind", "table"}:
         yield f"  exporter verify {destination} --repair takes out what is wrong, for an export to read it again."
+        if found.drops:
+            yield f"  It would move to _exporter/dropped, and delete none of, {count_of(len(found.drops), 'file')}:"
+            yield from _first_of(found.drops)
+    if found.dropped_to is not None:
+        yield f"  {count_of(len(found.drops), 'file')} dropped, and kept in {found.dropped_to}."
+        yield f"    When all has been read again, exporter vacuum {destination} deletes them."
     if found.state == "incomplete":
-        dropped = f"{count_of(found.dropped, 'file')} dropped. " if found.dropped else ""
-        yield f"  {dropped}Not all of the range is there: run exporter export {destination}"
+        yield f"  Not all of the range is there: run exporter export {destination}"
     elif found.state == "unproven":
         yield "  All of the range was read; the manifest names what is in doubt."
 
@@ -180,6 +214,7 @@ def verified_figures(found: "Verified") -> dict[str, Any]:
     """A verification for programs: times as in the manifest."""
     return {
         "sound": found.sound,
+        "unreadable": found.unreadable,
         **msgspec.to_builtins(found),
         "uncovered": [interval_figures(interval) for interval in found.uncovered],
     }

@@ -6,7 +6,7 @@ from typing import Final
 from exporter.encode.batch import Encoder
 from exporter.encode.schema import table_schemas
 from exporter.encode.turns import TurnsEncoder
-from exporter.errors import DestinationError
+from exporter.errors import DamagedPartError, DestinationError
 from exporter.jobs.holding import Held
 from exporter.jobs.tables import are_written, write_tables
 from exporter.model import TURNS, TableFormat
@@ -19,7 +19,7 @@ from exporter.progress import Observer
 from exporter.spec import Request
 from exporter.store.base import Store
 from exporter.store.commits import CommitLog
-from exporter.store.facts import check_size
+from exporter.store.integrity import missized
 from exporter.store.layout import partition_of
 from exporter.store.manifest import check_not_behind, is_sealed
 from exporter.store.state import State
@@ -34,14 +34,13 @@ def least_part_bytes(target_bytes: int) -> int:
 
 
 async def check_whole(store: Store, state: State) -> None:
-    """What a run goes on with is there: the commits that the manifest rests on, and every part in its size.
+    """What a run goes on with is there: the commits that the manifest rests on, and every file in its size.
 
     Raises `DamagedLogError` and `DamagedPartError`.
     """
     await check_not_behind(store, state)
-    sizes = await store.sizes(state.files)
-    for file in state.files.values():
-        check_size(store.location / file.path, file, sizes.get(file.path))
+    for path, damage in (await missized(store, [*state.files.values(), *state.quarantine.values()])).items():
+        raise DamagedPartError(store.location / path, damage.detail, damage.kind)
 
 
 async def is_in_order(store: Store, state: State) -> bool:

@@ -34,6 +34,7 @@ from exporter.progress import Observer
 from exporter.spec import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.commits import load_state
+from exporter.store.integrity import opened
 from exporter.store.location import Location
 from exporter.store.merge import ids_in, open_rows
 from exporter.store.opening import open_store
@@ -216,7 +217,7 @@ async def _still_open(session: Session, before: State, spool: Spool, since: Inst
         if not file.open_rows or file.created_at_max < since:
             continue
         density = file.rows / (file.created_at_max - file.created_at_min + 1)
-        async with session.parts.store.fetched(file.path) as part:
+        async with opened(session.parts.store, file) as part:
             rows = await to_thread.run_sync(open_rows, part)
         found += [
             (created_at, density)

@@ -1,4 +1,7 @@
-"""`exporter vacuum`: deletes replaced files, and the versions of tables that need them. Asks the API nothing."""
+"""`exporter vacuum`: deletes replaced files, the versions of tables that need them, and what repairs have dropped.
+
+Asks the API nothing.
+"""
 
 from collections.abc import Collection
 
@@ -8,24 +11,35 @@ from exporter.contract import Instant
 from exporter.encode.schema import table_schemas
 from exporter.errors import DestinationError
 from exporter.jobs.holding import holding
+from exporter.jobs.leftovers import Leftovers, find_leftovers
 from exporter.jobs.recording import Run, recorded
+from exporter.jobs.sealing import check_whole
 from exporter.jobs.tables import expire, write_tables
 from exporter.spec import Request
 from exporter.store.base import Store
-from exporter.store.commits import CommitLog, check_not_overtaken, find_garbage, load_state
+from exporter.store.commits import CommitLog, check_not_overtaken, find_garbage, load_state, put_aside
+from exporter.store.dropped import is_filled
 from exporter.store.location import Location
-from exporter.store.manifest import check_not_behind, write_manifest
+from exporter.store.manifest import write_manifest
 from exporter.store.opening import open_store
 from exporter.store.replaced import replaced_before
 from exporter.store.state import State
 
 
 class Vacuumed(msgspec.Struct, frozen=True, kw_only=True):
-    """How many replaced files were deleted, or would be, and their `bytes`; `kept_files` are those that are left."""
+    """How many replaced files were deleted, or would be, and their `bytes`; `kept_files` are those that are left.
+
+    Of what repairs have dropped, `dropped_files` were deleted, or would be, and `dropped_bytes`. `dropped_waiting` are
+    kept because not all that they stood for was read again, and `dropped_needed`, by path, for what they alone hold.
+    """
 
     files: int
     bytes: int
     kept_files: int
+    dropped_files: int = 0
+    dropped_bytes: int = 0
+    dropped_waiting: int = 0
+    dropped_needed: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -33,18 +47,21 @@ class Vacuumed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def vacuum(destination: Location, *, before: Instant, now: Instant, dry_run: bool = False) -> Vacuumed:
-    """Deletes the files that were replaced before an instant, and that no newest version of a table needs.
+    """Deletes the files that were replaced before an instant, and that no newest version of a table needs; and what
+    repairs have dropped, once nothing needs it any more.
 
     Raises `DestinationError` where there is no export, `DestinationLockedError` when another run is at work,
-    `ForeignTableError` for a table that others have written to, and `StoreError`.
+    `ForeignTableError` for a table that others have written to, `DamagedPartError` where a file is missing, for which
+    one that would be deleted may be wanted, and `StoreError`.
     """
     async with open_store(destination) as store:
         state = await load_state(store)
         if state.request is None:
             raise DestinationError(f"{destination}: no export here")
         if dry_run:
+            await check_whole(store, state)
             gone = await expire(store, state, _replaced(state, before), dry_run=True)
-            return await _vacuumed(store, state, gone)
+            return await _vacuumed(store, state, gone, await find_leftovers(store, state))
 
         async def work(run: Run) -> Vacuumed:
             async with holding(store, run) as held:
@@ -55,23 +72,37 @@ async def vacuum(destination: Location, *, before: Instant, now: Instant, dry_ru
 
 async def _vacuum(store: Store, log: CommitLog, before: Instant, now: Instant) -> Vacuumed:
     state = log.state
-    await check_not_behind(store, state)
+    await check_whole(store, state)
     await write_tables(store, state)
+    leftovers = await find_leftovers(store, state)
     # The tables first: a version that is still listed has its files.
     gone = await expire(store, state, _replaced(state, before), dry_run=False)
-    done = await _vacuumed(store, state, gone)
+    done = await _vacuumed(store, state, gone, leftovers)
     if gone:
         after = await log.append(committed_at=now, kind="vacuum", forgets=tuple(sorted(gone)))
         garbage = await find_garbage(store, after)
         await check_not_overtaken(store, after)
         await write_manifest(store, after, schemas=table_schemas(after.request or Request()), removed=garbage)
+        await put_aside(store, after)
+    if leftovers.gone:
+        await check_not_overtaken(store, log.state)
+        await store.delete(*leftovers.gone)
     return done
 
 
 def _replaced(state: State, before: Instant) -> frozenset[str]:
-    return replaced_before(state.replaced, before) & state.kept
+    """What was replaced before an instant; not what a repair has dropped, until that was read again."""
+    waiting = (dropped.files for dropped in state.dropped if not is_filled(dropped, state.coverage))
+    return (replaced_before(state.replaced, before) & state.kept).difference(*waiting)
 
 
-async def _vacuumed(store: Store, state: State, gone: Collection[str]) -> Vacuumed:
-    size_bytes = sum((await store.sizes(gone)).values())
-    return Vacuumed(files=len(gone), bytes=size_bytes, kept_files=len(state.kept) - len(gone))
+async def _vacuumed(store: Store, state: State, gone: Collection[str], leftovers: Leftovers) -> Vacuumed:
+    return Vacuumed(
+        files=len(gone),
+        bytes=sum((await store.sizes(gone)).values()),
+        kept_files=len(state.kept) - len(gone),
+        dropped_files=len(leftovers.gone),
+        dropped_bytes=sum((await store.sizes(leftovers.gone)).values()),
+        dropped_waiting=len(leftovers.waiting),
+        dropped_needed=tuple(leftovers.needed),
+    )

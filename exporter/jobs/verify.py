@@ -1,8 +1,12 @@
 """`exporter verify`: whether what lies at a destination is what its log says. Asks the API nothing.
 
 Without a repair it takes no lock, and changes nothing. A repair takes out of the export what cannot be trusted, by a
-commit, in the order that `store.commits` prescribes; the next export reads it again.
+commit, in the order that `store.commits` prescribes, and moves it aside; the next export reads it again. While anything
+cannot be read, nothing is repaired: what is wrong here may then be the reader.
 """
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -13,15 +17,17 @@ from exporter.jobs.inspect import Findings, inspect, load_findings
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sample import Sample
 from exporter.jobs.tables import write_tables
-from exporter.model import Change, Interval, QuarantineFile
+from exporter.model import Change, Interval
 from exporter.store.base import Store
 from exporter.store.check import LASTING, Problem
-from exporter.store.commits import check_not_overtaken, find_garbage
+from exporter.store.commits import check_not_overtaken, find_garbage, put_aside
+from exporter.store.integrity import read_as_written
+from exporter.store.layout import DROPPED
 from exporter.store.location import Location
 from exporter.store.manifest import write_manifest
 from exporter.store.opening import open_store
 from exporter.store.quarantine import write_lines
-from exporter.store.repair import keep_lines, plan_loss, quarantine_origins
+from exporter.store.repair import Loss, keep_lines, plan_loss, quarantine_origins
 from exporter.store.state import State, StateName, state_name
 
 
@@ -29,8 +35,9 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     """What a verification has found. `state`: of the export when it ended; None when its log is damaged.
 
     `rows`, `files` and `bytes` are those of the log, the others count what was looked into. `writer`: the run that
-    was at work meanwhile, so that manifest, marks and left-over files were not judged. `uncovered`: what a repair has
-    taken out of the coverage, and `dropped` how many files with it.
+    was at work meanwhile, so that manifest, marks and left-over files were not judged. `drops`: the files that a
+    repair has taken out of the export, or would take out; `dropped_to`: the directory that it has moved them to.
+    `uncovered`: what a repair has taken out of the coverage, and `dropped` how many data files with it.
     """
 
     state: StateName | None
@@ -46,6 +53,8 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...] = ()
     uncovered: tuple[Interval, ...] = ()
     dropped: int = 0
+    drops: tuple[str, ...] = ()
+    dropped_to: str | None = None
 
     @property
     def sound(self) -> bool:
@@ -53,65 +62,117 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
         return all(problem.mended for problem in self.problems)
 
     @property
+    def unreadable(self) -> int:
+        """How many files cannot be read here and now."""
+        return sum(problem.what == "unreadable" for problem in self.problems)
+
+    @property
     def exit_status(self) -> int:
+        if self.unreadable and not any(problem.spoils_rows or problem.what == "log" for problem in self.problems):
+            return 1
         return 0 if self.sound and self.state == "complete" else 3
 
 
-async def verify(destination: Location, *, now: Instant, share: float = 1.0, repair: bool = False) -> Verified:
+#: Is told which files a repair is about to drop, and the directory that it will move them to.
+Announce = Callable[[Sequence[str], str], None]
+
+
+async def verify(
+    destination: Location,
+    *,
+    now: Instant,
+    share: float = 1.0,
+    repair: bool = False,
+    announce: Announce = lambda _drops, _directory: None,
+) -> Verified:
     """Looks at names, sizes and the log of all files, and into about `share` (above 0, up to 1) of the parts.
 
-    Raises `DestinationError` where there is no export, `DestinationLockedError` when a repair finds another run at
-    work, and `StoreError` when the destination cannot be read, or a repair not be written.
+    `announce` is called before a repair drops any file. Raises `DestinationError` where there is no export,
+    `DestinationLockedError` when a repair finds another run at work, and `StoreError` when the destination cannot be
+    read, or a repair not be written.
     """
     sample = Sample.of(share, now)
     async with open_store(destination) as store:
         try:
             await load_findings(store)  # before there is a lock, which would be made where no export is
             if not repair:
-                return _verified(await inspect(store, sample, alone=False))
-            return await recorded(store, "verify", lambda run: _repair(store, run, sample, now))
+                findings = await inspect(store, sample, alone=False)
+                loss = _loss(findings) if _is_for_repair(findings) else None
+                return _verified(findings, (*loss.files, *loss.quarantine) if loss else ())
+            return await recorded(store, "verify", lambda run: _repair(store, run, sample, now, announce))
         except DamagedLogError as error:
             what = str(error).removeprefix(f"{error.path}: ")
             return Verified(state=None, problems=(Problem(error.path, "log", what),))
 
 
-async def _repair(store: Store, run: Run, sample: Sample, now: Instant) -> Verified:
+async def _repair(store: Store, run: Run, sample: Sample, now: Instant, announce: Announce) -> Verified:
     async with holding(store, run) as held:
         findings = await inspect(store, sample, alone=True)
-        # Where commits are missing, what no commit names may be all that is left of them.
-        if not findings.problems or any(problem.what == "log" for problem in findings.problems):
+        if not _is_for_repair(findings):
             return _verified(findings)
-        change = await _plan(store, findings, held.run)
+        plan = await _plan(store, findings)
+        directory = f"{DROPPED}/{held.run}"
+        if plan.drops:
+            announce(plan.drops, directory)
+        change = await _change(store, findings.state, plan, held.run)
         # Also where no file is dropped: a run that the lock does not reach commits no more what is swept here.
         state = await held.log.append(committed_at=now, kind="repair", change=change)
         garbage = await find_garbage(store, state)
         await check_not_overtaken(store, state)
         await write_manifest(store, state, schemas=findings.schemas, removed=garbage)
+        await put_aside(store, state)
         if not any(problem.what == "table" for problem in findings.problems):
             await write_tables(store, state)
-        return _mended(findings, state, change)
+        return _mended(findings, state, change, directory)
 
 
-async def _plan(store: Store, findings: Findings, run: str) -> Change:
-    """What to commit; the quarantine files that it adds are there already."""
-    state = findings.state
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """`rest`: of the sound quarantine files that have rows in what is lost, the lines that stay, by path."""
+
+    loss: Loss
+    rest: dict[str, bytes]
+
+    @property
+    def drops(self) -> tuple[str, ...]:
+        return (*self.loss.files, *self.loss.quarantine, *self.rest)
+
+
+def _is_for_repair(findings: Findings) -> bool:
+    """Where commits are missing, what no commit names may be all that is left of them."""
+    return bool(findings.problems) and not any(problem.what in ("log", "unreadable") for problem in findings.problems)
+
+
+def _loss(findings: Findings) -> Loss:
     spoiled = {problem.file for problem in findings.problems if problem.spoils_rows}
-    loss = plan_loss(state, findings.commits, spoiled)
-    removes, kept = [*loss.files, *loss.quarantine], list[QuarantineFile]()
+    return plan_loss(findings.state, findings.commits, spoiled)
+
+
+async def _plan(store: Store, findings: Findings) -> _Plan:
+    """What is to be dropped. Changes nothing."""
+    state, loss, rest = findings.state, _loss(findings), dict[str, bytes]()
     origins = quarantine_origins(findings.commits)
     for path in sorted(set(state.quarantine) - set(loss.quarantine)):
-        data = await store.read(path) if origins[path] & loss.lost else None
-        rest = None if data is None else keep_lines(data, loss.lost)
-        if rest is None or rest == data:
+        if not origins[path] & loss.lost:
             continue
-        removes.append(path)
-        if rest:
-            name = f"{run}-{len(kept) + 1:06d}"
-            kept.append(await write_lines(store, name, [rest], state.quarantine[path].window))
-    return Change(uncovers=loss.lost.intervals, removes=tuple(removes), quarantines=tuple(kept))
+        data = await read_as_written(store, state.quarantine[path])
+        kept = keep_lines(data, loss.lost)
+        if kept != data:
+            rest[path] = kept
+    return _Plan(loss, rest)
 
 
-def _verified(findings: Findings) -> Verified:
+async def _change(store: Store, state: State, plan: _Plan, run: str) -> Change:
+    """What to commit; the quarantine files that it adds are there already."""
+    kept = [
+        await write_lines(store, f"{run}-{number:06d}", [lines], state.quarantine[path].window)
+        for number, (path, lines) in enumerate(plan.rest.items(), start=1)
+        if lines
+    ]
+    return Change(uncovers=plan.loss.lost.intervals, removes=plan.drops, quarantines=tuple(kept))
+
+
+def _verified(findings: Findings, drops: tuple[str, ...] = ()) -> Verified:
     state = findings.state
     return Verified(
         state=state_name(state),
@@ -125,14 +186,18 @@ def _verified(findings: Findings) -> Verified:
         ids_compared=findings.ids_compared,
         writer=findings.writer,
         problems=tuple(sorted(findings.problems, key=lambda problem: (problem.file, problem.what))),
+        drops=drops,
     )
 
 
-def _mended(findings: Findings, after: State, change: Change) -> Verified:
+def _mended(findings: Findings, after: State, change: Change, directory: str) -> Verified:
     before, findings.state = findings.state, after
     findings.problems = [
         msgspec.structs.replace(problem, mended=problem.what not in LASTING) for problem in findings.problems
     ]
     return msgspec.structs.replace(
-        _verified(findings), uncovered=change.uncovers, dropped=sum(path in before.files for path in change.removes)
+        _verified(findings, change.removes),
+        uncovered=change.uncovers,
+        dropped=sum(path in before.files for path in change.removes),
+        dropped_to=directory if change.removes else None,
     )

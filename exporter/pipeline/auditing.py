@@ -12,13 +12,13 @@ from anyio import to_thread
 
 from exporter.contract import DAY, Instant
 from exporter.encode.exact import NO_ID
-from exporter.errors import StoreError
 from exporter.model import Coverage, Interval, QuarantineFile
 from exporter.pipeline.spooling import Spool
 from exporter.plan.again import windows_around
 from exporter.plan.differences import KINDS, Difference, Kind, LastRead, Versions, find_differences, join_some
 from exporter.plan.homes import Home, Homes
 from exporter.store.base import Store
+from exporter.store.integrity import opened, read_as_written
 from exporter.store.state import State
 from exporter.store.versions import quarantined_versions, read_versions
 
@@ -100,7 +100,7 @@ class Comparison:
         for interval in sorted(findings.homes):
             file = findings.homes[interval].file
             async with AsyncExitStack() as stack:
-                parts = [] if file is None else [await stack.enter_async_context(self._store.fetched(file.path))]
+                parts = [] if file is None else [await stack.enter_async_context(opened(self._store, file))]
                 misfits = listed.get(interval, ()), kept.get(interval, ())
                 await to_thread.run_sync(self._compare, interval, parts, *misfits)
         return findings
@@ -110,10 +110,7 @@ class Comparison:
         found: _ByHome = {}
         nameless = 0
         for file in sorted(files, key=lambda file: file.path):
-            data = await store.read(file.path)
-            if data is None:
-                raise StoreError(f"{store.location / file.path}: missing. See exporter verify")
-            for row in quarantined_versions(data):
+            for row in quarantined_versions(await read_as_written(store, file)):
                 if not any(row[1] in interval for interval in self._audited):
                     continue
                 if row[0].startswith(NO_ID):

@@ -16,7 +16,7 @@ from exporter.model import Change, Counters
 from exporter.pipeline.reading import wall_clock
 from exporter.progress import Observer, format_size
 from exporter.store.base import Store
-from exporter.store.commits import CommitLog, check_not_overtaken, find_garbage, load_state
+from exporter.store.commits import CommitLog, check_not_overtaken, find_garbage, load_state, put_aside
 from exporter.store.layout import CONVERSATIONS, SUCCESS
 from exporter.store.manifest import write_manifest
 from exporter.store.state import CommitKind
@@ -100,9 +100,13 @@ class Committer:
         self._manifest_due = self._clock() + _MANIFEST_SECONDS
 
     async def sweep(self) -> None:
-        """Deletes what no commit names; only under the destination's lock. An older manifest may still name it."""
+        """Deletes what no commit names, and moves aside what repairs have dropped; only under the destination's lock.
+
+        An older manifest may still name it.
+        """
         self._removed += await find_garbage(self._store, self._log.state)
         await self.write_manifest()
+        await put_aside(self._store, self._log.state)
 
     async def unseal(self) -> None:
         """Takes `_SUCCESS` away until `write_manifest` is called: parts are going to lie there twice.

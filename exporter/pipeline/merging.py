@@ -15,8 +15,8 @@ from exporter.pipeline.writing import PartsFactory
 from exporter.plan.merging import choose_merges
 from exporter.progress import Observer
 from exporter.store.commits import CommitLog
-from exporter.store.facts import check_written
-from exporter.store.parts import copy_rows
+from exporter.store.integrity import as_written
+from exporter.store.reader import copy_rows
 from exporter.store.state import State
 
 #: Of parts that lie there twice at a time: what has been merged is deleted before more is.
@@ -83,12 +83,11 @@ async def _merge(
 async def _merged(group: Sequence[DataFile], factory: PartsFactory) -> tuple[DataFile, ...]:
     """The part that holds what the parts of `group` held, which run from old to new, and that of its turns; published,
     and not committed."""
-    store, oldest, newest = factory.store, group[0], group[-1]
+    oldest, newest = group[0], group[-1]
     writer = factory.new_part()
     try:
         for file in reversed(group):
-            async with store.fetched(file.path) as source:
-                await to_thread.run_sync(check_written, source, file, limiter=factory.working)
+            async with as_written(factory.store, file, factory.working) as source:
                 await to_thread.run_sync(copy_rows, [source], writer, limiter=factory.working)
         finished = await to_thread.run_sync(writer.close, limiter=factory.working)
     except BaseException:

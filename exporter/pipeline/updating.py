@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 from anyio import to_thread
 
-from exporter.errors import StoreError
 from exporter.model import Change, Coverage, DataFile, Interval, QuarantineFile
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.merging import MERGED_AT_ONCE
@@ -18,7 +17,7 @@ from exporter.pipeline.spooling import Spool, Spooled, digest
 from exporter.pipeline.tasks import for_each
 from exporter.pipeline.writing import PartsFactory
 from exporter.plan.homes import Home, Homes
-from exporter.store.facts import check_written
+from exporter.store.integrity import as_written, opened, read_as_written
 from exporter.store.merge import MergePlan, Nulls, Reading, ids_in, merge, plan_merge
 from exporter.store.quarantine import id_of, write_lines
 from exporter.store.state import State
@@ -69,7 +68,7 @@ async def merge_spool(
     async def plan(interval: Interval) -> None:
         home, spooled = spool.homes[interval], spool.parts.get(interval, [])
         drop = {*gone.get(interval, ()), *spool.misfit_ids.get(interval, ())}
-        async with _fetched(home, parts) as part:
+        async with _opened(home, parts, checked=False) as part:
             readings = _readings(spooled)
             plan = await to_thread.run_sync(plan_merge, part, readings, drop, overruled, limiter=parts.working)
         work.plans.append((home, plan, spooled))
@@ -119,11 +118,13 @@ async def merge_spool(
 
 
 @asynccontextmanager
-async def _fetched(home: Home, parts: PartsFactory) -> AsyncIterator[Path | None]:
+async def _opened(home: Home, parts: PartsFactory, *, checked: bool) -> AsyncIterator[Path | None]:
+    """The part of a home, if it has one. `checked`: its bytes are those that were written."""
     if home.file is None:
         yield None
         return
-    async with parts.store.fetched(home.file.path) as part:
+    opening = as_written(parts.store, home.file, parts.working) if checked else opened(parts.store, home.file)
+    async with opening as part:
         yield part
 
 
@@ -149,9 +150,7 @@ async def _write(
         return ()
     writer = parts.new_part()
     try:
-        async with _fetched(home, parts) as part:
-            if old is not None and part is not None:
-                await to_thread.run_sync(check_written, part, old, limiter=parts.working)
+        async with _opened(home, parts, checked=True) as part:
             lost, gained = await to_thread.run_sync(merge, plan, part, writer, limiter=parts.working)
         finished = await to_thread.run_sync(writer.close, limiter=parts.working)
     except BaseException:
@@ -197,7 +196,7 @@ async def _merge_quarantine(
     result = _Quarantine()
     there: dict[str, list[bytes]] = {}
     for path in sorted(state.quarantine):
-        there[path] = (await _lines_of(path, parts)).splitlines(keepends=True)
+        there[path] = await _lines_of(state.quarantine[path], parts)
     known = {id_of(line): digest(line) for lines in there.values() for line in lines}
     leaving = set[str]().union(*gone.values())
     if there:
@@ -227,14 +226,10 @@ async def _merge_quarantine(
 
 async def _without(file: QuarantineFile, ids: Collection[str], parts: PartsFactory) -> QuarantineFile:
     """The lines of a file that was put aside, but for those of `ids`, in one that takes its place."""
-    lines = (await _lines_of(file.path, parts)).splitlines(keepends=True)
-    rest = [line for line in lines if id_of(line) not in ids]
+    rest = [line for line in await _lines_of(file, parts) if id_of(line) not in ids]
     await parts.store.delete(file.path)
     return await write_lines(parts.store, parts.next_name(), rest, file.window)
 
 
-async def _lines_of(path: str, parts: PartsFactory) -> bytes:
-    data = await parts.store.read(path)
-    if data is None:
-        raise StoreError(f"{parts.store.location / path}: missing. exporter verify --repair takes it out of the export")
-    return data
+async def _lines_of(file: QuarantineFile, parts: PartsFactory) -> list[bytes]:
+    return (await read_as_written(parts.store, file)).splitlines(keepends=True)

@@ -60,6 +60,12 @@ class Store(Protocol):
     async def delete(self, *paths: str) -> None:
         """Deletes files durably; that there is none is fine."""
 
+    async def move(self, path: str, to: str) -> None:
+        """Gives a file another path, durably and in place of what may be there; that there is none is fine.
+
+        A process that is killed may leave it at both; never at neither.
+        """
+
     async def list(self, prefix: str) -> list[str]:
         """The paths of all files in the directory `prefix` and below, sorted."""
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-from exporter.errors import StoreError
+from exporter.errors import StoreError, UnreadableFileError
 from exporter.store.disk import open_private, reporting
 from exporter.store.faults import PAUSES, asking, fault_of, is_absence
 from exporter.store.location import Url, parts_inside
@@ -147,6 +147,21 @@ class Bucket:
 
         self._asking(self.url, work)
 
+    def move(self, path: str, to: str) -> None:
+        """By a copy, then a deletion; that there is none is fine."""
+
+        def copy() -> bool:
+            try:
+                obstore.copy(self._store, self._key(path), self._key(to))
+            except FileNotFoundError as error:
+                if is_absence(error):
+                    return False
+                raise
+            return True
+
+        if self._asking(self.url / path, copy):
+            self.delete([path])
+
     def upload(self, file: Path, path: str, given_up: Event) -> None:
         """Writes a file where nothing is; nothing as soon as it is `given_up`, except a small one."""
         with reporting(file):
@@ -172,9 +187,10 @@ class Bucket:
         with reporting(file), open(file, "xb", opener=open_private) as opened:
             for start in range(0, size, _RECEIVED_BYTES):
                 end = min(size, start + _RECEIVED_BYTES)
-                opened.write(
-                    memoryview(self._asking(where, partial(obstore.get_range, self._store, key, start=start, end=end)))
-                )
+                chunk = self._asking(where, partial(obstore.get_range, self._store, key, start=start, end=end))
+                if len(chunk) != end - start:
+                    raise UnreadableFileError(file, f"the store gives {len(chunk):,} of {end - start:,} bytes")
+                opened.write(memoryview(chunk))
 
     def _upload(self, file: Path, size: int, path: str, given_up: Event) -> None:
         # What is small goes in one request. What its source fails to give is taken back from the store.

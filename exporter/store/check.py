@@ -31,7 +31,7 @@ What: TypeAlias = Literal[
     "missing",
     "size",
     "sha256",
-    "parquet",
+    "unreadable",
     "schema",
     "rows",
     "values",
@@ -45,9 +45,9 @@ What: TypeAlias = Literal[
     "stranger",
 ]
 #: What a repair does nothing about: it cannot know better, or the file is not the exporter's.
-LASTING: Final = frozenset[What]({"log", "stranger", "table"})
+LASTING: Final = frozenset[What]({"log", "stranger", "table", "unreadable"})
 #: What says nothing about the rows of the file that it names.
-_ASIDE: Final = frozenset[What]({"log", "manifest", "behind", "success", "table", "orphan", "stranger"})
+_ASIDE: Final = frozenset[What]({"log", "manifest", "behind", "success", "table", "orphan", "stranger", "unreadable"})
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -64,22 +64,6 @@ class Problem(msgspec.Struct, frozen=True):
         return self.what not in _ASIDE
 
 
-def check_size(file: DataFile | QuarantineFile, size_bytes: int | None) -> Iterator[Problem]:
-    """`size_bytes`: None when there is no such file."""
-    if size_bytes is None:
-        yield Problem(file.path, "missing", "the log names it, and it is not there")
-    elif size_bytes != file.size_bytes:
-        yield Problem(file.path, "size", f"has {size_bytes:,} bytes; {file.size_bytes:,} were written")
-
-
-def check_sha256(file: DataFile | QuarantineFile, sha256: str | None) -> Iterator[Problem]:
-    """`sha256`: None when the bytes cannot be read."""
-    if sha256 is None:
-        yield Problem(file.path, "sha256", "cannot be read: the disk reports an error")
-    elif sha256 != file.sha256:
-        yield Problem(file.path, "sha256", "its bytes are not those that were written")
-
-
 def check_lines(file: QuarantineFile, lines: int) -> Iterator[Problem]:
     """`lines`: of a quarantine file whose sha256 is right."""
     if lines != file.rows:
@@ -87,12 +71,9 @@ def check_lines(file: QuarantineFile, lines: int) -> Iterator[Problem]:
 
 
 def check_content(
-    file: DataFile, content: Content | None, schema: pa.Schema | None, partition_by: PartitionBy
+    file: DataFile, content: Content, schema: pa.Schema | None, partition_by: PartitionBy
 ) -> Iterator[Problem]:
-    """`content`: None when it cannot be decoded. `schema`: None when there is no such table."""
-    if content is None:
-        yield Problem(file.path, "parquet", "is no Parquet file that can be read")
-        return
+    """`content`: of a part whose bytes are those that were written. `schema`: None when there is no such table."""
     if schema is None or not is_of(content.schema, schema):
         yield Problem(file.path, "schema", _describe_difference(content.schema, schema))
         return
@@ -142,11 +123,15 @@ def check_places(state: State) -> Iterator[Problem]:
 def check_names(state: State, found: Collection[str]) -> Iterator[Problem]:
     """`found`: the files in the directories of tables and quarantine."""
     kept = state.kept
+    dropped = frozenset[str]().union(*(one.files for one in state.dropped))
     is_delta = state.table_format is not None and state.table_format.kind == "delta"
     for path in found:
         if is_delta and path.startswith(tuple(f"{delta_log(table)}/" for table in TABLES)):
             continue
         if path in state.files or path in state.quarantine or path in kept:
+            continue
+        if path in dropped:
+            yield Problem(path, "behind", "a repair has dropped it, and did not move it aside; the next run does")
             continue
         if is_part(path) or path.startswith(f"{QUARANTINE}/"):
             yield Problem(path, "orphan", "no commit names it: a run that was killed left it, or another export")

@@ -9,7 +9,7 @@ A write goes in this order, so that a process killed between any two steps leave
 2. `_SUCCESS` deleted, if the commit makes a complete export incomplete;
 3. the commit, created only if its slot is free: from here on the files are part of the export;
 4. the manifest, and `_SUCCESS` if the export is complete;
-5. files that the commit has removed: deleted.
+5. files that the commit has removed: deleted, or moved aside where it is a repair's.
 """
 
 import uuid
@@ -31,6 +31,7 @@ from exporter.store.layout import (
     TABLES,
     commit_number,
     commit_path,
+    dropped_path,
     is_of_run,
     is_part,
 )
@@ -163,8 +164,23 @@ async def find_garbage(store: Store, state: State) -> list[str]:
     for table in TABLES:
         garbage += [path for path in await store.list(table) if is_part(path) and path not in state.files]
     garbage += [path for path in await store.list(QUARANTINE) if path not in state.quarantine]
-    kept = state.kept
-    return [path for path in garbage if path not in kept]
+    spared = state.kept.union(*(dropped.files for dropped in state.dropped))
+    return [path for path in garbage if path not in spared]
+
+
+async def put_aside(store: Store, state: State) -> None:
+    """Moves what repairs have taken out, and what still lies at its old path, to where dropped files are kept.
+
+    What `state` keeps for readers of older versions stays. To be done when garbage may be deleted, after
+    `write_manifest`.
+    """
+    if not state.dropped:
+        return
+    there = {path for directory in (*TABLES, QUARANTINE) for path in await store.list(directory)}
+    there -= state.kept | state.files.keys() | state.quarantine.keys()
+    for dropped in state.dropped:
+        for path in sorted(there & dropped.files.keys()):
+            await store.move(path, dropped_path(dropped.run, path))
 
 
 async def withdraw(store: Store, run: str) -> None:

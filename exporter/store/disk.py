@@ -5,13 +5,18 @@ Blocking code: `local` and the pipeline call it from worker threads.
 
 import errno
 import os
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from stat import S_ISREG
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from exporter.errors import StoreError
+from exporter.errors import StoreError, UnreadableFileError
+
+T = TypeVar("T")
 
 PRIVATE_FILE: Final = 0o600
 PRIVATE_DIRECTORY: Final = 0o700
@@ -20,6 +25,10 @@ PRIVATE_DIRECTORY: Final = 0o700
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 #: What file systems answer that have nothing to do when a directory is fsynced.
 _NO_DIRECTORY_FSYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+#: What a disk, or the network before it, answers to a read that may succeed a moment later.
+_PASSING = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT})
+#: Before each further try of such a read.
+_PAUSES_SECONDS: Final = (0.05, 0.2, 0.5, 1.0)
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full. Free some space, then run again to resume",
@@ -47,11 +56,54 @@ def reporting(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: {describe(error)}") from error
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns an `OSError` of the block, which reads `path`, into an `UnreadableFileError`."""
+    try:
+        yield
+    except OSError as error:
+        raise UnreadableFileError(path, describe(error)) from error
+
+
+def patiently(read: Callable[[], T]) -> T:
+    """What `read` returns, which is tried again where its error may pass. Raises its last `OSError`."""
+    for pause_seconds in _PAUSES_SECONDS:
+        try:
+            return read()
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise
+        time.sleep(pause_seconds)
+    return read()
+
+
+class PatientFile(FileIO):
+    """A file of which every read is done `patiently`; `open_patiently` opens it in the same way."""
+
+    def readinto(self, buffer: Any) -> int | None:
+        return patiently(partial(_readinto, self, buffer))
+
+    def readall(self) -> bytes:
+        return b"".join(iter(partial(self._read_some, 1 << 20), b""))
+
+    def _read_some(self, size: int) -> bytes:
+        buffer = bytearray(size)
+        return bytes(memoryview(buffer)[: self.readinto(buffer) or 0])
+
+
+_readinto: Final = FileIO.readinto
+
+
+def open_patiently(path: Path) -> PatientFile:
+    """Opens a file for reading. Raises `OSError`."""
+    return patiently(partial(PatientFile, path))
+
+
 def file_size(path: Path) -> int | None:
     """Bytes; None when there is no file. Raises `StoreError`."""
     with reporting(path):
         try:
-            status = path.stat()
+            status = patiently(path.stat)
         except (FileNotFoundError, NotADirectoryError):
             return None
         return status.st_size if S_ISREG(status.st_mode) else None

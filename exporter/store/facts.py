@@ -1,10 +1,9 @@
-"""What lies at a destination, read from its files: the facts that `check` judges. Blocking code.
+"""What lies at a destination, read from its files: the facts that `integrity` and `check` judge. Blocking code.
 
 A file is read once from the disk: right after it has been hashed, the two columns that are decoded come from the
 page cache.
 """
 
-import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -17,12 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from exporter.contract import Instant
-from exporter.errors import DamagedPartError
-from exporter.model import DataFile
 from exporter.store.columns import is_of
-from exporter.store.disk import file_size, reporting
+from exporter.store.disk import open_patiently, reading
 from exporter.store.layout import CONVERSATIONS, TURNS
 from exporter.store.parts import SORT_COLUMNS
+from exporter.store.reader import open_part
 
 ID_COLUMN: Final = "id"
 #: What says, in each table, which conversation a row is of.
@@ -46,74 +44,41 @@ class Content:
 
 
 def hash_file(path: Path) -> str | None:
-    """The sha256. None when the bytes cannot be had: the disk fails to read them, or the file has vanished.
-
-    Raises `StoreError` for what says nothing about the file, such as a lack of permission.
-    """
+    """The sha256; None when there is no file. Raises `UnreadableFileError` when its bytes cannot be had."""
     digest = hashlib.sha256()
-    with reporting(path):
+    with reading(path):
         try:
             for chunk in _chunks(path):
                 digest.update(chunk)
-        except OSError as error:
-            if error.errno in (errno.EIO, errno.ENOENT):
-                return None
-            raise
+        except FileNotFoundError:
+            return None
     return digest.hexdigest()
 
 
-def check_size(path: object, file: DataFile, size_bytes: int | None) -> None:
-    """Raises `DamagedPartError` for a part that is missing (`size_bytes` is None) or has another size than was
-    written."""
-    if size_bytes is None:
-        raise DamagedPartError(path, "missing")
-    if size_bytes != file.size_bytes:
-        raise DamagedPartError(path, f"has {size_bytes:,} bytes; {file.size_bytes:,} were written")
-
-
-def check_written(path: Path, file: DataFile) -> None:
-    """Raises `DamagedPartError` for a part whose bytes are not those that were written.
-
-    What is made of a part bears a checksum of its own: damage that is copied is never found again.
-    """
-    check_size(path, file, file_size(path))
-    if hash_file(path) != file.sha256:
-        raise DamagedPartError(path, "its bytes are not those that were written")
-
-
 def count_lines(path: Path) -> int:
-    """How many lines a text file has. Raises `StoreError`."""
-    with reporting(path):
+    """How many lines a text file has. Raises `UnreadableFileError`."""
+    with reading(path):
         return sum(bytes(chunk).count(b"\n") for chunk in _chunks(path))
 
 
 def read_content(
     path: Path, schema: pa.Schema | None, take_ids: Callable[[pa.Array], None], table: str = CONVERSATIONS
-) -> Content | None:
+) -> Content:
     """Decodes ids and times of a part of `table` that has `schema`, and hands on the ids, without nulls, some at once.
 
-    None when it is no Parquet that can be decoded. Raises `StoreError` when it cannot be read at all.
+    Raises `UnreadableFileError`.
     """
-    with reporting(path):
-        try:
-            with pq.ParquetFile(path) as parquet:
-                found = parquet.schema_arrow
-                if schema is None or not is_of(found, schema):
-                    return Content(found)
-                return _summarize(found, _batches(parquet, [ID_COLUMNS[table], SORT_COLUMNS[table]]), take_ids)
-        except pa.ArrowException:
-            return None
-        except OSError as error:
-            # Without a number it is Arrow's, about the content.
-            if error.errno in (None, errno.ENOENT):
-                return None
-            raise
+    with open_part(path) as parquet:
+        found = parquet.schema_arrow
+        if schema is None or not is_of(found, schema):
+            return Content(found)
+        return _summarize(found, _batches(parquet, [ID_COLUMNS[table], SORT_COLUMNS[table]]), take_ids)
 
 
-def read_ids(path: Path) -> Iterator[pa.Array]:
-    """The ids of a part that `read_content` could decode, some at a time. Raises `StoreError`."""
-    with reporting(path), pq.ParquetFile(path) as parquet:
-        for batch in parquet.iter_batches(_BATCH_ROWS, columns=[ID_COLUMN], use_threads=False):
+def read_ids(path: Path, table: str = CONVERSATIONS) -> Iterator[pa.Array]:
+    """The ids of the conversations in a part of `table`, some at a time. Raises `UnreadableFileError`."""
+    with open_part(path) as parquet:
+        for batch in parquet.iter_batches(_BATCH_ROWS, columns=[ID_COLUMNS[table]], use_threads=False):
             yield batch.column(0)
 
 
@@ -121,13 +86,13 @@ def count_misplaced(turns: Path, conversations: Path) -> int:
     """How many rows of a part of turns are not where they belong, both parts being of the form that they should have.
 
     They belong to the conversations of the other part, in the same order, those of each together, numbered from 0.
-    Raises `StoreError`.
+    Raises `UnreadableFileError`.
     """
     misplaced, last = 0, -1
     before: tuple[str | None, int] = (None, -1)
-    with reporting(conversations), pq.ParquetFile(conversations) as parquet:
+    with open_part(conversations) as parquet:
         known = parquet.read([ID_COLUMN], use_threads=False).column(0).combine_chunks()
-    with reporting(turns), pq.ParquetFile(turns) as parquet:
+    with open_part(turns) as parquet:
         for ids, numbers in _batches(parquet, [ID_COLUMNS[TURNS], INDEX_COLUMN]):
             begins = pc.equal(numbers, 0)
             ids_before = pa.concat_arrays([pa.array([before[0]], pa.string()), ids[:-1]])
@@ -175,7 +140,7 @@ def _summarize(
 
 def _chunks(path: Path) -> Iterator[memoryview]:
     buffer = memoryview(bytearray(_CHUNK_BYTES))
-    with path.open("rb", buffering=0) as file:
+    with open_patiently(path) as file:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         while size := file.readinto(buffer):

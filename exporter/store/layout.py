@@ -12,11 +12,13 @@
         commits/00000001.json
         staging/….partial
         quarantine/….jsonl
+        dropped/RUN/….dropped   what a repair has taken out, below the path that it had
         lock
         probe                   in an object store
         runs.jsonl
 
-Names that begin with `_` are skipped by Spark, Arrow and Athena, and nothing unfinished is named `*.parquet`.
+Names that begin with `_` are skipped by Spark, Arrow and Athena; nothing that is unfinished or was dropped is named
+`*.parquet`.
 """
 
 import re
@@ -38,6 +40,7 @@ PRIVATE: Final = "_exporter"
 COMMITS: Final = f"{PRIVATE}/commits"
 STAGING: Final = f"{PRIVATE}/staging"
 QUARANTINE: Final = f"{PRIVATE}/quarantine"
+DROPPED: Final = f"{PRIVATE}/dropped"
 LOCK: Final = f"{PRIVATE}/lock"
 PROBE: Final = f"{PRIVATE}/probe"
 RUNS: Final = f"{PRIVATE}/runs.jsonl"
@@ -110,6 +113,11 @@ def staging_path(name: str) -> str:
 def quarantine_path(name: str) -> str:
     """The final path of a quarantine file, which holds a JSON object a line."""
     return f"{QUARANTINE}/{_checked(name)}.jsonl"
+
+
+def dropped_path(run: str, path: str) -> str:
+    """Where a file lies that the repair `run` has taken out of the export."""
+    return f"{DROPPED}/{_checked(run)}/{path}.dropped"
 
 
 def _checked(name: str) -> str:

@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+import shutil
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -20,6 +21,7 @@ from exporter.store.disk import (
     free_bytes,
     fsync_directory,
     make_directories,
+    open_patiently,
     open_private,
     place,
     reporting,
@@ -58,12 +60,7 @@ class LocalStore:
         await to_thread.run_sync(_prepare, self.root, self._durable)
 
     async def read(self, path: str) -> bytes | None:
-        file = self.locate(path)
-        data = None
-        with CancelScope(shield=True), reporting(file), suppress(FileNotFoundError):
-            async with aiofiles.open(file, "rb") as opened:
-                data = await opened.read()
-        return data
+        return await to_thread.run_sync(_read, self.locate(path))
 
     async def read_all(self, paths: Collection[str]) -> list[bytes | None]:
         return [await self.read(path) for path in paths]
@@ -80,6 +77,9 @@ class LocalStore:
     async def delete(self, *paths: str) -> None:
         for path in paths:
             await to_thread.run_sync(_delete, self.locate(path))
+
+    async def move(self, path: str, to: str) -> None:
+        await to_thread.run_sync(_move, self.locate(path), self.locate(to), self.root, self._durable)
 
     async def list(self, prefix: str) -> list[str]:
         return await to_thread.run_sync(_list, self.root, self.locate(prefix))
@@ -235,6 +235,38 @@ def _publish(staged: Path, final: Path, root: Path, durable: set[Path]) -> None:
         if not place(staged, final):
             raise StoreError(f"{final}: there is a file of this name already; it was left as it is")
         staged.unlink(missing_ok=True)
+
+
+def _read(file: Path) -> bytes | None:
+    with reporting(file), suppress(FileNotFoundError), open_patiently(file) as opened:
+        return opened.readall()
+    return None
+
+
+def _move(file: Path, final: Path, root: Path, durable: set[Path]) -> None:
+    with reporting(final):
+        for directory in reversed(final.relative_to(root).parents):
+            make_directories(root / directory, durable)
+        try:
+            file.replace(final)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _copy(file, root / staging_path(secrets.token_hex(8)), final)
+            file.unlink()
+        fsync_directory(final.parent)
+        fsync_directory(file.parent)
+
+
+def _copy(file: Path, temporary: Path, final: Path) -> None:
+    with file.open("rb") as source, open(temporary, "xb", opener=open_private) as copy:
+        shutil.copyfileobj(source, copy)
+        copy.flush()
+        os.fsync(copy.fileno())
+    temporary.replace(final)
+    fsync_directory(final.parent)
 
 
 def _list(root: Path, directory: Path) -> list[str]:

@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from exporter.contract import FIELDS, Instant
 from exporter.store.columns import complete
 from exporter.store.facts import ID_COLUMN
-from exporter.store.parts import OPEN_STATUS_ARRAY, SORT_COLUMN, STATUS_COLUMN, Writer, read_batches
+from exporter.store.parts import OPEN_STATUS_ARRAY, SORT_COLUMN, STATUS_COLUMN, Writer
+from exporter.store.reader import read_batches
 
 _UPDATED: Final = "updated_at"
 _SIGNED: Final = "recording_details"

@@ -11,7 +11,7 @@ from typing import Final, ParamSpec, TypeVar
 import anyio
 from anyio import CancelScope, to_thread
 
-from exporter.errors import DamagedPartError, DestinationError, OvertakenError, StoreError
+from exporter.errors import DamagedPartError, DestinationError, OvertakenError, StoreError, UnreadableFileError
 from exporter.store.bucket import Bucket
 from exporter.store.disk import free_bytes, reporting
 from exporter.store.faults import fault_of, is_passing
@@ -87,6 +87,9 @@ class ObjectStore:
     async def delete(self, *paths: str) -> None:
         await _finished(self._delete, paths)
 
+    async def move(self, path: str, to: str) -> None:
+        await _finished(self._bucket.move, path, to)
+
     async def list(self, prefix: str) -> list[str]:
         if prefix == STAGING:
             return [f"{STAGING}/{name}" for name in self._scratch.names()]
@@ -102,10 +105,10 @@ class ObjectStore:
             async with self._transfers:
                 await _finished(self._bucket.download, path, copy)
             yield copy
-        except DamagedPartError as error:
+        except (DamagedPartError, UnreadableFileError) as error:
             if error.path != copy:
                 raise
-            raise DamagedPartError(self.location / path, error.what) from error
+            raise type(error)(self.location / path, error.what) from error
         finally:
             copy.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""The Parquet edge: one part, written once, hashed on the way. Blocking code: call it from a worker thread.
+"""The Parquet edge for writing: one part, written once, hashed on the way. Blocking code: call it from a worker thread.
 
 Row groups are cut by bytes in memory, since a reader holds a row group's column whole. zstd level 2: on JSON like
 transcripts it gave the size of level 3 (27 % of memory) at 1.6 times the speed, and 4 % less than level 1.
@@ -6,7 +6,7 @@ transcripts it gave the size of level 3 (27 % of memory) at 1.6 times the speed,
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from exporter.contract import OPEN_STATUSES, Instant
-from exporter.errors import DamagedPartError
-from exporter.store.columns import complete
 from exporter.store.disk import open_private, reporting
 from exporter.store.layout import CONVERSATIONS, TURNS
 
@@ -261,29 +259,3 @@ def _leaves(path: str, type_: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
 def _worth_statistics(path: str, type_: pa.DataType) -> bool:
     is_text = pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_)
     return not is_text or path in _DICTIONARY or path in _LOOKED_UP
-
-
-def read_batches(parts: Iterable[Path], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """The rows of whole parts, or these columns of them, a row group at a time.
-
-    Raises `StoreError`; `DamagedPartError` for a part that is missing, or that Parquet cannot read.
-    """
-    for path in parts:
-        with reporting(path):
-            try:
-                with pq.ParquetFile(path) as part:
-                    for number in range(part.num_row_groups):
-                        yield from part.read_row_group(number, columns=columns, use_threads=False).to_batches()
-            except pa.ArrowException as error:
-                raise DamagedPartError(path, "cannot be read as Parquet") from error
-            except OSError as error:
-                # Without a number it is Arrow's, about the content.
-                if error.errno is None or isinstance(error, FileNotFoundError):
-                    raise DamagedPartError(path, "missing" if error.errno else "cannot be read as Parquet") from error
-                raise
-
-
-def copy_rows(sources: Iterable[Path], writer: Writer) -> None:
-    """Writes the rows of whole parts, given from new to old. Raises as `read_batches`, and as the writer."""
-    for batch in read_batches(sources):
-        writer.write(complete(batch, writer.schema))

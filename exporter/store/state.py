@@ -14,6 +14,7 @@ from exporter.contract import Instant
 from exporter.errors import DamagedLogError
 from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, TableFormat, Unproven
 from exporter.spec import Request
+from exporter.store.dropped import Dropped, note_dropped
 from exporter.store.layout import CONVERSATIONS, TURNS, commit_path, is_part, turns_path
 from exporter.store.replaced import Replaced, forget, note_replaced
 
@@ -67,7 +68,7 @@ class State:
     `files` and `quarantine` are the live files by path. `reads` says since when (by the clock that the run went by,
     or its machine's when it `began`, whichever is earlier) which intervals are known as they are. `replaced`: what the
     latest runs have replaced, at most `keep_generations` of them; with a table format, what all of them have, but for
-    what they had written themselves.
+    what they had written themselves. `dropped`: by every repair there was.
     """
 
     number: int = 0
@@ -90,6 +91,7 @@ class State:
     keep_generations: int = 0
     replaced: tuple[Replaced, ...] = ()
     table_format: TableFormat | None = None
+    dropped: tuple[Dropped, ...] = ()
 
     @property
     def conversations(self) -> list[DataFile]:
@@ -195,6 +197,7 @@ def apply(state: State, commit: Commit) -> State:
         keep_generations=keep,
         replaced=_next_replaced(state, commit, keep, table_format),
         table_format=table_format,
+        dropped=note_dropped(state.dropped, change, run, state.files, state.quarantine),
     )
 
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 from exporter.contract import Instant, parse_timestamp
 from exporter.model import Coverage
 from exporter.store.facts import ID_COLUMN
-from exporter.store.parts import SORT_COLUMN, read_batches
+from exporter.store.parts import SORT_COLUMN
+from exporter.store.reader import read_batches
 
 UPDATED_COLUMN: Final = "updated_at"
 #: At a time: as Python's objects they take some 200 bytes each.

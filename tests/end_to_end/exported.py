@@ -144,6 +144,8 @@ class Exported:
             delta = tuple(f"{table}/_delta_log/" for table in self.manifest["tables"])
             logs = {"delta": delta, "iceberg": ("_iceberg/",)}[format_["kind"]]
             names = {name for name in names if not name.startswith(logs)}
+        # What a repair has taken out is kept for a while, and is no part of the export.
+        names = {name for name in names if not name.startswith("_exporter/dropped/")}
         quarantine = self.manifest["quarantine"]["files"]
         for file in quarantine:
             data = (self.root / file["path"]).read_bytes()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 
 from exporter.contract import DAY
 from exporter.encode.schema import table_schemas
+from exporter.store import disk
 from exporter.store.commits import load_state
 from exporter.store.local import LocalStore
 from exporter.store.manifest import write_manifest
@@ -39,6 +41,12 @@ def flip(root: Path, path: str) -> None:
 
 def truncate(root: Path, path: str) -> None:
     (root / path).write_bytes((root / path).read_bytes()[:-7])
+
+
+def no_parquet(root: Path, path: str) -> None:
+    """Puts a text in place of a part, and tells of it as of what was written."""
+    (root / path).write_text("hello")
+    tell(root, path)
 
 
 def swap(root: Path, one: str, other: str) -> None:
@@ -107,3 +115,18 @@ def share_an_id(root: Path, one: str, other: str) -> None:
 
 def a_day_later(times: pa.ChunkedArray) -> list[Any]:
     return [pc.add(time, pa.scalar(DAY, pa.duration("us"))).as_py() for time in times]
+
+
+def failing(number: int, times: int, wanted: Callable[[str], bool]) -> Callable[..., Any]:
+    """In place of `disk._readinto`: `times` reads of the files whose names are `wanted` fail."""
+    left = times
+
+    def readinto(file: disk.PatientFile, buffer: Any) -> Any:
+        nonlocal left
+        if left and wanted(str(file.name)):
+            left -= 1
+            raise OSError(number, os.strerror(number))
+        return real(file, buffer)
+
+    real = disk._readinto
+    return readinto

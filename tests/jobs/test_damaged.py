@@ -1,19 +1,23 @@
 """What goes on with an export first sees that it is there: damage that is copied could never be found again."""
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from exporter.contract import DAY
-from exporter.errors import DamagedLogError, DamagedPartError
+from exporter.errors import DamagedLogError, DamagedPartError, UnreadableFileError
 from exporter.jobs.compact import compact
 from exporter.jobs.export import export
+from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
+from exporter.model import TABLES
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN
 from exporter.spec import Asked, Credentials
+from exporter.store import disk
 from tests.end_to_end.exported import snapshot
-from tests.jobs.damage import flip
+from tests.jobs.damage import failing, flip
 from tests.jobs.moving import Source, check, moving_source, run_sync, settings_for
 from tests.jobs.test_sync import fill
 
@@ -63,6 +67,54 @@ async def test_nor_does_a_merge(tmp_path: Path) -> None:
         found = await verify(tmp_path, now=source.now)
         assert [problem.file for problem in found.problems if problem.spoils_rows] == [parts[1]]
         await repair(tmp_path, source)
+
+
+async def test_what_cannot_be_read_is_not_merged_and_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with moving_source(2) as source:
+        fill(source, 200, summary="many words " * 50)
+        settings = settings_for(source, target_part_bytes=3000, concurrency=1)
+        await export(tmp_path, Asked(), settings, Credentials(TOKEN), Quiet())
+        part = sorted(tmp_path.rglob("*.parquet"))[1].name
+        monkeypatch.setattr(disk, "_PAUSES_SECONDS", (0.0, 0.0))
+        monkeypatch.setattr(disk, "_readinto", failing(errno.EIO, 10**9, lambda name: name.endswith(part)))
+        with pytest.raises(UnreadableFileError, match=f"{part}: cannot be read here and now") as raised:
+            await compact(tmp_path, target_bytes=10**9, memory_bytes=1 << 29, observer=Quiet())
+        assert raised.value.exit_status == 1
+        monkeypatch.undo()
+        await compact(tmp_path, target_bytes=10**9, memory_bytes=1 << 29, observer=Quiet())
+        await run_sync(tmp_path, source)
+        check(tmp_path, source)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+@pytest.mark.parametrize("of", ["a part", "quarantine", "a part of turns"])
+async def test_nor_does_compact_or_vacuum(damage: str, of: str, tmp_path: Path) -> None:
+    async with moving_source(3) as source:
+        fill(source, 60, conversation={"items": [{"type": "message", "role": "user", "content": ["Hello"]}]})
+        source.update(min(source.rows), duration="a while")
+        await run_sync(tmp_path, source, Asked(tables=TABLES))
+        pattern = {
+            "a part": "conversations/*/*",
+            "quarantine": "_exporter/quarantine/*",
+            "a part of turns": "turns/*/*",
+        }
+        path = min(tmp_path.glob(pattern[of]))
+        if damage == "missing":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:100])
+        before = snapshot(tmp_path)
+        with pytest.raises(DamagedPartError, match=path.name) as raised:
+            await compact(tmp_path, target_bytes=1 << 20, memory_bytes=1 << 29, observer=Quiet())
+        assert raised.value.exit_status == 3
+        assert "exporter verify DEST --repair" in str(raised.value)
+        for dry_run in (True, False):
+            with pytest.raises(DamagedPartError, match=path.name):
+                await vacuum(tmp_path, before=source.now, now=source.now, dry_run=dry_run)
+        changed = {name for name, kept in snapshot(tmp_path).items() if before.get(name) != kept}
+        assert changed <= {"_exporter/runs.jsonl", "_exporter/lock"}
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])

@@ -13,16 +13,12 @@ import anyio
 import pyarrow as pa
 import pytest
 
-from exporter.contract import DAY, SECOND, format_instant
+from exporter.contract import DAY
 from exporter.errors import DestinationError, DestinationLockedError, OvertakenError, StoreError
 from exporter.jobs.author import author_of
-from exporter.jobs.export import export
 from exporter.jobs.report import describe_verified
 from exporter.jobs.verify import Verified, verify
 from exporter.model import Change
-from exporter.progress import Quiet
-from exporter.sandbox import TOKEN, Row, make_conversations, serve
-from exporter.spec import Asked, Credentials, RunSettings
 from exporter.store import facts
 from exporter.store.commits import CommitLog
 from exporter.store.local import LocalStore
@@ -44,32 +40,12 @@ from tests.jobs.damage import (
     truncate,
     with_column,
 )
-
-T0 = 1_770_000_000 * SECOND
-SINCE, UNTIL = T0 - 6 * DAY, T0
-NOW = T0 + 30 * DAY
-
-
-def misfit(number: int) -> Row:
-    created_at = SINCE + number * DAY // 4
-    text = {"id": f"odd-{number}", "created_at": format_instant(created_at), "duration": number + 0.5}
-    return Row(created_at, raw=json.dumps(text))
+from tests.jobs.made import NOW, make_exports
 
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two that are sound: one complete, one with rows in quarantine."""
-    rows = make_conversations(300, SINCE, UNTIL, transcripts=False)
-    root = tmp_path_factory.mktemp("exports")
-
-    async def make() -> None:
-        for name, served in {"complete": rows, "odd": [*rows, *map(misfit, range(8))]}.items():
-            async with serve(served) as server:
-                settings = RunSettings(base_url=server.url, concurrency=2, page_size=40)
-                await export(root / name, Asked(since=SINCE, until=UNTIL), settings, Credentials(TOKEN), Quiet())
-
-    anyio.run(make)
-    return {name: root / name for name in ("complete", "odd")}
+    return make_exports(tmp_path_factory.mktemp("exports"))
 
 
 @pytest.fixture
@@ -142,11 +118,6 @@ def edit_manifest(root: Path, edit: Callable[[Json], object]) -> None:
     manifest = json.loads((root / "_manifest.json").read_bytes())
     edit(manifest)
     (root / "_manifest.json").write_text(json.dumps(manifest))
-
-
-def no_parquet(root: Path, path: str) -> None:
-    (root / path).write_text("hello")
-    tell(root, path)
 
 
 def leave(root: Path, path: str) -> None:
@@ -249,7 +220,6 @@ CASES = {
         ),
         of_first("schema"),
     ),
-    "no Parquet": Case(lambda root, paths: no_parquet(root, paths[0]), of_first("parquet")),
     "other rows in the log": Case(lambda root, paths: tell(root, paths[0], rows=99), of_first("rows")),
     "another partition in the log": Case(
         lambda root, paths: tell(root, paths[0], partition={"created_date": "2020-01-01"}),

@@ -13,13 +13,20 @@ import anyio
 import pytest
 from obstore.store import MemoryStore
 
-from exporter.errors import DamagedPartError, DestinationError, DestinationLockedError, OvertakenError, StoreError
+from exporter.errors import (
+    DamagedPartError,
+    DestinationError,
+    DestinationLockedError,
+    OvertakenError,
+    StoreError,
+    UnreadableFileError,
+)
 from exporter.model import Interval
 from exporter.spec import Request
 from exporter.store.base import Store
 from exporter.store.bucket import Bucket
 from exporter.store.commits import CommitLog, find_garbage
-from exporter.store.layout import COMMITS, RUNS, STAGING, part_path
+from exporter.store.layout import COMMITS, DROPPED, RUNS, STAGING, dropped_path, part_path
 from exporter.store.local import LocalStore
 from exporter.store.location import Url
 from exporter.store.objects import ObjectStore
@@ -147,6 +154,32 @@ async def test_publish_never_overwrites(store: Store) -> None:
     assert await store.read(PART) == b"first"
     assert second.read_bytes() == b"second"
     assert await store.sizes([PART]) == {PART: 5}
+
+
+async def test_what_is_moved_lies_elsewhere_alone(store: Store) -> None:
+    await store.publish(staged(store, b"1"), PART)
+    to = dropped_path("r2", PART)
+    for data in (b"1", b"22"):
+        await store.move(PART, to)
+        assert await store.read(to) == data
+        assert await store.sizes([PART, to]) == {to: len(data)}
+        assert await store.list(DROPPED) == [to]
+        # As after a kill between two steps: what is there is taken again, in place of what is there.
+        await store.publish(staged(store, b"22"), PART)
+    await store.delete(PART)
+    await store.move(PART, to)
+    await store.move("conversations/none/part-1.parquet", "_exporter/dropped/none")
+    assert await store.list(DROPPED) == [to]
+    with pytest.raises(StoreError, match="not a path inside"):
+        await store.move(to, "../outside")
+
+
+async def test_what_cannot_be_read_is_told_of_the_file_too(store: Store) -> None:
+    await store.publish(staged(store), PART)
+    with pytest.raises(UnreadableFileError) as raised:
+        async with store.fetched(PART) as part:
+            raise UnreadableFileError(part, "is odd")
+    assert str(raised.value).startswith(f"{store.location / PART}: cannot be read here and now: is odd\n")
 
 
 async def test_damage_is_told_of_the_file_not_of_a_copy(store: Store) -> None:

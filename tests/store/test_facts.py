@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.errors import StoreError
+from exporter.errors import UnreadableFileError
 from exporter.store import facts
 from exporter.store.disk import file_size
 
@@ -38,7 +38,6 @@ def test_the_facts_are_those_of_the_rows_wherever_batches_end(table: list[tuple[
         content = facts.read_content(path, SCHEMA, lambda batch: seen.extend(batch.to_pylist()))
         assert [identity for batch in facts.read_ids(path) for identity in batch.to_pylist()] == ids
     known = [time for time in times if time is not None]
-    assert content is not None
     assert content.schema.equals(SCHEMA)
     assert content.rows == len(table)
     assert content.incomplete == sum(identity is None or time is None for identity, time in table)
@@ -64,29 +63,29 @@ def test_what_is_no_file_has_no_size(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"hello, this is no Parquet", b"PAR1" + bytes(100) + b"PAR1"])
-def test_what_is_no_parquet_has_no_content(data: bytes, tmp_path: Path) -> None:
+def test_what_is_no_parquet_cannot_be_read(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(data)
-    assert facts.read_content(tmp_path / "part", SCHEMA, lambda ids: None) is None
+    with pytest.raises(UnreadableFileError, match="part: cannot be read here and now: Arrow fails to decode it"):
+        facts.read_content(tmp_path / "part", SCHEMA, lambda ids: None)
 
 
-def test_a_part_that_has_vanished_has_no_content(tmp_path: Path) -> None:
+def test_a_part_that_has_vanished_has_no_checksum(tmp_path: Path) -> None:
     assert facts.hash_file(tmp_path / "part") is None
-    assert facts.read_content(tmp_path / "part", SCHEMA, lambda ids: None) is None
+    with pytest.raises(UnreadableFileError, match="part: cannot be read here and now: No such file"):
+        facts.read_content(tmp_path / "part", SCHEMA, lambda ids: None)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE])
-def test_a_disk_that_fails_speaks_of_the_file_and_a_lack_of_rights_does_not(
+def test_a_reader_that_fails_says_nothing_about_the_file(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(path: Path) -> None:
         raise OSError(number, "it failed")
 
     monkeypatch.setattr(facts, "_chunks", fail)
-    if number == errno.EIO:
-        assert facts.hash_file(tmp_path / "part") is None
-    else:
-        with pytest.raises(StoreError, match="part: "):
-            facts.hash_file(tmp_path / "part")
+    for read in (facts.hash_file, facts.count_lines):
+        with pytest.raises(UnreadableFileError, match="part: cannot be read here and now"):
+            read(tmp_path / "part")
 
 
 def test_rows_of_another_schema_are_not_looked_at(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
 
 
@@ -65,6 +65,14 @@ class Gcs:
             case "POST" if "uploads" in query:
                 self._uploads[upload := str(len(self._uploads))] = {}
                 return 200, [], _xml("InitiateMultipartUploadResult", f"<UploadId>{upload}</UploadId>")
+            case "PUT" if source := environ.get("HTTP_X_GOOG_COPY_SOURCE"):
+                origin, _, of = unquote(source).lstrip("/").partition("/")
+                copied = self._buckets.get(origin, {}).get(of)
+                if copied is None:
+                    return _error(404, "NoSuchKey")
+                self._generation += 1
+                objects[key] = _Object(copied.data, self._generation, datetime.now(UTC))
+                return 200, objects[key].headers, b""
             case "POST" | "PUT":
                 if not _is_met(environ.get("HTTP_X_GOOG_IF_GENERATION_MATCH"), objects.get(key)):
                     return _error(412, "PreconditionFailed")

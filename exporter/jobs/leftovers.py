@@ -1,0 +1,91 @@
+"""What repairs have dropped, and what of it nothing needs any more.
+
+A file whose bytes were damaged is needed until what it stood for was read again. One that was dropped with its bytes
+as they were written may hold what the source has deleted since: it is needed while a conversation is nowhere else.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from anyio import to_thread
+
+from exporter.errors import DamagedPartError, UnreadableFileError
+from exporter.model import Coverage, DataFile
+from exporter.store import facts
+from exporter.store.base import Store
+from exporter.store.dropped import Dropped, is_filled
+from exporter.store.integrity import File, as_written, opened, read_as_written
+from exporter.store.layout import DROPPED, dropped_path
+from exporter.store.quarantine import id_of
+from exporter.store.state import State
+
+
+@dataclass(slots=True)
+class Leftovers:
+    """Dropped files, by where they are kept. `waiting`: not all that they stood for was read again. `needed`: they have
+    conversations that are nowhere else, or cannot be read to tell. `gone`: may be deleted."""
+
+    waiting: list[str] = field(default_factory=list)
+    needed: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+
+async def find_leftovers(store: Store, state: State) -> Leftovers:
+    """Raises `StoreError`, and `DamagedPartError` for a part that takes the place of what was dropped."""
+    found = Leftovers()
+    there = frozenset(await store.list(DROPPED)) if state.dropped else frozenset[str]()
+    for dropped in state.dropped:
+        files = {dropped_path(dropped.run, path): file for path, file in dropped.files.items()}
+        files = {path: msgspec.structs.replace(file, path=path) for path, file in files.items() if path in there}
+        if not is_filled(dropped, state.coverage):
+            found.waiting += files
+            continue
+        needed = await _find_needed(store, state, dropped, files.values())
+        found.needed += needed
+        found.gone += sorted(files.keys() - needed)
+    return found
+
+
+async def _find_needed(store: Store, state: State, dropped: Dropped, files: Iterable[File]) -> set[str]:
+    """Those of the files of a repair that have ids which no live file has that speaks for a time they may be of."""
+    needed, lacking = set[str](), dict[str, set[str]]()
+    for file in files:
+        try:
+            ids = await _ids_of(store, file)
+        except DamagedPartError:
+            continue
+        except UnreadableFileError:
+            needed.add(file.path)
+            continue
+        # A row is nearly always in the part that has taken this one's place; then no other has to be read.
+        window = dropped.holes if file.window is None else Coverage([file.window])
+        if rest := await _without_live(store, state, window, ids):
+            lacking[file.path] = rest
+    everywhere = set[str]().union(*lacking.values())
+    nowhere = await _without_live(store, state, dropped.holes, everywhere) if everywhere else set()
+    return needed | {path for path, ids in lacking.items() if ids & nowhere}
+
+
+async def _without_live(store: Store, state: State, within: Coverage, ids: set[str]) -> set[str]:
+    """Those of `ids` that no conversation has that lies in a part `within`, or in quarantine."""
+    rest = set(ids)
+    for file in state.conversations:
+        if rest and Coverage([file.window]) & within:
+            async with opened(store, file) as path:
+                rest -= await to_thread.run_sync(_read_ids, file, path)
+    for quarantined in state.quarantine.values() if rest else ():
+        rest -= {id_of(line) for line in (await read_as_written(store, quarantined)).splitlines()}
+    return rest
+
+
+async def _ids_of(store: Store, file: File) -> set[str]:
+    if not isinstance(file, DataFile):
+        return {id_of(line) for line in (await read_as_written(store, file)).splitlines()}
+    async with as_written(store, file) as path:
+        return await to_thread.run_sync(_read_ids, file, path)
+
+
+def _read_ids(file: DataFile, path: Path) -> set[str]:
+    return {identity for batch in facts.read_ids(path, file.table) for identity in batch.drop_null().to_pylist()}

@@ -1,0 +1,38 @@
+"""Files that a repair has taken out of the export, kept until what it has uncovered was read again. Pure.
+
+A commit alone takes them out; they are moved aside after it. So one that still lies at its old path, because the run
+was killed before or because the disk that it is on was not there for a while, is no garbage: it is moved, too.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from exporter.model import Change, Coverage, DataFile, QuarantineFile
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What the repair `run` has taken out, by path, and the `holes` that this has left."""
+
+    run: str
+    files: Mapping[str, DataFile | QuarantineFile]
+    holes: Coverage
+
+
+def note_dropped(
+    dropped: tuple[Dropped, ...],
+    change: Change,
+    run: str,
+    files: Mapping[str, DataFile],
+    quarantine: Mapping[str, QuarantineFile],
+) -> tuple[Dropped, ...]:
+    """With what a commit of `run` takes out of the `files` and the `quarantine` that there were."""
+    if not change.uncovers:
+        return dropped  # it replaces files, and drops none
+    out = {path: files[path] if path in files else quarantine[path] for path in change.removes}
+    return (*dropped, Dropped(run, out, Coverage(change.uncovers)))
+
+
+def is_filled(dropped: Dropped, coverage: Coverage) -> bool:
+    """Whether what a repair has uncovered was read again."""
+    return not dropped.holes - coverage

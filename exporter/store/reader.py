@@ -1,0 +1,54 @@
+"""The Parquet edge for reading: the rows of whole parts. Blocking code.
+
+A part is opened as a file, never by a text that Arrow would take apart: what reads like a URI may be a directory. That
+a part cannot be opened, read or decoded says nothing about its bytes; `integrity` alone judges those.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from exporter.errors import UnreadableFileError
+from exporter.store.columns import complete
+from exporter.store.disk import describe, open_patiently
+from exporter.store.parts import Writer
+
+#: What an error of Arrow's may quote of a file.
+_SAID_CHARACTERS = 200
+
+
+@contextmanager
+def open_part(path: Path) -> Iterator[pq.ParquetFile]:
+    """A part, for the block to read. Raises `UnreadableFileError`, also for what the block meets in reading."""
+    try:
+        with BufferedReader(open_patiently(path)) as file, pq.ParquetFile(file) as part:
+            yield part
+    except (OSError, MemoryError, pa.ArrowException) as error:
+        raise UnreadableFileError(path, _describe(error)) from error
+
+
+def read_batches(parts: Iterable[Path], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of whole parts, or these columns of them, a row group at a time. Raises `UnreadableFileError`."""
+    for path in parts:
+        with open_part(path) as part:
+            for number in range(part.num_row_groups):
+                yield from part.read_row_group(number, columns=columns, use_threads=False).to_batches()
+
+
+def copy_rows(sources: Iterable[Path], writer: Writer) -> None:
+    """Writes the rows of whole parts, given from new to old. Raises as `read_batches`, and as the writer."""
+    for batch in read_batches(sources):
+        writer.write(complete(batch, writer.schema))
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        return describe(error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    said = str(error).strip().partition("\n")[0][:_SAID_CHARACTERS]
+    return f"Arrow fails to decode it ({said or type(error).__name__})"

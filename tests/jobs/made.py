@@ -1,0 +1,37 @@
+"""Two small exports to do damage to, one complete and one with rows in quarantine."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from exporter.contract import DAY, SECOND, format_instant
+from exporter.jobs.export import export
+from exporter.progress import Quiet
+from exporter.sandbox import TOKEN, Row, make_conversations, serve
+from exporter.spec import Asked, Credentials, RunSettings
+
+T0: Final = 1_770_000_000 * SECOND
+SINCE, UNTIL = T0 - 6 * DAY, T0
+NOW: Final = T0 + 30 * DAY
+
+
+def misfit(number: int) -> Row:
+    created_at = SINCE + number * DAY // 4
+    text = {"id": f"odd-{number}", "created_at": format_instant(created_at), "duration": number + 0.5}
+    return Row(created_at, raw=json.dumps(text))
+
+
+def make_exports(root: Path) -> dict[str, Path]:
+    """`complete` and `odd`, both of 300 rows that fit; they are sound."""
+    rows = make_conversations(300, SINCE, UNTIL, transcripts=False)
+
+    async def make() -> None:
+        for name, served in {"complete": rows, "odd": [*rows, *map(misfit, range(8))]}.items():
+            async with serve(served) as server:
+                settings = RunSettings(base_url=server.url, concurrency=2, page_size=40)
+                await export(root / name, Asked(since=SINCE, until=UNTIL), settings, Credentials(TOKEN), Quiet())
+
+    anyio.run(make)
+    return {name: root / name for name in ("complete", "odd")}
