@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from io import TextIOWrapper
 from typing import Final
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -16,6 +17,10 @@ def main() -> None:
     # While modules are loaded, and wherever no job listens: a traceback would tell nobody anything.
     for number in _SIGNALS:
         signal.signal(number, _leave)
+
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A path need not be text: it is shown as it was given.
+        sys.stdout.reconfigure(errors="surrogateescape")
 
     from exporter.cli import main as run
 

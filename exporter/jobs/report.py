@@ -202,7 +202,7 @@ def _advise(found: "Verified", destination: Location) -> Iterator[str]:
             yield f"  It would move to _exporter/dropped, and delete none of, {count_of(len(found.drops), 'file')}:"
             yield from _first_of(found.drops)
     if found.dropped_to is not None:
-        yield f"  {count_of(len(found.drops), 'file')} dropped, and kept in {found.dropped_to}."
+        yield f"  {count_of(len(found.drops), 'file')} dropped; those that were there are kept in {found.dropped_to}."
         yield f"    When all has been read again, exporter vacuum {destination} deletes them."
     if found.state == "incomplete":
         yield f"  Not all of the range is there: run exporter export {destination}"

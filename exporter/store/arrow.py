@@ -1,7 +1,9 @@
 """What Arrow reads the parts of an export with, wherever they lie. Read-only."""
 
+import os
 from collections.abc import Sequence
 from io import BufferedReader, RawIOBase
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import pyarrow as pa
@@ -17,7 +19,11 @@ _READ_AHEAD_BYTES: Final = 64 * 1024
 def open_filesystem(location: Location) -> tuple[fs.FileSystem, str]:
     """And the prefix that the paths of an export have there. Raises `UsageError` as `opening.open_store`."""
     if not isinstance(location, Url):
-        return fs.LocalFileSystem(), f"{location.absolute()}/"
+        root = location.absolute()
+        if _is_text(root):
+            return fs.LocalFileSystem(), f"{root}/"
+        # Arrow takes paths as text alone; those inside an export always are.
+        return fs.PyFileSystem(_Directory(root)), ""
     from exporter.store.clouds import open_bucket
 
     return fs.PyFileSystem(_Objects(location, open_bucket(location))), f"{location.prefix}/".lstrip("/")
@@ -53,21 +59,29 @@ class _Reading(RawIOBase):
         return int(self._reader.tell())
 
 
-class _Objects(fs.FileSystemHandler):  # type: ignore[misc]
-    """Objects of a bucket by their keys: there are no directories, and nothing is written."""
+def _is_text(path: Path) -> bool:
+    """Whether the name is UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
-    def __init__(self, url: Url, store: Any) -> None:
-        self._url = url
-        self._store = store
+
+class _Reader(fs.FileSystemHandler):  # type: ignore[misc]
+    """Files by their paths, of which none is written, and no directory is listed. `place`: what they are read from."""
+
+    def __init__(self, place: Any) -> None:
+        self._place = place
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Objects) and other._store == self._store
+        return isinstance(other, type(self)) and other._place == self._place
 
     def __hash__(self) -> int:
-        return id(self._store)
+        return hash(type(self))
 
     def get_type_name(self) -> str:
-        return "objects"
+        return "export"
 
     def normalize_path(self, path: str) -> str:
         return path
@@ -76,15 +90,38 @@ class _Objects(fs.FileSystemHandler):  # type: ignore[misc]
         return [self._look_up(path) for path in paths]
 
     def _look_up(self, path: str) -> fs.FileInfo:
-        import obstore
+        try:
+            return fs.FileInfo(path, fs.FileType.File, size=self._size(path))
+        except FileNotFoundError:
+            return fs.FileInfo(path, fs.FileType.NotFound)
 
+    def _size(self, path: str) -> int:
+        raise NotImplementedError
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise UsageError("a dataset of an export is only read")
+
+    get_file_info_selector = create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = _refuse
+    delete_file = move = copy_file = open_output_stream = open_append_stream = _refuse
+
+
+class _Objects(_Reader):
+    """Objects of a bucket by their keys."""
+
+    def __init__(self, url: Url, store: Any) -> None:
+        super().__init__(store)
+        self._url = url
+
+    def _look_up(self, path: str) -> fs.FileInfo:
         from exporter.store.faults import translating
 
         with translating(self._where(path)):
-            try:
-                return fs.FileInfo(path, fs.FileType.File, size=obstore.head(self._store, path)["size"])
-            except FileNotFoundError:
-                return fs.FileInfo(path, fs.FileType.NotFound)
+            return super()._look_up(path)
+
+    def _size(self, path: str) -> int:
+        import obstore
+
+        return int(obstore.head(self._place, path)["size"])
 
     def open_input_file(self, path: str) -> pa.PythonFile:
         import obstore
@@ -93,7 +130,7 @@ class _Objects(fs.FileSystemHandler):  # type: ignore[misc]
 
         where = self._where(path)
         with translating(where):
-            reader = obstore.open_reader(self._store, path)
+            reader = obstore.open_reader(self._place, path)
         return pa.PythonFile(BufferedReader(_Reading(where, reader), _READ_AHEAD_BYTES), mode="r")
 
     def _where(self, key: str) -> str:
@@ -101,8 +138,14 @@ class _Objects(fs.FileSystemHandler):  # type: ignore[misc]
 
     open_input_stream = open_input_file
 
-    def _refuse(self, *_: object) -> NoReturn:
-        raise UsageError("a dataset in an object store is only read")
 
-    get_file_info_selector = create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = _refuse
-    delete_file = move = copy_file = open_output_stream = open_append_stream = _refuse
+class _Directory(_Reader):
+    """Files below a directory, by their paths relative to it."""
+
+    def _size(self, path: str) -> int:
+        return (Path(self._place) / path).stat().st_size
+
+    def open_input_file(self, path: str) -> pa.OSFile:
+        return pa.OSFile(os.fsencode(self._place / path))
+
+    open_input_stream = open_input_file

@@ -38,6 +38,8 @@ _SENT_BYTES: Final = 5 * 1024 * 1024
 _SENT_AT_ONCE: Final = 4
 #: Of a download: bytes of a request, one at a time.
 _RECEIVED_BYTES: Final = 16 * 1024 * 1024
+#: How often what came short is asked for, beside what obstore does about a connection that is cut.
+_TRIES: Final = 3
 #: Small objects that are read at a time.
 _READ_AT_ONCE: Final = 16
 
@@ -186,10 +188,12 @@ class Bucket:
             return
         with reporting(file), open(file, "xb", opener=open_private) as opened:
             for start in range(0, size, _RECEIVED_BYTES):
-                end = min(size, start + _RECEIVED_BYTES)
-                chunk = self._asking(where, partial(obstore.get_range, self._store, key, start=start, end=end))
-                if len(chunk) != end - start:
-                    raise UnreadableFileError(file, f"the store gives {len(chunk):,} of {end - start:,} bytes")
+                length = min(size - start, _RECEIVED_BYTES)
+                get = partial(obstore.get_range, self._store, key, start=start, length=length)
+                tries = (self._asking(where, get) for _ in range(_TRIES))
+                chunk = next((chunk for chunk in tries if len(chunk) == length), None)
+                if chunk is None:
+                    raise UnreadableFileError(file, "the store gives fewer bytes of it than it says it has")
                 opened.write(memoryview(chunk))
 
     def _upload(self, file: Path, size: int, path: str, given_up: Event) -> None:

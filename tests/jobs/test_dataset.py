@@ -1,6 +1,7 @@
 """A dataset is the manifest's files and no other, of now or of a generation that is kept."""
 
 import json
+import os
 import shutil
 from datetime import date
 from pathlib import Path
@@ -59,6 +60,14 @@ async def test_it_is_what_the_manifest_names(partition_by: PartitionBy, tmp_path
         formats = {"day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H", "month": "%Y-%m"}
         assert all(str(row.pop(key)) == row["created_at"].strftime(formats[partition_by]) for row in found)
     assert_same({row["id"]: row for row in found}, records(ROWS))
+
+
+@pytest.mark.parametrize("name", ["prod:calls", "a%20b#c?d", "s3:", os.fsdecode(b"\xff")])
+async def test_whatever_the_directory_is_called(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    await exported(Path(name))
+    dataset = exporter.open_dataset(Path(name))
+    assert dataset.count_rows() == dataset.to_table().num_rows == len(ROWS)
 
 
 async def test_its_partitions_are_dates_and_prune(tmp_path: Path) -> None:
