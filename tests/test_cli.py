@@ -349,7 +349,15 @@ def test_what_a_vacuum_deletes(age: str, microseconds: int, monkeypatch: pytest.
     options = ["--older-than", age] if age else []
     done = run("vacuum", "out", *options, "--dry-run")
     assert done.out == "would delete 2 replaced files of 3.0 MB\n  1 other was replaced later, and is kept\n"
-    assert json.loads(run("vacuum", "out", *options, "--json").out) == {"files": 2, "bytes": 3_000_000, "kept_files": 1}
+    assert json.loads(run("vacuum", "out", *options, "--json").out) == {
+        "files": 2,
+        "bytes": 3_000_000,
+        "kept_files": 1,
+        "dropped_files": 0,
+        "dropped_bytes": 0,
+        "dropped_waiting": 0,
+        "dropped_needed": [],
+    }
     assert calls == [(Path("out"), microseconds, True), (Path("out"), microseconds, False)]
 
 

@@ -131,6 +131,7 @@ def spawn() -> Iterator[Spawn]:
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     text=True,
+                    errors="surrogateescape",
                 )
             )
             # Before the pipes are closed: a process that a failed test leaves behind must not be waited for.

@@ -1,6 +1,7 @@
 """`exporter verify` on the command line; and a repair, after which an export is exact again."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +124,29 @@ def test_json_is_one_object_that_names_everything(
     figures = json.loads(command("verify", out, "--json", "--repair").out)
     assert (figures["sound"], figures["state"], figures["dropped"]) == (True, "incomplete", 1)
     assert figures["uncovered"][0].keys() == {"start", "end"}
+
+
+@pytest.mark.parametrize("name", ["prod:calls", "a%20b#c", os.fsdecode(b"\xff")])
+def test_a_directory_of_any_name_holds_a_sound_export(
+    name: str, rows: list[Row], serving: Serving, spawn: Spawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out, server = Path(name), serving(rows)
+    assert spawn("export", out, *RANGE, server=server).wait().status == 0
+    data = {path: kept for path, kept in snapshot(out).items() if path.endswith(".parquet")}
+    done = spawn("verify", out, "--repair").wait()
+    assert (done.status, done.out.startswith("sound and complete; 300 conversations"), done.err) == (0, True, "")
+    assert {path: kept for path, kept in snapshot(out).items() if path.endswith(".parquet")} == data
+    (out / parts(out)[0]).unlink()
+    for command in ("compact", "vacuum"):
+        done = spawn(command, out).wait()
+        assert (done.status, "the log names it, and it is not there" in done.err) == (3, True)
+        assert "exporter verify DEST --repair" in done.err
+    done = spawn("verify", out, "--repair").wait()
+    assert (done.status, done.out.startswith("taking 1 file out of the export, to _exporter/dropped/")) == (3, True)
+    assert spawn("export", out, server=server).wait().status == 0
+    assert spawn("vacuum", out).wait().status == 0
+    assert spawn("status", out).wait().status == 0
 
 
 def test_what_is_incomplete_is_said_to_be_and_is_not_wrong(
