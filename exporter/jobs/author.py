@@ -3,11 +3,11 @@
 import os
 import platform
 import secrets
-import socket
 
 import pyarrow as pa
 
 from exporter import __version__
+from exporter.store.lock import host_name
 from exporter.store.state import Author
 
 
@@ -19,4 +19,4 @@ def new_run() -> str:
 def author_of(run: str) -> Author:
     """This process and its software, as the author of commits."""
     software = {"exporter": __version__, "python": platform.python_version(), "pyarrow": pa.__version__}
-    return Author(run=run, host=socket.gethostname(), pid=os.getpid(), software=software)
+    return Author(run=run, host=host_name(), pid=os.getpid(), software=software)

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
 import msgspec
@@ -26,9 +25,10 @@ from exporter.plan.sampling import choose_windows, cut_windows
 from exporter.progress import Observer
 from exporter.spec import Asked, Request, RunSettings
 from exporter.store.base import Store
-from exporter.store.layout import partition_of
+from exporter.store.layout import SCRATCH, partition_of
 from exporter.store.local import LocalStore
 from exporter.store.location import Location
+from exporter.store.scratch import private_place, temporary_directory
 from exporter.store.state import State
 
 #: Of a page, so that with the rows around it a sampled window fits on one.
@@ -122,12 +122,10 @@ async def compare(
 
 @asynccontextmanager
 async def _aside(destination: Location) -> AsyncIterator[LocalStore]:
-    """A private place outside the destination, where a list is written as to an export of its own, and goes away."""
-    _check_aside(destination)
-    with TemporaryDirectory(prefix="exporter-audit-") as directory:
-        yield LocalStore(Path(directory))
-
-
-def _check_aside(destination: Location) -> None:
-    if isinstance(destination, Path) and Path(gettempdir()).resolve().is_relative_to(destination.resolve()):
+    """A private place beside the export, where a list is written as to an export of its own, and goes away."""
+    root = destination if isinstance(destination, Path) else None
+    disk = temporary_directory(root)
+    if root is not None and disk != root / SCRATCH and disk.resolve().is_relative_to(root.resolve()):
         raise UsageError(f"TMPDIR lies in {destination}: an audit writes nothing there. Choose another one")
+    with private_place(disk) as directory:
+        yield LocalStore(directory)

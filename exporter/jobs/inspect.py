@@ -129,7 +129,7 @@ async def _inspect_files(store: Store, findings: Findings, sample: Sample) -> No
     parts = [file for path, file in state.files.items() if path in suspicious or path in sample]
     decoded: list[DataFile] = []
     sound: set[str] = set()
-    with Hashes() as hashes:
+    with Hashes(destination=store.location if isinstance(store.location, Path) else None) as hashes:
 
         async def look_into(file: DataFile) -> None:
             if len(findings.unreadable) >= _MOST_UNREADABLE:

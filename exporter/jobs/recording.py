@@ -1,7 +1,6 @@
 """Runs leave a line in the journal, however they end: the frame around every command that changes an export."""
 
 import os
-import socket
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -17,6 +16,7 @@ from exporter.jobs.author import new_run
 from exporter.model import Counters
 from exporter.pipeline.reading import wall_clock
 from exporter.store.base import Store
+from exporter.store.lock import host_name
 from exporter.store.runs import RunRecord, append_run
 from exporter.store.state import State, state_name
 
@@ -102,7 +102,7 @@ async def _append(
         requests=spent.requests,
         retries=spent.retries,
         throttled=spent.throttled,
-        host=socket.gethostname(),
+        host=host_name(),
         pid=os.getpid(),
         exporter=__version__,
     )

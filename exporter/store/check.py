@@ -17,7 +17,7 @@ from exporter.model import DataFile, QuarantineFile
 from exporter.spec import PartitionBy
 from exporter.store.columns import is_of
 from exporter.store.facts import ID_COLUMNS, Content
-from exporter.store.layout import MANIFEST, QUARANTINE, SUCCESS, TABLES, delta_log, is_part, partition_of
+from exporter.store.layout import MANIFEST, QUARANTINE, SUCCESS, TABLES, delta_log, is_clutter, is_part, partition_of
 from exporter.store.manifest import lost_commits
 from exporter.store.parts import SORT_COLUMNS
 from exporter.store.state import State, state_name
@@ -132,6 +132,9 @@ def check_names(state: State, found: Collection[str]) -> Iterator[Problem]:
             continue
         if path in dropped:
             yield Problem(path, "behind", "a repair has dropped it, and did not move it aside; the next run does")
+            continue
+        # DuckDB and Polars take a hidden file for data, too, where it is called as data is.
+        if is_clutter(path) and not path.endswith(".parquet"):
             continue
         if is_part(path) or path.startswith(f"{QUARANTINE}/"):
             yield Problem(path, "orphan", "no commit names it: a run that was killed left it, or another export")

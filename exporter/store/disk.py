@@ -1,10 +1,12 @@
-"""Durable steps on a local file system, and one place where its errors become the exporter's.
+"""Durable steps on a local file system of whatever kind, and one place where its errors become the exporter's.
 
 Blocking code: `local` and the pipeline call it from worker threads.
 """
 
+import ctypes
 import errno
 import os
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -15,36 +17,30 @@ from stat import S_ISREG
 from typing import Any, Final, TypeVar
 
 from exporter.errors import StoreError, UnreadableFileError
+from exporter.store.oserrors import NOT_SUPPORTED, describe, nearest
 
 T = TypeVar("T")
 
 PRIVATE_FILE: Final = 0o600
 PRIVATE_DIRECTORY: Final = 0o700
 
-#: What file systems without hard links answer (exFAT, some network and shared mounts).
-_NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+#: What file systems without hard links answer (exFAT, some network and shared mounts), and those that have them within
+#: one directory alone.
+_NO_HARD_LINKS: Final = NOT_SUPPORTED | {errno.EPERM, errno.EMLINK, errno.EXDEV}
 #: What file systems answer that have nothing to do when a directory is fsynced.
-_NO_DIRECTORY_FSYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+_NO_FSYNC: Final = NOT_SUPPORTED | {errno.EBADF, errno.EISDIR}
+#: What file systems answer that keep no modes.
+_NO_MODES: Final = NOT_SUPPORTED | {errno.EPERM, errno.EROFS}
 #: What a disk, or the network before it, answers to a read that may succeed a moment later.
-_PASSING = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT})
+_PASSING: Final = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT})
 #: Before each further try of such a read.
 _PAUSES_SECONDS: Final = (0.05, 0.2, 0.5, 1.0)
 
-_ADVICE = {
-    errno.ENOSPC: "the disk is full. Free some space, then run again to resume",
-    errno.EDQUOT: "the disk quota is used up. Free some space, then run again to resume",
-    errno.EACCES: "permission denied. Run as the user who owns the destination, or choose another",
-    errno.EPERM: "not permitted. Run as the user who owns the destination, or choose another",
-    errno.EFBIG: "too large for this file system, or for the limit of the process (ulimit -f). Run again to resume",
-    errno.EROFS: "the file system is read-only. Choose another destination",
-    errno.EMFILE: "too many open files. Raise the limit (ulimit -n), or lower --concurrency",
-}
-
-
-def describe(error: OSError) -> str:
-    """What went wrong and what to do, without the path."""
-    advice = _ADVICE.get(error.errno or 0)
-    return advice or f"{error.strerror or error}. Check the disk, then run again to resume"
+#: Of Linux: `renameat2` leaves alone what has the new name.
+_FROM_HERE: Final = -100
+_NO_REPLACE: Final = 1
+#: What takes its turn by a claim waits this long for another that does.
+_CLAIM_PAUSES_SECONDS: Final = (0.05,) * 40
 
 
 @contextmanager
@@ -53,7 +49,7 @@ def reporting(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{path}: {describe(error)}") from error
+        raise StoreError(f"{path}: {describe(error, path)}") from error
 
 
 @contextmanager
@@ -62,7 +58,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UnreadableFileError(path, describe(error)) from error
+        raise UnreadableFileError(path, describe(error, path)) from error
 
 
 def patiently(read: Callable[[], T]) -> T:
@@ -114,12 +110,25 @@ def free_bytes(directory: Path) -> int:
 
     Raises `StoreError`.
     """
-    existing = directory
-    while not existing.exists():
-        existing = existing.parent
-    with reporting(existing):
-        usage = os.statvfs(existing)
-        return usage.f_bavail * usage.f_frsize
+    with reporting(directory):
+        try:
+            usage = os.statvfs(nearest(directory))
+        except OSError as error:
+            if error.errno not in NOT_SUPPORTED:
+                raise
+            return sys.maxsize
+        # Zeros are what file systems answer that do not know.
+        return usage.f_bavail * usage.f_frsize if usage.f_blocks else sys.maxsize
+
+
+def is_read_only(directory: Path) -> bool:
+    """Whether the file system of `directory` says so. Raises `OSError`."""
+    try:
+        return bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+    except OSError as error:
+        if error.errno not in NOT_SUPPORTED:
+            raise
+        return False
 
 
 def open_private(path: str | Path, flags: int) -> int:
@@ -127,14 +136,20 @@ def open_private(path: str | Path, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, PRIVATE_FILE)
 
 
+def fsync(descriptor: int) -> None:
+    """Makes a file or a directory survive a power cut, where its file system has something to do for that."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise
+
+
 def fsync_directory(directory: Path) -> None:
     """Makes the names in `directory` survive a power cut."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_DIRECTORY_FSYNC:
-            raise
+        fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -149,7 +164,9 @@ def make_directories(directory: Path, durable: set[Path]) -> None:
     if not directory.parent.exists():
         make_directories(directory.parent, durable)
     directory.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
-    fsync_directory(directory.parent)
+    if os.access(directory.parent, os.R_OK):
+        # What lies above the directories of several users may often be entered, but not read.
+        fsync_directory(directory.parent)
     durable.add(directory)
 
 
@@ -162,31 +179,81 @@ def keep_private(directory: Path, known: Collection[str]) -> None:
             ):
                 descriptor = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    os.fchmod(descriptor, PRIVATE_FILE)
-                    os.fsync(descriptor)
+                    _make_private(descriptor)
+                    fsync(descriptor)
                 finally:
                     os.close(descriptor)
         fsync_directory(directory)
 
 
+def _make_private(descriptor: int) -> None:
+    try:
+        os.fchmod(descriptor, PRIVATE_FILE)
+    except OSError as error:
+        if error.errno not in _NO_MODES:
+            raise
+
+
 def place(whole: Path, final: Path) -> bool:
     """Gives a whole, fsynced file its final name, durably; False, and nothing done, when that name is taken.
 
-    The old name may stay behind; it is the caller's to delete. A hard link is the one portable step that never
-    overwrites. Without hard links the check comes before the rename, and only the destination's lock keeps another
-    run out of the moment between.
+    The old name may stay behind; it is the caller's to delete. Every file system has one of three steps that never
+    overwrite, whoever else is at work: a hard link, a rename that says so, and a directory that can be made once.
     """
+    is_placed = _take_name(whole, final)
+    # Whoever learns that a name is taken may rely on it: it must be as durable as their own would be.
+    fsync_directory(final.parent)
+    return is_placed
+
+
+def replace(whole: Path, final: Path) -> None:
+    """Gives a whole, fsynced file its final name, durably, in place of what has it."""
     try:
-        os.link(whole, final)
+        whole.replace(final)
     except FileExistsError:
-        # Whoever learns that a name is taken may rely on it: it has to be as durable as their own would be.
-        fsync_directory(final.parent)
-        return False
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
+        # Some file systems replace nothing; whoever looks in between finds no file, as after a kill.
+        final.unlink()
+        whole.rename(final)
+    fsync_directory(final.parent)
+
+
+def _take_name(whole: Path, final: Path) -> bool:
+    for step in (os.link, _rename_to_new):
+        try:
+            step(whole, final)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+        else:
+            return True
+    return _rename_by_claim(whole, final)
+
+
+def _rename_to_new(whole: Path, final: Path) -> None:
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if rename(_FROM_HERE, os.fsencode(whole), _FROM_HERE, os.fsencode(final), _NO_REPLACE):
+        raise OSError(number := ctypes.get_errno(), os.strerror(number))
+
+
+def _rename_by_claim(whole: Path, final: Path) -> bool:
+    """Looks whether the name is free, and takes it, while no other may."""
+    claim = final.with_name(f"_{final.name}.claim")
+    for pause_seconds in _CLAIM_PAUSES_SECONDS:
+        try:
+            claim.mkdir(mode=PRIVATE_DIRECTORY)
+            break
+        except FileExistsError:
+            time.sleep(pause_seconds)
+    else:
+        raise StoreError(f"{final}: another run is about to write it. If none is at work, delete {claim}")
+    try:
         if final.exists():
             return False
         whole.rename(final)
-    fsync_directory(final.parent)
-    return True
+        return True
+    finally:
+        claim.rmdir()

@@ -24,7 +24,7 @@ from pyiceberg.transforms import DayTransform, HourTransform, MonthTransform, Tr
 from pyiceberg.typedef import Record
 from pyiceberg.types import TimestamptzType
 
-from exporter.errors import DestinationError, ForeignTableError, StoreError
+from exporter.errors import ForeignTableError, StoreError
 from exporter.model import DataFile, TableFormat
 from exporter.store.disk import keep_private, make_directories, open_private, reporting
 from exporter.store.lake import GENERATION, Shown, Step
@@ -45,8 +45,6 @@ _PROPERTIES: Final = {
     "commit.retry.num-retries": "0",
     "write.metadata.delete-after-commit.enabled": "true",
 }
-#: What a path in a URI, or in that of a database, would be taken apart at.
-_SPECIAL: Final = frozenset("#?%")
 
 
 class IcebergTable:
@@ -57,8 +55,6 @@ class IcebergTable:
         self, root: Path, name: str, export_id: str, schema: pa.Schema, partition: str | None, format_: TableFormat
     ) -> None:
         root = root.absolute()
-        if _SPECIAL & set(str(root)):
-            raise DestinationError(f"{root}: no place for an Iceberg table, for its path has a #, ? or %")
         self.name = name
         self.where = str(root / ICEBERG / name) if format_.catalog is None else f"{format_.catalog}: {name}"
         self._format = format_

@@ -5,19 +5,22 @@ Then they are looked at by their leading bits, a small part of every run at a ti
 suspicion: among 10 million different ids there is one in some hundred thousand times.
 """
 
+import shutil
 import tempfile
 from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import IO, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from exporter.store.disk import reporting
+from exporter.store.scratch import temporary_directory
 
 #: Hashes in a run: 16 MiB, and a few times that while it is sorted.
 _RUN_LENGTH: Final = 2**21
@@ -34,16 +37,19 @@ def hash_ids(ids: pa.Array) -> "array[int]":
 class Hashes:
     """Any number of hashes. Threads may add at once. A context, which takes the file away.
 
-    A temporary file is used beyond `run_length`. Raises `StoreError` when it cannot be written.
+    A temporary file is used beyond `run_length`; where the machine has no directory for such files, below
+    `destination`. Raises `StoreError` when it cannot be written, and `UsageError` where there is no place for it.
     """
 
-    def __init__(self, run_length: int = _RUN_LENGTH) -> None:
+    def __init__(self, run_length: int = _RUN_LENGTH, destination: Path | None = None) -> None:
         self._run_length: Final = run_length
+        self._destination: Final = destination
         self._gathered = array("q")
         self._runs: list[list[int]] = []
         self._length = 0
         self._lock: Final = Lock()
-        self._spool: Final = tempfile.SpooledTemporaryFile(max_size=run_length * _BYTES)  # noqa: SIM115 - closed by `__exit__`
+        self._spool: IO[bytes] = BytesIO()
+        self._disk: Path | None = None
 
     def __enter__(self) -> "Hashes":
         return self
@@ -78,18 +84,28 @@ class Hashes:
         hashes = memoryview(ordered)[: len(self._gathered) * _BYTES].cast("B").cast("q")
         self._gathered = array("q")
         cuts = [bisect_left(hashes, cut) for cut in _CUTS]
-        with reporting(Path(tempfile.gettempdir())):
+        if self._disk is None and self._length + len(hashes) > self._run_length:
+            self._leave_memory()
+        with reporting(self._disk or Path()):
             self._spool.seek(self._length * _BYTES)
             self._spool.write(hashes.cast("B"))
         self._runs.append([self._length + cut for cut in (*cuts, len(hashes))])
         self._length += len(hashes)
+
+    def _leave_memory(self) -> None:
+        gathered = self._spool
+        self._disk = temporary_directory(self._destination)
+        with gathered, reporting(self._disk):
+            self._spool = tempfile.TemporaryFile(dir=self._disk)  # noqa: SIM115 - closed by `__exit__`
+            gathered.seek(0)
+            shutil.copyfileobj(gathered, self._spool)
 
     def _repeated_in(self, part: int) -> list[int]:
         pieces = []
         for run in self._runs:
             start, end = run[part], run[part + 1]
             if start < end:
-                with reporting(Path(tempfile.gettempdir())):
+                with reporting(self._disk or Path()):
                     self._spool.seek(start * _BYTES)
                     pieces.append(_to_arrow(memoryview(self._spool.read((end - start) * _BYTES))))
         if not pieces:

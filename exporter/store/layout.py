@@ -16,6 +16,7 @@
         lock
         probe                   in an object store
         runs.jsonl
+        scratch/                where the machine has no directory for temporary files
 
 Names that begin with `_` are skipped by Spark, Arrow and Athena; nothing that is unfinished or was dropped is named
 `*.parquet`.
@@ -44,13 +45,29 @@ DROPPED: Final = f"{PRIVATE}/dropped"
 LOCK: Final = f"{PRIVATE}/lock"
 PROBE: Final = f"{PRIVATE}/probe"
 RUNS: Final = f"{PRIVATE}/runs.jsonl"
+#: What is temporary, where the machine has no other place for it.
+SCRATCH: Final = f"{PRIVATE}/scratch"
+
+#: What the directories of hive partitions are named after: see `partition_of`.
+PARTITION_KEYS: Final = ("created_date", "created_hour", "created_month")
 
 ICEBERG: Final = "_iceberg"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 _COMMIT = re.compile(re.escape(COMMITS) + r"/(\d{8})\.json", re.ASCII)
 _PART = re.compile(
-    rf"(?:{'|'.join(TABLES)})/(?:created_(?:date|hour|month)=[0-9T-]+/)?part-{_NAME.pattern}\.parquet", re.ASCII
+    rf"(?:{'|'.join(TABLES)})/(?:(?:{'|'.join(PARTITION_KEYS)})=[0-9T-]+/)?part-{_NAME.pattern}\.parquet", re.ASCII
 )
+
+
+#: What systems and their tools leave in directories of anybody's.
+_CLUTTER: Final = frozenset(
+    {"lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "#recycle", "#snapshot", "$recycle.bin"}
+)
+
+
+def is_clutter(path: str) -> bool:
+    """Whether a file, or a directory that it lies in, was left by a system: hidden files, indices of pictures, …"""
+    return any(name.startswith(".") or name.lower() in _CLUTTER for name in path.split("/"))
 
 
 def commit_path(number: int) -> str:

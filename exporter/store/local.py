@@ -7,6 +7,8 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
@@ -16,24 +18,37 @@ from anyio import CancelScope, sleep, to_thread
 from exporter.errors import DestinationError, DestinationLockedError, StoreError
 from exporter.store import lock
 from exporter.store.disk import (
-    describe,
     file_size,
     free_bytes,
+    fsync,
     fsync_directory,
+    is_read_only,
     make_directories,
     open_patiently,
     open_private,
     place,
+    replace,
     reporting,
 )
-from exporter.store.layout import COMMITS, LOCK, MANIFEST, PRIVATE, QUARANTINE, RUNS, STAGING, staging_path
+from exporter.store.layout import (
+    COMMITS,
+    LOCK,
+    MANIFEST,
+    PRIVATE,
+    QUARANTINE,
+    RUNS,
+    SCRATCH,
+    STAGING,
+    is_clutter,
+    staging_path,
+)
 from exporter.store.location import parts_inside
 from exporter.store.lock import LockHolder
+from exporter.store.oserrors import describe, nearest
+from exporter.store.scratch import sweep
 
 #: `status` tries the lock for an instant; a run that meets it there has to try again, not give up.
 _LOCK_PAUSES_SECONDS: Final = (0.05, 0.05, 0.05)
-#: What lies at the top of a freshly made file system, and says nothing about whose directory it is.
-_IGNORED = frozenset({"lost+found"})
 
 
 class LocalStore:
@@ -134,10 +149,10 @@ class LocalStore:
                 async with aiofiles.open(temporary, "xb", opener=open_private) as file:
                     await file.write(data)
                     await file.flush()
-                    await to_thread.run_sync(os.fsync, file.fileno())
+                    await to_thread.run_sync(fsync, file.fileno())
                 installed = await to_thread.run_sync(_install, temporary, final, overwrite)
             finally:
-                await to_thread.run_sync(_discard, temporary)
+                await to_thread.run_sync(partial(temporary.unlink, missing_ok=True))
         return installed
 
 
@@ -146,7 +161,7 @@ def _refusing(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DestinationError(f"{root}: {describe(error)}") from error
+        raise DestinationError(f"{root}: {describe(error, root)}") from error
 
 
 def _prepare(root: Path, durable: set[Path]) -> None:
@@ -155,6 +170,10 @@ def _prepare(root: Path, durable: set[Path]) -> None:
         for directory in (root, root / PRIVATE, *(root / name for name in (COMMITS, STAGING, QUARANTINE))):
             make_directories(directory, durable)
         fsync_directory(root / COMMITS)
+    with suppress(OSError):
+        # What audits that were killed have left; one that is at work keeps it.
+        sweep(root / SCRATCH)
+        (root / SCRATCH).rmdir()
 
 
 def _check(root: Path) -> None:
@@ -165,18 +184,16 @@ def _check(root: Path) -> None:
 def _check_what_is_there(root: Path) -> None:
     if root.is_symlink() and not root.exists():
         raise DestinationError(f"{root}: a link that leads nowhere. Give a directory")
-    existing = root
-    while not existing.exists():
-        existing = existing.parent
+    existing = nearest(root)
     if not existing.is_dir():
         raise DestinationError(f"{existing}: a file, not a directory. Give a directory")
-    if os.statvfs(existing).f_flag & os.ST_RDONLY:
+    if is_read_only(existing):
         raise DestinationError(f"{existing}: {describe(OSError(errno.EROFS, ''))}")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise DestinationError(f"{existing}: not writable. Run as the user who owns it, or choose another destination")
     if existing != root or (root / COMMITS).is_dir():
         return
-    found = {entry.name for entry in root.iterdir()} - _IGNORED
+    found = {entry.name for entry in root.iterdir() if not is_clutter(entry.name)}
     if not found:
         return
     # What a power cut may leave of an export that had just begun.
@@ -192,13 +209,8 @@ def _check_what_is_there(root: Path) -> None:
 def _install(temporary: Path, final: Path, overwrite: bool) -> bool:
     if not overwrite:
         return place(temporary, final)
-    temporary.replace(final)
-    fsync_directory(final.parent)
+    replace(temporary, final)
     return True
-
-
-def _discard(path: Path) -> None:
-    path.unlink(missing_ok=True)
 
 
 def _append(root: Path, file: Path, line: bytes) -> None:
@@ -212,7 +224,7 @@ def _append(root: Path, file: Path, line: bytes) -> None:
                 line = b"\n" + line
             while line:
                 line = line[os.write(descriptor, line) :]
-            os.fsync(descriptor)
+            fsync(descriptor)
         finally:
             os.close(descriptor)
         if not size:
@@ -248,7 +260,7 @@ def _move(file: Path, final: Path, root: Path, durable: set[Path]) -> None:
         for directory in reversed(final.relative_to(root).parents):
             make_directories(root / directory, durable)
         try:
-            file.replace(final)
+            replace(file, final)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
@@ -256,17 +268,15 @@ def _move(file: Path, final: Path, root: Path, durable: set[Path]) -> None:
                 raise
             _copy(file, root / staging_path(secrets.token_hex(8)), final)
             file.unlink()
-        fsync_directory(final.parent)
         fsync_directory(file.parent)
 
 
 def _copy(file: Path, temporary: Path, final: Path) -> None:
-    with file.open("rb") as source, open(temporary, "xb", opener=open_private) as copy:
+    with BufferedReader(open_patiently(file)) as source, open(temporary, "xb", opener=open_private) as copy:
         shutil.copyfileobj(source, copy)
         copy.flush()
-        os.fsync(copy.fileno())
-    temporary.replace(final)
-    fsync_directory(final.parent)
+        fsync(copy.fileno())
+    replace(temporary, final)
 
 
 def _list(root: Path, directory: Path) -> list[str]:

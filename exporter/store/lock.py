@@ -1,19 +1,26 @@
 """One run at a time per destination: an advisory lock on a file that says who holds it.
 
 The kernel releases the lock of a process that is gone, however it went. The file is never removed: two runs that
-lock two files of one name would both hold it.
+lock two files of one name would both hold it. Where the file system has no locks, a run goes on without: what keeps
+two runs from spoiling one another's work are the numbered commits.
 """
 
+import errno
 import fcntl
 import os
-import socket
+import platform
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from exporter.contract import Instant, format_instant
 from exporter.errors import DestinationLockedError
 from exporter.store.disk import open_private, reporting
+from exporter.store.oserrors import NOT_SUPPORTED
+
+#: What file systems without locks answer: some network and shared mounts.
+_NO_LOCKS: Final = NOT_SUPPORTED | {errno.ENOLCK, errno.EBADF}
 
 
 class LockHolder(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +35,11 @@ class LockHolder(msgspec.Struct, frozen=True, kw_only=True):
         return f"run {self.run} (process {self.pid} on {self.host}), since {format_instant(self.since)}"
 
 
+def host_name() -> str:
+    """What this machine is called, as text; it may have no name, or one that is none."""
+    return platform.node().encode(errors="replace").decode() or "unknown host"
+
+
 def acquire(path: Path, run: str, now: Instant) -> int:
     """Takes the lock and returns its descriptor, for `release`. Waits for nobody.
 
@@ -36,13 +48,13 @@ def acquire(path: Path, run: str, now: Instant) -> int:
     with reporting(path):
         descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
         try:
-            if not _try_lock(descriptor):
+            if try_lock(descriptor, fcntl.LOCK_EX) is False:
                 holder = _read(descriptor)
                 who = str(holder) if holder else "another run, which is just starting"
                 raise DestinationLockedError(
                     f"{path.parent.parent}: held by {who}. Wait until it ends, or stop it, then run again"
                 )
-            _write(descriptor, LockHolder(pid=os.getpid(), host=socket.gethostname(), run=run, since=now))
+            _write(descriptor, LockHolder(pid=os.getpid(), host=host_name(), run=run, since=now))
         except BaseException:
             os.close(descriptor)
             raise
@@ -68,19 +80,27 @@ def current_holder(path: Path) -> LockHolder | None:
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _read(descriptor) or LockHolder(pid=0, host="unknown host", run="unknown", since=0)
+            lock_is_free = try_lock(descriptor, fcntl.LOCK_SH)
+            if lock_is_free:
+                return None
+            holder = _read(descriptor)
         finally:
             os.close(descriptor)
-        return None
+        # Without locks, what the file says is all that is known; a run that was killed is there until the next one.
+        is_unknown = holder is None and lock_is_free is False
+        return LockHolder(pid=0, host="unknown host", run="unknown", since=0) if is_unknown else holder
 
 
-def _try_lock(descriptor: int) -> bool:
+def try_lock(descriptor: int, kind: int) -> bool | None:
+    """Takes a lock of this kind, or says that another process has it; None where the file system has no locks."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return None
     return True
 
 

@@ -9,6 +9,7 @@ from exporter.errors import UsageError
 from exporter.store.base import Store
 from exporter.store.local import LocalStore
 from exporter.store.location import Location, Url
+from exporter.store.threads import check_threads
 
 
 @asynccontextmanager
@@ -17,6 +18,7 @@ async def open_store(location: Location) -> AsyncIterator[Store]:
     if not isinstance(location, Url):
         yield LocalStore(location)
         return
+    check_threads()
     try:
         from exporter.store.bucket import Bucket
         from exporter.store.clouds import open_bucket

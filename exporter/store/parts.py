@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from exporter.contract import OPEN_STATUSES, Instant
-from exporter.store.disk import open_private, reporting
+from exporter.store.disk import fsync, open_private, reporting
 from exporter.store.layout import CONVERSATIONS, TURNS
 
 SORT_COLUMN: Final = "created_at"
@@ -233,7 +233,7 @@ class _HashingFile:
 
     def finish(self) -> None:
         if self._descriptor is not None:
-            os.fsync(self._descriptor)
+            fsync(self._descriptor)
             self.discard()
 
     def discard(self) -> None:

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from exporter.errors import UnreadableFileError
 from exporter.store.columns import complete
-from exporter.store.disk import describe, open_patiently
+from exporter.store.disk import open_patiently
+from exporter.store.oserrors import describe
 from exporter.store.parts import Writer
 
 #: What an error of Arrow's may quote of a file.
@@ -28,7 +29,7 @@ def open_part(path: Path) -> Iterator[pq.ParquetFile]:
         with BufferedReader(open_patiently(path)) as file, pq.ParquetFile(file) as part:
             yield part
     except (OSError, MemoryError, pa.ArrowException) as error:
-        raise UnreadableFileError(path, _describe(error)) from error
+        raise UnreadableFileError(path, _describe(error, path)) from error
 
 
 def read_batches(parts: Iterable[Path], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -45,9 +46,9 @@ def copy_rows(sources: Iterable[Path], writer: Writer) -> None:
         writer.write(complete(batch, writer.schema))
 
 
-def _describe(error: BaseException) -> str:
+def _describe(error: BaseException, path: Path) -> str:
     if isinstance(error, OSError) and error.errno is not None:
-        return describe(error)
+        return describe(error, path)
     if isinstance(error, MemoryError):
         return "there is not enough memory"
     said = str(error).strip().partition("\n")[0][:_SAID_CHARACTERS]

@@ -4,7 +4,6 @@ It is written only in place of what was read, so that of two runs that want it o
 back, never deleted.
 """
 
-import socket
 import time
 from threading import Lock
 from typing import TYPE_CHECKING, Final
@@ -15,6 +14,7 @@ from exporter.errors import DestinationLockedError
 from exporter.store.bucket import Bucket
 from exporter.store.layout import LOCK, PROBE
 from exporter.store.lease import Lease, decode_lease, encode_lease, has_run_out, looks_abandoned, new_lease
+from exporter.store.lock import host_name
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
@@ -35,7 +35,7 @@ class RemoteLock:
 
     def acquire(self, run: str) -> None:
         """Raises `DestinationLockedError` when another run has it."""
-        lease = new_lease(run, socket.gethostname(), time.time_ns() // 1000, self.lease_seconds)
+        lease = new_lease(run, host_name(), time.time_ns() // 1000, self.lease_seconds)
         for _ in range(_TRIES):
             found = self._bucket.get(LOCK)
             other = None if found is None else decode_lease(found.data)

@@ -1,7 +1,7 @@
-"""A private place on a local disk for what is staged, and for copies of what lies elsewhere; it goes away in the end.
+"""Private places for what is temporary: staged files, and copies of what lies elsewhere. They go away in the end.
 
-A process that is killed leaves its place behind. Whoever opens one next on this machine takes those away whose process
-is gone: each is locked for as long as its process lives.
+A process that is killed leaves its place behind. Whoever opens one next beside it takes those away whose process is
+gone: in each, a file is locked for as long as its process lives.
 """
 
 import fcntl
@@ -9,25 +9,63 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Final
 
-from exporter.store.disk import reporting
+from exporter.errors import UsageError
+from exporter.store.disk import open_private, reporting
+from exporter.store.layout import SCRATCH
+from exporter.store.lock import try_lock
 
 _PREFIX: Final = "exporter-staging-"
 #: Until it is locked, so that nobody takes it for one that was left behind.
 _NEW_PREFIX: Final = ".exporter-new-"
+_LOCK: Final = "lock"
+
+
+def temporary_directory(destination: Path | None = None) -> Path:
+    """Where temporary files go: as `TMPDIR` and the system say, otherwise below `destination`, a local one.
+
+    Raises `UsageError` where neither can be written to.
+    """
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError as error:
+        if destination is not None:
+            place = destination / SCRATCH
+            with suppress(OSError):
+                place.mkdir(mode=0o700, exist_ok=True)
+                return place
+        raise UsageError(
+            "there is no directory for temporary files: /tmp and the like are not there, or cannot be written to. Set "
+            "TMPDIR to a directory that can"
+        ) from error
+
+
+@contextmanager
+def private_place(disk: Path) -> Iterator[Path]:
+    """An empty directory on `disk` for the block. Raises `StoreError`."""
+    with reporting(disk):
+        sweep(disk)
+        place, descriptor = _make(disk)
+    try:
+        yield place / "staged"
+    finally:
+        _take_away(place, descriptor)
 
 
 class Scratch:
     """Made when it is first needed, below the directory that `TMPDIR` names; `close` takes it away.
 
-    `disk`: the directory on whose disk it lies. Threads may use it. Raises `StoreError`.
+    `disk`: the directory on whose disk it lies. Threads may use it. Raises `StoreError`; `UsageError` where there is no
+    directory for temporary files.
     """
 
     def __init__(self) -> None:
-        self.disk: Final = Path(tempfile.gettempdir())
+        self.disk: Final = temporary_directory()
         self._directory: Path | None = None
         self._descriptor = -1
         self._lock: Final = Lock()
@@ -50,38 +88,42 @@ class Scratch:
     def close(self) -> None:
         with self._lock:
             if self._directory is not None:
-                shutil.rmtree(self._directory, ignore_errors=True)
-                os.close(self._descriptor)
+                _take_away(self._directory, self._descriptor)
                 self._directory = None
 
     def _open(self) -> Path:
         with self._lock:
             if self._directory is None:
                 with reporting(self.disk):
-                    _sweep(self.disk)
+                    sweep(self.disk)
                     self._directory, self._descriptor = _make(self.disk)
             return self._directory
+
+
+def sweep(disk: Path) -> None:
+    """Takes away the places in `disk` whose processes are gone."""
+    for left in disk.glob(f"{_PREFIX}*"):
+        try:
+            descriptor = os.open(left / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue  # another user's, or gone
+        try:
+            if try_lock(descriptor, fcntl.LOCK_EX):
+                shutil.rmtree(left, ignore_errors=True)
+        finally:
+            os.close(descriptor)
 
 
 def _make(disk: Path) -> tuple[Path, int]:
     new = Path(tempfile.mkdtemp(prefix=_NEW_PREFIX, dir=disk))
     for name in ("staged", "copies"):
         (new / name).mkdir(mode=0o700)
-    descriptor = os.open(new, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # A file: some file systems lock none that is open for reading alone, as a directory always is.
+    descriptor = open_private(new / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    try_lock(descriptor, fcntl.LOCK_EX)
     return new.rename(disk / f"{_PREFIX}{new.name.removeprefix(_NEW_PREFIX)}"), descriptor
 
 
-def _sweep(disk: Path) -> None:
-    for left in disk.glob(f"{_PREFIX}*"):
-        try:
-            descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
-            continue  # another user's, or gone
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left, ignore_errors=True)
-        except BlockingIOError:
-            continue  # its process is at work
-        finally:
-            os.close(descriptor)
+def _take_away(place: Path, descriptor: int) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    os.close(descriptor)

@@ -10,9 +10,9 @@ of (unproven).
 
 import itertools
 import os
+import platform
 import secrets
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -89,7 +89,7 @@ def fixed(clock: Callable[[], Instant]) -> Iterator[None]:
     with (
         mock.patch.object(time, "time_ns", lambda: clock() * 1000),
         mock.patch.object(secrets, "token_hex", lambda size: f"{next(numbers):0{2 * size}x}"),
-        mock.patch.object(socket, "gethostname", lambda: "host"),
+        mock.patch.object(platform, "node", lambda: "host"),
         mock.patch.object(os, "getpid", lambda: 1),
         # Before the release, whose own datasets are held against their manifests more strictly.
         mock.patch("exporter.jobs.author.__version__", "0.1.0.dev1"),

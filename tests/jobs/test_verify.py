@@ -156,6 +156,9 @@ CASES = {
     "a stranger": Case(
         lambda root, paths: leave(root, "conversations/more.parquet"), of("conversations/more.parquet", "stranger")
     ),
+    "what only looks hidden": Case(
+        lambda root, paths: leave(root, "conversations/._more.parquet"), of("conversations/._more.parquet", "stranger")
+    ),
     "two files": Case(
         lambda root, paths: swap(root, paths[0], paths[1]),
         lambda paths: [(paths[0], "size"), (paths[1], "size")],
@@ -230,6 +233,28 @@ CASES = {
 }
 
 
+CLUTTER = (
+    ".nfs000000000004e2a100000001",
+    ".DS_Store",
+    "._.DS_Store",
+    "Thumbs.db",
+    "desktop.ini",
+    ".gitkeep",
+    ".Trash-1000/files/x",
+    "lost+found/#1",
+    ".snapshot/daily/part",
+    "@eaDir/thumb",
+)
+
+
+def test_what_systems_leave_beside_parts_is_no_alarm(complete: Path) -> None:
+    for beside in ("conversations", parts(complete)[0].rpartition("/")[0], "_exporter/quarantine"):
+        for name in CLUTTER:
+            (complete / beside / name).parent.mkdir(parents=True, exist_ok=True)
+            (complete / beside / name).write_bytes(b"?")
+    assert found_at(complete) == []
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_damage_is_found_and_named_and_nothing_else(name: str, complete: Path) -> None:
     paths, case = parts(complete), CASES[name]
@@ -243,7 +268,7 @@ def test_a_repair_leaves_what_is_sound(name: str, complete: Path) -> None:
     before = check(complete).files
     case.damage(complete, paths)
     verified = check(complete, repair=True)
-    lasting = {"a stranger"}
+    lasting = {"a stranger", "what only looks hidden"}
     assert verified.sound == (name not in lasting)
     assert {(problem.file, problem.what) for problem in verified.problems} == set(case.problems(paths))
     spoiled = {file for file, _ in case.problems(paths)} & set(paths)

@@ -107,6 +107,11 @@ class TestPrepare:
         await LocalStore(tmp_path).prepare()
         assert (tmp_path / "_exporter" / "commits").is_dir()
 
+    @pytest.mark.parametrize("name", [".DS_Store", "._.DS_Store", ".nfs0001", "Thumbs.db", "desktop.ini", ".gitkeep"])
+    async def test_what_systems_leave_says_nothing_of_whose_directory_it_is(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / name).write_bytes(b"?")
+        await LocalStore(tmp_path).prepare()
+
     async def test_an_export_that_lies_beside_other_files_is_ours(self, store: LocalStore) -> None:
         (store.root / "notes.txt").write_text("mine")
         await store.prepare()

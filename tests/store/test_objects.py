@@ -1,5 +1,7 @@
 """What object stores alone can do to a run: lost answers, conditions that are ignored, refusals, and leases."""
 
+import errno
+import fcntl
 import os
 import secrets
 import ssl
@@ -621,6 +623,28 @@ class TestScratch:
         mine.close()
         mine.close()
         assert [path.name for path in tmp_path.iterdir()] == ["exporter-staging-file"]
+
+    @pytest.mark.parametrize("number", [errno.EBADF, errno.ENOLCK])
+    def test_a_disk_that_locks_no_directory_or_nothing_holds_one(
+        self, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = fcntl.flock
+
+        def lock(descriptor: int, kind: int) -> None:
+            if number != errno.EBADF or fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+                raise OSError(number, os.strerror(number))
+            real(descriptor, kind)
+
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        monkeypatch.setattr(fcntl, "flock", lock)
+        one, other = Scratch(), Scratch()
+        staged = one.staged("x")
+        staged.touch()
+        assert other.staged("y").parent.is_dir()
+        assert staged.exists()
+        one.close()
+        other.close()
+        assert list(tmp_path.iterdir()) == []
 
     def test_nothing_is_made_before_it_is_needed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

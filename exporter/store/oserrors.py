@@ -1,0 +1,90 @@
+"""What an error of the operating system means to a user: what happened, why there, and what to do. Changes nothing."""
+
+import errno
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from stat import S_ISREG
+from typing import Final
+
+#: What a file system answers to what it cannot do. Some take that for a matter of the arguments.
+NOT_SUPPORTED: Final = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
+
+_ADVICE: Final = {
+    errno.ENOSPC: "the disk is full. Free some space, then run again to resume",
+    errno.EDQUOT: "the disk quota is used up. Free some space, then run again to resume",
+    errno.EACCES: "permission denied. Run as the user who owns the destination, or choose another",
+    errno.EPERM: "not permitted. Run as the user who owns the destination, or choose another",
+    errno.EFBIG: "too large for this file system, or for the limit of the process (ulimit -f). Run again to resume",
+    errno.EROFS: "the file system is read-only. Choose another destination",
+    errno.EMFILE: "too many open files. Raise the limit (ulimit -n), or lower --concurrency",
+    errno.ENFILE: "the machine has too many open files. Close some programs, then run again to resume",
+    errno.ENOMEM: "the machine has no memory left. Free some, then run again to resume",
+    errno.ENAMETOOLONG: "the name is too long for this file system. Choose a shorter destination",
+    errno.ESTALE: "the file server no longer knows this directory. Mount it anew, then run again to resume",
+}
+#: What says that a file system is of the wrong kind, when a step that an export cannot do without ends with it.
+_WRONG_KIND: Final = NOT_SUPPORTED | {errno.EXDEV, errno.ENOLCK, errno.ENOTTY}
+
+
+def describe(error: OSError, path: Path | None = None) -> str:
+    """What went wrong and what to do, without the path. `path` is where, for what can be learned there."""
+    number = error.errno or 0
+    if path is not None:
+        if number == errno.ENOSPC and _lacks_inodes(path):
+            return "its disk has room, but no inodes: it holds too many files. Delete some, then run again to resume"
+        if number in (errno.EACCES, errno.EPERM) and (why := _why_denied(path)):
+            return why
+        if number in _WRONG_KIND:
+            return (
+                f"{_file_system(path)} cannot do what an export needs ({error.strerror}). Choose a destination on "
+                "another file system"
+            )
+    return _ADVICE.get(number) or f"{error.strerror or error}. Check the disk, then run again to resume"
+
+
+def nearest(path: Path) -> Path:
+    """`path`, or the nearest directory above it that is there."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _lacks_inodes(path: Path) -> bool:
+    with suppress(OSError):
+        usage = os.statvfs(nearest(path))
+        # File systems that make inodes as they need them count none.
+        return usage.f_files > 0 and usage.f_favail == 0
+    return False
+
+
+def _why_denied(path: Path) -> str | None:
+    with suppress(OSError):
+        status = path.stat()
+        if S_ISREG(status.st_mode) and not os.access(path, os.R_OK):
+            if status.st_uid == os.geteuid():
+                return f"permission denied: its mode is {status.st_mode & 0o777:03o}. Run chmod 600 on it"
+            return (
+                f"permission denied: it belongs to user {status.st_uid}, and this is user {os.geteuid()}. Run as the "
+                "user who owns the destination"
+            )
+    return None
+
+
+def _file_system(path: Path) -> str:
+    """The kind of file system that `path` lies on, and where that is mounted, as far as the machine tells."""
+    with suppress(OSError):
+        inside = os.fsencode(nearest(path).resolve())
+        best, kind = b"", b""
+        for line in Path("/proc/self/mounts").read_bytes().splitlines():
+            where, type_ = (_unescape(word) for word in line.split(b" ")[1:3])
+            if len(where) >= len(best) and (inside + b"/").startswith(where.rstrip(b"/") + b"/"):
+                best, kind = where, type_
+        if best:
+            return f"its file system ({os.fsdecode(kind)}, mounted at {os.fsdecode(best)})"
+    return "its file system"
+
+
+def _unescape(word: bytes) -> bytes:
+    return re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), word)
