@@ -3,10 +3,13 @@
 import os
 import signal
 import sys
-from io import TextIOWrapper
+from contextlib import suppress
 from typing import Final
 
+from exporter.streams import close_streams, open_streams
+
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_FAILED: Final = 1
 _INTERRUPTED: Final = 130
 
 
@@ -17,22 +20,31 @@ def main() -> None:
     # While modules are loaded, and wherever no job listens: a traceback would tell nobody anything.
     for number in _SIGNALS:
         signal.signal(number, _leave)
+    open_streams()
+    # Arrow loads NumPy, whose algebra nobody needs: where it cannot start its threads, it sends this process a SIGINT.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-    if isinstance(sys.stdout, TextIOWrapper):
-        # A path need not be text: it is shown as it was given.
-        sys.stdout.reconfigure(errors="surrogateescape")
-
-    from exporter.cli import main as run
-
-    status = run()
+    status = _run()
     # What is left is the interpreter's own end; its status is the job's.
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    close_streams()
     sys.exit(status)
 
 
+def _run() -> int:
+    try:
+        from exporter.cli import main as run
+    except (ImportError, MemoryError, OSError) as error:
+        what = str(error) or type(error).__name__
+        print(f"exporter: cannot be loaded: {what}. Install it anew, or raise its limits", file=sys.stderr)
+        return _FAILED
+    return run()
+
+
 def _leave(_number: int, _frame: object) -> None:
-    os.write(2, b"interrupted\n")
+    with suppress(OSError):
+        os.write(2, b"interrupted\n")
     os._exit(_INTERRUPTED)
 
 

@@ -654,7 +654,7 @@ def test_who_leaves_stderr_does_not_change_the_exit_status() -> None:
         assert subprocess.run(command, stderr=broken, check=False).returncode == 2
 
 
-def test_a_reader_who_leaves_early_causes_no_traceback() -> None:
+def test_a_reader_who_leaves_early_causes_no_traceback_and_no_failure() -> None:
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as broken:
@@ -665,8 +665,7 @@ def test_a_reader_who_leaves_early_causes_no_traceback() -> None:
             text=True,
             check=False,
         )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_sandbox_says_how_to_reach_it_and_ends_with_ctrl_c() -> None:

@@ -9,12 +9,14 @@ import resource
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from exporter import __version__, contract
 from exporter.cli import audit, compact, demo, export, sandbox, schema, status, sync, vacuum, verify
+from exporter.cli.machine import translating
 from exporter.cli.running import say
 from exporter.errors import ExporterError
 
@@ -33,9 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command, by default the process's own; returns its exit status. No traceback but with `-v`."""
     arguments = sys.argv[1:] if arguments is None else arguments
     # What a crash would leave on the disk holds the token and conversations.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
-        app(args=list(arguments), prog_name="exporter")
+        with translating():
+            app(args=list(arguments), prog_name="exporter")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     except ExporterError as error:

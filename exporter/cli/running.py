@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import typer
 
+from exporter.cli.machine import translating
 from exporter.errors import ExporterError, InterruptedExportError
 from exporter.jobs.report import describe_summary
 from exporter.progress import LogFormat, Observer, open_log, open_observer
@@ -24,9 +25,7 @@ SUMMARY_KEYS: Final = ("state", "rows", "files", "bytes", "requests", "seconds",
 
 def say(text: str) -> None:
     """Tells people something, on stderr."""
-    # A reader of stderr who has left does not turn a finished export into a failed one.
-    with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+    print(text, file=sys.stderr, flush=True)
 
 
 class Told(NamedTuple):
@@ -113,7 +112,7 @@ def run_until_signal(work: Callable[[], Awaitable[T]], otherwise: str) -> T:
             # What is left of the event loop ends by itself: interrupted, it would leave threads that nobody ends.
             cancels.clear()
 
-    with listening(told):
+    with listening(told), translating():
         try:
             return anyio.run(run)
         except asyncio.CancelledError as cancelled:

@@ -5,6 +5,7 @@ no cookie is kept. A proxy on the way to an origin with TLS sees neither token n
 this module holds the token or the proxy's password, nor any exception of aiohttp's, whose `request_info` does.
 """
 
+import errno
 import ssl
 import time
 import zlib
@@ -258,6 +259,9 @@ class Client:
                 )
             case aiohttp.ClientHttpProxyError() if self._proxy:
                 return proxy_refusal(self._proxy, self._url.host or "", error.status)
+            case aiohttp.ClientConnectorError() if error.os_error.errno in (errno.EMFILE, errno.ENFILE):
+                what = f"this machine opens no connection ({_reason(error.os_error)})"
+                return SourceError(f"{self._host}: {what}. Raise the limit (ulimit -n), or lower --concurrency")
             case aiohttp.ClientConnectorDNSError() | aiohttp.ClientProxyConnectionError() if self._proxy:
                 what = "no such host" if isinstance(error, aiohttp.ClientConnectorDNSError) else "no connection"
                 return UnreachableError(

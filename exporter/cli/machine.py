@@ -1,0 +1,67 @@
+"""What the machine has refused, in words: the last translation, of what no edge below has met in its own terms."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from exporter.errors import ExporterError, StoreError
+
+_NO_MEMORY = (
+    "the machine gives this process no more memory. Raise its limit (ulimit -v, or its container's), or lower "
+    "--memory; then run again"
+)
+_NO_THREAD = (
+    "the machine lets this process start no more threads. Raise the limit of the user's processes (ulimit -u), or that "
+    "of its container (pids); then run again"
+)
+_NOT_TEXT = (
+    "a path or a variable of the environment is not UTF-8, and what it is needed for takes text alone. Rename it"
+)
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Turns what the machine refuses into an error that a user can act on; what is left is a defect."""
+    try:
+        yield
+    except (ExporterError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        if (known := explain(error)) is None:
+            raise
+        raise known from error
+
+
+def explain(error: BaseException) -> ExporterError | None:
+    """What `error`, a member of it, or its cause says of the machine; None where it is a defect."""
+    return next((known for one in _all_of(error) if (known := _explain(one)) is not None), None)
+
+
+def _all_of(error: BaseException) -> Iterator[BaseException]:
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield from _all_of(member)
+    if error.__cause__ is not None:
+        yield from _all_of(error.__cause__)
+
+
+def _explain(error: BaseException) -> ExporterError | None:
+    match error:
+        case ExporterError():
+            return error
+        case MemoryError():
+            return StoreError(_NO_MEMORY)
+        case OSError():
+            from exporter.store.oserrors import describe
+
+            if not isinstance(error.filename, str):
+                return StoreError(describe(error))
+            return StoreError(f"{error.filename}: {describe(error, Path(error.filename))}")
+        case ImportError():
+            return StoreError(f"{error.name or 'a library'}: cannot be loaded: {error}. Install the exporter anew")
+        case UnicodeEncodeError() if all("\udc80" <= one <= "\udcff" for one in error.object[error.start : error.end]):
+            return StoreError(_NOT_TEXT)
+        case RuntimeError() if "start new thread" in str(error):
+            return StoreError(_NO_THREAD)
+    return None
