@@ -24,8 +24,11 @@ from exporter.store.lake import LakeTable, Shown, Step, next_step, readable, sta
 from exporter.store.layout import partition_of
 from exporter.store.location import Location
 from exporter.store.state import State
+from exporter.store.threads import check_threads
 
 _MODULES: Final = {"delta": "deltalake", "iceberg": "pyiceberg"}
+#: What the libraries of a format take for something else in a path, or would find another directory by.
+_MISREAD: Final = {"delta": "%\\", "iceberg": "#?%"}
 
 
 def settle_table_format(state: State, asked: Asked, destination: Location) -> TableFormat | None:
@@ -43,7 +46,20 @@ def settle_table_format(state: State, asked: Asked, destination: Location) -> Ta
     if format_ is not None and not isinstance(destination, Path):
         raise UsageError(f"{destination}: no place for --table-format; its tables can only be kept on a disk")
     check_installed(format_)
+    if format_ is not None and isinstance(destination, Path):
+        check_place(format_, destination)
     return format_
+
+
+def check_place(format_: TableFormat, root: Path) -> None:
+    """Raises `DestinationError` for a directory whose path no reader of this format would find its way by."""
+    path = str(root.absolute())
+    wrong = sorted({one for one in path if one in _MISREAD[format_.kind] or one < " " or "\ud800" <= one <= "\udfff"})
+    if wrong:
+        raise DestinationError(
+            f"{root}: no place for {format_.kind.capitalize()} tables, because readers of the format misunderstand "
+            f"{' and '.join(ascii(one) for one in wrong)} in a path. Rename the directory, or choose another"
+        )
 
 
 def check_installed(format_: TableFormat | None) -> None:
@@ -130,10 +146,12 @@ def _tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
         return
     check_installed(format_)
     root = _directory(store)
+    check_place(format_, root)
     partition = next(iter(partition_of(0, request.partition_by)[0]), None)
     tables: list[LakeTable] = []
     for name, schema in table_schemas(request).items():
         if format_.kind == "delta":
+            check_threads()
             from exporter.store.delta import DeltaLog
 
             tables.append(DeltaLog(root, name, state.export_id, schema, partition))
