@@ -612,7 +612,10 @@ def test_status_tells_how_far_an_export_is(run: Run, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     "partition", [None, "created_date=2026-01-05", "created_hour=2026-01-05T07", "created_month=2026-01"]
 )
-@pytest.mark.parametrize("name", ["plain", "it's", "a [b] *?"])
+@pytest.mark.parametrize(
+    "name",
+    ["plain", "it's", "a [b] *?", "{a,b}", 'c"d', "nl\nx", "100%", "a%20b", "x#y", "ü–ñ", "a=b", "[", "$H"],
+)
 def test_the_query_works_when_pasted(partition: str | None, name: str, tmp_path: Path) -> None:
     directory = tmp_path / name
     parts = directory / "conversations" / (partition or "")
@@ -621,9 +624,40 @@ def test_the_query_works_when_pasted(partition: str | None, name: str, tmp_path:
     text = summarize(
         manifest=str(directory / "_manifest.json"), partition_key=partition and partition.partition("=")[0]
     )
-    rows = duckdb.execute(text.splitlines()[-1]).fetchall()
+    rows = duckdb.execute(text[text.rindex("SELECT") :]).fetchall()
     assert len(rows) == 1
     assert rows[0][-2:] == ("failed", 2)
+
+
+@pytest.mark.parametrize(
+    "above", ["channel=voice", "Status=x", "created_date=2020-01-01", "a/status=y/b", "text=z", "st%61tus=w"]
+)
+def test_directories_that_are_taken_for_columns_are_named_and_the_query_is_right(above: str, tmp_path: Path) -> None:
+    directory = tmp_path / above / "out"
+    parts = directory / "conversations" / "created_date=2026-01-05"
+    parts.mkdir(parents=True)
+    table = pa.table({"id": ["1", "2"], "status": ["failed", "ended"], "channel": ["text", "email"]})
+    pq.write_table(table, parts / "part-1.parquet")
+    text = summarize(manifest=str(directory / "_manifest.json"), partition_key="created_date")
+    taken = next(part for part in above.split("/") if "=" in part)
+    assert f"{taken} in its path is taken for every row's value by readers of hive partitions" in text
+    assert sorted(duckdb.execute(text.splitlines()[-1]).fetchall()) == [("ended", 1), ("failed", 1)]
+
+
+def test_other_directories_with_an_equals_sign_are_nobody_s_columns(tmp_path: Path) -> None:
+    text = summarize(manifest=str(tmp_path / "region=eu" / "_manifest.json"))
+    assert "hive_partitioning = true" in text
+    assert "is taken for" not in text
+
+
+@pytest.mark.parametrize("name", ["back\\slash", "caf\udce9"])
+def test_no_query_is_given_that_finds_nothing(name: str, tmp_path: Path) -> None:
+    text = summarize(manifest=str(tmp_path / name / "_manifest.json"))
+    assert text.endswith("DuckDB finds no file below a path with a backslash, or with a name that is not UTF-8.")
+
+
+def test_a_summary_of_two_tables_says_that_they_are_two() -> None:
+    assert "read conversations or turns, never what lies above both" in summarize(turns=3)
 
 
 def test_version(run: Run) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from exporter.contract import DAY, format_instant
-from exporter.jobs.report import count_of, interval_figures
+from exporter.jobs.report import count_of, interval_figures, quoted
 from exporter.plan.differences import KINDS
 from exporter.plan.sampling import CONFIDENCE, most_differing
 from exporter.store.location import Location
@@ -41,9 +41,10 @@ def describe_audited(found: "Audited", destination: Location) -> Iterator[str]:
     if found.changing_filters and findings.total("deleted"):
         filters = ", ".join(found.changing_filters)
         yield f"  deleted: or no longer matched by the filters of the export ({filters}), which the list cannot tell;"
-        yield f"    exporter sync {destination} --refilter drops what they no longer match."
+        yield f"    exporter sync {quoted(destination)} --refilter drops what they no longer match."
     if found.state == "incomplete":
-        yield f"  The export is incomplete; what was not read yet was not compared: run exporter export {destination}"
+        command = f"exporter export {quoted(destination)}"
+        yield f"  The export is incomplete; what was not read yet was not compared: run {command}"
     yield from _advise(found, destination)
 
 
@@ -72,9 +73,9 @@ def _advise(found: "Audited", destination: Location) -> Iterator[str]:
     findings, repaired = found.findings, found.repaired
     if repaired is None:
         if findings.total("missing") or findings.total("changed"):
-            yield f"  exporter audit {destination} --repair fetches what is missing or has changed."
+            yield f"  exporter audit {quoted(destination)} --repair fetches what is missing or has changed."
         if findings.total("deleted"):
-            yield f"  exporter audit {destination} --repair --delete drops what the API answers 404 for."
+            yield f"  exporter audit {quoted(destination)} --repair --delete drops what the API answers 404 for."
         return
     yield (f"  repaired: {repaired.inserted:,} inserted, {repaired.updated:,} updated, {repaired.removed:,} removed")
     if repaired.unlisted:

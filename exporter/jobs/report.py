@@ -1,16 +1,19 @@
 """What a command has to say when it is done: lines for people."""
 
 import glob
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 import msgspec
 
 from exporter.contract import TRANSCRIPT_FIELD, format_instant
 from exporter.model import Interval
 from exporter.progress import format_seconds, format_size
-from exporter.store.layout import MANIFEST
+from exporter.store.layout import MANIFEST, PARTITION_KEYS
 from exporter.store.location import Location
 
 if TYPE_CHECKING:
@@ -36,6 +39,9 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
     else:
         yield f"nothing to do, already {what}"
     yield f"  manifest: {summary.manifest}"
+    if taken := taken_for_columns(_directory(summary)):
+        yield f"  {' and '.join(taken)} in its path is taken for every row's value by readers of hive partitions;"
+        yield "    read it with hive partitioning off, as the query does, or move it to a directory without `=`."
     if summary.withheld:
         yield f"  not shown to this token (scope conversations:read_sensitive): {', '.join(summary.withheld)}"
         if summary.turns == 0 and TRANSCRIPT_FIELD in summary.withheld:
@@ -56,6 +62,11 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
     elif summary.kept_files:
         yield "  files that were replaced are kept for readers of older manifests: read those that the manifest names."
     elif summary.files:
+        if summary.turns is not None:
+            yield "  each table is a directory of its own: read conversations or turns, never what lies above both."
+        if not _is_remote(summary) and re.search(r"[\\\ud800-\udfff]", _directory(summary)):
+            yield "  DuckDB finds no file below a path with a backslash, or with a name that is not UTF-8."
+            return
         where = ", once it has a SECRET for this store" if _is_remote(summary) else ""
         yield f"  To look at it, paste into DuckDB{where}:\n    {_query(summary)}"
 
@@ -197,15 +208,16 @@ def _advise(found: "Verified", destination: Location) -> Iterator[str]:
         yield "  That a file cannot be read says nothing about its bytes. Nothing was changed. Run again when it can,"
         yield "    as a repair needs to read all. Where a file never will be read, move it away: then it is missing."
     elif left - {"stranger", "behind", "table"}:
-        yield f"  exporter verify {destination} --repair takes out what is wrong, for an export to read it again."
+        command = f"exporter verify {quoted(destination)} --repair"
+        yield f"  {command} takes out what is wrong, for an export to read it again."
         if found.drops:
             yield f"  It would move to _exporter/dropped, and delete none of, {count_of(len(found.drops), 'file')}:"
             yield from _first_of(found.drops)
     if found.dropped_to is not None:
         yield f"  {count_of(len(found.drops), 'file')} dropped; those that were there are kept in {found.dropped_to}."
-        yield f"    When all has been read again, exporter vacuum {destination} deletes them."
+        yield f"    When all has been read again, exporter vacuum {quoted(destination)} deletes them."
     if found.state == "incomplete":
-        yield f"  Not all of the range is there: run exporter export {destination}"
+        yield f"  Not all of the range is there: run exporter export {quoted(destination)}"
     elif found.state == "unproven":
         yield "  All of the range was read; the manifest names what is in doubt."
 
@@ -240,16 +252,40 @@ def count_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def quoted(destination: Location) -> str:
+    """As a shell takes it for one word."""
+    return shlex.quote(str(destination))
+
+
 def _is_remote(summary: "Summary") -> bool:
     return "://" in summary.manifest  # which no path holds
 
 
-def _query(summary: "Summary") -> str:
-    # Of the fields, only the status is in every export.
+def _directory(summary: "Summary") -> str:
+    """Where the export lies, as a reader has to be told that starts somewhere else."""
     directory = summary.manifest.removesuffix(f"/{MANIFEST}")
+    return directory if _is_remote(summary) else str(Path(directory).absolute())
+
+
+def taken_for_columns(directory: str) -> list[str]:
+    """Of the directories that lead to an export, those that are named as a partition of one of its columns would be.
+
+    DuckDB and Polars look for partitions in the whole path, and let them stand in for the columns of the files.
+    """
+    from exporter.encode.describe import DESCRIPTIONS
+
+    columns = {*PARTITION_KEYS, *(column for table in DESCRIPTIONS.values() for column in table)}
+    parts = [part for part in directory.split("/") if "=" in part]
+    return [part for part in parts if unquote(part.partition("=")[0]).lower() in columns]
+
+
+def _query(summary: "Summary") -> str:
+    directory = _directory(summary)
+    is_safe = not taken_for_columns(directory)
     if not _is_remote(summary):
-        directory = glob.escape(str(Path(directory).absolute()))
+        directory = glob.escape(directory)
     files = f"{directory}/conversations/**/*.parquet".replace("'", "''")
-    keys = f"{summary.partition_key}, status" if summary.partition_key else "status"
-    table = f"read_parquet('{files}', hive_partitioning = true)"
+    # Of the fields, only the status is in every export.
+    keys = f"{summary.partition_key}, status" if summary.partition_key and is_safe else "status"
+    table = f"read_parquet('{files}', hive_partitioning = {str(is_safe).lower()})"
     return f"SELECT {keys}, count(*) AS conversations FROM {table} GROUP BY ALL ORDER BY ALL;"  # noqa: S608 - escaped

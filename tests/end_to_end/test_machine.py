@@ -1,0 +1,243 @@
+"""A machine that is not as expected: each command works all the same, or says what to change."""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from array import array
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.contract import DAY, parse_timestamp
+from exporter.sandbox import Row, make_conversations
+from exporter.store import scratch
+from exporter.store.ids import Hashes
+from tests.end_to_end.conftest import Command, Serving, unprivileged
+from tests.end_to_end.exported import Exported
+from tests.end_to_end.served import records
+from tests.toolkit.every_command import WORD_OF_A_DEFECT, commands_at, run_each
+
+START = parse_timestamp("2026-01-10")
+#: No other test has processes of this user.
+SOMEBODY = 54_321
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    return make_conversations(30, START, START + DAY, seed=7, transcripts=False)
+
+
+@pytest.fixture
+def no_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise FileNotFoundError("No usable temporary directory found in ['/tmp', '/var/tmp', '/usr/tmp', '/']")
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", fail)
+
+
+@pytest.fixture
+def of_somebody() -> Iterator[Path]:
+    """A directory of a user that has no name, and, but for these tests, no processes."""
+    directory = Path(tempfile.mkdtemp())
+    if os.getuid() == 0:
+        os.chown(directory, SOMEBODY, SOMEBODY)
+    yield directory
+    shutil.rmtree(directory)
+
+
+class TestTemporaryFiles:
+    def test_every_command_works_without_a_directory_for_them(
+        self, no_temporary_directory: None, rows: list[Row], serving: Serving, command: Command, tmp_path: Path
+    ) -> None:
+        server, root = serving(rows), tmp_path / "out"
+        for arguments in commands_at(root, tmp_path / "demo"):
+            done = command(*arguments, server=server)
+            assert done.status == 0, (arguments, done.err)
+        Exported(root).check(records(rows))
+        assert list((root / "_exporter/scratch").iterdir()) == []
+        assert command("sync", root, server=server).status == 0
+        assert not (root / "_exporter/scratch").exists()
+
+    def test_what_a_killed_audit_has_left_below_the_export_is_swept(
+        self, rows: list[Row], serving: Serving, command: Command, tmp_path: Path
+    ) -> None:
+        server, root = serving(rows), tmp_path / "out"
+        assert command("sync", root, server=server).status == 0
+        left = root / "_exporter/scratch"
+        left.mkdir()
+        code = (
+            "import os, signal, sys, pathlib; from exporter.store import scratch\n"
+            "with scratch.private_place(pathlib.Path(sys.argv[1])) as place:\n"
+            "    (place / 'list').touch(); os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        subprocess.run([sys.executable, "-c", code, str(left)], check=False)
+        assert len(list(left.iterdir())) == 1
+        assert command("sync", root, server=server).status == 0
+        assert not left.exists()
+
+    def test_an_object_store_says_what_to_set(
+        self, no_temporary_directory: None, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
+        done = command("status", "s3://bucket/calls")
+        assert done.status == 2
+        assert "no directory for temporary files" in done.err
+        assert "Set TMPDIR" in done.err
+
+    def test_many_ids_are_compared_below_the_export(self, no_temporary_directory: None, tmp_path: Path) -> None:
+        (tmp_path / "_exporter").mkdir()
+        with Hashes(3, tmp_path) as hashes:
+            for start in (0, 3, 5):
+                hashes.add(array("q", range(start, start + 3)))
+            assert hashes.repeated(10) == {5}
+
+    def test_an_export_that_cannot_be_written_to_says_what_to_set(
+        self, no_temporary_directory: None, rows: list[Row], serving: Serving, command: Command, tmp_path: Path
+    ) -> None:
+        server, root = serving(rows), tmp_path / "out"
+        assert command("sync", root, server=server).status == 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(scratch, "SCRATCH", "nothing/here")
+            done = command("audit", root, server=server)
+        assert (done.status, "Set TMPDIR" in done.err) == (2, True), done.err
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        "name", ["100%", "a%20b", "x#y", "q?z", "p+q", "it's", 'a "b"', "ü–ñ", "[a]{b}*", "back\\slash", "nl\nx"]
+    )
+    def test_odd_ones_hold_an_export(
+        self, name: str, rows: list[Row], serving: Serving, command: Command, tmp_path: Path
+    ) -> None:
+        server, root = serving(rows), tmp_path / name
+        for arguments in commands_at(root, tmp_path / "demo")[:5]:
+            done = command(*arguments, server=server)
+            assert done.status == 0, (arguments, done.err)
+        Exported(root).check(records(rows))
+
+    @pytest.mark.parametrize("kind", ["delta", "iceberg"])
+    @pytest.mark.parametrize("name", ["a%20b", "a%2Fb", "nl\nx"])
+    def test_those_that_readers_of_a_table_misunderstand_are_refused_before_anything_is_read(
+        self, name: str, kind: str, rows: list[Row], serving: Serving, command: Command, tmp_path: Path
+    ) -> None:
+        server = serving(rows)
+        done = command("export", tmp_path / name, "--table-format", kind, server=server)
+        assert done.status == 2, done.err
+        assert "readers of the format misunderstand" in done.err
+        assert list(tmp_path.iterdir()) == []
+        assert server.requests == []
+
+    def test_one_that_is_no_text(self, rows: list[Row], serving: Serving, tmp_path: Path) -> None:
+        server, root = serving(rows), tmp_path / os.fsdecode(b"caf\xe9")
+        ended = run_each(commands_at(root, tmp_path / os.fsdecode(b"d\xe9mo")), server.url, tmp_path)
+        assert WORD_OF_A_DEFECT not in ended.err
+        assert {ended.statuses[name] for name in ended.statuses if name not in ("verify", "audit")} == {0}, ended
+
+
+class TestLimits:
+    @pytest.mark.parametrize("threads", [1, 5])
+    def test_too_few_threads(self, threads: int, rows: list[Row], serving: Serving, of_somebody: Path) -> None:
+        server, root = serving(rows), of_somebody / "out"
+        commands = [
+            *commands_at(root, of_somebody / "demo"),
+            ["export", str(of_somebody / "delta"), "--table-format", "delta"],
+        ]
+        ended = run_each(commands, server.url, of_somebody, prefix=as_somebody(threads))
+        assert set(ended.statuses.values()) <= {0, 1, 2, 3}, ended
+        assert ended.statuses["export"] == 1
+        assert "ulimit -u" in ended.err
+        assert WORD_OF_A_DEFECT not in ended.err
+        assert "interrupted" not in ended.err
+
+    @pytest.mark.parametrize("megabytes", [300, 500])
+    def test_too_little_memory(self, megabytes: int, rows: list[Row], serving: Serving, tmp_path: Path) -> None:
+        server = serving(rows)
+        commands = commands_at(tmp_path / "out", tmp_path / "demo")
+        ended = run_each(commands[:4], server.url, tmp_path, preexec=limiting(AS=megabytes << 20))
+        assert set(ended.statuses.values()) <= {0, 1, 2}, ended
+        assert WORD_OF_A_DEFECT not in ended.err
+        assert "Traceback" not in ended.err
+
+    @pytest.mark.parametrize("files", [8, 12])
+    def test_too_few_open_files(self, files: int, rows: list[Row], serving: Serving, tmp_path: Path) -> None:
+        server = serving(rows)
+        commands = commands_at(tmp_path / "out", tmp_path / "demo")
+        ended = run_each(commands, server.url, tmp_path, preexec=limiting(NOFILE=files))
+        assert {ended.statuses[name] for name in ("export", "sync", "demo")} <= {0, 1, 2}, ended
+        assert WORD_OF_A_DEFECT not in ended.err
+        assert "ANYREACH_BASE_URL" not in ended.err
+
+    def test_a_working_directory_that_is_gone(self, rows: list[Row], serving: Serving, tmp_path: Path) -> None:
+        server = serving(rows)
+        gone = str(tmp_path / "gone")
+        spoil = f"os.mkdir({gone!r}); os.chdir({gone!r}); os.rmdir({gone!r})"
+        ended = run_each(commands_at(tmp_path / "out", tmp_path / "demo"), server.url, tmp_path, spoil=spoil)
+        assert set(ended.statuses.values()) == {0}, ended
+        relative = run_each(commands_at(Path("out"), Path("demo")), server.url, tmp_path, spoil=spoil)
+        assert WORD_OF_A_DEFECT not in relative.err
+        assert relative.statuses["export"] == 2
+
+    def test_an_environment_of_nothing(self, rows: list[Row], serving: Serving, of_somebody: Path) -> None:
+        server = serving(rows)
+        odd = {"TZ": "No/Where", "LC_ALL": "C", "TERM": "", "COLUMNS": "x"}
+        spoil = "os.environ.pop('HOME', None); os.environ.pop('LANG', None)"
+        commands = [
+            *commands_at(of_somebody / "out", of_somebody / "demo"),
+            ["export", str(of_somebody / "ice"), "--table-format", "iceberg"],
+        ]
+        ended = run_each(commands, server.url, of_somebody, spoil=spoil, environment=odd, prefix=as_somebody(None))
+        assert set(ended.statuses.values()) == {0}, ended
+
+
+def as_somebody(threads: int | None) -> list[str]:
+    """What starts a process of a user without a name, who may start this many threads."""
+    limit = [] if threads is None else ["prlimit", f"--nproc={threads}"]
+    if os.getuid() != 0:
+        return limit
+    # Root may start as many as it likes; only that it reads everywhere is left.
+    kept = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--bounding-set=-all,+dac_override"]
+    return ["setpriv", f"--reuid={SOMEBODY}", "--clear-groups", *kept, *limit]
+
+
+def limiting(**limits: int) -> Callable[[], None]:
+    def limit() -> None:
+        for name, value in limits.items():
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+
+    return limit
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o200])
+def test_a_part_that_may_not_be_read_is_said_to_be_that(
+    mode: int, rows: list[Row], serving: Serving, command: Command, of_somebody: Path
+) -> None:
+    server, root = serving(rows), of_somebody
+    assert command("sync", root / "out", server=server).status == 0
+    part = next((root / "out").rglob("*.parquet"))
+    part.chmod(mode)
+    if os.getuid() == 0:
+        for path in (root, *root.rglob("*")):
+            os.chown(path, 65_534, 65_534)
+    with unprivileged():
+        done = command("verify", root / "out")
+        part.chmod(0o600)
+    assert f"permission denied: its mode is {mode:03o}. Run chmod 600 on it" in done.out
+    assert done.status == 1
+
+
+def test_a_broken_library_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pyarrow.py").write_text("raise ImportError('libarrow.so: cannot open shared object', name='pyarrow')")
+    ended = run_each(
+        commands_at(tmp_path / "out", tmp_path / "demo")[3:4],
+        "http://127.0.0.1:9",
+        tmp_path,
+        spoil=f"sys.path.insert(0, {str(tmp_path)!r})",
+    )
+    assert ended.statuses == {"verify": 1}
+    assert "exporter: pyarrow: cannot be loaded: libarrow.so" in ended.err
