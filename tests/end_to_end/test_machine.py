@@ -59,6 +59,7 @@ class TestTemporaryFiles:
             done = command(*arguments, server=server)
             assert done.status == 0, (arguments, done.err)
         Exported(root).check(records(rows))
+        assert command("audit", root, server=server).status == 0
         assert list((root / "_exporter/scratch").iterdir()) == []
         assert command("sync", root, server=server).status == 0
         assert not (root / "_exporter/scratch").exists()
