@@ -1,7 +1,9 @@
 """The stand-in server: the API's two endpoints on loopback, over rows in memory."""
 
 import asyncio
+import errno
 import random
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -226,9 +228,13 @@ async def serve(
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, _HOST, port).start()
+            # asyncio, which would open it otherwise, says nothing where the machine refuses one.
+            opened = socket.create_server((_HOST, port))
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
             raise UsageError(f"--port {port}: {error.strerror or error}; give another one") from error
+        await web.SockSite(runner, opened).start()
         sandbox.url = f"http://{_HOST}:{runner.addresses[0][1]}"
         yield sandbox
     finally:
