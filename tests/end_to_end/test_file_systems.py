@@ -106,6 +106,24 @@ def test_every_command_works_without(
     assert not list(root.rglob("*.claim"))
 
 
+@pytest.mark.parametrize("name", WORKS_WITHOUT)
+def test_a_repair_moves_damage_aside_without(
+    name: str, rows: list[Row], serving: Serving, command: Command, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    server, root = serving(rows), tmp_path / "out"
+    assert command("export", root, server=server).status == 0
+    part = next(root.glob("conversations/**/*.parquet"))
+    part.write_bytes(b"?")
+    WORKS_WITHOUT[name](monkeypatch)
+    done = command("verify", root, "--repair")
+    assert (done.status, part.exists()) == (3, False), done.err
+    (aside,) = root.glob(f"_exporter/dropped/**/{part.name}.dropped")
+    assert aside.read_bytes() == b"?"
+    assert command("export", root, server=server).status == 0
+    monkeypatch.undo()
+    Exported(root).check(records(rows))
+
+
 #: What other file systems answer to the same calls.
 SIBLINGS: dict[str, Spoil] = {
     **{f"link-{errno.errorcode[n]}": without("link", n) for n in (errno.EPERM, errno.EMLINK, *UNSUPPORTED)},
