@@ -256,6 +256,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What one commit does to the export: the intervals and files it adds and takes away.
 
     `refreshes`: what was covered before, and is brought up to date with all that changed until `read_since`.
+    `arrives`: what it covers may hold rows that are elsewhere as well, since `created_at` may change between readings.
+    `settles`: no row is in two places any more.
     """
 
     covers: tuple[Interval, ...] = ()
@@ -271,3 +273,5 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     organization: str | None = None
     #: The status that an unfiltered list was found to leave out, and that was read by a list of its own (api.md, 7).
     hidden_status: str | None = None
+    arrives: bool = False
+    settles: bool = False

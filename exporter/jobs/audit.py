@@ -65,8 +65,8 @@ class Audited(msgspec.Struct, frozen=True, kw_only=True):
         if self.unproven:
             return False
         if self.repaired is not None:
-            return not any(found.deleted.values()) and not self.repaired.unlisted
-        return not any(found.total(kind) for kind in ("missing", "changed", "deleted"))
+            return not any([*found.deleted.values(), *found.moved.values(), self.repaired.unlisted])
+        return not any(found.total(kind) for kind in ("missing", "changed", "moved", "deleted"))
 
     @property
     def exit_status(self) -> int:

@@ -72,8 +72,8 @@ def _table(found: "Audited", days: list[int]) -> Iterator[str]:
 def _advise(found: "Audited", destination: Location) -> Iterator[str]:
     findings, repaired = found.findings, found.repaired
     if repaired is None:
-        if findings.total("missing") or findings.total("changed"):
-            yield f"  exporter audit {quoted(destination)} --repair fetches what is missing or has changed."
+        if any(findings.total(kind) for kind in ("missing", "changed", "moved")):
+            yield f"  exporter audit {quoted(destination)} --repair fetches what is missing, has changed or has moved."
         if findings.total("deleted"):
             yield f"  exporter audit {quoted(destination)} --repair --delete drops what the API answers 404 for."
         return

@@ -13,6 +13,7 @@ from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import check_whole, is_in_order, put_in_order, seal
 from exporter.jobs.session import Session, ask_first, connected
+from exporter.jobs.settling import settle
 from exporter.jobs.tables import settle_table_format
 from exporter.model import Counters, TableFormat
 from exporter.progress import Observer
@@ -95,7 +96,7 @@ async def _export(
     run.saw(found)
     request = settle_request(found, asked, destination)
     table_format = settle_table_format(found, asked, destination)
-    if found.range is not None and not found.left and not asks_for_more(found.range, asked) and not is_ahead(found):
+    if found.range is not None and found.is_whole and not asks_for_more(found.range, asked) and not is_ahead(found):
         if table_format == found.table_format and await is_in_order(store, found):
             await check_whole(store, found)
             return summarize(destination, found, found, Counters())
@@ -127,6 +128,7 @@ async def _export(
                 table_format=settle_table_format(before, asked, destination),
             )
             await session.read(session.log.state.left, session.parts, density=opening.density)
+            await settle(session, before)
             await seal(session.log, session.parts, session.committer, observer)
             return summarize(destination, before, session.log.state, session.spent)
 
@@ -143,7 +145,7 @@ async def _seal_what_is_there(
     """For an export of which everything was read, by a run that did not live to seal it."""
     async with holding(store, run) as held:
         log, before = held.log, held.log.state
-        if before.left or before.request != request or before.table_format not in (None, table_format):
+        if not before.is_whole or before.request != request or before.table_format not in (None, table_format):
             raise DestinationError(f"{store.location}: another run has changed the export meanwhile; run again")
         await put_in_order(
             store,

@@ -112,7 +112,7 @@ class Repair:
                 session.committer,
                 gone=gone,
                 refreshes=Coverage(),
-                overruled=findings.older,
+                whole=windows,
             )
             if change.adds or change.removes or change.quarantines:
                 await session.committer.commit(change, session.spent, kind="repair")
@@ -138,13 +138,18 @@ class Repair:
     async def _gone(self, spool: Spool, *, delete: bool) -> dict[Interval, Collection[str]]:
         """What is to be dropped, by home: what was deleted, and what lies elsewhere now. The findings keep the rest."""
         read_again = await to_thread.run_sync(ids_in, [part.path for home in spool.parts.values() for part in home])
+        read_again |= set[str]().union(*spool.misfit_ids.values())
         gone: dict[Interval, Collection[str]] = {}
-        for interval, ids in self.findings.deleted.items():
+        deleted, moved = self.findings.deleted, self.findings.moved
+        for interval in {*deleted, *moved}:
             # Another run of the walk has shown it, where it is.
             back = await to_thread.run_sync(ids_in, [part.path for part in spool.parts.get(interval, ())])
-            drop = (ids if delete else ids & read_again) - back
+            back |= spool.misfit_ids.get(interval, set())
+            elsewhere = (deleted.get(interval, set()) | moved.get(interval, set())) & read_again
+            drop = (elsewhere | (deleted.get(interval, set()) if delete else set())) - back
             if drop:
                 gone[interval] = drop
                 spool.homes[interval] = self.findings.homes[interval]
-            ids -= drop | back
+            for ids in (deleted.get(interval, set()), moved.get(interval, set())):
+                ids -= drop | back
         return gone

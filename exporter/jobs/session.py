@@ -148,6 +148,7 @@ class Session:
             organization=organization,
             hidden_status=HIDDEN_STATUS if is_hidden else None,
             refuses_withheld=refuses_withheld,
+            arrives=True,
             clock=clock,
         )
         return cls(log, reader, parts, committer, observer, settings, clock, clock())

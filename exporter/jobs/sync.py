@@ -23,18 +23,20 @@ from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import seal
 from exporter.jobs.session import Session, ask_first, connected
+from exporter.jobs.settling import Doubts, settle
 from exporter.jobs.tables import settle_table_format
 from exporter.model import Coverage, Interval
+from exporter.pipeline.quarantining import nameless_times
 from exporter.pipeline.reading import Reader
 from exporter.pipeline.spooling import Spool, SpoolFactory
 from exporter.pipeline.updating import Outcome, merge_spool
-from exporter.plan.again import windows_around
+from exporter.plan.again import density_of, windows_around
 from exporter.plan.homes import Homes
 from exporter.progress import Observer
 from exporter.spec import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.commits import load_state
-from exporter.store.integrity import opened
+from exporter.store.integrity import opened, read_as_written
 from exporter.store.location import Location
 from exporter.store.merge import ids_in, open_rows
 from exporter.store.opening import open_store
@@ -142,7 +144,9 @@ async def _sync(
             )
             await session.read(session.log.state.left, session.parts, density=opening.density)
             outcome = Outcome()
-            if before.coverage:
+            if not before.coverage:
+                await settle(session, before)
+            else:
                 filters = _lasting(request.filters)
                 listing = connected(settings, credentials, filters, ALWAYS_FIELDS, observer, clock)
                 async with listing if refilter else nullcontext() as lister:
@@ -194,16 +198,29 @@ async def _update(session: Session, before: State, since: Instant | None, lister
     await read(before.coverage, since, 0)
     if spool.unasked:
         session.observer.warn("the API does not keep to updated_after; rows that have not changed were dropped")
-    await read(await _still_open(session, before, spool, range_.end - _OPEN_FOR), None, 2)
+    doubts = await Doubts.find(session, before, homes)
+    again = await _still_open(session, before, spool, range_.end - _OPEN_FOR)
+    again |= doubts.windows | await _nameless(session, homes)
+    await read(again, None, 2)
     gone = await _gone(changed, spool)
+    for interval, ids in (await doubts.strays(spool, homes)).items():
+        gone.setdefault(interval, set()).update(ids)
     if lister is not None and changed.read_since is not None and spool.read_since is not None:
         reader.counters += lister.counters
         spool.read_since = min(spool.read_since, changed.read_since)
         spool.unproven += changed.unproven
     change, outcome = await merge_spool(
-        spool, state, homes, parts, session.committer, gone=gone, refreshes=before.coverage
+        spool,
+        state,
+        homes,
+        parts,
+        session.committer,
+        gone=gone,
+        refreshes=before.coverage,
+        whole=again,
+        repeated=doubts.repeated.keys(),
     )
-    await session.committer.commit(change, session.spent, kind="sync")
+    await session.committer.commit(msgspec.structs.replace(change, settles=True), session.spent, kind="sync")
     await session.committer.sweep()  # what was put aside
     return outcome
 
@@ -216,7 +233,7 @@ async def _still_open(session: Session, before: State, spool: Spool, since: Inst
     for file in before.conversations:
         if not file.open_rows or file.created_at_max < since:
             continue
-        density = file.rows / (file.created_at_max - file.created_at_min + 1)
+        density = density_of(file)
         async with opened(session.parts.store, file) as part:
             rows = await to_thread.run_sync(open_rows, part)
         found += [
@@ -225,6 +242,16 @@ async def _still_open(session: Session, before: State, spool: Spool, since: Inst
             if identity not in served and created_at >= since
         ]
     return windows_around(found)
+
+
+async def _nameless(session: Session, homes: Homes) -> Coverage:
+    """Where rows without an id are: nothing but a reading of all that is there tells that they have got one."""
+    times: list[tuple[Instant, float]] = []
+    for _, file in sorted(session.log.state.quarantine.items()):
+        for created_at in nameless_times(await read_as_written(session.parts.store, file)):
+            part = homes.of(created_at).file
+            times.append((created_at, 1.0 if part is None else density_of(part)))
+    return windows_around(times)
 
 
 async def _gone(changed: Spool, spool: Spool) -> dict[Interval, set[str]]:

@@ -72,12 +72,12 @@ def check_installed(format_: TableFormat | None) -> None:
 
 
 async def write_tables(store: Store, state: State, observer: Observer | None = None) -> None:
-    """Brings the tables to `state`, where all of its range is there.
+    """Brings the tables to `state`, where it is whole.
 
     Raises `StoreError`; `ForeignTableError` for a table that others have written to, which is left alone, when the
     others are in step.
     """
-    if state.table_format is None or state.left:
+    if state.table_format is None or not state.is_whole:
         return
     await check_not_overtaken(store, state)
     failures: list[ForeignTableError] = []
@@ -98,7 +98,7 @@ async def write_tables(store: Store, state: State, observer: Observer | None = N
 
 async def are_written(store: Store, state: State) -> bool:
     """Whether `write_tables` has nothing to do. Raises as it does."""
-    if state.table_format is None or state.left:
+    if state.table_format is None or not state.is_whole:
         return True
     with _tables(store, state) as tables:
         return all(step is None for _, _, step in await _steps(store, state, tables))
@@ -115,7 +115,7 @@ async def inspect_tables(store: Store, state: State) -> list[Problem]:
             except ForeignTableError as error:
                 problems.append(Problem(place, "table", f"not as the exporter left it: {error.what}"))
                 continue
-            if step is not None and not state.left:
+            if step is not None and state.is_whole:
                 detail = "lacks what was committed, as after a run that was killed; the next run brings it up to date"
                 problems.append(Problem(place, "behind", detail))
     return problems

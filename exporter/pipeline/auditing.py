@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -13,17 +14,21 @@ from anyio import to_thread
 from exporter.contract import DAY, Instant
 from exporter.encode.exact import NO_ID
 from exporter.model import Coverage, Interval, QuarantineFile
+from exporter.pipeline.quarantining import nameless_times
 from exporter.pipeline.spooling import Spool
-from exporter.plan.again import windows_around
+from exporter.plan.again import density_of, windows_around
 from exporter.plan.differences import KINDS, Difference, Kind, LastRead, Versions, find_differences, join_some
 from exporter.plan.homes import Home, Homes
 from exporter.store.base import Store
 from exporter.store.integrity import opened, read_as_written
+from exporter.store.merge import versions_in
 from exporter.store.state import State
 from exporter.store.versions import quarantined_versions, read_versions
 
 #: Of each kind, so many ids are remembered: enough to look into, whatever has happened.
 MOST_IDS: Final = 500
+#: Rows that are missing, and such as are deleted: so many of each are held against one another.
+_MOST_PAIRED: Final = 100_000
 #: Times of rows to read again, until they are made windows.
 _MOST_TIMES: Final = 50_000
 
@@ -36,17 +41,18 @@ class Findings:
 
     `days`: by UTC day of `created_at`, as days since 1970, how many rows were `listed` and `kept`, and of each kind.
     `ids`: of each kind, `MOST_IDS` at most. `windows`: positions of those that hold a difference which is none of
-    `later`. `reread`: where all is that is missing or has changed, and `older` the ids that have an older `updated_at`
-    at the source. `deleted`: ids that the list does not have, by home. `witness`: an id that both have. `nameless`: how
-    many rows without an id were listed; they cannot be told apart, and are not compared.
+    `later`. `reread`: where all is that is missing, has changed or has moved, or has
+    no id. `deleted`: ids that the list does not
+    have, by home, and `moved` those that it has elsewhere. `witness`: an id that both have. `nameless`: how many rows
+    without an id were listed; they cannot be told apart, and are not compared.
     """
 
     days: dict[int, Counter[str]] = field(default_factory=dict)
     ids: dict[Kind, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     windows: set[int] = field(default_factory=set)
     reread: list[Interval] = field(default_factory=list)
-    older: set[str] = field(default_factory=set)
     deleted: dict[Interval, set[str]] = field(default_factory=dict)
+    moved: dict[Interval, set[str]] = field(default_factory=dict)
     homes: dict[Interval, Home] = field(default_factory=dict)
     witness: str | None = None
     nameless: int = 0
@@ -87,6 +93,9 @@ class Comparison:
         self._last_read = LastRead(state.reads, lag)
         self._remembers = remembers
         self._findings = Findings()
+        self._differing = Counter[int]()
+        self._missing: dict[str, Difference] = {}
+        self._deleted: list[tuple[Interval, Difference]] = []
 
     async def run(self) -> Findings:
         """Raises `StoreError`."""
@@ -103,6 +112,9 @@ class Comparison:
                 parts = [] if file is None else [await stack.enter_async_context(opened(self._store, file))]
                 misfits = listed.get(interval, ()), kept.get(interval, ())
                 await to_thread.run_sync(self._compare, interval, parts, *misfits)
+        if self._deleted:
+            await to_thread.run_sync(self._find_moved, listed)
+        findings.windows = {*+self._differing}
         return findings
 
     async def _misfits(self, store: Store, files: Iterable[QuarantineFile]) -> tuple[_ByHome, int]:
@@ -110,7 +122,11 @@ class Comparison:
         found: _ByHome = {}
         nameless = 0
         for file in sorted(files, key=lambda file: file.path):
-            for row in quarantined_versions(await read_as_written(store, file)):
+            data = await read_as_written(store, file)
+            if self._remembers and store is self._store:
+                times = (at for at in nameless_times(data) if any(at in interval for interval in self._audited))
+                self._findings.reread += [Interval(at, at + 1) for at in times]
+            for row in quarantined_versions(data):
                 if not any(row[1] in interval for interval in self._audited):
                     continue
                 if row[0].startswith(NO_ID):
@@ -136,18 +152,20 @@ class Comparison:
         if home.file is None:
             density = sum(part.rows for part in spooled) / (interval.end - interval.start)
         else:
-            density = home.file.rows / (home.file.created_at_max - home.file.created_at_min + 1)
+            density = density_of(home.file)
         again: list[tuple[Instant, float]] = []
         for found in find_differences(self._counted("listed", listed), self._counted("kept", kept), self._last_read):
             self._take(found)
+            if found.kind == "deleted" and len(self._deleted) < _MOST_PAIRED:
+                self._deleted.append((interval, found))
+            elif found.kind in ("missing", "later") and len(self._missing) < _MOST_PAIRED:
+                self._missing[found.id] = found
             if not self._remembers:
                 continue
             if found.kind == "deleted":
                 findings.deleted.setdefault(interval, set()).add(found.id)
                 continue
             again.append((found.created_at, density))
-            if found.is_older:
-                findings.older.add(found.id)
             if len(again) >= _MOST_TIMES:
                 findings.reread += windows_around(again)
                 again.clear()
@@ -157,13 +175,36 @@ class Comparison:
             ids = (identity for batch in read_versions(parts, self._audited) for identity in batch[0])
             findings.witness = next((identity for identity in ids if identity not in gone), None)
 
-    def _take(self, found: Difference) -> None:
-        findings = self._findings
-        findings.count(found.kind, (found.created_at,))
-        if len(findings.ids[found.kind]) < MOST_IDS:
-            findings.ids[found.kind].append(found.id)
+    def _find_moved(self, misfits: _ByHome) -> None:
+        """Makes one difference of two, where a row is not listed where it is kept, but elsewhere."""
+        findings, wanted = self._findings, {found.id for _, found in self._deleted}
+        paths = [part.path for parts in self._spool.parts.values() for part in parts]
+        rows = chain(versions_in(paths), chain.from_iterable(misfits.values()))
+        listed = {identity: created_at for identity, created_at, _ in rows if identity in wanted}
+        for interval, deleted in self._deleted:
+            if (created_at := listed.get(deleted.id)) is None:
+                continue
+            missing = self._missing.pop(deleted.id, None)
+            kind: Kind = "later" if missing and missing.kind == "later" else "moved"
+            for found in (deleted, missing) if missing else (deleted,):
+                self._take(found, -1)
+            self._take(Difference(kind, deleted.id, created_at))
+            findings.witness = findings.witness or deleted.id
+            if self._remembers:
+                findings.deleted[interval].discard(deleted.id)
+                findings.moved.setdefault(interval, set()).add(deleted.id)
+                findings.reread += [Interval(instant, instant + 1) for instant in (created_at, deleted.created_at)]
+
+    def _take(self, found: Difference, number: int = 1) -> None:
+        """`number`: -1 takes it back."""
+        findings, ids = self._findings, self._findings.ids[found.kind]
+        findings.days.setdefault(found.created_at // DAY, Counter())[found.kind] += number
+        if number < 0 and found.id in ids:
+            ids.remove(found.id)
+        elif number > 0 and len(ids) < MOST_IDS:
+            ids.append(found.id)
         if found.kind != "later":
-            findings.windows.add(bisect_right(self._starts, found.created_at) - 1)
+            self._differing[bisect_right(self._starts, found.created_at) - 1] += number
 
     def _counted(self, name: str, versions: Iterable[Versions]) -> Iterator[Versions]:
         for batch in versions:

@@ -147,4 +147,6 @@ def _merged(changes: Sequence[Change]) -> Change:
         read_since=read_since,
         organization=next((change.organization for change in changes if change.organization), None),
         hidden_status=changes[0].hidden_status,
+        arrives=any(change.arrives for change in changes),
+        settles=all(change.settles for change in changes),
     )

@@ -3,24 +3,29 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from anyio import to_thread
 
-from exporter.model import Change, Coverage, DataFile, Interval, QuarantineFile
+from exporter.model import Change, Coverage, DataFile, Interval
 from exporter.pipeline.committing import Committer
+from exporter.pipeline.finding import find_ids
 from exporter.pipeline.merging import MERGED_AT_ONCE
-from exporter.pipeline.spooling import Spool, Spooled, digest
+from exporter.pipeline.quarantining import Quarantine
+from exporter.pipeline.spooling import Spool, Spooled
 from exporter.pipeline.tasks import for_each
 from exporter.pipeline.writing import PartsFactory
 from exporter.plan.homes import Home, Homes
-from exporter.store.integrity import as_written, opened, read_as_written
-from exporter.store.merge import MergePlan, Nulls, Reading, ids_in, merge, plan_merge
-from exporter.store.quarantine import id_of, write_lines
+from exporter.store.ids import Hashes, hash_ids, read_ids
+from exporter.store.integrity import as_written, opened
+from exporter.store.merge import MergePlan, Nulls, Reading, Version, ids_in, merge, plan_merge, versions_in
 from exporter.store.state import State
+
+#: Ids that moved while they were read.
+_MOST_REPEATED: Final = 100_000
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,14 +43,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     rewritten: int = 0
 
 
-@dataclass(slots=True)
-class _Work:
-    """The plans, and what has been written so far."""
-
-    plans: list[tuple[Home, MergePlan, list[Spooled]]] = field(default_factory=list)
-    adds: list[DataFile] = field(default_factory=list)
-
-
 async def merge_spool(
     spool: Spool,
     state: State,
@@ -55,65 +52,118 @@ async def merge_spool(
     *,
     gone: Mapping[Interval, Collection[str]],
     refreshes: Coverage,
-    overruled: Collection[str] = (),
+    whole: Coverage | None = None,
+    repeated: Collection[str] = (),
 ) -> tuple[Change, Outcome]:
     """Publishes what takes the place of the parts that change, and returns what is to be committed.
 
-    `gone`: ids to drop, by the interval of their home, which `spool` knows. `overruled`: as of `plan_merge`. Until
-    the commit, and the deletion that follows it, rows lie there twice; `_SUCCESS` is taken away before. Raises
+    An id that comes to a home that did not have it leaves the one that did. `gone`: ids to drop, by the interval of
+    their home, which `spool` knows. `whole`: where everything was read again. `repeated`: as of `plan_merge`. Until the
+    commit, and the deletion that follows it, rows lie there twice; `_SUCCESS` is taken away before. Raises
     `StoreError`.
     """
-    work = _Work()
+    quarantine = await Quarantine.load(state, parts)
+    misfits = set[str]().union(*spool.misfit_ids.values())
+    drops = {interval: {*ids} for interval, ids in gone.items()}
+    for interval, ids in (await to_thread.run_sync(_shown_elsewhere, spool, limiter=parts.working)).items():
+        drops.setdefault(interval, set()).update(ids)
+    plans: dict[Interval, MergePlan] = {}
 
     async def plan(interval: Interval) -> None:
-        home, spooled = spool.homes[interval], spool.parts.get(interval, [])
-        drop = {*gone.get(interval, ()), *spool.misfit_ids.get(interval, ())}
-        async with _opened(home, parts, checked=False) as part:
-            readings = _readings(spooled)
-            plan = await to_thread.run_sync(plan_merge, part, readings, drop, overruled, limiter=parts.working)
-        work.plans.append((home, plan, spooled))
+        drop = drops.get(interval, set()) | misfits
+        readings = _readings(spool.parts.get(interval, []))
+        async with _opened(spool.homes[interval], parts, checked=False) as part:
+            plans[interval] = await to_thread.run_sync(
+                plan_merge, part, readings, drop, repeated, limiter=parts.working
+            )
 
-    await for_each(spool.homes, plan, at_once=MERGED_AT_ONCE)
-    work.plans.sort(key=lambda planned: planned[0].interval)
-    changing = [planned for planned in work.plans if not planned[1].changes_nothing]
+    await for_each(list(spool.homes), plan, at_once=MERGED_AT_ONCE)
+    arriving = set[str]().union(*(plan.arriving for plan in plans.values()))
+    misplaced = misfits.difference(quarantine.ids(), *(plan.dropped for plan in plans.values()))
+    left = await find_ids(parts.store, state.conversations, arriving | misplaced, parts.working)
+    again = [home for home in homes if home.file is not None and home.file.path in left]
+    for home in again:
+        spool.homes[home.interval] = home
+        if home.file is not None:
+            drops.setdefault(home.interval, set()).update(left[home.file.path])
+    await for_each([home.interval for home in again], plan, at_once=MERGED_AT_ONCE)
+
+    ordered = sorted(plans.items())
+    changing = [(spool.homes[interval], plan) for interval, plan in ordered if not plan.changes_nothing]
     if changing:
         await committer.unseal()
 
     # Where rows came into a gap, parts speak for their own partitions alone from now on.
-    gaps = [home.interval for home, plan, _ in changing if home.file is None and plan.taken]
+    gaps = [home.interval for home, plan in changing if home.file is None and plan.taken]
     narrowed = {home.interval: home for gap in gaps for home in homes.overlapping(gap)}
+    adds: list[DataFile] = []
 
-    async def write(planned: tuple[Home, MergePlan, list[Spooled]]) -> None:
-        home, plan, spooled = planned
+    async def write(planned: tuple[Home, MergePlan]) -> None:
+        home, plan = planned
         window = home.interval if home.file is None or home.interval in narrowed else home.file.window
-        work.adds += await _write(home, window, plan, spooled, parts)
+        adds.extend(await _write(home, window, plan, spool.parts.get(home.interval, []), parts))
 
     await for_each(changing, write, at_once=MERGED_AT_ONCE)
-    removed = {file.path for home, _, _ in changing for file in _files(home, state)}
+    removed = {file.path for home, _ in changing for file in _files(home, state)}
     for home in narrowed.values():
         for file in _files(home, state):
             if file.path not in removed:
-                work.adds.append(msgspec.structs.replace(file, window=home.interval))
+                adds.append(msgspec.structs.replace(file, window=home.interval))
                 removed.add(file.path)
-    quarantine = await _merge_quarantine(spool, state, parts, gone)
+    leaving = set[str]().union(*gone.values())
+    if quarantine.lines:
+        leaving |= await to_thread.run_sync(ids_in, [part.path for home in spool.parts.values() for part in home])
+    leaving -= misfits
+    lines = await quarantine.merge(spool, leaving, whole or Coverage())
     change = Change(
         refreshes=refreshes.intervals,
-        adds=tuple(sorted(work.adds, key=lambda file: (file.window, file.path))),
-        removes=(*sorted(removed), *quarantine.removes),
-        quarantines=tuple(quarantine.adds),
+        adds=tuple(sorted(adds, key=lambda file: (file.window, file.path))),
+        removes=(*sorted(removed), *lines.removes),
+        quarantines=tuple(lines.adds),
         unproven=tuple(spool.unproven),
         read_since=spool.read_since,
         organization=parts.organization,
         hidden_status=parts.hidden_status,
     )
-    plans = [plan for _, plan, _ in work.plans]
-    return change, Outcome(
-        inserted=sum(plan.inserted for plan in plans),
-        updated=sum(plan.updated for plan in plans),
-        removed=sum(plan.removed for plan in plans),
+    return change, _outcome(changing, [plan for _, plan in ordered], repeated, lines.fresh)
+
+
+def _shown_elsewhere(spool: Spool) -> dict[Interval, set[str]]:
+    """Ids that were shown in several homes, since they moved meanwhile: by each home but the one that counts."""
+    with Hashes() as hashes:
+        for parts in spool.parts.values():
+            for ids in (ids for part in parts for ids in read_ids(part.path)):
+                hashes.add(hash_ids(ids))
+        suspicious = hashes.repeated(_MOST_REPEATED)
+    shown: dict[str, list[tuple[Version, Interval]]] = {}
+    for interval, parts in spool.parts.items() if suspicious else ():
+        for part in parts:
+            for identity, created_at, updated_at in versions_in([part.path]):
+                if hash(identity) in suspicious:
+                    version = Version(part.reading, created_at, updated_at)
+                    shown.setdefault(identity, []).append((version, interval))
+    elsewhere: dict[Interval, set[str]] = {}
+    for identity, versions in shown.items():
+        _, home = max(versions, key=lambda one: one[0].rank)
+        for interval in {interval for _, interval in versions} - {home}:
+            elsewhere.setdefault(interval, set()).add(identity)
+    return elsewhere
+
+
+def _outcome(
+    changing: Collection[tuple[Home, MergePlan]], plans: Collection[MergePlan], repeated: Collection[str], fresh: int
+) -> Outcome:
+    """A row that has left for another place was updated. `fresh`: rows that have come to quarantine."""
+    arrived = set[str]().union(*(plan.arriving for plan in plans))
+    left = set[str]().union(*(plan.dropped - plan.taken.keys() for plan in plans))
+    moved = left & (arrived | {*repeated})
+    return Outcome(
+        inserted=sum(plan.inserted for plan in plans) - len(moved & arrived),
+        updated=sum(plan.updated for plan in plans) + len(moved),
+        removed=sum(plan.removed for plan in plans) - len(moved),
         unchanged=sum(plan.unchanged for plan in plans),
-        quarantined=quarantine.fresh,
-        rewritten=sum(home.file is not None for home, _, _ in changing),
+        quarantined=fresh,
+        rewritten=sum(home.file is not None for home, _ in changing),
     )
 
 
@@ -146,7 +196,7 @@ async def _write(
 ) -> tuple[DataFile, ...]:
     """What takes the place of a home's part, and of that of its turns; nothing when no row is left."""
     old = home.file
-    if old is not None and not plan.taken and len(plan.dropped) == old.rows:
+    if old is not None and not plan.taken and plan.dropped_rows == old.rows:
         return ()
     writer = parts.new_part()
     try:
@@ -178,58 +228,3 @@ def _still_absent(
     for name, count in served_without.items():
         absent[name] += min(count, gained.by_column[name])
     return absent, withheld + min(sum(part.withheld_rows for part in spooled), gained.withheld_rows)
-
-
-@dataclass(slots=True)
-class _Quarantine:
-    """What a commit does to the quarantine. `fresh`: rows that were not known as they are."""
-
-    removes: list[str] = field(default_factory=list)
-    adds: list[QuarantineFile] = field(default_factory=list)
-    fresh: int = 0
-
-
-async def _merge_quarantine(
-    spool: Spool, state: State, parts: PartsFactory, gone: Mapping[Interval, Collection[str]]
-) -> _Quarantine:
-    """New misfits take the place of older ones with their ids; rows that fit now, or are gone, leave."""
-    result = _Quarantine()
-    there: dict[str, list[bytes]] = {}
-    for path in sorted(state.quarantine):
-        there[path] = await _lines_of(state.quarantine[path], parts)
-    known = {id_of(line): digest(line) for lines in there.values() for line in lines}
-    leaving = set[str]().union(*gone.values())
-    if there:
-        leaving |= await to_thread.run_sync(ids_in, [part.path for home in spool.parts.values() for part in home])
-    read_later = set[str]()
-    for file, lines in reversed(spool.misfits):
-        fresh = {identity for identity, line in lines.items() if known.get(identity) != line} - read_later
-        if not fresh:
-            await parts.store.delete(file.path)
-        elif lines.keys() & read_later:
-            result.adds.append(await _without(file, read_later, parts))
-        else:
-            result.adds.append(file)
-        if fresh:
-            result.fresh += len(fresh)
-            leaving |= lines.keys()
-        read_later |= lines.keys()
-    for path, lines_there in there.items():
-        rest = [line for line in lines_there if id_of(line) not in leaving]
-        if len(rest) < len(lines_there):
-            result.removes.append(path)
-            if rest:
-                window = state.quarantine[path].window
-                result.adds.append(await write_lines(parts.store, parts.next_name(), rest, window))
-    return result
-
-
-async def _without(file: QuarantineFile, ids: Collection[str], parts: PartsFactory) -> QuarantineFile:
-    """The lines of a file that was put aside, but for those of `ids`, in one that takes its place."""
-    rest = [line for line in await _lines_of(file, parts) if id_of(line) not in ids]
-    await parts.store.delete(file.path)
-    return await write_lines(parts.store, parts.next_name(), rest, file.window)
-
-
-async def _lines_of(file: QuarantineFile, parts: PartsFactory) -> list[bytes]:
-    return (await read_as_written(parts.store, file)).splitlines(keepends=True)

@@ -65,6 +65,7 @@ class PartsFactory:
 
     `turns`: makes that table, too; None where it is not asked for. `kept` and `again`: as of `taking.Factory`.
     `refuses_withheld`: the rows that are there have sensitive fields, and a token that may not see them is refused.
+    `arrives`: as of `model.Change`.
     """
 
     kept = "What was read is committed"
@@ -83,6 +84,7 @@ class PartsFactory:
         organization: str | None = None,
         hidden_status: str | None = None,
         refuses_withheld: bool = False,
+        arrives: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store: Final = store
@@ -95,6 +97,7 @@ class PartsFactory:
         self.organization = organization
         self.hidden_status: Final = hidden_status
         self.refuses_withheld: Final = refuses_withheld
+        self.arrives: Final = arrives
         self.clock: Final = clock
         # Encoding holds the interpreter, compression does not: two threads keep two cores busy.
         self.working: Final = CapacityLimiter(2)
@@ -133,6 +136,7 @@ class PartsFactory:
             read_since=finished.read_since,
             organization=self.organization,
             hidden_status=self.hidden_status,
+            arrives=self.arrives,
         )
 
     def check(self, served: Encoded) -> None:

@@ -12,9 +12,10 @@ from typing import Final, Literal, TypeAlias, get_args
 from exporter.contract import BEGINNING, END_OF_TIME, SECOND, Instant
 from exporter.model import Coverage
 
-#: `missing`: the source has it, the dataset does not. `changed`: both have it, with another `updated_at`. `deleted`:
-#: the source does not list it. `later`: one of the first two, by what happened after the data was read.
-Kind: TypeAlias = Literal["missing", "changed", "deleted", "later"]
+#: `missing`: the source has it, the dataset does not. `changed`: both have it, with another `updated_at`. `moved`: both
+#: have it, and the dataset where the source does not list it. `deleted`: the source does not list it. `later`: one of
+#: the first three, by what happened after the data was read.
+Kind: TypeAlias = Literal["missing", "changed", "moved", "deleted", "later"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 #: Ids with `created_at` and `updated_at` beside them, from new to old; an `updated_at` of None is not known, and says
@@ -27,12 +28,11 @@ _Waiting: TypeAlias = dict[str, tuple[Instant, Instant | None]]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`created_at`: as listed, or where it is deleted as in the dataset. `is_older`: the source's `updated_at` is."""
+    """`created_at`: as listed, or where it is deleted as in the dataset."""
 
     kind: Kind
     id: str
     created_at: Instant
-    is_older: bool = False
 
 
 class LastRead:
@@ -67,14 +67,19 @@ def find_differences(listed: Iterator[Versions], kept: Iterator[Versions], last_
             for identity, created_at, updated_at in zip(*batch, strict=True):
                 other = others.pop(identity, None)
                 if other is None:
+                    # Shown twice by one side, it waits where it was shown last; the first time is passed by.
+                    if (first := mine.pop(identity, None)) is not None and side == 1:
+                        yield Difference("deleted", identity, first[0])
                     mine[identity] = created_at, updated_at
+                    continue
+                listed_at, there = (created_at, updated_at) if side == 0 else other
+                if abs(created_at - other[0]) >= SECOND:
+                    yield Difference(_kind("moved", listed_at, there, last_read), identity, listed_at)
                 elif updated_at is not None and other[1] is not None and updated_at != other[1]:
-                    there, here = (updated_at, other[1]) if side == 0 else (other[1], updated_at)
-                    listed_at = created_at if side == 0 else other[0]
-                    yield _changed(identity, listed_at, there, here, last_read)
+                    yield Difference(_kind("changed", listed_at, there, last_read), identity, listed_at)
             down_to[side] = batch[1][-1] if batch[1] else down_to[side]
         for identity, created_at, updated_at in _passed(waiting[0], down_to[1]):
-            yield _missing(identity, created_at, updated_at, last_read)
+            yield Difference(_kind("missing", created_at, updated_at, last_read), identity, created_at)
         for identity, created_at, _ in _passed(waiting[1], down_to[0]):
             yield Difference("deleted", identity, created_at)
 
@@ -109,12 +114,6 @@ def _passed(waiting: _Waiting, position: Instant) -> list[tuple[str, Instant, In
     return passed
 
 
-def _missing(identity: str, created_at: Instant, updated_at: Instant | None, last_read: LastRead) -> Difference:
-    is_later = (created_at if updated_at is None else updated_at) >= last_read.since(created_at)
-    return Difference("later" if is_later else "missing", identity, created_at)
-
-
-def _changed(identity: str, created_at: Instant, there: Instant, here: Instant, last_read: LastRead) -> Difference:
-    is_older = there < here
-    is_later = not is_older and there >= last_read.since(created_at)
-    return Difference("later" if is_later else "changed", identity, created_at, is_older)
+def _kind(kind: Kind, created_at: Instant, updated_at: Instant | None, last_read: LastRead) -> Kind:
+    """Of what the source has with these times."""
+    return "later" if (created_at if updated_at is None else updated_at) >= last_read.since(created_at) else kind

@@ -1,4 +1,4 @@
-"""Whether any id is there twice, among more of them than fit into memory.
+"""Which ids are where, and whether any is there twice, among more of them than fit into memory.
 
 Ids become hashes of 64 bits; hashes are sorted in runs of bounded length and put aside in a private temporary file.
 Then they are looked at by their leading bits, a small part of every run at a time. Equal hashes only raise a
@@ -10,7 +10,8 @@ import tempfile
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -18,8 +19,11 @@ from typing import IO, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from exporter.store.disk import reporting
+from exporter.store.facts import ID_COLUMN
+from exporter.store.reader import read_batches
 from exporter.store.scratch import temporary_directory
 
 #: Hashes in a run: 16 MiB, and a few times that while it is sorted.
@@ -27,6 +31,44 @@ _RUN_LENGTH: Final = 2**21
 _BYTES: Final = 8
 #: Where the hashes are cut into parts of about equal size. A part of a thousand million is 32 MB.
 _CUTS: Final = tuple(range(-(2**63), 2**63, 2**56))
+
+
+@dataclass(slots=True)
+class Span:
+    """From the least to the greatest of some ids: many APIs give ids that grow, so that old parts have none of them."""
+
+    least: str | None = None
+    greatest: str | None = None
+
+    def widen(self, ids: pa.Array) -> None:
+        found = pc.min_max(ids).as_py()
+        if found["min"] is not None:
+            self.least = found["min"] if self.least is None else min(self.least, found["min"])
+            self.greatest = found["max"] if self.greatest is None else max(self.greatest, found["max"])
+
+    def meets(self, rows: pq.RowGroupMetaData) -> bool:
+        """Whether a row group may have an id inside."""
+        if self.least is None or self.greatest is None:
+            return False
+        columns = map(rows.column, range(rows.num_columns))
+        statistics = next((one.statistics for one in columns if one.path_in_schema == ID_COLUMN), None)
+        if statistics is None or not statistics.has_min_max:
+            return True
+        return bool(statistics.min <= self.greatest and self.least <= statistics.max)
+
+
+def read_ids(part: Path, within: Span | None = None) -> Iterator[pa.Array]:
+    """The ids of a part; `within`: of those row groups that may have one inside. Raises `StoreError`."""
+    for batch in read_batches([part], [ID_COLUMN], within.meets if within else lambda _: True):
+        yield batch.column(0)
+
+
+def ids_among(part: Path, wanted: pa.Array, within: Span) -> set[str]:
+    """Which of `wanted` a part has; `within`: where they lie. Raises `StoreError`."""
+    found = set[str]()
+    for ids in read_ids(part, within):
+        found.update(ids.filter(pc.is_in(ids, wanted)).to_pylist())
+    return found
 
 
 def hash_ids(ids: pa.Array) -> "array[int]":

@@ -1,8 +1,9 @@
 """Merging what was read again into a part: which of its rows are others now, and the part that holds them.
 
-Blocking code. Rows are held against one another by `id`. The newer `updated_at` wins, and where they are equal, or not
-known, what was read later. A row of which nothing differs but the signature in its `recording_url` has not changed:
-the API signs it anew at every reading (api.md, 12).
+Blocking code. Rows are held against one another by `id`. What was read later counts, whatever its `updated_at` says: a
+time may lie in the future, stand still or go back (api.md, 15). Of rows that one reading has shown twice, because
+`created_at` changed meanwhile, the one with the newer `updated_at` counts. A row of which nothing differs but the
+signature in its `recording_url` has not changed: the API signs it anew at every reading (api.md, 12).
 """
 
 import hashlib
@@ -11,13 +12,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from exporter.contract import FIELDS, Instant
+from exporter.contract import BEGINNING, FIELDS, Instant
 from exporter.store.columns import complete
 from exporter.store.facts import ID_COLUMN
 from exporter.store.parts import OPEN_STATUS_ARRAY, SORT_COLUMN, STATUS_COLUMN, Writer
@@ -31,14 +32,31 @@ _SENSITIVE: Final = tuple(field.name for field in FIELDS if field.sensitive)
 Reading = Sequence[Path]
 
 
+class Version(NamedTuple):
+    """A row among others with its id: the number of the reading that has shown it, and its times.
+
+    The part itself is number 0, and the readings are numbered from 1.
+    """
+
+    reading: int
+    created_at: Instant
+    updated_at: Instant | None
+
+    @property
+    def rank(self) -> tuple[int, Instant, Instant]:
+        """What counts more has a higher one."""
+        return self.reading, BEGINNING if self.updated_at is None else self.updated_at, self.created_at
+
+
 @dataclass(frozen=True, slots=True)
 class MergePlan:
-    """What becomes of one part. `taken`: ids of the rows to take, with the number of the reading to take each from;
-    `dropped`: ids of the part's own rows that go. `unchanged`: rows that were read again and are as they were."""
+    """What becomes of one part. `taken`: the rows to take, by id; `dropped`: ids of the part's own rows that go, of
+    which there are `dropped_rows`. `unchanged`: rows that were read again and are as they were."""
 
     readings: tuple[Reading, ...]
-    taken: Mapping[str, int] = field(default_factory=dict)
+    taken: Mapping[str, Version] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
+    dropped_rows: int = 0
     unchanged: int = 0
 
     @property
@@ -46,18 +64,22 @@ class MergePlan:
         return not (self.taken or self.dropped)
 
     @property
+    def arriving(self) -> set[str]:
+        """Ids of rows of which the part holds no older version."""
+        return self.taken.keys() - self.dropped
+
+    @property
     def inserted(self) -> int:
-        """Rows of which the part holds no older version."""
-        return len(self.taken.keys() - self.dropped)
+        return len(self.arriving)
 
     @property
     def updated(self) -> int:
-        return len(self.taken.keys() & self.dropped)
+        return sum(version.reading > 0 for identity, version in self.taken.items() if identity in self.dropped)
 
     @property
     def removed(self) -> int:
         """Rows that go without another in their place."""
-        return len(self.dropped - self.taken.keys())
+        return self.dropped_rows - len(self.taken.keys() & self.dropped)
 
 
 @dataclass(slots=True)
@@ -75,41 +97,39 @@ class Nulls:
 
 
 def plan_merge(
-    part: Path | None, readings: Sequence[Reading], gone: Collection[str] = (), overruled: Collection[str] = ()
+    part: Path | None, readings: Sequence[Reading], gone: Collection[str] = (), repeated: Collection[str] = ()
 ) -> MergePlan:
     """Decides row by row. `readings`: from the earliest to the latest. `gone`: ids of rows to drop, and not to take.
-    `overruled`: ids of rows that give way to what was read, though that is older.
+    `repeated`: ids that the part may have more than once, also where they were not read again; one row of each stays.
 
     Raises `StoreError`.
     """
+    own = [part] if part else []
     latest = {identity: found for identity, found in _latest(readings).items() if identity not in gone}
-    dropped, doubtful = set[str](), set[str]()
-    unchanged = 0
-    for ids, times in _ids_and_updates([part] if part else []):
-        for identity, updated_at in zip(ids, times, strict=True):
-            if identity in gone:
-                dropped.add(identity)
-            elif (found := latest.get(identity)) is not None:
-                if updated_at is None or found[0] is None or updated_at == found[0]:
-                    doubtful.add(identity)
-                elif updated_at < found[0] or identity in overruled:
-                    dropped.add(identity)
-                else:
-                    del latest[identity]
-                    unchanged += 1
-    if doubtful and part:
-        mine = _fingerprints([part], doubtful)
-        theirs: dict[str, bytes] = {}
-        for number, reading in enumerate(readings):
-            theirs |= _fingerprints(reading, {identity for identity in doubtful if latest[identity][1] == number})
-        for identity in doubtful:
-            if mine[identity] == theirs[identity]:
-                del latest[identity]
-                unchanged += 1
+    there = Counter[str]()
+    dropped, doubtful = set[str](), dict[str, Instant]()
+    for identity, created_at, updated_at in versions_in(own):
+        if identity in gone:
+            dropped.add(identity)
+        elif (found := latest.get(identity)) is not None:
+            if updated_at is None or found.updated_at is None or updated_at == found.updated_at:
+                doubtful[identity] = created_at
             else:
                 dropped.add(identity)
-    taken = {identity: reading for identity, (_, reading) in latest.items()}
-    return MergePlan(tuple(readings), taken, frozenset(dropped), unchanged)
+        elif identity not in repeated:
+            continue
+        there[identity] += 1
+    twice = {identity for identity, count in there.items() if count > 1}
+    for identity in twice & doubtful.keys():
+        del doubtful[identity]
+    alike = _alike(own, readings, doubtful, latest)
+    for identity in alike:
+        del latest[identity]
+    dropped |= (doubtful.keys() - alike) | twice
+    if left := twice - latest.keys() - {*gone}:
+        latest |= _latest([own], left, first=0)
+    rows = sum(there[identity] for identity in dropped)
+    return MergePlan(tuple(readings), latest, frozenset(dropped), rows, len(alike))
 
 
 def merge(plan: MergePlan, part: Path | None, writer: Writer) -> tuple[Nulls, Nulls]:
@@ -118,30 +138,37 @@ def merge(plan: MergePlan, part: Path | None, writer: Writer) -> tuple[Nulls, Nu
     Returns what was null in the dropped and in the taken ones. Raises `StoreError`.
     """
     lost, gained = Nulls(), Nulls()
-    rows = _staying([part] if part else [], plan.dropped, lost, writer.schema)
-    for number, reading in enumerate(plan.readings):
-        wanted = [identity for identity, taken_from in plan.taken.items() if taken_from == number]
-        rows = _in_order(rows, _picked(reading, wanted, gained))
+    own = [part] if part else []
+    rows = _staying(own, plan.dropped, lost, writer.schema)
+    for number, reading in enumerate((own, *plan.readings)):
+        wanted = {name: taken.created_at for name, taken in plan.taken.items() if taken.reading == number}
+        if wanted:
+            rows = _in_order(rows, _picked(reading, wanted, gained, writer.schema))
     for batch in rows:
         writer.write(batch)
     return lost, gained
 
 
-def _latest(readings: Sequence[Reading]) -> dict[str, tuple[Instant | None, int]]:
-    """By id: the `updated_at` of the version that counts, and the reading that has it."""
-    latest: dict[str, tuple[Instant | None, int]] = {}
-    for number, reading in enumerate(readings):
-        for ids, times in _ids_and_updates(reading):
-            for identity, updated_at in zip(ids, times, strict=True):
+def _latest(
+    readings: Sequence[Reading], wanted: Collection[str] | None = None, *, first: int = 1
+) -> dict[str, Version]:
+    """By id: the version that counts. `first`: the number of the first reading."""
+    latest: dict[str, Version] = {}
+    for number, reading in enumerate(readings, first):
+        for identity, created_at, updated_at in versions_in(reading):
+            if wanted is None or identity in wanted:
+                version = Version(number, created_at, updated_at)
                 known = latest.get(identity)
-                if known is None or known[0] is None or updated_at is None or updated_at >= known[0]:
-                    latest[identity] = updated_at, number
+                if known is None or version.rank > known.rank:
+                    latest[identity] = version
     return latest
 
 
-def _ids_and_updates(paths: Iterable[Path]) -> Iterator[tuple[list[str], list[Instant | None]]]:
-    for batch in read_batches(paths, [ID_COLUMN, _UPDATED]):
-        yield batch.column(ID_COLUMN).to_pylist(), batch.column(_UPDATED).cast(pa.int64()).to_pylist()
+def versions_in(paths: Iterable[Path]) -> Iterator[tuple[str, Instant, Instant | None]]:
+    """Id, `created_at` and `updated_at` of all rows. Raises `StoreError`."""
+    for batch in read_batches(paths, [ID_COLUMN, SORT_COLUMN, _UPDATED]):
+        times = [batch.column(name).cast(pa.int64()).to_pylist() for name in (SORT_COLUMN, _UPDATED)]
+        yield from zip(batch.column(ID_COLUMN).to_pylist(), *times, strict=True)
 
 
 def _staying(
@@ -157,12 +184,27 @@ def _staying(
         yield batch
 
 
-def _picked(paths: Iterable[Path], wanted: Iterable[str], gained: Nulls) -> Iterator[pa.RecordBatch]:
-    pick = pa.array(sorted(wanted), pa.string())
-    for batch in read_batches(paths):
-        picked = batch.filter(pc.is_in(batch.column(ID_COLUMN), pick))
+def _picked(
+    paths: Iterable[Path], wanted: Mapping[str, Instant], gained: Nulls, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    for older in _rows(paths, wanted):
+        picked = complete(older, schema)
         gained.count(picked)
         yield picked
+
+
+def _rows(paths: Iterable[Path], wanted: Mapping[str, Instant]) -> Iterator[pa.RecordBatch]:
+    """The rows with these ids and `created_at`, each once."""
+    pick = pa.array(sorted(wanted), pa.string())
+    left = set(wanted.items())
+    for batch in read_batches(paths):
+        some = batch.filter(pc.is_in(batch.column(ID_COLUMN), pick))
+        times = some.column(SORT_COLUMN).cast(pa.int64()).to_pylist()
+        keep = []
+        for row in zip(some.column(ID_COLUMN).to_pylist(), times, strict=True):
+            keep.append(row in left)
+            left.discard(row)
+        yield some if all(keep) else some.filter(pa.array(keep, pa.bool_()))
 
 
 def _in_order(older: Iterator[pa.RecordBatch], newer: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -195,12 +237,23 @@ def _sorted(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     return rows.take(pc.sort_indices(rows, sort_keys=[(SORT_COLUMN, "descending")]))
 
 
-def _fingerprints(paths: Iterable[Path], wanted: Collection[str]) -> dict[str, bytes]:
-    """What rows hold, but for the signature of their recording, by id: a hash each."""
-    pick = pa.array(sorted(wanted), pa.string())
+def _alike(
+    own: Reading, readings: Sequence[Reading], doubtful: Mapping[str, Instant], latest: Mapping[str, Version]
+) -> set[str]:
+    """Those of the ids, given with the `created_at` of their rows in the part, that were read again as they are."""
+    mine = _fingerprints(own, doubtful)
+    theirs: dict[str, bytes] = {}
+    for number, reading in enumerate(readings, 1):
+        wanted = {name: latest[name].created_at for name in doubtful if latest[name].reading == number}
+        theirs |= _fingerprints(reading, wanted)
+    return {identity for identity in doubtful if mine[identity] == theirs[identity]}
+
+
+def _fingerprints(paths: Iterable[Path], wanted: Mapping[str, Instant]) -> dict[str, bytes]:
+    """What rows hold, except the signature of their recording, by id: a hash each."""
     found = {}
-    for batch in read_batches(paths) if wanted else ():
-        for row in batch.filter(pc.is_in(batch.column(ID_COLUMN), pick)).to_pylist():
+    for batch in _rows(paths, wanted) if wanted else ():
+        for row in batch.to_pylist():
             row[_SIGNED] = _unsigned(row.get(_SIGNED))
             # A column that a part was written before is as one that is null.
             values = [(name, value) for name, value in row.items() if value is not None]

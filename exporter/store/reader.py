@@ -4,7 +4,7 @@ A part is opened as a file, never by a text that Arrow would take apart: what re
 a part cannot be opened, read or decoded says nothing about its bytes; `integrity` alone judges those.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -32,12 +32,20 @@ def open_part(path: Path) -> Iterator[pq.ParquetFile]:
         raise UnreadableFileError(path, _describe(error, path)) from error
 
 
-def read_batches(parts: Iterable[Path], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """The rows of whole parts, or these columns of them, a row group at a time. Raises `UnreadableFileError`."""
+def read_batches(
+    parts: Iterable[Path],
+    columns: Sequence[str] | None = None,
+    wants: Callable[[pq.RowGroupMetaData], bool] = lambda _: True,
+) -> Iterator[pa.RecordBatch]:
+    """The rows of whole parts, or these columns of them, a row group at a time. `wants`: whether one is read.
+
+    Raises `UnreadableFileError`.
+    """
     for path in parts:
         with open_part(path) as part:
             for number in range(part.num_row_groups):
-                yield from part.read_row_group(number, columns=columns, use_threads=False).to_batches()
+                if wants(part.metadata.row_group(number)):
+                    yield from part.read_row_group(number, columns=columns, use_threads=False).to_batches()
 
 
 def copy_rows(sources: Iterable[Path], writer: Writer) -> None:

@@ -68,7 +68,8 @@ class State:
     `files` and `quarantine` are the live files by path. `reads` says since when (by the clock that the run went by,
     or its machine's when it `began`, whichever is earlier) which intervals are known as they are. `replaced`: what the
     latest runs have replaced, at most `keep_generations` of them; with a table format, what all of them have, but for
-    what they had written themselves. `dropped`: by every repair there was.
+    what they had written themselves. `dropped`: by every repair there was. `unsettled`: where rows are of which nobody
+    has looked yet whether they are elsewhere as well.
     """
 
     number: int = 0
@@ -92,6 +93,7 @@ class State:
     replaced: tuple[Replaced, ...] = ()
     table_format: TableFormat | None = None
     dropped: tuple[Dropped, ...] = ()
+    unsettled: Coverage = field(default_factory=Coverage)
 
     @property
     def conversations(self) -> list[DataFile]:
@@ -106,6 +108,11 @@ class State:
     def left(self) -> Coverage:
         """What is still to be read."""
         return Coverage([self.range] if self.range else ()) - self.coverage
+
+    @property
+    def is_whole(self) -> bool:
+        """All of the range is there, and each row in one place."""
+        return self.range is not None and not self.left and not self.unsettled
 
     @property
     def read_since(self) -> Instant | None:
@@ -138,7 +145,7 @@ def turns_in(state: State) -> int | None:
 
 def state_name(state: State) -> StateName:
     """`complete`: all of the range is there, and proven. `unproven`: all is there, and something needs a look."""
-    if state.range is None or state.left:
+    if not state.is_whole:
         return "incomplete"
     return "unproven" if state.unproven or state.quarantine or state.role_changed else "complete"
 
@@ -198,6 +205,9 @@ def apply(state: State, commit: Commit) -> State:
         replaced=_next_replaced(state, commit, keep, table_format),
         table_format=table_format,
         dropped=note_dropped(state.dropped, change, run, state.files, state.quarantine),
+        unsettled=Coverage()
+        if change.settles
+        else (state.unsettled - dropped) | (added if change.arrives else Coverage()),
     )
 
 

@@ -51,8 +51,12 @@ class _Line(msgspec.Struct):
     row: str
 
 
-class _Row(msgspec.Struct):
+class _Updated(msgspec.Struct):
     updated_at: str
+
+
+class _Created(msgspec.Struct):
+    created_at: str
 
 
 def quarantined_versions(data: bytes) -> Iterator[tuple[str, Instant, Instant | None]]:
@@ -64,6 +68,16 @@ def quarantined_versions(data: bytes) -> Iterator[tuple[str, Instant, Instant | 
 
 def _updated_at(row: str) -> Instant | None:
     try:
-        return parse_timestamp(msgspec.json.decode(row, type=_Row).updated_at)
+        return parse_timestamp(msgspec.json.decode(row, type=_Updated).updated_at)
     except (ValueError, msgspec.MsgspecError, RecursionError):
         return None
+
+
+def own_created_at(line: bytes) -> Instant | None:
+    """When the row in a line of a quarantine file was created, by its own word; None where it does not tell."""
+    try:
+        known = msgspec.json.decode(line, type=_Line)
+        instant = parse_timestamp(msgspec.json.decode(known.row, type=_Created).created_at)
+    except (ValueError, msgspec.MsgspecError, RecursionError):
+        return None
+    return instant if instant == parse_timestamp(known.created_at) else None

@@ -50,12 +50,15 @@ class Source:
         self.sandbox.insert(row)
         return identity
 
-    def update(self, identity: str, *, at: Instant | None = None, **fields: object) -> None:
-        """`at`: the new `updated_at`; None: now."""
+    def update(
+        self, identity: str, *, at: Instant | None = None, created_at: Instant | None = None, **fields: object
+    ) -> None:
+        """`at`: the new `updated_at`; None: now. `created_at`: where it moves to; None: it stays."""
         self.sandbox.delete(identity)
         old = self.rows[identity]
         fields = {"conversation": transcript(self.now // 1000), **fields}
-        row = Row(old.created_at, self.now if at is None else at, {**old.fields, **fields})
+        created_at = old.created_at if created_at is None else created_at
+        row = Row(created_at, self.now if at is None else at, {**old.fields, **fields})
         self.rows[identity] = row
         self.sandbox.insert(row)
 
@@ -63,8 +66,11 @@ class Source:
         self.sandbox.delete(identity)
         self.gone[identity] = self.rows.pop(identity)
 
-    def move(self) -> None:
-        """Something happens: a call comes in, one ends late, one is looked at again, one is erased."""
+    def move(self, *, ahead: bool = True) -> None:
+        """Something happens: a call comes in, one ends late, one is looked at again or dated otherwise, one is erased.
+
+        `ahead`: one may get a date that no run has come to yet.
+        """
         chance = self.chance
         self.now += chance.choice((SECOND, MINUTE, HOUR)) * chance.randint(0, 5)
         what = chance.random()
@@ -74,8 +80,12 @@ class Source:
         elif what < 0.5:
             back = chance.choice((MINUTE, HOUR, DAY, 3 * DAY))
             self.insert(self.now - chance.randint(0, 5) * back, status=chance.choice(STATUSES))
-        elif what < 0.95:
+        elif what < 0.9:
             self.update(identity, status=chance.choice(STATUSES), summary=f"{chance.random()}")
+        elif what < 0.95:
+            was = self.rows[identity].created_at
+            moved = (was - 1, was - DAY, was - 30 * DAY, was + DAY, self.now) if ahead else (was - 1, was - DAY)
+            self.update(identity, created_at=min(chance.choice(moved), self.now))
         else:
             self.delete(identity)
 

@@ -118,9 +118,11 @@ def check_exact(destination: Path, state: State, source: Source) -> None:
             assert is_new, f"{row} of {' or '.join(map(format_instant, sorted(served)))} is missing"
     for record in exported:
         identity = str(record["id"])
-        # One that was deleted stays as it was.
-        updates_since = state.read_since if identity in source.stable else None
-        _check_version(record, source, source.versions[identity], updates_since)
+        known = source.versions[identity]
+        latest = source.served(known[-1].row)
+        # One that was deleted, or has left the range, stays as it was.
+        is_there = identity in source.stable and all(time in state.range for time in latest) and not latest & doubted
+        _check_version(record, source, known, state.read_since if is_there else None)
 
 
 def check_doubts(state: State, source: Source, span: Instant) -> None:

@@ -82,7 +82,8 @@ def merged(directory: Path, part: Path | None, plan: Any) -> list[Row]:
     [
         (row("1", 5, "old"), row("1", 6, "new"), True),
         (row("1", 5, "same"), row("1", 6, "same"), True),  # its `updated_at` is another
-        (row("1", 6, "new"), row("1", 5, "old"), False),
+        (row("1", 6, "old"), row("1", 5, "new"), True),  # its `updated_at` was in the future, or has gone back
+        (row("1", 5, "old"), row("1", 5, "moved", created_at=7), True),
         (row("1", 5, "same"), row("1", 5, "same"), False),
         (row("1", 5, "old"), row("1", 5, "new"), True),
         (row("1", 5, None), row("1", 5, ""), True),
@@ -91,7 +92,7 @@ def merged(directory: Path, part: Path | None, plan: Any) -> list[Row]:
         (row("1", None, "same"), row("1", None, "same"), False),
     ],
 )
-def test_the_newer_one_counts_and_at_equal_times_what_was_read_later(
+def test_what_was_read_later_counts_whatever_its_time_of_update_says(
     tmp_path: Path, there: Row, again: Row, changes: bool
 ) -> None:
     part = write(tmp_path, [there])
@@ -136,6 +137,30 @@ def test_without_a_part_all_that_was_read_is_new(tmp_path: Path) -> None:
     assert (plan.inserted, plan.updated, plan.removed) == (1, 0, 0)
     assert merged(tmp_path, None, plan) == [row("1", 5, "two")]
     assert plan_merge(None, []).changes_nothing
+
+
+def test_a_row_that_a_reading_has_shown_at_two_times_is_there_once(tmp_path: Path) -> None:
+    part = write(tmp_path, [row("1", 5, "old"), row("2", 5)])
+    before = write(tmp_path, [row("1", 6, "seen", created_at=1_000_000)])
+    after = write(tmp_path, [row("1", 7, "moved", created_at=7)])
+    for reading in ([before, after], [after, before]):
+        plan = plan_merge(part, [sorted(reading, key=lambda path: path == after)])
+        assert (plan.inserted, plan.updated, plan.removed) == (0, 1, 0)
+        assert merged(tmp_path, part, plan) == [row("2", 5), row("1", 7, "moved", created_at=7)]
+
+
+@pytest.mark.parametrize("again", [None, "kept", "new"])
+def test_a_row_that_the_part_has_twice_is_there_once(tmp_path: Path, again: str | None) -> None:
+    twice = [row("1", 5, "old", created_at=9), row("1", 6, "kept", created_at=7), row("2", 5)]
+    part = write(tmp_path, twice)
+    readings = [] if again is None else [[write(tmp_path, [row("1", 6, again, created_at=7)])]]
+    assert plan_merge(part, []).changes_nothing
+    plan = plan_merge(part, readings, repeated={"1", "2", "3"})
+    assert (plan.inserted, plan.updated, plan.removed) == (0, again is not None, 1)
+    assert merged(tmp_path, part, plan) == [row("2", 5), row("1", 6, again or "kept", created_at=7)]
+    plan = plan_merge(part, readings, gone={"1"}, repeated={"1"})
+    assert (plan.inserted, plan.updated, plan.removed) == (0, 0, 2)
+    assert merged(tmp_path, part, plan) == [row("2", 5)]
 
 
 def test_what_was_null_in_rows_that_go_and_come_is_counted(tmp_path: Path) -> None:
@@ -191,14 +216,12 @@ def test_any_merge_is_what_a_dictionary_would_be(
         plan = plan_merge(part, [in_parts(directory, rows_of(reading), cuts) for reading in readings], gone)
         latest: dict[str, Row] = {}
         for reading in readings:
-            for identity, again in rows_of(reading).items():
-                if identity not in latest or not is_older(again, latest[identity]):
-                    latest[identity] = again
+            latest |= rows_of(reading)
         expected = {identity: kept for identity, kept in mine.items() if identity not in gone}
         changed = mine.keys() & gone
         for identity, again in latest.items():
             kept = expected.get(identity)
-            if identity in gone or (kept and (is_older(again, kept) or is_alike(again, kept))):
+            if identity in gone or (kept and is_alike(again, kept)):
                 continue
             expected[identity] = again
             changed |= {identity}
@@ -231,11 +254,6 @@ def in_parts(directory: Path, rows: Mapping[str, Row], size: int) -> list[Path]:
         else:
             parts.append([each])
     return [write(directory, part) for part in parts]
-
-
-def is_older(one: Row, other: Row) -> bool:
-    times = one["updated_at"], other["updated_at"]
-    return None not in times and times[0] < times[1]
 
 
 def is_alike(one: Row, other: Row) -> bool:

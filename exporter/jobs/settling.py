@@ -1,0 +1,101 @@
+"""One conversation, one place: what readings that were apart in time have left is read again where it is in doubt.
+
+A row is read where its `created_at` is, and that may change (api.md, 15): a row that moves from one window to another,
+after the first has been read and before the second, is there twice. All ids that a run has read are held against those
+that are there, and where one is in several places, each of them is read again: the row stays where the source shows it.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import msgspec
+from anyio import to_thread
+
+from exporter.contract import BEGINNING, Instant
+from exporter.jobs.session import Session
+from exporter.model import Coverage, Interval
+from exporter.pipeline.finding import Copy, find_repeated
+from exporter.pipeline.spooling import Spool, SpoolFactory
+from exporter.pipeline.updating import merge_spool
+from exporter.plan.again import density_of, seams, windows_around
+from exporter.plan.homes import Homes
+from exporter.store.merge import ids_in
+from exporter.store.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """What has to be read again. `repeated`: by id, where it is; `windows`: those places, and the seams."""
+
+    repeated: Mapping[str, list[Copy]]
+    windows: Coverage
+
+    @classmethod
+    async def find(cls, session: Session, before: State, homes: Homes) -> "Doubts":
+        """`before`: what was there when the run began. Raises `StoreError`."""
+        state, parts = session.log.state, session.parts
+        repeated = await find_repeated(parts.store, state, parts.working)
+        times = [copy.created_at for copies in repeated.values() for copy in copies]
+        files = [homes.of(instant).file for instant in times]
+        density = [1.0 if file is None else density_of(file) for file in files]
+        now, earlier = state.coverage - before.coverage, before.unsettled
+        windows = (
+            windows_around(zip(times, density, strict=True))
+            | seams(before.coverage, now, state.conversations)
+            | seams(before.coverage - earlier, earlier, before.conversations)
+        )
+        return cls(repeated, windows)
+
+    async def strays(self, spool: Spool, homes: Homes) -> dict[Interval, Collection[str]]:
+        """By home, the ids that leave it after `spool` has been read; `spool` knows the homes then.
+
+        One that the source does not show any more stays where it was updated last.
+        """
+        there = {interval: await _ids(spool, interval) for interval in spool.parts}
+        misfits = set[str]().union(*spool.misfit_ids.values())
+        shown = misfits.union(*there.values())
+        strays: dict[Interval, Collection[str]] = {}
+        for identity, copies in self.repeated.items():
+            places = {homes.of(copy.created_at).interval: homes.of(copy.created_at) for copy in copies}
+            if identity in shown:
+                stays = {interval for interval, ids in there.items() if identity in ids}
+            else:
+                stays = {homes.of(max(copies, key=_rank).created_at).interval}
+            for interval in places.keys() - stays if identity not in misfits else ():
+                spool.homes[interval] = places[interval]
+                strays[interval] = {*strays.get(interval, ()), identity}
+            for interval in stays & places.keys():
+                spool.homes[interval] = places[interval]
+        return strays
+
+
+async def settle(session: Session, before: State) -> None:
+    """Raises as `Session.read`, and `StoreError`."""
+    state, parts = session.log.state, session.parts
+    homes = Homes(state.conversations, state.coverage, parts.place)
+    doubts, spool = await Doubts.find(session, before, homes), Spool()
+    await session.read(doubts.windows, SpoolFactory(parts, parts.encoder, homes, spool, reading=1))
+    change, _ = await merge_spool(
+        spool,
+        state,
+        homes,
+        parts,
+        session.committer,
+        gone=await doubts.strays(spool, homes),
+        refreshes=Coverage(),
+        whole=doubts.windows,
+        repeated=doubts.repeated.keys(),
+    )
+    if state.unsettled or change.adds or change.removes or change.quarantines:
+        await session.committer.commit(msgspec.structs.replace(change, settles=True), session.spent)
+    if doubts.windows:
+        await session.committer.sweep()  # what was put aside
+
+
+def _rank(copy: Copy) -> tuple[bool, Instant, Instant]:
+    """A row of the table counts more than one in quarantine."""
+    return copy.is_row, BEGINNING if copy.updated_at is None else copy.updated_at, copy.created_at
+
+
+async def _ids(spool: Spool, interval: Interval) -> set[str]:
+    return await to_thread.run_sync(ids_in, [part.path for part in spool.parts[interval]])

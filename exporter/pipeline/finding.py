@@ -1,0 +1,113 @@
+"""Where the rows with some ids are, and which ids are in more places than one, whatever the number of rows.
+
+An id has a home by its `created_at`, and that may change (api.md, 15): then the row is served elsewhere, and nothing
+tells where it was. So the ids of other parts have to be looked at. Of each part its column of ids is read alone, some
+20 bytes a row where they are random; and where ids grow with time, the statistics of a row group tell that it has none
+of them. 10 million random ids take about 2 seconds to look some up, and 5 to hold them all against one another. Nothing
+is read where no row has come to a place that is new to it.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+from anyio import CapacityLimiter, to_thread
+
+from exporter.contract import Instant
+from exporter.encode.exact import NO_ID
+from exporter.model import Coverage, DataFile, Interval, QuarantineFile
+from exporter.pipeline.merging import MERGED_AT_ONCE
+from exporter.pipeline.tasks import for_each
+from exporter.store.base import Store
+from exporter.store.ids import Hashes, Span, hash_ids, ids_among, read_ids
+from exporter.store.integrity import opened, read_as_written
+from exporter.store.merge import versions_in
+from exporter.store.state import State
+from exporter.store.versions import quarantined_versions
+
+#: Ids in more places than one that are remembered at a time.
+_MOST_REPEATED: Final = 100_000
+
+
+class Copy(NamedTuple):
+    """One of several rows with an id; `is_row`: of the table, and not in quarantine."""
+
+    is_row: bool
+    created_at: Instant
+    updated_at: Instant | None
+
+
+async def find_ids(
+    store: Store, files: Iterable[DataFile], wanted: Collection[str], limiter: CapacityLimiter
+) -> dict[str, set[str]]:
+    """Which of `wanted` the parts have, by path. Raises `StoreError`."""
+    found: dict[str, set[str]] = {}
+    ids = pa.array(sorted(wanted), pa.string())
+    span = Span()
+    span.widen(ids)
+
+    async def look(file: DataFile) -> None:
+        async with opened(store, file) as part:
+            if there := await to_thread.run_sync(ids_among, part, ids, span, limiter=limiter):
+                found[file.path] = there
+
+    await for_each(files if wanted else (), look, at_once=MERGED_AT_ONCE)
+    return found
+
+
+async def find_repeated(store: Store, state: State, limiter: CapacityLimiter) -> dict[str, list[Copy]]:
+    """By id, where it is, of those that are in several places, or twice in one: all that lie where
+    `state` is unsettled, and `_MOST_REPEATED` at most.
+
+    Raises `StoreError`.
+    """
+
+    def is_fresh(window: Interval | None) -> bool:
+        return bool(state.unsettled if window is None else Coverage([window]) & state.unsettled)
+
+    fresh = [file for file in state.conversations if is_fresh(file.window)]
+    if not fresh and not any(is_fresh(file.window) for file in state.quarantine.values()):
+        return {}
+    known = [file for file in state.conversations if not is_fresh(file.window)]
+    quarantined = [row for _, file in sorted(state.quarantine.items()) for row in await _quarantined(store, file)]
+    span = Span()
+    span.widen(pa.array([row[0] for row in quarantined], pa.string()))
+    with Hashes() as hashes:
+        hashes.add(hash_ids(pa.array([row[0] for row in quarantined], pa.string())))
+
+        def take(part: Path, within: Span | None) -> None:
+            for ids in read_ids(part, within):
+                if within is None:
+                    span.widen(ids)
+                hashes.add(hash_ids(ids))
+
+        async def take_fresh(file: DataFile) -> None:
+            async with opened(store, file) as part:
+                await to_thread.run_sync(take, part, None, limiter=limiter)
+
+        async def take_known(file: DataFile) -> None:
+            async with opened(store, file) as part:
+                await to_thread.run_sync(take, part, span, limiter=limiter)
+
+        await for_each(fresh, take_fresh, at_once=1)
+        await for_each(known, take_known, at_once=MERGED_AT_ONCE)
+        suspicious = await to_thread.run_sync(hashes.repeated, _MOST_REPEATED, limiter=limiter)
+    found: dict[str, list[Copy]] = {}
+    for identity, created_at, updated_at in quarantined:
+        if hash(identity) in suspicious:
+            found.setdefault(identity, []).append(Copy(False, created_at, updated_at))
+
+    def look_into(part: Path) -> None:
+        for identity, created_at, updated_at in versions_in([part]):
+            if hash(identity) in suspicious:
+                found.setdefault(identity, []).append(Copy(True, created_at, updated_at))
+
+    for file in (*fresh, *known) if suspicious else ():
+        async with opened(store, file) as part:
+            await to_thread.run_sync(look_into, part, limiter=limiter)
+    return {identity: copies for identity, copies in found.items() if len(copies) > 1}
+
+
+async def _quarantined(store: Store, file: QuarantineFile) -> Iterator[tuple[str, Instant, Instant | None]]:
+    return (row for row in quarantined_versions(await read_as_written(store, file)) if not row[0].startswith(NO_ID))

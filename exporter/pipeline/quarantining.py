@@ -1,0 +1,98 @@
+"""What a merge does to the quarantine: which lines come, which leave, and which file takes the place of which."""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from exporter.contract import Instant
+from exporter.encode.exact import NO_ID
+from exporter.model import Coverage, QuarantineFile
+from exporter.pipeline.spooling import Spool, digest
+from exporter.pipeline.writing import PartsFactory
+from exporter.store.integrity import read_as_written
+from exporter.store.quarantine import id_of, write_lines
+from exporter.store.state import State
+from exporter.store.versions import own_created_at
+
+
+@dataclass(slots=True)
+class QuarantineChange:
+    """What a commit does to the quarantine. `fresh`: rows that were not known as they are."""
+
+    removes: list[str] = field(default_factory=list)
+    adds: list[QuarantineFile] = field(default_factory=list)
+    fresh: int = 0
+
+
+@dataclass(slots=True)
+class Quarantine:
+    """The lines that are there, by file."""
+
+    state: State
+    parts: PartsFactory
+    lines: dict[str, list[bytes]] = field(default_factory=dict)
+
+    @classmethod
+    async def load(cls, state: State, parts: PartsFactory) -> "Quarantine":
+        """Raises `StoreError`."""
+        lines = {path: await _lines_of(file, parts) for path, file in sorted(state.quarantine.items())}
+        return cls(state, parts, lines)
+
+    def ids(self) -> set[str]:
+        return {id_of(line) for lines in self.lines.values() for line in lines}
+
+    async def merge(self, spool: Spool, leaving: Collection[str], whole: Coverage) -> QuarantineChange:
+        """New misfits take the place of older ones with their ids; rows that fit now, or are gone, leave: `leaving`.
+
+        `whole`: where everything was read again. A row without an id that was there, and is there no more, leaves too.
+        """
+        result = QuarantineChange()
+        leaving = {*leaving}
+        times = Counter(id_of(line) for lines in self.lines.values() for line in lines)
+        known = {id_of(line): digest(line) for lines in self.lines.values() for line in lines}
+        read_later = set[str]()
+        for file, lines in reversed(spool.misfits):
+            fresh = {name for name, line in lines.items() if known.get(name) != line or times[name] > 1} - read_later
+            if not fresh:
+                await self.parts.store.delete(file.path)
+            elif lines.keys() & read_later:
+                result.adds.append(await self._without(file, read_later))
+            else:
+                result.adds.append(file)
+            if fresh:
+                result.fresh += len(fresh)
+                leaving |= lines.keys()
+            read_later |= lines.keys()
+        for path, there in self.lines.items():
+            rest = [line for line in there if not (id_of(line) in leaving or _is_mended(line, whole, read_later))]
+            if len(rest) < len(there):
+                result.removes.append(path)
+                if rest:
+                    window = self.state.quarantine[path].window
+                    result.adds.append(await write_lines(self.parts.store, self.parts.next_name(), rest, window))
+        return result
+
+    async def _without(self, file: QuarantineFile, ids: Collection[str]) -> QuarantineFile:
+        """The lines of a file that was put aside, except those of `ids`, in one that takes its place."""
+        rest = [line for line in await _lines_of(file, self.parts) if id_of(line) not in ids]
+        await self.parts.store.delete(file.path)
+        return await write_lines(self.parts.store, self.parts.next_name(), rest, file.window)
+
+
+def nameless_times(data: bytes) -> list[Instant]:
+    """When rows without an id were created, as far as they tell themselves; `data`: of a quarantine file."""
+    nameless = (line for line in data.splitlines() if id_of(line).startswith(NO_ID))
+    return [created_at for line in nameless if (created_at := own_created_at(line)) is not None]
+
+
+def _is_mended(line: bytes, whole: Coverage, read_again: Collection[str]) -> bool:
+    """Whether a row without an id is there no more. One without a time of its own may be where another row stands."""
+    identity = id_of(line)
+    if not identity.startswith(NO_ID) or identity in read_again:
+        return False
+    created_at = own_created_at(line)
+    return created_at is not None and any(created_at in interval for interval in whole)
+
+
+async def _lines_of(file: QuarantineFile, parts: PartsFactory) -> list[bytes]:
+    return (await read_as_written(parts.store, file)).splitlines(keepends=True)
