@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 from anyio import to_thread
 
-from exporter.contract import BEGINNING, Instant
+from exporter.contract import BEGINNING, END_OF_TIME, Instant
 from exporter.jobs.session import Session
 from exporter.model import Coverage, Interval
 from exporter.pipeline.finding import Copy, find_repeated
@@ -60,7 +60,8 @@ class Doubts:
             if identity in shown:
                 stays = {interval for interval, ids in there.items() if identity in ids}
             else:
-                stays = {homes.of(max(copies, key=_rank).created_at).interval}
+                latest = max(copies, key=lambda copy: _rank(copy, spool.read_since or END_OF_TIME))
+                stays = {homes.of(latest.created_at).interval}
             for interval in places.keys() - stays if identity not in misfits else ():
                 spool.homes[interval] = places[interval]
                 strays[interval] = {*strays.get(interval, ()), identity}
@@ -92,9 +93,10 @@ async def settle(session: Session, before: State) -> None:
         await session.committer.sweep()  # what was put aside
 
 
-def _rank(copy: Copy) -> tuple[bool, Instant, Instant]:
-    """A row of the table counts more than one in quarantine."""
-    return copy.is_row, BEGINNING if copy.updated_at is None else copy.updated_at, copy.created_at
+def _rank(copy: Copy, now: Instant) -> tuple[bool, Instant, Instant]:
+    """A row of the table counts more than one in quarantine, and a time of update after `now` says nothing."""
+    updated_at = BEGINNING if copy.updated_at is None or copy.updated_at > now else copy.updated_at
+    return copy.is_row, updated_at, copy.created_at
 
 
 async def _ids(spool: Spool, interval: Interval) -> set[str]:

@@ -25,6 +25,7 @@ from exporter.store.parts import OPEN_STATUS_ARRAY, SORT_COLUMN, STATUS_COLUMN, 
 from exporter.store.reader import read_batches
 
 _UPDATED: Final = "updated_at"
+VERSION_COLUMNS: Final = (ID_COLUMN, SORT_COLUMN, _UPDATED)
 _SIGNED: Final = "recording_details"
 _SENSITIVE: Final = tuple(field.name for field in FIELDS if field.sensitive)
 
@@ -166,7 +167,7 @@ def _latest(
 
 def versions_in(paths: Iterable[Path]) -> Iterator[tuple[str, Instant, Instant | None]]:
     """Id, `created_at` and `updated_at` of all rows. Raises `StoreError`."""
-    for batch in read_batches(paths, [ID_COLUMN, SORT_COLUMN, _UPDATED]):
+    for batch in read_batches(paths, list(VERSION_COLUMNS)):
         times = [batch.column(name).cast(pa.int64()).to_pylist() for name in (SORT_COLUMN, _UPDATED)]
         yield from zip(batch.column(ID_COLUMN).to_pylist(), *times, strict=True)
 

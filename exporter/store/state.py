@@ -145,9 +145,9 @@ def turns_in(state: State) -> int | None:
 
 def state_name(state: State) -> StateName:
     """`complete`: all of the range is there, and proven. `unproven`: all is there, and something needs a look."""
-    if not state.is_whole:
+    if state.range is None or state.left:
         return "incomplete"
-    return "unproven" if state.unproven or state.quarantine or state.role_changed else "complete"
+    return "unproven" if state.unsettled or state.unproven or state.quarantine or state.role_changed else "complete"
 
 
 def fold(commits: Iterable[Commit]) -> State:

@@ -231,7 +231,7 @@ async def test_a_run_that_was_killed_before_it_had_looked_is_finished_by_the_nex
         with pytest.raises(AccessError):
             await run_sync(tmp_path, source)
         source.sandbox.on_request, source.sandbox.behaviour = None, Behaviour()
-        assert Exported(tmp_path).state == "incomplete"
+        assert Exported(tmp_path).state == "unproven"
         summary = await run_export(tmp_path, source)
         assert summary.state == "complete"
         assert Exported(tmp_path).records().keys() == source.rows.keys()

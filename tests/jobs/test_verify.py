@@ -320,7 +320,7 @@ def test_commits_that_the_manifest_knows_and_the_log_has_lost(complete: Path) ->
         problems = {(problem.file, problem.what) for problem in verified.problems}
         assert (commit(lost), "log") in problems
         # Where the last commit has merged parts, those that it took are missing; else it has said that each row is in
-        # one place, and the export is incomplete again.
+        # one place.
         found = {what for _, what in problems}
         assert found in ({"log", "orphan", "missing"}, {"log", "success"})
         # What is left of the lost commit is not swept away.

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.contract import HOUR, SECOND
-from exporter.model import Coverage, Interval
-from exporter.plan.again import windows_around
+from exporter.model import Coverage, DataFile, Interval
+from exporter.plan.again import seams, windows_around
 
 T0 = 1_770_000_000 * SECOND
 
@@ -25,6 +25,38 @@ def test_neighbours_share_a_window_where_few_rows_lie_between_them() -> None:
     assert found == Coverage([Interval(T0, near + 1), Interval(far, far + 1)])
     # Where there is next to nothing, an hour is near.
     assert windows_around([(T0, 1 / HOUR), (far, 1 / HOUR)]) == Coverage([Interval(T0, far + 1)])
+
+
+def test_a_second_beside_a_seam_is_read_again_unless_times_are_as_precise_as_before() -> None:
+    known, fresh = Coverage([Interval(T0, T0 + HOUR)]), Coverage([Interval(T0 + HOUR, T0 + 2 * HOUR)])
+    beside = Coverage([Interval(T0 + HOUR - SECOND, T0 + HOUR)])
+    for was, now, expected in (
+        (0, 0, Coverage()),
+        (0, 1000, beside),
+        (1000, 0, beside),
+        (1, 7, Coverage()),
+        (7, 1000, beside),
+        (None, 0, beside),
+        (0, None, beside),
+    ):
+        sides = [(T0, was), (T0 + HOUR, now)]
+        files = [part(start, beyond) for start, beyond in sides if beyond is not None]
+        assert seams(known, fresh, files) == expected
+    assert seams(known, Coverage(), []) == seams(Coverage(), fresh, []) == Coverage()
+
+
+def part(start: int, beyond: int) -> DataFile:
+    return DataFile(
+        path="conversations/part.parquet",
+        table="conversations",
+        partition={},
+        rows=2,
+        size_bytes=1,
+        sha256="",
+        created_at_min=start,
+        created_at_max=start + beyond,
+        window=Interval(start, start + HOUR),
+    )
 
 
 @given(st.lists(st.tuples(st.integers(T0, T0 + 100 * HOUR), st.floats(0, 1)), max_size=30))

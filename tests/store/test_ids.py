@@ -3,12 +3,15 @@
 from array import array
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.store.ids import Hashes, Suspects, hash_ids
+from exporter.store.ids import Hashes, Span, Suspects, hash_ids, ids_among
 
 #: Few, so that they repeat, and from all over the range, so that every cut has some.
 values = st.one_of(
@@ -87,3 +90,29 @@ def test_ids_are_found_by_their_hashes(parts: list[list[str]]) -> None:
     repeated = suspects.repeated()
     counts = Counter(identity for ids in parts for identity in ids)
     assert set(repeated) == {identity for identity, count in counts.items() if count > 1}
+
+
+def test_ids_are_looked_for_where_statistics_do_not_rule_them_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "part.parquet"
+    pq.write_table(pa.table({"id": [f"{number:04}" for number in range(1000)]}), path, row_group_size=100)
+    read = [0]
+    whole = pq.ParquetFile.read_row_group
+
+    def counted(part: pq.ParquetFile, *arguments: object, **options: object) -> pa.Table:
+        read[0] += 1
+        return whole(part, *arguments, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    for wanted, found, groups in (
+        (["0150", "0199", "nobody"], {"0150", "0199"}, 9),
+        (["0150", "0199"], {"0150", "0199"}, 1),
+        (["1000", "1001"], set(), 0),
+        ([], set(), 0),
+    ):
+        read[0] = 0
+        span = Span()
+        span.widen(pa.array(wanted, pa.string()))
+        assert ids_among(path, pa.array(wanted, pa.string()), span) == found
+        assert read[0] == groups

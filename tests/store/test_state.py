@@ -121,6 +121,17 @@ def test_what_is_unproven_or_quarantined_is_not_complete() -> None:
     assert list(repaired.files) == ["conversations/part-2.parquet"]
 
 
+def test_what_has_arrived_is_not_complete_until_it_is_settled() -> None:
+    arrived = fold([begin(), commit(2, reading("1", 0, 15, arrives=True)), commit(3, reading("2", 15, END))])
+    assert (arrived.unsettled, arrived.is_whole) == (Coverage([Interval(0, 15)]), False)
+    assert state_name(arrived) == "unproven"
+    dropped = Change(uncovers=(Interval(0, 15),), removes=("conversations/part-1.parquet",))
+    assert not apply(arrived, commit(4, dropped, kind="repair")).unsettled
+    settled = apply(arrived, commit(4, Change(settles=True)))
+    assert settled.is_whole
+    assert state_name(settled) == "complete"
+
+
 def test_a_wider_range_is_incomplete_again() -> None:
     complete = fold([begin(10, 20), commit(2, reading("1", 10, 20))])
     wider = apply(complete, commit(3, kind="widen", range=Interval(5, 30)))
