@@ -256,6 +256,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What one commit does to the export: the intervals and files it adds and takes away.
 
     `refreshes`: what was covered before, and is brought up to date with all that changed until `read_since`.
+    `proves`: what was read whole again, so that the doubts about it leave; those that arose anew are in `unproven`.
     `arrives`: what it covers may hold rows that are elsewhere as well, since `created_at` may change between readings.
     `settles`: no row is in two places any more.
     """
@@ -263,6 +264,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     covers: tuple[Interval, ...] = ()
     uncovers: tuple[Interval, ...] = ()
     refreshes: tuple[Interval, ...] = ()
+    proves: tuple[Interval, ...] = ()
     adds: tuple[DataFile, ...] = ()
     removes: tuple[str, ...] = ()
     quarantines: tuple[QuarantineFile, ...] = ()

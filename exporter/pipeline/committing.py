@@ -140,6 +140,7 @@ def _merged(changes: Sequence[Change]) -> Change:
     return Change(
         covers=reduce(add, (change.covers for change in changes)),
         refreshes=reduce(add, (change.refreshes for change in changes)),
+        proves=reduce(add, (change.proves for change in changes)),
         adds=reduce(add, (change.adds for change in changes)),
         removes=reduce(add, (change.removes for change in changes)),
         quarantines=reduce(add, (change.quarantines for change in changes)),

@@ -14,6 +14,7 @@ A write goes in this order, so that a process killed between any two steps leave
 
 import uuid
 from contextlib import suppress
+from typing import Final
 
 import anyio
 import msgspec
@@ -36,6 +37,11 @@ from exporter.store.layout import (
     is_part,
 )
 from exporter.store.state import FORMAT_VERSION, Author, Commit, CommitKind, State, apply, fold, state_name
+
+#: Of commits that an exporter which knows no other than `FORMAT_VERSION` would not decode, or fold to another state.
+#: It refuses them by their version, with the advice to upgrade. All others stay readable for it. So do those that
+#: arrive or settle: without heeding that it goes on as with what it has written itself, and a later run looks.
+_NEWEST_FORMAT: Final = 2
 
 
 class _Version(msgspec.Struct):
@@ -77,7 +83,7 @@ class CommitLog:
         """
         async with self._turn:
             commit = Commit(
-                format_version=FORMAT_VERSION,
+                format_version=_NEWEST_FORMAT if kind == "reread" or (change and change.proves) else FORMAT_VERSION,
                 number=self.state.number + 1,
                 export_id=self.state.export_id or uuid.uuid5(uuid.NAMESPACE_OID, self._author.run).hex,
                 author=self._author,
@@ -129,7 +135,7 @@ async def list_commits(store: Store) -> list[int]:
 def _decode(path: str, data: bytes) -> Commit:
     try:
         version = msgspec.json.decode(data, type=_Version).format_version
-        if version <= FORMAT_VERSION:
+        if version <= _NEWEST_FORMAT:
             return msgspec.json.decode(data, type=Commit)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise DamagedLogError(path, "not a commit, or damaged. Restore it, or use a new destination") from error

@@ -20,7 +20,7 @@ from exporter.store.replaced import Replaced, forget, note_replaced
 
 FORMAT_VERSION: Final = 1
 
-CommitKind: TypeAlias = Literal["begin", "widen", "resume", "export", "sync", "compact", "repair", "vacuum"]
+CommitKind: TypeAlias = Literal["begin", "widen", "resume", "export", "sync", "compact", "repair", "vacuum", "reread"]
 #: What a run that reads begins with.
 _BEGINNINGS: Final[tuple[CommitKind, ...]] = ("begin", "widen", "resume")
 StateName: TypeAlias = Literal["complete", "incomplete", "unproven"]
@@ -41,6 +41,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
 
     A run that goes on begins with a `widen` or a `resume`: it takes the slot that the run before would commit to.
     `compact` is what puts a merged part in place of its sources, whichever command's run does it: no row is changed.
+    `reread` puts what was read again in place of all that was there.
     `counters`: what the run has cost since its last commit. `keep_generations`: from now on, of how many runs the files
     that they have replaced are kept. `table_format`: from now on, the tables are kept in it. `forgets`: replaced files
     that are kept no more.
@@ -177,6 +178,10 @@ def apply(state: State, commit: Commit) -> State:
     files, quarantine = _next_files(state, commit, added, dropped, coverage)
     keep = state.keep_generations if commit.keep_generations is None else commit.keep_generations
     table_format = commit.table_format or state.table_format
+    proven = _disjoint(commit, change.proves, "proves an interval twice")
+    if proven - coverage:
+        _refuse(commit.number, "proves what is not covered")
+    doubtless = dropped | proven
     doubted = {doubt.created_at for doubt in change.unproven}
     run = commit.author.run
     return replace(
@@ -189,7 +194,7 @@ def apply(state: State, commit: Commit) -> State:
         files=files,
         quarantine=quarantine,
         unproven=(
-            *(one for one in state.unproven if one.created_at not in doubted and not _holds(dropped, one.created_at)),
+            *(one for one in state.unproven if one.created_at not in doubted and not _holds(doubtless, one.created_at)),
             *change.unproven,
         ),
         reads=_next_reads(state, commit, added, dropped),

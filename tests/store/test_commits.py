@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
 from exporter.errors import DestinationError, OvertakenError, StoreError
@@ -55,6 +56,18 @@ async def test_what_is_appended_is_loaded(store: LocalStore) -> None:
     assert state.number == 11
     assert state.counters == Counters(requests=10, seconds=5.0)
     assert len(state.export_id) == 32
+
+
+async def test_a_commit_that_an_older_exporter_would_fold_otherwise_is_of_a_newer_format(store: LocalStore) -> None:
+    log = await begun(store)
+    await log.append(committed_at=2, change=covering(0, 100))
+    await log.append(committed_at=3, kind="repair", change=Change(proves=(Interval(0, 10),)))
+    await log.append(committed_at=4, kind="reread", change=Change(refreshes=(Interval(0, 10),), read_since=9))
+    formats = []
+    for number in range(1, 5):
+        formats.append(msgspec.json.decode(await store.read(commit_path(number)) or b"")["format_version"])
+    assert formats == [1, 1, 2, 2]
+    assert await load_state(store) == log.state
 
 
 async def test_tasks_take_turns(store: LocalStore) -> None:
@@ -128,11 +141,11 @@ async def test_success_goes_before_a_commit_that_ends_it(store: LocalStore) -> N
         (lambda data: data.replace(b'"number":2', b'"number":3'), StoreError, "is number 3, and 2 was to come"),
         (lambda data: re.sub(rb'"export_id":"\w+"', b'"export_id":"x"', data), StoreError, "another export"),
         (
-            lambda data: data.replace(b'"format_version":1', b'"format_version":2'),
+            lambda data: data.replace(b'"format_version":1', b'"format_version":3'),
             DestinationError,
-            "written in format 2 by a newer exporter. Upgrade",
+            "written in format 3 by a newer exporter. Upgrade",
         ),
-        (lambda data: b'{"format_version":2,"new":[]}', DestinationError, "newer exporter"),
+        (lambda data: b'{"format_version":3,"new":[]}', DestinationError, "newer exporter"),
     ],
 )
 async def test_a_damaged_commit_is_named(

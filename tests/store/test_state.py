@@ -107,6 +107,34 @@ def test_nothing_has_begun() -> None:
     assert state.read_since is None
 
 
+@given(
+    st.lists(
+        st.tuples(st.integers(0, END - 1), st.integers(1, 9), st.sets(st.integers(0, END - 1), max_size=4)), max_size=9
+    )
+)
+def test_doubts_leave_where_a_whole_reading_lifts_them(steps: list[tuple[int, int, set[int]]]) -> None:
+    """Against a set: what is proven is in doubt no more, except what the same commit doubts anew."""
+    doubted = set(range(0, END, 3))
+    state = fold([begin(), commit(2, reading("1", 0, END, unproven=tuple(map(doubt, doubted))))])
+    for number, (start, length, anew) in enumerate(steps, start=3):
+        end = min(END, start + length)
+        change = Change(proves=(Interval(start, end),), unproven=tuple(map(doubt, anew)))
+        state = apply(state, commit(number, change, kind="repair"))
+        doubted = {one for one in doubted if not start <= one < end} | anew
+        assert sorted(one.created_at for one in state.unproven) == sorted(doubted)
+    assert state_name(state) == ("unproven" if doubted else "complete")
+
+
+def test_what_is_not_covered_cannot_be_proven() -> None:
+    state = fold([begin(), commit(2, reading("1", 0, 9))])
+    with pytest.raises(StoreError, match="proves what is not covered"):
+        apply(state, commit(3, Change(proves=(Interval(5, 15),))))
+
+
+def doubt(created_at: int) -> Unproven:
+    return Unproven(created_at=created_at, rows=9, reason="equal times")
+
+
 def test_what_is_unproven_or_quarantined_is_not_complete() -> None:
     unproven = Unproven(created_at=3, rows=9, reason="equal times")
     quarantined = QuarantineFile(path="_exporter/quarantine/1.jsonl", rows=4, size_bytes=2, sha256="0")
