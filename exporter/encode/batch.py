@@ -21,7 +21,8 @@ class Encoded:
     """`batch` holds the rows that fit, in their order, and `created_at` their times beside them; the misfits are apart.
 
     `absent` counts, by field that was asked for, the rows of the batch that were served without it; never 0.
-    `withheld_rows` counts those without any of the sensitive fields that were asked for. `organizations`: of the rows.
+    `withheld_rows` counts those without any of the sensitive fields that were asked for; `sighted` and `bare` are the
+    ids of a row with some of them and of one without. `organizations`: of the rows.
     """
 
     batch: pa.RecordBatch
@@ -29,6 +30,8 @@ class Encoded:
     quarantined: list[Misfit]
     absent: dict[str, int]
     withheld_rows: int
+    sighted: str | None
+    bare: str | None
     organizations: frozenset[str]
 
 
@@ -59,12 +62,15 @@ class Encoder:
                 values = list(updated_at)
             columns.append(_column(field.kind, values, self.schema.field(field.name).type))
         columns.append(_extra(fitting))
+        withheld_rows = self._count_withheld(fitting, absent)
         return Encoded(
             batch=pa.RecordBatch.from_arrays(columns, schema=self.schema),
             created_at=created_at,
             quarantined=quarantined,
             absent=absent,
-            withheld_rows=self._count_withheld(fitting, absent),
+            withheld_rows=withheld_rows,
+            sighted=self._find(fitting, bare=False) if self._sensitive and withheld_rows < len(fitting) else None,
+            bare=self._find(fitting, bare=True) if withheld_rows else None,
             organizations=frozenset(
                 name for row in fitting if isinstance(name := getattr(row, "organization_id", None), str)
             ),
@@ -74,7 +80,13 @@ class Encoder:
         least = min((absent.get(name, 0) for name in self._sensitive), default=0)
         if least in (0, len(rows)):
             return least
-        return sum(all(getattr(row, name) is UNSET for name in self._sensitive) for row in rows)
+        return sum(map(self._is_bare, rows))
+
+    def _is_bare(self, row: ServedRow) -> bool:
+        return all(getattr(row, name) is UNSET for name in self._sensitive)
+
+    def _find(self, rows: Sequence[ServedRow], *, bare: bool) -> str | None:
+        return next((row.id for row in rows if self._is_bare(row) == bare), None)
 
 
 def _sort_out(

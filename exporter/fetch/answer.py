@@ -8,7 +8,9 @@ from exporter.fetch.quota import Quota
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A body that begins like a JSON array. `served_at`: the server's clock, None when it sent no usable `Date`.
+    """A body that begins like a JSON array; of one conversation, like an object.
+
+    `served_at`: the server's clock, None when it sent no usable `Date`.
 
     `quota`: how many more requests are welcome, if the headers say. `age`: how long ago, in microseconds, a cache says
     that the server answered.

@@ -40,6 +40,7 @@ from exporter.route import Proxy
 from exporter.spec import Credentials
 
 _MAX_ERROR_BODY_BYTES: Final = 64 * 1024
+_OPENS: Final = {"array": b"[", "object": b"{"}
 _CHECK: Final = f"Check {BASE_URL_VARIABLE} and the network"
 T = TypeVar("T")
 
@@ -130,7 +131,14 @@ class Client:
         """
         if identity in (".", ".."):
             return Presence(is_known=True)
-        return await self._ask(f"{self._url}/{quote(identity, safe='')}", self._take_presence)
+        return await self._ask(self._url_of(identity), self._take_presence)
+
+    async def get_one(self, identity: str, fits: Callable[[int], bool]) -> Answer:
+        """One attempt at the JSON of one conversation, whatever the filters and fields. For the rest as `get_page`."""
+        return await self._ask(self._url_of(identity), lambda response: self._take(response, fits, "object"))
+
+    def _url_of(self, identity: str) -> str:
+        return f"{self._url}/{quote(identity, safe='')}"
 
     async def _ask(self, url: str, take: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
         try:
@@ -181,13 +189,13 @@ class Client:
             failure = self._translate(error)
         raise failure
 
-    async def _take(self, response: aiohttp.ClientResponse, fits: Callable[[int], bool]) -> Answer:
+    async def _take(self, response: aiohttp.ClientResponse, fits: Callable[[int], bool], what: str = "array") -> Answer:
         served_at, now_seconds = _clock_of(response)
         await self._refuse(response, now_seconds)
         body = await self._read(response, fits)
-        if not body[:1024].lstrip().startswith(b"["):
+        if not body[:1024].lstrip().startswith(_OPENS[what]):
             raise UnusableAnswerError(
-                f"{self._host} answered 200 with {self._described(response, body)} instead of a JSON array. "
+                f"{self._host} answered 200 with {self._described(response, body)} instead of a JSON {what}. "
                 f"Is that the API, with no login page or proxy before it? Check {BASE_URL_VARIABLE}"
             )
         return Answer(body, served_at, quota_of(response.headers, now_seconds), age_of(response.headers.get("Age")))

@@ -12,7 +12,7 @@ from exporter.jobs.clocks import is_ahead, take_back
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import check_whole, is_in_order, put_in_order, seal
-from exporter.jobs.session import Session, ask_first, connected
+from exporter.jobs.session import Session, ask_first, connected, mention_withheld
 from exporter.jobs.settling import settle
 from exporter.jobs.tables import settle_table_format
 from exporter.model import Counters, TableFormat
@@ -115,6 +115,7 @@ async def _export(
             if settle_request(before, asked, destination) != request:
                 raise DestinationError(f"{destination}: another run has begun an export here meanwhile; run again")
             range_ = settle_range(before, asked, latest)
+            await mention_withheld(store, before, opening, reader, observer)
             session = await Session.begin(
                 store,
                 held,

@@ -10,7 +10,7 @@ from exporter.jobs.asking import has_sensitive_fields
 from exporter.jobs.comparing import Plan
 from exporter.jobs.holding import Held
 from exporter.jobs.sealing import is_in_order, put_in_order, seal
-from exporter.jobs.session import Session, ask_first, connected
+from exporter.jobs.session import Session, ask_first, connected, mention_withheld
 from exporter.model import Counters, Coverage, Interval
 from exporter.pipeline.auditing import Findings
 from exporter.pipeline.reading import Reader
@@ -88,6 +88,7 @@ class Repair:
             before = plan.state
             range_ = before.range or plan.windows[0]
             opening = await ask_first(reader, before, request, range_.since, range_.end, settings, self.observer)
+            await mention_withheld(plan.store, before, opening, reader, self.observer)
             session = await Session.begin(
                 plan.store,
                 self.held,

@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Self
+from typing import Final, Self
+
+from anyio import to_thread
 
 from exporter.contract import BEGINNING, HIDDEN_STATUS, Instant
 from exporter.encode.batch import Encoder
@@ -15,6 +17,7 @@ from exporter.errors import ExporterError, StoreError
 from exporter.fetch.http import Client
 from exporter.jobs.clocks import settle_time
 from exporter.jobs.holding import Held
+from exporter.jobs.report import count_of
 from exporter.jobs.sealing import check_whole
 from exporter.model import CONVERSATIONS, TURNS, Counters, Coverage, Interval, TableFormat
 from exporter.pipeline import Pipeline
@@ -22,6 +25,7 @@ from exporter.pipeline.budget import ByteBudget, Shares
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.probing import Opening, find_beginning, open_list
 from exporter.pipeline.reading import Reader, wall_clock
+from exporter.pipeline.role import Role, sees
 from exporter.pipeline.writing import PartsFactory
 from exporter.plan.homes import Place
 from exporter.plan.scheduler import Scheduler
@@ -29,7 +33,12 @@ from exporter.progress import Observer
 from exporter.spec import Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.commits import CommitLog
+from exporter.store.integrity import opened
+from exporter.store.merge import sighted_rows
 from exporter.store.state import State
+
+#: For a row with sensitive fields, so many parts; and of its rows.
+_LOOKED_INTO: Final = 3
 
 
 @asynccontextmanager
@@ -87,6 +96,26 @@ async def ask_first(
     if opening.is_hidden:
         observer.warn(f"the API's list leaves out {HIDDEN_STATUS} conversations; they are read by a list of their own")
     return opening
+
+
+async def mention_withheld(store: Store, known: State, opening: Opening, reader: Reader, observer: Observer) -> None:
+    """Says so where rows came without sensitive fields, and this token sees them. Raises `SourceError`."""
+    rows = sum(file.withheld_rows for file in known.conversations)
+    if rows and await sees(reader.fields_of, opening.newest_ids):
+        observer.warn(
+            f"this token sees sensitive fields that {count_of(rows, 'row')} here came without; "
+            f"exporter reread {store.location} --withheld reads them again"
+        )
+
+
+async def _find_sighted(store: Store, state: State) -> list[str]:
+    """Ids of a few rows that came with sensitive fields, from as small a part as there is."""
+    files = [file for file in state.conversations if file.withheld_rows < file.rows]
+    for file in sorted(files, key=lambda file: file.size_bytes)[:_LOOKED_INTO]:
+        async with opened(store, file) as part:
+            if found := await to_thread.run_sync(sighted_rows, part, _LOOKED_INTO):
+                return found
+    return []
 
 
 def _knows_hidden(state: State, request: Request) -> bool:
@@ -147,6 +176,7 @@ class Session:
             turns=TurnsEncoder() if TURNS in request.tables else None,
             organization=organization,
             hidden_status=HIDDEN_STATUS if is_hidden else None,
+            role=Role(reader.fields_of, partial(_find_sighted, store, log.state)),
             refuses_withheld=refuses_withheld,
             arrives=True,
             clock=clock,

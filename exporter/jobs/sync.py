@@ -22,7 +22,7 @@ from exporter.jobs.export import Summary, summarize
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import seal
-from exporter.jobs.session import Session, ask_first, connected
+from exporter.jobs.session import Session, ask_first, connected, mention_withheld
 from exporter.jobs.settling import Doubts, settle
 from exporter.jobs.tables import settle_table_format
 from exporter.model import Coverage, Interval
@@ -128,6 +128,7 @@ async def _sync(
             before = held.log.state
             if settle_request(before, asked, destination) != request:
                 raise DestinationError(f"{destination}: another run has begun an export here meanwhile; run again")
+            await mention_withheld(store, before, opening, reader, observer)
             session = await Session.begin(
                 store,
                 held,

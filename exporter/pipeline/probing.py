@@ -15,6 +15,8 @@ from exporter.plan.clock import Now, needs_another, row_times
 
 #: How often a sample is looked for whose status changes meanwhile.
 _LOOKS: Final = 3
+#: Rows of which one, at the least, may be expected to have a sensitive field.
+_FEW: Final = 3
 
 
 @dataclass(slots=True)
@@ -22,13 +24,14 @@ class Opening:
     """What the first questions have told.
 
     `density`: rows a microsecond at the end of the range, if that is known. `is_hidden`: as of `is_hidden`; False when
-    that was not asked. `newest`: times of the newest rows before the range's end, as of `plan.clock.row_times`. `now`:
-    the time to go by, once it is settled.
+    that was not asked. `newest`: times of the newest rows before the range's end, as of `plan.clock.row_times`, and
+    `newest_ids` a few of their ids. `now`: the time to go by, once it is settled.
     """
 
     density: float | None = None
     is_hidden: bool = False
     newest: Sequence[Instant] = ()
+    newest_ids: tuple[str, ...] = ()
     now: Now = field(default_factory=lambda: Now(0.0, BEGINNING))
 
 
@@ -42,6 +45,7 @@ async def open_list(reader: Reader, since: Instant | None, until: Instant | None
     async def look() -> None:
         rows = (await reader.look(probes.newest(until))).page.rows
         opening.density, opening.newest = probes.density(rows.created_at), row_times(rows.created_at, rows.updated_at)
+        opening.newest_ids = tuple(row.id for row in rows.rows[:_FEW])
 
     async def look_for_hidden() -> None:
         opening.is_hidden = status is not None and await is_hidden(reader, status, since, until)

@@ -8,12 +8,20 @@ from functools import partial
 from typing import Final, Protocol, TypeVar
 
 import anyio
+import msgspec
 from anyio import CapacityLimiter, to_thread
 
 from exporter.contract import SECOND, Instant, TimestampStyle
 from exporter.encode.decode import Decoder
 from exporter.encode.rows import EncodeRow
-from exporter.errors import ThrottledError, TooLargeError, TransientError
+from exporter.errors import (
+    AccessError,
+    RequestRefusedError,
+    ThrottledError,
+    TooLargeError,
+    TransientError,
+    UnusableAnswerError,
+)
 from exporter.fetch.answer import Answer, Presence
 from exporter.fetch.portions import Portions
 from exporter.fetch.retry import FailureBudget, RetryPolicy
@@ -37,10 +45,22 @@ class Source(Protocol):
 
     async def look_up(self, identity: str) -> Presence: ...
 
+    async def get_one(self, identity: str, fits: Callable[[int], bool]) -> Answer: ...
+
 
 def wall_clock() -> Instant:
     """This machine's time."""
     return time.time_ns() // 1000
+
+
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _names_in(body: bytes) -> frozenset[str]:
+    try:
+        return frozenset(_members.decode(body))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UnusableAnswerError(f"the answer ({len(body)} bytes) is cut short or is not JSON. Ask again") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +187,27 @@ class Reader:
             error.args = (f"{error}\n{_AGAIN}",)
             raise
         return presence.is_known
+
+    async def fields_of(self, identity: str) -> frozenset[str] | None:
+        """The names of the fields that the conversation is served with, after as many attempts as it takes.
+
+        None where it cannot be had: the API does not know it, refuses it, or it is too large. Who asks may hold room
+        for pages. Raises `TransientError`.
+        """
+        room = await self._budget.reserve(1, self._budget.shares.page, waits=False)
+        try:
+            return await self._pursue(partial(self._read_names, identity, room))
+        except TransientError as error:
+            error.args = (f"{error}\n{_AGAIN}",)
+            raise
+        except (AccessError, RequestRefusedError, TooLargeError):
+            return None
+        finally:
+            room.release()
+
+    async def _read_names(self, identity: str, room: Room) -> frozenset[str]:
+        _, answer = await self._attempt(lambda: self._source.get_one(identity, room.fits))
+        return await to_thread.run_sync(_names_in, answer.body, limiter=self._decoding)
 
     async def _pursue(self, attempt_once: Callable[[], Awaitable[T]]) -> T:
         first, refusals, faults = self._clock(), 0, 0

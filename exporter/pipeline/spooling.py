@@ -1,7 +1,7 @@
 """Rows that are read again, put aside by home until all of them are there: nothing is committed on the way."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
 
@@ -39,7 +39,8 @@ class Spool:
     """What has been put aside, by the intervals of `homes`. `misfits`: of the quarantine files that rows which fit no
     column have been written to, the lines' hashes by id. `read_since`: the server's clock before the earliest page.
 
-    `unasked`: how many rows were served that are older than what was asked for; they are dropped.
+    `unasked`: how many rows were served that are older than what was asked for; they are dropped. `is_suspicious`:
+    rows came without any sensitive field.
     """
 
     homes: dict[Interval, Home] = field(default_factory=dict)
@@ -49,6 +50,17 @@ class Spool:
     unproven: list[Unproven] = field(default_factory=list)
     read_since: Instant | None = None
     unasked: int = 0
+    is_suspicious: bool = False
+
+    async def judge(self, parts: PartsFactory) -> None:
+        """Counts no row as withheld where the token is shown to see what the row lacks, now that all have been served.
+
+        Raises as `PartsFactory.withholds`.
+        """
+        if await parts.withholds(part.withheld_rows for home in self.parts.values() for part in home):
+            return
+        for interval, home in self.parts.items():
+            self.parts[interval] = [replace(part, withheld_rows=0) for part in home]
 
 
 class SpoolFactory(PartsFactory):
@@ -79,6 +91,7 @@ class SpoolFactory(PartsFactory):
             row_group_bytes=parts.row_group_bytes,
             organization=parts.organization,
             hidden_status=parts.hidden_status,
+            role=parts.role,
             refuses_withheld=parts.refuses_withheld,
             clock=parts.clock,
         )
@@ -107,6 +120,10 @@ class SpoolFactory(PartsFactory):
 
     async def hand_over(self, finished: Finished) -> None:
         spool = self._spool
+        if not spool.is_suspicious and any(part.file.withheld_rows for part in finished.parts):
+            # A token that sees too little is refused before it has read everything in vain.
+            spool.is_suspicious = True
+            await self.withholds((1,))
         for part in finished.parts:
             file = part.file
             home = self._homes.of(file.created_at_min)

@@ -62,6 +62,7 @@ async def merge_spool(
     commit, and the deletion that follows it, rows lie there twice; `_SUCCESS` is taken away before. Raises
     `StoreError`.
     """
+    await spool.judge(parts)
     quarantine = await Quarantine.load(state, parts)
     misfits = set[str]().union(*spool.misfit_ids.values())
     drops = {interval: {*ids} for interval, ids in gone.items()}

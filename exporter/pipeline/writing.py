@@ -10,6 +10,7 @@ from math import inf
 from operator import neg
 from typing import Final
 
+import msgspec
 from anyio import CapacityLimiter, to_thread
 
 from exporter.contract import Instant
@@ -19,6 +20,7 @@ from exporter.encode.turns import TurnsEncoder
 from exporter.errors import AccessError
 from exporter.fetch.walk import Settled
 from exporter.model import Change, DataFile, Interval, Rows, Unproven
+from exporter.pipeline.role import Role
 from exporter.pipeline.tables import ClosedPart, TablesWriter
 from exporter.pipeline.taking import same_organization
 from exporter.plan.homes import Place
@@ -64,8 +66,9 @@ class PartsFactory:
     """What the windows of one run have in common when they write: schema, store, sizes and names.
 
     `turns`: makes that table, too; None where it is not asked for. `kept` and `again`: as of `taking.Factory`.
-    `refuses_withheld`: the rows that are there have sensitive fields, and a token that may not see them is refused.
-    `arrives`: as of `model.Change`.
+    `role`: judges rows that come without any sensitive field; None: they are taken to be withheld. `refuses_withheld`:
+    the rows that are there have sensitive fields, and a token that may not see them is refused. `arrives`: as of
+    `model.Change`.
     """
 
     kept = "What was read is committed"
@@ -83,6 +86,7 @@ class PartsFactory:
         turns: TurnsEncoder | None = None,
         organization: str | None = None,
         hidden_status: str | None = None,
+        role: Role | None = None,
         refuses_withheld: bool = False,
         arrives: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -96,6 +100,7 @@ class PartsFactory:
         self.turns: Final = turns
         self.organization = organization
         self.hidden_status: Final = hidden_status
+        self.role: Final = role
         self.refuses_withheld: Final = refuses_withheld
         self.arrives: Final = arrives
         self.clock: Final = clock
@@ -124,7 +129,13 @@ class PartsFactory:
         return tuple(files)
 
     async def hand_over(self, finished: Finished) -> Change | None:
-        """Publishes what a window has finished. Returns what is to be committed, if anything is."""
+        """Publishes what a window has finished. Returns what is to be committed, if anything is.
+
+        Raises as `withholds`, before anything is published.
+        """
+        if not await self.withholds(part.file.withheld_rows for part in finished.parts):
+            for part in finished.parts:
+                part.file = msgspec.structs.replace(part.file, withheld_rows=0)
         adds = await self.publish(finished.parts)
         misfits = finished.misfits
         quarantine = await write_quarantine(self.store, self.next_name(), misfits) if misfits else None
@@ -140,13 +151,27 @@ class PartsFactory:
         )
 
     def check(self, served: Encoded) -> None:
-        """Raises `ContradictionError` when rows are another organization's than those before, and `AccessError`."""
-        if served.withheld_rows and self.refuses_withheld:
+        """Takes notice of whose rows these are, and as whom they were read.
+
+        Raises `ContradictionError` when they are another organization's than those before.
+        """
+        if self.role is not None:
+            self.role.note(served.sighted, served.bare)
+        self.organization = same_organization(self.organization, served)
+
+    async def withholds(self, bare_rows: Iterable[int]) -> bool:
+        """Whether so many rows that came without any sensitive field did so for want of the scope.
+
+        Raises `AccessError` where they must not be written for it, and as `Role.withholds`.
+        """
+        if not any(bare_rows) or (self.role is not None and not await self.role.withholds()):
+            return False
+        if self.refuses_withheld:
             raise AccessError(
                 "the API withholds the sensitive fields from this token, and the rows that are there have them: null "
                 "would stand for what it may not see. Run again with a token that has conversations:read_sensitive"
             )
-        self.organization = same_organization(self.organization, served)
+        return True
 
     def next_name(self) -> str:
         return next(self._names)

@@ -288,6 +288,18 @@ def open_rows(part: Path) -> dict[str, Instant]:
     return found
 
 
+def sighted_rows(part: Path, most: int) -> list[str]:
+    """Ids of rows in which some sensitive field is not null, up to `most`. Raises `StoreError`."""
+    found: list[str] = []
+    for batch in read_batches([part]):
+        sensitive = [batch.column(name).is_valid() for name in _SENSITIVE if name in batch.schema.names]
+        if sensitive:
+            found += batch.column(ID_COLUMN).filter(reduce(pc.or_, sensitive)).slice(0, most).to_pylist()
+        if len(found) >= most:
+            break
+    return found[:most]
+
+
 def ids_in(parts: Iterable[Path]) -> set[str]:
     """The ids of all rows. Raises `StoreError`."""
     return {identity for batch in read_batches(parts, [ID_COLUMN]) for identity in batch.column(0).to_pylist()}

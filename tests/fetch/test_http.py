@@ -153,6 +153,17 @@ async def test_an_id_is_one_segment_of_the_path(identity: str) -> None:
         assert received.headers["authorization"] == f"Bearer {TOKEN}"
 
 
+async def test_one_conversation_is_asked_for_whole(identity: str = "a/b") -> None:
+    scripts = [[http(b'{"id":"a/b"}')], [http(PAGE)], [http(b"{}", status=404)]]
+    async with Peer(scripts) as peer, client(peer.url, filters={"status": "completed"}, fields=("id",)) as source:
+        assert (await source.get_one(identity, fits)).body == b'{"id":"a/b"}'
+        with pytest.raises(UnusableAnswerError, match="instead of a JSON object"):
+            await source.get_one(identity, fits)
+        with pytest.raises(RequestRefusedError):
+            await source.get_one(identity, fits)
+    assert peer.requests[0].target == "/core/conversations/a%2Fb"
+
+
 @pytest.mark.parametrize("identity", [".", ".."])
 async def test_what_no_path_can_name_is_not_asked_for(identity: str) -> None:
     async with Peer([[http(b"{}", status=404)]]) as peer, client(peer.url) as source:

@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint
 from exporter.contract import Instant, TimestampStyle, format_instant, parse_timestamp
 from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
-from exporter.errors import TooLargeError
+from exporter.errors import RequestRefusedError, TooLargeError
 from exporter.fetch.answer import Answer, Presence
 from exporter.model import Interval, PageRequest
 from exporter.pipeline import Pipeline, reading
@@ -78,6 +78,12 @@ class ModelSource:
 
     async def look_up(self, identity: str) -> Presence:
         return Presence(any(row.id == identity for row in self.server.rows))
+
+    async def get_one(self, identity: str, fits: Callable[[int], bool]) -> Answer:
+        for row in self.server.rows:
+            if row.id == identity:
+                return Answer(row_text(self.server, row).encode(), SERVED_AT)
+        raise RequestRefusedError("404")
 
 
 class Clock:

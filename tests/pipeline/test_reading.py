@@ -57,6 +57,12 @@ class ScriptedSource:
     async def look_up(self, identity: str) -> Presence:
         return Presence(await self._answer() == identity.encode())
 
+    async def get_one(self, identity: str, fits: Callable[[int], bool]) -> Answer:
+        body = await self._answer()
+        if not fits(len(body)):
+            raise TooLargeError("too much for memory")
+        return Answer(body, self.served_at)
+
     async def _answer(self) -> bytes:
         self.attempts.append(self._clock.now)
         await checkpoint()
@@ -121,6 +127,25 @@ async def test_an_id_is_looked_up_until_there_is_an_answer(make: Make, clock: Cl
     assert (counters.requests, counters.retries, counters.throttled, reader.in_flight) == (4, 2, 1, 0)
     with pytest.raises(AccessError):
         await make(AccessError("401"))[0].knows("c1")
+
+
+async def test_the_fields_of_one_conversation_are_asked_for_until_they_are_whole(make: Make) -> None:
+    reader, source = make(UnreachableError("reset"), b'{"id":"c1",', b'{"id":"c1","agent":null,"new":[1]}')
+    assert await reader.fields_of("c1") == frozenset({"id", "agent", "new"})
+    assert (len(source.attempts), reader.counters.retries) == (3, 2)
+    for refusal in (RequestRefusedError("404"), AccessError("403"), TooLargeError("30 MB")):
+        assert await make(refusal)[0].fields_of("c1") is None
+    with pytest.raises(UnreachableError, match="Run the same command again"):
+        await make(UnreachableError("reset"))[0].fields_of("c1")
+
+
+async def test_one_conversation_does_not_wait_for_the_room_that_pages_hold(make: Make) -> None:
+    reader, _ = make(GOOD[1:-1])
+    held = await reader._budget.reserve(1, SHARES.largest_page)
+    with anyio.fail_after(5):
+        assert await reader.fields_of("c1") == frozenset({"id", "created_at"})
+    held.release()
+    assert reader._budget._held == 0
 
 
 @pytest.mark.parametrize("error", [AccessError("401"), RequestRefusedError("404"), ContradictionError("no list")])

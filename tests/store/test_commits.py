@@ -63,10 +63,8 @@ async def test_a_commit_that_an_older_exporter_would_fold_otherwise_is_of_a_newe
     await log.append(committed_at=2, change=covering(0, 100))
     await log.append(committed_at=3, kind="repair", change=Change(proves=(Interval(0, 10),)))
     await log.append(committed_at=4, kind="reread", change=Change(refreshes=(Interval(0, 10),), read_since=9))
-    formats = []
-    for number in range(1, 5):
-        formats.append(msgspec.json.decode(await store.read(commit_path(number)) or b"")["format_version"])
-    assert formats == [1, 1, 2, 2]
+    commits = await store.read_all([commit_path(number) for number in range(1, 5)])
+    assert [msgspec.json.decode(commit or b"")["format_version"] for commit in commits] == [1, 1, 2, 2]
     assert await load_state(store) == log.state
 
 

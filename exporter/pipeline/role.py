@@ -1,0 +1,68 @@
+"""Whether the API withholds the sensitive fields from this token, or a row merely has none.
+
+Without the scope `conversations:read_sensitive` these fields are absent (api.md, Response); but an API that leaves out
+what is null serves a row without any of them just the same. So a row without them is a suspicion. What decides is
+what the API answers later to an id: the token sees the fields if one conversation comes with any of them.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+import anyio
+
+from exporter.contract import FIELDS
+
+_SENSITIVE: Final = frozenset(field.name for field in FIELDS if field.sensitive)
+
+#: The names of the fields that a conversation is served with when it is asked for by its id; None: it cannot be had.
+Look = Callable[[str], Awaitable[frozenset[str] | None]]
+
+
+class Role:
+    """Judges by rows that are asked for by their ids, once for all rows that were served before.
+
+    `find_known`: gives ids of rows that are there and came with sensitive fields; it is called at most once.
+    """
+
+    def __init__(self, look: Look, find_known: Callable[[], Awaitable[Iterable[str]]]) -> None:
+        self._look = look
+        self._find_known = find_known
+        self._known: tuple[str, ...] | None = None
+        self._seen: str | None = None
+        self._bare: str | None = None
+        self._withholds = False
+        self._turn = anyio.Lock()
+
+    def note(self, sighted: str | None, bare: str | None) -> None:
+        """Takes notice of a row that came with sensitive fields, and of one that came without any."""
+        if sighted is not None:
+            self._seen, self._withholds = sighted, False
+        self._bare = bare or self._bare
+
+    async def withholds(self) -> bool:
+        """Whether rows that came without sensitive fields, all before this call, lack them for want of the scope.
+
+        True also where nothing shows the contrary: what may have been withheld must not pass for what is. Raises
+        `SourceError`, and `StoreError`.
+        """
+        async with self._turn:
+            # As long as no row comes with such fields, there is nothing that could show more than before.
+            if not self._withholds:
+                self._withholds = not await self._sees_any()
+            return self._withholds
+
+    async def _sees_any(self) -> bool:
+        if await sees(self._look, filter(None, (self._seen, self._bare))):
+            return True
+        if self._known is None:
+            self._known = tuple(await self._find_known())
+        return await sees(self._look, self._known)
+
+
+async def sees(look: Look, identities: Iterable[str]) -> bool:
+    """Whether one of these conversations comes with a sensitive field. Raises as `look`."""
+    for identity in identities:
+        served = await look(identity)
+        if served is not None and served & _SENSITIVE:
+            return True
+    return False

@@ -1,0 +1,146 @@
+"""An API that leaves out what is null is no token that lost its scope; and one that did changes nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.contract import DAY, HOUR, MINUTE
+from exporter.errors import AccessError
+from exporter.jobs.audit import audit
+from exporter.jobs.export import export
+from exporter.jobs.sync import sync
+from exporter.progress import Quiet
+from exporter.sandbox import TOKEN, Row, Seen
+from exporter.sandbox.gate import TOKEN_NOSENSITIVE
+from exporter.spec import Asked, Credentials
+from tests.end_to_end.exported import Exported
+from tests.jobs.moving import Source, moving_source, run_sync, settings_for
+
+pytestmark = pytest.mark.anyio
+
+#: As `exporter export DEST --fields summary,channel` asks.
+FEW = Asked(fields=("id", "channel", "status", "created_at", "updated_at", "summary"))
+
+
+class Warned(Quiet):
+    """Notes each warning, and how many commits there are by then."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.warnings: list[tuple[str, int]] = []
+
+    def warn(self, event: str, /, **_details: object) -> None:
+        self.warnings.append((event, len(list((self.root / "_exporter/commits").iterdir()))))
+
+
+def put(source: Source, identity: str, ago: int, **fields: object) -> None:
+    """A row of an API that leaves out what is null, in place of one with this id."""
+    if identity in source.rows:
+        source.sandbox.delete(identity)
+    created_at = source.rows[identity].created_at if identity in source.rows else source.now - ago
+    row = Row(created_at, source.now, {"id": identity, "status": "completed", "organization_id": "org", **fields})
+    source.rows[identity] = row
+    source.sandbox.insert(row)
+
+
+def fill(source: Source, rows: int, without: int = 1, **fields: object) -> None:
+    """Rows over three days, of which the newest `without` have none of the fields that are given."""
+    for number in range(rows):
+        put(source, f"c{number}", HOUR + number * 3 * DAY // rows, **(fields if number >= without else {}))
+
+
+@pytest.mark.parametrize("others", [{"agent": {"id": "a", "name": "A"}}, {}])
+async def test_an_export_of_calls_of_which_one_has_no_summary_is_complete(
+    tmp_path: Path, others: dict[str, object]
+) -> None:
+    async with moving_source(1) as source:
+        fill(source, 30, 0, summary="said", **others)
+        put(source, "c12", 0, **others)
+        first = await run_sync(tmp_path, source, FEW)
+    assert (first.summary.state, first.summary.rows, first.summary.partly_withheld) == ("complete", 30, 0)
+    assert Exported(tmp_path).manifest["fields"]["absent"] == {"channel": 30, "summary": 1}
+
+
+async def test_a_call_without_a_summary_stops_no_sync_and_no_repair(tmp_path: Path) -> None:
+    async with moving_source(2) as source:
+        fill(source, 30, 0, summary="said")
+        await run_sync(tmp_path, source, FEW)
+        source.now += DAY
+        put(source, "bare", HOUR)
+        put(source, "c4", 0, channel="text")
+        synced = await run_sync(tmp_path, source)
+        assert (synced.inserted, synced.updated, synced.exit_status) == (1, 1, 0)
+        assert Exported(tmp_path).records()["c4"]["summary"] is None
+        put(source, "c5", 0, channel="text")
+        put(source, "late", 2 * DAY)
+        found = await audit(
+            tmp_path, Asked(), settings_for(source), Credentials(TOKEN), Quiet(), now=source.now, repair=True
+        )
+        assert (found.exit_status, found.state) == (0, "complete")
+        assert Exported(tmp_path).records()["c5"]["channel"] == "text"
+
+
+@pytest.mark.parametrize("fields", [{"summary": "said"}, {"summary": "said", "agent": {"id": "a"}}])
+@pytest.mark.parametrize("at", [0, 3, 6])
+async def test_a_scope_that_is_lost_before_or_while_a_sync_reads_overwrites_nothing(
+    tmp_path: Path, at: int, fields: dict[str, object]
+) -> None:
+    async with moving_source(3) as source:
+        fill(source, 60, 0, **fields)
+        await run_sync(tmp_path, source, FEW)
+        source.now += DAY
+        for number in range(0, 60, 2):
+            put(source, f"c{number}", 0, **fields, channel="text")
+        before = Exported(tmp_path).records()
+
+        def narrow(seen: Seen) -> None:
+            if len(source.sandbox.requests) > at:
+                token = f"Bearer {TOKEN_NOSENSITIVE}"
+                source.sandbox.body = lambda query, headers, *rest: body(query, {"Authorization": token}, *rest)  # type: ignore[method-assign]
+
+        source.sandbox.requests.clear()
+        body, source.sandbox.on_request = source.sandbox.body, narrow
+        with pytest.raises(AccessError, match="read_sensitive"):
+            await run_sync(tmp_path, source)
+        source.sandbox.body, source.sandbox.on_request = body, None  # type: ignore[method-assign]
+        assert Exported(tmp_path).records() == before
+        assert (await run_sync(tmp_path, source)).updated == 30
+
+
+async def test_a_narrow_token_costs_a_sync_few_requests_more(tmp_path: Path) -> None:
+    narrow = Credentials(TOKEN_NOSENSITIVE)
+    async with moving_source(4) as source:
+        fill(source, 300, 0, summary="said")
+        await run_sync(tmp_path, source, credentials=narrow)
+        by_id = [seen for seen in source.sandbox.requests if not seen.path.endswith("conversations")]
+        assert len(by_id) == 1
+        source.now += DAY
+        source.sandbox.requests.clear()
+        put(source, "new", HOUR, summary="said")
+        synced = await run_sync(tmp_path, source, credentials=narrow)
+        by_id = [seen for seen in source.sandbox.requests if not seen.path.endswith("conversations")]
+        assert (synced.inserted, synced.exit_status, len(by_id) <= 5) == (1, 0, True)
+
+
+@pytest.mark.parametrize("command", ["sync", "export", "audit"])
+async def test_a_token_that_sees_more_says_so_before_it_writes(tmp_path: Path, command: str) -> None:
+    observer = Warned(tmp_path)
+    async with moving_source(5) as source:
+        fill(source, 30, 0, summary="said")
+        await run_sync(tmp_path, source, credentials=Credentials(TOKEN_NOSENSITIVE))
+        source.now += DAY
+        put(source, "c4", 0, summary="new")
+        before = Exported(tmp_path).manifest["generation"]
+        settings, token = settings_for(source), Credentials(TOKEN)
+        if command == "sync":
+            await sync(tmp_path, Asked(), settings, token, observer)
+        elif command == "export":
+            await export(tmp_path, Asked(until=source.now - MINUTE), settings, token, observer)
+        else:
+            await audit(tmp_path, Asked(), settings, token, observer, now=source.now, repair=True)
+    said = (
+        "this token sees sensitive fields that 30 rows here came without; "
+        f"exporter reread {tmp_path} --withheld reads them again"
+    )
+    # This machine's clock is not the source's, of which it warns too.
+    assert [told for told in observer.warnings if "clock" not in told[0]] == [(said, before)]
