@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from exporter import errors, sandbox
-    from exporter.api.calls import export, stream, sync
+    from exporter.api.calls import export, reread, stream, sync
     from exporter.api.spec import ExportSpec
     from exporter.errors import ExporterError
     from exporter.jobs.dataset import open_dataset
     from exporter.jobs.export import Summary
+    from exporter.jobs.reread import Reread
     from exporter.jobs.streaming import StreamReport
     from exporter.jobs.sync import Synced
     from exporter.progress import Observer, Quiet, Snapshot
@@ -26,6 +27,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "ExporterError": "exporter.errors",
     "Observer": "exporter.progress",
     "Quiet": "exporter.progress",
+    "Reread": "exporter.jobs.reread",
     "Snapshot": "exporter.progress",
     "StreamReport": "exporter.jobs.streaming",
     "Summary": "exporter.jobs.export",
@@ -33,6 +35,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "errors": None,
     "export": "exporter.api.calls",
     "open_dataset": "exporter.jobs.dataset",
+    "reread": "exporter.api.calls",
     "sandbox": None,
     "stream": "exporter.api.calls",
     "sync": "exporter.api.calls",
@@ -43,6 +46,7 @@ __all__ = [
     "ExporterError",
     "Observer",
     "Quiet",
+    "Reread",
     "Snapshot",
     "StreamReport",
     "Summary",
@@ -51,6 +55,7 @@ __all__ = [
     "errors",
     "export",
     "open_dataset",
+    "reread",
     "sandbox",
     "stream",
     "sync",

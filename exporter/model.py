@@ -94,6 +94,9 @@ class Coverage:
     def __bool__(self) -> bool:
         return bool(self.intervals)
 
+    def __contains__(self, instant: object) -> bool:
+        return any(instant in interval for interval in self.intervals)
+
     def __repr__(self) -> str:
         return f"Coverage({list(self.intervals)!r})"
 

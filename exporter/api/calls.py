@@ -9,6 +9,8 @@ from exporter.api.spec import ExportSpec
 from exporter.errors import UsageError
 from exporter.jobs.export import Summary
 from exporter.jobs.export import export as run_export
+from exporter.jobs.reread import Reread
+from exporter.jobs.reread import reread as run_reread
 from exporter.jobs.streaming import Stream
 from exporter.jobs.streaming import stream as run_stream
 from exporter.jobs.sync import Synced
@@ -66,6 +68,21 @@ async def sync(
             told,
             refilter=refilter,
             keep_generations=keep_generations,
+        ),
+    )
+
+
+async def reread(spec: ExportSpec, *, withheld: bool = False, observer: Observer | None = None) -> Reread:
+    """Reads what lies at `spec.destination` between `since` and `until` again, as `exporter reread` does, and puts what
+    comes in its place. `withheld`: only where rows came without sensitive fields. For the rest as `export`; filters,
+    fields and tables are those of what is there.
+    """
+    understood = spec.understand(os.environ)
+    destination = _destination(spec)
+    return await observed(
+        observer,
+        lambda told: run_reread(
+            destination, understood.asked, understood.settings, understood.credentials, told, withheld=withheld
         ),
     )
 

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from exporter import __version__, contract
-from exporter.cli import audit, compact, demo, export, sandbox, schema, status, sync, vacuum, verify
+from exporter.cli import audit, compact, demo, export, reread, sandbox, schema, status, sync, vacuum, verify
 from exporter.cli.machine import translating
 from exporter.cli.running import say
 from exporter.errors import ExporterError
@@ -85,6 +85,7 @@ for _command in (
     status.status,
     verify.verify,
     audit.audit,
+    reread.reread,
     compact.compact,
     vacuum.vacuum,
     schema.schema,

@@ -6,7 +6,7 @@ and merges them by one commit, as a sync does.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
@@ -15,10 +15,10 @@ from exporter.errors import DestinationError, StoreError
 from exporter.jobs.asking import changing_filters
 from exporter.jobs.comparing import compare, make_plan, until_now
 from exporter.jobs.holding import Held, holding
-from exporter.jobs.mending import Repair, confirm_deletions
+from exporter.jobs.mending import Repair, confirm_deletions, lifted_doubts
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.session import ask_first, connected
-from exporter.model import Counters, Interval, Unproven
+from exporter.model import Counters, Coverage, Interval, Unproven
 from exporter.pipeline.auditing import Findings
 from exporter.progress import Observer
 from exporter.spec import Asked, Credentials, RunSettings
@@ -41,8 +41,9 @@ class Repaired(msgspec.Struct, frozen=True, kw_only=True):
 class Audited(msgspec.Struct, frozen=True, kw_only=True):
     """What an audit has found. `state`: of the export. `audited`: from the first to the last of what was compared.
 
-    `windows`: how many there are, of which `windows_audited` were drawn. `repaired`: None without a repair, after which
-    the findings' `deleted` are those that are left.
+    `windows`: how many there are, of which `windows_audited` were drawn. `lifted`: how many times the export has in
+    doubt that were listed whole; a repair makes them proven. `repaired`: None without one, after which the findings'
+    `deleted` are those that are left.
     """
 
     state: StateName
@@ -50,6 +51,7 @@ class Audited(msgspec.Struct, frozen=True, kw_only=True):
     findings: Findings
     audited: Interval
     unproven: tuple[Unproven, ...]
+    lifted: int
     changing_filters: tuple[str, ...]
     sampled: bool
     windows: int
@@ -126,14 +128,18 @@ async def _audit(
             opening = await ask_first(lister, plan.state, plan.request, whole.since, whole.end, settings, observer)
             plan = until_now(plan, opening.now.instant)
             findings, unproven = await compare(plan, run, lister, opening, settings, observer, clock, remembers=repair)
+            lifted = lifted_doubts(plan.state, Coverage(plan.windows), unproven)
             spent, repaired = Counters(), None
             if held:
                 unlisted = await confirm_deletions(findings, lister, settings.concurrency) if delete else None
-                change = Repair(plan, held, findings, opening.now, settings, credentials, observer, clock)
+                change = Repair(plan, held, findings, opening.now, lifted, settings, credentials, observer, clock)
                 outcome, spent = await change.run(delete=delete)
                 run.spent = lambda: lister.counters + spent
                 repaired = Repaired(
-                    inserted=outcome.inserted, updated=outcome.updated, removed=outcome.removed, unlisted=unlisted
+                    inserted=outcome.inserted,
+                    updated=outcome.updated,
+                    removed=outcome.removed,
+                    unlisted=_count(unlisted),
                 )
             return Audited(
                 state=state_name(held.log.state if held else plan.state),
@@ -141,6 +147,7 @@ async def _audit(
                 findings=findings,
                 audited=Interval(plan.windows[0].start, plan.windows[-1].end),
                 unproven=unproven,
+                lifted=len(lifted.intervals),
                 changing_filters=tuple(changing_filters(plan.request)),
                 sampled=share < 1,
                 windows=plan.all_windows,
@@ -163,3 +170,7 @@ async def _audit(
         if (await load_state(store)).number == state.number:
             raise
         raise StoreError(f"{store.location}: another run has changed this export meanwhile; run again") from error
+
+
+def _count(unlisted: Mapping[Interval, Collection[str]] | None) -> int | None:
+    return None if unlisted is None else sum(map(len, unlisted.values()))

@@ -38,6 +38,10 @@ def describe_audited(found: "Audited", destination: Location) -> Iterator[str]:
         yield f"  not compared, for having no id: {count_of(findings.nameless, 'row')}"
     if found.unproven:
         yield f"  {count_of(len(found.unproven), 'timestamp')} may have more rows than the API would list"
+    if found.lifted:
+        listed = f"of the times that the export names under `unproven`, {found.lifted:,} were listed whole"
+        what = "their doubt has left" if found.repaired else f"exporter audit {destination} --repair lifts their doubt"
+        yield f"  {listed}; {what}"
     if found.changing_filters and findings.total("deleted"):
         filters = ", ".join(found.changing_filters)
         yield f"  deleted: or no longer matched by the filters of the export ({filters}), which the list cannot tell;"
@@ -102,6 +106,7 @@ def audited_figures(found: "Audited") -> dict[str, Any]:
         **{name: findings.total(name) for name in _COLUMNS},
         "nameless": findings.nameless,
         "unproven": len(found.unproven),
+        "lifted": found.lifted,
         "days": [
             {"day": format_instant(day * DAY)[:10], **{name: counts[name] for name in _COLUMNS}}
             for day, counts in sorted(findings.days.items())

@@ -1,53 +1,55 @@
 """The repair of an audit: whole rows where something differs, and deletions that the API confirms."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+import msgspec
 from anyio import to_thread
 
+from exporter.contract import SECOND
 from exporter.errors import ContradictionError, DestinationError
 from exporter.jobs.asking import has_sensitive_fields
 from exporter.jobs.comparing import Plan
 from exporter.jobs.holding import Held
 from exporter.jobs.sealing import is_in_order, put_in_order, seal
 from exporter.jobs.session import Session, ask_first, connected, mention_withheld
-from exporter.model import Counters, Coverage, Interval
+from exporter.model import Change, Counters, Coverage, Interval, Unproven
 from exporter.pipeline.auditing import Findings
-from exporter.pipeline.reading import Reader
+from exporter.pipeline.reading import Reader, wall_clock
 from exporter.pipeline.spooling import Spool, SpoolFactory
 from exporter.pipeline.tasks import for_each
 from exporter.pipeline.updating import Outcome, merge_spool
 from exporter.plan.clock import Now
 from exporter.progress import Observer
 from exporter.spec import Credentials, RunSettings
-from exporter.store.merge import ids_in
+from exporter.store.ids import ids_in
+from exporter.store.state import State
 
 
-async def confirm_deletions(findings: Findings, lister: Reader, at_once: int) -> int:
-    """Leaves those deletions in `findings` that the API confirms by 404, and returns how many it does not.
+async def confirm_deletions(findings: Findings, lister: Reader, at_once: int) -> dict[Interval, set[str]]:
+    """Leaves those deletions in `findings` that the API confirms by 404, and returns the others, by home.
 
     Raises `DestinationError` and `ContradictionError` where 404 would prove nothing.
     """
+    unlisted: dict[Interval, set[str]] = {}
     if not any(findings.deleted.values()):
-        return 0
+        return unlisted
     if findings.witness is None:
         raise DestinationError(
             "the API lists not one of the conversations that are there. Is it the same organization and address? "
-            "Nothing was deleted; if they are, compare a wider range"
+            "Nothing was deleted; if they are, take a wider range"
         )
     if not await lister.knows(findings.witness):
         raise ContradictionError(
             "the API answers 404 to the id of a conversation that it lists, so that 404 does not tell what was "
             "deleted. Nothing was changed; run again without --delete"
         )
-    unlisted = 0
 
     async def confirm(found: tuple[Interval, str]) -> None:
-        nonlocal unlisted
         interval, identity = found
         if await lister.knows(identity):
             findings.deleted[interval].discard(identity)
-            unlisted += 1
+            unlisted.setdefault(interval, set()).add(identity)
 
     found = [(interval, identity) for interval, ids in findings.deleted.items() for identity in ids]
     await for_each(found, confirm, at_once=at_once)
@@ -56,12 +58,14 @@ async def confirm_deletions(findings: Findings, lister: Reader, at_once: int) ->
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What `findings` say differs from `plan`, to be mended under the lock. `now`: the time to go by."""
+    """What `findings` say differs from `plan`, to be mended under the lock. `now`: the time to go by. `proves`: what is
+    in doubt no more."""
 
     plan: Plan
     held: Held
     findings: Findings
     now: Now
+    proves: Coverage
     settings: RunSettings
     credentials: Credentials
     observer: Observer
@@ -73,6 +77,9 @@ class Repair:
         windows = Coverage(findings.reread)
         request = plan.request
         if not windows and not (delete and any(findings.deleted.values())):
+            if self.proves:
+                proven = Change(proves=self.proves.intervals)
+                await self.held.log.append(committed_at=wall_clock(), kind="repair", change=proven)
             await self._put_in_order()
             return Outcome(), Counters()
         async with connected(
@@ -104,7 +111,7 @@ class Repair:
             spool = Spool()
             into = SpoolFactory(session.parts, session.parts.encoder, plan.homes, spool, reading=1)
             await session.read(windows, into, oldest=plan.oldest)
-            gone = await self._gone(spool, delete=delete)
+            gone = await drop_from(findings, spool, delete=delete)
             change, outcome = await merge_spool(
                 spool,
                 session.log.state,
@@ -115,7 +122,8 @@ class Repair:
                 refreshes=Coverage(),
                 whole=windows,
             )
-            if change.adds or change.removes or change.quarantines:
+            change = msgspec.structs.replace(change, proves=self.proves.intervals)
+            if change.adds or change.removes or change.quarantines or change.proves:
                 await session.committer.commit(change, session.spent, kind="repair")
             await session.committer.sweep()  # what was put aside
             await seal(session.log, session.parts, session.committer, self.observer, goes_on=True)
@@ -124,7 +132,7 @@ class Repair:
     async def _put_in_order(self) -> None:
         """For what a run that did not live to seal it has left."""
         plan, settings = self.plan, self.settings
-        if await is_in_order(plan.store, plan.state):
+        if await is_in_order(plan.store, self.held.log.state):
             return
         await put_in_order(
             plan.store,
@@ -136,21 +144,34 @@ class Repair:
             open_windows=settings.concurrency,
         )
 
-    async def _gone(self, spool: Spool, *, delete: bool) -> dict[Interval, Collection[str]]:
-        """What is to be dropped, by home: what was deleted, and what lies elsewhere now. The findings keep the rest."""
-        read_again = await to_thread.run_sync(ids_in, [part.path for home in spool.parts.values() for part in home])
-        read_again |= set[str]().union(*spool.misfit_ids.values())
-        gone: dict[Interval, Collection[str]] = {}
-        deleted, moved = self.findings.deleted, self.findings.moved
-        for interval in {*deleted, *moved}:
-            # Another run of the walk has shown it, where it is.
-            back = await to_thread.run_sync(ids_in, [part.path for part in spool.parts.get(interval, ())])
-            back |= spool.misfit_ids.get(interval, set())
-            elsewhere = (deleted.get(interval, set()) | moved.get(interval, set())) & read_again
-            drop = (elsewhere | (deleted.get(interval, set()) if delete else set())) - back
-            if drop:
-                gone[interval] = drop
-                spool.homes[interval] = self.findings.homes[interval]
-            for ids in (deleted.get(interval, set()), moved.get(interval, set())):
-                ids -= drop | back
-        return gone
+
+async def drop_from(findings: Findings, spool: Spool, *, delete: bool) -> dict[Interval, Collection[str]]:
+    """What is to be dropped, by home: what lies elsewhere now and, to `delete`, what is gone. The findings keep the
+    rest."""
+    deleted, moved = findings.deleted, findings.moved
+    missed = set[str]().union(*deleted.values(), *moved.values())
+    every = [part.path for home in spool.parts.values() for part in home]
+    read_again = await to_thread.run_sync(ids_in, every, missed)
+    read_again |= missed & set[str]().union(*spool.misfit_ids.values())
+    gone: dict[Interval, Collection[str]] = {}
+    for interval in {*deleted, *moved}:
+        left = [ids for ids in (deleted.get(interval), moved.get(interval)) if ids]
+        # Another run of the walk has shown it, where it is.
+        back = await to_thread.run_sync(ids_in, [part.path for part in spool.parts.get(interval, ())], missed)
+        back |= spool.misfit_ids.get(interval, set())
+        drop = (set[str]().union(*left) & read_again | (deleted.get(interval, set()) if delete else set())) - back
+        if drop:
+            gone[interval] = drop
+            spool.homes[interval] = findings.homes[interval]
+        for ids in left:
+            ids -= drop | back
+    return gone
+
+
+def lifted_doubts(state: State, read: Coverage, doubts: Iterable[Unproven]) -> Coverage:
+    """Of the times that are in doubt, those that a whole reading of `read` has proven, except where `doubts` are its
+    own: a time that is served less exactly now may stand for several."""
+    proven = read - Coverage(Interval(doubt.created_at - SECOND, doubt.created_at + SECOND) for doubt in doubts)
+    return Coverage(
+        Interval(doubt.created_at, doubt.created_at + 1) for doubt in state.unproven if doubt.created_at in proven
+    )

@@ -20,7 +20,7 @@ from exporter.store.lock import host_name
 from exporter.store.runs import RunRecord, append_run
 from exporter.store.state import State, state_name
 
-Command: TypeAlias = Literal["export", "sync", "compact", "verify", "audit", "vacuum"]
+Command: TypeAlias = Literal["export", "sync", "compact", "verify", "audit", "vacuum", "reread"]
 
 
 class Outcome(Protocol):

@@ -19,6 +19,7 @@ from exporter.store.location import Location
 if TYPE_CHECKING:
     from exporter.jobs.compact import Compacted
     from exporter.jobs.export import Summary
+    from exporter.jobs.reread import Reread
     from exporter.jobs.status import Status
     from exporter.jobs.sync import Synced
     from exporter.jobs.vacuum import Vacuumed
@@ -48,10 +49,12 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
             yield "    without transcripts, the table turns is empty."
     if summary.unproven:
         yield f"  {count_of(summary.unproven, 'timestamp')} may have more rows than the API would show;"
-        yield "    what it showed is kept, and the manifest names them under `unproven`: compare them with the source."
+        yield "    what it showed is kept, and the manifest names them under `unproven`: exporter reread DEST reads"
+        yield "    them again, and exporter audit DEST --repair compares them with the source."
     if summary.partly_withheld:
         yield "  some rows came without sensitive fields, others with them: the token's role has changed;"
-        yield "    the manifest names the intervals under `fields.partly_withheld`: export them anew, to another place."
+        yield "    the manifest names the intervals under `fields.partly_withheld`: exporter reread DEST --withheld"
+        yield "    reads them again, with a token that has conversations:read_sensitive."
     if summary.quarantined_rows:
         yield f"  kept as served, for not fitting the columns: {count_of(summary.quarantined_rows, 'row')};"
         yield "    the manifest names the files under `quarantine`."
@@ -73,21 +76,31 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
 
 def describe_synced(synced: "Synced") -> Iterator[str]:
     """What a sync has changed, before what is there: lines for people."""
-    moved = [
-        f"{number:,} {what}"
-        for number, what in (
-            (synced.inserted, "inserted"),
-            (synced.updated, "updated"),
-            (synced.removed, "removed"),
-            (synced.unchanged, "read again and unchanged"),
-        )
-        if number
-    ]
-    files = f"; {count_of(synced.rewritten, 'file')} rewritten" if synced.rewritten else ""
-    yield (", ".join(moved) or "nothing has changed") + files
+    yield _moved(synced)
     yield f"  {_describe_data(synced.summary)}"
     if synced.updates_since is not None:
         yield f"  up to date with what changed before {format_instant(synced.updates_since)}"
+
+
+def describe_reread(done: "Reread") -> Iterator[str]:
+    """What a reading again has changed, before what is there: lines for people."""
+    if not done.intervals:
+        yield "nothing to read again: no row there came without sensitive fields"
+    else:
+        yield _moved(done)
+    if done.kept:
+        rows = count_of(done.kept, "row")
+        yield f"  kept, though the API does not list them, because it has not answered 404 to their ids: {rows}"
+    yield f"  {_describe_data(done.summary)}"
+
+
+def reread_figures(done: "Reread") -> dict[str, Any]:
+    """What a reading again has changed, for programs."""
+    names = ("inserted", "updated", "removed", "unchanged", "rewritten", "kept")
+    return {
+        "intervals": [interval_figures(interval) for interval in done.intervals],
+        **{name: getattr(done, name) for name in names},
+    }
 
 
 def synced_figures(synced: "Synced") -> dict[str, Any]:
@@ -236,6 +249,21 @@ def interval_figures(interval: Interval) -> dict[str, str | None]:
     """As in the manifest."""
     start = None if interval.open_below else format_instant(interval.start)
     return {"start": start, "end": format_instant(interval.end)}
+
+
+def _moved(done: "Synced | Reread") -> str:
+    moved = [
+        f"{number:,} {what}"
+        for number, what in (
+            (done.inserted, "inserted"),
+            (done.updated, "updated"),
+            (done.removed, "removed"),
+            (done.unchanged, "read again and unchanged"),
+        )
+        if number
+    ]
+    files = f"; {count_of(done.rewritten, 'file')} rewritten" if done.rewritten else ""
+    return (", ".join(moved) or "nothing has changed") + files
 
 
 def _describe_data(data: "Summary | Status") -> str:

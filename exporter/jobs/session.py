@@ -108,7 +108,7 @@ async def mention_withheld(store: Store, known: State, opening: Opening, reader:
         )
 
 
-async def _find_sighted(store: Store, state: State) -> list[str]:
+async def find_sighted(store: Store, state: State) -> list[str]:
     """Ids of a few rows that came with sensitive fields, from as small a part as there is."""
     files = [file for file in state.conversations if file.withheld_rows < file.rows]
     for file in sorted(files, key=lambda file: file.size_bytes)[:_LOOKED_INTO]:
@@ -176,7 +176,7 @@ class Session:
             turns=TurnsEncoder() if TURNS in request.tables else None,
             organization=organization,
             hidden_status=HIDDEN_STATUS if is_hidden else None,
-            role=Role(reader.fields_of, partial(_find_sighted, store, log.state)),
+            role=Role(reader.fields_of, partial(find_sighted, store, log.state)),
             refuses_withheld=refuses_withheld,
             arrives=True,
             clock=clock,

@@ -19,7 +19,7 @@ from exporter.pipeline.spooling import Spool, SpoolFactory
 from exporter.pipeline.updating import merge_spool
 from exporter.plan.again import density_of, seams, windows_around
 from exporter.plan.homes import Homes
-from exporter.store.merge import ids_in
+from exporter.store.ids import ids_in
 from exporter.store.state import State
 
 
@@ -44,7 +44,8 @@ class Doubts:
             | seams(before.coverage, now, state.conversations)
             | seams(before.coverage - earlier, earlier, before.conversations)
         )
-        return cls(repeated, windows)
+        # What is not covered yet is read by whoever covers it.
+        return cls(repeated, windows & state.coverage)
 
     async def strays(self, spool: Spool, homes: Homes) -> dict[Interval, Collection[str]]:
         """By home, the ids that leave it after `spool` has been read; `spool` knows the homes then.

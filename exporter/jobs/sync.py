@@ -36,11 +36,12 @@ from exporter.progress import Observer
 from exporter.spec import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.commits import load_state
+from exporter.store.ids import ids_in
 from exporter.store.integrity import opened, read_as_written
 from exporter.store.location import Location
-from exporter.store.merge import ids_in, open_rows
 from exporter.store.opening import open_store
 from exporter.store.state import State
+from exporter.store.versions import open_rows
 
 #: Conversations that were not over are asked for again while they are younger than this.
 _OPEN_FOR: Final = 2 * DAY

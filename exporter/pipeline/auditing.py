@@ -21,9 +21,8 @@ from exporter.plan.differences import KINDS, Difference, Kind, LastRead, Version
 from exporter.plan.homes import Home, Homes
 from exporter.store.base import Store
 from exporter.store.integrity import opened, read_as_written
-from exporter.store.merge import versions_in
 from exporter.store.state import State
-from exporter.store.versions import quarantined_versions, read_versions
+from exporter.store.versions import quarantined_versions, read_versions, versions_in
 
 #: Of each kind, so many ids are remembered: enough to look into, whatever has happened.
 MOST_IDS: Final = 500
@@ -124,10 +123,10 @@ class Comparison:
         for file in sorted(files, key=lambda file: file.path):
             data = await read_as_written(store, file)
             if self._remembers and store is self._store:
-                times = (at for at in nameless_times(data) if any(at in interval for interval in self._audited))
+                times = (at for at in nameless_times(data) if at in self._audited)
                 self._findings.reread += [Interval(at, at + 1) for at in times]
             for row in quarantined_versions(data):
-                if not any(row[1] in interval for interval in self._audited):
+                if row[1] not in self._audited:
                     continue
                 if row[0].startswith(NO_ID):
                     nameless += 1

@@ -26,9 +26,8 @@ from exporter.store.arrow import copy_columns
 from exporter.store.base import Store
 from exporter.store.ids import Hashes, Span, hash_ids, ids_among, read_ids
 from exporter.store.integrity import as_written, opened, read_as_written
-from exporter.store.merge import VERSION_COLUMNS, versions_in
 from exporter.store.state import State
-from exporter.store.versions import quarantined_versions
+from exporter.store.versions import VERSION_COLUMNS, quarantined_versions, versions_in
 
 #: Ids in more places than one that are remembered at a time.
 _MOST_REPEATED: Final = 100_000

@@ -91,7 +91,7 @@ def _is_mended(line: bytes, whole: Coverage, read_again: Collection[str]) -> boo
     if not identity.startswith(NO_ID) or identity in read_again:
         return False
     created_at = own_created_at(line)
-    return created_at is not None and any(created_at in interval for interval in whole)
+    return created_at is not None and created_at in whole
 
 
 async def _lines_of(file: QuarantineFile, parts: PartsFactory) -> list[bytes]:

@@ -1,11 +1,11 @@
 """What was read again, merged into the parts that hold it: every part that changes is replaced, in one commit."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 from anyio import to_thread
@@ -19,11 +19,15 @@ from exporter.pipeline.spooling import Spool, Spooled
 from exporter.pipeline.tasks import for_each
 from exporter.pipeline.writing import PartsFactory
 from exporter.plan.homes import Home, Homes
-from exporter.store.ids import Hashes, hash_ids, read_ids
+from exporter.store.ids import Hashes, hash_ids, ids_in, read_ids
 from exporter.store.integrity import as_written, opened
-from exporter.store.merge import MergePlan, Nulls, Reading, Version, ids_in, merge, plan_merge, versions_in
+from exporter.store.merge import MergePlan, Nulls, Reading, Version, count_rest, merge, plan_merge
 from exporter.store.state import State
+from exporter.store.versions import versions_in
 
+#: How many rows were served without a field, by field, and without any sensitive one: as of `DataFile`.
+_Marks: TypeAlias = tuple[Mapping[str, int], int]
+_NOTHING: Final = Coverage()
 #: Ids that moved while they were read.
 _MOST_REPEATED: Final = 100_000
 
@@ -52,15 +56,15 @@ async def merge_spool(
     *,
     gone: Mapping[Interval, Collection[str]],
     refreshes: Coverage,
-    whole: Coverage | None = None,
+    whole: Coverage = _NOTHING,
     repeated: Collection[str] = (),
 ) -> tuple[Change, Outcome]:
     """Publishes what takes the place of the parts that change, and returns what is to be committed.
 
     An id that comes to a home that did not have it leaves the one that did. `gone`: ids to drop, by the interval of
-    their home, which `spool` knows. `whole`: where everything was read again. `repeated`: as of `plan_merge`. Until the
-    commit, and the deletion that follows it, rows lie there twice; `_SUCCESS` is taken away before. Raises
-    `StoreError`.
+    their home, which `spool` knows. `whole`: where `spool` has all rows that there are, so that what was said of the
+    older ones leaves with them. `repeated`: as of `plan_merge`. Until the commit, and the deletion that follows it,
+    rows lie there twice; `_SUCCESS` is taken away before. Raises `StoreError`, and what `Spool.judge` raises.
     """
     await spool.judge(parts)
     quarantine = await Quarantine.load(state, parts)
@@ -69,14 +73,18 @@ async def merge_spool(
     for interval, ids in (await to_thread.run_sync(_shown_elsewhere, spool, limiter=parts.working)).items():
         drops.setdefault(interval, set()).update(ids)
     plans: dict[Interval, MergePlan] = {}
+    marks: dict[Interval, _Marks] = {}
 
     async def plan(interval: Interval) -> None:
         drop = drops.get(interval, set()) | misfits
-        readings = _readings(spool.parts.get(interval, []))
-        async with _opened(spool.homes[interval], parts, checked=False) as part:
-            plans[interval] = await to_thread.run_sync(
-                plan_merge, part, readings, drop, repeated, limiter=parts.working
-            )
+        home, spooled = spool.homes[interval], spool.parts.get(interval, [])
+        readings = _readings(spooled)
+        async with _opened(home, parts, checked=False) as part:
+            found = await to_thread.run_sync(plan_merge, part, readings, drop, repeated, limiter=parts.working)
+            plans[interval] = found
+            # What several readings say of a row would count several times.
+            if part is not None and len(readings) <= 1 and Coverage([interval]) & whole:
+                marks[interval] = await _marks(home, part, found, spooled, parts)
 
     await for_each(list(spool.homes), plan, at_once=MERGED_AT_ONCE)
     arriving = set[str]().union(*(plan.arriving for plan in plans.values()))
@@ -102,20 +110,20 @@ async def merge_spool(
     async def write(planned: tuple[Home, MergePlan]) -> None:
         home, plan = planned
         window = home.interval if home.file is None or home.interval in narrowed else home.file.window
-        adds.extend(await _write(home, window, plan, spool.parts.get(home.interval, []), parts))
+        spooled = spool.parts.get(home.interval, [])
+        adds.extend(await _write(home, window, plan, spooled, parts, marks.get(home.interval)))
 
     await for_each(changing, write, at_once=MERGED_AT_ONCE)
     removed = {file.path for home, _ in changing for file in _files(home, state)}
-    for home in narrowed.values():
-        for file in _files(home, state):
-            if file.path not in removed:
-                adds.append(msgspec.structs.replace(file, window=home.interval))
-                removed.add(file.path)
+    redeclared = dict(_redeclared(narrowed.values(), [spool.homes[interval] for interval in plans], marks, state))
+    adds += [file for path, file in redeclared.items() if path not in removed]
+    removed |= redeclared.keys()
     leaving = set[str]().union(*gone.values())
     if quarantine.lines:
-        leaving |= await to_thread.run_sync(ids_in, [part.path for home in spool.parts.values() for part in home])
+        read = [part.path for home in spool.parts.values() for part in home]
+        leaving |= await to_thread.run_sync(ids_in, read, quarantine.ids())
     leaving -= misfits
-    lines = await quarantine.merge(spool, leaving, whole or Coverage())
+    lines = await quarantine.merge(spool, leaving, whole)
     change = Change(
         refreshes=refreshes.intervals,
         adds=tuple(sorted(adds, key=lambda file: (file.window, file.path))),
@@ -193,7 +201,12 @@ def _readings(spooled: Iterable[Spooled]) -> list[Reading]:
 
 
 async def _write(
-    home: Home, window: Interval, plan: MergePlan, spooled: list[Spooled], parts: PartsFactory
+    home: Home,
+    window: Interval,
+    plan: MergePlan,
+    spooled: list[Spooled],
+    parts: PartsFactory,
+    marks: _Marks | None,
 ) -> tuple[DataFile, ...]:
     """What takes the place of a home's part, and of that of its turns; nothing when no row is left."""
     old = home.file
@@ -207,8 +220,39 @@ async def _write(
     except BaseException:
         writer.abort()
         raise
-    absent, withheld = _still_absent(old, lost, spooled, gained)
+    absent, withheld = marks or _still_absent(old, lost, spooled, gained)
     return await parts.publish(finished.closed(home.partition, window, absent, withheld))
+
+
+def _redeclared(
+    narrowed: Iterable[Home], planned: Iterable[Home], marks: Mapping[Interval, _Marks], state: State
+) -> Iterator[tuple[str, DataFile]]:
+    """Parts of which another thing is said from now on, whose rows stay as they are, by path."""
+    windows = {home.interval: home for home in narrowed}
+    for home in (*windows.values(), *(home for home in planned if home.interval not in windows)):
+        for file in _files(home, state):
+            said = file
+            if home.interval in windows:
+                said = msgspec.structs.replace(said, window=home.interval)
+            if home.file is file and home.interval in marks:
+                absent, withheld = marks[home.interval]
+                said = msgspec.structs.replace(said, absent=dict(absent), withheld_rows=withheld)
+            if said != file:
+                yield file.path, said
+
+
+async def _marks(home: Home, part: Path, plan: MergePlan, spooled: Iterable[Spooled], parts: PartsFactory) -> _Marks:
+    """As of `_still_absent`, where all rows but those that nobody has read again are known by now."""
+    absent, withheld = Counter[str](), 0
+    for read in spooled:
+        absent.update(read.absent)
+        withheld += read.withheld_rows
+    old = home.file
+    if old is not None and (old.absent or old.withheld_rows):
+        rest = await to_thread.run_sync(count_rest, part, plan, limiter=parts.working)
+        absent.update({name: min(count, rest.by_column[name]) for name, count in old.absent.items()})
+        withheld += min(old.withheld_rows, rest.withheld_rows)
+    return {name: count for name, count in absent.items() if count}, withheld
 
 
 def _still_absent(

@@ -10,7 +10,7 @@ import tempfile
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -61,6 +61,15 @@ def read_ids(part: Path, within: Span | None = None) -> Iterator[pa.Array]:
     """The ids of a part; `within`: of those row groups that may have one inside. Raises `StoreError`."""
     for batch in read_batches([part], [ID_COLUMN], within.meets if within else lambda _: True):
         yield batch.column(0)
+
+
+def ids_in(parts: Iterable[Path], wanted: Collection[str] | None = None) -> set[str]:
+    """The ids of all rows, or those of `wanted` among them; no others are held in memory. Raises `StoreError`."""
+    if wanted is None:
+        return {identity for part in parts for ids in read_ids(part) for identity in ids.to_pylist()}
+    pick, within = pa.array(sorted(wanted), pa.string()), Span()
+    within.widen(pick)
+    return set[str]().union(*(ids_among(part, pick, within) for part in (parts if wanted else ())))
 
 
 def ids_among(part: Path, wanted: pa.Array, within: Span) -> set[str]:

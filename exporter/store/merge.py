@@ -21,11 +21,11 @@ import pyarrow.compute as pc
 from exporter.contract import BEGINNING, FIELDS, Instant
 from exporter.store.columns import complete
 from exporter.store.facts import ID_COLUMN
-from exporter.store.parts import OPEN_STATUS_ARRAY, SORT_COLUMN, STATUS_COLUMN, Writer
+from exporter.store.ids import ids_in
+from exporter.store.parts import SORT_COLUMN, Writer
 from exporter.store.reader import read_batches
+from exporter.store.versions import versions_in
 
-_UPDATED: Final = "updated_at"
-VERSION_COLUMNS: Final = (ID_COLUMN, SORT_COLUMN, _UPDATED)
 _SIGNED: Final = "recording_details"
 _SENSITIVE: Final = tuple(field.name for field in FIELDS if field.sensitive)
 
@@ -165,13 +165,6 @@ def _latest(
     return latest
 
 
-def versions_in(paths: Iterable[Path]) -> Iterator[tuple[str, Instant, Instant | None]]:
-    """Id, `created_at` and `updated_at` of all rows. Raises `StoreError`."""
-    for batch in read_batches(paths, list(VERSION_COLUMNS)):
-        times = [batch.column(name).cast(pa.int64()).to_pylist() for name in (SORT_COLUMN, _UPDATED)]
-        yield from zip(batch.column(ID_COLUMN).to_pylist(), *times, strict=True)
-
-
 def _staying(
     paths: Iterable[Path], dropped: Collection[str], lost: Nulls, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
@@ -278,16 +271,6 @@ def _unsigned(text: str | None) -> Any:
     return details | {"recording_url": url.partition("?")[0]}
 
 
-def open_rows(part: Path) -> dict[str, Instant]:
-    """Conversations that were not over when they were read: `created_at` by id. Raises `StoreError`."""
-    found: dict[str, Instant] = {}
-    for batch in read_batches([part], [ID_COLUMN, SORT_COLUMN, STATUS_COLUMN]):
-        rows = batch.filter(pc.is_in(batch.column(STATUS_COLUMN), OPEN_STATUS_ARRAY))
-        times = rows.column(SORT_COLUMN).cast(pa.int64()).to_pylist()
-        found.update(zip(rows.column(ID_COLUMN).to_pylist(), times, strict=True))
-    return found
-
-
 def sighted_rows(part: Path, most: int) -> list[str]:
     """Ids of rows in which some sensitive field is not null, up to `most`. Raises `StoreError`."""
     found: list[str] = []
@@ -300,6 +283,14 @@ def sighted_rows(part: Path, most: int) -> list[str]:
     return found[:most]
 
 
-def ids_in(parts: Iterable[Path]) -> set[str]:
-    """The ids of all rows. Raises `StoreError`."""
-    return {identity for batch in read_batches(parts, [ID_COLUMN]) for identity in batch.column(0).to_pylist()}
+def count_rest(part: Path, plan: MergePlan) -> Nulls:
+    """What is null in the rows of the part that were not read again, and stay. Raises `StoreError`."""
+    rest, read = Nulls(), ids_in([path for reading in plan.readings for path in reading])
+    gone = pa.array(sorted(read | plan.dropped), pa.string())
+    for batch in read_batches([part]):
+        rest.count(batch.filter(pc.invert(pc.is_in(batch.column(ID_COLUMN), gone))))
+    # Of several with an id that were not read again, one stays.
+    if stay := {identity: taken.created_at for identity, taken in plan.taken.items() if not taken.reading}:
+        for batch in _rows([part], stay):
+            rest.count(batch)
+    return rest

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from exporter.contract import Instant, format_instant
+from exporter.contract import Instant, format_instant, parse_timestamp
 from exporter.model import Interval, QuarantineFile
 from exporter.store.base import Store
 from exporter.store.layout import quarantine_path
@@ -54,6 +54,15 @@ class _Line(msgspec.Struct):
     id: str
 
 
+class _Dated(msgspec.Struct):
+    created_at: str
+
+
 def id_of(line: bytes) -> str:
     """The `id` in a line of a quarantine file."""
     return msgspec.json.decode(line, type=_Line).id
+
+
+def created_at_of(line: bytes) -> Instant:
+    """The `created_at` in a line of a quarantine file."""
+    return parse_timestamp(msgspec.json.decode(line, type=_Dated).created_at)

@@ -3,10 +3,8 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-import msgspec
-
-from exporter.contract import parse_timestamp
 from exporter.model import Coverage, Interval
+from exporter.store.quarantine import created_at_of
 from exporter.store.state import Commit, State
 
 
@@ -59,13 +57,8 @@ def keep_lines(data: bytes, lost: Coverage) -> bytes:
     return b"".join(line for line in data.splitlines(keepends=True) if not _is_lost(line, lost))
 
 
-class _Line(msgspec.Struct):
-    created_at: str
-
-
 def _is_lost(line: bytes, lost: Coverage) -> bool:
-    created_at = parse_timestamp(msgspec.json.decode(line, type=_Line).created_at)
-    return any(created_at in interval for interval in lost)
+    return created_at_of(line) in lost
 
 
 def _overlaps(coverage: Coverage, window: Interval) -> bool:

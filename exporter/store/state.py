@@ -194,7 +194,7 @@ def apply(state: State, commit: Commit) -> State:
         files=files,
         quarantine=quarantine,
         unproven=(
-            *(one for one in state.unproven if one.created_at not in doubted and not _holds(doubtless, one.created_at)),
+            *(one for one in state.unproven if one.created_at not in doubted and one.created_at not in doubtless),
             *change.unproven,
         ),
         reads=_next_reads(state, commit, added, dropped),
@@ -327,10 +327,6 @@ def _disjoint(commit: Commit, intervals: tuple[Interval, ...], otherwise: str) -
     if coverage.length != sum(interval.end - interval.start for interval in intervals):
         _refuse(commit.number, otherwise)
     return coverage
-
-
-def _holds(coverage: Coverage, instant: Instant) -> bool:
-    return any(instant in interval for interval in coverage)
 
 
 def _refuse(number: int, what: str) -> NoReturn:

@@ -8,14 +8,16 @@ from typing import Final, TypeAlias
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from exporter.contract import Instant, parse_timestamp
 from exporter.model import Coverage
 from exporter.store.facts import ID_COLUMN
-from exporter.store.parts import SORT_COLUMN
+from exporter.store.parts import OPEN_STATUS_ARRAY, SORT_COLUMN, STATUS_COLUMN
 from exporter.store.reader import read_batches
 
 UPDATED_COLUMN: Final = "updated_at"
+VERSION_COLUMNS: Final = (ID_COLUMN, SORT_COLUMN, UPDATED_COLUMN)
 #: At a time: as Python's objects they take some 200 bytes each.
 _BATCH_ROWS: Final = 16_384
 
@@ -43,6 +45,23 @@ def read_versions(parts: Iterable[Path], within: Coverage) -> Iterator[_Versions
                 yield ids, created_at, updated_at
             elif any(keep):
                 yield list(compress(ids, keep)), list(compress(created_at, keep)), list(compress(updated_at, keep))
+
+
+def versions_in(paths: Iterable[Path]) -> Iterator[tuple[str, Instant, Instant | None]]:
+    """Id, `created_at` and `updated_at` of all rows. Raises `StoreError`."""
+    for batch in read_batches(paths, list(VERSION_COLUMNS)):
+        times = [batch.column(name).cast(pa.int64()).to_pylist() for name in (SORT_COLUMN, UPDATED_COLUMN)]
+        yield from zip(batch.column(ID_COLUMN).to_pylist(), *times, strict=True)
+
+
+def open_rows(part: Path) -> dict[str, Instant]:
+    """Conversations that were not over when they were read: `created_at` by id. Raises `StoreError`."""
+    found: dict[str, Instant] = {}
+    for batch in read_batches([part], [ID_COLUMN, SORT_COLUMN, STATUS_COLUMN]):
+        rows = batch.filter(pc.is_in(batch.column(STATUS_COLUMN), OPEN_STATUS_ARRAY))
+        times = rows.column(SORT_COLUMN).cast(pa.int64()).to_pylist()
+        found.update(zip(rows.column(ID_COLUMN).to_pylist(), times, strict=True))
+    return found
 
 
 class _Line(msgspec.Struct):

@@ -300,6 +300,20 @@ async def test_an_export_takes_it_back_too(tmp_path: Path, source: World, how: s
     assert source.held(tmp_path) == source.ids
 
 
+@pytest.mark.parametrize("how", ["date", "machine"])
+async def test_a_reread_takes_it_back_too(tmp_path: Path, source: World, how: str) -> None:
+    await go_wrong(source, tmp_path, how)
+    source.sandbox.update("c30", source.now, summary="changed")
+    await source.live(20 * MINUTE, MINUTE)
+    done = await source.reread(tmp_path)
+    assert "an earlier run went by was ahead" in source.warnings
+    assert (done.exit_status, done.updated, done.removed) == (0, 1, 0)
+    assert [interval.end for interval in done.intervals] == [source.range_end(tmp_path)]
+    assert source.range_end(tmp_path) <= source.now + 1
+    assert await source.is_sound(tmp_path)
+    assert await source.has_all(tmp_path)
+
+
 async def test_a_gap_that_an_earlier_date_has_left_is_closed_though_its_time_has_come(
     tmp_path: Path, source: World
 ) -> None:

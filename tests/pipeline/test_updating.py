@@ -37,6 +37,7 @@ from exporter.store.merge import Nulls
 from exporter.store.state import Author, State
 
 T0 = 20_000 * DAY
+NOTHING = Coverage()
 RANGE = Interval(T0, T0 + 4 * DAY)
 FIELDS = (*ALWAYS_FIELDS, "summary")
 
@@ -113,7 +114,7 @@ class Destination:
     def homes(self) -> Homes:
         return Homes(self.state.files.values(), Coverage([RANGE]), self.factory.place)
 
-    async def publish(self, gone: Collection[str] = (), whole: Coverage | None = None) -> tuple[Change, Outcome]:
+    async def publish(self, gone: Collection[str] = (), whole: Coverage = NOTHING) -> tuple[Change, Outcome]:
         homes = self.homes()
         return await merge_spool(
             self.spool,
@@ -126,7 +127,7 @@ class Destination:
             whole=whole,
         )
 
-    async def merge(self, gone: Collection[str] = (), whole: Coverage | None = None) -> Outcome:
+    async def merge(self, gone: Collection[str] = (), whole: Coverage = NOTHING) -> Outcome:
         change, outcome = await self.publish(gone, whole)
         await self.committer.commit(change, kind="sync")
         await self.committer.sweep()

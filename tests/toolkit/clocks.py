@@ -13,6 +13,7 @@ from aiohttp import web
 from exporter.contract import CONVERSATIONS_PATH, DAY, SECOND, Instant, parse_timestamp
 from exporter.jobs.audit import Audited, audit
 from exporter.jobs.export import Summary, export
+from exporter.jobs.reread import Reread, reread
 from exporter.jobs.sync import Synced, sync
 from exporter.jobs.verify import verify
 from exporter.progress import Quiet
@@ -86,6 +87,10 @@ class World:
 
     async def sync(self, root: Path, asked: Asked | None = None, **settings: Any) -> Synced:
         done: Synced = await self._run(sync, root, asked, settings)
+        return done
+
+    async def reread(self, root: Path, asked: Asked | None = None, **settings: Any) -> Reread:
+        done: Reread = await self._run(reread, root, asked, settings)
         return done
 
     async def is_sound(self, root: Path) -> bool:

@@ -1,0 +1,45 @@
+"""`exporter reread`."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from exporter.cli.options import Existing, Text, option
+from exporter.cli.request import understand, with_reading_options
+from exporter.cli.running import Told, perform, tell_summary
+from exporter.jobs.report import describe_reread, reread_figures
+from exporter.progress import Observer
+from exporter.store.location import parse_location
+
+if TYPE_CHECKING:
+    from exporter.jobs.reread import Reread
+
+
+@with_reading_options
+def reread(
+    destination: Existing,
+    until: Annotated[Text, option("End of what is read again, excluded; as --since.", "TIME")] = None,
+    withheld: Annotated[
+        bool, typer.Option("--withheld", help="Only where rows came without sensitive fields.")
+    ] = False,
+    **options: Any,
+) -> None:
+    """Read DEST again, or an interval of it, and put what comes in place of what is there.
+
+    Until it is all there, nothing of that has changed.
+    """
+    target = parse_location(destination)
+    wanted = understand(options, until)
+
+    from exporter.jobs.reread import reread as run_reread
+
+    async def job(observer: Observer) -> "Reread":
+        return await run_reread(target, wanted.asked, wanted.settings, wanted.credentials, observer, withheld=withheld)
+
+    perform(job, _tell, options["as_json"], options["verbose"], options["log_format"])
+
+
+def _tell(done: "Reread") -> Told:
+    whole = tell_summary(done.summary)
+    lines = [*describe_reread(done), *whole.lines[1:]]
+    return Told(lines, whole.figures | reread_figures(done), done.exit_status)
