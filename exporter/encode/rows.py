@@ -68,6 +68,12 @@ class ServedRow(msgspec.Struct, gc=False, kw_only=True):
             if isinstance(value, Raw):
                 setattr(self, name, value.copy())
 
+    def drop(self) -> None:
+        """Lets go of all but its id, and so of its page: a batch has the rest by now."""
+        for name in self.__struct_fields__:
+            if name != "id":
+                setattr(self, name, UNSET)
+
     def is_narrow(self) -> bool:
         """Whether nothing but `contract.ALWAYS_FIELDS` was served."""
         return all(getattr(self, name) is UNSET for name in self.__struct_fields__ if name not in _NARROW)

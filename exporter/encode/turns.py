@@ -4,6 +4,7 @@ Whatever writes conversations writes their turns from the same rows, so that the
 A transcript is decoded whole where all of its items fit, and member by member where one does not.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import accumulate, chain, pairwise
@@ -21,7 +22,8 @@ from exporter.encode.items import Beside, Item, Metrics, Transcript, item_class,
 from exporter.encode.rows import is_learnable
 from exporter.encode.schema import turns_schema
 
-#: Of transcripts that are objects at a time: so few stay in the processor's cache, and cost no memory to speak of.
+#: Of transcripts that are objects at a time: so few stay in the processor's cache, and cost no memory to speak of. Of a
+#: transcript that is larger, about so much is made columns at a time.
 _BYTES_AT_ONCE: Final = 1024 * 1024
 #: More unknown names than this are data in the place of names; transcripts with more are read member by member.
 _MAX_UNKNOWN_NAMES: Final = 64
@@ -74,12 +76,10 @@ class TurnsEncoder:
         for position, text in enumerate(texts, start=1):
             size += len(text)
             if size >= _BYTES_AT_ONCE or position == len(texts):
-                batch = self._encode(conversations.slice(start, position - start), texts[start:position])
-                if batch.num_rows:
-                    yield batch
+                yield from self._encode(conversations.slice(start, position - start), texts[start:position])
                 start, size = position, 0
 
-    def _encode(self, conversations: pa.RecordBatch, texts: Sequence[memoryview]) -> pa.RecordBatch:
+    def _encode(self, conversations: pa.RecordBatch, texts: Sequence[memoryview]) -> Iterator[pa.RecordBatch]:
         transcripts: list[Sequence[Item]] = []
         odd: list[int] = []
         for position, text in enumerate(texts):
@@ -88,8 +88,27 @@ class TurnsEncoder:
             except _REFUSALS:
                 transcripts.append(self._decode(text))
                 odd.append(position)
-        items = list(chain.from_iterable(transcripts))
+        beside = _beside(transcripts, odd)
         whose, indexes = _places(list(map(len, transcripts)))
+        items = deque(chain.from_iterable(transcripts))
+        transcripts.clear()
+        step = -(-len(items) // max(1, sum(map(len, texts)) // _BYTES_AT_ONCE))
+        for start in range(0, len(items), step or 1):
+            # Taken out, since what has become columns may go while these are written.
+            some = [items.popleft() for _ in range(min(step, len(items)))]
+            places = whose.slice(start, step), indexes.slice(start, step)
+            columns = self._columns(conversations, some, *places, beside[start : start + step] if beside else None)
+            some.clear()
+            yield pa.RecordBatch.from_arrays([columns.pop(name) for name in self.schema.names], schema=self.schema)
+
+    def _columns(
+        self,
+        conversations: pa.RecordBatch,
+        items: Sequence[Item],
+        whose: pa.Array,
+        indexes: pa.Array,
+        beside: Sequence[Beside | None] | None,
+    ) -> dict[str, pa.Array]:
         columns = {
             "conversation_id": conversations.column("id").take(whose),
             "conversation_created_at": conversations.column("created_at").take(whose),
@@ -97,10 +116,10 @@ class TurnsEncoder:
             "text": pa.array(_joined(items), pa.string()),
             **dict(zip(_PLAIN, pa.array(list(map(_row_of, items)), _ROWS).flatten(), strict=True)),
             **_metrics_columns(items),
-            **_beside_columns(transcripts, odd),
+            **_beside_columns(beside, len(items)),
         }
         columns["item_created_at"] = _times(columns["item_created_at"])
-        return pa.RecordBatch.from_arrays([columns[name] for name in self.schema.names], schema=self.schema)
+        return columns
 
     def _decode(self, text: memoryview) -> Sequence[Item]:
         """The items of a transcript with unknown members, or with items that do not fit."""
@@ -181,14 +200,20 @@ def _metrics_columns(items: Sequence[Item]) -> dict[str, pa.Array]:
     return dict(zip(ITEM_METRICS, pa.array(rows, _METRICS).flatten(), strict=True))
 
 
-def _beside_columns(transcripts: Sequence[Sequence[Item]], odd: Sequence[int]) -> dict[str, pa.Array]:
-    """`odd`: the transcripts whose items may have something beside their columns."""
-    starts = list(accumulate(map(len, transcripts), initial=0))
+def _beside(transcripts: Sequence[Sequence[Item]], odd: Sequence[int]) -> list[Beside | None] | None:
+    """What items have beside their columns; `odd`: the transcripts of which some may have anything. None: none has."""
     if not odd:
-        return {name: pa.nulls(starts[-1], pa.string()) for name in _BESIDE.names}
+        return None
+    starts = list(accumulate(map(len, transcripts), initial=0))
     rows: list[Beside | None] = [None] * starts[-1]
     for position in odd:
         rows[starts[position] : starts[position + 1]] = [item.beside() for item in transcripts[position]]
+    return rows
+
+
+def _beside_columns(rows: Sequence[Beside | None] | None, count: int) -> dict[str, pa.Array]:
+    if rows is None:
+        return {name: pa.nulls(count, pa.string()) for name in _BESIDE.names}
     return dict(zip(_BESIDE.names, pa.array(rows, _BESIDE).flatten(), strict=True))
 
 

@@ -20,12 +20,10 @@ _PAGE_BYTES: Final = 8 * _MIB
 _LEAST_PAGE_BYTES: Final = 2 * _MIB
 #: A decoded row beside its text: its object, and those of its short fields.
 _ROW_BYTES: Final = 2 * 1024
-#: The text of a page, as it is received, as rows and as a batch; and once more where a row is so large that what
-#: Parquet makes of it counts as well.
+#: The text of a page, as it is received, as rows and as a batch; and more where a row is so large that what Parquet, or
+#: the taking apart of its transcript, makes of it counts as well: one after the other, when the page has been let go.
 _COPIES: Final = 3
 _COPIES_OF_HUGE: Final = 5
-#: More of them where its transcript is taken apart: as objects, as columns, and once more for Parquet.
-_COPIES_IN_TURNS: Final = 4
 #: Pages at work, beside one that is on its way in each window: one is decoded, two are encoded, one waits.
 _PAGES_AT_WORK: Final = 4
 
@@ -35,15 +33,13 @@ class Shares:
     """What a ceiling is divided into, in bytes.
 
     `page`: the JSON text that a page should have; `largest_page`: that one may have; `in_flight`: the cost of all that
-    are; `row_group`: of each part that is open, one a window and table; `copies_of_huge`: what counts of a byte beyond
-    `page`.
+    are; `row_group`: of each part that is open, one a window and table.
     """
 
     page: int
     largest_page: int
     in_flight: int
     row_group: int
-    copies_of_huge: int = _COPIES_OF_HUGE
 
     @classmethod
     def of(cls, memory_bytes: int, concurrency: int, tables: int = 1) -> Self:
@@ -52,17 +48,16 @@ class Shares:
         open_parts = concurrency * tables
         row_group = min(_ROW_GROUP_BYTES, usable // 4 // open_parts)
         in_flight = usable - row_group * open_parts
-        copies_of_huge = _COPIES_OF_HUGE + _COPIES_IN_TURNS * (tables - 1)
         # What is reserved for a page is a quarter more than what it should have.
         pages = concurrency * 5 // 4 + _PAGES_AT_WORK
         page = min(_PAGE_BYTES, max(_LEAST_PAGE_BYTES, in_flight // (_COPIES * pages)))
         beyond = in_flight - _ROW_BYTES - _COPIES * page
-        return cls(page, page + beyond // copies_of_huge, in_flight, row_group, copies_of_huge)
+        return cls(page, page + beyond // _COPIES_OF_HUGE, in_flight, row_group)
 
     def cost(self, rows: int, size_bytes: int) -> int:
         """What a page of so many rows and bytes takes; `in_flight` for a row of `largest_page`."""
         beyond = max(0, size_bytes - self.page)
-        return rows * _ROW_BYTES + _COPIES * (size_bytes - beyond) + self.copies_of_huge * beyond
+        return rows * _ROW_BYTES + _COPIES * (size_bytes - beyond) + _COPIES_OF_HUGE * beyond
 
 
 class ByteBudget:

@@ -15,7 +15,7 @@ from anyio import CapacityLimiter, to_thread
 
 from exporter.contract import Instant
 from exporter.encode.batch import Encoded, Encoder
-from exporter.encode.rows import EncodeRow, Misfit
+from exporter.encode.rows import EncodeRow, Misfit, ServedRow
 from exporter.encode.turns import TurnsEncoder
 from exporter.errors import AccessError
 from exporter.fetch.walk import Settled
@@ -33,6 +33,8 @@ from exporter.store.quarantine import write_quarantine
 _OPEN_SECONDS: Final = 60.0
 #: Of misfits that a window holds in memory: should the API change a type, every row is one.
 _MISFIT_BYTES: Final = 16 * 1024 * 1024
+#: Of a batch: the text of its page is let go of before the batch is written, which takes as much again and more.
+_LARGE_BYTES: Final = 8 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -241,6 +243,10 @@ class WindowWriter:
                 self._misfits_since = self._factory.clock()
             self._misfits += encoded.quarantined
             self._factory.check(encoded)
+            if encoded.batch.nbytes >= _LARGE_BYTES:
+                for row in piece.rows:
+                    if isinstance(row, ServedRow):
+                        row.drop()
             if encoded.batch.num_rows:
                 self._part = self._part or self._factory.open(partition, interval, self._top)
                 self._part.writer.write(encoded.batch)

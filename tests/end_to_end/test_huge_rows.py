@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from exporter.contract import HOUR, MINUTE
 from exporter.sandbox import TOKEN, Row, Sandbox
 from tests.end_to_end.conftest import Done, Serving
@@ -40,16 +42,31 @@ def export(destination: Path, server: Sandbox, *more: str) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def test_huge_rows_among_small_ones(serving: Serving, tmp_path: Path) -> None:
+@pytest.mark.parametrize("turns", [False, True])
+def test_huge_rows_among_small_ones(serving: Serving, tmp_path: Path, turns: bool) -> None:
     huge = {0, 700, 701, 1300}
     rows = [
         row(minute, "é" * (HUGE_BYTES // 2) if minute in huge else "hello") for minute in range(24 * HOUR // MINUTE)
     ]
-    done = export(tmp_path / "out", serving(rows), "--memory", f"{MEMORY_MIB}MiB", "--concurrency", "4")
+    tables = ("--tables", "conversations,turns") if turns else ("--concurrency", "4")
+    done = export(tmp_path / "out", serving(rows), "--memory", f"{MEMORY_MIB}MiB", *tables)
     assert done.status == 0, done.err
     exported = Exported(tmp_path / "out")
     assert exported.state == "complete"
     exported.check(records(rows))
+    assert int(done.out) <= MEMORY_MIB * 1024
+
+
+@pytest.mark.parametrize("items", [30, 30_000])
+def test_a_huge_transcript_of_many_items(serving: Serving, tmp_path: Path, items: int) -> None:
+    texts = ["ab" * (HUGE_BYTES // items // 2 - 40) for _ in range(items)]
+    content = [{"type": "message", "role": "user", "content": [text]} for text in texts]
+    rows = [row(minute, "hello") for minute in range(0, 1440, 20)]
+    rows.append(conversation(SINCE + MINUTE, SINCE, "huge", conversation={"items": content}))
+    # By default 384 MiB, too.
+    done = export(tmp_path / "out", serving(rows), "--tables", "conversations,turns")
+    assert done.status == 0, done.err
+    Exported(tmp_path / "out").check(records(rows))
     assert int(done.out) <= MEMORY_MIB * 1024
 
 
