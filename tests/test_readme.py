@@ -394,7 +394,7 @@ def test_the_names_of_the_library() -> None:
     described = {
         name.partition("(")[0].removeprefix("await ") for names, _ in table_headed("name") for name in in_code(names)
     }
-    assert described | {"Summary", "Synced", "StreamReport", "__version__"} == set(exporter.__all__)
+    assert described | {"Summary", "Synced", "Reread", "StreamReport", "__version__"} == set(exporter.__all__)
 
 
 def test_columns() -> None:
@@ -536,6 +536,26 @@ def test_auditing(api: str, tmp_path: Path) -> None:
     assert f"({at_most / windows:.1%})" in example
     statuses = {int(status) for status, _ in table_headed("status of an audit")}
     assert statuses == {0, 1, 2, 3, errors.AccessError.exit_status, errors.DestinationLockedError.exit_status}
+
+
+def test_options_of_a_reread() -> None:
+    start = README.index("`exporter reread DEST` takes")
+    beside = {
+        names_in(in_code(line)[0]) for line in re.findall(r"^\| `-.*$", README[start:].split("\n\n")[1], re.MULTILINE)
+    }
+    export_options = [names_in(option) for option, *_ in tables_headed("option")[0]]
+    from_concurrency_on = export_options[export_options.index(names_in("--concurrency")) :]
+    assert help_names("reread") == {names_in("--since"), names_in("--lag"), *from_concurrency_on} | beside
+
+
+def test_reading_again(api: str, tmp_path: Path) -> None:
+    variables = {"ANYREACH_TOKEN": gate.TOKEN, "ANYREACH_BASE_URL": api}
+    assert run_shell(".venv/bin/exporter export calls", tmp_path, **variables).returncode == 0
+    done = run_shell(command_holding("exporter reread"), tmp_path, **variables)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(run_shell(".venv/bin/exporter reread calls --json", tmp_path, **variables).stdout)
+    (described,) = re.findall(r"^The JSON of a reread has .*?\n\n", README, re.DOTALL | re.MULTILINE)
+    assert set(in_code(described)) == set(keys_of(figures)) - set(SUMMARY_KEYS)
 
 
 def test_options_of_the_other_commands() -> None:

@@ -57,6 +57,13 @@ async def test_an_export_and_syncs_after_it(serving: Serving, tmp_path: Path) ->
     again = await exporter.export(spec)
     assert (again.changed, again.requests) == (False, 0)
 
+    silently = str(ROWS[9].facts()["id"])
+    server.update(silently, ROWS[9].updated_at, summary="another")
+    reread = await exporter.reread(spec)
+    assert (reread.updated, reread.unchanged, reread.exit_status) == (1, 399, 0)
+    Exported(tmp_path / "out").check(records(server.rows))
+    assert (await exporter.reread(spec, withheld=True)).intervals == ()
+
     identity = str(ROWS[7].facts()["id"])
     server.update(identity, system_clock(), summary="another one")
     synced = await exporter.sync(dataclasses.replace(spec, until=None), keep_generations=1)

@@ -1,7 +1,8 @@
 """Real processes, killed at random instants of their whole life; what they leave is sound, and the next run goes on.
 
 EXPORTER_KILLS=500 pytest -s tests/end_to_end/test_kills.py             five hundred, in about a quarter of an hour;
-                                                                        half of them of exports, half of syncs
+                                                                        half of them of exports, half of syncs, and
+                                                                        half as many again of rereads
 EXPORTER_KILLS=9 EXPORTER_KILLS_SEED=4711 pytest …                      others than by default
 
 The instants are drawn from the seed, as a number of requests and a time after them; where exactly the process then is
@@ -20,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from pyarrow import ArrowException
 
 from exporter.contract import DAY, format_instant
@@ -121,26 +123,28 @@ def test_killed_at_any_instant(serving: Serving, spawn: Spawn, tmp_path: Path) -
     print("commits there at a kill:", counted(commits))
 
 
-def test_a_sync_killed_at_any_instant(serving: Serving, spawn: Spawn, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["sync", "reread"])
+def test_a_merge_killed_at_any_instant(serving: Serving, spawn: Spawn, tmp_path: Path, command: str) -> None:
     rows = make_conversations(ROWS, SINCE, SINCE + DAYS * DAY, seed=11, density="flat")
     server = serving(rows, Behaviour(latency=0.002))
     destination = tmp_path / "synced"
     live(server, spawn, "export", destination, *OPTIONS)
     chance = random.Random(SEED)
     change(server, chance)
-    life = live(server, spawn, "sync", destination, *SYNC_OPTIONS)
+    life = live(server, spawn, command, destination, *SYNC_OPTIONS)
     before = records(server.rows)
     Exported(destination).check(before)
     moments: list[str] = []
-    syncs = 0
-    while len(moments) < KILLS // 2:
+    syncs, kills = 0, KILLS // 4 if command == "reread" else KILLS // 2
+    while len(moments) < kills:
         syncs += 1
         change(server, chance)
-        moments += sync_until_done(server, spawn, destination, life, chance, KILLS // 2 - len(moments), before)
+        most = kills - len(moments)
+        moments += merge_until_done(server, spawn, command, destination, life, chance, most, before)
         before = records(server.rows)
-        print(f"{syncs} syncs, {len(moments)} kills", flush=True)
+        print(f"{syncs} times {command}, {len(moments)} kills", flush=True)
     assert spawn("verify", destination, server=server).wait(PATIENCE_SECONDS).status == 0
-    print(f"\n{life}; {len(moments)} kills in {syncs} syncs")
+    print(f"\n{life}; {len(moments)} kills of {command} in {syncs}")
     print("what was there at a kill:", counted(moments))
 
 
@@ -158,16 +162,17 @@ def change(server: Sandbox, chance: random.Random) -> None:
         server.insert(Row(row.created_at, now, row.facts()))
 
 
-def sync_until_done(
+def merge_until_done(
     server: Sandbox,
     spawn: Spawn,
+    command: str,
     destination: Path,
     life: Life,
     chance: random.Random,
     most_kills: int,
     before: Mapping[str, Record],
 ) -> list[str]:
-    """Runs a sync, killed again and again, until a run ends by itself. Returns what was there at each kill.
+    """Runs a sync or a reread, killed again and again, until a run ends by itself. Returns what was there at each kill.
 
     Whatever the instant, all of what has changed is there, or nothing of it.
     """
@@ -177,7 +182,7 @@ def sync_until_done(
     while killed:
         requests, seconds = life.choose(chance, MERGING)
         watch = Watch(server)
-        started = spawn("sync", destination, *SYNC_OPTIONS, server=server)
+        started = spawn(command, destination, *SYNC_OPTIONS, server=server)
         if len(moments) < most_kills:
             watch.wait(started.process, requests, seconds)
             started.process.kill()

@@ -143,7 +143,10 @@ def test_every_command_works_there(
     assert done.status == 3
     assert [problem["file"] for problem in json.loads(done.out)["problems"]] == [lost]
     assert command("verify", str(place), "--repair", token=None).status == 3
-    succeeds("export")
+    for row in chance.sample(server.rows, 30):
+        server.update(str(row.facts()["id"]), row.updated_at, summary=f"changed silently {now}")
+    read_again = json.loads(succeeds("reread", *SIZES, "--json"))
+    assert (read_again["state"], read_again["updated"] > 0, read_again["kept"]) == ("complete", True, 0)
     Exported(place.mirror(tmp_path)).check(records(server.rows))
 
 
