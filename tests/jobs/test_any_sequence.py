@@ -28,6 +28,7 @@ from exporter.errors import AccessError
 from exporter.jobs.audit import audit
 from exporter.jobs.compact import compact
 from exporter.jobs.export import export
+from exporter.jobs.reread import reread
 from exporter.jobs.sync import Synced, sync
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
@@ -251,12 +252,12 @@ class Sequences(RuleBasedStateMachine):
         summary = self._run(lambda: export(self.root, asked, settings_, Credentials(TOKEN), Quiet()))
         assert summary.state != "incomplete"
         self._note_read()
-        # They may have been beside a row that has moved, and on a page that was read again.
-        self.doubtful |= {
-            name
-            for name, row in self.source.rows.items()
-            if _holds(self.coverage, self._served(row)) and self.there.get(name) is not row
-        }
+        self.doubtful |= self._beside_what_was_read()
+
+    def _beside_what_was_read(self) -> set[str]:
+        """Rows that differ: they may be beside one that has moved, and on a page that was read again."""
+        rows = {name for name, row in self.source.rows.items() if _holds(self.coverage, self._served(row))}
+        return {name for name in rows if self.there.get(name) is not self.source.rows[name]}
 
     @precondition(lambda self: self.coverage)
     @rule(part_bytes=st.sampled_from((1, 20_000, 1 << 28)))
@@ -343,6 +344,31 @@ class Sequences(RuleBasedStateMachine):
         self.there |= differing
         if delete:
             self.there = {name: row for name, row in self.there.items() if name not in gone}
+
+    @precondition(lambda self: self.coverage and self.there and self.is_settled)
+    @rule(day=st.integers(-1, 9), days=st.sampled_from((1, 3, 20)))
+    def reread(self, day: int, days: int) -> None:
+        state = self.portal.call(load_state, LocalStore(self.root))
+        if state.range is None:
+            return
+        bounds = Interval(T0 + day * DAY, T0 + (day + days) * DAY)
+        read = Coverage([state.range]) & Coverage([bounds])
+        inside = {name for name, row in self.there.items() if _holds(self.coverage & read, self._served(row))}
+        listed = {name: row for name, row in self.source.rows.items() if _holds(read, self._served(row))}
+        unlisted = inside - listed.keys()
+        elsewhere = unlisted & self.source.rows.keys()
+        # Where none of what is there is listed, or most of it is elsewhere, it refuses.
+        lists_some = any(_fits(self.there[name]) for name in inside & listed.keys())
+        if not read or (unlisted and not lists_some) or (elsewhere and 2 * len(unlisted) > len(inside)):
+            return
+        settings_ = settings_for(self.source, page_size=self.settings.page_size)
+        asked = Asked(since=bounds.start, until=bounds.end)
+        done = self._run(lambda: reread(self.root, asked, settings_, Credentials(TOKEN), Quiet()))
+        assert done.kept == len(elsewhere)
+        self.coverage |= read
+        self.there = {name: row for name, row in self.there.items() if name not in unlisted - elsewhere} | listed
+        self.doubtful -= listed.keys()
+        self.doubtful |= self._beside_what_was_read()
 
     # What has to hold.
 
