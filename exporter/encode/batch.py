@@ -40,7 +40,7 @@ class Encoder:
 
     def __init__(self, fields: tuple[str, ...] | None) -> None:
         self._fields = asked_fields(fields)
-        self._sensitive = [field.name for field in self._fields if field.sensitive]
+        self.sensitive = [field.name for field in self._fields if field.sensitive]
         self.schema = arrow_schema(fields)
 
     def encode(self, rows: Rows[EncodeRow]) -> Encoded:
@@ -69,7 +69,7 @@ class Encoder:
             quarantined=quarantined,
             absent=absent,
             withheld_rows=withheld_rows,
-            sighted=self._find(fitting, bare=False) if self._sensitive and withheld_rows < len(fitting) else None,
+            sighted=self._find(fitting, bare=False) if self.sensitive and withheld_rows < len(fitting) else None,
             bare=self._find(fitting, bare=True) if withheld_rows else None,
             organizations=frozenset(
                 name for row in fitting if isinstance(name := getattr(row, "organization_id", None), str)
@@ -77,13 +77,13 @@ class Encoder:
         )
 
     def _count_withheld(self, rows: Sequence[ServedRow], absent: dict[str, int]) -> int:
-        least = min((absent.get(name, 0) for name in self._sensitive), default=0)
+        least = min((absent.get(name, 0) for name in self.sensitive), default=0)
         if least in (0, len(rows)):
             return least
         return sum(map(self._is_bare, rows))
 
     def _is_bare(self, row: ServedRow) -> bool:
-        return all(getattr(row, name) is UNSET for name in self._sensitive)
+        return all(getattr(row, name) is UNSET for name in self.sensitive)
 
     def _find(self, rows: Sequence[ServedRow], *, bare: bool) -> str | None:
         return next((row.id for row in rows if self._is_bare(row) == bare), None)

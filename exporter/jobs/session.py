@@ -176,7 +176,7 @@ class Session:
             turns=TurnsEncoder() if TURNS in request.tables else None,
             organization=organization,
             hidden_status=HIDDEN_STATUS if is_hidden else None,
-            role=Role(reader.fields_of, partial(find_sighted, store, log.state)),
+            role=Role(reader.fields_of, partial(find_sighted, store, log.state), encoder.sensitive),
             refuses_withheld=refuses_withheld,
             arrives=True,
             clock=clock,

@@ -21,16 +21,22 @@ Look = Callable[[str], Awaitable[frozenset[str] | None]]
 class Role:
     """Judges by rows that are asked for by their ids, once for all rows that were served before.
 
-    `find_known`: gives ids of rows that are there and came with sensitive fields; it is called at most once.
+    `find_known`: gives ids of rows that are there and came with sensitive fields; it is called at most once. `asked`:
+    the sensitive fields that rows are asked for with.
     """
 
-    def __init__(self, look: Look, find_known: Callable[[], Awaitable[Iterable[str]]]) -> None:
+    def __init__(
+        self, look: Look, find_known: Callable[[], Awaitable[Iterable[str]]], asked: Iterable[str] = _SENSITIVE
+    ) -> None:
         self._look = look
+        self._asked = frozenset(asked)
         self._find_known = find_known
         self._known: tuple[str, ...] | None = None
         self._seen: str | None = None
         self._bare: str | None = None
         self._withholds = False
+        #: When the first row came without such fields; None: none has come.
+        self._began_blind: bool | None = None
         self._turn = anyio.Lock()
 
     def note(self, sighted: str | None, bare: str | None) -> None:
@@ -39,6 +45,17 @@ class Role:
             self._seen, self._withholds = sighted, False
         self._bare = bare or self._bare
 
+    async def begin(self) -> None:
+        """To be called when the first row has come without sensitive fields: a scope that the token gains later does
+        not show that the rows before it had none. Raises as `withholds`."""
+        async with self._turn:
+            if self._began_blind is None:
+                blind = not await self._sees_any()
+                if not blind and self._bare is not None:
+                    # What the row has now, though it came without, was withheld then: the scope was gained since.
+                    blind = bool((await self._look(self._bare) or frozenset()) & self._asked)
+                self._began_blind = self._withholds = blind
+
     async def withholds(self) -> bool:
         """Whether rows that came without sensitive fields, all before this call, lack them for want of the scope.
 
@@ -46,6 +63,8 @@ class Role:
         `SourceError`, and `StoreError`.
         """
         async with self._turn:
+            if self._began_blind:
+                return True
             # As long as no row comes with such fields, there is nothing that could show more than before.
             if not self._withholds:
                 self._withholds = not await self._sees_any()

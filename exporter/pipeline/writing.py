@@ -203,6 +203,7 @@ class WindowWriter:
         self._misfits_since = inf
         self._unproven: list[Unproven] = []
         self._read_since: Instant | None = None
+        self._has_bare_rows = False
 
     @property
     def seconds_left(self) -> float:
@@ -216,6 +217,8 @@ class WindowWriter:
         self._read_since = read_since if self._read_since is None else min(self._read_since, read_since)
         self._unproven += settled.unproven
         closed = await to_thread.run_sync(self._write, settled.rows, settled_from, limiter=self._factory.working)
+        if self._has_bare_rows and self._factory.role is not None:
+            await self._factory.role.begin()
         if closed:
             return await self._hand_over(closed, closed[-1].file.window.start)
         if sum(len(misfit.text) for misfit in self._misfits) >= _MISFIT_BYTES:
@@ -243,6 +246,7 @@ class WindowWriter:
                 self._misfits_since = self._factory.clock()
             self._misfits += encoded.quarantined
             self._factory.check(encoded)
+            self._has_bare_rows |= encoded.withheld_rows > 0
             if encoded.batch.nbytes >= _LARGE_BYTES:
                 for row in piece.rows:
                     if isinstance(row, ServedRow):

@@ -8,6 +8,7 @@ from exporter.contract import DAY, HOUR, MINUTE
 from exporter.errors import AccessError
 from exporter.jobs.audit import audit
 from exporter.jobs.export import export
+from exporter.jobs.reread import reread
 from exporter.jobs.sync import sync
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Row, Seen
@@ -105,6 +106,25 @@ async def test_a_scope_that_is_lost_before_or_while_a_sync_reads_overwrites_noth
         source.sandbox.body, source.sandbox.on_request = body, None  # type: ignore[method-assign]
         assert Exported(tmp_path).records() == before
         assert (await run_sync(tmp_path, source)).updated == 30
+
+
+@pytest.mark.parametrize("at", [18, 25, 40])
+async def test_a_scope_that_is_gained_while_an_export_reads_is_noticed(tmp_path: Path, at: int) -> None:
+    async with moving_source(6) as source:
+        fill(source, 300, 0, summary="said", agent={"id": "a"})
+        body = source.sandbox.body
+
+        def widen(query: object, headers: object, *rest: object) -> object:
+            token = TOKEN if len(source.sandbox.requests) > at else TOKEN_NOSENSITIVE
+            return body(query, {"Authorization": f"Bearer {token}"}, *rest)  # type: ignore[arg-type]
+
+        source.sandbox.body = widen  # type: ignore[method-assign,assignment]
+        synced = await run_sync(tmp_path, source, FEW)
+        without = [name for name, row in Exported(tmp_path).records().items() if row["summary"] is None]
+        assert synced.summary.state == ("unproven" if without else "complete"), without
+        await reread(tmp_path, Asked(), settings_for(source), Credentials(TOKEN), Quiet(), withheld=True)
+        found = Exported(tmp_path)
+        assert (found.state, {row["summary"] for row in found.records().values()}) == ("complete", {"said"})
 
 
 async def test_a_narrow_token_costs_a_sync_few_requests_more(tmp_path: Path) -> None:

@@ -76,6 +76,31 @@ async def test_what_comes_with_them_again_is_a_reason_to_look_again() -> None:
     assert not await api.role.withholds()
 
 
+async def test_a_scope_that_is_gained_excuses_no_row_that_came_before_it() -> None:
+    api = Api({"before": BARE, "after": WHOLE})
+    api.role.note(None, "before")
+    await api.role.begin()
+    api.role.note("after", None)
+    assert await api.role.withholds()
+
+
+async def test_one_that_was_gained_before_the_first_look_excuses_none() -> None:
+    api = Api({"before": WHOLE})
+    api.role.note(None, "before")
+    await api.role.begin()
+    assert await api.role.withholds()
+
+
+async def test_one_that_was_there_from_the_first_excuses_those_that_have_none() -> None:
+    api = Api({"bare": BARE, "there": WHOLE}, ["there"])
+    api.role.note(None, "bare")
+    await api.role.begin()
+    await api.role.begin()
+    assert not await api.role.withholds()
+    api.fields["there"] = BARE
+    assert await api.role.withholds()
+
+
 async def test_where_nothing_can_be_had_by_its_id_nothing_is_shown() -> None:
     api = Api({})
     api.role.note("seen", "bare")
