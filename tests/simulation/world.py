@@ -115,7 +115,6 @@ class World:
             target_part_bytes=self.chance.choice((1, 20_000, 1 << 28)),
             max_rps=self.chance.choice((None, None, 1.0, 20.0)),
             lag_seconds=self.chance.choice((0, 60, 60)),
-            trust_clock="server",
         )
         self.settled: dict[str, float] = {}
         self.ended_at = 0.0
