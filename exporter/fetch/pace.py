@@ -41,14 +41,19 @@ _BELOW: Final = 0.995
 _PAUSE: Final = 2
 _LEAST_RATE: Final = 1 / 60
 _DOUBLING_SECONDS: Final = 2.0
-#: A hold lasts so many requests, within the seconds; so many times what the refusal cost; no longer than so many times
-#: the time since the refusal before, for a bound is as good as the time that it spans.
+#: A hold lasts so many requests, within the seconds; so many times what the refusal cost, and fewer times where that
+#: would be longer than ten minutes; no longer than so many times the time since the refusal before, for a bound is as
+#: good as the time that it spans.
 _HOLD_REQUESTS: Final = 250
 _HOLD_SECONDS: Final = (2.0, 11.0)
-_HOLD_PER_LOST: Final = 40
+_HOLD_PER_LOST: Final = (40, 10)
+_LONG_HOLD_SECONDS: Final = 600.0
 _HOLD_PER_SPAN: Final = 4
-#: How probing grows, by its seconds and their square.
+#: How probing grows, by its seconds and their square, for so long; then it doubles every so many seconds: the rate has
+#: been multiplied by four without a refusal, so the limit has risen, and nothing is known of how far.
 _PROBE: Final = (0.01, 0.02)
+_PROBE_SECONDS: Final = 12.0
+_PROBE_DOUBLING_SECONDS: Final = 5.0
 _SAMPLE_SECONDS: Final = 0.25
 #: How many requests may follow one another at once when workers come late for their slots.
 _BURST: Final = 3
@@ -86,11 +91,6 @@ class Pace:
         self._samples: deque[tuple[float, int]] = deque(maxlen=round(_MEMORY_SECONDS / _SAMPLE_SECONDS))
         #: The pace of now; None: none.
         self.rate = ceiling
-
-    @property
-    def learned(self) -> float | None:
-        """The rate without probing; None: none is known."""
-        return self._ceiling if self._base is None else min(self._base, self._ceiling or inf)
 
     def delay_seconds(self, now: float) -> float:
         """Seconds until the next request may be sent."""
@@ -148,7 +148,9 @@ class Pace:
         quiet = now - self._refusals[-1].at
         if self._is_measured:
             probing = max(0.0, quiet - self._hold_seconds)
-            rate = self._base * (1 + _PROBE[0] * probing + _PROBE[1] * probing**2)
+            cautious = min(probing, _PROBE_SECONDS)
+            doublings = min((probing - cautious) / _PROBE_DOUBLING_SECONDS, 64)
+            rate = self._base * (1 + _PROBE[0] * cautious + _PROBE[1] * cautious**2) * 2**doublings
         else:
             rate = self._base * 2 ** min(quiet / _DOUBLING_SECONDS, 64)
         return rate if self._ceiling is None else min(rate, self._ceiling)
@@ -167,7 +169,8 @@ class Pace:
         else:
             base = (self._rate_at(now) or self._base) / 2
         base = max(base, _LEAST_RATE)
-        hold = max(_HOLD_SECONDS[0], min(_HOLD_REQUESTS / base, _HOLD_SECONDS[1]), _HOLD_PER_LOST * lost_seconds)
+        costly = min(_HOLD_PER_LOST[0] * lost_seconds, max(_LONG_HOLD_SECONDS, _HOLD_PER_LOST[1] * lost_seconds))
+        hold = max(_HOLD_SECONDS[0], min(_HOLD_REQUESTS / base, _HOLD_SECONDS[1]), costly)
         # The first bound comes out of a steep rise, and is a rough one.
         longest = _HOLD_PER_SPAN * span if self._is_measured else 0.0
         self._hold_seconds = min(hold, max(_HOLD_SECONDS[0], longest))

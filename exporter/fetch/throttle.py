@@ -109,14 +109,15 @@ class Throttle:
         """How many workers it takes to ask as fast as is allowed; the `concurrency` when nothing limits.
 
         It begins with two, and two more for each page, so that a limit shows before there are many. What the rate asks
-        for stays as it is while it is neither too small nor twice as large as it needs to be.
+        for stays as it is while it is neither too small nor twice as large as it needs to be. Probing counts: where it
+        has gone far beyond the rate of the latest refusal, too few workers would hide that the limit has risen.
         """
         most = min(self._concurrency, 2 * (1 + self._pages))
         if self._crowd.limit < self._concurrency:
             # While one worker decodes, another has the room.
             shifts = max(1.0, self._page.seconds / max(self._round_trip.seconds, _LEAST_SECONDS))
             most = min(most, ceil(self._crowd.limit * shifts * _ROOM_HEADROOM))
-        rate = self._pace.learned
+        rate = self._pace.rate
         if rate is not None:
             load = rate * self._page.seconds
             if not load * 1.1 <= self._useful <= 2 * load + 1:

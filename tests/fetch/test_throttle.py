@@ -113,6 +113,60 @@ def test_follows_a_limit_that_changes(
     assert outcome.refusals(60, 80) <= max(20, 0.05 * before * 20)
 
 
+#: Limits that rise, with how long after that a run may take to get to 90 % of what it can have.
+RISES = [
+    (5, 100, "whole", 429, 40),
+    (5, 100, "none", 429, 30),
+    (5, 100, "date", 429, 40),
+    (5, 100, "whole", 503, 50),
+    (1, 100, "whole", 429, 50),
+    (2, 20, "exact", 429, 30),
+    (50, 100, "whole", 429, 20),
+    (5, math.inf, "whole", 429, 60),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "retry_after", "status", "within"), RISES)
+def test_a_limit_that_rises_opens_windows(
+    before: float, after: float, retry_after: RetryAfter, status: int, within: float
+) -> None:
+    """A pipeline opens no more windows than are useful: what it learned of the old limit must not keep it there."""
+    limit = Bucket(lambda now: before if now < 20 else min(after, 1e9), BURST, retry_after, status)
+    throttle = Throttle(None, 32)
+    seconds = 20 + within + 60
+    outcome = simulate(
+        throttle, limit=limit, workers=32, seconds=seconds, latency_seconds=NARROW, pages_a_window=40, seed=3
+    )
+    reachable = min(after, 32 / 0.1)
+    assert outcome.rate(20 + within, seconds) >= (0.9 if status == 429 else 0.8) * reachable
+    assert outcome.refusals(20 + within, seconds) <= max(5, 0.03 * reachable * 60)
+
+
+@pytest.mark.parametrize("retry_after", [None, 1.0])
+@pytest.mark.parametrize(("before", "after"), [(1, 64), (2, 20), (4, 40), (8, 1000)])
+def test_room_that_grows_opens_windows(before: int, after: int, retry_after: float | None) -> None:
+    crowd = Crowd(lambda now: before if now < 20 else after, retry_after)
+    outcome = simulate(
+        Throttle(None, 64), crowd=crowd, workers=64, seconds=90, latency_seconds=NARROW, pages_a_window=40
+    )
+    assert outcome.rate(40, 90) >= 0.95 * min(after, 64) / 0.1
+
+
+def test_a_limit_that_rises_is_found_even_where_refusals_are_dear() -> None:
+    """Each refusal costs a minute, so that a run may not try often; within an hour it must have tried."""
+
+    class Dear(Bucket):
+        def hint(self, now: float) -> float | None:
+            return 60.0
+
+    limit = Dear(lambda now: 5 if now < 1800 else 50, BURST, "whole")
+    outcome = simulate(
+        Throttle(None, 32), limit=limit, workers=32, seconds=5400, latency_seconds=NARROW, pages_a_window=40
+    )
+    assert outcome.rate(900, 1800) >= 0.8 * 5
+    assert outcome.rate(3600, 5400) >= 0.8 * 50
+
+
 CROWDS = [
     (most, latency, retry_after, seed)
     for most, latency, retry_after in product(
@@ -196,7 +250,7 @@ def test_waits_for_the_reset_that_answers_name(requests: int, seconds: float, wo
     assert outcome.rate(0, 600) >= 0.99 * requests / seconds
     # Those that were under way when it was learned, and a trial now and then.
     assert len(outcome.refused) <= 1.5 * workers + 2 + 600 / seconds / 8
-    assert len(outcome.refused) < len(without.refused) * 0.7
+    assert len(outcome.refused) < len(without.refused) * 0.8
 
 
 @pytest.mark.parametrize("ceiling", [0.5, 3.0, 50.0])

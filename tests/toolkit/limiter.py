@@ -117,11 +117,13 @@ def simulate(
     seconds: float,
     latency_seconds: tuple[float, float] = (0.05, 0.15),
     watch: Callable[[float], None] = lambda _: None,
+    pages_a_window: int | None = None,
     seed: int = 1,
 ) -> Outcome:
     """Workers that never run out of requests, each with one under way, which wait in one line for their turns.
 
-    Half of the latency is the way to the server and half the way back; where there is a `crowd`, a twentieth each and
+    `pages_a_window` makes them a pipeline's: no more than are useful have a window, of this many pages. Half of the
+    latency is the way to the server and half the way back; where there is a `crowd`, a twentieth each and
     the rest is work. `watch` is called at every request that is sent. Deterministic for a seed.
     """
     rng = random.Random(seed)
@@ -129,7 +131,8 @@ def simulate(
     events: list[tuple[float, int, Callable[[float], None]]] = []
     order = iter(range(1 << 62))
     #: How often each request in line has been refused.
-    line = deque([0] * workers)
+    line = deque([0] * workers) if pages_a_window is None else deque[int]()
+    windows = 0
     shortest, longest = latency_seconds
     way = 0.05 if crowd else 0.5
     next_look = math.inf
@@ -141,8 +144,11 @@ def simulate(
         return shortest + (longest - shortest) * rng.random()
 
     def look(now: float) -> None:
-        nonlocal next_look
+        nonlocal next_look, windows
         next_look = math.inf
+        while pages_a_window and windows < min(workers, throttle.useful_concurrency):
+            windows += 1
+            line.append(0)
         while line:
             wait = throttle.delay_seconds(now)
             if wait > 0:
@@ -185,8 +191,14 @@ def simulate(
             at(now + way * latency(), lambda then: succeed(then, said))
 
         def succeed(now: float, said: Quota | None) -> None:
+            nonlocal windows
             throttle.succeeded(sent, now, said)
-            line.append(0)
+            if pages_a_window is not None:
+                throttle.page_took(now - sent.at)
+            if pages_a_window is not None and rng.random() < 1 / pages_a_window:
+                windows -= 1
+            else:
+                line.append(0)
             look(now)
 
         def refuse(now: float, refusal: Refusal) -> None:
