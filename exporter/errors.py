@@ -9,12 +9,14 @@ where, and what to do. It never holds the token, nor a conversation's content.
     ├── DestinationError           2   the destination is a file, not ours, or another request's
     ├── DestinationLockedError     5   another run holds the destination
     ├── SourceError                1   the API, or what stands in its place
-    │   ├── AccessError            4   the token was refused, or lacks a scope
-    │   ├── RequestRefusedError    1   the API answers 4xx: asking again would change nothing
+    │   ├── RefusedError           1   believed only when it is said again
+    │   │   ├── AccessError            4   the token was refused, or lacks a scope
+    │   │   └── RequestRefusedError    1   the API answers 4xx, or sends elsewhere
     │   ├── TooLargeError          1   a body that there is no room for: asking for fewer rows may help
     │   ├── TransientError         1   asking again may help
-    │   │   ├── ThrottledError         429 or 503: too fast
-    │   │   ├── UnreachableError       no connection, reset, cut, stalled
+    │   │   ├── ThrottledError         429, 503, or any refusal that says when to come back: too fast
+    │   │   ├── UnreachableError       reset, cut, stalled
+    │   │   │   └── NoConnectionError      nobody there
     │   │   ├── ServerFailedError      5xx
     │   │   └── UnusableAnswerError    200, but not JSON, or JSON that ends too early
     │   └── ContradictionError     1   the API does what makes any export of it unprovable
@@ -61,14 +63,22 @@ class SourceError(ExporterError):
     """The API, or whatever answers in its place, failed."""
 
 
-class AccessError(SourceError):
+class RefusedError(SourceError):
+    """A refusal that is to last. One alone is not believed: a gateway that restarts says the same, and it passes."""
+
+
+class AccessError(RefusedError):
     """401 or 403: the token is missing, wrong, expired, revoked, or lacks a scope (api.md, Response)."""
 
     exit_status = 4
 
 
-class RequestRefusedError(SourceError):
-    """A client error other than 401, 403 and 429; the same request would be refused again."""
+class RequestRefusedError(RefusedError):
+    """Another client error, or a redirect. `is_final`: for what was asked, by an API that has looked at it."""
+
+    def __init__(self, message: str, *, is_final: bool = False) -> None:
+        super().__init__(message)
+        self.is_final = is_final
 
 
 class TooLargeError(SourceError):
@@ -80,7 +90,7 @@ class TransientError(SourceError):
 
 
 class ThrottledError(TransientError):
-    """429 or 503, as `status` says. `retry_after_seconds` is what the server asked for, if it did."""
+    """Too fast, or too early, with `status`. `retry_after_seconds` is what the server asked for, if it did."""
 
     def __init__(self, message: str, retry_after_seconds: float | None = None, status: int = 429) -> None:
         super().__init__(message)
@@ -89,7 +99,11 @@ class ThrottledError(TransientError):
 
 
 class UnreachableError(TransientError):
-    """No connection, a reset, a body cut short, or a stall."""
+    """A reset, a body cut short, or a stall."""
+
+
+class NoConnectionError(UnreachableError):
+    """No such host, nobody who listens, no TLS: where nothing has ever answered, most likely the address is wrong."""
 
 
 class ServerFailedError(TransientError):

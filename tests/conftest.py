@@ -1,9 +1,12 @@
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from hypothesis import settings
 
+from exporter.fetch.retry import Patience, RetryPolicy
+from exporter.pipeline import reading
 from tests.toolkit.clouds import S3, Cloud, azurite, google, moto
 
 #: Where nothing asks for more, examples are the same on each run, so that what fails is the change.
@@ -25,6 +28,14 @@ def no_proxies_of_this_machine() -> Iterator[None]:
             if name.lower().endswith("_proxy"):
                 environment.delenv(name)
         yield
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal is doubted as ever, and believed at once when it is said again."""
+    again = Patience(attempts=2, seconds=0.0, throttled_seconds=0.0)
+    hasty = partial(RetryPolicy, doubted=again, doubted_at_first=again, base_seconds=0.01)
+    monkeypatch.setattr(reading, "RetryPolicy", hasty)
 
 
 @pytest.fixture(scope="session")

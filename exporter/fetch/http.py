@@ -1,18 +1,15 @@
 """The one HTTP client: a page request in, the body's bytes out; exactly one attempt, translated into `errors`.
 
-The token goes out in one header, to one origin: redirects are not followed, the environment and `.netrc` are not read,
-no cookie is kept. A proxy on the way to an origin with TLS sees neither token nor answers. No exception that leaves
-this module holds the token or the proxy's password, nor any exception of aiohttp's, whose `request_info` does.
+The token goes out in one header, to one origin: no redirect leads away from it, the environment and `.netrc` are not
+read, no cookie is kept. A proxy on the way to an origin with TLS sees neither token nor answers. No exception that
+leaves this module holds the token or the proxy's password, nor any exception of aiohttp's, whose `request_info` does.
 """
 
-import errno
 import ssl
 import time
 import zlib
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Final, Self, TypeVar
 from urllib.parse import quote
@@ -29,29 +26,29 @@ from exporter.contract import (
     Instant,
     TimestampStyle,
 )
-from exporter.errors import SourceError, TooLargeError, UnreachableError, UnusableAnswerError
+from exporter.errors import RequestRefusedError, SourceError, TooLargeError, UnreachableError, UnusableAnswerError
 from exporter.fetch.answer import Answer, Presence
-from exporter.fetch.gunzip import Gunzip
+from exporter.fetch.body import Body, begins_like, described
+from exporter.fetch.line import Limits, Line
 from exporter.fetch.query import Query
 from exporter.fetch.quota import quota_of
-from exporter.fetch.refusals import age_of, http_date, proxy_refusal, quoted, refusal
+from exporter.fetch.refusals import age_of, http_date, own_words, proxy_refusal, quoted, refusal, wants_slash
 from exporter.model import PageRequest
 from exporter.route import Proxy
 from exporter.spec import Credentials
 
 _MAX_ERROR_BODY_BYTES: Final = 64 * 1024
-_OPENS: Final = {"array": b"[", "object": b"{"}
-_CHECK: Final = f"Check {BASE_URL_VARIABLE} and the network"
+#: As curl has it, which takes a head of 300 kB in all.
+_MAX_HEADER_BYTES: Final = 100 * 1024
+_MAX_HEADERS: Final = 2000
+#: The second is what a proxy says that has changed something on the way.
+_GOOD: Final = frozenset({200, 203})
+_AS_IT_IS: Final = frozenset({"", "identity", "none"})
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long one attempt may take. `stall_seconds`: without a byte."""
-
-    connect_seconds: float = 10.0
-    stall_seconds: float = 60.0
-    total_seconds: float = 300.0
+class _WantsSlashError(RequestRefusedError):
+    """A redirect to the same path, with a slash at its end or without: heeded once."""
 
 
 class Client:
@@ -75,6 +72,8 @@ class Client:
         #: How the server writes its timestamps, and so how it is asked.
         self.style = TimestampStyle()
         self._url = URL(base_url.rstrip("/") + CONVERSATIONS_PATH)
+        #: What the API wants at the end of a path, of the list (False) and of one conversation (True).
+        self._endings = {False: "", True: ""}
         self._proxy = proxy
         self._host = self._url.host_port_subcomponent or ""
         if proxy:
@@ -83,6 +82,7 @@ class Client:
         self._concurrency = concurrency
         self._query = Query(filters, fields)
         self._limits = limits or Limits()
+        self._line = Line(self._url.host or "", self._host, credentials.token, self._limits, proxy)
         self._ssl = ssl_context
         self._session: aiohttp.ClientSession | None = None
 
@@ -105,6 +105,9 @@ class Client:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # here, where what comes out is counted
             trust_env=False,
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+            max_headers=_MAX_HEADERS,
             middlewares=(self._one_attempt,),
         )
         return self
@@ -122,7 +125,7 @@ class Client:
         `TooLargeError` where there is not.
         """
         query = self._query.text(request, self.style)
-        return await self._ask(f"{self._url}?{query}", lambda response: self._take(response, fits))
+        return await self._ask("", f"?{query}", lambda response: self._take(response, fits))
 
     async def look_up(self, identity: str) -> Presence:
         """One attempt at one conversation, whatever the filters; its content is not read. Raises as `get_page`.
@@ -131,20 +134,32 @@ class Client:
         """
         if identity in (".", ".."):
             return Presence(is_known=True)
-        return await self._ask(self._url_of(identity), self._take_presence)
+        return await self._ask(f"/{quote(identity, safe='')}", "", self._take_presence)
 
     async def get_one(self, identity: str, fits: Callable[[int], bool]) -> Answer:
         """One attempt at the JSON of one conversation, whatever the filters and fields. For the rest as `get_page`."""
-        return await self._ask(self._url_of(identity), lambda response: self._take(response, fits, "object"))
+        return await self._ask(
+            f"/{quote(identity, safe='')}", "", lambda response: self._take(response, fits, "object")
+        )
 
-    def _url_of(self, identity: str) -> str:
-        return f"{self._url}/{quote(identity, safe='')}"
+    async def _ask(self, segment: str, query: str, take: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
+        """One attempt; and another, once a run, where the API wants the same path with a slash at its end, or without.
 
-    async def _ask(self, url: str, take: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
+        That is the one redirect that is followed, to what the user cannot set, and at the address that was set.
+        """
+        is_one = bool(segment)
+        ending = self._endings[is_one]
+        try:
+            return await self._once(f"{self._url}{segment}{ending}{query}", take)
+        except _WantsSlashError:
+            self._endings[is_one] = other = "" if ending else "/"
+        return await self._once(f"{self._url}{segment}{other}{query}", take)
+
+    async def _once(self, url: str, take: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
         try:
             return await self._get(URL(url, encoded=True), take)
         except (aiohttp.ClientError, OSError) as error:
-            failure: BaseException = self._translate(error)
+            failure: BaseException = self._line.translate(error)
         except (SourceError, CancelledError) as error:
             failure = error
         # Outside of `except`: a chained ClientResponseError would carry the request's headers, and so the token. So
@@ -186,16 +201,19 @@ class Client:
         try:
             return await handler(request)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            failure = self._translate(error)
+            failure = self._line.translate(error)
         raise failure
 
     async def _take(self, response: aiohttp.ClientResponse, fits: Callable[[int], bool], what: str = "array") -> Answer:
         served_at, now_seconds = _clock_of(response)
         await self._refuse(response, now_seconds)
         body = await self._read(response, fits)
-        if not body[:1024].lstrip().startswith(_OPENS[what]):
+        if not begins_like(what, body):
+            came = self._quoted(described(body, _codings(response), response.headers.get("Content-Type", "")))
+            said = own_words(body[:_MAX_ERROR_BODY_BYTES], self._credentials.token)
             raise UnusableAnswerError(
-                f"{self._host} answered 200 with {self._described(response, body)} instead of a JSON {what}. "
+                f"{self._host} answered {response.status} with {came} instead of a JSON {what}"
+                f"{f': {said}' if said else ''}. "
                 f"Is that the API, with no login page or proxy before it? Check {BASE_URL_VARIABLE}"
             )
         return Answer(body, served_at, quota_of(response.headers, now_seconds), age_of(response.headers.get("Age")))
@@ -206,37 +224,37 @@ class Client:
             await self._read_error(response)  # so that the connection stays
         else:
             await self._refuse(response, now_seconds)
-        return Presence(response.status == 200, quota_of(response.headers, now_seconds))
+        return Presence(response.status in _GOOD, quota_of(response.headers, now_seconds))
 
     async def _refuse(self, response: aiohttp.ClientResponse, now_seconds: float) -> None:
         """Raises what an answer with a status other than 200 stands for."""
         if response.status == 407 and self._proxy:
             raise proxy_refusal(self._proxy, self._url.host or "", response.status)
-        if response.status != 200:
+        if response.status not in _GOOD:
             body = await self._read_error(response)
-            raise refusal(self._host, response.status, response.headers, body, self._credentials.token, now_seconds)
+            address = str(response.url.with_query(None))
+            error = refusal(
+                address, self._host, response.status, response.headers, body, self._credentials.token, now_seconds
+            )
+            if wants_slash(address, response.status, response.headers):
+                error = _WantsSlashError(str(error))
+            raise error
 
     async def _read(self, response: aiohttp.ClientResponse, fits: Callable[[int], bool]) -> bytes:
-        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in ("", "identity", "gzip", "x-gzip"):
-            raise UnusableAnswerError(
-                f"{self._host} answered in the encoding {self._quoted(encoding)}, which was not asked for"
-            )
-        gunzip = Gunzip() if "gzip" in encoding else None
-        # What is written to it is not copied again to become `bytes`.
-        body = BytesIO()
-        self._check(fits, (response.content_length or 0) if gunzip is None else 0)
+        body = Body(_codings(response), response.headers.get("Content-Type", ""))
+        self._check(fits, 0 if body.is_packed else (response.content_length or 0))
         async for chunk in response.content.iter_any():
-            pieces: Iterable[bytes] = gunzip.pieces(chunk) if gunzip else (chunk,)
             try:
-                for piece in pieces:
-                    self._check(fits, body.tell() + len(piece))
-                    body.write(piece)
+                for size_bytes in body.take(chunk):
+                    self._check(fits, size_bytes)
             except zlib.error as error:
-                raise UnusableAnswerError(f"{self._host} answered with what is not gzip, though it says so") from error
-        if gunzip and not gunzip.complete:
+                raise UnusableAnswerError(
+                    f"{self._host} answered with a body that is not {' and '.join(_codings(response))}, though it says "
+                    f"so, or is damaged ({self._quoted(str(error).rpartition(': ')[2])})"
+                ) from error
+        if not body.is_complete:
             raise UnreachableError(f"{self._host}: the answer was cut short")
-        return body.getvalue()
+        return body.text()
 
     def _check(self, fits: Callable[[int], bool], size_bytes: int) -> None:
         if not fits(size_bytes):
@@ -248,65 +266,17 @@ class Client:
         except (aiohttp.ClientError, OSError, SourceError):
             return b""  # the status says enough
 
-    def _described(self, response: aiohttp.ClientResponse, body: bytes) -> str:
-        if not body.strip():
-            return "nothing"
-        content_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-        return self._quoted(content_type) if content_type else "no content type"
-
     def _quoted(self, text: str) -> str:
         return quoted(text, self._credentials.token)
 
-    def _translate(self, error: Exception) -> SourceError:
-        match error:
-            case aiohttp.ClientConnectorCertificateError():
-                reason = getattr(error.certificate_error, "verify_message", "") or "not valid"
-                return SourceError(
-                    f"{self._host}: its TLS certificate cannot be verified ({self._quoted(reason)}). "
-                    "Nothing was sent; a private authority is named by --ca-file, or by SSL_CERT_FILE"
-                )
-            case aiohttp.ClientHttpProxyError() if self._proxy:
-                return proxy_refusal(self._proxy, self._url.host or "", error.status)
-            case aiohttp.ClientConnectorError() if error.os_error.errno in (errno.EMFILE, errno.ENFILE):
-                what = f"this machine opens no connection ({_reason(error.os_error)})"
-                return SourceError(f"{self._host}: {what}. Raise the limit (ulimit -n), or lower --concurrency")
-            case aiohttp.ClientConnectorDNSError() | aiohttp.ClientProxyConnectionError() if self._proxy:
-                what = "no such host" if isinstance(error, aiohttp.ClientConnectorDNSError) else "no connection"
-                return UnreachableError(
-                    f"the proxy {self._proxy.address}: {what} ({_reason(error.os_error)}). Check {self._proxy.variable}"
-                )
-            case aiohttp.ClientConnectorDNSError():
-                return UnreachableError(f"{self._host}: no such host ({_reason(error.os_error)}). {_CHECK}")
-            case aiohttp.ClientConnectorSSLError():
-                return UnreachableError(
-                    f"{self._host}: no TLS connection ({_reason(error.os_error)}). "
-                    f"Does it take https:// on this port? Check {BASE_URL_VARIABLE}"
-                )
-            case aiohttp.ClientConnectorError():
-                return UnreachableError(f"{self._host}: no connection ({_reason(error.os_error)}). {_CHECK}")
-            case aiohttp.ConnectionTimeoutError():
-                return UnreachableError(
-                    f"{self._host}: no connection within {self._limits.connect_seconds:g} s. {_CHECK}"
-                )
-            case aiohttp.SocketTimeoutError():
-                return UnreachableError(f"{self._host}: not a byte for {self._limits.stall_seconds:g} s")
-            case TimeoutError():
-                return UnreachableError(f"{self._host}: no whole answer within {self._limits.total_seconds:g} s")
-            case aiohttp.ClientPayloadError():
-                return UnreachableError(f"{self._host}: the answer was cut short")
-            case aiohttp.ClientResponseError():
-                return UnreachableError(f"{self._host}: the answer is not HTTP")
-            case _:
-                return UnreachableError(f"{self._host}: the connection broke before the answer was whole")
+
+def _codings(response: aiohttp.ClientResponse) -> list[str]:
+    """What was done to the body, in this order."""
+    named = ",".join(response.headers.getall("Content-Encoding", ())).lower().split(",")
+    return [name for name in map(str.strip, named) if name not in _AS_IT_IS]
 
 
 def _clock_of(response: aiohttp.ClientResponse) -> tuple[Instant | None, float]:
     """The server's clock, if it tells; and in seconds, for want of it this machine's."""
     served_at = http_date(response.headers.get("Date"))
     return served_at, time.time() if served_at is None else served_at / SECOND
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.replace("_", " ").lower()
-    return error.strerror or type(error).__name__

@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from exporter.contract import (
     BASE_URL_VARIABLE,
@@ -31,22 +31,35 @@ from exporter.fetch.quota import quota_of
 from exporter.route import Proxy
 
 _MAX_QUOTED_CHARACTERS: Final = 200
+#: 420, 430, 509 and 529 are what some services say in place of 429 and 503.
+_TOO_FAST: Final = frozenset({420, 429, 430, 503, 509, 529})
+#: A parameter is wrong: by an API that has read the question.
+_LOOKED_AT: Final = frozenset({400, 422})
+#: Where the sentence of an error is: RFC 9457, OAuth, and what frameworks write. Those of a line are alternatives.
+_SAYING: Final = (
+    ("error_description", "title"),
+    ("detail", "details", "message", "msg", "description", "reason"),
+    ("error", "errors"),
+)
+_MOST_SENTENCES: Final = 5
+_DEPTH: Final = 5
 
 
 def refusal(
-    host: str, status: int, headers: Mapping[str, str], body: bytes, token: str, now_seconds: float
+    address: str, host: str, status: int, headers: Mapping[str, str], body: bytes, token: str, now_seconds: float
 ) -> SourceError:
-    """The error that an answer with a status other than 200 stands for. `now_seconds`: the server's clock, if known."""
+    """The error that an answer with a status other than 200 stands for.
+
+    `address` is what was asked, without its query, `host` how messages name it, and `now_seconds` the server's clock,
+    if known.
+    """
     if 300 <= status < 400:
-        # Before it is taken apart: a host is lower-cased, and may be but a part of the token.
-        target = _host_of(headers.get("Location", "").replace(token, "(token)"))
-        where = f" to {quoted(target, token)}" if target else ""
         return RequestRefusedError(
-            f"{host} answered {status}, a redirect{where}. The token is not sent on; "
-            f"set {BASE_URL_VARIABLE} to the API's own address"
+            f"{host} answered {status}, {_redirect(address, headers.get('Location', ''), token)}"
         )
-    said = _own_words(body, token)
+    said = own_words(body, token) if status >= 400 else None
     answered = f"{host} answered {status}" + (f": {said}" if said else "")
+    wait_seconds = _wait_seconds(headers, now_seconds)
     match status:
         case 401:
             hint = f"The token is wrong, expired or revoked; check {TOKEN_VARIABLE} or --token-file"
@@ -54,6 +67,11 @@ def refusal(
                 where = f"{ORGANIZATION_VARIABLE} or --org-id"
                 hint += f", and {where}: a personal token (pat_) works for the organization it names"
             return AccessError(f"{answered}. {hint}")
+        # A refusal that says when to come back is for coming too fast, whatever its status.
+        case _ if status in _TOO_FAST or (status >= 400 and "Retry-After" in headers and wait_seconds is not None):
+            return ThrottledError(answered, wait_seconds, status)
+        case 403 if wait_seconds is not None:
+            return ThrottledError(answered, wait_seconds, status)
         case 403:
             hint = "The token needs the scope conversations:read or conversations:manage"
             if token.startswith(PERSONAL_TOKEN_PREFIX):
@@ -63,12 +81,10 @@ def refusal(
             return RequestRefusedError(
                 f"{answered}. Is that the conversations API? It has no {CONVERSATIONS_PATH}; check {BASE_URL_VARIABLE}"
             )
-        case 429 | 503:
-            return ThrottledError(answered, _wait_seconds(headers, now_seconds), status)
         case 408 | 425:
             return ServerFailedError(answered)
         case _ if 400 <= status < 500:
-            return RequestRefusedError(answered)
+            return RequestRefusedError(answered, is_final=status in _LOOKED_AT)
         case _ if status >= 500:
             return ServerFailedError(answered)
         case _:
@@ -131,22 +147,68 @@ def _wait_seconds(headers: Mapping[str, str], now_seconds: float) -> float | Non
     return seconds
 
 
-def _own_words(body: bytes, token: str) -> str | None:
-    """The sentence in a JSON error body: of `detail`, `message` or `error`, or of the first of a list of them."""
+def own_words(body: bytes, token: str) -> str | None:
+    """What a JSON body says of an error, fit for a message; None where it is not about one, or is no JSON."""
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    for _ in range(4):
-        if isinstance(said, dict):
-            said = next((said[key] for key in ("detail", "message", "msg", "error") if said.get(key)), None)
-        elif isinstance(said, list):
-            said = said[0] if said else None
-    return quoted(said, token) or None if isinstance(said, str) else None
+    sentences = dict.fromkeys(filter(None, (sentence.strip(" .") for sentence in _sentences(said, _DEPTH))))
+    return quoted("; ".join([*sentences][:_MOST_SENTENCES]), token) or None
 
 
-def _host_of(location: str) -> str | None:
+def _sentences(said: object, depth: int, *, is_inside: bool = False) -> Iterator[str]:
+    """Those of an error. Below a key that names one they may go by the names of parameters."""
+    if isinstance(said, str):
+        yield said
+    elif depth and isinstance(said, list):
+        for item in said[:_MOST_SENTENCES]:
+            yield from _sentences(item, depth - 1, is_inside=is_inside)
+    elif depth and isinstance(said, dict):
+        values = [next((said[name] for name in names if said.get(name)), None) for names in _SAYING]
+        # A code stands in for a sentence, and is noise beside one.
+        for saying in (values, [said.get("code") or said.get("type")]):
+            found = [sentence for value in saying for sentence in _sentences(value, depth - 1, is_inside=True)]
+            if found:
+                yield from found
+                return
+        if is_inside:
+            for name, value in [*said.items()][:_MOST_SENTENCES]:
+                yield from (f"{name}: {sentence}" for sentence in _sentences(value, depth - 1, is_inside=True))
+
+
+def wants_slash(address: str, status: int, headers: Mapping[str, str]) -> bool:
+    """Whether an answer sends from `address` to the same path on the same host, but for a slash at its end."""
+    asked, target = urlsplit(address), _target(address, headers.get("Location", ""))
+    if not 300 <= status < 400 or target is None:
+        return False
+    is_same = (asked.hostname, asked.path.rstrip("/")) == (target.hostname, target.path.rstrip("/"))
+    return is_same and asked.path != target.path
+
+
+def _redirect(address: str, location: str, token: str) -> str:
+    """What a redirect from `address` to `location` means, and what to do about it."""
+    # Before it is taken apart: a host is lower-cased, and may be but a part of the token.
+    target = _target(address, location.replace(token, "(token)"))
+    if target is None:
+        return f"a redirect that does not say where to. The token is not sent on; check {BASE_URL_VARIABLE}"
+    origin = f"{target.scheme}://{target.netloc.rpartition('@')[2]}"
+    said = f"a redirect to {quoted(origin + target.path, token)}. The token is not sent on; "
+    own = urlsplit(address)
+    base, is_list, rest = (origin + target.path.rstrip("/")).rpartition(CONVERSATIONS_PATH)
+    if (own.scheme, own.netloc, own.path.rstrip("/")) == (target.scheme, target.netloc, target.path.rstrip("/")):
+        return f"{said}that is where it was asked: the API, or what stands before it, sends requests in a circle"
+    if is_list and not rest and target.scheme == "https":
+        return f"{said}if that is the API, set {BASE_URL_VARIABLE} to {quoted(base, token)}"
+    if target.hostname == own.hostname:
+        return f"{said}something there wants more than the token, such as a login. Ask the API's owner"
+    return f"{said}set {BASE_URL_VARIABLE} to the API's own address"
+
+
+def _target(address: str, location: str) -> SplitResult | None:
+    """Where a redirect leads; None where that cannot be read."""
     try:
-        return urlsplit(location).hostname
+        target = urlsplit(urljoin(address, location))
+        return target if location and target.hostname else None
     except ValueError:
         return None

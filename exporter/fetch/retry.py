@@ -1,9 +1,30 @@
 """Whether to ask again, and when: pure decisions on what has happened so far. Seconds throughout."""
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
-from exporter.errors import ThrottledError, TooLargeError, TransientError
+from exporter.errors import (
+    NoConnectionError,
+    RefusedError,
+    RequestRefusedError,
+    SourceError,
+    ThrottledError,
+    TooLargeError,
+    TransientError,
+)
+
+
+class Contact(Enum):
+    """How far a run has come with its server.
+
+    `NONE`: nothing has ever answered, and the address may be wrong. `ANSWERED`: something did, but not with a page; it
+    may be starting. `READING`: there was a page.
+    """
+
+    NONE = "none"
+    ANSWERED = "answered"
+    READING = "reading"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +38,24 @@ class Patience:
     seconds: float
     throttled_seconds: float
 
+    def is_over(self, error: SourceError, attempt: int, elapsed_seconds: float) -> bool:
+        """Whether `attempt` failures like `error` in so many seconds are enough."""
+        seconds = self.throttled_seconds if isinstance(error, ThrottledError) else self.seconds
+        return attempt >= self.attempts and elapsed_seconds >= seconds
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """The retries of one request. A server that has never answered in this run may be mistyped, or starting."""
+    """The retries of one request."""
 
     known: Patience = Patience(attempts=10, seconds=300.0, throttled_seconds=900.0)
     unknown: Patience = Patience(attempts=3, seconds=120.0, throttled_seconds=120.0)
+    #: Where nobody has ever answered, with short pauses: the first failure that comes later is the last.
+    absent: Patience = Patience(attempts=1, seconds=5.0, throttled_seconds=5.0)
+    absent_cap_seconds: float = 2.0
+    #: Of refusals (`RefusedError`), once pages have been read, and before.
+    doubted: Patience = Patience(attempts=4, seconds=10.0, throttled_seconds=10.0)
+    doubted_at_first: Patience = Patience(attempts=3, seconds=0.0, throttled_seconds=0.0)
     #: Of a row that has had all the room there is. It is huge, and then stays so, or the answer was spoilt.
     too_large_attempts: int = 6
     base_seconds: float = 0.5
@@ -31,34 +63,45 @@ class RetryPolicy:
     longest_retry_after_seconds: float = 300.0
 
     def decide(
-        self,
-        error: TransientError | TooLargeError,
-        attempt: int,
-        elapsed_seconds: float,
-        contacted: bool,
-        random: float,
+        self, error: SourceError, attempt: int, elapsed_seconds: float, contact: Contact, random: float
     ) -> float | None:
         """Seconds to wait before the next attempt, or None: give up, and raise `error`.
 
         `attempt` counts the attempts that failed like this one, itself included, from 1: refusals for going too fast
         (`ThrottledError`) apart from all else, since minutes of them are normal, and so answers that there is no room
-        for. `elapsed_seconds` is the time since the first attempt of the request began, `contacted` whether the server
-        has delivered any page in this run, and `random` is uniform in [0, 1).
+        for. `elapsed_seconds` is the time since the first attempt of the request began, or since its first refusal
+        where it is refused. `contact` is how far the run has come, and `random` is uniform in [0, 1).
         """
-        patience = self.known if contacted else self.unknown
-        if isinstance(error, ThrottledError):
-            if attempt >= patience.attempts and elapsed_seconds >= patience.throttled_seconds:
-                return None
-            if error.retry_after_seconds is not None:
-                wait = error.retry_after_seconds
-                return wait if wait <= self.longest_retry_after_seconds else None
-        elif isinstance(error, TooLargeError):
-            if attempt >= self.too_large_attempts:
-                return None
-        elif attempt >= patience.attempts and elapsed_seconds >= patience.seconds:
+        patience = self.patience(error, contact)
+        if isinstance(error, TooLargeError):
+            is_over = attempt >= self.too_large_attempts
+        else:
+            is_over = patience is None or patience.is_over(error, attempt, elapsed_seconds)
+        if is_over:
             return None
+        if isinstance(error, ThrottledError) and error.retry_after_seconds is not None:
+            return None if self.asks_for_long(error) else error.retry_after_seconds
+        cap_seconds = self.absent_cap_seconds if patience is self.absent else self.cap_seconds
         # Full jitter: workers that failed together do not come back together. The exponent is bounded, as are floats.
-        return random * min(self.cap_seconds, self.base_seconds * 2.0 ** min(attempt - 1, 32))
+        return random * min(cap_seconds, self.base_seconds * 2.0 ** min(attempt - 1, 32))
+
+    def patience(self, error: SourceError, contact: Contact) -> Patience | None:
+        """How long a request that fails like this is pursued; None: not at all."""
+        match error:
+            case RequestRefusedError(is_final=True) if contact is not Contact.READING:
+                return None
+            case RefusedError():
+                return self.doubted if contact is Contact.READING else self.doubted_at_first
+            case NoConnectionError() if contact is Contact.NONE:
+                return self.absent
+            case TransientError():
+                return self.known if contact is Contact.READING else self.unknown
+            case _:
+                return None
+
+    def asks_for_long(self, error: SourceError) -> bool:
+        """Whether the server asks to stay away for longer than a run waits."""
+        return isinstance(error, ThrottledError) and (error.retry_after_seconds or 0) > self.longest_retry_after_seconds
 
 
 class FailureBudget:

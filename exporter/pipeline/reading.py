@@ -11,12 +11,14 @@ import anyio
 import msgspec
 from anyio import CapacityLimiter, to_thread
 
-from exporter.contract import SECOND, Instant, TimestampStyle
+from exporter.contract import SECOND, Instant, TimestampStyle, format_instant
 from exporter.encode.decode import Decoder
 from exporter.encode.rows import EncodeRow
 from exporter.errors import (
-    AccessError,
+    NoConnectionError,
+    RefusedError,
     RequestRefusedError,
+    SourceError,
     ThrottledError,
     TooLargeError,
     TransientError,
@@ -24,7 +26,7 @@ from exporter.errors import (
 )
 from exporter.fetch.answer import Answer, Presence
 from exporter.fetch.portions import Portions
-from exporter.fetch.retry import FailureBudget, RetryPolicy
+from exporter.fetch.retry import Contact, FailureBudget, RetryPolicy
 from exporter.fetch.throttle import Sent, Throttle
 from exporter.model import Counters, Page, PageRequest
 from exporter.pipeline.budget import ByteBudget, Room
@@ -75,6 +77,14 @@ class Reading:
     room: Room
 
 
+@dataclass(slots=True)
+class _Trouble:
+    """How often one request has failed in one way, and since when."""
+
+    since: float
+    attempts: int = 0
+
+
 class Reader:
     """Reads pages for all workers. `counters` and `in_flight` tell what that has come to."""
 
@@ -107,7 +117,7 @@ class Reader:
         self._landed = anyio.Event()
         self._policy: Final = RetryPolicy()
         self._failures = FailureBudget(concurrency)
-        self._contacted = False
+        self._contact = Contact.NONE
         self._warned = False
         self._whole_rows = 0
         self._whole_bytes = 0
@@ -126,21 +136,24 @@ class Reader:
         typical = self._whole_bytes / self._whole_rows if self._whole_rows else None
         return Portions(shares.page, shares.largest_page, typical)
 
-    async def look(self, request: PageRequest) -> Reading:
+    async def look(self, request: PageRequest, *, believes: bool = False) -> Reading:
         """As `read`, where the page is looked at and dropped, before there is anything to commit."""
         try:
-            reading = await self.read(request, self.portions())
+            reading = await self.read(request, self.portions(), believes=believes)
         except TransientError as error:
             error.args = (f"{error}\n{_AGAIN}",)
             raise
         reading.room.release()
         return reading
 
-    async def read(self, request: PageRequest, portions: Portions, *, waits: bool = True) -> Reading:
+    async def read(
+        self, request: PageRequest, portions: Portions, *, waits: bool = True, believes: bool = False
+    ) -> Reading:
         """The answer to `request`, asked for with as many rows as there is room for, and after as many attempts as it
         takes. Raises `SourceError` when that is no use: `TooLargeError` where there is no room for a single row.
 
-        Who holds room for another page may not wait for more: `waits` is False, and `request` for ids alone.
+        Who holds room for another page may not wait for more: `waits` is False, and `request` for ids alone. Where the
+        API may not know what is asked for, `believes` raises its refusal at once.
         """
         rows = portions.rows(request)
         size_bytes = portions.expected_bytes(request, rows)
@@ -149,7 +162,7 @@ class Reader:
         while True:
             room = await self._budget.reserve(rows, size_bytes, waits=waits)
             try:
-                reading = await self._pursue(partial(self._read, replace(request, limit=rows), room))
+                reading = await self._pursue(partial(self._read, replace(request, limit=rows), room), believes=believes)
             except TooLargeError as error:
                 room.release()
                 if rows == 1 and size_bytes == largest_bytes:
@@ -200,7 +213,7 @@ class Reader:
         except TransientError as error:
             error.args = (f"{error}\n{_AGAIN}",)
             raise
-        except (AccessError, RequestRefusedError, TooLargeError):
+        except (RefusedError, TooLargeError):
             return None
         finally:
             room.release()
@@ -209,44 +222,62 @@ class Reader:
         _, answer = await self._attempt(lambda: self._source.get_one(identity, room.fits))
         return await to_thread.run_sync(_names_in, answer.body, limiter=self._decoding)
 
-    async def _pursue(self, attempt_once: Callable[[], Awaitable[T]]) -> T:
-        first, refusals, faults = self._clock(), 0, 0
+    async def _pursue(self, attempt_once: Callable[[], Awaitable[T]], *, believes: bool = False) -> T:
+        troubles: dict[type[SourceError], _Trouble] = {}
+        began = self._clock()
         while True:
             try:
                 result = await attempt_once()
-            except TransientError as error:
+            except (TransientError, RefusedError) as error:
                 failure = error
             else:
-                self._contacted = True
+                self._contact = Contact.READING
                 self._failures.succeeded()
                 return result
-            if isinstance(failure, ThrottledError):
-                refusals += 1
+            if believes and isinstance(failure, RequestRefusedError) and failure.is_final:
+                raise failure
+            kind = next(kind for kind in (ThrottledError, RefusedError, TransientError) if isinstance(failure, kind))
+            trouble = troubles.setdefault(kind, _Trouble(self._clock() if kind is RefusedError else began))
+            trouble.attempts += 1
+            if kind is ThrottledError:
                 self.counters += Counters(throttled=1)
-                attempt = refusals
             else:
-                faults += 1
                 self._failures.failed()
-                attempt = faults
-            if not self._contacted and not self._warned:
-                self._warned = True
-                seconds = format_seconds(self._policy.unknown.seconds)
-                self._observer.warn(f"no answer yet; asking again for about {seconds}", reason=str(failure))
-            if self._failures.exhausted or not await self._waited(failure, attempt, first):
-                failure.args = (self._given_up(failure, attempt, first),)
+            if self._contact is Contact.NONE and not isinstance(failure, NoConnectionError):
+                self._contact = Contact.ANSWERED
+            self._warn_of(failure)
+            if self._failures.exhausted or not await self._waited(failure, trouble.attempts, trouble.since):
+                failure.args = (self._given_up(failure, trouble),)
                 raise failure
 
-    def _given_up(self, failure: TransientError, attempt: int, first: float) -> str:
+    def _warn_of(self, failure: SourceError) -> None:
+        """Says once that there is no answer yet, where that goes on for a while."""
+        patience = self._policy.patience(failure, self._contact)
+        if self._warned or self._contact is Contact.READING or not isinstance(failure, TransientError) or not patience:
+            return
+        self._warned = True
+        seconds = format_seconds(patience.seconds)
+        self._observer.warn(f"no answer yet; asking again for about {seconds}", reason=str(failure))
+
+    def _given_up(self, failure: SourceError, trouble: "_Trouble") -> str:
         if self._failures.exhausted:
             return f"given up, for most requests have failed of late: {failure}"
-        attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
-        return f"given up after {attempts} in {format_seconds(self._clock() - first)}: {failure}"
+        attempts = "1 attempt" if trouble.attempts == 1 else f"{trouble.attempts} attempts"
+        seconds = format_seconds(self._clock() - trouble.since)
+        if isinstance(failure, RefusedError):
+            return (
+                str(failure) if trouble.attempts == 1 else f"refused {trouble.attempts} times in {seconds}: {failure}"
+            )
+        said = f"given up after {attempts} in {seconds}: {failure}"
+        if isinstance(failure, ThrottledError) and self._policy.asks_for_long(failure):
+            wait_seconds = failure.retry_after_seconds or 0.0
+            until = format_instant((wall_clock() // SECOND + round(wait_seconds)) * SECOND)
+            said += f", and asks to be left alone for {format_seconds(wait_seconds)}, until {until}"
+        return said
 
-    async def _waited(self, error: TransientError | TooLargeError, attempt: int, first: float) -> bool:
-        """Waits until it is time to ask again, `first` having been the first time; False when that is no use."""
-        wait_seconds = self._policy.decide(
-            error, attempt, self._clock() - first, self._contacted, self._chance.random()
-        )
+    async def _waited(self, error: SourceError, attempt: int, since: float) -> bool:
+        """Waits until it is time to ask again, failures like this having begun at `since`; False when it is no use."""
+        wait_seconds = self._policy.decide(error, attempt, self._clock() - since, self._contact, self._chance.random())
         if wait_seconds is None:
             return False
         self._observer.note("asking again", reason=str(error), wait_seconds=round(wait_seconds, 1))

@@ -19,7 +19,7 @@ from tests.api.conftest import Serving, only_this_task
 from tests.end_to_end.exported import Exported
 from tests.end_to_end.served import SINCE, UNTIL, records
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
 
 ROWS = make_conversations(400, SINCE, UNTIL, transcripts=False)
 

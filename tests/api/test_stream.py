@@ -31,7 +31,7 @@ from tests.api.conftest import Serving, only_this_task
 from tests.end_to_end.exported import assert_same
 from tests.end_to_end.served import SINCE, UNTIL, Record, records
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
 
 ROWS = make_conversations(600, SINCE, UNTIL, density="bulk")
 

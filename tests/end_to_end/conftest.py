@@ -151,7 +151,8 @@ def spawn() -> Iterator[Spawn]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that has not answered is asked as often as ever, and soon given up."""
     patience = Patience(attempts=6, seconds=0.0, throttled_seconds=0.0)
-    monkeypatch.setattr(reading, "RetryPolicy", partial(RetryPolicy, unknown=patience, base_seconds=0.01))
+    hasty = partial(RetryPolicy, unknown=patience, absent=patience, base_seconds=0.01)
+    monkeypatch.setattr(reading, "RetryPolicy", hasty)
 
 
 @contextmanager

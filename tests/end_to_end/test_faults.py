@@ -7,6 +7,7 @@ import pytest
 
 from exporter.contract import DAY, format_instant
 from exporter.fetch import http
+from exporter.fetch.line import Limits
 from exporter.fetch.retry import Patience, RetryPolicy
 from exporter.pipeline import reading
 from exporter.pipeline.budget import Shares
@@ -39,14 +40,16 @@ def hurry(monkeypatch: pytest.MonkeyPatch, *, attempts: int, stalls: bool = True
     A machine that does much else may take a second to send what is too large.
     """
     if stalls:
-        monkeypatch.setattr(http, "Limits", partial(http.Limits, stall_seconds=0.2, total_seconds=0.7))
+        monkeypatch.setattr(http, "Limits", partial(Limits, stall_seconds=0.2, total_seconds=0.7))
     shares = Shares(
         page=MAX_BODY_BYTES // 2, largest_page=MAX_BODY_BYTES, in_flight=16 * MAX_BODY_BYTES, row_group=1 << 24
     )
     monkeypatch.setattr(Shares, "of", lambda *_: shares)
     patience = Patience(attempts=attempts, seconds=0.0, throttled_seconds=1.0 * attempts)
     monkeypatch.setattr(
-        reading, "RetryPolicy", partial(RetryPolicy, known=patience, unknown=patience, base_seconds=0.01)
+        reading,
+        "RetryPolicy",
+        partial(RetryPolicy, known=patience, unknown=patience, doubted=patience, base_seconds=0.01),
     )
 
 
@@ -94,7 +97,7 @@ SAID = {
     "trickle": "no whole answer within 0.7 s",
     "gzip-bomb": "one conversation takes more than",
     "oversized": "one conversation takes more than",
-    "redirect": "a redirect to localhost. The token is not sent on",
+    "redirect": "a redirect to http://localhost:",
 }
 
 

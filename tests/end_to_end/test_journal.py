@@ -14,6 +14,8 @@ from exporter.store.layout import RUNS
 from tests.end_to_end.conftest import Command, Serving, Spawn
 from tests.jobs.damage import flip, parts
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 SINCE = parse_timestamp("2024-01-01")
 MIDDLE, UNTIL = SINCE + 3 * DAY, SINCE + 6 * DAY
 RANGE = ("--since", format_instant(SINCE), "--until", format_instant(MIDDLE))

@@ -15,7 +15,7 @@ from exporter.spec import Asked, Credentials, RunSettings
 from tests.end_to_end.exported import Exported
 from tests.end_to_end.served import conversation
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
 
 UNTIL = parse_timestamp("2024-03-01")
 SINCE = UNTIL - 2 * DAY

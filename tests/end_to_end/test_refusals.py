@@ -120,8 +120,9 @@ class TestTokens:
         tmp_path: Path,
     ) -> None:
         done = command("export", tmp_path / "out", *RANGE, server=server, token=token, organization=organization)
-        assert_refused(done, 4, *words)
-        assert len(server.requests) == 2
+        assert_refused(done, 4, "refused 3 times in ", *words)
+        # Both of the first questions are asked again, until one of them has heard enough.
+        assert 4 <= len(server.requests) <= 6
         assert list(tmp_path.iterdir()) == []
 
 
@@ -156,7 +157,7 @@ class TestHosts:
         server = serving([], Behaviour(faults=("redirect",), fault_rate=1.0))
         done = command("export", tmp_path / "out", *RANGE, server=server)
         assert_refused(done, 1, "redirect", "localhost")
-        assert len(server.requests) == 2
+        assert 4 <= len(server.requests) <= 6
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://api.example.com", "https://user:pass@api.example.com"])

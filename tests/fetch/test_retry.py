@@ -1,41 +1,56 @@
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.errors import ServerFailedError, ThrottledError, TransientError, UnreachableError, UnusableAnswerError
-from exporter.fetch.retry import FailureBudget, RetryPolicy
+from exporter.errors import (
+    AccessError,
+    NoConnectionError,
+    RequestRefusedError,
+    ServerFailedError,
+    SourceError,
+    ThrottledError,
+    TransientError,
+    UnreachableError,
+    UnusableAnswerError,
+)
+from exporter.fetch.retry import Contact, FailureBudget, RetryPolicy
 
 POLICY = RetryPolicy()
 FAULTS = [UnreachableError("cut"), ServerFailedError("500"), UnusableAnswerError("html")]
 faults = st.sampled_from(FAULTS)
 
 
-def ladder(error: TransientError, *, contacted: bool, attempt_seconds: float, randomness: float) -> tuple[int, float]:
+def ladder(error: SourceError, *, contact: Contact, attempt_seconds: float, randomness: float) -> tuple[int, float]:
     """Attempts made, and the seconds they took, of a request that always fails the same way."""
     elapsed, attempt = 0.0, 0
     while True:
         attempt += 1
         elapsed += attempt_seconds
-        wait = POLICY.decide(error, attempt, elapsed, contacted, randomness)
+        wait = POLICY.decide(error, attempt, elapsed, contact, randomness)
         if wait is None:
             return attempt, elapsed
         elapsed += wait
 
 
 def test_waits_double_up_to_half_a_minute() -> None:
-    waits = [POLICY.decide(FAULTS[0], attempt, 0.0, True, 1.0) for attempt in range(1, 10)]
+    waits = [POLICY.decide(FAULTS[0], attempt, 0.0, Contact.READING, 1.0) for attempt in range(1, 10)]
     assert waits == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
 
 
 @given(
-    faults | st.just(ThrottledError("429")), st.integers(1, 10_000), st.floats(0, 1e6), st.booleans(), st.floats(0, 1)
+    faults | st.just(ThrottledError("429")),
+    st.integers(1, 10_000),
+    st.floats(0, 1e6),
+    st.sampled_from(Contact),
+    st.floats(0, 1),
 )
 def test_waits_are_jittered_over_the_whole_range(
-    error: TransientError, attempt: int, elapsed: float, contacted: bool, randomness: float
+    error: TransientError, attempt: int, elapsed: float, contact: Contact, randomness: float
 ) -> None:
-    wait = POLICY.decide(error, attempt, elapsed, contacted, randomness)
-    longest = POLICY.decide(error, attempt, elapsed, contacted, 1.0)
+    wait = POLICY.decide(error, attempt, elapsed, contact, randomness)
+    longest = POLICY.decide(error, attempt, elapsed, contact, 1.0)
     if wait is None or longest is None:
         assert wait is longest is None
     else:
@@ -44,36 +59,76 @@ def test_waits_are_jittered_over_the_whole_range(
 
 
 def test_an_outage_of_five_minutes_is_waited_out_once_the_server_is_known() -> None:
-    attempts, elapsed = ladder(FAULTS[0], contacted=True, attempt_seconds=0.1, randomness=0.5)
+    attempts, elapsed = ladder(FAULTS[0], contact=Contact.READING, attempt_seconds=0.1, randomness=0.5)
     assert 20 < attempts < 30
     assert 300 < elapsed < 316
 
 
 def test_slow_failures_do_not_end_a_request_before_its_tenth_attempt() -> None:
-    assert ladder(FAULTS[0], contacted=True, attempt_seconds=300, randomness=0.0) == (10, 3000.0)
-    assert ladder(FAULTS[0], contacted=True, attempt_seconds=60, randomness=0.0) == (10, 600.0)
+    assert ladder(FAULTS[0], contact=Contact.READING, attempt_seconds=300, randomness=0.0) == (10, 3000.0)
+    assert ladder(FAULTS[0], contact=Contact.READING, attempt_seconds=60, randomness=0.0) == (10, 600.0)
 
 
-def test_a_server_that_is_starting_is_waited_for_two_minutes_and_so_is_a_mistyped_host() -> None:
+def test_a_server_that_is_starting_is_waited_for_two_minutes() -> None:
     for randomness in (0.1, 0.5, 1.0):
-        assert 120 <= ladder(FAULTS[0], contacted=False, attempt_seconds=0.01, randomness=randomness)[1] < 151
-    assert ladder(FAULTS[0], contacted=False, attempt_seconds=60, randomness=0.0) == (3, 180.0)
+        assert 120 <= ladder(FAULTS[0], contact=Contact.ANSWERED, attempt_seconds=0.01, randomness=randomness)[1] < 151
+    assert ladder(FAULTS[0], contact=Contact.ANSWERED, attempt_seconds=60, randomness=0.0) == (3, 180.0)
+
+
+def test_a_host_that_nobody_has_ever_answered_at_is_given_up_within_ten_seconds() -> None:
+    nobody = NoConnectionError("no such host")
+    for randomness in (0.0, 0.5, 1.0):
+        attempts, elapsed = ladder(nobody, contact=Contact.NONE, attempt_seconds=0.01, randomness=randomness)
+        assert attempts >= 3
+        assert 5 <= elapsed < 7.1
+    # A connection that times out takes most of it.
+    assert ladder(nobody, contact=Contact.NONE, attempt_seconds=8.0, randomness=1.0) == (1, 8.0)
+    # One that has answered may be restarting.
+    for contact, seconds in ((Contact.ANSWERED, 120), (Contact.READING, 300)):
+        assert ladder(nobody, contact=contact, attempt_seconds=0.01, randomness=0.5)[1] >= seconds
+    # It is the host that is given up: what answers, however badly, is waited for.
+    assert ladder(ServerFailedError("502"), contact=Contact.NONE, attempt_seconds=0.01, randomness=0.5)[1] >= 120
+
+
+@pytest.mark.parametrize("refusal", [AccessError("401"), RequestRefusedError("404")])
+def test_one_refusal_is_never_believed(refusal: SourceError) -> None:
+    for contact in (Contact.NONE, Contact.ANSWERED):
+        attempts, elapsed = ladder(refusal, contact=contact, attempt_seconds=0.01, randomness=1.0)
+        assert attempts == 3
+        assert elapsed < 2
+    for randomness in (0.1, 0.5, 1.0):
+        attempts, elapsed = ladder(refusal, contact=Contact.READING, attempt_seconds=0.01, randomness=randomness)
+        assert attempts >= 4
+        assert 10 <= elapsed < 40
+
+
+def test_what_the_api_says_of_the_question_is_believed_until_it_has_answered_others() -> None:
+    wrong = RequestRefusedError("422", is_final=True)
+    for contact in (Contact.NONE, Contact.ANSWERED):
+        assert POLICY.decide(wrong, 1, 0.0, contact, 1.0) is None
+    assert POLICY.decide(wrong, 1, 0.0, Contact.READING, 1.0) is not None
+
+
+def test_what_is_no_trouble_of_the_wire_is_raised_at_once() -> None:
+    assert POLICY.decide(SourceError("its certificate cannot be verified"), 1, 0.0, Contact.READING, 1.0) is None
 
 
 def test_the_server_decides_how_long_to_wait_within_reason() -> None:
     for seconds in (0.0, 0.2, 17.0, 300.0):
-        assert POLICY.decide(ThrottledError("429", seconds), 1, 0.0, True, random.Random(1).random()) == seconds
-    assert POLICY.decide(ThrottledError("429", 300.1), 1, 0.0, True, 0.5) is None
+        assert (
+            POLICY.decide(ThrottledError("429", seconds), 1, 0.0, Contact.READING, random.Random(1).random()) == seconds
+        )
+    assert POLICY.decide(ThrottledError("429", 300.1), 1, 0.0, Contact.READING, 0.5) is None
 
 
 def test_throttling_for_minutes_is_normal_but_not_for_ever() -> None:
     throttled = ThrottledError("429", 1.0)
-    attempts, elapsed = ladder(throttled, contacted=True, attempt_seconds=0.1, randomness=0.5)
+    attempts, elapsed = ladder(throttled, contact=Contact.READING, attempt_seconds=0.1, randomness=0.5)
     assert attempts > 500
     assert 900 <= elapsed < 902
-    assert 120 <= ladder(throttled, contacted=False, attempt_seconds=0.1, randomness=0.5)[1] < 122
+    assert 120 <= ladder(throttled, contact=Contact.ANSWERED, attempt_seconds=0.1, randomness=0.5)[1] < 122
     # After all those refusals the first fault is only the first.
-    assert POLICY.decide(FAULTS[1], 1, elapsed, True, 0.5) is not None
+    assert POLICY.decide(FAULTS[1], 1, elapsed, Contact.READING, 0.5) is not None
 
 
 def run(budget: FailureBudget, failing: float, attempts: int, rng: random.Random) -> int:
@@ -93,7 +148,7 @@ def test_a_run_that_half_fails_goes_on_and_one_that_mostly_fails_stops() -> None
     assert run(FailureBudget(8), failing=0.5, attempts=100_000, rng=rng) == 100_000
     assert run(FailureBudget(8), failing=0.9, attempts=100_000, rng=rng) < 1000
     # An outage: every request of every worker gives up by itself first.
-    attempts, _ = ladder(FAULTS[0], contacted=True, attempt_seconds=0.1, randomness=0.5)
+    attempts, _ = ladder(FAULTS[0], contact=Contact.READING, attempt_seconds=0.1, randomness=0.5)
     assert run(FailureBudget(8), failing=1.0, attempts=100_000, rng=rng) >= 8 * attempts
 
 

@@ -20,7 +20,7 @@ from tests.end_to_end.exported import Exported, snapshot
 from tests.jobs.damage import rewrite
 from tests.jobs.moving import Source, check, moving_source, run_sync, settings_for
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
 
 KINDS = ("missing", "changed", "moved", "deleted", "later")
 

@@ -18,6 +18,8 @@ from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations, serv
 from exporter.spec import Asked, Credentials, PartitionBy, Request, RunSettings
 from exporter.store.state import State
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 T0 = 1_770_000_000 * SECOND
 LATEST = 1_000
 

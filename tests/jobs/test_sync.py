@@ -18,7 +18,7 @@ from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import conversation
 from tests.jobs.moving import T0, Source, check, moving_source, run_sync, settings_for
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
 
 
 def fill(source: Source, rows: int, **fields: object) -> list[str]:

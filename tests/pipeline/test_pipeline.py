@@ -43,6 +43,8 @@ from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
 from tests.pipeline.harness import Clock, Destination, ModelSource, check_exact
 from tests.toolkit.limiter import Bucket
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 T0 = 1_770_000_000 * SECOND // DAY * DAY
 RANGE = Interval(T0 - DAY, T0 + 3 * DAY)
 #: Nothing here takes a second; what waits for ever, by mistake, should fail a test, not hang it.

@@ -7,11 +7,12 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from exporter.contract import DAY, HOUR, SECOND, TimestampStyle
+from exporter.contract import DAY, HOUR, SECOND, TimestampStyle, parse_timestamp
 from exporter.encode.decode import Decoder
 from exporter.errors import (
     AccessError,
     ContradictionError,
+    NoConnectionError,
     RequestRefusedError,
     ServerFailedError,
     SourceError,
@@ -148,14 +149,97 @@ async def test_one_conversation_does_not_wait_for_the_room_that_pages_hold(make:
     assert reader._budget._held == 0
 
 
-@pytest.mark.parametrize("error", [AccessError("401"), RequestRefusedError("404"), ContradictionError("no list")])
-async def test_what_asking_again_would_not_change_is_raised_at_once(make: Make, error: SourceError) -> None:
-    reader, source = make(GOOD, error)
-    await reader.look(REQUEST)
+@pytest.mark.parametrize("error", [ContradictionError("no list"), SourceError("its certificate cannot be verified")])
+@pytest.mark.parametrize("contacted", [True, False])
+async def test_what_asking_again_would_not_change_is_raised_at_once(
+    make: Make, error: SourceError, contacted: bool
+) -> None:
+    reader, source = make(*([GOOD] if contacted else []), error)
+    if contacted:
+        await reader.look(REQUEST)
     with pytest.raises(type(error)) as raised:
         await reader.look(REQUEST)
     assert raised.value is error
+    assert len(source.attempts) == 1 + contacted
+
+
+REFUSALS: dict[str, Callable[[], SourceError]] = {
+    "401": lambda: AccessError("answered 401"),
+    "404": lambda: RequestRefusedError("answered 404"),
+    "422": lambda: RequestRefusedError("answered 422", is_final=True),
+}
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+async def test_one_refusal_is_not_believed_after_pages(make: Make, status: str) -> None:
+    """So says a token service that restarts, or a gateway that has just come up."""
+    error = REFUSALS[status]()
+    reader, source = make(GOOD, error, GOOD, error, error, error, GOOD)
+    for _ in range(3):
+        assert len((await reader.look(REQUEST)).page) == 1
+    assert len(source.attempts) == 7
+    assert reader.counters.retries == 4
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+async def test_a_refusal_that_lasts_is_believed_after_some_seconds(make: Make, clock: Clock, status: str) -> None:
+    error = REFUSALS[status]()
+    reader, source = make(GOOD, ServerFailedError("500"), error)
+    await reader.look(REQUEST)
+    with pytest.raises(type(error), match=r"^refused [4-9]\d? times in \d\d s: answered [34]\d\d") as raised:
+        await reader.look(REQUEST)
+    assert raised.value is error
+    assert 6 <= len(source.attempts) < 25
+    assert 10 <= clock.now < 60
+
+
+@pytest.mark.parametrize("status", ["401", "404"])
+async def test_a_refusal_at_the_first_contact_is_asked_twice_more_and_soon_believed(
+    make: Make, clock: Clock, status: str
+) -> None:
+    error = REFUSALS[status]()
+    reader, source = make(error, error, GOOD)
+    await reader.look(REQUEST)
+    reader, source = make(REFUSALS[status]())
+    before = clock.now
+    with pytest.raises(type(error), match=r"^refused 3 times in \d s: answered"):
+        await reader.look(REQUEST)
+    assert len(source.attempts) == 3
+    assert clock.now - before < 2
+
+
+async def test_what_the_api_says_of_the_first_question_is_believed(make: Make) -> None:
+    wrong = RequestRefusedError("answered 422", is_final=True)
+    reader, source = make(wrong)
+    with pytest.raises(RequestRefusedError, match=r"^answered 422"):
+        await reader.look(REQUEST)
+    assert len(source.attempts) == 1
+    # And of any that it may not know how to answer.
+    reader, source = make(GOOD, wrong)
+    await reader.look(REQUEST)
+    with pytest.raises(RequestRefusedError, match=r"^answered 422"):
+        await reader.look(REQUEST, believes=True)
     assert len(source.attempts) == 2
+
+
+async def test_a_host_where_nobody_is_is_given_up_within_seconds(make: Make, clock: Clock) -> None:
+    reader, source = make(NoConnectionError("no such host"))
+    with pytest.raises(NoConnectionError, match=r"^given up after \d+ attempts in \d s: no such host"):
+        await reader.look(REQUEST)
+    assert len(source.attempts) >= 3
+    assert clock.now < 10
+
+
+@pytest.mark.parametrize(
+    "sign_of_life", [ServerFailedError("502"), ThrottledError("503", None, 503), AccessError("401")]
+)
+async def test_a_host_that_has_shown_a_sign_of_life_is_waited_for(
+    make: Make, clock: Clock, sign_of_life: SourceError
+) -> None:
+    reader, _ = make(sign_of_life, NoConnectionError("nobody listens"))
+    with pytest.raises(NoConnectionError):
+        await reader.look(REQUEST)
+    assert 120 <= clock.now < 160
 
 
 async def test_json_that_is_no_list_of_conversations_is_not_asked_for_again(make: Make) -> None:
@@ -216,8 +300,14 @@ async def test_minutes_of_refusals_are_not_faults(make: Make) -> None:
 async def test_a_refusal_for_hours_is_raised(make: Make) -> None:
     reader, _ = make(GOOD, ThrottledError("429", 3600.0))
     await reader.look(REQUEST)
-    with pytest.raises(ThrottledError):
+    with pytest.raises(ThrottledError) as raised:
         await reader.look(REQUEST)
+    said, what_now = str(raised.value).splitlines()
+    assert re.fullmatch(
+        r"given up after 1 attempt in 0 s: 429, and asks to be left alone for 1 h 00 min, until \d{4}-.*:\d\dZ", said
+    )
+    assert abs(parse_timestamp(said.rpartition(" ")[2]) - reading.wall_clock() - HOUR) < 60 * SECOND
+    assert what_now == "Run the same command again when the API answers"
 
 
 async def test_the_ceiling_is_kept_by_all_workers_together(make: Make, clock: Clock) -> None:
@@ -285,6 +375,15 @@ async def test_that_there_is_no_answer_yet_is_told_once_and_without_being_asked(
     await reader.look(REQUEST)
     await reader.look(REQUEST)
     assert observer.warnings == [("no answer yet; asking again for about 2 min 00 s", "nobody there")]
+
+
+async def test_a_refusal_at_the_first_contact_is_no_silence(clock: Clock) -> None:
+    observer = Noting()
+    source = ScriptedSource(clock, [AccessError("401"), GOOD])
+    reader = Reader(source, Decoder(None), observer, ByteBudget(SHARES), concurrency=1, max_rps=None, clock=clock)
+    await reader.look(REQUEST)
+    assert observer.warnings == []
+    assert [note["reason"] for note in observer.notes] == ["401"]
 
 
 async def test_a_request_that_is_given_up_is_in_flight_no_more(clock: Clock) -> None:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from exporter.errors import ThrottledError
 from exporter.fetch.quota import Quota
-from exporter.fetch.retry import RetryPolicy
+from exporter.fetch.retry import Contact, RetryPolicy
 from exporter.fetch.throttle import Throttle
 
 RetryAfter: TypeAlias = Literal["exact", "whole", "date", "none"]
@@ -204,7 +204,7 @@ def simulate(
         def refuse(now: float, refusal: Refusal) -> None:
             error = ThrottledError("", refusal.retry_after_seconds, refusal.status)
             throttle.refused(sent, now, error)
-            wait = _POLICY.decide(error, refusals + 1, 0.0, True, rng.random())
+            wait = _POLICY.decide(error, refusals + 1, 0.0, Contact.READING, rng.random())
             assert wait is not None
             at(now + wait, lambda then: again(then, refusals + 1))
             look(now)

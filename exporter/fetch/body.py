@@ -1,0 +1,174 @@
+"""Bodies as they come over the wire, made the JSON that was meant: unpacked, in UTF-8, without padding. Pure."""
+
+import json
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+from typing import Final, Protocol, TypeAlias
+
+import msgspec
+
+#: Of what a packed body unpacks to, between two looks at its size.
+_PIECE_BYTES: Final = 1024 * 1024
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_GZIP_WBITS: Final = 31
+_ZLIB_WBITS: Final = 15
+_SPACE: Final = b" \t\r\n"
+#: What may come before the text, and takes no room: servers that keep a slow question alive send space until they have
+#: an answer. More than this counts, or a body of nothing but space would never end.
+_FREE_PADDING_BYTES: Final = 2 * 1024 * 1024
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+#: Charsets that JSON may be in besides UTF-8, if only by custom. UTF-16 and UTF-32 show themselves.
+_CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?(iso-8859-\d+|latin-?1|windows-125\d)\b", re.IGNORECASE | re.ASCII)
+_OPENS: Final = {"array": re.compile(rb"[ \t\r\n]*+\["), "object": re.compile(rb"[ \t\r\n]*+\{")}
+_MOST_KEYS: Final = 8
+_MOST_KEY_CHARACTERS: Final = 30
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class _Unpacker(Protocol):
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """What `data` holds, at most `_PIECE_BYTES` at a time: a small body may hold gigabytes. Raises `zlib.error`."""
+
+    @property
+    def is_complete(self) -> bool: ...
+
+
+class _Gunzip:
+    """Members may follow one another. After a whole one, padding and what is no member are left out, as by gzip."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=_GZIP_WBITS)
+        self._is_over = False
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        while data and not self._is_over:
+            if self._member.eof:
+                data = data.lstrip(b"\0")
+                self._is_over = not _GZIP_MAGIC.startswith(data[:2])
+                if self._is_over or not data:
+                    return
+                self._member = zlib.decompressobj(wbits=_GZIP_WBITS)
+            yield self._member.decompress(data, _PIECE_BYTES)
+            data = self._member.unused_data or self._member.unconsumed_tail
+
+    @property
+    def is_complete(self) -> bool:
+        return self._member.eof
+
+
+class _Inflate:
+    """`deflate` is zlib's format by the book, and the bare one by custom."""
+
+    def __init__(self) -> None:
+        self._stream: zlib._Decompress | None = None
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        while data and not self.is_complete:
+            if self._stream is None:
+                # So ends zlib's first byte, and a bare stream's hardly ever.
+                self._stream = zlib.decompressobj(wbits=_ZLIB_WBITS if data[0] & 0x0F == 8 else -_ZLIB_WBITS)
+            yield self._stream.decompress(data, _PIECE_BYTES)
+            data = self._stream.unconsumed_tail
+
+    @property
+    def is_complete(self) -> bool:
+        return self._stream is not None and self._stream.eof
+
+
+_UNPACKERS: Final[dict[str, type[_Gunzip] | type[_Inflate]]] = {
+    "gzip": _Gunzip,
+    "x-gzip": _Gunzip,
+    "deflate": _Inflate,
+}
+_KINDS: Final = {b"{": "a JSON object", b"[": "a JSON array", b'"': "a JSON string", b"n": "the JSON value null"}
+_Pieces: TypeAlias = Iterable[bytes]
+
+
+class Body:
+    """Collects a body. `codings` are those of `Content-Encoding`, in the order in which they were applied.
+
+    A coding that is not known leaves the body as it is: some servers name a charset there.
+    """
+
+    def __init__(self, codings: Iterable[str], content_type: str = "") -> None:
+        self._unpackers: list[_Unpacker] = [_UNPACKERS[coding]() for coding in codings if coding in _UNPACKERS]
+        self._unpackers.reverse()
+        charset = _CHARSET.search(content_type)
+        self._charset = charset[1] if charset else None
+        # What is written to it is not copied again to become `bytes`.
+        self._content = BytesIO()
+        self._padding_bytes = 0
+
+    def take(self, data: bytes) -> Iterator[int]:
+        """Adds `data`. Yields how large the body is about to be, before it is. Raises `zlib.error`."""
+        for piece in self._unpacked(data):
+            fresh = piece if self._content.tell() else piece.lstrip(_SPACE).removeprefix(_BYTE_ORDER_MARK)
+            self._padding_bytes += len(piece) - len(fresh)
+            yield max(0, self._padding_bytes - _FREE_PADDING_BYTES) + self._content.tell() + len(fresh)
+            self._content.write(fresh)
+
+    @property
+    def is_packed(self) -> bool:
+        return bool(self._unpackers)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing that was packed is missing."""
+        return all(unpacker.is_complete for unpacker in self._unpackers)
+
+    def text(self) -> bytes:
+        """The body in UTF-8, where it is text of a known charset."""
+        content = self._content.getvalue()
+        encoding: str = json.detect_encoding(content[:4])
+        if encoding == "utf-8" and self._charset and not (content.isascii() or _is_utf8(content)):
+            encoding = self._charset
+        if encoding == "utf-8":
+            return content
+        try:
+            return content.decode(encoding).removeprefix("\ufeff").encode()
+        except UnicodeError:
+            return content
+
+    def _unpacked(self, data: bytes) -> _Pieces:
+        pieces: _Pieces = (data,)
+        for unpacker in self._unpackers:
+            pieces = _each(unpacker, pieces)
+        return pieces
+
+
+def begins_like(what: str, text: bytes) -> bool:
+    """Whether it begins like a JSON `array`, or `object`."""
+    return _OPENS[what].match(text) is not None
+
+
+def described(text: bytes, codings: Iterable[str], content_type: str) -> str:
+    """What a body is that is not what was asked for, in a few words."""
+    if not text.strip():
+        return "nothing"
+    if unknown := [coding for coding in codings if coding not in _UNPACKERS]:
+        return f"the encoding {', '.join(unknown)}, which was not asked for,"
+    if text.startswith(_GZIP_MAGIC):
+        return "gzip, which no Content-Encoding announces,"
+    if text[:1] in _KINDS:
+        try:
+            keys = [key[:_MOST_KEY_CHARACTERS] for key in _members.decode(text)] if text[:1] == b"{" else []
+        except msgspec.MsgspecError:
+            keys = []
+        more = ", …" if len(keys) > _MOST_KEYS else ""
+        return _KINDS[text[:1]] + (f" of {', '.join(keys[:_MOST_KEYS])}{more}" if keys else "")
+    return content_type.partition(";")[0].strip() or "no content type"
+
+
+def _each(unpacker: _Unpacker, pieces: _Pieces) -> Iterator[bytes]:
+    for piece in pieces:
+        yield from unpacker.pieces(piece)
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,95 @@
+"""What breaks on the way to an answer, translated. Pure.
+
+Nothing that aiohttp raises is kept: its exceptions hold the request's headers, and so the token.
+"""
+
+import errno
+import ssl
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiohttp
+
+from exporter.contract import BASE_URL_VARIABLE
+from exporter.errors import NoConnectionError, SourceError, UnreachableError
+from exporter.fetch.refusals import proxy_refusal, quoted
+from exporter.route import Proxy
+
+_CHECK: Final = f"Check {BASE_URL_VARIABLE} and the network"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long one attempt may take. `stall_seconds`: without a byte."""
+
+    connect_seconds: float = 8.0
+    stall_seconds: float = 60.0
+    total_seconds: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The way to the API. `host` is its name alone, `named` how messages name it."""
+
+    host: str
+    named: str
+    token: str = field(repr=False)
+    limits: Limits
+    proxy: Proxy | None = None
+
+    def translate(self, error: Exception) -> SourceError:
+        """The error of this package that one of aiohttp's or the system's stands for."""
+        match error:
+            case aiohttp.ClientConnectorCertificateError():
+                reason = getattr(error.certificate_error, "verify_message", "") or "not valid"
+                return SourceError(
+                    f"{self.named}: its TLS certificate cannot be verified ({quoted(reason, self.token)}). "
+                    "Nothing was sent; a private authority is named by --ca-file, or by SSL_CERT_FILE"
+                )
+            case aiohttp.ClientHttpProxyError() if self.proxy:
+                return proxy_refusal(self.proxy, self.host, error.status)
+            case aiohttp.ClientConnectorError() if error.os_error.errno in (errno.EMFILE, errno.ENFILE):
+                what = f"this machine opens no connection ({_reason(error.os_error)})"
+                return SourceError(f"{self.named}: {what}. Raise the limit (ulimit -n), or lower --concurrency")
+            case aiohttp.ClientConnectorDNSError() | aiohttp.ClientProxyConnectionError() if self.proxy:
+                what = "no such host" if isinstance(error, aiohttp.ClientConnectorDNSError) else "no connection"
+                return NoConnectionError(
+                    f"the proxy {self.proxy.address}: {what} ({_reason(error.os_error)}). Check {self.proxy.variable}"
+                )
+            case aiohttp.ClientConnectorDNSError():
+                return NoConnectionError(f"{self.named}: no such host ({_reason(error.os_error)}). {_CHECK}")
+            case aiohttp.ClientConnectorSSLError():
+                return NoConnectionError(
+                    f"{self.named}: no TLS connection ({_reason(error.os_error)}). "
+                    f"Does it take https:// on this port? Check {BASE_URL_VARIABLE}"
+                )
+            case aiohttp.ClientConnectorError():
+                return NoConnectionError(f"{self.named}: no connection ({_reason(error.os_error)}). {_CHECK}")
+            case aiohttp.ConnectionTimeoutError():
+                return NoConnectionError(
+                    f"{self.named}: no connection within {self.limits.connect_seconds:g} s. {_CHECK}"
+                )
+            case aiohttp.SocketTimeoutError():
+                return UnreachableError(f"{self.named}: not a byte for {self.limits.stall_seconds:g} s")
+            case TimeoutError():
+                return UnreachableError(f"{self.named}: no whole answer within {self.limits.total_seconds:g} s")
+            case aiohttp.ClientPayloadError():
+                return UnreachableError(f"{self.named}: the answer was cut short")
+            case aiohttp.ClientResponseError():
+                return UnreachableError(f"{self.named}: {quoted(_broken_rule(error.message), self.token)}")
+            case _:
+                return UnreachableError(f"{self.named}: the connection broke before the answer was whole")
+
+
+def _broken_rule(message: str) -> str:
+    """What a parser of HTTP says, without the bytes that it shows."""
+    first = message.partition("\n")[0]
+    if first.startswith("Bad status line"):
+        return "the answer is not HTTP, or longer than it says"
+    return f"the answer breaks a rule of HTTP: {first.partition(':')[0].partition(' when reading')[0]}"
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return error.strerror or type(error).__name__
