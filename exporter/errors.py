@@ -20,6 +20,7 @@ where, and what to do. It never holds the token, nor a conversation's content.
     │   │   ├── ServerFailedError      5xx
     │   │   └── UnusableAnswerError    200, but not JSON, or JSON that ends too early
     │   └── ContradictionError     1   the API does what makes any export of it unprovable
+    │       └── UnplacedError          a page that nothing places in time
     ├── StoreError                 1   the disk: full, failing, not writable
     │   ├── DamagedLogError        1   a commit is missing, unreadable, or does not fit
     │   ├── DamagedPartError       3   a file is missing, or not as it was written
@@ -116,6 +117,15 @@ class UnusableAnswerError(TransientError):
 
 class ContradictionError(SourceError):
     """The API contradicts itself: bounds and cursor ignored, order broken, limit exceeded."""
+
+
+class UnplacedError(ContradictionError):
+    """A page of `rows` rows, none of which says when it was created. `is_nothing`: they are all null."""
+
+    def __init__(self, message: str, rows: int, *, is_nothing: bool) -> None:
+        super().__init__(message)
+        self.rows = rows
+        self.is_nothing = is_nothing
 
 
 class StoreError(ExporterError):

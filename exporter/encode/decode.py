@@ -54,13 +54,14 @@ class Decoder:
         self._unknown_in_agent: frozenset[str] = frozenset()
         self._rows = self._row_decoder()
 
-    def decode(self, body: bytes) -> DecodedPage:
+    def decode(self, body: bytes, at: Instant | None = None) -> DecodedPage:
         """Every row of a page, in the order served; a row that does not fit is there as a `Misfit`.
 
-        Raises `UnusableAnswerError` for a text that ends before its array does, or is not JSON, and
-        `ContradictionError` for JSON that is not an array of objects, or rows without a usable `created_at` among them.
+        `at` is where they are when none of them says so. Raises `UnusableAnswerError` for a text that ends before its
+        array does, or is not JSON, `ContradictionError` for JSON that is not an array, and without `at` `UnplacedError`
+        for rows without a usable `created_at` among them.
         """
-        return self._decode_whole(body) or self._decode_exactly(body)
+        return self._decode_whole(body) or self._decode_exactly(body, at)
 
     def _decode_whole(self, body: bytes) -> DecodedPage | None:
         """The page if strict decoding takes every row and changes none; else None."""
@@ -118,9 +119,9 @@ class Decoder:
         rows = row_class(self._asked, sorted(self._unknown), sorted(self._unknown_in_agent))
         return msgspec.json.Decoder(list[rows])  # type: ignore[valid-type]  # a class made at run time
 
-    def _decode_exactly(self, body: bytes) -> DecodedPage:
+    def _decode_exactly(self, body: bytes, at: Instant | None) -> DecodedPage:
         try:
-            page = read_page(body, self._exact_row, self._asked)
+            page = read_page(body, self._exact_row, self._asked, at)
         except UnscannableError as error:
             raise UnusableAnswerError(
                 f"the answer ({len(body)} bytes) is cut short or is not JSON: {error}. Ask again"
@@ -129,8 +130,6 @@ class Decoder:
             raise ContradictionError(
                 f"the answer is not a list of conversations: {error}. Check the base URL"
             ) from error
-        if page is None:
-            raise ContradictionError("no conversation on the page has a usable created_at: it cannot be paged")
         style = TimestampStyle.of(page.created_at_text) if page.created_at_text is not None else None
         return DecodedPage(_page(page.rows, page.created_at, page.updated_at, body), style)
 
@@ -150,8 +149,14 @@ def _page(
     rows: Sequence[EncodeRow], created_at: Sequence[Instant], updated_at: Sequence[Instant | None], body: bytes
 ) -> Page[EncodeRow]:
     _keep_as_utf8(rows)
-    is_narrow = all(isinstance(row, ServedRow) and row.is_narrow() and row.extra_text() is None for row in rows)
-    return Page(Rows(rows, created_at, updated_at), len(body), is_narrow)
+    return Page(Rows(rows, created_at, updated_at), len(body), all(map(_is_narrow, rows)))
+
+
+def _is_narrow(row: EncodeRow) -> bool:
+    if isinstance(row, ServedRow):
+        return row.is_narrow() and row.extra_text() is None
+    # What is no object has no fields.
+    return not row.text.startswith((b"{", b"base64:"))
 
 
 def _keep_as_utf8(rows: Sequence[EncodeRow]) -> None:

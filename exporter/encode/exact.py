@@ -8,6 +8,7 @@ twice with the same text counts once; with different texts the row is a misfit, 
 import base64
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,9 +21,11 @@ from exporter.encode.numbers import parse_integer
 from exporter.encode.rows import Agent, EncodeRow, ExactRow, Misfit, object_text
 from exporter.encode.scan import ScannedRow, scan_object, scan_page
 from exporter.encode.times import parse_floored
+from exporter.errors import UnplacedError
 
 #: How the `id` of a misfit begins that has none of its own.
 NO_ID: Final = "no id, sha256:"
+_ELEMENTS: Final = {b"[": "a list", b'"': "a string", b"n": "null"}
 _KINDS: Final = {known.name: known.kind for known in FIELDS}
 
 
@@ -41,7 +44,10 @@ class _Reading:
 
 @dataclass(slots=True)
 class ExactPage:
-    """The rows of a page with their positions. `created_at_text`: as the first usable one was written."""
+    """The rows of a page with their positions.
+
+    `created_at_text` is the first usable time as it was written; None: there is none.
+    """
 
     rows: list[EncodeRow] = field(default_factory=list)
     created_at: list[Instant] = field(default_factory=list)
@@ -49,19 +55,29 @@ class ExactPage:
     created_at_text: str | None = None
 
 
-def read_page(body: bytes, row_type: type[ExactRow], asked: frozenset[str]) -> ExactPage | None:
-    """The rows of a page, none left out; None when there are rows but no usable `created_at` to place them by.
+def read_page(body: bytes, row_type: type[ExactRow], asked: frozenset[str], at: Instant | None = None) -> ExactPage:
+    """The rows of a page, none left out. `at` is where they are when none of them says so.
 
-    Raises `scan.UnscannableError` and `scan.NotRowsError`.
+    Raises `scan.UnscannableError`, `scan.NotRowsError` and, where there are rows and nothing places them,
+    `UnplacedError`.
     """
     readings = [_read(scanned, row_type, asked) for scanned in scan_page(body)]
     first = next((reading for reading in readings if reading.created_at is not None), None)
-    if first is None or first.created_at is None:
-        return None if readings else ExactPage()
-    page = ExactPage(created_at_text=first.created_at_text)
-    position: Instant = first.created_at
+    position = first.created_at if first else at
+    if not readings:
+        return ExactPage()
+    if position is None:
+        raise _unplaced(readings)
+    page = ExactPage(created_at_text=first.created_at_text if first else None)
+    same: Counter[tuple[bytes, Instant]] = Counter()
     for reading in readings:
-        position = position if reading.created_at is None else reading.created_at
+        if reading.created_at is None:
+            # Some look alike, and are as many as there are.
+            same[reading.scanned.text, position] += 1
+            number = same[reading.scanned.text, position]
+            reading.id = reading.id or _stand_in(b"%b@%d#%d" % (reading.scanned.text, position, number))
+        else:
+            position = reading.created_at
         page.rows.append(reading.row or _misfit(reading, position))
         page.created_at.append(position)
         page.updated_at.append(reading.updated_at)
@@ -74,12 +90,29 @@ def _misfit(reading: _Reading, position: Instant) -> Misfit:
         text.decode()
     except UnicodeDecodeError:
         text = b"base64:" + base64.b64encode(text)
-    key = reading.id or NO_ID + hashlib.sha256(reading.scanned.text).hexdigest()
+    key = reading.id or _stand_in(reading.scanned.text)
     return Misfit(id=key, created_at=position, reason=reading.reason, text=text)
+
+
+def _stand_in(text: bytes) -> str:
+    return NO_ID + hashlib.sha256(text).hexdigest()
+
+
+def _unplaced(readings: Sequence[_Reading]) -> UnplacedError:
+    texts = [reading.scanned.text for reading in readings]
+    if any(reading.scanned.members is not None for reading in readings):
+        what = "no conversation on the page has a usable created_at: it cannot be paged"
+    else:
+        kind = _ELEMENTS.get(texts[0][:1], "a number or a word")
+        what = f"the answer is not a list of conversations: its first element is {kind}. Check the base URL"
+    return UnplacedError(what, len(texts), is_nothing=set(texts) == {b"null"})
 
 
 def _read(scanned: ScannedRow, row_type: type[ExactRow], asked: frozenset[str]) -> _Reading:
     reading = _Reading(scanned)
+    if scanned.members is None:
+        reading.reason = "is no object"
+        return reading
     members, problems = _named(scanned.members)
     try:
         scanned.text.decode()

@@ -11,7 +11,7 @@ from typing import Final
 
 _SPACE: Final = rb"[ \t\r\n]*+"
 _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_BARE: Final = rb"(?:true|false|null|NaN|-?Infinity|-?[0-9][0-9.eE+-]*+)"
+_BARE: Final = rb"(?:true|false|null|[+-]?(?i:nan|infinity|inf)|[+-]?\.?[0-9][0-9.eE+-]*+)"
 #: What may stand between two brackets beside strings: numbers, words, commas, colons.
 _BETWEEN: Final = rb"[ \t\r\n,:0-9A-Za-z.+-]*+"
 
@@ -29,15 +29,18 @@ class UnscannableError(ValueError):
 
 
 class NotRowsError(ValueError):
-    """The text is whole, but not an array of objects."""
+    """The text is whole, but not an array."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScannedRow:
-    """A row's text, and the texts of its keys (with their quotes) and values, in the order served."""
+    """A row's text, and the texts of its keys (with their quotes) and values, in the order served.
+
+    `members` is None for an element that is no object.
+    """
 
     text: bytes
-    members: list[tuple[bytes, bytes]]
+    members: list[tuple[bytes, bytes]] | None
 
 
 def scan_page(body: bytes) -> list[ScannedRow]:
@@ -47,7 +50,6 @@ def scan_page(body: bytes) -> list[ScannedRow]:
         _expect_end(body, _value_end(body, start))
         raise NotRowsError("not an array")
     rows: list[ScannedRow] = []
-    only_objects = True
     position = _skip_space(body, start + 1)
     more = not body.startswith(b"]", position)
     if not more:
@@ -57,12 +59,10 @@ def scan_page(body: bytes) -> list[ScannedRow]:
             members, end = _scan_members(body, position)
             rows.append(ScannedRow(body[position:end], members))
         else:
-            only_objects = False
             end = _value_end(body, position)
+            rows.append(ScannedRow(body[position:end], None))
         position, more = _after_item(body, end, b"]")
     _expect_end(body, position)
-    if not only_objects:
-        raise NotRowsError("an array, but not of objects")
     return rows
 
 

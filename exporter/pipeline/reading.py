@@ -11,8 +11,8 @@ import anyio
 import msgspec
 from anyio import CapacityLimiter, to_thread
 
-from exporter.contract import SECOND, Instant, TimestampStyle, format_instant
-from exporter.encode.decode import Decoder
+from exporter.contract import SECOND, Instant, TimestampStyle
+from exporter.encode.decode import DecodedPage, Decoder
 from exporter.encode.rows import EncodeRow
 from exporter.errors import (
     NoConnectionError,
@@ -22,6 +22,7 @@ from exporter.errors import (
     ThrottledError,
     TooLargeError,
     TransientError,
+    UnplacedError,
     UnusableAnswerError,
 )
 from exporter.fetch.answer import Answer, Presence
@@ -30,6 +31,8 @@ from exporter.fetch.retry import Contact, FailureBudget, RetryPolicy
 from exporter.fetch.throttle import Sent, Throttle
 from exporter.model import Counters, Page, PageRequest
 from exporter.pipeline.budget import ByteBudget, Room
+from exporter.pipeline.placing import when
+from exporter.pipeline.troubles import Trouble, Troubles, until
 from exporter.plan.clock import Now, Told, settle
 from exporter.progress import Observer, format_seconds, format_size
 
@@ -75,14 +78,6 @@ class Reading:
     page: Page[EncodeRow]
     read_since: Instant
     room: Room
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """How often one request has failed in one way, and since when."""
-
-    since: float
-    attempts: int = 0
 
 
 class Reader:
@@ -223,8 +218,7 @@ class Reader:
         return await to_thread.run_sync(_names_in, answer.body, limiter=self._decoding)
 
     async def _pursue(self, attempt_once: Callable[[], Awaitable[T]], *, believes: bool = False) -> T:
-        troubles: dict[type[SourceError], _Trouble] = {}
-        began = self._clock()
+        troubles = Troubles(self._clock())
         while True:
             try:
                 result = await attempt_once()
@@ -236,10 +230,8 @@ class Reader:
                 return result
             if believes and isinstance(failure, RequestRefusedError) and failure.is_final:
                 raise failure
-            kind = next(kind for kind in (ThrottledError, RefusedError, TransientError) if isinstance(failure, kind))
-            trouble = troubles.setdefault(kind, _Trouble(self._clock() if kind is RefusedError else began))
-            trouble.attempts += 1
-            if kind is ThrottledError:
+            trouble = troubles.add(failure, self._clock())
+            if isinstance(failure, ThrottledError):
                 self.counters += Counters(throttled=1)
             else:
                 self._failures.failed()
@@ -259,20 +251,12 @@ class Reader:
         seconds = format_seconds(patience.seconds)
         self._observer.warn(f"no answer yet; asking again for about {seconds}", reason=str(failure))
 
-    def _given_up(self, failure: SourceError, trouble: "_Trouble") -> str:
+    def _given_up(self, failure: SourceError, trouble: Trouble) -> str:
         if self._failures.exhausted:
             return f"given up, for most requests have failed of late: {failure}"
-        attempts = "1 attempt" if trouble.attempts == 1 else f"{trouble.attempts} attempts"
-        seconds = format_seconds(self._clock() - trouble.since)
-        if isinstance(failure, RefusedError):
-            return (
-                str(failure) if trouble.attempts == 1 else f"refused {trouble.attempts} times in {seconds}: {failure}"
-            )
-        said = f"given up after {attempts} in {seconds}: {failure}"
+        said = trouble.words(failure, self._clock())
         if isinstance(failure, ThrottledError) and self._policy.asks_for_long(failure):
-            wait_seconds = failure.retry_after_seconds or 0.0
-            until = format_instant((wall_clock() // SECOND + round(wait_seconds)) * SECOND)
-            said += f", and asks to be left alone for {format_seconds(wait_seconds)}, until {until}"
+            said += f", and {until(failure.retry_after_seconds or 0.0, wall_clock())}"
         return said
 
     async def _waited(self, error: SourceError, attempt: int, since: float) -> bool:
@@ -324,7 +308,10 @@ class Reader:
         elapsed = round((self._clock() - sent.at) * SECOND)
         served = None if answer.served_at is None else answer.served_at + answer.age
         told = Told(sent.at, wall_clock() - elapsed, served, elapsed)
-        decoded = await to_thread.run_sync(self._decoder.decode, answer.body, limiter=self._decoding)
+        try:
+            decoded = await self._decoded(answer.body)
+        except UnplacedError as error:
+            decoded = await self._placed(narrowed, answer.body, error)
         self._throttle.page_took(self._clock() - sent.at)
         if decoded.style is not None:
             self._source.style = decoded.style
@@ -336,3 +323,18 @@ class Reader:
         if self.now is None:
             self.told.append(told)
         return (self.now or settle(told, (), None)).read_since(told, date)
+
+    async def _decoded(self, body: bytes, at: Instant | None = None) -> DecodedPage:
+        decode = self._decoder.decode if at is None else partial(self._decoder.decode, at=at)
+        return await to_thread.run_sync(decode, body, limiter=self._decoding)
+
+    async def _placed(self, request: PageRequest, body: bytes, unplaced: UnplacedError) -> DecodedPage:
+        async def ask(following: PageRequest, most_bytes: int) -> DecodedPage:
+            fits = most_bytes.__ge__
+            _, answer = await self._attempt(lambda: self._source.get_page(following, fits))
+            return await self._decoded(answer.body)
+
+        at = await when(request, unplaced, ask)
+        if at is None:
+            self._observer.warn("the API answers with null in place of conversations, and with nothing beside it")
+        return await self._decoded(b"[]" if at is None else body, at)

@@ -13,7 +13,7 @@ from exporter.contract import FIELDS, Kind, TimestampStyle, format_instant, pars
 from exporter.encode import Decoder, Encoded, Encoder, Misfit
 from exporter.encode.exact import read_page
 from exporter.encode.rows import ServedRow, exact_row_class
-from exporter.errors import ContradictionError, UnusableAnswerError
+from exporter.errors import ContradictionError, UnplacedError, UnusableAnswerError
 from exporter.model import Rows
 
 KNOWN = {field.name: field for field in FIELDS}
@@ -178,8 +178,8 @@ def test_what_is_no_json_is_unusable(body: bytes) -> None:
         Decoder(None).decode(body)
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"error":"no"}', b"null", b'"text"', b"5", b"[1]", b"[null]", b'[{}, "a"]'])
-def test_json_that_is_no_list_of_objects_is_a_contradiction(body: bytes) -> None:
+@pytest.mark.parametrize("body", [b"{}", b'{"error":"no"}', b"null", b'"text"', b"5"])
+def test_json_that_is_no_list_is_a_contradiction(body: bytes) -> None:
     with pytest.raises(ContradictionError):
         Decoder(None).decode(body)
 
@@ -194,6 +194,33 @@ def test_an_empty_page_has_no_rows_and_no_style(body: bytes) -> None:
 def test_rows_that_nothing_places_are_a_contradiction(body: bytes) -> None:
     with pytest.raises(ContradictionError):
         Decoder(None).decode(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"[null]", "its first element is null"),
+        (b"[[{}]]", "its first element is a list"),
+        (b'["overloaded"]', "its first element is a string"),
+        (b"[1]", "its first element is a number or a word"),
+        (b"[NaN, null]", "its first element is a number or a word"),
+        (b'[{}, "a"]', "no conversation on the page has a usable created_at"),
+    ],
+)
+def test_elements_that_nothing_places_are_named_and_go_where_they_are_told(body: bytes, says: str) -> None:
+    with pytest.raises(UnplacedError, match=says) as caught:
+        Decoder(None).decode(body)
+    assert caught.value.is_nothing == (body == b"[null]")
+    decoded = Decoder(None).decode(body, at=5)
+    assert caught.value.rows == len(decoded.page)
+    assert set(decoded.page.rows.created_at) == {5}
+    assert decoded.style is None
+
+
+def test_null_says_nothing_of_which_fields_were_served() -> None:
+    narrow = b'{"id":"a","created_at":"2026-01-01T00:00:00Z"}'
+    assert Decoder(None).decode(b"[%b, null]" % narrow).page.is_narrow
+    assert not Decoder(None).decode(b"[%b, {}]" % narrow).page.is_narrow
 
 
 @pytest.mark.parametrize("offset", ["Z", "+00:00", ""])

@@ -166,6 +166,37 @@ def test_rows_without_an_id_have_keys_of_their_own(convert: Convert) -> None:
     assert one.id.startswith("no id, sha256:")
 
 
+ELEMENTS = ["null", "true", "0", "-1.5e3", "9" * 40, "NaN", "-Infinity", "nan", "-inf", "+1", ".5", '"text"', '""']
+ELEMENTS += ["[]", "[[1], {}]", '["\\ud800"]', "{}"]
+
+
+@pytest.mark.parametrize("element", ELEMENTS)
+def test_an_element_that_is_no_conversation_costs_no_other(convert: Convert, row_text: RowText, element: str) -> None:
+    encoded = convert(around(row_text, element))
+    assert encoded.batch["id"].to_pylist() == ["before", "after"]
+    assert encoded.batch["duration"].to_pylist() == [1, 3]
+    [misfit] = encoded.quarantined
+    assert misfit.text == element.encode()
+    assert misfit.reason == ("id is missing" if element == "{}" else "is no object")
+    assert misfit.created_at == 1_770_699_600_000_000
+    assert misfit.id.startswith("no id, sha256:")
+
+
+def test_elements_that_look_alike_are_as_many_as_they_are(row_text: RowText) -> None:
+    """A page that seems shorter than it is would seem to be the last."""
+    earlier = row_text("b", created_at='"2026-02-10T04:00:00Z"')
+    page = Decoder(None).decode(f"[null, {row_text('a')}, null, null, {earlier}, null, {{}}, {{}}]".encode()).page
+    assert len({row.id for row in page.rows.rows}) == len(page) == 8
+    # They are the same on the next page, which begins with the last row's time again.
+    again = Decoder(None).decode(f"[{earlier}, null, {{}}, {{}}]".encode()).page
+    assert list(again.rows.rows)[1:] == list(page.rows.rows)[5:]
+
+
+def test_an_element_that_is_not_utf8_is_kept_as_base64(convert: Convert, row_text: RowText) -> None:
+    [misfit] = convert(around(row_text, '"ODD"').encode().replace(b"ODD", b"\xff")).quarantined
+    assert base64.b64decode(misfit.text.removeprefix(b"base64:"), validate=True) == b'"\xff"'
+
+
 def test_a_row_without_created_at_stands_with_the_row_before_it_or_else_the_first_that_has_one() -> None:
     rows = [
         {"id": "a"},

@@ -19,6 +19,7 @@ def test_spans_are_those_of_the_rows_and_members(rows: list[dict[str, object]], 
     scanned = scan_page(json.dumps(rows, indent=indent).encode())
     assert [repr(json.loads(row.text)) for row in scanned] == [repr(json.loads(json.dumps(row))) for row in rows]
     for row, served in zip(scanned, rows, strict=True):
+        assert row.members is not None
         members = {json.loads(key): repr(json.loads(text)) for key, text in row.members}
         assert members == {name: repr(json.loads(json.dumps(value))) for name, value in served.items()}
         assert row.members == scan_object(row.text)

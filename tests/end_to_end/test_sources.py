@@ -168,6 +168,45 @@ def test_odd_rows_cost_nothing_but_themselves(
     assert snapshot(tmp_path / "out") == before
 
 
+def element(number: int, text: str) -> Row:
+    """One that is no conversation, among those that are."""
+    instant = SINCE + (number * 97_003 + 500) * SECOND
+    return Row(instant, instant, raw=text)
+
+
+def test_elements_that_are_no_conversations_cost_nothing_but_themselves(
+    rows: list[Row], serving: Serving, command: Command, tmp_path: Path
+) -> None:
+    texts = ["null", "0", '"text"', "[1, 2]", "{}", "NaN", "null"]
+    server = serving([*rows, *(element(number, text) for number, text in enumerate(texts, 1))])
+    done = command("export", tmp_path / "out", *RANGE, "--page-size", "20", server=server)
+    assert done.status == 3, done.err
+    exported = Exported(tmp_path / "out")
+    exported.check(records(rows))
+    assert exported.state == "unproven"
+    assert sorted(line["row"] for line in exported.quarantined()) == sorted(texts)
+    assert {line["reason"] for line in exported.quarantined()} == {"is no object", "id is missing"}
+    before = snapshot(tmp_path / "out")
+    assert command("export", tmp_path / "out", server=server).status == 3
+    assert snapshot(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("page_size", ["1", "2", "1000"])
+def test_null_at_either_end_of_the_list_ends_nothing_early(
+    page_size: str, serving: Serving, command: Command, tmp_path: Path
+) -> None:
+    few = make_conversations(40, SINCE, UNTIL, seed=43, transcripts=False)
+    times = sorted(row.created_at for row in few)
+    ends = [times[0] - SECOND, times[-1] + SECOND]
+    server = serving([*few, *(Row(instant, instant, raw="null") for instant in ends)])
+    done = command(
+        "export", tmp_path / "out", "--until", format_instant(UNTIL), "--page-size", page_size, server=server
+    )
+    assert done.status in (0, 3), done.err
+    Exported(tmp_path / "out").check(records(few))
+    assert done.status == 3 or "null in place of conversations" in done.err
+
+
 class TestGroups:
     """Rows of one created_at, more than a page holds."""
 
