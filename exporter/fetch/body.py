@@ -15,9 +15,9 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 _GZIP_WBITS: Final = 31
 _ZLIB_WBITS: Final = 15
 _SPACE: Final = b" \t\r\n"
-#: What may come before the text, and takes no room: servers that keep a slow question alive send space until they have
-#: an answer. More than this counts, or a body of nothing but space would never end.
-_FREE_PADDING_BYTES: Final = 2 * 1024 * 1024
+#: Of space before the text, which takes no room: servers that keep a slow question alive send it until they have an
+#: answer. A body with more is a bomb.
+_MOST_PADDING_BYTES: Final = 1_500_000
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 #: Charsets that JSON may be in besides UTF-8, if only by custom. UTF-16 and UTF-32 show themselves.
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?(iso-8859-\d+|latin-?1|windows-125\d)\b", re.IGNORECASE | re.ASCII)
@@ -106,8 +106,13 @@ class Body:
         for piece in self._unpacked(data):
             fresh = piece if self._content.tell() else piece.lstrip(_SPACE).removeprefix(_BYTE_ORDER_MARK)
             self._padding_bytes += len(piece) - len(fresh)
-            yield max(0, self._padding_bytes - _FREE_PADDING_BYTES) + self._content.tell() + len(fresh)
+            yield self._content.tell() + len(fresh)
             self._content.write(fresh)
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether it begins with more space than is sent for good reason."""
+        return self._padding_bytes > _MOST_PADDING_BYTES
 
     @property
     def is_packed(self) -> bool:

@@ -247,6 +247,8 @@ class Client:
             try:
                 for size_bytes in body.take(chunk):
                     self._check(fits, size_bytes)
+                    if body.is_padded:
+                        raise TooLargeError(f"{self._host} answered with more than a megabyte of space, and no text")
             except zlib.error as error:
                 raise UnusableAnswerError(
                     f"{self._host} answered with a body that is not {' and '.join(_codings(response))}, though it says "

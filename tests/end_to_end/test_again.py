@@ -11,6 +11,8 @@ from tests.end_to_end.conftest import Command, Done, Serving
 from tests.end_to_end.exported import Exported, parse_interval, snapshot
 from tests.end_to_end.served import SINCE, UNTIL, conversation, records
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 MIDDLE = SINCE + 20 * DAY
 LATER = SINCE + 40 * DAY
 

@@ -35,6 +35,8 @@ from tests.end_to_end.test_faults import LASTING, PASSING, hurry, when_asked
 from tests.toolkit.peer import Peer, Script, http, http_json, self_signed
 from tests.toolkit.said import everything_said
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 _CORE = "7d1f0c93e2b84a65"
 #: Different in every notation: quoted for a URL, escaped in JSON, or by `repr`.
 TOKEN = f"ak_\"\\%{_CORE}+/=&<>'"

@@ -12,6 +12,8 @@ from tests.end_to_end.conftest import Command, Serving
 from tests.end_to_end.exported import Exported, assert_same, parse_interval, snapshot, texts
 from tests.end_to_end.served import SINCE, UNTIL, conversation, microseconds, records, whole_rows_served
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 RANGE = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL))
 SENSITIVE = [field.name for field in FIELDS if field.sensitive]
 

@@ -25,6 +25,8 @@ from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import SINCE, records
 from tests.end_to_end.test_stopped import Moment
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 UNTIL = SINCE + 2 * DAY
 OPTIONS = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL), "--page-size", "10")
 STEPS = ("read", "create", "replace", "delete", "list", "publish")

@@ -15,6 +15,8 @@ from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import SINCE, UNTIL, records
 from tests.jobs.damage import a_day_later, flip, parts, quarantine, rewrite, share_an_id, swap, truncate, with_column
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 RANGE = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL))
 
 

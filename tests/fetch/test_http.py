@@ -451,7 +451,7 @@ ERRORS: list[tuple[str, Script, type[SourceError], str]] = [
     ),
     ("206", [http(PAGE, 206)], UnusableAnswerError, "206 instead of 200"),
     ("too-long", [http(b"[" + b" " * 2_000_000)], TooLargeError, "too much for memory"),
-    ("too-many-heartbeats", in_chunks(*[b" " * 500_000] * 7, PAGE), TooLargeError, "too much for memory"),
+    ("too-many-heartbeats", in_chunks(*[b" " * 500_000] * 4, PAGE), TooLargeError, "a megabyte of space"),
     (
         "gzip-bomb",
         [http(gzip_bomb(300_000_000), headers={"Content-Encoding": "gzip"})],

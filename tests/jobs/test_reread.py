@@ -405,6 +405,7 @@ async def test_what_there_is_nothing_of_cannot_be_read_again(tmp_path: Path) -> 
             )
 
 
+@pytest.mark.usefixtures("hasty")
 async def test_one_that_is_cut_short_has_changed_nothing_and_the_next_begins_anew(tmp_path: Path) -> None:
     async with moving_source(18) as source:
         ids = fill(source, 200)

@@ -16,7 +16,7 @@ from exporter.progress import Quiet
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
 from tests.pipeline.harness import SERVED_AT, ModelSource
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
 
 T0 = 1_770_000_000 * SECOND
 
