@@ -186,11 +186,17 @@ class Page(Generic[RowT]):
 
 
 class Unproven(msgspec.Struct, frozen=True):
-    """Rows that share one `created_at` and cannot be shown to be all there are."""
+    """Rows that cannot be shown to be all there are: of one `created_at`, or down to `since` where it is given."""
 
     created_at: Instant
     rows: int
     reason: str
+    since: Instant | None = None
+
+    @property
+    def interval(self) -> Interval:
+        """The times of the rows that may be lacking."""
+        return Interval(self.created_at if self.since is None else self.since, self.created_at + 1)
 
 
 class DataFile(msgspec.Struct, frozen=True, kw_only=True):

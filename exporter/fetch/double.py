@@ -5,14 +5,14 @@ one only down to where that has got: a conversation that leaves the status in be
 or in both, where it is taken once.
 """
 
-from dataclasses import replace
 from heapq import merge
 from typing import Generic
 
 from exporter.contract import Instant
 from exporter.fetch.group import TimedRow, each_row, rows_of
 from exporter.fetch.traits import Traits
-from exporter.fetch.walk import Settled, Walk, Windowed
+from exporter.fetch.walk import Walk
+from exporter.fetch.window import Settled, Windowed
 from exporter.model import Interval, Page, PageRequest, RowT, Unproven
 
 
@@ -23,8 +23,7 @@ class DoubleWalk(Windowed, Generic[RowT]):
         super().__init__(window)
         self._traits = traits
         self._page_size = page_size
-        self._status = status
-        self._hidden: Walk[RowT] = Walk(window, traits, page_size)
+        self._hidden: Walk[RowT] = Walk(window, traits, page_size, status)
         self._shown: Walk[RowT] | None = None
         # Read from the hidden list and not yet handed out, from new to old.
         self._waiting: list[TimedRow[RowT]] = []
@@ -35,9 +34,7 @@ class DoubleWalk(Windowed, Generic[RowT]):
         """The page to ask for next; None when the window is read."""
         if self._shown is not None:
             return self._shown.request
-        request = self._hidden.request if self.start < self.settled_from else None
-        # What is asked to learn about the server is asked without any filter.
-        return replace(request, status=self._status) if request is not None and request.filtered else request
+        return self._hidden.request if self.start < self.settled_from else None
 
     def give_away_below(self, instant: Instant) -> Interval:
         given = super().give_away_below(instant)

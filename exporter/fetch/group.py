@@ -1,176 +1,220 @@
-"""Groups: every row that was served with one `created_at`, though there may be more of them than a page holds.
+"""Groups: rows that no bound of `created_at` tells apart, though there are more of them than a page holds.
 
-A group is asked for by halves: of the created bounds, in microseconds and so below the served precision, then of
-`updated_at` (api.md, 3). A part is whole when it is empty, when its page goes on to rows that are older than it, or
-when a list of its ids alone names no others, and that list is so much shorter and smaller than a page the server has
-delivered that no limit can have cut it (4). Only what is whole counts as proof.
+They are asked for by slices of `updated_at` (api.md, 3), each from above the group and down to below it. A slice is
+whole when a list of its ids alone names no others than its page, and goes on to what lies below; or ends there, and a
+longer page that came after it shows that nothing cut it (4). Slices overlap, and together they must hold every row that
+larger ones showed: a bound of `updated_at` may be read otherwise than it was meant, too (14). In the end, what was
+updated meanwhile is asked for until nothing new comes, and then the whole once more.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
-from typing import Final, Generic, TypeAlias, cast
+from typing import Any, Final, Generic, TypeAlias
 
-from exporter.contract import MAX_PAGE_SIZE, SECOND, STATUSES, Instant
-from exporter.fetch.traits import Traits
+from exporter.contract import BEGINNING, DAY, MAX_PAGE_SIZE, SECOND, STATUSES, Instant
+from exporter.fetch.traits import Traits, is_longer
 from exporter.model import Page, PageRequest, Rows, RowT
 
 TimedRow: TypeAlias = tuple[RowT, Instant, Instant | None]
-_Asking: TypeAlias = Generator[PageRequest, Page[RowT], None]
-_AskingWhether: TypeAlias = Generator[PageRequest, Page[RowT], bool]
+Asking: TypeAlias = Generator[PageRequest, Page[RowT], None]
+AskingWhether: TypeAlias = Generator[PageRequest, Page[RowT], bool]
 
-#: Far more than it takes to find one row by halves, of a second's microseconds and then of years of `updated_at`:
-#: only a server that ignores its bounds, and does so unseen, comes here.
-_REQUESTS_PER_ROW: Final = 256
-_FEW_ROWS: Final = 10
+#: More than it takes to find the rows by halves of years of `updated_at`: only a server that ignores its bounds, and
+#: does so unseen, comes here.
+_MOST_REQUESTS: Final = 256
+_REQUESTS_PER_ROW: Final = 16
+#: Halves share this part of the time that they span.
+_MARGIN: Final = 64
+#: How often what was updated meanwhile is asked for: a source that changes faster is never read.
+_LAST_LOOKS: Final = 20
+
+_ONE_TIME: Final = "more of them than a page holds, with one updated_at too"
+_IGNORED: Final = "more of them than a page holds, and the API does not keep to updated_after or updated_before"
+_MISSING: Final = "more of them than a page holds, and some may lack updated_at, which cannot be asked for"
+_ENDLESS: Final = "more of them than a page holds, and asking for ever smaller parts does not tell them apart"
+_RESTLESS: Final = "more of them than a page holds, and they change faster than they can be told apart"
+_CUT: Final = "no longer list shows that nothing was cut from theirs"
 
 
-@dataclass(frozen=True, slots=True)
-class _Outline:
-    """What is left of a row that has been looked at."""
+@dataclass(slots=True)
+class _Slice:
+    """Bounds of `updated_at`, both inclusive; None: open."""
 
-    id: str
+    after: Instant | None = None
+    before: Instant | None = None
 
-    def detach(self) -> None:
-        """There is nothing to let go of."""
+    def allows(self, updated_at: Instant) -> bool:
+        """Whether a row may lie in the slice, by whatever zone or precision its bounds are read."""
+        return (self.after is None or updated_at >= self.after - DAY) and (
+            self.before is None or updated_at <= self.before + DAY
+        )
 
 
 class Group(Generic[RowT]):
-    """The rows served at `position`, by id. `doubt` says why they may not be all; empty when they are shown to be."""
+    """The rows that `question` brings above those of the page `below`, by id. `doubt` says why these may not be all;
+    empty when they are shown to be.
 
-    def __init__(self, position: Instant, traits: Traits, held: dict[str, TimedRow[RowT]]) -> None:
-        self.position = position
+    `question`: bounded from above only. `below`: what is known to be listed below the group; None: nothing is.
+    """
+
+    def __init__(
+        self, question: PageRequest, below: Page[RowT] | None, traits: Traits, held: dict[str, TimedRow[RowT]]
+    ) -> None:
         self.rows = dict(held)
         self.doubt = ""
+        self._question = replace(question, limit=MAX_PAGE_SIZE, created_after=None, entire=True, ids_only=False)
+        self._floor = None if below is None else below.rows.created_at[0]
+        self._beneath: set[str] = set() if below is None else ids_of(below)
         self._traits = traits
         self._requests = 0
-        self._created_splits = True
+        # The ids of the rows that its own questions have brought, and of those that whole slices have.
+        self._brought: set[str] = set()
+        self._shown: set[str] = set()
+        # The longest list that ended at the end of all: what came after it has to be longer.
+        self._longest: Page[RowT] | None = None
 
-    def enumerate(self, request: PageRequest, page: Page[RowT]) -> _Asking[RowT]:
-        """Finds every row of the group. `page` answers `request`, and holds nothing older than the group."""
-        page = self._collect(page)
-        if (yield from self._is_whole(request, page)):
-            return
-        # What is served as the position may be stored up to half a unit below it, or less than a unit above (2).
-        unit = self._traits.unit
-        after, before = self.position - unit // 2, self.position + unit - 1
-        around = PageRequest(
-            MAX_PAGE_SIZE, created_after=after, created_before=before, before_cursor=before + 1, entire=True
-        )
-        page = self._collect((yield around))
-        if not (yield from self._is_whole(around, page)):
-            yield from self._narrow(around, page)
+    def enumerate(self) -> Asking[RowT]:
+        """Finds every row of the group."""
+        yield from self._read(_Slice())
+        if not self.doubt:
+            yield from self._read_again()
         if self.doubt:
             # Proves nothing, for new statuses may appear, but may find further rows.
             for status in STATUSES:
-                self._collect((yield replace(around, status=status)))
+                self._collect((yield replace(self._question, status=status)))
 
-    def _narrow(self, request: PageRequest, page: Page[RowT]) -> _Asking[RowT]:
-        """Finds by halves all that `request` asks for; its answer, `page`, may be cut."""
-        # The older half first: a row that is updated between the two requests then shows up twice, not never.
-        halves = self._halves(request, page)
-        self._requests += len(halves)
-        if self._requests > _REQUESTS_PER_ROW * (1 + len(self.rows)):
-            self._doubts("more of them than a page holds, and asking for ever smaller parts does not tell them apart")
+    def _read(self, part: _Slice) -> Asking[RowT]:
+        request = self._request(part)
+        page = yield request
+        self._requests += 1
+        self._collect(page)
+        if not all(part.allows(updated_at) for updated_at in page.rows.updated_at if updated_at is not None):
+            self._doubts(_IGNORED)
             return
-        answers = []
-        for half in halves:
-            answer = yield half
-            answers.append(self._collect(answer))
-        if len(answers) == 2 and ids_of(answers[0]) & ids_of(answers[1]):
-            if self._created_splits and halves[0].created_before != halves[1].created_before:
-                # A bound of created_at is ignored. Those of updated_at may not be.
-                self._created_splits = False
-                yield from self._narrow(request, page)
-            else:
-                self._doubts("more of them than a page holds, and the API does not keep to the bounds it is given")
+        if (yield from self._is_whole(request, page)):
+            self._shown |= self._ids(page)
             return
-        for half, answer in zip(halves, answers, strict=True):
-            if not (yield from self._is_whole(half, answer)):
-                yield from self._narrow(half, answer)
-
-    def _halves(self, request: PageRequest, page: Page[RowT]) -> tuple[PageRequest, ...]:
-        """Two requests that tile `request`, the older one first; none, and a doubt, when it cannot be split."""
-        created_after, created_before = request.created_after, request.created_before
-        if (
-            created_after is not None
-            and created_before is not None
-            and created_after < created_before
-            and self._created_splits
-        ):
-            middle = (created_after + created_before) // 2
-            return (
-                replace(request, created_before=middle, before_cursor=middle + 1),
-                replace(request, created_after=middle + 1),
-            )
-        after, before = request.updated_after, request.updated_before
-        known = [time for time in page.rows.updated_at if time is not None]
-        # The reference has it on every row. Where it is seen to be missing, rows may hide that cannot be asked for.
-        if self._traits.updated_at_missing:
-            self._doubts("more of them than a page holds, and some may lack updated_at, which cannot be asked for")
-        if not known:
-            return ()
-        if after is not None and before is not None and after >= before:
-            self._doubts("more of them than a page holds, with one updated_at too")
-            return ()
-        if after is None:
-            middle = min(known) - SECOND
-        elif before is None:
-            middle = max(known) + SECOND
-        else:
-            middle = (after + before) // 2
-        if (after is not None and middle < after) or (before is not None and middle >= before):
-            self._doubts("more of them than a page holds, and the API does not keep to updated_after or updated_before")
-            return ()
-        return replace(request, updated_before=middle), replace(request, updated_after=middle + 1)
-
-    def _is_whole(self, request: PageRequest, page: Page[RowT]) -> _AskingWhether[RowT]:
-        """Whether `page` is shown to be all that `request` asks for.
-
-        It is when it goes on to rows that are older than that, or when a list of the ids alone has no others.
-        """
-        traits = self._traits
-        if not page or _goes_on_below(page, request.created_after, traits.unit):
-            return True
-        if len(page) >= traits.most_rows and traits.calibrated and not traits.lone_row:
-            return False
-        listing = yield replace(request, ids_only=True)
-        if not traits.proves_uncut(listing) and not traits.calibrated:
-            yield from self._calibrate()
-        return traits.proves_uncut(listing) and ids_of(listing) <= ids_of(page)
-
-    def _calibrate(self) -> _Asking[RowT]:
-        """Asks for the longest list of ids there is: the whole range may hold fewer rows than a page can."""
-        newest = yield PageRequest(MAX_PAGE_SIZE, filtered=False, ids_only=True)
-        self._traits.calibrated = True
-        if 1 < len(newest) < _FEW_ROWS:
-            # So few ids weigh little more than one: whole rows weigh enough.
-            yield PageRequest(MAX_PAGE_SIZE, filtered=False)
-        if len(newest) != 1 or not newest.is_narrow:
+        if self._requests > _MOST_REQUESTS + _REQUESTS_PER_ROW * len(self.rows):
+            self._doubts(_ENDLESS)
             return
-        time, half = newest.rows.created_at[0], self._traits.unit // 2
-        for before, cursor in ((time - 1, time), (time - half - 1, time - half)):
-            older = yield PageRequest(
-                MAX_PAGE_SIZE, created_before=before, before_cursor=cursor, filtered=False, ids_only=True
-            )
-            if not older:
-                self._traits.lone_row = True
+        for half in self._halves(part, page):
+            yield from self._read(half)
+            if self.doubt:
                 return
 
-    def _collect(self, page: Page[RowT]) -> Page[RowT]:
-        """Keeps the rows of the group. Returns the page without the texts of its rows: many are looked at again."""
+    def _request(self, part: _Slice) -> PageRequest:
+        floor = None if self._floor is None else max(BEGINNING, self._floor - SECOND)
+        return replace(self._question, created_after=floor, updated_after=part.after, updated_before=part.before)
+
+    def _is_whole(self, request: PageRequest, page: Page[RowT]) -> AskingWhether[RowT]:
+        """Whether `page` is shown to hold all rows of the group that `request` asks for."""
+        listing = yield replace(request, created_after=None, ids_only=True)
+        self._requests += 1
+        if not self._leading(listing) <= ids_of(page) or not self._ids(page) <= ids_of(listing):
+            return False
+        if ids_of(listing) & self._beneath or (listing and listing.rows.created_at[-1] < (self._floor or BEGINNING)):
+            return True
+        # A page of ids is trusted to hold two rows.
+        if len(listing) >= min(listing.limit, max(2, self._traits.most_rows)) or self._traits.may_be_cut(listing):
+            return False
+        if self._longest is None or len(listing) > len(self._longest):
+            self._longest = listing
+        return True
+
+    def _leading(self, listing: Page[RowT]) -> set[str]:
+        """The ids that are listed before any row that is known to lie below the group."""
+        ids = [row.id for row, time, _ in each_row(listing.rows) if self._floor is None or time >= self._floor]
+        first = next((number for number, identity in enumerate(ids) if identity in self._beneath), len(ids))
+        return set(ids[:first])
+
+    def _ids(self, page: Page[RowT]) -> set[str]:
+        return {row.id for row, time, _ in each_row(page.rows) if self._floor is None or time > self._floor}
+
+    def _halves(self, part: _Slice, page: Page[RowT]) -> tuple[_Slice, ...]:
+        """Two slices that share a margin and together hold `part`, the older one first; none, and a doubt, where it
+        cannot be split."""
+        known = [updated_at for updated_at in page.rows.updated_at if updated_at is not None]
+        # The reference has it on every row. Where it is seen to be missing, rows may hide that cannot be asked for.
+        if self._traits.updated_at_missing or not known:
+            self._doubts(_MISSING)
+            return ()
+        least = min(known) - SECOND if part.after is None else part.after
+        most = max(known) + SECOND if part.before is None else part.before
+        if most <= least:
+            self._doubts(_ONE_TIME)
+            return ()
+        span = most - least
+        middle, margin = least + span // 2, min(span // 4, 1 + span // _MARGIN)
+        older, newer = _Slice(part.after, middle + margin), _Slice(middle + 1 - margin, part.before)
+        return older, newer
+
+    def _read_again(self) -> Asking[RowT]:
+        """Asks for what was updated since the group was begun, and then for all, until nothing new comes."""
+        for _ in range(_LAST_LOOKS):
+            before = self._versions()
+            newest = max((time for _, _, time in self.rows.values() if time is not None), default=None)
+            if newest is not None:
+                yield from self._read(_Slice(after=newest - SECOND))
+            page = yield replace(self._question, ids_only=True)
+            self._requests += 1
+            if self.doubt:
+                return
+            if self._versions() == before and self._ids(page) <= self.rows.keys():
+                if not self._brought | self._ids(page) <= self._shown:
+                    self._doubts(_IGNORED)
+                if not (yield from self._is_uncut(page)):
+                    self._doubts(_CUT)
+                return
+            if not self._ids(page) <= self.rows.keys():
+                yield from self._read(_Slice())
+        self._doubts(_RESTLESS)
+
+    def _is_uncut(self, page: Page[RowT]) -> AskingWhether[RowT]:
+        """Whether the slices that ended at the end of all were not cut. `page`: a list that came after them."""
+        if self._longest is None or is_longer(page, self._longest):
+            return True
+        return (yield from shown_uncut(self._longest, self._traits.unit))
+
+    def _versions(self) -> set[tuple[str, Instant | None]]:
+        return {(identity, updated_at) for identity, (_, _, updated_at) in self.rows.items()}
+
+    def _collect(self, page: Page[RowT]) -> None:
+        floor = BEGINNING if self._floor is None else self._floor
         for row in each_row(page.rows):
-            if row[1] == self.position:
+            if row[1] >= floor:
                 row[0].detach()
                 self.rows[row[0].id] = row
-        outlines = cast(Sequence[RowT], [_Outline(row.id) for row in page.rows.rows])
-        return replace(page, rows=replace(page.rows, rows=outlines))
+        self._brought |= self._ids(page)
 
     def _doubts(self, reason: str) -> None:
         self.doubt = self.doubt or reason
 
 
-def _goes_on_below(page: Page[RowT], created_after: Instant | None, unit: Instant) -> bool:
-    return created_after is not None and page.rows.created_at[-1] < created_after - unit
+def shown_uncut(listing: Page[RowT], unit: Instant) -> AskingWhether[RowT]:
+    """Whether a page that comes after `listing`, a list of ids, is so much longer that no limit can have cut it (4).
+
+    `unit`: of the times that are served. The only row of an organization is taken for all, though nothing longer can be
+    had: a page of ids is trusted to hold two rows.
+    """
+    if len(listing) >= listing.limit:
+        return False
+    newest = yield PageRequest(MAX_PAGE_SIZE, filtered=False, ids_only=True)
+    if is_longer(newest, listing):
+        return True
+    if len(newest) > len(listing):
+        # A few more ids weigh little: whole rows weigh enough.
+        return is_longer((yield PageRequest(MAX_PAGE_SIZE, filtered=False, entire=True)), listing)
+    if len(newest) != 1 or len(listing) != 1 or not newest.is_narrow:
+        return False
+    time = newest.rows.created_at[0]
+    for before in (time - 1, time - unit // 2 - 1):
+        older = yield PageRequest(
+            MAX_PAGE_SIZE, created_before=before, before_cursor=before + 1, filtered=False, ids_only=True
+        )
+        # A server that rounds shows the row below its own time, too.
+        if ids_of(older) - ids_of(newest):
+            return False
+    return True
 
 
 def each_row(rows: Rows[RowT]) -> Iterable[TimedRow[RowT]]:
@@ -182,6 +226,22 @@ def rows_of(rows: Iterable[TimedRow[RowT]]) -> Rows[RowT]:
     """The inverse of `each_row`."""
     columns = tuple(zip(*rows, strict=True))
     return Rows(*map(list, columns)) if columns else Rows()
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What is left of a row that has been looked at."""
+
+    id: str
+
+    def detach(self) -> None:
+        """There is nothing to let go of."""
+
+
+def outline(page: Page[Any]) -> Page[Outline]:
+    """The page without the texts of its rows, which is kept to be looked at again."""
+    rows = Rows([Outline(row.id) for row in page.rows.rows], page.rows.created_at, page.rows.updated_at)
+    return Page(rows, page.size_bytes, page.is_narrow, page.limit)
 
 
 def ids_of(page: Page[RowT]) -> set[str]:

@@ -1,60 +1,145 @@
 """What a run has learned of its server, shared by all its walks."""
 
 import math
-from typing import Any
+from typing import Any, Final, TypeAlias
 
-from exporter.contract import SECOND, Instant
-from exporter.model import Page, Rows
+from exporter.contract import DAY, MILLISECOND, MINUTE, SECOND, Instant
+from exporter.fetch.approach import UNBOUNDED, Approach
+from exporter.model import Interval, Page, PageRequest, Rows
+
+Answer: TypeAlias = tuple[PageRequest, Page[Any]]
+
+#: How many rows a walk expects to see above its window: without one, nothing shows that the window's newest are there.
+_ROWS_ABOVE: Final = 8
+_FARTHEST_ABOVE: Final = 30 * DAY
 
 
 class Traits:
-    """The finest time the server has shown, and the largest pages it has delivered. Both only ever grow.
+    """The finest time the server has shown, how it reads its bounds, and how dense and long its pages are.
 
     `unit` (microseconds) divides every served `created_at`, so it is never finer than the precision the server serves:
-    by value, not by digits, since `.123000` may be milliseconds written long (api.md, 2).
+    by value, not by digits, since `.123000` may be milliseconds written long (api.md, 2). `approach`: the one by which
+    a known row came back last. `newest`: where each list began when it was last seen whole, by the status it is asked
+    for. `shows_order`: a page had two times, in order. `reads_exactly`: a row came back to a bound that, cut to
+    milliseconds, would have left it out; `reads_closely`: one that is within a second came back to a bound that, cut to
+    minutes, would have left it out. `is_filtered`: rows are left out of the list.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, newest: Instant | None = None) -> None:
         self.unit: Instant = SECOND
+        self.approach = Approach()
+        self.newest: dict[str | None, Instant] = {} if newest is None else {None: newest}
         self.most_rows = 0
         self.most_whole_rows = 0
-        self.calibrated = False
-        self.lone_row = False
+        self.shows_order = False
+        self.reads_closely = False
+        self.is_filtered = False
+        self.reads_exactly = False
         self.updated_at_missing = False
         self.fields_ignored = False
-        self._largest: list[tuple[int, int]] = []
+        # What was taken for read because bounds were read closely, until one is not.
+        self._assumed: list[Interval] = []
+        self._was_misread = False
+        self._gap = 0.0
+        # The least of the pages that the server has cut: of whole rows, and of ids.
+        self._cut: dict[bool, list[Page[Any]]] = {False: [], True: []}
+        # It has cut a page, and then delivered a longer one.
+        self._cuts_at_random = False
 
-    def observe_times(self, rows: Rows[Any]) -> None:
-        """Learns the unit, and whether rows without `updated_at` occur."""
-        self.unit = math.gcd(self.unit, *rows.created_at)
-        self.updated_at_missing = self.updated_at_missing or None in rows.updated_at
+    def expect(self, newest: Instant | None, density: float | None) -> None:
+        """Takes what the first question has told: where the list begins, and rows a microsecond; None: unknown."""
+        if newest is not None:
+            self.newest[None] = newest
+        if density is not None:
+            self._gap = 1 / density
 
-    def observe_size(self, page: Page[Any], *, ids_only: bool) -> None:
-        """Remembers the largest pages: `most_rows` of any, `most_whole_rows` with all the fields asked for."""
+    def observe(self, request: PageRequest, page: Page[Any]) -> None:
+        """Learns from a page that is in order."""
+        times, ids_only = page.rows.created_at, request.ids_only
+        before = request.created_before if request.created_before is not None else request.before_cursor
+        if times and before is not None and before // MILLISECOND * MILLISECOND < times[0] <= before:
+            self.reads_exactly = True
+        if times and before is not None and max(before - SECOND, before // MINUTE * MINUTE) < times[0] <= before:
+            self.reads_closely = not self._was_misread
+        self.unit = math.gcd(self.unit, *times)
+        self.updated_at_missing = self.updated_at_missing or None in page.rows.updated_at
         self.most_rows = max(self.most_rows, len(page))
         if ids_only:
             self.fields_ignored = self.fields_ignored or (len(page) > 0 and not page.is_narrow)
         else:
             self.most_whole_rows = max(self.most_whole_rows, len(page))
-        if not any(rows >= len(page) and size >= page.size_bytes for rows, size in self._largest):
-            self._largest = [kept for kept in self._largest if kept[0] > len(page) or kept[1] > page.size_bytes]
-            self._largest.append((len(page), page.size_bytes))
+        if any(is_longer(page, cut) for cut in self._cut[page.is_narrow]):
+            self._cuts_at_random = True
+        if len(page) > 1 and times[0] > times[-1]:
+            self.shows_order = True
+            self._gap = (times[0] - times[-1]) / (len(page) - 1)
 
-    def proves_uncut(self, listing: Page[Any]) -> bool:
-        """Whether no limit can have cut `listing`, a page of ids: neither the one it was asked with, nor one of the
-        server's, which has delivered a longer page, and one that is larger by more than the next row could be.
+    def assume(self, newest: Instant, end: Instant) -> None:
+        """Takes it that no row lies from `newest` on, up to `end`, because bounds have been read closely so far."""
+        self._assumed.append(Interval(newest, end))
 
-        Rows of ids alone are nearly of one size. Where the API ignores `fields` they are not, and the next row is
-        trusted not to be twenty times as large as these. The only row of an organization is taken for all, though
-        nothing longer can be had to compare it with: a page of ids is trusted to hold two rows.
-        """
-        if not listing:
-            return True
-        if len(listing) >= listing.limit:
-            return False
-        if self.lone_row and len(listing) == 1:
-            return True
-        mean_bytes = listing.size_bytes / len(listing)
-        next_row_bytes = 2 * mean_bytes + 64 if listing.is_narrow else 20 * mean_bytes
-        least_bytes = listing.size_bytes + next_row_bytes
-        return any(rows > len(listing) and size > least_bytes for rows, size in self._largest)
+    def misread(self) -> list[Interval]:
+        """A bound was read otherwise than before. Returns what was assumed until now; no more will be."""
+        self._was_misread, self.reads_closely = True, False
+        assumed, self._assumed = self._assumed, []
+        return assumed
+
+    def compare(self, earlier: Answer, later: Answer) -> None:
+        """Learns that the server has cut a page, from another that shows rows that should have been on it."""
+        page, (request, newer) = earlier[1], later
+        if not page or len(page) >= page.limit or not _includes(earlier[0], request):
+            return
+        oldest, after = page.rows.created_at[-1], earlier[0].created_after
+        least = oldest if after is None else after + self.unit
+        was_cut = any(least < time < oldest or (after is None and time < oldest) for time in newer.rows.created_at)
+        if not was_cut and _is_no_higher(request, earlier[0]):
+            was_cut = bool(rows_by_time(newer.rows, oldest) - rows_by_time(page.rows, oldest))
+        if was_cut and not self.may_be_cut(page):
+            self._cut[page.is_narrow].append(page)
+
+    def may_be_cut(self, listing: Page[Any]) -> bool:
+        """Whether `listing` may have been cut, because the server has cut a page that was no longer, nor larger."""
+        most_bytes = listing.size_bytes + _next_row_bytes(listing)
+        return self._cuts_at_random or any(
+            len(cut) <= len(listing) and cut.size_bytes <= most_bytes for cut in self._cut[listing.is_narrow]
+        )
+
+    def approach_from_above(self, end: Instant, status: str | None) -> Approach:
+        """How to ask for a window that ends at `end`, so that a row above it is likely to come as well."""
+        rows_above = 0 if self.reads_closely else _ROWS_ABOVE
+        above = max(2 * SECOND, min(_FARTHEST_ABOVE, round(rows_above * self._gap)))
+        newest = self.newest.get(status)
+        if newest is not None and end + above > newest:
+            return UNBOUNDED
+        return Approach(self.approach.by, max(0, self.approach.extra) + above, self.approach.has_floor)
+
+
+def is_longer(page: Page[Any], listing: Page[Any]) -> bool:
+    """Whether `page` has more rows than `listing`, and more bytes than that with one more row would have had."""
+    return len(page) > len(listing) and page.size_bytes > listing.size_bytes + _next_row_bytes(listing)
+
+
+def _next_row_bytes(listing: Page[Any]) -> float:
+    """What one more row might weigh.
+
+    Rows of ids alone are nearly of one size. Where the API ignores `fields` they are not, and the next row is trusted
+    not to be twenty times as large as these.
+    """
+    mean_bytes = listing.size_bytes / max(1, len(listing))
+    return 2 * mean_bytes + 64 if listing.is_narrow else 20 * mean_bytes
+
+
+def _includes(earlier: PageRequest, later: PageRequest) -> bool:
+    """Whether what `later` asks for, as far as it is not newer or older, is part of what `earlier` asked for."""
+    is_whole = earlier.updated_after is None and earlier.updated_before is None
+    return is_whole and earlier.status == later.status and earlier.filtered == later.filtered
+
+
+def _is_no_higher(later: PageRequest, earlier: PageRequest) -> bool:
+    pairs = ((later.created_before, earlier.created_before), (later.before_cursor, earlier.before_cursor))
+    return all(above is None or (bound is not None and bound <= above) for bound, above in pairs)
+
+
+def rows_by_time(rows: Rows[Any], instant: Instant) -> set[str]:
+    """The ids of the rows that were served with this `created_at`."""
+    return {row.id for row, time in zip(rows.rows, rows.created_at, strict=True) if time == instant}

@@ -1,99 +1,61 @@
 """The walk: pages a window from new to old, and proves that it has read every row of it.
 
 A walk is plain data and decisions. It says what to ask (`request`), is given the page (`receive`), and hands back the
-rows that are finished. Whoever drives it may stop at any page: rows at or above `settled_from` are then finished.
+rows that are finished. Whatever drives it may stop at any page: rows at or above `settled_from` are then finished.
 
 What the rules defend against is in api.md, "What is unknown, and what can go wrong"; how they do it:
 
-- *Padding.* A window is asked for with a second to spare on both sides, and rows are kept by the time that was served,
-  so a row belongs to one window however the server rounds or compares (2).
-- *Overlap.* The next page is asked from the last row's time plus one unit, by `cursor` and `created_before` both: it
-  does not matter whether the cursor is strict, or which of the two is ignored (1, 5).
+- *Every question carries a row that must come back.* The list is in order, and a page is a stretch of it. So between
+  the newest and the oldest row of a page nothing is missing, and what a walk reads is whole when each page shares a row
+  with the one before, when the first shows a row above the window or the newest of the whole list, and when the last
+  shows a row below the window or is shown to be the end. Where a row does not come back, the question was read
+  otherwise than it was meant, and is put in other ways (`approach`) until it does: nothing is stepped over (1, 2, 5,
+  14).
+- *Served times.* Rows are kept by the time that was served, so a row belongs to one window however the server rounds
+  or compares (2).
 - *Holding back.* Rows that share the last served time of a page are finished only when an older row has been seen (3).
-- *The end* is an empty page, or a row older than the window. A short page proves nothing (4). A few more rows than the
-  padding brings are asked for below the window, so that its last page shows an older one and no further is needed.
-- *Groups.* A page that brings nothing older than the position may hide more rows of that very time. It is asked again
-  at the full page size, the group is enumerated (`group`), and the walk steps strictly under it. What stays in doubt
-  is kept, and reported (3, 4).
+- *The end* is a row older than the window, or the end of the list: shown by a list of ids without a lower bound that
+  ends at the same row as a longer page that began further up. Neither a short page nor an empty one proves it (4, 14).
+  A few more rows are asked for below the window, so that its last page shows an older one and no further is needed.
+- *Groups.* Where no bound tells the rows at the position apart, they are read by slices of `updated_at` (`group`), down
+  to a row that is listed below them. What stays in doubt is kept, and reported (3, 4).
 - *Any size.* Each page may be asked for with fewer rows than `request` says, down to one, where rows are huge (11): a
   page that is full by its own limit proves nothing.
 """
 
-from bisect import bisect_right
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
-from operator import neg
-from typing import Final, Generic, TypeAlias
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Final, TypeAlias
 
-from exporter.contract import END_OF_TIME, MAX_PAGE_SIZE, SECOND, Instant, format_instant
+from exporter.contract import DAY, MAX_PAGE_SIZE, SECOND, Instant, format_instant
 from exporter.errors import ContradictionError
-from exporter.fetch.group import Group, TimedRow, each_row, ids_of, rows_of
-from exporter.fetch.traits import Traits
+from exporter.fetch.approach import UNBOUNDED, Approach, Search
+from exporter.fetch.descent import AskingForPage, Descent, first_below
+from exporter.fetch.group import Group, TimedRow, each_row, ids_of, outline, rows_of, shown_uncut
+from exporter.fetch.traits import Answer, Traits, is_longer, rows_by_time
+from exporter.fetch.window import Settled
 from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
 
+_LEFT_OUT: Final = "the API leaves rows out of its pages, and shows none of those in between"
+#: How far below its last row a filtered list is looked for: its rows are hardly further apart.
+_FARTHEST_DOWN: Final = 3650 * DAY
+
 _Asking: TypeAlias = Generator[PageRequest, Page[RowT], None]
-_AskingWhether: TypeAlias = Generator[PageRequest, Page[RowT], bool]
-_AskingForPage: TypeAlias = Generator[PageRequest, Page[RowT], Page[RowT]]
-
-#: A row that is larger than this costs more to be served again than a list of ids does.
-_HEAVY_ROW_BYTES: Final = 256 * 1024
-#: How much further than its window a walk asks: this part of the time that a page spans, or at first of the window.
-_SPARE: Final = 1 / 8
+_AskingForRequest: TypeAlias = Generator[PageRequest, Page[RowT], PageRequest]
 
 
-@dataclass(frozen=True, slots=True)
-class Settled(Generic[RowT]):
-    """What one page has finished: rows from new to old, and the doubts about them."""
-
-    rows: Rows[RowT]
-    unproven: tuple[Unproven, ...] = ()
-
-
-class Windowed:
-    """A window that is read from its end towards its start.
-
-    `settled_from`: every row of the window with `created_at` at or above it has been handed out.
-    """
-
-    def __init__(self, window: Interval) -> None:
-        self.start = window.start
-        self.end = window.end
-        self.settled_from = window.end
-        self.rows_settled = 0
-
-    @property
-    def remaining(self) -> Interval | None:
-        """What is left of the window if the walk stops now."""
-        return Interval(self.start, self.settled_from) if self.start < self.settled_from else None
-
-    def give_away_below(self, instant: Instant) -> Interval:
-        """Ends this walk's window at `instant`, and returns what was below it. `start < instant < settled_from`."""
-        if not self.start < instant < self.settled_from:
-            raise ValueError(f"{instant} is not inside [{self.start}, {self.settled_from})")
-        given = Interval(self.start, instant)
-        self.start = instant
-        return given
-
-
-class Walk(Windowed, Generic[RowT]):
-    """Reads `window`. `request` is the page to ask for next, or None when the window is read.
+class Walk(Descent[RowT]):
+    """Reads `window` of the list, or of that of one `status`. `request` is the page to ask for next; None at the end.
 
     Raises `ContradictionError` from `receive` when the server's answers cannot be those of one list.
     """
 
-    def __init__(self, window: Interval, traits: Traits, page_size: int) -> None:
-        super().__init__(window)
-        self._open_below = window.open_below
-        self._traits = traits
-        self._page_size = page_size
-        # The served time of the oldest row seen. Rows at it are held until it is known that they are all there.
-        self._position = END_OF_TIME
-        self._held: dict[str, TimedRow[RowT]] = {}
-        self._spare = round((window.end - window.start) * _SPARE)
-        self._settled: Rows[RowT] = Rows()
-        self._unproven: tuple[Unproven, ...] = ()
+    def __init__(self, window: Interval, traits: Traits, page_size: int, status: str | None = None) -> None:
+        super().__init__(window, traits, page_size, status)
+        self._last: Answer | None = None
+        self._newest: Instant | None = None
         self._steps = self._walk()
-        self.request: PageRequest | None = next(self._steps)
+        self.request: PageRequest | None = self._of_status(next(self._steps))
 
     def give_away_below(self, instant: Instant) -> Interval:
         given = super().give_away_below(instant)
@@ -107,10 +69,16 @@ class Walk(Windowed, Generic[RowT]):
         if page.limit > self.request.limit:
             page = replace(page, limit=self.request.limit)
         page = _without_repeats(self.request, page)
-        self._observe(self.request, page)
+        _check_order(self.request, page)
+        self._traits.observe(self.request, page)
+        if self._last is not None:
+            self._traits.compare(self._last, (self.request, page))
+        self._last = self.request, outline(page)
+        if page and (self._newest is None or page.rows.created_at[0] > self._newest):
+            self._newest = page.rows.created_at[0]
         self._settled, self._unproven = Rows(), ()
         try:
-            self.request = self._steps.send(page)
+            self.request = self._of_status(self._steps.send(page))
         except StopIteration:
             self.request = None
         settled = Settled(self._settled, self._unproven)
@@ -118,163 +86,223 @@ class Walk(Windowed, Generic[RowT]):
         self.rows_settled += len(settled.rows)
         return settled
 
-    def _observe(self, request: PageRequest, page: Page[RowT]) -> None:
-        times = page.rows.created_at
-        if len(page) > page.limit:
-            raise ContradictionError(f"{_asked(request)}, the API answered {len(page)} rows to limit={page.limit}")
-        if list(times) != sorted(times, reverse=True):
-            raise ContradictionError(f"{_asked(request)}, the API did not answer newest first")
-        self._traits.observe_times(page.rows)
-        if times and request.created_before is not None and times[0] > request.created_before + self._traits.unit:
-            raise ContradictionError(
-                f"{_asked(request)}, the API answered with {format_instant(times[0])}: "
-                "it ignores both cursor and created_before, and cannot be paged"
-            )
-        self._traits.observe_size(page, ids_only=request.ids_only)
+    def _of_status(self, request: PageRequest) -> PageRequest:
+        # What is asked to learn about the server is asked without any filter.
+        return replace(request, status=self._status) if self._status and request.filtered else request
 
     def _walk(self) -> _Asking[RowT]:
-        page = yield self._list(self.end + SECOND - 1, self.end + SECOND)
-        while page:
-            if self._brings_older(page):
-                self._descend(page)
-                if self.settled_from <= self.start:
-                    return
-                is_short = len(page) < min(page.limit, self._traits.most_whole_rows)
-                asks_for_ids = is_short or self._is_heavy(page)
-                del page  # not held while another is on its way
-                if asks_for_ids and (yield from self._all_are_held()):
-                    if self.settled_from <= self.start:
-                        return
-                    page = yield from self._step_under()
-                else:
-                    page = yield self._overlapping()
-            else:
-                page = yield from self._pass_group(page)
-        self._settled += rows_of(self._held.values())
-        self.settled_from = self.start
-
-    def _list(self, before: Instant, cursor: Instant, limit: int | None = None) -> PageRequest:
-        after = None if self._open_below else self.start - max(SECOND, self._spare)
-        return PageRequest(limit or self._page_size, created_after=after, created_before=before, before_cursor=cursor)
-
-    def _overlapping(self, limit: int | None = None) -> PageRequest:
-        beyond = self._position + self._traits.unit
-        # By either parameter alone the rows at the position come again. One microsecond less for the inclusive one
-        # keeps a large group of the unit above, which is finished, from filling the page.
-        return self._list(beyond - 1, beyond, limit)
-
-    def _brings_older(self, page: Page[RowT]) -> bool:
-        return page.rows.created_at[-1] < self._position
-
-    def _descend(self, page: Page[RowT]) -> None:
-        """Finishes what lies above the oldest row of `page`, and holds the rows at it back."""
-        rows, times = page.rows, page.rows.created_at
-        oldest = times[-1]
-        self._spare = round((times[0] - oldest) * _SPARE)
-        fresh = _first_below(times, self.settled_from)
-        if self._held:
-            again = _first_below(times, self.settled_from - 1)
-            self._hold(rows[fresh:again])
-            self._settled += rows_of(self._held.values())
-            fresh = again
-        if oldest < self.start:
-            self._settled += rows[fresh : _first_below(times, self.start)]
+        page = yield from self._go_on()
+        while page is not None or (page := (yield from self._look_further_down())) is not None:
+            if not self._brings_older(page):
+                page = yield from self._look_below()
+                continue
+            self._descend(page)
+            if self.settled_from <= self.start:
+                return
+            is_short = len(page) < min(page.limit, self._traits.most_whole_rows)
+            looks_below = is_short or self._is_heavy(page)
+            del page  # not held while another is on its way
+            page = (yield from self._look_below()) if looks_below else (yield from self._go_on())
+        if not self._traits.shows_order:
+            yield from self._check_newest()
+        if self.settled_from > self.start:
+            self._settle_held()
             self.settled_from = self.start
-            return
-        last = max(fresh, _first_below(times, oldest + 1))
-        self._settled += rows[fresh:last]
-        self._held = {}
-        self._hold(rows[last:])
-        for row, _, _ in self._held.values():
-            row.detach()
-        self._position = oldest
-        self.settled_from = min(self.settled_from, oldest + 1)
 
-    def _hold(self, rows: Rows[RowT]) -> None:
-        for row in each_row(rows):
-            self._held[row[0].id] = row
+    def _go_on(self, *, entire: bool = False) -> AskingForPage[RowT]:
+        """A page that shows a known row, or one above it, and goes on from there; None when nothing is left to read."""
+        page = yield from self._try(self._search(), entire=entire)
+        return (yield from self._tell_apart()) if page is None and self._is_stuck else page
 
-    def _is_heavy(self, page: Page[RowT]) -> bool:
-        return page.size_bytes > _HEAVY_ROW_BYTES * len(page) and not self._traits.fields_ignored
+    def _look_below(self) -> AskingForPage[RowT]:
+        """Finishes the rows at the position where a list of ids shows that all are in hand, and goes on below them.
 
-    def _all_are_held(self) -> _AskingWhether[RowT]:
-        """Whether a list of ids shows that the rows held are all at the position: it goes on below, or cannot be cut.
-
-        If so they are finished, and not served again: after a short page, which hints at the end, for the price of a
-        list of ids in place of a page; where rows are heavy, too. When the list shows that nothing is left down to the
-        start of the window, all of it is finished.
+        After a short page, which hints at the end, for the price of a list of ids in place of a page; where rows are
+        heavy, they are not served again. When the list shows that nothing is left down to the start of the window, all
+        of it is finished.
         """
-        listing = yield replace(self._overlapping(MAX_PAGE_SIZE), created_after=None, ids_only=True)
-        if not (listing and self._brings_older(listing)) and not self._traits.proves_uncut(listing):
-            return False
+        listing = yield from self._try(self._search(), ids_only=True)
+        if listing is None:
+            return (yield from self._tell_apart()) if self._is_stuck else None
+        at_position = rows_by_time(listing.rows, self._position)
+        are_all_held = self._position >= self.end or at_position <= self._held.keys()
+        if self._brings_older(listing):
+            if are_all_held:
+                return (yield from self._go_below(listing))
+            page = yield from self._go_on(entire=True)
+            return page if page is None or self._brings_older(page) else (yield from self._tell_apart())
+        is_short = len(listing) < listing.limit and not self._traits.may_be_cut(listing)
+        if are_all_held and at_position >= self._known and is_short:
+            # It began further down than the page before, and came to the same end.
+            if len(at_position) == 1 and self._above is not None and is_longer(self._above, listing):
+                return None
+            if (yield from shown_uncut(listing, self._traits.unit)):
+                again = yield from self._try(self._search(), ids_only=True)
+                if again is not None and ids_of(again) == ids_of(listing):
+                    return None
+        return (yield from self._tell_apart())
+
+    def _go_below(self, listing: Page[RowT]) -> AskingForPage[RowT]:
+        """Finishes the rows at the position, and goes on from the next older one that `listing` names."""
+        if self._position < self.end:
+            self._settle_held()
         times = listing.rows.created_at
-        under = _first_below(times, self._position)
-        if self._position < self.end:
-            last = listing.rows[_first_below(times, self._position + 1) : under]
-            if not {row.id for row in last.rows} <= self._held.keys():
-                return False
-            self._settle_held()
-        if under < len(times) and times[under] < self.start:
+        self._anchor = times[first_below(times, self._position)]
+        if self._anchor < self.start:
             self.settled_from = self.start
-        return True
+            return None
+        self._known, self._is_listed = rows_by_time(listing.rows, self._anchor), True
+        return (yield from self._go_on())
 
-    def _settle_held(self) -> None:
-        self._settled += rows_of(self._held.values())
-        self._held = {}
-        self.settled_from = self._position
+    @property
+    def _is_filtered(self) -> bool:
+        return self._traits.is_filtered or self._status is not None
 
-    # Groups: a page that brings nothing older than the position.
+    def _look_further_down(self) -> AskingForPage[RowT]:
+        """Where the list seems to end, though it is filtered: a page from below what may have been left out.
 
-    def _pass_group(self, page: Page[RowT]) -> _AskingForPage[RowT]:
-        """Finishes the rows at the position, and returns a page that brings older ones, or an empty one."""
-        request = replace(self._overlapping(MAX_PAGE_SIZE), entire=True)
-        if page.limit < MAX_PAGE_SIZE:
-            page = yield request
-            if not page or self._brings_older(page):
-                return page
-        # Above the window nothing is handed out, but it takes a group's rows to know how the server rounds.
-        group = Group(self._position, self._traits, self._held)
-        yield from group.enumerate(request, page)
-        if self._position < self.end:
-            self._held = group.rows
-            self._settle_held()
-            if group.doubt:
-                self._unproven += (Unproven(self._position, len(group.rows), group.doubt),)
-        return (yield from self._step_under())
-
-    def _step_under(self) -> _AskingForPage[RowT]:
-        """Asks strictly under the position, whose rows are finished.
-
-        A server that rounds shows rows as the position though they are stored up to half a unit below. Where the answer
-        holds nothing else, the last microsecond that is still shown as the position is searched for: it is the only one
-        that is stepped over, and whatever is stored there is shown as the position too. Where a row has come to be
-        shown there meanwhile, the search goes on under it.
+        An API that filters a page after it has limited it shows nothing where more rows than a page holds are left out
+        (14). They cannot be told from the end of the list, except by what lies below them.
         """
-        bottom, beyond = self._position - self._traits.unit - 1, self._position - 1
-        page = yield self._list(beyond, beyond + 1)
-        if not page or self._brings_older(page):
-            return page
-        while beyond > bottom:
-            below = bottom
-            while beyond - below > 1:
-                middle = (below + beyond) // 2
-                newest = yield replace(self._list(middle, middle + 1, limit=1), ids_only=True)
-                if newest and not self._brings_older(newest):
-                    beyond = middle
-                else:
-                    below = middle
-            page = yield self._list(below, below + 1)
-            if not page or self._brings_older(page):
+        if not self._is_filtered or self._newest is None or self.settled_from <= self.start:
+            return None
+        bottom = min(self._position, self._newest)
+        distance = max(SECOND, (self._newest - bottom) // 4)
+        while distance < _FARTHEST_DOWN and bottom - distance > self.start:
+            before = bottom - distance
+            page = yield PageRequest(MAX_PAGE_SIZE, created_before=before, before_cursor=before + 1, ids_only=True)
+            if page and page.rows.created_at[0] < self._position:
+                return (yield from self._go_on_after_gap(page))
+            distance *= 2
+        return None
+
+    def _go_on_after_gap(self, listing: Page[RowT]) -> AskingForPage[RowT]:
+        """Goes on from `listing`, which began below the position, and names what lies between as unproven."""
+        top = listing.rows.created_at[0]
+        if top < self.start:
+            return None
+        if self._position < self.end:
+            self._settle_held()
+        since, until = top, min(self._position, self.end - 1)
+        if since <= until:
+            self._unproven += (
+                Unproven(until, 0, "the API leaves rows out of its pages, and shows none in between", since),
+            )
+        self._position, self._anchor = min(self._position, top + 1), top
+        self.settled_from = min(self.settled_from, top + 1)
+        self._known, self._is_listed = rows_by_time(listing.rows, top), True
+        return (yield from self._go_on())
+
+    def _tell_apart(self) -> AskingForPage[RowT]:
+        """Goes on from rows at the anchor of which there are more than a page shows.
+
+        The upper bound is lowered as far as the answer still shows a known one: below the served precision, too (2).
+        """
+        approach = replace(self._traits.approach, has_floor=False)
+        search = Search(approach, is_expected=True)
+        self._below, self._is_among_equals = None, False
+        while (lower := search.approach) is not None and lower.by == approach.by and lower.extra <= approach.extra:
+            request = replace(self._ask(lower, MAX_PAGE_SIZE), entire=True)
+            page = yield request
+            if not self._shows_known(lower, page):
+                self._is_among_equals |= self._begins_among_equals(page)
+                self._keep_below(request, page)
+                search.too_low()
+                continue
+            if self._brings_older(page):
                 return page
-            beyond = below
-        raise ContradictionError(
-            f"the API answers with {format_instant(self._position)} again and again, though asked for older "
-            "conversations: it ignores cursor and created_before"
-        )
+            self._hold(page.rows[first_below(page.rows.created_at, self.settled_from) :])
+            fresh = rows_by_time(page.rows, self._anchor) - self._known
+            self._known |= fresh
+            if 2 * len(fresh) >= len(page):
+                search = Search(lower, is_expected=True)
+            search.too_high(max(self._traits.unit // 2, page.rows.created_at[0] - self._anchor))
+        if search.is_ignored:
+            raise self._ignored()
+        return (yield from self._pass_group(search))
+
+    def _ask_from_above(self) -> _AskingForRequest[RowT]:
+        """The question that is answered from above the anchor: all rows at it are in what it asks for."""
+        newest = self._traits.newest.get(self._status)
+        first = UNBOUNDED if newest is not None and newest <= self._anchor else self._traits.approach
+        search = Search(replace(first, has_floor=False), is_expected=False)
+        while (approach := search.approach) is not None and not approach.is_unbounded:
+            request = self._ask(approach, MAX_PAGE_SIZE)
+            page = yield replace(request, ids_only=True, limit=1)
+            if page and page.rows.created_at[0] > self._anchor:
+                return request
+            search.too_low()
+        return self._ask(UNBOUNDED, MAX_PAGE_SIZE)
+
+    def _pass_group(self, search: Search) -> AskingForPage[RowT]:
+        """Finishes the rows that no bound tells apart, and returns the page below them."""
+        if self._anchor < self.start:
+            # Meanwhile the rows were given away.
+            return None
+        if self._below is None:
+            lower = Approach(extra=-2 * self._traits.unit, has_floor=False)
+            request = self._ask(lower, MAX_PAGE_SIZE)
+            self._keep_below(request, (yield request))
+        below = self._below
+        floor = None if below is None else below.rows.created_at[0]
+        is_above = floor is not None and floor >= self.end
+        if not is_above and (self._anchor < self.end or not self._is_told_apart(search)):
+            question = yield from self._ask_from_above()
+            group = Group(question, below, self._traits, self._held)
+            yield from group.enumerate()
+            rows = [row for row in group.rows.values() if self.start <= row[1] < self.settled_from]
+            self._held = {row[0].id: row for row in rows if row[1] == floor}
+            self._settled += rows_of(sorted((row for row in rows if row[1] != floor), key=_time_of, reverse=True))
+            self._doubt(group.doubt, floor, len(rows), is_told_apart=self._is_told_apart(search))
+        if below is None or floor is None:
+            self._held = {}
+            self.settled_from = self.start
+            return None
+        if floor < self.start:
+            self.settled_from = self.start
+            return None
+        self.settled_from = min(self.settled_from, floor + 1)
+        self._position = self._anchor = floor
+        self._known, self._is_listed = rows_by_time(below.rows, floor), False
+        self._above = None
+        if floor < self.end:
+            self._hold(below.rows[: first_below(below.rows.created_at, floor)])
+        return below
+
+    def _doubt(self, reason: str, floor: Instant | None, rows: int, *, is_told_apart: bool) -> None:
+        """Names the rows at the anchor, and down to `floor` unless they are told apart from what lies there."""
+        until = min(self._anchor, self.end - 1)
+        since = until if is_told_apart else self.start if floor is None else max(floor, self.start)
+        if reason and self.start <= since <= until:
+            self._unproven += (Unproven(until, rows, reason, since),)
+
+    def _is_told_apart(self, search: Search) -> bool:
+        """Whether the rows at the anchor are shown to be all that lies between the answers above and below it."""
+        is_between = search.ends_within_a_microsecond and not self._is_among_equals and self._below is not None
+        return is_between and self._traits.reads_exactly and self._traits.unit == 1
+
+    def _check_newest(self) -> _Asking[RowT]:
+        """Where no page had two times: that the list is not answered oldest first."""
+        seen = self._newest
+        if seen is None:
+            return
+        newer = yield PageRequest(MAX_PAGE_SIZE, created_after=seen + self._traits.unit, ids_only=True)
+        if newer and newer.rows.created_at[0] > seen:
+            newest = yield PageRequest(MAX_PAGE_SIZE, ids_only=True)
+            if not newest or newest.rows.created_at[0] <= seen:
+                raise ContradictionError("the API did not answer newest first")
 
 
-def _first_below(descending: Sequence[Instant], instant: Instant) -> int:
-    return bisect_right(descending, -instant, key=neg)
+def _time_of(row: TimedRow[RowT]) -> Instant:
+    return row[1]
+
+
+def _check_order(request: PageRequest, page: Page[RowT]) -> None:
+    times = page.rows.created_at
+    if len(page) > page.limit:
+        raise ContradictionError(f"{_asked(request)}, the API answered {len(page)} rows to limit={page.limit}")
+    if list(times) != sorted(times, reverse=True):
+        raise ContradictionError(f"{_asked(request)}, the API did not answer newest first")
 
 
 def _without_repeats(request: PageRequest, page: Page[RowT]) -> Page[RowT]:

@@ -57,10 +57,10 @@ def settle_range(state: State, asked: Asked, latest: Instant) -> Interval:
     return Interval(min(since, stored.start), max(until, stored.end))
 
 
-def known_bounds(state: State, asked: Asked) -> tuple[Instant | None, Instant | None]:
-    """Where what `settle_range` will give starts and ends; None where there is no bound, or only the clock tells."""
-    range_ = settle_range(state, asked, _NEVER)
-    return range_.since, None if range_.end == _NEVER else range_.end
+def known_end(state: State, asked: Asked) -> Instant | None:
+    """Where what `settle_range` will give ends; None where only the clock tells."""
+    end = settle_range(state, asked, _NEVER).end
+    return None if end == _NEVER else end
 
 
 def asks_for_more(stored: Interval, asked: Asked) -> bool:

@@ -125,7 +125,7 @@ async def _audit(
         async with connected(settings, credentials, plan.request.filters, ALWAYS_FIELDS, observer, clock) as lister:
             run.spent = lambda: lister.counters
             whole = Interval(plan.windows[0].start, plan.windows[-1].end)
-            opening = await ask_first(lister, plan.state, plan.request, whole.since, whole.end, settings, observer)
+            opening = await ask_first(lister, plan.state, plan.request, whole.end, settings, observer)
             plan = until_now(plan, opening.now.instant)
             findings, unproven = await compare(plan, run, lister, opening, settings, observer, clock, remembers=repair)
             lifted = lifted_doubts(plan.state, Coverage(plan.windows), unproven)

@@ -106,7 +106,7 @@ async def compare(
             whole,
             lister,
             opening,
-            settings,
+            msgspec.structs.replace(settings, page_size=_other_page_size(settings.page_size)),
             observer,
             clock,
         )
@@ -118,6 +118,11 @@ async def compare(
             plan.store, plan.state, plan.homes, spool, aside, plan.windows, lag=lag, remembers=remembers
         )
         return await comparison.run(), tuple(spool.unproven)
+
+
+def _other_page_size(page_size: int) -> int:
+    """Pages that begin and end elsewhere than those of the export: what misled it there must not mislead an audit."""
+    return page_size - page_size // 7 if page_size > 1 else 2
 
 
 @asynccontextmanager

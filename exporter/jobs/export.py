@@ -7,7 +7,7 @@ import msgspec
 
 from exporter.contract import SECOND, Instant
 from exporter.errors import DestinationError, StoreError
-from exporter.jobs.asking import asks_for_more, known_bounds, settle_range, settle_request
+from exporter.jobs.asking import asks_for_more, known_end, settle_range, settle_request
 from exporter.jobs.clocks import is_ahead, take_back
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
@@ -105,7 +105,7 @@ async def _export(
         settings, credentials, request.filters, request.fields, observer, clock, tables=request.tables
     ) as reader:
         run.spent = lambda: reader.counters
-        opening = await ask_first(reader, found, request, *known_bounds(found, asked), settings, observer)
+        opening = await ask_first(reader, found, request, known_end(found, asked), settings, observer)
         lag = settings.lag_seconds * SECOND
         latest = opening.now.end(lag)
         settle_range(found, asked, latest)

@@ -94,7 +94,7 @@ class Repair:
             reader.now = self.now
             before = plan.state
             range_ = before.range or plan.windows[0]
-            opening = await ask_first(reader, before, request, range_.since, range_.end, settings, self.observer)
+            opening = await ask_first(reader, before, request, range_.end, settings, self.observer)
             await mention_withheld(plan.store, before, opening, reader, self.observer)
             session = await Session.begin(
                 plan.store,
@@ -171,7 +171,7 @@ async def drop_from(findings: Findings, spool: Spool, *, delete: bool) -> dict[I
 def lifted_doubts(state: State, read: Coverage, doubts: Iterable[Unproven]) -> Coverage:
     """Of the times that are in doubt, those that a whole reading of `read` has proven, except where `doubts` are its
     own: a time that is served less exactly now may stand for several."""
-    proven = read - Coverage(Interval(doubt.created_at - SECOND, doubt.created_at + SECOND) for doubt in doubts)
-    return Coverage(
-        Interval(doubt.created_at, doubt.created_at + 1) for doubt in state.unproven if doubt.created_at in proven
-    )
+    around = (Interval(one.interval.start - SECOND, one.interval.end + SECOND) for one in doubts)
+    proven = read - Coverage(around)
+    doubted = (Coverage([doubt.interval]) & state.coverage for doubt in state.unproven)
+    return Coverage(interval for coverage in doubted if not coverage - proven for interval in coverage)

@@ -94,7 +94,7 @@ async def reread(
                     settings, credentials, request.filters, request.fields, observer, clock, tables=request.tables
                 ) as reader:
                     run.spent = lambda: reader.counters
-                    opening = await ask_first(reader, before, request, range_.since, range_.end, settings, observer)
+                    opening = await ask_first(reader, before, request, range_.end, settings, observer)
                     await take_back(held.log, opening.now, settings.lag_seconds * SECOND, observer)
                     before = held.log.state
                     if withheld:

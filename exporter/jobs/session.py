@@ -62,7 +62,7 @@ async def connected(
         proxy=settings.proxy,
         ssl_context=settings.ssl_context,
     ) as client:
-        yield Reader(
+        reader = Reader(
             client,
             Decoder(fields),
             observer,
@@ -71,24 +71,25 @@ async def connected(
             max_rps=settings.max_rps,
             clock=clock,
         )
+        reader.traits.is_filtered = bool(filters)
+        yield reader
 
 
 async def ask_first(
     reader: Reader,
     known: State,
     request: Request,
-    since: Instant | None,
     until: Instant | None,
     settings: RunSettings,
     observer: Observer,
 ) -> Opening:
-    """What has to be known of the list before it is read. `since`, `until`: of what will be, where that is known.
+    """What has to be known of the list before it is read. `until`: of what will be, where that is known.
 
     From then on the reader has the time to go by. Raises `SourceError`, and `UsageError` where the clocks differ.
     """
     is_known = _knows_hidden(known, request)
     status = None if is_known or "status" in request.filters else HIDDEN_STATUS
-    opening = await open_list(reader, since, until, status)
+    opening = await open_list(reader, until, status)
     opening.is_hidden |= is_known
     if reader.now is None:
         reader.now = settle_time(reader, opening, until, settings, observer)

@@ -10,7 +10,7 @@ from exporter.contract import HIDDEN_STATUS, SECOND, Instant
 from exporter.encode.batch import Encoder
 from exporter.encode.rows import Misfit
 from exporter.errors import DoubtfulStreamError
-from exporter.jobs.asking import known_bounds, settle_range
+from exporter.jobs.asking import known_end, settle_range
 from exporter.jobs.report import count_of
 from exporter.jobs.session import ask_first, connected, schedule
 from exporter.jobs.watching import observed
@@ -97,7 +97,7 @@ async def _read(
 ) -> StreamReport:
     began = clock()
     async with connected(settings, credentials, request.filters, request.fields, observer, clock) as reader:
-        opening = await ask_first(reader, State(), request, *known_bounds(State(), asked), settings, observer)
+        opening = await ask_first(reader, State(), request, known_end(State(), asked), settings, observer)
         range_ = settle_range(State(), asked, opening.now.end(settings.lag_seconds * SECOND))
         factory = BatchFactory(encoder, send, HIDDEN_STATUS if opening.is_hidden else None)
         pipeline = Pipeline(

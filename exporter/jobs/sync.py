@@ -16,7 +16,7 @@ from anyio import to_thread
 from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, SECOND, Instant
 from exporter.encode.batch import Encoder
 from exporter.errors import DestinationError, UsageError
-from exporter.jobs.asking import changing_filters, has_sensitive_fields, known_bounds, settle_range, settle_request
+from exporter.jobs.asking import changing_filters, has_sensitive_fields, settle_range, settle_request
 from exporter.jobs.clocks import is_ahead, take_back, updates_since
 from exporter.jobs.export import Summary, summarize
 from exporter.jobs.holding import holding
@@ -116,8 +116,7 @@ async def _sync(
         settings, credentials, request.filters, request.fields, observer, clock, tables=request.tables
     ) as reader:
         run.spent = lambda: reader.counters
-        since, _ = known_bounds(found, asked)
-        opening = await ask_first(reader, found, request, since, None, settings, observer)
+        opening = await ask_first(reader, found, request, None, settings, observer)
         lag, now = settings.lag_seconds * SECOND, opening.now
         latest = now.end(lag)
         if found.range is not None and not is_ahead(found, now.instant):

@@ -30,8 +30,8 @@ from exporter.errors import (
     TooLargeError,
 )
 from exporter.fetch.double import DoubleWalk
-from exporter.fetch.traits import Traits
-from exporter.fetch.walk import Settled, Walk
+from exporter.fetch.walk import Walk
+from exporter.fetch.window import Settled
 from exporter.model import Change, Counters, Interval
 from exporter.pipeline.budget import Room
 from exporter.pipeline.committing import Committer
@@ -87,7 +87,7 @@ class Pipeline:
         self._clock = clock
         self._heeds_signals = heeds_signals
         self._began = clock()
-        self._traits = Traits()
+        self._traits = reader.traits
         #: How many were read.
         self.windows = 0
         #: Walks that are being read.
@@ -166,6 +166,7 @@ class Pipeline:
         hidden_status = self._factory.hidden_status
         if hidden_status is None:
             return Walk(window, self._traits, self._page_size)
+        self._traits.is_filtered = True
         return DoubleWalk(window, self._traits, self._page_size, hidden_status)
 
     async def _read(self, walk: _Walk, deliveries: MemoryObjectSendStream[_Delivery]) -> None:

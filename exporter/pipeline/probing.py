@@ -1,13 +1,14 @@
 """What is asked before the work is split: what the list is like, and where the data begins, roughly."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from exporter.contract import BEGINNING, MAX_PAGE_SIZE, SECOND, Instant
+from exporter.contract import BEGINNING, MAX_PAGE_SIZE, MINUTE, SECOND, Instant
 from exporter.encode.rows import EncodeRow
 from exporter.errors import RequestRefusedError
-from exporter.model import PageRequest
+from exporter.model import PageRequest, Rows
 from exporter.pipeline.reading import Reader
 from exporter.pipeline.tasks import for_each
 from exporter.plan import probes
@@ -35,25 +36,38 @@ class Opening:
     now: Now = field(default_factory=lambda: Now(0.0, BEGINNING))
 
 
-async def open_list(reader: Reader, since: Instant | None, until: Instant | None, status: str | None) -> Opening:
+async def open_list(reader: Reader, until: Instant | None, status: str | None) -> Opening:
     """The first questions, asked all at once, and more where the answers tell of clocks that differ.
 
-    `since`, `until`: of the range, where they are known beforehand. `status`: may be hidden. Raises `SourceError`.
+    `until`: of the range, where it is known beforehand. `status`: may be hidden. Raises `SourceError`.
     """
     opening = Opening()
 
     async def look() -> None:
         rows = (await reader.look(probes.newest(until))).page.rows
+        newest = None if until is not None else rows.created_at[0] if rows else BEGINNING
         opening.density, opening.newest = probes.density(rows.created_at), row_times(rows.created_at, rows.updated_at)
         opening.newest_ids = tuple(row.id for row in rows.rows[:_FEW])
+        reader.traits.expect(newest, opening.density)
+        await _ask_closely(reader, rows)
 
     async def look_for_hidden() -> None:
-        opening.is_hidden = status is not None and await is_hidden(reader, status, since, until)
+        opening.is_hidden = status is not None and await is_hidden(reader, status)
 
     await for_each((look, look_for_hidden), lambda ask: ask(), at_once=2)
     while needs_another(reader.told):
         await reader.look(replace(probes.newest(until), limit=1))
     return opening
+
+
+async def _ask_closely(reader: Reader, newest: Rows[EncodeRow]) -> None:
+    """Asks up to one of the newest rows: if it comes back, the walks need not look for a row above each window."""
+    within = [time for time in newest.created_at[1:] if time % MINUTE]
+    if within:
+        unit = math.gcd(SECOND, *newest.created_at)
+        before = within[len(within) // 2] + unit - 1
+        request = PageRequest(1, created_before=before, before_cursor=before + 1, ids_only=True)
+        reader.traits.observe(request, (await reader.look(request)).page)
 
 
 async def find_beginning(reader: Reader, until: Instant) -> Instant:
@@ -65,13 +79,15 @@ async def find_beginning(reader: Reader, until: Instant) -> Instant:
     return oldest
 
 
-async def is_hidden(reader: Reader, status: str, since: Instant | None, until: Instant | None) -> bool:
+async def is_hidden(reader: Reader, status: str) -> bool:
     """Whether an unfiltered list leaves conversations of `status` out, shown by one that it should hold (api.md, 7).
 
-    `since`, `until`: where to look for one; None: anywhere. False when there is none of that status there, or when the
-    API does not know it. True when it cannot be told: what is then read twice is kept once. Raises `SourceError`.
+    One is looked for without bounds, which may be read otherwise than they are meant (14). False when there is none of
+    that status, or when the API does not know it. True when it cannot be told: what is then read twice is kept once.
+    Raises `SourceError`.
     """
-    request = PageRequest(limit=10, created_after=since, created_before=until, status=status, ids_only=True)
+    # As many as there can be: an API may leave rows of other statuses out of a page after it has limited it.
+    request = PageRequest(limit=MAX_PAGE_SIZE, status=status, ids_only=True)
     for _ in range(_LOOKS):
         try:
             own = (await reader.look(request, believes=True)).page.rows

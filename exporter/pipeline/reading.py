@@ -29,6 +29,7 @@ from exporter.fetch.answer import Answer, Presence
 from exporter.fetch.portions import Portions
 from exporter.fetch.retry import Contact, FailureBudget, RetryPolicy
 from exporter.fetch.throttle import Sent, Throttle
+from exporter.fetch.traits import Traits
 from exporter.model import Counters, Page, PageRequest
 from exporter.pipeline.budget import ByteBudget, Room
 from exporter.pipeline.placing import when
@@ -81,7 +82,7 @@ class Reading:
 
 
 class Reader:
-    """Reads pages for all workers. `counters` and `in_flight` tell what that has come to."""
+    """Reads pages for all workers. `counters` and `in_flight` tell what that has come to, `traits` what was learned."""
 
     def __init__(
         self,
@@ -96,6 +97,7 @@ class Reader:
     ) -> None:
         self.counters = Counters()
         self.in_flight = 0
+        self.traits = Traits()
         #: What was not updated since then is not asked for.
         self.updated_since: Instant | None = None
         #: The time that is believed, once that is settled; until then, what each answer has told of it.

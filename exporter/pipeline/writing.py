@@ -18,7 +18,7 @@ from exporter.encode.batch import Encoded, Encoder
 from exporter.encode.rows import EncodeRow, Misfit, ServedRow
 from exporter.encode.turns import TurnsEncoder
 from exporter.errors import AccessError
-from exporter.fetch.walk import Settled
+from exporter.fetch.window import Settled
 from exporter.model import Change, DataFile, Interval, Rows, Unproven
 from exporter.pipeline.role import Role
 from exporter.pipeline.tables import ClosedPart, TablesWriter

@@ -54,7 +54,12 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
             ],
         },
         "unproven": [
-            {"created_at": _instant(one.created_at), "rows": one.rows, "reason": one.reason}
+            {
+                "created_at": _instant(one.created_at),
+                **({} if one.since is None else {"since": _instant(one.since)}),
+                "rows": one.rows,
+                "reason": one.reason,
+            }
             for one in sorted(state.unproven, key=lambda one: one.created_at)
         ],
         "totals": {

@@ -194,7 +194,11 @@ def apply(state: State, commit: Commit) -> State:
         files=files,
         quarantine=quarantine,
         unproven=(
-            *(one for one in state.unproven if one.created_at not in doubted and one.created_at not in doubtless),
+            *(
+                one
+                for one in state.unproven
+                if one.created_at not in doubted and (Coverage([one.interval]) & state.coverage) - doubtless
+            ),
             *change.unproven,
         ),
         reads=_next_reads(state, commit, added, dropped),

@@ -97,7 +97,7 @@ async def test_what_an_observer_raises_ends_the_call_and_what_was_committed_stay
 ) -> None:
     class Impatient(exporter.Quiet):
         def progress(self, snapshot: Snapshot) -> None:
-            if snapshot.files > 3:
+            if snapshot.rows > 100:
                 raise LookupError("enough")
 
     server = serving(ROWS)

@@ -39,8 +39,8 @@ def test_an_audit_and_its_repair(serving: Serving, command: Command, tmp_path: P
     assert sum(day["missing"] for day in figures["days"]) == 1
     (day,) = {day["day"] for day in figures["days"] if day["deleted"]}
     said = command("audit", out, server=server).err
-    assert [line.split()[-4:] for line in said.splitlines() if line.split()[:1] == [day]] == [
-        [str(one[kind]) for kind in ("missing", "changed", "deleted", "later")]
+    assert [line.split()[-5:] for line in said.splitlines() if line.split()[:1] == [day]] == [
+        [str(one[kind]) for kind in ("missing", "changed", "moved", "deleted", "later")]
         for one in figures["days"]
         if one["day"] == day
     ]

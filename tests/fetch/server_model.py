@@ -2,19 +2,60 @@
 
 import random
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
-from exporter.contract import BEGINNING, END_OF_TIME, Instant
+from exporter.contract import BEGINNING, DAY, END_OF_TIME, HOUR, MILLISECOND, MINUTE, SECOND, Instant
 from exporter.model import Page, PageRequest, Rows
 
-_created_at = attrgetter("created_at")
+Reads: TypeAlias = Literal[
+    "exact",
+    "cut_ms",
+    "cut_s",
+    "cut_min",
+    "round_ms",
+    "round_s",
+    "up_s",
+    "up_min",
+    "date",
+    "hour_less",
+    "hours_more",
+    "zone",
+    "london",
+]
+READS: tuple[Reads, ...] = get_args(Reads)
+
+#: When summer time begins where a server takes bounds for local times.
+SUMMER_TIME: Instant = 1_770_000_002 * SECOND
+
+
+def read_bound(how: Reads, instant: Instant) -> Instant:
+    """What a server takes a bound for: how it may be read is unknown (api.md, 14)."""
+    match how:
+        case "exact":
+            return instant
+        case "cut_ms" | "cut_s" | "cut_min" | "date":
+            step = {"cut_ms": MILLISECOND, "cut_s": SECOND, "cut_min": MINUTE, "date": DAY}[how]
+            return instant // step * step
+        case "round_ms" | "round_s":
+            step = MILLISECOND if how == "round_ms" else SECOND
+            return (2 * instant + step) // (2 * step) * step
+        case "up_s" | "up_min":
+            step = SECOND if how == "up_s" else MINUTE
+            return -(-instant // step) * step
+        case "hour_less":
+            return instant - HOUR
+        case "hours_more":
+            return instant + 5 * HOUR + 30 * MINUTE
+        case "london":
+            return instant - (HOUR if instant >= SUMMER_TIME else 0)
+        case "zone":
+            return instant - (2 * HOUR if instant >= SUMMER_TIME else HOUR)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """A row as the server stores it, in microseconds; `size` is what its body weighs. a row of the status that the
-    behaviour `hides` is listed only when asked for by it."""
+    """A row as the server stores it, in microseconds; `size` is what its body weighs. A row of the status that the
+    behaviour `hides` is listed only when asked for by it. `tenths`: of a microsecond, which are never served."""
 
     id: str
     created_at: Instant
@@ -22,6 +63,7 @@ class StoredRow:
     size: int = 100
     matches: bool = True
     status: str = "completed"
+    tenths: int = 0
 
     def detach(self) -> None:
         """There is no page to let go of."""
@@ -29,7 +71,12 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What `api.md` calls unknown or possible. `precision`: microseconds of one served step."""
+    """What `api.md` calls unknown or possible. `precision`: microseconds of one served step.
+
+    `before`, `after` and `cursor_reads`: how the bounds and the cursor are read. `excludes`: bounds that are themselves
+    left out. `compares`: what a bound is held against. `cap_after`: from the request of this number on, the page cap is
+    the second. `fickle`: it differs from answer to answer.
+    """
 
     cursor: Literal["strict", "inclusive"] = "strict"
     precision: int = 1
@@ -39,6 +86,13 @@ class Behaviour:
     heavy_cap: int | None = None
     ignores: frozenset[str] = frozenset()
     hides: str | None = None
+    before: Reads = "exact"
+    after: Reads = "exact"
+    cursor_reads: Reads = "exact"
+    excludes: frozenset[str] = frozenset()
+    compares: Literal["stored", "served"] = "stored"
+    cap_after: tuple[int, int] | None = None
+    fickle: bool = False
 
 
 @dataclass(slots=True)
@@ -58,27 +112,37 @@ class ServerModel:
         up = rest * 2 > step or (rest * 2 == step and (self.behaviour.rounding == "half_up" or whole % 2 == 1))
         return (whole + up) * step
 
+    def place(self, row: StoredRow) -> int:
+        """What bounds are held against, in tenths of a microsecond."""
+        if self.behaviour.compares == "served":
+            return 10 * self.served(row.created_at)
+        return 10 * row.created_at + row.tenths
+
     def answer(self, request: PageRequest) -> Page[StoredRow]:
         self.requests += 1
-        ignores = self.behaviour.ignores
-        newest, oldest = END_OF_TIME * 2, BEGINNING * 2
+        behaviour = self.behaviour
+        ignores, excludes = behaviour.ignores, behaviour.excludes
+        newest, oldest = 20 * END_OF_TIME, 20 * BEGINNING
         if request.created_before is not None and "created_before" not in ignores:
-            newest = min(newest, request.created_before)
+            bound = 10 * read_bound(behaviour.before, request.created_before)
+            newest = min(newest, bound - ("created_before" in excludes))
         if request.before_cursor is not None and "cursor" not in ignores:
-            newest = min(newest, request.before_cursor - (self.behaviour.cursor == "strict"))
+            cursor = 10 * read_bound(behaviour.cursor_reads, request.before_cursor)
+            newest = min(newest, cursor - (behaviour.cursor == "strict"))
         if request.created_after is not None and "created_after" not in ignores:
-            oldest = max(oldest, request.created_after)
+            bound = 10 * read_bound(behaviour.after, request.created_after)
+            oldest = max(oldest, bound + ("created_after" in excludes))
         found = [
             row
             for row in self.rows
-            if oldest <= row.created_at <= newest
+            if oldest <= self.place(row) <= newest
             and (row.matches or not request.filtered)
-            and (row.status != self.behaviour.hides if request.status is None else row.status == request.status)
+            and (row.status != behaviour.hides if request.status is None else row.status == request.status)
             and self._updated_within(row, request)
         ]
         if len(found) > 1:
             random.Random(self.seed * 1_000_003 + self.requests).shuffle(found)
-            found.sort(key=_created_at, reverse=True)
+            found.sort(key=lambda row: (row.created_at, row.tenths), reverse=True)
         page = self._clamp(found, request)
         return Page(
             Rows(page, [self.served(row.created_at) for row in page], [row.updated_at for row in page]),
@@ -104,6 +168,11 @@ class ServerModel:
 
     def _clamp(self, found: list[StoredRow], request: PageRequest) -> list[StoredRow]:
         cap = min(request.limit, self.behaviour.page_cap)
+        if self.behaviour.cap_after is not None and self.requests >= self.behaviour.cap_after[0]:
+            cap = min(request.limit, self.behaviour.cap_after[1])
+        if self.behaviour.fickle and cap > 8:
+            # Never the same twice in a row: a list that is cut alike each time cannot be told from a whole one.
+            cap = max(min(cap, 2), cap - self.requests % 7)
         if self.behaviour.heavy_cap is not None and not self._lists_ids(request):
             cap = min(cap, self.behaviour.heavy_cap)
         page: list[StoredRow] = []

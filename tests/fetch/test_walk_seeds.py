@@ -6,14 +6,15 @@ EXPORTER_WALK_SEEDS=1 EXPORTER_WALK_FIRST_SEED=4711 pytest …            the on
 
 import os
 import random
+from typing import Any
 
 import pytest
 
 from exporter.contract import BEGINNING, MILLISECOND, SECOND
 from exporter.errors import ContradictionError
-from exporter.fetch import walk as walk_module
+from exporter.fetch import descent as descent_module
 from exporter.model import Interval
-from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
+from tests.fetch.server_model import READS, Behaviour, ServerModel, StoredRow
 from tests.fetch.test_walk import PARAMETERS, T0, Limiting, Reader, by_bytes, by_limit, by_whim, check
 
 SEEDS = int(os.environ.get("EXPORTER_WALK_SEEDS", "600"))
@@ -23,22 +24,42 @@ OFFSETS = (0, 1, 2, 499, 500, 501, 999, 1000, 1500, 499_999, 500_000, 500_001, 9
 EDGES = (-SECOND, 0, 1, 500, 1000, 500_000, SECOND, 2 * SECOND, 3 * SECOND + 7, 6 * SECOND)
 
 
+def odd_reads(chance: random.Random) -> dict[str, Any]:
+    """How a server may read bounds and cursor otherwise than they are meant: alike, or each in its own way."""
+    if chance.random() < 0.4:
+        return {}
+    if chance.random() < 0.4:
+        alike = chance.choice(READS)
+        reads = {"before": alike, "after": alike, "cursor_reads": alike}
+    else:
+        reads = {name: chance.choice(("exact", chance.choice(READS))) for name in ("before", "after", "cursor_reads")}
+    excludes = chance.sample(("created_before", "created_after"), chance.choice((0, 0, 1, 2)))
+    return {**reads, "excludes": frozenset(excludes), "compares": chance.choice(("stored", "stored", "served"))}
+
+
 def random_server(chance: random.Random) -> ServerModel:
     behaviour = Behaviour(
         cursor=chance.choice(("strict", "inclusive")),
         precision=chance.choice((1, MILLISECOND, SECOND)),
         rounding=chance.choice(("cut", "half_up", "half_even")),
-        page_cap=chance.choice((1, 2, 3, 5, 8, 1000)),
+        # Taken on trust: a page can hold two rows.
+        page_cap=chance.choice((2, 3, 5, 8, 8, 20, 20, 1000, 1000)),
         bytes_cap=chance.choice((None, None, 250, 1000)),
         heavy_cap=chance.choice((None, None, 2, 4)),
         ignores=frozenset(chance.sample(PARAMETERS, chance.choice((0,) * 12 + (1, 2)))),
         hides=chance.choice((None, None, None, "token_created")),
+        cap_after=chance.choice((None, None, None, (chance.randint(2, 30), chance.choice((2, 4))))),
+        fickle=chance.random() < 0.1,
+        **odd_reads(chance),
     )
+    scale = chance.choice((1, 1, 1, 60, 3600, 86_400))
+    fine = chance.random() < 0.2
     statuses = chance.choice((("completed",), ("completed", "token_created"), ("token_created",)))
     dated = chance.random() < 0.75
     rows: list[StoredRow] = []
     for _ in range(chance.randint(0, 6)):
-        at = T0 + chance.choice((chance.choice(OFFSETS), chance.randint(0, 5 * SECOND), chance.randint(0, 5) * SECOND))
+        offset = chance.choice((chance.choice(OFFSETS), chance.randint(0, 5 * SECOND), chance.randint(0, 5) * SECOND))
+        at = T0 + offset * chance.choice((1, scale))
         spread, sizes = chance.choice((0, 0, 1, 400, 2 * SECOND)), chance.choice(((100,), (60, 400), (100, 2000)))
         some_filtered_out = chance.random() < 0.25
         for number in range(chance.choice((1, 1, 1, 2, 3, 7, 12))):
@@ -50,6 +71,7 @@ def random_server(chance: random.Random) -> ServerModel:
                     size=chance.choice(sizes),
                     matches=not (some_filtered_out and number % 2),
                     status=chance.choice(statuses),
+                    tenths=chance.randint(0, 9) if fine else 0,
                 )
             )
     return ServerModel(rows, behaviour, seed=chance.randint(0, 1000))
@@ -57,7 +79,7 @@ def random_server(chance: random.Random) -> ServerModel:
 
 def random_window(chance: random.Random) -> Interval:
     start = chance.choice((BEGINNING, *(T0 + edge for edge in EDGES)))
-    length = chance.choice((1, 1000, SECOND, 10 * SECOND))
+    length = chance.choice((1, 1000, SECOND, 10 * SECOND, 10 * 86_400 * SECOND))
     return Interval(start, (T0 if start == BEGINNING else start) + length)
 
 
@@ -92,7 +114,7 @@ def test_servers_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
         chance = random.Random(seed)
         server, window = random_server(chance), random_window(chance)
         reader = Reader(server, page_size=chance.choice((1, 2, 3, 1000)), limiting=random_limiting(chance))
-        monkeypatch.setattr(walk_module, "_HEAVY_ROW_BYTES", chance.choice((80, 1 << 18)))
+        monkeypatch.setattr(descent_module, "_HEAVY_ROW_BYTES", chance.choice((80, 1 << 18)))
         try:
             read_in_pieces(reader, window, chance)
             check(reader, window)

@@ -18,7 +18,7 @@ from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
 from exporter.encode.rows import EncodeRow
 from exporter.errors import ContradictionError, StoreError
-from exporter.fetch.walk import Settled
+from exporter.fetch.window import Settled
 from exporter.model import Change, Coverage, Interval, Rows, Unproven
 from exporter.pipeline import writing
 from exporter.pipeline.writing import PartsFactory, WindowWriter

@@ -98,6 +98,9 @@ def simulate(
     oldest = server.find_beginning(range_.end) if range_.open_below else range_.start
     scheduler = Scheduler([range_], oldest, lambda instant: instant // partition * partition, page_size, density)
     traits = Traits()
+    traits.expect(max(server.times, default=BEGINNING), density)
+    # The opening has asked up to one of the newest rows.
+    traits.reads_closely = True
     now, rows, windows = 0.0, 0, 0
     idle, order = workers, count()
     under_way: list[tuple[float, int, Walk[SimulatedRow], Page[SimulatedRow]]] = []

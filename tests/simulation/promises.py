@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,6 @@ def check_exact(destination: Path, state: State, source: Source) -> None:
     appeared since `updates_since`, or is of a time that is named as unproven."""
     assert state.range is not None
     assert not state.left
-    doubted = {doubt.created_at for doubt in state.unproven}
     exported = _exported(destination, state)
     counts = Counter(str(record["id"]) for record in exported) + Counter(_quarantined(destination, state))
     assert not (doubled := [row for row, count in counts.items() if count > 1]), f"{doubled} are there twice"
@@ -109,7 +108,7 @@ def check_exact(destination: Path, state: State, source: Source) -> None:
         latest = source.served(known[-1].row)
         if row in counts:
             assert any(created_at in state.range for created_at in served), f"{row} is outside of the range"
-        elif row in source.stable and all(time in state.range for time in latest) and not served & doubted:
+        elif row in source.stable and all(time in state.range for time in latest) and not _is_doubted(state, served):
             assert state.read_since is not None
             # One that is hidden is looked for where the first question has found its like.
             unseen = source.behaviour.hides_token_created and known[0].row.fields["status"] == HIDDEN_STATUS
@@ -123,8 +122,14 @@ def check_exact(destination: Path, state: State, source: Source) -> None:
         known = source.versions[identity]
         latest = source.served(known[-1].row)
         # One that was deleted, or has left the range, stays as it was.
-        is_there = identity in source.stable and all(time in state.range for time in latest) and not latest & doubted
+        is_there = (
+            identity in source.stable and all(time in state.range for time in latest) and not _is_doubted(state, latest)
+        )
         _check_version(record, source, known, state.read_since if is_there else None)
+
+
+def _is_doubted(state: State, served: Iterable[Instant]) -> bool:
+    return any(time in doubt.interval for doubt in state.unproven for time in served)
 
 
 def check_doubts(state: State, source: Source, span: Instant) -> None:
@@ -133,7 +138,7 @@ def check_doubts(state: State, source: Source, span: Instant) -> None:
     Or because there are hardly any others: then no longer page can be had, which would prove that theirs was not cut.
     """
     for doubt in state.unproven:
-        near = source.rows_near(doubt.created_at, span + 2 * SECOND)
+        near = source.rows_near(doubt.created_at, span + 2 * SECOND + doubt.created_at - doubt.interval.start)
         is_excused = near >= source.most_rows() or len(source.versions) - near <= _HARDLY_ANY
         assert is_excused, f"{format_instant(doubt.created_at)} is in doubt: {doubt.reason}"
 

@@ -19,6 +19,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from exporter.contract import DAY, HOUR
 from exporter.errors import DamagedLogError, DestinationError, ForeignTableError, StoreError
+from exporter.jobs.tables import check_place
 from exporter.model import Change, DataFile, Interval, TableFormat
 from exporter.spec import PartitionBy, Request
 from exporter.store import delta, iceberg
@@ -308,7 +309,7 @@ def test_a_moved_export(tmp_path: Path) -> None:
 
 def test_a_path_that_a_uri_cannot_hold(tmp_path: Path) -> None:
     with pytest.raises(DestinationError, match="#"):
-        made("iceberg", tmp_path / "no#1")
+        check_place(TableFormat(kind="iceberg"), tmp_path / "no#1")
 
 
 @pytest.mark.parametrize("name", ["with space", "ümläut", "it's"])

@@ -1,0 +1,142 @@
+"""Where to ask from, so that the answer goes on from what is known: found by trial, and remembered for the run. Pure.
+
+How an API reads a bound is unknown (api.md, 14): it may cut or round it, shift it by a zone, exclude it, or look at its
+date alone, and `cursor` and `created_before` each in a way of its own. So a question about what lies at or below a row
+carries that row, and its answer is held against it:
+
+- *too low*: nothing at or above the row came back. What lies between the row and the answer may have been left out.
+- *too high*: the page ended before it came to anything new.
+
+A `Search` proposes one `Approach` after another, until an answer is neither or there is none left to try.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeAlias
+
+from exporter.contract import BEGINNING, DAY, END_OF_TIME, HOUR, MILLISECOND, MINUTE, SECOND, Instant
+
+By: TypeAlias = Literal["both", "bound", "cursor"]
+
+#: How far above a row to ask from when less brings nothing back. The last one leaves the upper bound out.
+_STEPS: Final[Sequence[Instant]] = (0, MILLISECOND, SECOND, MINUTE, HOUR, DAY, 30 * DAY, END_OF_TIME - BEGINNING)
+_UNBOUNDED: Final = _STEPS[-1]
+_WAYS: Final[Sequence[By]] = ("both", "bound", "cursor")
+
+
+@dataclass(frozen=True, slots=True)
+class Approach:
+    """How to ask for what lies at or below an instant.
+
+    `by`: the parameters that bound the answer from above. `extra`: microseconds above the instant; negative where the
+    API answers with what is later than asked for. `has_floor`: `created_after` is sent as well.
+    """
+
+    by: By = "both"
+    extra: Instant = 0
+    has_floor: bool = True
+
+    @property
+    def is_unbounded(self) -> bool:
+        """It asks for the newest of the whole list."""
+        return self.extra >= _UNBOUNDED
+
+
+UNBOUNDED: Final = Approach(extra=_UNBOUNDED)
+
+
+class Search:
+    """The search for an approach, which begins with `first`. `approach`: the next to try; None when there is none left.
+
+    `is_expected`: a row is known to lie there, so an answer without it was to another question. The lower bound is left
+    out, a second more is asked for from above, then `created_before` and `cursor` alone, then more. Where no row is
+    known, there may merely be none so near. Between an answer that was too low and one that was too high, the rest is
+    found by halves.
+    """
+
+    def __init__(self, first: Approach, *, is_expected: bool) -> None:
+        self.approach: Approach | None = first
+        #: Nothing was ever too low: the API ignores how it is asked.
+        self.is_ignored = False
+        #: An answer was too high.
+        self.was_high = False
+        self._is_expected = is_expected
+        self._least = 0 if is_expected else first.extra
+        self._has_floor = first.has_floor
+        self._low: dict[By, Instant] = {}
+        self._high: dict[By, Instant] = {}
+
+    @property
+    def ends_within_a_microsecond(self) -> bool:
+        """What was too low and what was too high are next to each other, at the row's own time."""
+        return self._low.get("both") == -1 and self._high.get("both") == 0
+
+    def too_low(self) -> None:
+        """The answer holds nothing at or above the row."""
+        tried = self._tried()
+        if tried.has_floor and (self._is_expected or tried.is_unbounded):
+            # All that was too low may have been so for the sake of the lower bound.
+            self._low.clear()
+            self._has_floor = False
+            self.approach = replace(tried, has_floor=False)
+            return
+        self._low[tried.by] = max(tried.extra, self._low.get(tried.by, tried.extra))
+        self.approach = self._next(tried)
+
+    def too_high(self, lead: Instant) -> None:
+        """The page ended before it came to anything new. `lead`: how far above the row its newest one lies."""
+        tried = self._tried()
+        self.was_high = True
+        # What is asked for from above the newest row of all is asked for from there.
+        extra = min(tried.extra, lead) if tried.is_unbounded else tried.extra
+        self._high[tried.by] = min(extra, self._high.get(tried.by, extra))
+        if tried.by in self._low:
+            self.approach = self._next(tried)
+            return
+        extra -= max(1, lead, extra // 2, -31 * extra)
+        if extra > -_UNBOUNDED:
+            self.approach = replace(tried, extra=extra)
+            return
+        # However little is asked for, it makes no difference.
+        other = next((by for by in _WAYS if by not in self._low and by not in self._high), None)
+        self.approach = None if other is None else Approach(other, self._least, self._has_floor)
+        self.is_ignored = other is None and not self._low
+
+    def _tried(self) -> Approach:
+        if self.approach is None:
+            raise ValueError("the search has ended")
+        return self.approach
+
+    def _next(self, tried: Approach) -> Approach | None:
+        if tried.is_unbounded and not self._high:
+            return None  # the list is empty
+        others = [Approach(by, self._least) for by in _WAYS if by not in self._low and by not in self._high]
+        between = [
+            Approach(by, _between(self._low[by], high))
+            for by, high in self._high.items()
+            if by in self._low and high - self._low[by] > 1
+        ]
+        further = [
+            Approach(by, step)
+            for by, low in self._low.items()
+            if by not in self._high and (step := next((step for step in _STEPS if step > low), None)) is not None
+        ]
+        if any(by in self._low and self._low[by] < 0 and high - self._low[by] <= 1 for by, high in self._high.items()):
+            return None  # one microsecond tells the two apart, and no other parameter would do better
+        if self._is_expected:
+            is_lowered = self._low[tried.by] < 0
+            near = [approach for approach in further if approach.by == "both" and approach.extra <= SECOND]
+            following = [*between, *others] if is_lowered else [*near, *others, *between]
+            following += further
+        elif self._high:
+            following = [*others, *between, *further]
+        else:
+            following = [*further, *others]
+        return replace(following[0], has_floor=self._has_floor) if following else None
+
+
+def _between(low: Instant, high: Instant) -> Instant:
+    """A value between the two, which are far apart when the steps were: then rather by their ratio."""
+    if low >= 0 and high > 1000 * (low + 1):
+        return 32 * (low + 1)
+    return (low + high) // 2

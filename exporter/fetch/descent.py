@@ -1,0 +1,221 @@
+"""The descent through a list: questions about what lies at and below a row, and what becomes of their answers.
+
+`walk` holds the rules, and decides by these steps. Plain data and decisions, without I/O.
+"""
+
+from bisect import bisect_right
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from operator import neg
+from typing import Final, Generic, TypeAlias
+
+from exporter.contract import BEGINNING, END_OF_TIME, MAX_PAGE_SIZE, SECOND, Instant, format_instant
+from exporter.errors import ContradictionError
+from exporter.fetch.approach import Approach, Search
+from exporter.fetch.group import Outline, TimedRow, each_row, ids_of, outline, rows_of
+from exporter.fetch.traits import Traits, rows_by_time
+from exporter.fetch.window import Windowed
+from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
+
+#: A page to go on with; None when there is nothing more to read.
+AskingForPage: TypeAlias = Generator[PageRequest, Page[RowT], Page[RowT] | None]
+
+#: A row that is larger than this costs more to be served again than a list of ids does.
+_HEAVY_ROW_BYTES: Final = 256 * 1024
+_MISREAD: Final = "the API has come to read a bound otherwise, and may have left rows out at the end of a window"
+#: So few rows above a window are read rather than asked around.
+_FEW_ROWS: Final = 16
+#: How much further than its window a walk asks: this part of the time that a page spans, or at first of the window.
+_SPARE: Final = 1 / 8
+
+
+class Descent(Windowed, Generic[RowT]):
+    """What has been read of a window, and what the next answer must show: a known row, or one above it."""
+
+    def __init__(self, window: Interval, traits: Traits, page_size: int, status: str | None = None) -> None:
+        super().__init__(window)
+        self._status = status
+        self._open_below = window.open_below
+        self._traits = traits
+        self._page_size = page_size
+        # The served time of the oldest row seen. Rows at it are held until it is known that they are all there.
+        self._position = END_OF_TIME
+        self._held: dict[str, TimedRow[RowT]] = {}
+        # What the next answer must show: one of these rows, or one above them. At first any row above the window.
+        self._anchor = window.end - 1
+        self._known: set[str] = set()
+        # The known rows have been listed only: all of them are still to come.
+        self._is_listed = False
+        # The page that came to the position from further up, without its rows.
+        self._above: Page[Outline] | None = None
+        # An answer began at the anchor's time, with none of the known rows.
+        self._is_among_equals = False
+        # The latest search has ended among rows that no approach gets past.
+        self._is_stuck = False
+        # Of the answers that began below the anchor, the one with the newest rows.
+        self._below: Page[RowT] | None = None
+        self._spare = round((window.end - window.start) * _SPARE)
+        self._settled: Rows[RowT] = Rows()
+        self._unproven: tuple[Unproven, ...] = ()
+
+    # Questions.
+
+    def _ask(self, approach: Approach, limit: int) -> PageRequest:
+        """The question what lies at the anchor and below it."""
+        has_floor = approach.has_floor and not self._open_below
+        request = PageRequest(limit, created_after=self.start - max(SECOND, self._spare) if has_floor else None)
+        if approach.is_unbounded:
+            return request
+        # By either parameter alone the rows at the anchor come again. One microsecond less for the inclusive one keeps
+        # a large group of the unit above, which is finished, from filling the page.
+        before = self._anchor + self._traits.unit - 1 + approach.extra
+        return replace(
+            request,
+            created_before=None if approach.by == "cursor" else before,
+            before_cursor=None if approach.by == "bound" else before + 1,
+        )
+
+    def _search(self) -> Search:
+        if self._position < END_OF_TIME:
+            return Search(self._traits.approach, is_expected=True)
+        return Search(self._traits.approach_from_above(self.end, self._status), is_expected=False)
+
+    def _try(self, search: Search, *, ids_only: bool = False, entire: bool = False) -> AskingForPage[RowT]:
+        """Asks by one approach after the other, until a page shows a known row or one above it; None when none does."""
+        first = search.approach
+        self._below, self._is_stuck = None, False
+        limit = MAX_PAGE_SIZE if ids_only or entire else self._page_size
+        while (approach := search.approach) is not None:
+            request = replace(self._ask(approach, limit), ids_only=ids_only, entire=entire)
+            if ids_only:
+                request = replace(request, created_after=None)
+            page = yield request
+            if approach.is_unbounded:
+                self._traits.newest[self._status] = page.rows.created_at[0] if page else BEGINNING
+            if self._begins_among_equals(page) and not self._shows_known(approach, page):
+                # They are more than a page holds.
+                self._is_stuck = True
+                return None
+            if not self._shows_known(approach, page):
+                if not approach.is_unbounded and self._may_assume(approach == first, ids_only):
+                    below = replace(request, limit=MAX_PAGE_SIZE, created_after=None, ids_only=True)
+                    top = page if page else (yield below)
+                    if top and top.rows.created_at[-1] < self.end:
+                        return (yield from self._begin_at(top, page))
+                self._keep_below(request, page)
+                search.too_low()
+            elif self._is_cut_above(request, page):
+                search.too_high(page.rows.created_at[0] - self._anchor)
+            else:
+                if approach != first and self._known & ids_of(page):
+                    self._learn(approach)
+                return page
+        if search.is_ignored:
+            raise self._ignored()
+        self._is_stuck = search.was_high
+        return None
+
+    def _may_assume(self, is_first: bool, ids_only: bool) -> bool:
+        """Whether an answer without a row above the window is believed: bounds are read as they were just read."""
+        return is_first and not ids_only and self._position == END_OF_TIME and self._traits.reads_closely
+
+    def _begin_at(self, top: Page[RowT], page: Page[RowT]) -> AskingForPage[RowT]:
+        """Begins with `page`; where it is empty, with the newest row that `top`, a list of ids, names."""
+        times = top.rows.created_at
+        newest = times[first_below(times, self.end)]
+        self._traits.assume(max(newest, self.start), self.end)
+        if page:
+            return page
+        if newest < self.start:
+            self.settled_from = self.start
+            return None
+        self._position, self._anchor = self.end, newest
+        self._known, self._is_listed = rows_by_time(top.rows, newest), True
+        return (yield from self._try(self._search()))
+
+    def _learn(self, approach: Approach) -> None:
+        """Remembers what has brought a known row back. Where bounds were trusted until now, they are no longer."""
+        if approach.by != self._traits.approach.by or approach.extra > SECOND:
+            self._unproven += tuple(Unproven(gap.end - 1, 0, _MISREAD, gap.start) for gap in self._traits.misread())
+        self._traits.approach = approach
+
+    def _ignored(self) -> ContradictionError:
+        return ContradictionError(
+            f"the API answers with {format_instant(self._anchor)} and newer again and again, though asked for older "
+            "conversations: it ignores cursor and created_before, and cannot be paged"
+        )
+
+    def _shows_known(self, approach: Approach, page: Page[RowT]) -> bool:
+        times = page.rows.created_at
+        if not times:
+            return False
+        if approach.is_unbounded or times[0] > self._anchor:
+            return True
+        return self._known <= ids_of(page) if self._is_listed else bool(self._known & ids_of(page))
+
+    def _begins_among_equals(self, page: Page[RowT]) -> bool:
+        return len(page) > 0 and page.rows.created_at[0] == self._anchor
+
+    def _is_cut_above(self, request: PageRequest, page: Page[RowT]) -> bool:
+        """Whether the page ends above the anchor: it was cut before it came to a row that is there.
+
+        Above its window a walk knows of no row. A few are read there, rather than asked around.
+        """
+        times = page.rows.created_at
+        if times[-1] <= self._anchor or self._position < END_OF_TIME:
+            return times[-1] > self._anchor
+        before = request.created_before
+        is_full = len(page) >= max(_FEW_ROWS, min(request.limit, self._traits.most_whole_rows))
+        return is_full or (before is not None and times[0] > before + self._traits.unit)
+
+    def _keep_below(self, request: PageRequest, page: Page[RowT]) -> None:
+        newest = page.rows.created_at[0] if page and not request.ids_only else self._anchor
+        if newest < self._anchor and (self._below is None or self._below.rows.created_at[0] < newest):
+            self._below = page
+
+    # Answers.
+
+    def _brings_older(self, page: Page[RowT]) -> bool:
+        return page.rows.created_at[-1] < self._position
+
+    def _descend(self, page: Page[RowT]) -> None:
+        """Finishes what lies above the oldest row of `page`, and holds the rows at it back."""
+        rows, times = page.rows, page.rows.created_at
+        oldest = times[-1]
+        self._spare = round((times[0] - oldest) * _SPARE)
+        fresh = first_below(times, self.settled_from)
+        if self._held:
+            again = first_below(times, self.settled_from - 1)
+            self._hold(rows[fresh:again])
+            self._settled += rows_of(self._held.values())
+            fresh = again
+        if oldest < self.start:
+            self._settled += rows[fresh : first_below(times, self.start)]
+            self.settled_from = self.start
+            return
+        last = max(fresh, first_below(times, oldest + 1))
+        self._settled += rows[fresh:last]
+        self._held = {}
+        self._hold(rows[last:])
+        for row, _, _ in self._held.values():
+            row.detach()
+        self._position = self._anchor = oldest
+        self._known, self._is_listed = rows_by_time(rows, oldest), False
+        self._above = outline(page)
+        self.settled_from = min(self.settled_from, oldest + 1)
+
+    def _hold(self, rows: Rows[RowT]) -> None:
+        for row in each_row(rows):
+            self._held[row[0].id] = row
+
+    def _is_heavy(self, page: Page[RowT]) -> bool:
+        return page.size_bytes > _HEAVY_ROW_BYTES * len(page) and not self._traits.fields_ignored
+
+    def _settle_held(self) -> None:
+        self._settled += rows_of(self._held.values())
+        self._held = {}
+        self.settled_from = min(self.settled_from, self._position)
+
+
+def first_below(descending: Sequence[Instant], instant: Instant) -> int:
+    return bisect_right(descending, -instant, key=neg)

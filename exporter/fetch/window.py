@@ -1,0 +1,41 @@
+"""Windows that are read from their end towards their start, whatever reads them."""
+
+from dataclasses import dataclass
+from typing import Generic
+
+from exporter.contract import Instant
+from exporter.model import Interval, Rows, RowT, Unproven
+
+
+@dataclass(frozen=True, slots=True)
+class Settled(Generic[RowT]):
+    """What one page has finished: rows from new to old, and the doubts about them."""
+
+    rows: Rows[RowT]
+    unproven: tuple[Unproven, ...] = ()
+
+
+class Windowed:
+    """A window that is read from its end towards its start.
+
+    `settled_from`: every row of the window with `created_at` at or above it has been handed out.
+    """
+
+    def __init__(self, window: Interval) -> None:
+        self.start = window.start
+        self.end = window.end
+        self.settled_from = window.end
+        self.rows_settled = 0
+
+    @property
+    def remaining(self) -> Interval | None:
+        """What is left of the window if the walk stops now."""
+        return Interval(self.start, self.settled_from) if self.start < self.settled_from else None
+
+    def give_away_below(self, instant: Instant) -> Interval:
+        """Ends this walk's window at `instant`, and returns what was below it. `start < instant < settled_from`."""
+        if not self.start < instant < self.settled_from:
+            raise ValueError(f"{instant} is not inside [{self.start}, {self.settled_from})")
+        given = Interval(self.start, instant)
+        self.start = instant
+        return given
