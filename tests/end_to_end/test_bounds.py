@@ -241,7 +241,8 @@ class TestPages:
         shown = [*spread(200, SECOND, AT + DAY), *spread(200, SECOND, AT - DAY, "o")]
         tokens = [row(AT - number * SECOND, f"t{number:04d}", status="token_created") for number in range(hidden)]
         behaviour = Behaviour(filters="after-limit", hides_token_created=True)
-        done = export(serving([*shown, *tokens], behaviour), command, tmp_path / "out", "--page-size", page_size)
+        options = ("--page-size", page_size, "--concurrency", "1")
+        done = export(serving([*shown, *tokens], behaviour), command, tmp_path / "out", *options)
         check_loud(done, tmp_path / "out", [*shown, *tokens], behaviour)
 
     @pytest.mark.parametrize("position", [1, 2, 3, 4, 6, 9, 12])

@@ -22,8 +22,7 @@ ENDINGS: Final[tuple[Ending, ...]] = ("exact", "named", "refused")
 
 #: What is drawn unless the variable says otherwise: all that is read as it must be.
 DRAWN_BY_DEFAULT: Final = (
-    "clock-absent clock-malformed clock-frozen clock-first clock-jumps clock-machine "
-    "moves-back moves-still moves-return"
+    "bounds pages-lowered pages-short pages-empty order-oldest order-shuffled order-changes clock moves"
 )
 DRAWN: Final = tuple(os.environ.get("EXPORTER_WORLDS_DRAW", DRAWN_BY_DEFAULT).replace(",", " ").split())
 #: Of each family that is drawn, a world has one quirk with this likelihood.
