@@ -51,15 +51,21 @@ class _Slice:
 
 
 class Group(Generic[RowT]):
-    """The rows that `question` brings above those of the page `below`, by id. `doubt` says why these may not be all;
-    empty when they are shown to be.
+    """The rows that `question` brings above those of the page `below`, by id.
 
-    `question`: bounded from above only. `below`: what is known to be listed below the group; None: nothing is.
+    `position`: of most of them. `question`: bounded from above only. `below`: what is known to be listed below the
+    group; None: nothing is. `doubt` says why these may not be all; empty when they are shown to be.
     """
 
     def __init__(
-        self, question: PageRequest, below: Page[RowT] | None, traits: Traits, held: dict[str, TimedRow[RowT]]
+        self,
+        position: Instant,
+        question: PageRequest,
+        below: Page[RowT] | None,
+        traits: Traits,
+        held: dict[str, TimedRow[RowT]],
     ) -> None:
+        self._position = position
         self.rows = dict(held)
         self.doubt = ""
         self._question = replace(question, limit=MAX_PAGE_SIZE, created_after=None, entire=True, ids_only=False)
@@ -80,8 +86,16 @@ class Group(Generic[RowT]):
             yield from self._read_again()
         if self.doubt:
             # Proves nothing, for new statuses may appear, but may find further rows.
+            unit = self._traits.unit
+            before = self._position + unit - 1
+            around = replace(
+                self._question,
+                created_after=self._position - unit // 2,
+                created_before=before,
+                before_cursor=before + 1,
+            )
             for status in STATUSES:
-                self._collect((yield replace(self._question, status=status)))
+                self._collect((yield replace(around, status=status)))
 
     def _read(self, part: _Slice) -> Asking[RowT]:
         request = self._request(part)
@@ -99,7 +113,7 @@ class Group(Generic[RowT]):
             return
         for half in self._halves(part, page):
             yield from self._read(half)
-            if self.doubt:
+            if self.doubt in (_IGNORED, _ENDLESS):
                 return
 
     def _request(self, part: _Slice) -> PageRequest:
@@ -115,7 +129,8 @@ class Group(Generic[RowT]):
         if ids_of(listing) & self._beneath or (listing and listing.rows.created_at[-1] < (self._floor or BEGINNING)):
             return True
         # A page of ids is trusted to hold two rows.
-        if len(listing) >= min(listing.limit, max(2, self._traits.most_rows)) or self._traits.may_be_cut(listing):
+        is_shorter = len(listing) <= 1 or (len(listing) < listing.limit and self._traits.has_had_longer(listing))
+        if not is_shorter or self._traits.may_be_cut(listing):
             return False
         if self._longest is None or len(listing) > len(self._longest):
             self._longest = listing

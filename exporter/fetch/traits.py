@@ -29,7 +29,6 @@ class Traits:
         self.unit: Instant = SECOND
         self.approach = Approach()
         self.newest: dict[str | None, Instant] = {} if newest is None else {None: newest}
-        self.most_rows = 0
         self.most_whole_rows = 0
         self.shows_order = False
         self.reads_closely = False
@@ -41,6 +40,8 @@ class Traits:
         self._assumed: list[Interval] = []
         self._was_misread = False
         self._gap = 0.0
+        # The largest pages that it has delivered, of which none has as many rows and bytes as another.
+        self._largest: list[Page[Any]] = []
         # The least of the pages that the server has cut: of whole rows, and of ids.
         self._cut: dict[bool, list[Page[Any]]] = {False: [], True: []}
         # It has cut a page, and then delivered a longer one.
@@ -63,7 +64,9 @@ class Traits:
             self.reads_closely = not self._was_misread
         self.unit = math.gcd(self.unit, *times)
         self.updated_at_missing = self.updated_at_missing or None in page.rows.updated_at
-        self.most_rows = max(self.most_rows, len(page))
+        if not any(len(one) >= len(page) and one.size_bytes >= page.size_bytes for one in self._largest):
+            self._largest = [one for one in self._largest if len(one) > len(page) or one.size_bytes > page.size_bytes]
+            self._largest.append(Page(Rows([None] * len(page)), page.size_bytes))
         if ids_only:
             self.fields_ignored = self.fields_ignored or (len(page) > 0 and not page.is_narrow)
         else:
@@ -96,6 +99,10 @@ class Traits:
             was_cut = bool(rows_by_time(newer.rows, oldest) - rows_by_time(page.rows, oldest))
         if was_cut and not self.may_be_cut(page):
             self._cut[page.is_narrow].append(page)
+
+    def has_had_longer(self, listing: Page[Any]) -> bool:
+        """Whether the server has delivered a page that is so much longer that no limit of its kind cuts `listing`."""
+        return any(is_longer(page, listing) for page in self._largest)
 
     def may_be_cut(self, listing: Page[Any]) -> bool:
         """Whether `listing` may have been cut, because the server has cut a page that was no longer, nor larger."""

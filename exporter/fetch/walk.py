@@ -248,12 +248,14 @@ class Walk(Descent[RowT]):
         is_above = floor is not None and floor >= self.end
         if not is_above and (self._anchor < self.end or not self._is_told_apart(search)):
             question = yield from self._ask_from_above()
-            group = Group(question, below, self._traits, self._held)
+            group = Group(self._anchor, question, below, self._traits, self._held)
             yield from group.enumerate()
             rows = [row for row in group.rows.values() if self.start <= row[1] < self.settled_from]
             self._held = {row[0].id: row for row in rows if row[1] == floor}
             self._settled += rows_of(sorted((row for row in rows if row[1] != floor), key=_time_of, reverse=True))
-            self._doubt(group.doubt, floor, len(rows), is_told_apart=self._is_told_apart(search))
+            self._doubt(
+                group.doubt, floor, sum(row[1] != floor for row in rows), is_told_apart=self._is_told_apart(search)
+            )
         if below is None or floor is None:
             self._held = {}
             self.settled_from = self.start
