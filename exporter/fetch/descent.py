@@ -92,13 +92,14 @@ class Descent(Windowed, Generic[RowT]):
             page = yield request
             if approach.is_unbounded:
                 self._traits.newest[self._status] = page.rows.created_at[0] if page else BEGINNING
-            if self._begins_among_equals(page) and not self._shows_known(approach, page):
+            is_known = self._position < END_OF_TIME
+            if is_known and self._begins_among_equals(page) and not self._shows_known(approach, page):
                 # They are more than a page holds.
                 self._is_stuck = True
                 return None
             if not self._shows_known(approach, page):
                 if not approach.is_unbounded and self._may_assume(approach == first, ids_only):
-                    below = replace(request, limit=MAX_PAGE_SIZE, created_after=None, ids_only=True)
+                    below = replace(request, limit=_FEW_ROWS, created_after=None, ids_only=True)
                     top = page if page else (yield below)
                     if top and top.rows.created_at[-1] < self.end:
                         return (yield from self._begin_at(top, page))
