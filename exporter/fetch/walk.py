@@ -73,7 +73,8 @@ class Walk(Descent[RowT]):
         self._traits.observe(self.request, page)
         if self._last is not None:
             self._traits.compare(self._last, (self.request, page))
-        self._last = self.request, outline(page)
+        # A page that is full by its own limit tells nothing of the server's.
+        self._last = (self.request, outline(page)) if len(page) < page.limit else None
         if page and (self._newest is None or page.rows.created_at[0] > self._newest):
             self._newest = page.rows.created_at[0]
         self._settled, self._unproven = Rows(), ()
