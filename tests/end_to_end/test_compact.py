@@ -119,7 +119,7 @@ def test_where_there_is_no_export_nothing_is_made(command: Command, tmp_path: Pa
 def test_another_run_at_work_is_respected(
     small: Exported, rows: list[Row], serving: Serving, spawn: Spawn, command: Command
 ) -> None:
-    server = serving(rows, Behaviour(faults=("stall",), script=("ok",) * 3 + ("stall",) * 50))
+    server = serving(rows, Behaviour(latency=1.0))
     later = ("--until", format_instant(SINCE + (DAYS + 9) * DAY))
     started = spawn("export", small.root, *later, server=server)
     while not (small.root / "_exporter/lock").read_bytes():

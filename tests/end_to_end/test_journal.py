@@ -78,8 +78,8 @@ def test_runs_that_fail_are_there_and_the_token_is_not(
     revoked, refused = serving(rows, Behaviour(revoked_after=2)), "ak_nobody_knows_this"
     assert command("export", out, *WIDER, server=revoked).status == 4
     assert command("export", out, *WIDER, server=revoked, token=refused).status == 4
-    stalling = serving(rows, Behaviour(faults=("stall",), script=("ok",) * 6 + ("stall",) * 50))
-    started = spawn("export", out, *WIDER, "--page-size", "10", server=stalling)
+    slow = serving(rows, Behaviour(latency=1.0))
+    started = spawn("export", out, *WIDER, "--page-size", "10", server=slow)
     while not (out / "_exporter/lock").read_bytes():
         assert started.process.poll() is None
     held = command("export", out, *WIDER, server=serving(rows))
