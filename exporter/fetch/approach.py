@@ -129,7 +129,7 @@ class Search:
             following = [*between, *others] if is_lowered else [*near, *others, *between]
             following += further
         elif self._high:
-            following = [*others, *between, *further]
+            following = [*between, *others, *further]
         else:
             following = [*further, *others]
         return replace(following[0], has_floor=self._has_floor) if following else None

@@ -25,7 +25,8 @@ _HEAVY_ROW_BYTES: Final = 256 * 1024
 _MISREAD: Final = "the API has come to read a bound otherwise, and may have left rows out at the end of a window"
 #: So few rows above a window are read rather than asked around.
 _FEW_ROWS: Final = 16
-#: How much further than its window a walk asks: this part of the time that a page spans, or at first of the window.
+#: How much further than its window a walk asks: this part of the time that a page spans. At first as far again as the
+#: window is long: where all of it fits a page, a row below it ends it without another question.
 _SPARE: Final = 1 / 8
 
 
@@ -54,7 +55,7 @@ class Descent(Windowed, Generic[RowT]):
         self._is_stuck = False
         # Of the answers that began below the anchor, the one with the newest rows.
         self._below: Page[RowT] | None = None
-        self._spare = round((window.end - window.start) * _SPARE)
+        self._spare = window.end - window.start
         self._settled: Rows[RowT] = Rows()
         self._unproven: tuple[Unproven, ...] = ()
 
@@ -98,11 +99,15 @@ class Descent(Windowed, Generic[RowT]):
                 self._is_stuck = True
                 return None
             if not self._shows_known(approach, page):
-                if not approach.is_unbounded and self._may_assume(approach == first, ids_only):
+                if not is_known and not page and self.end <= self._traits.oldest.get(self._status, BEGINNING):
+                    return None
+                if self._may_begin_lower(approach, is_first=approach == first, ids_only=ids_only):
                     below = replace(request, limit=_FEW_ROWS, created_after=None, ids_only=True)
                     top = page if page else (yield below)
                     if top and top.rows.created_at[-1] < self.end:
-                        return (yield from self._begin_at(top, page))
+                        return (yield from self._begin_at(top, page, is_newest=approach.is_unbounded))
+                    if not top and approach.is_unbounded:
+                        return None
                 self._keep_below(request, page)
                 search.too_low()
             elif self._is_cut_above(request, page):
@@ -116,15 +121,25 @@ class Descent(Windowed, Generic[RowT]):
         self._is_stuck = search.was_high
         return None
 
-    def _may_assume(self, is_first: bool, ids_only: bool) -> bool:
-        """Whether an answer without a row above the window is believed: bounds are read as they were just read."""
-        return is_first and not ids_only and self._position == END_OF_TIME and self._traits.reads_closely
+    def _may_begin_lower(self, approach: Approach, *, is_first: bool, ids_only: bool) -> bool:
+        """Whether a list that shows no row above the window is believed to begin in it, or below.
 
-    def _begin_at(self, top: Page[RowT], page: Page[RowT]) -> AskingForPage[RowT]:
-        """Begins with `page`; where it is empty, with the newest row that `top`, a list of ids, names."""
+        The whole list does, and one by bounds that have just been read as they were meant.
+        """
+        is_believed = (approach.is_unbounded and approach.has_floor) or (is_first and self._traits.reads_closely)
+        return is_believed and not ids_only and self._position == END_OF_TIME
+
+    def _begin_at(self, top: Page[RowT], page: Page[RowT], *, is_newest: bool) -> AskingForPage[RowT]:
+        """Begins with `page`; where it is empty, with the newest row that `top`, a list of ids, names.
+
+        `is_newest`: of the whole list.
+        """
         times = top.rows.created_at
         newest = times[first_below(times, self.end)]
-        self._traits.assume(max(newest, self.start), self.end)
+        if is_newest:
+            self._traits.newest[self._status] = times[0]
+        else:
+            self._traits.assume(max(newest, self.start), self.end)
         if page:
             return page
         if newest < self.start:

@@ -25,12 +25,15 @@ _MOST_REQUESTS: Final = 256
 _REQUESTS_PER_ROW: Final = 16
 #: Halves share this part of the time that they span.
 _MARGIN: Final = 64
+#: Rows from so many times the span of a slice show that no smaller one brings fewer.
+_COARSE_SPANS: Final = 4
 #: How often what was updated meanwhile is asked for: a source that changes faster is never read.
 _LAST_LOOKS: Final = 20
 
 _ONE_TIME: Final = "more of them than a page holds, with one updated_at too"
 _IGNORED: Final = "more of them than a page holds, and the API does not keep to updated_after or updated_before"
 _MISSING: Final = "more of them than a page holds, and some may lack updated_at, which cannot be asked for"
+_COARSE: Final = "more of them than a page holds, and the API reads updated_after more coarsely than they differ"
 _ENDLESS: Final = "more of them than a page holds, and asking for ever smaller parts does not tell them apart"
 _RESTLESS: Final = "more of them than a page holds, and they change faster than they can be told apart"
 _CUT: Final = "no longer list shows that nothing was cut from theirs"
@@ -73,7 +76,7 @@ class Group(Generic[RowT]):
         self._beneath: set[str] = set() if below is None else ids_of(below)
         self._traits = traits
         self._requests = 0
-        # The ids of the rows that its own questions have brought, and of those that whole slices have.
+        # The ids of the rows that its own questions have brought or listed, and of those that whole slices brought.
         self._brought: set[str] = set()
         self._shown: set[str] = set()
         # The longest list that ended at the end of all: what came after it has to be longer.
@@ -101,12 +104,17 @@ class Group(Generic[RowT]):
         request = self._request(part)
         page = yield request
         self._requests += 1
+        before = len(self.rows)
         self._collect(page)
         if not all(part.allows(updated_at) for updated_at in page.rows.updated_at if updated_at is not None):
             self._doubts(_IGNORED)
             return
         if (yield from self._is_whole(request, page)):
             self._shown |= self._ids(page)
+            return
+        if self._traits.cuts_at_random and len(self.rows) == before:
+            # No part of it will be whole, either.
+            self._doubts(_CUT)
             return
         if self._requests > _MOST_REQUESTS + _REQUESTS_PER_ROW * len(self.rows):
             self._doubts(_ENDLESS)
@@ -124,6 +132,7 @@ class Group(Generic[RowT]):
         """Whether `page` is shown to hold all rows of the group that `request` asks for."""
         listing = yield replace(request, created_after=None, ids_only=True)
         self._requests += 1
+        self._brought |= self._ids(listing)
         if not self._leading(listing) <= ids_of(page) or not self._ids(page) <= ids_of(listing):
             return False
         if ids_of(listing) & self._beneath or (listing and listing.rows.created_at[-1] < (self._floor or BEGINNING)):
@@ -153,6 +162,10 @@ class Group(Generic[RowT]):
         if self._traits.updated_at_missing or not known:
             self._doubts(_MISSING)
             return ()
+        span = None if part.after is None or part.before is None else max(1, part.before - part.after)
+        if span is not None and max(known) - min(known) > _COARSE_SPANS * span:
+            self._doubts(_COARSE)
+            return ()
         least = min(known) - SECOND if part.after is None else part.after
         most = max(known) + SECOND if part.before is None else part.before
         if most <= least:
@@ -172,10 +185,11 @@ class Group(Generic[RowT]):
                 yield from self._read(_Slice(after=newest - SECOND))
             page = yield replace(self._question, ids_only=True)
             self._requests += 1
+            self._brought |= self._ids(page)
             if self.doubt:
                 return
             if self._versions() == before and self._ids(page) <= self.rows.keys():
-                if not self._brought | self._ids(page) <= self._shown:
+                if not self._brought <= self._shown:
                     self._doubts(_IGNORED)
                 if not (yield from self._is_uncut(page)):
                     self._doubts(_CUT)

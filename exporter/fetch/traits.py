@@ -20,20 +20,23 @@ class Traits:
     `unit` (microseconds) divides every served `created_at`, so it is never finer than the precision the server serves:
     by value, not by digits, since `.123000` may be milliseconds written long (api.md, 2). `approach`: the one by which
     a known row came back last. `newest`: where each list began when it was last seen whole, by the status it is asked
-    for. `shows_order`: a page had two times, in order. `reads_exactly`: a row came back to a bound that, cut to
-    milliseconds, would have left it out; `reads_closely`: one that is within a second came back to a bound that, cut to
-    minutes, would have left it out. `is_filtered`: rows are left out of the list.
+    for, and `oldest` where it was shown to end. `shows_order`: a page had two times, in order. `reads_closely`: a
+    row within a second of a bound came back, which the bound would have left out had it been cut or rounded to minutes;
+    `reads_exactly`: or to seconds, or milliseconds. `is_filtered`: rows are left out of the list.
+    `cuts_at_random`: the server has cut a page, and then delivered a longer one.
     """
 
     def __init__(self, newest: Instant | None = None) -> None:
         self.unit: Instant = SECOND
         self.approach = Approach()
         self.newest: dict[str | None, Instant] = {} if newest is None else {None: newest}
+        self.oldest: dict[str | None, Instant] = {}
         self.most_whole_rows = 0
         self.shows_order = False
         self.reads_closely = False
         self.is_filtered = False
         self.reads_exactly = False
+        self.cuts_at_random = False
         self.updated_at_missing = False
         self.fields_ignored = False
         # What was taken for read because bounds were read closely, until one is not.
@@ -42,10 +45,10 @@ class Traits:
         self._gap = 0.0
         # The largest pages that it has delivered, of which none has as many rows and bytes as another.
         self._largest: list[Page[Any]] = []
-        # The least of the pages that the server has cut: of whole rows, and of ids.
-        self._cut: dict[bool, list[Page[Any]]] = {False: [], True: []}
-        # It has cut a page, and then delivered a longer one.
-        self._cuts_at_random = False
+        # The least of the pages that the server has cut, or whose lower bound it has read otherwise than it was meant;
+        # and of those that had none.
+        self._cut: list[Page[Any]] = []
+        self._surely_cut: list[Page[Any]] = []
 
     def expect(self, newest: Instant | None, density: float | None) -> None:
         """Takes what the first question has told: where the list begins, and rows a microsecond; None: unknown."""
@@ -57,11 +60,11 @@ class Traits:
     def observe(self, request: PageRequest, page: Page[Any]) -> None:
         """Learns from a page that is in order."""
         times, ids_only = page.rows.created_at, request.ids_only
-        before = request.created_before if request.created_before is not None else request.before_cursor
-        if times and before is not None and before // MILLISECOND * MILLISECOND < times[0] <= before:
-            self.reads_exactly = True
-        if times and before is not None and max(before - SECOND, before // MINUTE * MINUTE) < times[0] <= before:
+        before = request.created_before
+        if times and before is not None and request.before_cursor is not None and shows_close_bound(before, times[0]):
             self.reads_closely = not self._was_misread
+            grids = (MILLISECOND, SECOND)
+            self.reads_exactly = self.reads_exactly or all(_nearest(before, grid) < times[0] for grid in grids)
         self.unit = math.gcd(self.unit, *times)
         self.updated_at_missing = self.updated_at_missing or None in page.rows.updated_at
         if not any(len(one) >= len(page) and one.size_bytes >= page.size_bytes for one in self._largest):
@@ -71,8 +74,8 @@ class Traits:
             self.fields_ignored = self.fields_ignored or (len(page) > 0 and not page.is_narrow)
         else:
             self.most_whole_rows = max(self.most_whole_rows, len(page))
-        if any(is_longer(page, cut) for cut in self._cut[page.is_narrow]):
-            self._cuts_at_random = True
+        if any(is_longer(page, cut) for cut in self._surely_cut if cut.is_narrow == page.is_narrow):
+            self.cuts_at_random = True
         if len(page) > 1 and times[0] > times[-1]:
             self.shows_order = True
             self._gap = (times[0] - times[-1]) / (len(page) - 1)
@@ -97,8 +100,10 @@ class Traits:
         was_cut = any(least < time < oldest or (after is None and time < oldest) for time in newer.rows.created_at)
         if not was_cut and _is_no_higher(request, earlier[0]):
             was_cut = bool(rows_by_time(newer.rows, oldest) - rows_by_time(page.rows, oldest))
+        if was_cut and after is None and not _any_covers(self._surely_cut, page):
+            self._surely_cut.append(page)
         if was_cut and not self.may_be_cut(page):
-            self._cut[page.is_narrow].append(page)
+            self._cut.append(page)
 
     def has_had_longer(self, listing: Page[Any]) -> bool:
         """Whether the server has delivered a page that is so much longer that no limit of its kind cuts `listing`."""
@@ -106,10 +111,7 @@ class Traits:
 
     def may_be_cut(self, listing: Page[Any]) -> bool:
         """Whether `listing` may have been cut, because the server has cut a page that was no longer, nor larger."""
-        most_bytes = listing.size_bytes + _next_row_bytes(listing)
-        return self._cuts_at_random or any(
-            len(cut) <= len(listing) and cut.size_bytes <= most_bytes for cut in self._cut[listing.is_narrow]
-        )
+        return self.cuts_at_random or _any_covers(self._cut, listing)
 
     def approach_from_above(self, end: Instant, status: str | None) -> Approach:
         """How to ask for a window that ends at `end`, so that a row above it is likely to come as well."""
@@ -119,6 +121,23 @@ class Traits:
         if newest is not None and end + above > newest:
             return UNBOUNDED
         return Approach(self.approach.by, max(0, self.approach.extra) + above, self.approach.has_floor)
+
+
+def shows_close_bound(bound: Instant, newest: Instant) -> bool:
+    """Whether a row at `newest`, listed up to `bound`, would have been left out by one cut or rounded to minutes."""
+    return max(bound - SECOND, _nearest(bound, MINUTE)) < newest <= bound
+
+
+def _nearest(instant: Instant, grid: Instant) -> Instant:
+    """The point of the grid that is nearest: never below the one that the instant would be cut to."""
+    return (instant + grid // 2) // grid * grid
+
+
+def _any_covers(cut: list[Page[Any]], listing: Page[Any]) -> bool:
+    """Whether one of the pages that were cut was no longer than `listing`, nor larger with one row more."""
+    most_bytes = listing.size_bytes + _next_row_bytes(listing)
+    alike = [page for page in cut if page.is_narrow == listing.is_narrow]
+    return any(len(page) <= len(listing) and page.size_bytes <= most_bytes for page in alike)
 
 
 def is_longer(page: Page[Any], listing: Page[Any]) -> bool:

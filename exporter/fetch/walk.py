@@ -135,12 +135,14 @@ class Walk(Descent[RowT]):
         is_short = len(listing) < listing.limit and not self._traits.may_be_cut(listing)
         if are_all_held and at_position >= self._known and is_short:
             # It began further down than the page before, and came to the same end.
-            if len(at_position) == 1 and self._above is not None and is_longer(self._above, listing):
-                return None
-            if (yield from shown_uncut(listing, self._traits.unit)):
+            is_end = len(at_position) == 1 and self._above is not None and is_longer(self._above, listing)
+            if not is_end and (yield from shown_uncut(listing, self._traits.unit)):
                 again = yield from self._try(self._search(), ids_only=True)
-                if again is not None and ids_of(again) == ids_of(listing):
-                    return None
+                is_end = again is not None and ids_of(again) == ids_of(listing)
+            if is_end:
+                if not self._is_filtered:
+                    self._traits.oldest[self._status] = self._position
+                return None
         return (yield from self._tell_apart())
 
     def _go_below(self, listing: Page[RowT]) -> AskingForPage[RowT]:

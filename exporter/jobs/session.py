@@ -242,9 +242,9 @@ async def schedule(
     Raises `SourceError`.
     """
     windows = what.intervals
-    start = windows[0].start if windows else BEGINNING
-    if windows and windows[0].open_below:
-        start = await find_beginning(reader, windows[0].end) if oldest is None else oldest
+    start = BEGINNING if oldest is None else oldest
+    if windows and oldest is None:
+        start = await find_beginning(reader, Interval(windows[0].start, windows[-1].end), density, page_size)
 
     def partition_start(instant: Instant) -> Instant:
         _, interval = place(instant)

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from exporter.contract import BEGINNING, MAX_PAGE_SIZE, MINUTE, SECOND, Instant
+from exporter.contract import BEGINNING, DAY, HOUR, MAX_PAGE_SIZE, SECOND, Instant
 from exporter.encode.rows import EncodeRow
 from exporter.errors import RequestRefusedError
-from exporter.model import PageRequest, Rows
+from exporter.fetch.traits import shows_close_bound
+from exporter.model import Interval, PageRequest, Rows
 from exporter.pipeline.reading import Reader
 from exporter.pipeline.tasks import for_each
 from exporter.plan import probes
@@ -62,21 +63,29 @@ async def open_list(reader: Reader, until: Instant | None, status: str | None) -
 
 async def _ask_closely(reader: Reader, newest: Rows[EncodeRow]) -> None:
     """Asks up to one of the newest rows: if it comes back, the walks need not look for a row above each window."""
-    within = [time for time in newest.created_at[1:] if time % MINUTE]
+    unit = math.gcd(SECOND, *newest.created_at)
+    within = [time for time in newest.created_at[1:] if shows_close_bound(time + unit - 1, time)]
     if within:
-        unit = math.gcd(SECOND, *newest.created_at)
-        before = within[len(within) // 2] + unit - 1
+        # Early in its day and hour: had the bound been rounded to one of them, the row would not come back, either.
+        before = min(within, key=lambda time: (time % DAY > DAY // 2, time % HOUR > HOUR // 2)) + unit - 1
         request = PageRequest(1, created_before=before, before_cursor=before + 1, ids_only=True)
         reader.traits.observe(request, (await reader.look(request)).page)
 
 
-async def find_beginning(reader: Reader, until: Instant) -> Instant:
-    """An instant before which there is nothing, or almost; only good for splitting the work. Raises `SourceError`."""
-    asked = await _ask(reader, probes.coarse(until))
+async def find_beginning(reader: Reader, range_: Interval, density: float | None, page_size: int) -> Instant:
+    """An instant of the range before which there is nothing, or almost; only good for splitting the work.
+
+    `density`: rows a microsecond where the range ends, if that is known. Raises `SourceError`.
+    """
+    if not range_.open_below:
+        early = probes.latest_early_beginning(range_, density, page_size)
+        if early is None or (await _ask(reader, [early]))[early]:
+            return range_.start
+    asked = await _ask(reader, probes.coarse(range_.end))
     oldest, newer = probes.beginning(asked.items())
-    asked |= await _ask(reader, probes.finer(until, oldest, newer))
+    asked |= await _ask(reader, probes.finer(range_.end, oldest, newer))
     oldest, _ = probes.beginning(asked.items())
-    return oldest
+    return max(oldest, range_.start)
 
 
 async def is_hidden(reader: Reader, status: str) -> bool:

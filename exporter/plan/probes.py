@@ -1,4 +1,4 @@
-"""Where the data begins, roughly, when the range is open below, and how dense it is where the range ends.
+"""Where the data begins, roughly, when that is not at the start of the range, and how dense it is where the range ends.
 
 A few cheap questions, asked all at once. The answers only guide how the work is split. That nothing is older is proven
 by the walk of the oldest window.
@@ -8,10 +8,14 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from exporter.contract import BEGINNING, DAY, SECOND, Instant
-from exporter.model import PageRequest
+from exporter.model import Interval, PageRequest
 
 _DAYS_BACK: Final = (1, 7, 30, 91, 365, 1095, 3650)
 _FINER_STEPS: Final = 7
+#: A question more is nothing beside this many pages.
+_MANY_PAGES: Final = 100
+#: The data begins early when that is in this part of the range.
+_EARLY: Final = 8
 #: Enough to tell how dense the data is, and small.
 _NEWEST_ROWS: Final = 100
 
@@ -31,6 +35,16 @@ def finer(until: Instant, oldest: Instant, newer: Instant | None) -> list[Instan
 def anything_before(instant: Instant) -> PageRequest:
     """The question whether there is a conversation at or before `instant`: one row, or none."""
     return PageRequest(limit=1, created_before=instant, before_cursor=instant + 1, ids_only=True)
+
+
+def latest_early_beginning(range_: Interval, density: float | None, page_size: int) -> Instant | None:
+    """The instant at or before which something lies unless the data begins well within `range_`.
+
+    None where that is not worth a question: at `density` (rows a microsecond) the range is soon read.
+    """
+    length = range_.end - range_.start
+    is_long = density is not None and density * length >= _MANY_PAGES * page_size
+    return range_.start + length // _EARLY if is_long else None
 
 
 def newest(until: Instant | None) -> PageRequest:

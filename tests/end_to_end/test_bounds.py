@@ -117,6 +117,17 @@ class TestReadings:
         check_exact(done, tmp_path / "out", rows, behaviour)
 
     @pytest.mark.parametrize("named", EACH_APART)
+    @pytest.mark.parametrize("second", [0, 35, 50])
+    def test_the_nearest_minute_is_above_some_times_and_below_others(
+        self, second: int, named: str, serving: Serving, command: Command, tmp_path: Path
+    ) -> None:
+        newest = AT + 2 * DAY + second * SECOND
+        rows = [*spread(300, 17 * SECOND, newest, "a"), *spread(2000, 3 * SECOND, AT, "b")]
+        behaviour = Behaviour(reads=(named + "half-up-minute",))
+        done = export(serving(rows, behaviour), command, tmp_path / "out", "--page-size", "40")
+        check_exact(done, tmp_path / "out", rows, behaviour)
+
+    @pytest.mark.parametrize("named", EACH_APART)
     @pytest.mark.parametrize("zone", ["as-Europe/Berlin", "in-Europe/Berlin"])
     def test_a_zone_with_summer_time(
         self, zone: str, named: str, serving: Serving, command: Command, tmp_path: Path

@@ -14,6 +14,7 @@ Reads: TypeAlias = Literal[
     "cut_min",
     "round_ms",
     "round_s",
+    "round_min",
     "up_s",
     "up_min",
     "date",
@@ -36,8 +37,8 @@ def read_bound(how: Reads, instant: Instant) -> Instant:
         case "cut_ms" | "cut_s" | "cut_min" | "date":
             step = {"cut_ms": MILLISECOND, "cut_s": SECOND, "cut_min": MINUTE, "date": DAY}[how]
             return instant // step * step
-        case "round_ms" | "round_s":
-            step = MILLISECOND if how == "round_ms" else SECOND
+        case "round_ms" | "round_s" | "round_min":
+            step = {"round_ms": MILLISECOND, "round_s": SECOND, "round_min": MINUTE}[how]
             return (2 * instant + step) // (2 * step) * step
         case "up_s" | "up_min":
             step = SECOND if how == "up_s" else MINUTE

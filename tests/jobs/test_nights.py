@@ -138,8 +138,8 @@ async def test_a_month_of_nights_ends_exact(tmp_path: Path) -> None:
     # Each night reads what has changed and what was open, with some that lie between, and asks for little more.
     for cost in nights[1:]:
         rows_at_least = cost.inserted + cost.updated + cost.unchanged
-        assert cost.rows_read <= 1.3 * rows_at_least + 2500
-        assert cost.requests <= 6 * rows_at_least / settings.page_size + 150
+        assert cost.rows_read <= 1.3 * rows_at_least + 500
+        assert cost.requests <= 6 * rows_at_least / settings.page_size + 60
 
 
 async def one_night(destination: Path, number: int, days: Days, settings: RunSettings) -> Night:

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.contract import DAY, HOUR, SECOND
+from exporter.contract import BEGINNING, DAY, HOUR, SECOND
 from exporter.encode.decode import Decoder
 from exporter.errors import AccessError
-from exporter.model import Page, PageRequest
+from exporter.model import Interval, Page, PageRequest
 from exporter.pipeline import reading
 from exporter.pipeline.budget import ByteBudget, Shares
 from exporter.pipeline.probing import find_beginning, is_hidden, open_list
@@ -20,6 +20,7 @@ from tests.pipeline.harness import SERVED_AT, ModelSource
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
 
 T0 = 1_770_000_000 * SECOND
+EVERYTHING = Interval(BEGINNING, T0)
 
 
 def reader_of(source: ModelSource) -> Reader:
@@ -62,7 +63,7 @@ async def test_a_token_that_is_refused_at_the_first_questions_is_told_as_such() 
 @pytest.mark.parametrize("days", [0, 3, 40, 2000, 5000])
 async def test_the_beginning_is_found_in_fourteen_questions(days: int) -> None:
     source = ModelSource(ServerModel([StoredRow("c0", T0 - days * DAY)], Behaviour()))
-    found = await find_beginning(reader_of(source), T0)
+    found = await find_beginning(reader_of(source), EVERYTHING, None, 100)
     assert len(source.requests) <= 14
     assert all(request.limit == 1 and request.ids_only for request in source.requests)
     assert found <= T0 - days * DAY or days == 5000
@@ -70,8 +71,18 @@ async def test_the_beginning_is_found_in_fourteen_questions(days: int) -> None:
 
 
 async def test_of_nothing_the_beginning_is_late() -> None:
-    found = await find_beginning(reader_of(ModelSource(ServerModel([], Behaviour()))), T0)
+    found = await find_beginning(reader_of(ModelSource(ServerModel([], Behaviour()))), EVERYTHING, None, 100)
     assert T0 - DAY <= found <= T0
+
+
+@pytest.mark.parametrize(("days", "density", "questions"), [(10, 1 / SECOND, 15), (95, 1 / SECOND, 1), (10, None, 0)])
+async def test_a_range_that_began_long_before_its_data(days: int, density: float | None, questions: int) -> None:
+    source = ModelSource(ServerModel([StoredRow("c0", T0 - days * DAY)], Behaviour()))
+    range_ = Interval(T0 - 100 * DAY, T0)
+    found = await find_beginning(reader_of(source), range_, density, 1000)
+    assert len(source.requests) == questions
+    assert range_.start <= found <= T0 - days * DAY
+    assert found == range_.start or T0 - found <= 2 * days * DAY
 
 
 @pytest.mark.parametrize("at", [1, 4, 9])
@@ -84,7 +95,7 @@ async def test_a_refused_token_is_told_as_such(at: int) -> None:
 
     source = ModelSource(ServerModel([StoredRow("c0", T0 - 40 * DAY)], Behaviour()), refuse)
     with pytest.raises(AccessError, match="revoked"):
-        await find_beginning(reader_of(source), T0)
+        await find_beginning(reader_of(source), EVERYTHING, None, 100)
 
 
 async def test_a_status_that_nothing_has_is_not_hidden() -> None:

@@ -48,13 +48,17 @@ class SimulatedServer:
         size_bytes = len(times) * (100 if request.ids_only else 10_000)
         return Page(Rows(rows, times, [None] * len(times)), size_bytes, is_narrow=request.ids_only)
 
-    def find_beginning(self, until: Instant) -> Instant:
-        """As the pipeline does it: two rounds of questions."""
-        asked = self._ask(probes.coarse(until))
+    def find_beginning(self, range_: Interval, density: float | None, page_size: int) -> Instant:
+        """As the pipeline does it: two rounds of questions, where the data may begin within the range."""
+        if not range_.open_below:
+            early = probes.latest_early_beginning(range_, density, page_size)
+            if early is None or self._ask([early])[early]:
+                return range_.start
+        asked = self._ask(probes.coarse(range_.end))
         oldest, newer = probes.beginning(asked.items())
-        asked |= self._ask(probes.finer(until, oldest, newer))
+        asked |= self._ask(probes.finer(range_.end, oldest, newer))
         oldest, _ = probes.beginning(asked.items())
-        return oldest
+        return max(oldest, range_.start)
 
     def _ask(self, instants: Sequence[Instant]) -> dict[Instant, bool]:
         self.probes += len(instants)
@@ -95,7 +99,7 @@ def simulate(
     """Reads `range_` to its end; `latency` gives the seconds of a request from the rows of its answer."""
     density = probes.density(server.answer(probes.newest(range_.end)).rows.created_at)
     server.requests = 0
-    oldest = server.find_beginning(range_.end) if range_.open_below else range_.start
+    oldest = server.find_beginning(range_, density, page_size)
     scheduler = Scheduler([range_], oldest, lambda instant: instant // partition * partition, page_size, density)
     traits = Traits()
     traits.expect(max(server.times, default=BEGINNING), density)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY, HOUR, Instant
+from exporter.model import Interval
 from exporter.plan import probes
 from tests.plan.simulator import T0, SimulatedServer
 
@@ -17,7 +18,7 @@ ages = st.one_of(
 def test_the_guess_is_before_the_data_and_not_far(age: int) -> None:
     oldest_row = T0 - age
     server = SimulatedServer([oldest_row])
-    guess = server.find_beginning(T0)
+    guess = server.find_beginning(Interval(BEGINNING, T0), None, 100)
     assert server.probes <= 14
     if age >= 3650 * DAY:
         assert guess == T0 - 3650 * DAY  # there is something before all that was asked about
