@@ -392,7 +392,7 @@ class Sequences(RuleBasedStateMachine):
         for identity in self.doubtful & self.source.rows.keys():
             row = self.source.rows[identity]
             expected = records([row], self.behaviour)[identity]
-            names = ("status", "user_turn_count", "summary", "created_at")
+            names = ("status", "user_turn_count", "summary", "created_at", "conversation")
             is_shown = identity in found and all(found[identity][name] == expected[name] for name in names)
             if is_shown or quarantined.get(identity, {}).get("summary") == expected["summary"]:
                 self.there[identity] = row
