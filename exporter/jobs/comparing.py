@@ -11,6 +11,7 @@ import msgspec
 
 from exporter.contract import ALWAYS_FIELDS, BEGINNING, DAY, SECOND, Instant, format_instant
 from exporter.errors import DestinationError, UsageError
+from exporter.fetch.approach import Approach
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run
 from exporter.jobs.session import Session
@@ -110,6 +111,8 @@ async def compare(
             observer,
             clock,
         )
+        # What misled the export must not mislead an audit: it asks by the cursor alone, where that serves.
+        lister.traits.approach = Approach(by="cursor")
         spool = Spool()
         into = SpoolFactory(session.parts, session.parts.encoder, plan.homes, spool, reading=0)
         await session.read(Coverage(plan.windows), into, oldest=plan.oldest, density=opening.density)
@@ -121,7 +124,7 @@ async def compare(
 
 
 def _other_page_size(page_size: int) -> int:
-    """Pages that begin and end elsewhere than those of the export: what misled it there must not mislead an audit."""
+    """Pages that begin and end elsewhere than those of the export."""
     return page_size - page_size // 7 if page_size > 1 else 2
 
 

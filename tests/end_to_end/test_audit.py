@@ -68,3 +68,22 @@ def test_an_audit_and_its_repair(serving: Serving, command: Command, tmp_path: P
     release(lock)
     assert command("audit", tmp_path / "nothing", server=server).status == 2
     assert not (tmp_path / "nothing").exists()
+
+
+def test_it_asks_otherwise_than_the_export_did(serving: Serving, command: Command, tmp_path: Path) -> None:
+    """By the cursor alone, and for pages of another size: what misleads the one does not mislead the other."""
+    rows = make_conversations(900, SINCE, SINCE + 10 * DAY, seed=5, transcripts=False)
+    out, server = tmp_path / "out", serving(rows)
+    pages = ("--page-size", "70", "--concurrency", "1")
+    assert command("export", out, "--until", "2024-01-11", *pages, server=server).status == 0
+    asked = [seen.query for seen in server.requests if seen.query["limit"] == "70"]
+    assert len(asked) > 900 // 70
+    assert all("created_before" in query for query in asked)
+    before = len(server.requests)
+    assert command("audit", out, *pages, server=server).status == 0
+    listed = [seen.query for seen in server.requests[before:] if "cursor" in seen.query]
+    assert "70" not in {query["limit"] for query in listed}
+    by_cursor = [query for query in listed if "created_before" not in query]
+    # The opening looks at bounds by both.
+    assert len(by_cursor) > 900 // 70
+    assert len(listed) - len(by_cursor) <= 3
