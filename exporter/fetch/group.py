@@ -172,9 +172,14 @@ class Group(Generic[RowT]):
             self._doubts(_ONE_TIME)
             return ()
         span = most - least
-        middle, margin = least + span // 2, min(span // 4, 1 + span // _MARGIN)
-        older, newer = _Slice(part.after, middle + margin), _Slice(middle + 1 - margin, part.before)
-        return older, newer
+        margin = min(span // 4, 1 + span // _MARGIN)
+        if max(known) - min(known) <= margin and span > _MARGIN:
+            # They lie close together: what is on either side of them is asked for apart.
+            low, high = min(known) - margin, max(known) + margin
+            parts = (_Slice(part.after, low + margin // 2), _Slice(low, high), _Slice(high - margin // 2, part.before))
+            return tuple(part for part in parts if part.after is None or part.before is None or part.after < part.before)
+        middle = least + span // 2
+        return _Slice(part.after, middle + margin), _Slice(middle + 1 - margin, part.before)
 
     def _read_again(self) -> Asking[RowT]:
         """Asks for what was updated since the group was begun, and then for all, until nothing new comes."""
