@@ -46,6 +46,10 @@ class _Slice:
     after: Instant | None = None
     before: Instant | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        return self.after is not None and self.before is not None and self.after > self.before
+
     def allows(self, updated_at: Instant) -> bool:
         """Whether a row may lie in the slice, by whatever zone or precision its bounds are read."""
         return (self.after is None or updated_at >= self.after - DAY) and (
@@ -176,8 +180,8 @@ class Group(Generic[RowT]):
         if max(known) - min(known) <= margin and span > _MARGIN:
             # They lie close together: what is on either side of them is asked for apart.
             low, high = min(known) - margin, max(known) + margin
-            parts = (_Slice(part.after, low + margin // 2), _Slice(low, high), _Slice(high - margin // 2, part.before))
-            return tuple(part for part in parts if part.after is None or part.before is None or part.after < part.before)
+            older, newer = _Slice(part.after, low + margin // 2), _Slice(high - margin // 2, part.before)
+            return tuple(part for part in (older, _Slice(low, high), newer) if not part.is_empty)
         middle = least + span // 2
         return _Slice(part.after, middle + margin), _Slice(middle + 1 - margin, part.before)
 
