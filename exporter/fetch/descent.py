@@ -102,7 +102,9 @@ class Descent(Windowed, Generic[RowT]):
                 if not is_known and not page and self.end <= self._traits.oldest.get(self._status, BEGINNING):
                     return None
                 if self._may_begin_lower(approach, is_first=approach == first, ids_only=ids_only):
-                    below = replace(request, limit=_FEW_ROWS, created_after=None, ids_only=True)
+                    # Of the whole list so much that its order shows.
+                    rows = MAX_PAGE_SIZE if approach.is_unbounded else _FEW_ROWS
+                    below = replace(request, limit=rows, created_after=None, ids_only=True)
                     top = page if page else (yield below)
                     if top and top.rows.created_at[-1] < self.end:
                         return (yield from self._begin_at(top, page, is_newest=approach.is_unbounded))

@@ -99,7 +99,7 @@ class Walk(Descent[RowT]):
                 continue
             self._descend(page)
             if self.settled_from <= self.start:
-                return
+                break
             is_short = len(page) < min(page.limit, self._traits.most_whole_rows)
             looks_below = is_short or self._is_heavy(page)
             del page  # not held while another is on its way

@@ -26,6 +26,7 @@ from exporter.jobs.session import Session, ask_first, connected, mention_withhel
 from exporter.jobs.settling import Doubts, settle
 from exporter.jobs.tables import settle_table_format
 from exporter.model import Coverage, Interval
+from exporter.pipeline.probing import find_margin
 from exporter.pipeline.quarantining import nameless_times
 from exporter.pipeline.reading import Reader
 from exporter.pipeline.spooling import Spool, SpoolFactory
@@ -154,7 +155,11 @@ async def _sync(
                     if lister is not None:
                         lister.now = now
                     since = updates_since(before, now.instant, observer)
-                    outcome = await _update(session, before, None if since is None else since - lag, lister)
+                    margin = await find_margin(reader, opening.updated_at)
+                    if margin is None:
+                        observer.warn("the API leaves out what was updated when it is asked for; all is read again")
+                    asked_since = None if since is None or margin is None else since - lag - margin
+                    outcome = await _update(session, before, asked_since, lister)
             await seal(session.log, session.parts, session.committer, observer, goes_on=True)
             return _synced(destination, before, session, outcome)
 

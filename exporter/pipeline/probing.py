@@ -1,11 +1,11 @@
 """What is asked before the work is split: what the list is like, and where the data begins, roughly."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from exporter.contract import BEGINNING, DAY, HOUR, MAX_PAGE_SIZE, SECOND, Instant
+from exporter.contract import BEGINNING, DAY, HOUR, MAX_PAGE_SIZE, MILLISECOND, MINUTE, SECOND, Instant
 from exporter.encode.rows import EncodeRow
 from exporter.errors import RequestRefusedError
 from exporter.fetch.traits import shows_close_bound
@@ -15,6 +15,10 @@ from exporter.pipeline.tasks import for_each
 from exporter.plan import probes
 from exporter.plan.clock import Now, needs_another, row_times
 
+#: Microseconds. Where a zone's clocks change, an hour becomes two: a day is more than either.
+_MARGINS: Final = (0, MILLISECOND, SECOND, MINUTE, DAY, 30 * DAY)
+#: Enough to find one of the newest rows, though some came meanwhile.
+_NEAR: Final = 100
 #: How often a sample is looked for whose status changes meanwhile.
 _LOOKS: Final = 3
 #: Rows of which one, at the least, may be expected to have a sensitive field.
@@ -27,13 +31,15 @@ class Opening:
 
     `density`: rows a microsecond at the end of the range, if that is known. `is_hidden`: as of `is_hidden`; False when
     that was not asked. `newest`: times of the newest rows before the range's end, as of `plan.clock.row_times`, and
-    `newest_ids` a few of their ids. `now`: the time to go by, once it is settled.
+    `newest_ids` a few of their ids; `updated_at` those of the same few that have one, by id. `now`: the time to go by,
+    once it is settled.
     """
 
     density: float | None = None
     is_hidden: bool = False
     newest: Sequence[Instant] = ()
     newest_ids: tuple[str, ...] = ()
+    updated_at: dict[str, Instant] = field(default_factory=dict)
     now: Now = field(default_factory=lambda: Now(0.0, BEGINNING))
 
 
@@ -49,6 +55,8 @@ async def open_list(reader: Reader, until: Instant | None, status: str | None) -
         newest = None if until is not None else rows.created_at[0] if rows else BEGINNING
         opening.density, opening.newest = probes.density(rows.created_at), row_times(rows.created_at, rows.updated_at)
         opening.newest_ids = tuple(row.id for row in rows.rows[:_FEW])
+        times = zip(opening.newest_ids, rows.updated_at, strict=False)
+        opening.updated_at = {identity: time for identity, time in times if time is not None}
         reader.traits.expect(newest, opening.density)
         await _ask_closely(reader, rows)
 
@@ -86,6 +94,24 @@ async def find_beginning(reader: Reader, range_: Interval, density: float | None
     asked |= await _ask(reader, probes.finer(range_.end, oldest, newer))
     oldest, _ = probes.beginning(asked.items())
     return max(oldest, range_.start)
+
+
+async def find_margin(reader: Reader, updated_at: Mapping[str, Instant]) -> Instant | None:
+    """How much earlier than it means to must be asked by `updated_after`, so that nothing updated since is left out.
+
+    `updated_at`: of a few of the newest conversations, by id. Each is the first of a list of what was updated since its
+    own time, or nearly; if it is not there, the bound is read otherwise than it is meant (api.md, 14). None: it is
+    not there however much earlier was asked. Raises `SourceError`.
+    """
+    # Late in its minute and hour: had the bound been rounded to the nearest one, the row would not come back.
+    late = sorted(updated_at, key=lambda identity: (updated_at[identity] % MINUTE, updated_at[identity] % HOUR))
+    for identity in reversed(late):
+        for margin in _MARGINS:
+            request = PageRequest(_NEAR, updated_after=updated_at[identity] - margin, ids_only=True)
+            page = (await reader.look(request)).page
+            if identity in {row.id for row in page.rows.rows}:
+                return margin
+    return None if updated_at else 0
 
 
 async def is_hidden(reader: Reader, status: str) -> bool:

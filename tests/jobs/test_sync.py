@@ -59,6 +59,43 @@ async def test_a_second_one_changes_no_file_and_reads_what_may_have_been_missed(
     assert first.updates_since < second.updates_since
 
 
+@pytest.mark.parametrize("named", ["updated_after:", ""])
+@pytest.mark.parametrize(
+    "reading", ["+3h", "+90m", "-5h", "up-s", "up-minute", "up-hour", "up-day", "half-up-hour", "in-Asia/Kolkata"]
+)
+async def test_however_updated_after_is_read_what_has_changed_is_found(
+    tmp_path: Path, reading: str, named: str
+) -> None:
+    async with moving_source(18, Behaviour(reads=(named + reading,))) as source:
+        names = fill(source, 60)
+        await run_sync(tmp_path, source)
+        for _ in range(40):
+            source.now += 4 * MINUTE + 7 * SECOND
+            source.update(names.pop(), summary=f"{source.now}")
+            source.insert(source.now - 2 * SECOND)
+        source.now += 5 * SECOND
+        await run_sync(tmp_path, source)
+        check(tmp_path, source)
+
+
+async def test_an_api_that_shows_nothing_by_updated_after_is_read_as_a_whole(tmp_path: Path) -> None:
+    async with moving_source(18) as source:
+        names = fill(source, 60)
+        await run_sync(tmp_path, source)
+        source.now += HOUR
+        source.update(names[7], summary="new")
+
+        def cut(seen: Seen) -> None:
+            # Later than any time there is.
+            reads = ("updated_after:+876000h",) if "updated_after" in seen.query else ()
+            source.sandbox.behaviour = Behaviour(reads=reads)
+
+        source.sandbox.on_request = cut
+        synced = await run_sync(tmp_path, source)
+        check(tmp_path, source)
+    assert (synced.updated, synced.unchanged) == (1, 59)
+
+
 async def test_what_becomes_visible_only_a_while_after_its_update_is_found(tmp_path: Path) -> None:
     async with moving_source(15) as source:
         fill(source, 20)
