@@ -138,28 +138,25 @@ async def is_hidden(reader: Reader, status: str) -> bool:
 
 
 async def _is_listed(reader: Reader, status: str, sample: EncodeRow, created_at: Instant) -> bool | None:
-    """Whether the unfiltered list holds the sample, or another of its status; None when its status is another now."""
-    before = created_at + SECOND
-    while True:
-        around = PageRequest(
-            limit=MAX_PAGE_SIZE,
-            created_after=created_at - SECOND,
-            created_before=before,
-            before_cursor=before + 1,
-            ids_only=True,
-        )
-        page = (await reader.look(around)).page
+    """Whether the unfiltered list holds the sample, or another of its status; None when its status is another now.
+
+    It is asked for from ever further above, until a row above it comes: it must then come, too, however bounds are
+    read. Where that is more than a page above, this cannot be told.
+    """
+    for reach in (SECOND, MINUTE, HOUR, DAY, 30 * DAY, None):
+        before = None if reach is None else created_at + reach
+        cursor = None if before is None else before + 1
+        request = PageRequest(MAX_PAGE_SIZE, created_before=before, before_cursor=cursor, ids_only=True)
+        page = (await reader.look(request)).page
         if any(_status(row) == status for row in page.rows.rows):
             return True
         listed = [row for row in page.rows.rows if row.id == sample.id]
         if listed:
             # A conversation that has gone on is listed whether its old status was hidden or not.
             return True if _status(listed[0]) is None else None
-        oldest = page.rows.created_at[-1] if page else created_at - 1
-        # Where many rows share its time, this cannot be told.
-        if oldest < created_at or oldest >= before:
+        if page and page.rows.created_at[0] > created_at:
             return False
-        before = oldest
+    return False
 
 
 def _status(row: EncodeRow) -> str | None:
