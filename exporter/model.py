@@ -173,13 +173,14 @@ class Page(Generic[RowT]):
     """One answer of the list, in the order it was served.
 
     `size_bytes`: of its JSON text. `is_narrow`: no row has more than `contract.ALWAYS_FIELDS`. `limit`: how many rows
-    were asked for in the end, at most `PageRequest.limit`.
+    were asked for in the end, at most `PageRequest.limit`. `is_null`: in place of rows it has elements that are null.
     """
 
     rows: Rows[RowT]
     size_bytes: int
     is_narrow: bool = False
     limit: int = MAX_PAGE_SIZE
+    is_null: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)

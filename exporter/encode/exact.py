@@ -102,6 +102,8 @@ def _unplaced(readings: Sequence[_Reading]) -> UnplacedError:
     texts = [reading.scanned.text for reading in readings]
     if any(reading.scanned.members is not None for reading in readings):
         what = "no conversation on the page has a usable created_at: it cannot be paged"
+    elif set(texts) == {b"null"}:
+        what = f"the answer has {len(texts)} elements that are null, and no conversation. Ask whoever runs the API"
     else:
         kind = _ELEMENTS.get(texts[0][:1], "a number or a word")
         what = f"the answer is not a list of conversations: its first element is {kind}. Check the base URL"

@@ -141,8 +141,8 @@ class Group(Generic[RowT]):
             return False
         if ids_of(listing) & self._beneath or (listing and listing.rows.created_at[-1] < (self._floor or BEGINNING)):
             return True
-        # A page of ids is trusted to hold two rows.
-        is_shorter = len(listing) <= 1 or (len(listing) < listing.limit and self._traits.has_had_longer(listing))
+        # A page of ids is trusted to hold two rows, where two were asked for.
+        is_shorter = len(listing) < listing.limit and (len(listing) <= 1 or self._traits.has_had_longer(listing))
         if not is_shorter or self._traits.may_be_cut(listing):
             return False
         if self._longest is None or len(listing) > len(self._longest):

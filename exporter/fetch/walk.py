@@ -37,6 +37,7 @@ from exporter.fetch.window import Settled
 from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
 
 _LEFT_OUT: Final = "the API leaves rows out of its pages, and shows none of those in between"
+_NULL: Final = "the API answers with null where the list seems to end, and with nothing beside it"
 #: How far below its last row a filtered list is looked for: its rows are hardly further apart.
 _FARTHEST_DOWN: Final = 3650 * DAY
 
@@ -54,6 +55,7 @@ class Walk(Descent[RowT]):
         super().__init__(window, traits, page_size, status)
         self._last: Answer | None = None
         self._newest: Instant | None = None
+        self._has_had_null = False
         self._steps = self._walk()
         self.request: PageRequest | None = self._of_status(next(self._steps))
 
@@ -70,6 +72,7 @@ class Walk(Descent[RowT]):
             page = replace(page, limit=self.request.limit)
         page = _without_repeats(self.request, page)
         _check_order(self.request, page)
+        self._has_had_null |= page.is_null
         self._traits.observe(self.request, page)
         if self._last is not None:
             self._traits.compare(self._last, (self.request, page))
@@ -108,6 +111,8 @@ class Walk(Descent[RowT]):
             yield from self._check_newest()
         if self.settled_from > self.start:
             self._settle_held()
+            if self._has_had_null:
+                self._unproven += (Unproven(self.settled_from - 1, 0, _NULL, self.start),)
             self.settled_from = self.start
 
     def _go_on(self, *, entire: bool = False) -> AskingForPage[RowT]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from exporter.contract import Instant
 from exporter.encode.exact import NO_ID
-from exporter.model import Coverage, QuarantineFile
+from exporter.model import Coverage, Interval, QuarantineFile
 from exporter.pipeline.spooling import Spool, digest
 from exporter.pipeline.writing import PartsFactory
 from exporter.store.integrity import read_as_written
@@ -64,11 +64,13 @@ class Quarantine:
                 leaving |= lines.keys()
             read_later |= lines.keys()
         for path, there in self.lines.items():
-            rest = [line for line in there if not (id_of(line) in leaving or _is_mended(line, whole, read_later))]
+            window = self.state.quarantine[path].window
+            rest = [
+                line for line in there if not (id_of(line) in leaving or _is_mended(line, window, whole, read_later))
+            ]
             if len(rest) < len(there):
                 result.removes.append(path)
                 if rest:
-                    window = self.state.quarantine[path].window
                     result.adds.append(await write_lines(self.parts.store, self.parts.next_name(), rest, window))
         return result
 
@@ -85,13 +87,18 @@ def nameless_times(data: bytes) -> list[Instant]:
     return [created_at for line in nameless if (created_at := own_created_at(line)) is not None]
 
 
-def _is_mended(line: bytes, whole: Coverage, read_again: Collection[str]) -> bool:
-    """Whether a row without an id is there no more. One without a time of its own may be where another row stands."""
+def _is_mended(line: bytes, window: Interval | None, whole: Coverage, read_again: Collection[str]) -> bool:
+    """Whether a row without an id is there no more. `whole`: where everything was read again.
+
+    One without a time of its own may be where another row stands: it has gone when all of its file's `window` was read.
+    """
     identity = id_of(line)
     if not identity.startswith(NO_ID) or identity in read_again:
         return False
     created_at = own_created_at(line)
-    return created_at is not None and created_at in whole
+    if created_at is None:
+        return window is not None and not Coverage([window]) - whole
+    return created_at in whole
 
 
 async def _lines_of(file: QuarantineFile, parts: PartsFactory) -> list[bytes]:

@@ -339,4 +339,6 @@ class Reader:
         at = await when(request, unplaced, ask)
         if at is None:
             self._observer.warn("the API answers with null in place of conversations, and with nothing beside it")
-        return await self._decoded(b"[]" if at is None else body, at)
+            nothing = await self._decoded(b"[]")
+            return replace(nothing, page=replace(nothing.page, is_null=True))
+        return await self._decoded(body, at)

@@ -199,7 +199,7 @@ def test_rows_that_nothing_places_are_a_contradiction(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b"[null]", "its first element is null"),
+        (b"[null]", "elements that are null"),
         (b"[[{}]]", "its first element is a list"),
         (b'["overloaded"]', "its first element is a string"),
         (b"[1]", "its first element is a number or a word"),

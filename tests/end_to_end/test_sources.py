@@ -209,6 +209,27 @@ def test_null_at_either_end_of_the_list_ends_nothing_early(
     assert done.status == 3 or "null in place of conversations" in done.err
 
 
+def test_nothing_but_null_is_no_empty_list(serving: Serving, command: Command, tmp_path: Path) -> None:
+    server = serving([Row(SINCE + number * SECOND, SINCE, raw="null") for number in range(3)])
+    done = command("export", tmp_path / "out", *RANGE, server=server)
+    assert done.status == 3, done.err
+    (doubt,) = Exported(tmp_path / "out").manifest["unproven"]
+    assert "null" in doubt["reason"]
+    assert not (tmp_path / "out/_SUCCESS").exists()
+
+
+def test_an_element_that_has_become_a_conversation_leaves_the_quarantine(
+    rows: list[Row], serving: Serving, command: Command, tmp_path: Path
+) -> None:
+    server = serving([*rows, element(7, "null")])
+    assert command("export", tmp_path / "out", *RANGE, server=server).status == 3
+    whole = serving(rows)
+    done = command("reread", tmp_path / "out", "--since", RANGE[1], "--until", RANGE[3], server=whole)
+    assert done.status == 0, done.err
+    Exported(tmp_path / "out").check(records(rows))
+    assert not Exported(tmp_path / "out").quarantined()
+
+
 class TestGroups:
     """Rows of one created_at, more than a page holds."""
 
