@@ -145,7 +145,6 @@ class Descent(Windowed, Generic[RowT]):
         if page:
             return page
         if newest < self.start:
-            self.settled_from = self.start
             return None
         self._position, self._anchor = self.end, newest
         self._known, self._is_listed = rows_by_time(top.rows, newest), True

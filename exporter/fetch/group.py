@@ -177,9 +177,9 @@ class Group(Generic[RowT]):
             return ()
         span = most - least
         margin = min(span // 4, 1 + span // _MARGIN)
-        if max(known) - min(known) <= margin and span > _MARGIN:
+        if least <= min(known) and max(known) <= min(most, min(known) + margin) and span > _MARGIN:
             # They lie close together: what is on either side of them is asked for apart.
-            low, high = min(known) - margin, max(known) + margin
+            low, high = max(least, min(known) - margin), min(most, max(known) + margin)
             older, newer = _Slice(part.after, low + margin // 2), _Slice(high - margin // 2, part.before)
             return tuple(part for part in (older, _Slice(low, high), newer) if not part.is_empty)
         middle = least + span // 2

@@ -21,6 +21,7 @@ from exporter import __version__
 from exporter.contract import (
     BASE_URL_VARIABLE,
     CONVERSATIONS_PATH,
+    HOUR,
     ORGANIZATION_HEADER,
     SECOND,
     Instant,
@@ -279,6 +280,12 @@ def _codings(response: aiohttp.ClientResponse) -> list[str]:
 
 
 def _clock_of(response: aiohttp.ClientResponse) -> tuple[Instant | None, float]:
-    """The server's clock, if it tells; and in seconds, for want of it this machine's."""
-    served_at = http_date(response.headers.get("Date"))
-    return served_at, time.time() if served_at is None else served_at / SECOND
+    """The server's clock, if it tells; and in seconds, for want of it this machine's.
+
+    Where they differ by hours one is wrong, and a date to wait for is taken by the later one: it is met sooner.
+    """
+    served_at, local = http_date(response.headers.get("Date")), time.time()
+    if served_at is None:
+        return None, local
+    served = served_at / SECOND
+    return served_at, max(served, local) if abs(served - local) > HOUR / SECOND else served

@@ -100,9 +100,11 @@ class Walk(Descent[RowT]):
             if not self._brings_older(page):
                 page = yield from self._look_below()
                 continue
+            if not self._traits.shows_order:
+                yield from self._check_newest()
             self._descend(page)
             if self.settled_from <= self.start:
-                break
+                return
             is_short = len(page) < min(page.limit, self._traits.most_whole_rows)
             looks_below = is_short or self._is_heavy(page)
             del page  # not held while another is on its way

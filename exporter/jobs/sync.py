@@ -124,6 +124,9 @@ async def _sync(
             latest = max(latest, found.range.end)
         to_latest = msgspec.structs.replace(asked, until=latest)
         settle_range(found, to_latest, latest)
+        margin = await find_margin(reader, opening.updated_at) if found.coverage else 0
+        if margin is None:
+            observer.warn("the API leaves out what was updated when it is asked for; all is read again")
         async with holding(store, run) as held:
             await take_back(held.log, now, lag, observer)
             before = held.log.state
@@ -155,9 +158,6 @@ async def _sync(
                     if lister is not None:
                         lister.now = now
                     since = updates_since(before, now.instant, observer)
-                    margin = await find_margin(reader, opening.updated_at)
-                    if margin is None:
-                        observer.warn("the API leaves out what was updated when it is asked for; all is read again")
                     asked_since = None if since is None or margin is None else since - lag - margin
                     outcome = await _update(session, before, asked_since, lister)
             await seal(session.log, session.parts, session.committer, observer, goes_on=True)
