@@ -269,10 +269,14 @@ CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
         "unproven",
         Case(
             "a row of the same time is another row",
-            ((4574592, 0, 100, 0), (5000000, 0, 100, 0), (5000000, 0, 2000, 0), (0, 0, 100, 0)),
-            Behaviour(precision=1000000, rounding="half_up", bytes_cap=250),
-            windows=((1000000, 11000000),),
-            seed=240,
+            (
+                (4071826, 0, 100, 5),
+                (4071826, 0, 100, 0),
+                (4071826, 0, 100, 1),
+                (4071826, 0, 100, 4),
+                (0, 0, 100, 0),
+            ),
+            Behaviour(heavy_cap=2),
         ),
     ),
     (
