@@ -36,7 +36,7 @@ from exporter.fetch.traits import Answer, Traits, is_longer, rows_by_time
 from exporter.fetch.window import Settled
 from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
 
-_LEFT_OUT: Final = "the API leaves rows out of its pages, and shows none of those in between"
+_LEFT_OUT: Final = "the API leaves rows out of its pages, and shows none in between"
 _NULL: Final = "the API answers with null where the list seems to end, and with nothing beside it"
 #: How far below its last row a filtered list is looked for: its rows are hardly further apart.
 _FARTHEST_DOWN: Final = 3650 * DAY
@@ -96,12 +96,14 @@ class Walk(Descent[RowT]):
 
     def _walk(self) -> _Asking[RowT]:
         page = yield from self._go_on()
+        is_checked = False
         while page is not None or (page := (yield from self._look_further_down())) is not None:
             if not self._brings_older(page):
                 page = yield from self._look_below()
                 continue
-            if not self._traits.shows_order:
+            if not (is_checked or self._traits.shows_order):
                 yield from self._check_newest()
+                is_checked = True
             self._descend(page)
             if self.settled_from <= self.start:
                 return
@@ -195,9 +197,7 @@ class Walk(Descent[RowT]):
             self._settle_held()
         since, until = top, min(self._position, self.end - 1)
         if since <= until:
-            self._unproven += (
-                Unproven(until, 0, "the API leaves rows out of its pages, and shows none in between", since),
-            )
+            self._unproven += (Unproven(until, 0, _LEFT_OUT, since),)
         self._position, self._anchor = min(self._position, top + 1), top
         self.settled_from = min(self.settled_from, top + 1)
         self._known, self._is_listed = rows_by_time(listing.rows, top), True

@@ -85,15 +85,14 @@ async def find_beginning(reader: Reader, range_: Interval, density: float | None
 
     `density`: rows a microsecond where the range ends, if that is known. Raises `SourceError`.
     """
-    if not range_.open_below:
-        early = probes.latest_early_beginning(range_, density, page_size)
-        if early is None or (await _ask(reader, [early]))[early]:
-            return range_.start
-    asked = await _ask(reader, probes.coarse(range_.end))
-    oldest, newer = probes.beginning(asked.items())
-    asked |= await _ask(reader, probes.finer(range_.end, oldest, newer))
-    oldest, _ = probes.beginning(asked.items())
-    return max(oldest, range_.start)
+    asking = probes.find_beginning(range_, density, page_size)
+    try:
+        instants = next(asking)
+        while True:
+            instants = asking.send(await _ask(reader, instants))
+    except StopIteration as found:
+        beginning: Instant = found.value
+        return beginning
 
 
 async def find_margin(reader: Reader, updated_at: Mapping[str, Instant]) -> Instant | None:

@@ -4,11 +4,14 @@ A few cheap questions, asked all at once. The answers only guide how the work is
 by the walk of the oldest window.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Generator, Iterable, Sequence
+from typing import Final, TypeAlias
 
 from exporter.contract import BEGINNING, DAY, SECOND, Instant
 from exporter.model import Interval, PageRequest
+
+#: Instants to ask about, and for each whether there is anything at or before it; in the end an instant.
+Asking: TypeAlias = Generator[list[Instant], dict[Instant, bool], Instant]
 
 _DAYS_BACK: Final = (1, 7, 30, 91, 365, 1095, 3650)
 _FINER_STEPS: Final = 7
@@ -37,14 +40,24 @@ def anything_before(instant: Instant) -> PageRequest:
     return PageRequest(limit=1, created_before=instant, before_cursor=instant + 1, ids_only=True)
 
 
-def latest_early_beginning(range_: Interval, density: float | None, page_size: int) -> Instant | None:
-    """The instant at or before which something lies unless the data begins well within `range_`.
+def find_beginning(range_: Interval, density: float | None, page_size: int) -> Asking:
+    """Yields instants to ask about at once, is sent whether anything lies at or before each, and returns an instant of
+    the range before which there is nothing, or almost.
 
-    None where that is not worth a question: at `density` (rows a microsecond) the range is soon read.
+    In a range that is not open below that is worth a question only where it is long, at `density` rows a microsecond.
     """
-    length = range_.end - range_.start
-    is_long = density is not None and density * length >= _MANY_PAGES * page_size
-    return range_.start + length // _EARLY if is_long else None
+    if not range_.open_below:
+        length = range_.end - range_.start
+        if density is None or density * length < _MANY_PAGES * page_size:
+            return range_.start
+        early = range_.start + length // _EARLY
+        if (yield [early])[early]:
+            return range_.start
+    asked = yield coarse(range_.end)
+    oldest, newer = beginning(asked.items())
+    asked |= yield finer(range_.end, oldest, newer)
+    oldest, _ = beginning(asked.items())
+    return max(oldest, range_.start)
 
 
 def newest(until: Instant | None) -> PageRequest:

@@ -49,16 +49,15 @@ class SimulatedServer:
         return Page(Rows(rows, times, [None] * len(times)), size_bytes, is_narrow=request.ids_only)
 
     def find_beginning(self, range_: Interval, density: float | None, page_size: int) -> Instant:
-        """As the pipeline does it: two rounds of questions, where the data may begin within the range."""
-        if not range_.open_below:
-            early = probes.latest_early_beginning(range_, density, page_size)
-            if early is None or self._ask([early])[early]:
-                return range_.start
-        asked = self._ask(probes.coarse(range_.end))
-        oldest, newer = probes.beginning(asked.items())
-        asked |= self._ask(probes.finer(range_.end, oldest, newer))
-        oldest, _ = probes.beginning(asked.items())
-        return max(oldest, range_.start)
+        """As the pipeline does it: some rounds of questions, where the data may begin within the range."""
+        asking = probes.find_beginning(range_, density, page_size)
+        try:
+            instants = next(asking)
+            while True:
+                instants = asking.send(self._ask(instants))
+        except StopIteration as found:
+            beginning: Instant = found.value
+            return beginning
 
     def _ask(self, instants: Sequence[Instant]) -> dict[Instant, bool]:
         self.probes += len(instants)
