@@ -123,7 +123,7 @@ class Group(Generic[RowT]):
         if self._requests > _MOST_REQUESTS + _REQUESTS_PER_ROW * len(self.rows):
             self._doubts(_ENDLESS)
             return
-        for half in self._halves(part, page):
+        for half in self._smaller(part, page):
             yield from self._read(half)
             if self.doubt in (_IGNORED, _ENDLESS):
                 return
@@ -158,30 +158,27 @@ class Group(Generic[RowT]):
     def _ids(self, page: Page[RowT]) -> set[str]:
         return {row.id for row, time, _ in each_row(page.rows) if self._floor is None or time > self._floor}
 
-    def _halves(self, part: _Slice, page: Page[RowT]) -> tuple[_Slice, ...]:
-        """Two slices that share a margin and together hold `part`, the older one first; none, and a doubt, where it
-        cannot be split."""
+    def _smaller(self, part: _Slice, page: Page[RowT]) -> tuple[_Slice, ...]:
+        """Slices that share margins and together hold `part`; none, and a doubt, where it cannot be split."""
         known = [updated_at for updated_at in page.rows.updated_at if updated_at is not None]
         # The reference has it on every row. Where it is seen to be missing, rows may hide that cannot be asked for.
         if self._traits.updated_at_missing or not known:
             self._doubts(_MISSING)
             return ()
-        span = None if part.after is None or part.before is None else max(1, part.before - part.after)
-        if span is not None and max(known) - min(known) > _COARSE_SPANS * span:
-            self._doubts(_COARSE)
-            return ()
+        is_bounded = part.after is not None and part.before is not None
         least = min(known) - SECOND if part.after is None else part.after
         most = max(known) + SECOND if part.before is None else part.before
-        if most <= least:
+        span = most - least
+        if is_bounded and max(known) - min(known) > _COARSE_SPANS * max(1, span):
+            self._doubts(_COARSE)
+            return ()
+        if span <= 0:
             self._doubts(_ONE_TIME)
             return ()
-        span = most - least
         margin = min(span // 4, 1 + span // _MARGIN)
-        if least <= min(known) and max(known) <= min(most, min(known) + margin) and span > _MARGIN:
-            # They lie close together: what is on either side of them is asked for apart.
-            low, high = max(least, min(known) - margin), min(most, max(known) + margin)
-            older, newer = _Slice(part.after, low + margin // 2), _Slice(high - margin // 2, part.before)
-            return tuple(part for part in (older, _Slice(low, high), newer) if not part.is_empty)
+        low, high = min(known) - margin, max(known) + margin
+        if span > _MARGIN and high - low <= 3 * margin and least <= high and low <= most:
+            return _around(part, low, high, margin)
         middle = least + span // 2
         return _Slice(part.after, middle + margin), _Slice(middle + 1 - margin, part.before)
 
@@ -226,6 +223,18 @@ class Group(Generic[RowT]):
 
     def _doubts(self, reason: str) -> None:
         self.doubt = self.doubt or reason
+
+
+def _around(part: _Slice, low: Instant, high: Instant, margin: Instant) -> tuple[_Slice, ...]:
+    """The slice of `part` from `low` to `high`, where rows lie close together, between those on either side of it."""
+    close, sides = _Slice(part.after, part.before), []
+    if part.after is None or part.after < low:
+        close.after = low
+        sides.append(_Slice(part.after, low + margin // 2))
+    if part.before is None or high < part.before:
+        close.before = high
+        sides.append(_Slice(high - margin // 2, part.before))
+    return (close, *sides)
 
 
 def shown_uncut(listing: Page[RowT], unit: Instant) -> AskingWhether[RowT]:

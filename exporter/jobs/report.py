@@ -47,14 +47,18 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
         yield f"  not shown to this token (scope conversations:read_sensitive): {', '.join(summary.withheld)}"
         if summary.turns == 0 and TRANSCRIPT_FIELD in summary.withheld:
             yield "    without transcripts, the table turns is empty."
+    destination = shlex.quote(_directory(summary))
     if summary.unproven:
         yield f"  {count_of(summary.unproven, 'timestamp')} may have more rows than the API would show;"
-        yield "    what it showed is kept, and the manifest names them under `unproven`: exporter reread DEST reads"
-        yield "    them again, and exporter audit DEST --repair compares them with the source."
+        yield "    what it showed is kept, and the manifest names them under `unproven`. The first of these reads them"
+        yield "    again, and the second compares all that was read with the source:"
+        yield f"      exporter reread {destination}"
+        yield f"      exporter audit {destination} --repair"
     if summary.partly_withheld:
         yield "  some rows came without sensitive fields, others with them: the token's role has changed;"
-        yield "    the manifest names the intervals under `fields.partly_withheld`: exporter reread DEST --withheld"
-        yield "    reads them again, with a token that has conversations:read_sensitive."
+        yield "    the manifest names the intervals under `fields.partly_withheld`. With a token that has the scope"
+        yield "    conversations:read_sensitive, this reads them again:"
+        yield f"      exporter reread {destination} --withheld"
     if summary.quarantined_rows:
         yield f"  kept as served, for not fitting the columns: {count_of(summary.quarantined_rows, 'row')};"
         yield "    the manifest names the files under `quarantine`."

@@ -256,6 +256,7 @@ class TestGroups:
         done = command("export", tmp_path / "out", *RANGE, server=server)
         assert done.status == 3
         assert "1 timestamp may have more rows than the API would show" in done.err
+        assert f"  exporter reread {tmp_path / 'out'}\n" in done.err
         exported = Exported(tmp_path / "out")
         exported.check_sound()
         (doubt,) = exported.manifest["unproven"]

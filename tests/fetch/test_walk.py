@@ -450,6 +450,16 @@ def test_a_window_whose_last_rows_are_followed_by_a_gap_costs_one_request_more()
     assert server.requests == 3 + 1
 
 
+def test_rows_of_one_time_and_one_update_among_later_updates_are_soon_seen_to_be_inseparable() -> None:
+    """What lies beside them is cut off in large steps, not by halves."""
+    group = [StoredRow(f"g{number}", T0, T0) for number in range(5)]
+    others = [StoredRow(f"c{number}", T0 + number * SECOND, T0 + number * 4_000_000 * SECOND) for number in range(1, 9)]
+    reader = reader_of(ServerModel([*group, *others], Behaviour(page_cap=3)))
+    reader.read(Interval(T0 - SECOND, T0 + SECOND))
+    assert [doubt.created_at for doubt in reader.unproven] == [T0]
+    assert reader.server.requests < 200
+
+
 @pytest.mark.parametrize("cursor", ["strict", "inclusive"])
 @pytest.mark.parametrize("precision", [1, MILLISECOND, SECOND])
 @pytest.mark.parametrize("rounding", ["cut", "half_up", "half_even"])

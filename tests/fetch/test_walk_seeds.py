@@ -1,6 +1,6 @@
 """Servers, windows and interruptions by the thousand, each made from one number, without hypothesis in between.
 
-EXPORTER_WALK_SEEDS=1000000 pytest tests/fetch/test_walk_seeds.py       a million, in about half an hour a core
+EXPORTER_WALK_SEEDS=1000000 pytest tests/fetch/test_walk_seeds.py       a million, in about six hours of one core
 EXPORTER_WALK_SEEDS=1 EXPORTER_WALK_FIRST_SEED=4711 pytest …            the one that failed
 """
 
@@ -19,6 +19,8 @@ from tests.fetch.test_walk import PARAMETERS, T0, Limiting, Reader, by_bytes, by
 
 SEEDS = int(os.environ.get("EXPORTER_WALK_SEEDS", "600"))
 FIRST_SEED = int(os.environ.get("EXPORTER_WALK_FIRST_SEED", "0"))
+#: So that the processes of a test run share the work.
+SHARES = 8
 
 #: Servers that have lost rows in silence.
 KNOWN_SEEDS = (6004688, 6006226, 6009216, 7001245, 7014636, 7043893)
@@ -112,8 +114,9 @@ def read_in_pieces(reader: Reader, window: Interval, chance: random.Random) -> N
         assert reader.pages < 100_000, "the walk does not end"
 
 
-def test_servers_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for seed in (*KNOWN_SEEDS, *range(FIRST_SEED, FIRST_SEED + SEEDS)):
+@pytest.mark.parametrize("share", range(SHARES))
+def test_servers_by_seed(share: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in (*KNOWN_SEEDS[share::SHARES], *range(FIRST_SEED + share, FIRST_SEED + SEEDS, SHARES)):
         chance = random.Random(seed)
         server, window = random_server(chance), random_window(chance)
         reader = Reader(server, page_size=chance.choice((1, 2, 3, 1000)), limiting=random_limiting(chance))

@@ -69,7 +69,7 @@ class Source:
 
     def most_rows(self) -> int:
         """How many rows the server shows at once, whatever is asked for."""
-        return self.behaviour.page_cap or (3 if self.behaviour.page_bytes else 1000)
+        return min(self.behaviour.page_cap or 1000, 3 if self.behaviour.page_bytes else 1000)
 
     def rows_near(self, instant: Instant, span: Instant) -> int:
         """How many conversations have ever been within `span` of `instant`."""

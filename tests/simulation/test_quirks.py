@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from exporter.contract import DAY
@@ -52,5 +53,8 @@ def test_a_promise_that_is_broken_is_noticed(tmp_path: Path, monkeypatch: pytest
     (served,) = source.served(row)
     named = replace(state, unproven=(Unproven(served, 1, "a reason"),))
     check_exact(world.destination, named, source)
+    source.behaviour = msgspec.structs.replace(source.behaviour, page_cap=3, page_bytes=2000)
+    check_doubts(named, source, 0)
+    source.behaviour = msgspec.structs.replace(source.behaviour, page_cap=None, page_bytes=None)
     with pytest.raises(AssertionError, match="is in doubt: a reason"):
         check_doubts(named, source, 0)

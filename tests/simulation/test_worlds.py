@@ -1,6 +1,6 @@
 """Whole exports in simulated worlds: their network, disk, time, crashes and servers all come from one number.
 
-EXPORTER_WORLDS=100000 pytest tests/simulation/test_worlds.py            some 300,000 runs, in an hour on two cores
+EXPORTER_WORLDS=100000 pytest tests/simulation/test_worlds.py            some 300,000 runs, a second of a core a world
 EXPORTER_WORLDS=1 EXPORTER_FIRST_WORLD=4711 pytest tests/simulation/…    the one that failed
 EXPORTER_WORLDS_DRAW=bounds,clock-first pytest tests/simulation/…         with these of `quirks`, in a quarter each
 EXPORTER_WORLDS_DRAW=bounds python -m tests.simulation 500                how such worlds end: a table by quirk
