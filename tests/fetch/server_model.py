@@ -76,7 +76,7 @@ class Behaviour:
 
     `before`, `after` and `cursor_reads`: how the bounds and the cursor are read. `excludes`: bounds that are themselves
     left out. `compares`: what a bound is held against. `cap_after`: from the request of this number on, the page cap is
-    the second. `fickle`: it differs from answer to answer.
+    the second. `fickle`: it differs from answer to answer. `updated_reads`: how the bounds of `updated_at` are read.
     """
 
     cursor: Literal["strict", "inclusive"] = "strict"
@@ -94,6 +94,7 @@ class Behaviour:
     compares: Literal["stored", "served"] = "stored"
     cap_after: tuple[int, int] | None = None
     fickle: bool = False
+    updated_reads: Reads = "exact"
 
 
 @dataclass(slots=True)
@@ -153,13 +154,16 @@ class ServerModel:
         )
 
     def _updated_within(self, row: StoredRow, request: PageRequest) -> bool:
-        after = None if "updated_after" in self.behaviour.ignores else request.updated_after
-        before = None if "updated_before" in self.behaviour.ignores else request.updated_before
+        reads, ignores, excludes = self.behaviour.updated_reads, self.behaviour.ignores, self.behaviour.excludes
+        after = None if "updated_after" in ignores else request.updated_after
+        before = None if "updated_before" in ignores else request.updated_before
         if after is None and before is None:
             return True
         if row.updated_at is None:
             return False
-        return (after is None or after <= row.updated_at) and (before is None or row.updated_at <= before)
+        least = BEGINNING if after is None else read_bound(reads, after) + ("updated_after" in excludes)
+        most = END_OF_TIME if before is None else read_bound(reads, before) - ("updated_before" in excludes)
+        return least <= row.updated_at <= most
 
     def _size(self, row: StoredRow, request: PageRequest) -> int:
         return 50 if self._lists_ids(request) else row.size
