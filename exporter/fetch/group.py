@@ -2,38 +2,38 @@
 
 They are asked for by slices of `updated_at` (api.md, 3), each from above the group and down to below it. A slice is
 whole when a list of its ids alone names no others than its page, and goes on to what lies below; or ends there, and a
-longer page that came after it shows that nothing cut it (4). Slices overlap, and together they must hold every row that
-larger ones showed: a bound of `updated_at` may be read otherwise than it was meant, too (14). In the end, what was
-updated meanwhile is asked for until nothing new comes, and then the whole once more.
+longer page that came after it shows that nothing cut it (4). A bound of `updated_at` may be read otherwise than it was
+meant, too (14). So two slices must share a row: as long as a later bound is not read as an earlier one, nothing lies
+between them then. And together they must hold every row that larger ones showed. In the end, what was updated meanwhile
+is asked for until nothing new comes, and then the whole once more.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeAlias
 
-from exporter.contract import BEGINNING, DAY, MAX_PAGE_SIZE, SECOND, STATUSES, Instant
+from exporter.contract import BEGINNING, DAY, HOUR, MAX_PAGE_SIZE, MILLISECOND, MINUTE, SECOND, STATUSES, Instant
 from exporter.fetch.traits import Traits, is_longer
 from exporter.model import Page, PageRequest, Rows, RowT
 
 TimedRow: TypeAlias = tuple[RowT, Instant, Instant | None]
 Asking: TypeAlias = Generator[PageRequest, Page[RowT], None]
+AskingForIds: TypeAlias = Generator[PageRequest, Page[RowT], set[str]]
 AskingWhether: TypeAlias = Generator[PageRequest, Page[RowT], bool]
 
 #: More than it takes to find the rows by halves of years of `updated_at`: only a server that ignores its bounds, and
 #: does so unseen, comes here.
 _MOST_REQUESTS: Final = 256
 _REQUESTS_PER_ROW: Final = 16
-#: Halves share this part of the time that they span.
-_MARGIN: Final = 64
-#: Rows from so many times the span of a slice show that no smaller one brings fewer.
-_COARSE_SPANS: Final = 4
+#: Microseconds by which a slice is widened until it shares a row with the next.
+_STEPS: Final = (MILLISECOND, SECOND, MINUTE, HOUR, DAY)
 #: How often what was updated meanwhile is asked for: a source that changes faster is never read.
 _LAST_LOOKS: Final = 20
 
 _ONE_TIME: Final = "more of them than a page holds, with one updated_at too"
 _IGNORED: Final = "more of them than a page holds, and the API does not keep to updated_after or updated_before"
 _MISSING: Final = "more of them than a page holds, and some may lack updated_at, which cannot be asked for"
-_COARSE: Final = "more of them than a page holds, and the API reads updated_after more coarsely than they differ"
+_COARSE: Final = "more of them than a page holds, and those updated earlier and later cannot be shown to meet"
 _ENDLESS: Final = "more of them than a page holds, and asking for ever smaller parts does not tell them apart"
 _RESTLESS: Final = "more of them than a page holds, and they change faster than they can be told apart"
 _CUT: Final = "no longer list shows that nothing was cut from theirs"
@@ -60,8 +60,8 @@ class _Slice:
 class Group(Generic[RowT]):
     """The rows that `question` brings above those of the page `below`, by id.
 
-    `position`: of most of them. `question`: bounded from above only. `below`: what is known to be listed below the
-    group; None: nothing is. `doubt` says why these may not be all; empty when they are shown to be.
+    `position`: of most of them, `known` ids among these. `question`: bounded from above only. `below`: what is known to
+    be listed below the group; None: nothing is. `doubt` says why these may not be all; empty when they are shown to be.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Group(Generic[RowT]):
         below: Page[RowT] | None,
         traits: Traits,
         held: dict[str, TimedRow[RowT]],
+        known: Iterable[str],
     ) -> None:
         self._position = position
         self.rows = dict(held)
@@ -80,9 +81,12 @@ class Group(Generic[RowT]):
         self._beneath: set[str] = set() if below is None else ids_of(below)
         self._traits = traits
         self._requests = 0
-        # The ids of the rows that its own questions have brought or listed, and of those that whole slices brought.
-        self._brought: set[str] = set()
+        # The ids of the rows that are known or that a question has brought or listed, and of those that whole slices
+        # brought.
+        self._brought = set(known) if self._floor is None or position > self._floor else set()
         self._shown: set[str] = set()
+        # How far two slices reach over the update at which they meet.
+        self._margin = 1
         # The longest list that ended at the end of all: what came after it has to be longer.
         self._longest: Page[RowT] | None = None
 
@@ -104,29 +108,72 @@ class Group(Generic[RowT]):
             for status in STATUSES:
                 self._collect((yield replace(around, status=status)))
 
-    def _read(self, part: _Slice) -> Asking[RowT]:
+    def _read(self, part: _Slice) -> AskingForIds[RowT]:
+        """Finds the rows of `part`, and returns the ids of those that whole slices of it have shown."""
         request = self._request(part)
         page = yield request
         self._requests += 1
         before = len(self.rows)
         self._collect(page)
-        if not all(part.allows(updated_at) for updated_at in page.rows.updated_at if updated_at is not None):
+        known = sorted(updated_at for updated_at in page.rows.updated_at if updated_at is not None)
+        if not all(map(part.allows, known)):
             self._doubts(_IGNORED)
-            return
-        if (yield from self._is_whole(request, page)):
+        elif (yield from self._is_whole(request, page)):
             self._shown |= self._ids(page)
-            return
-        if self._traits.cuts_at_random and len(self.rows) == before:
+            return self._ids(page)
+        elif self._traits.cuts_at_random and len(self.rows) == before:
             # No part of it will be whole, either.
             self._doubts(_CUT)
-            return
-        if self._requests > _MOST_REQUESTS + _REQUESTS_PER_ROW * len(self.rows):
+        elif self._requests > _MOST_REQUESTS + _REQUESTS_PER_ROW * len(self.rows):
             self._doubts(_ENDLESS)
-            return
-        for half in self._smaller(part, page):
-            yield from self._read(half)
-            if self.doubt in (_IGNORED, _ENDLESS):
-                return
+        elif self._traits.updated_at_missing or not known:
+            # The reference has it on every row. Where it is seen to be missing, rows may hide that cannot be asked for.
+            self._doubts(_MISSING)
+        elif (seam := self._seam(part, known)) is None:
+            self._doubts(_ONE_TIME if known[0] == known[-1] else _COARSE)
+        else:
+            return (yield from self._read_both(part, *seam, most=known[-1]))
+        return set()
+
+    def _seam(self, part: _Slice, known: Sequence[Instant]) -> tuple[Instant, Instant] | None:
+        """Where the older slice of `part` ends and the newer one begins, so that they share a row; None: nowhere.
+
+        They meet at one of the times of update that are `known`, in order. Where one of them would be no less than
+        `part` then, they do not: the rows of that time are in the other.
+        """
+        apart = [time for time in known if known[0] < time - self._margin and time + self._margin < known[-1]] or known
+        middle = apart[len(apart) // 2]
+        end, start = middle + self._margin, middle - self._margin
+        is_all_older = part.before is not None and end >= part.before
+        is_all_newer = part.after is not None and start <= part.after
+        if is_all_older and is_all_newer:
+            return None
+        if is_all_older:
+            end = start - 1
+        elif is_all_newer:
+            start = end + 1
+        is_outside = (part.before is not None and start > part.before) or (part.after is not None and end < part.after)
+        return None if is_outside else (end, start)
+
+    def _read_both(self, part: _Slice, end: Instant, start: Instant, *, most: Instant) -> AskingForIds[RowT]:
+        """Reads `part` up to `end`, and from `start` on, and reaches further up until both have shown one row.
+
+        `most`: the latest update that is known in `part`; a slice that reached up to there would be no less.
+        """
+        older = yield from self._read(_Slice(part.after, end))
+        if self.doubt in (_IGNORED, _ENDLESS):
+            return older
+        # What was updated meanwhile is in the newer one.
+        newer = yield from self._read(_Slice(start, part.before))
+        for step in _STEPS:
+            if self.doubt or older & newer or end + step >= most:
+                break
+            older = yield from self._read(_Slice(part.after, end + step))
+            if end >= start and older & newer:
+                self._margin = step
+        if not older & newer:
+            self._doubts(_COARSE)
+        return older | newer
 
     def _request(self, part: _Slice) -> PageRequest:
         floor = None if self._floor is None else max(BEGINNING, self._floor - SECOND)
@@ -157,30 +204,6 @@ class Group(Generic[RowT]):
 
     def _ids(self, page: Page[RowT]) -> set[str]:
         return {row.id for row, time, _ in each_row(page.rows) if self._floor is None or time > self._floor}
-
-    def _smaller(self, part: _Slice, page: Page[RowT]) -> tuple[_Slice, ...]:
-        """Slices that share margins and together hold `part`; none, and a doubt, where it cannot be split."""
-        known = [updated_at for updated_at in page.rows.updated_at if updated_at is not None]
-        # The reference has it on every row. Where it is seen to be missing, rows may hide that cannot be asked for.
-        if self._traits.updated_at_missing or not known:
-            self._doubts(_MISSING)
-            return ()
-        is_bounded = part.after is not None and part.before is not None
-        least = min(known) - SECOND if part.after is None else part.after
-        most = max(known) + SECOND if part.before is None else part.before
-        span = most - least
-        if is_bounded and max(known) - min(known) > _COARSE_SPANS * max(1, span):
-            self._doubts(_COARSE)
-            return ()
-        if span <= 0:
-            self._doubts(_ONE_TIME)
-            return ()
-        margin = min(span // 4, 1 + span // _MARGIN)
-        low, high = min(known) - margin, max(known) + margin
-        if span > _MARGIN and high - low <= 3 * margin and least <= high and low <= most:
-            return _around(part, low, high, margin)
-        middle = least + span // 2
-        return _Slice(part.after, middle + margin), _Slice(middle + 1 - margin, part.before)
 
     def _read_again(self) -> Asking[RowT]:
         """Asks for what was updated since the group was begun, and then for all, until nothing new comes."""
@@ -223,18 +246,6 @@ class Group(Generic[RowT]):
 
     def _doubts(self, reason: str) -> None:
         self.doubt = self.doubt or reason
-
-
-def _around(part: _Slice, low: Instant, high: Instant, margin: Instant) -> tuple[_Slice, ...]:
-    """The slice of `part` from `low` to `high`, where rows lie close together, between those on either side of it."""
-    close, sides = _Slice(part.after, part.before), []
-    if part.after is None or part.after < low:
-        close.after = low
-        sides.append(_Slice(part.after, low + margin // 2))
-    if part.before is None or high < part.before:
-        close.before = high
-        sides.append(_Slice(high - margin // 2, part.before))
-    return (close, *sides)
 
 
 def shown_uncut(listing: Page[RowT], unit: Instant) -> AskingWhether[RowT]:
