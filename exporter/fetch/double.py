@@ -13,7 +13,7 @@ from exporter.fetch.group import TimedRow, each_row, rows_of
 from exporter.fetch.traits import Traits
 from exporter.fetch.walk import Walk
 from exporter.fetch.window import Settled, Windowed
-from exporter.model import Interval, Page, PageRequest, RowT, Unproven
+from exporter.model import Interval, Page, PageRequest, RowT
 
 
 class DoubleWalk(Windowed, Generic[RowT]):
@@ -27,7 +27,6 @@ class DoubleWalk(Windowed, Generic[RowT]):
         self._shown: Walk[RowT] | None = None
         # Read from the hidden list and not yet handed out, from new to old.
         self._waiting: list[TimedRow[RowT]] = []
-        self._doubts: list[Unproven] = []
 
     @property
     def request(self) -> PageRequest | None:
@@ -43,7 +42,6 @@ class DoubleWalk(Windowed, Generic[RowT]):
         if self._shown is not None and self._shown.start < instant:
             self._shown.give_away_below(instant)
         self._waiting = [row for row in self._waiting if row[1] >= instant]
-        self._doubts = [doubt for doubt in self._doubts if doubt.created_at >= instant]
         return given
 
     def receive(self, page: Page[RowT]) -> Settled[RowT]:
@@ -51,11 +49,11 @@ class DoubleWalk(Windowed, Generic[RowT]):
         if self._shown is None:
             settled = self._hidden.receive(page)
             self._waiting += each_row(settled.rows)
-            self._doubts += settled.unproven
             bottom = max(self.start, self._hidden.settled_from)
             if bottom < self.settled_from:
                 self._shown = Walk(Interval(bottom, self.settled_from), self._traits, self._page_size)
-            return Settled(rows_of(()))
+            # They may be about other windows.
+            return Settled(rows_of(()), settled.unproven)
         settled = self._shown.receive(page)
         self.settled_from = self._shown.settled_from
         if self._shown.request is None:
@@ -66,9 +64,7 @@ class DoubleWalk(Windowed, Generic[RowT]):
         """What the unfiltered list has settled, with what the hidden one has down to there."""
         known = {row.id for row in shown.rows.rows}
         due = [row for row in self._waiting if row[1] >= self.settled_from and row[0].id not in known]
-        doubts = [doubt for doubt in self._doubts if doubt.created_at >= self.settled_from]
         self._waiting = [row for row in self._waiting if row[1] < self.settled_from]
-        self._doubts = [doubt for doubt in self._doubts if doubt.created_at < self.settled_from]
         rows = rows_of(merge(each_row(shown.rows), due, key=lambda row: row[1], reverse=True)) if due else shown.rows
         self.rows_settled += len(rows)
-        return Settled(rows, (*shown.unproven, *doubts))
+        return Settled(rows, shown.unproven)

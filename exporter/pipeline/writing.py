@@ -54,10 +54,11 @@ class _OpenPart:
 class Finished:
     """What has been finished of a window: `covers` down to where its last part ends, and what was found there.
 
-    `read_since`: the server's clock before the earliest page of the window; None when there was none.
+    `covers`: None when there are only doubts, which may be about other windows. `read_since`: the server's clock before
+    the earliest page of the window; None when there was none.
     """
 
-    covers: Interval
+    covers: Interval | None
     parts: list[ClosedPart]
     misfits: list[Misfit]
     unproven: tuple[Unproven, ...]
@@ -142,7 +143,7 @@ class PartsFactory:
         misfits = finished.misfits
         quarantine = await write_quarantine(self.store, self.next_name(), misfits) if misfits else None
         return Change(
-            covers=(finished.covers,),
+            covers=(finished.covers,) if finished.covers else (),
             adds=adds,
             quarantines=(quarantine,) if quarantine else (),
             unproven=finished.unproven,
@@ -228,7 +229,8 @@ class WindowWriter:
     async def finish(self, settled_from: Instant) -> Change | None:
         """Closes what is open: the window is read down to `settled_from`, and no further."""
         closed = await to_thread.run_sync(self._close, settled_from, limiter=self._factory.working)
-        return await self._hand_over(closed, settled_from) if settled_from < self._uncommitted_end else None
+        is_new = settled_from < self._uncommitted_end or self._unproven
+        return await self._hand_over(closed, settled_from) if is_new else None
 
     def abort(self) -> None:
         """Gives up what is open."""
@@ -275,14 +277,14 @@ class WindowWriter:
 
     async def _hand_over(self, closed: list[ClosedPart], bottom: Instant) -> Change | None:
         finished = Finished(
-            Interval(bottom, self._uncommitted_end),
+            Interval(bottom, self._uncommitted_end) if bottom < self._uncommitted_end else None,
             closed,
             [misfit for misfit in self._misfits if misfit.created_at >= bottom],
-            tuple(doubt for doubt in self._unproven if doubt.created_at >= bottom),
+            tuple(self._unproven),
             self._read_since,
         )
         self._misfits = [misfit for misfit in self._misfits if misfit.created_at < bottom]
-        self._unproven = [doubt for doubt in self._unproven if doubt.created_at < bottom]
+        self._unproven = []
         self._top = self._uncommitted_end = bottom
         return await self._factory.hand_over(finished)
 

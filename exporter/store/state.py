@@ -14,6 +14,7 @@ from exporter.contract import Instant
 from exporter.errors import DamagedLogError
 from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, TableFormat, Unproven
 from exporter.spec import Request
+from exporter.store.doubts import left_of
 from exporter.store.dropped import Dropped, note_dropped
 from exporter.store.layout import CONVERSATIONS, TURNS, commit_path, is_part, turns_path
 from exporter.store.replaced import Replaced, forget, note_replaced
@@ -181,8 +182,7 @@ def apply(state: State, commit: Commit) -> State:
     proven = _disjoint(commit, change.proves, "proves an interval twice")
     if proven - coverage:
         _refuse(commit.number, "proves what is not covered")
-    doubtless = dropped | proven
-    doubted = {doubt.created_at for doubt in change.unproven}
+    doubted = Coverage(doubt.interval for doubt in change.unproven)
     run = commit.author.run
     return replace(
         state,
@@ -193,14 +193,7 @@ def apply(state: State, commit: Commit) -> State:
         coverage=coverage,
         files=files,
         quarantine=quarantine,
-        unproven=(
-            *(
-                one
-                for one in state.unproven
-                if one.created_at not in doubted and (Coverage([one.interval]) & state.coverage) - doubtless
-            ),
-            *change.unproven,
-        ),
+        unproven=(*left_of(state.unproven, dropped | proven | doubted, range_), *change.unproven),
         reads=_next_reads(state, commit, added, dropped),
         organization=state.organization or change.organization,
         hidden_statuses=_with(state.hidden_statuses, change.hidden_status),

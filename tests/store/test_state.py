@@ -135,6 +135,21 @@ def doubt(created_at: int) -> Unproven:
     return Unproven(created_at=created_at, rows=9, reason="equal times")
 
 
+def test_a_doubt_about_a_window_that_is_not_committed_yet_stays_when_it_is() -> None:
+    """What was taken for read there, before a bound was read otherwise elsewhere."""
+    doubt = Unproven(created_at=3, rows=0, reason="a bound", since=1)
+    state = fold([begin(), commit(2, reading("1", 5, END, unproven=(doubt,))), commit(3, reading("2", 0, 5))])
+    assert state.unproven == (doubt,)
+    assert state_name(state) == "unproven"
+
+
+def test_of_a_doubt_that_is_read_again_in_part_the_rest_stays() -> None:
+    wide, narrow = (Unproven(created_at=8, rows=9, reason="equal times", since=since) for since in (1, 6))
+    again = Change(proves=(Interval(5, 9),), unproven=(narrow,))
+    state = fold([begin(), commit(2, reading("1", 0, END, unproven=(wide,))), commit(3, again, kind="reread")])
+    assert [(one.since, one.created_at) for one in state.unproven] == [(1, 4), (6, 8)]
+
+
 def test_what_is_unproven_or_quarantined_is_not_complete() -> None:
     unproven = Unproven(created_at=3, rows=9, reason="equal times")
     quarantined = QuarantineFile(path="_exporter/quarantine/1.jsonl", rows=4, size_bytes=2, sha256="0")

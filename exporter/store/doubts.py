@@ -1,0 +1,23 @@
+"""Doubts: times that are named as unproven, and how they leave.
+
+A doubt stays until all of its interval has been dropped or proven by a whole reading, whatever is committed meanwhile,
+and whether its rows are there yet or not: what is left of it is a doubt itself.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from exporter.model import Coverage, Interval, Unproven
+
+
+def left_of(doubts: Iterable[Unproven], settled: Coverage, range_: Interval) -> Iterator[Unproven]:
+    """What is left of `doubts` within `range_`, when nothing is in doubt any more in `settled`."""
+    for doubt in doubts:
+        whole = Coverage([doubt.interval])
+        left = (whole & Coverage([range_])) - settled
+        if left == whole:
+            yield doubt
+            continue
+        for interval in left:
+            yield msgspec.structs.replace(doubt, created_at=interval.end - 1, since=interval.start)
