@@ -128,6 +128,11 @@ class PageRequest:
     ids_only: bool = False
     entire: bool = False
 
+    @property
+    def bounds(self) -> tuple[bool, bool]:
+        """Whether `created_before` and `cursor` are asked for."""
+        return self.created_before is not None, self.before_cursor is not None
+
 
 class Row(Protocol):
     """What the walk needs to know of a row: a key that no other row has (its `id`, where it has one)."""
@@ -174,6 +179,7 @@ class Page(Generic[RowT]):
 
     `size_bytes`: of its JSON text. `is_narrow`: no row has more than `contract.ALWAYS_FIELDS`. `limit`: how many rows
     were asked for in the end, at most `PageRequest.limit`. `is_null`: in place of rows it has elements that are null.
+    `bounds`: as of `PageRequest.bounds`.
     """
 
     rows: Rows[RowT]
@@ -181,6 +187,7 @@ class Page(Generic[RowT]):
     is_narrow: bool = False
     limit: int = MAX_PAGE_SIZE
     is_null: bool = False
+    bounds: tuple[bool, bool] = (False, False)
 
     def __len__(self) -> int:
         return len(self.rows)

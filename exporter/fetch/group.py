@@ -27,6 +27,8 @@ _MOST_REQUESTS: Final = 256
 _REQUESTS_PER_ROW: Final = 16
 #: Microseconds by which a slice is widened until it shares a row with the next.
 _STEPS: Final = (MILLISECOND, SECOND, MINUTE, HOUR, DAY)
+#: Above the newest row: more than a zone or a day that bounds may be read by.
+_FAR_ABOVE: Final = 2 * DAY
 #: How often what was updated meanwhile is asked for: a source that changes faster is never read.
 _LAST_LOOKS: Final = 20
 
@@ -231,7 +233,7 @@ class Group(Generic[RowT]):
         """Whether the slices that ended at the end of all were not cut. `page`: a list that came after them."""
         if self._longest is None or is_longer(page, self._longest):
             return True
-        return (yield from shown_uncut(self._longest, self._traits.unit))
+        return (yield from shown_uncut(self._longest, self._traits))
 
     def _versions(self) -> set[tuple[str, Instant | None]]:
         return {(identity, updated_at) for identity, (_, _, updated_at) in self.rows.items()}
@@ -248,24 +250,33 @@ class Group(Generic[RowT]):
         self.doubt = self.doubt or reason
 
 
-def shown_uncut(listing: Page[RowT], unit: Instant) -> AskingWhether[RowT]:
+def shown_uncut(listing: Page[RowT], traits: Traits) -> AskingWhether[RowT]:
     """Whether a page that comes after `listing`, a list of ids, is so much longer that no limit can have cut it (4).
 
-    `unit`: of the times that are served. The only row of an organization is taken for all, though nothing longer can be
-    had: a page of ids is trusted to hold two rows.
+    It is asked for with bounds where `listing` was, which lie above all. The only row of an organization is taken for
+    all, though nothing longer can be had: a page of ids is trusted to hold two rows.
     """
     if len(listing) >= listing.limit:
         return False
-    newest = yield PageRequest(MAX_PAGE_SIZE, filtered=False, ids_only=True)
+    top = max([*listing.rows.created_at[:1], *traits.newest.values()], default=BEGINNING) + _FAR_ABOVE
+    has_bound, has_cursor = listing.bounds
+    longest = PageRequest(
+        MAX_PAGE_SIZE,
+        created_before=top if has_bound else None,
+        before_cursor=top + 1 if has_cursor else None,
+        filtered=False,
+        ids_only=True,
+    )
+    newest = yield longest
     if is_longer(newest, listing):
         return True
     if len(newest) > len(listing):
         # A few more ids weigh little: whole rows weigh enough.
-        return is_longer((yield PageRequest(MAX_PAGE_SIZE, filtered=False, entire=True)), listing)
+        return is_longer((yield replace(longest, ids_only=False, entire=True)), listing)
     if len(newest) != 1 or len(listing) != 1 or not newest.is_narrow:
         return False
     time = newest.rows.created_at[0]
-    for before in (time - 1, time - unit // 2 - 1):
+    for before in (time - 1, time - traits.unit // 2 - 1):
         older = yield PageRequest(
             MAX_PAGE_SIZE, created_before=before, before_cursor=before + 1, filtered=False, ids_only=True
         )
@@ -299,7 +310,7 @@ class Outline:
 def outline(page: Page[Any]) -> Page[Outline]:
     """The page without the texts of its rows, which is kept to be looked at again."""
     rows = Rows([Outline(row.id) for row in page.rows.rows], page.rows.created_at, page.rows.updated_at)
-    return Page(rows, page.size_bytes, page.is_narrow, page.limit)
+    return Page(rows, page.size_bytes, page.is_narrow, page.limit, bounds=page.bounds)
 
 
 def ids_of(page: Page[RowT]) -> set[str]:

@@ -67,9 +67,11 @@ class Traits:
             self.reads_exactly = self.reads_exactly or all(_nearest(before, grid) < times[0] for grid in grids)
         self.unit = math.gcd(self.unit, *times)
         self.updated_at_missing = self.updated_at_missing or None in page.rows.updated_at
-        if not any(len(one) >= len(page) and one.size_bytes >= page.size_bytes for one in self._largest):
-            self._largest = [one for one in self._largest if len(one) > len(page) or one.size_bytes > page.size_bytes]
-            self._largest.append(Page(Rows([None] * len(page)), page.size_bytes))
+        alike = [one for one in self._largest if one.bounds == page.bounds]
+        if not any(len(one) >= len(page) and one.size_bytes >= page.size_bytes for one in alike):
+            less = [one for one in alike if len(one) <= len(page) and one.size_bytes <= page.size_bytes]
+            self._largest = [one for one in self._largest if one not in less]
+            self._largest.append(Page(Rows([None] * len(page)), page.size_bytes, bounds=page.bounds))
         if ids_only:
             self.fields_ignored = self.fields_ignored or (len(page) > 0 and not page.is_narrow)
         else:
@@ -141,7 +143,12 @@ def _any_covers(cut: list[Page[Any]], listing: Page[Any]) -> bool:
 
 
 def is_longer(page: Page[Any], listing: Page[Any]) -> bool:
-    """Whether `page` has more rows than `listing`, and more bytes than that with one more row would have had."""
+    """Whether `page` has more rows than `listing`, and more bytes than that with one more row would have had.
+
+    It counts only where the same bounds were asked for: each kind of question may have a limit of its own.
+    """
+    if page.bounds != listing.bounds:
+        return False
     return len(page) > len(listing) and page.size_bytes > listing.size_bytes + _next_row_bytes(listing)
 
 

@@ -68,8 +68,7 @@ class Walk(Descent[RowT]):
         """Takes the answer to `request`, moves on to the next, and returns what this page has finished."""
         if self.request is None:
             raise ValueError("the walk has ended and asked for nothing")
-        if page.limit > self.request.limit:
-            page = replace(page, limit=self.request.limit)
+        page = replace(page, limit=min(page.limit, self.request.limit), bounds=self.request.bounds)
         page = _without_repeats(self.request, page)
         _check_order(self.request, page)
         self._has_had_null |= page.is_null
@@ -145,7 +144,7 @@ class Walk(Descent[RowT]):
         if are_all_held and at_position >= self._known and is_short:
             # It began further down than the page before, and came to the same end.
             is_end = len(at_position) == 1 and self._above is not None and is_longer(self._above, listing)
-            if not is_end and (yield from shown_uncut(listing, self._traits.unit)):
+            if not is_end and (yield from shown_uncut(listing, self._traits)):
                 again = yield from self._try(self._search(), ids_only=True)
                 is_end = again is not None and ids_of(again) == ids_of(listing)
             if is_end:
