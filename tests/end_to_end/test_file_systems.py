@@ -139,7 +139,7 @@ def test_an_export_works_without(
 ) -> None:
     server, root = serving(rows), tmp_path / "out"
     SIBLINGS[name](monkeypatch)
-    done = command(*commands_at(root, tmp_path / "demo")[0], server=server)
+    done = command("export", root, server=server)
     assert done.status == 0, done.err
     monkeypatch.undo()
     Exported(root).check(records(rows))

@@ -1,5 +1,6 @@
 """A machine that is not as expected: each command works all the same, or says what to change."""
 
+import errno
 import os
 import resource
 import shutil
@@ -13,22 +14,33 @@ from pathlib import Path
 import pytest
 
 from exporter.contract import DAY, parse_timestamp
-from exporter.sandbox import TOKEN, Row, make_conversations
+from exporter.sandbox import Row, make_conversations
 from exporter.store import scratch
 from exporter.store.ids import Hashes
 from tests.end_to_end.conftest import Command, Serving, unprivileged
-from tests.end_to_end.exported import Exported
+from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import records
-from tests.toolkit.every_command import WORD_OF_A_DEFECT, commands_at, run_each
+from tests.toolkit.every_command import WORD_OF_A_DEFECT, commands_at, every_command, refusing, run_each
 
 START = parse_timestamp("2026-01-10")
 #: No other test has processes of this user.
 SOMEBODY = 54_321
+#: What commands load that is large.
+LIBRARIES = (
+    "exporter.cli, exporter.jobs.export, exporter.jobs.audit, exporter.sandbox, pyarrow.dataset, pyarrow.parquet"
+)
 
 
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
     return make_conversations(30, START, START + DAY, seed=7, transcripts=False)
+
+
+@pytest.fixture
+def exported(rows: list[Row], serving: Serving, command: Command, tmp_path: Path) -> Path:
+    """A finished export."""
+    assert command("sync", tmp_path / "kept", server=serving(rows)).status == 0
+    return tmp_path / "kept"
 
 
 @pytest.fixture
@@ -109,6 +121,62 @@ class TestTemporaryFiles:
         assert (done.status, "Set TMPDIR" in done.err) == (2, True), done.err
 
 
+class TestAFinishedExport:
+    """What is there can be read, and what would change it says why it does not."""
+
+    #: The export finds nothing to do.
+    READING = ("export", "status", "verify", "schema", "sandbox")
+
+    @pytest.mark.parametrize("has_temporary", [True, False])
+    def test_on_a_machine_that_is_read_only(
+        self, has_temporary: bool, exported: Path, rows: list[Row], serving: Serving, tmp_path: Path
+    ) -> None:
+        (temporary := tmp_path / "temporary").mkdir()
+        spoil = refusing(errno.EROFS, Path("/"), *[temporary] * has_temporary)
+        before = snapshot(exported)
+        ended = run_each(
+            every_command(exported, tmp_path / "demo"),
+            serving(rows).url,
+            tmp_path,
+            spoil=spoil,
+            environment={"TMPDIR": str(temporary)},
+        )
+        assert WORD_OF_A_DEFECT not in ended.err
+        assert {ended.statuses[name] for name in self.READING} == {0}, ended
+        assert ended.statuses["audit"] == (0 if has_temporary else 2), ended
+        assert ("Set TMPDIR" in ended.err) == (not has_temporary)
+        assert "the file system is read-only. Choose another destination" in ended.err
+        changing = ended.statuses.keys() - {*self.READING, "audit"}
+        assert {ended.statuses[name] for name in changing} <= {1, 2}, ended
+        assert snapshot(exported) == before
+
+    @pytest.mark.parametrize(
+        ("number", "words"),
+        [
+            (errno.ENOSPC, "no inodes: it holds too many files. Delete some"),
+            (errno.EDQUOT, "the disk quota is used up. Free some space"),
+        ],
+        ids=["inodes", "quota"],
+    )
+    def test_on_a_disk_that_takes_no_more_files(
+        self, number: int, words: str, exported: Path, rows: list[Row], serving: Serving, tmp_path: Path
+    ) -> None:
+        spoil = refusing(number, tmp_path, only_new=True) + (
+            "fields = list(os.statvfs('/'))\n"
+            "fields[5:8] = (1000, 0, 0)\n"  # f_files, f_ffree, f_favail
+            "os.statvfs = lambda _: os.statvfs_result((*fields, 0))\n"
+        )
+        # Reading first: a sync that fails has begun to change what is there.
+        commands = sorted(every_command(exported, tmp_path / "demo"), key=lambda one: one[0] not in self.READING)
+        ended = run_each(commands, serving(rows).url, tmp_path, spoil=spoil)
+        assert WORD_OF_A_DEFECT not in ended.err
+        assert {ended.statuses[name] for name in (*self.READING, "audit")} == {0}, ended
+        assert {ended.statuses[name] for name in ("sync", "reread", "demo")} <= {1, 2}, ended
+        assert words in ended.err
+        again = run_each([["sync", str(exported)], ["verify", str(exported)]], serving(rows).url, tmp_path)
+        assert set(again.statuses.values()) == {0}, again
+
+
 class TestNames:
     @pytest.mark.parametrize(
         "name", ["100%", "a%20b", "x#y", "q?z", "p+q", "it's", 'a "b"', "ü–ñ", "[a]{b}*", "back\\slash", "nl\nx"]
@@ -117,7 +185,7 @@ class TestNames:
         self, name: str, rows: list[Row], serving: Serving, command: Command, tmp_path: Path
     ) -> None:
         server, root = serving(rows), tmp_path / name
-        for arguments in commands_at(root, tmp_path / "demo")[:5]:
+        for arguments in commands_at(root, tmp_path / "demo"):
             done = command(*arguments, server=server)
             assert done.status == 0, (arguments, done.err)
         Exported(root).check(records(rows))
@@ -136,9 +204,9 @@ class TestNames:
 
     def test_one_that_is_no_text(self, rows: list[Row], serving: Serving, tmp_path: Path) -> None:
         server, root = serving(rows), tmp_path / os.fsdecode(b"caf\xe9")
-        ended = run_each(commands_at(root, tmp_path / os.fsdecode(b"d\xe9mo")), server.url, tmp_path)
+        ended = run_each(every_command(root, tmp_path / os.fsdecode(b"d\xe9mo")), server.url, tmp_path)
         assert WORD_OF_A_DEFECT not in ended.err
-        assert {ended.statuses[name] for name in ended.statuses if name not in ("verify", "audit")} == {0}, ended
+        assert set(ended.statuses.values()) == {0}, ended
 
 
 class TestLimits:
@@ -146,7 +214,7 @@ class TestLimits:
     def test_too_few_threads(self, threads: int, rows: list[Row], serving: Serving, of_somebody: Path) -> None:
         server, root = serving(rows), of_somebody / "out"
         commands = [
-            *commands_at(root, of_somebody / "demo"),
+            *every_command(root, of_somebody / "demo"),
             ["export", str(of_somebody / "delta"), "--table-format", "delta"],
         ]
         ended = run_each(commands, server.url, of_somebody, prefix=as_somebody(threads))
@@ -156,27 +224,33 @@ class TestLimits:
         assert WORD_OF_A_DEFECT not in ended.err
         assert "interrupted" not in ended.err
 
-    @pytest.mark.parametrize("megabytes", [300, 500])
-    def test_too_little_memory(self, megabytes: int, rows: list[Row], serving: Serving, tmp_path: Path) -> None:
-        server = serving(rows)
-        for command in commands_at(tmp_path / "out", tmp_path / "demo")[:4]:
-            # Each in a process of its own: what is left after one would not do for the test's own part in the next.
-            done = subprocess.run(
-                ["prlimit", f"--as={megabytes << 20}", sys.executable, "-m", "exporter", *command],
-                env=os.environ | {"ANYREACH_BASE_URL": server.url, "ANYREACH_TOKEN": TOKEN},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                check=False,
-            )
-            assert done.returncode in (0, 1, 2), (command, done.stderr)
-            assert WORD_OF_A_DEFECT not in done.stderr
-            assert "Traceback" not in done.stderr
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            "import exporter.cli; taken = 0; left = 300 << 20",
+            # A thread's stack is what is refused first.
+            f"import {LIBRARIES}; pyarrow.array([1]).cast('int32')\n"
+            "taken = int(open('/proc/self/statm').read().split()[0]) * os.sysconf('SC_PAGESIZE'); left = 20 << 20",
+        ],
+        ids=["to-load-libraries", "to-work"],
+    )
+    def test_too_little_memory(
+        self, spoil: str, exported: Path, rows: list[Row], serving: Serving, tmp_path: Path
+    ) -> None:
+        spoil += "\nimport resource; resource.setrlimit(resource.RLIMIT_AS, (taken + left,) * 2)"
+        commands = every_command(exported, tmp_path / "demo")
+        # Each apart: what is left after one would not do for the test's own part in the next.
+        ended = run_each(commands, serving(rows).url, tmp_path, spoil=spoil, apart=True)
+        assert set(ended.statuses.values()) <= {0, 1, 2, 3}, ended
+        assert 1 in ended.statuses.values()
+        assert "Raise" in ended.err
+        assert WORD_OF_A_DEFECT not in ended.err
+        assert "Traceback" not in ended.err
 
     @pytest.mark.parametrize("files", [8, 12])
     def test_too_few_open_files(self, files: int, rows: list[Row], serving: Serving, tmp_path: Path) -> None:
         server = serving(rows)
-        commands = commands_at(tmp_path / "out", tmp_path / "demo")
+        commands = every_command(tmp_path / "out", tmp_path / "demo")
         ended = run_each(commands, server.url, tmp_path, preexec=limiting(NOFILE=files))
         assert {ended.statuses[name] for name in ("export", "sync", "demo")} <= {0, 1, 2}, ended
         assert WORD_OF_A_DEFECT not in ended.err
@@ -187,9 +261,9 @@ class TestLimits:
         self, files: int, rows: list[Row], serving: Serving, command: Command, tmp_path: Path
     ) -> None:
         server, root = serving(rows), tmp_path / "out"
-        commands = commands_at(root, tmp_path / "demo")
-        assert command(*commands[0], server=server).status == 0
-        ended = run_each([commands[3], commands[8]], server.url, tmp_path, preexec=limiting(NOFILE=files))
+        assert command("export", root, server=server).status == 0
+        commands = [["verify", str(root), "--json"], ["demo", str(tmp_path / "demo"), "--rows", "40"]]
+        ended = run_each(commands, server.url, tmp_path, preexec=limiting(NOFILE=files))
         assert ended.statuses["verify"] in (0, 1), ended
         assert ended.statuses["demo"] == 1, ended
         assert WORD_OF_A_DEFECT not in ended.err
@@ -199,9 +273,9 @@ class TestLimits:
         server = serving(rows)
         gone = str(tmp_path / "gone")
         spoil = f"os.mkdir({gone!r}); os.chdir({gone!r}); os.rmdir({gone!r})"
-        ended = run_each(commands_at(tmp_path / "out", tmp_path / "demo"), server.url, tmp_path, spoil=spoil)
+        ended = run_each(every_command(tmp_path / "out", tmp_path / "demo"), server.url, tmp_path, spoil=spoil)
         assert set(ended.statuses.values()) == {0}, ended
-        relative = run_each(commands_at(Path("out"), Path("demo")), server.url, tmp_path, spoil=spoil)
+        relative = run_each(every_command(Path("out"), Path("demo")), server.url, tmp_path, spoil=spoil)
         assert WORD_OF_A_DEFECT not in relative.err
         assert relative.statuses["export"] == 2
 
@@ -210,7 +284,7 @@ class TestLimits:
         odd = {"TZ": "No/Where", "LC_ALL": "C", "TERM": "", "COLUMNS": "x"}
         spoil = "os.environ.pop('HOME', None); os.environ.pop('LANG', None)"
         commands = [
-            *commands_at(of_somebody / "out", of_somebody / "demo"),
+            *every_command(of_somebody / "out", of_somebody / "demo"),
             ["export", str(of_somebody / "ice"), "--table-format", "iceberg"],
         ]
         ended = run_each(commands, server.url, of_somebody, spoil=spoil, environment=odd, prefix=as_somebody(None))
@@ -256,7 +330,7 @@ def test_a_part_that_may_not_be_read_is_said_to_be_that(
 def test_a_broken_library_is_named(tmp_path: Path) -> None:
     (tmp_path / "pyarrow.py").write_text("raise ImportError('libarrow.so: cannot open shared object', name='pyarrow')")
     ended = run_each(
-        commands_at(tmp_path / "out", tmp_path / "demo")[3:4],
+        [["verify", str(tmp_path / "out")]],
         "http://127.0.0.1:9",
         tmp_path,
         spoil=f"sys.path.insert(0, {str(tmp_path)!r})",

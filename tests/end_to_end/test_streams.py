@@ -16,7 +16,7 @@ from exporter.sandbox import make_conversations
 from tests.end_to_end.conftest import Serving
 from tests.end_to_end.exported import Exported
 from tests.end_to_end.served import records
-from tests.toolkit.every_command import WORD_OF_A_DEFECT, commands_at, run_each
+from tests.toolkit.every_command import WORD_OF_A_DEFECT, every_command, run_each
 
 START = parse_timestamp("2026-01-10")
 ROWS = make_conversations(60, START, START + DAY, seed=5, transcripts=False)
@@ -52,7 +52,7 @@ def full() -> Iterator[Any]:
 )
 def test_closed(closed: tuple[str, ...], serving: Serving, tmp_path: Path) -> None:
     server = serving(ROWS)
-    commands = commands_at(tmp_path / "out", tmp_path / "demo")
+    commands = every_command(tmp_path / "out", tmp_path / "demo")
     ended = run_each(commands, server.url, tmp_path, preexec=closing(*closed))
     assert set(ended.statuses.values()) == {0}, ended
     Exported(tmp_path / "out").check(records(ROWS))
@@ -60,7 +60,7 @@ def test_closed(closed: tuple[str, ...], serving: Serving, tmp_path: Path) -> No
     if "stdout" not in closed:
         # Nothing but what was asked for, whatever becomes of stderr.
         summary, *_ = ended.out.splitlines()
-        assert json.loads(summary)["rows"] == 60
+        assert json.loads(summary)["state"] == "complete"
         assert "paste into DuckDB" not in ended.out
     # No file of the export got the number of a stream, and with it what libraries print there.
     assert run_each([["verify", str(tmp_path / "out")]], server.url, tmp_path).statuses == {"verify": 0}
@@ -69,7 +69,7 @@ def test_closed(closed: tuple[str, ...], serving: Serving, tmp_path: Path) -> No
 @pytest.mark.parametrize("breaking", [left_by_its_reader, full])
 def test_full_or_left(breaking: Any, serving: Serving, tmp_path: Path) -> None:
     server = serving(ROWS)
-    commands = commands_at(tmp_path / "out", tmp_path / "demo")
+    commands = every_command(tmp_path / "out", tmp_path / "demo")
     with breaking() as out, breaking() as err:
         ended = run_each(commands, server.url, tmp_path, stdout=out, stderr=err)
     assert set(ended.statuses.values()) == {0}, ended

@@ -12,18 +12,58 @@ from exporter.sandbox import TOKEN
 
 _DRIVER = """
 import json, os, signal, sys
-spoil, commands, statuses = json.loads(sys.argv[1])
+spoil, apart, commands, statuses = json.loads(sys.argv[1])
+def end_what_serves():
+    try:
+        from exporter.cli import sandbox
+    except (ImportError, MemoryError, OSError):
+        return  # The command says so, too.
+    say = sandbox.say
+    sandbox.say = lambda text: (say(text), signal.raise_signal(signal.SIGINT))
 exec(spoil)
 from exporter.__main__ import main
 found = []
 for command in commands:
     sys.argv = ["exporter", *command]
+    if command[0] == "sandbox":
+        end_what_serves()
+    if apart and (child := os.fork()):
+        found.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        continue
     try:
         main()
     except SystemExit as stop:
+        if apart:
+            raise
         found.append(stop.code)
 with open(statuses, "w") as file:
     json.dump(found, file)
+"""
+_REFUSING = """
+import errno
+number, below, spared, only_new = json.loads({given!r})
+spared.append(statuses)
+written = os.O_CREAT if only_new else os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+#: Which of the arguments is the path that is new.
+making = dict([("os.link", 1), ("os.mkdir", 0), ("os.symlink", 1)])
+changing = ("os.chmod", "os.remove", "os.rename", "os.rmdir", "os.truncate")
+
+def refuse(event, arguments):
+    if event == "open" and arguments[2] & written or event in changing and not only_new:
+        path = arguments[0]
+    elif event in making:
+        path = arguments[making[event]]
+    else:
+        return
+    if isinstance(path, int):
+        return
+    # A name that is taken is said to be that first.
+    is_there = (event in making or only_new) and os.path.lexists(path)
+    whole = os.path.abspath(os.fsdecode(path))
+    if not is_there and whole.startswith(below) and not whole.startswith(("/dev/", *spared)):
+        raise OSError(number, os.strerror(number), path)
+
+sys.addaudithook(refuse)
 """
 WORD_OF_A_DEFECT = "this is a defect"
 
@@ -37,20 +77,41 @@ class Ended(NamedTuple):
 
 
 def commands_at(root: Path, demo: Path) -> list[list[str]]:
-    """All commands; `root` is exported from the server, and `demo` is where the demo goes."""
+    """All commands that end by themselves; `root` is exported from the server, and `demo` is where the demo goes.
+
+    Of the rows of 2026-01-10, the export reads one half, and the sync inserts the other.
+    """
     where = str(root)
     return [
-        ["export", where, "--since", "2026-01-01", "--until", "2026-02-01", "--json"],
+        ["export", where, "--since", "2026-01-01", "--until", "2026-01-10T12:00", "--json"],
         ["sync", where, "--json"],
         ["status", where, "--json"],
         ["verify", where, "--json"],
+        ["verify", where, "--repair"],
         ["audit", where, "--json"],
+        ["audit", where, "--repair"],
+        ["reread", where, "--json"],
+        ["reread", where, "--withheld"],
         ["compact", where, "--json"],
-        ["vacuum", where, "--json"],
+        ["vacuum", where, "--older-than", "0s", "--json"],
         ["schema", where],
         ["demo", str(demo), "--rows", "40", "--json"],
-        ["sandbox", "--help"],
     ]
+
+
+def every_command(root: Path, demo: Path) -> list[list[str]]:
+    """As `commands_at`, and the sandbox, which `run_each` interrupts when it serves."""
+    return [*commands_at(root, demo), ["sandbox", "--port", "0", "--rows", "40"]]
+
+
+def name_of(command: Sequence[str]) -> str:
+    """The command, with the option that makes it do something else."""
+    return " ".join([command[0], *(word for word in command if word in ("--repair", "--withheld"))])
+
+
+def refusing(number: int, below: Path, *spared: Path, only_new: bool = False) -> str:
+    """What spoils a process: the file system refuses whatever would change it, or, `only_new`, make anything there."""
+    return _REFUSING.format(given=json.dumps([number, str(below), [str(one) for one in spared], only_new]))
 
 
 def run_each(
@@ -59,6 +120,7 @@ def run_each(
     directory: Path,
     *,
     spoil: str = "",
+    apart: bool = False,
     preexec: Callable[[], object] | None = None,
     environment: dict[str, str] | None = None,
     prefix: Sequence[str] = (),
@@ -66,13 +128,14 @@ def run_each(
 ) -> Ended:
     """Runs these in one process; `spoil`, Python source, runs in it first, and `preexec` before that.
 
-    `prefix` is a command that starts it.
+    `apart`: each in a fork of that process, so that none meets what another has left in memory. `prefix` is a command
+    that starts the process.
     """
     statuses = directory / "statuses.json"
     statuses.unlink(missing_ok=True)
     known = {name: value for name, value in os.environ.items() if not name.startswith("ANYREACH")}
     done = subprocess.run(
-        [*prefix, sys.executable, "-c", _DRIVER, json.dumps([spoil, commands, str(statuses)])],
+        [*prefix, sys.executable, "-c", _DRIVER, json.dumps([spoil, apart, commands, str(statuses)])],
         env=known | {"ANYREACH_BASE_URL": url, "ANYREACH_TOKEN": TOKEN} | (environment or {}),
         preexec_fn=preexec,
         timeout=240,
@@ -80,5 +143,5 @@ def run_each(
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
     )
     assert statuses.exists(), (done.returncode, done.stderr)
-    found = dict(zip((command[0] for command in commands), json.loads(statuses.read_text()), strict=True))
+    found = dict(zip(map(name_of, commands), json.loads(statuses.read_text()), strict=True))
     return Ended(found, (done.stdout or b"").decode(errors="replace"), (done.stderr or b"").decode(errors="replace"))
