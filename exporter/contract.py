@@ -22,6 +22,8 @@ DAY: Final = 24 * HOUR
 
 #: The least instant that ISO 8601 with four digits can name; stands for "open below".
 BEGINNING: Final[Instant] = -62_135_596_800 * SECOND
+#: 1970: before all conversations.
+EPOCH: Final[Instant] = 0
 #: Exclusive: the first instant that four digits can no longer name.
 END_OF_TIME: Final[Instant] = 253_402_300_800 * SECOND
 

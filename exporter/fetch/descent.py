@@ -101,7 +101,7 @@ class Descent(Windowed, Generic[RowT]):
             if not self._shows_known(approach, page):
                 if not is_known and not page and self.end <= self._traits.oldest.get(self._status, BEGINNING):
                     return None
-                if self._may_begin_lower(approach, is_first=approach == first, ids_only=ids_only):
+                if self._may_begin_lower(approach, request, is_first=approach == first):
                     # Of the whole list so much that its order shows.
                     rows = MAX_PAGE_SIZE if approach.is_unbounded else _FEW_ROWS
                     below = replace(request, limit=rows, created_after=None, ids_only=True)
@@ -123,13 +123,14 @@ class Descent(Windowed, Generic[RowT]):
         self._is_stuck = search.was_high
         return None
 
-    def _may_begin_lower(self, approach: Approach, *, is_first: bool, ids_only: bool) -> bool:
+    def _may_begin_lower(self, approach: Approach, request: PageRequest, *, is_first: bool) -> bool:
         """Whether a list that shows no row above the window is believed to begin in it, or below.
 
         The whole list does, and one by bounds that have just been read as they were meant.
         """
-        is_believed = (approach.is_unbounded and approach.has_floor) or (is_first and self._traits.reads_closely)
-        return is_believed and not ids_only and self._position == END_OF_TIME
+        is_believed = is_first and self._traits.has_read_closely(request)
+        is_believed = is_believed or (approach.is_unbounded and approach.has_floor)
+        return is_believed and not request.ids_only and self._position == END_OF_TIME
 
     def _begin_at(self, top: Page[RowT], page: Page[RowT], *, is_newest: bool) -> AskingForPage[RowT]:
         """Begins with `page`; where it is empty, with the newest row that `top`, a list of ids, names.

@@ -1,9 +1,10 @@
 """What a run has learned of its server, shared by all its walks."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-from exporter.contract import DAY, MILLISECOND, MINUTE, SECOND, Instant
+from exporter.contract import BEGINNING, DAY, END_OF_TIME, EPOCH, HOUR, MILLISECOND, MINUTE, SECOND, Instant
 from exporter.fetch.approach import UNBOUNDED, Approach
 from exporter.model import Interval, Page, PageRequest, Rows
 
@@ -20,10 +21,11 @@ class Traits:
     `unit` (microseconds) divides every served `created_at`, so it is never finer than the precision the server serves:
     by value, not by digits, since `.123000` may be milliseconds written long (api.md, 2). `approach`: the one by which
     a known row came back last. `newest`: where each list began when it was last seen whole, by the status it is asked
-    for, and `oldest` where it was shown to end. `shows_order`: a page had two times, in order. `reads_closely`: a
-    row within a second of a bound came back, which the bound would have left out had it been cut or rounded to minutes;
-    `reads_exactly`: or to seconds, or milliseconds. `is_filtered`: rows are left out of the list.
-    `cuts_at_random`: the server has cut a page, and then delivered a longer one.
+    for, and `oldest` where it was shown to end. `lowest`: of all rows of the unfiltered list that an answer has shown.
+    `shows_order`: a page had two times, in order. `reads_closely`: a row within a second of a bound came back, which
+    the bound would have left out had it been cut or rounded to minutes; `reads_exactly`: or to seconds, or
+    milliseconds. `is_filtered`: rows are left out of the list. `cuts_at_random`: the server has cut a page, and then
+    delivered a longer one.
     """
 
     def __init__(self, newest: Instant | None = None) -> None:
@@ -31,6 +33,7 @@ class Traits:
         self.approach = Approach()
         self.newest: dict[str | None, Instant] = {} if newest is None else {None: newest}
         self.oldest: dict[str | None, Instant] = {}
+        self.lowest = END_OF_TIME
         self.most_whole_rows = 0
         self.shows_order = False
         self.reads_closely = False
@@ -39,6 +42,8 @@ class Traits:
         self.cuts_at_random = False
         self.updated_at_missing = False
         self.fields_ignored = False
+        # The longest stretch of time that was asked for by bounds of which the upper one was read closely.
+        self._close_span: Instant = 0
         # What was taken for read because bounds were read closely, until one is not.
         self._assumed: list[Interval] = []
         self._was_misread = False
@@ -63,9 +68,12 @@ class Traits:
         before = request.created_before
         if times and before is not None and request.before_cursor is not None and shows_close_bound(before, times[0]):
             self.reads_closely = not self._was_misread
+            self._close_span = max(self._close_span, _span(request))
             grids = (MILLISECOND, SECOND)
             self.reads_exactly = self.reads_exactly or all(_nearest(before, grid) < times[0] for grid in grids)
         self.unit = math.gcd(self.unit, *times)
+        if times and request.filtered and request.status is None:
+            self.lowest = min(self.lowest, times[-1])
         self.updated_at_missing = self.updated_at_missing or None in page.rows.updated_at
         alike = [one for one in self._largest if one.bounds == page.bounds]
         if not any(len(one) >= len(page) and one.size_bytes >= page.size_bytes for one in alike):
@@ -81,6 +89,10 @@ class Traits:
         if len(page) > 1 and times[0] > times[-1]:
             self.shows_order = True
             self._gap = (times[0] - times[-1]) / (len(page) - 1)
+
+    def has_read_closely(self, request: PageRequest) -> bool:
+        """Whether bounds as far apart as those of `request` have been read closely."""
+        return self.reads_closely and _span(request) <= self._close_span
 
     def assume(self, newest: Instant, end: Instant) -> None:
         """Takes it that no row lies from `newest` on, up to `end`, because bounds have been read closely so far."""
@@ -123,6 +135,27 @@ class Traits:
         if newest is not None and end + above > newest:
             return UNBOUNDED
         return Approach(self.approach.by, max(0, self.approach.extra) + above, self.approach.has_floor)
+
+
+def _span(request: PageRequest) -> Instant:
+    """From the lower bound to the upper one, which may be held against each other (api.md, 14)."""
+    lower = BEGINNING if request.created_after is None else request.created_after
+    return (END_OF_TIME if request.created_before is None else request.created_before) - lower
+
+
+def close_question(times: Sequence[Instant]) -> PageRequest | None:
+    """The question for one of the newest rows, of which these are the times, which shows that bounds are read closely.
+
+    None where no row is at a time that can show it.
+    """
+    unit = math.gcd(SECOND, *times)
+    within = [time for time in times[1:] if shows_close_bound(time + unit - 1, time)]
+    if not within:
+        return None
+    # Early in its day and hour: had the bound been rounded to one of them, the row would not come back, either.
+    before = min(within, key=lambda time: (time % DAY > DAY // 2, time % HOUR > HOUR // 2)) + unit - 1
+    # As far apart as bounds may be asked for: an API may hold one against the other.
+    return PageRequest(1, min(EPOCH, before), before, before + 1, ids_only=True)
 
 
 def shows_close_bound(bound: Instant, newest: Instant) -> bool:

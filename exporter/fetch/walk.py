@@ -27,17 +27,20 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Final, TypeAlias
 
-from exporter.contract import DAY, MAX_PAGE_SIZE, SECOND, Instant, format_instant
+from exporter.contract import BEGINNING, DAY, MAX_PAGE_SIZE, SECOND, Instant, format_instant
 from exporter.errors import ContradictionError
 from exporter.fetch.approach import UNBOUNDED, Approach, Search
 from exporter.fetch.descent import AskingForPage, Descent, first_below
-from exporter.fetch.group import Group, TimedRow, each_row, ids_of, outline, rows_of, shown_uncut
+from exporter.fetch.group import AskingWhether, Group, TimedRow, each_row, ids_of, outline, rows_of, shown_uncut
 from exporter.fetch.traits import Answer, Traits, is_longer, rows_by_time
 from exporter.fetch.window import Settled
 from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
 
 _LEFT_OUT: Final = "the API leaves rows out of its pages, and shows none in between"
+_ENDS_EARLY: Final = "the API shows older conversations only where it is asked for those after a time, as --since does"
 _NULL: Final = "the API answers with null where the list seems to end, and with nothing beside it"
+#: Below a row that must be shown: more than a zone or a day that a bound may be read by.
+_FAR_BELOW: Final = 2 * DAY
 #: How far below its last row a filtered list is looked for: its rows are hardly further apart.
 _FARTHEST_DOWN: Final = 3650 * DAY
 
@@ -116,6 +119,8 @@ class Walk(Descent[RowT]):
             self._settle_held()
             if self._has_had_null:
                 self._unproven += (Unproven(self.settled_from - 1, 0, _NULL, self.start),)
+            elif (yield from self._is_shown_below()):
+                self._unproven += (Unproven(self.settled_from - 1, 0, _ENDS_EARLY, self.start),)
             self.settled_from = self.start
 
     def _go_on(self, *, entire: bool = False) -> AskingForPage[RowT]:
@@ -186,6 +191,18 @@ class Walk(Descent[RowT]):
                 return (yield from self._go_on_after_gap(page))
             distance *= 2
         return None
+
+    def _is_shown_below(self) -> AskingWhether[RowT]:
+        """Whether a row is still shown that another answer has shown below the end of this list.
+
+        An API may show less where no lower bound is given (14).
+        """
+        bottom, lowest = min(self._position, self.settled_from), self._traits.lowest
+        if self._status is not None or not self.start <= lowest < bottom:
+            return False
+        request = self._ask(replace(self._traits.approach, has_floor=False), MAX_PAGE_SIZE)
+        page = yield replace(request, created_after=max(BEGINNING, lowest - _FAR_BELOW), ids_only=True)
+        return len(page) > 0 and page.rows.created_at[-1] < bottom
 
     def _go_on_after_gap(self, listing: Page[RowT]) -> AskingForPage[RowT]:
         """Goes on from `listing`, which began below the position, and names what lies between as unproven."""

@@ -1,6 +1,5 @@
 """What is asked before the work is split: what the list is like, and where the data begins, roughly."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -8,7 +7,7 @@ from typing import Final
 from exporter.contract import BEGINNING, DAY, HOUR, MAX_PAGE_SIZE, MILLISECOND, MINUTE, SECOND, Instant
 from exporter.encode.rows import EncodeRow
 from exporter.errors import RequestRefusedError
-from exporter.fetch.traits import shows_close_bound
+from exporter.fetch.traits import close_question
 from exporter.model import Interval, PageRequest, Rows
 from exporter.pipeline.reading import Reader
 from exporter.pipeline.tasks import for_each
@@ -71,13 +70,12 @@ async def open_list(reader: Reader, until: Instant | None, status: str | None) -
 
 async def _ask_closely(reader: Reader, newest: Rows[EncodeRow]) -> None:
     """Asks up to one of the newest rows: if it comes back, the walks need not look for a row above each window."""
-    unit = math.gcd(SECOND, *newest.created_at)
-    within = [time for time in newest.created_at[1:] if shows_close_bound(time + unit - 1, time)]
-    if within:
-        # Early in its day and hour: had the bound been rounded to one of them, the row would not come back, either.
-        before = min(within, key=lambda time: (time % DAY > DAY // 2, time % HOUR > HOUR // 2)) + unit - 1
-        request = PageRequest(1, created_before=before, before_cursor=before + 1, ids_only=True)
-        reader.traits.observe(request, (await reader.look(request)).page)
+    if (request := close_question(newest.created_at)) is None:
+        return
+    try:
+        reader.traits.observe(request, (await reader.look(request, believes=True)).page)
+    except RequestRefusedError:
+        return  # so far back the API does not look
 
 
 async def find_beginning(reader: Reader, range_: Interval, density: float | None, page_size: int) -> Instant:
@@ -168,8 +166,10 @@ async def _ask(reader: Reader, instants: Sequence[Instant]) -> dict[Instant, boo
     found: dict[Instant, bool] = {}
 
     async def ask(instant: Instant) -> None:
-        reading = await reader.look(probes.anything_before(instant))
-        found[instant] = len(reading.page) > 0
+        request = probes.anything_before(instant)
+        page = (await reader.look(request)).page
+        reader.traits.observe(request, page)
+        found[instant] = len(page) > 0
 
     await for_each(instants, ask, at_once=len(instants))
     return found

@@ -7,7 +7,7 @@ by the walk of the oldest window.
 from collections.abc import Generator, Iterable, Sequence
 from typing import Final, TypeAlias
 
-from exporter.contract import BEGINNING, DAY, SECOND, Instant
+from exporter.contract import BEGINNING, DAY, EPOCH, SECOND, Instant
 from exporter.model import Interval, PageRequest
 
 #: Instants to ask about, and for each whether there is anything at or before it; in the end an instant.
@@ -36,8 +36,11 @@ def finer(until: Instant, oldest: Instant, newer: Instant | None) -> list[Instan
 
 
 def anything_before(instant: Instant) -> PageRequest:
-    """The question whether there is a conversation at or before `instant`: one row, or none."""
-    return PageRequest(limit=1, created_before=instant, before_cursor=instant + 1, ids_only=True)
+    """The question whether there is a conversation at or before `instant`: one row, or none.
+
+    It has a lower bound, without which an API may show less (api.md, 14).
+    """
+    return PageRequest(1, min(EPOCH, instant), created_before=instant, before_cursor=instant + 1, ids_only=True)
 
 
 def find_beginning(range_: Interval, density: float | None, page_size: int) -> Asking:

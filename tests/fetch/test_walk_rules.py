@@ -289,8 +289,21 @@ CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
             windows=((2000000, 12000000),),
         ),
     ),
-    ("lost", "exact", Case("without the lower bound", ((0, 0, 100, 0),), Behaviour(after="hours_more"))),
-    ("lost", "exact", Case("from further up", ((5000000, 0, 100, 0),), PLAIN, windows=((2000000, 12000000),))),
+    (
+        "lost",
+        "exact",
+        Case(
+            "without the lower bound",
+            ((1000000, 0, 100, 0), (0, 0, 100, 0)),
+            Behaviour(after="hours_more"),
+            windows=((1000000, 2000000),),
+        ),
+    ),
+    (
+        "lost",
+        "exact",
+        Case("from further up", ((5000000, 0, 100, 0),), Behaviour(before="london"), windows=((2000000, 12000000),)),
+    ),
     ("lost", "exact", Case("a short page is no end", ((5000000, 0, 100, 0),), PLAIN, windows=((2000000, 12000000),))),
     (
         "lost",

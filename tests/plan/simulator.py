@@ -9,7 +9,7 @@ from itertools import count
 from typing import Final
 
 from exporter.contract import BEGINNING, DAY, HOUR, MINUTE, SECOND, Instant
-from exporter.fetch.traits import Traits
+from exporter.fetch.traits import Traits, close_question
 from exporter.fetch.walk import Walk
 from exporter.model import Interval, Page, PageRequest, Rows
 from exporter.plan import probes
@@ -102,8 +102,9 @@ def simulate(
     scheduler = Scheduler([range_], oldest, lambda instant: instant // partition * partition, page_size, density)
     traits = Traits()
     traits.expect(max(server.times, default=BEGINNING), density)
-    # The opening has asked up to one of the newest rows.
-    traits.reads_closely = True
+    if (question := close_question(server.answer(probes.newest(range_.end)).rows.created_at)) is not None:
+        traits.observe(question, server.answer(question))
+        server.requests -= 2
     now, rows, windows = 0.0, 0, 0
     idle, order = workers, count()
     under_way: list[tuple[float, int, Walk[SimulatedRow], Page[SimulatedRow]]] = []

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.contract import BEGINNING, DAY, HOUR, Instant
+from exporter.contract import BEGINNING, DAY, EPOCH, HOUR, Instant
 from exporter.model import Interval
 from exporter.plan import probes
 from tests.plan.simulator import T0, SimulatedServer
@@ -32,7 +32,7 @@ def test_what_is_asked_is_one_row_at_most_and_its_ids() -> None:
     request = probes.anything_before(T0)
     assert (request.limit, request.ids_only) == (1, True)
     assert (request.created_before, request.before_cursor) == (T0, T0 + 1)
-    assert request.created_after is None
+    assert request.created_after == EPOCH
 
 
 def test_how_dense_the_data_is_where_it_ends() -> None:
