@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from exporter.contract import DAY, format_instant
-from exporter.jobs.report import count_of, interval_figures, quoted
+from exporter.jobs.report import count_of, interval_figures
 from exporter.plan.differences import KINDS
 from exporter.plan.sampling import CONFIDENCE, most_differing
-from exporter.store.location import Location
+from exporter.store.location import Location, shell_word
 
 if TYPE_CHECKING:
     from exporter.jobs.audit import Audited
@@ -40,14 +40,15 @@ def describe_audited(found: "Audited", destination: Location) -> Iterator[str]:
         yield f"  {count_of(len(found.unproven), 'timestamp')} may have more rows than the API would list"
     if found.lifted:
         listed = f"of the times that the export names under `unproven`, {found.lifted:,} were listed whole"
-        what = "their doubt has left" if found.repaired else f"exporter audit {destination} --repair lifts their doubt"
+        command = f"exporter audit {shell_word(destination)} --repair"
+        what = "their doubt has left" if found.repaired else f"{command} lifts their doubt"
         yield f"  {listed}; {what}"
     if found.changing_filters and findings.total("deleted"):
         filters = ", ".join(found.changing_filters)
         yield f"  deleted: or no longer matched by the filters of the export ({filters}), which the list cannot tell;"
-        yield f"    exporter sync {quoted(destination)} --refilter drops what they no longer match."
+        yield f"    exporter sync {shell_word(destination)} --refilter drops what they no longer match."
     if found.state == "incomplete":
-        command = f"exporter export {quoted(destination)}"
+        command = f"exporter export {shell_word(destination)}"
         yield f"  The export is incomplete; what was not read yet was not compared: run {command}"
     yield from _advise(found, destination)
 
@@ -76,10 +77,11 @@ def _table(found: "Audited", days: list[int]) -> Iterator[str]:
 def _advise(found: "Audited", destination: Location) -> Iterator[str]:
     findings, repaired = found.findings, found.repaired
     if repaired is None:
+        command = f"exporter audit {shell_word(destination)} --repair"
         if any(findings.total(kind) for kind in ("missing", "changed", "moved")):
-            yield f"  exporter audit {quoted(destination)} --repair fetches what is missing, has changed or has moved."
+            yield f"  {command} fetches what is missing, has changed or has moved."
         if findings.total("deleted"):
-            yield f"  exporter audit {quoted(destination)} --repair --delete drops what the API answers 404 for."
+            yield f"  {command} --delete drops what the API answers 404 for."
         return
     yield (f"  repaired: {repaired.inserted:,} inserted, {repaired.updated:,} updated, {repaired.removed:,} removed")
     if repaired.unlisted:
