@@ -143,17 +143,18 @@ class DamagedLogError(StoreError):
 class DamagedPartError(StoreError):
     """A file that a commit names is missing, or its bytes are not those that were written. Running again does not help.
 
-    `kind`: what differs from the log.
+    `kind`: what differs from the log. `destination`: of the export, as a shell takes it.
     """
 
     exit_status = 3
 
-    def __init__(self, path: object, what: str, kind: DamageKind = "sha256") -> None:
+    def __init__(self, path: object, what: str, destination: str, kind: DamageKind = "sha256") -> None:
         self.path = path
         self.what = what
         self.kind = kind
         super().__init__(
-            f"{path}: {what}\nexporter verify DEST --repair takes it out of the export; then run the same command again"
+            f"{path}: {what}\n"
+            f"exporter verify {destination} --repair takes it out of the export; then run the same command again"
         )
 
 

@@ -656,6 +656,28 @@ def test_no_query_is_given_that_finds_nothing(name: str, tmp_path: Path) -> None
     assert text.endswith("DuckDB finds no file below a path with a backslash, or with a name that is not UTF-8.")
 
 
+def test_the_summary_names_the_directory_that_a_run_is_in(tmp_path: Path) -> None:
+    text = summarize(manifest="_manifest.json", state="unproven", unproven=2, partly_withheld=2)
+    assert f"read_parquet('{tmp_path}/conversations/**/*.parquet'" in text
+    assert f"  exporter reread {tmp_path}\n" in text
+    assert f"  exporter reread {tmp_path} --withheld\n" in text
+    assert f"  exporter audit {tmp_path} --repair\n" in text
+
+
+@pytest.mark.parametrize("arguments", [["--", "-dash"], ["./-dash"], ["--json", "--", "-dash"]])
+def test_a_destination_may_begin_with_a_dash(arguments: list[str], job: Job, run: Run) -> None:
+    assert run("export", *arguments).status == 0
+    assert job.calls[0][0] == Path("-dash")
+
+
+@pytest.mark.parametrize("name", ["-dash", "a b"])
+def test_what_the_summary_advises_is_taken_for_what_it_is(name: str, tmp_path: Path, run: Run) -> None:
+    text = summarize(manifest=str(Path(name) / "_manifest.json"), state="unproven", unproven=2)
+    (advised,) = [line.strip() for line in text.splitlines() if line.strip().startswith("exporter audit")]
+    done = run(*shlex.split(advised)[1:])
+    assert (done.status, done.err) == (2, f"exporter: {tmp_path / name}: no export here\n")
+
+
 def test_a_summary_of_two_tables_says_that_they_are_two() -> None:
     assert "read conversations or turns, never what lies above both" in summarize(turns=3)
 

@@ -35,4 +35,5 @@ def vacuum(
 
     work = partial(run_vacuum, target, before=before, now=now, dry_run=dry_run)
     done = run_until_signal(work, "interrupted; run the same command again to go on")
-    typer.echo(json.dumps(msgspec.to_builtins(done)) if as_json else "\n".join(describe_vacuumed(done, dry_run)))
+    lines = describe_vacuumed(done, target, dry_run)
+    typer.echo(json.dumps(msgspec.to_builtins(done)) if as_json else "\n".join(lines))

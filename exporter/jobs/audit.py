@@ -61,14 +61,17 @@ class Audited(msgspec.Struct, frozen=True, kw_only=True):
     repaired: Repaired | None = None
 
     @property
-    def is_same(self) -> bool:
-        """All that was compared is as the source has it, but for what happened there since; or is so by now."""
+    def differs(self) -> bool:
+        """Something was found that is not as the source has it, and that no repair has mended."""
         found = self.findings
-        if self.unproven:
-            return False
         if self.repaired is not None:
-            return not any([*found.deleted.values(), *found.moved.values(), self.repaired.unlisted])
-        return not any(found.total(kind) for kind in ("missing", "changed", "moved", "deleted"))
+            return any([*found.deleted.values(), *found.moved.values(), self.repaired.unlisted])
+        return any(found.total(kind) for kind in ("missing", "changed", "moved", "deleted"))
+
+    @property
+    def is_same(self) -> bool:
+        """All that was compared is shown to be as the source has it, except for what happened there since."""
+        return not self.differs and not self.unproven
 
     @property
     def exit_status(self) -> int:

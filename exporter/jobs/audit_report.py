@@ -1,21 +1,23 @@
 """What an audit has to say: lines for people, figures for programs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from exporter.contract import DAY, format_instant
-from exporter.jobs.report import count_of, interval_figures, quoted
+from exporter.jobs.report import count_of, interval_figures
+from exporter.model import Unproven
 from exporter.plan.differences import KINDS
 from exporter.plan.sampling import CONFIDENCE, most_differing
-from exporter.store.location import Location
+from exporter.store.location import Location, shell_word
 
 if TYPE_CHECKING:
     from exporter.jobs.audit import Audited
 
 _COLUMNS: Final = ("listed", "kept", *KINDS)
 _SHOWN_DAYS: Final = 40
+_SHOWN_TIMES: Final = 5
 
 
 def describe_audited(found: "Audited", destination: Location) -> Iterator[str]:
@@ -23,7 +25,8 @@ def describe_audited(found: "Audited", destination: Location) -> Iterator[str]:
     findings = found.findings
     what = "part of it was drawn at random" if found.sampled else "all of it"
     start = "" if found.audited.open_below else f"from {format_instant(found.audited.start)} "
-    verdict = "the same" if found.is_same else "different"
+    whole = "the same" if found.is_same else "nothing differs among what could be listed"
+    verdict = "different" if found.differs else whole
     listed = count_of(findings.total("listed"), "conversation")
     yield f"{verdict}: {listed} listed, {findings.total('kept'):,} there"
     yield f"  compared what was created {start}before {format_instant(found.audited.end)}: {what}"
@@ -36,20 +39,40 @@ def describe_audited(found: "Audited", destination: Location) -> Iterator[str]:
         yield "  later: new or changed at the source after it was read; a sync brings it, and it is no difference."
     if findings.nameless:
         yield f"  not compared, for having no id: {count_of(findings.nameless, 'row')}"
-    if found.unproven:
-        yield f"  {count_of(len(found.unproven), 'timestamp')} may have more rows than the API would list"
+    yield from _doubts(found.unproven)
     if found.lifted:
         listed = f"of the times that the export names under `unproven`, {found.lifted:,} were listed whole"
-        what = "their doubt has left" if found.repaired else f"exporter audit {destination} --repair lifts their doubt"
+        command = f"exporter audit {shell_word(destination)} --repair"
+        what = "their doubt has left" if found.repaired else f"{command} lifts their doubt"
         yield f"  {listed}; {what}"
     if found.changing_filters and findings.total("deleted"):
         filters = ", ".join(found.changing_filters)
         yield f"  deleted: or no longer matched by the filters of the export ({filters}), which the list cannot tell;"
-        yield f"    exporter sync {quoted(destination)} --refilter drops what they no longer match."
+        yield f"    exporter sync {shell_word(destination)} --refilter drops what they no longer match."
     if found.state == "incomplete":
-        command = f"exporter export {quoted(destination)}"
+        command = f"exporter export {shell_word(destination)}"
         yield f"  The export is incomplete; what was not read yet was not compared: run {command}"
     yield from _advise(found, destination)
+
+
+def _doubts(unproven: Sequence[Unproven]) -> Iterator[str]:
+    if not unproven:
+        return
+    times = count_of(len(unproven), "time")
+    yield f"  {times} could not be listed whole, so that rows may be lacking here that nobody has seen:"
+    for doubt in sorted(unproven, key=lambda doubt: doubt.interval)[:_SHOWN_TIMES]:
+        yield f"    {_when(doubt)}: {doubt.reason}"
+    if (more := len(unproven) - _SHOWN_TIMES) > 0:
+        yield f"    and {more:,} more"
+    yield "    Run the audit again, or with another --page-size. Where a time stays in doubt, export it to another"
+    yield "    directory with --since, --until and a filter that splits its rows, and compare that with what is here."
+
+
+def _when(doubt: Unproven) -> str:
+    if doubt.since is None:
+        return format_instant(doubt.created_at)
+    start = "the beginning" if doubt.interval.open_below else format_instant(doubt.since)
+    return f"from {start} before {format_instant(doubt.interval.end)}"
 
 
 def _bound(found: "Audited") -> str:
@@ -76,10 +99,11 @@ def _table(found: "Audited", days: list[int]) -> Iterator[str]:
 def _advise(found: "Audited", destination: Location) -> Iterator[str]:
     findings, repaired = found.findings, found.repaired
     if repaired is None:
+        command = f"exporter audit {shell_word(destination)} --repair"
         if any(findings.total(kind) for kind in ("missing", "changed", "moved")):
-            yield f"  exporter audit {quoted(destination)} --repair fetches what is missing, has changed or has moved."
+            yield f"  {command} fetches what is missing, has changed or has moved."
         if findings.total("deleted"):
-            yield f"  exporter audit {quoted(destination)} --repair --delete drops what the API answers 404 for."
+            yield f"  {command} --delete drops what the API answers 404 for."
         return
     yield (f"  repaired: {repaired.inserted:,} inserted, {repaired.updated:,} updated, {repaired.removed:,} removed")
     if repaired.unlisted:

@@ -2,7 +2,6 @@
 
 import glob
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +13,7 @@ from exporter.contract import TRANSCRIPT_FIELD, format_instant
 from exporter.model import Interval
 from exporter.progress import format_seconds, format_size
 from exporter.store.layout import MANIFEST, PARTITION_KEYS
-from exporter.store.location import Location
+from exporter.store.location import Location, parse_location, shell_word
 
 if TYPE_CHECKING:
     from exporter.jobs.compact import Compacted
@@ -47,7 +46,7 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
         yield f"  not shown to this token (scope conversations:read_sensitive): {', '.join(summary.withheld)}"
         if summary.turns == 0 and TRANSCRIPT_FIELD in summary.withheld:
             yield "    without transcripts, the table turns is empty."
-    destination = shlex.quote(_directory(summary))
+    destination = shell_word(_location(summary))
     if summary.unproven:
         yield f"  {count_of(summary.unproven, 'timestamp')} may have more rows than the API would show;"
         yield "    what it showed is kept, and the manifest names them under `unproven`. The first of these reads them"
@@ -198,7 +197,7 @@ def describe_compacted(done: "Compacted") -> Iterator[str]:
         yield "  The export is incomplete; what it has was merged."
 
 
-def describe_vacuumed(done: "Vacuumed", dry_run: bool) -> Iterator[str]:
+def describe_vacuumed(done: "Vacuumed", destination: Location, dry_run: bool) -> Iterator[str]:
     """What was deleted, or would be: lines for people."""
     what = f"{count_of(done.files, 'replaced file')} of {format_size(done.bytes)}"
     yield f"would delete {what}" if dry_run else f"deleted {what}"
@@ -210,7 +209,8 @@ def describe_vacuumed(done: "Vacuumed", dry_run: bool) -> Iterator[str]:
         yield f"  {'would delete' if dry_run else 'deleted'} {what}: what they held was read again"
     if done.dropped_waiting:
         what = f"{count_of(done.dropped_waiting, 'file')} that repairs have dropped"
-        yield f"  kept {what}: not all that they held was read again, which exporter export does"
+        yield f"  kept {what}: not all that they held was read again, which this does:"
+        yield f"    exporter export {shell_word(destination)}"
     if done.dropped_needed:
         what = f"{count_of(len(done.dropped_needed), 'file')} that repairs have dropped"
         yield f"  kept {what}, for conversations that are nowhere else; when you need none of them, delete by hand:"
@@ -225,16 +225,16 @@ def _advise(found: "Verified", destination: Location) -> Iterator[str]:
         yield "  That a file cannot be read says nothing about its bytes. Nothing was changed. Run again when it can,"
         yield "    as a repair needs to read all. Where a file never will be read, move it away: then it is missing."
     elif left - {"stranger", "behind", "table"}:
-        command = f"exporter verify {quoted(destination)} --repair"
+        command = f"exporter verify {shell_word(destination)} --repair"
         yield f"  {command} takes out what is wrong, for an export to read it again."
         if found.drops:
             yield f"  It would move to _exporter/dropped, and delete none of, {count_of(len(found.drops), 'file')}:"
             yield from _first_of(found.drops)
     if found.dropped_to is not None:
         yield f"  {count_of(len(found.drops), 'file')} dropped; those that were there are kept in {found.dropped_to}."
-        yield f"    When all has been read again, exporter vacuum {quoted(destination)} deletes them."
+        yield f"    When all has been read again, exporter vacuum {shell_word(destination)} deletes them."
     if found.state == "incomplete":
-        yield f"  Not all of the range is there: run exporter export {quoted(destination)}"
+        yield f"  Not all of the range is there: run exporter export {shell_word(destination)}"
     elif found.state == "unproven":
         yield "  All of the range was read; the manifest names what is in doubt."
 
@@ -284,19 +284,19 @@ def count_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def quoted(destination: Location) -> str:
-    """As a shell takes it for one word."""
-    return shlex.quote(str(destination))
-
-
 def _is_remote(summary: "Summary") -> bool:
     return "://" in summary.manifest  # which no path holds
 
 
+def _location(summary: "Summary") -> Location:
+    if _is_remote(summary):
+        return parse_location(summary.manifest.removesuffix(f"/{MANIFEST}"))
+    return Path(summary.manifest).parent.absolute()
+
+
 def _directory(summary: "Summary") -> str:
-    """Where the export lies, as a reader has to be told that starts somewhere else."""
-    directory = summary.manifest.removesuffix(f"/{MANIFEST}")
-    return directory if _is_remote(summary) else str(Path(directory).absolute())
+    """Where the export lies, as a reader must be told that starts somewhere else."""
+    return str(_location(summary))
 
 
 def taken_for_columns(directory: str) -> list[str]:

@@ -21,6 +21,7 @@ from exporter.store.base import Store
 from exporter.store.commits import CommitLog
 from exporter.store.integrity import missized
 from exporter.store.layout import partition_of
+from exporter.store.location import shell_word
 from exporter.store.manifest import check_not_behind, is_sealed
 from exporter.store.state import State
 
@@ -40,7 +41,7 @@ async def check_whole(store: Store, state: State) -> None:
     """
     await check_not_behind(store, state)
     for path, damage in (await missized(store, [*state.files.values(), *state.quarantine.values()])).items():
-        raise DamagedPartError(store.location / path, damage.detail, damage.kind)
+        raise DamagedPartError(store.location / path, damage.detail, shell_word(store.location), damage.kind)
 
 
 async def is_in_order(store: Store, state: State) -> bool:

@@ -34,6 +34,7 @@ from exporter.spec import Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.commits import CommitLog
 from exporter.store.integrity import opened
+from exporter.store.location import shell_word
 from exporter.store.merge import sighted_rows
 from exporter.store.state import State
 
@@ -105,7 +106,7 @@ async def mention_withheld(store: Store, known: State, opening: Opening, reader:
     if rows and await sees(reader.fields_of, opening.newest_ids):
         observer.warn(
             f"this token sees sensitive fields that {count_of(rows, 'row')} here came without; "
-            f"exporter reread {store.location} --withheld reads them again"
+            f"exporter reread {shell_word(store.location)} --withheld reads them again"
         )
 
 

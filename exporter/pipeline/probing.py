@@ -6,9 +6,9 @@ from typing import Final
 
 from exporter.contract import BEGINNING, DAY, HOUR, MAX_PAGE_SIZE, MILLISECOND, MINUTE, SECOND, Instant
 from exporter.encode.rows import EncodeRow
-from exporter.errors import RequestRefusedError
+from exporter.errors import RequestRefusedError, UnplacedError
 from exporter.fetch.traits import close_question
-from exporter.model import Interval, PageRequest, Rows
+from exporter.model import Interval, Page, PageRequest, Rows
 from exporter.pipeline.reading import Reader
 from exporter.pipeline.tasks import for_each
 from exporter.plan import probes
@@ -73,9 +73,11 @@ async def _ask_closely(reader: Reader, newest: Rows[EncodeRow]) -> None:
     if (request := close_question(newest.created_at)) is None:
         return
     try:
-        reader.traits.observe(request, (await reader.look(request, believes=True)).page)
+        page = await _look(reader, request, believes=True)
     except RequestRefusedError:
         return  # so far back the API does not look
+    if page is not None:
+        reader.traits.observe(request, page)
 
 
 async def find_beginning(reader: Reader, range_: Interval, density: float | None, page_size: int) -> Instant:
@@ -105,8 +107,8 @@ async def find_margin(reader: Reader, updated_at: Mapping[str, Instant]) -> Inst
     for identity in reversed(late):
         for margin in _MARGINS:
             request = PageRequest(_NEAR, updated_after=updated_at[identity] - margin, ids_only=True)
-            page = (await reader.look(request)).page
-            if identity in {row.id for row in page.rows.rows}:
+            page = await _look(reader, request)
+            if page is not None and identity in {row.id for row in page.rows.rows}:
                 return margin
     return None if updated_at else 0
 
@@ -122,9 +124,12 @@ async def is_hidden(reader: Reader, status: str) -> bool:
     request = PageRequest(limit=MAX_PAGE_SIZE, status=status, ids_only=True)
     for _ in range(_LOOKS):
         try:
-            own = (await reader.look(request, believes=True)).page.rows
+            page = await _look(reader, request, believes=True)
         except RequestRefusedError:
             return False
+        if page is None:
+            continue
+        own = page.rows
         samples = [number for number, row in enumerate(own.rows) if _status(row) in (status, None)]
         if not samples:
             return False
@@ -144,7 +149,8 @@ async def _is_listed(reader: Reader, status: str, sample: EncodeRow, created_at:
         before = None if reach is None else created_at + reach
         cursor = None if before is None else before + 1
         request = PageRequest(MAX_PAGE_SIZE, created_before=before, before_cursor=cursor, ids_only=True)
-        page = (await reader.look(request)).page
+        if (page := await _look(reader, request)) is None:
+            continue
         if any(_status(row) == status for row in page.rows.rows):
             return True
         listed = [row for row in page.rows.rows if row.id == sample.id]
@@ -162,14 +168,28 @@ def _status(row: EncodeRow) -> str | None:
     return value if isinstance(value, str) else None
 
 
-async def _ask(reader: Reader, instants: Sequence[Instant]) -> dict[Instant, bool]:
-    found: dict[Instant, bool] = {}
+async def _ask(reader: Reader, instants: Sequence[Instant]) -> dict[Instant, bool | None]:
+    """Whether there is anything at or before each, be it nothing that can be placed in time; None: it is refused."""
+    found: dict[Instant, bool | None] = {}
 
     async def ask(instant: Instant) -> None:
         request = probes.anything_before(instant)
-        page = (await reader.look(request)).page
-        reader.traits.observe(request, page)
-        found[instant] = len(page) > 0
+        try:
+            page = await _look(reader, request, believes=True)
+        except RequestRefusedError:
+            found[instant] = None
+            return
+        found[instant] = page is None or len(page) > 0
+        if page is not None:
+            reader.traits.observe(request, page)
 
     await for_each(instants, ask, at_once=len(instants))
     return found
+
+
+async def _look(reader: Reader, request: PageRequest, *, believes: bool = False) -> Page[EncodeRow] | None:
+    """The page; None where nothing places it in time, which ends a walk, but no question that only guides the work."""
+    try:
+        return (await reader.look(request, believes=believes)).page
+    except UnplacedError:
+        return None

@@ -10,8 +10,9 @@ from typing import Final, TypeAlias
 from exporter.contract import BEGINNING, DAY, EPOCH, SECOND, Instant
 from exporter.model import Interval, PageRequest
 
-#: Instants to ask about, and for each whether there is anything at or before it; in the end an instant.
-Asking: TypeAlias = Generator[list[Instant], dict[Instant, bool], Instant]
+#: Instants to ask about, and for each whether there is anything at or before it, None where the API refuses to say; in
+#: the end an instant.
+Asking: TypeAlias = Generator[list[Instant], dict[Instant, bool | None], Instant]
 
 _DAYS_BACK: Final = (1, 7, 30, 91, 365, 1095, 3650)
 _FINER_STEPS: Final = 7
@@ -45,7 +46,8 @@ def anything_before(instant: Instant) -> PageRequest:
 
 def find_beginning(range_: Interval, density: float | None, page_size: int) -> Asking:
     """Yields instants to ask about at once, is sent whether anything lies at or before each, and returns an instant of
-    the range before which there is nothing, or almost.
+    the range before which there is nothing, or almost. Where the API refuses a bound, it would refuse a walk that ends
+    there, too: the instant is one that it answered, if there is any.
 
     In a range that is not open below that is worth a question only where it is long, at `density` rows a microsecond.
     """
@@ -59,7 +61,9 @@ def find_beginning(range_: Interval, density: float | None, page_size: int) -> A
     asked = yield coarse(range_.end)
     oldest, newer = beginning(asked.items())
     asked |= yield finer(range_.end, oldest, newer)
-    oldest, _ = beginning(asked.items())
+    oldest, newer = beginning(asked.items())
+    if newer is not None and asked[oldest] is None:
+        oldest = newer
     return max(oldest, range_.start)
 
 
@@ -78,7 +82,7 @@ def density(times: Sequence[Instant]) -> float | None:
     return len(times) / max(SECOND, times[0] - times[-1])
 
 
-def beginning(asked: Iterable[tuple[Instant, bool]]) -> tuple[Instant, Instant | None]:
+def beginning(asked: Iterable[tuple[Instant, bool | None]]) -> tuple[Instant, Instant | None]:
     """From instants and whether anything lies at or before them: the newest with nothing, and the next newer one.
 
     When there is something before all of them, the oldest one stands in for the beginning.

@@ -18,6 +18,7 @@ from exporter.model import DataFile, QuarantineFile
 from exporter.store import facts
 from exporter.store.base import Store
 from exporter.store.disk import file_size, open_patiently, reading
+from exporter.store.location import shell_word
 
 File: TypeAlias = DataFile | QuarantineFile
 
@@ -73,7 +74,9 @@ async def as_written(store: Store, file: File, limiter: CapacityLimiter | None =
             path = await stack.enter_async_context(store.fetched(file.path))
             again = await to_thread.run_sync(find_damage, path, file, limiter=limiter)
             if again == damage:
-                raise DamagedPartError(store.location / file.path, damage.detail, damage.kind)
+                raise DamagedPartError(
+                    store.location / file.path, damage.detail, shell_word(store.location), damage.kind
+                )
             if again is not None:
                 raise UnreadableFileError(store.location / file.path, "each reading of it gives other bytes")
         yield path

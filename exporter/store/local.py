@@ -160,6 +160,8 @@ class LocalStore:
 def _refusing(root: Path) -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError as error:
+        raise DestinationError(f"{root}: no directory can be made there. Choose another destination") from error
     except OSError as error:
         raise DestinationError(f"{root}: {describe(error, root)}") from error
 

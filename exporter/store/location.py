@@ -1,6 +1,8 @@
-"""Where an export lies: a path, or the URL of a place in an object store. Pure."""
+"""Where an export lies: a path, or the URL of a place in an object store."""
 
+import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal, TypeAlias, cast, get_args
@@ -34,6 +36,20 @@ class Url:
 
 
 Location: TypeAlias = Path | Url
+
+
+def shell_word(location: Location) -> str:
+    """The destination as a shell takes it for one word, wherever it is pasted, on one line."""
+    text = str(location.absolute() if isinstance(location, Path) else location)
+    if text.isprintable():
+        return shlex.quote(text)
+    return f"$'{''.join(map(_in_ansi_c, text))}'"
+
+
+def _in_ansi_c(letter: str) -> str:
+    if letter in "\\'":
+        return f"\\{letter}"
+    return letter if letter.isprintable() else "".join(f"\\{byte:03o}" for byte in os.fsencode(letter))
 
 
 def parts_inside(location: Location, path: str) -> tuple[str, ...]:

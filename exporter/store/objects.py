@@ -11,7 +11,7 @@ from typing import Final, ParamSpec, TypeVar
 import anyio
 from anyio import CancelScope, to_thread
 
-from exporter.errors import DamagedPartError, DestinationError, OvertakenError, StoreError, UnreadableFileError
+from exporter.errors import DestinationError, OvertakenError, StoreError, UnreadableFileError
 from exporter.store.bucket import Bucket
 from exporter.store.disk import free_bytes, reporting
 from exporter.store.faults import fault_of, is_passing
@@ -105,10 +105,10 @@ class ObjectStore:
             async with self._transfers:
                 await _finished(self._bucket.download, path, copy)
             yield copy
-        except (DamagedPartError, UnreadableFileError) as error:
+        except UnreadableFileError as error:
             if error.path != copy:
                 raise
-            raise type(error)(self.location / path, error.what) from error
+            raise UnreadableFileError(self.location / path, error.what) from error
         finally:
             copy.unlink(missing_ok=True)
 

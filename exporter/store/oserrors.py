@@ -16,7 +16,10 @@ _ADVICE: Final = {
     errno.EDQUOT: "the disk quota is used up. Free some space, then run again to resume",
     errno.EACCES: "permission denied. Run as the user who owns the destination, or choose another",
     errno.EPERM: "not permitted. Run as the user who owns the destination, or choose another",
-    errno.EFBIG: "too large for this file system, or for the limit of the process (ulimit -f). Run again to resume",
+    errno.EFBIG: (
+        "too large for this file system, or for the limit of the process (ulimit -f). Raise it, then run again to "
+        "resume"
+    ),
     errno.EROFS: "the file system is read-only. Choose another destination",
     errno.EMFILE: "too many open files. Raise the limit (ulimit -n), or lower --concurrency",
     errno.ENFILE: "the machine has too many open files. Close some programs, then run again to resume",

@@ -10,6 +10,7 @@ import pytest
 
 from exporter.contract import DAY, format_instant
 from exporter.sandbox import Behaviour, Row, make_conversations
+from exporter.store.location import shell_word
 from tests.end_to_end.conftest import Command, Serving, Spawn
 from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import SINCE, UNTIL, records
@@ -143,7 +144,7 @@ def test_a_directory_of_any_name_holds_a_sound_export(
     for command in ("compact", "vacuum"):
         done = spawn(command, out).wait()
         assert (done.status, "the log names it, and it is not there" in done.err) == (3, True)
-        assert "exporter verify DEST --repair" in done.err
+        assert f"exporter verify {shell_word(out)} --repair" in done.err
     done = spawn("verify", out, "--repair").wait()
     assert (done.status, done.out.startswith("taking 1 file out of the export, to _exporter/dropped/")) == (3, True)
     assert spawn("export", out, server=server).wait().status == 0

@@ -144,23 +144,24 @@ async def test_a_narrow_token_costs_a_sync_few_requests_more(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("command", ["sync", "export", "audit"])
 async def test_a_token_that_sees_more_says_so_before_it_writes(tmp_path: Path, command: str) -> None:
-    observer = Warned(tmp_path)
+    root = tmp_path / "the calls"
+    observer = Warned(root)
     async with moving_source(5) as source:
         fill(source, 30, 0, summary="said")
-        await run_sync(tmp_path, source, credentials=Credentials(TOKEN_NOSENSITIVE))
+        await run_sync(root, source, credentials=Credentials(TOKEN_NOSENSITIVE))
         source.now += DAY
         put(source, "c4", 0, summary="new")
-        before = Exported(tmp_path).manifest["generation"]
+        before = Exported(root).manifest["generation"]
         settings, token = settings_for(source), Credentials(TOKEN)
         if command == "sync":
-            await sync(tmp_path, Asked(), settings, token, observer)
+            await sync(root, Asked(), settings, token, observer)
         elif command == "export":
-            await export(tmp_path, Asked(until=source.now - MINUTE), settings, token, observer)
+            await export(root, Asked(until=source.now - MINUTE), settings, token, observer)
         else:
-            await audit(tmp_path, Asked(), settings, token, observer, now=source.now, repair=True)
+            await audit(root, Asked(), settings, token, observer, now=source.now, repair=True)
     said = (
         "this token sees sensitive fields that 30 rows here came without; "
-        f"exporter reread {tmp_path} --withheld reads them again"
+        f"exporter reread '{root}' --withheld reads them again"
     )
     # This machine's clock is not the source's, of which it warns too.
     assert [told for told in observer.warnings if "clock" not in told[0]] == [(said, before)]

@@ -1,17 +1,19 @@
 """Questions before the work is split, and what becomes of a source that fails at them."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from exporter.contract import BEGINNING, DAY, HOUR, MINUTE, SECOND
+from exporter.contract import BEGINNING, DAY, HOUR, MILLISECOND, MINUTE, SECOND
 from exporter.encode.decode import Decoder
-from exporter.errors import AccessError
+from exporter.errors import AccessError, RequestRefusedError, UnplacedError
+from exporter.fetch.answer import Answer
 from exporter.model import Interval, Page, PageRequest
 from exporter.pipeline import reading
 from exporter.pipeline.budget import ByteBudget, Shares
-from exporter.pipeline.probing import find_beginning, is_hidden, open_list
+from exporter.pipeline.probing import find_beginning, find_margin, is_hidden, open_list
 from exporter.pipeline.reading import Reader
 from exporter.progress import Quiet
 from tests.fetch.server_model import READS, Behaviour, Reads, ServerModel, StoredRow
@@ -96,6 +98,57 @@ async def test_a_refused_token_is_told_as_such(at: int) -> None:
     source = ModelSource(ServerModel([StoredRow("c0", T0 - 40 * DAY)], Behaviour()), refuse)
     with pytest.raises(AccessError, match="revoked"):
         await find_beginning(reader_of(source), EVERYTHING, None, 100)
+
+
+class OddSource(ModelSource):
+    """Answers with an element that is no conversation where it has none."""
+
+    async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
+        answer = await super().get_page(request, fits)
+        return replace(answer, body=b"[17]") if answer.body == b"[]" else answer
+
+
+async def test_an_element_that_is_no_conversation_ends_no_question_about_the_beginning() -> None:
+    source = OddSource(ServerModel([StoredRow("c0", T0 - 40 * DAY)], Behaviour()))
+    assert await find_beginning(reader_of(source), EVERYTHING, None, 100) <= T0 - 40 * DAY
+
+
+async def test_an_element_that_is_no_conversation_ends_no_question_about_a_hidden_status() -> None:
+    """It cannot be told, then."""
+    source = OddSource(ServerModel([StoredRow("c0", T0)], Behaviour()))
+    assert await is_hidden(reader_of(source), "token_created")
+
+
+async def test_an_element_that_is_no_conversation_ends_no_question_about_the_bound_of_updates() -> None:
+    rows = [StoredRow("c0", T0 - DAY, updated_at=T0)]
+    source = OddSource(ServerModel(rows, Behaviour(excludes=frozenset({"updated_after"}))))
+    assert await find_margin(reader_of(source), {"c0": T0}) == MILLISECOND
+
+
+async def test_a_list_of_anything_else_is_refused_at_the_first_question() -> None:
+    with pytest.raises(UnplacedError, match="Check the base URL"):
+        await open_list(reader_of(OddSource(ServerModel([], Behaviour()))), T0, "token_created")
+
+
+class RefusingSource(ModelSource):
+    """Refuses bounds before `oldest`."""
+
+    oldest = BEGINNING
+
+    async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
+        if request.created_before is not None and request.created_before < self.oldest:
+            self.requests.append(request)
+            raise RequestRefusedError("422: created_before is too long ago", is_final=True)
+        return await super().get_page(request, fits)
+
+
+@pytest.mark.parametrize("days", [1, 7, 60, 400])
+async def test_where_the_bound_is_refused_nothing_is_split(days: int) -> None:
+    source = RefusingSource(ServerModel([StoredRow("c0", T0 - 500 * DAY)], Behaviour()))
+    source.oldest = T0 - days * DAY
+    found = await find_beginning(reader_of(source), EVERYTHING, None, 100)
+    assert len(source.requests) <= 14
+    assert source.oldest <= found <= T0 - days * DAY // 2
 
 
 async def test_a_status_that_nothing_has_is_not_hidden() -> None:

@@ -59,7 +59,7 @@ class SimulatedServer:
             beginning: Instant = found.value
             return beginning
 
-    def _ask(self, instants: Sequence[Instant]) -> dict[Instant, bool]:
+    def _ask(self, instants: Sequence[Instant]) -> dict[Instant, bool | None]:
         self.probes += len(instants)
         return {instant: len(self.answer(probes.anything_before(instant))) > 0 for instant in instants}
 

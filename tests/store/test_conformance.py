@@ -14,7 +14,6 @@ import pytest
 from obstore.store import MemoryStore
 
 from exporter.errors import (
-    DamagedPartError,
     DestinationError,
     DestinationLockedError,
     OvertakenError,
@@ -180,14 +179,6 @@ async def test_what_cannot_be_read_is_told_of_the_file_too(store: Store) -> None
         async with store.fetched(PART) as part:
             raise UnreadableFileError(part, "is odd")
     assert str(raised.value).startswith(f"{store.location / PART}: cannot be read here and now: is odd\n")
-
-
-async def test_damage_is_told_of_the_file_not_of_a_copy(store: Store) -> None:
-    await store.publish(staged(store), PART)
-    with pytest.raises(DamagedPartError) as raised:
-        async with store.fetched(PART) as part:
-            raise DamagedPartError(part, "is odd")
-    assert str(raised.value).startswith(f"{store.location / PART}: is odd\n")
 
 
 async def test_what_is_staged_is_swept(store: Store) -> None:

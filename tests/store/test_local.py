@@ -150,6 +150,11 @@ class TestPrepare:
         with pytest.raises(DestinationError, match="leads nowhere"):
             await LocalStore(tmp_path / "link").prepare()
 
+    async def test_where_no_directory_can_be_made_says_so(self) -> None:
+        # Who may write there at all is told that there is no such thing.
+        with pytest.raises(DestinationError, match=r"(no directory can be made there|not writable).* another"):
+            await LocalStore(Path("/proc/x")).prepare()
+
     async def test_a_directory_without_permission_is_refused(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -220,7 +225,7 @@ class TestFaults:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
         try:
-            with pytest.raises(StoreError, match=r"1\.json"):
+            with pytest.raises(StoreError, match=r"1\.json: .* \(ulimit -f\)\. Raise it, then run again to resume"):
                 await OPERATIONS[operation](store)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -1,11 +1,13 @@
 """Where an export lies: what is a path, what is a URL, and what is neither."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from exporter.errors import UsageError
-from exporter.store.location import Url, parse_location
+from exporter.store.location import Url, parse_location, shell_word
 
 
 @pytest.mark.parametrize(
@@ -71,3 +73,34 @@ def test_an_access_point_is_given_by_its_alias() -> None:
     with pytest.raises(UsageError, match="-s3alias"):
         parse_location("s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/calls/x")
     assert parse_location("s3://calls-abc-s3alias/x") == Url("s3", "calls-abc-s3alias", "x")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "out",
+        ".",
+        "-dash",
+        "a b",
+        "it's",
+        "$H`x`",
+        "back\\slash",
+        "nl\nx'y\\",
+        "ü–ñ",
+        "caf\udce9",
+        "\x1b[1m",
+        "bell\x07\x31",
+    ],
+)
+def test_a_shell_takes_a_destination_for_one_word_on_one_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    word = shell_word(Path(name))
+    assert word.isprintable()
+    done = subprocess.run(["bash", "-c", f"printf '%s\\0' {word}"], capture_output=True, check=True, cwd="/")
+    assert done.stdout == os.fsencode(tmp_path / name) + b"\0"
+
+
+def test_a_shell_takes_a_url_for_one_word() -> None:
+    assert shell_word(Url("s3", "bucket", "a b")) == "'s3://bucket/a b'"
