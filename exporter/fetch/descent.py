@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeAlias
 from exporter.contract import BEGINNING, END_OF_TIME, MAX_PAGE_SIZE, SECOND, Instant, format_instant
 from exporter.errors import ContradictionError
 from exporter.fetch.approach import Approach, Search
-from exporter.fetch.group import Outline, TimedRow, each_row, ids_of, outline, rows_of
+from exporter.fetch.rows import Outline, TimedRow, each_row, ids_of, outline, rows_of
 from exporter.fetch.traits import Traits, rows_by_time
 from exporter.fetch.window import Windowed
 from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven

@@ -9,7 +9,7 @@ from heapq import merge
 from typing import Generic
 
 from exporter.contract import Instant
-from exporter.fetch.group import TimedRow, each_row, rows_of
+from exporter.fetch.rows import TimedRow, each_row, rows_of
 from exporter.fetch.traits import Traits
 from exporter.fetch.walk import Walk
 from exporter.fetch.window import Settled, Windowed

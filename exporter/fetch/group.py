@@ -10,13 +10,13 @@ is asked for until nothing new comes, and then the whole once more.
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Generic, TypeAlias
+from typing import Final, Generic, TypeAlias
 
 from exporter.contract import BEGINNING, DAY, HOUR, MAX_PAGE_SIZE, MILLISECOND, MINUTE, SECOND, STATUSES, Instant
+from exporter.fetch.rows import TimedRow, each_row, ids_of
 from exporter.fetch.traits import Traits, is_longer
-from exporter.model import Page, PageRequest, Rows, RowT
+from exporter.model import Page, PageRequest, RowT
 
-TimedRow: TypeAlias = tuple[RowT, Instant, Instant | None]
 Asking: TypeAlias = Generator[PageRequest, Page[RowT], None]
 AskingForIds: TypeAlias = Generator[PageRequest, Page[RowT], set[str]]
 AskingWhether: TypeAlias = Generator[PageRequest, Page[RowT], bool]
@@ -38,6 +38,7 @@ _MISSING: Final = "more of them than a page holds, and some may lack updated_at,
 _COARSE: Final = "more of them than a page holds, and those updated earlier and later cannot be shown to meet"
 _ENDLESS: Final = "more of them than a page holds, and asking for ever smaller parts does not tell them apart"
 _RESTLESS: Final = "more of them than a page holds, and they change faster than they can be told apart"
+_FILTERS_LATE: Final = "more of them than a page holds, and the API leaves rows out of a page after it has limited it"
 _CUT: Final = "no longer list shows that nothing was cut from theirs"
 
 
@@ -95,6 +96,9 @@ class Group(Generic[RowT]):
     def enumerate(self) -> Asking[RowT]:
         """Finds every row of the group."""
         yield from self._read(_Slice())
+        is_split = self._requests > 2
+        if is_split and not self.doubt and not (yield from self._filters_first()):
+            self._doubts(_FILTERS_LATE)
         if not self.doubt:
             yield from self._read_again()
         if self.doubt:
@@ -207,6 +211,25 @@ class Group(Generic[RowT]):
     def _ids(self, page: Page[RowT]) -> set[str]:
         return {row.id for row, time, _ in each_row(page.rows) if self._floor is None or time > self._floor}
 
+    def _filters_first(self) -> AskingWhether[RowT]:
+        """Whether a page of one row shows one of a slice that does not hold the first of all, though it holds others.
+
+        An API that limits a page before it filters it shows nothing there, and of each slice what the first page of
+        all has of it (14).
+        """
+        first = yield replace(self._question, limit=1, ids_only=True)
+        self._requests += 1
+        times = [updated_at for _, _, updated_at in self.rows.values() if updated_at is not None]
+        if not first or (own := first.rows.updated_at[0]) is None or min(times) == max(times):
+            return True
+        if max(times) - own > own - min(times):
+            part = _Slice(after=(own + max(times)) // 2 + 1)
+        else:
+            part = _Slice(before=(own + min(times)) // 2)
+        page = yield replace(self._request(part), created_after=None, limit=1, ids_only=True)
+        self._requests += 1
+        return len(page) > 0
+
     def _read_again(self) -> Asking[RowT]:
         """Asks for what was updated since the group was begun, and then for all, until nothing new comes."""
         for _ in range(_LAST_LOOKS):
@@ -284,35 +307,3 @@ def shown_uncut(listing: Page[RowT], traits: Traits) -> AskingWhether[RowT]:
         if ids_of(older) - ids_of(newest):
             return False
     return True
-
-
-def each_row(rows: Rows[RowT]) -> Iterable[TimedRow[RowT]]:
-    """The rows one by one, each with its times."""
-    return zip(rows.rows, rows.created_at, rows.updated_at, strict=True)
-
-
-def rows_of(rows: Iterable[TimedRow[RowT]]) -> Rows[RowT]:
-    """The inverse of `each_row`."""
-    columns = tuple(zip(*rows, strict=True))
-    return Rows(*map(list, columns)) if columns else Rows()
-
-
-@dataclass(frozen=True, slots=True)
-class Outline:
-    """What is left of a row that has been looked at."""
-
-    id: str
-
-    def detach(self) -> None:
-        """There is nothing to let go of."""
-
-
-def outline(page: Page[Any]) -> Page[Outline]:
-    """The page without the texts of its rows, which is kept to be looked at again."""
-    rows = Rows([Outline(row.id) for row in page.rows.rows], page.rows.created_at, page.rows.updated_at)
-    return Page(rows, page.size_bytes, page.is_narrow, page.limit, bounds=page.bounds)
-
-
-def ids_of(page: Page[RowT]) -> set[str]:
-    """The ids on a page."""
-    return {row.id for row in page.rows.rows}

@@ -10,6 +10,8 @@ from exporter.model import Interval, Page, PageRequest, Rows
 
 Answer: TypeAlias = tuple[PageRequest, Page[Any]]
 
+#: A page of ids is trusted to hold two rows: so many that were cut after one, and none that was not.
+_MOST_LONE_ROWS: Final = 50
 #: How many rows a walk expects to see above its window: without one, nothing shows that the window's newest are there.
 _ROWS_ABOVE: Final = 8
 _FARTHEST_ABOVE: Final = 30 * DAY
@@ -48,6 +50,8 @@ class Traits:
         self._assumed: list[Interval] = []
         self._was_misread = False
         self._gap = 0.0
+        # Pages of ids that were cut after one row, since one had more.
+        self._lone_rows = 0
         # The largest pages that it has delivered, of which none has as many rows and bytes as another.
         self._largest: list[Page[Any]] = []
         # The least of the pages that the server has cut, or whose lower bound it has read otherwise than it was meant;
@@ -72,7 +76,13 @@ class Traits:
             grids = (MILLISECOND, SECOND)
             self.reads_exactly = self.reads_exactly or all(_nearest(before, grid) < times[0] for grid in grids)
         self.unit = math.gcd(self.unit, *times)
-        if times and request.filtered and request.status is None:
+        is_plain = (
+            request.filtered
+            and request.status is None
+            and request.updated_after is None
+            and request.updated_before is None
+        )
+        if times and is_plain:
             self.lowest = min(self.lowest, times[-1])
         self.updated_at_missing = self.updated_at_missing or None in page.rows.updated_at
         alike = [one for one in self._largest if one.bounds == page.bounds]
@@ -80,6 +90,11 @@ class Traits:
             less = [one for one in alike if len(one) <= len(page) and one.size_bytes <= page.size_bytes]
             self._largest = [one for one in self._largest if one not in less]
             self._largest.append(Page(Rows([None] * len(page)), page.size_bytes, bounds=page.bounds))
+        if page.is_narrow and len(page) > 1:
+            self._lone_rows = 0
+        elif is_plain and page.is_narrow and page.limit > 1 and request.created_after is None:
+            # A lower row is known, which would have been on it.
+            self._lone_rows += len(times) == 1 and times[0] > self.lowest
         if ids_only:
             self.fields_ignored = self.fields_ignored or (len(page) > 0 and not page.is_narrow)
         else:
@@ -118,6 +133,11 @@ class Traits:
             self._surely_cut.append(page)
         if was_cut and not self.may_be_cut(page):
             self._cut.append(page)
+
+    @property
+    def shows_one_row(self) -> bool:
+        """Whether the server shows one row a page, though ids alone were asked for, and more of them."""
+        return self._lone_rows >= _MOST_LONE_ROWS
 
     def has_had_longer(self, listing: Page[Any]) -> bool:
         """Whether the server has delivered a page that is so much longer that no limit of its kind cuts `listing`."""

@@ -31,7 +31,8 @@ from exporter.contract import BEGINNING, DAY, MAX_PAGE_SIZE, SECOND, Instant, fo
 from exporter.errors import ContradictionError
 from exporter.fetch.approach import UNBOUNDED, Approach, Search
 from exporter.fetch.descent import AskingForPage, Descent, first_below
-from exporter.fetch.group import AskingWhether, Group, TimedRow, each_row, ids_of, outline, rows_of, shown_uncut
+from exporter.fetch.group import AskingWhether, Group, shown_uncut
+from exporter.fetch.rows import TimedRow, each_row, ids_of, outline, rows_of
 from exporter.fetch.traits import Answer, Traits, is_longer, rows_by_time
 from exporter.fetch.window import Settled
 from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
@@ -78,6 +79,10 @@ class Walk(Descent[RowT]):
         self._traits.observe(self.request, page)
         if self._last is not None:
             self._traits.compare(self._last, (self.request, page))
+            if self._traits.shows_one_row:
+                raise ContradictionError(
+                    "the API shows one conversation a page, though asked for more: it cannot be read"
+                )
         # A page that is full by its own limit tells nothing of the server's.
         self._last = (self.request, outline(page)) if len(page) < page.limit else None
         if page and (self._newest is None or page.rows.created_at[0] > self._newest):

@@ -17,7 +17,8 @@ from exporter.errors import ContradictionError
 from exporter.fetch import group as group_module
 from exporter.fetch import walk as walk_module
 from exporter.fetch.approach import Approach, Search
-from exporter.fetch.group import Group, rows_of
+from exporter.fetch.group import Group
+from exporter.fetch.rows import rows_of
 from exporter.fetch.traits import Traits
 from exporter.fetch.walk import Walk
 from exporter.fetch.window import Settled
