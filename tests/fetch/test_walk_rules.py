@@ -17,7 +17,7 @@ from exporter.errors import ContradictionError
 from exporter.fetch import group as group_module
 from exporter.fetch import walk as walk_module
 from exporter.fetch.approach import Approach, Search
-from exporter.fetch.group import Group, rows_of
+from exporter.fetch.group import rows_of
 from exporter.fetch.traits import Traits
 from exporter.fetch.walk import Walk
 from exporter.fetch.window import Settled
@@ -138,18 +138,6 @@ def asks_by(by: Literal["bound", "cursor"]) -> Callable[..., PageRequest]:
     return lambda self, approach, limit: ask(self, replace(approach, by=by), limit)
 
 
-def passes_over_groups(self: Walk[StoredRow], search: Search) -> Asking:
-    """Takes the rows it has seen for the whole group, and goes on with what lies below."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(walk_module, "Group", EmptyGroup)
-        return (yield from pass_group(self, search))
-
-
-class EmptyGroup(Group[StoredRow]):
-    def enumerate(self) -> Asking:
-        yield from ()
-
-
 def proves_anything(listing: Page[StoredRow], unit: Instant) -> Asking:
     yield from ()
     return True
@@ -161,7 +149,7 @@ def proves_by_any_page(patch: pytest.MonkeyPatch) -> None:
 
 
 begin, receive, descend, ask = Walk.__init__, Walk.receive, Walk._descend, Walk._ask
-shows_known, attempts, look_below, pass_group = Walk._shows_known, Walk._try, Walk._look_below, Walk._pass_group
+shows_known, attempts, look_below = Walk._shows_known, Walk._try, Walk._look_below
 too_low = Search.too_low
 
 MUTATIONS: dict[str, Mutation] = {
@@ -180,7 +168,6 @@ MUTATIONS: dict[str, Mutation] = {
     "clip": replaced(Walk, "__init__", clips_nothing),
     "both: an ignored cursor": replaced(Walk, "_ask", asks_by("cursor")),
     "both: an ignored bound": replaced(Walk, "_ask", asks_by("bound")),
-    "enumerate groups": replaced(Walk, "_pass_group", passes_over_groups),
     "a longer page proves": proves_by_any_page,
 }
 
@@ -347,22 +334,6 @@ CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
             ((0, 0, 100, 0), (-9, 0, 100, 0), (-99, 0, 100, 0)),
             Behaviour(ignores=frozenset({"created_before"})),
             page_size=1,
-        ),
-    ),
-    (
-        "lost",
-        "unproven",
-        Case(
-            "enumerate groups",
-            (
-                (0, 0, 100, 0),
-                (0, 1000000, 100, 0),
-                (0, 2000000, 100, 0),
-                (-1000000, 0, 100, 0),
-                (1000000, 0, 100, 0),
-            ),
-            Behaviour(page_cap=2),
-            seed=1,
         ),
     ),
     (

@@ -1,0 +1,84 @@
+"""Every rule by which a group is read is needed: without it, a small server makes the walk lose rows in silence.
+
+Cases as those of the walk's own rules (`test_walk_rules`): the rule taken out, and the least server found.
+"""
+
+from typing import Any
+
+import pytest
+
+from exporter.contract import Instant
+from exporter.fetch import group as group_module
+from exporter.fetch import walk as walk_module
+from exporter.fetch.approach import Search
+from exporter.fetch.group import AskingForIds, Group
+from exporter.fetch.walk import Walk
+from tests.fetch.server_model import Behaviour, StoredRow
+from tests.fetch.test_walk_rules import Asking, Case, Mutation, Outcome, replaced, run
+
+
+def passes_over_groups(self: Walk[StoredRow], search: Search) -> Asking:
+    """Takes the rows it has seen for the whole group, and goes on with what lies below."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(walk_module, "Group", EmptyGroup)
+        return (yield from pass_group(self, search))
+
+
+class EmptyGroup(Group[StoredRow]):
+    def enumerate(self) -> Asking:
+        yield from ()
+
+
+def takes_slices_to_meet(
+    self: Group[StoredRow], part: Any, end: Instant, start: Instant, *, most: Instant
+) -> AskingForIds[StoredRow]:
+    older = yield from self._read(group_module._Slice(part.after, end))
+    newer = yield from self._read(group_module._Slice(start, part.before))
+    return older | newer
+
+
+pass_group = Walk._pass_group
+
+MUTATIONS: dict[str, Mutation] = {
+    "enumerate groups": replaced(Walk, "_pass_group", passes_over_groups),
+    "two slices share a row": replaced(Group, "_read_both", takes_slices_to_meet),
+}
+
+#: What goes wrong without each rule, and the least server found on which it does.
+CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
+    (
+        "lost",
+        "unproven",
+        Case(
+            "enumerate groups",
+            (
+                (0, 0, 100, 0),
+                (0, 1000000, 100, 0),
+                (0, 2000000, 100, 0),
+                (-1000000, 0, 100, 0),
+                (1000000, 0, 100, 0),
+            ),
+            Behaviour(page_cap=2),
+            seed=1,
+        ),
+    ),
+    (
+        "lost",
+        "unproven",
+        Case(
+            "two slices share a row",
+            ((0, 0, 100, 0), (-1, 2000000, 100, 0), (0, 4000000, 100, 0), (-2, 0, 100, 0), (0, 2500000, 100, 0)),
+            Behaviour(page_cap=3, updated_reads="cut_s", excludes=frozenset({"updated_after", "updated_before"})),
+        ),
+    ),
+)
+
+
+@pytest.mark.parametrize(("fails", "whole", "case"), CASES, ids=lambda value: getattr(value, "name", None))
+def test_without_the_rule_the_walk_fails_and_with_it_it_does_not(fails: Outcome, whole: Outcome, case: Case) -> None:
+    assert run(case, MUTATIONS[case.name]) == fails
+    assert run(case, None) == whole
+
+
+def test_each_rule_has_its_case() -> None:
+    assert {case.name for _, _, case in CASES} == MUTATIONS.keys()
