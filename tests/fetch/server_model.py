@@ -77,6 +77,8 @@ class Behaviour:
     `before`, `after` and `cursor_reads`: how the bounds and the cursor are read. `excludes`: bounds that are themselves
     left out. `compares`: what a bound is held against. `cap_after`: from the request of this number on, the page cap is
     the second. `fickle`: it differs from answer to answer. `updated_reads`: how the bounds of `updated_at` are read.
+    `fills_updated_at`: a row that was never updated is served with its `created_at` as `updated_at`, by which it is not
+    found.
     """
 
     cursor: Literal["strict", "inclusive"] = "strict"
@@ -95,6 +97,7 @@ class Behaviour:
     cap_after: tuple[int, int] | None = None
     fickle: bool = False
     updated_reads: Reads = "exact"
+    fills_updated_at: bool = False
 
 
 @dataclass(slots=True)
@@ -147,11 +150,15 @@ class ServerModel:
             found.sort(key=lambda row: (row.created_at, row.tenths), reverse=True)
         page = self._clamp(found, request)
         return Page(
-            Rows(page, [self.served(row.created_at) for row in page], [row.updated_at for row in page]),
+            Rows(page, [self.served(row.created_at) for row in page], [self._served_update(row) for row in page]),
             sum(self._size(row, request) for row in page),
             is_narrow=self._lists_ids(request),
             limit=request.limit,
         )
+
+    def _served_update(self, row: StoredRow) -> Instant | None:
+        is_filled = row.updated_at is None and self.behaviour.fills_updated_at
+        return self.served(row.created_at) if is_filled else row.updated_at
 
     def _updated_within(self, row: StoredRow, request: PageRequest) -> bool:
         reads, ignores, excludes = self.behaviour.updated_reads, self.behaviour.ignores, self.behaviour.excludes

@@ -37,11 +37,22 @@ def takes_slices_to_meet(
     return older | newer
 
 
-pass_group = Walk._pass_group
+class Forgets(set[str]):
+    def __ior__(self, other: object) -> Any:
+        return self
+
+
+def forgets_what_was_named(self: Group[StoredRow], *args: Any) -> None:
+    begin(self, *args)
+    self._brought = Forgets()
+
+
+begin, pass_group = Group.__init__, Walk._pass_group
 
 MUTATIONS: dict[str, Mutation] = {
     "enumerate groups": replaced(Walk, "_pass_group", passes_over_groups),
     "two slices share a row": replaced(Group, "_read_both", takes_slices_to_meet),
+    "slices hold what larger ones named": replaced(Group, "__init__", forgets_what_was_named),
 }
 
 #: What goes wrong without each rule, and the least server found on which it does.
@@ -69,6 +80,24 @@ CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
             "two slices share a row",
             ((0, 0, 100, 0), (-1, 2000000, 100, 0), (0, 4000000, 100, 0), (-2, 0, 100, 0), (0, 2500000, 100, 0)),
             Behaviour(page_cap=3, updated_reads="cut_s", excludes=frozenset({"updated_after", "updated_before"})),
+        ),
+    ),
+    (
+        "lost",
+        "unproven",
+        Case(
+            "slices hold what larger ones named",
+            (
+                (0, None, 100, 0),
+                (0, None, 100, 0),
+                (0, None, 100, 0),
+                (0, None, 100, 0),
+                (0, 3, 100, 0),
+                (0, 7, 100, 0),
+                (1953, 0, 100, 0),
+            ),
+            Behaviour(page_cap=6, heavy_cap=3, fills_updated_at=True),
+            seed=2,
         ),
     ),
 )

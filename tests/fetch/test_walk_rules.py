@@ -177,10 +177,10 @@ PLAIN = Behaviour()
 
 @dataclass(frozen=True)
 class Case:
-    """A server: rows by offset from T0, with `updated_at`, size, and tenths of a microsecond."""
+    """A server: rows by offset from T0, with `updated_at` (None: there is none), size, and tenths of a microsecond."""
 
     name: str
-    rows: tuple[tuple[int, int, int, int], ...]
+    rows: tuple[tuple[int, int | None, int, int], ...]
     behaviour: Behaviour = PLAIN
     windows: tuple[tuple[int, int], ...] = ((-5_000_000, 5_000_000),)
     page_size: int = 1000
@@ -188,7 +188,7 @@ class Case:
 
     def server(self) -> ServerModel:
         rows = [
-            StoredRow(f"c{number}", T0 + offset, T0 + updated, size, tenths=tenths)
+            StoredRow(f"c{number}", T0 + offset, None if updated is None else T0 + updated, size, tenths=tenths)
             for number, (offset, updated, size, tenths) in enumerate(self.rows)
         ]
         return ServerModel(rows, self.behaviour, self.seed)
