@@ -47,12 +47,17 @@ def forgets_what_was_named(self: Group[StoredRow], *args: Any) -> None:
     self._brought = Forgets()
 
 
+def looks_once(self: Group[StoredRow]) -> Asking:
+    yield from ()
+
+
 begin, pass_group = Group.__init__, Walk._pass_group
 
 MUTATIONS: dict[str, Mutation] = {
     "enumerate groups": replaced(Walk, "_pass_group", passes_over_groups),
     "two slices share a row": replaced(Group, "_read_both", takes_slices_to_meet),
     "slices hold what larger ones named": replaced(Group, "__init__", forgets_what_was_named),
+    "what was updated meanwhile": replaced(Group, "_read_again", looks_once),
 }
 
 #: What goes wrong without each rule, and the least server found on which it does.
@@ -98,6 +103,26 @@ CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
             ),
             Behaviour(page_cap=6, heavy_cap=3, fills_updated_at=True),
             seed=2,
+        ),
+    ),
+    (
+        "lost",
+        "exact",
+        Case(
+            "what was updated meanwhile",
+            (
+                (0, 3000000, 100, 0),
+                (0, 6000000, 100, 0),
+                (0, 9000000, 100, 0),
+                (0, 11000000, 100, 0),
+                (0, 14000000, 100, 0),
+                (0, 15000000, 100, 0),
+                (-4000000, 3000000, 100, 0),
+                (-15000000, 14000000, 100, 0),
+            ),
+            Behaviour(heavy_cap=3),
+            seed=26,
+            updates=((18, 4, 3000000),),
         ),
     ),
 )

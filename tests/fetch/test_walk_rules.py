@@ -177,7 +177,10 @@ PLAIN = Behaviour()
 
 @dataclass(frozen=True)
 class Case:
-    """A server: rows by offset from T0, with `updated_at` (None: there is none), size, and tenths of a microsecond."""
+    """A server: rows by offset from T0, with `updated_at` (None: there is none), size, and tenths of a microsecond.
+
+    `updates`: before the answer to the request of this number, the row of that one gets another `updated_at`.
+    """
 
     name: str
     rows: tuple[tuple[int, int | None, int, int], ...]
@@ -185,6 +188,7 @@ class Case:
     windows: tuple[tuple[int, int], ...] = ((-5_000_000, 5_000_000),)
     page_size: int = 1000
     seed: int = 0
+    updates: tuple[tuple[int, int, int], ...] = ()
 
     def server(self) -> ServerModel:
         rows = [
@@ -192,6 +196,11 @@ class Case:
             for number, (offset, updated, size, tenths) in enumerate(self.rows)
         ]
         return ServerModel(rows, self.behaviour, self.seed)
+
+    def update(self, server: ServerModel) -> None:
+        for request, number, updated in self.updates:
+            if request == server.requests:
+                server.rows[number] = replace(server.rows[number], updated_at=T0 + updated)
 
 
 def run(case: Case, mutation: Mutation | None) -> Outcome:
@@ -210,6 +219,7 @@ def read(case: Case) -> Outcome:
         while walk.request is not None:
             if server.requests > MOST_REQUESTS:
                 return "never ends"
+            case.update(server)
             try:
                 settled = walk.receive(server.answer(walk.request))
             except ContradictionError:
