@@ -148,9 +148,14 @@ def proves_by_any_page(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "shown_uncut", proves_anything)
 
 
+def keeps_what_was_assumed(self: Traits) -> list[Interval]:
+    misread(self)
+    return []
+
+
 begin, receive, descend, ask = Walk.__init__, Walk.receive, Walk._descend, Walk._ask
 shows_known, attempts, look_below = Walk._shows_known, Walk._try, Walk._look_below
-too_low = Search.too_low
+too_low, misread = Search.too_low, Traits.misread
 
 MUTATIONS: dict[str, Mutation] = {
     "a row above the window": replaced(Walk, "_shows_known", believes_the_first_page),
@@ -169,6 +174,7 @@ MUTATIONS: dict[str, Mutation] = {
     "both: an ignored cursor": replaced(Walk, "_ask", asks_by("cursor")),
     "both: an ignored bound": replaced(Walk, "_ask", asks_by("bound")),
     "a longer page proves": proves_by_any_page,
+    "what was assumed is withdrawn": replaced(Traits, "misread", keeps_what_was_assumed),
 }
 
 
@@ -353,6 +359,17 @@ CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
             "a longer page proves",
             ((0, 0, 2000, 6), (0, 0, 100, 0)),
             Behaviour(bytes_cap=1000, ignores=frozenset({"fields"})),
+        ),
+    ),
+    (
+        "lost",
+        "unproven",
+        Case(
+            "what was assumed is withdrawn",
+            ((-5399875000, 0, 100, 0), (0, 0, 100, 0), (3000000, 0, 100, 0), (3000000, 0, 100, 0)),
+            Behaviour(cursor_reads="london"),
+            windows=((-216000000000, -86400000000), (0, 1), (1, 5100000000)),
+            page_size=2,
         ),
     ),
 )
