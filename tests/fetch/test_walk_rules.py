@@ -174,6 +174,7 @@ MUTATIONS: dict[str, Mutation] = {
     "both: an ignored cursor": replaced(Walk, "_ask", asks_by("cursor")),
     "both: an ignored bound": replaced(Walk, "_ask", asks_by("bound")),
     "a longer page proves": proves_by_any_page,
+    "a length that was cut is not believed": replaced(Traits, "may_be_cut", lambda self, listing: False),
     "what was assumed is withdrawn": replaced(Traits, "misread", keeps_what_was_assumed),
 }
 
@@ -359,6 +360,17 @@ CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
             "a longer page proves",
             ((0, 0, 2000, 6), (0, 0, 100, 0)),
             Behaviour(bytes_cap=1000, ignores=frozenset({"fields"})),
+        ),
+    ),
+    (
+        "lost",
+        "unproven",
+        Case(
+            "a length that was cut is not believed",
+            ((1, 0, 100, 0), (1000, 0, 100, 0), (750, 0, 100, 0), (8000, 0, 100, 0)),
+            Behaviour(before="round_s", cursor_reads="hours_more", cap_after=(6, 2)),
+            windows=((1, 2000), (0, 1)),
+            page_size=3,
         ),
     ),
     (
