@@ -78,7 +78,7 @@ class Behaviour:
     left out. `compares`: what a bound is held against. `cap_after`: from the request of this number on, the page cap is
     the second. `fickle`: it differs from answer to answer. `updated_reads`: how the bounds of `updated_at` are read.
     `fills_updated_at`: a row that was never updated is served with its `created_at` as `updated_at`, by which it is not
-    found.
+    found. `oldest_first`: the order.
     """
 
     cursor: Literal["strict", "inclusive"] = "strict"
@@ -98,6 +98,7 @@ class Behaviour:
     fickle: bool = False
     updated_reads: Reads = "exact"
     fills_updated_at: bool = False
+    oldest_first: bool = False
 
 
 @dataclass(slots=True)
@@ -147,7 +148,7 @@ class ServerModel:
         ]
         if len(found) > 1:
             random.Random(self.seed * 1_000_003 + self.requests).shuffle(found)
-            found.sort(key=lambda row: (row.created_at, row.tenths), reverse=True)
+            found.sort(key=lambda row: (row.created_at, row.tenths), reverse=not behaviour.oldest_first)
         page = self._clamp(found, request)
         return Page(
             Rows(page, [self.served(row.created_at) for row in page], [self._served_update(row) for row in page]),

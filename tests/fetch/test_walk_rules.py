@@ -1,7 +1,7 @@
 """Every rule of the walk is needed: without it, a small server makes the walk lose rows, repeat them, or never end.
 
 Each case is a walk with one rule taken out, and the least server found on which that shows; the whole walk reads it
-exactly, or names what it cannot prove.
+exactly, names what it cannot prove, or refuses what is not in order.
 """
 
 from collections import Counter
@@ -153,6 +153,10 @@ def keeps_what_was_assumed(self: Traits) -> list[Interval]:
     return []
 
 
+def takes_the_newest_for_it(self: Walk[StoredRow]) -> Asking:
+    yield from ()
+
+
 begin, receive, descend, ask = Walk.__init__, Walk.receive, Walk._descend, Walk._ask
 shows_known, attempts, look_below = Walk._shows_known, Walk._try, Walk._look_below
 too_low, misread = Search.too_low, Traits.misread
@@ -175,6 +179,7 @@ MUTATIONS: dict[str, Mutation] = {
     "both: an ignored bound": replaced(Walk, "_ask", asks_by("bound")),
     "a longer page proves": proves_by_any_page,
     "a length that was cut is not believed": replaced(Traits, "may_be_cut", lambda self, listing: False),
+    "nothing is newer than the newest": replaced(Walk, "_check_newest", takes_the_newest_for_it),
     "what was assumed is withdrawn": replaced(Traits, "misread", keeps_what_was_assumed),
 }
 
@@ -371,6 +376,15 @@ CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
             Behaviour(before="round_s", cursor_reads="hours_more", cap_after=(6, 2)),
             windows=((1, 2000), (0, 1)),
             page_size=3,
+        ),
+    ),
+    (
+        "lost",
+        "refused",
+        Case(
+            "nothing is newer than the newest",
+            ((0, 0, 100, 0), (-1000000, 0, 100, 0), (-1000000, 0, 100, 0)),
+            Behaviour(page_cap=2, oldest_first=True),
         ),
     ),
     (
