@@ -153,8 +153,13 @@ def keeps_what_was_assumed(self: Traits) -> list[Interval]:
     return []
 
 
-def takes_the_newest_for_it(self: Walk[StoredRow]) -> Asking:
+def asks_nothing(self: Walk[StoredRow]) -> Asking:
     yield from ()
+
+
+def forgets_nulls(patch: pytest.MonkeyPatch) -> None:
+    never = property(lambda self: False, lambda self, has_had: None)
+    patch.setattr(Walk, "_has_had_null", never, raising=False)
 
 
 begin, receive, descend, ask = Walk.__init__, Walk.receive, Walk._descend, Walk._ask
@@ -179,7 +184,9 @@ MUTATIONS: dict[str, Mutation] = {
     "both: an ignored bound": replaced(Walk, "_ask", asks_by("bound")),
     "a longer page proves": proves_by_any_page,
     "a length that was cut is not believed": replaced(Traits, "may_be_cut", lambda self, listing: False),
-    "nothing is newer than the newest": replaced(Walk, "_check_newest", takes_the_newest_for_it),
+    "nothing is newer than the newest": replaced(Walk, "_check_newest", asks_nothing),
+    "what a filter hides is looked for": replaced(Walk, "_look_further_down", asks_nothing),
+    "a page of nulls is no end": forgets_nulls,
     "what was assumed is withdrawn": replaced(Traits, "misread", keeps_what_was_assumed),
 }
 
@@ -192,6 +199,7 @@ class Case:
     """A server: rows by offset from T0, with `updated_at` (None: there is none), size, and tenths of a microsecond.
 
     `updates`: before the answer to the request of this number, the row of that one gets another `updated_at`.
+    `left_out`: the numbers of rows that the filter of the export leaves out.
     """
 
     name: str
@@ -201,10 +209,18 @@ class Case:
     page_size: int = 1000
     seed: int = 0
     updates: tuple[tuple[int, int, int], ...] = ()
+    left_out: frozenset[int] = frozenset()
 
     def server(self) -> ServerModel:
         rows = [
-            StoredRow(f"c{number}", T0 + offset, None if updated is None else T0 + updated, size, tenths=tenths)
+            StoredRow(
+                f"c{number}",
+                T0 + offset,
+                None if updated is None else T0 + updated,
+                size,
+                matches=number not in self.left_out,
+                tenths=tenths,
+            )
             for number, (offset, updated, size, tenths) in enumerate(self.rows)
         ]
         return ServerModel(rows, self.behaviour, self.seed)
@@ -224,6 +240,7 @@ def run(case: Case, mutation: Mutation | None) -> Outcome:
 
 def read(case: Case) -> Outcome:
     server, traits = case.server(), Traits()
+    traits.is_filtered = len(case.left_out) > 0
     found: Counter[str] = Counter()
     doubts: list[Unproven] = []
     for start, end in case.windows:
@@ -241,7 +258,9 @@ def read(case: Case) -> Outcome:
     wanted = {
         row.id: time
         for row in server.rows
-        if any(T0 + start <= (time := server.served(row.created_at)) < T0 + end for start, end in case.windows)
+        if row.matches
+        and row.id not in case.behaviour.nulls
+        and any(T0 + start <= (time := server.served(row.created_at)) < T0 + end for start, end in case.windows)
     }
     if any(name not in found and not any(time in one.interval for one in doubts) for name, time in wanted.items()):
         return "lost"
@@ -385,6 +404,25 @@ CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
             "nothing is newer than the newest",
             ((0, 0, 100, 0), (-1000000, 0, 100, 0), (-1000000, 0, 100, 0)),
             Behaviour(page_cap=2, oldest_first=True),
+        ),
+    ),
+    (
+        "lost",
+        "unproven",
+        Case(
+            "what a filter hides is looked for",
+            ((0, 0, 100, 0), (-1000000, 0, 100, 0), (-2000000, 0, 100, 0), (-3000000, 0, 100, 0)),
+            Behaviour(page_cap=3, filters_late=True),
+            left_out=frozenset({1, 2}),
+        ),
+    ),
+    (
+        "lost",
+        "unproven",
+        Case(
+            "a page of nulls is no end",
+            ((-1, 0, 100, 0), (-2, 0, 100, 0), (-3, 0, 100, 0)),
+            Behaviour(page_cap=2, nulls=frozenset({"c0", "c1"})),
         ),
     ),
     (
