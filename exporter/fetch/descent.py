@@ -91,6 +91,8 @@ class Descent(Windowed, Generic[RowT]):
             if ids_only:
                 request = replace(request, created_after=None)
             page = yield request
+            if (gap := self._traits.assumed_empty(page)) is not None:
+                yield from self._look_again(gap, page)
             if approach.is_unbounded:
                 self._traits.newest[self._status] = page.rows.created_at[0] if page else BEGINNING
             is_known = self._position < END_OF_TIME
@@ -123,6 +125,21 @@ class Descent(Windowed, Generic[RowT]):
         self._is_stuck = search.was_high
         return None
 
+    def _look_again(self, gap: Interval, page: Page[RowT]) -> Generator[PageRequest, Page[RowT], None]:
+        """Asks for the rows of `page` that lie in `gap` as was asked for the window that ends there.
+
+        They may have become visible meanwhile. Where they are not shown, bounds are not read as they were.
+        """
+        newest = next(time for time in page.rows.created_at if time < gap.end)
+        before = gap.end + SECOND
+        again = yield PageRequest(_FEW_ROWS, created_before=before, before_cursor=before + 1, ids_only=True)
+        if not again or again.rows.created_at[0] < newest:
+            self._doubt_assumed(gap)
+
+    def _doubt_assumed(self, *more: Interval) -> None:
+        gaps = (*self._traits.misread(), *more)
+        self._unproven += tuple(Unproven(gap.end - 1, 0, _MISREAD, gap.start) for gap in gaps)
+
     def _may_begin_lower(self, approach: Approach, request: PageRequest, *, is_first: bool) -> bool:
         """Whether a list that shows no row above the window is believed to begin in it, or below.
 
@@ -154,7 +171,7 @@ class Descent(Windowed, Generic[RowT]):
     def _learn(self, approach: Approach) -> None:
         """Remembers what has brought a known row back. Where bounds were trusted until now, they are no longer."""
         if approach.by != self._traits.approach.by or approach.extra > SECOND:
-            self._unproven += tuple(Unproven(gap.end - 1, 0, _MISREAD, gap.start) for gap in self._traits.misread())
+            self._doubt_assumed()
         self._traits.approach = approach
 
     def _ignored(self) -> ContradictionError:

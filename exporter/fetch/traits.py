@@ -113,6 +113,14 @@ class Traits:
         """Takes it that no row lies from `newest` on, up to `end`, because bounds have been read closely so far."""
         self._assumed.append(Interval(newest, end))
 
+    def assumed_empty(self, page: Page[Any]) -> Interval | None:
+        """Where a row of `page` lies though none was taken to lie there; not again after that."""
+        for gap in self._assumed:
+            if any(gap.start < time < gap.end for time in page.rows.created_at):
+                self._assumed.remove(gap)
+                return gap
+        return None
+
     def misread(self) -> list[Interval]:
         """A bound was read otherwise than before. Returns what was assumed until now; no more will be."""
         self._was_misread, self.reads_closely = True, False

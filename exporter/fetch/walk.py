@@ -319,7 +319,7 @@ class Walk(Descent[RowT]):
         seen = self._newest
         if seen is None:
             return
-        newer = yield PageRequest(MAX_PAGE_SIZE, created_after=seen + self._traits.unit, ids_only=True)
+        newer = yield PageRequest(MAX_PAGE_SIZE, created_after=seen + 1, ids_only=True)
         if newer and newer.rows.created_at[0] > seen:
             newest = yield PageRequest(MAX_PAGE_SIZE, ids_only=True)
             if not newest or newest.rows.created_at[0] <= seen:

@@ -202,6 +202,15 @@ class TestPages:
         lambda: [*spread(700, SECOND, AT + DAY), *equals(400), *spread(100, SECOND, AT - HOUR, "o")]
     )
 
+    def test_slices_of_pages_that_are_filtered_after_they_were_limited(
+        self, serving: Serving, command: Command, tmp_path: Path
+    ) -> None:
+        rows = [*equals(210), *equals(210, at=AT - DAY, name="f"), *spread(180, HOUR // 4, AT - HOUR)]
+        behaviour = Behaviour(filters="after-limit", page_cap=60)
+        done = export(serving(rows, behaviour), command, tmp_path / "out")
+        assert done.status == 3, done.err
+        check_loud(done, tmp_path / "out", rows, behaviour)
+
     @pytest.mark.parametrize("after", [1, 2, 3, 4, 5, 8])
     def test_a_cap_that_is_lowered_during_the_run(
         self, after: int, serving: Serving, command: Command, tmp_path: Path

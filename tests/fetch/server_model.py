@@ -77,6 +77,9 @@ class Behaviour:
     `before`, `after` and `cursor_reads`: how the bounds and the cursor are read. `excludes`: bounds that are themselves
     left out. `compares`: what a bound is held against. `cap_after`: from the request of this number on, the page cap is
     the second. `fickle`: it differs from answer to answer. `updated_reads`: how the bounds of `updated_at` are read.
+    `fills_updated_at`: a row that was never updated is served with its `created_at` as `updated_at`, by which it is not
+    found. `oldest_first`: the order. `filters_late`: rows that a filter leaves out count to the limit of a page.
+    `nulls`: the ids of rows that are answered as null, which are kept apart where others are beside them.
     """
 
     cursor: Literal["strict", "inclusive"] = "strict"
@@ -95,6 +98,10 @@ class Behaviour:
     cap_after: tuple[int, int] | None = None
     fickle: bool = False
     updated_reads: Reads = "exact"
+    fills_updated_at: bool = False
+    oldest_first: bool = False
+    filters_late: bool = False
+    nulls: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -138,20 +145,26 @@ class ServerModel:
             row
             for row in self.rows
             if oldest <= self.place(row) <= newest
-            and (row.matches or not request.filtered)
+            and (row.matches or not request.filtered or behaviour.filters_late)
             and (row.status != behaviour.hides if request.status is None else row.status == request.status)
             and self._updated_within(row, request)
         ]
         if len(found) > 1:
             random.Random(self.seed * 1_000_003 + self.requests).shuffle(found)
-            found.sort(key=lambda row: (row.created_at, row.tenths), reverse=True)
-        page = self._clamp(found, request)
+            found.sort(key=lambda row: (row.created_at, row.tenths), reverse=not behaviour.oldest_first)
+        limited = self._clamp(found, request)
+        page = [row for row in limited if (row.matches or not request.filtered) and row.id not in behaviour.nulls]
         return Page(
-            Rows(page, [self.served(row.created_at) for row in page], [row.updated_at for row in page]),
+            Rows(page, [self.served(row.created_at) for row in page], [self._served_update(row) for row in page]),
             sum(self._size(row, request) for row in page),
             is_narrow=self._lists_ids(request),
             limit=request.limit,
+            is_null=not page and any(row.id in behaviour.nulls for row in limited),
         )
+
+    def _served_update(self, row: StoredRow) -> Instant | None:
+        is_filled = row.updated_at is None and self.behaviour.fills_updated_at
+        return self.served(row.created_at) if is_filled else row.updated_at
 
     def _updated_within(self, row: StoredRow, request: PageRequest) -> bool:
         reads, ignores, excludes = self.behaviour.updated_reads, self.behaviour.ignores, self.behaviour.excludes

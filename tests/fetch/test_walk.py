@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from exporter.contract import BEGINNING, END_OF_TIME, MILLISECOND, SECOND, Instant
+from exporter.contract import BEGINNING, DAY, END_OF_TIME, HOUR, MILLISECOND, MINUTE, SECOND, Instant
 from exporter.errors import ContradictionError
 from exporter.fetch import descent as descent_module
 from exporter.fetch.double import DoubleWalk
-from exporter.fetch.traits import Traits
+from exporter.fetch.traits import Traits, close_question
 from exporter.fetch.walk import Walk
 from exporter.model import Interval, Page, PageRequest, Rows, Unproven
-from tests.fetch.server_model import READS, Behaviour, Reads, ServerModel, StoredRow
+from tests.fetch.server_model import READS, SUMMER_TIME, Behaviour, Reads, ServerModel, StoredRow
 
 T0 = 1_770_000_000 * SECOND
 EXAMPLES = int(os.environ.get("EXPORTER_WALK_EXAMPLES", "250"))
@@ -569,3 +569,104 @@ def test_lies_are_refused(lie: str) -> None:
         rows = rows[:1] + rows_of(replace(rows.rows[0], size=7, updated_at=T0 + 9))
     with pytest.raises(ContradictionError):
         walk.receive(replace(page, rows=rows))
+
+
+class Twisted(ServerModel):
+    """Takes each question for another one. `is_steady`: equal times come in the same order each time."""
+
+    twist: Callable[[PageRequest], PageRequest]
+    is_steady = False
+
+    def answer(self, request: PageRequest) -> Page[StoredRow]:
+        number = self.requests
+        self.requests *= not self.is_steady
+        page = super().answer(self.twist(request))
+        self.requests = number + 1
+        return replace(page, limit=request.limit)
+
+
+def test_a_limit_of_a_kind_of_question_proves_nothing_of_another() -> None:
+    """Lists that are bounded from above are cut sooner than those that are not."""
+    group = [StoredRow(f"g{number:02}", T0, T0 + number * SECOND) for number in range(60)]
+    newer = [StoredRow(f"c{number:02}", T0 + number * HOUR, T0 + number * HOUR) for number in range(1, 20)]
+    for seed in range(4):
+        server = Twisted([*newer, *group], Behaviour(), seed=seed)
+        server.is_steady = True
+        server.twist = lambda asked: replace(asked, limit=min(asked.limit, 5 if any(asked.bounds) else 30))
+        reader, window = reader_of(server), Interval(BEGINNING, T0 + DAY)
+        reader.read(window)
+        check(reader, window)
+        assert not reader.unproven
+
+
+@pytest.mark.parametrize("start", [T0 - 100 * DAY, T0 - 40 * DAY])
+def test_bounds_that_are_held_against_each_other(start: Instant) -> None:
+    """Where they lie far apart, the upper one is lowered: one that was read closely alone is no evidence."""
+
+    def lowered(asked: PageRequest) -> PageRequest:
+        if asked.created_after is None or asked.created_before is None:
+            return asked
+        lower = min(asked.created_before, asked.created_after + 31 * DAY)
+        return replace(asked, created_before=lower, before_cursor=None)
+
+    server = Twisted(rows_at(*(T0 + 20 * SECOND - number * HOUR for number in range(2000))), Behaviour())
+    server.twist = lowered
+    reader, middle = reader_of(server), T0 - 20 * DAY
+    question = close_question([row.created_at for row in server.rows[:100]])
+    assert question is not None
+    near = replace(question, created_after=T0 - DAY)
+    for asked in (question, near):
+        reader.traits.observe(asked, server.answer(asked))
+    assert reader.traits.has_read_closely(near)
+    assert not reader.traits.has_read_closely(question)
+    for window in (Interval(middle, T0 + MINUTE), Interval(start, middle)):
+        reader.read(window)
+    check(reader, Interval(start, T0 + MINUTE))
+
+
+def test_a_list_that_ends_early_where_it_is_not_bounded_from_below() -> None:
+    """It shows the last 30 days then; a question with a lower bound has shown that there is more."""
+    server = Twisted(rows_at(*(T0 - number * DAY for number in range(60))), Behaviour())
+    server.twist = lambda asked: (
+        asked if asked.created_after is not None else replace(asked, created_after=T0 - 30 * DAY)
+    )
+    reader, window = reader_of(server), Interval(BEGINNING, T0 + 1)
+    early = PageRequest(1, T0 - 200 * DAY, T0 - 50 * DAY, T0 - 50 * DAY + 1, ids_only=True)
+    reader.traits.observe(early, server.answer(early))
+    reader.read(window)
+    check(reader, window)
+    assert reader.unproven
+
+
+def test_a_page_that_shows_what_was_taken_for_empty_withdraws_it() -> None:
+    """In winter bounds are read as they are meant, and in summer an hour of each window is not shown."""
+    rows = rows_at(*(SUMMER_TIME + number * 10 * MINUTE for number in range(-400, 400)))
+    server = ServerModel(rows, Behaviour(before="london", after="london", cursor_reads="london"))
+    reader = Reader(server, page_size=100)
+    summer = [Interval(SUMMER_TIME + 3 * number * HOUR, SUMMER_TIME + 3 * (number + 1) * HOUR) for number in range(9)]
+    winter = Interval(SUMMER_TIME - 48 * HOUR, SUMMER_TIME)
+    for window in (winter, *summer):
+        reader.read(window)
+    check(reader, Interval(winter.start, summer[-1].end))
+
+
+def test_what_becomes_visible_late_where_nothing_was_seen_is_no_misreading() -> None:
+    rows = rows_at(*(T0 - number * HOUR for number in range(200)))
+    late = rows.pop(96)
+    server = ServerModel(rows, Behaviour())
+    reader = reader_of(server)
+    end = late.created_at + MINUTE
+    reader.traits.assume(late.created_at - MINUTE, end)
+    rows.append(late)
+    reader.read(Interval(end, T0 + 1))
+    reader.read(Interval(end - 2 * HOUR, end))
+    assert not reader.unproven
+
+
+def test_one_row_a_page_is_refused() -> None:
+    server = ServerModel(rows_at(*(T0 - number * HOUR for number in range(200))), Behaviour(page_cap=1))
+    reader = reader_of(server)
+    lowest = PageRequest(1, created_before=T0 - 190 * HOUR, before_cursor=T0 - 190 * HOUR + 1, ids_only=True)
+    reader.traits.observe(lowest, server.answer(lowest))
+    with pytest.raises(ContradictionError, match="shows one conversation a page"):
+        reader.read(Interval(T0 - 300 * HOUR, T0 + 1))

@@ -1,7 +1,7 @@
 """Every rule of the walk is needed: without it, a small server makes the walk lose rows, repeat them, or never end.
 
 Each case is a walk with one rule taken out, and the least server found on which that shows; the whole walk reads it
-exactly, or names what it cannot prove.
+exactly, names what it cannot prove, or refuses what is not in order.
 """
 
 from collections import Counter
@@ -17,7 +17,6 @@ from exporter.errors import ContradictionError
 from exporter.fetch import group as group_module
 from exporter.fetch import walk as walk_module
 from exporter.fetch.approach import Approach, Search
-from exporter.fetch.group import Group
 from exporter.fetch.rows import rows_of
 from exporter.fetch.traits import Traits
 from exporter.fetch.walk import Walk
@@ -139,18 +138,6 @@ def asks_by(by: Literal["bound", "cursor"]) -> Callable[..., PageRequest]:
     return lambda self, approach, limit: ask(self, replace(approach, by=by), limit)
 
 
-def passes_over_groups(self: Walk[StoredRow], search: Search) -> Asking:
-    """Takes the rows it has seen for the whole group, and goes on with what lies below."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(walk_module, "Group", EmptyGroup)
-        return (yield from pass_group(self, search))
-
-
-class EmptyGroup(Group[StoredRow]):
-    def enumerate(self) -> Asking:
-        yield from ()
-
-
 def proves_anything(listing: Page[StoredRow], unit: Instant) -> Asking:
     yield from ()
     return True
@@ -161,9 +148,23 @@ def proves_by_any_page(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "shown_uncut", proves_anything)
 
 
+def keeps_what_was_assumed(self: Traits) -> list[Interval]:
+    misread(self)
+    return []
+
+
+def asks_nothing(self: Walk[StoredRow]) -> Asking:
+    yield from ()
+
+
+def forgets_nulls(patch: pytest.MonkeyPatch) -> None:
+    never = property(lambda self: False, lambda self, has_had: None)
+    patch.setattr(Walk, "_has_had_null", never, raising=False)
+
+
 begin, receive, descend, ask = Walk.__init__, Walk.receive, Walk._descend, Walk._ask
-shows_known, attempts, look_below, pass_group = Walk._shows_known, Walk._try, Walk._look_below, Walk._pass_group
-too_low = Search.too_low
+shows_known, attempts, look_below = Walk._shows_known, Walk._try, Walk._look_below
+too_low, misread = Search.too_low, Traits.misread
 
 MUTATIONS: dict[str, Mutation] = {
     "a row above the window": replaced(Walk, "_shows_known", believes_the_first_page),
@@ -181,8 +182,11 @@ MUTATIONS: dict[str, Mutation] = {
     "clip": replaced(Walk, "__init__", clips_nothing),
     "both: an ignored cursor": replaced(Walk, "_ask", asks_by("cursor")),
     "both: an ignored bound": replaced(Walk, "_ask", asks_by("bound")),
-    "enumerate groups": replaced(Walk, "_pass_group", passes_over_groups),
     "a longer page proves": proves_by_any_page,
+    "nothing is newer than the newest": replaced(Walk, "_check_newest", asks_nothing),
+    "what a filter hides is looked for": replaced(Walk, "_look_further_down", asks_nothing),
+    "a page of nulls is no end": forgets_nulls,
+    "what was assumed is withdrawn": replaced(Traits, "misread", keeps_what_was_assumed),
 }
 
 
@@ -191,21 +195,39 @@ PLAIN = Behaviour()
 
 @dataclass(frozen=True)
 class Case:
-    """A server: rows by offset from T0, with `updated_at`, size, and tenths of a microsecond."""
+    """A server: rows by offset from T0, with `updated_at` (None: there is none), size, and tenths of a microsecond.
+
+    `updates`: before the answer to the request of this number, the row of that one gets another `updated_at`.
+    `left_out`: the numbers of rows that the filter of the export leaves out.
+    """
 
     name: str
-    rows: tuple[tuple[int, int, int, int], ...]
+    rows: tuple[tuple[int, int | None, int, int], ...]
     behaviour: Behaviour = PLAIN
     windows: tuple[tuple[int, int], ...] = ((-5_000_000, 5_000_000),)
     page_size: int = 1000
     seed: int = 0
+    updates: tuple[tuple[int, int, int], ...] = ()
+    left_out: frozenset[int] = frozenset()
 
     def server(self) -> ServerModel:
         rows = [
-            StoredRow(f"c{number}", T0 + offset, T0 + updated, size, tenths=tenths)
+            StoredRow(
+                f"c{number}",
+                T0 + offset,
+                None if updated is None else T0 + updated,
+                size,
+                matches=number not in self.left_out,
+                tenths=tenths,
+            )
             for number, (offset, updated, size, tenths) in enumerate(self.rows)
         ]
         return ServerModel(rows, self.behaviour, self.seed)
+
+    def update(self, server: ServerModel) -> None:
+        for request, number, updated in self.updates:
+            if request == server.requests:
+                server.rows[number] = replace(server.rows[number], updated_at=T0 + updated)
 
 
 def run(case: Case, mutation: Mutation | None) -> Outcome:
@@ -217,6 +239,7 @@ def run(case: Case, mutation: Mutation | None) -> Outcome:
 
 def read(case: Case) -> Outcome:
     server, traits = case.server(), Traits()
+    traits.is_filtered = len(case.left_out) > 0
     found: Counter[str] = Counter()
     doubts: list[Unproven] = []
     for start, end in case.windows:
@@ -224,6 +247,7 @@ def read(case: Case) -> Outcome:
         while walk.request is not None:
             if server.requests > MOST_REQUESTS:
                 return "never ends"
+            case.update(server)
             try:
                 settled = walk.receive(server.answer(walk.request))
             except ContradictionError:
@@ -233,7 +257,9 @@ def read(case: Case) -> Outcome:
     wanted = {
         row.id: time
         for row in server.rows
-        if any(T0 + start <= (time := server.served(row.created_at)) < T0 + end for start, end in case.windows)
+        if row.matches
+        and row.id not in case.behaviour.nulls
+        and any(T0 + start <= (time := server.served(row.created_at)) < T0 + end for start, end in case.windows)
     }
     if any(name not in found and not any(time in one.interval for one in doubts) for name, time in wanted.items()):
         return "lost"
@@ -367,25 +393,48 @@ CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
         "lost",
         "unproven",
         Case(
-            "enumerate groups",
-            (
-                (0, 0, 100, 0),
-                (0, 1000000, 100, 0),
-                (0, 2000000, 100, 0),
-                (-1000000, 0, 100, 0),
-                (1000000, 0, 100, 0),
-            ),
-            Behaviour(page_cap=2),
-            seed=1,
+            "a longer page proves",
+            ((0, 0, 2000, 6), (0, 0, 100, 0)),
+            Behaviour(bytes_cap=1000, ignores=frozenset({"fields"})),
+        ),
+    ),
+    (
+        "lost",
+        "refused",
+        Case(
+            "nothing is newer than the newest",
+            ((0, 0, 100, 0), (-1000000, 0, 100, 0), (-1000000, 0, 100, 0)),
+            Behaviour(page_cap=2, oldest_first=True),
         ),
     ),
     (
         "lost",
         "unproven",
         Case(
-            "a longer page proves",
-            ((0, 0, 2000, 6), (0, 0, 100, 0)),
-            Behaviour(bytes_cap=1000, ignores=frozenset({"fields"})),
+            "what a filter hides is looked for",
+            ((0, 0, 100, 0), (-1000000, 0, 100, 0), (-2000000, 0, 100, 0), (-3000000, 0, 100, 0)),
+            Behaviour(page_cap=3, filters_late=True),
+            left_out=frozenset({1, 2}),
+        ),
+    ),
+    (
+        "lost",
+        "unproven",
+        Case(
+            "a page of nulls is no end",
+            ((-1, 0, 100, 0), (-2, 0, 100, 0), (-3, 0, 100, 0)),
+            Behaviour(page_cap=2, nulls=frozenset({"c0", "c1"})),
+        ),
+    ),
+    (
+        "lost",
+        "unproven",
+        Case(
+            "what was assumed is withdrawn",
+            ((-5399875000, 0, 100, 0), (0, 0, 100, 0), (3000000, 0, 100, 0), (3000000, 0, 100, 0)),
+            Behaviour(cursor_reads="london"),
+            windows=((-216000000000, -86400000000), (0, 1), (1, 5100000000)),
+            page_size=2,
         ),
     ),
 )
