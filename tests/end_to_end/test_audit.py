@@ -78,7 +78,8 @@ def test_it_asks_otherwise_than_the_export_did(serving: Serving, command: Comman
     assert command("export", out, "--until", "2024-01-11", *pages, server=server).status == 0
     asked = [seen.query for seen in server.requests if seen.query["limit"] == "70"]
     assert len(asked) > 900 // 70
-    assert all("created_before" in query for query in asked)
+    # The window that is open below begins at the top of the list.
+    assert sum("created_before" not in query for query in asked) <= 1
     before = len(server.requests)
     assert command("audit", out, *pages, server=server).status == 0
     listed = [seen.query for seen in server.requests[before:] if "cursor" in seen.query]
