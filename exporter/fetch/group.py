@@ -10,6 +10,7 @@ is asked for until nothing new comes, and then the whole once more.
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import Final, Generic, TypeAlias
 
 from exporter.contract import BEGINNING, DAY, HOUR, MAX_PAGE_SIZE, MILLISECOND, MINUTE, SECOND, STATUSES, Instant
@@ -90,6 +91,8 @@ class Group(Generic[RowT]):
         self._shown: set[str] = set()
         # How far two slices reach over the update at which they meet.
         self._margin = 1
+        # Divides all times of update that were served: they may be compared more exactly.
+        self._unit: Instant = SECOND
         # The longest list that ended at the end of all: what came after it has to be longer.
         self._longest: Page[RowT] | None = None
 
@@ -115,18 +118,20 @@ class Group(Generic[RowT]):
                 self._collect((yield replace(around, status=status)))
 
     def _read(self, part: _Slice) -> AskingForIds[RowT]:
-        """Finds the rows of `part`, and returns the ids of those that whole slices of it have shown."""
+        """Finds the rows of `part`, and returns the ids on the pages of its whole slices."""
         request = self._request(part)
         page = yield request
         self._requests += 1
         before = len(self.rows)
         self._collect(page)
-        known = sorted(updated_at for updated_at in page.rows.updated_at if updated_at is not None)
-        if not all(map(part.allows, known)):
+        rows = [row for row in each_row(page.rows) if row[2] is not None]
+        own = [row for row in rows if self._floor is None or row[1] > self._floor]
+        known = sorted(updated_at for _, _, updated_at in own or rows if updated_at is not None)
+        if not all(part.allows(updated_at) for _, _, updated_at in rows if updated_at is not None):
             self._doubts(_IGNORED)
         elif (yield from self._is_whole(request, page)):
             self._shown |= self._ids(page)
-            return self._ids(page)
+            return ids_of(page)
         elif self._traits.cuts_at_random and len(self.rows) == before:
             # No part of it will be whole, either.
             self._doubts(_CUT)
@@ -147,9 +152,11 @@ class Group(Generic[RowT]):
         They meet at one of the times of update that are `known`, in order. Where one of them would be no less than
         `part` then, they do not: the rows of that time are in the other.
         """
-        apart = [time for time in known if known[0] < time - self._margin and time + self._margin < known[-1]] or known
+        self._unit = gcd(self._unit, *known)
+        margin = max(self._margin, self._unit - 1)
+        apart = [time for time in known if known[0] < time - margin and time + margin < known[-1]] or known
         middle = apart[len(apart) // 2]
-        end, start = middle + self._margin, middle - self._margin
+        end, start = middle + margin, middle - margin
         is_all_older = part.before is not None and end >= part.before
         is_all_newer = part.after is not None and start <= part.after
         if is_all_older and is_all_newer:

@@ -23,11 +23,11 @@ class Traits:
     `unit` (microseconds) divides every served `created_at`, so it is never finer than the precision the server serves:
     by value, not by digits, since `.123000` may be milliseconds written long (api.md, 2). `approach`: the one by which
     a known row came back last. `newest`: where each list began when it was last seen whole, by the status it is asked
-    for, and `oldest` where it was shown to end. `lowest`: of all rows of the unfiltered list that an answer has shown.
-    `shows_order`: a page had two times, in order. `reads_closely`: a row within a second of a bound came back, which
-    the bound would have left out had it been cut or rounded to minutes; `reads_exactly`: or to seconds, or
-    milliseconds. `is_filtered`: rows are left out of the list. `cuts_at_random`: the server has cut a page, and then
-    delivered a longer one.
+    for, and `oldest` where it was shown to end. `lowest`: of all rows of the unfiltered list that an answer has shown;
+    `proven_end`: where none was shown below its end with a lower bound either. `shows_order`: a page had two times, in
+    order. `reads_closely`: a row within a second of a bound came back, which the bound would have left out had it been
+    cut or rounded to minutes; `reads_exactly`: or to seconds, or milliseconds. `is_filtered`: rows are left out of the
+    list. `cuts_at_random`: the server has cut a page, and then delivered a longer one.
     """
 
     def __init__(self, newest: Instant | None = None) -> None:
@@ -36,6 +36,7 @@ class Traits:
         self.newest: dict[str | None, Instant] = {} if newest is None else {None: newest}
         self.oldest: dict[str | None, Instant] = {}
         self.lowest = END_OF_TIME
+        self.proven_end = BEGINNING
         self.most_whole_rows = 0
         self.shows_order = False
         self.reads_closely = False

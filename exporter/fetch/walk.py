@@ -27,7 +27,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Final, TypeAlias
 
-from exporter.contract import BEGINNING, DAY, MAX_PAGE_SIZE, SECOND, Instant, format_instant
+from exporter.contract import BEGINNING, DAY, EPOCH, MAX_PAGE_SIZE, SECOND, Instant, format_instant
 from exporter.errors import ContradictionError
 from exporter.fetch.approach import UNBOUNDED, Approach, Search
 from exporter.fetch.descent import AskingForPage, Descent, first_below
@@ -40,8 +40,6 @@ from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
 _LEFT_OUT: Final = "the API leaves rows out of its pages, and shows none in between"
 _ENDS_EARLY: Final = "the API shows older conversations only where it is asked for those after a time, as --since does"
 _NULL: Final = "the API answers with null where the list seems to end, and with nothing beside it"
-#: Below a row that must be shown: more than a zone or a day that a bound may be read by.
-_FAR_BELOW: Final = 2 * DAY
 #: How far below its last row a filtered list is looked for: its rows are hardly further apart.
 _FARTHEST_DOWN: Final = 3650 * DAY
 
@@ -198,16 +196,18 @@ class Walk(Descent[RowT]):
         return None
 
     def _is_shown_below(self) -> AskingWhether[RowT]:
-        """Whether a row is still shown that another answer has shown below the end of this list.
-
-        An API may show less where no lower bound is given (14).
-        """
-        bottom, lowest = min(self._position, self.settled_from), self._traits.lowest
-        if self._status is not None or not self.start <= lowest < bottom:
+        """Whether rows below the end of this list are shown where a lower bound is given: an API may show less without
+        one (14). Asked once a run, and again further up."""
+        bottom = min(self._position, self.settled_from)
+        if self._status is not None or bottom <= self._traits.proven_end:
             return False
         request = self._ask(replace(self._traits.approach, has_floor=False), MAX_PAGE_SIZE)
-        page = yield replace(request, created_after=max(BEGINNING, lowest - _FAR_BELOW), ids_only=True)
-        return len(page) > 0 and page.rows.created_at[-1] < bottom
+        floor = min(EPOCH, bottom) if self.start == BEGINNING else self.start
+        page = yield replace(request, created_after=floor, ids_only=True)
+        if any(self.start <= time < bottom for time in page.rows.created_at):
+            return True
+        self._traits.proven_end = bottom
+        return False
 
     def _go_on_after_gap(self, listing: Page[RowT]) -> AskingForPage[RowT]:
         """Goes on from `listing`, which began below the position, and names what lies between as unproven."""

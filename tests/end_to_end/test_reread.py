@@ -22,7 +22,7 @@ def test_a_token_that_has_gained_fields(serving: Serving, command: Command, tmp_
     assert f"600 rows here came without; exporter reread {out} --withheld reads them again" in wider.err
     done = command("reread", out, "--withheld", "--since", "2024-01-06", "--json", server=server)
     assert (done.status, json.loads(done.out)["state"]) == (3, "unproven")
-    assert f"exporter reread {out} --withheld".replace(str(out), "DEST") in done.err
+    assert f"exporter reread {out} --withheld" in done.err
     done = command("reread", out, "--withheld", server=server)
     assert (done.status, done.out) == (0, "")
     assert "updated" in done.err

@@ -148,9 +148,8 @@ def proves_by_any_page(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "shown_uncut", proves_anything)
 
 
-def keeps_what_was_assumed(self: Traits) -> list[Interval]:
-    misread(self)
-    return []
+def keeps_what_was_assumed(self: Walk[StoredRow], *_gaps: Interval) -> None:
+    self._traits.misread()
 
 
 def asks_nothing(self: Walk[StoredRow]) -> Asking:
@@ -164,7 +163,7 @@ def forgets_nulls(patch: pytest.MonkeyPatch) -> None:
 
 begin, receive, descend, ask = Walk.__init__, Walk.receive, Walk._descend, Walk._ask
 shows_known, attempts, look_below = Walk._shows_known, Walk._try, Walk._look_below
-too_low, misread = Search.too_low, Traits.misread
+too_low = Search.too_low
 
 MUTATIONS: dict[str, Mutation] = {
     "a row above the window": replaced(Walk, "_shows_known", believes_the_first_page),
@@ -186,7 +185,7 @@ MUTATIONS: dict[str, Mutation] = {
     "nothing is newer than the newest": replaced(Walk, "_check_newest", asks_nothing),
     "what a filter hides is looked for": replaced(Walk, "_look_further_down", asks_nothing),
     "a page of nulls is no end": forgets_nulls,
-    "what was assumed is withdrawn": replaced(Traits, "misread", keeps_what_was_assumed),
+    "what was assumed is withdrawn": replaced(Walk, "_doubt_assumed", keeps_what_was_assumed),
 }
 
 
@@ -431,10 +430,9 @@ CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
         "unproven",
         Case(
             "what was assumed is withdrawn",
-            ((-5399875000, 0, 100, 0), (0, 0, 100, 0), (3000000, 0, 100, 0), (3000000, 0, 100, 0)),
-            Behaviour(cursor_reads="london"),
-            windows=((-216000000000, -86400000000), (0, 1), (1, 5100000000)),
-            page_size=2,
+            ((-598000000, 0, 100, 0), (6603234567, 0, 100, 0)),
+            Behaviour(before="london", after="london", cursor_reads="london"),
+            windows=((-14398000000, 2000000), (2000000, 7202000000), (14402000000, 21602000000)),
         ),
     ),
 )
