@@ -145,9 +145,10 @@ class Descent(Windowed, Generic[RowT]):
 
         The whole list does, and one by bounds that have just been read as they were meant.
         """
-        is_believed = is_first and self._traits.has_read_closely(request)
-        is_believed = is_believed or (approach.is_unbounded and approach.has_floor)
-        return is_believed and not request.ids_only and self._position == END_OF_TIME
+        if request.ids_only or self._position < END_OF_TIME:
+            return False
+        is_whole_list = approach.is_unbounded and approach.has_floor
+        return is_whole_list or (is_first and self._traits.has_read_closely(request))
 
     def _begin_at(self, top: Page[RowT], page: Page[RowT], *, is_newest: bool) -> AskingForPage[RowT]:
         """Begins with `page`; where it is empty, with the newest row that `top`, a list of ids, names.

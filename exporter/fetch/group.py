@@ -50,10 +50,6 @@ class _Slice:
     after: Instant | None = None
     before: Instant | None = None
 
-    @property
-    def is_empty(self) -> bool:
-        return self.after is not None and self.before is not None and self.after > self.before
-
     def allows(self, updated_at: Instant) -> bool:
         """Whether a row may lie in the slice, by whatever zone or precision its bounds are read."""
         return (self.after is None or updated_at >= self.after - DAY) and (

@@ -16,6 +16,7 @@ What the rules defend against is in api.md, "What is unknown, and what can go wr
 - *Holding back.* Rows that share the last served time of a page are finished only when an older row has been seen (3).
 - *The end* is a row older than the window, or the end of the list: shown by a list of ids without a lower bound that
   ends at the same row as a longer page that began further up. Neither a short page nor an empty one proves it (4, 14).
+  Nor may a list with a lower bound show more below it.
   A few more rows are asked for below the window, so that its last page shows an older one and no further is needed.
 - *Groups.* Where no bound tells the rows at the position apart, they are read by slices of `updated_at` (`group`), down
   to a row that is listed below them. What stays in doubt is kept, and reported (3, 4).
@@ -196,8 +197,10 @@ class Walk(Descent[RowT]):
         return None
 
     def _is_shown_below(self) -> AskingWhether[RowT]:
-        """Whether rows below the end of this list are shown where a lower bound is given: an API may show less without
-        one (14). Asked once a run, and again further up."""
+        """Whether rows below the end of this list are shown where a lower bound is given.
+
+        An API may show less without one (14). It is asked once a run, and again for an end further up.
+        """
         bottom = min(self._position, self.settled_from)
         if self._status is not None or bottom <= self._traits.proven_end:
             return False
