@@ -199,10 +199,12 @@ class Walk(Descent[RowT]):
     def _is_shown_below(self) -> AskingWhether[RowT]:
         """Whether rows below the end of this list are shown where a lower bound is given.
 
-        An API may show less without one (14). It is asked once a run, and again for an end further up.
+        An API may show less without one (14). It is asked once a run, and again for an end further up; not where all
+        that was shown lies below the window, because then the list does not end there.
         """
         bottom = min(self._position, self.settled_from)
-        if self._status is not None or bottom <= self._traits.proven_end:
+        is_end = self._newest is None or self._newest >= self.start
+        if self._status is not None or not is_end or bottom <= self._traits.proven_end:
             return False
         request = self._ask(replace(self._traits.approach, has_floor=False), MAX_PAGE_SIZE)
         floor = min(EPOCH, bottom) if self.start == BEGINNING else self.start
