@@ -4,7 +4,6 @@ Plain data, without I/O. Instants are integers in microseconds (`contract.Instan
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -106,8 +105,7 @@ class Coverage:
         return sum(interval.end - interval.start for interval in self.intervals)
 
 
-@dataclass(frozen=True, slots=True)
-class PageRequest:
+class PageRequest(msgspec.Struct, frozen=True):
     """One request of a list. Every bound is inclusive, in microseconds; `None` leaves the parameter out.
 
     `before_cursor` is sent as `cursor`, which may turn out strict or inclusive (api.md, 1).
@@ -147,8 +145,7 @@ class Row(Protocol):
 RowT = TypeVar("RowT", bound=Row)
 
 
-@dataclass(frozen=True, slots=True)
-class Rows(Generic[RowT]):
+class Rows(msgspec.Struct, Generic[RowT], frozen=True):
     """Rows from new to old, with their times beside them as columns: `created_at` and, where known, `updated_at`."""
 
     rows: Sequence[RowT] = ()
@@ -173,8 +170,7 @@ class Rows(Generic[RowT]):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[RowT]):
+class Page(msgspec.Struct, Generic[RowT], frozen=True):
     """One answer of the list, in the order it was served.
 
     `size_bytes`: of its JSON text. `is_narrow`: no row has more than `contract.ALWAYS_FIELDS`. `limit`: how many rows

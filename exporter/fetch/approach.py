@@ -11,8 +11,10 @@ A `Search` proposes one `Approach` after another, until an answer is neither or 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, DAY, END_OF_TIME, HOUR, MILLISECOND, MINUTE, SECOND, Instant
 
@@ -24,8 +26,7 @@ _UNBOUNDED: Final = _STEPS[-1]
 _WAYS: Final[Sequence[By]] = ("both", "bound", "cursor")
 
 
-@dataclass(frozen=True, slots=True)
-class Approach:
+class Approach(msgspec.Struct, frozen=True):
     """How to ask for what lies at or below an instant.
 
     `by`: the parameters that bound the answer from above. `extra`: microseconds above the instant; negative where the

@@ -5,9 +5,10 @@
 
 from bisect import bisect_right
 from collections.abc import Generator, Sequence
-from dataclasses import replace
 from operator import neg
 from typing import Final, Generic, TypeAlias
+
+from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, END_OF_TIME, MAX_PAGE_SIZE, SECOND, Instant, format_instant
 from exporter.errors import ContradictionError

@@ -9,9 +9,11 @@ is asked for until nothing new comes, and then the whole once more.
 """
 
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import gcd
 from typing import Final, Generic, TypeAlias
+
+from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, DAY, HOUR, MAX_PAGE_SIZE, MILLISECOND, MINUTE, SECOND, STATUSES, Instant
 from exporter.fetch.rows import TimedRow, each_row, ids_of

@@ -25,8 +25,9 @@ What the rules defend against is in api.md, "What is unknown, and what can go wr
 """
 
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Final, TypeAlias
+
+from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, DAY, EPOCH, MAX_PAGE_SIZE, SECOND, Instant, format_instant
 from exporter.errors import ContradictionError

@@ -1,8 +1,9 @@
 """Pages on which no row says when it was created. Such rows are with the row before them, or else with the next."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from exporter.contract import Instant
 from exporter.encode.decode import DecodedPage

@@ -1,8 +1,10 @@
 """What is asked before the work is split: what the list is like, and where the data begins, roughly."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, DAY, HOUR, MAX_PAGE_SIZE, MILLISECOND, MINUTE, SECOND, Instant
 from exporter.encode.rows import EncodeRow

@@ -3,13 +3,14 @@
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
 import anyio
 import msgspec
 from anyio import CapacityLimiter, to_thread
+from msgspec.structs import replace
 
 from exporter.contract import SECOND, Instant, TimestampStyle
 from exporter.encode.decode import DecodedPage, Decoder
@@ -340,5 +341,5 @@ class Reader:
         if at is None:
             self._observer.warn("the API answers with null in place of conversations, and with nothing beside it")
             nothing = await self._decoded(b"[]")
-            return replace(nothing, page=replace(nothing.page, is_null=True))
+            return DecodedPage(replace(nothing.page, is_null=True), nothing.style)
         return await self._decoded(body, at)

@@ -4,6 +4,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
+import msgspec
+
 from exporter.contract import BEGINNING, DAY, END_OF_TIME, HOUR, MILLISECOND, MINUTE, SECOND, Instant
 from exporter.model import Page, PageRequest, Rows
 
@@ -53,8 +55,7 @@ def read_bound(how: Reads, instant: Instant) -> Instant:
             return instant - (2 * HOUR if instant >= SUMMER_TIME else HOUR)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRow:
+class StoredRow(msgspec.Struct, frozen=True):
     """A row as the server stores it, in microseconds; `size` is what its body weighs. A row of the status that the
     behaviour `hides` is listed only when asked for by it. `tenths`: of a microsecond, which are never served."""
 
@@ -141,23 +142,26 @@ class ServerModel:
         if request.created_after is not None and "created_after" not in ignores:
             bound = 10 * read_bound(behaviour.after, request.created_after)
             oldest = max(oldest, bound + ("created_after" in excludes))
+        status, takes_all = request.status, not request.filtered or behaviour.filters_late
         found = [
             row
             for row in self.rows
             if oldest <= self.place(row) <= newest
-            and (row.matches or not request.filtered or behaviour.filters_late)
-            and (row.status != behaviour.hides if request.status is None else row.status == request.status)
-            and self._updated_within(row, request)
+            and (takes_all or row.matches)
+            and (row.status != behaviour.hides if status is None else row.status == status)
         ]
+        if request.updated_after is not None or request.updated_before is not None:
+            found = [row for row in found if self._updated_within(row, request)]
         if len(found) > 1:
             random.Random(self.seed * 1_000_003 + self.requests).shuffle(found)
             found.sort(key=lambda row: (row.created_at, row.tenths), reverse=not behaviour.oldest_first)
         limited = self._clamp(found, request)
+        is_narrow = self._lists_ids(request)
         page = [row for row in limited if (row.matches or not request.filtered) and row.id not in behaviour.nulls]
         return Page(
             Rows(page, [self.served(row.created_at) for row in page], [self._served_update(row) for row in page]),
-            sum(self._size(row, request) for row in page),
-            is_narrow=self._lists_ids(request),
+            50 * len(page) if is_narrow else sum([row.size for row in page]),
+            is_narrow=is_narrow,
             limit=request.limit,
             is_null=not page and any(row.id in behaviour.nulls for row in limited),
         )
@@ -193,11 +197,14 @@ class ServerModel:
             cap = max(min(cap, 2), cap - self.requests % 7)
         if self.behaviour.heavy_cap is not None and not self._lists_ids(request):
             cap = min(cap, self.behaviour.heavy_cap)
+        bytes_cap = self.behaviour.bytes_cap
+        if bytes_cap is None:
+            return found[:cap]
         page: list[StoredRow] = []
         weight = 0
         for row in found[:cap]:
             weight += self._size(row, request)
-            if page and self.behaviour.bytes_cap is not None and weight > self.behaviour.bytes_cap:
+            if page and weight > bytes_cap:
                 break
             page.append(row)
         return page

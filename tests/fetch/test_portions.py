@@ -1,11 +1,11 @@
 """How many rows are asked for, and what for."""
 
 import random
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from exporter.fetch.portions import Portions
 from exporter.model import Page, PageRequest, Rows

@@ -1,8 +1,7 @@
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from exporter.contract import (
     BEGINNING,
@@ -84,7 +83,7 @@ def test_the_walks_updated_bounds_narrow_the_users(
     st.integers(BEGINNING, END_OF_TIME - 1),
 )
 def test_bounds_outside_the_calendar_mean_what_they_say(name: str, bound: int, instant: int) -> None:
-    request: PageRequest = replace(PageRequest(1), **{name: bound})  # type: ignore[arg-type]
+    request: PageRequest = replace(PageRequest(1), **{name: bound})
     text = Query({}, None).parameters(request, STYLE).get(name)
     sent = text is None or (instant >= parse_timestamp(text) if "after" in name else instant <= parse_timestamp(text))
     meant = instant >= bound if "after" in name else instant <= bound

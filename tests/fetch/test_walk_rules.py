@@ -7,10 +7,11 @@ exactly, names what it cannot prove, or refuses what is not in order.
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import pytest
+from msgspec.structs import replace
 
 from exporter.contract import END_OF_TIME, Instant
 from exporter.errors import ContradictionError
