@@ -28,7 +28,7 @@ from exporter.jobs.status import Status
 from exporter.jobs.vacuum import Vacuumed
 from exporter.model import Interval, TableFormat
 from exporter.progress import Observer, Snapshot
-from exporter.spec import Asked, Credentials, RunSettings
+from exporter.settings import Asked, Credentials, RunSettings
 
 TOKEN = "ak_a-secret-of-the-tests"
 

@@ -38,6 +38,7 @@ from exporter.contract import (
 )
 from exporter.encode.schema import arrow_schema
 from exporter.jobs.recording import Command
+from exporter.layout import RUNS
 from exporter.pipeline.committing import _RESERVED_BYTES
 from exporter.plan.sampling import most_differing
 from exporter.progress import format_size
@@ -54,7 +55,6 @@ from exporter.sandbox import (
     serve,
 )
 from exporter.store.check import Problem
-from exporter.store.layout import RUNS
 from tests.toolkit.clouds import S3
 from tests.toolkit.lake import query_by_duckdb
 

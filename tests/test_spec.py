@@ -20,7 +20,7 @@ from exporter.contract import (
     parse_timestamp,
 )
 from exporter.errors import UsageError
-from exporter.spec import (
+from exporter.settings import (
     Asked,
     Credentials,
     RunSettings,

@@ -11,7 +11,8 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from exporter import contract, route, spec
+from exporter import contract, route
+from exporter import settings as spec
 from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TABLES, TableFormat, TableKind
 

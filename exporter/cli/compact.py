@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from exporter import spec
+from exporter import settings as spec
 from exporter.cli.options import Existing, Verbose, option
 from exporter.cli.running import run_until_signal
 from exporter.jobs.report import describe_compacted

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from exporter import contract, spec
+from exporter import contract
+from exporter import settings as spec
 from exporter.cli.options import AsJson, Days, Rows, Verbose
 from exporter.cli.running import perform, say, tell_summary
 from exporter.model import TABLES

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
-from exporter import contract, spec
+from exporter import contract
+from exporter import settings as spec
 from exporter.api.spec import Understood
 from exporter.api.spec import understand as understand_options
 from exporter.cli.options import AsJson, Text, Values, Verbose, option

@@ -87,7 +87,7 @@ def run_until_signal(work: Callable[[], Awaitable[T]], otherwise: str) -> T:
 
     import anyio
 
-    from exporter.pipeline.signals import listening
+    from exporter.signals import listening
 
     cancels: list[Callable[[], object]] = []
     signals = 0

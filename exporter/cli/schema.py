@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from exporter import spec
+from exporter import settings as spec
 from exporter.cli.options import Text, option
 from exporter.errors import UsageError
 from exporter.store.location import parse_location

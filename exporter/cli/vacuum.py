@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from exporter import spec
+from exporter import settings as spec
 from exporter.cli.options import Existing, option
 from exporter.cli.running import run_until_signal
 from exporter.errors import UsageError

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from exporter.contract import ADDED, FIELDS, ITEM_METRICS, Field, Kind
 from exporter.model import CONVERSATIONS, TURNS
-from exporter.spec import Request
+from exporter.settings import Request
 
 #: The column for what the API serves beyond `contract.FIELDS`: the text of a JSON object, or null. Always the last.
 EXTRA: Final = "extra"

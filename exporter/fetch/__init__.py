@@ -1,1 +1,1 @@
-"""Reading pages: the walk that proves a window complete, retry and throttle (pure), and the one HTTP client."""
+"""Reading pages of the list: what to ask, how fast, and over which connection."""

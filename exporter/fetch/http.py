@@ -36,7 +36,7 @@ from exporter.fetch.quota import quota_of
 from exporter.fetch.refusals import age_of, http_date, own_words, proxy_refusal, quoted, refusal, wants_slash
 from exporter.model import PageRequest
 from exporter.route import Proxy
-from exporter.spec import Credentials
+from exporter.settings import Credentials
 
 _MAX_ERROR_BODY_BYTES: Final = 64 * 1024
 #: As curl has it, which takes a head of 300 kB in all.

@@ -5,7 +5,7 @@ from typing import Final
 from exporter.contract import BEGINNING, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, format_instant
 from exporter.errors import DestinationError, UsageError
 from exporter.model import Interval
-from exporter.spec import Asked, Request
+from exporter.settings import Asked, Request
 from exporter.store.location import Location
 from exporter.store.state import State
 

@@ -21,7 +21,7 @@ from exporter.jobs.session import ask_first, connected
 from exporter.model import Counters, Coverage, Interval, Unproven
 from exporter.pipeline.auditing import Findings
 from exporter.progress import Observer
-from exporter.spec import Asked, Credentials, RunSettings
+from exporter.settings import Asked, Credentials, RunSettings
 from exporter.store.base import Store
 from exporter.store.commits import load_state
 from exporter.store.location import Location

@@ -11,7 +11,7 @@ from exporter.pipeline.probing import Opening
 from exporter.pipeline.reading import Reader, wall_clock
 from exporter.plan.clock import Now, Told, choose_opinion, is_doubted, is_refused, is_to_come, settle, trusted_since
 from exporter.progress import Observer, format_seconds
-from exporter.spec import RunSettings
+from exporter.settings import RunSettings
 from exporter.store.commits import CommitLog
 from exporter.store.state import State
 

@@ -15,6 +15,7 @@ from exporter.fetch.approach import Approach
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run
 from exporter.jobs.session import Session
+from exporter.layout import SCRATCH, partition_of
 from exporter.model import Coverage, DataFile, Interval, Unproven
 from exporter.pipeline.auditing import Comparison, Findings
 from exporter.pipeline.probing import Opening
@@ -24,9 +25,8 @@ from exporter.plan.clock import DOUBT, is_to_come, trusted_since
 from exporter.plan.homes import Homes
 from exporter.plan.sampling import choose_windows, cut_windows
 from exporter.progress import Observer
-from exporter.spec import Asked, Request, RunSettings
+from exporter.settings import Asked, Request, RunSettings
 from exporter.store.base import Store
-from exporter.store.layout import SCRATCH, partition_of
 from exporter.store.local import LocalStore
 from exporter.store.location import Location
 from exporter.store.scratch import private_place, temporary_directory

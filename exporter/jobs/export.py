@@ -15,12 +15,12 @@ from exporter.jobs.sealing import check_whole, is_in_order, put_in_order, seal
 from exporter.jobs.session import Session, ask_first, connected, mention_withheld
 from exporter.jobs.settling import settle
 from exporter.jobs.tables import settle_table_format
+from exporter.layout import MANIFEST, partition_of
 from exporter.model import Counters, TableFormat
 from exporter.progress import Observer
-from exporter.spec import Asked, Credentials, Request, RunSettings
+from exporter.settings import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.commits import load_state
-from exporter.store.layout import MANIFEST, partition_of
 from exporter.store.location import Location
 from exporter.store.manifest import served_fields
 from exporter.store.opening import open_store

@@ -8,11 +8,11 @@ from exporter.errors import ExporterError, OvertakenError, StoreError
 from exporter.jobs.author import author_of
 from exporter.jobs.recording import Run
 from exporter.jobs.tables import check_installed
+from exporter.layout import commit_path
 from exporter.pipeline.committing import check_free_space
-from exporter.pipeline.tasks import alongside
 from exporter.store.base import Store
 from exporter.store.commits import CommitLog, is_overtaken, withdraw
-from exporter.store.layout import commit_path
+from exporter.tasks import alongside
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,17 +21,7 @@ from exporter.encode.schema import table_schemas
 from exporter.errors import DamagedLogError, DamagedPartError, DestinationError, UnreadableFileError
 from exporter.jobs.sample import Sample
 from exporter.jobs.tables import inspect_tables
-from exporter.model import DataFile
-from exporter.pipeline.tasks import for_each
-from exporter.spec import PartitionBy
-from exporter.store import check, facts
-from exporter.store.base import Store
-from exporter.store.check import Problem
-from exporter.store.commits import list_commits, load_commits, load_state
-from exporter.store.facts import Content
-from exporter.store.ids import Hashes, Suspects, hash_ids
-from exporter.store.integrity import File, as_written, missized, opened
-from exporter.store.layout import (
+from exporter.layout import (
     COMMITS,
     CONVERSATIONS,
     MANIFEST,
@@ -41,8 +31,18 @@ from exporter.store.layout import (
     TURNS,
     conversations_path,
 )
+from exporter.model import DataFile
+from exporter.settings import PartitionBy
+from exporter.store import check, facts
+from exporter.store.base import Store
+from exporter.store.check import Problem
+from exporter.store.commits import list_commits, load_commits, load_state
+from exporter.store.facts import Content
+from exporter.store.ids import Hashes, Suspects, hash_ids
+from exporter.store.integrity import File, as_written, missized, opened
 from exporter.store.manifest import render_manifest
 from exporter.store.state import Commit, State, fold
+from exporter.tasks import for_each
 
 T = TypeVar("T")
 Opening: TypeAlias = Callable[[Store, File], AbstractAsyncContextManager[Path]]

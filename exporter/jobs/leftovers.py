@@ -12,12 +12,12 @@ import msgspec
 from anyio import to_thread
 
 from exporter.errors import DamagedPartError, UnreadableFileError
+from exporter.layout import DROPPED, dropped_path
 from exporter.model import Coverage, DataFile
 from exporter.store import facts
 from exporter.store.base import Store
 from exporter.store.dropped import Dropped, is_filled
 from exporter.store.integrity import File, as_written, opened, read_as_written
-from exporter.store.layout import DROPPED, dropped_path
 from exporter.store.quarantine import id_of
 from exporter.store.state import State
 

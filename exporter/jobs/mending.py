@@ -17,13 +17,13 @@ from exporter.model import Change, Counters, Coverage, Interval, Unproven
 from exporter.pipeline.auditing import Findings
 from exporter.pipeline.reading import Reader, wall_clock
 from exporter.pipeline.spooling import Spool, SpoolFactory
-from exporter.pipeline.tasks import for_each
 from exporter.pipeline.updating import Outcome, merge_spool
 from exporter.plan.clock import Now
 from exporter.progress import Observer
-from exporter.spec import Credentials, RunSettings
+from exporter.settings import Credentials, RunSettings
 from exporter.store.ids import ids_in
 from exporter.store.state import State
+from exporter.tasks import for_each
 
 
 async def confirm_deletions(findings: Findings, lister: Reader, at_once: int) -> dict[Interval, set[str]]:

@@ -10,9 +10,9 @@ from urllib.parse import unquote
 import msgspec
 
 from exporter.contract import TRANSCRIPT_FIELD, format_instant
+from exporter.layout import MANIFEST, PARTITION_KEYS
 from exporter.model import Interval
 from exporter.progress import format_seconds, format_size
-from exporter.store.layout import MANIFEST, PARTITION_KEYS
 from exporter.store.location import Location, parse_location, shell_word
 
 if TYPE_CHECKING:

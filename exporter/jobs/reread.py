@@ -32,7 +32,7 @@ from exporter.pipeline.spooling import Spool, SpoolFactory
 from exporter.pipeline.updating import Outcome, merge_spool
 from exporter.plan.homes import Homes
 from exporter.progress import Observer
-from exporter.spec import Asked, Credentials, Request, RunSettings
+from exporter.settings import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.commits import load_state
 from exporter.store.location import Location

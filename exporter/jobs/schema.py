@@ -10,8 +10,8 @@ from exporter.encode.describe import DESCRIPTIONS, PARTITION
 from exporter.encode.schema import table_schemas
 from exporter.errors import UsageError
 from exporter.jobs.dataset import table_schema
-from exporter.spec import PartitionBy, Request, SchemaFormat
-from exporter.store.layout import TABLES
+from exporter.layout import TABLES
+from exporter.settings import PartitionBy, Request, SchemaFormat
 
 _SQL: Final = {
     pa.string(): "VARCHAR",

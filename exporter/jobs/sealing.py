@@ -9,6 +9,7 @@ from exporter.encode.turns import TurnsEncoder
 from exporter.errors import DamagedPartError, DestinationError
 from exporter.jobs.holding import Held
 from exporter.jobs.tables import are_written, write_tables
+from exporter.layout import partition_of
 from exporter.model import TURNS, TableFormat
 from exporter.pipeline.budget import Shares
 from exporter.pipeline.committing import Committer
@@ -16,11 +17,10 @@ from exporter.pipeline.merging import merge_small_parts
 from exporter.pipeline.reading import wall_clock
 from exporter.pipeline.writing import PartsFactory
 from exporter.progress import Observer
-from exporter.spec import Request
+from exporter.settings import Request
 from exporter.store.base import Store
 from exporter.store.commits import CommitLog
 from exporter.store.integrity import missized
-from exporter.store.layout import partition_of
 from exporter.store.location import shell_word
 from exporter.store.manifest import check_not_behind, is_sealed
 from exporter.store.state import State

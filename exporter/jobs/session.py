@@ -30,7 +30,7 @@ from exporter.pipeline.writing import PartsFactory
 from exporter.plan.homes import Place
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer
-from exporter.spec import Credentials, Request, RunSettings
+from exporter.settings import Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.commits import CommitLog
 from exporter.store.integrity import opened

@@ -18,7 +18,7 @@ from exporter.model import Coverage, Interval, Unproven
 from exporter.pipeline import Pipeline
 from exporter.pipeline.streaming import BatchFactory, BatchStream, Given, Send
 from exporter.progress import Observer
-from exporter.spec import Asked, Credentials, Request, RunSettings
+from exporter.settings import Asked, Credentials, Request, RunSettings
 from exporter.store.manifest import withheld_fields
 from exporter.store.state import State
 

@@ -34,7 +34,7 @@ from exporter.pipeline.updating import Outcome, merge_spool
 from exporter.plan.again import density_of, windows_around
 from exporter.plan.homes import Homes
 from exporter.progress import Observer
-from exporter.spec import Asked, Credentials, Request, RunSettings
+from exporter.settings import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.commits import load_state
 from exporter.store.ids import ids_in

@@ -15,7 +15,7 @@ from exporter.jobs.leftovers import Leftovers, find_leftovers
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import check_whole
 from exporter.jobs.tables import expire, write_tables
-from exporter.spec import Request
+from exporter.settings import Request
 from exporter.store.base import Store
 from exporter.store.commits import CommitLog, check_not_overtaken, find_garbage, load_state, put_aside
 from exporter.store.dropped import is_filled

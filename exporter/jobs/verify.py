@@ -17,12 +17,12 @@ from exporter.jobs.inspect import Findings, inspect, load_findings
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sample import Sample
 from exporter.jobs.tables import write_tables
+from exporter.layout import DROPPED
 from exporter.model import Change, Interval
 from exporter.store.base import Store
 from exporter.store.check import LASTING, Problem
 from exporter.store.commits import check_not_overtaken, find_garbage, put_aside
 from exporter.store.integrity import read_as_written
-from exporter.store.layout import DROPPED
 from exporter.store.location import Location
 from exporter.store.manifest import write_manifest
 from exporter.store.opening import open_store

@@ -36,10 +36,10 @@ from exporter.model import Change, Counters, Interval
 from exporter.pipeline.budget import Room
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.reading import Reader
-from exporter.pipeline.signals import listening
 from exporter.pipeline.taking import Factory, Writer
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer, Snapshot
+from exporter.signals import listening
 
 #: How often a run says where it stands though nothing arrives.
 _REPORT_SECONDS: Final = 1.0

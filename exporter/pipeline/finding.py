@@ -21,13 +21,13 @@ from exporter.encode.exact import NO_ID
 from exporter.errors import StoreError
 from exporter.model import Coverage, DataFile, Interval, QuarantineFile
 from exporter.pipeline.merging import MERGED_AT_ONCE
-from exporter.pipeline.tasks import for_each
 from exporter.store.arrow import copy_columns
 from exporter.store.base import Store
 from exporter.store.ids import Hashes, Span, hash_ids, ids_among, read_ids
 from exporter.store.integrity import as_written, opened, read_as_written
 from exporter.store.state import State
 from exporter.store.versions import VERSION_COLUMNS, quarantined_versions, versions_in
+from exporter.tasks import for_each
 
 #: Ids in more places than one that are remembered at a time.
 _MOST_REPEATED: Final = 100_000

@@ -10,7 +10,6 @@ from anyio import to_thread
 
 from exporter.model import Change, DataFile, Interval
 from exporter.pipeline.committing import Committer
-from exporter.pipeline.tasks import for_each
 from exporter.pipeline.writing import PartsFactory
 from exporter.plan.merging import choose_merges
 from exporter.progress import Observer
@@ -18,6 +17,7 @@ from exporter.store.commits import CommitLog
 from exporter.store.integrity import as_written
 from exporter.store.reader import copy_rows
 from exporter.store.state import State
+from exporter.tasks import for_each
 
 #: Of parts that lie there twice at a time: what has been merged is deleted before more is.
 _TWICE_BYTES: Final = 1024**3

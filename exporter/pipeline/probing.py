@@ -12,9 +12,9 @@ from exporter.errors import RequestRefusedError, UnplacedError
 from exporter.fetch.traits import close_question
 from exporter.model import Interval, Page, PageRequest, Rows
 from exporter.pipeline.reading import Reader
-from exporter.pipeline.tasks import for_each
 from exporter.plan import probes
 from exporter.plan.clock import Now, needs_another, row_times
+from exporter.tasks import for_each
 
 #: Microseconds. Where a zone's clocks change, an hour becomes two: a day is more than either.
 _MARGINS: Final = (0, MILLISECOND, SECOND, MINUTE, DAY, 30 * DAY)

@@ -12,9 +12,9 @@ from typing import Final
 import pyarrow as pa
 
 from exporter.encode.turns import TurnsEncoder
+from exporter.layout import CONVERSATIONS, TURNS, part_path
 from exporter.model import DataFile, Interval
 from exporter.store.base import Store
-from exporter.store.layout import CONVERSATIONS, TURNS, part_path
 from exporter.store.parts import FinishedPart, PartWriter
 
 

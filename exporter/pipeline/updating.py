@@ -16,7 +16,6 @@ from exporter.pipeline.finding import find_ids
 from exporter.pipeline.merging import MERGED_AT_ONCE
 from exporter.pipeline.quarantining import Quarantine
 from exporter.pipeline.spooling import Spool, Spooled
-from exporter.pipeline.tasks import for_each
 from exporter.pipeline.writing import PartsFactory
 from exporter.plan.homes import Home, Homes
 from exporter.store.ids import Hashes, hash_ids, ids_in, read_ids
@@ -24,6 +23,7 @@ from exporter.store.integrity import as_written, opened
 from exporter.store.merge import MergePlan, Nulls, Reading, Version, count_rest, merge, plan_merge
 from exporter.store.state import State
 from exporter.store.versions import versions_in
+from exporter.tasks import for_each
 
 #: How many rows were served without a field, by field, and without any sensitive one: as of `DataFile`.
 _Marks: TypeAlias = tuple[Mapping[str, int], int]

@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Final
 
 from exporter.contract import DAY, HOUR, MINUTE, SECOND, Instant
-from exporter.spec import TrustedClock
+from exporter.settings import TrustedClock
 
 #: Clocks that differ by no more agree.
 TOLERATED: Final = 2 * MINUTE

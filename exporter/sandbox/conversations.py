@@ -15,7 +15,7 @@ from exporter.sandbox.names import CITIES, FIRST_NAMES, LAST_NAMES, PRODUCTS
 from exporter.sandbox.phrases import TOPICS
 from exporter.sandbox.rows import Row
 from exporter.sandbox.transcripts import MAX_USER_TURNS, make_transcript
-from exporter.spec import check_range
+from exporter.settings import check_range
 
 ORGANIZATION: Final = "org_sandbox"
 RECORDINGS_HOST: Final = "https://recordings.sandbox.invalid"

@@ -1,1 +1,1 @@
-"""What lies at the destination: parts, commits, the manifest, and the edge that writes them."""
+"""Places for an export, and nothing about what lies there: `base` has the promises that all of them keep."""

@@ -13,11 +13,20 @@ import pyarrow as pa
 
 from exporter import __version__
 from exporter.contract import format_instant
+from exporter.layout import (
+    MANIFEST,
+    QUARANTINE,
+    SUCCESS,
+    TABLES,
+    delta_log,
+    is_clutter,
+    is_part,
+    partition_of,
+)
 from exporter.model import DataFile, QuarantineFile
-from exporter.spec import PartitionBy
+from exporter.settings import PartitionBy
 from exporter.store.columns import is_of
 from exporter.store.facts import ID_COLUMNS, Content
-from exporter.store.layout import MANIFEST, QUARANTINE, SUCCESS, TABLES, delta_log, is_clutter, is_part, partition_of
 from exporter.store.manifest import lost_commits
 from exporter.store.parts import SORT_COLUMNS
 from exporter.store.state import State, state_name

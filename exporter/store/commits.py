@@ -21,10 +21,7 @@ import msgspec
 
 from exporter.contract import Instant
 from exporter.errors import DamagedLogError, DestinationError, OvertakenError, StoreError
-from exporter.model import Change, Counters, Interval, TableFormat
-from exporter.spec import Request
-from exporter.store.base import Store
-from exporter.store.layout import (
+from exporter.layout import (
     COMMITS,
     QUARANTINE,
     STAGING,
@@ -36,6 +33,9 @@ from exporter.store.layout import (
     is_of_run,
     is_part,
 )
+from exporter.model import Change, Counters, Interval, TableFormat
+from exporter.settings import Request
+from exporter.store.base import Store
 from exporter.store.state import FORMAT_VERSION, Author, Commit, CommitKind, State, apply, fold, state_name
 
 #: Of commits that an exporter which knows no other than `FORMAT_VERSION` would not decode, or fold to another state.

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from exporter.contract import Instant
+from exporter.layout import CONVERSATIONS, TURNS
 from exporter.store.columns import is_of
 from exporter.store.disk import open_patiently, reading
-from exporter.store.layout import CONVERSATIONS, TURNS
 from exporter.store.parts import SORT_COLUMNS
 from exporter.store.reader import open_part
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from exporter.errors import DamagedLogError, ForeignTableError
+from exporter.layout import commit_path
 from exporter.model import DataFile
-from exporter.store.layout import commit_path
 from exporter.store.state import Commit, State, apply
 
 #: In what a version of a table says of itself, for who looks for that of a generation.

@@ -16,6 +16,18 @@ import aiofiles
 from anyio import CancelScope, sleep, to_thread
 
 from exporter.errors import DestinationError, DestinationLockedError, StoreError
+from exporter.layout import (
+    COMMITS,
+    LOCK,
+    MANIFEST,
+    PRIVATE,
+    QUARANTINE,
+    RUNS,
+    SCRATCH,
+    STAGING,
+    is_clutter,
+    staging_path,
+)
 from exporter.store import lock
 from exporter.store.disk import (
     file_size,
@@ -29,18 +41,6 @@ from exporter.store.disk import (
     place,
     replace,
     reporting,
-)
-from exporter.store.layout import (
-    COMMITS,
-    LOCK,
-    MANIFEST,
-    PRIVATE,
-    QUARANTINE,
-    RUNS,
-    SCRATCH,
-    STAGING,
-    is_clutter,
-    staging_path,
 )
 from exporter.store.location import parts_inside
 from exporter.store.lock import LockHolder

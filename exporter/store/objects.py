@@ -12,10 +12,19 @@ import anyio
 from anyio import CancelScope, to_thread
 
 from exporter.errors import DestinationError, OvertakenError, StoreError, UnreadableFileError
+from exporter.layout import (
+    COMMITS,
+    LOCK,
+    MANIFEST,
+    PRIVATE,
+    PROBE,
+    RUNS,
+    STAGING,
+    staging_path,
+)
 from exporter.store.bucket import Bucket
 from exporter.store.disk import free_bytes, reporting
 from exporter.store.faults import fault_of, is_passing
-from exporter.store.layout import COMMITS, LOCK, MANIFEST, PRIVATE, PROBE, RUNS, STAGING, staging_path
 from exporter.store.lease import LEASE_SECONDS
 from exporter.store.location import Url
 from exporter.store.lock import LockHolder

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from exporter.contract import OPEN_STATUSES, Instant
+from exporter.layout import CONVERSATIONS, TURNS
 from exporter.store.disk import fsync, open_private, reporting
-from exporter.store.layout import CONVERSATIONS, TURNS
 
 SORT_COLUMN: Final = "created_at"
 #: By which the rows of each table descend.

@@ -7,9 +7,9 @@ from typing import Protocol
 import msgspec
 
 from exporter.contract import Instant, format_instant, parse_timestamp
+from exporter.layout import quarantine_path
 from exporter.model import Interval, QuarantineFile
 from exporter.store.base import Store
-from exporter.store.layout import quarantine_path
 
 
 class Quarantined(Protocol):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from exporter.errors import DestinationLockedError
+from exporter.layout import LOCK, PROBE
 from exporter.store.bucket import Bucket
-from exporter.store.layout import LOCK, PROBE
 from exporter.store.lease import Lease, decode_lease, encode_lease, has_run_out, looks_abandoned, new_lease
 from exporter.store.lock import host_name
 

@@ -4,8 +4,8 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from exporter.contract import Instant
+from exporter.layout import is_of_run
 from exporter.model import Change
-from exporter.store.layout import is_of_run
 
 
 class Replaced(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
+from exporter.layout import RUNS
 from exporter.store.base import Store
-from exporter.store.layout import RUNS
 from exporter.store.state import StateName
 
 #: Of an error's message: what it quotes may be long.

@@ -16,8 +16,8 @@ from threading import Lock
 from typing import Final
 
 from exporter.errors import UsageError
+from exporter.layout import SCRATCH
 from exporter.store.disk import open_private, reporting
-from exporter.store.layout import SCRATCH
 from exporter.store.lock import try_lock
 
 _PREFIX: Final = "exporter-staging-"

@@ -12,11 +12,17 @@ import msgspec
 
 from exporter.contract import Instant
 from exporter.errors import DamagedLogError
+from exporter.layout import (
+    CONVERSATIONS,
+    TURNS,
+    commit_path,
+    is_part,
+    turns_path,
+)
 from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, TableFormat, Unproven
-from exporter.spec import Request
+from exporter.settings import Request
 from exporter.store.doubts import left_of
 from exporter.store.dropped import Dropped, note_dropped
-from exporter.store.layout import CONVERSATIONS, TURNS, commit_path, is_part, turns_path
 from exporter.store.replaced import Replaced, forget, note_replaced
 
 FORMAT_VERSION: Final = 1

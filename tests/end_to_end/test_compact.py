@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from exporter.contract import DAY, format_instant
+from exporter.layout import commit_path
 from exporter.sandbox import Behaviour, Row, make_conversations
-from exporter.store.layout import commit_path
 from tests.end_to_end.conftest import Command, Serving, Spawn
 from tests.end_to_end.exported import Exported, assert_same, check_left, snapshot
 from tests.end_to_end.served import SINCE, Record, records

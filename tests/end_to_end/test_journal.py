@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from exporter.contract import DAY, format_instant, parse_timestamp
+from exporter.layout import RUNS
 from exporter.sandbox import TOKEN, Behaviour, Row, make_conversations
-from exporter.store.layout import RUNS
 from tests.end_to_end.conftest import Command, Serving, Spawn
 from tests.jobs.damage import flip, parts
 

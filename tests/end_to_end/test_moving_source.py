@@ -11,7 +11,7 @@ from exporter.jobs.export import export
 from exporter.pipeline.reading import wall_clock
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, Seen, serve
-from exporter.spec import Asked, Credentials, RunSettings
+from exporter.settings import Asked, Credentials, RunSettings
 from tests.end_to_end.exported import Exported
 from tests.end_to_end.served import conversation
 

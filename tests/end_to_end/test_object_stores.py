@@ -15,10 +15,10 @@ from typing import TypeAlias
 import pytest
 
 from exporter.contract import DAY, format_instant
+from exporter.layout import LOCK
 from exporter.sandbox import Behaviour, Row, make_conversations
 from exporter.store.bucket import Bucket
 from exporter.store.clouds import open_bucket
-from exporter.store.layout import LOCK
 from exporter.store.location import Url
 from tests.end_to_end.conftest import Command, Serving, Spawn
 from tests.end_to_end.exported import Exported, check_left

@@ -15,7 +15,7 @@ from exporter.contract import DAY, format_instant
 from exporter.jobs.export import export
 from exporter.progress import Quiet
 from exporter.sandbox import Behaviour, Row, Sandbox, Seen, make_conversations
-from exporter.spec import Asked, Credentials, RunSettings
+from exporter.settings import Asked, Credentials, RunSettings
 from tests.end_to_end.conftest import Command, Done, Serving, Spawn
 from tests.end_to_end.exported import Exported
 from tests.end_to_end.served import SINCE, UNTIL, records, whole_rows_served

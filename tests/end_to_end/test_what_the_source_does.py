@@ -12,7 +12,7 @@ from exporter.errors import ContradictionError
 from exporter.jobs.export import Summary, export
 from exporter.progress import Observer, Quiet
 from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations, serve
-from exporter.spec import Asked, Credentials, RunSettings
+from exporter.settings import Asked, Credentials, RunSettings
 
 pytestmark = pytest.mark.anyio
 

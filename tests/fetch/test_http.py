@@ -26,7 +26,7 @@ from exporter.fetch.line import Limits
 from exporter.fetch.quota import Quota
 from exporter.model import PageRequest
 from exporter.route import Proxy
-from exporter.spec import Credentials
+from exporter.settings import Credentials
 from tests.toolkit.peer import (
     Peer,
     Script,

@@ -10,7 +10,7 @@ from exporter.contract import DAY, SECOND, format_instant
 from exporter.jobs.export import export
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Row, make_conversations, serve
-from exporter.spec import Asked, Credentials, RunSettings
+from exporter.settings import Asked, Credentials, RunSettings
 
 T0: Final = 1_770_000_000 * SECOND
 SINCE, UNTIL = T0 - 6 * DAY, T0

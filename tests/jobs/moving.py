@@ -10,7 +10,7 @@ from exporter.contract import DAY, HOUR, MINUTE, SECOND, Instant
 from exporter.jobs.sync import Synced, sync
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, serve
-from exporter.spec import Asked, Credentials, RunSettings
+from exporter.settings import Asked, Credentials, RunSettings
 from tests.end_to_end.exported import Exported, assert_same
 from tests.end_to_end.served import conversation, records
 

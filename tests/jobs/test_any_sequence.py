@@ -36,7 +36,7 @@ from exporter.model import TABLES, Coverage, Interval, TableFormat
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Row, serve
 from exporter.sandbox.render import served_instant
-from exporter.spec import Asked, Credentials
+from exporter.settings import Asked, Credentials
 from exporter.store.commits import load_state
 from exporter.store.local import LocalStore
 from tests.end_to_end.exported import Exported, assert_same

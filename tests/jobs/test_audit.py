@@ -15,7 +15,7 @@ from exporter.jobs.verify import verify
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Row, Seen
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
-from exporter.spec import Asked, Credentials
+from exporter.settings import Asked, Credentials
 from tests.end_to_end.exported import Exported, snapshot
 from tests.jobs.damage import rewrite
 from tests.jobs.moving import Source, check, moving_source, run_sync, settings_for

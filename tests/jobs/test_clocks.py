@@ -8,7 +8,7 @@ import pytest
 from exporter.contract import DAY, HOUR, MINUTE, SECOND
 from exporter.errors import UsageError
 from exporter.model import TABLES
-from exporter.spec import Asked, PartitionBy
+from exporter.settings import Asked, PartitionBy
 from tests.jobs.moving import transcript
 from tests.toolkit.clocks import World, world
 

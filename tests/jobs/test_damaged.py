@@ -14,7 +14,7 @@ from exporter.jobs.verify import verify
 from exporter.model import TABLES
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN
-from exporter.spec import Asked, Credentials
+from exporter.settings import Asked, Credentials
 from exporter.store import disk
 from tests.end_to_end.exported import snapshot
 from tests.jobs.damage import failing, flip

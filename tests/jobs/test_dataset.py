@@ -22,7 +22,7 @@ from exporter.progress import Quiet
 from exporter.sandbox import make_conversations
 from exporter.sandbox.clock import system_clock
 from exporter.sandbox.server import serve
-from exporter.spec import Asked, Credentials, PartitionBy, RunSettings
+from exporter.settings import Asked, Credentials, PartitionBy, RunSettings
 from tests.end_to_end.exported import Exported, assert_same
 from tests.end_to_end.served import SINCE, UNTIL, records
 from tests.toolkit.clouds import S3

@@ -20,7 +20,7 @@ from exporter.jobs.vacuum import Vacuumed, vacuum
 from exporter.jobs.verify import Verified, verify
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Row, make_conversations, serve
-from exporter.spec import Asked, Credentials, RunSettings
+from exporter.settings import Asked, Credentials, RunSettings
 from exporter.store.commits import load_state
 from exporter.store.local import LocalStore
 from tests.jobs.damage import flip, parts, quarantine, share_an_id, truncate

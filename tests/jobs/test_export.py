@@ -15,7 +15,13 @@ from exporter.jobs.status import status
 from exporter.model import Interval
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations, serve
-from exporter.spec import Asked, Credentials, PartitionBy, Request, RunSettings
+from exporter.settings import (
+    Asked,
+    Credentials,
+    PartitionBy,
+    Request,
+    RunSettings,
+)
 from exporter.store.state import State
 
 pytestmark = pytest.mark.usefixtures("hasty")

@@ -15,7 +15,7 @@ from exporter.jobs.verify import verify
 from exporter.model import TABLES
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Row, Seen
-from exporter.spec import Asked, Credentials
+from exporter.settings import Asked, Credentials
 from tests.end_to_end.exported import Exported
 from tests.jobs.moving import T0, Source, check, moving_source, run_sync, settings_for
 

@@ -17,7 +17,7 @@ from exporter.model import TABLES, Coverage, Interval
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Row, Seen
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
-from exporter.spec import Asked, Credentials
+from exporter.settings import Asked, Credentials
 from exporter.store.commits import load_commits, load_state
 from exporter.store.local import LocalStore
 from tests.end_to_end.exported import Exported, assert_same, snapshot

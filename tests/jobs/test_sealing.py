@@ -13,7 +13,7 @@ from exporter.model import Interval
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.writing import PartsFactory
 from exporter.progress import Quiet
-from exporter.spec import PartitionBy, Request
+from exporter.settings import PartitionBy, Request
 from exporter.store.commits import CommitLog
 from exporter.store.local import LocalStore
 from exporter.store.state import Author

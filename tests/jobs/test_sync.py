@@ -13,7 +13,7 @@ from exporter.jobs.verify import verify
 from exporter.progress import Quiet
 from exporter.sandbox import Behaviour, Seen
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
-from exporter.spec import Asked, Credentials
+from exporter.settings import Asked, Credentials
 from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import conversation
 from tests.jobs.moving import T0, Source, check, moving_source, run_sync, settings_for

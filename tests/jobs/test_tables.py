@@ -27,7 +27,7 @@ from exporter.jobs.verify import verify
 from exporter.model import TABLES, TableFormat
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN
-from exporter.spec import Asked, Credentials
+from exporter.settings import Asked, Credentials
 from exporter.store.commits import load_state
 from exporter.store.local import LocalStore
 from exporter.store.location import Url

@@ -20,7 +20,7 @@ from exporter.jobs.verify import verify
 from exporter.model import TABLES
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, TOKEN_NOSENSITIVE, Row, make_conversations, serve
-from exporter.spec import Asked, Credentials, RunSettings
+from exporter.settings import Asked, Credentials, RunSettings
 from tests.end_to_end.exported import Exported
 from tests.end_to_end.served import records
 from tests.jobs.damage import Json, edit_commits, flip, rewrite, settle, with_column

@@ -13,7 +13,7 @@ from exporter.jobs.sync import sync
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Row, Seen
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
-from exporter.spec import Asked, Credentials
+from exporter.settings import Asked, Credentials
 from tests.end_to_end.exported import Exported
 from tests.jobs.moving import Source, moving_source, run_sync, settings_for
 

@@ -21,6 +21,7 @@ from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
 from exporter.errors import RequestRefusedError, TooLargeError
 from exporter.fetch.answer import Answer, Presence
+from exporter.layout import CONVERSATIONS, partition_of
 from exporter.model import Interval, PageRequest
 from exporter.pipeline import Pipeline, reading
 from exporter.pipeline.budget import ByteBudget, Shares
@@ -29,9 +30,8 @@ from exporter.pipeline.reading import Reader
 from exporter.pipeline.writing import PartsFactory
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer, Quiet
-from exporter.spec import PartitionBy, Request
+from exporter.settings import PartitionBy, Request
 from exporter.store.commits import CommitLog, find_garbage
-from exporter.store.layout import CONVERSATIONS, partition_of
 from exporter.store.local import LocalStore
 from exporter.store.state import Author, State
 from tests.fetch.server_model import ServerModel, StoredRow

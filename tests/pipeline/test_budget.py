@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.pipeline.budget import ByteBudget, Room, Shares
-from exporter.spec import LEAST_MEMORY_BYTES
+from exporter.settings import LEAST_MEMORY_BYTES
 
 MIB = 1024 * 1024
 #: Room for 28 rows without a byte, or for one of 18432 bytes.

@@ -29,6 +29,7 @@ from exporter.errors import (
 )
 from exporter.fetch.answer import Answer
 from exporter.fetch.retry import RetryPolicy
+from exporter.layout import commit_path
 from exporter.model import Change, Interval, PageRequest
 from exporter.pipeline import Pipeline, reading
 from exporter.pipeline.budget import Shares
@@ -36,7 +37,6 @@ from exporter.progress import Quiet, Snapshot
 from exporter.store import parts
 from exporter.store.commits import CommitLog
 from exporter.store.disk import reporting
-from exporter.store.layout import commit_path
 from exporter.store.local import LocalStore
 from exporter.store.state import Author, state_name
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow

@@ -21,6 +21,7 @@ from exporter.encode.batch import Encoder
 from exporter.encode.exact import NO_ID
 from exporter.encode.rows import Misfit
 from exporter.errors import StoreError
+from exporter.layout import partition_of
 from exporter.model import Change, Coverage, DataFile, Interval
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.spooling import Spool, Spooled, SpoolFactory
@@ -29,9 +30,8 @@ from exporter.pipeline.updating import Outcome, _still_absent, merge_spool
 from exporter.pipeline.writing import Finished, PartsFactory
 from exporter.plan.homes import Homes
 from exporter.progress import Quiet
-from exporter.spec import Request
+from exporter.settings import Request
 from exporter.store.commits import CommitLog
-from exporter.store.layout import partition_of
 from exporter.store.local import LocalStore
 from exporter.store.merge import Nulls
 from exporter.store.state import Author, State

@@ -22,7 +22,7 @@ from exporter.fetch.window import Settled
 from exporter.model import Change, Coverage, Interval, Rows, Unproven
 from exporter.pipeline import writing
 from exporter.pipeline.writing import PartsFactory, WindowWriter
-from exporter.spec import PartitionBy, Request
+from exporter.settings import PartitionBy, Request
 from exporter.store.commits import CommitLog
 from exporter.store.local import LocalStore
 from exporter.store.parts import PartWriter

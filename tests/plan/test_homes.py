@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY
+from exporter.layout import partition_of
 from exporter.model import Coverage, DataFile, Interval
 from exporter.plan.homes import Home, Homes
-from exporter.spec import PartitionBy
-from exporter.store.layout import partition_of
+from exporter.settings import PartitionBy
 
 T0 = 20_000 * DAY
 

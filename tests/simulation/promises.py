@@ -13,8 +13,8 @@ import anyio.to_thread
 import pyarrow.parquet as pq
 
 from exporter.contract import HIDDEN_STATUS, SECOND, Instant, format_instant
+from exporter.layout import TURNS, is_part
 from exporter.store.commits import load_state
-from exporter.store.layout import TURNS, is_part
 from exporter.store.local import LocalStore
 from exporter.store.state import State, state_name
 from tests.simulation.disk import SimulatedDisk

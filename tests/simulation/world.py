@@ -20,6 +20,7 @@ from unittest.mock import patch
 import aiohttp
 import anyio.to_thread
 
+from exporter import signals
 from exporter.contract import DAY, HOUR, SECOND, Instant
 from exporter.errors import (
     AccessError,
@@ -35,12 +36,12 @@ from exporter.errors import (
 from exporter.jobs.export import Summary, export
 from exporter.jobs.sync import sync
 from exporter.model import TABLES
-from exporter.pipeline import reading, signals
+from exporter.pipeline import reading
 from exporter.pipeline.spooling import SpoolFactory
 from exporter.pipeline.writing import WindowWriter
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN
-from exporter.spec import Asked, Credentials, PartitionBy, RunSettings
+from exporter.settings import Asked, Credentials, PartitionBy, RunSettings
 from exporter.store import lock
 from exporter.store.state import State, state_name
 from tests.simulation.disk import SimulatedDisk

@@ -15,10 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from exporter.layout import part_path, partition_of
 from exporter.model import Change, Coverage, DataFile, Interval
-from exporter.spec import Request
+from exporter.settings import Request
 from exporter.store.commits import CommitLog, find_garbage
-from exporter.store.layout import part_path, partition_of
 from exporter.store.local import LocalStore
 from exporter.store.manifest import write_manifest
 from exporter.store.parts import PartWriter

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from exporter.errors import DestinationError, OvertakenError, StoreError
+from exporter.layout import SUCCESS, commit_path, part_path, quarantine_path
 from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile
-from exporter.spec import Request
+from exporter.settings import Request
 from exporter.store.commits import CommitLog, find_garbage, load_state
-from exporter.store.layout import SUCCESS, commit_path, part_path, quarantine_path
 from exporter.store.local import LocalStore
 from exporter.store.state import Author, State, state_name
 

@@ -20,12 +20,19 @@ from exporter.errors import (
     StoreError,
     UnreadableFileError,
 )
+from exporter.layout import (
+    COMMITS,
+    DROPPED,
+    RUNS,
+    STAGING,
+    dropped_path,
+    part_path,
+)
 from exporter.model import Interval
-from exporter.spec import Request
+from exporter.settings import Request
 from exporter.store.base import Store
 from exporter.store.bucket import Bucket
 from exporter.store.commits import CommitLog, find_garbage
-from exporter.store.layout import COMMITS, DROPPED, RUNS, STAGING, dropped_path, part_path
 from exporter.store.local import LocalStore
 from exporter.store.location import Url
 from exporter.store.objects import ObjectStore

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, END_OF_TIME
-from exporter.spec import PARTITIONS, PartitionBy
-from exporter.store.layout import (
+from exporter.layout import (
     commit_number,
     commit_path,
     is_part,
@@ -17,6 +16,7 @@ from exporter.store.layout import (
     quarantine_path,
     staging_path,
 )
+from exporter.settings import PARTITIONS, PartitionBy
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 INSTANTS = st.integers(BEGINNING, END_OF_TIME - 1)

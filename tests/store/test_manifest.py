@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from exporter.contract import BEGINNING, DAY, FIELDS
+from exporter.layout import MANIFEST, SUCCESS, part_path, partition_of
 from exporter.model import Change, Counters, DataFile, Interval, QuarantineFile, Unproven
-from exporter.spec import Request
-from exporter.store.layout import MANIFEST, SUCCESS, part_path, partition_of
+from exporter.settings import Request
 from exporter.store.local import LocalStore
 from exporter.store.manifest import render_manifest, write_manifest
 from exporter.store.state import FORMAT_VERSION, Author, Commit, State, apply, fold

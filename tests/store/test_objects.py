@@ -21,13 +21,13 @@ import trustme
 from obstore.store import MemoryStore, S3Store
 
 from exporter.errors import DestinationError, DestinationLockedError, ExporterError, OvertakenError, StoreError
+from exporter.layout import LOCK, RUNS, commit_path
 from exporter.model import Interval
-from exporter.spec import Request
+from exporter.settings import Request
 from exporter.store.bucket import Bucket
 from exporter.store.clouds import open_bucket
 from exporter.store.commits import CommitLog
 from exporter.store.faults import KeylessError, UnreachedError
-from exporter.store.layout import LOCK, RUNS, commit_path
 from exporter.store.lease import (
     LEASE_SECONDS,
     decode_lease,

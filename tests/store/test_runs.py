@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import StoreError
-from exporter.store.layout import RUNS
+from exporter.layout import RUNS
 from exporter.store.local import LocalStore
 from exporter.store.runs import RunRecord, append_run, read_last_run
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.errors import StoreError
 from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, TableFormat, Unproven
-from exporter.spec import Request
+from exporter.settings import Request
 from exporter.store.state import FORMAT_VERSION, Author, Commit, State, apply, fold, state_name
 
 AUTHOR = Author(run="r1", host="here", pid=1, software={"exporter": "0"})

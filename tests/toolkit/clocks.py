@@ -18,7 +18,7 @@ from exporter.jobs.sync import Synced, sync
 from exporter.jobs.verify import verify
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Sandbox
-from exporter.spec import Asked, Credentials, RunSettings
+from exporter.settings import Asked, Credentials, RunSettings
 from tests.end_to_end.exported import Exported
 from tests.end_to_end.served import conversation
 

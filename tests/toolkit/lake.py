@@ -17,7 +17,7 @@ from deltalake import DeltaTable, QueryBuilder
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
-from exporter.store.layout import partition_of
+from exporter.layout import partition_of
 from tests.end_to_end.served import Record
 
 #: The extension is built for one DuckDB: other tests use a newer one.

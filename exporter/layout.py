@@ -33,7 +33,7 @@ from exporter.model import CONVERSATIONS as CONVERSATIONS
 from exporter.model import TABLES as TABLES
 from exporter.model import TURNS as TURNS
 from exporter.model import Interval
-from exporter.spec import PartitionBy
+from exporter.settings import PartitionBy
 
 MANIFEST: Final = "_manifest.json"
 SUCCESS: Final = "_SUCCESS"
