@@ -12,9 +12,9 @@ import pytest
 from exporter.contract import ADDED
 from exporter.encode.describe import DESCRIPTIONS
 from exporter.encode.schema import table_schemas
+from exporter.log.state import FORMAT_VERSION
 from exporter.model import TABLES
 from exporter.settings import Request
-from exporter.store.state import FORMAT_VERSION
 from tests.datasets.living import copy_of, live, rows_at
 from tests.datasets.make import HERE, make
 

@@ -4,10 +4,10 @@ from typing import Final
 
 from exporter.contract import BEGINNING, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, format_instant
 from exporter.errors import DestinationError, UsageError
+from exporter.log.state import State
 from exporter.model import Interval
 from exporter.settings import Asked, Request
 from exporter.store.location import Location
-from exporter.store.state import State
 
 _NEVER: Final[Instant] = 1 << 62
 

@@ -18,15 +18,15 @@ from exporter.jobs.holding import Held, holding
 from exporter.jobs.mending import Repair, confirm_deletions, lifted_doubts
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.session import ask_first, connected
+from exporter.log.commits import load_state
+from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters, Coverage, Interval, Unproven
 from exporter.pipeline.auditing import Findings
 from exporter.progress import Observer
 from exporter.settings import Asked, Credentials, RunSettings
 from exporter.store.base import Store
-from exporter.store.commits import load_state
 from exporter.store.location import Location
 from exporter.store.opening import open_store
-from exporter.store.state import State, StateName, state_name
 
 
 class Repaired(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,8 +7,8 @@ import secrets
 import pyarrow as pa
 
 from exporter import __version__
+from exporter.log.state import Author
 from exporter.store.lock import host_name
-from exporter.store.state import Author
 
 
 def new_run() -> str:

@@ -6,14 +6,14 @@ import msgspec
 
 from exporter.contract import BEGINNING, END_OF_TIME, SECOND, Instant, format_instant
 from exporter.errors import UsageError
+from exporter.log.commits import CommitLog
+from exporter.log.state import State
 from exporter.model import Change, Coverage, DataFile, Interval
 from exporter.pipeline.probing import Opening
 from exporter.pipeline.reading import Reader, wall_clock
 from exporter.plan.clock import Now, Told, choose_opinion, is_doubted, is_refused, is_to_come, settle, trusted_since
 from exporter.progress import Observer, format_seconds
 from exporter.settings import RunSettings
-from exporter.store.commits import CommitLog
-from exporter.store.state import State
 
 _NAMES: Final = {"server": "API's", "local": "machine's"}
 _HOW: Final = "Set the one that is wrong, or name the one to believe: --trust-clock server, or local"

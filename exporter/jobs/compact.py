@@ -9,14 +9,14 @@ from exporter.errors import DestinationError
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import check_whole, is_in_order, put_in_order
+from exporter.log.commits import load_state
+from exporter.log.state import State, StateName, state_name
 from exporter.pipeline.merging import MERGED_AT_ONCE
 from exporter.plan.merging import choose_merges
 from exporter.progress import Observer
 from exporter.store.base import Store
-from exporter.store.commits import load_state
 from exporter.store.location import Location
 from exporter.store.opening import open_store
-from exporter.store.state import State, StateName, state_name
 
 
 class Compacted(msgspec.Struct, frozen=True, kw_only=True):

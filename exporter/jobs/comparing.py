@@ -16,6 +16,7 @@ from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run
 from exporter.jobs.session import Session
 from exporter.layout import SCRATCH, partition_of
+from exporter.log.state import State
 from exporter.model import Coverage, DataFile, Interval, Unproven
 from exporter.pipeline.auditing import Comparison, Findings
 from exporter.pipeline.probing import Opening
@@ -30,7 +31,6 @@ from exporter.store.base import Store
 from exporter.store.local import LocalStore
 from exporter.store.location import Location
 from exporter.store.scratch import private_place, temporary_directory
-from exporter.store.state import State
 
 #: Of a page, so that with the rows around it a sampled window fits on one.
 _WINDOW_SHARE: Final = 0.75

@@ -12,13 +12,13 @@ from anyio.from_thread import start_blocking_portal
 from exporter.encode.schema import arrow_schema, turns_schema
 from exporter.errors import DestinationError, UsageError
 from exporter.layout import CONVERSATIONS, MANIFEST, partition_of
+from exporter.log.commits import load_commits
+from exporter.log.state import FORMAT_VERSION, fold
 from exporter.settings import PartitionBy
 from exporter.store.arrow import open_filesystem
 from exporter.store.base import Store
-from exporter.store.commits import load_commits
 from exporter.store.location import Location, parse_location
 from exporter.store.opening import open_store
-from exporter.store.state import FORMAT_VERSION, fold
 
 #: By the text that a manifest has for it.
 _TYPES: Final = {str(field.type): field.type for field in (*arrow_schema(None), *turns_schema())}

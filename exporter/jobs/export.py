@@ -16,15 +16,15 @@ from exporter.jobs.session import Session, ask_first, connected, mention_withhel
 from exporter.jobs.settling import settle
 from exporter.jobs.tables import settle_table_format
 from exporter.layout import MANIFEST, partition_of
+from exporter.log.commits import load_state
+from exporter.log.manifest import served_fields
+from exporter.log.state import State, StateName, state_name, turns_in
 from exporter.model import Counters, TableFormat
 from exporter.progress import Observer
 from exporter.settings import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
-from exporter.store.commits import load_state
 from exporter.store.location import Location
-from exporter.store.manifest import served_fields
 from exporter.store.opening import open_store
-from exporter.store.state import State, StateName, state_name, turns_in
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,9 +9,9 @@ from exporter.jobs.author import author_of
 from exporter.jobs.recording import Run
 from exporter.jobs.tables import check_installed
 from exporter.layout import commit_path
+from exporter.log.commits import CommitLog, is_overtaken, withdraw
 from exporter.pipeline.committing import check_free_space
 from exporter.store.base import Store
-from exporter.store.commits import CommitLog, is_overtaken, withdraw
 from exporter.tasks import alongside
 
 

@@ -13,13 +13,13 @@ from anyio import to_thread
 
 from exporter.errors import DamagedPartError, UnreadableFileError
 from exporter.layout import DROPPED, dropped_path
+from exporter.log.dropped import Dropped, is_filled
+from exporter.log.quarantine import id_of
+from exporter.log.state import State
 from exporter.model import Coverage, DataFile
 from exporter.store import facts
 from exporter.store.base import Store
-from exporter.store.dropped import Dropped, is_filled
 from exporter.store.integrity import File, as_written, opened, read_as_written
-from exporter.store.quarantine import id_of
-from exporter.store.state import State
 
 
 @dataclass(slots=True)

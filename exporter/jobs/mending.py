@@ -13,6 +13,7 @@ from exporter.jobs.comparing import Plan
 from exporter.jobs.holding import Held
 from exporter.jobs.sealing import is_in_order, put_in_order, seal
 from exporter.jobs.session import Session, ask_first, connected, mention_withheld
+from exporter.log.state import State
 from exporter.model import Change, Counters, Coverage, Interval, Unproven
 from exporter.pipeline.auditing import Findings
 from exporter.pipeline.reading import Reader, wall_clock
@@ -22,7 +23,6 @@ from exporter.plan.clock import Now
 from exporter.progress import Observer
 from exporter.settings import Credentials, RunSettings
 from exporter.store.ids import ids_in
-from exporter.store.state import State
 from exporter.tasks import for_each
 
 

@@ -13,12 +13,12 @@ from exporter import __version__
 from exporter.contract import Instant, format_instant
 from exporter.errors import ExporterError, InterruptedExportError, StoreError, UsageError
 from exporter.jobs.author import new_run
+from exporter.log.journal import RunRecord, append_run
+from exporter.log.state import State, state_name
 from exporter.model import Counters
 from exporter.pipeline.reading import wall_clock
 from exporter.store.base import Store
 from exporter.store.lock import host_name
-from exporter.store.runs import RunRecord, append_run
-from exporter.store.state import State, state_name
 
 Command: TypeAlias = Literal["export", "sync", "compact", "verify", "audit", "vacuum", "reread"]
 

@@ -23,6 +23,8 @@ from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import seal
 from exporter.jobs.session import Session, ask_first, connected, find_sighted
 from exporter.jobs.settling import Doubts, settle
+from exporter.log.commits import load_state
+from exporter.log.state import State
 from exporter.model import Counters, Coverage, Interval
 from exporter.pipeline.auditing import Comparison, Findings
 from exporter.pipeline.probing import Opening
@@ -34,10 +36,8 @@ from exporter.plan.homes import Homes
 from exporter.progress import Observer
 from exporter.settings import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
-from exporter.store.commits import load_state
 from exporter.store.location import Location
 from exporter.store.opening import open_store
-from exporter.store.state import State
 
 #: Where most of what is there is not listed any more, so many ids tell whether it was deleted.
 _LOOKED_UP: Final = 20

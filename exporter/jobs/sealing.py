@@ -10,6 +10,9 @@ from exporter.errors import DamagedPartError, DestinationError
 from exporter.jobs.holding import Held
 from exporter.jobs.tables import are_written, write_tables
 from exporter.layout import partition_of
+from exporter.log.commits import CommitLog
+from exporter.log.manifest import check_not_behind, is_sealed
+from exporter.log.state import State
 from exporter.model import TURNS, TableFormat
 from exporter.pipeline.budget import Shares
 from exporter.pipeline.committing import Committer
@@ -19,11 +22,8 @@ from exporter.pipeline.writing import PartsFactory
 from exporter.progress import Observer
 from exporter.settings import Request
 from exporter.store.base import Store
-from exporter.store.commits import CommitLog
 from exporter.store.integrity import missized
 from exporter.store.location import shell_word
-from exporter.store.manifest import check_not_behind, is_sealed
-from exporter.store.state import State
 
 #: Readers pay for each part, whatever its size; from here on it is little beside what they read of it.
 _LEAST_PART_BYTES: Final = 16 * 1024 * 1024

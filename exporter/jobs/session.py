@@ -19,6 +19,8 @@ from exporter.jobs.clocks import settle_time
 from exporter.jobs.holding import Held
 from exporter.jobs.report import count_of
 from exporter.jobs.sealing import check_whole
+from exporter.log.commits import CommitLog
+from exporter.log.state import State
 from exporter.model import CONVERSATIONS, TURNS, Counters, Coverage, Interval, TableFormat
 from exporter.pipeline import Pipeline
 from exporter.pipeline.budget import ByteBudget, Shares
@@ -32,11 +34,9 @@ from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer
 from exporter.settings import Credentials, Request, RunSettings
 from exporter.store.base import Store
-from exporter.store.commits import CommitLog
 from exporter.store.integrity import opened
 from exporter.store.location import shell_word
 from exporter.store.merge import sighted_rows
-from exporter.store.state import State
 
 #: For a row with sensitive fields, so many parts; and of its rows.
 _LOOKED_INTO: Final = 3

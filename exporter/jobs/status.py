@@ -4,13 +4,13 @@ import msgspec
 
 from exporter.contract import Instant
 from exporter.errors import DestinationError
+from exporter.log.commits import load_state
+from exporter.log.journal import RunRecord, read_last_run
+from exporter.log.state import StateName, state_name, turns_in
 from exporter.model import Coverage, Interval
 from exporter.store.base import Store
-from exporter.store.commits import load_state
 from exporter.store.location import Location
 from exporter.store.opening import open_store
-from exporter.store.runs import RunRecord, read_last_run
-from exporter.store.state import StateName, state_name, turns_in
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

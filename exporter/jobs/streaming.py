@@ -14,13 +14,13 @@ from exporter.jobs.asking import known_end, settle_range
 from exporter.jobs.report import count_of
 from exporter.jobs.session import ask_first, connected, schedule
 from exporter.jobs.watching import observed
+from exporter.log.manifest import withheld_fields
+from exporter.log.state import State
 from exporter.model import Coverage, Interval, Unproven
 from exporter.pipeline import Pipeline
 from exporter.pipeline.streaming import BatchFactory, BatchStream, Given, Send
 from exporter.progress import Observer
 from exporter.settings import Asked, Credentials, Request, RunSettings
-from exporter.store.manifest import withheld_fields
-from exporter.store.state import State
 
 
 class StreamReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,8 @@ from exporter.jobs.sealing import seal
 from exporter.jobs.session import Session, ask_first, connected, mention_withheld
 from exporter.jobs.settling import Doubts, settle
 from exporter.jobs.tables import settle_table_format
+from exporter.log.commits import load_state
+from exporter.log.state import State
 from exporter.model import Coverage, Interval
 from exporter.pipeline.probing import find_margin
 from exporter.pipeline.quarantining import nameless_times
@@ -36,12 +38,10 @@ from exporter.plan.homes import Homes
 from exporter.progress import Observer
 from exporter.settings import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
-from exporter.store.commits import load_state
 from exporter.store.ids import ids_in
 from exporter.store.integrity import opened, read_as_written
 from exporter.store.location import Location
 from exporter.store.opening import open_store
-from exporter.store.state import State
 from exporter.store.versions import open_rows
 
 #: Conversations that were not over are asked for again while they are younger than this.

@@ -15,15 +15,15 @@ from anyio import to_thread
 from exporter.encode.schema import table_schemas
 from exporter.errors import DestinationError, ForeignTableError, UsageError
 from exporter.layout import partition_of
+from exporter.log.commits import check_not_overtaken, load_commits
+from exporter.log.state import State
 from exporter.model import TableFormat
 from exporter.progress import Observer
 from exporter.settings import Asked
 from exporter.store.base import Store
 from exporter.store.check import Problem
-from exporter.store.commits import check_not_overtaken, load_commits
 from exporter.store.lake import LakeTable, Shown, Step, next_step, readable, states_at
 from exporter.store.location import Location
-from exporter.store.state import State
 from exporter.store.threads import check_threads
 
 _MODULES: Final = {"delta": "deltalake", "iceberg": "pyiceberg"}

@@ -15,15 +15,21 @@ from exporter.jobs.leftovers import Leftovers, find_leftovers
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import check_whole
 from exporter.jobs.tables import expire, write_tables
+from exporter.log.commits import (
+    CommitLog,
+    check_not_overtaken,
+    find_garbage,
+    load_state,
+    put_aside,
+)
+from exporter.log.dropped import is_filled
+from exporter.log.manifest import write_manifest
+from exporter.log.replaced import replaced_before
+from exporter.log.state import State
 from exporter.settings import Request
 from exporter.store.base import Store
-from exporter.store.commits import CommitLog, check_not_overtaken, find_garbage, load_state, put_aside
-from exporter.store.dropped import is_filled
 from exporter.store.location import Location
-from exporter.store.manifest import write_manifest
 from exporter.store.opening import open_store
-from exporter.store.replaced import replaced_before
-from exporter.store.state import State
 
 
 class Vacuumed(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,17 +18,17 @@ from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sample import Sample
 from exporter.jobs.tables import write_tables
 from exporter.layout import DROPPED
+from exporter.log.commits import check_not_overtaken, find_garbage, put_aside
+from exporter.log.manifest import write_manifest
+from exporter.log.quarantine import write_lines
+from exporter.log.state import State, StateName, state_name
 from exporter.model import Change, Interval
 from exporter.store.base import Store
 from exporter.store.check import LASTING, Problem
-from exporter.store.commits import check_not_overtaken, find_garbage, put_aside
 from exporter.store.integrity import read_as_written
 from exporter.store.location import Location
-from exporter.store.manifest import write_manifest
 from exporter.store.opening import open_store
-from exporter.store.quarantine import write_lines
 from exporter.store.repair import Loss, keep_lines, plan_loss, quarantine_origins
-from exporter.store.state import State, StateName, state_name
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):

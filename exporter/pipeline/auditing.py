@@ -13,6 +13,7 @@ from anyio import to_thread
 
 from exporter.contract import DAY, Instant
 from exporter.encode.exact import NO_ID
+from exporter.log.state import State
 from exporter.model import Coverage, Interval, QuarantineFile
 from exporter.pipeline.quarantining import nameless_times
 from exporter.pipeline.spooling import Spool
@@ -21,7 +22,6 @@ from exporter.plan.differences import KINDS, Difference, Kind, LastRead, Version
 from exporter.plan.homes import Home, Homes
 from exporter.store.base import Store
 from exporter.store.integrity import opened, read_as_written
-from exporter.store.state import State
 from exporter.store.versions import quarantined_versions, read_versions, versions_in
 
 #: Of each kind, so many ids are remembered: enough to look into, whatever has happened.

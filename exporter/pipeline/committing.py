@@ -13,13 +13,19 @@ import pyarrow as pa
 from exporter.contract import Instant
 from exporter.errors import OvertakenError, StoreError
 from exporter.layout import CONVERSATIONS, SUCCESS
+from exporter.log.commits import (
+    CommitLog,
+    check_not_overtaken,
+    find_garbage,
+    load_state,
+    put_aside,
+)
+from exporter.log.manifest import write_manifest
+from exporter.log.state import CommitKind
 from exporter.model import Change, Counters
 from exporter.pipeline.reading import wall_clock
 from exporter.progress import Observer, format_size
 from exporter.store.base import Store
-from exporter.store.commits import CommitLog, check_not_overtaken, find_garbage, load_state, put_aside
-from exporter.store.manifest import write_manifest
-from exporter.store.state import CommitKind
 
 #: Below this no more is written: the log and the manifest have to fit on the disk as well.
 _RESERVED_BYTES: Final = 64_000_000

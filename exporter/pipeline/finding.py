@@ -19,13 +19,13 @@ from anyio import CapacityLimiter, to_thread
 from exporter.contract import Instant
 from exporter.encode.exact import NO_ID
 from exporter.errors import StoreError
+from exporter.log.state import State
 from exporter.model import Coverage, DataFile, Interval, QuarantineFile
 from exporter.pipeline.merging import MERGED_AT_ONCE
 from exporter.store.arrow import copy_columns
 from exporter.store.base import Store
 from exporter.store.ids import Hashes, Span, hash_ids, ids_among, read_ids
 from exporter.store.integrity import as_written, opened, read_as_written
-from exporter.store.state import State
 from exporter.store.versions import VERSION_COLUMNS, quarantined_versions, versions_in
 from exporter.tasks import for_each
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 from exporter.contract import Instant
 from exporter.encode.exact import NO_ID
+from exporter.log.quarantine import id_of, write_lines
+from exporter.log.state import State
 from exporter.model import Coverage, Interval, QuarantineFile
 from exporter.pipeline.spooling import Spool, digest
 from exporter.pipeline.writing import PartsFactory
 from exporter.store.integrity import read_as_written
-from exporter.store.quarantine import id_of, write_lines
-from exporter.store.state import State
 from exporter.store.versions import own_created_at
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from exporter.contract import SECOND, Instant
 from exporter.encode.batch import Encoder
 from exporter.encode.rows import EncodeRow
+from exporter.log.quarantine import line_of, write_quarantine
 from exporter.model import Interval, QuarantineFile, Rows, Unproven
 from exporter.pipeline.writing import Finished, PartsFactory
 from exporter.plan.homes import Home, Homes
-from exporter.store.quarantine import line_of, write_quarantine
 
 
 def digest(line: bytes) -> bytes:

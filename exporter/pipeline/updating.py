@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 import msgspec
 from anyio import to_thread
 
+from exporter.log.state import State
 from exporter.model import Change, Coverage, DataFile, Interval
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.finding import find_ids
@@ -21,7 +22,6 @@ from exporter.plan.homes import Home, Homes
 from exporter.store.ids import Hashes, hash_ids, ids_in, read_ids
 from exporter.store.integrity import as_written, opened
 from exporter.store.merge import MergePlan, Nulls, Reading, Version, count_rest, merge, plan_merge
-from exporter.store.state import State
 from exporter.store.versions import versions_in
 from exporter.tasks import for_each
 

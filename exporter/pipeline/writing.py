@@ -20,6 +20,7 @@ from exporter.encode.turns import TurnsEncoder
 from exporter.errors import AccessError
 from exporter.fetch.window import Settled
 from exporter.layout import partition_of
+from exporter.log.quarantine import write_quarantine
 from exporter.model import Change, DataFile, Interval, Rows, Unproven
 from exporter.pipeline.role import Role
 from exporter.pipeline.tables import ClosedPart, TablesWriter
@@ -27,7 +28,6 @@ from exporter.pipeline.taking import same_organization
 from exporter.plan.homes import Place
 from exporter.settings import PartitionBy
 from exporter.store.base import Store
-from exporter.store.quarantine import write_quarantine
 
 #: A part is closed after this long even when it is small: a kill then costs no more than that much reading.
 _OPEN_SECONDS: Final = 60.0

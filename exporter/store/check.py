@@ -23,13 +23,13 @@ from exporter.layout import (
     is_part,
     partition_of,
 )
+from exporter.log.manifest import lost_commits
+from exporter.log.state import State, state_name
 from exporter.model import DataFile, QuarantineFile
 from exporter.settings import PartitionBy
 from exporter.store.columns import is_of
 from exporter.store.facts import ID_COLUMNS, Content
-from exporter.store.manifest import lost_commits
 from exporter.store.parts import SORT_COLUMNS
-from exporter.store.state import State, state_name
 
 What: TypeAlias = Literal[
     "log",

@@ -11,8 +11,8 @@ from typing import Final, Protocol
 
 from exporter.errors import DamagedLogError, ForeignTableError
 from exporter.layout import commit_path
+from exporter.log.state import Commit, State, apply
 from exporter.model import DataFile
-from exporter.store.state import Commit, State, apply
 
 #: In what a version of a table says of itself, for who looks for that of a generation.
 GENERATION: Final = "exporter.generation"

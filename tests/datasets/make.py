@@ -25,9 +25,9 @@ from exporter.api.spec import ExportSpec
 from exporter.contract import DAY, HOUR, MINUTE, Instant, format_instant, parse_timestamp
 from exporter.jobs.export import export
 from exporter.jobs.sync import sync
+from exporter.log.state import FORMAT_VERSION
 from exporter.progress import Quiet
 from exporter.sandbox import ORGANIZATION, TOKEN, Behaviour, Row, Sandbox, make_conversations, serve
-from exporter.store.state import FORMAT_VERSION
 
 HERE = Path(__file__).parent
 SINCE = parse_timestamp("2026-01-05")

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 
 from exporter.contract import DAY
 from exporter.encode.schema import table_schemas
+from exporter.log.commits import load_state
+from exporter.log.manifest import write_manifest
 from exporter.store import disk
-from exporter.store.commits import load_state
 from exporter.store.local import LocalStore
-from exporter.store.manifest import write_manifest
 
 Json = dict[str, Any]
 

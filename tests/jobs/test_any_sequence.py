@@ -32,12 +32,12 @@ from exporter.jobs.reread import reread
 from exporter.jobs.sync import Synced, sync
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
+from exporter.log.commits import load_state
 from exporter.model import TABLES, Coverage, Interval, TableFormat
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Row, serve
 from exporter.sandbox.render import served_instant
 from exporter.settings import Asked, Credentials
-from exporter.store.commits import load_state
 from exporter.store.local import LocalStore
 from tests.end_to_end.exported import Exported, assert_same
 from tests.end_to_end.served import records

@@ -18,10 +18,10 @@ from exporter.jobs.export import export
 from exporter.jobs.report import describe_vacuumed, describe_verified
 from exporter.jobs.vacuum import Vacuumed, vacuum
 from exporter.jobs.verify import Verified, verify
+from exporter.log.commits import load_state
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Row, make_conversations, serve
 from exporter.settings import Asked, Credentials, RunSettings
-from exporter.store.commits import load_state
 from exporter.store.local import LocalStore
 from tests.jobs.damage import flip, parts, quarantine, share_an_id, truncate
 from tests.jobs.made import NOW, SINCE, UNTIL, make_exports, misfit

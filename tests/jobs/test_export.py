@@ -12,6 +12,7 @@ from exporter.errors import AccessError, DestinationError, SourceError, UsageErr
 from exporter.jobs.asking import asks_for_more, known_end, settle_range, settle_request
 from exporter.jobs.export import Summary, export
 from exporter.jobs.status import status
+from exporter.log.state import State
 from exporter.model import Interval
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations, serve
@@ -22,7 +23,6 @@ from exporter.settings import (
     Request,
     RunSettings,
 )
-from exporter.store.state import State
 
 pytestmark = pytest.mark.usefixtures("hasty")
 

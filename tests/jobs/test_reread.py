@@ -13,12 +13,12 @@ from exporter.jobs.export import export
 from exporter.jobs.reread import Reread, reread
 from exporter.jobs.sync import sync
 from exporter.jobs.verify import verify
+from exporter.log.commits import load_commits, load_state
 from exporter.model import TABLES, Coverage, Interval
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Row, Seen
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.settings import Asked, Credentials
-from exporter.store.commits import load_commits, load_state
 from exporter.store.local import LocalStore
 from tests.end_to_end.exported import Exported, assert_same, snapshot
 from tests.end_to_end.served import records

@@ -9,14 +9,14 @@ from exporter.contract import DAY
 from exporter.encode.batch import Encoder
 from exporter.jobs import sealing
 from exporter.jobs.sealing import least_part_bytes, seal
+from exporter.log.commits import CommitLog
+from exporter.log.state import Author
 from exporter.model import Interval
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.writing import PartsFactory
 from exporter.progress import Quiet
 from exporter.settings import PartitionBy, Request
-from exporter.store.commits import CommitLog
 from exporter.store.local import LocalStore
-from exporter.store.state import Author
 
 MIDNIGHT = 1_770_000_000_000_000 // DAY * DAY
 MIB = 1024 * 1024

@@ -24,14 +24,14 @@ from exporter.jobs.export import export
 from exporter.jobs.tables import settle_table_format
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
+from exporter.log.commits import load_state
+from exporter.log.state import State
 from exporter.model import TABLES, TableFormat
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN
 from exporter.settings import Asked, Credentials
-from exporter.store.commits import load_state
 from exporter.store.local import LocalStore
 from exporter.store.location import Url
-from exporter.store.state import State
 from tests.end_to_end.exported import Exported, assert_same, check_private
 from tests.end_to_end.served import Record
 from tests.jobs.moving import Source, moving_source, run_sync, settings_for

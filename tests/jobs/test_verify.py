@@ -18,13 +18,13 @@ from exporter.errors import DestinationError, DestinationLockedError, OvertakenE
 from exporter.jobs.author import author_of
 from exporter.jobs.report import describe_verified
 from exporter.jobs.verify import Verified, verify
+from exporter.log.commits import CommitLog
+from exporter.log.manifest import render_manifest
+from exporter.log.state import State
 from exporter.model import Change
 from exporter.store import facts
-from exporter.store.commits import CommitLog
 from exporter.store.local import LocalStore
-from exporter.store.manifest import render_manifest
 from exporter.store.repair import Loss, plan_loss
-from exporter.store.state import State
 from tests.jobs.damage import (
     Json,
     a_day_later,

@@ -22,6 +22,8 @@ from exporter.encode.decode import Decoder
 from exporter.errors import RequestRefusedError, TooLargeError
 from exporter.fetch.answer import Answer, Presence
 from exporter.layout import CONVERSATIONS, partition_of
+from exporter.log.commits import CommitLog, find_garbage
+from exporter.log.state import Author, State
 from exporter.model import Interval, PageRequest
 from exporter.pipeline import Pipeline, reading
 from exporter.pipeline.budget import ByteBudget, Shares
@@ -31,9 +33,7 @@ from exporter.pipeline.writing import PartsFactory
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer, Quiet
 from exporter.settings import PartitionBy, Request
-from exporter.store.commits import CommitLog, find_garbage
 from exporter.store.local import LocalStore
-from exporter.store.state import Author, State
 from tests.fetch.server_model import ServerModel, StoredRow
 
 #: JSON characters for a unit of a modelled row's size. The model's rows of ids weigh 50, which is 200 characters.

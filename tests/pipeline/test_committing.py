@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from exporter.contract import SECOND
 from exporter.errors import OvertakenError, StoreError
 from exporter.layout import MANIFEST
+from exporter.log.commits import CommitLog
+from exporter.log.state import Author, State
 from exporter.model import Change, Counters, Coverage, Interval, Unproven
 from exporter.pipeline import committing
 from exporter.pipeline.committing import Committer
 from exporter.progress import Quiet
 from exporter.settings import Request
-from exporter.store.commits import CommitLog
 from exporter.store.local import LocalStore
-from exporter.store.state import Author, State
 from tests.pipeline.harness import SERVED_AT, Clock
 
 pytestmark = pytest.mark.anyio

@@ -8,14 +8,14 @@ import pytest
 from exporter.contract import DAY, HOUR
 from exporter.encode.batch import Encoder
 from exporter.errors import StoreError
+from exporter.log.commits import CommitLog
+from exporter.log.state import Author
 from exporter.model import Interval
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.merging import merge_small_parts
 from exporter.pipeline.writing import PartsFactory
 from exporter.progress import Quiet
-from exporter.store.commits import CommitLog
 from exporter.store.local import LocalStore
-from exporter.store.state import Author
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
 from tests.pipeline.harness import Destination, ModelSource, check_exact
 

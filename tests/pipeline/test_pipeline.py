@@ -30,15 +30,15 @@ from exporter.errors import (
 from exporter.fetch.answer import Answer
 from exporter.fetch.retry import RetryPolicy
 from exporter.layout import commit_path
+from exporter.log.commits import CommitLog
+from exporter.log.state import Author, state_name
 from exporter.model import Change, Interval, PageRequest
 from exporter.pipeline import Pipeline, reading
 from exporter.pipeline.budget import Shares
 from exporter.progress import Quiet, Snapshot
 from exporter.store import parts
-from exporter.store.commits import CommitLog
 from exporter.store.disk import reporting
 from exporter.store.local import LocalStore
-from exporter.store.state import Author, state_name
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
 from tests.pipeline.harness import Clock, Destination, ModelSource, check_exact
 from tests.toolkit.limiter import Bucket

@@ -22,6 +22,8 @@ from exporter.encode.exact import NO_ID
 from exporter.encode.rows import Misfit
 from exporter.errors import StoreError
 from exporter.layout import partition_of
+from exporter.log.commits import CommitLog
+from exporter.log.state import Author, State
 from exporter.model import Change, Coverage, DataFile, Interval
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.spooling import Spool, Spooled, SpoolFactory
@@ -31,10 +33,8 @@ from exporter.pipeline.writing import Finished, PartsFactory
 from exporter.plan.homes import Homes
 from exporter.progress import Quiet
 from exporter.settings import Request
-from exporter.store.commits import CommitLog
 from exporter.store.local import LocalStore
 from exporter.store.merge import Nulls
-from exporter.store.state import Author, State
 
 T0 = 20_000 * DAY
 NOTHING = Coverage()

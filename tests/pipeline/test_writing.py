@@ -19,14 +19,14 @@ from exporter.encode.decode import Decoder
 from exporter.encode.rows import EncodeRow
 from exporter.errors import ContradictionError, StoreError
 from exporter.fetch.window import Settled
+from exporter.log.commits import CommitLog
+from exporter.log.state import Author
 from exporter.model import Change, Coverage, Interval, Rows, Unproven
 from exporter.pipeline import writing
 from exporter.pipeline.writing import PartsFactory, WindowWriter
 from exporter.settings import PartitionBy, Request
-from exporter.store.commits import CommitLog
 from exporter.store.local import LocalStore
 from exporter.store.parts import PartWriter
-from exporter.store.state import Author
 from tests.pipeline.harness import SERVED_AT, Clock, Destination
 
 pytestmark = pytest.mark.anyio

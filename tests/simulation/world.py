@@ -35,6 +35,7 @@ from exporter.errors import (
 )
 from exporter.jobs.export import Summary, export
 from exporter.jobs.sync import sync
+from exporter.log.state import State, state_name
 from exporter.model import TABLES
 from exporter.pipeline import reading
 from exporter.pipeline.spooling import SpoolFactory
@@ -43,7 +44,6 @@ from exporter.progress import Quiet
 from exporter.sandbox import TOKEN
 from exporter.settings import Asked, Credentials, PartitionBy, RunSettings
 from exporter.store import lock
-from exporter.store.state import State, state_name
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.loop import SimulatedLoop, run_sync
 from tests.simulation.making import T0

@@ -16,13 +16,13 @@ from typing import Any
 import pyarrow as pa
 
 from exporter.layout import part_path, partition_of
+from exporter.log.commits import CommitLog, find_garbage
+from exporter.log.manifest import write_manifest
+from exporter.log.state import Author
 from exporter.model import Change, Coverage, DataFile, Interval
 from exporter.settings import Request
-from exporter.store.commits import CommitLog, find_garbage
 from exporter.store.local import LocalStore
-from exporter.store.manifest import write_manifest
 from exporter.store.parts import PartWriter
-from exporter.store.state import Author
 
 SCHEMA = pa.schema([pa.field("id", pa.string()), pa.field("created_at", pa.timestamp("us", "UTC"))])
 SCHEMAS = {"conversations": SCHEMA}

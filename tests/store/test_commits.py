@@ -10,11 +10,11 @@ import pytest
 
 from exporter.errors import DestinationError, OvertakenError, StoreError
 from exporter.layout import SUCCESS, commit_path, part_path, quarantine_path
+from exporter.log.commits import CommitLog, find_garbage, load_state
+from exporter.log.state import Author, State, state_name
 from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile
 from exporter.settings import Request
-from exporter.store.commits import CommitLog, find_garbage, load_state
 from exporter.store.local import LocalStore
-from exporter.store.state import Author, State, state_name
 
 pytestmark = pytest.mark.anyio
 

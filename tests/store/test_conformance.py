@@ -28,16 +28,16 @@ from exporter.layout import (
     dropped_path,
     part_path,
 )
+from exporter.log.commits import CommitLog, find_garbage
+from exporter.log.state import Author
 from exporter.model import Interval
 from exporter.settings import Request
 from exporter.store.base import Store
 from exporter.store.bucket import Bucket
-from exporter.store.commits import CommitLog, find_garbage
 from exporter.store.local import LocalStore
 from exporter.store.location import Url
 from exporter.store.objects import ObjectStore
 from exporter.store.opening import open_store
-from exporter.store.state import Author
 from tests.toolkit.clouds import Cloud
 
 pytestmark = pytest.mark.anyio

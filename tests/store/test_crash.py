@@ -13,9 +13,9 @@ from types import ModuleType
 import pyarrow.parquet as pq
 import pytest
 
-from exporter.store.commits import load_state
+from exporter.log.commits import load_state
+from exporter.log.state import State, state_name
 from exporter.store.local import LocalStore
-from exporter.store.state import State, state_name
 
 SCRIPT = Path(__file__).with_name("crashing_run.py")
 

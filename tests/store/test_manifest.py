@@ -10,11 +10,18 @@ import pytest
 
 from exporter.contract import BEGINNING, DAY, FIELDS
 from exporter.layout import MANIFEST, SUCCESS, part_path, partition_of
+from exporter.log.manifest import render_manifest, write_manifest
+from exporter.log.state import (
+    FORMAT_VERSION,
+    Author,
+    Commit,
+    State,
+    apply,
+    fold,
+)
 from exporter.model import Change, Counters, DataFile, Interval, QuarantineFile, Unproven
 from exporter.settings import Request
 from exporter.store.local import LocalStore
-from exporter.store.manifest import render_manifest, write_manifest
-from exporter.store.state import FORMAT_VERSION, Author, Commit, State, apply, fold
 
 DAY_0 = 1_770_681_600_000_000
 SCHEMAS = {

@@ -22,11 +22,12 @@ from obstore.store import MemoryStore, S3Store
 
 from exporter.errors import DestinationError, DestinationLockedError, ExporterError, OvertakenError, StoreError
 from exporter.layout import LOCK, RUNS, commit_path
+from exporter.log.commits import CommitLog
+from exporter.log.state import Author
 from exporter.model import Interval
 from exporter.settings import Request
 from exporter.store.bucket import Bucket
 from exporter.store.clouds import open_bucket
-from exporter.store.commits import CommitLog
 from exporter.store.faults import KeylessError, UnreachedError
 from exporter.store.lease import (
     LEASE_SECONDS,
@@ -40,7 +41,6 @@ from exporter.store.location import Url
 from exporter.store.objects import ObjectStore
 from exporter.store.remote_lock import RemoteLock
 from exporter.store.scratch import Scratch
-from exporter.store.state import Author
 from tests.toolkit.clouds import S3, Answer, Asked, serving
 
 pytestmark = pytest.mark.anyio

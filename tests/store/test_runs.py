@@ -10,8 +10,8 @@ import pytest
 
 from exporter.errors import StoreError
 from exporter.layout import RUNS
+from exporter.log.journal import RunRecord, append_run, read_last_run
 from exporter.store.local import LocalStore
-from exporter.store.runs import RunRecord, append_run, read_last_run
 
 pytestmark = pytest.mark.anyio
 

@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 
 from exporter.layout import RUNS
+from exporter.log.state import StateName
 from exporter.store.base import Store
-from exporter.store.state import StateName
 
 #: Of an error's message: what it quotes may be long.
 _MESSAGE_CHARACTERS: Final = 1000

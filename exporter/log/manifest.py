@@ -10,9 +10,9 @@ import pyarrow as pa
 from exporter.contract import FIELDS, Instant, format_instant
 from exporter.errors import DamagedLogError
 from exporter.layout import MANIFEST, STAGING, SUCCESS, commit_path
+from exporter.log.state import FORMAT_VERSION, State, state_name, turns_in
 from exporter.model import DataFile, Interval
 from exporter.store.base import Store
-from exporter.store.state import FORMAT_VERSION, State, state_name, turns_in
 
 
 def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:

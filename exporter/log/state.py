@@ -19,11 +19,11 @@ from exporter.layout import (
     is_part,
     turns_path,
 )
+from exporter.log.doubts import left_of
+from exporter.log.dropped import Dropped, note_dropped
+from exporter.log.replaced import Replaced, forget, note_replaced
 from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, TableFormat, Unproven
 from exporter.settings import Request
-from exporter.store.doubts import left_of
-from exporter.store.dropped import Dropped, note_dropped
-from exporter.store.replaced import Replaced, forget, note_replaced
 
 FORMAT_VERSION: Final = 1
 

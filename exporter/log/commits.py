@@ -33,10 +33,19 @@ from exporter.layout import (
     is_of_run,
     is_part,
 )
+from exporter.log.state import (
+    FORMAT_VERSION,
+    Author,
+    Commit,
+    CommitKind,
+    State,
+    apply,
+    fold,
+    state_name,
+)
 from exporter.model import Change, Counters, Interval, TableFormat
 from exporter.settings import Request
 from exporter.store.base import Store
-from exporter.store.state import FORMAT_VERSION, Author, Commit, CommitKind, State, apply, fold, state_name
 
 #: Of commits that an exporter which knows no other than `FORMAT_VERSION` would not decode, or fold to another state.
 #: It refuses them by their version, with the advice to upgrade. All others stay readable for it. So do those that
