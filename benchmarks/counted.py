@@ -22,8 +22,8 @@ from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
 from exporter.fetch.http import Client
 from exporter.fetch.walk import Walk
+from exporter.parts.writer import PartWriter
 from exporter.plan.scheduler import Scheduler
-from exporter.store.parts import PartWriter
 
 _CLASSES = {"steer": (Walk, Scheduler), "decode": (Decoder,), "encode": (Encoder,), "write": (PartWriter,)}
 

@@ -35,13 +35,13 @@ from exporter.log.commits import list_commits, load_commits, load_state
 from exporter.log.manifest import render_manifest
 from exporter.log.state import Commit, State, fold
 from exporter.model import DataFile
+from exporter.parts.ids import Hashes, Suspects, hash_ids
+from exporter.parts.integrity import File, as_written, missized, opened
 from exporter.settings import PartitionBy
 from exporter.store import check, facts
 from exporter.store.base import Store
 from exporter.store.check import Problem
 from exporter.store.facts import Content
-from exporter.store.ids import Hashes, Suspects, hash_ids
-from exporter.store.integrity import File, as_written, missized, opened
 from exporter.tasks import for_each
 
 T = TypeVar("T")

@@ -17,9 +17,9 @@ from exporter.log.dropped import Dropped, is_filled
 from exporter.log.quarantine import id_of
 from exporter.log.state import State
 from exporter.model import Coverage, DataFile
+from exporter.parts.integrity import File, as_written, opened, read_as_written
 from exporter.store import facts
 from exporter.store.base import Store
-from exporter.store.integrity import File, as_written, opened, read_as_written
 
 
 @dataclass(slots=True)

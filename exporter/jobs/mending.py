@@ -15,6 +15,7 @@ from exporter.jobs.sealing import is_in_order, put_in_order, seal
 from exporter.jobs.session import Session, ask_first, connected, mention_withheld
 from exporter.log.state import State
 from exporter.model import Change, Counters, Coverage, Interval, Unproven
+from exporter.parts.ids import ids_in
 from exporter.pipeline.auditing import Findings
 from exporter.pipeline.reading import Reader, wall_clock
 from exporter.pipeline.spooling import Spool, SpoolFactory
@@ -22,7 +23,6 @@ from exporter.pipeline.updating import Outcome, merge_spool
 from exporter.plan.clock import Now
 from exporter.progress import Observer
 from exporter.settings import Credentials, RunSettings
-from exporter.store.ids import ids_in
 from exporter.tasks import for_each
 
 

@@ -14,6 +14,7 @@ from exporter.log.commits import CommitLog
 from exporter.log.manifest import check_not_behind, is_sealed
 from exporter.log.state import State
 from exporter.model import TURNS, TableFormat
+from exporter.parts.integrity import missized
 from exporter.pipeline.budget import Shares
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.merging import merge_small_parts
@@ -22,7 +23,6 @@ from exporter.pipeline.writing import PartsFactory
 from exporter.progress import Observer
 from exporter.settings import Request
 from exporter.store.base import Store
-from exporter.store.integrity import missized
 from exporter.store.location import shell_word
 
 #: Readers pay for each part, whatever its size; from here on it is little beside what they read of it.

@@ -22,6 +22,8 @@ from exporter.jobs.sealing import check_whole
 from exporter.log.commits import CommitLog
 from exporter.log.state import State
 from exporter.model import CONVERSATIONS, TURNS, Counters, Coverage, Interval, TableFormat
+from exporter.parts.integrity import opened
+from exporter.parts.merge import sighted_rows
 from exporter.pipeline import Pipeline
 from exporter.pipeline.budget import ByteBudget, Shares
 from exporter.pipeline.committing import Committer
@@ -34,9 +36,7 @@ from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer
 from exporter.settings import Credentials, Request, RunSettings
 from exporter.store.base import Store
-from exporter.store.integrity import opened
 from exporter.store.location import shell_word
-from exporter.store.merge import sighted_rows
 
 #: For a row with sensitive fields, so many parts; and of its rows.
 _LOOKED_INTO: Final = 3

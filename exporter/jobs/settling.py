@@ -15,12 +15,12 @@ from exporter.contract import BEGINNING, END_OF_TIME, Instant
 from exporter.jobs.session import Session
 from exporter.log.state import State
 from exporter.model import Coverage, Interval
+from exporter.parts.ids import ids_in
 from exporter.pipeline.finding import Copy, find_repeated
 from exporter.pipeline.spooling import Spool, SpoolFactory
 from exporter.pipeline.updating import merge_spool
 from exporter.plan.again import density_of, seams, windows_around
 from exporter.plan.homes import Homes
-from exporter.store.ids import ids_in
 
 
 @dataclass(frozen=True, slots=True)

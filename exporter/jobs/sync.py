@@ -28,6 +28,9 @@ from exporter.jobs.tables import settle_table_format
 from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.model import Coverage, Interval
+from exporter.parts.ids import ids_in
+from exporter.parts.integrity import opened, read_as_written
+from exporter.parts.versions import open_rows
 from exporter.pipeline.probing import find_margin
 from exporter.pipeline.quarantining import nameless_times
 from exporter.pipeline.reading import Reader
@@ -38,11 +41,8 @@ from exporter.plan.homes import Homes
 from exporter.progress import Observer
 from exporter.settings import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
-from exporter.store.ids import ids_in
-from exporter.store.integrity import opened, read_as_written
 from exporter.store.location import Location
 from exporter.store.opening import open_store
-from exporter.store.versions import open_rows
 
 #: Conversations that were not over are asked for again while they are younger than this.
 _OPEN_FOR: Final = 2 * DAY

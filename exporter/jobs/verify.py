@@ -23,9 +23,9 @@ from exporter.log.manifest import write_manifest
 from exporter.log.quarantine import write_lines
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Change, Interval
+from exporter.parts.integrity import read_as_written
 from exporter.store.base import Store
 from exporter.store.check import LASTING, Problem
-from exporter.store.integrity import read_as_written
 from exporter.store.location import Location
 from exporter.store.opening import open_store
 from exporter.store.repair import Loss, keep_lines, plan_loss, quarantine_origins

@@ -15,14 +15,14 @@ from exporter.contract import DAY, Instant
 from exporter.encode.exact import NO_ID
 from exporter.log.state import State
 from exporter.model import Coverage, Interval, QuarantineFile
+from exporter.parts.integrity import opened, read_as_written
+from exporter.parts.versions import quarantined_versions, read_versions, versions_in
 from exporter.pipeline.quarantining import nameless_times
 from exporter.pipeline.spooling import Spool
 from exporter.plan.again import density_of, windows_around
 from exporter.plan.differences import KINDS, Difference, Kind, LastRead, Versions, find_differences, join_some
 from exporter.plan.homes import Home, Homes
 from exporter.store.base import Store
-from exporter.store.integrity import opened, read_as_written
-from exporter.store.versions import quarantined_versions, read_versions, versions_in
 
 #: Of each kind, so many ids are remembered: enough to look into, whatever has happened.
 MOST_IDS: Final = 500

@@ -21,12 +21,18 @@ from exporter.encode.exact import NO_ID
 from exporter.errors import StoreError
 from exporter.log.state import State
 from exporter.model import Coverage, DataFile, Interval, QuarantineFile
+from exporter.parts.ids import (
+    Hashes,
+    Span,
+    hash_ids,
+    ids_among,
+    read_ids,
+)
+from exporter.parts.integrity import as_written, opened, read_as_written
+from exporter.parts.versions import VERSION_COLUMNS, quarantined_versions, versions_in
 from exporter.pipeline.merging import MERGED_AT_ONCE
 from exporter.store.arrow import copy_columns
 from exporter.store.base import Store
-from exporter.store.ids import Hashes, Span, hash_ids, ids_among, read_ids
-from exporter.store.integrity import as_written, opened, read_as_written
-from exporter.store.versions import VERSION_COLUMNS, quarantined_versions, versions_in
 from exporter.tasks import for_each
 
 #: Ids in more places than one that are remembered at a time.

@@ -11,12 +11,12 @@ from anyio import to_thread
 from exporter.log.commits import CommitLog
 from exporter.log.state import State
 from exporter.model import Change, DataFile, Interval
+from exporter.parts.integrity import as_written
+from exporter.parts.reader import copy_rows
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.writing import PartsFactory
 from exporter.plan.merging import choose_merges
 from exporter.progress import Observer
-from exporter.store.integrity import as_written
-from exporter.store.reader import copy_rows
 from exporter.tasks import for_each
 
 #: Of parts that lie there twice at a time: what has been merged is deleted before more is.

@@ -9,10 +9,10 @@ from exporter.encode.exact import NO_ID
 from exporter.log.quarantine import id_of, write_lines
 from exporter.log.state import State
 from exporter.model import Coverage, Interval, QuarantineFile
+from exporter.parts.integrity import read_as_written
+from exporter.parts.versions import own_created_at
 from exporter.pipeline.spooling import Spool, digest
 from exporter.pipeline.writing import PartsFactory
-from exporter.store.integrity import read_as_written
-from exporter.store.versions import own_created_at
 
 
 @dataclass(slots=True)

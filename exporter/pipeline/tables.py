@@ -14,8 +14,8 @@ import pyarrow as pa
 from exporter.encode.turns import TurnsEncoder
 from exporter.layout import CONVERSATIONS, TURNS, part_path
 from exporter.model import DataFile, Interval
+from exporter.parts.writer import FinishedPart, PartWriter
 from exporter.store.base import Store
-from exporter.store.parts import FinishedPart, PartWriter
 
 
 @dataclass(slots=True)

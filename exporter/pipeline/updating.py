@@ -12,6 +12,18 @@ from anyio import to_thread
 
 from exporter.log.state import State
 from exporter.model import Change, Coverage, DataFile, Interval
+from exporter.parts.ids import Hashes, hash_ids, ids_in, read_ids
+from exporter.parts.integrity import as_written, opened
+from exporter.parts.merge import (
+    MergePlan,
+    Nulls,
+    Reading,
+    Version,
+    count_rest,
+    merge,
+    plan_merge,
+)
+from exporter.parts.versions import versions_in
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.finding import find_ids
 from exporter.pipeline.merging import MERGED_AT_ONCE
@@ -19,10 +31,6 @@ from exporter.pipeline.quarantining import Quarantine
 from exporter.pipeline.spooling import Spool, Spooled
 from exporter.pipeline.writing import PartsFactory
 from exporter.plan.homes import Home, Homes
-from exporter.store.ids import Hashes, hash_ids, ids_in, read_ids
-from exporter.store.integrity import as_written, opened
-from exporter.store.merge import MergePlan, Nulls, Reading, Version, count_rest, merge, plan_merge
-from exporter.store.versions import versions_in
 from exporter.tasks import for_each
 
 #: How many rows were served without a field, by field, and without any sensitive one: as of `DataFile`.

@@ -26,10 +26,10 @@ from exporter.layout import (
 from exporter.log.manifest import lost_commits
 from exporter.log.state import State, state_name
 from exporter.model import DataFile, QuarantineFile
+from exporter.parts.columns import is_of
+from exporter.parts.writer import SORT_COLUMNS
 from exporter.settings import PartitionBy
-from exporter.store.columns import is_of
 from exporter.store.facts import ID_COLUMNS, Content
-from exporter.store.parts import SORT_COLUMNS
 
 What: TypeAlias = Literal[
     "log",

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from exporter.contract import Instant
 from exporter.layout import CONVERSATIONS, TURNS
-from exporter.store.columns import is_of
+from exporter.parts.columns import is_of
+from exporter.parts.reader import open_part
+from exporter.parts.writer import SORT_COLUMNS
 from exporter.store.disk import open_patiently, reading
-from exporter.store.parts import SORT_COLUMNS
-from exporter.store.reader import open_part
 
 ID_COLUMN: Final = "id"
 #: What says, in each table, which conversation a row is of.

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from exporter.contract import DAY, parse_timestamp
+from exporter.parts.ids import Hashes
 from exporter.sandbox import Row, make_conversations
 from exporter.store import scratch
-from exporter.store.ids import Hashes
 from tests.end_to_end.conftest import Command, Serving, unprivileged
 from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import records

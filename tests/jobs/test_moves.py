@@ -343,7 +343,7 @@ async def test_nights_that_find_nothing_new_look_into_no_part(tmp_path: Path, mo
         def counted(*_: object) -> None:
             looked[0] += 1
 
-        monkeypatch.setattr("exporter.store.ids.read_batches", counted)
+        monkeypatch.setattr("exporter.parts.ids.read_batches", counted)
         source.sandbox.requests.clear()
         synced: Synced = await run_sync(tmp_path, source)
         assert (looked, synced.inserted) == ([0], 0)

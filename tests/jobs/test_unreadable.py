@@ -106,7 +106,7 @@ def test_arrow_that_fails_is_not_believed(
         raise ARROW[name]
 
     if when == "opening":
-        monkeypatch.setattr("exporter.store.reader.pq.ParquetFile", fail)
+        monkeypatch.setattr("exporter.parts.reader.pq.ParquetFile", fail)
     else:
         monkeypatch.setattr(facts, "_batches", fail)
     before = data_of(complete)

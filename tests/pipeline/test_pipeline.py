@@ -33,10 +33,10 @@ from exporter.layout import commit_path
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author, state_name
 from exporter.model import Change, Interval, PageRequest
+from exporter.parts import writer as parts
 from exporter.pipeline import Pipeline, reading
 from exporter.pipeline.budget import Shares
 from exporter.progress import Quiet, Snapshot
-from exporter.store import parts
 from exporter.store.disk import reporting
 from exporter.store.local import LocalStore
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow

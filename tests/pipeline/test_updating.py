@@ -25,6 +25,7 @@ from exporter.layout import partition_of
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author, State
 from exporter.model import Change, Coverage, DataFile, Interval
+from exporter.parts.merge import Nulls
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.spooling import Spool, Spooled, SpoolFactory
 from exporter.pipeline.tables import ClosedPart
@@ -34,7 +35,6 @@ from exporter.plan.homes import Homes
 from exporter.progress import Quiet
 from exporter.settings import Request
 from exporter.store.local import LocalStore
-from exporter.store.merge import Nulls
 
 T0 = 20_000 * DAY
 NOTHING = Coverage()

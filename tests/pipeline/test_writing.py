@@ -22,11 +22,11 @@ from exporter.fetch.window import Settled
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author
 from exporter.model import Change, Coverage, Interval, Rows, Unproven
+from exporter.parts.writer import PartWriter
 from exporter.pipeline import writing
 from exporter.pipeline.writing import PartsFactory, WindowWriter
 from exporter.settings import PartitionBy, Request
 from exporter.store.local import LocalStore
-from exporter.store.parts import PartWriter
 from tests.pipeline.harness import SERVED_AT, Clock, Destination
 
 pytestmark = pytest.mark.anyio

@@ -20,9 +20,9 @@ from exporter.log.commits import CommitLog, find_garbage
 from exporter.log.manifest import write_manifest
 from exporter.log.state import Author
 from exporter.model import Change, Coverage, DataFile, Interval
+from exporter.parts.writer import PartWriter
 from exporter.settings import Request
 from exporter.store.local import LocalStore
-from exporter.store.parts import PartWriter
 
 SCHEMA = pa.schema([pa.field("id", pa.string()), pa.field("created_at", pa.timestamp("us", "UTC"))])
 SCHEMAS = {"conversations": SCHEMA}

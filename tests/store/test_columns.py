@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from exporter.contract import ADDED
 from exporter.errors import DestinationError
-from exporter.store.columns import complete, is_of
+from exporter.parts.columns import complete, is_of
 
 NAMES = ("a", "b", "c", "d")
 

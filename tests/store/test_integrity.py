@@ -12,10 +12,16 @@ import pytest
 from obstore.store import MemoryStore
 
 from exporter.errors import DamagedPartError, UnreadableFileError
+from exporter.parts.integrity import (
+    File,
+    as_written,
+    missized,
+    opened,
+    read_as_written,
+)
 from exporter.store import facts
 from exporter.store.base import Store
 from exporter.store.bucket import Bucket
-from exporter.store.integrity import File, as_written, missized, opened, read_as_written
 from exporter.store.local import LocalStore
 from exporter.store.location import Url
 from exporter.store.objects import ObjectStore

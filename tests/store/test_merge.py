@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from exporter.contract import OPEN_STATUSES
 from exporter.errors import StoreError
-from exporter.store.ids import ids_in
-from exporter.store.merge import merge, plan_merge
-from exporter.store.parts import PartWriter
-from exporter.store.versions import open_rows
+from exporter.parts.ids import ids_in
+from exporter.parts.merge import merge, plan_merge
+from exporter.parts.versions import open_rows
+from exporter.parts.writer import PartWriter
 
 SCHEMA = pa.schema(
     [

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.errors import StoreError
-from exporter.store.parts import PartWriter
+from exporter.parts.writer import PartWriter
 
 SCHEMA = pa.schema(
     [

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from exporter.errors import UnreadableFileError
-from exporter.store.columns import complete
+from exporter.parts.columns import complete
+from exporter.parts.writer import Writer
 from exporter.store.disk import open_patiently
 from exporter.store.oserrors import describe
-from exporter.store.parts import Writer
 
 #: What an error of Arrow's may quote of a file.
 _SAID_CHARACTERS = 200

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from exporter.contract import Instant, parse_timestamp
 from exporter.model import Coverage
+from exporter.parts.reader import read_batches
+from exporter.parts.writer import OPEN_STATUS_ARRAY, SORT_COLUMN, STATUS_COLUMN
 from exporter.store.facts import ID_COLUMN
-from exporter.store.parts import OPEN_STATUS_ARRAY, SORT_COLUMN, STATUS_COLUMN
-from exporter.store.reader import read_batches
 
 UPDATED_COLUMN: Final = "updated_at"
 VERSION_COLUMNS: Final = (ID_COLUMN, SORT_COLUMN, UPDATED_COLUMN)

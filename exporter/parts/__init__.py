@@ -1,0 +1,1 @@
+"""Parquet parts: written, read, checked against their sums, and merged."""
