@@ -14,7 +14,7 @@ from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import check_whole, is_in_order, put_in_order, seal
 from exporter.jobs.session import Session, ask_first, connected, mention_withheld
 from exporter.jobs.settling import settle
-from exporter.jobs.tables import settle_table_format
+from exporter.lake.follow import settle_table_format
 from exporter.layout import MANIFEST, partition_of
 from exporter.log.commits import load_state
 from exporter.log.manifest import served_fields

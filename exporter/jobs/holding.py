@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from exporter.errors import ExporterError, OvertakenError, StoreError
 from exporter.jobs.author import author_of
 from exporter.jobs.recording import Run
-from exporter.jobs.tables import check_installed
+from exporter.lake.follow import check_installed
 from exporter.layout import commit_path
 from exporter.log.commits import CommitLog, is_overtaken, withdraw
 from exporter.pipeline.committing import check_free_space

@@ -20,7 +20,7 @@ from anyio import to_thread
 from exporter.encode.schema import table_schemas
 from exporter.errors import DamagedLogError, DamagedPartError, DestinationError, UnreadableFileError
 from exporter.jobs.sample import Sample
-from exporter.jobs.tables import inspect_tables
+from exporter.lake.follow import inspect_tables
 from exporter.layout import (
     COMMITS,
     CONVERSATIONS,

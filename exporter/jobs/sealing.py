@@ -8,7 +8,7 @@ from exporter.encode.schema import table_schemas
 from exporter.encode.turns import TurnsEncoder
 from exporter.errors import DamagedPartError, DestinationError
 from exporter.jobs.holding import Held
-from exporter.jobs.tables import are_written, write_tables
+from exporter.lake.follow import are_written, write_tables
 from exporter.layout import partition_of
 from exporter.log.commits import CommitLog
 from exporter.log.manifest import check_not_behind, is_sealed

@@ -24,7 +24,7 @@ from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import seal
 from exporter.jobs.session import Session, ask_first, connected, mention_withheld
 from exporter.jobs.settling import Doubts, settle
-from exporter.jobs.tables import settle_table_format
+from exporter.lake.follow import settle_table_format
 from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.model import Coverage, Interval

@@ -14,7 +14,7 @@ from exporter.jobs.holding import holding
 from exporter.jobs.leftovers import Leftovers, find_leftovers
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import check_whole
-from exporter.jobs.tables import expire, write_tables
+from exporter.lake.follow import expire, write_tables
 from exporter.log.commits import (
     CommitLog,
     check_not_overtaken,

@@ -16,7 +16,7 @@ from exporter.jobs.holding import holding
 from exporter.jobs.inspect import Findings, inspect, load_findings
 from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sample import Sample
-from exporter.jobs.tables import write_tables
+from exporter.lake.follow import write_tables
 from exporter.layout import DROPPED
 from exporter.log.commits import check_not_overtaken, find_garbage, put_aside
 from exporter.log.manifest import write_manifest

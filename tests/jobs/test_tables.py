@@ -18,12 +18,12 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from exporter.contract import BASE_URL_VARIABLE, END_OF_TIME, TOKEN_VARIABLE
 from exporter.errors import DestinationError, ForeignTableError, UsageError
-from exporter.jobs import tables
 from exporter.jobs.compact import compact
 from exporter.jobs.export import export
-from exporter.jobs.tables import settle_table_format
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
+from exporter.lake import follow as tables
+from exporter.lake.follow import settle_table_format
 from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.model import TABLES, TableFormat

@@ -19,15 +19,23 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from exporter.contract import DAY, HOUR
 from exporter.errors import DamagedLogError, DestinationError, ForeignTableError, StoreError
-from exporter.jobs.tables import check_place
+from exporter.lake import delta, iceberg
+from exporter.lake.delta import DeltaLog
+from exporter.lake.follow import check_place
+from exporter.lake.iceberg import IcebergTable
+from exporter.lake.table import (
+    LakeTable,
+    Shown,
+    Step,
+    files_of,
+    next_step,
+    readable,
+    states_at,
+)
 from exporter.layout import part_path, partition_of
 from exporter.log.state import FORMAT_VERSION, Author, Commit, State
 from exporter.model import Change, DataFile, Interval, TableFormat
 from exporter.settings import PartitionBy, Request
-from exporter.store import delta, iceberg
-from exporter.store.delta import DeltaLog
-from exporter.store.iceberg import IcebergTable
-from exporter.store.lake import LakeTable, Shown, Step, files_of, next_step, readable, states_at
 from tests.end_to_end.exported import check_private
 from tests.toolkit.lake import KINDS, Kind, delta_rows
 from tests.toolkit.lake import iceberg as open_iceberg

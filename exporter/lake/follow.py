@@ -14,6 +14,14 @@ from anyio import to_thread
 
 from exporter.encode.schema import table_schemas
 from exporter.errors import DestinationError, ForeignTableError, UsageError
+from exporter.lake.table import (
+    LakeTable,
+    Shown,
+    Step,
+    next_step,
+    readable,
+    states_at,
+)
 from exporter.layout import partition_of
 from exporter.log.commits import check_not_overtaken, load_commits
 from exporter.log.state import State
@@ -22,7 +30,6 @@ from exporter.progress import Observer
 from exporter.settings import Asked
 from exporter.store.base import Store
 from exporter.store.check import Problem
-from exporter.store.lake import LakeTable, Shown, Step, next_step, readable, states_at
 from exporter.store.location import Location
 from exporter.store.threads import check_threads
 
@@ -152,11 +159,11 @@ def _tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
     for name, schema in table_schemas(request).items():
         if format_.kind == "delta":
             check_threads()
-            from exporter.store.delta import DeltaLog
+            from exporter.lake.delta import DeltaLog
 
             tables.append(DeltaLog(root, name, state.export_id, schema, partition))
         else:
-            from exporter.store.iceberg import IcebergTable
+            from exporter.lake.iceberg import IcebergTable
 
             tables.append(IcebergTable(root, name, state.export_id, schema, partition, format_))
     try:

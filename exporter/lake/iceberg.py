@@ -25,10 +25,10 @@ from pyiceberg.typedef import Record
 from pyiceberg.types import TimestamptzType
 
 from exporter.errors import ForeignTableError, StoreError
+from exporter.lake.table import GENERATION, Shown, Step
 from exporter.layout import ICEBERG, time_column
 from exporter.model import DataFile, TableFormat
 from exporter.store.disk import keep_private, make_directories, open_private, reporting
-from exporter.store.lake import GENERATION, Shown, Step
 
 _EXPORT: Final = "exporter.export-id"
 _NAME_MAPPING: Final = "schema.name-mapping.default"
