@@ -25,6 +25,7 @@ from benchmarks.__main__ import PARTS
 from benchmarks.results import load as load_results
 from benchmarks.targets import table as targets_table
 from exporter import errors
+from exporter.check.problems import Problem
 from exporter.cli.running import SUMMARY_KEYS
 from exporter.contract import (
     BASE_URL_VARIABLE,
@@ -54,7 +55,6 @@ from exporter.sandbox import (
     make_conversations,
     serve,
 )
-from exporter.store.check import Problem
 from tests.toolkit.clouds import S3
 from tests.toolkit.lake import query_by_duckdb
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 from anyio import to_thread
 
+from exporter.check import facts
 from exporter.errors import DamagedPartError, UnreadableFileError
 from exporter.layout import DROPPED, dropped_path
 from exporter.log.dropped import Dropped, is_filled
@@ -18,7 +19,6 @@ from exporter.log.quarantine import id_of
 from exporter.log.state import State
 from exporter.model import Coverage, DataFile
 from exporter.parts.integrity import File, as_written, opened, read_as_written
-from exporter.store import facts
 from exporter.store.base import Store
 
 

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import msgspec
 
+from exporter.check.inspect import Findings, inspect, load_findings
+from exporter.check.loss import Loss, keep_lines, plan_loss, quarantine_origins
+from exporter.check.problems import LASTING, Problem
+from exporter.check.sample import Sample
 from exporter.contract import Instant
 from exporter.errors import DamagedLogError
 from exporter.jobs.holding import holding
-from exporter.jobs.inspect import Findings, inspect, load_findings
 from exporter.jobs.recording import Run, recorded
-from exporter.jobs.sample import Sample
 from exporter.lake.follow import write_tables
 from exporter.layout import DROPPED
 from exporter.log.commits import check_not_overtaken, find_garbage, put_aside
@@ -25,10 +27,8 @@ from exporter.log.state import State, StateName, state_name
 from exporter.model import Change, Interval
 from exporter.parts.integrity import read_as_written
 from exporter.store.base import Store
-from exporter.store.check import LASTING, Problem
 from exporter.store.location import Location
 from exporter.store.opening import open_store
-from exporter.store.repair import Loss, keep_lines, plan_loss, quarantine_origins
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):

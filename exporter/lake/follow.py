@@ -12,6 +12,7 @@ from typing import Final
 
 from anyio import to_thread
 
+from exporter.check.problems import Problem
 from exporter.encode.schema import table_schemas
 from exporter.errors import DestinationError, ForeignTableError, UsageError
 from exporter.lake.table import (
@@ -29,7 +30,6 @@ from exporter.model import TableFormat
 from exporter.progress import Observer
 from exporter.settings import Asked
 from exporter.store.base import Store
-from exporter.store.check import Problem
 from exporter.store.location import Location
 from exporter.store.threads import check_threads
 

@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from exporter.check.facts import ID_COLUMN
 from exporter.parts.reader import read_batches
 from exporter.store.disk import reporting
-from exporter.store.facts import ID_COLUMN
 from exporter.store.scratch import temporary_directory
 
 #: Hashes in a run: 16 MiB, and a few times that while it is sorted.

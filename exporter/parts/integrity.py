@@ -13,9 +13,9 @@ from typing import TypeAlias
 
 from anyio import CapacityLimiter, to_thread
 
+from exporter.check import facts
 from exporter.errors import DamagedPartError, DamageKind, UnreadableFileError
 from exporter.model import DataFile, QuarantineFile
-from exporter.store import facts
 from exporter.store.base import Store
 from exporter.store.disk import file_size, open_patiently, reading
 from exporter.store.location import shell_word

@@ -10,11 +10,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from exporter.check.facts import ID_COLUMN
 from exporter.contract import Instant, parse_timestamp
 from exporter.model import Coverage
 from exporter.parts.reader import read_batches
 from exporter.parts.writer import OPEN_STATUS_ARRAY, SORT_COLUMN, STATUS_COLUMN
-from exporter.store.facts import ID_COLUMN
 
 UPDATED_COLUMN: Final = "updated_at"
 VERSION_COLUMNS: Final = (ID_COLUMN, SORT_COLUMN, UPDATED_COLUMN)

@@ -13,11 +13,12 @@ import anyio
 import pyarrow as pa
 import pytest
 
+from exporter.check import facts
 from exporter.jobs.compact import compact
 from exporter.jobs.report import describe_verified
 from exporter.jobs.verify import Verified, verify
 from exporter.progress import Quiet
-from exporter.store import disk, facts
+from exporter.store import disk
 from tests.end_to_end.exported import snapshot
 from tests.jobs.damage import failing, flip, no_parquet, parts, quarantine
 from tests.jobs.made import NOW, make_exports

@@ -13,6 +13,8 @@ import anyio
 import pyarrow as pa
 import pytest
 
+from exporter.check import facts
+from exporter.check.loss import Loss, plan_loss
 from exporter.contract import DAY
 from exporter.errors import DestinationError, DestinationLockedError, OvertakenError, StoreError
 from exporter.jobs.author import author_of
@@ -22,9 +24,7 @@ from exporter.log.commits import CommitLog
 from exporter.log.manifest import render_manifest
 from exporter.log.state import State
 from exporter.model import Change
-from exporter.store import facts
 from exporter.store.local import LocalStore
-from exporter.store.repair import Loss, plan_loss
 from tests.jobs.damage import (
     Json,
     a_day_later,
@@ -473,7 +473,7 @@ class TestWhileARunIsAtWork:
             beside(commit)
             return render_manifest(state, schemas=schemas)
 
-        monkeypatch.setattr("exporter.jobs.inspect.render_manifest", render_and_commit)
+        monkeypatch.setattr("exporter.check.inspect.render_manifest", render_and_commit)
         (complete / "_manifest.json").write_text("{}")
         verified = await verify(complete, now=NOW)
         assert (verified.problems, verified.writer) == ((), "a run that has ended meanwhile")

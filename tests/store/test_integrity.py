@@ -11,6 +11,7 @@ import obstore
 import pytest
 from obstore.store import MemoryStore
 
+from exporter.check import facts
 from exporter.errors import DamagedPartError, UnreadableFileError
 from exporter.parts.integrity import (
     File,
@@ -19,7 +20,6 @@ from exporter.parts.integrity import (
     opened,
     read_as_written,
 )
-from exporter.store import facts
 from exporter.store.base import Store
 from exporter.store.bucket import Bucket
 from exporter.store.local import LocalStore

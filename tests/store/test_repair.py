@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.check.loss import keep_lines, plan_loss, quarantine_origins
 from exporter.contract import format_instant
 from exporter.log.state import Commit, apply, fold
 from exporter.model import Change, Coverage, Interval, QuarantineFile
-from exporter.store.repair import keep_lines, plan_loss, quarantine_origins
 from tests.store.test_state import END, begin, commit, data_file
 
 

@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from exporter import __version__
+from exporter.check.facts import ID_COLUMNS, Content
 from exporter.contract import format_instant
 from exporter.layout import (
     MANIFEST,
@@ -29,7 +30,6 @@ from exporter.model import DataFile, QuarantineFile
 from exporter.parts.columns import is_of
 from exporter.parts.writer import SORT_COLUMNS
 from exporter.settings import PartitionBy
-from exporter.store.facts import ID_COLUMNS, Content
 
 What: TypeAlias = Literal[
     "log",

@@ -17,9 +17,13 @@ from typing import Final, TypeAlias, TypeVar
 import pyarrow as pa
 from anyio import to_thread
 
+from exporter.check import facts
+from exporter.check import problems as check
+from exporter.check.facts import Content
+from exporter.check.problems import Problem
+from exporter.check.sample import Sample
 from exporter.encode.schema import table_schemas
 from exporter.errors import DamagedLogError, DamagedPartError, DestinationError, UnreadableFileError
-from exporter.jobs.sample import Sample
 from exporter.lake.follow import inspect_tables
 from exporter.layout import (
     COMMITS,
@@ -38,10 +42,7 @@ from exporter.model import DataFile
 from exporter.parts.ids import Hashes, Suspects, hash_ids
 from exporter.parts.integrity import File, as_written, missized, opened
 from exporter.settings import PartitionBy
-from exporter.store import check, facts
 from exporter.store.base import Store
-from exporter.store.check import Problem
-from exporter.store.facts import Content
 from exporter.tasks import for_each
 
 T = TypeVar("T")
