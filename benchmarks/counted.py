@@ -21,7 +21,7 @@ from exporter.cli import main
 from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
 from exporter.fetch.http import Client
-from exporter.fetch.walk import Walk
+from exporter.fetch.walk.walk import Walk
 from exporter.parts.writer import PartWriter
 from exporter.plan.scheduler import Scheduler
 

@@ -11,7 +11,7 @@ import msgspec
 
 from exporter.contract import ALWAYS_FIELDS, BEGINNING, DAY, SECOND, Instant, format_instant
 from exporter.errors import DestinationError, UsageError
-from exporter.fetch.approach import Approach
+from exporter.fetch.walk.approach import Approach
 from exporter.jobs.holding import holding
 from exporter.jobs.recording import Run
 from exporter.jobs.session import Session

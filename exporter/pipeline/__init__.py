@@ -29,9 +29,9 @@ from exporter.errors import (
     StoreError,
     TooLargeError,
 )
-from exporter.fetch.double import DoubleWalk
-from exporter.fetch.walk import Walk
-from exporter.fetch.window import Settled
+from exporter.fetch.walk.two_lists import DoubleWalk
+from exporter.fetch.walk.walk import Walk
+from exporter.fetch.walk.window import Settled
 from exporter.model import Change, Counters, Interval
 from exporter.pipeline.budget import Room
 from exporter.pipeline.committing import Committer

@@ -30,7 +30,7 @@ from exporter.fetch.answer import Answer, Presence
 from exporter.fetch.portions import Portions
 from exporter.fetch.retry import Contact, FailureBudget, RetryPolicy
 from exporter.fetch.throttle import Sent, Throttle
-from exporter.fetch.traits import Traits
+from exporter.fetch.walk.traits import Traits
 from exporter.model import Counters, Page, PageRequest
 from exporter.pipeline.budget import ByteBudget, Room
 from exporter.pipeline.placing import when

@@ -23,7 +23,7 @@ from exporter.contract import Instant
 from exporter.encode.batch import Encoded, Encoder
 from exporter.encode.rows import EncodeRow, Misfit
 from exporter.errors import InterruptedExportError, TooLargeError
-from exporter.fetch.window import Settled
+from exporter.fetch.walk.window import Settled
 from exporter.model import Rows, Unproven
 from exporter.pipeline.taking import same_organization
 from exporter.progress import format_size

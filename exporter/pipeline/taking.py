@@ -6,7 +6,7 @@ from exporter.contract import Instant
 from exporter.encode.batch import Encoded
 from exporter.encode.rows import EncodeRow
 from exporter.errors import ContradictionError
-from exporter.fetch.window import Settled
+from exporter.fetch.walk.window import Settled
 from exporter.model import Change
 
 

@@ -18,7 +18,7 @@ from exporter.encode.batch import Encoded, Encoder
 from exporter.encode.rows import EncodeRow, Misfit, ServedRow
 from exporter.encode.turns import TurnsEncoder
 from exporter.errors import AccessError
-from exporter.fetch.window import Settled
+from exporter.fetch.walk.window import Settled
 from exporter.layout import partition_of
 from exporter.log.quarantine import write_quarantine
 from exporter.model import Change, DataFile, Interval, Rows, Unproven

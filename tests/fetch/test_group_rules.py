@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from exporter.contract import Instant
-from exporter.fetch import group as group_module
-from exporter.fetch import walk as walk_module
-from exporter.fetch.approach import Search
-from exporter.fetch.group import AskingForIds, Group
-from exporter.fetch.walk import Walk
+from exporter.fetch.walk import group as group_module
+from exporter.fetch.walk import walk as walk_module
+from exporter.fetch.walk.approach import Search
+from exporter.fetch.walk.group import AskingForIds, Group
+from exporter.fetch.walk.walk import Walk
 from tests.fetch.server_model import Behaviour, StoredRow
 from tests.fetch.test_walk_rules import Asking, Case, Mutation, Outcome, replaced, run
 

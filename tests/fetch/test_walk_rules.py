@@ -15,13 +15,13 @@ from msgspec.structs import replace
 
 from exporter.contract import END_OF_TIME, Instant
 from exporter.errors import ContradictionError
-from exporter.fetch import group as group_module
-from exporter.fetch import walk as walk_module
-from exporter.fetch.approach import Approach, Search
-from exporter.fetch.rows import rows_of
-from exporter.fetch.traits import Traits
-from exporter.fetch.walk import Walk
-from exporter.fetch.window import Settled
+from exporter.fetch.walk import group as group_module
+from exporter.fetch.walk import walk as walk_module
+from exporter.fetch.walk.approach import Approach, Search
+from exporter.fetch.walk.rows import rows_of
+from exporter.fetch.walk.traits import Traits
+from exporter.fetch.walk.walk import Walk
+from exporter.fetch.walk.window import Settled
 from exporter.model import Interval, Page, PageRequest, Rows, Unproven
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
 from tests.fetch.test_walk import T0

@@ -12,7 +12,7 @@ import pytest
 
 from exporter.contract import BEGINNING, MILLISECOND, SECOND
 from exporter.errors import ContradictionError
-from exporter.fetch import descent as descent_module
+from exporter.fetch.walk import descent as descent_module
 from exporter.model import Interval
 from tests.fetch.server_model import READS, Behaviour, ServerModel, StoredRow
 from tests.fetch.test_walk import PARAMETERS, T0, Limiting, Reader, by_bytes, by_limit, by_whim, check

@@ -18,7 +18,7 @@ from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
 from exporter.encode.rows import EncodeRow
 from exporter.errors import ContradictionError, StoreError
-from exporter.fetch.window import Settled
+from exporter.fetch.walk.window import Settled
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author
 from exporter.model import Change, Coverage, Interval, Rows, Unproven

@@ -12,10 +12,17 @@ from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, END_OF_TIME, MAX_PAGE_SIZE, SECOND, Instant, format_instant
 from exporter.errors import ContradictionError
-from exporter.fetch.approach import Approach, Search
-from exporter.fetch.rows import Outline, TimedRow, each_row, ids_of, outline, rows_of
-from exporter.fetch.traits import Traits, rows_by_time
-from exporter.fetch.window import Windowed
+from exporter.fetch.walk.approach import Approach, Search
+from exporter.fetch.walk.rows import (
+    Outline,
+    TimedRow,
+    each_row,
+    ids_of,
+    outline,
+    rows_of,
+)
+from exporter.fetch.walk.traits import Traits, rows_by_time
+from exporter.fetch.walk.window import Windowed
 from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
 
 #: A page to go on with; None when there is nothing more to read.

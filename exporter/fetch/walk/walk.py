@@ -31,12 +31,18 @@ from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, DAY, EPOCH, MAX_PAGE_SIZE, SECOND, Instant, format_instant
 from exporter.errors import ContradictionError
-from exporter.fetch.approach import UNBOUNDED, Approach, Search
-from exporter.fetch.descent import AskingForPage, Descent, first_below
-from exporter.fetch.group import AskingWhether, Group, shown_uncut
-from exporter.fetch.rows import TimedRow, each_row, ids_of, outline, rows_of
-from exporter.fetch.traits import Answer, Traits, is_longer, rows_by_time
-from exporter.fetch.window import Settled
+from exporter.fetch.walk.approach import UNBOUNDED, Approach, Search
+from exporter.fetch.walk.descent import AskingForPage, Descent, first_below
+from exporter.fetch.walk.group import AskingWhether, Group, shown_uncut
+from exporter.fetch.walk.rows import (
+    TimedRow,
+    each_row,
+    ids_of,
+    outline,
+    rows_of,
+)
+from exporter.fetch.walk.traits import Answer, Traits, is_longer, rows_by_time
+from exporter.fetch.walk.window import Settled
 from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
 
 _LEFT_OUT: Final = "the API leaves rows out of its pages, and shows none in between"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 from exporter.contract import BEGINNING, DAY, END_OF_TIME, EPOCH, HOUR, MILLISECOND, MINUTE, SECOND, Instant
-from exporter.fetch.approach import UNBOUNDED, Approach
+from exporter.fetch.walk.approach import UNBOUNDED, Approach
 from exporter.model import Interval, Page, PageRequest, Rows
 
 Answer: TypeAlias = tuple[PageRequest, Page[Any]]

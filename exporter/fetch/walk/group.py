@@ -16,8 +16,8 @@ from typing import Final, Generic, TypeAlias
 from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, DAY, HOUR, MAX_PAGE_SIZE, MILLISECOND, MINUTE, SECOND, STATUSES, Instant
-from exporter.fetch.rows import TimedRow, each_row, ids_of
-from exporter.fetch.traits import Traits, is_longer
+from exporter.fetch.walk.rows import TimedRow, each_row, ids_of
+from exporter.fetch.walk.traits import Traits, is_longer
 from exporter.model import Page, PageRequest, RowT
 
 Asking: TypeAlias = Generator[PageRequest, Page[RowT], None]

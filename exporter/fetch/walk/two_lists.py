@@ -9,10 +9,10 @@ from heapq import merge
 from typing import Generic
 
 from exporter.contract import Instant
-from exporter.fetch.rows import TimedRow, each_row, rows_of
-from exporter.fetch.traits import Traits
-from exporter.fetch.walk import Walk
-from exporter.fetch.window import Settled, Windowed
+from exporter.fetch.walk.rows import TimedRow, each_row, rows_of
+from exporter.fetch.walk.traits import Traits
+from exporter.fetch.walk.walk import Walk
+from exporter.fetch.walk.window import Settled, Windowed
 from exporter.model import Interval, Page, PageRequest, RowT
 
 

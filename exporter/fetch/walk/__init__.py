@@ -1,0 +1,1 @@
+"""The walk, which proves that it has read every row of a window. Pure."""
