@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 from hypothesis import settings
 
-from exporter.fetch.retry import Patience, RetryPolicy
+from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.pipeline import reading
 from tests.toolkit.clouds import S3, Cloud, azurite, google, moto
 

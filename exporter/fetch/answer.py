@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from exporter.contract import Instant
-from exporter.fetch.quota import Quota
+from exporter.fetch.pace.quota import Quota
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ from exporter.errors import RequestRefusedError, SourceError, TooLargeError, Unr
 from exporter.fetch.answer import Answer, Presence
 from exporter.fetch.body import Body, begins_like, described
 from exporter.fetch.line import Limits, Line
+from exporter.fetch.pace.quota import quota_of
 from exporter.fetch.query import Query
-from exporter.fetch.quota import quota_of
 from exporter.fetch.refusals import age_of, http_date, own_words, proxy_refusal, quoted, refusal, wants_slash
 from exporter.model import PageRequest
 from exporter.route import Proxy

@@ -26,8 +26,8 @@ from exporter.errors import (
     UnreachableError,
     UnusableAnswerError,
 )
-from exporter.fetch.allowance import LONGEST_SECONDS
-from exporter.fetch.quota import quota_of
+from exporter.fetch.pace.allowance import LONGEST_SECONDS
+from exporter.fetch.pace.quota import quota_of
 from exporter.route import Proxy
 
 _MAX_QUOTED_CHARACTERS: Final = 200

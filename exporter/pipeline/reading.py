@@ -27,9 +27,9 @@ from exporter.errors import (
     UnusableAnswerError,
 )
 from exporter.fetch.answer import Answer, Presence
-from exporter.fetch.portions import Portions
-from exporter.fetch.retry import Contact, FailureBudget, RetryPolicy
-from exporter.fetch.throttle import Sent, Throttle
+from exporter.fetch.pace.page_size import Portions
+from exporter.fetch.pace.retry import Contact, FailureBudget, RetryPolicy
+from exporter.fetch.pace.throttle import Sent, Throttle
 from exporter.fetch.walk.traits import Traits
 from exporter.model import Counters, Page, PageRequest
 from exporter.pipeline.budget import ByteBudget, Room

@@ -315,6 +315,6 @@ async def test_what_its_observer_raises_is_raised_to_the_consumer(serving: Servi
 async def test_without_an_answer_it_says_what_every_run_says() -> None:
     stream = exporter.stream(spec_for("http://127.0.0.1:9"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("exporter.fetch.retry.RetryPolicy.decide", lambda *_: None)
+        patch.setattr("exporter.fetch.pace.retry.RetryPolicy.decide", lambda *_: None)
         with pytest.raises(UnreachableError, match="Run the same command again"):
             await anext(stream)

@@ -12,7 +12,7 @@ from anyio.from_thread import start_blocking_portal
 
 from exporter.cli import main
 from exporter.contract import Instant
-from exporter.fetch.retry import Patience, RetryPolicy
+from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.pipeline import reading
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, serve
 from exporter.sandbox.clock import system_clock

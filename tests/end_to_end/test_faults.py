@@ -8,7 +8,7 @@ import pytest
 from exporter.contract import DAY, format_instant
 from exporter.fetch import http
 from exporter.fetch.line import Limits
-from exporter.fetch.retry import Patience, RetryPolicy
+from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.pipeline import reading
 from exporter.pipeline.budget import Shares
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, Seen, gate, make_conversations

@@ -10,7 +10,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from exporter.contract import DAY, format_instant
-from exporter.fetch.retry import RetryPolicy
+from exporter.fetch.pace.retry import RetryPolicy
 from exporter.pipeline import reading
 from exporter.sandbox import Row, make_conversations
 from tests.end_to_end.conftest import Command, Serving

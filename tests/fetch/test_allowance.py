@@ -3,9 +3,9 @@ from collections.abc import Callable
 
 import pytest
 
-from exporter.fetch.allowance import LONGEST_SECONDS, Allowance
-from exporter.fetch.quota import Quota
-from exporter.fetch.throttle import Throttle
+from exporter.fetch.pace.allowance import LONGEST_SECONDS, Allowance
+from exporter.fetch.pace.quota import Quota
+from exporter.fetch.pace.throttle import Throttle
 from tests.toolkit.limiter import Bucket, simulate
 
 chance = random.Random(3)

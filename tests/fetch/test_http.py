@@ -23,7 +23,7 @@ from exporter.errors import (
 )
 from exporter.fetch.http import Client
 from exporter.fetch.line import Limits
-from exporter.fetch.quota import Quota
+from exporter.fetch.pace.quota import Quota
 from exporter.model import PageRequest
 from exporter.route import Proxy
 from exporter.settings import Credentials

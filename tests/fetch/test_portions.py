@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from exporter.fetch.portions import Portions
+from exporter.fetch.pace.page_size import Portions
 from exporter.model import Page, PageRequest, Rows
 
 MIB = 1024 * 1024

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.fetch.quota import Quota, quota_of
+from exporter.fetch.pace.quota import Quota, quota_of
 
 NOW = 1_780_000_000.0
 

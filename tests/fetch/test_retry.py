@@ -15,7 +15,7 @@ from exporter.errors import (
     UnreachableError,
     UnusableAnswerError,
 )
-from exporter.fetch.retry import Contact, FailureBudget, RetryPolicy
+from exporter.fetch.pace.retry import Contact, FailureBudget, RetryPolicy
 
 POLICY = RetryPolicy()
 FAULTS = [UnreachableError("cut"), ServerFailedError("500"), UnusableAnswerError("html")]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.errors import ThrottledError
-from exporter.fetch.throttle import Sent, Throttle
+from exporter.fetch.pace.throttle import Sent, Throttle
 from tests.toolkit.limiter import Bucket, Crowd, Outcome, RetryAfter, Window, simulate
 
 SEEDS = int(os.environ.get("EXPORTER_THROTTLE_SEEDS", "0"))

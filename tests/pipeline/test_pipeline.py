@@ -28,7 +28,7 @@ from exporter.errors import (
     UnusableAnswerError,
 )
 from exporter.fetch.answer import Answer
-from exporter.fetch.retry import RetryPolicy
+from exporter.fetch.pace.retry import RetryPolicy
 from exporter.layout import commit_path
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author, state_name

@@ -23,7 +23,7 @@ from exporter.errors import (
     UnusableAnswerError,
 )
 from exporter.fetch.answer import Answer, Presence
-from exporter.fetch.portions import Portions
+from exporter.fetch.pace.page_size import Portions
 from exporter.model import PageRequest
 from exporter.pipeline import reading
 from exporter.pipeline.budget import ByteBudget, Shares

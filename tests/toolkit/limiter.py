@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 from exporter.errors import ThrottledError
-from exporter.fetch.quota import Quota
-from exporter.fetch.retry import Contact, RetryPolicy
-from exporter.fetch.throttle import Throttle
+from exporter.fetch.pace.quota import Quota
+from exporter.fetch.pace.retry import Contact, RetryPolicy
+from exporter.fetch.pace.throttle import Throttle
 
 RetryAfter: TypeAlias = Literal["exact", "whole", "date", "none"]
 _POLICY = RetryPolicy()

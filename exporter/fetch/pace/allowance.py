@@ -11,8 +11,8 @@ A reset that was never more than a second or two away is left to the pace: round
 from math import inf
 from typing import Final
 
-from exporter.fetch.pace import ROUNDED_SECONDS
-from exporter.fetch.quota import Quota
+from exporter.fetch.pace.quota import Quota
+from exporter.fetch.pace.rate import ROUNDED_SECONDS
 
 LONGEST_SECONDS: Final = 60.0
 #: Resets that are believed after one trial.

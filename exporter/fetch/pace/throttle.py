@@ -12,10 +12,10 @@ from math import ceil, inf
 from typing import Final
 
 from exporter.errors import ThrottledError
-from exporter.fetch.allowance import Allowance
-from exporter.fetch.crowd import Crowd
-from exporter.fetch.pace import ROUNDED_SECONDS, Pace
-from exporter.fetch.quota import Quota
+from exporter.fetch.pace.allowance import Allowance
+from exporter.fetch.pace.concurrency import Crowd
+from exporter.fetch.pace.quota import Quota
+from exporter.fetch.pace.rate import ROUNDED_SECONDS, Pace
 
 #: How long a page is taken to take before one has been read, and how much each one counts after that.
 _PAGE_SECONDS: Final = 0.3

@@ -1,0 +1,1 @@
+"""When to ask, how much at once, and whether to ask again. Pure."""
