@@ -20,8 +20,8 @@ from typing import Any
 from exporter.cli import main
 from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
-from exporter.fetch.http import Client
 from exporter.fetch.walk.walk import Walk
+from exporter.fetch.wire.client import Client
 from exporter.parts.writer import PartWriter
 from exporter.plan.scheduler import Scheduler
 

@@ -14,7 +14,7 @@ from exporter.encode.decode import Decoder
 from exporter.encode.schema import table_schemas
 from exporter.encode.turns import TurnsEncoder
 from exporter.errors import ExporterError, StoreError
-from exporter.fetch.http import Client
+from exporter.fetch.wire.client import Client
 from exporter.jobs.clocks import settle_time
 from exporter.jobs.holding import Held
 from exporter.jobs.report import count_of

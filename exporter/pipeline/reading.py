@@ -26,11 +26,11 @@ from exporter.errors import (
     UnplacedError,
     UnusableAnswerError,
 )
-from exporter.fetch.answer import Answer, Presence
 from exporter.fetch.pace.page_size import Portions
 from exporter.fetch.pace.retry import Contact, FailureBudget, RetryPolicy
 from exporter.fetch.pace.throttle import Sent, Throttle
 from exporter.fetch.walk.traits import Traits
+from exporter.fetch.wire.answer import Answer, Presence
 from exporter.model import Counters, Page, PageRequest
 from exporter.pipeline.budget import ByteBudget, Room
 from exporter.pipeline.placing import when

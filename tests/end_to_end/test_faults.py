@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from exporter.contract import DAY, format_instant
-from exporter.fetch import http
-from exporter.fetch.line import Limits
 from exporter.fetch.pace.retry import Patience, RetryPolicy
+from exporter.fetch.wire import client as http
+from exporter.fetch.wire.line import Limits
 from exporter.pipeline import reading
 from exporter.pipeline.budget import Shares
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, Seen, gate, make_conversations

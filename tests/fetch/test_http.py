@@ -21,9 +21,9 @@ from exporter.errors import (
     UnreachableError,
     UnusableAnswerError,
 )
-from exporter.fetch.http import Client
-from exporter.fetch.line import Limits
 from exporter.fetch.pace.quota import Quota
+from exporter.fetch.wire.client import Client
+from exporter.fetch.wire.line import Limits
 from exporter.model import PageRequest
 from exporter.route import Proxy
 from exporter.settings import Credentials

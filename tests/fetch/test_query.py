@@ -13,7 +13,7 @@ from exporter.contract import (
     parse_timestamp,
 )
 from exporter.errors import UsageError
-from exporter.fetch.query import Query
+from exporter.fetch.wire.query import Query
 from exporter.model import PageRequest
 
 T0 = parse_timestamp("2026-02-10T05:00:00Z")

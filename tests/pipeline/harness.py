@@ -20,7 +20,7 @@ from exporter.contract import Instant, TimestampStyle, format_instant, parse_tim
 from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
 from exporter.errors import RequestRefusedError, TooLargeError
-from exporter.fetch.answer import Answer, Presence
+from exporter.fetch.wire.answer import Answer, Presence
 from exporter.layout import CONVERSATIONS, partition_of
 from exporter.log.commits import CommitLog, find_garbage
 from exporter.log.state import Author, State

@@ -27,8 +27,8 @@ from exporter.errors import (
     ThrottledError,
     UnusableAnswerError,
 )
-from exporter.fetch.answer import Answer
 from exporter.fetch.pace.retry import RetryPolicy
+from exporter.fetch.wire.answer import Answer
 from exporter.layout import commit_path
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author, state_name

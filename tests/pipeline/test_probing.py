@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from exporter.contract import BEGINNING, DAY, HOUR, MILLISECOND, MINUTE, SECOND
 from exporter.encode.decode import Decoder
 from exporter.errors import AccessError, RequestRefusedError, UnplacedError
-from exporter.fetch.answer import Answer
+from exporter.fetch.wire.answer import Answer
 from exporter.model import Interval, Page, PageRequest
 from exporter.pipeline import reading
 from exporter.pipeline.budget import ByteBudget, Shares

@@ -22,8 +22,8 @@ from exporter.errors import (
     UnreachableError,
     UnusableAnswerError,
 )
-from exporter.fetch.answer import Answer, Presence
 from exporter.fetch.pace.page_size import Portions
+from exporter.fetch.wire.answer import Answer, Presence
 from exporter.model import PageRequest
 from exporter.pipeline import reading
 from exporter.pipeline.budget import ByteBudget, Shares

@@ -12,7 +12,7 @@ import aiohttp
 
 from exporter.contract import BASE_URL_VARIABLE
 from exporter.errors import NoConnectionError, SourceError, UnreachableError
-from exporter.fetch.refusals import proxy_refusal, quoted
+from exporter.fetch.wire.refusals import proxy_refusal, quoted
 from exporter.route import Proxy
 
 _CHECK: Final = f"Check {BASE_URL_VARIABLE} and the network"

@@ -28,12 +28,20 @@ from exporter.contract import (
     TimestampStyle,
 )
 from exporter.errors import RequestRefusedError, SourceError, TooLargeError, UnreachableError, UnusableAnswerError
-from exporter.fetch.answer import Answer, Presence
-from exporter.fetch.body import Body, begins_like, described
-from exporter.fetch.line import Limits, Line
 from exporter.fetch.pace.quota import quota_of
-from exporter.fetch.query import Query
-from exporter.fetch.refusals import age_of, http_date, own_words, proxy_refusal, quoted, refusal, wants_slash
+from exporter.fetch.wire.answer import Answer, Presence
+from exporter.fetch.wire.body import Body, begins_like, described
+from exporter.fetch.wire.line import Limits, Line
+from exporter.fetch.wire.query import Query
+from exporter.fetch.wire.refusals import (
+    age_of,
+    http_date,
+    own_words,
+    proxy_refusal,
+    quoted,
+    refusal,
+    wants_slash,
+)
 from exporter.model import PageRequest
 from exporter.route import Proxy
 from exporter.settings import Credentials

@@ -1,0 +1,1 @@
+"""The HTTP client, and what its answers mean."""
