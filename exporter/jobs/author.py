@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from exporter import __version__
 from exporter.log.state import Author
-from exporter.store.lock import host_name
+from exporter.store.local.lock import host_name
 
 
 def new_run() -> str:

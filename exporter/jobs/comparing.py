@@ -28,7 +28,7 @@ from exporter.plan.sampling import choose_windows, cut_windows
 from exporter.progress import Observer
 from exporter.settings import Asked, Request, RunSettings
 from exporter.store.base import Store
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 from exporter.store.location import Location
 from exporter.store.scratch import private_place, temporary_directory
 

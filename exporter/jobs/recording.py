@@ -18,7 +18,7 @@ from exporter.log.state import State, state_name
 from exporter.model import Counters
 from exporter.pipeline.reading import wall_clock
 from exporter.store.base import Store
-from exporter.store.lock import host_name
+from exporter.store.local.lock import host_name
 
 Command: TypeAlias = Literal["export", "sync", "compact", "verify", "audit", "vacuum", "reread"]
 

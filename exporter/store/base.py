@@ -5,8 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
+from exporter.store.local.lock import LockHolder
 from exporter.store.location import Location
-from exporter.store.lock import LockHolder
 
 
 class Store(Protocol):

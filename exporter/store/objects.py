@@ -26,8 +26,8 @@ from exporter.store.bucket import Bucket
 from exporter.store.disk import free_bytes, reporting
 from exporter.store.faults import fault_of, is_passing
 from exporter.store.lease import LEASE_SECONDS
+from exporter.store.local.lock import LockHolder
 from exporter.store.location import Url
-from exporter.store.lock import LockHolder
 from exporter.store.remote_lock import RemoteLock
 from exporter.store.scratch import Scratch
 

@@ -7,7 +7,7 @@ from anyio import to_thread
 
 from exporter.errors import UsageError
 from exporter.store.base import Store
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 from exporter.store.location import Location, Url
 from exporter.store.threads import check_threads
 

@@ -14,7 +14,7 @@ from exporter.errors import DestinationLockedError
 from exporter.layout import LOCK, PROBE
 from exporter.store.bucket import Bucket
 from exporter.store.lease import Lease, decode_lease, encode_lease, has_run_out, looks_abandoned, new_lease
-from exporter.store.lock import host_name
+from exporter.store.local.lock import host_name
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion

@@ -18,7 +18,7 @@ from typing import Final
 from exporter.errors import UsageError
 from exporter.layout import SCRATCH
 from exporter.store.disk import open_private, reporting
-from exporter.store.lock import try_lock
+from exporter.store.local.lock import try_lock
 
 _PREFIX: Final = "exporter-staging-"
 #: Until it is locked, so that nobody takes it for one that was left behind.

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from exporter.contract import BEGINNING, Instant, parse_timestamp
 from exporter.log.commits import load_state
 from exporter.log.state import State
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 from tests.end_to_end.served import Record, microseconds
 from tests.toolkit.turns_model import alike, read_turns, turns_of
 

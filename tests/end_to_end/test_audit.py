@@ -5,7 +5,7 @@ from pathlib import Path
 
 from exporter.contract import DAY
 from exporter.sandbox import make_conversations
-from exporter.store.lock import acquire, release
+from exporter.store.local.lock import acquire, release
 from tests.end_to_end.conftest import Command, Serving
 from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import SINCE, records

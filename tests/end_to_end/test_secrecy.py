@@ -27,7 +27,7 @@ from exporter.pipeline import committing
 from exporter.pipeline.committing import Committer
 from exporter.sandbox import Behaviour, Sandbox, gate, make_conversations
 from exporter.sandbox.behaviour import Fault
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 from tests.end_to_end.conftest import Command, Done, Serving, Spawn
 from tests.end_to_end.served import SINCE
 from tests.end_to_end.test_disk import failing

@@ -19,7 +19,7 @@ from exporter.jobs.export import Summary, export
 from exporter.progress import Quiet
 from exporter.sandbox import Behaviour, Row, Sandbox, Seen, make_conversations, serve
 from exporter.settings import Asked, Credentials, RunSettings
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 from tests.end_to_end.conftest import Command, Serving, Spawn
 from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import SINCE, records

@@ -17,7 +17,7 @@ from exporter.encode.schema import table_schemas
 from exporter.log.commits import load_state
 from exporter.log.manifest import write_manifest
 from exporter.store import disk
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 
 Json = dict[str, Any]
 

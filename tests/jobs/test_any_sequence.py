@@ -38,7 +38,7 @@ from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Row, serve
 from exporter.sandbox.render import served_instant
 from exporter.settings import Asked, Credentials
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 from tests.end_to_end.exported import Exported, assert_same
 from tests.end_to_end.served import records
 from tests.jobs.damage import flip, truncate

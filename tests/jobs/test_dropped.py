@@ -22,7 +22,7 @@ from exporter.log.commits import load_state
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Row, make_conversations, serve
 from exporter.settings import Asked, Credentials, RunSettings
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 from tests.jobs.damage import flip, parts, quarantine, share_an_id, truncate
 from tests.jobs.made import NOW, SINCE, UNTIL, make_exports, misfit
 

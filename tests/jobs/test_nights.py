@@ -23,7 +23,7 @@ from exporter.log.commits import load_commits
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations, serve
 from exporter.settings import Asked, Credentials, RunSettings
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 from tests.end_to_end.exported import Exported, assert_same, parse_interval
 from tests.end_to_end.served import SINCE, Record, records
 

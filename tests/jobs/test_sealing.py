@@ -16,7 +16,7 @@ from exporter.pipeline.committing import Committer
 from exporter.pipeline.writing import PartsFactory
 from exporter.progress import Quiet
 from exporter.settings import PartitionBy, Request
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 
 MIDNIGHT = 1_770_000_000_000_000 // DAY * DAY
 MIB = 1024 * 1024

@@ -30,7 +30,7 @@ from exporter.model import TABLES, TableFormat
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN
 from exporter.settings import Asked, Credentials
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 from exporter.store.location import Url
 from tests.end_to_end.exported import Exported, assert_same, check_private
 from tests.end_to_end.served import Record

@@ -24,7 +24,7 @@ from exporter.log.commits import CommitLog
 from exporter.log.manifest import render_manifest
 from exporter.log.state import State
 from exporter.model import Change
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 from tests.jobs.damage import (
     Json,
     a_day_later,

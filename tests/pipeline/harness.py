@@ -33,7 +33,7 @@ from exporter.pipeline.writing import PartsFactory
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer, Quiet
 from exporter.settings import PartitionBy, Request
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 from tests.fetch.server_model import ServerModel, StoredRow
 
 #: JSON characters for a unit of a modelled row's size. The model's rows of ids weigh 50, which is 200 characters.

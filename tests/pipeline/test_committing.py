@@ -20,7 +20,7 @@ from exporter.pipeline import committing
 from exporter.pipeline.committing import Committer
 from exporter.progress import Quiet
 from exporter.settings import Request
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 from tests.pipeline.harness import SERVED_AT, Clock
 
 pytestmark = pytest.mark.anyio

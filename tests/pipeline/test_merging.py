@@ -15,7 +15,7 @@ from exporter.pipeline.committing import Committer
 from exporter.pipeline.merging import merge_small_parts
 from exporter.pipeline.writing import PartsFactory
 from exporter.progress import Quiet
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
 from tests.pipeline.harness import Destination, ModelSource, check_exact
 

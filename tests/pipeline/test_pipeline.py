@@ -38,7 +38,7 @@ from exporter.pipeline import Pipeline, reading
 from exporter.pipeline.budget import Shares
 from exporter.progress import Quiet, Snapshot
 from exporter.store.disk import reporting
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
 from tests.pipeline.harness import Clock, Destination, ModelSource, check_exact
 from tests.toolkit.limiter import Bucket

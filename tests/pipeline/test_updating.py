@@ -34,7 +34,7 @@ from exporter.pipeline.writing import Finished, PartsFactory
 from exporter.plan.homes import Homes
 from exporter.progress import Quiet
 from exporter.settings import Request
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 
 T0 = 20_000 * DAY
 NOTHING = Coverage()

@@ -26,7 +26,7 @@ from exporter.parts.writer import PartWriter
 from exporter.pipeline import writing
 from exporter.pipeline.writing import PartsFactory, WindowWriter
 from exporter.settings import PartitionBy, Request
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 from tests.pipeline.harness import SERVED_AT, Clock, Destination
 
 pytestmark = pytest.mark.anyio

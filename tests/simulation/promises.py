@@ -16,7 +16,7 @@ from exporter.contract import HIDDEN_STATUS, SECOND, Instant, format_instant
 from exporter.layout import TURNS, is_part
 from exporter.log.commits import load_state
 from exporter.log.state import State, state_name
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.loop import SimulatedLoop, run_sync
 from tests.simulation.source import Source, Version

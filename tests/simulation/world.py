@@ -43,7 +43,7 @@ from exporter.pipeline.writing import WindowWriter
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN
 from exporter.settings import Asked, Credentials, PartitionBy, RunSettings
-from exporter.store import lock
+from exporter.store.local import lock
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.loop import SimulatedLoop, run_sync
 from tests.simulation.making import T0

@@ -22,7 +22,7 @@ from exporter.log.state import Author
 from exporter.model import Change, Coverage, DataFile, Interval
 from exporter.parts.writer import PartWriter
 from exporter.settings import Request
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 
 SCHEMA = pa.schema([pa.field("id", pa.string()), pa.field("created_at", pa.timestamp("us", "UTC"))])
 SCHEMAS = {"conversations": SCHEMA}

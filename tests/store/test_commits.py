@@ -14,7 +14,7 @@ from exporter.log.commits import CommitLog, find_garbage, load_state
 from exporter.log.state import Author, State, state_name
 from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile
 from exporter.settings import Request
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ import pytest
 
 from exporter.log.commits import load_state
 from exporter.log.state import State, state_name
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 
 SCRIPT = Path(__file__).with_name("crashing_run.py")
 

@@ -22,7 +22,7 @@ from exporter.parts.integrity import (
 )
 from exporter.store.base import Store
 from exporter.store.bucket import Bucket
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 from exporter.store.location import Url
 from exporter.store.objects import ObjectStore
 from tests.store.test_state import data_file

@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from exporter.errors import DestinationError, StoreError
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 
 pytestmark = pytest.mark.anyio
 
@@ -291,7 +291,7 @@ async def test_of_many_tasks_one_creates(store: LocalStore) -> None:
 RACER = """
 import asyncio, sys
 from pathlib import Path
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 
 async def race(store, name):
     print("ready", flush=True)

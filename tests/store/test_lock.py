@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import DestinationLockedError, StoreError
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 
 pytestmark = pytest.mark.anyio
 
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 
 async def hold(store):
     await store.acquire_lock("other-run")

@@ -21,7 +21,7 @@ from exporter.log.state import (
 )
 from exporter.model import Change, Counters, DataFile, Interval, QuarantineFile, Unproven
 from exporter.settings import Request
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 
 DAY_0 = 1_770_681_600_000_000
 SCHEMAS = {

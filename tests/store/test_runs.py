@@ -11,7 +11,7 @@ import pytest
 from exporter.errors import StoreError
 from exporter.layout import RUNS
 from exporter.log.journal import RunRecord, append_run, read_last_run
-from exporter.store.local import LocalStore
+from exporter.store.local.store import LocalStore
 
 pytestmark = pytest.mark.anyio
 

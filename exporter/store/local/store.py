@@ -28,7 +28,6 @@ from exporter.layout import (
     is_clutter,
     staging_path,
 )
-from exporter.store import lock
 from exporter.store.disk import (
     file_size,
     free_bytes,
@@ -42,8 +41,9 @@ from exporter.store.disk import (
     replace,
     reporting,
 )
+from exporter.store.local import lock
+from exporter.store.local.lock import LockHolder
 from exporter.store.location import parts_inside
-from exporter.store.lock import LockHolder
 from exporter.store.oserrors import describe, nearest
 from exporter.store.scratch import sweep
 
