@@ -30,7 +30,7 @@ from exporter.settings import Asked, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.local.store import LocalStore
 from exporter.store.location import Location
-from exporter.store.scratch import private_place, temporary_directory
+from exporter.store.objects.scratch import private_place, temporary_directory
 
 #: Of a page, so that with the rows around it a sampled window fits on one.
 _WINDOW_SHARE: Final = 0.75

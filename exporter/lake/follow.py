@@ -31,7 +31,7 @@ from exporter.progress import Observer
 from exporter.settings import Asked
 from exporter.store.base import Store
 from exporter.store.location import Location
-from exporter.store.threads import check_threads
+from exporter.store.objects.threads import check_threads
 
 _MODULES: Final = {"delta": "deltalake", "iceberg": "pyiceberg"}
 #: What the libraries of a format take for something else in a path, or would find another directory by.

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from exporter.check.facts import ID_COLUMN
 from exporter.parts.reader import read_batches
 from exporter.store.disk import reporting
-from exporter.store.scratch import temporary_directory
+from exporter.store.objects.scratch import temporary_directory
 
 #: Hashes in a run: 16 MiB, and a few times that while it is sorted.
 _RUN_LENGTH: Final = 2**21

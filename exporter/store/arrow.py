@@ -25,7 +25,7 @@ def open_filesystem(location: Location) -> tuple[fs.FileSystem, str]:
             return fs.LocalFileSystem(), f"{root}/"
         # Arrow takes paths as text alone; those inside an export always are.
         return fs.PyFileSystem(_Directory(root)), ""
-    from exporter.store.clouds import open_bucket
+    from exporter.store.objects.clouds import open_bucket
 
     return fs.PyFileSystem(_Objects(location, open_bucket(location))), f"{location.prefix}/".lstrip("/")
 
@@ -35,7 +35,7 @@ def copy_columns(location: Url, path: str, columns: Sequence[str], copy: Path) -
 
     Raises `StoreError`; `UnreadableFileError` for what Arrow fails to read or write.
     """
-    from exporter.store.faults import translating
+    from exporter.store.objects.errors import translating
 
     filesystem, prefix = open_filesystem(location)
     try:
@@ -66,7 +66,7 @@ class _Reading(RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        from exporter.store.faults import read_fault
+        from exporter.store.objects.errors import read_fault
 
         try:
             data = self._reader.read(len(buffer))
@@ -136,7 +136,7 @@ class _Objects(_Reader):
         self._url = url
 
     def _look_up(self, path: str) -> fs.FileInfo:
-        from exporter.store.faults import translating
+        from exporter.store.objects.errors import translating
 
         with translating(self._where(path)):
             return super()._look_up(path)
@@ -149,7 +149,7 @@ class _Objects(_Reader):
     def open_input_file(self, path: str) -> pa.PythonFile:
         import obstore
 
-        from exporter.store.faults import translating
+        from exporter.store.objects.errors import translating
 
         where = self._where(path)
         with translating(where):

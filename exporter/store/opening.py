@@ -9,7 +9,7 @@ from exporter.errors import UsageError
 from exporter.store.base import Store
 from exporter.store.local.store import LocalStore
 from exporter.store.location import Location, Url
-from exporter.store.threads import check_threads
+from exporter.store.objects.threads import check_threads
 
 
 @asynccontextmanager
@@ -20,9 +20,9 @@ async def open_store(location: Location) -> AsyncIterator[Store]:
         return
     check_threads()
     try:
-        from exporter.store.bucket import Bucket
-        from exporter.store.clouds import open_bucket
-        from exporter.store.objects import ObjectStore
+        from exporter.store.objects.bucket import Bucket
+        from exporter.store.objects.clouds import open_bucket
+        from exporter.store.objects.store import ObjectStore
     except ImportError as error:
         raise UsageError(
             f"{location}: what object stores need is not installed. It is in the extra `objects`: "

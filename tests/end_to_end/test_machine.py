@@ -16,7 +16,7 @@ import pytest
 from exporter.contract import DAY, parse_timestamp
 from exporter.parts.ids import Hashes
 from exporter.sandbox import Row, make_conversations
-from exporter.store import scratch
+from exporter.store.objects import scratch
 from tests.end_to_end.conftest import Command, Serving, unprivileged
 from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import records

@@ -17,9 +17,9 @@ import pytest
 from exporter.contract import DAY, format_instant
 from exporter.layout import LOCK
 from exporter.sandbox import Behaviour, Row, make_conversations
-from exporter.store.bucket import Bucket
-from exporter.store.clouds import open_bucket
 from exporter.store.location import Url
+from exporter.store.objects.bucket import Bucket
+from exporter.store.objects.clouds import open_bucket
 from tests.end_to_end.conftest import Command, Serving, Spawn
 from tests.end_to_end.exported import Exported, check_left
 from tests.end_to_end.served import SINCE, records
@@ -166,7 +166,9 @@ def test_a_store_that_goes_away_keeps_what_was_committed(
         seen.append(asked)
         return 503 if len(seen) > 40 else None
 
-    monkeypatch.setattr("exporter.store.clouds._RETRIES", {"max_retries": 1, "backoff": {"init_backoff": MOMENT}})
+    monkeypatch.setattr(
+        "exporter.store.objects.clouds._RETRIES", {"max_retries": 1, "backoff": {"init_backoff": MOMENT}}
+    )
     monkeypatch.setattr(s3.gate, "refuses", refuse)
     done = command("export", str(place), *RANGE, *SIZES, server=server)
     assert (done.status, done.out, len(done.complaint)) == (1, "", 1), done.err

@@ -6,9 +6,9 @@ import pytest
 
 from exporter.errors import StoreError
 from exporter.store.arrow import open_filesystem
-from exporter.store.bucket import Bucket
-from exporter.store.clouds import open_bucket
 from exporter.store.location import Url
+from exporter.store.objects.bucket import Bucket
+from exporter.store.objects.clouds import open_bucket
 from tests.toolkit.clouds import S3, Answer
 
 

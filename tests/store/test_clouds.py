@@ -11,10 +11,10 @@ import pytest
 from obstore.store import GCSStore, S3Store
 
 from exporter.errors import StoreError, UsageError
-from exporter.store.bucket import Bucket
-from exporter.store.clouds import azure_config, open_bucket
-from exporter.store.faults import first_line
 from exporter.store.location import Scheme, Url
+from exporter.store.objects.bucket import Bucket
+from exporter.store.objects.clouds import azure_config, open_bucket
+from exporter.store.objects.errors import first_line
 from tests.toolkit.clouds import S3, serving
 
 pytestmark = pytest.mark.usefixtures("no_clouds")
@@ -379,7 +379,7 @@ def test_a_service_for_tokens_that_refuses_says_so(
         start_response(f"{status} No", [("Content-Type", "application/json")])
         return [body.encode()]
 
-    monkeypatch.setattr("exporter.store.clouds._RETRIES", {"max_retries": 0})
+    monkeypatch.setattr("exporter.store.objects.clouds._RETRIES", {"max_retries": 0})
     with serving(refuse) as url:
         set_all(
             monkeypatch,

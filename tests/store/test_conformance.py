@@ -33,10 +33,10 @@ from exporter.log.state import Author
 from exporter.model import Interval
 from exporter.settings import Request
 from exporter.store.base import Store
-from exporter.store.bucket import Bucket
 from exporter.store.local.store import LocalStore
 from exporter.store.location import Url
-from exporter.store.objects import ObjectStore
+from exporter.store.objects.bucket import Bucket
+from exporter.store.objects.store import ObjectStore
 from exporter.store.opening import open_store
 from tests.toolkit.clouds import Cloud
 

@@ -21,10 +21,10 @@ from exporter.parts.integrity import (
     read_as_written,
 )
 from exporter.store.base import Store
-from exporter.store.bucket import Bucket
 from exporter.store.local.store import LocalStore
 from exporter.store.location import Url
-from exporter.store.objects import ObjectStore
+from exporter.store.objects.bucket import Bucket
+from exporter.store.objects.store import ObjectStore
 from tests.store.test_state import data_file
 
 pytestmark = pytest.mark.anyio

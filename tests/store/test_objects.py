@@ -26,10 +26,11 @@ from exporter.log.commits import CommitLog
 from exporter.log.state import Author
 from exporter.model import Interval
 from exporter.settings import Request
-from exporter.store.bucket import Bucket
-from exporter.store.clouds import open_bucket
-from exporter.store.faults import KeylessError, UnreachedError
-from exporter.store.lease import (
+from exporter.store.location import Url
+from exporter.store.objects.bucket import Bucket
+from exporter.store.objects.clouds import open_bucket
+from exporter.store.objects.errors import KeylessError, UnreachedError
+from exporter.store.objects.lease import (
     LEASE_SECONDS,
     decode_lease,
     encode_lease,
@@ -37,10 +38,9 @@ from exporter.store.lease import (
     looks_abandoned,
     new_lease,
 )
-from exporter.store.location import Url
-from exporter.store.objects import ObjectStore
-from exporter.store.remote_lock import RemoteLock
-from exporter.store.scratch import Scratch
+from exporter.store.objects.lock import RemoteLock
+from exporter.store.objects.scratch import Scratch
+from exporter.store.objects.store import ObjectStore
 from tests.toolkit.clouds import S3, Answer, Asked, serving
 
 pytestmark = pytest.mark.anyio
@@ -119,9 +119,9 @@ def completes(asked: Asked) -> bool:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is asked again is asked again at once, and less often."""
-    monkeypatch.setattr("exporter.store.bucket.PAUSES", (0.0,) * 3)
-    monkeypatch.setattr("exporter.store.faults.PAUSES", (0.0,) * 3)
-    monkeypatch.setattr("exporter.store.clouds._RETRIES", {"max_retries": 1, "backoff": BACKOFF})
+    monkeypatch.setattr("exporter.store.objects.bucket.PAUSES", (0.0,) * 3)
+    monkeypatch.setattr("exporter.store.objects.errors.PAUSES", (0.0,) * 3)
+    monkeypatch.setattr("exporter.store.objects.clouds._RETRIES", {"max_retries": 1, "backoff": BACKOFF})
 
 
 class TestLostAnswers:
@@ -462,7 +462,7 @@ class TestRefusals:
             return 500
 
         cloud.gate.refuses = refuse
-        monkeypatch.setattr("exporter.store.clouds._RETRIES", {"max_retries": 2})
+        monkeypatch.setattr("exporter.store.objects.clouds._RETRIES", {"max_retries": 2})
         store = opening(Bucket(bucket.url, open_bucket(bucket.url)))
         await self.says(StoreError, store.check, "the store answers 500 SlowDown, also when asked again", "resume")
         assert len(asked) == 3
@@ -602,7 +602,7 @@ class TestLease:
 class TestScratch:
     def test_what_a_killed_process_has_left_is_swept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         code = (
-            "from exporter.store.scratch import Scratch\n"
+            "from exporter.store.objects.scratch import Scratch\n"
             "Scratch().staged('x').write_bytes(b'x')\n"
             "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
         )

@@ -44,8 +44,8 @@ from exporter.store.disk import (
 from exporter.store.local import lock
 from exporter.store.local.lock import LockHolder
 from exporter.store.location import parts_inside
+from exporter.store.objects.scratch import sweep
 from exporter.store.oserrors import describe, nearest
-from exporter.store.scratch import sweep
 
 #: `status` tries the lock for an instant; a run that meets it there has to try again, not give up.
 _LOCK_PAUSES_SECONDS: Final = (0.05, 0.05, 0.05)

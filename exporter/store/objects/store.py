@@ -22,14 +22,14 @@ from exporter.layout import (
     STAGING,
     staging_path,
 )
-from exporter.store.bucket import Bucket
 from exporter.store.disk import free_bytes, reporting
-from exporter.store.faults import fault_of, is_passing
-from exporter.store.lease import LEASE_SECONDS
 from exporter.store.local.lock import LockHolder
 from exporter.store.location import Url
-from exporter.store.remote_lock import RemoteLock
-from exporter.store.scratch import Scratch
+from exporter.store.objects.bucket import Bucket
+from exporter.store.objects.errors import fault_of, is_passing
+from exporter.store.objects.lease import LEASE_SECONDS
+from exporter.store.objects.lock import RemoteLock
+from exporter.store.objects.scratch import Scratch
 
 P = ParamSpec("P")
 T = TypeVar("T")

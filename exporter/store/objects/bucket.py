@@ -24,8 +24,8 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 
 from exporter.errors import StoreError, UnreadableFileError
 from exporter.store.disk import open_private, reporting
-from exporter.store.faults import PAUSES, asking, fault_of, is_absence
 from exporter.store.location import Url, parts_inside
+from exporter.store.objects.errors import PAUSES, asking, fault_of, is_absence
 
 if TYPE_CHECKING:
     from obstore import PutMode, UpdateVersion
@@ -216,7 +216,7 @@ class Bucket:
             if fault is None or fault.kind != "elsewhere" or fault.region or self.url.scheme != "s3":
                 raise
             # Where a bucket lies is in the header of an answer of which obstore gives nothing.
-            from exporter.store.amazon import find_region
+            from exporter.store.objects.amazon import find_region
 
             if not (region := find_region(self.url)):
                 raise

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from exporter.errors import StoreError
-from exporter.store.refusals import PASSING, TEXTS, Kind, kind_of
+from exporter.store.objects.refusals import PASSING, TEXTS, Kind, kind_of
 
 T = TypeVar("T")
 

@@ -22,8 +22,8 @@ import botocore.exceptions as faults
 import botocore.session
 
 from exporter.errors import StoreError, UsageError
-from exporter.store.faults import KeylessError, UnreachedError, first_line
 from exporter.store.location import Url
+from exporter.store.objects.errors import KeylessError, UnreachedError, first_line
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential

@@ -17,9 +17,9 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from exporter.errors import UsageError
 from exporter.route import is_loopback
-from exporter.store.google import find_credentials
 from exporter.store.location import Url
-from exporter.store.unsupported import refuse_unsupported
+from exporter.store.objects.google import find_credentials
+from exporter.store.objects.unsupported import refuse_unsupported
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
@@ -73,7 +73,7 @@ def open_bucket(url: Url) -> "ObjectStore":
 
 
 def _open_s3(url: Url) -> "ObjectStore":
-    from exporter.store.amazon import resolve
+    from exporter.store.objects.amazon import resolve
 
     found = resolve(url)
     options = _client_options(url, found.endpoint, "AWS_ALLOW_HTTP")

@@ -1,0 +1,1 @@
+"""An object store: S3, Google Cloud Storage or Azure."""
