@@ -26,7 +26,7 @@ from exporter.progress import Observer
 from exporter.settings import Asked, Credentials, RunSettings
 from exporter.store.base import Store
 from exporter.store.location import Location
-from exporter.store.opening import open_store
+from exporter.store.open import open_store
 
 
 class Repaired(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from exporter.plan.merging import choose_merges
 from exporter.progress import Observer
 from exporter.store.base import Store
 from exporter.store.location import Location
-from exporter.store.opening import open_store
+from exporter.store.open import open_store
 
 
 class Compacted(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,10 +15,10 @@ from exporter.layout import CONVERSATIONS, MANIFEST, partition_of
 from exporter.log.commits import load_commits
 from exporter.log.state import FORMAT_VERSION, fold
 from exporter.settings import PartitionBy
-from exporter.store.arrow import open_filesystem
 from exporter.store.base import Store
+from exporter.store.filesystem import open_filesystem
 from exporter.store.location import Location, parse_location
-from exporter.store.opening import open_store
+from exporter.store.open import open_store
 
 #: By the text that a manifest has for it.
 _TYPES: Final = {str(field.type): field.type for field in (*arrow_schema(None), *turns_schema())}

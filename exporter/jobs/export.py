@@ -24,7 +24,7 @@ from exporter.progress import Observer
 from exporter.settings import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.location import Location
-from exporter.store.opening import open_store
+from exporter.store.open import open_store
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):

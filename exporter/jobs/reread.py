@@ -37,7 +37,7 @@ from exporter.progress import Observer
 from exporter.settings import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.location import Location
-from exporter.store.opening import open_store
+from exporter.store.open import open_store
 
 #: Where most of what is there is not listed any more, so many ids tell whether it was deleted.
 _LOOKED_UP: Final = 20

@@ -10,7 +10,7 @@ from exporter.log.state import StateName, state_name, turns_in
 from exporter.model import Coverage, Interval
 from exporter.store.base import Store
 from exporter.store.location import Location
-from exporter.store.opening import open_store
+from exporter.store.open import open_store
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

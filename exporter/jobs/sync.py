@@ -42,7 +42,7 @@ from exporter.progress import Observer
 from exporter.settings import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.location import Location
-from exporter.store.opening import open_store
+from exporter.store.open import open_store
 
 #: Conversations that were not over are asked for again while they are younger than this.
 _OPEN_FOR: Final = 2 * DAY

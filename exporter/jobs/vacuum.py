@@ -29,7 +29,7 @@ from exporter.log.state import State
 from exporter.settings import Request
 from exporter.store.base import Store
 from exporter.store.location import Location
-from exporter.store.opening import open_store
+from exporter.store.open import open_store
 
 
 class Vacuumed(msgspec.Struct, frozen=True, kw_only=True):

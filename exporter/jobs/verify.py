@@ -28,7 +28,7 @@ from exporter.model import Change, Interval
 from exporter.parts.integrity import read_as_written
 from exporter.store.base import Store
 from exporter.store.location import Location
-from exporter.store.opening import open_store
+from exporter.store.open import open_store
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):

@@ -495,7 +495,7 @@ class TestWhileARunIsAtWork:
                 await remove()
                 return await super().sizes(paths)
 
-        monkeypatch.setattr("exporter.store.opening.LocalStore", Removing)
+        monkeypatch.setattr("exporter.store.open.LocalStore", Removing)
         verified = await verify(complete, now=NOW)
         assert [(problem.file, problem.what) for problem in verified.problems] == [(second, "missing")]
 

@@ -5,7 +5,7 @@ import secrets
 import pytest
 
 from exporter.errors import StoreError
-from exporter.store.arrow import open_filesystem
+from exporter.store.filesystem import open_filesystem
 from exporter.store.location import Url
 from exporter.store.objects.bucket import Bucket
 from exporter.store.objects.clouds import open_bucket

@@ -37,7 +37,7 @@ from exporter.store.local.store import LocalStore
 from exporter.store.location import Url
 from exporter.store.objects.bucket import Bucket
 from exporter.store.objects.store import ObjectStore
-from exporter.store.opening import open_store
+from exporter.store.open import open_store
 from tests.toolkit.clouds import Cloud
 
 pytestmark = pytest.mark.anyio
