@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from exporter.contract import ADDED
-from exporter.encode.describe import DESCRIPTIONS
+from exporter.encode.descriptions import DESCRIPTIONS
 from exporter.encode.schema import table_schemas
 from exporter.log.state import FORMAT_VERSION
 from exporter.model import TABLES

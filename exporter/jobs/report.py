@@ -304,7 +304,7 @@ def taken_for_columns(directory: str) -> list[str]:
 
     DuckDB and Polars look for partitions in the whole path, and let them stand in for the columns of the files.
     """
-    from exporter.encode.describe import DESCRIPTIONS
+    from exporter.encode.descriptions import DESCRIPTIONS
 
     columns = {*PARTITION_KEYS, *(column for table in DESCRIPTIONS.values() for column in table)}
     parts = [part for part in directory.split("/") if "=" in part]

@@ -6,7 +6,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from exporter.encode.describe import DESCRIPTIONS, PARTITION
+from exporter.encode.descriptions import DESCRIPTIONS, PARTITION
 from exporter.encode.schema import table_schemas
 from exporter.errors import UsageError
 from exporter.jobs.dataset import table_schema
