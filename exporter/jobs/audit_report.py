@@ -9,7 +9,7 @@ from exporter.contract import DAY, format_instant
 from exporter.jobs.report import count_of, interval_figures
 from exporter.model import Unproven
 from exporter.plan.differences import KINDS
-from exporter.plan.sampling import CONFIDENCE, most_differing
+from exporter.plan.sample import CONFIDENCE, most_differing
 from exporter.store.location import Location, shell_word
 
 if TYPE_CHECKING:

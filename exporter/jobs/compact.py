@@ -12,7 +12,7 @@ from exporter.jobs.sealing import check_whole, is_in_order, put_in_order
 from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
 from exporter.pipeline.merging import MERGED_AT_ONCE
-from exporter.plan.merging import choose_merges
+from exporter.plan.compaction import choose_merges
 from exporter.progress import Observer
 from exporter.store.base import Store
 from exporter.store.location import Location

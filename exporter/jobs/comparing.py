@@ -24,7 +24,7 @@ from exporter.pipeline.reading import Reader
 from exporter.pipeline.spooling import Spool, SpoolFactory
 from exporter.plan.clock import DOUBT, is_to_come, trusted_since
 from exporter.plan.homes import Homes
-from exporter.plan.sampling import choose_windows, cut_windows
+from exporter.plan.sample import choose_windows, cut_windows
 from exporter.progress import Observer
 from exporter.settings import Asked, Request, RunSettings
 from exporter.store.base import Store

@@ -19,8 +19,8 @@ from exporter.parts.ids import ids_in
 from exporter.pipeline.finding import Copy, find_repeated
 from exporter.pipeline.spooling import Spool, SpoolFactory
 from exporter.pipeline.updating import merge_spool
-from exporter.plan.again import density_of, seams, windows_around
 from exporter.plan.homes import Homes
+from exporter.plan.rereads import density_of, seams, windows_around
 
 
 @dataclass(frozen=True, slots=True)

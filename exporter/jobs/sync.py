@@ -36,8 +36,8 @@ from exporter.pipeline.quarantining import nameless_times
 from exporter.pipeline.reading import Reader
 from exporter.pipeline.spooling import Spool, SpoolFactory
 from exporter.pipeline.updating import Outcome, merge_spool
-from exporter.plan.again import density_of, windows_around
 from exporter.plan.homes import Homes
+from exporter.plan.rereads import density_of, windows_around
 from exporter.progress import Observer
 from exporter.settings import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store

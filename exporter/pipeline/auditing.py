@@ -19,9 +19,9 @@ from exporter.parts.integrity import opened, read_as_written
 from exporter.parts.versions import quarantined_versions, read_versions, versions_in
 from exporter.pipeline.quarantining import nameless_times
 from exporter.pipeline.spooling import Spool
-from exporter.plan.again import density_of, windows_around
 from exporter.plan.differences import KINDS, Difference, Kind, LastRead, Versions, find_differences, join_some
 from exporter.plan.homes import Home, Homes
+from exporter.plan.rereads import density_of, windows_around
 from exporter.store.base import Store
 
 #: Of each kind, so many ids are remembered: enough to look into, whatever has happened.

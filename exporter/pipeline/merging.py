@@ -15,7 +15,7 @@ from exporter.parts.integrity import as_written
 from exporter.parts.reader import copy_rows
 from exporter.pipeline.committing import Committer
 from exporter.pipeline.writing import PartsFactory
-from exporter.plan.merging import choose_merges
+from exporter.plan.compaction import choose_merges
 from exporter.progress import Observer
 from exporter.tasks import for_each
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from exporter.contract import HOUR, SECOND
 from exporter.model import Coverage, DataFile, Interval
-from exporter.plan.again import seams, windows_around
+from exporter.plan.rereads import seams, windows_around
 
 T0 = 1_770_000_000 * SECOND
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.model import Coverage, DataFile, Interval
-from exporter.plan.merging import choose_merges
+from exporter.plan.compaction import choose_merges
 
 LEAST, TARGET = 16, 256
 ALL = Coverage([Interval(0, 1_000_000)])

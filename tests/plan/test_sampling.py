@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.model import Coverage, DataFile, Interval
-from exporter.plan.sampling import choose_windows, count_differing, cut_windows, most_differing
+from exporter.plan.sample import choose_windows, count_differing, cut_windows, most_differing
 
 SPANS = st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 300), st.integers(1, 500)), max_size=8)
 
