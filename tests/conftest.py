@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 
 from exporter.fetch.pace.retry import Patience, RetryPolicy
-from exporter.pipeline import reading
+from exporter.pipeline import reader as reading
 from tests.toolkit.clouds import S3, Cloud, azurite, google, moto
 
 #: Where nothing asks for more, examples are the same on each run, so that what fails is the change.

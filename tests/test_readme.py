@@ -40,7 +40,7 @@ from exporter.contract import (
 from exporter.encode.schema import arrow_schema
 from exporter.jobs.recording import Command
 from exporter.layout import RUNS
-from exporter.pipeline.committing import _RESERVED_BYTES
+from exporter.pipeline.committer import _RESERVED_BYTES
 from exporter.plan.sample import most_differing
 from exporter.progress import format_size
 from exporter.sandbox import (

@@ -21,7 +21,7 @@ from exporter.jobs.session import ask_first, connected
 from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters, Coverage, Interval, Unproven
-from exporter.pipeline.auditing import Findings
+from exporter.pipeline.comparison import Findings
 from exporter.progress import Observer
 from exporter.settings import Asked, Credentials, RunSettings
 from exporter.store.base import Store

@@ -9,8 +9,8 @@ from exporter.errors import UsageError
 from exporter.log.commits import CommitLog
 from exporter.log.state import State
 from exporter.model import Change, Coverage, DataFile, Interval
-from exporter.pipeline.probing import Opening
-from exporter.pipeline.reading import Reader, wall_clock
+from exporter.pipeline.probe import Opening
+from exporter.pipeline.reader import Reader, wall_clock
 from exporter.plan.clock import Now, Told, choose_opinion, is_doubted, is_refused, is_to_come, settle, trusted_since
 from exporter.progress import Observer, format_seconds
 from exporter.settings import RunSettings

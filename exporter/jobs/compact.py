@@ -11,7 +11,7 @@ from exporter.jobs.recording import Run, recorded
 from exporter.jobs.sealing import check_whole, is_in_order, put_in_order
 from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
-from exporter.pipeline.merging import MERGED_AT_ONCE
+from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.plan.compaction import choose_merges
 from exporter.progress import Observer
 from exporter.store.base import Store

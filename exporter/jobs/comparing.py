@@ -18,10 +18,10 @@ from exporter.jobs.session import Session
 from exporter.layout import SCRATCH, partition_of
 from exporter.log.state import State
 from exporter.model import Coverage, DataFile, Interval, Unproven
-from exporter.pipeline.auditing import Comparison, Findings
-from exporter.pipeline.probing import Opening
-from exporter.pipeline.reading import Reader
-from exporter.pipeline.spooling import Spool, SpoolFactory
+from exporter.pipeline.comparison import Comparison, Findings
+from exporter.pipeline.probe import Opening
+from exporter.pipeline.reader import Reader
+from exporter.pipeline.spool_sink import Spool, SpoolFactory
 from exporter.plan.clock import DOUBT, is_to_come, trusted_since
 from exporter.plan.homes import Homes
 from exporter.plan.sample import choose_windows, cut_windows

@@ -10,7 +10,7 @@ from exporter.jobs.recording import Run
 from exporter.lake.follow import check_installed
 from exporter.layout import commit_path
 from exporter.log.commits import CommitLog, is_overtaken, withdraw
-from exporter.pipeline.committing import check_free_space
+from exporter.pipeline.committer import check_free_space
 from exporter.store.base import Store
 from exporter.tasks import alongside
 

@@ -16,10 +16,10 @@ from exporter.jobs.session import Session, ask_first, connected, mention_withhel
 from exporter.log.state import State
 from exporter.model import Change, Counters, Coverage, Interval, Unproven
 from exporter.parts.ids import ids_in
-from exporter.pipeline.auditing import Findings
-from exporter.pipeline.reading import Reader, wall_clock
-from exporter.pipeline.spooling import Spool, SpoolFactory
-from exporter.pipeline.updating import Outcome, merge_spool
+from exporter.pipeline.comparison import Findings
+from exporter.pipeline.reader import Reader, wall_clock
+from exporter.pipeline.spool_sink import Spool, SpoolFactory
+from exporter.pipeline.upsert import Outcome, merge_spool
 from exporter.plan.clock import Now
 from exporter.progress import Observer
 from exporter.settings import Credentials, RunSettings

@@ -16,7 +16,7 @@ from exporter.jobs.author import new_run
 from exporter.log.journal import RunRecord, append_run
 from exporter.log.state import State, state_name
 from exporter.model import Counters
-from exporter.pipeline.reading import wall_clock
+from exporter.pipeline.reader import wall_clock
 from exporter.store.base import Store
 from exporter.store.local.lock import host_name
 

@@ -26,12 +26,12 @@ from exporter.jobs.settling import Doubts, settle
 from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.model import Counters, Coverage, Interval
-from exporter.pipeline.auditing import Comparison, Findings
-from exporter.pipeline.probing import Opening
-from exporter.pipeline.reading import Reader
+from exporter.pipeline.comparison import Comparison, Findings
+from exporter.pipeline.probe import Opening
+from exporter.pipeline.reader import Reader
 from exporter.pipeline.role import sees
-from exporter.pipeline.spooling import Spool, SpoolFactory
-from exporter.pipeline.updating import Outcome, merge_spool
+from exporter.pipeline.spool_sink import Spool, SpoolFactory
+from exporter.pipeline.upsert import Outcome, merge_spool
 from exporter.plan.homes import Homes
 from exporter.progress import Observer
 from exporter.settings import Asked, Credentials, Request, RunSettings

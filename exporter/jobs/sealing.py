@@ -15,11 +15,11 @@ from exporter.log.manifest import check_not_behind, is_sealed
 from exporter.log.state import State
 from exporter.model import TURNS, TableFormat
 from exporter.parts.integrity import missized
-from exporter.pipeline.budget import Shares
-from exporter.pipeline.committing import Committer
-from exporter.pipeline.merging import merge_small_parts
-from exporter.pipeline.reading import wall_clock
-from exporter.pipeline.writing import PartsFactory
+from exporter.pipeline.committer import Committer
+from exporter.pipeline.compaction import merge_small_parts
+from exporter.pipeline.memory import Shares
+from exporter.pipeline.part_sink import PartsFactory
+from exporter.pipeline.reader import wall_clock
 from exporter.progress import Observer
 from exporter.settings import Request
 from exporter.store.base import Store

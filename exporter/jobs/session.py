@@ -24,13 +24,13 @@ from exporter.log.state import State
 from exporter.model import CONVERSATIONS, TURNS, Counters, Coverage, Interval, TableFormat
 from exporter.parts.integrity import opened
 from exporter.parts.merge import sighted_rows
-from exporter.pipeline import Pipeline
-from exporter.pipeline.budget import ByteBudget, Shares
-from exporter.pipeline.committing import Committer
-from exporter.pipeline.probing import Opening, find_beginning, open_list
-from exporter.pipeline.reading import Reader, wall_clock
+from exporter.pipeline.committer import Committer
+from exporter.pipeline.memory import ByteBudget, Shares
+from exporter.pipeline.part_sink import PartsFactory
+from exporter.pipeline.pipeline import Pipeline
+from exporter.pipeline.probe import Opening, find_beginning, open_list
+from exporter.pipeline.reader import Reader, wall_clock
 from exporter.pipeline.role import Role, sees
-from exporter.pipeline.writing import PartsFactory
 from exporter.plan.homes import Place
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer

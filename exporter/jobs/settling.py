@@ -16,9 +16,9 @@ from exporter.jobs.session import Session
 from exporter.log.state import State
 from exporter.model import Coverage, Interval
 from exporter.parts.ids import ids_in
-from exporter.pipeline.finding import Copy, find_repeated
-from exporter.pipeline.spooling import Spool, SpoolFactory
-from exporter.pipeline.updating import merge_spool
+from exporter.pipeline.lookup import Copy, find_repeated
+from exporter.pipeline.spool_sink import Spool, SpoolFactory
+from exporter.pipeline.upsert import merge_spool
 from exporter.plan.homes import Homes
 from exporter.plan.rereads import density_of, seams, windows_around
 

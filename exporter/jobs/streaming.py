@@ -17,8 +17,8 @@ from exporter.jobs.watching import observed
 from exporter.log.manifest import withheld_fields
 from exporter.log.state import State
 from exporter.model import Coverage, Interval, Unproven
-from exporter.pipeline import Pipeline
-from exporter.pipeline.streaming import BatchFactory, BatchStream, Given, Send
+from exporter.pipeline.batch_sink import BatchFactory, BatchStream, Given, Send
+from exporter.pipeline.pipeline import Pipeline
 from exporter.progress import Observer
 from exporter.settings import Asked, Credentials, Request, RunSettings
 

@@ -31,11 +31,11 @@ from exporter.model import Coverage, Interval
 from exporter.parts.ids import ids_in
 from exporter.parts.integrity import opened, read_as_written
 from exporter.parts.versions import open_rows
-from exporter.pipeline.probing import find_margin
-from exporter.pipeline.quarantining import nameless_times
-from exporter.pipeline.reading import Reader
-from exporter.pipeline.spooling import Spool, SpoolFactory
-from exporter.pipeline.updating import Outcome, merge_spool
+from exporter.pipeline.probe import find_margin
+from exporter.pipeline.quarantine_merge import nameless_times
+from exporter.pipeline.reader import Reader
+from exporter.pipeline.spool_sink import Spool, SpoolFactory
+from exporter.pipeline.upsert import Outcome, merge_spool
 from exporter.plan.homes import Homes
 from exporter.plan.rereads import density_of, windows_around
 from exporter.progress import Observer

@@ -24,7 +24,7 @@ from exporter.errors import (
     UnreachableError,
     UsageError,
 )
-from exporter.pipeline import streaming
+from exporter.pipeline import batch_sink as streaming
 from exporter.progress import Snapshot
 from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations
 from tests.api.conftest import Serving, only_this_task
@@ -99,7 +99,7 @@ async def test_nothing_is_requested_that_nobody_takes(serving: Serving, monkeypa
     """With room for a few pages the source is asked for no more until the consumer goes on."""
     rows = make_conversations(5000, SINCE, UNTIL)
     server = serving(rows)
-    monkeypatch.setattr("exporter.pipeline.budget._BASE_BYTES", 254 * 1024 * 1024)
+    monkeypatch.setattr("exporter.pipeline.memory._BASE_BYTES", 254 * 1024 * 1024)
     async with exporter.stream(spec_for(server.url, memory="256MiB", concurrency=2)) as stream:
         first = await anext(stream)
         # As long as it takes until the requests stand still.

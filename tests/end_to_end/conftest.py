@@ -13,7 +13,7 @@ from anyio.from_thread import start_blocking_portal
 from exporter.cli import main
 from exporter.contract import Instant
 from exporter.fetch.pace.retry import Patience, RetryPolicy
-from exporter.pipeline import reading
+from exporter.pipeline import reader as reading
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, serve
 from exporter.sandbox.clock import system_clock
 

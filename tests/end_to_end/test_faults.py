@@ -9,8 +9,8 @@ from exporter.contract import DAY, format_instant
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.fetch.wire import client as http
 from exporter.fetch.wire.line import Limits
-from exporter.pipeline import reading
-from exporter.pipeline.budget import Shares
+from exporter.pipeline import reader as reading
+from exporter.pipeline.memory import Shares
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, Seen, gate, make_conversations
 from exporter.sandbox.behaviour import Fault
 from tests.end_to_end.conftest import Command, Serving

@@ -8,7 +8,7 @@ import pytest
 from exporter.contract import DAY, MINUTE, SECOND, Instant, parse_timestamp
 from exporter.errors import AccessError
 from exporter.jobs.export import export
-from exporter.pipeline.reading import wall_clock
+from exporter.pipeline.reader import wall_clock
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, Seen, serve
 from exporter.settings import Asked, Credentials, RunSettings

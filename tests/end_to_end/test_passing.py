@@ -11,7 +11,7 @@ from anyio.from_thread import start_blocking_portal
 
 from exporter.contract import DAY, format_instant
 from exporter.fetch.pace.retry import RetryPolicy
-from exporter.pipeline import reading
+from exporter.pipeline import reader as reading
 from exporter.sandbox import Row, make_conversations
 from tests.end_to_end.conftest import Command, Serving
 from tests.end_to_end.exported import Exported

@@ -23,8 +23,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 import exporter
 from exporter.contract import DAY, format_instant
 from exporter.jobs import export as job
-from exporter.pipeline import committing
-from exporter.pipeline.committing import Committer
+from exporter.pipeline import committer as committing
+from exporter.pipeline.committer import Committer
 from exporter.sandbox import Behaviour, Sandbox, gate, make_conversations
 from exporter.sandbox.behaviour import Fault
 from exporter.store.local.store import LocalStore

@@ -10,7 +10,7 @@ from exporter.contract import BEGINNING, DAY, HOUR, format_instant
 from exporter.jobs.audit import Audited, Repaired
 from exporter.jobs.audit_report import describe_audited
 from exporter.model import Interval, Unproven
-from exporter.pipeline.auditing import Findings
+from exporter.pipeline.comparison import Findings
 
 END = 20_000 * DAY
 AUDITED = Audited(

@@ -12,8 +12,8 @@ from exporter.jobs.sealing import least_part_bytes, seal
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author
 from exporter.model import Interval
-from exporter.pipeline.committing import Committer
-from exporter.pipeline.writing import PartsFactory
+from exporter.pipeline.committer import Committer
+from exporter.pipeline.part_sink import PartsFactory
 from exporter.progress import Quiet
 from exporter.settings import PartitionBy, Request
 from exporter.store.local.store import LocalStore

@@ -25,11 +25,12 @@ from exporter.layout import CONVERSATIONS, partition_of
 from exporter.log.commits import CommitLog, find_garbage
 from exporter.log.state import Author, State
 from exporter.model import Interval, PageRequest
-from exporter.pipeline import Pipeline, reading
-from exporter.pipeline.budget import ByteBudget, Shares
-from exporter.pipeline.committing import Committer
-from exporter.pipeline.reading import Reader
-from exporter.pipeline.writing import PartsFactory
+from exporter.pipeline import reader as reading
+from exporter.pipeline.committer import Committer
+from exporter.pipeline.memory import ByteBudget, Shares
+from exporter.pipeline.part_sink import PartsFactory
+from exporter.pipeline.pipeline import Pipeline
+from exporter.pipeline.reader import Reader
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer, Quiet
 from exporter.settings import PartitionBy, Request

@@ -8,7 +8,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.pipeline.budget import ByteBudget, Room, Shares
+from exporter.pipeline.memory import ByteBudget, Room, Shares
 from exporter.settings import LEAST_MEMORY_BYTES
 
 MIB = 1024 * 1024

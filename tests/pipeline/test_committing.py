@@ -16,8 +16,8 @@ from exporter.layout import MANIFEST
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author, State
 from exporter.model import Change, Counters, Coverage, Interval, Unproven
-from exporter.pipeline import committing
-from exporter.pipeline.committing import Committer
+from exporter.pipeline import committer as committing
+from exporter.pipeline.committer import Committer
 from exporter.progress import Quiet
 from exporter.settings import Request
 from exporter.store.local.store import LocalStore

@@ -11,9 +11,9 @@ from exporter.errors import StoreError
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author
 from exporter.model import Interval
-from exporter.pipeline.committing import Committer
-from exporter.pipeline.merging import merge_small_parts
-from exporter.pipeline.writing import PartsFactory
+from exporter.pipeline.committer import Committer
+from exporter.pipeline.compaction import merge_small_parts
+from exporter.pipeline.part_sink import PartsFactory
 from exporter.progress import Quiet
 from exporter.store.local.store import LocalStore
 from tests.fetch.server_model import Behaviour, ServerModel, StoredRow

@@ -34,8 +34,9 @@ from exporter.log.commits import CommitLog
 from exporter.log.state import Author, state_name
 from exporter.model import Change, Interval, PageRequest
 from exporter.parts import writer as parts
-from exporter.pipeline import Pipeline, reading
-from exporter.pipeline.budget import Shares
+from exporter.pipeline import reader as reading
+from exporter.pipeline.memory import Shares
+from exporter.pipeline.pipeline import Pipeline
 from exporter.progress import Quiet, Snapshot
 from exporter.store.disk import reporting
 from exporter.store.local.store import LocalStore
@@ -289,7 +290,7 @@ async def test_who_waits_for_room_is_stopped_too(tmp_path: Path, monkeypatch: py
 async def test_a_run_says_where_it_stands_though_nothing_arrives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.pipeline._REPORT_SECONDS", 0.001)
+    monkeypatch.setattr("exporter.pipeline.pipeline._REPORT_SECONDS", 0.001)
     server = ServerModel(rows_over_three_days(50), Behaviour())
     source, seen, enough = ModelSource(server), list[Snapshot](), anyio.Event()
     answer = source.get_page

@@ -3,7 +3,7 @@ import pytest
 from exporter.encode.decode import DecodedPage, Decoder
 from exporter.errors import TooLargeError, UnplacedError
 from exporter.model import PageRequest
-from exporter.pipeline.placing import when
+from exporter.pipeline.placement import when
 
 pytestmark = pytest.mark.anyio
 

@@ -12,10 +12,10 @@ from exporter.encode.decode import Decoder
 from exporter.errors import AccessError, RequestRefusedError, UnplacedError
 from exporter.fetch.wire.answer import Answer
 from exporter.model import Interval, Page, PageRequest
-from exporter.pipeline import reading
-from exporter.pipeline.budget import ByteBudget, Shares
-from exporter.pipeline.probing import find_beginning, find_margin, is_hidden, open_list
-from exporter.pipeline.reading import Reader
+from exporter.pipeline import reader as reading
+from exporter.pipeline.memory import ByteBudget, Shares
+from exporter.pipeline.probe import find_beginning, find_margin, is_hidden, open_list
+from exporter.pipeline.reader import Reader
 from exporter.progress import Quiet
 from tests.fetch.server_model import READS, Behaviour, Reads, ServerModel, StoredRow
 from tests.pipeline.harness import SERVED_AT, ModelSource

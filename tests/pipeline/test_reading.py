@@ -25,9 +25,9 @@ from exporter.errors import (
 from exporter.fetch.pace.page_size import Portions
 from exporter.fetch.wire.answer import Answer, Presence
 from exporter.model import PageRequest
-from exporter.pipeline import reading
-from exporter.pipeline.budget import ByteBudget, Shares
-from exporter.pipeline.reading import Reader
+from exporter.pipeline import reader as reading
+from exporter.pipeline.memory import ByteBudget, Shares
+from exporter.pipeline.reader import Reader
 from exporter.plan.clock import Now
 from exporter.progress import Quiet
 from tests.pipeline.harness import SERVED_AT, Clock

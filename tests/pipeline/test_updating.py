@@ -26,11 +26,11 @@ from exporter.log.commits import CommitLog
 from exporter.log.state import Author, State
 from exporter.model import Change, Coverage, DataFile, Interval
 from exporter.parts.merge import Nulls
-from exporter.pipeline.committing import Committer
-from exporter.pipeline.spooling import Spool, Spooled, SpoolFactory
-from exporter.pipeline.tables import ClosedPart
-from exporter.pipeline.updating import Outcome, _still_absent, merge_spool
-from exporter.pipeline.writing import Finished, PartsFactory
+from exporter.pipeline.committer import Committer
+from exporter.pipeline.part_sink import Finished, PartsFactory
+from exporter.pipeline.spool_sink import Spool, Spooled, SpoolFactory
+from exporter.pipeline.table_parts import ClosedPart
+from exporter.pipeline.upsert import Outcome, _still_absent, merge_spool
 from exporter.plan.homes import Homes
 from exporter.progress import Quiet
 from exporter.settings import Request

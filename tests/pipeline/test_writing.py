@@ -23,8 +23,8 @@ from exporter.log.commits import CommitLog
 from exporter.log.state import Author
 from exporter.model import Change, Coverage, Interval, Rows, Unproven
 from exporter.parts.writer import PartWriter
-from exporter.pipeline import writing
-from exporter.pipeline.writing import PartsFactory, WindowWriter
+from exporter.pipeline import part_sink as writing
+from exporter.pipeline.part_sink import PartsFactory, WindowWriter
 from exporter.settings import PartitionBy, Request
 from exporter.store.local.store import LocalStore
 from tests.pipeline.harness import SERVED_AT, Clock, Destination

@@ -37,9 +37,9 @@ from exporter.jobs.export import Summary, export
 from exporter.jobs.sync import sync
 from exporter.log.state import State, state_name
 from exporter.model import TABLES
-from exporter.pipeline import reading
-from exporter.pipeline.spooling import SpoolFactory
-from exporter.pipeline.writing import WindowWriter
+from exporter.pipeline import reader as reading
+from exporter.pipeline.part_sink import WindowWriter
+from exporter.pipeline.spool_sink import SpoolFactory
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN
 from exporter.settings import Asked, Credentials, PartitionBy, RunSettings

@@ -11,8 +11,8 @@ from exporter.log.state import State
 from exporter.model import Coverage, Interval, QuarantineFile
 from exporter.parts.integrity import read_as_written
 from exporter.parts.versions import own_created_at
-from exporter.pipeline.spooling import Spool, digest
-from exporter.pipeline.writing import PartsFactory
+from exporter.pipeline.part_sink import PartsFactory
+from exporter.pipeline.spool_sink import Spool, digest
 
 
 @dataclass(slots=True)

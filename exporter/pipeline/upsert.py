@@ -24,12 +24,12 @@ from exporter.parts.merge import (
     plan_merge,
 )
 from exporter.parts.versions import versions_in
-from exporter.pipeline.committing import Committer
-from exporter.pipeline.finding import find_ids
-from exporter.pipeline.merging import MERGED_AT_ONCE
-from exporter.pipeline.quarantining import Quarantine
-from exporter.pipeline.spooling import Spool, Spooled
-from exporter.pipeline.writing import PartsFactory
+from exporter.pipeline.committer import Committer
+from exporter.pipeline.compaction import MERGED_AT_ONCE
+from exporter.pipeline.lookup import find_ids
+from exporter.pipeline.part_sink import PartsFactory
+from exporter.pipeline.quarantine_merge import Quarantine
+from exporter.pipeline.spool_sink import Spool, Spooled
 from exporter.plan.homes import Home, Homes
 from exporter.tasks import for_each
 

@@ -23,7 +23,7 @@ from exporter.log.commits import (
 from exporter.log.manifest import write_manifest
 from exporter.log.state import CommitKind
 from exporter.model import Change, Counters
-from exporter.pipeline.reading import wall_clock
+from exporter.pipeline.reader import wall_clock
 from exporter.progress import Observer, format_size
 from exporter.store.base import Store
 

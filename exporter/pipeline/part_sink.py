@@ -23,8 +23,8 @@ from exporter.layout import partition_of
 from exporter.log.quarantine import write_quarantine
 from exporter.model import Change, DataFile, Interval, Rows, Unproven
 from exporter.pipeline.role import Role
-from exporter.pipeline.tables import ClosedPart, TablesWriter
-from exporter.pipeline.taking import same_organization
+from exporter.pipeline.sink import same_organization
+from exporter.pipeline.table_parts import ClosedPart, TablesWriter
 from exporter.plan.homes import Place
 from exporter.settings import PartitionBy
 from exporter.store.base import Store

@@ -32,8 +32,8 @@ from exporter.fetch.pace.throttle import Sent, Throttle
 from exporter.fetch.walk.traits import Traits
 from exporter.fetch.wire.answer import Answer, Presence
 from exporter.model import Counters, Page, PageRequest
-from exporter.pipeline.budget import ByteBudget, Room
-from exporter.pipeline.placing import when
+from exporter.pipeline.memory import ByteBudget, Room
+from exporter.pipeline.placement import when
 from exporter.pipeline.troubles import Trouble, Troubles, until
 from exporter.plan.clock import Now, Told, settle
 from exporter.progress import Observer, format_seconds, format_size

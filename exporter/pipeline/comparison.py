@@ -17,8 +17,8 @@ from exporter.log.state import State
 from exporter.model import Coverage, Interval, QuarantineFile
 from exporter.parts.integrity import opened, read_as_written
 from exporter.parts.versions import quarantined_versions, read_versions, versions_in
-from exporter.pipeline.quarantining import nameless_times
-from exporter.pipeline.spooling import Spool
+from exporter.pipeline.quarantine_merge import nameless_times
+from exporter.pipeline.spool_sink import Spool
 from exporter.plan.differences import KINDS, Difference, Kind, LastRead, Versions, find_differences, join_some
 from exporter.plan.homes import Home, Homes
 from exporter.plan.rereads import density_of, windows_around

@@ -10,7 +10,7 @@ from exporter.encode.batch import Encoder
 from exporter.encode.rows import EncodeRow
 from exporter.log.quarantine import line_of, write_quarantine
 from exporter.model import Interval, QuarantineFile, Rows, Unproven
-from exporter.pipeline.writing import Finished, PartsFactory
+from exporter.pipeline.part_sink import Finished, PartsFactory
 from exporter.plan.homes import Home, Homes
 
 

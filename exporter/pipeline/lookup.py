@@ -30,7 +30,7 @@ from exporter.parts.ids import (
 )
 from exporter.parts.integrity import as_written, opened, read_as_written
 from exporter.parts.versions import VERSION_COLUMNS, quarantined_versions, versions_in
-from exporter.pipeline.merging import MERGED_AT_ONCE
+from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.store.base import Store
 from exporter.store.filesystem import copy_columns
 from exporter.tasks import for_each

@@ -13,8 +13,8 @@ from exporter.log.state import State
 from exporter.model import Change, DataFile, Interval
 from exporter.parts.integrity import as_written
 from exporter.parts.reader import copy_rows
-from exporter.pipeline.committing import Committer
-from exporter.pipeline.writing import PartsFactory
+from exporter.pipeline.committer import Committer
+from exporter.pipeline.part_sink import PartsFactory
 from exporter.plan.compaction import choose_merges
 from exporter.progress import Observer
 from exporter.tasks import for_each

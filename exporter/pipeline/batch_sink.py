@@ -25,7 +25,7 @@ from exporter.encode.rows import EncodeRow, Misfit
 from exporter.errors import InterruptedExportError, TooLargeError
 from exporter.fetch.walk.window import Settled
 from exporter.model import Rows, Unproven
-from exporter.pipeline.taking import same_organization
+from exporter.pipeline.sink import same_organization
 from exporter.progress import format_size
 
 #: Of rows that fit no column: should the API change a type, every row is one.

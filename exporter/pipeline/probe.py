@@ -11,7 +11,7 @@ from exporter.encode.rows import EncodeRow
 from exporter.errors import RequestRefusedError, UnplacedError
 from exporter.fetch.walk.traits import close_question
 from exporter.model import Interval, Page, PageRequest, Rows
-from exporter.pipeline.reading import Reader
+from exporter.pipeline.reader import Reader
 from exporter.plan import probes
 from exporter.plan.clock import Now, needs_another, row_times
 from exporter.tasks import for_each

@@ -1,0 +1,285 @@
+"""The pipeline: workers take windows, walks read them, writers turn them into parts, the committer into commits.
+
+    scheduler → walk ⇄ reader (pace, attempts, decoding) → writer (encoding, parts) → committer → log
+
+Every task of a run is started here. Whatever ends a run early, a signal, a refused token, a disk that is full, the
+walks stop at the page they are at, and what they have read is closed and committed if the disk still takes it.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeAlias
+
+import anyio
+from anyio import CancelScope
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from exporter.contract import Instant, format_instant
+from exporter.encode.rows import EncodeRow
+from exporter.errors import (
+    AccessError,
+    ContradictionError,
+    ExporterError,
+    InterruptedExportError,
+    RequestRefusedError,
+    StoreError,
+    TooLargeError,
+)
+from exporter.fetch.walk.two_lists import DoubleWalk
+from exporter.fetch.walk.walk import Walk
+from exporter.fetch.walk.window import Settled
+from exporter.model import Change, Counters, Interval
+from exporter.pipeline.committer import Committer
+from exporter.pipeline.memory import Room
+from exporter.pipeline.reader import Reader
+from exporter.pipeline.sink import Factory, Writer
+from exporter.plan.scheduler import Scheduler
+from exporter.progress import Observer, Snapshot
+from exporter.signals import listening
+
+#: How often a run says where it stands though nothing arrives.
+_REPORT_SECONDS: Final = 1.0
+
+_Walk: TypeAlias = Walk[EncodeRow] | DoubleWalk[EncodeRow]
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """What goes from a walk to its writer after a page; `rooms` are released when it is written."""
+
+    settled: Settled[EncodeRow]
+    settled_from: Instant
+    read_since: Instant
+    rooms: tuple[Room, ...]
+
+
+class Pipeline:
+    """Reads all windows of a scheduler and commits their rows. `committer`: None where there is nothing to commit.
+
+    `run` raises the `ExporterError` that ended it early, after everything that could be committed was.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        reader: Reader,
+        factory: Factory,
+        committer: Committer | None,
+        observer: Observer,
+        *,
+        concurrency: int,
+        page_size: int,
+        clock: Callable[[], float] = time.monotonic,
+        heeds_signals: bool = True,
+    ) -> None:
+        self._scheduler = scheduler
+        self._reader = reader
+        self._factory = factory
+        self._committer = committer
+        self._observer = observer
+        self._concurrency = concurrency
+        self._page_size = page_size
+        self._span = max(1, scheduler.span)
+        self._clock = clock
+        self._heeds_signals = heeds_signals
+        self._began = clock()
+        self._traits = reader.traits
+        #: How many were read.
+        self.windows = 0
+        #: Walks that are being read.
+        self._open = 0
+        self._rows = 0
+        self._bytes = 0
+        self._failure: ExporterError | None = None
+        self._stopping = False
+        self._moved = anyio.Event()
+        #: A dict for its order: a run whose times are simulated goes the same way twice.
+        self._reading: dict[CancelScope, None] = {}
+
+    @property
+    def spent(self) -> Counters:
+        """What the run has cost so far."""
+        return self._reader.counters + Counters(windows=self.windows, seconds=self._clock() - self._began)
+
+    async def run(self) -> None:
+        with CancelScope() as everything, self._listening(everything):
+            async with anyio.create_task_group() as reporting:
+                reporting.start_soon(self._report_regularly)
+                async with anyio.create_task_group() as working:
+                    for _ in range(self._concurrency):
+                        working.start_soon(self._work)
+                reporting.cancel_scope.cancel()
+        if self._failure is not None:
+            raise self._failure
+
+    def _listening(self, everything: CancelScope) -> AbstractContextManager[None]:
+        if not self._heeds_signals:
+            return nullcontext()
+        loop = asyncio.get_running_loop()
+        return listening(partial(loop.call_soon_threadsafe, self._interrupt, everything))
+
+    def stop(self, why: ExporterError) -> None:
+        """Ends the run at the pages that the walks are at. The first reason counts."""
+        self._failure = self._failure or why
+        self._stopping = True
+        for scope in self._reading:
+            scope.cancel()
+        self._wake()
+
+    def _interrupt(self, everything: CancelScope) -> None:
+        """A signal has come. The second one does not wait for what can be committed."""
+        if self._stopping:
+            everything.cancel()
+        self.stop(InterruptedExportError("interrupted; run the same command again to resume"))
+
+    async def _work(self) -> None:
+        while (walk := await self._next_walk()) is not None:
+            self.windows += 1
+            writer = self._factory.open_window(walk.end)
+            send, receive = anyio.create_memory_object_stream[_Delivery](1)
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._write, walk, writer, receive)
+                await self._read(walk, send)
+                self._open -= 1
+                self._wake()
+            self._scheduler.ended(walk)
+            self._wake()
+
+    async def _next_walk(self) -> _Walk | None:
+        while not (self._stopping or self._scheduler.is_done):
+            # More windows than the source has time for would only make the parts small.
+            is_useful = self._open < self._reader.useful_concurrency
+            if is_useful and (window := self._scheduler.take()) is not None:
+                self._open += 1
+                walk = self._new_walk(window)
+                self._scheduler.started(walk)
+                return walk
+            await self._moved.wait()
+        return None
+
+    def _new_walk(self, window: Interval) -> _Walk:
+        # As the commits will say.
+        hidden_status = self._factory.hidden_status
+        if hidden_status is None:
+            return Walk(window, self._traits, self._page_size)
+        self._traits.is_filtered = True
+        return DoubleWalk(window, self._traits, self._page_size, hidden_status)
+
+    async def _read(self, walk: _Walk, deliveries: MemoryObjectSendStream[_Delivery]) -> None:
+        portions = self._reader.portions()
+        carried: tuple[Room, ...] = ()
+        async with deliveries:
+            try:
+                while walk.request is not None and not self._stopping:
+                    with self._abandonable() as scope:
+                        # After a stop nobody else makes room.
+                        reading = await self._reader.read(walk.request, portions, waits=not carried)
+                    if scope.cancelled_caught:
+                        return
+                    settled = walk.receive(reading.page)
+                    self._scheduler.advanced(walk, reading.page.rows.created_at)
+                    self._rows += len(settled.rows)
+                    self._bytes += reading.page.size_bytes
+                    self._report()
+                    self._wake()
+                    rooms = (*carried, reading.room)
+                    # What the next list of ids settles are rows of this page, which may be huge.
+                    carried = rooms if walk.request is not None and walk.request.ids_only else ()
+                    handed_on = () if carried else rooms
+                    delivery = _Delivery(settled, walk.settled_from, reading.read_since, handed_on)
+                    # What has been handed on is not held here until the next page has come.
+                    del reading, settled
+                    await deliveries.send(delivery)
+                    del delivery
+            except ExporterError as error:
+                self.stop(_placed(error, walk, self._factory))
+            except anyio.BrokenResourceError:
+                return  # the writer has failed, and has said why
+
+    async def _write(self, walk: _Walk, writer: Writer, deliveries: MemoryObjectReceiveStream[_Delivery]) -> None:
+        settled_from = walk.end
+        try:
+            async with deliveries:
+                with suppress(anyio.EndOfStream):
+                    while True:
+                        delivery = None
+                        # A source that stalls does not keep a part open.
+                        with anyio.move_on_after(writer.seconds_left):
+                            delivery = await deliveries.receive()
+                        if delivery is None:
+                            change = await writer.finish(settled_from)
+                        else:
+                            change = await writer.add(delivery.settled, delivery.settled_from, delivery.read_since)
+                            settled_from = delivery.settled_from
+                            for room in delivery.rooms:
+                                room.release()
+                        await self._commit(change)
+            await self._commit(await writer.finish(settled_from))
+        except ExporterError as error:
+            self.stop(error)
+        finally:
+            # What cannot be deleted now is swept by the next run.
+            with suppress(StoreError):
+                writer.abort()
+
+    async def _commit(self, change: Change | None) -> None:
+        if change is not None and self._committer is not None:
+            await self._committer.commit(change, self.spent)
+
+    @contextmanager
+    def _abandonable(self) -> Iterator[CancelScope]:
+        """A request that `stop` gives up: the walk then stays where it was."""
+        with CancelScope() as scope:
+            self._reading[scope] = None
+            if self._stopping:
+                scope.cancel()
+            try:
+                yield scope
+            finally:
+                del self._reading[scope]
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = anyio.Event()
+
+    async def _report_regularly(self) -> None:
+        while True:
+            await anyio.sleep(_REPORT_SECONDS)
+            self._report()
+
+    def _report(self) -> None:
+        counters = self._reader.counters
+        self._observer.progress(
+            Snapshot(
+                share=1 - min(1.0, self._scheduler.left / self._span),
+                rows=self._rows,
+                bytes=self._bytes,
+                files=self._committer.files if self._committer else 0,
+                requests=counters.requests,
+                retries=counters.retries,
+                throttled=counters.throttled,
+                in_flight=self._reader.in_flight,
+                windows=self.windows,
+                seconds=self._clock() - self._began,
+            )
+        )
+
+
+def _placed(error: ExporterError, walk: _Walk, factory: Factory) -> ExporterError:
+    """The same error, saying where it happened, what is kept, and what can be done."""
+    start = "the beginning" if walk.remaining is None or walk.remaining.open_below else format_instant(walk.start)
+    match error:
+        case ContradictionError():
+            what_now = "another run will end here too, for as long as the API answers like that"
+        case AccessError():
+            what_now = f"run again with a token that is let in {factory.again}"
+        case RequestRefusedError() | TooLargeError():
+            what_now = f"mend that, then run again {factory.again}"
+        case _:
+            what_now = f"run the same command again {factory.again}"
+    error.args = (f"{error} (reading {start} to {format_instant(walk.settled_from)})\n{factory.kept}; {what_now}",)
+    return error
