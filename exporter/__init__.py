@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from exporter import errors, sandbox
     from exporter.api.calls import export, reread, stream, sync
-    from exporter.api.spec import ExportSpec
     from exporter.errors import ExporterError
     from exporter.jobs.dataset import open_dataset
     from exporter.jobs.export import Summary
     from exporter.jobs.reread import Reread
     from exporter.jobs.streaming import StreamReport
     from exporter.jobs.sync import Synced
+    from exporter.options.spec import ExportSpec
     from exporter.progress import Observer, Quiet, Snapshot
 
 __version__ = "0.1.0"
 
 #: Where each name is; None: a module.
 _NAMES: Final[dict[str, str | None]] = {
-    "ExportSpec": "exporter.api.spec",
+    "ExportSpec": "exporter.options.spec",
     "ExporterError": "exporter.errors",
     "Observer": "exporter.progress",
     "Quiet": "exporter.progress",

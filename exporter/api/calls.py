@@ -5,7 +5,6 @@ Whoever cancels a call loses what is not committed yet, as by a kill; the next c
 
 import os
 
-from exporter.api.spec import ExportSpec
 from exporter.errors import UsageError
 from exporter.jobs.export import Summary
 from exporter.jobs.export import export as run_export
@@ -17,6 +16,7 @@ from exporter.jobs.sync import Synced
 from exporter.jobs.sync import sync as run_sync
 from exporter.jobs.watching import observed
 from exporter.model import TURNS
+from exporter.options.spec import ExportSpec
 from exporter.progress import Observer
 from exporter.store.location import Location, parse_location
 

@@ -13,10 +13,10 @@ import typer
 
 from exporter import contract
 from exporter import settings as spec
-from exporter.api.spec import Understood
-from exporter.api.spec import understand as understand_options
 from exporter.cli.options import AsJson, Text, Values, Verbose, option
 from exporter.model import TableKind
+from exporter.options.spec import Understood
+from exporter.options.spec import understand as understand_options
 from exporter.progress import LogFormat
 
 _DEFAULTS: Final = spec.RunSettings()

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.api.spec import ExportSpec
 from exporter.cli import export as export_command
 from exporter.cli.request import request_options, understand
 from exporter.contract import DAY, FILTERS, FilterKind, parse_timestamp
 from exporter.errors import UsageError
+from exporter.options.spec import ExportSpec
 
 TOKEN = "ak_a-secret-of-the-tests"
 ENVIRONMENT = {"ANYREACH_TOKEN": TOKEN, "ANYREACH_BASE_URL": "http://localhost:1"}

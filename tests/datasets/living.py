@@ -97,8 +97,8 @@ def check_as_found(root: Path, rows: dict[str, dict[str, Any]], columns: list[st
 
 async def bring_up_to_date(root: Path, column: str | None) -> tuple[str, str]:
     """The rows that have changed at the source: before the dataset was last synced, and since."""
-    from exporter.api.spec import ExportSpec
     from exporter.jobs.sync import sync
+    from exporter.options.spec import ExportSpec
     from exporter.progress import Quiet
     from exporter.sandbox import TOKEN, serve
     from tests.datasets.make import BEHAVIOUR, UNTIL, change, rows

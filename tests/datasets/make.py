@@ -21,11 +21,11 @@ from unittest import mock
 
 import anyio
 
-from exporter.api.spec import ExportSpec
 from exporter.contract import DAY, HOUR, MINUTE, Instant, format_instant, parse_timestamp
 from exporter.jobs.export import export
 from exporter.jobs.sync import sync
 from exporter.log.state import FORMAT_VERSION
+from exporter.options.spec import ExportSpec
 from exporter.progress import Quiet
 from exporter.sandbox import ORGANIZATION, TOKEN, Behaviour, Row, Sandbox, make_conversations, serve
 
