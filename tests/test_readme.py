@@ -38,11 +38,11 @@ from exporter.contract import (
     parse_timestamp,
 )
 from exporter.encode.schema import arrow_schema
-from exporter.jobs.recording import Command
 from exporter.layout import RUNS
 from exporter.pipeline.committer import _RESERVED_BYTES
 from exporter.plan.sample import most_differing
 from exporter.progress import format_size
+from exporter.run.record import Command
 from exporter.sandbox import (
     DENSITIES,
     FAULTS,

@@ -14,10 +14,10 @@ from exporter.jobs.streaming import Stream
 from exporter.jobs.streaming import stream as run_stream
 from exporter.jobs.sync import Synced
 from exporter.jobs.sync import sync as run_sync
-from exporter.jobs.watching import observed
 from exporter.model import TURNS
 from exporter.options.spec import ExportSpec
 from exporter.progress import Observer
+from exporter.run.observer_guard import observed
 from exporter.store.location import Location, parse_location
 
 

@@ -12,17 +12,17 @@ import msgspec
 
 from exporter.contract import ALWAYS_FIELDS, Instant
 from exporter.errors import DestinationError, StoreError
-from exporter.jobs.asking import changing_filters
 from exporter.jobs.comparing import compare, make_plan, until_now
-from exporter.jobs.holding import Held, holding
 from exporter.jobs.mending import Repair, confirm_deletions, lifted_doubts
-from exporter.jobs.recording import Run, recorded
-from exporter.jobs.session import ask_first, connected
 from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters, Coverage, Interval, Unproven
 from exporter.pipeline.comparison import Findings
 from exporter.progress import Observer
+from exporter.run.claim import Held, holding
+from exporter.run.reconcile import changing_filters
+from exporter.run.record import Run, recorded
+from exporter.run.session import ask_first, connected
 from exporter.settings import Asked, Credentials, RunSettings
 from exporter.store.base import Store
 from exporter.store.location import Location

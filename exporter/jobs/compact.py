@@ -6,14 +6,14 @@ from collections.abc import Callable
 import msgspec
 
 from exporter.errors import DestinationError
-from exporter.jobs.holding import holding
-from exporter.jobs.recording import Run, recorded
-from exporter.jobs.sealing import check_whole, is_in_order, put_in_order
 from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
 from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.plan.compaction import choose_merges
 from exporter.progress import Observer
+from exporter.run.claim import holding
+from exporter.run.finish import check_whole, is_in_order, put_in_order
+from exporter.run.record import Run, recorded
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store

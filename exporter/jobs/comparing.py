@@ -12,9 +12,6 @@ import msgspec
 from exporter.contract import ALWAYS_FIELDS, BEGINNING, DAY, SECOND, Instant, format_instant
 from exporter.errors import DestinationError, UsageError
 from exporter.fetch.walk.approach import Approach
-from exporter.jobs.holding import holding
-from exporter.jobs.recording import Run
-from exporter.jobs.session import Session
 from exporter.layout import SCRATCH, partition_of
 from exporter.log.state import State
 from exporter.model import Coverage, DataFile, Interval, Unproven
@@ -26,6 +23,9 @@ from exporter.plan.clock import DOUBT, is_to_come, trusted_since
 from exporter.plan.homes import Homes
 from exporter.plan.sample import choose_windows, cut_windows
 from exporter.progress import Observer
+from exporter.run.claim import holding
+from exporter.run.record import Run
+from exporter.run.session import Session
 from exporter.settings import Asked, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.local.store import LocalStore

@@ -7,13 +7,6 @@ import msgspec
 
 from exporter.contract import SECOND, Instant
 from exporter.errors import DestinationError, StoreError
-from exporter.jobs.asking import asks_for_more, known_end, settle_range, settle_request
-from exporter.jobs.clocks import is_ahead, take_back
-from exporter.jobs.holding import holding
-from exporter.jobs.recording import Run, recorded
-from exporter.jobs.sealing import check_whole, is_in_order, put_in_order, seal
-from exporter.jobs.session import Session, ask_first, connected, mention_withheld
-from exporter.jobs.settling import settle
 from exporter.lake.follow import settle_table_format
 from exporter.layout import MANIFEST, partition_of
 from exporter.log.commits import load_state
@@ -21,6 +14,13 @@ from exporter.log.manifest import served_fields
 from exporter.log.state import State, StateName, state_name, turns_in
 from exporter.model import Counters, TableFormat
 from exporter.progress import Observer
+from exporter.run.claim import holding
+from exporter.run.clocks import is_ahead, take_back
+from exporter.run.finish import check_whole, is_in_order, put_in_order, seal
+from exporter.run.reconcile import asks_for_more, known_end, settle_range, settle_request
+from exporter.run.record import Run, recorded
+from exporter.run.repeats import settle
+from exporter.run.session import Session, ask_first, connected, mention_withheld
 from exporter.settings import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.location import Location

@@ -8,11 +8,7 @@ from anyio import to_thread
 
 from exporter.contract import SECOND
 from exporter.errors import ContradictionError, DestinationError
-from exporter.jobs.asking import has_sensitive_fields
 from exporter.jobs.comparing import Plan
-from exporter.jobs.holding import Held
-from exporter.jobs.sealing import is_in_order, put_in_order, seal
-from exporter.jobs.session import Session, ask_first, connected, mention_withheld
 from exporter.log.state import State
 from exporter.model import Change, Counters, Coverage, Interval, Unproven
 from exporter.parts.ids import ids_in
@@ -22,6 +18,10 @@ from exporter.pipeline.spool_sink import Spool, SpoolFactory
 from exporter.pipeline.upsert import Outcome, merge_spool
 from exporter.plan.clock import Now
 from exporter.progress import Observer
+from exporter.run.claim import Held
+from exporter.run.finish import is_in_order, put_in_order, seal
+from exporter.run.reconcile import has_sensitive_fields
+from exporter.run.session import Session, ask_first, connected, mention_withheld
 from exporter.settings import Credentials, RunSettings
 from exporter.tasks import for_each
 

@@ -14,15 +14,8 @@ import msgspec
 
 from exporter.contract import BEGINNING, SECOND
 from exporter.errors import AccessError, ContradictionError, DestinationError, UsageError
-from exporter.jobs.asking import has_sensitive_fields, settle_request
-from exporter.jobs.clocks import take_back
 from exporter.jobs.export import Summary, summarize
-from exporter.jobs.holding import holding
 from exporter.jobs.mending import confirm_deletions, drop_from
-from exporter.jobs.recording import Run, recorded
-from exporter.jobs.sealing import seal
-from exporter.jobs.session import Session, ask_first, connected, find_sighted
-from exporter.jobs.settling import Doubts, settle
 from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.model import Counters, Coverage, Interval
@@ -34,6 +27,13 @@ from exporter.pipeline.spool_sink import Spool, SpoolFactory
 from exporter.pipeline.upsert import Outcome, merge_spool
 from exporter.plan.homes import Homes
 from exporter.progress import Observer
+from exporter.run.claim import holding
+from exporter.run.clocks import take_back
+from exporter.run.finish import seal
+from exporter.run.reconcile import has_sensitive_fields, settle_request
+from exporter.run.record import Run, recorded
+from exporter.run.repeats import Doubts, settle
+from exporter.run.session import Session, ask_first, connected, find_sighted
 from exporter.settings import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.location import Location

@@ -10,16 +10,16 @@ from exporter.contract import HIDDEN_STATUS, SECOND, Instant
 from exporter.encode.batch import Encoder
 from exporter.encode.rows import Misfit
 from exporter.errors import DoubtfulStreamError
-from exporter.jobs.asking import known_end, settle_range
 from exporter.jobs.report import count_of
-from exporter.jobs.session import ask_first, connected, schedule
-from exporter.jobs.watching import observed
 from exporter.log.manifest import withheld_fields
 from exporter.log.state import State
 from exporter.model import Coverage, Interval, Unproven
 from exporter.pipeline.batch_sink import BatchFactory, BatchStream, Given, Send
 from exporter.pipeline.pipeline import Pipeline
 from exporter.progress import Observer
+from exporter.run.observer_guard import observed
+from exporter.run.reconcile import known_end, settle_range
+from exporter.run.session import ask_first, connected, schedule
 from exporter.settings import Asked, Credentials, Request, RunSettings
 
 

@@ -16,14 +16,7 @@ from anyio import to_thread
 from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, SECOND, Instant
 from exporter.encode.batch import Encoder
 from exporter.errors import DestinationError, UsageError
-from exporter.jobs.asking import changing_filters, has_sensitive_fields, settle_range, settle_request
-from exporter.jobs.clocks import is_ahead, take_back, updates_since
 from exporter.jobs.export import Summary, summarize
-from exporter.jobs.holding import holding
-from exporter.jobs.recording import Run, recorded
-from exporter.jobs.sealing import seal
-from exporter.jobs.session import Session, ask_first, connected, mention_withheld
-from exporter.jobs.settling import Doubts, settle
 from exporter.lake.follow import settle_table_format
 from exporter.log.commits import load_state
 from exporter.log.state import State
@@ -39,6 +32,13 @@ from exporter.pipeline.upsert import Outcome, merge_spool
 from exporter.plan.homes import Homes
 from exporter.plan.rereads import density_of, windows_around
 from exporter.progress import Observer
+from exporter.run.claim import holding
+from exporter.run.clocks import is_ahead, take_back, updates_since
+from exporter.run.finish import seal
+from exporter.run.reconcile import changing_filters, has_sensitive_fields, settle_range, settle_request
+from exporter.run.record import Run, recorded
+from exporter.run.repeats import Doubts, settle
+from exporter.run.session import Session, ask_first, connected, mention_withheld
 from exporter.settings import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.location import Location

@@ -10,10 +10,6 @@ import msgspec
 from exporter.contract import Instant
 from exporter.encode.schema import table_schemas
 from exporter.errors import DestinationError
-from exporter.jobs.holding import holding
-from exporter.jobs.leftovers import Leftovers, find_leftovers
-from exporter.jobs.recording import Run, recorded
-from exporter.jobs.sealing import check_whole
 from exporter.lake.follow import expire, write_tables
 from exporter.log.commits import (
     CommitLog,
@@ -26,6 +22,10 @@ from exporter.log.dropped import is_filled
 from exporter.log.manifest import write_manifest
 from exporter.log.replaced import replaced_before
 from exporter.log.state import State
+from exporter.run.claim import holding
+from exporter.run.finish import check_whole
+from exporter.run.leftovers import Leftovers, find_leftovers
+from exporter.run.record import Run, recorded
 from exporter.settings import Request
 from exporter.store.base import Store
 from exporter.store.location import Location

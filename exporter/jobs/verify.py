@@ -16,8 +16,6 @@ from exporter.check.problems import LASTING, Problem
 from exporter.check.sample import Sample
 from exporter.contract import Instant
 from exporter.errors import DamagedLogError
-from exporter.jobs.holding import holding
-from exporter.jobs.recording import Run, recorded
 from exporter.lake.follow import write_tables
 from exporter.layout import DROPPED
 from exporter.log.commits import check_not_overtaken, find_garbage, put_aside
@@ -26,6 +24,8 @@ from exporter.log.quarantine import write_lines
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Change, Interval
 from exporter.parts.integrity import read_as_written
+from exporter.run.claim import holding
+from exporter.run.record import Run, recorded
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store

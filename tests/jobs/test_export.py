@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY, SECOND, Instant
 from exporter.errors import AccessError, DestinationError, SourceError, UsageError
-from exporter.jobs.asking import asks_for_more, known_end, settle_range, settle_request
 from exporter.jobs.export import Summary, export
 from exporter.jobs.status import status
 from exporter.log.state import State
 from exporter.model import Interval
 from exporter.progress import Quiet
+from exporter.run.reconcile import asks_for_more, known_end, settle_range, settle_request
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations, serve
 from exporter.settings import (
     Asked,

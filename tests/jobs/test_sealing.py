@@ -7,14 +7,14 @@ import pytest
 
 from exporter.contract import DAY
 from exporter.encode.batch import Encoder
-from exporter.jobs import sealing
-from exporter.jobs.sealing import least_part_bytes, seal
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author
 from exporter.model import Interval
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.part_sink import PartsFactory
 from exporter.progress import Quiet
+from exporter.run import finish as sealing
+from exporter.run.finish import least_part_bytes, seal
 from exporter.settings import PartitionBy, Request
 from exporter.store.local.store import LocalStore
 

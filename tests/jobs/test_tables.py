@@ -43,13 +43,13 @@ pytestmark = pytest.mark.anyio
 #: Ends itself where a run is about to write the tables; all else is committed, and in the manifest.
 KILLED = """
 import os, signal, sys
-import exporter.jobs.sealing
+import exporter.run.finish
 from exporter.cli import main
 
 async def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
-exporter.jobs.sealing.write_tables = die
+exporter.run.finish.write_tables = die
 main(sys.argv[1:])
 """
 

@@ -17,13 +17,13 @@ from exporter.check import facts
 from exporter.check.loss import Loss, plan_loss
 from exporter.contract import DAY
 from exporter.errors import DestinationError, DestinationLockedError, OvertakenError, StoreError
-from exporter.jobs.author import author_of
 from exporter.jobs.report import describe_verified
 from exporter.jobs.verify import Verified, verify
 from exporter.log.commits import CommitLog
 from exporter.log.manifest import render_manifest
 from exporter.log.state import State
 from exporter.model import Change
+from exporter.run.author import author_of
 from exporter.store.local.store import LocalStore
 from tests.jobs.damage import (
     Json,

@@ -12,11 +12,11 @@ from anyio import CancelScope
 from exporter import __version__
 from exporter.contract import Instant, format_instant
 from exporter.errors import ExporterError, InterruptedExportError, StoreError, UsageError
-from exporter.jobs.author import new_run
 from exporter.log.journal import RunRecord, append_run
 from exporter.log.state import State, state_name
 from exporter.model import Counters
 from exporter.pipeline.reader import wall_clock
+from exporter.run.author import new_run
 from exporter.store.base import Store
 from exporter.store.local.lock import host_name
 

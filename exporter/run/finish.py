@@ -7,7 +7,6 @@ from exporter.encode.batch import Encoder
 from exporter.encode.schema import table_schemas
 from exporter.encode.turns import TurnsEncoder
 from exporter.errors import DamagedPartError, DestinationError
-from exporter.jobs.holding import Held
 from exporter.lake.follow import are_written, write_tables
 from exporter.layout import partition_of
 from exporter.log.commits import CommitLog
@@ -21,6 +20,7 @@ from exporter.pipeline.memory import Shares
 from exporter.pipeline.part_sink import PartsFactory
 from exporter.pipeline.reader import wall_clock
 from exporter.progress import Observer
+from exporter.run.claim import Held
 from exporter.settings import Request
 from exporter.store.base import Store
 from exporter.store.location import shell_word

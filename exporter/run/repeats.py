@@ -12,7 +12,6 @@ import msgspec
 from anyio import to_thread
 
 from exporter.contract import BEGINNING, END_OF_TIME, Instant
-from exporter.jobs.session import Session
 from exporter.log.state import State
 from exporter.model import Coverage, Interval
 from exporter.parts.ids import ids_in
@@ -21,6 +20,7 @@ from exporter.pipeline.spool_sink import Spool, SpoolFactory
 from exporter.pipeline.upsert import merge_spool
 from exporter.plan.homes import Homes
 from exporter.plan.rereads import density_of, seams, windows_around
+from exporter.run.session import Session
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from exporter.errors import ExporterError, OvertakenError, StoreError
-from exporter.jobs.author import author_of
-from exporter.jobs.recording import Run
 from exporter.lake.follow import check_installed
 from exporter.layout import commit_path
 from exporter.log.commits import CommitLog, is_overtaken, withdraw
 from exporter.pipeline.committer import check_free_space
+from exporter.run.author import author_of
+from exporter.run.record import Run
 from exporter.store.base import Store
 from exporter.tasks import alongside
 

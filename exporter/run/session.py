@@ -15,10 +15,7 @@ from exporter.encode.schema import table_schemas
 from exporter.encode.turns import TurnsEncoder
 from exporter.errors import ExporterError, StoreError
 from exporter.fetch.wire.client import Client
-from exporter.jobs.clocks import settle_time
-from exporter.jobs.holding import Held
 from exporter.jobs.report import count_of
-from exporter.jobs.sealing import check_whole
 from exporter.log.commits import CommitLog
 from exporter.log.state import State
 from exporter.model import CONVERSATIONS, TURNS, Counters, Coverage, Interval, TableFormat
@@ -34,6 +31,9 @@ from exporter.pipeline.role import Role, sees
 from exporter.plan.homes import Place
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer
+from exporter.run.claim import Held
+from exporter.run.clocks import settle_time
+from exporter.run.finish import check_whole
 from exporter.settings import Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.location import shell_word
