@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from exporter.jobs.dataset import open_dataset
     from exporter.jobs.export import Summary
     from exporter.jobs.reread import Reread
-    from exporter.jobs.streaming import StreamReport
+    from exporter.jobs.stream import StreamReport
     from exporter.jobs.sync import Synced
     from exporter.options.spec import ExportSpec
     from exporter.progress import Observer, Quiet, Snapshot
@@ -29,7 +29,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "Quiet": "exporter.progress",
     "Reread": "exporter.jobs.reread",
     "Snapshot": "exporter.progress",
-    "StreamReport": "exporter.jobs.streaming",
+    "StreamReport": "exporter.jobs.stream",
     "Summary": "exporter.jobs.export",
     "Synced": "exporter.jobs.sync",
     "errors": None,

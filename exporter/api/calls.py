@@ -10,8 +10,8 @@ from exporter.jobs.export import Summary
 from exporter.jobs.export import export as run_export
 from exporter.jobs.reread import Reread
 from exporter.jobs.reread import reread as run_reread
-from exporter.jobs.streaming import Stream
-from exporter.jobs.streaming import stream as run_stream
+from exporter.jobs.stream import Stream
+from exporter.jobs.stream import stream as run_stream
 from exporter.jobs.sync import Synced
 from exporter.jobs.sync import sync as run_sync
 from exporter.model import TURNS

@@ -12,8 +12,8 @@ import msgspec
 
 from exporter.contract import ALWAYS_FIELDS, Instant
 from exporter.errors import DestinationError, StoreError
-from exporter.jobs.comparing import compare, make_plan, until_now
-from exporter.jobs.mending import Repair, confirm_deletions, lifted_doubts
+from exporter.jobs.audit_comparison import compare, make_plan, until_now
+from exporter.jobs.audit_repair import Repair, confirm_deletions, lifted_doubts
 from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters, Coverage, Interval, Unproven

@@ -8,7 +8,7 @@ from anyio import to_thread
 
 from exporter.contract import SECOND
 from exporter.errors import ContradictionError, DestinationError
-from exporter.jobs.comparing import Plan
+from exporter.jobs.audit_comparison import Plan
 from exporter.log.state import State
 from exporter.model import Change, Counters, Coverage, Interval, Unproven
 from exporter.parts.ids import ids_in
