@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TextIO, TypeAlias
 
+from exporter.words import format_seconds
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -208,28 +210,6 @@ def describe(snapshot: Snapshot, rates: Rates) -> str:
         f"{snapshot.rows:,} rows, {rates.rows:,.0f}/s, {rates.requests:,.1f} requests/s, {snapshot.in_flight} in flight"
     )
     return line + (f", {snapshot.retries:,} retries" if snapshot.retries else "")
-
-
-def format_seconds(seconds: float) -> str:
-    """`12 s`, `3 min 05 s`, `2 h 07 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, seconds_left = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {seconds_left:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def format_size(size_bytes: float) -> str:
-    """`512 bytes`, `1.5 kB`, `20.1 MB`, in powers of ten."""
-    if size_bytes < 1000:
-        return f"{size_bytes:.0f} bytes"
-    for unit in ("kB", "MB", "GB"):
-        size_bytes /= 1000
-        if size_bytes < 999.95:
-            return f"{size_bytes:.1f} {unit}"
-    return f"{size_bytes / 1000:,.1f} TB"
 
 
 def key_values(event: str, details: dict[str, object]) -> str:

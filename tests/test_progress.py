@@ -15,11 +15,10 @@ from exporter.progress import (
     Quiet,
     Snapshot,
     TerminalProgress,
-    format_seconds,
-    format_size,
     key_values,
     open_observer,
 )
+from exporter.words import format_seconds, format_size
 
 START = Snapshot(
     share=0.0, rows=0, bytes=0, files=0, requests=0, retries=0, throttled=0, in_flight=8, windows=1, seconds=0.0

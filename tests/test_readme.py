@@ -41,7 +41,6 @@ from exporter.encode.schema import arrow_schema
 from exporter.layout import RUNS
 from exporter.pipeline.committer import _RESERVED_BYTES
 from exporter.plan.sample import most_differing
-from exporter.progress import format_size
 from exporter.run.record import Command
 from exporter.sandbox import (
     DENSITIES,
@@ -55,6 +54,7 @@ from exporter.sandbox import (
     make_conversations,
     serve,
 )
+from exporter.words import format_size
 from tests.toolkit.clouds import S3
 from tests.toolkit.lake import query_by_duckdb
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from exporter.contract import DAY, format_instant
-from exporter.jobs.report import count_of, interval_figures
+from exporter.jobs.report import interval_figures
 from exporter.model import Unproven
 from exporter.plan.differences import KINDS
 from exporter.plan.sample import CONFIDENCE, most_differing
 from exporter.store.location import Location, shell_word
+from exporter.words import count_of
 
 if TYPE_CHECKING:
     from exporter.jobs.audit import Audited

@@ -12,8 +12,8 @@ import msgspec
 from exporter.contract import TRANSCRIPT_FIELD, format_instant
 from exporter.layout import MANIFEST, PARTITION_KEYS
 from exporter.model import Interval
-from exporter.progress import format_seconds, format_size
 from exporter.store.location import Location, parse_location, shell_word
+from exporter.words import count_of, format_seconds, format_size
 
 if TYPE_CHECKING:
     from exporter.jobs.compact import Compacted
@@ -277,11 +277,6 @@ def _describe_data(data: "Summary | Status") -> str:
         f"{data.state}: {count_of(data.rows, 'conversation')}{turns} created {since}before "
         f"{format_instant(data.range_end)}, in {count_of(data.files, 'file')} of {format_size(data.bytes)}"
     )
-
-
-def count_of(number: int, noun: str) -> str:
-    """`1 row`, `2,000 rows`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _is_remote(summary: "Summary") -> bool:

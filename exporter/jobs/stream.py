@@ -10,7 +10,6 @@ from exporter.contract import HIDDEN_STATUS, SECOND, Instant
 from exporter.encode.batch import Encoder
 from exporter.encode.rows import Misfit
 from exporter.errors import DoubtfulStreamError
-from exporter.jobs.report import count_of
 from exporter.log.manifest import withheld_fields
 from exporter.log.state import State
 from exporter.model import Coverage, Interval, Unproven
@@ -21,6 +20,7 @@ from exporter.run.observer_guard import observed
 from exporter.run.reconcile import known_end, settle_range
 from exporter.run.session import ask_first, connected, schedule
 from exporter.settings import Asked, Credentials, Request, RunSettings
+from exporter.words import count_of
 
 
 class StreamReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,7 +26,7 @@ from exporter.errors import InterruptedExportError, TooLargeError
 from exporter.fetch.walk.window import Settled
 from exporter.model import Rows, Unproven
 from exporter.pipeline.sink import same_organization
-from exporter.progress import format_size
+from exporter.words import format_size
 
 #: Of rows that fit no column: should the API change a type, every row is one.
 _MISFIT_BYTES: Final = 16_000_000

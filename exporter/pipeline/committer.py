@@ -24,8 +24,9 @@ from exporter.log.manifest import write_manifest
 from exporter.log.state import CommitKind
 from exporter.model import Change, Counters
 from exporter.pipeline.reader import wall_clock
-from exporter.progress import Observer, format_size
+from exporter.progress import Observer
 from exporter.store.base import Store
+from exporter.words import format_size
 
 #: Below this no more is written: the log and the manifest have to fit on the disk as well.
 _RESERVED_BYTES: Final = 64_000_000

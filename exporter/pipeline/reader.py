@@ -36,7 +36,8 @@ from exporter.pipeline.memory import ByteBudget, Room
 from exporter.pipeline.placement import when
 from exporter.pipeline.troubles import Trouble, Troubles, until
 from exporter.plan.clock import Now, Told, settle
-from exporter.progress import Observer, format_seconds, format_size
+from exporter.progress import Observer
+from exporter.words import format_seconds, format_size
 
 _AGAIN: Final = "Run the same command again when the API answers"
 T = TypeVar("T")

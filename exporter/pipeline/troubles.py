@@ -5,7 +5,7 @@ from typing import Final
 
 from exporter.contract import SECOND, Instant, format_instant
 from exporter.errors import RefusedError, SourceError, ThrottledError, TransientError
-from exporter.progress import format_seconds
+from exporter.words import format_seconds
 
 _KINDS: Final = (ThrottledError, RefusedError, TransientError)
 

@@ -12,8 +12,9 @@ from exporter.model import Change, Coverage, DataFile, Interval
 from exporter.pipeline.probe import Opening
 from exporter.pipeline.reader import Reader, wall_clock
 from exporter.plan.clock import Now, Told, choose_opinion, is_doubted, is_refused, is_to_come, settle, trusted_since
-from exporter.progress import Observer, format_seconds
+from exporter.progress import Observer
 from exporter.settings import RunSettings
+from exporter.words import format_seconds
 
 _NAMES: Final = {"server": "API's", "local": "machine's"}
 _HOW: Final = "Set the one that is wrong, or name the one to believe: --trust-clock server, or local"

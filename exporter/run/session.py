@@ -15,7 +15,6 @@ from exporter.encode.schema import table_schemas
 from exporter.encode.turns import TurnsEncoder
 from exporter.errors import ExporterError, StoreError
 from exporter.fetch.wire.client import Client
-from exporter.jobs.report import count_of
 from exporter.log.commits import CommitLog
 from exporter.log.state import State
 from exporter.model import CONVERSATIONS, TURNS, Counters, Coverage, Interval, TableFormat
@@ -37,6 +36,7 @@ from exporter.run.finish import check_whole
 from exporter.settings import Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.location import shell_word
+from exporter.words import count_of
 
 #: For a row with sensitive fields, so many parts; and of its rows.
 _LOOKED_INTO: Final = 3
