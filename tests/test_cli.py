@@ -20,10 +20,10 @@ import trustme
 
 from exporter import __version__
 from exporter.cli import main
+from exporter.cli.report import describe_status, describe_summary
 from exporter.contract import BEGINNING, DAY, FILTERS_BY_NAME, RESERVED_PARAMETERS, format_instant, parse_timestamp
 from exporter.errors import AccessError, DestinationLockedError, InterruptedExportError
 from exporter.jobs.export import Summary
-from exporter.jobs.report import describe_status, describe_summary
 from exporter.jobs.status import Status
 from exporter.jobs.vacuum import Vacuumed
 from exporter.model import Interval, TableFormat

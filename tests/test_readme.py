@@ -26,7 +26,7 @@ from benchmarks.results import load as load_results
 from benchmarks.targets import table as targets_table
 from exporter import errors
 from exporter.check.problems import Problem
-from exporter.cli.running import SUMMARY_KEYS
+from exporter.cli.runner import SUMMARY_KEYS
 from exporter.contract import (
     BASE_URL_VARIABLE,
     DAY,

@@ -17,7 +17,7 @@ import typer
 from exporter import __version__, contract
 from exporter.cli import audit, compact, demo, export, reread, sandbox, schema, status, sync, vacuum, verify
 from exporter.cli.machine import translating
-from exporter.cli.running import say
+from exporter.cli.runner import say
 from exporter.errors import ExporterError
 
 app = typer.Typer(

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from exporter.cli.audit_report import audited_figures, describe_audited
+from exporter.cli.flags import understand, with_reading_options
 from exporter.cli.options import Existing, Text, option, parse_share
-from exporter.cli.request import understand, with_reading_options
-from exporter.cli.running import Told, perform
+from exporter.cli.runner import Told, perform
 from exporter.errors import UsageError
-from exporter.jobs.audit_report import audited_figures, describe_audited
 from exporter.progress import Observer
 from exporter.store.location import parse_location
 

@@ -9,8 +9,8 @@ import typer
 
 from exporter import settings as spec
 from exporter.cli.options import Existing, Verbose, option
-from exporter.cli.running import run_until_signal
-from exporter.jobs.report import describe_compacted
+from exporter.cli.report import describe_compacted
+from exporter.cli.runner import run_until_signal
 from exporter.progress import open_observer
 from exporter.store.location import parse_location
 
@@ -30,8 +30,8 @@ def compact(
 
     import msgspec
 
+    from exporter.cli.heap import keep_heap_compact
     from exporter.jobs.compact import compact as run_compact
-    from exporter.pipeline.allocation import keep_heap_compact
 
     keep_heap_compact()
     observer = open_observer(sys.stderr, "text", verbose=verbose)

@@ -8,7 +8,7 @@ import typer
 from exporter import contract
 from exporter import settings as spec
 from exporter.cli.options import AsJson, Days, Rows, Verbose
-from exporter.cli.running import perform, say, tell_summary
+from exporter.cli.runner import perform, say, tell_summary
 from exporter.model import TABLES
 from exporter.progress import Observer
 from exporter.store.location import parse_location

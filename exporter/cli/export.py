@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Annotated, Any
 
+from exporter.cli.flags import understand, with_request_options
 from exporter.cli.options import Destination, Text, option
-from exporter.cli.request import understand, with_request_options
-from exporter.cli.running import perform, tell_summary
+from exporter.cli.runner import perform, tell_summary
 from exporter.progress import Observer
 from exporter.store.location import parse_location
 

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from exporter.cli.flags import understand, with_reading_options
 from exporter.cli.options import Existing, Text, option
-from exporter.cli.request import understand, with_reading_options
-from exporter.cli.running import Told, perform, tell_summary
-from exporter.jobs.report import describe_reread, reread_figures
+from exporter.cli.report import describe_reread, reread_figures
+from exporter.cli.runner import Told, perform, tell_summary
 from exporter.progress import Observer
 from exporter.store.location import parse_location
 

@@ -9,7 +9,7 @@ import typer
 
 from exporter import contract
 from exporter.cli.options import Days, Rows, Values, option
-from exporter.cli.running import run_until_signal, say
+from exporter.cli.runner import run_until_signal, say
 from exporter.errors import InterruptedExportError
 
 Density: TypeAlias = Literal["flat", "office", "one-burst", "many-bursts", "bulk"]

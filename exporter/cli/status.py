@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from exporter.cli.options import Existing
-from exporter.jobs.report import describe_status, status_figures
+from exporter.cli.report import describe_status, status_figures
 from exporter.store.location import parse_location
 
 

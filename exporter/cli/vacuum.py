@@ -10,9 +10,9 @@ import typer
 
 from exporter import settings as spec
 from exporter.cli.options import Existing, option
-from exporter.cli.running import run_until_signal
+from exporter.cli.report import describe_vacuumed
+from exporter.cli.runner import run_until_signal
 from exporter.errors import UsageError
-from exporter.jobs.report import describe_vacuumed
 from exporter.store.location import parse_location
 
 

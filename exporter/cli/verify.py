@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from exporter.cli.options import Existing, option, parse_share
-from exporter.cli.running import run_until_signal
-from exporter.jobs.report import describe_drops, describe_verified, verified_figures
+from exporter.cli.report import describe_drops, describe_verified, verified_figures
+from exporter.cli.runner import run_until_signal
 from exporter.store.location import parse_location
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cli import export as export_command
-from exporter.cli.request import request_options, understand
+from exporter.cli.flags import request_options, understand
 from exporter.contract import DAY, FILTERS, FilterKind, parse_timestamp
 from exporter.errors import UsageError
 from exporter.options.spec import ExportSpec

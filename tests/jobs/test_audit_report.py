@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from exporter.cli.audit_report import describe_audited
 from exporter.contract import BEGINNING, DAY, HOUR, format_instant
 from exporter.jobs.audit import Audited, Repaired
-from exporter.jobs.audit_report import describe_audited
 from exporter.model import Interval, Unproven
 from exporter.pipeline.comparison import Findings
 

@@ -13,9 +13,9 @@ from typing import Any
 import anyio
 import pytest
 
+from exporter.cli.report import describe_vacuumed, describe_verified
 from exporter.contract import END_OF_TIME
 from exporter.jobs.export import export
-from exporter.jobs.report import describe_vacuumed, describe_verified
 from exporter.jobs.vacuum import Vacuumed, vacuum
 from exporter.jobs.verify import Verified, verify
 from exporter.log.commits import load_state

@@ -11,10 +11,10 @@ import anyio
 import pyarrow as pa
 import pytest
 
+from exporter.cli.report import describe_summary
 from exporter.contract import DAY, SECOND
 from exporter.errors import DestinationError
 from exporter.jobs.export import Summary, export
-from exporter.jobs.report import describe_summary
 from exporter.jobs.status import status
 from exporter.jobs.verify import verify
 from exporter.model import TABLES

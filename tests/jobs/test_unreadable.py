@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 
 from exporter.check import facts
+from exporter.cli.report import describe_verified
 from exporter.jobs.compact import compact
-from exporter.jobs.report import describe_verified
 from exporter.jobs.verify import Verified, verify
 from exporter.progress import Quiet
 from exporter.store import disk

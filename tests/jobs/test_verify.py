@@ -15,9 +15,9 @@ import pytest
 
 from exporter.check import facts
 from exporter.check.loss import Loss, plan_loss
+from exporter.cli.report import describe_verified
 from exporter.contract import DAY
 from exporter.errors import DestinationError, DestinationLockedError, OvertakenError, StoreError
-from exporter.jobs.report import describe_verified
 from exporter.jobs.verify import Verified, verify
 from exporter.log.commits import CommitLog
 from exporter.log.manifest import render_manifest

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import typer
 
 from exporter.cli.machine import translating
+from exporter.cli.report import describe_summary
 from exporter.errors import ExporterError, InterruptedExportError
-from exporter.jobs.report import describe_summary
 from exporter.progress import LogFormat, Observer, open_log, open_observer
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def perform(
     """Runs `job`, shows its progress and what `tell` makes of its result, and exits with its status."""
     import logging
 
-    from exporter.pipeline.allocation import keep_heap_compact
+    from exporter.cli.heap import keep_heap_compact
 
     keep_heap_compact()
     # Else a library's complaint about a task would reach the user with its traceback.

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from exporter.cli.report import interval_figures
 from exporter.contract import DAY, format_instant
-from exporter.jobs.report import interval_figures
 from exporter.model import Unproven
 from exporter.plan.differences import KINDS
 from exporter.plan.sample import CONFIDENCE, most_differing
