@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from exporter.api.calls import export, reread, stream, sync
     from exporter.errors import ExporterError
     from exporter.jobs.dataset import open_dataset
-    from exporter.jobs.export import Summary
     from exporter.jobs.reread import Reread
     from exporter.jobs.stream import StreamReport
+    from exporter.jobs.summary import Summary
     from exporter.jobs.sync import Synced
     from exporter.options.spec import ExportSpec
     from exporter.progress import Observer, Quiet, Snapshot

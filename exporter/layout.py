@@ -23,7 +23,6 @@ Names that begin with `_` are skipped by Spark, Arrow and Athena; nothing that i
 """
 
 import re
-from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
@@ -115,11 +114,6 @@ def is_of_run(path: str, run: str) -> bool:
 def delta_log(table: str) -> str:
     """Where the Delta log of a table lies: inside its directory, as the format has it."""
     return f"{table}/_delta_log"
-
-
-def time_column(columns: Collection[str]) -> str:
-    """The column that a table is sorted and partitioned by."""
-    return next(name for name in ("conversation_created_at", "created_at") if name in columns)
 
 
 def staging_path(name: str) -> str:

@@ -6,12 +6,12 @@ Whoever cancels a call loses what is not committed yet, as by a kill; the next c
 import os
 
 from exporter.errors import UsageError
-from exporter.jobs.export import Summary
 from exporter.jobs.export import export as run_export
 from exporter.jobs.reread import Reread
 from exporter.jobs.reread import reread as run_reread
 from exporter.jobs.stream import Stream
 from exporter.jobs.stream import stream as run_stream
+from exporter.jobs.summary import Summary
 from exporter.jobs.sync import Synced
 from exporter.jobs.sync import sync as run_sync
 from exporter.model import TURNS

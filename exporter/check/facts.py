@@ -4,8 +4,6 @@ A file is read once from the disk: right after it has been hashed, the two colum
 page cache.
 """
 
-import hashlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +15,11 @@ import pyarrow.parquet as pq
 
 from exporter.contract import Instant
 from exporter.layout import CONVERSATIONS, TURNS
-from exporter.parts.columns import is_of
+from exporter.parts.columns import ID_COLUMN, ID_COLUMNS, INDEX_COLUMN, SORT_COLUMNS, is_of
+from exporter.parts.integrity import chunks_of
 from exporter.parts.reader import open_part
-from exporter.parts.writer import SORT_COLUMNS
-from exporter.store.disk import open_patiently, reading
+from exporter.store.disk import reading
 
-ID_COLUMN: Final = "id"
-#: What says, in each table, which conversation a row is of.
-ID_COLUMNS: Final = {CONVERSATIONS: ID_COLUMN, TURNS: "conversation_id"}
-INDEX_COLUMN: Final = "item_index"
-_CHUNK_BYTES: Final = 1024 * 1024
 _BATCH_ROWS: Final = 65_536
 
 
@@ -43,22 +36,10 @@ class Content:
     newest: Instant | None = None
 
 
-def hash_file(path: Path) -> str | None:
-    """The sha256; None when there is no file. Raises `UnreadableFileError` when its bytes cannot be had."""
-    digest = hashlib.sha256()
-    with reading(path):
-        try:
-            for chunk in _chunks(path):
-                digest.update(chunk)
-        except FileNotFoundError:
-            return None
-    return digest.hexdigest()
-
-
 def count_lines(path: Path) -> int:
     """How many lines a text file has. Raises `UnreadableFileError`."""
     with reading(path):
-        return sum(bytes(chunk).count(b"\n") for chunk in _chunks(path))
+        return sum(bytes(chunk).count(b"\n") for chunk in chunks_of(path))
 
 
 def read_content(
@@ -75,13 +56,6 @@ def read_content(
         return _summarize(found, _batches(parquet, [ID_COLUMNS[table], SORT_COLUMNS[table]]), take_ids)
 
 
-def read_ids(path: Path, table: str = CONVERSATIONS) -> Iterator[pa.Array]:
-    """The ids of the conversations in a part of `table`, some at a time. Raises `UnreadableFileError`."""
-    with open_part(path) as parquet:
-        for batch in parquet.iter_batches(_BATCH_ROWS, columns=[ID_COLUMNS[table]], use_threads=False):
-            yield batch.column(0)
-
-
 def count_misplaced(turns: Path, conversations: Path) -> int:
     """How many rows of a part of turns are not where they belong, both parts being of the form that they should have.
 
@@ -91,7 +65,7 @@ def count_misplaced(turns: Path, conversations: Path) -> int:
     misplaced, last = 0, -1
     before: tuple[str | None, int] = (None, -1)
     with open_part(conversations) as parquet:
-        known = parquet.read([ID_COLUMN], use_threads=False).column(0).combine_chunks()
+        known = parquet.read([ID_COLUMN], use_threads=False).column(0).combinechunks_of()
     with open_part(turns) as parquet:
         for ids, numbers in _batches(parquet, [ID_COLUMNS[TURNS], INDEX_COLUMN]):
             begins = pc.equal(numbers, 0)
@@ -136,12 +110,3 @@ def _summarize(
         oldest = bounds["min"] if oldest is None else min(oldest, bounds["min"])
         newest = bounds["max"] if newest is None else max(newest, bounds["max"])
     return Content(schema, rows, incomplete, descends, oldest, newest)
-
-
-def _chunks(path: Path) -> Iterator[memoryview]:
-    buffer = memoryview(bytearray(_CHUNK_BYTES))
-    with open_patiently(path) as file:
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        while size := file.readinto(buffer):
-            yield buffer[:size]

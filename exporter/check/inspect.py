@@ -18,13 +18,23 @@ import pyarrow as pa
 from anyio import to_thread
 
 from exporter.check import facts
-from exporter.check import problems as check
 from exporter.check.facts import Content
-from exporter.check.problems import Problem
+from exporter.check.problems import (
+    Problem,
+    check_beside,
+    check_content,
+    check_lines,
+    check_manifest,
+    check_names,
+    check_places,
+    check_success,
+    check_turns,
+    describe_repeated,
+)
 from exporter.check.sample import Sample
+from exporter.check.tables import inspect_tables
 from exporter.encode.schema import table_schemas
 from exporter.errors import DamagedLogError, DamagedPartError, DestinationError, UnreadableFileError
-from exporter.lake.follow import inspect_tables
 from exporter.layout import (
     COMMITS,
     CONVERSATIONS,
@@ -39,7 +49,7 @@ from exporter.log.commits import list_commits, load_commits, load_state
 from exporter.log.manifest import render_manifest
 from exporter.log.state import Commit, State, fold
 from exporter.model import DataFile
-from exporter.parts.ids import Hashes, Suspects, hash_ids
+from exporter.parts.ids import Hashes, Suspects, hash_ids, read_ids
 from exporter.parts.integrity import File, as_written, missized, opened
 from exporter.settings import PartitionBy
 from exporter.store.base import Store
@@ -112,21 +122,21 @@ async def _inspect_what_runs_touch(store: Store, findings: Findings) -> list[Pro
     state = findings.state
     found = [path for directory in (*TABLES, QUARANTINE) for path in await store.list(directory)]
     return [
-        *check.check_manifest(state, await store.read(MANIFEST), render_manifest(state, schemas=findings.schemas)),
-        *check.check_success(state, await store.read(SUCCESS) is not None),
-        *check.check_names(state, found),
+        *check_manifest(state, await store.read(MANIFEST), render_manifest(state, schemas=findings.schemas)),
+        *check_success(state, await store.read(SUCCESS) is not None),
+        *check_names(state, found),
         *await inspect_tables(store, state),
     ]
 
 
 async def _inspect_files(store: Store, findings: Findings, sample: Sample) -> None:
     state = findings.state
-    findings.problems += check.check_places(state)
+    findings.problems += check_places(state)
     named: list[File] = [*state.files.values(), *state.quarantine.values()]
     suspicious = await missized(store, named)
     for quarantined in state.quarantine.values():
         lines = await _look(store, findings, quarantined, facts.count_lines)
-        findings.problems += () if lines is None else check.check_lines(quarantined, lines)
+        findings.problems += () if lines is None else check_lines(quarantined, lines)
     parts = [file for path, file in state.files.items() if path in suspicious or path in sample]
     decoded: list[DataFile] = []
     sound: set[str] = set()
@@ -138,7 +148,7 @@ async def _inspect_files(store: Store, findings: Findings, sample: Sample) -> No
             content = await _look(store, findings, file, partial(_read_part, findings, file, hashes))
             if content is not None:
                 schema = findings.schemas.get(file.table)
-                problems = list(check.check_content(file, content, schema, findings.partition_by))
+                problems = list(check_content(file, content, schema, findings.partition_by))
                 findings.problems += problems
                 if not problems:
                     sound.add(file.path)
@@ -154,7 +164,7 @@ async def _inspect_files(store: Store, findings: Findings, sample: Sample) -> No
     suspects = Suspects(repeated)
     for file in sorted(decoded, key=lambda file: file.path) if repeated else ():
         await _look(store, findings, file, partial(_look_for_ids, suspects, file), opened)
-    findings.problems += check.describe_repeated(suspects.repeated())
+    findings.problems += describe_repeated(suspects.repeated())
     turns = [file for file in parts if file.table == TURNS and file.path in sound]
     await _check_turns(store, findings, turns, sound, sample)
 
@@ -194,7 +204,7 @@ def _read_part(findings: Findings, file: DataFile, hashes: Hashes, path: Path) -
 
 
 def _look_for_ids(suspects: Suspects, file: DataFile, path: Path) -> None:
-    suspects.look_into(file.path, facts.read_ids(path))
+    suspects.look_into(file.path, read_ids(path))
 
 
 async def _check_turns(
@@ -203,11 +213,11 @@ async def _check_turns(
     """Holds turns against those parts of conversations beside them that are as they were written."""
     for file in files:
         beside = findings.state.files.get(conversations_path(file.path))
-        wrong = list(check.check_beside(file, beside))
+        wrong = list(check_beside(file, beside))
         findings.problems += wrong
         if wrong or beside is None or (beside.path in sample and beside.path not in sound):
             continue
         async with opened(store, file) as turns:
             count = partial(facts.count_misplaced, turns)
             misplaced = await _look(store, findings, beside, count, opened if beside.path in sound else as_written)
-        findings.problems += () if misplaced is None else check.check_turns(file, misplaced)
+        findings.problems += () if misplaced is None else check_turns(file, misplaced)

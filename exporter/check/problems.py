@@ -12,7 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from exporter import __version__
-from exporter.check.facts import ID_COLUMNS, Content
+from exporter.check.facts import Content
 from exporter.contract import format_instant
 from exporter.layout import (
     MANIFEST,
@@ -27,8 +27,7 @@ from exporter.layout import (
 from exporter.log.manifest import lost_commits
 from exporter.log.state import State, state_name
 from exporter.model import DataFile, QuarantineFile
-from exporter.parts.columns import is_of
-from exporter.parts.writer import SORT_COLUMNS
+from exporter.parts.columns import ID_COLUMNS, SORT_COLUMNS, is_of
 from exporter.settings import PartitionBy
 
 What: TypeAlias = Literal[

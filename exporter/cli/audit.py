@@ -7,9 +7,10 @@ import typer
 
 from exporter.cli.audit_report import audited_figures, describe_audited
 from exporter.cli.flags import understand, with_reading_options
-from exporter.cli.options import Existing, Text, option, parse_share
+from exporter.cli.options import Existing, Text, option
 from exporter.cli.runner import Told, perform
 from exporter.errors import UsageError
+from exporter.options.parse import parse_share
 from exporter.progress import Observer
 from exporter.store.location import parse_location
 

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from exporter import settings as spec
+from exporter.cli.display import open_observer
 from exporter.cli.options import Existing, Verbose, option
 from exporter.cli.report import describe_compacted
 from exporter.cli.runner import run_until_signal
-from exporter.progress import open_observer
+from exporter.options.parse import parse_size
+from exporter.settings import RunSettings
 from exporter.store.location import parse_location
 
 
@@ -24,8 +25,8 @@ def compact(
 ) -> None:
     """Merge small files at DEST, and change nothing else. Needs no token and no network."""
     target = parse_location(destination)
-    settings = spec.RunSettings(
-        target_part_bytes=spec.parse_size(part_size, "--part-size"), memory_bytes=spec.parse_size(memory, "--memory")
+    settings = RunSettings(
+        target_part_bytes=parse_size(part_size, "--part-size"), memory_bytes=parse_size(memory, "--memory")
     )
 
     import msgspec

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from exporter import contract
-from exporter import settings as spec
 from exporter.cli.options import AsJson, Days, Rows, Verbose
 from exporter.cli.runner import perform, say, tell_summary
 from exporter.model import TABLES
 from exporter.progress import Observer
+from exporter.settings import Asked, Credentials, RunSettings
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
-    from exporter.jobs.export import Summary
+    from exporter.jobs.summary import Summary
 
 #: Where the demo's range ends, whenever it is run: the second run has to find what the first one left.
 _DEMO_UNTIL: Final = contract.parse_timestamp("2026-02-01")
@@ -30,7 +30,7 @@ def demo(
     """Export made-up conversations from a server in this process: no token, no network."""
     target = parse_location(destination)
     since = _DEMO_UNTIL - days * contract.DAY
-    asked = spec.Asked(since=since, until=_DEMO_UNTIL, tables=TABLES)
+    asked = Asked(since=since, until=_DEMO_UNTIL, tables=TABLES)
 
     from exporter.jobs.export import export as run_export
     from exporter.sandbox import make_conversations, serve
@@ -38,8 +38,8 @@ def demo(
     async def job(observer: Observer) -> "Summary":
         async with serve(make_conversations(rows, since, _DEMO_UNTIL)) as server:
             observer.note("sandbox", url=server.url)
-            settings = spec.RunSettings(base_url=server.url)
-            return await run_export(target, asked, settings, spec.Credentials(server.token), observer)
+            settings = RunSettings(base_url=server.url)
+            return await run_export(target, asked, settings, Credentials(server.token), observer)
 
     if isinstance(target, Path) and (target / "_manifest.json").exists():
         say(f"{target} holds an export already; what it has is kept, and only older days would be added.")

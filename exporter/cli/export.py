@@ -9,7 +9,7 @@ from exporter.progress import Observer
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
-    from exporter.jobs.export import Summary
+    from exporter.jobs.summary import Summary
 
 
 @with_request_options

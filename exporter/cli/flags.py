@@ -12,14 +12,14 @@ from typing import Annotated, Any, Final, TypeVar
 import typer
 
 from exporter import contract
-from exporter import settings as spec
+from exporter.cli.display import LogFormat
 from exporter.cli.options import AsJson, Text, Values, Verbose, option
 from exporter.model import TableKind
 from exporter.options.spec import Understood
 from exporter.options.spec import understand as understand_options
-from exporter.progress import LogFormat
+from exporter.settings import PartitionBy, RunSettings, TrustedClock
 
-_DEFAULTS: Final = spec.RunSettings()
+_DEFAULTS: Final = RunSettings()
 #: What says which conversations a dataset holds, and how it is laid out.
 _OF_THE_DATASET: Final = frozenset(
     {
@@ -59,7 +59,7 @@ def request_options(
     raw: Annotated[Values, typer.Option("--filter", metavar="NAME=VALUE", help="Any parameter, unchecked.")] = None,
     fields: Annotated[Text, option("Only these fields, and those that are always read.", "A,B")] = None,
     exclude_fields: Annotated[Text, option("All fields but these.", "A,B")] = None,
-    partition_by: Annotated[spec.PartitionBy | None, typer.Option(help="A directory each; by default, day.")] = None,
+    partition_by: Annotated[PartitionBy | None, typer.Option(help="A directory each; by default, day.")] = None,
     tables: Annotated[Text, option("conversations, and with ,turns the items of transcripts, too.", "A,B")] = None,
     table_format: Annotated[TableKind | None, typer.Option(help="Keep each table as one of these, too.")] = None,
     iceberg_catalog: Annotated[Text, option("As pyiceberg's configuration has it.", "CATALOG[/NAMESPACE]")] = None,
@@ -69,7 +69,7 @@ def request_options(
     part_size: Annotated[str, option("Size at which a file is closed.", "SIZE")] = "256MiB",
     memory: Annotated[str, option("What the process may take at its peak.", "SIZE")] = "384MiB",
     trust_clock: Annotated[
-        spec.TrustedClock | None, typer.Option(help="The one to believe where they differ by hours.")
+        TrustedClock | None, typer.Option(help="The one to believe where they differ by hours.")
     ] = None,
     token_file: Annotated[Path | None, option("File that holds the token; for your eyes only.", "FILE")] = None,
     org_id: Annotated[Text, option(f"For a personal token; or set {contract.ORGANIZATION_VARIABLE}.", "ID")] = None,

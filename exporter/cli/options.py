@@ -1,11 +1,8 @@
 """Options that several commands have, and what their values have to be."""
 
-import re
 from typing import Annotated, Any, TypeAlias
 
 import typer
-
-from exporter.errors import UsageError
 
 
 def option(text: str, metavar: str = "TEXT") -> Any:
@@ -22,11 +19,3 @@ Text: TypeAlias = str | None
 Values: TypeAlias = list[str] | None
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show where an unexpected error arose.")]
-
-
-def parse_share(text: str) -> float:
-    """The share that `--sample` names, above 0 and up to 1. Raises `UsageError`."""
-    match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,3})?)\s*%", text.strip(), re.ASCII)
-    if match is None or not 0 < float(match.group(1)) <= 100:
-        raise UsageError(f"--sample {text!r}: write a share as 10%, above 0 and up to 100%")
-    return float(match.group(1)) / 100

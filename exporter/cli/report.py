@@ -17,9 +17,9 @@ from exporter.words import count_of, format_seconds, format_size
 
 if TYPE_CHECKING:
     from exporter.jobs.compact import Compacted
-    from exporter.jobs.export import Summary
     from exporter.jobs.reread import Reread
     from exporter.jobs.status import Status
+    from exporter.jobs.summary import Summary
     from exporter.jobs.sync import Synced
     from exporter.jobs.vacuum import Vacuumed
     from exporter.jobs.verify import Verified

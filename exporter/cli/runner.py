@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import typer
 
+from exporter.cli.display import LogFormat, open_log, open_observer
 from exporter.cli.machine import translating
 from exporter.cli.report import describe_summary
 from exporter.errors import ExporterError, InterruptedExportError
-from exporter.progress import LogFormat, Observer, open_log, open_observer
+from exporter.progress import Observer
 
 if TYPE_CHECKING:
-    from exporter.jobs.export import Summary
+    from exporter.jobs.summary import Summary
 
 T = TypeVar("T")
 

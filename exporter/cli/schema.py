@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from exporter import settings as spec
 from exporter.cli.options import Text, option
 from exporter.errors import UsageError
+from exporter.options.parse import choose_fields
+from exporter.settings import PartitionBy, SchemaFormat
 from exporter.store.location import parse_location
 
 
@@ -14,14 +15,14 @@ def schema(
     destination: Annotated[str | None, typer.Argument(metavar="[DEST]", help="An export, to show its columns.")] = None,
     table: Annotated[str, option("Which table.", "NAME")] = "conversations",
     output: Annotated[
-        spec.SchemaFormat, typer.Option("--format", help="For people, for programs, or for DuckDB.")
+        SchemaFormat, typer.Option("--format", help="For people, for programs, or for DuckDB.")
     ] = "arrow",
     fields: Annotated[Text, option("As of an export.", "A,B")] = None,
     exclude_fields: Annotated[Text, option("As of an export.", "A,B")] = None,
-    partition_by: Annotated[spec.PartitionBy | None, typer.Option(help="As of an export; by default, day.")] = None,
+    partition_by: Annotated[PartitionBy | None, typer.Option(help="As of an export; by default, day.")] = None,
 ) -> None:
     """Show the columns of a table: those at DEST, or those that an export would write now."""
-    chosen = spec.choose_fields(fields, exclude_fields)
+    chosen = choose_fields(fields, exclude_fields)
     if destination is not None and (chosen is not None or partition_by is not None):
         raise UsageError("DEST has its own fields and partitions: leave these options out")
     target = None if destination is None else parse_location(destination)

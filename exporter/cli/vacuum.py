@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from exporter import settings as spec
 from exporter.cli.options import Existing, option
 from exporter.cli.report import describe_vacuumed
 from exporter.cli.runner import run_until_signal
 from exporter.errors import UsageError
+from exporter.options.parse import parse_time
 from exporter.store.location import parse_location
 
 
@@ -27,7 +27,7 @@ def vacuum(
     if re.fullmatch(r"\s*\d+[smhdw]\s*", older_than, re.ASCII) is None:
         raise UsageError(f"--older-than {older_than!r}: has to be an age as 36h, 7d, or 0s for all")
     # What was replaced in this very microsecond, too.
-    before = spec.parse_time(older_than, now + 1, "--older-than")
+    before = parse_time(older_than, now + 1, "--older-than")
 
     import msgspec
 

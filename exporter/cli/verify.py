@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from exporter.cli.options import Existing, option, parse_share
+from exporter.cli.options import Existing, option
 from exporter.cli.report import describe_drops, describe_verified, verified_figures
 from exporter.cli.runner import run_until_signal
+from exporter.options.parse import parse_share
 from exporter.store.location import parse_location
 
 

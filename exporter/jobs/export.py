@@ -3,15 +3,11 @@
 import time
 from collections.abc import Callable
 
-import msgspec
-
-from exporter.contract import SECOND, Instant
-from exporter.errors import DestinationError, StoreError
+from exporter.contract import SECOND
+from exporter.errors import DestinationError
+from exporter.jobs.summary import Summary, summarize
 from exporter.lake.follow import settle_table_format
-from exporter.layout import MANIFEST, partition_of
 from exporter.log.commits import load_state
-from exporter.log.manifest import served_fields
-from exporter.log.state import State, StateName, state_name, turns_in
 from exporter.model import Counters, TableFormat
 from exporter.progress import Observer
 from exporter.run.claim import holding
@@ -25,40 +21,6 @@ from exporter.settings import Asked, Credentials, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
-
-
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """What a destination holds after a run; `requests` and `seconds` are those of the run.
-
-    `turns`: None where that table was not asked for. `bytes` are those of the parts. `resumed`: there was something
-    before; `changed`: the run committed something. `kept_files`: replaced ones, for readers of older manifests.
-    `partly_withheld`: files with rows that came without sensitive fields, while other rows had them.
-    """
-
-    state: StateName
-    rows: int
-    files: int
-    bytes: int
-    requests: int
-    seconds: float
-    manifest: str
-    resumed: bool
-    changed: bool
-    quarantined_rows: int
-    unproven: int
-    withheld: tuple[str, ...]
-    partly_withheld: int
-    range_start: Instant | None
-    range_end: Instant
-    partition_key: str | None
-    kept_files: int = 0
-    turns: int | None = None
-    table_kind: str | None = None
-
-    @property
-    def exit_status(self) -> int:
-        doubtful = self.state == "unproven" or self.quarantined_rows or self.unproven
-        return 1 if self.state == "incomplete" else 3 if doubtful else 0
 
 
 async def export(
@@ -159,34 +121,3 @@ async def _seal_what_is_there(
             table_format=table_format,
         )
         return summarize(store.location, before, log.state, Counters())
-
-
-def summarize(destination: Location, before: State, after: State, spent: Counters) -> Summary:
-    """What is there now. `spent`: by the run."""
-    range_ = after.range
-    if range_ is None:
-        raise StoreError(f"{destination}: the log has no range")
-    served = served_fields(after)
-    return Summary(
-        state=state_name(after),
-        rows=sum(file.rows for file in after.conversations),
-        files=len(after.files),
-        bytes=sum(file.size_bytes for file in after.files.values()),
-        requests=spent.requests,
-        seconds=round(spent.seconds, 3),
-        manifest=str(destination / MANIFEST),
-        resumed=before.number > 0,
-        changed=after.number > before.number,
-        quarantined_rows=after.quarantined_rows,
-        unproven=len(after.unproven),
-        withheld=tuple(served.withheld),
-        partly_withheld=len(served.partly_withheld),
-        range_start=range_.since,
-        range_end=range_.end,
-        partition_key=next(iter(partition_of(range_.end - 1, after.request.partition_by)[0]), None)
-        if after.request
-        else None,
-        kept_files=len(after.kept),
-        turns=turns_in(after),
-        table_kind=None if after.table_format is None else after.table_format.kind,
-    )

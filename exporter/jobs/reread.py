@@ -15,7 +15,7 @@ import msgspec
 from exporter.contract import BEGINNING, SECOND
 from exporter.errors import AccessError, ContradictionError, DestinationError, UsageError
 from exporter.jobs.audit_repair import confirm_deletions, drop_from
-from exporter.jobs.export import Summary, summarize
+from exporter.jobs.summary import Summary, summarize
 from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.model import Counters, Coverage, Interval

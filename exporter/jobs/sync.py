@@ -16,7 +16,7 @@ from anyio import to_thread
 from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, SECOND, Instant
 from exporter.encode.batch import Encoder
 from exporter.errors import DestinationError, UsageError
-from exporter.jobs.export import Summary, summarize
+from exporter.jobs.summary import Summary, summarize
 from exporter.lake.follow import settle_table_format
 from exporter.log.commits import load_state
 from exporter.log.state import State

@@ -20,8 +20,9 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 from exporter.contract import format_instant
 from exporter.errors import ForeignTableError, StoreError
 from exporter.lake.table import GENERATION, Shown, Step
-from exporter.layout import delta_log, time_column
+from exporter.layout import delta_log
 from exporter.model import DataFile
+from exporter.parts.columns import time_column
 from exporter.store.disk import keep_private, make_directories, reporting
 
 _NO_CHECKPOINT: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)

@@ -12,7 +12,6 @@ from typing import Final
 
 from anyio import to_thread
 
-from exporter.check.problems import Problem
 from exporter.encode.schema import table_schemas
 from exporter.errors import DestinationError, ForeignTableError, UsageError
 from exporter.lake.table import (
@@ -88,10 +87,10 @@ async def write_tables(store: Store, state: State, observer: Observer | None = N
         return
     await check_not_overtaken(store, state)
     failures: list[ForeignTableError] = []
-    with _tables(store, state) as tables:
+    with open_tables(store, state) as tables:
         for table in tables:
             try:
-                ((_, _, step),) = await _steps(store, state, [table])
+                ((_, _, step),) = await steps_to(store, state, [table])
                 if step is not None:
                     await to_thread.run_sync(table.write, step, state.number)
             except ForeignTableError as error:
@@ -107,25 +106,8 @@ async def are_written(store: Store, state: State) -> bool:
     """Whether `write_tables` has nothing to do. Raises as it does."""
     if state.table_format is None or not state.is_whole:
         return True
-    with _tables(store, state) as tables:
-        return all(step is None for _, _, step in await _steps(store, state, tables))
-
-
-async def inspect_tables(store: Store, state: State) -> list[Problem]:
-    """What is wrong with the tables. Raises `StoreError` for one that cannot be read."""
-    problems = []
-    with _tables(store, state) as tables:
-        for table in tables:
-            place = table.where.removeprefix(f"{_directory(store)}/")
-            try:
-                ((_, _, step),) = await _steps(store, state, [table])
-            except ForeignTableError as error:
-                problems.append(Problem(place, "table", f"not as the exporter left it: {error.what}"))
-                continue
-            if step is not None and state.is_whole:
-                detail = "lacks what was committed, as after a run that was killed; the next run brings it up to date"
-                problems.append(Problem(place, "behind", detail))
-    return problems
+    with open_tables(store, state) as tables:
+        return all(step is None for _, _, step in await steps_to(store, state, tables))
 
 
 async def expire(store: Store, state: State, files: Collection[str], *, dry_run: bool) -> set[str]:
@@ -133,8 +115,8 @@ async def expire(store: Store, state: State, files: Collection[str], *, dry_run:
 
     The newest version of a table stays, whether it is in step with the log or not. Raises as `write_tables`.
     """
-    with _tables(store, state) as tables:
-        shown = [one for _, one, _ in await _steps(store, state, tables) if one is not None]
+    with open_tables(store, state) as tables:
+        shown = [one for _, one, _ in await steps_to(store, state, tables) if one is not None]
         gone = set(files).difference(*(one.files for one in shown))
         generations = {number for table in tables for number in table.generations()}
         if not dry_run:
@@ -146,13 +128,14 @@ async def expire(store: Store, state: State, files: Collection[str], *, dry_run:
 
 
 @contextmanager
-def _tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
+def open_tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
+    """The tables of an export, closed in the end; none where it has no table format."""
     format_, request = state.table_format, state.request
     if format_ is None or request is None:
         yield ()
         return
     check_installed(format_)
-    root = _directory(store)
+    root = directory_of(store)
     check_place(format_, root)
     partition = next(iter(partition_of(0, request.partition_by)[0]), None)
     tables: list[LakeTable] = []
@@ -173,16 +156,17 @@ def _tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
             table.close()
 
 
-def _directory(store: Store) -> Path:
+def directory_of(store: Store) -> Path:
+    """Where the tables lie. Raises `UsageError` for an object store."""
     if not isinstance(store.location, Path):
         raise UsageError(f"{store.location}: its tables can only be kept on a disk")
     return store.location.absolute()
 
 
-async def _steps(
+async def steps_to(
     store: Store, state: State, tables: Sequence[LakeTable]
 ) -> list[tuple[LakeTable, Shown | None, Step | None]]:
-    """Of each table: what it shows, and what it takes to show `state`."""
+    """What each table shows, and what it takes to show `state`."""
     shown = [await to_thread.run_sync(table.read) for table in tables]
     generations = {one.generation for one in shown if one is not None} - {state.number}
     then = {state.number: state}

@@ -26,8 +26,9 @@ from pyiceberg.types import TimestamptzType
 
 from exporter.errors import ForeignTableError, StoreError
 from exporter.lake.table import GENERATION, Shown, Step
-from exporter.layout import ICEBERG, time_column
+from exporter.layout import ICEBERG
 from exporter.model import DataFile, TableFormat
+from exporter.parts.columns import time_column
 from exporter.store.disk import keep_private, make_directories, open_private, reporting
 
 _EXPORT: Final = "exporter.export-id"

@@ -1,7 +1,7 @@
 """Quarantine files: rows that fit no column types, kept as they were served, with the reason."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -52,10 +52,8 @@ def line_of(row: Quarantined) -> bytes:
 
 class _Line(msgspec.Struct):
     id: str
-
-
-class _Dated(msgspec.Struct):
     created_at: str
+    row: str
 
 
 def id_of(line: bytes) -> str:
@@ -65,4 +63,36 @@ def id_of(line: bytes) -> str:
 
 def created_at_of(line: bytes) -> Instant:
     """The `created_at` in a line of a quarantine file."""
-    return parse_timestamp(msgspec.json.decode(line, type=_Dated).created_at)
+    return parse_timestamp(msgspec.json.decode(line, type=_Line).created_at)
+
+
+class _Updated(msgspec.Struct):
+    updated_at: str
+
+
+class _Created(msgspec.Struct):
+    created_at: str
+
+
+def quarantined_versions(data: bytes) -> Iterator[tuple[str, Instant, Instant | None]]:
+    """Id, `created_at` and, where it can be read, `updated_at` of each line of a quarantine file."""
+    for text in data.splitlines():
+        line = msgspec.json.decode(text, type=_Line)
+        yield line.id, parse_timestamp(line.created_at), _updated_at(line.row)
+
+
+def _updated_at(row: str) -> Instant | None:
+    try:
+        return parse_timestamp(msgspec.json.decode(row, type=_Updated).updated_at)
+    except (ValueError, msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def own_created_at(line: bytes) -> Instant | None:
+    """When the row in a line of a quarantine file was created, by its own word; None where it does not tell."""
+    try:
+        known = msgspec.json.decode(line, type=_Line)
+        instant = parse_timestamp(msgspec.json.decode(known.row, type=_Created).created_at)
+    except (ValueError, msgspec.MsgspecError, RecursionError):
+        return None
+    return instant if instant == parse_timestamp(known.created_at) else None

@@ -1,7 +1,6 @@
 """What a caller asks for, as one value, and what options come to: one set of rules for the command line and Python."""
 
 import json
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -12,11 +11,21 @@ from typing import Any, Final, get_args
 import msgspec
 
 from exporter import contract, route
-from exporter import settings as spec
 from exporter.errors import UsageError
-from exporter.model import CONVERSATIONS, TABLES, TableFormat, TableKind
+from exporter.model import TableKind
+from exporter.options import parse
+from exporter.options.credentials import load_credentials
+from exporter.settings import (
+    PARTITIONS,
+    Asked,
+    Credentials,
+    PartitionBy,
+    RunSettings,
+    TrustedClock,
+    check_range,
+)
 
-_DEFAULTS: Final = spec.RunSettings()
+_DEFAULTS: Final = RunSettings()
 #: Beside those of the command line.
 _OF_PYTHON: Final = frozenset({"destination", "token", "base_url"})
 #: What a caller may give, where the command line sees to it by itself; None where that is the default.
@@ -29,9 +38,9 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "filters": (Mapping,),
 }
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
-    "partition_by": spec.PARTITIONS,
+    "partition_by": PARTITIONS,
     "table_format": get_args(TableKind),
-    "trust_clock": get_args(spec.TrustedClock),
+    "trust_clock": get_args(TrustedClock),
 }
 
 
@@ -39,9 +48,9 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 class Understood:
     """What the options come to."""
 
-    asked: spec.Asked
-    settings: spec.RunSettings
-    credentials: spec.Credentials
+    asked: Asked
+    settings: RunSettings
+    credentials: Credentials
 
 
 def understand(options: Mapping[str, Any], environment: Mapping[str, str]) -> Understood:
@@ -60,65 +69,37 @@ def understand(options: Mapping[str, Any], environment: Mapping[str, str]) -> Un
         proxy=route.choose_proxy(environment, base_url),
         ssl_context=route.trust(options["ca_file"]),
     )
-    return Understood(asked, settings, spec.load_credentials(environment, options["token_file"], options["org_id"]))
+    return Understood(asked, settings, load_credentials(environment, options["token_file"], options["org_id"]))
 
 
-def _settle(options: Mapping[str, Any]) -> tuple[spec.Asked, spec.RunSettings]:
+def _settle(options: Mapping[str, Any]) -> tuple[Asked, RunSettings]:
     """What needs no environment."""
     now = time.time_ns() // 1000
-    start, end = spec.choose_range(
+    start, end = parse.choose_range(
         options["since"], options["until"], options["created_after"], options["created_before"], now
     )
-    settings = spec.RunSettings(
+    settings = RunSettings(
         lag_seconds=options["lag"],
         trust_clock=options["trust_clock"],
         concurrency=options["concurrency"],
         max_rps=options["max_rps"],
         page_size=options["page_size"],
-        target_part_bytes=spec.parse_size(options["part_size"], "--part-size"),
-        memory_bytes=spec.parse_size(options["memory"], "--memory"),
+        target_part_bytes=parse.parse_size(options["part_size"], "--part-size"),
+        memory_bytes=parse.parse_size(options["memory"], "--memory"),
     )
     if end is None:
-        spec.check_range(start, now - settings.lag_seconds * contract.SECOND)
+        check_range(start, now - settings.lag_seconds * contract.SECOND)
     named = {name: options[name] or () for name in contract.FILTERS_BY_NAME}
-    asked = spec.Asked(
+    asked = Asked(
         since=start,
         until=end,
-        filters=spec.choose_filters(named, options["raw"] or ()),
-        fields=spec.choose_fields(options["fields"], options["exclude_fields"]),
+        filters=parse.choose_filters(named, options["raw"] or ()),
+        fields=parse.choose_fields(options["fields"], options["exclude_fields"]),
         partition_by=options["partition_by"],
-        tables=_choose_tables(options["tables"]),
-        table_format=_choose_table_format(options["table_format"], options["iceberg_catalog"]),
+        tables=parse.choose_tables(options["tables"]),
+        table_format=parse.choose_table_format(options["table_format"], options["iceberg_catalog"]),
     )
     return asked, settings
-
-
-def _choose_tables(text: str | None) -> tuple[str, ...] | None:
-    """The tables to write, in the order of `TABLES`; None where nothing is said.
-
-    Raises `UsageError` for an unknown name, and without conversations, which the others are kept in step with.
-    """
-    if text is None:
-        return None
-    names = {name.strip() for name in text.split(",")} - {""}
-    if unknown := sorted(names - set(TABLES)):
-        raise UsageError(f"--tables: no such table: {', '.join(unknown)}. The tables are {', '.join(TABLES)}")
-    if CONVERSATIONS not in names:
-        raise UsageError(f"--tables: {CONVERSATIONS} cannot be left out")
-    return tuple(name for name in TABLES if name in names)
-
-
-def _choose_table_format(kind: TableKind | None, catalog: str | None) -> TableFormat | None:
-    """What `--table-format` and `--iceberg-catalog CATALOG[/NAMESPACE]` name. Raises `UsageError`."""
-    if catalog is None:
-        return None if kind is None else TableFormat(kind=kind)
-    match = re.fullmatch(r"([A-Za-z0-9_-]+)(?:/([A-Za-z0-9_.-]+))?", catalog, re.ASCII)
-    if match is None:
-        raise UsageError(f"--iceberg-catalog {catalog!r}: write it as CATALOG or CATALOG/NAMESPACE")
-    if kind != "iceberg":
-        raise UsageError("--iceberg-catalog: goes with --table-format iceberg")
-    name, namespace = match.groups()
-    return TableFormat(kind=kind, catalog=name, **({} if namespace is None else {"namespace": namespace}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +139,7 @@ class ExportSpec:
     filters: Mapping[str, str] | None = None
     fields: Sequence[str] | str | None = None
     exclude_fields: Sequence[str] | str | None = None
-    partition_by: spec.PartitionBy | None = None
+    partition_by: PartitionBy | None = None
     tables: Sequence[str] | str | None = None
     table_format: TableKind | None = None
     iceberg_catalog: str | None = None
@@ -167,7 +148,7 @@ class ExportSpec:
     page_size: int = _DEFAULTS.page_size
     part_size: int | str = "256MiB"
     memory: int | str = "384MiB"
-    trust_clock: spec.TrustedClock | None = None
+    trust_clock: TrustedClock | None = None
     token: str | None = field(default=None, repr=False)
     token_file: Path | str | None = None
     org_id: str | None = None

@@ -1,9 +1,13 @@
 """Parts and the columns they have: a table's columns are only ever added to, so that older parts may lack some."""
 
+from collections.abc import Collection
+from typing import Final
+
 import pyarrow as pa
 
-from exporter.contract import ADDED
+from exporter.contract import ADDED, OPEN_STATUSES
 from exporter.errors import DestinationError
+from exporter.layout import CONVERSATIONS, TURNS
 
 
 def is_of(found: pa.Schema, schema: pa.Schema) -> bool:
@@ -34,3 +38,24 @@ def complete(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 def _was_added(field: pa.Field) -> bool:
     return field.metadata is not None and ADDED in field.metadata
+
+
+ID_COLUMN: Final = "id"
+
+
+#: What says, in each table, which conversation a row is of.
+ID_COLUMNS: Final = {CONVERSATIONS: ID_COLUMN, TURNS: "conversation_id"}
+INDEX_COLUMN: Final = "item_index"
+SORT_COLUMN: Final = "created_at"
+
+
+#: By which the rows of each table descend.
+SORT_COLUMNS: Final = {CONVERSATIONS: SORT_COLUMN, TURNS: "conversation_created_at"}
+STATUS_COLUMN: Final = "status"
+OPEN_STATUS_ARRAY: Final = pa.array(OPEN_STATUSES, pa.string())
+UPDATED_COLUMN: Final = "updated_at"
+
+
+def time_column(columns: Collection[str]) -> str:
+    """The column that a table is sorted and partitioned by."""
+    return next(name for name in ("conversation_created_at", "created_at") if name in columns)

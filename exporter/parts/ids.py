@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from exporter.check.facts import ID_COLUMN
+from exporter.model import CONVERSATIONS
+from exporter.parts.columns import ID_COLUMN, ID_COLUMNS
 from exporter.parts.reader import read_batches
 from exporter.store.disk import reporting
 from exporter.store.objects.scratch import temporary_directory
@@ -57,9 +58,12 @@ class Span:
         return bool(statistics.min <= self.greatest and self.least <= statistics.max)
 
 
-def read_ids(part: Path, within: Span | None = None) -> Iterator[pa.Array]:
-    """The ids of a part; `within`: of those row groups that may have one inside. Raises `StoreError`."""
-    for batch in read_batches([part], [ID_COLUMN], within.meets if within else lambda _: True):
+def read_ids(part: Path, within: Span | None = None, table: str = CONVERSATIONS) -> Iterator[pa.Array]:
+    """Yields the ids of the conversations in a part of `table`, a row group's at a time.
+
+    With `within`, row groups that cannot have an id inside it are left out. Raises `StoreError`.
+    """
+    for batch in read_batches([part], [ID_COLUMNS[table]], within.meets if within else lambda _: True):
         yield batch.column(0)
 
 

@@ -5,15 +5,16 @@ written, and so may one of which a reading or a download came short: two reading
 damaged. Whatever reads files of an export opens them by one of the two contexts here.
 """
 
-from collections.abc import AsyncIterator, Collection
+import hashlib
+import os
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from anyio import CapacityLimiter, to_thread
 
-from exporter.check import facts
 from exporter.errors import DamagedPartError, DamageKind, UnreadableFileError
 from exporter.model import DataFile, QuarantineFile
 from exporter.store.base import Store
@@ -45,7 +46,7 @@ def find_damage(path: Path, file: File) -> Damage | None:
     """What is wrong with the bytes at `path`. Blocking. Raises `StoreError` when they cannot be read."""
     if (damage := size_damage(file, file_size(path))) is not None:
         return damage
-    sha256 = facts.hash_file(path)
+    sha256 = hash_file(path)
     if sha256 is None:
         return size_damage(file, None)
     if sha256 != file.sha256:
@@ -103,3 +104,28 @@ async def opened(store: Store, file: File) -> AsyncIterator[Path]:
             async with as_written(store, file):
                 pass
         raise
+
+
+_CHUNK_BYTES: Final = 1024 * 1024
+
+
+def hash_file(path: Path) -> str | None:
+    """The sha256; None when there is no file. Raises `UnreadableFileError` when its bytes cannot be had."""
+    digest = hashlib.sha256()
+    with reading(path):
+        try:
+            for chunk in chunks_of(path):
+                digest.update(chunk)
+        except FileNotFoundError:
+            return None
+    return digest.hexdigest()
+
+
+def chunks_of(path: Path) -> Iterator[memoryview]:
+    """Yields the bytes of a file from its start, in one buffer that each chunk takes over."""
+    buffer = memoryview(bytearray(_CHUNK_BYTES))
+    with open_patiently(path) as file:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        while size := file.readinto(buffer):
+            yield buffer[:size]

@@ -18,13 +18,12 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from exporter.check.facts import ID_COLUMN
 from exporter.contract import BEGINNING, FIELDS, Instant
-from exporter.parts.columns import complete
+from exporter.parts.columns import ID_COLUMN, SORT_COLUMN, complete
 from exporter.parts.ids import ids_in
 from exporter.parts.reader import read_batches
 from exporter.parts.versions import versions_in
-from exporter.parts.writer import SORT_COLUMN, Writer
+from exporter.parts.writer import Writer
 
 _SIGNED: Final = "recording_details"
 _SENSITIVE: Final = tuple(field.name for field in FIELDS if field.sensitive)

@@ -6,17 +6,14 @@ from itertools import compress
 from pathlib import Path
 from typing import Final, TypeAlias
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from exporter.check.facts import ID_COLUMN
-from exporter.contract import Instant, parse_timestamp
+from exporter.contract import Instant
 from exporter.model import Coverage
+from exporter.parts.columns import ID_COLUMN, OPEN_STATUS_ARRAY, SORT_COLUMN, STATUS_COLUMN, UPDATED_COLUMN
 from exporter.parts.reader import read_batches
-from exporter.parts.writer import OPEN_STATUS_ARRAY, SORT_COLUMN, STATUS_COLUMN
 
-UPDATED_COLUMN: Final = "updated_at"
 VERSION_COLUMNS: Final = (ID_COLUMN, SORT_COLUMN, UPDATED_COLUMN)
 #: At a time: as Python's objects they take some 200 bytes each.
 _BATCH_ROWS: Final = 16_384
@@ -62,41 +59,3 @@ def open_rows(part: Path) -> dict[str, Instant]:
         times = rows.column(SORT_COLUMN).cast(pa.int64()).to_pylist()
         found.update(zip(rows.column(ID_COLUMN).to_pylist(), times, strict=True))
     return found
-
-
-class _Line(msgspec.Struct):
-    id: str
-    created_at: str
-    row: str
-
-
-class _Updated(msgspec.Struct):
-    updated_at: str
-
-
-class _Created(msgspec.Struct):
-    created_at: str
-
-
-def quarantined_versions(data: bytes) -> Iterator[tuple[str, Instant, Instant | None]]:
-    """Id, `created_at` and, where it can be read, `updated_at` of each line of a quarantine file."""
-    for text in data.splitlines():
-        line = msgspec.json.decode(text, type=_Line)
-        yield line.id, parse_timestamp(line.created_at), _updated_at(line.row)
-
-
-def _updated_at(row: str) -> Instant | None:
-    try:
-        return parse_timestamp(msgspec.json.decode(row, type=_Updated).updated_at)
-    except (ValueError, msgspec.MsgspecError, RecursionError):
-        return None
-
-
-def own_created_at(line: bytes) -> Instant | None:
-    """When the row in a line of a quarantine file was created, by its own word; None where it does not tell."""
-    try:
-        known = msgspec.json.decode(line, type=_Line)
-        instant = parse_timestamp(msgspec.json.decode(known.row, type=_Created).created_at)
-    except (ValueError, msgspec.MsgspecError, RecursionError):
-        return None
-    return instant if instant == parse_timestamp(known.created_at) else None

@@ -16,14 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from exporter.contract import OPEN_STATUSES, Instant
+from exporter.contract import Instant
 from exporter.layout import CONVERSATIONS, TURNS
+from exporter.parts.columns import OPEN_STATUS_ARRAY, SORT_COLUMNS, STATUS_COLUMN
 from exporter.store.disk import fsync, open_private, reporting
 
-SORT_COLUMN: Final = "created_at"
-#: By which the rows of each table descend.
-SORT_COLUMNS: Final = {CONVERSATIONS: SORT_COLUMN, TURNS: "conversation_created_at"}
-STATUS_COLUMN: Final = "status"
 _ZSTD_LEVEL = 2
 #: Rows between two looks at the size of a page. A page of transcripts stays near 1 MB, so that the page index can
 #: lead to one of them; at Arrow's 1024 it would be 10 times that. Of turns there are a dozen in a transcript.
@@ -53,9 +50,6 @@ _DICTIONARY: Final = frozenset(
 )
 #: Other texts that are short and asked for by value. Minima and maxima of long texts and JSON would help no reader.
 _LOOKED_UP: Final = frozenset({"id", "user_id", "conversation_id", "call_id"})
-
-
-OPEN_STATUS_ARRAY: Final = pa.array(OPEN_STATUSES, pa.string())
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ from anyio import to_thread
 
 from exporter.contract import DAY, Instant
 from exporter.encode.exact import NO_ID
+from exporter.log.quarantine import quarantined_versions
 from exporter.log.state import State
 from exporter.model import Coverage, Interval, QuarantineFile
 from exporter.parts.integrity import opened, read_as_written
-from exporter.parts.versions import quarantined_versions, read_versions, versions_in
+from exporter.parts.versions import read_versions, versions_in
 from exporter.pipeline.quarantine_merge import nameless_times
 from exporter.pipeline.spool_sink import Spool
 from exporter.plan.differences import KINDS, Difference, Kind, LastRead, Versions, find_differences, join_some

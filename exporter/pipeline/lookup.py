@@ -19,6 +19,7 @@ from anyio import CapacityLimiter, to_thread
 from exporter.contract import Instant
 from exporter.encode.exact import NO_ID
 from exporter.errors import StoreError
+from exporter.log.quarantine import quarantined_versions
 from exporter.log.state import State
 from exporter.model import Coverage, DataFile, Interval, QuarantineFile
 from exporter.parts.ids import (
@@ -29,7 +30,7 @@ from exporter.parts.ids import (
     read_ids,
 )
 from exporter.parts.integrity import as_written, opened, read_as_written
-from exporter.parts.versions import VERSION_COLUMNS, quarantined_versions, versions_in
+from exporter.parts.versions import VERSION_COLUMNS, versions_in
 from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.store.base import Store
 from exporter.store.filesystem import copy_columns

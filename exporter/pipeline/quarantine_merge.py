@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 
 from exporter.contract import Instant
 from exporter.encode.exact import NO_ID
-from exporter.log.quarantine import id_of, write_lines
+from exporter.log.quarantine import id_of, own_created_at, write_lines
 from exporter.log.state import State
 from exporter.model import Coverage, Interval, QuarantineFile
 from exporter.parts.integrity import read_as_written
-from exporter.parts.versions import own_created_at
 from exporter.pipeline.part_sink import PartsFactory
 from exporter.pipeline.spool_sink import Spool, digest
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import msgspec
 from anyio import to_thread
 
-from exporter.check import facts
 from exporter.errors import DamagedPartError, UnreadableFileError
 from exporter.layout import DROPPED, dropped_path
 from exporter.log.dropped import Dropped, is_filled
 from exporter.log.quarantine import id_of
 from exporter.log.state import State
 from exporter.model import Coverage, DataFile
+from exporter.parts.ids import read_ids
 from exporter.parts.integrity import File, as_written, opened, read_as_written
 from exporter.store.base import Store
 
@@ -88,4 +88,4 @@ async def _ids_of(store: Store, file: File) -> set[str]:
 
 
 def _read_ids(file: DataFile, path: Path) -> set[str]:
-    return {identity for batch in facts.read_ids(path, file.table) for identity in batch.drop_null().to_pylist()}
+    return {identity for batch in read_ids(path, table=file.table) for identity in batch.drop_null().to_pylist()}

@@ -5,8 +5,22 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
-from exporter.store.local.lock import LockHolder
+import msgspec
+
+from exporter.contract import Instant, format_instant
 from exporter.store.location import Location
+
+
+class LockHolder(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds a destination: process, host and run, and since when."""
+
+    pid: int
+    host: str
+    run: str
+    since: Instant
+
+    def __str__(self) -> str:
+        return f"run {self.run} (process {self.pid} on {self.host}), since {format_instant(self.since)}"
 
 
 class Store(Protocol):

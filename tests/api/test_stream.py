@@ -24,7 +24,7 @@ from exporter.errors import (
     UnreachableError,
     UsageError,
 )
-from exporter.pipeline import batch_sink as streaming
+from exporter.pipeline import batch_sink
 from exporter.progress import Snapshot
 from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations
 from tests.api.conftest import Serving, only_this_task
@@ -145,7 +145,7 @@ async def test_rows_that_fit_no_column_are_told_at_the_end_and_kept_as_served(se
 
 
 async def test_more_of_them_than_memory_should_hold_end_it(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "_MISFIT_BYTES", 1000)
+    monkeypatch.setattr(batch_sink, "_MISFIT_BYTES", 1000)
     odd = [Row(SINCE + n, raw=f'{{"id":"{n}","created_at":"2024-01-01T00:00:00Z","duration":1.5}}') for n in range(40)]
     stream = exporter.stream(spec_for(serving(odd).url))
     with pytest.raises(TooLargeError, match=r"rows fit no column, such as .*an export to a destination all"):

@@ -7,9 +7,9 @@ import pytest
 
 from exporter.contract import DAY, format_instant
 from exporter.fetch.pace.retry import Patience, RetryPolicy
-from exporter.fetch.wire import client as http
+from exporter.fetch.wire import client
 from exporter.fetch.wire.line import Limits
-from exporter.pipeline import reader as reading
+from exporter.pipeline import reader
 from exporter.pipeline.memory import Shares
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, Seen, gate, make_conversations
 from exporter.sandbox.behaviour import Fault
@@ -40,14 +40,14 @@ def hurry(monkeypatch: pytest.MonkeyPatch, *, attempts: int, stalls: bool = True
     A machine that does much else may take a second to send what is too large.
     """
     if stalls:
-        monkeypatch.setattr(http, "Limits", partial(Limits, stall_seconds=0.2, total_seconds=0.7))
+        monkeypatch.setattr(client, "Limits", partial(Limits, stall_seconds=0.2, total_seconds=0.7))
     shares = Shares(
         page=MAX_BODY_BYTES // 2, largest_page=MAX_BODY_BYTES, in_flight=16 * MAX_BODY_BYTES, row_group=1 << 24
     )
     monkeypatch.setattr(Shares, "of", lambda *_: shares)
     patience = Patience(attempts=attempts, seconds=0.0, throttled_seconds=1.0 * attempts)
     monkeypatch.setattr(
-        reading,
+        reader,
         "RetryPolicy",
         partial(RetryPolicy, known=patience, unknown=patience, doubted=patience, base_seconds=0.01),
     )

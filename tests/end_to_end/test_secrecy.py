@@ -23,7 +23,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 import exporter
 from exporter.contract import DAY, format_instant
 from exporter.jobs import export as job
-from exporter.pipeline import committer as committing
+from exporter.pipeline import committer
 from exporter.pipeline.committer import Committer
 from exporter.sandbox import Behaviour, Sandbox, gate, make_conversations
 from exporter.sandbox.behaviour import Fault
@@ -206,7 +206,7 @@ def nobody_there(world: World) -> Done:
 
 
 def disk_full(world: World) -> Done:
-    world.monkeypatch.setattr(committing, "_RESERVED_BYTES", 1 << 62)
+    world.monkeypatch.setattr(committer, "_RESERVED_BYTES", 1 << 62)
     return world.export(server=world.serve())
 
 

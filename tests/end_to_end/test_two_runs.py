@@ -15,7 +15,8 @@ import pytest
 
 from exporter.contract import DAY, format_instant
 from exporter.errors import ExporterError, OvertakenError, RequestRefusedError
-from exporter.jobs.export import Summary, export
+from exporter.jobs.export import export
+from exporter.jobs.summary import Summary
 from exporter.progress import Quiet
 from exporter.sandbox import Behaviour, Row, Sandbox, Seen, make_conversations, serve
 from exporter.settings import Asked, Credentials, RunSettings

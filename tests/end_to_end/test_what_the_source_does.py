@@ -9,7 +9,8 @@ import pytest
 
 from exporter.contract import DAY, MINUTE, SECOND, parse_timestamp
 from exporter.errors import ContradictionError
-from exporter.jobs.export import Summary, export
+from exporter.jobs.export import export
+from exporter.jobs.summary import Summary
 from exporter.progress import Observer, Quiet
 from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations, serve
 from exporter.settings import Asked, Credentials, RunSettings

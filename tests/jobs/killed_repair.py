@@ -14,7 +14,7 @@ from pathlib import Path
 
 from exporter.jobs.verify import verify
 from tests.jobs.made import NOW
-from tests.store.crashing_run import kill_before
+from tests.store.local.crashing_run import kill_before
 
 
 def main(export: Path, directory: Path) -> None:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY, SECOND, Instant
 from exporter.errors import AccessError, DestinationError, SourceError, UsageError
-from exporter.jobs.export import Summary, export
+from exporter.jobs.export import export
 from exporter.jobs.status import status
+from exporter.jobs.summary import Summary
 from exporter.log.state import State
 from exporter.model import Interval
 from exporter.progress import Quiet

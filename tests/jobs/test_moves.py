@@ -9,7 +9,8 @@ import pytest
 from exporter.contract import DAY, HOUR, MINUTE, Instant, format_instant
 from exporter.errors import AccessError
 from exporter.jobs.audit import Audited, audit
-from exporter.jobs.export import Summary, export
+from exporter.jobs.export import export
+from exporter.jobs.summary import Summary
 from exporter.jobs.sync import Synced
 from exporter.jobs.verify import verify
 from exporter.model import TABLES

@@ -14,8 +14,9 @@ import pytest
 from exporter.cli.report import describe_summary
 from exporter.contract import DAY, SECOND
 from exporter.errors import DestinationError
-from exporter.jobs.export import Summary, export
+from exporter.jobs.export import export
 from exporter.jobs.status import status
+from exporter.jobs.summary import Summary
 from exporter.jobs.verify import verify
 from exporter.model import TABLES
 from exporter.progress import Quiet

@@ -13,10 +13,10 @@ import anyio
 import pyarrow as pa
 import pytest
 
-from exporter.check import facts
 from exporter.cli.report import describe_verified
 from exporter.jobs.compact import compact
 from exporter.jobs.verify import Verified, verify
+from exporter.parts import integrity
 from exporter.progress import Quiet
 from exporter.store import disk
 from tests.end_to_end.exported import snapshot
@@ -109,7 +109,7 @@ def test_arrow_that_fails_is_not_believed(
     if when == "opening":
         monkeypatch.setattr("exporter.parts.reader.pq.ParquetFile", fail)
     else:
-        monkeypatch.setattr(facts, "_batches", fail)
+        monkeypatch.setattr("exporter.check.facts._batches", fail)
     before = data_of(complete)
     verified = check(complete, repair=repair)
     # Each may take a while to fail: not all are tried.
@@ -132,21 +132,21 @@ def test_what_is_no_parquet_though_its_bytes_are_right_is_no_damage(complete: Pa
 def test_a_reading_that_comes_short_once_is_not_believed(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a mount that loses its server for a moment: no error, and fewer bytes, or other ones."""
     seen = set[str]()
-    real = facts.hash_file
+    real = integrity.hash_file
 
     def hash_file(path: Path) -> str | None:
         first = path.name not in seen
         seen.add(path.name)
         return "0" * 64 if first else real(path)
 
-    monkeypatch.setattr(facts, "hash_file", hash_file)
+    monkeypatch.setattr(integrity, "hash_file", hash_file)
     verified = check(complete, repair=True)
     assert (verified.problems, verified.dropped) == ((), 0)
 
 
 def test_readings_that_differ_are_no_damage(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers: Iterator[int] = iter(range(10**9))
-    monkeypatch.setattr(facts, "hash_file", lambda _: f"{next(numbers):064x}")
+    monkeypatch.setattr(integrity, "hash_file", lambda _: f"{next(numbers):064x}")
     verified = check(complete, repair=True)
     assert {problem.what for problem in verified.problems} == {"unreadable"}
     assert (verified.exit_status, verified.dropped) == (1, 0)

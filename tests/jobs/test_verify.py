@@ -13,7 +13,6 @@ import anyio
 import pyarrow as pa
 import pytest
 
-from exporter.check import facts
 from exporter.check.loss import Loss, plan_loss
 from exporter.cli.report import describe_verified
 from exporter.contract import DAY
@@ -23,6 +22,7 @@ from exporter.log.commits import CommitLog
 from exporter.log.manifest import render_manifest
 from exporter.log.state import State
 from exporter.model import Change
+from exporter.parts import integrity
 from exporter.run.author import author_of
 from exporter.store.local.store import LocalStore
 from tests.jobs.damage import (
@@ -391,7 +391,7 @@ def test_what_cannot_be_read_at_all_says_nothing_about_the_file(
     def refuse(path: Path) -> None:
         raise StoreError(f"{path}: permission denied")
 
-    monkeypatch.setattr(facts, "hash_file", refuse)
+    monkeypatch.setattr(integrity, "hash_file", refuse)
     with pytest.raises(StoreError, match="permission denied"):
         check(complete)
 

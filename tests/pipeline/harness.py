@@ -25,7 +25,7 @@ from exporter.layout import CONVERSATIONS, partition_of
 from exporter.log.commits import CommitLog, find_garbage
 from exporter.log.state import Author, State
 from exporter.model import Interval, PageRequest
-from exporter.pipeline import reader as reading
+from exporter.pipeline import reader as reader_module
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.memory import ByteBudget, Shares
 from exporter.pipeline.part_sink import PartsFactory
@@ -35,7 +35,7 @@ from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer, Quiet
 from exporter.settings import PartitionBy, Request
 from exporter.store.local.store import LocalStore
-from tests.fetch.server_model import ServerModel, StoredRow
+from tests.fetch.walk.server_model import ServerModel, StoredRow
 
 #: JSON characters for a unit of a modelled row's size. The model's rows of ids weigh 50, which is 200 characters.
 _CHARACTERS = 4
@@ -116,8 +116,8 @@ class Clock:
             return decode(body)
 
         parts = {"sleep": sleep, "move_on_after": move_on_after, "Lock": anyio.Lock, "Event": anyio.Event}
-        patch.setattr(reading, "anyio", SimpleNamespace(**parts))
-        patch.setattr(reading, "to_thread", SimpleNamespace(run_sync=run_sync))
+        patch.setattr(reader_module, "anyio", SimpleNamespace(**parts))
+        patch.setattr(reader_module, "to_thread", SimpleNamespace(run_sync=run_sync))
 
 
 @dataclass

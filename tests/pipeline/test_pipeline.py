@@ -33,14 +33,14 @@ from exporter.layout import commit_path
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author, state_name
 from exporter.model import Change, Interval, PageRequest
-from exporter.parts import writer as parts
-from exporter.pipeline import reader as reading
+from exporter.parts import writer
+from exporter.pipeline import reader
 from exporter.pipeline.memory import Shares
 from exporter.pipeline.pipeline import Pipeline
 from exporter.progress import Quiet, Snapshot
 from exporter.store.disk import reporting
 from exporter.store.local.store import LocalStore
-from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
+from tests.fetch.walk.server_model import Behaviour, ServerModel, StoredRow
 from tests.pipeline.harness import Clock, Destination, ModelSource, check_exact
 from tests.toolkit.limiter import Bucket
 
@@ -232,7 +232,7 @@ class FullStore(LocalStore):
 def test_a_disk_that_is_full_at_any_write_leaves_what_can_be_resumed(
     server: ServerModel, options: dict[str, Any], disks: list[tuple[int, bool]]
 ) -> None:
-    write = parts._HashingFile.write
+    write = writer._HashingFile.write
 
     async def main(root: Path) -> None:
         destination = destination_of(root, server, options)
@@ -246,7 +246,7 @@ def test_a_disk_that_is_full_at_any_write_leaves_what_can_be_resumed(
 
             destination.make_store = lambda root, disk=disk: FullStore(root, disk)  # type: ignore[misc]
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(parts._HashingFile, "write", write_to_disk)
+                patch.setattr(writer._HashingFile, "write", write_to_disk)
                 await run_into(destination, ModelSource(server), StoreError)
             await destination.load()
             check_exact(destination, server)
@@ -424,7 +424,7 @@ async def test_a_mistake_in_the_code_does_not_hang_the_run(tmp_path: Path) -> No
 
 @pytest.mark.anyio
 async def test_faults_in_between_are_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "RetryPolicy", lambda: RetryPolicy(base_seconds=0.0))
+    monkeypatch.setattr(reader, "RetryPolicy", lambda: RetryPolicy(base_seconds=0.0))
 
     def fail(number: int) -> None:
         if number % 3 == 2:

@@ -33,11 +33,12 @@ from exporter.errors import (
     TransientError,
     UsageError,
 )
-from exporter.jobs.export import Summary, export
+from exporter.jobs.export import export
+from exporter.jobs.summary import Summary
 from exporter.jobs.sync import sync
 from exporter.log.state import State, state_name
 from exporter.model import TABLES
-from exporter.pipeline import reader as reading
+from exporter.pipeline import reader
 from exporter.pipeline.part_sink import WindowWriter
 from exporter.pipeline.spool_sink import SpoolFactory
 from exporter.progress import Quiet
@@ -317,7 +318,7 @@ class World:
                 (time, "time_ns", lambda: (self.wall_clock() + self.quirks.machine_ahead) * 1000),
                 (time, "sleep", lambda _: None),
                 (secrets, "token_hex", lambda size: f"{self.chance.getrandbits(8 * size):0{2 * size}x}"),
-                (reading, "random", seeded),
+                (reader, "random", seeded),
                 (WindowWriter, "add", note),
                 (signals, "set_handler", self.loop.set_handler if self.loop else None),
             ):

@@ -12,8 +12,9 @@ from aiohttp import web
 
 from exporter.contract import CONVERSATIONS_PATH, DAY, SECOND, Instant, parse_timestamp
 from exporter.jobs.audit import Audited, audit
-from exporter.jobs.export import Summary, export
+from exporter.jobs.export import export
 from exporter.jobs.reread import Reread, reread
+from exporter.jobs.summary import Summary
 from exporter.jobs.sync import Synced, sync
 from exporter.jobs.verify import verify
 from exporter.progress import Quiet

@@ -14,25 +14,14 @@ from typing import Final
 
 import msgspec
 
-from exporter.contract import Instant, format_instant
+from exporter.contract import Instant
 from exporter.errors import DestinationLockedError
+from exporter.store.base import LockHolder
 from exporter.store.disk import open_private, reporting
 from exporter.store.oserrors import NOT_SUPPORTED
 
 #: What file systems without locks answer: some network and shared mounts.
 _NO_LOCKS: Final = NOT_SUPPORTED | {errno.ENOLCK, errno.EBADF}
-
-
-class LockHolder(msgspec.Struct, frozen=True, kw_only=True):
-    """Who holds a destination: process, host and run, and since when."""
-
-    pid: int
-    host: str
-    run: str
-    since: Instant
-
-    def __str__(self) -> str:
-        return f"run {self.run} (process {self.pid} on {self.host}), since {format_instant(self.since)}"
 
 
 def host_name() -> str:

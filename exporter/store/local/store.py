@@ -28,6 +28,7 @@ from exporter.layout import (
     is_clutter,
     staging_path,
 )
+from exporter.store.base import LockHolder
 from exporter.store.disk import (
     file_size,
     free_bytes,
@@ -42,7 +43,6 @@ from exporter.store.disk import (
     reporting,
 )
 from exporter.store.local import lock
-from exporter.store.local.lock import LockHolder
 from exporter.store.location import parts_inside
 from exporter.store.objects.scratch import sweep
 from exporter.store.oserrors import describe, nearest

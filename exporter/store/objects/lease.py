@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from exporter.contract import Instant
-from exporter.store.local.lock import LockHolder
+from exporter.store.base import LockHolder
 
 #: Who is killed keeps others out for so long, at most; who cannot reach the store for so long may lose it.
 LEASE_SECONDS: Final = 60.0

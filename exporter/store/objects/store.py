@@ -22,8 +22,8 @@ from exporter.layout import (
     STAGING,
     staging_path,
 )
+from exporter.store.base import LockHolder
 from exporter.store.disk import free_bytes, reporting
-from exporter.store.local.lock import LockHolder
 from exporter.store.location import Url
 from exporter.store.objects.bucket import Bucket
 from exporter.store.objects.errors import fault_of, is_passing

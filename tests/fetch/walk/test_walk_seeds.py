@@ -1,6 +1,6 @@
 """Servers, windows and interruptions by the thousand, each made from one number, without hypothesis in between.
 
-EXPORTER_WALK_SEEDS=1000000 pytest tests/fetch/test_walk_seeds.py       a million, in about six hours of one core
+EXPORTER_WALK_SEEDS=1000000 pytest tests/fetch/walk/test_walk_seeds.py       a million, in about six hours of one core
 EXPORTER_WALK_SEEDS=1 EXPORTER_WALK_FIRST_SEED=4711 pytest …            the one that failed
 """
 
@@ -14,8 +14,17 @@ from exporter.contract import BEGINNING, MILLISECOND, SECOND
 from exporter.errors import ContradictionError
 from exporter.fetch.walk import descent as descent_module
 from exporter.model import Interval
-from tests.fetch.server_model import READS, Behaviour, ServerModel, StoredRow
-from tests.fetch.test_walk import PARAMETERS, T0, Limiting, Reader, by_bytes, by_limit, by_whim, check
+from tests.fetch.walk.server_model import READS, Behaviour, ServerModel, StoredRow
+from tests.fetch.walk.test_walk import (
+    PARAMETERS,
+    T0,
+    Limiting,
+    Reader,
+    by_bytes,
+    by_limit,
+    by_whim,
+    check,
+)
 
 SEEDS = int(os.environ.get("EXPORTER_WALK_SEEDS", "600"))
 FIRST_SEED = int(os.environ.get("EXPORTER_WALK_FIRST_SEED", "0"))

@@ -12,12 +12,18 @@ from exporter.encode.decode import Decoder
 from exporter.errors import AccessError, RequestRefusedError, UnplacedError
 from exporter.fetch.wire.answer import Answer
 from exporter.model import Interval, Page, PageRequest
-from exporter.pipeline import reader as reading
+from exporter.pipeline import reader as reader_module
 from exporter.pipeline.memory import ByteBudget, Shares
 from exporter.pipeline.probe import find_beginning, find_margin, is_hidden, open_list
 from exporter.pipeline.reader import Reader
 from exporter.progress import Quiet
-from tests.fetch.server_model import READS, Behaviour, Reads, ServerModel, StoredRow
+from tests.fetch.walk.server_model import (
+    READS,
+    Behaviour,
+    Reads,
+    ServerModel,
+    StoredRow,
+)
 from tests.pipeline.harness import SERVED_AT, ModelSource
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
@@ -32,7 +38,7 @@ def reader_of(source: ModelSource) -> Reader:
 
 @pytest.mark.parametrize("hides", [True, False])
 async def test_the_first_questions_are_asked_at_once(hides: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "wall_clock", lambda: SERVED_AT)
+    monkeypatch.setattr(reader_module, "wall_clock", lambda: SERVED_AT)
     rows = [StoredRow(f"c{number}", T0 - number * SECOND, status="token_created") for number in range(200)]
     listed = [StoredRow(f"d{number}", T0 - number * SECOND) for number in range(200)]
     source = ModelSource(ServerModel([*rows, *listed], Behaviour(hides="token_created" if hides else None)))
@@ -47,7 +53,7 @@ async def test_the_first_questions_are_asked_at_once(hides: bool, monkeypatch: p
 
 
 async def test_where_clocks_differ_three_answers_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "wall_clock", lambda: SERVED_AT + HOUR)
+    monkeypatch.setattr(reader_module, "wall_clock", lambda: SERVED_AT + HOUR)
     source = ModelSource(ServerModel([StoredRow("c0", T0)], Behaviour()))
     reader = reader_of(source)
     await open_list(reader, None, None)

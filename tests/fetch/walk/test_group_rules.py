@@ -13,8 +13,15 @@ from exporter.fetch.walk import walk as walk_module
 from exporter.fetch.walk.approach import Search
 from exporter.fetch.walk.group import AskingForIds, Group
 from exporter.fetch.walk.walk import Walk
-from tests.fetch.server_model import Behaviour, StoredRow
-from tests.fetch.test_walk_rules import Asking, Case, Mutation, Outcome, replaced, run
+from tests.fetch.walk.server_model import Behaviour, StoredRow
+from tests.fetch.walk.test_walk_rules import (
+    Asking,
+    Case,
+    Mutation,
+    Outcome,
+    replaced,
+    run,
+)
 
 
 def passes_over_groups(self: Walk[StoredRow], search: Search) -> Asking:

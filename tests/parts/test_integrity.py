@@ -11,8 +11,8 @@ import obstore
 import pytest
 from obstore.store import MemoryStore
 
-from exporter.check import facts
 from exporter.errors import DamagedPartError, UnreadableFileError
+from exporter.parts import integrity
 from exporter.parts.integrity import (
     File,
     as_written,
@@ -25,7 +25,7 @@ from exporter.store.local.store import LocalStore
 from exporter.store.location import Url
 from exporter.store.objects.bucket import Bucket
 from exporter.store.objects.store import ObjectStore
-from tests.store.test_state import data_file
+from tests.log.test_state import data_file
 
 pytestmark = pytest.mark.anyio
 
@@ -90,7 +90,7 @@ async def test_another_file_that_cannot_be_read_is_not_this_one(store: Store, tm
 async def test_one_bad_reading_is_not_believed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     await put(store, DATA)
     sums = iter(["0" * 64, FILE.sha256])
-    monkeypatch.setattr(facts, "hash_file", lambda _: next(sums))
+    monkeypatch.setattr(integrity, "hash_file", lambda _: next(sums))
     async with as_written(store, FILE) as path:
         assert path.read_bytes() == DATA
 
@@ -98,7 +98,7 @@ async def test_one_bad_reading_is_not_believed(store: Store, monkeypatch: pytest
 async def test_nor_are_two_that_differ(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     await put(store, DATA)
     sums = iter(["0" * 64, "1" * 64])
-    monkeypatch.setattr(facts, "hash_file", lambda _: next(sums))
+    monkeypatch.setattr(integrity, "hash_file", lambda _: next(sums))
     with pytest.raises(UnreadableFileError, match="each reading of it gives other bytes"):
         await read_as_written(store, FILE)
 

@@ -7,7 +7,7 @@ from exporter.check.loss import keep_lines, plan_loss, quarantine_origins
 from exporter.contract import format_instant
 from exporter.log.state import Commit, apply, fold
 from exporter.model import Change, Coverage, Interval, QuarantineFile
-from tests.store.test_state import END, begin, commit, data_file
+from tests.log.test_state import END, begin, commit, data_file
 
 
 def quarantine_file(name: str) -> QuarantineFile:

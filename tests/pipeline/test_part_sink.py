@@ -23,7 +23,7 @@ from exporter.log.commits import CommitLog
 from exporter.log.state import Author
 from exporter.model import Change, Coverage, Interval, Rows, Unproven
 from exporter.parts.writer import PartWriter
-from exporter.pipeline import part_sink as writing
+from exporter.pipeline import part_sink
 from exporter.pipeline.part_sink import PartsFactory, WindowWriter
 from exporter.settings import PartitionBy, Request
 from exporter.store.local.store import LocalStore
@@ -157,7 +157,7 @@ def test_whatever_a_window_settles_is_committed_once_in_its_place(
         assert not list((root / "_exporter/staging").iterdir())
 
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writing, "_MISFIT_BYTES", misfit_bytes)
+        patch.setattr(part_sink, "_MISFIT_BYTES", misfit_bytes)
         anyio.run(main, Path(directory))
 
 
@@ -230,7 +230,7 @@ async def test_a_window_without_rows_is_covered_without_files(root: Path) -> Non
 
 
 async def test_misfits_are_written_out_though_no_part_is_open(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "_MISFIT_BYTES", 500)
+    monkeypatch.setattr(part_sink, "_MISFIT_BYTES", 500)
     writer = WindowWriter(factory_at(root, Clock()), T0 + DAY)
     changes = []
     for hour in range(20, 0, -1):

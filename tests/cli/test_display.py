@@ -8,16 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.progress import (
-    LineProgress,
-    Meter,
-    Observer,
-    Quiet,
-    Snapshot,
-    TerminalProgress,
-    key_values,
-    open_observer,
-)
+from exporter.cli.display import LineProgress, Meter, TerminalProgress, key_values, open_observer
+from exporter.progress import Observer, Quiet, Snapshot
 from exporter.words import format_seconds, format_size
 
 START = Snapshot(

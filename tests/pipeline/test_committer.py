@@ -16,7 +16,7 @@ from exporter.layout import MANIFEST
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author, State
 from exporter.model import Change, Counters, Coverage, Interval, Unproven
-from exporter.pipeline import committer as committing
+from exporter.pipeline import committer as committer_module
 from exporter.pipeline.committer import Committer
 from exporter.progress import Quiet
 from exporter.settings import Request
@@ -156,7 +156,7 @@ async def test_nothing_is_committed_to_a_disk_that_is_almost_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, _, committer = await opened(tmp_path)
-    monkeypatch.setattr(committing, "_RESERVED_BYTES", 1 << 62)
+    monkeypatch.setattr(committer_module, "_RESERVED_BYTES", 1 << 62)
     with pytest.raises(StoreError, match="Make room"):
         await committer.commit(piece(1), Counters())
     assert not (await reloaded(tmp_path)).coverage

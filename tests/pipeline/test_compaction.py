@@ -16,7 +16,7 @@ from exporter.pipeline.compaction import merge_small_parts
 from exporter.pipeline.part_sink import PartsFactory
 from exporter.progress import Quiet
 from exporter.store.local.store import LocalStore
-from tests.fetch.server_model import Behaviour, ServerModel, StoredRow
+from tests.fetch.walk.server_model import Behaviour, ServerModel, StoredRow
 from tests.pipeline.harness import Destination, ModelSource, check_exact
 
 T0 = 1_770_000_000_000_000 // DAY * DAY

@@ -20,20 +20,17 @@ from exporter.contract import (
     parse_timestamp,
 )
 from exporter.errors import UsageError
-from exporter.settings import (
-    Asked,
-    Credentials,
-    RunSettings,
+from exporter.options.credentials import load_credentials
+from exporter.options.parse import (
     check_filter,
-    check_range,
     choose_fields,
     choose_filters,
     choose_range,
-    load_credentials,
     parse_raw_filter,
     parse_size,
     parse_time,
 )
+from exporter.settings import Asked, Credentials, RunSettings, check_range
 
 NOW = parse_timestamp("2026-02-10T12:00:00Z")
 TOKEN = "ak_a-secret-of-the-tests"

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from exporter.check import facts
 from exporter.errors import UnreadableFileError
+from exporter.parts.ids import read_ids
+from exporter.parts.integrity import hash_file
 from exporter.store.disk import file_size
 
 SCHEMA = pa.schema([pa.field("id", pa.string()), pa.field("created_at", pa.timestamp("us", "UTC"))])
@@ -36,7 +38,7 @@ def test_the_facts_are_those_of_the_rows_wherever_batches_end(table: list[tuple[
         columns = [pa.array(ids, pa.string()), pa.array(times, pa.int64()).cast(SCHEMA.field(1).type)]
         pq.write_table(pa.table(columns, schema=SCHEMA), path, row_group_size=5)
         content = facts.read_content(path, SCHEMA, lambda batch: seen.extend(batch.to_pylist()))
-        assert [identity for batch in facts.read_ids(path) for identity in batch.to_pylist()] == ids
+        assert [identity for batch in read_ids(path) for identity in batch.to_pylist()] == ids
     known = [time for time in times if time is not None]
     assert content.schema.equals(SCHEMA)
     assert content.rows == len(table)
@@ -51,7 +53,7 @@ def test_bytes_and_lines(tmp_path: Path) -> None:
     data = b"a line\n" * 300_000 + b"half"
     path.write_bytes(data)
     assert file_size(path) == len(data)
-    assert facts.hash_file(path) == hashlib.sha256(data).hexdigest()
+    assert hash_file(path) == hashlib.sha256(data).hexdigest()
     assert facts.count_lines(path) == 300_000
 
 
@@ -70,7 +72,7 @@ def test_what_is_no_parquet_cannot_be_read(data: bytes, tmp_path: Path) -> None:
 
 
 def test_a_part_that_has_vanished_has_no_checksum(tmp_path: Path) -> None:
-    assert facts.hash_file(tmp_path / "part") is None
+    assert hash_file(tmp_path / "part") is None
     with pytest.raises(UnreadableFileError, match="part: cannot be read here and now: No such file"):
         facts.read_content(tmp_path / "part", SCHEMA, lambda ids: None)
 
@@ -83,7 +85,7 @@ def test_a_reader_that_fails_says_nothing_about_the_file(
         raise OSError(number, "it failed")
 
     monkeypatch.setattr(facts, "_chunks", fail)
-    for read in (facts.hash_file, facts.count_lines):
+    for read in (hash_file, facts.count_lines):
         with pytest.raises(UnreadableFileError, match="part: cannot be read here and now"):
             read(tmp_path / "part")
 

@@ -13,7 +13,7 @@ from exporter.model import Interval
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.part_sink import PartsFactory
 from exporter.progress import Quiet
-from exporter.run import finish as sealing
+from exporter.run import finish
 from exporter.run.finish import least_part_bytes, seal
 from exporter.settings import PartitionBy, Request
 from exporter.store.local.store import LocalStore
@@ -46,7 +46,7 @@ async def test_it_is_the_one_in_which_the_range_ends(
     async def merge(*_: object, growing: object, **__: object) -> None:
         seen.append(growing)
 
-    monkeypatch.setattr(sealing, "merge_small_parts", merge)
+    monkeypatch.setattr(finish, "merge_small_parts", merge)
     store = LocalStore(tmp_path)
     await store.prepare()
     log = CommitLog(store, Author(run="r1", host="host", pid=1))

@@ -22,7 +22,7 @@ from exporter.jobs.compact import compact
 from exporter.jobs.export import export
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
-from exporter.lake import follow as tables
+from exporter.lake import follow
 from exporter.lake.follow import settle_table_format
 from exporter.log.commits import load_state
 from exporter.log.state import State
@@ -314,20 +314,20 @@ async def test_a_log_beside_no_table_is_a_stranger(tmp_path: Path) -> None:
 async def test_what_is_not_installed(kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with moving_source(3) as source:
         move(source, 10)
-        monkeypatch.setattr(tables, "find_spec", lambda _: None)
+        monkeypatch.setattr(follow, "find_spec", lambda _: None)
         with pytest.raises(UsageError, match=rf"pip install '.\[{kind}\]'"):
             await run_sync(tmp_path / "new", source, Asked(table_format=TableFormat(kind=kind)))
         assert not (tmp_path / "new").exists()
         monkeypatch.undo()
         await run_sync(tmp_path / "there", source, Asked(table_format=TableFormat(kind=kind)))
-        monkeypatch.setattr(tables, "find_spec", lambda _: None)
+        monkeypatch.setattr(follow, "find_spec", lambda _: None)
         with pytest.raises(UsageError, match="is not installed"):
             await compact(tmp_path / "there", target_bytes=1 << 28, memory_bytes=1 << 28, observer=Quiet())
 
 
 def test_the_extras_are_what_is_asked_for() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert {kind: [name] for kind, name in tables._MODULES.items()} == {
+    assert {kind: [name] for kind, name in follow._MODULES.items()} == {
         kind: [re.split(r"[\[>=]", requirement)[0] for requirement in extras[kind]] for kind in KINDS
     }
 

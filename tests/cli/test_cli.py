@@ -23,8 +23,8 @@ from exporter.cli import main
 from exporter.cli.report import describe_status, describe_summary
 from exporter.contract import BEGINNING, DAY, FILTERS_BY_NAME, RESERVED_PARAMETERS, format_instant, parse_timestamp
 from exporter.errors import AccessError, DestinationLockedError, InterruptedExportError
-from exporter.jobs.export import Summary
 from exporter.jobs.status import Status
+from exporter.jobs.summary import Summary
 from exporter.jobs.vacuum import Vacuumed
 from exporter.model import Interval, TableFormat
 from exporter.progress import Observer, Snapshot

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from exporter.log.replaced import Replaced, forget, note_replaced, replaced_before
 from exporter.model import Change, Interval
-from tests.store.test_state import data_file
+from tests.log.test_state import data_file
 
 #: A run, whether it repairs, and by number the files of runs that it replaces, and those that it writes again.
 steps = st.lists(

@@ -1,0 +1,24 @@
+"""The Delta and Iceberg tables of an export, held against its log."""
+
+from exporter.check.problems import Problem
+from exporter.errors import ForeignTableError
+from exporter.lake.follow import directory_of, open_tables, steps_to
+from exporter.log.state import State
+from exporter.store.base import Store
+
+
+async def inspect_tables(store: Store, state: State) -> list[Problem]:
+    """What is wrong with the tables. Raises `StoreError` for one that cannot be read."""
+    problems = []
+    with open_tables(store, state) as tables:
+        for table in tables:
+            place = table.where.removeprefix(f"{directory_of(store)}/")
+            try:
+                ((_, _, step),) = await steps_to(store, state, [table])
+            except ForeignTableError as error:
+                problems.append(Problem(place, "table", f"not as the exporter left it: {error.what}"))
+                continue
+            if step is not None and state.is_whole:
+                detail = "lacks what was committed, as after a run that was killed; the next run brings it up to date"
+                problems.append(Problem(place, "behind", detail))
+    return problems

@@ -1,0 +1,76 @@
+"""What a run has done, in figures."""
+
+import msgspec
+
+from exporter.contract import Instant
+from exporter.errors import StoreError
+from exporter.layout import MANIFEST, partition_of
+from exporter.log.manifest import served_fields
+from exporter.log.state import State, StateName, state_name, turns_in
+from exporter.model import Counters
+from exporter.store.location import Location
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a destination holds after a run; `requests` and `seconds` are those of the run.
+
+    `turns`: None where that table was not asked for. `bytes` are those of the parts. `resumed`: there was something
+    before; `changed`: the run committed something. `kept_files`: replaced ones, for readers of older manifests.
+    `partly_withheld`: files with rows that came without sensitive fields, while other rows had them.
+    """
+
+    state: StateName
+    rows: int
+    files: int
+    bytes: int
+    requests: int
+    seconds: float
+    manifest: str
+    resumed: bool
+    changed: bool
+    quarantined_rows: int
+    unproven: int
+    withheld: tuple[str, ...]
+    partly_withheld: int
+    range_start: Instant | None
+    range_end: Instant
+    partition_key: str | None
+    kept_files: int = 0
+    turns: int | None = None
+    table_kind: str | None = None
+
+    @property
+    def exit_status(self) -> int:
+        doubtful = self.state == "unproven" or self.quarantined_rows or self.unproven
+        return 1 if self.state == "incomplete" else 3 if doubtful else 0
+
+
+def summarize(destination: Location, before: State, after: State, spent: Counters) -> Summary:
+    """What is there now. `spent`: by the run."""
+    range_ = after.range
+    if range_ is None:
+        raise StoreError(f"{destination}: the log has no range")
+    served = served_fields(after)
+    return Summary(
+        state=state_name(after),
+        rows=sum(file.rows for file in after.conversations),
+        files=len(after.files),
+        bytes=sum(file.size_bytes for file in after.files.values()),
+        requests=spent.requests,
+        seconds=round(spent.seconds, 3),
+        manifest=str(destination / MANIFEST),
+        resumed=before.number > 0,
+        changed=after.number > before.number,
+        quarantined_rows=after.quarantined_rows,
+        unproven=len(after.unproven),
+        withheld=tuple(served.withheld),
+        partly_withheld=len(served.partly_withheld),
+        range_start=range_.since,
+        range_end=range_.end,
+        partition_key=next(iter(partition_of(range_.end - 1, after.request.partition_by)[0]), None)
+        if after.request
+        else None,
+        kept_files=len(after.kept),
+        turns=turns_in(after),
+        table_kind=None if after.table_format is None else after.table_format.kind,
+    )

@@ -1,0 +1,57 @@
+"""The token, from the environment or a private file."""
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from exporter.contract import ORGANIZATION_VARIABLE, PERSONAL_TOKEN_PREFIX, TOKEN_PREFIXES, TOKEN_VARIABLE
+from exporter.errors import UsageError
+from exporter.settings import Credentials
+
+
+def load_credentials(
+    environment: Mapping[str, str], token_file: Path | None = None, organization: str | None = None
+) -> Credentials:
+    """The token from `--token-file` or `ANYREACH_TOKEN`, and the organization a personal token needs.
+
+    Raises `UsageError` when there is none, when others can read the file, or when a `pat_` has no organization
+    (api.md, Request: it would be answered 401).
+    """
+    token = _read_token(token_file) if token_file else environment.get(TOKEN_VARIABLE, "").strip()
+    if not token:
+        raise UsageError(f"no token: set {TOKEN_VARIABLE}, or give --token-file")
+    if not all("!" <= character <= "~" for character in token):
+        raise UsageError("the token holds a character that no header can carry; was it pasted whole?")
+    organization = organization or environment.get(ORGANIZATION_VARIABLE, "").strip() or None
+    if organization and not all(" " <= character <= "~" for character in organization):
+        raise UsageError("the organization id holds a character that no header can carry")
+    if token.startswith(PERSONAL_TOKEN_PREFIX) and not organization:
+        raise UsageError(
+            f"a personal token (pat_) needs its organization: set {ORGANIZATION_VARIABLE}, or give --org-id"
+        )
+    return Credentials(token, organization)
+
+
+def _read_token(path: Path) -> str:
+    if str(path).startswith(TOKEN_PREFIXES) and not path.exists():
+        raise UsageError("--token-file: has to name a file that holds the token, and is not the token itself")
+    try:
+        with open(path, encoding="utf-8", opener=_open_at_once) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise UsageError(f"--token-file {path}: not a regular file")
+            if mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise UsageError(f"--token-file {path}: others can read it; run: chmod 600 {path}")
+            token = file.read(65_536).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise UsageError(f"--token-file {path}: {reason}") from error
+    if not token:
+        raise UsageError(f"--token-file {path}: holds no token")
+    return token
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # A pipe that nobody writes to would be waited for without a word.
+    return os.open(path, flags | os.O_NONBLOCK)
