@@ -9,7 +9,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import NamedTuple, TypeAlias
 
-from exporter.sandbox import Behaviour, Row, Seen, serve
+from exporter.sandbox import Behaviour, Row, ServedRequest, serve
 
 #: Makes the rows in the server's process.
 MakeRows: TypeAlias = Callable[[], Sequence[Row]]
@@ -95,10 +95,10 @@ async def _serve_until_closed(
     arrivals: list[float] = []
     answers: list[float] = []
 
-    def arrived(_: Seen) -> None:
+    def arrived(_: ServedRequest) -> None:
         arrivals.append(time.monotonic())
 
-    def answered(_: Seen) -> None:
+    def answered(_: ServedRequest) -> None:
         answers.append(time.monotonic())
 
     async with serve(rows, behaviour) as sandbox:

@@ -7,19 +7,20 @@ client, is loaded when a name is first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from exporter.version import __version__
+
 if TYPE_CHECKING:
     from exporter import errors, sandbox
     from exporter.api.calls import export, reread, stream, sync
     from exporter.errors import ExporterError
     from exporter.jobs.dataset import open_dataset
-    from exporter.jobs.reread import Reread
+    from exporter.jobs.reread import RereadResult
     from exporter.jobs.stream import StreamReport
     from exporter.jobs.summary import Summary
-    from exporter.jobs.sync import Synced
+    from exporter.jobs.sync import SyncResult
     from exporter.options.spec import ExportSpec
     from exporter.progress import Observer, Quiet, Snapshot
 
-__version__ = "0.1.0"
 
 #: Where each name is; None: a module.
 _NAMES: Final[dict[str, str | None]] = {
@@ -27,11 +28,11 @@ _NAMES: Final[dict[str, str | None]] = {
     "ExporterError": "exporter.errors",
     "Observer": "exporter.progress",
     "Quiet": "exporter.progress",
-    "Reread": "exporter.jobs.reread",
+    "RereadResult": "exporter.jobs.reread",
     "Snapshot": "exporter.progress",
     "StreamReport": "exporter.jobs.stream",
-    "Summary": "exporter.jobs.export",
-    "Synced": "exporter.jobs.sync",
+    "Summary": "exporter.jobs.summary",
+    "SyncResult": "exporter.jobs.sync",
     "errors": None,
     "export": "exporter.api.calls",
     "open_dataset": "exporter.jobs.dataset",
@@ -46,11 +47,11 @@ __all__ = [
     "ExporterError",
     "Observer",
     "Quiet",
-    "Reread",
+    "RereadResult",
     "Snapshot",
     "StreamReport",
     "Summary",
-    "Synced",
+    "SyncResult",
     "__version__",
     "errors",
     "export",

@@ -40,7 +40,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     tables: tuple[str, ...] = (CONVERSATIONS,)
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """The request as one command line states it: None, or an absent key, is "as stored, or the default"."""
 
     since: Instant | None = None

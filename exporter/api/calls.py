@@ -7,12 +7,12 @@ import os
 
 from exporter.errors import UsageError
 from exporter.jobs.export import export as run_export
-from exporter.jobs.reread import Reread
+from exporter.jobs.reread import RereadResult
 from exporter.jobs.reread import reread as run_reread
 from exporter.jobs.stream import Stream
 from exporter.jobs.stream import stream as run_stream
 from exporter.jobs.summary import Summary
-from exporter.jobs.sync import Synced
+from exporter.jobs.sync import SyncResult
 from exporter.jobs.sync import sync as run_sync
 from exporter.model import TURNS
 from exporter.options.spec import ExportSpec
@@ -45,7 +45,7 @@ async def sync(
     refilter: bool = False,
     keep_generations: int | None = None,
     observer: Observer | None = None,
-) -> Synced:
+) -> SyncResult:
     """Brings `spec.destination` up to the present, or makes the first export, as `exporter sync` does.
 
     `refilter` drops rows that changing filters no longer match; `keep_generations`: of how many last runs the files
@@ -72,7 +72,7 @@ async def sync(
     )
 
 
-async def reread(spec: ExportSpec, *, withheld: bool = False, observer: Observer | None = None) -> Reread:
+async def reread(spec: ExportSpec, *, withheld: bool = False, observer: Observer | None = None) -> RereadResult:
     """Reads what lies at `spec.destination` between `since` and `until` again, as `exporter reread` does, and puts what
     comes in its place. `withheld`: only where rows came without sensitive fields. For the rest as `export`; filters,
     fields and tables are those of what is there.

@@ -65,7 +65,7 @@ def count_misplaced(turns: Path, conversations: Path) -> int:
     misplaced, last = 0, -1
     before: tuple[str | None, int] = (None, -1)
     with open_part(conversations) as parquet:
-        known = parquet.read([ID_COLUMN], use_threads=False).column(0).combinechunks_of()
+        known = parquet.read([ID_COLUMN], use_threads=False).column(0).combine_chunks()
     with open_part(turns) as parquet:
         for ids, numbers in _batches(parquet, [ID_COLUMNS[TURNS], INDEX_COLUMN]):
             begins = pc.equal(numbers, 0)

@@ -65,7 +65,7 @@ _MOST_UNREADABLE: Final = 20
 
 
 @dataclass(slots=True)
-class Findings:
+class Inspection:
     """What the log says, and how what lies there differs. `writer`: the run that was at work, if one was.
 
     `schemas`: by table. `parts_read`, `bytes_read` and `ids_compared` count what was looked into.
@@ -86,7 +86,7 @@ class Findings:
         return [problem for problem in self.problems if problem.what == "unreadable"]
 
 
-async def load_findings(store: Store) -> Findings:
+async def load_findings(store: Store) -> Inspection:
     """The log alone. Raises `DamagedLogError`, and `DestinationError` when there is no export."""
     commits = await load_commits(store)
     state = fold(commits)
@@ -94,10 +94,10 @@ async def load_findings(store: Store) -> Findings:
         if await store.read(MANIFEST) is not None:
             raise DamagedLogError(COMMITS, "the log is gone, and its manifest is there. Restore it, or export anew")
         raise DestinationError(f"{store.location}: no export here")
-    return Findings(commits, state, state.request.partition_by, table_schemas(state.request))
+    return Inspection(commits, state, state.request.partition_by, table_schemas(state.request))
 
 
-async def inspect(store: Store, sample: Sample, *, alone: bool) -> Findings:
+async def inspect(store: Store, sample: Sample, *, alone: bool) -> Inspection:
     """Looks at names and sizes of all files, and into those parts that are in `sample`.
 
     `alone`: this process holds the lock. Raises as `load_findings`, and `StoreError` when the store cannot be read.
@@ -118,7 +118,7 @@ async def inspect(store: Store, sample: Sample, *, alone: bool) -> Findings:
     return findings
 
 
-async def _inspect_what_runs_touch(store: Store, findings: Findings) -> list[Problem]:
+async def _inspect_what_runs_touch(store: Store, findings: Inspection) -> list[Problem]:
     state = findings.state
     found = [path for directory in (*TABLES, QUARANTINE) for path in await store.list(directory)]
     return [
@@ -129,7 +129,7 @@ async def _inspect_what_runs_touch(store: Store, findings: Findings) -> list[Pro
     ]
 
 
-async def _inspect_files(store: Store, findings: Findings, sample: Sample) -> None:
+async def _inspect_files(store: Store, findings: Inspection, sample: Sample) -> None:
     state = findings.state
     findings.problems += check_places(state)
     named: list[File] = [*state.files.values(), *state.quarantine.values()]
@@ -170,7 +170,7 @@ async def _inspect_files(store: Store, findings: Findings, sample: Sample) -> No
 
 
 async def _look(
-    store: Store, findings: Findings, file: File, look: Callable[[Path], T], opening: Opening = as_written
+    store: Store, findings: Inspection, file: File, look: Callable[[Path], T], opening: Opening = as_written
 ) -> T | None:
     """What `look` makes of a file whose bytes are those that were written; it blocks.
 
@@ -188,14 +188,14 @@ async def _look(
     return None
 
 
-async def _forget_removed(store: Store, findings: Findings) -> None:
+async def _forget_removed(store: Store, findings: Inspection) -> None:
     """Drops what is said of files that a run has removed since."""
     now = await load_state(store)
     removed = {*findings.state.files, *findings.state.quarantine} - {*now.files, *now.quarantine}
     findings.problems = [problem for problem in findings.problems if problem.file not in removed]
 
 
-def _read_part(findings: Findings, file: DataFile, hashes: Hashes, path: Path) -> Content:
+def _read_part(findings: Inspection, file: DataFile, hashes: Hashes, path: Path) -> Content:
     def take_ids(ids: pa.Array) -> None:
         if file.table == CONVERSATIONS:
             hashes.add(hash_ids(ids))
@@ -208,7 +208,7 @@ def _look_for_ids(suspects: Suspects, file: DataFile, path: Path) -> None:
 
 
 async def _check_turns(
-    store: Store, findings: Findings, files: Iterable[DataFile], sound: Collection[str], sample: Sample
+    store: Store, findings: Inspection, files: Iterable[DataFile], sound: Collection[str], sample: Sample
 ) -> None:
     """Holds turns against those parts of conversations beside them that are as they were written."""
     for file in files:

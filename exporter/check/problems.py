@@ -11,7 +11,6 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 import pyarrow as pa
 
-from exporter import __version__
 from exporter.check.facts import Content
 from exporter.contract import format_instant
 from exporter.layout import (
@@ -29,6 +28,7 @@ from exporter.log.state import State, state_name
 from exporter.model import DataFile, QuarantineFile
 from exporter.parts.columns import ID_COLUMNS, SORT_COLUMNS, is_of
 from exporter.settings import PartitionBy
+from exporter.version import __version__
 
 What: TypeAlias = Literal[
     "log",

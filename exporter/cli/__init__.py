@@ -14,11 +14,12 @@ from typing import Annotated
 
 import typer
 
-from exporter import __version__, contract
+from exporter import contract
 from exporter.cli import audit, compact, demo, export, reread, sandbox, schema, status, sync, vacuum, verify
 from exporter.cli.machine import translating
 from exporter.cli.runner import say
 from exporter.errors import ExporterError
+from exporter.version import __version__
 
 app = typer.Typer(
     help="Export every conversation of an organization to partitioned Parquet.",

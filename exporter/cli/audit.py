@@ -8,14 +8,14 @@ import typer
 from exporter.cli.audit_report import audited_figures, describe_audited
 from exporter.cli.flags import understand, with_reading_options
 from exporter.cli.options import Existing, Text, option
-from exporter.cli.runner import Told, perform
+from exporter.cli.runner import Result, perform
 from exporter.errors import UsageError
 from exporter.options.parse import parse_share
 from exporter.progress import Observer
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
-    from exporter.jobs.audit import Audited
+    from exporter.jobs.audit import AuditResult
 
 
 @with_reading_options
@@ -40,7 +40,7 @@ def audit(
 
     from exporter.jobs.audit import audit as run_audit
 
-    async def job(observer: Observer) -> "Audited":
+    async def job(observer: Observer) -> "AuditResult":
         return await run_audit(
             target,
             wanted.asked,
@@ -53,7 +53,7 @@ def audit(
             delete=delete,
         )
 
-    def tell(found: "Audited") -> Told:
-        return Told(list(describe_audited(found, target)), audited_figures(found), found.exit_status)
+    def tell(found: "AuditResult") -> Result:
+        return Result(list(describe_audited(found, target)), audited_figures(found), found.exit_status)
 
     perform(job, tell, options["as_json"], options["verbose"], options["log_format"])

@@ -14,14 +14,14 @@ from exporter.store.location import Location, shell_word
 from exporter.words import count_of
 
 if TYPE_CHECKING:
-    from exporter.jobs.audit import Audited
+    from exporter.jobs.audit import AuditResult
 
 _COLUMNS: Final = ("listed", "kept", *KINDS)
 _SHOWN_DAYS: Final = 40
 _SHOWN_TIMES: Final = 5
 
 
-def describe_audited(found: "Audited", destination: Location) -> Iterator[str]:
+def describe_audited(found: "AuditResult", destination: Location) -> Iterator[str]:
     """How the dataset differs from the source, by day, and what to do about it: lines for people."""
     findings = found.findings
     what = "part of it was drawn at random" if found.sampled else "all of it"
@@ -76,7 +76,7 @@ def _when(doubt: Unproven) -> str:
     return f"from {start} before {format_instant(doubt.interval.end)}"
 
 
-def _bound(found: "Audited") -> str:
+def _bound(found: "AuditResult") -> str:
     looked_at, differing = found.windows_audited, len(found.findings.windows)
     most = most_differing(found.windows, looked_at, differing)
     return (
@@ -85,7 +85,7 @@ def _bound(found: "Audited") -> str:
     )
 
 
-def _table(found: "Audited", days: list[int]) -> Iterator[str]:
+def _table(found: "AuditResult", days: list[int]) -> Iterator[str]:
     findings = found.findings
     yield "  ".join(["  day       ", *(f"{name:>10}" for name in _COLUMNS)])
     for day in days[-_SHOWN_DAYS:]:
@@ -97,7 +97,7 @@ def _table(found: "Audited", days: list[int]) -> Iterator[str]:
     yield "  ".join(["  all days  ", *(f"{findings.total(name):>10,}" for name in _COLUMNS)])
 
 
-def _advise(found: "Audited", destination: Location) -> Iterator[str]:
+def _advise(found: "AuditResult", destination: Location) -> Iterator[str]:
     findings, repaired = found.findings, found.repaired
     if repaired is None:
         command = f"exporter audit {shell_word(destination)} --repair"
@@ -113,7 +113,7 @@ def _advise(found: "Audited", destination: Location) -> Iterator[str]:
         yield f"  kept, though the API does not list them: {left:,}; --delete drops what it answers 404 for."
 
 
-def audited_figures(found: "Audited") -> dict[str, Any]:
+def audited_figures(found: "AuditResult") -> dict[str, Any]:
     """An audit for programs: times as in the manifest. `ids` are `pipeline.auditing.MOST_IDS` of a kind at most."""
     findings, differing = found.findings, len(found.findings.windows)
     sample = {

@@ -10,7 +10,7 @@ from exporter.cli.options import AsJson, Days, Rows, Verbose
 from exporter.cli.runner import perform, say, tell_summary
 from exporter.model import TABLES
 from exporter.progress import Observer
-from exporter.settings import Asked, Credentials, RunSettings
+from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def demo(
     """Export made-up conversations from a server in this process: no token, no network."""
     target = parse_location(destination)
     since = _DEMO_UNTIL - days * contract.DAY
-    asked = Asked(since=since, until=_DEMO_UNTIL, tables=TABLES)
+    asked = Selection(since=since, until=_DEMO_UNTIL, tables=TABLES)
 
     from exporter.jobs.export import export as run_export
     from exporter.sandbox import make_conversations, serve

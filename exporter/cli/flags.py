@@ -15,7 +15,7 @@ from exporter import contract
 from exporter.cli.display import LogFormat
 from exporter.cli.options import AsJson, Text, Values, Verbose, option
 from exporter.model import TableKind
-from exporter.options.spec import Understood
+from exporter.options.spec import Invocation
 from exporter.options.spec import understand as understand_options
 from exporter.settings import PartitionBy, RunSettings, TrustedClock
 
@@ -102,7 +102,7 @@ def _with_options(command: Command, without: Collection[str]) -> Command:
     return command
 
 
-def understand(options: dict[str, Any], until: str | None = None, created_before: str | None = None) -> Understood:
+def understand(options: dict[str, Any], until: str | None = None, created_before: str | None = None) -> Invocation:
     """Checks everything that can be checked before the first request. Raises `UsageError`."""
     given = dict.fromkeys(_OF_THE_DATASET) | options | {"until": until, "created_before": created_before}
     return understand_options(given, os.environ)

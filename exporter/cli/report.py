@@ -16,13 +16,13 @@ from exporter.store.location import Location, parse_location, shell_word
 from exporter.words import count_of, format_seconds, format_size
 
 if TYPE_CHECKING:
-    from exporter.jobs.compact import Compacted
-    from exporter.jobs.reread import Reread
+    from exporter.jobs.compact import CompactResult
+    from exporter.jobs.reread import RereadResult
     from exporter.jobs.status import Status
     from exporter.jobs.summary import Summary
-    from exporter.jobs.sync import Synced
-    from exporter.jobs.vacuum import Vacuumed
-    from exporter.jobs.verify import Verified
+    from exporter.jobs.sync import SyncResult
+    from exporter.jobs.vacuum import VacuumResult
+    from exporter.jobs.verify import VerifyResult
 
 _SHOWN_GAPS: Final = 5
 _SHOWN_PROBLEMS: Final = 20
@@ -77,7 +77,7 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
         yield f"  To look at it, paste into DuckDB{where}:\n    {_query(summary)}"
 
 
-def describe_synced(synced: "Synced") -> Iterator[str]:
+def describe_synced(synced: "SyncResult") -> Iterator[str]:
     """What a sync has changed, before what is there: lines for people."""
     yield _moved(synced)
     yield f"  {_describe_data(synced.summary)}"
@@ -85,7 +85,7 @@ def describe_synced(synced: "Synced") -> Iterator[str]:
         yield f"  up to date with what changed before {format_instant(synced.updates_since)}"
 
 
-def describe_reread(done: "Reread") -> Iterator[str]:
+def describe_reread(done: "RereadResult") -> Iterator[str]:
     """What a reading again has changed, before what is there: lines for people."""
     if not done.intervals:
         yield "nothing to read again: no row there came without sensitive fields"
@@ -97,7 +97,7 @@ def describe_reread(done: "Reread") -> Iterator[str]:
     yield f"  {_describe_data(done.summary)}"
 
 
-def reread_figures(done: "Reread") -> dict[str, Any]:
+def reread_figures(done: "RereadResult") -> dict[str, Any]:
     """What a reading again has changed, for programs."""
     names = ("inserted", "updated", "removed", "unchanged", "rewritten", "kept")
     return {
@@ -106,7 +106,7 @@ def reread_figures(done: "Reread") -> dict[str, Any]:
     }
 
 
-def synced_figures(synced: "Synced") -> dict[str, Any]:
+def synced_figures(synced: "SyncResult") -> dict[str, Any]:
     """What a sync has changed, for programs."""
     before, now = synced.updates_since_before, synced.updates_since
     return {
@@ -149,7 +149,7 @@ def status_figures(found: "Status") -> dict[str, Any]:
     }
 
 
-def describe_verified(found: "Verified", destination: Location) -> Iterator[str]:
+def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[str]:
     """What a verification looked at, what is wrong, and what to do about it: lines for people."""
     if found.state is not None:
         wrong = len(found.problems) - found.unreadable
@@ -183,7 +183,7 @@ def _first_of(files: Sequence[str]) -> Iterator[str]:
         yield f"    and {more:,} more: --json names all"
 
 
-def describe_compacted(done: "Compacted") -> Iterator[str]:
+def describe_compacted(done: "CompactResult") -> Iterator[str]:
     """How many files became how many: lines for people."""
     files = f"{count_of(done.files, 'file')} of {format_size(done.bytes)}"
     if done.files == done.files_before:
@@ -197,7 +197,7 @@ def describe_compacted(done: "Compacted") -> Iterator[str]:
         yield "  The export is incomplete; what it has was merged."
 
 
-def describe_vacuumed(done: "Vacuumed", destination: Location, dry_run: bool) -> Iterator[str]:
+def describe_vacuumed(done: "VacuumResult", destination: Location, dry_run: bool) -> Iterator[str]:
     """What was deleted, or would be: lines for people."""
     what = f"{count_of(done.files, 'replaced file')} of {format_size(done.bytes)}"
     yield f"would delete {what}" if dry_run else f"deleted {what}"
@@ -217,7 +217,7 @@ def describe_vacuumed(done: "Vacuumed", destination: Location, dry_run: bool) ->
         yield from _first_of(done.dropped_needed)
 
 
-def _advise(found: "Verified", destination: Location) -> Iterator[str]:
+def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
     left = {problem.what for problem in found.problems if not problem.mended}
     if "log" in left:
         yield "  A repair cannot mend the log: restore _exporter/commits, or export to a new destination."
@@ -239,7 +239,7 @@ def _advise(found: "Verified", destination: Location) -> Iterator[str]:
         yield "  All of the range was read; the manifest names what is in doubt."
 
 
-def verified_figures(found: "Verified") -> dict[str, Any]:
+def verified_figures(found: "VerifyResult") -> dict[str, Any]:
     """A verification for programs: times as in the manifest."""
     return {
         "sound": found.sound,
@@ -255,7 +255,7 @@ def interval_figures(interval: Interval) -> dict[str, str | None]:
     return {"start": start, "end": format_instant(interval.end)}
 
 
-def _moved(done: "Synced | Reread") -> str:
+def _moved(done: "SyncResult | RereadResult") -> str:
     moved = [
         f"{number:,} {what}"
         for number, what in (

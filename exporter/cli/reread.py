@@ -7,12 +7,12 @@ import typer
 from exporter.cli.flags import understand, with_reading_options
 from exporter.cli.options import Existing, Text, option
 from exporter.cli.report import describe_reread, reread_figures
-from exporter.cli.runner import Told, perform, tell_summary
+from exporter.cli.runner import Result, perform, tell_summary
 from exporter.progress import Observer
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
-    from exporter.jobs.reread import Reread
+    from exporter.jobs.reread import RereadResult
 
 
 @with_reading_options
@@ -33,13 +33,13 @@ def reread(
 
     from exporter.jobs.reread import reread as run_reread
 
-    async def job(observer: Observer) -> "Reread":
+    async def job(observer: Observer) -> "RereadResult":
         return await run_reread(target, wanted.asked, wanted.settings, wanted.credentials, observer, withheld=withheld)
 
     perform(job, _tell, options["as_json"], options["verbose"], options["log_format"])
 
 
-def _tell(done: "Reread") -> Told:
+def _tell(done: "RereadResult") -> Result:
     whole = tell_summary(done.summary)
     lines = [*describe_reread(done), *whole.lines[1:]]
-    return Told(lines, whole.figures | reread_figures(done), done.exit_status)
+    return Result(lines, whole.figures | reread_figures(done), done.exit_status)

@@ -29,7 +29,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-class Told(NamedTuple):
+class Result(NamedTuple):
     """What a job has to say in the end: lines for people, figures for programs, and the exit status."""
 
     lines: list[str]
@@ -37,15 +37,15 @@ class Told(NamedTuple):
     status: int
 
 
-def tell_summary(summary: "Summary") -> Told:
+def tell_summary(summary: "Summary") -> Result:
     """What an export says."""
     figures = {key: getattr(summary, key) for key in SUMMARY_KEYS}
-    return Told(list(describe_summary(summary)), figures, summary.exit_status)
+    return Result(list(describe_summary(summary)), figures, summary.exit_status)
 
 
 def perform(
     job: Callable[[Observer], Awaitable[T]],
-    tell: Callable[[T], Told],
+    tell: Callable[[T], Result],
     as_json: bool,
     verbose: bool,
     log_format: LogFormat,

@@ -7,12 +7,12 @@ import typer
 from exporter.cli.flags import understand, with_request_options
 from exporter.cli.options import Destination
 from exporter.cli.report import describe_synced, synced_figures
-from exporter.cli.runner import Told, perform, tell_summary
+from exporter.cli.runner import Result, perform, tell_summary
 from exporter.progress import Observer
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
-    from exporter.jobs.sync import Synced
+    from exporter.jobs.sync import SyncResult
 
 
 @with_request_options
@@ -35,7 +35,7 @@ def sync(
 
     from exporter.jobs.sync import sync as run_sync
 
-    async def job(observer: Observer) -> "Synced":
+    async def job(observer: Observer) -> "SyncResult":
         return await run_sync(
             target,
             wanted.asked,
@@ -49,6 +49,6 @@ def sync(
     perform(job, _tell, options["as_json"], options["verbose"], options["log_format"])
 
 
-def _tell(synced: "Synced") -> Told:
+def _tell(synced: "SyncResult") -> Result:
     whole = tell_summary(synced.summary)
-    return Told([*describe_synced(synced), *whole.lines[1:]], whole.figures | synced_figures(synced), whole.status)
+    return Result([*describe_synced(synced), *whole.lines[1:]], whole.figures | synced_figures(synced), whole.status)

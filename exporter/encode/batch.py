@@ -17,7 +17,7 @@ from exporter.model import Rows
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedBatch:
     """`batch` holds the rows that fit, in their order, and `created_at` their times beside them; the misfits are apart.
 
     `absent` counts, by field that was asked for, the rows of the batch that were served without it; never 0.
@@ -43,7 +43,7 @@ class Encoder:
         self.sensitive = [field.name for field in self._fields if field.sensitive]
         self.schema = arrow_schema(fields)
 
-    def encode(self, rows: Rows[EncodeRow]) -> Encoded:
+    def encode(self, rows: Rows[EncodeRow]) -> EncodedBatch:
         """One batch of any number of rows, whatever pages they came on.
 
         The texts of one column have to stay below 2 GiB. Nothing else can fail: decoding has checked every value.
@@ -63,7 +63,7 @@ class Encoder:
             columns.append(_column(field.kind, values, self.schema.field(field.name).type))
         columns.append(_extra(fitting))
         withheld_rows = self._count_withheld(fitting, absent)
-        return Encoded(
+        return EncodedBatch(
             batch=pa.RecordBatch.from_arrays(columns, schema=self.schema),
             created_at=created_at,
             quarantined=quarantined,

@@ -30,7 +30,7 @@ _KINDS: Final = {known.name: known.kind for known in FIELDS}
 
 
 @dataclass(slots=True)
-class _Reading:
+class _RowDraft:
     """What could be read of one row. `row` is None for a misfit, whose `reason` is the first that was met."""
 
     scanned: ScannedRow
@@ -84,7 +84,7 @@ def read_page(body: bytes, row_type: type[ExactRow], asked: frozenset[str], at: 
     return page
 
 
-def _misfit(reading: _Reading, position: Instant) -> Misfit:
+def _misfit(reading: _RowDraft, position: Instant) -> Misfit:
     text = reading.scanned.text
     try:
         text.decode()
@@ -98,7 +98,7 @@ def _stand_in(text: bytes) -> str:
     return NO_ID + hashlib.sha256(text).hexdigest()
 
 
-def _unplaced(readings: Sequence[_Reading]) -> UnplacedError:
+def _unplaced(readings: Sequence[_RowDraft]) -> UnplacedError:
     texts = [reading.scanned.text for reading in readings]
     if any(reading.scanned.members is not None for reading in readings):
         what = "no conversation on the page has a usable created_at: it cannot be paged"
@@ -110,8 +110,8 @@ def _unplaced(readings: Sequence[_Reading]) -> UnplacedError:
     return UnplacedError(what, len(texts), is_nothing=set(texts) == {b"null"})
 
 
-def _read(scanned: ScannedRow, row_type: type[ExactRow], asked: frozenset[str]) -> _Reading:
-    reading = _Reading(scanned)
+def _read(scanned: ScannedRow, row_type: type[ExactRow], asked: frozenset[str]) -> _RowDraft:
+    reading = _RowDraft(scanned)
     if scanned.members is None:
         reading.reason = "is no object"
         return reading
@@ -138,7 +138,7 @@ def _read(scanned: ScannedRow, row_type: type[ExactRow], asked: frozenset[str]) 
     return reading
 
 
-def _place(reading: _Reading, values: dict[str, Any], problems: list[str]) -> None:
+def _place(reading: _RowDraft, values: dict[str, Any], problems: list[str]) -> None:
     """Sets what the walk needs to know, as far as it is usable, and adds what is wrong with it to `problems`."""
     reading.id = values.get("id")
     if not reading.id:

@@ -17,19 +17,19 @@ from exporter.jobs.audit_repair import Repair, confirm_deletions, lifted_doubts
 from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters, Coverage, Interval, Unproven
-from exporter.pipeline.comparison import Findings
+from exporter.pipeline.comparison import Differences
 from exporter.progress import Observer
-from exporter.run.claim import Held, holding
+from exporter.run.claim import Claim, holding
 from exporter.run.reconcile import changing_filters
 from exporter.run.record import Run, recorded
 from exporter.run.session import ask_first, connected
-from exporter.settings import Asked, Credentials, RunSettings
+from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
 
 
-class Repaired(msgspec.Struct, frozen=True, kw_only=True):
+class RepairResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a repair has changed, in rows. `unlisted`: ids that the list does not have, and the API answers to."""
 
     inserted: int
@@ -38,7 +38,7 @@ class Repaired(msgspec.Struct, frozen=True, kw_only=True):
     unlisted: int | None
 
 
-class Audited(msgspec.Struct, frozen=True, kw_only=True):
+class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
     """What an audit has found. `state`: of the export. `audited`: from the first to the last of what was compared.
 
     `windows`: how many there are, of which `windows_audited` were drawn. `lifted`: how many times the export has in
@@ -48,7 +48,7 @@ class Audited(msgspec.Struct, frozen=True, kw_only=True):
 
     state: StateName
     generation: int
-    findings: Findings
+    findings: Differences
     audited: Interval
     unproven: tuple[Unproven, ...]
     lifted: int
@@ -58,7 +58,7 @@ class Audited(msgspec.Struct, frozen=True, kw_only=True):
     windows_audited: int
     requests: int
     seconds: float
-    repaired: Repaired | None = None
+    repaired: RepairResult | None = None
 
     @property
     def differs(self) -> bool:
@@ -80,7 +80,7 @@ class Audited(msgspec.Struct, frozen=True, kw_only=True):
 
 async def audit(
     destination: Location,
-    asked: Asked,
+    asked: Selection,
     settings: RunSettings,
     credentials: Credentials,
     observer: Observer,
@@ -90,7 +90,7 @@ async def audit(
     repair: bool = False,
     delete: bool = False,
     clock: Callable[[], float] = time.monotonic,
-) -> Audited:
+) -> AuditResult:
     """Compares what is covered and inside the range that is asked for, or about `share` (above 0, up to 1) of it.
 
     `repair` fetches what is missing or has changed; `delete`, too, drops what the source has no more. Raises
@@ -110,7 +110,7 @@ async def audit(
 async def _audit(
     store: Store,
     state: State,
-    asked: Asked,
+    asked: Selection,
     settings: RunSettings,
     credentials: Credentials,
     observer: Observer,
@@ -120,10 +120,10 @@ async def _audit(
     repair: bool,
     delete: bool,
     clock: Callable[[], float],
-) -> Audited:
+) -> AuditResult:
     began = clock()
 
-    async def compare_and(run: Run, held: Held | None) -> Audited:
+    async def compare_and(run: Run, held: Claim | None) -> AuditResult:
         plan = make_plan(store, held.log.state if held else state, asked, settings, share, now)
         async with connected(settings, credentials, plan.request.filters, ALWAYS_FIELDS, observer, clock) as lister:
             run.spent = lambda: lister.counters
@@ -138,13 +138,13 @@ async def _audit(
                 change = Repair(plan, held, findings, opening.now, lifted, settings, credentials, observer, clock)
                 outcome, spent = await change.run(delete=delete)
                 run.spent = lambda: lister.counters + spent
-                repaired = Repaired(
+                repaired = RepairResult(
                     inserted=outcome.inserted,
                     updated=outcome.updated,
                     removed=outcome.removed,
                     unlisted=_count(unlisted),
                 )
-            return Audited(
+            return AuditResult(
                 state=state_name(held.log.state if held else plan.state),
                 generation=held.log.state.number if held else plan.state.number,
                 findings=findings,
@@ -160,7 +160,7 @@ async def _audit(
                 repaired=repaired,
             )
 
-    async def repair_what_differs(run: Run) -> Audited:
+    async def repair_what_differs(run: Run) -> AuditResult:
         run.saw(state)
         async with holding(store, run) as held:
             return await compare_and(run, held)

@@ -15,7 +15,7 @@ from exporter.fetch.walk.approach import Approach
 from exporter.layout import SCRATCH, partition_of
 from exporter.log.state import State
 from exporter.model import Coverage, DataFile, Interval, Unproven
-from exporter.pipeline.comparison import Comparison, Findings
+from exporter.pipeline.comparison import Comparison, Differences
 from exporter.pipeline.probe import Opening
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.spool_sink import Spool, SpoolFactory
@@ -26,7 +26,7 @@ from exporter.progress import Observer
 from exporter.run.claim import holding
 from exporter.run.record import Run
 from exporter.run.session import Session
-from exporter.settings import Asked, Request, RunSettings
+from exporter.settings import Request, RunSettings, Selection
 from exporter.store.base import Store
 from exporter.store.local.store import LocalStore
 from exporter.store.location import Location
@@ -50,7 +50,7 @@ class Plan:
     oldest: Instant
 
 
-def make_plan(store: Store, state: State, asked: Asked, settings: RunSettings, share: float, now: Instant) -> Plan:
+def make_plan(store: Store, state: State, asked: Selection, settings: RunSettings, share: float, now: Instant) -> Plan:
     """Raises `UsageError` where there is nothing to compare. `share`: as of `jobs.audit.audit`."""
     request, range_ = state.request, state.range
     if request is None or range_ is None:
@@ -96,7 +96,7 @@ async def compare(
     clock: Callable[[], float],
     *,
     remembers: bool,
-) -> tuple[Findings, tuple[Unproven, ...]]:
+) -> tuple[Differences, tuple[Unproven, ...]]:
     """Lists the plan's windows, and holds the list against what is there. `opening`: what `ask_first` has told."""
     async with _aside(plan.store.location) as aside, holding(aside, Run(run.command)) as held:
         whole = Interval(plan.windows[0].start, plan.windows[-1].end)

@@ -12,13 +12,13 @@ from exporter.jobs.audit_comparison import Plan
 from exporter.log.state import State
 from exporter.model import Change, Counters, Coverage, Interval, Unproven
 from exporter.parts.ids import ids_in
-from exporter.pipeline.comparison import Findings
+from exporter.pipeline.comparison import Differences
 from exporter.pipeline.reader import Reader, wall_clock
 from exporter.pipeline.spool_sink import Spool, SpoolFactory
-from exporter.pipeline.upsert import Outcome, merge_spool
+from exporter.pipeline.upsert import UpsertCounts, merge_spool
 from exporter.plan.clock import Now
 from exporter.progress import Observer
-from exporter.run.claim import Held
+from exporter.run.claim import Claim
 from exporter.run.finish import is_in_order, put_in_order, seal
 from exporter.run.reconcile import has_sensitive_fields
 from exporter.run.session import Session, ask_first, connected, mention_withheld
@@ -26,7 +26,7 @@ from exporter.settings import Credentials, RunSettings
 from exporter.tasks import for_each
 
 
-async def confirm_deletions(findings: Findings, lister: Reader, at_once: int) -> dict[Interval, set[str]]:
+async def confirm_deletions(findings: Differences, lister: Reader, at_once: int) -> dict[Interval, set[str]]:
     """Leaves those deletions in `findings` that the API confirms by 404, and returns the others, by home.
 
     Raises `DestinationError` and `ContradictionError` where 404 would prove nothing.
@@ -62,8 +62,8 @@ class Repair:
     in doubt no more."""
 
     plan: Plan
-    held: Held
-    findings: Findings
+    held: Claim
+    findings: Differences
     now: Now
     proves: Coverage
     settings: RunSettings
@@ -71,7 +71,7 @@ class Repair:
     observer: Observer
     clock: Callable[[], float]
 
-    async def run(self, *, delete: bool) -> tuple[Outcome, Counters]:
+    async def run(self, *, delete: bool) -> tuple[UpsertCounts, Counters]:
         """Reads again and merges. Afterwards the findings' `deleted` are those that are left."""
         plan, findings, settings = self.plan, self.findings, self.settings
         windows = Coverage(findings.reread)
@@ -81,7 +81,7 @@ class Repair:
                 proven = Change(proves=self.proves.intervals)
                 await self.held.log.append(committed_at=wall_clock(), kind="repair", change=proven)
             await self._put_in_order()
-            return Outcome(), Counters()
+            return UpsertCounts(), Counters()
         async with connected(
             settings,
             self.credentials,
@@ -145,7 +145,7 @@ class Repair:
         )
 
 
-async def drop_from(findings: Findings, spool: Spool, *, delete: bool) -> dict[Interval, Collection[str]]:
+async def drop_from(findings: Differences, spool: Spool, *, delete: bool) -> dict[Interval, Collection[str]]:
     """What is to be dropped, by home: what lies elsewhere now and, to `delete`, what is gone. The findings keep the
     rest."""
     deleted, moved = findings.deleted, findings.moved

@@ -19,7 +19,7 @@ from exporter.store.location import Location
 from exporter.store.open import open_store
 
 
-class Compacted(msgspec.Struct, frozen=True, kw_only=True):
+class CompactResult(msgspec.Struct, frozen=True, kw_only=True):
     """How many files there were, and how many there are; `bytes` of them. `rows` are the same.
 
     `changed`: the run committed something, if only that it put in order what a run before had left. `state` is that of
@@ -48,7 +48,7 @@ async def compact(
     memory_bytes: int,
     observer: Observer,
     clock: Callable[[], float] = time.monotonic,
-) -> Compacted:
+) -> CompactResult:
     """Merges parts smaller than half of `target_bytes` with their neighbours, to about that size.
 
     Raises `DestinationError` where there is no export, `DestinationLockedError` when another run is at work, and
@@ -69,7 +69,7 @@ async def _compact(
     memory_bytes: int,
     observer: Observer,
     clock: Callable[[], float],
-) -> Compacted:
+) -> CompactResult:
     began, least_bytes = clock(), target_bytes // 2
     async with holding(store, run) as held:
         before = held.log.state
@@ -94,8 +94,8 @@ async def _is_compact(store: Store, state: State, least_bytes: int, target_bytes
     return await is_in_order(store, state)
 
 
-def _compacted(before: State, after: State, seconds: float) -> Compacted:
-    return Compacted(
+def _compacted(before: State, after: State, seconds: float) -> CompactResult:
+    return CompactResult(
         state=state_name(after),
         rows=sum(file.rows for file in after.conversations),
         files_before=len(before.files),

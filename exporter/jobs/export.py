@@ -17,7 +17,7 @@ from exporter.run.reconcile import asks_for_more, known_end, settle_range, settl
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import settle
 from exporter.run.session import Session, ask_first, connected, mention_withheld
-from exporter.settings import Asked, Credentials, Request, RunSettings
+from exporter.settings import Credentials, Request, RunSettings, Selection
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
@@ -25,7 +25,7 @@ from exporter.store.open import open_store
 
 async def export(
     destination: Location,
-    asked: Asked,
+    asked: Selection,
     settings: RunSettings,
     credentials: Credentials,
     observer: Observer,
@@ -47,7 +47,7 @@ async def export(
 async def _export(
     store: Store,
     run: Run,
-    asked: Asked,
+    asked: Selection,
     settings: RunSettings,
     credentials: Credentials,
     observer: Observer,

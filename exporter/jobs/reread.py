@@ -19,12 +19,12 @@ from exporter.jobs.summary import Summary, summarize
 from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.model import Counters, Coverage, Interval
-from exporter.pipeline.comparison import Comparison, Findings
+from exporter.pipeline.comparison import Comparison, Differences
 from exporter.pipeline.probe import Opening
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.role import sees
 from exporter.pipeline.spool_sink import Spool, SpoolFactory
-from exporter.pipeline.upsert import Outcome, merge_spool
+from exporter.pipeline.upsert import UpsertCounts, merge_spool
 from exporter.plan.homes import Homes
 from exporter.progress import Observer
 from exporter.run.claim import holding
@@ -34,7 +34,7 @@ from exporter.run.reconcile import has_sensitive_fields, settle_request
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import Doubts, settle
 from exporter.run.session import Session, ask_first, connected, find_sighted
-from exporter.settings import Asked, Credentials, Request, RunSettings
+from exporter.settings import Credentials, Request, RunSettings, Selection
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
@@ -43,7 +43,7 @@ from exporter.store.open import open_store
 _LOOKED_UP: Final = 20
 
 
-class Reread(msgspec.Struct, frozen=True, kw_only=True):
+class RereadResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a destination holds, and what the run has changed, in rows of the table; `rewritten` counts files.
 
     `intervals`: what was read. `kept`: rows that are not listed any more, and whose ids the API did not answer 404 to.
@@ -65,14 +65,14 @@ class Reread(msgspec.Struct, frozen=True, kw_only=True):
 
 async def reread(
     destination: Location,
-    asked: Asked,
+    asked: Selection,
     settings: RunSettings,
     credentials: Credentials,
     observer: Observer,
     *,
     withheld: bool = False,
     clock: Callable[[], float] = time.monotonic,
-) -> Reread:
+) -> RereadResult:
     """Reads again what lies in the range of the export and between the bounds of `asked`; with `withheld`, of that
     only where rows came without sensitive fields.
 
@@ -85,11 +85,11 @@ async def reread(
         request, range_ = _known(store, await load_state(store), asked)
         bounds = _bounds(range_, asked)
 
-        async def work(run: Run) -> Reread:
+        async def work(run: Run) -> RereadResult:
             async with holding(store, run) as held:
                 before = held.log.state
                 if not choose_target(before, bounds, withheld=withheld):
-                    return Reread(summary=summarize(destination, before, before, Counters()), intervals=())
+                    return RereadResult(summary=summarize(destination, before, before, Counters()), intervals=())
                 async with connected(
                     settings, credentials, request.filters, request.fields, observer, clock, tables=request.tables
                 ) as reader:
@@ -124,13 +124,13 @@ def choose_target(state: State, bounds: Interval, *, withheld: bool) -> Coverage
     return target & Coverage(file.window for file in state.conversations if file.withheld_rows)
 
 
-def _known(store: Store, state: State, asked: Asked) -> tuple[Request, Interval]:
+def _known(store: Store, state: State, asked: Selection) -> tuple[Request, Interval]:
     if state.range is None:
         raise DestinationError(f"{store.location}: no export here")
     return settle_request(state, asked, store.location), state.range
 
 
-def _bounds(range_: Interval, asked: Asked) -> Interval:
+def _bounds(range_: Interval, asked: Selection) -> Interval:
     start = max(range_.start, BEGINNING if asked.since is None else asked.since)
     end = range_.end if asked.until is None else min(range_.end, asked.until)
     if start >= end:
@@ -148,11 +148,11 @@ async def _check_role(store: Store, before: State, reader: Reader, opening: Open
         )
 
 
-async def _reread(session: Session, before: State, target: Coverage) -> Reread:
+async def _reread(session: Session, before: State, target: Coverage) -> RereadResult:
     parts, committer = session.parts, session.committer
     await session.read(target - before.coverage, parts)
     state, again = session.log.state, target & before.coverage
-    outcome, kept = Outcome(), dict[Interval, set[str]]()
+    outcome, kept = UpsertCounts(), dict[Interval, set[str]]()
     if not again:
         await settle(session, before)
     else:
@@ -191,7 +191,7 @@ async def _reread(session: Session, before: State, target: Coverage) -> Reread:
     await seal(session.log, parts, committer, session.observer, goes_on=True)
     after = session.log.state
     summary = summarize(parts.store.location, before, after, session.spent)
-    return Reread(
+    return RereadResult(
         summary=summary,
         intervals=target.intervals,
         inserted=summary.rows - sum(file.rows for file in before.conversations) + outcome.removed,
@@ -203,7 +203,7 @@ async def _reread(session: Session, before: State, target: Coverage) -> Reread:
     )
 
 
-async def _keep_what_is_known(findings: Findings, session: Session) -> dict[Interval, set[str]]:
+async def _keep_what_is_known(findings: Differences, session: Session) -> dict[Interval, set[str]]:
     """Leaves those rows in the findings' `deleted` that the API answers 404 for, and returns the others, by home.
 
     Raises as `confirm_deletions`, and `ContradictionError` where most rows are not listed any more and can be had.

@@ -13,13 +13,13 @@ from exporter.errors import DoubtfulStreamError
 from exporter.log.manifest import withheld_fields
 from exporter.log.state import State
 from exporter.model import Coverage, Interval, Unproven
-from exporter.pipeline.batch_sink import BatchFactory, BatchStream, Given, Send
+from exporter.pipeline.batch_sink import BatchFactory, BatchStream, Send, StreamTotals
 from exporter.pipeline.pipeline import Pipeline
 from exporter.progress import Observer
 from exporter.run.observer_guard import observed
 from exporter.run.reconcile import known_end, settle_range
 from exporter.run.session import ask_first, connected, schedule
-from exporter.settings import Asked, Credentials, Request, RunSettings
+from exporter.settings import Credentials, Request, RunSettings, Selection
 from exporter.words import count_of
 
 
@@ -65,7 +65,7 @@ Stream: TypeAlias = BatchStream[StreamReport]
 
 
 def stream(
-    asked: Asked,
+    asked: Selection,
     settings: RunSettings,
     credentials: Credentials,
     observer: Observer | None,
@@ -87,7 +87,7 @@ def stream(
 
 async def _read(
     request: Request,
-    asked: Asked,
+    asked: Selection,
     settings: RunSettings,
     credentials: Credentials,
     observer: Observer,
@@ -119,7 +119,7 @@ def _anywhere(_created_at: Instant) -> tuple[dict[str, str], Interval | None]:
     return {}, None
 
 
-def _report(request: Request, range_: Interval, given: Given, requests: int, seconds: float) -> StreamReport:
+def _report(request: Request, range_: Interval, given: StreamTotals, requests: int, seconds: float) -> StreamReport:
     return StreamReport(
         rows=given.rows,
         range_start=range_.since,

@@ -28,7 +28,7 @@ from exporter.pipeline.probe import find_margin
 from exporter.pipeline.quarantine_merge import nameless_times
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.spool_sink import Spool, SpoolFactory
-from exporter.pipeline.upsert import Outcome, merge_spool
+from exporter.pipeline.upsert import UpsertCounts, merge_spool
 from exporter.plan.homes import Homes
 from exporter.plan.rereads import density_of, windows_around
 from exporter.progress import Observer
@@ -39,7 +39,7 @@ from exporter.run.reconcile import changing_filters, has_sensitive_fields, settl
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import Doubts, settle
 from exporter.run.session import Session, ask_first, connected, mention_withheld
-from exporter.settings import Asked, Credentials, Request, RunSettings
+from exporter.settings import Credentials, Request, RunSettings, Selection
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
@@ -48,7 +48,7 @@ from exporter.store.open import open_store
 _OPEN_FOR: Final = 2 * DAY
 
 
-class Synced(msgspec.Struct, frozen=True, kw_only=True):
+class SyncResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a destination holds, and what the run has changed, in rows of the table; `rewritten` counts files.
 
     `updates_since`: of the manifest; None before the first run.
@@ -71,7 +71,7 @@ class Synced(msgspec.Struct, frozen=True, kw_only=True):
 
 async def sync(
     destination: Location,
-    asked: Asked,
+    asked: Selection,
     settings: RunSettings,
     credentials: Credentials,
     observer: Observer,
@@ -79,7 +79,7 @@ async def sync(
     refilter: bool = False,
     keep_generations: int | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> Synced:
+) -> SyncResult:
     """Makes the first export where there is none. `refilter`: rows that the filters no longer match are dropped.
 
     Raises `ExporterError` as `jobs.export.export`; `AccessError` for a token that sees fewer fields than the data has,
@@ -88,7 +88,7 @@ async def sync(
     async with open_store(destination) as store:
         await store.check()
 
-        async def work(run: Run) -> Synced:
+        async def work(run: Run) -> SyncResult:
             return await _sync(store, run, asked, settings, credentials, observer, refilter, keep_generations, clock)
 
         return await recorded(store, "sync", work)
@@ -97,14 +97,14 @@ async def sync(
 async def _sync(
     store: Store,
     run: Run,
-    asked: Asked,
+    asked: Selection,
     settings: RunSettings,
     credentials: Credentials,
     observer: Observer,
     refilter: bool,
     keep_generations: int | None,
     clock: Callable[[], float],
-) -> Synced:
+) -> SyncResult:
     destination = store.location
     found = await load_state(store)
     run.saw(found)
@@ -148,7 +148,7 @@ async def _sync(
                 table_format=settle_table_format(before, asked, destination),
             )
             await session.read(session.log.state.left, session.parts, density=opening.density)
-            outcome = Outcome()
+            outcome = UpsertCounts()
             if not before.coverage:
                 await settle(session, before)
             else:
@@ -177,7 +177,7 @@ def _lasting(filters: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in filters.items() if name in FILTERS_BY_NAME and name not in MUTABLE_FILTERS}
 
 
-async def _update(session: Session, before: State, since: Instant | None, lister: Reader | None) -> Outcome:
+async def _update(session: Session, before: State, since: Instant | None, lister: Reader | None) -> UpsertCounts:
     """Merges what was updated `since` (None: ever) of what `before` covers. `lister`: lists what the filters may have
     left."""
     state, parts, reader = session.log.state, session.parts, session.reader
@@ -273,11 +273,11 @@ async def _gone(changed: Spool, spool: Spool) -> dict[Interval, set[str]]:
     return gone
 
 
-def _synced(destination: Location, before: State, session: Session, outcome: Outcome) -> Synced:
+def _synced(destination: Location, before: State, session: Session, outcome: UpsertCounts) -> SyncResult:
     after = session.log.state
     summary = summarize(destination, before, after, session.spent)
     rows_before = sum(file.rows for file in before.conversations)
-    return Synced(
+    return SyncResult(
         summary=summary,
         inserted=summary.rows - rows_before + outcome.removed,
         updated=outcome.updated,

@@ -32,7 +32,7 @@ from exporter.store.location import Location
 from exporter.store.open import open_store
 
 
-class Vacuumed(msgspec.Struct, frozen=True, kw_only=True):
+class VacuumResult(msgspec.Struct, frozen=True, kw_only=True):
     """How many replaced files were deleted, or would be, and their `bytes`; `kept_files` are those that are left.
 
     Of what repairs have dropped, `dropped_files` were deleted, or would be, and `dropped_bytes`. `dropped_waiting` are
@@ -52,7 +52,7 @@ class Vacuumed(msgspec.Struct, frozen=True, kw_only=True):
         return 0
 
 
-async def vacuum(destination: Location, *, before: Instant, now: Instant, dry_run: bool = False) -> Vacuumed:
+async def vacuum(destination: Location, *, before: Instant, now: Instant, dry_run: bool = False) -> VacuumResult:
     """Deletes the files that were replaced before an instant, and that no newest version of a table needs; and what
     repairs have dropped, once nothing needs it any more.
 
@@ -69,14 +69,14 @@ async def vacuum(destination: Location, *, before: Instant, now: Instant, dry_ru
             gone = await expire(store, state, _replaced(state, before), dry_run=True)
             return await _vacuumed(store, state, gone, await find_leftovers(store, state))
 
-        async def work(run: Run) -> Vacuumed:
+        async def work(run: Run) -> VacuumResult:
             async with holding(store, run) as held:
                 return await _vacuum(store, held.log, before, now)
 
         return await recorded(store, "vacuum", work)
 
 
-async def _vacuum(store: Store, log: CommitLog, before: Instant, now: Instant) -> Vacuumed:
+async def _vacuum(store: Store, log: CommitLog, before: Instant, now: Instant) -> VacuumResult:
     state = log.state
     await check_whole(store, state)
     await write_tables(store, state)
@@ -102,8 +102,8 @@ def _replaced(state: State, before: Instant) -> frozenset[str]:
     return (replaced_before(state.replaced, before) & state.kept).difference(*waiting)
 
 
-async def _vacuumed(store: Store, state: State, gone: Collection[str], leftovers: Leftovers) -> Vacuumed:
-    return Vacuumed(
+async def _vacuumed(store: Store, state: State, gone: Collection[str], leftovers: Leftovers) -> VacuumResult:
+    return VacuumResult(
         files=len(gone),
         bytes=sum((await store.sizes(gone)).values()),
         kept_files=len(state.kept) - len(gone),

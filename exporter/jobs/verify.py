@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from exporter.check.inspect import Findings, inspect, load_findings
+from exporter.check.inspect import Inspection, inspect, load_findings
 from exporter.check.loss import Loss, keep_lines, plan_loss, quarantine_origins
 from exporter.check.problems import LASTING, Problem
 from exporter.check.sample import Sample
@@ -31,7 +31,7 @@ from exporter.store.location import Location
 from exporter.store.open import open_store
 
 
-class Verified(msgspec.Struct, frozen=True, kw_only=True):
+class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a verification has found. `state`: of the export when it ended; None when its log is damaged.
 
     `rows`, `files` and `bytes` are those of the log, the others count what was looked into. `writer`: the run that
@@ -84,7 +84,7 @@ async def verify(
     share: float = 1.0,
     repair: bool = False,
     announce: Announce = lambda _drops, _directory: None,
-) -> Verified:
+) -> VerifyResult:
     """Looks at names, sizes and the log of all files, and into about `share` (above 0, up to 1) of the parts.
 
     `announce` is called before a repair drops any file. Raises `DestinationError` where there is no export,
@@ -102,10 +102,10 @@ async def verify(
             return await recorded(store, "verify", lambda run: _repair(store, run, sample, now, announce))
         except DamagedLogError as error:
             what = str(error).removeprefix(f"{error.path}: ")
-            return Verified(state=None, problems=(Problem(error.path, "log", what),))
+            return VerifyResult(state=None, problems=(Problem(error.path, "log", what),))
 
 
-async def _repair(store: Store, run: Run, sample: Sample, now: Instant, announce: Announce) -> Verified:
+async def _repair(store: Store, run: Run, sample: Sample, now: Instant, announce: Announce) -> VerifyResult:
     async with holding(store, run) as held:
         findings = await inspect(store, sample, alone=True)
         if not _is_for_repair(findings):
@@ -138,17 +138,17 @@ class _Plan:
         return (*self.loss.files, *self.loss.quarantine, *self.rest)
 
 
-def _is_for_repair(findings: Findings) -> bool:
+def _is_for_repair(findings: Inspection) -> bool:
     """Where commits are missing, what no commit names may be all that is left of them."""
     return bool(findings.problems) and not any(problem.what in ("log", "unreadable") for problem in findings.problems)
 
 
-def _loss(findings: Findings) -> Loss:
+def _loss(findings: Inspection) -> Loss:
     spoiled = {problem.file for problem in findings.problems if problem.spoils_rows}
     return plan_loss(findings.state, findings.commits, spoiled)
 
 
-async def _plan(store: Store, findings: Findings) -> _Plan:
+async def _plan(store: Store, findings: Inspection) -> _Plan:
     """What is to be dropped. Changes nothing."""
     state, loss, rest = findings.state, _loss(findings), dict[str, bytes]()
     origins = quarantine_origins(findings.commits)
@@ -172,9 +172,9 @@ async def _change(store: Store, state: State, plan: _Plan, run: str) -> Change:
     return Change(uncovers=plan.loss.lost.intervals, removes=plan.drops, quarantines=tuple(kept))
 
 
-def _verified(findings: Findings, drops: tuple[str, ...] = ()) -> Verified:
+def _verified(findings: Inspection, drops: tuple[str, ...] = ()) -> VerifyResult:
     state = findings.state
-    return Verified(
+    return VerifyResult(
         state=state_name(state),
         generation=state.number,
         rows=sum(file.rows for file in state.conversations),
@@ -190,7 +190,7 @@ def _verified(findings: Findings, drops: tuple[str, ...] = ()) -> Verified:
     )
 
 
-def _mended(findings: Findings, after: State, change: Change, directory: str) -> Verified:
+def _mended(findings: Inspection, after: State, change: Change, directory: str) -> VerifyResult:
     before, findings.state = findings.state, after
     findings.problems = [
         msgspec.structs.replace(problem, mended=problem.what not in LASTING) for problem in findings.problems

@@ -19,7 +19,7 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 
 from exporter.contract import format_instant
 from exporter.errors import ForeignTableError, StoreError
-from exporter.lake.table import GENERATION, Shown, Step
+from exporter.lake.table import GENERATION, Step, TableContents
 from exporter.layout import delta_log
 from exporter.model import DataFile
 from exporter.parts.columns import time_column
@@ -46,7 +46,7 @@ class DeltaLog:
         self._time_column = time_column(schema.names)
         self._table: DeltaTable | None = None
 
-    def read(self) -> Shown | None:
+    def read(self) -> TableContents | None:
         with _reporting(self.where):
             if not DeltaTable.is_deltatable(str(self._root / self.name)):
                 return None
@@ -60,7 +60,7 @@ class DeltaLog:
                 raise ForeignTableError(self.where, "rows were deleted from it")
             files = pa.table(table.get_add_actions()).select(["path", "size_bytes", "num_records"]).to_pylist()
             sizes = {f"{self.name}/{file['path']}": (file["size_bytes"], file["num_records"]) for file in files}
-            return Shown(generation, sizes)
+            return TableContents(generation, sizes)
 
     def write(self, step: Step, generation: int) -> None:
         properties = CommitProperties(

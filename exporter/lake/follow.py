@@ -16,8 +16,8 @@ from exporter.encode.schema import table_schemas
 from exporter.errors import DestinationError, ForeignTableError, UsageError
 from exporter.lake.table import (
     LakeTable,
-    Shown,
     Step,
+    TableContents,
     next_step,
     readable,
     states_at,
@@ -27,7 +27,7 @@ from exporter.log.commits import check_not_overtaken, load_commits
 from exporter.log.state import State
 from exporter.model import TableFormat
 from exporter.progress import Observer
-from exporter.settings import Asked
+from exporter.settings import Selection
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.objects.threads import check_threads
@@ -37,7 +37,7 @@ _MODULES: Final = {"delta": "deltalake", "iceberg": "pyiceberg"}
 _MISREAD: Final = {"delta": "%\\", "iceberg": "#?%"}
 
 
-def settle_table_format(state: State, asked: Asked, destination: Location) -> TableFormat | None:
+def settle_table_format(state: State, asked: Selection, destination: Location) -> TableFormat | None:
     """What kind of table an export is to have: as stored, or, where it has none, as asked for.
 
     Raises `DestinationError` where it has another, and `UsageError` where what writes it is not installed.
@@ -165,7 +165,7 @@ def directory_of(store: Store) -> Path:
 
 async def steps_to(
     store: Store, state: State, tables: Sequence[LakeTable]
-) -> list[tuple[LakeTable, Shown | None, Step | None]]:
+) -> list[tuple[LakeTable, TableContents | None, Step | None]]:
     """What each table shows, and what it takes to show `state`."""
     shown = [await to_thread.run_sync(table.read) for table in tables]
     generations = {one.generation for one in shown if one is not None} - {state.number}

@@ -25,7 +25,7 @@ from pyiceberg.typedef import Record
 from pyiceberg.types import TimestamptzType
 
 from exporter.errors import ForeignTableError, StoreError
-from exporter.lake.table import GENERATION, Shown, Step
+from exporter.lake.table import GENERATION, Step, TableContents
 from exporter.layout import ICEBERG
 from exporter.model import DataFile, TableFormat
 from exporter.parts.columns import time_column
@@ -69,7 +69,7 @@ class IcebergTable:
         self._catalog: Catalog | None = None
         self._table: Table | None = None
 
-    def read(self) -> Shown | None:
+    def read(self) -> TableContents | None:
         database = self._root / ICEBERG / "catalog.db"
         if self._format.catalog is None and not database.exists():
             return None
@@ -81,7 +81,7 @@ class IcebergTable:
                 return None
             self._check(table)
             files = {self._path(file.file_path): (file.file_size_in_bytes, file.record_count) for file in _files(table)}
-            return Shown(_latest(table), files)
+            return TableContents(_latest(table), files)
 
     def write(self, step: Step, generation: int) -> None:
         with reporting(self._metadata):

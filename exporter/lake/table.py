@@ -19,7 +19,7 @@ GENERATION: Final = "exporter.generation"
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class TableContents:
     """What a table shows: the `generation` that it was last written for (0: none yet), and the size in bytes and the
     rows of its files, by path relative to the destination."""
 
@@ -47,7 +47,7 @@ class LakeTable(Protocol):
     name: str
     where: str
 
-    def read(self) -> Shown | None: ...
+    def read(self) -> TableContents | None: ...
     def write(self, step: Step, generation: int) -> None: ...
     def generations(self) -> Collection[int]: ...
     def expire(self, readable: Collection[int]) -> None: ...
@@ -59,7 +59,7 @@ def files_of(state: State, table: str) -> dict[str, DataFile]:
     return {path: file for path, file in state.files.items() if file.table == table}
 
 
-def next_step(table: LakeTable, shown: Shown | None, then: State, now: State) -> Step | None:
+def next_step(table: LakeTable, shown: TableContents | None, then: State, now: State) -> Step | None:
     """What brings a table that shows `shown` to `now`; None when it is there. `then`: the state at its generation.
 
     Raises `ForeignTableError` when it shows something else than it was made to.

@@ -11,7 +11,7 @@ from exporter.model import Change, Coverage, DataFile, QuarantineFile
 
 
 @dataclass(frozen=True, slots=True)
-class Dropped:
+class DroppedFiles:
     """What the repair `run` has taken out, by path, and the `holes` that this has left."""
 
     run: str
@@ -20,19 +20,19 @@ class Dropped:
 
 
 def note_dropped(
-    dropped: tuple[Dropped, ...],
+    dropped: tuple[DroppedFiles, ...],
     change: Change,
     run: str,
     files: Mapping[str, DataFile],
     quarantine: Mapping[str, QuarantineFile],
-) -> tuple[Dropped, ...]:
+) -> tuple[DroppedFiles, ...]:
     """With what a commit of `run` takes out of the `files` and the `quarantine` that there were."""
     if not change.uncovers:
         return dropped  # it replaces files, and drops none
     out = {path: files[path] if path in files else quarantine[path] for path in change.removes}
-    return (*dropped, Dropped(run, out, Coverage(change.uncovers)))
+    return (*dropped, DroppedFiles(run, out, Coverage(change.uncovers)))
 
 
-def is_filled(dropped: Dropped, coverage: Coverage) -> bool:
+def is_filled(dropped: DroppedFiles, coverage: Coverage) -> bool:
     """Whether what a repair has uncovered was read again."""
     return not dropped.holes - coverage

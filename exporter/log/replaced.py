@@ -8,7 +8,7 @@ from exporter.layout import is_of_run
 from exporter.model import Change
 
 
-class Replaced(NamedTuple):
+class Replacement(NamedTuple):
     """What a run has replaced, last `at`."""
 
     run: str
@@ -17,8 +17,8 @@ class Replaced(NamedTuple):
 
 
 def note_replaced(
-    replaced: tuple[Replaced, ...], change: Change, run: str, at: Instant, *, for_tables: bool
-) -> tuple[Replaced, ...]:
+    replaced: tuple[Replacement, ...], change: Change, run: str, at: Instant, *, for_tables: bool
+) -> tuple[Replacement, ...]:
     """With what a commit of `run` replaces. `for_tables`: not what the run itself had written, but what a repair
     takes out, too: it is in an older version."""
     # A file that lives on, with another window, is not replaced.
@@ -31,17 +31,17 @@ def note_replaced(
     if not paths:
         return replaced
     if replaced and replaced[-1].run == run:
-        return (*replaced[:-1], Replaced(run, replaced[-1].paths | paths, at))
-    return (*replaced, Replaced(run, paths, at))
+        return (*replaced[:-1], Replacement(run, replaced[-1].paths | paths, at))
+    return (*replaced, Replacement(run, paths, at))
 
 
-def forget(replaced: tuple[Replaced, ...], paths: Collection[str]) -> tuple[Replaced, ...]:
+def forget(replaced: tuple[Replacement, ...], paths: Collection[str]) -> tuple[Replacement, ...]:
     """Without these files, which are kept no more."""
     rest = (one._replace(paths=one.paths.difference(paths)) for one in replaced)
     return tuple(one for one in rest if one.paths)
 
 
-def replaced_before(replaced: tuple[Replaced, ...], instant: Instant) -> frozenset[str]:
+def replaced_before(replaced: tuple[Replacement, ...], instant: Instant) -> frozenset[str]:
     """The files whose place was taken before an instant, and not again later."""
     old = frozenset[str]().union(*(one.paths for one in replaced if one.at < instant))
     return old.difference(*(one.paths for one in replaced if one.at >= instant))

@@ -20,8 +20,8 @@ from exporter.layout import (
     turns_path,
 )
 from exporter.log.doubts import left_of
-from exporter.log.dropped import Dropped, note_dropped
-from exporter.log.replaced import Replaced, forget, note_replaced
+from exporter.log.dropped import DroppedFiles, note_dropped
+from exporter.log.replaced import Replacement, forget, note_replaced
 from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, TableFormat, Unproven
 from exporter.settings import Request
 
@@ -98,9 +98,9 @@ class State:
     committed_at: Instant | None = None
     software: Mapping[str, str] = field(default_factory=dict)
     keep_generations: int = 0
-    replaced: tuple[Replaced, ...] = ()
+    replaced: tuple[Replacement, ...] = ()
     table_format: TableFormat | None = None
-    dropped: tuple[Dropped, ...] = ()
+    dropped: tuple[DroppedFiles, ...] = ()
     unsettled: Coverage = field(default_factory=Coverage)
 
     @property
@@ -237,7 +237,9 @@ def _next_reads(
     return reads
 
 
-def _next_replaced(state: State, commit: Commit, keep: int, table_format: TableFormat | None) -> tuple[Replaced, ...]:
+def _next_replaced(
+    state: State, commit: Commit, keep: int, table_format: TableFormat | None
+) -> tuple[Replacement, ...]:
     if unknown := sorted({*commit.forgets} - state.kept):
         _refuse(commit.number, f"forgets {unknown[0]}, which is not kept")
     replaced = note_replaced(

@@ -17,10 +17,10 @@ from exporter.options import parse
 from exporter.options.credentials import load_credentials
 from exporter.settings import (
     PARTITIONS,
-    Asked,
     Credentials,
     PartitionBy,
     RunSettings,
+    Selection,
     TrustedClock,
     check_range,
 )
@@ -45,15 +45,15 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Understood:
+class Invocation:
     """What the options come to."""
 
-    asked: Asked
+    asked: Selection
     settings: RunSettings
     credentials: Credentials
 
 
-def understand(options: Mapping[str, Any], environment: Mapping[str, str]) -> Understood:
+def understand(options: Mapping[str, Any], environment: Mapping[str, str]) -> Invocation:
     """Checks everything that can be checked before the first request. Raises `UsageError`.
 
     `options`: those of the command line, by their names with underscores: of texts, numbers, and lists of texts.
@@ -69,10 +69,10 @@ def understand(options: Mapping[str, Any], environment: Mapping[str, str]) -> Un
         proxy=route.choose_proxy(environment, base_url),
         ssl_context=route.trust(options["ca_file"]),
     )
-    return Understood(asked, settings, load_credentials(environment, options["token_file"], options["org_id"]))
+    return Invocation(asked, settings, load_credentials(environment, options["token_file"], options["org_id"]))
 
 
-def _settle(options: Mapping[str, Any]) -> tuple[Asked, RunSettings]:
+def _settle(options: Mapping[str, Any]) -> tuple[Selection, RunSettings]:
     """What needs no environment."""
     now = time.time_ns() // 1000
     start, end = parse.choose_range(
@@ -90,7 +90,7 @@ def _settle(options: Mapping[str, Any]) -> tuple[Asked, RunSettings]:
     if end is None:
         check_range(start, now - settings.lag_seconds * contract.SECOND)
     named = {name: options[name] or () for name in contract.FILTERS_BY_NAME}
-    asked = Asked(
+    asked = Selection(
         since=start,
         until=end,
         filters=parse.choose_filters(named, options["raw"] or ()),
@@ -169,7 +169,7 @@ class ExportSpec:
                 raise UsageError(f"{each.name}: has to be {' or '.join(choices)}, not {value!r}")
         _settle(self._options())
 
-    def understand(self, environment: Mapping[str, str]) -> Understood:
+    def understand(self, environment: Mapping[str, str]) -> Invocation:
         """What it comes to now: ages count from here. Raises `UsageError`."""
         given = {contract.TOKEN_VARIABLE: self.token, contract.BASE_URL_VARIABLE: self.base_url}
         if self.token is not None and self.token_file is not None:
@@ -178,7 +178,7 @@ class ExportSpec:
         understood = understand(self._options(), {**environment, **named})
         # Signals are the business of the program that this is part of; it cancels the task.
         settings = msgspec.structs.replace(understood.settings, heeds_signals=False)
-        return Understood(understood.asked, settings, understood.credentials)
+        return Invocation(understood.asked, settings, understood.credentials)
 
     def _options(self) -> dict[str, Any]:
         """As the command line would have them."""

@@ -29,7 +29,7 @@ _SIGNED: Final = "recording_details"
 _SENSITIVE: Final = tuple(field.name for field in FIELDS if field.sensitive)
 
 #: Parts with rows of one reading, which follow one another from new to old.
-Reading = Sequence[Path]
+PartSequence = Sequence[Path]
 
 
 class Version(NamedTuple):
@@ -53,7 +53,7 @@ class MergePlan:
     """What becomes of one part. `taken`: the rows to take, by id; `dropped`: ids of the part's own rows that go, of
     which there are `dropped_rows`. `unchanged`: rows that were read again and are as they were."""
 
-    readings: tuple[Reading, ...]
+    readings: tuple[PartSequence, ...]
     taken: Mapping[str, Version] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
     dropped_rows: int = 0
@@ -97,7 +97,7 @@ class Nulls:
 
 
 def plan_merge(
-    part: Path | None, readings: Sequence[Reading], gone: Collection[str] = (), repeated: Collection[str] = ()
+    part: Path | None, readings: Sequence[PartSequence], gone: Collection[str] = (), repeated: Collection[str] = ()
 ) -> MergePlan:
     """Decides row by row. `readings`: from the earliest to the latest. `gone`: ids of rows to drop, and not to take.
     `repeated`: ids that the part may have more than once, also where they were not read again; one row of each stays.
@@ -150,7 +150,7 @@ def merge(plan: MergePlan, part: Path | None, writer: Writer) -> tuple[Nulls, Nu
 
 
 def _latest(
-    readings: Sequence[Reading], wanted: Collection[str] | None = None, *, first: int = 1
+    readings: Sequence[PartSequence], wanted: Collection[str] | None = None, *, first: int = 1
 ) -> dict[str, Version]:
     """By id: the version that counts. `first`: the number of the first reading."""
     latest: dict[str, Version] = {}
@@ -231,7 +231,7 @@ def _sorted(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 def _alike(
-    own: Reading, readings: Sequence[Reading], doubtful: Mapping[str, Instant], latest: Mapping[str, Version]
+    own: PartSequence, readings: Sequence[PartSequence], doubtful: Mapping[str, Instant], latest: Mapping[str, Version]
 ) -> set[str]:
     """Those of the ids, given with the `created_at` of their rows in the part, that were read again as they are."""
     mine = _fingerprints(own, doubtful)

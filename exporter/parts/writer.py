@@ -53,7 +53,7 @@ _LOOKED_UP: Final = frozenset({"id", "user_id", "conversation_id", "call_id"})
 
 
 @dataclass(frozen=True, slots=True)
-class FinishedPart:
+class WrittenPart:
     """A part that is whole and fsynced, still at its staging path. `open_rows`: see `model.DataFile`."""
 
     rows: int
@@ -140,7 +140,7 @@ class PartWriter:
         if self._gathered_bytes >= self._row_group_bytes:
             self._write_gathered()
 
-    def close(self) -> FinishedPart:
+    def close(self) -> WrittenPart:
         """Writes what is gathered and the footer, and fsyncs. A part without rows is a `ValueError`: abort it."""
         if self._newest is None or self._oldest is None:
             raise ValueError("a part needs a row")
@@ -148,7 +148,7 @@ class PartWriter:
         with reporting(self._path):
             self._writer.close()
             self._file.finish()
-        return FinishedPart(
+        return WrittenPart(
             rows=self._rows,
             size_bytes=self._file.size,
             sha256=self._file.sha256,

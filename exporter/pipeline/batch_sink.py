@@ -20,7 +20,7 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from exporter.contract import Instant
-from exporter.encode.batch import Encoded, Encoder
+from exporter.encode.batch import EncodedBatch, Encoder
 from exporter.encode.rows import EncodeRow, Misfit
 from exporter.errors import InterruptedExportError, TooLargeError
 from exporter.fetch.walk.window import Settled
@@ -35,7 +35,7 @@ Send: TypeAlias = Callable[[pa.RecordBatch], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class Given:
+class StreamTotals:
     """What has been handed over, and what could not be: `misfits` fit no column. `absent`, `withheld_rows`: as of
     `model.DataFile`. `read_since`: the server's clock before the earliest page."""
 
@@ -55,7 +55,7 @@ class BatchFactory:
     again = "to begin anew"
 
     def __init__(self, encoder: Encoder, send: Send, hidden_status: str | None) -> None:
-        self.given: Final = Given()
+        self.given: Final = StreamTotals()
         self.hidden_status: Final = hidden_status
         self._encoder = encoder
         self._send = send
@@ -78,7 +78,7 @@ class BatchFactory:
         if encoded.batch.num_rows:
             await self._send(encoded.batch)
 
-    def _count(self, encoded: Encoded) -> None:
+    def _count(self, encoded: EncodedBatch) -> None:
         given = self.given
         given.organization = same_organization(given.organization, encoded)
         given.rows += encoded.batch.num_rows
@@ -124,7 +124,7 @@ ReportT = TypeVar("ReportT", bound=Report)
 
 
 @dataclass(slots=True)
-class _Outcome(Generic[ReportT]):
+class _Result(Generic[ReportT]):
     report: ReportT | None = None
     failure: Exception | None = None
 
@@ -144,7 +144,7 @@ class BatchStream(Generic[ReportT]):
         #: Of every batch.
         self.schema: Final = schema
         self._work = work
-        self._outcome = _Outcome[ReportT]()
+        self._outcome = _Result[ReportT]()
         self._task: asyncio.Task[None] | None = None
         self._batches: MemoryObjectReceiveStream[pa.RecordBatch] | None = None
         self._closed = False
@@ -217,7 +217,7 @@ def _abandon(task: asyncio.Task[None], batches: MemoryObjectReceiveStream[pa.Rec
 async def _produce(
     work: Callable[[Send], Awaitable[ReportT]],
     batches: MemoryObjectSendStream[pa.RecordBatch],
-    outcome: _Outcome[ReportT],
+    outcome: _Result[ReportT],
 ) -> None:
     with batches:
         try:

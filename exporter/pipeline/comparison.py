@@ -36,7 +36,7 @@ _ByHome: TypeAlias = dict[Interval, list[tuple[str, Instant, Instant | None]]]
 
 
 @dataclass(slots=True)
-class Findings:
+class Differences:
     """How a list differs from what is there.
 
     `days`: by UTC day of `created_at`, as days since 1970, how many rows were `listed` and `kept`, and of each kind.
@@ -92,12 +92,12 @@ class Comparison:
         self._starts = [window.start for window in windows]
         self._last_read = LastRead(state.reads, lag)
         self._remembers = remembers
-        self._findings = Findings()
+        self._findings = Differences()
         self._differing = Counter[int]()
         self._missing: dict[str, Difference] = {}
         self._deleted: list[tuple[Interval, Difference]] = []
 
-    async def run(self) -> Findings:
+    async def run(self) -> Differences:
         """Raises `StoreError`."""
         findings = self._findings
         for home in self._homes:

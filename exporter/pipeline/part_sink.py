@@ -14,7 +14,7 @@ import msgspec
 from anyio import CapacityLimiter, to_thread
 
 from exporter.contract import Instant
-from exporter.encode.batch import Encoded, Encoder
+from exporter.encode.batch import EncodedBatch, Encoder
 from exporter.encode.rows import EncodeRow, Misfit, ServedRow
 from exporter.encode.turns import TurnsEncoder
 from exporter.errors import AccessError
@@ -24,7 +24,7 @@ from exporter.log.quarantine import write_quarantine
 from exporter.model import Change, DataFile, Interval, Rows, Unproven
 from exporter.pipeline.role import Role
 from exporter.pipeline.sink import same_organization
-from exporter.pipeline.table_parts import ClosedPart, TablesWriter
+from exporter.pipeline.table_parts import StagedPart, TablesWriter
 from exporter.plan.homes import Place
 from exporter.settings import PartitionBy
 from exporter.store.base import Store
@@ -51,7 +51,7 @@ class _OpenPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class StagedWindow:
     """What has been finished of a window: `covers` down to where its last part ends, and what was found there.
 
     `covers`: None when there are only doubts, which may be about other windows. `read_since`: the server's clock before
@@ -59,7 +59,7 @@ class Finished:
     """
 
     covers: Interval | None
-    parts: list[ClosedPart]
+    parts: list[StagedPart]
     misfits: list[Misfit]
     unproven: tuple[Unproven, ...]
     read_since: Instant | None
@@ -123,7 +123,7 @@ class PartsFactory:
         """Those of the rows that are written."""
         return rows
 
-    async def publish(self, parts: Iterable[ClosedPart]) -> tuple[DataFile, ...]:
+    async def publish(self, parts: Iterable[StagedPart]) -> tuple[DataFile, ...]:
         """Moves whole parts to where a commit can name them."""
         files = []
         for part in parts:
@@ -131,7 +131,7 @@ class PartsFactory:
             files.append(part.file)
         return tuple(files)
 
-    async def hand_over(self, finished: Finished) -> Change | None:
+    async def hand_over(self, finished: StagedWindow) -> Change | None:
         """Publishes what a window has finished. Returns what is to be committed, if anything is.
 
         Raises as `withholds`, before anything is published.
@@ -153,7 +153,7 @@ class PartsFactory:
             arrives=self.arrives,
         )
 
-    def check(self, served: Encoded) -> None:
+    def check(self, served: EncodedBatch) -> None:
         """Takes notice of whose rows these are, and as whom they were read.
 
         Raises `ContradictionError` when they are another organization's than those before.
@@ -238,8 +238,8 @@ class WindowWriter:
             self._part.writer.abort()
             self._part = None
 
-    def _write(self, rows: Rows[EncodeRow], settled_from: Instant) -> list[ClosedPart]:
-        closed: list[ClosedPart] = []
+    def _write(self, rows: Rows[EncodeRow], settled_from: Instant) -> list[StagedPart]:
+        closed: list[StagedPart] = []
         for piece, partition, interval in _by_place(self._factory.wanted(rows), self._factory.place):
             if self._part is not None and self._part.interval != interval and self._part.interval is not None:
                 closed += self._close(self._part.interval.start)
@@ -266,7 +266,7 @@ class WindowWriter:
             closed += self._close(settled_from)
         return closed
 
-    def _close(self, bottom: Instant) -> list[ClosedPart]:
+    def _close(self, bottom: Instant) -> list[StagedPart]:
         part = self._part
         if part is None:
             return []
@@ -275,8 +275,8 @@ class WindowWriter:
         self._top = bottom
         return finished.closed(part.partition, Interval(bottom, part.top), part.absent, part.withheld_rows)
 
-    async def _hand_over(self, closed: list[ClosedPart], bottom: Instant) -> Change | None:
-        finished = Finished(
+    async def _hand_over(self, closed: list[StagedPart], bottom: Instant) -> Change | None:
+        finished = StagedWindow(
             Interval(bottom, self._uncommitted_end) if bottom < self._uncommitted_end else None,
             closed,
             [misfit for misfit in self._misfits if misfit.created_at >= bottom],

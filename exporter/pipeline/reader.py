@@ -28,14 +28,14 @@ from exporter.errors import (
 )
 from exporter.fetch.pace.page_size import Portions
 from exporter.fetch.pace.retry import Contact, FailureBudget, RetryPolicy
-from exporter.fetch.pace.throttle import Sent, Throttle
+from exporter.fetch.pace.throttle import Throttle, Ticket
 from exporter.fetch.walk.traits import Traits
 from exporter.fetch.wire.answer import Answer, Presence
 from exporter.model import Counters, Page, PageRequest
 from exporter.pipeline.memory import ByteBudget, Room
 from exporter.pipeline.placement import when
 from exporter.pipeline.troubles import Trouble, Troubles, until
-from exporter.plan.clock import Now, Told, settle
+from exporter.plan.clock import ClockSample, Now, settle
 from exporter.progress import Observer
 from exporter.words import format_seconds, format_size
 
@@ -72,7 +72,7 @@ def _names_in(body: bytes) -> frozenset[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class PageReading:
     """A page, and an instant of the server's clock at or before which it had not been read yet.
 
     `room`: to be released when the page is.
@@ -104,7 +104,7 @@ class Reader:
         self.updated_since: Instant | None = None
         #: The time that is believed, once that is settled; until then, what each answer has told of it.
         self.now: Now | None = None
-        self.told: list[Told] = []
+        self.told: list[ClockSample] = []
         self._source = source
         self._decoder = decoder
         self._observer = observer
@@ -135,7 +135,7 @@ class Reader:
         typical = self._whole_bytes / self._whole_rows if self._whole_rows else None
         return Portions(shares.page, shares.largest_page, typical)
 
-    async def look(self, request: PageRequest, *, believes: bool = False) -> Reading:
+    async def look(self, request: PageRequest, *, believes: bool = False) -> PageReading:
         """As `read`, where the page is looked at and dropped, before there is anything to commit."""
         try:
             reading = await self.read(request, self.portions(), believes=believes)
@@ -147,7 +147,7 @@ class Reader:
 
     async def read(
         self, request: PageRequest, portions: Portions, *, waits: bool = True, believes: bool = False
-    ) -> Reading:
+    ) -> PageReading:
         """The answer to `request`, asked for with as many rows as there is room for, and after as many attempts as it
         takes. Raises `SourceError` when that is no use: `TooLargeError` where there is no room for a single row.
 
@@ -279,14 +279,14 @@ class Reader:
         since = self.updated_since if request.updated_after is None else max(self.updated_since, request.updated_after)
         return replace(request, updated_after=since)
 
-    async def _take_turn(self) -> Sent:
+    async def _take_turn(self) -> Ticket:
         async with self._line:
             while (seconds := self._throttle.delay_seconds(self._clock())) > 0:
                 with anyio.move_on_after(seconds):
                     await self._landed.wait()
             return self._throttle.sent(self._clock())
 
-    async def _attempt(self, ask: Callable[[], Awaitable[AnswerT]]) -> tuple[Sent, AnswerT]:
+    async def _attempt(self, ask: Callable[[], Awaitable[AnswerT]]) -> tuple[Ticket, AnswerT]:
         sent = await self._take_turn()
         self.counters += Counters(requests=1)
         self.in_flight += 1
@@ -306,12 +306,12 @@ class Reader:
             self._landed.set()
             self._landed = anyio.Event()
 
-    async def _read(self, request: PageRequest, room: Room) -> Reading:
+    async def _read(self, request: PageRequest, room: Room) -> PageReading:
         narrowed = self._narrowed(request)
         sent, answer = await self._attempt(lambda: self._source.get_page(narrowed, room.fits))
         elapsed = round((self._clock() - sent.at) * SECOND)
         served = None if answer.served_at is None else answer.served_at + answer.age
-        told = Told(sent.at, wall_clock() - elapsed, served, elapsed)
+        told = ClockSample(sent.at, wall_clock() - elapsed, served, elapsed)
         try:
             decoded = await self._decoded(answer.body)
         except UnplacedError as error:
@@ -321,9 +321,9 @@ class Reader:
             self._source.style = decoded.style
         self.counters += Counters(pages=1)
         room.settle(len(decoded.page), decoded.page.size_bytes)
-        return Reading(replace(decoded.page, limit=request.limit), self._read_since(told, answer.served_at), room)
+        return PageReading(replace(decoded.page, limit=request.limit), self._read_since(told, answer.served_at), room)
 
-    def _read_since(self, told: Told, date: Instant | None) -> Instant:
+    def _read_since(self, told: ClockSample, date: Instant | None) -> Instant:
         if self.now is None:
             self.told.append(told)
         return (self.now or settle(told, (), None)).read_since(told, date)

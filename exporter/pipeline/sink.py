@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from exporter.contract import Instant
-from exporter.encode.batch import Encoded
+from exporter.encode.batch import EncodedBatch
 from exporter.encode.rows import EncodeRow
 from exporter.errors import ContradictionError
 from exporter.fetch.walk.window import Settled
@@ -36,7 +36,7 @@ class Factory(Protocol):
     def open_window(self, end: Instant) -> Writer: ...
 
 
-def same_organization(known: str | None, served: Encoded) -> str | None:
+def same_organization(known: str | None, served: EncodedBatch) -> str | None:
     """Whose rows these are. Raises `ContradictionError` when they are not those of the one that is `known`."""
     for organization in served.organizations:
         known = known or organization

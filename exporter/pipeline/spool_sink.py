@@ -10,7 +10,7 @@ from exporter.encode.batch import Encoder
 from exporter.encode.rows import EncodeRow
 from exporter.log.quarantine import line_of, write_quarantine
 from exporter.model import Interval, QuarantineFile, Rows, Unproven
-from exporter.pipeline.part_sink import Finished, PartsFactory
+from exporter.pipeline.part_sink import PartsFactory, StagedWindow
 from exporter.plan.homes import Home, Homes
 
 
@@ -20,7 +20,7 @@ def digest(line: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Spooled:
+class SpooledPart:
     """A staged part that holds rows of one home, from new to old. `absent` and `withheld_rows`: as `model.DataFile`.
 
     `reading`: the number of the reading that has shown them; a later one has a higher number.
@@ -44,7 +44,7 @@ class Spool:
     """
 
     homes: dict[Interval, Home] = field(default_factory=dict)
-    parts: dict[Interval, list[Spooled]] = field(default_factory=dict)
+    parts: dict[Interval, list[SpooledPart]] = field(default_factory=dict)
     misfits: list[tuple[QuarantineFile, dict[str, bytes]]] = field(default_factory=list)
     misfit_ids: dict[Interval, set[str]] = field(default_factory=dict)
     unproven: list[Unproven] = field(default_factory=list)
@@ -118,7 +118,7 @@ class SpoolFactory(PartsFactory):
             list(compress(rows.updated_at, keep)),
         )
 
-    async def hand_over(self, finished: Finished) -> None:
+    async def hand_over(self, finished: StagedWindow) -> None:
         spool = self._spool
         if not spool.is_suspicious and any(part.file.withheld_rows for part in finished.parts):
             # A token that sees too little is refused before it has read everything in vain.
@@ -129,7 +129,7 @@ class SpoolFactory(PartsFactory):
             home = self._homes.of(file.created_at_min)
             spool.homes[home.interval] = home
             spool.parts.setdefault(home.interval, []).append(
-                Spooled(
+                SpooledPart(
                     self.store.staging_file(part.name),
                     self._reading,
                     file.created_at_max,

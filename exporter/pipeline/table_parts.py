@@ -14,12 +14,12 @@ import pyarrow as pa
 from exporter.encode.turns import TurnsEncoder
 from exporter.layout import CONVERSATIONS, TURNS, part_path
 from exporter.model import DataFile, Interval
-from exporter.parts.writer import FinishedPart, PartWriter
+from exporter.parts.writer import PartWriter, WrittenPart
 from exporter.store.base import Store
 
 
 @dataclass(slots=True)
-class ClosedPart:
+class StagedPart:
     """A part that is whole, still where it was staged under `name`."""
 
     name: str
@@ -27,25 +27,25 @@ class ClosedPart:
 
 
 @dataclass(frozen=True, slots=True)
-class FinishedParts:
+class TableParts:
     """What `TablesWriter` has written: the part of each table under the name it is staged by."""
 
     name: str
-    parts: dict[str, tuple[str, FinishedPart]]
+    parts: dict[str, tuple[str, WrittenPart]]
 
     def closed(
         self, partition: dict[str, str], window: Interval, absent: Mapping[str, int], withheld_rows: int
-    ) -> list[ClosedPart]:
+    ) -> list[StagedPart]:
         """With what a commit says of them; `absent` and `withheld_rows` are of the conversations."""
         return [
-            ClosedPart(staged, self._file(table, part, partition, window, absent, withheld_rows))
+            StagedPart(staged, self._file(table, part, partition, window, absent, withheld_rows))
             for table, (staged, part) in self.parts.items()
         ]
 
     def _file(
         self,
         table: str,
-        part: FinishedPart,
+        part: WrittenPart,
         partition: dict[str, str],
         window: Interval,
         absent: Mapping[str, int],
@@ -97,11 +97,11 @@ class TablesWriter:
                 self._turns = PartWriter(staged, self._encoder.schema, self._row_group_bytes, TURNS)
             self._turns.write(batch)
 
-    def close(self) -> FinishedParts:
+    def close(self) -> TableParts:
         parts = {CONVERSATIONS: (self.name, self._conversations.close())}
         if self._turns is not None:
             parts[TURNS] = (self._staged_turns, self._turns.close())
-        return FinishedParts(self.name, parts)
+        return TableParts(self.name, parts)
 
     def abort(self) -> None:
         with ExitStack() as aborting:

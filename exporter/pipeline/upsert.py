@@ -17,7 +17,7 @@ from exporter.parts.integrity import as_written, opened
 from exporter.parts.merge import (
     MergePlan,
     Nulls,
-    Reading,
+    PartSequence,
     Version,
     count_rest,
     merge,
@@ -29,7 +29,7 @@ from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.pipeline.lookup import find_ids
 from exporter.pipeline.part_sink import PartsFactory
 from exporter.pipeline.quarantine_merge import Quarantine
-from exporter.pipeline.spool_sink import Spool, Spooled
+from exporter.pipeline.spool_sink import Spool, SpooledPart
 from exporter.plan.homes import Home, Homes
 from exporter.tasks import for_each
 
@@ -40,7 +40,7 @@ _NOTHING: Final = Coverage()
 _MOST_REPEATED: Final = 100_000
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class UpsertCounts(msgspec.Struct, frozen=True, kw_only=True):
     """What a merge has come to, in rows of the table: `removed` are those that left it, for quarantine too.
 
     `unchanged`: rows that were read again, and are as they were. `quarantined`: rows that fit no column, and were not
@@ -66,7 +66,7 @@ async def merge_spool(
     refreshes: Coverage,
     whole: Coverage = _NOTHING,
     repeated: Collection[str] = (),
-) -> tuple[Change, Outcome]:
+) -> tuple[Change, UpsertCounts]:
     """Publishes what takes the place of the parts that change, and returns what is to be committed.
 
     An id that comes to a home that did not have it leaves the one that did. `gone`: ids to drop, by the interval of
@@ -169,12 +169,12 @@ def _shown_elsewhere(spool: Spool) -> dict[Interval, set[str]]:
 
 def _outcome(
     changing: Collection[tuple[Home, MergePlan]], plans: Collection[MergePlan], repeated: Collection[str], fresh: int
-) -> Outcome:
+) -> UpsertCounts:
     """A row that has left for another place was updated. `fresh`: rows that have come to quarantine."""
     arrived = set[str]().union(*(plan.arriving for plan in plans))
     left = set[str]().union(*(plan.dropped - plan.taken.keys() for plan in plans))
     moved = left & (arrived | {*repeated})
-    return Outcome(
+    return UpsertCounts(
         inserted=sum(plan.inserted for plan in plans) - len(moved & arrived),
         updated=sum(plan.updated for plan in plans) + len(moved),
         removed=sum(plan.removed for plan in plans) - len(moved),
@@ -200,8 +200,8 @@ def _files(home: Home, state: State) -> list[DataFile]:
     return [] if home.file is None else [home.file, *state.turns_beside(home.file)]
 
 
-def _readings(spooled: Iterable[Spooled]) -> list[Reading]:
-    def number(part: Spooled) -> int:
+def _readings(spooled: Iterable[SpooledPart]) -> list[PartSequence]:
+    def number(part: SpooledPart) -> int:
         return part.reading
 
     ordered = sorted(spooled, key=lambda part: (part.reading, -part.newest))
@@ -212,7 +212,7 @@ async def _write(
     home: Home,
     window: Interval,
     plan: MergePlan,
-    spooled: list[Spooled],
+    spooled: list[SpooledPart],
     parts: PartsFactory,
     marks: _Marks | None,
 ) -> tuple[DataFile, ...]:
@@ -249,7 +249,9 @@ def _redeclared(
                 yield file.path, said
 
 
-async def _marks(home: Home, part: Path, plan: MergePlan, spooled: Iterable[Spooled], parts: PartsFactory) -> _Marks:
+async def _marks(
+    home: Home, part: Path, plan: MergePlan, spooled: Iterable[SpooledPart], parts: PartsFactory
+) -> _Marks:
     """As of `_still_absent`, where all rows but those that nobody has read again are known by now."""
     absent, withheld = Counter[str](), 0
     for read in spooled:
@@ -264,7 +266,7 @@ async def _marks(home: Home, part: Path, plan: MergePlan, spooled: Iterable[Spoo
 
 
 def _still_absent(
-    old: DataFile | None, lost: Nulls, spooled: Iterable[Spooled], gained: Nulls
+    old: DataFile | None, lost: Nulls, spooled: Iterable[SpooledPart], gained: Nulls
 ) -> tuple[Mapping[str, int], int]:
     """How many rows were served without a field, by field, and without any sensitive one.
 

@@ -27,7 +27,7 @@ _LEAST_ROWS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ClockSample:
     """What one answer tells of the time when its question was sent, `at` in monotonic seconds.
 
     `local`: this machine's clock then. `served`: the `Date` of the answer, plus its `Age`, in whole seconds; None where
@@ -68,7 +68,7 @@ class Now:
         end = self.instant - lag
         return end if self.rows is None else min(end, self.rows + 1)
 
-    def read_since(self, told: Told, date: Instant | None) -> Instant:
+    def read_since(self, told: ClockSample, date: Instant | None) -> Instant:
         """An instant at or before which a page had not been read yet. `date`: as the page itself has it.
 
         A page that is older than the question, from a cache say, is believed to be; but no single answer decides.
@@ -80,13 +80,13 @@ class Now:
         return max(min(latest, date - told.elapsed - SECOND), latest - DOUBT)
 
 
-def needs_another(answers: Sequence[Told]) -> bool:
+def needs_another(answers: Sequence[ClockSample]) -> bool:
     """Whether to ask once more, because what was told so far is of clocks that differ, or of one clock alone."""
     differences = [told.ahead for told in answers]
     return len(answers) < _OPINIONS and any(ahead is None or abs(ahead) > TOLERATED for ahead in differences)
 
 
-def choose_opinion(answers: Sequence[Told]) -> Told:
+def choose_opinion(answers: Sequence[ClockSample]) -> ClockSample:
     """The answer in the middle of those that have a `Date`; where none has, the one by the earliest clock."""
     dated = sorted(((told.ahead, told) for told in answers if told.ahead is not None), key=itemgetter(0))
     if dated:
@@ -94,17 +94,17 @@ def choose_opinion(answers: Sequence[Told]) -> Told:
     return min(answers, key=lambda told: told.local - round(told.at * SECOND))
 
 
-def is_refused(told: Told) -> bool:
+def is_refused(told: ClockSample) -> bool:
     """Whether its clocks differ by so much that somebody has to say which one is right."""
     return told.ahead is not None and abs(told.ahead) > REFUSED
 
 
-def is_doubted(told: Told) -> bool:
+def is_doubted(told: ClockSample) -> bool:
     """Whether a run must say that its clocks differ, or that there is one alone."""
     return told.ahead is None or abs(told.ahead) > TOLERATED
 
 
-def settle(told: Told, newest: Iterable[Instant], trusted: TrustedClock | None) -> Now:
+def settle(told: ClockSample, newest: Iterable[Instant], trusted: TrustedClock | None) -> Now:
     """The time to go by. `newest`: times of the newest rows of the list, as `row_times` gives them; none where those
     that are known are older ones. `trusted`: the clock that alone is to be believed, which `told` must have."""
     if trusted == "server" and told.server is not None:

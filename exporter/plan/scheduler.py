@@ -46,7 +46,7 @@ class Divisible(Protocol):
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Density:
     """Rows a microsecond in a window: at its end, on its latest page, and on the whole; None until there is a guess.
 
     `is_guess`: it was given away with what was expected there; `is_measured`: what is there has been seen.
@@ -59,7 +59,7 @@ class _Seen:
     is_measured: bool = False
 
     @classmethod
-    def guess(cls, density: float) -> "_Seen":
+    def guess(cls, density: float) -> "_Density":
         return cls(density, density, density, is_guess=True)
 
 
@@ -84,9 +84,9 @@ class Scheduler:
         self._page_size = page_size
         self._active: dict[Divisible, Instant] = {}
         # By the end of the window: what is known there tells the walk above what it is coming to.
-        self._seen: dict[Instant, _Seen] = {}
+        self._seen: dict[Instant, _Density] = {}
         if density is not None and self._waiting:
-            self._seen[self._waiting[-1].end] = _Seen.guess(density)
+            self._seen[self._waiting[-1].end] = _Density.guess(density)
         self._has_changed = True
         self._pages = 0
         self._misses = 0
@@ -124,7 +124,7 @@ class Scheduler:
     def started(self, walk: Divisible) -> None:
         """A worker has begun to read what it took."""
         self._active[walk] = walk.settled_from
-        self._seen.setdefault(walk.end, _Seen())
+        self._seen.setdefault(walk.end, _Density())
         self._has_changed = True
 
     def advanced(self, walk: Divisible, times: Sequence[Instant]) -> None:
@@ -186,7 +186,7 @@ class Scheduler:
                 cut = edge
         if not walk.start < cut < walk.settled_from:
             return None
-        self._seen[cut] = _Seen.guess(stretch.density_at(walk.settled_from - cut))
+        self._seen[cut] = _Density.guess(stretch.density_at(walk.settled_from - cut))
         return walk.give_away_below(cut)
 
     def _length(self, start: Instant, end: Instant) -> Instant:

@@ -9,14 +9,13 @@ from exporter.lake.follow import check_installed
 from exporter.layout import commit_path
 from exporter.log.commits import CommitLog, is_overtaken, withdraw
 from exporter.pipeline.committer import check_free_space
-from exporter.run.author import author_of
-from exporter.run.record import Run
+from exporter.run.record import Run, author_of
 from exporter.store.base import Store
 from exporter.tasks import alongside
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Claim:
     """The run's name, and the log, which nobody else writes to."""
 
     run: str
@@ -24,7 +23,7 @@ class Held:
 
 
 @asynccontextmanager
-async def holding(store: Store, run: Run) -> AsyncIterator[Held]:
+async def holding(store: Store, run: Run) -> AsyncIterator[Claim]:
     """Prepares the destination and holds it for the block; what a failing run has published in vain is withdrawn.
 
     Raises `DestinationLockedError` when another run has it, `DestinationError`, `UsageError` where what writes its
@@ -40,7 +39,7 @@ async def holding(store: Store, run: Run) -> AsyncIterator[Held]:
         async with alongside(store.keep_lock):
             run.saw(await log.load())
             check_installed(log.state.table_format)
-            yield Held(run.name, log)
+            yield Claim(run.name, log)
     except ExporterError as error:
         with suppress(StoreError):
             await withdraw(store, run.name)

@@ -11,7 +11,16 @@ from exporter.log.state import State
 from exporter.model import Change, Coverage, DataFile, Interval
 from exporter.pipeline.probe import Opening
 from exporter.pipeline.reader import Reader, wall_clock
-from exporter.plan.clock import Now, Told, choose_opinion, is_doubted, is_refused, is_to_come, settle, trusted_since
+from exporter.plan.clock import (
+    ClockSample,
+    Now,
+    choose_opinion,
+    is_doubted,
+    is_refused,
+    is_to_come,
+    settle,
+    trusted_since,
+)
 from exporter.progress import Observer
 from exporter.settings import RunSettings
 from exporter.words import format_seconds
@@ -46,7 +55,7 @@ def settle_time(
     return now
 
 
-def _doubt(told: Told, now: Now, settings: RunSettings) -> str:
+def _doubt(told: ClockSample, now: Now, settings: RunSettings) -> str:
     if told.ahead is None:
         text = (
             f"the API's answers have no usable Date header, and this machine's clock ({format_instant(told.local)}) is "
@@ -62,7 +71,7 @@ def _doubt(told: Told, now: Now, settings: RunSettings) -> str:
     return f"{_differ(told)}. The earlier one is believed. {_HOW}"
 
 
-def _differ(told: Told) -> str:
+def _differ(told: ClockSample) -> str:
     served, ahead = told.served or 0, told.ahead or 0
     return (
         f"the API's clock ({format_instant(served)}, by its Date header) is {_seconds(abs(ahead))} "

@@ -20,7 +20,7 @@ from exporter.pipeline.memory import Shares
 from exporter.pipeline.part_sink import PartsFactory
 from exporter.pipeline.reader import wall_clock
 from exporter.progress import Observer
-from exporter.run.claim import Held
+from exporter.run.claim import Claim
 from exporter.settings import Request
 from exporter.store.base import Store
 from exporter.store.location import shell_word
@@ -76,7 +76,7 @@ async def seal(
 
 async def put_in_order(
     store: Store,
-    held: Held,
+    held: Claim,
     observer: Observer,
     clock: Callable[[], float],
     *,

@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from exporter.errors import DamagedPartError, UnreadableFileError
 from exporter.layout import DROPPED, dropped_path
-from exporter.log.dropped import Dropped, is_filled
+from exporter.log.dropped import DroppedFiles, is_filled
 from exporter.log.quarantine import id_of
 from exporter.log.state import State
 from exporter.model import Coverage, DataFile
@@ -48,7 +48,7 @@ async def find_leftovers(store: Store, state: State) -> Leftovers:
     return found
 
 
-async def _find_needed(store: Store, state: State, dropped: Dropped, files: Iterable[File]) -> set[str]:
+async def _find_needed(store: Store, state: State, dropped: DroppedFiles, files: Iterable[File]) -> set[str]:
     """Those of the files of a repair that have ids which no live file has that speaks for a time they may be of."""
     needed, lacking = set[str](), dict[str, set[str]]()
     for file in files:

@@ -11,7 +11,7 @@ from exporter.progress import Observer, Quiet, Snapshot
 T = TypeVar("T")
 
 
-class Watched:
+class GuardedObserver:
     """An observer that may raise, as one that does not: what it raises is kept, and `stop` is called."""
 
     def __init__(self, observer: Observer, stop: Callable[[], object]) -> None:
@@ -46,7 +46,7 @@ async def observed(observer: Observer | None, job: Callable[[Observer], Awaitabl
     if observer is None:
         return await job(Quiet())
     with CancelScope() as scope:
-        watched = Watched(observer, scope.cancel)
+        watched = GuardedObserver(observer, scope.cancel)
         try:
             result = await job(watched)
         except ExporterError:

@@ -6,13 +6,13 @@ from exporter.contract import BEGINNING, FILTERS_BY_NAME, MUTABLE_FILTERS, Insta
 from exporter.errors import DestinationError, UsageError
 from exporter.log.state import State
 from exporter.model import Interval
-from exporter.settings import Asked, Request
+from exporter.settings import Request, Selection
 from exporter.store.location import Location
 
 _NEVER: Final[Instant] = 1 << 62
 
 
-def settle_request(state: State, asked: Asked, destination: Location) -> Request:
+def settle_request(state: State, asked: Selection, destination: Location) -> Request:
     """What the dataset holds: as stored, where it is; what is asked for has to agree with it."""
     stored = state.request
     if stored is None:
@@ -40,7 +40,7 @@ def settle_request(state: State, asked: Asked, destination: Location) -> Request
     return stored
 
 
-def settle_range(state: State, asked: Asked, latest: Instant) -> Interval:
+def settle_range(state: State, asked: Selection, latest: Instant) -> Interval:
     """The range to bring the destination to: what it has, widened to what is asked for, up to `latest` (exclusive)."""
     stored = state.range
     until = min(asked.until, latest) if asked.until is not None else latest if stored is None else stored.end
@@ -57,13 +57,13 @@ def settle_range(state: State, asked: Asked, latest: Instant) -> Interval:
     return Interval(min(since, stored.start), max(until, stored.end))
 
 
-def known_end(state: State, asked: Asked) -> Instant | None:
+def known_end(state: State, asked: Selection) -> Instant | None:
     """Where what `settle_range` will give ends; None where only the clock tells."""
     end = settle_range(state, asked, _NEVER).end
     return None if end == _NEVER else end
 
 
-def asks_for_more(stored: Interval, asked: Asked) -> bool:
+def asks_for_more(stored: Interval, asked: Selection) -> bool:
     """Whether the range that is there has to be widened."""
     earlier = asked.since is not None and asked.since < stored.start
     later = asked.until is not None and asked.until > stored.end

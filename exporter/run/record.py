@@ -1,36 +1,43 @@
 """Runs leave a line in the journal, however they end: the frame around every command that changes an export."""
 
 import os
+import platform
+import secrets
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, TypeVar
 
+import pyarrow as pa
 from anyio import CancelScope
 
-from exporter import __version__
 from exporter.contract import Instant, format_instant
 from exporter.errors import ExporterError, InterruptedExportError, StoreError, UsageError
 from exporter.log.journal import RunRecord, append_run
-from exporter.log.state import State, state_name
+from exporter.log.state import Author, State, state_name
 from exporter.model import Counters
 from exporter.pipeline.reader import wall_clock
-from exporter.run.author import new_run
 from exporter.store.base import Store
 from exporter.store.local.lock import host_name
+from exporter.version import __version__
 
 Command: TypeAlias = Literal["export", "sync", "compact", "verify", "audit", "vacuum", "reread"]
 
 
-class Outcome(Protocol):
+def new_run() -> str:
+    """A name that no other run has."""
+    return secrets.token_hex(6)
+
+
+class CommandResult(Protocol):
     """What a command returns: it decides the exit status of the process."""
 
     @property
     def exit_status(self) -> int: ...
 
 
-OutcomeT = TypeVar("OutcomeT", bound=Outcome)
+OutcomeT = TypeVar("OutcomeT", bound=CommandResult)
 
 
 @dataclass(slots=True)
@@ -109,3 +116,9 @@ async def _append(
     # The disk may be full, which the run has said if it met it.
     with CancelScope(shield=True), suppress(StoreError):
         await append_run(store, record)
+
+
+def author_of(run: str) -> Author:
+    """This process and its software, as the author of commits."""
+    software = {"exporter": __version__, "python": platform.python_version(), "pyarrow": pa.__version__}
+    return Author(run=run, host=host_name(), pid=os.getpid(), software=software)

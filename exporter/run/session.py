@@ -30,7 +30,7 @@ from exporter.pipeline.role import Role, sees
 from exporter.plan.homes import Place
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer
-from exporter.run.claim import Held
+from exporter.run.claim import Claim
 from exporter.run.clocks import settle_time
 from exporter.run.finish import check_whole
 from exporter.settings import Credentials, Request, RunSettings
@@ -143,7 +143,7 @@ class Session:
     async def begin(
         cls,
         store: Store,
-        held: Held,
+        held: Claim,
         request: Request,
         range_: Interval,
         reader: Reader,

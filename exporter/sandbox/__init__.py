@@ -11,7 +11,7 @@ from exporter.sandbox.gate import (
     TOKEN_NOSENSITIVE,
 )
 from exporter.sandbox.rows import Row
-from exporter.sandbox.server import Sandbox, Seen, run_sandbox, serve
+from exporter.sandbox.server import Sandbox, ServedRequest, run_sandbox, serve
 
 __all__ = [
     "DENSITIES",
@@ -27,7 +27,7 @@ __all__ = [
     "Fault",
     "Row",
     "Sandbox",
-    "Seen",
+    "ServedRequest",
     "behaviour_from_options",
     "make_conversations",
     "run_sandbox",

@@ -34,7 +34,7 @@ _POSITION: ContextVar[int] = ContextVar("position", default=0)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ServedRequest:
     """A request as it came in. `number` counts from 1."""
 
     number: int
@@ -60,9 +60,9 @@ class Sandbox:
     ) -> None:
         self.url = ""
         self.token = TOKEN
-        self.requests: list[Seen] = []
-        self.on_request: Callable[[Seen], None] | None = None
-        self.on_answer: Callable[[Seen], None] | None = None
+        self.requests: list[ServedRequest] = []
+        self.on_request: Callable[[ServedRequest], None] | None = None
+        self.on_answer: Callable[[ServedRequest], None] | None = None
         self._count = 0
         self._in_flight = 0
         self._clock = clock
@@ -118,7 +118,9 @@ class Sandbox:
         position = self._since_change
         _POSITION.set(position)
         behaviour = self._behaviour.at(position)
-        seen = Seen(self._count, request.path, dict(request.query), request.host, request.headers.get("Authorization"))
+        seen = ServedRequest(
+            self._count, request.path, dict(request.query), request.host, request.headers.get("Authorization")
+        )
         if len(self.requests) < _MAX_SEEN:
             self.requests.append(seen)
         if self.on_request is not None:

@@ -52,7 +52,7 @@ def copy_columns(location: Url, path: str, columns: Sequence[str], copy: Path) -
         raise UnreadableFileError(location / path, f"Arrow fails to copy it ({error})") from error
 
 
-class _Reading(RawIOBase):
+class _BlockingReader(RawIOBase):
     """An object as Python's own files are read."""
 
     def __init__(self, where: str, reader: Any) -> None:
@@ -154,7 +154,7 @@ class _Objects(_Reader):
         where = self._where(path)
         with translating(where):
             reader = obstore.open_reader(self._place, path)
-        return pa.PythonFile(BufferedReader(_Reading(where, reader), _READ_AHEAD_BYTES), mode="r")
+        return pa.PythonFile(BufferedReader(_BlockingReader(where, reader), _READ_AHEAD_BYTES), mode="r")
 
     def _where(self, key: str) -> str:
         return f"{self._url.scheme}://{self._url.bucket}/{key}"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from exporter.check import facts
 from exporter.errors import UnreadableFileError
+from exporter.parts import integrity
 from exporter.parts.ids import read_ids
 from exporter.parts.integrity import hash_file
 from exporter.store.disk import file_size
@@ -84,7 +85,8 @@ def test_a_reader_that_fails_says_nothing_about_the_file(
     def fail(path: Path) -> None:
         raise OSError(number, "it failed")
 
-    monkeypatch.setattr(facts, "_chunks", fail)
+    monkeypatch.setattr(facts, "chunks_of", fail)
+    monkeypatch.setattr(integrity, "chunks_of", fail)
     for read in (hash_file, facts.count_lines):
         with pytest.raises(UnreadableFileError, match="part: cannot be read here and now"):
             read(tmp_path / "part")

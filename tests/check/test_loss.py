@@ -82,7 +82,10 @@ def test_rows_that_a_repair_has_kept_are_from_where_they_were() -> None:
 @given(st.lists(st.integers(0, END)), st.lists(st.tuples(st.integers(0, END), st.integers(1, 5))))
 def test_lines_are_kept_byte_for_byte_unless_their_time_is_lost(times: list[int], holes: list[tuple[int, int]]) -> None:
     lost = Coverage(Interval(start, start + length) for start, length in holes)
-    lines = [b'{"reason":"r","created_at":"%s","row":"\\r\\u2028"}\n' % format_instant(time).encode() for time in times]
+    lines = [
+        b'{"reason":"r","created_at":"%s","id":"c","row":"\\r\\u2028"}\n' % format_instant(time).encode()
+        for time in times
+    ]
     kept = keep_lines(b"".join(lines), lost)
     assert kept == b"".join(
         line

@@ -8,15 +8,15 @@ import pytest
 
 from exporter.cli.audit_report import describe_audited
 from exporter.contract import BEGINNING, DAY, HOUR, format_instant
-from exporter.jobs.audit import Audited, Repaired
+from exporter.jobs.audit import AuditResult, RepairResult
 from exporter.model import Interval, Unproven
-from exporter.pipeline.comparison import Findings
+from exporter.pipeline.comparison import Differences
 
 END = 20_000 * DAY
-AUDITED = Audited(
+AUDITED = AuditResult(
     state="complete",
     generation=3,
-    findings=Findings(),
+    findings=Differences(),
     audited=Interval(BEGINNING, END),
     unproven=(),
     lifted=0,
@@ -30,12 +30,12 @@ AUDITED = Audited(
 DOUBT = Unproven(END - DAY, 3, "they share one updated_at")
 
 
-def found(*unproven: Unproven, repaired: Repaired | None = None, **differing: int) -> Audited:
-    findings = Findings(days={END // DAY: Counter({"listed": 400, "kept": 400, **differing})})
+def found(*unproven: Unproven, repaired: RepairResult | None = None, **differing: int) -> AuditResult:
+    findings = Differences(days={END // DAY: Counter({"listed": 400, "kept": 400, **differing})})
     return msgspec.structs.replace(AUDITED, findings=findings, unproven=unproven, repaired=repaired)
 
 
-def told(audited: Audited, destination: Path = Path("/srv/calls")) -> str:
+def told(audited: AuditResult, destination: Path = Path("/srv/calls")) -> str:
     return "\n".join(describe_audited(audited, destination))
 
 
@@ -49,8 +49,8 @@ def test_what_differs_is_called_so_whether_or_not_the_list_is_in_doubt() -> None
     assert told(found(DOUBT, missing=1)).startswith("different: 400 conversations listed, 400 there\n")
 
 
-@pytest.mark.parametrize("repaired", [None, Repaired(inserted=0, updated=0, removed=0, unlisted=None)])
-def test_where_only_the_list_is_in_doubt_nothing_differs(repaired: Repaired | None) -> None:
+@pytest.mark.parametrize("repaired", [None, RepairResult(inserted=0, updated=0, removed=0, unlisted=None)])
+def test_where_only_the_list_is_in_doubt_nothing_differs(repaired: RepairResult | None) -> None:
     audited = found(DOUBT, repaired=repaired)
     assert audited.exit_status == 3
     text = told(audited)

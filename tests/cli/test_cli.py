@@ -25,10 +25,10 @@ from exporter.contract import BEGINNING, DAY, FILTERS_BY_NAME, RESERVED_PARAMETE
 from exporter.errors import AccessError, DestinationLockedError, InterruptedExportError
 from exporter.jobs.status import Status
 from exporter.jobs.summary import Summary
-from exporter.jobs.vacuum import Vacuumed
+from exporter.jobs.vacuum import VacuumResult
 from exporter.model import Interval, TableFormat
 from exporter.progress import Observer, Snapshot
-from exporter.settings import Asked, Credentials, RunSettings
+from exporter.settings import Credentials, RunSettings, Selection
 
 TOKEN = "ak_a-secret-of-the-tests"
 
@@ -60,12 +60,17 @@ class Job:
     """Stands in the place of the export job: keeps what it was asked for, and answers what the test wants."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Path, Asked, RunSettings, Credentials]] = []
+        self.calls: list[tuple[Path, Selection, RunSettings, Credentials]] = []
         self.result: Summary | BaseException = SUMMARY
         self.during: Callable[[Observer], None] = lambda observer: None
 
     async def __call__(
-        self, destination: Path, asked: Asked, settings: RunSettings, credentials: Credentials, observer: Observer
+        self,
+        destination: Path,
+        asked: Selection,
+        settings: RunSettings,
+        credentials: Credentials,
+        observer: Observer,
     ) -> Summary:
         self.calls.append((destination, asked, settings, credentials))
         self.during(observer)
@@ -75,7 +80,7 @@ class Job:
         return self.result
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> Selection:
         return self.calls[0][1]
 
 
@@ -275,12 +280,12 @@ def test_usage_errors_exit_with_2(arguments: list[str], job: Job, run: Run) -> N
 
 def test_a_bare_export_asks_for_what_is_stored(job: Job, run: Run) -> None:
     assert run("export", "out").status == 0
-    assert job.calls == [(Path("out"), Asked(), RunSettings(), Credentials(TOKEN))]
+    assert job.calls == [(Path("out"), Selection(), RunSettings(), Credentials(TOKEN))]
 
 
 def test_tables_are_named_in_any_order(job: Job, run: Run) -> None:
     assert run("export", "out", "--tables", " turns,conversations").status == 0
-    assert job.calls[0][1] == Asked(tables=("conversations", "turns"))
+    assert job.calls[0][1] == Selection(tables=("conversations", "turns"))
 
 
 def test_options_become_the_request(job: Job, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
@@ -341,9 +346,9 @@ def test_a_table_format(options: str, wanted: TableFormat | None, job: Job, run:
 def test_what_a_vacuum_deletes(age: str, microseconds: int, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     calls: list[Any] = []
 
-    async def vacuum(destination: Path, *, before: int, now: int, dry_run: bool) -> Vacuumed:
+    async def vacuum(destination: Path, *, before: int, now: int, dry_run: bool) -> VacuumResult:
         calls.append((destination, now + 1 - before, dry_run))
-        return Vacuumed(files=2, bytes=3_000_000, kept_files=1)
+        return VacuumResult(files=2, bytes=3_000_000, kept_files=1)
 
     monkeypatch.setattr("exporter.jobs.vacuum.vacuum", vacuum)
     options = ["--older-than", age] if age else []

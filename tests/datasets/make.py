@@ -92,7 +92,7 @@ def fixed(clock: Callable[[], Instant]) -> Iterator[None]:
         mock.patch.object(platform, "node", lambda: "host"),
         mock.patch.object(os, "getpid", lambda: 1),
         # Before the release, whose own datasets are held against their manifests more strictly.
-        mock.patch("exporter.run.author.__version__", "0.1.0.dev1"),
+        mock.patch("exporter.run.record.__version__", "0.1.0.dev1"),
     ):
         yield
 

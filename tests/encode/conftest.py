@@ -3,16 +3,17 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from exporter.encode import Decoder, Encoded, Encoder
+from exporter.encode.batch import EncodedBatch, Encoder
+from exporter.encode.decode import Decoder
 
-Convert: TypeAlias = Callable[[bytes | str], Encoded]
+Convert: TypeAlias = Callable[[bytes | str], EncodedBatch]
 
 
 @pytest.fixture
 def convert() -> Convert:
     """A page to its batch, with every field asked for."""
 
-    def run(body: bytes | str) -> Encoded:
+    def run(body: bytes | str) -> EncodedBatch:
         page = Decoder(None).decode(body.encode() if isinstance(body, str) else body).page
         return Encoder(None).encode(page.rows)
 

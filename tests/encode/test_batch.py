@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import duckdb
 import polars
@@ -7,8 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from exporter.contract import FIELD_NAMES, FIELDS
-from exporter.encode import Decoder, Encoded, Encoder, arrow_schema
+from exporter.encode.batch import EncodedBatch, Encoder
+from exporter.encode.decode import Decoder
+from exporter.encode.schema import arrow_schema
 from exporter.model import Rows
+
+Convert: TypeAlias = Callable[[str], EncodedBatch]
 
 
 def test_the_schema_follows_the_order_of_the_api_and_ends_with_extra() -> None:
@@ -28,14 +33,14 @@ def test_no_rows_make_an_empty_batch() -> None:
     assert (encoded.absent, encoded.quarantined, list(encoded.created_at)) == ({}, [], [])
 
 
-def test_absent_is_counted_and_null_is_not(convert: Callable[[str], Encoded], row_text: Callable[..., str]) -> None:
+def test_absent_is_counted_and_null_is_not(convert: Convert, row_text: Callable[..., str]) -> None:
     nulls = {field.name: "null" for field in FIELDS if field.name not in ("id", "created_at")}
     encoded = convert(f"[{row_text('a', **nulls)}, {row_text('b', summary='null')}, {row_text('c', x='NaN')}]")
     assert encoded.absent == {name: 1 if name == "summary" else 2 for name in nulls}
     assert all(encoded.batch[name].null_count == 3 for name in nulls)
 
 
-def test_misfits_are_not_counted_as_absent(convert: Callable[[str], Encoded], row_text: Callable[..., str]) -> None:
+def test_misfits_are_not_counted_as_absent(convert: Convert, row_text: Callable[..., str]) -> None:
     full = {field.name: "null" for field in FIELDS if field.name not in ("id", "created_at")}
     encoded = convert(f"[{row_text('a', **full)}, {row_text('b', status='5')}]")
     assert encoded.absent == {}

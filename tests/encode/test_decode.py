@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.contract import FIELDS, Kind, TimestampStyle, format_instant, parse_timestamp
-from exporter.encode import Decoder, Encoded, Encoder, Misfit
+from exporter.encode.batch import EncodedBatch, Encoder
+from exporter.encode.decode import Decoder
 from exporter.encode.exact import read_page
-from exporter.encode.rows import ServedRow, exact_row_class
+from exporter.encode.rows import Misfit, ServedRow, exact_row_class
 from exporter.errors import ContradictionError, UnplacedError, UnusableAnswerError
 from exporter.model import Rows
 
@@ -79,7 +80,7 @@ def pages(draw: st.DrawFn) -> tuple[bytes, list[dict[str, Any]], list[dict[str, 
     return body.encode(), rows, texts
 
 
-def expect_as_served(encoded: Encoded, rows: list[dict[str, Any]], texts: list[dict[str, str]]) -> None:
+def expect_as_served(encoded: EncodedBatch, rows: list[dict[str, Any]], texts: list[dict[str, str]]) -> None:
     assert encoded.quarantined == []
     assert encoded.batch.num_rows == len(rows)
     for name, field in KNOWN.items():

@@ -7,9 +7,10 @@ from typing import TypeAlias
 
 import pytest
 
-from exporter.encode import Decoder, Encoded, Encoder
+from exporter.encode.batch import EncodedBatch, Encoder
+from exporter.encode.decode import Decoder
 
-Convert: TypeAlias = Callable[[bytes | str], Encoded]
+Convert: TypeAlias = Callable[[bytes | str], EncodedBatch]
 RowText: TypeAlias = Callable[..., str]
 DEEP = "[" * 5000 + "]" * 5000
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from exporter.contract import ALWAYS_FIELDS, FIELDS, Instant, Kind, parse_timestamp
-from exporter.sandbox import Behaviour, Row, Seen
+from exporter.sandbox import Behaviour, Row, ServedRequest
 from exporter.sandbox.filters import parse_query
 from exporter.sandbox.listing import Listing
 from exporter.sandbox.render import View, render
@@ -91,7 +91,7 @@ _READ: dict[Kind, Callable[[str], Any]] = {
 }
 
 
-def whole_rows_served(rows: Iterable[Row], requests: Iterable[Seen], behaviour: Behaviour) -> list[Row]:
+def whole_rows_served(rows: Iterable[Row], requests: Iterable[ServedRequest], behaviour: Behaviour) -> list[Row]:
     """Every row that went out in answer to `requests`, as often as it did; lists of ids alone do not count."""
     listing = Listing(rows)
     served: list[Row] = []

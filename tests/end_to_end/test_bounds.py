@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from exporter.contract import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Instant, format_instant, parse_timestamp
-from exporter.sandbox import Behaviour, Row, Sandbox, Seen
+from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest
 from tests.end_to_end.conftest import Command, Done, Serving
 from tests.end_to_end.exported import Exported, assert_same
 from tests.end_to_end.served import SINCE, UNTIL, conversation, microseconds, records
@@ -228,7 +228,7 @@ class TestPages:
         rows = self.ROWS()
         server = serving(rows)
 
-        def cap(seen: Seen) -> None:
+        def cap(seen: ServedRequest) -> None:
             server.behaviour = Behaviour(page_cap=caps[seen.number % len(caps)])
 
         server.on_request = cap
@@ -270,7 +270,7 @@ class TestPages:
         rows = self.ROWS()
         server = serving(rows)
 
-        def empty(seen: Seen) -> None:
+        def empty(seen: ServedRequest) -> None:
             if seen.number in (position, position + 1):
                 server.behaviour = Behaviour(empty_pages=float(seen.number == position))
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from exporter.contract import DAY, format_instant
-from exporter.sandbox import Row, Sandbox, Seen, make_conversations
+from exporter.sandbox import Row, Sandbox, ServedRequest, make_conversations
 from tests.end_to_end.conftest import NOBODY, Command, Done, Serving, Spawn, unprivileged
 from tests.end_to_end.exported import Exported, check_left
 from tests.end_to_end.served import SINCE, records
@@ -34,7 +34,7 @@ def rows() -> list[Row]:
 def when_asked(server: Sandbox, number: int, act: Callable[[], object]) -> None:
     """Does something before the server answers request `number`."""
 
-    def see(seen: Seen) -> None:
+    def see(seen: ServedRequest) -> None:
         if seen.number == number:
             act()
 

@@ -11,7 +11,7 @@ from exporter.fetch.wire import client
 from exporter.fetch.wire.line import Limits
 from exporter.pipeline import reader
 from exporter.pipeline.memory import Shares
-from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, Seen, gate, make_conversations
+from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, ServedRequest, gate, make_conversations
 from exporter.sandbox.behaviour import Fault
 from tests.end_to_end.conftest import Command, Serving
 from tests.end_to_end.exported import Exported, snapshot
@@ -160,7 +160,7 @@ def test_a_revoked_token_and_its_successor(
 def when_asked(server: Sandbox, number: int, behaviour: Behaviour) -> None:
     """From request `number` on, the server behaves otherwise."""
 
-    def see(seen: Seen) -> None:
+    def see(seen: ServedRequest) -> None:
         if seen.number == number:
             server.behaviour = behaviour
 

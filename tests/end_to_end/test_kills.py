@@ -26,7 +26,7 @@ from pyarrow import ArrowException
 
 from exporter.contract import DAY, format_instant
 from exporter.errors import ExporterError
-from exporter.sandbox import Behaviour, Row, Sandbox, Seen, make_conversations
+from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest, make_conversations
 from tests.end_to_end.conftest import Serving, Spawn
 from tests.end_to_end.exported import Exported, check_left
 from tests.end_to_end.served import SINCE, Record, records, whole_rows_served
@@ -73,7 +73,7 @@ class Watch:
         self._reached = threading.Event()
         server.on_request = self._see
 
-    def _see(self, _seen: Seen) -> None:
+    def _see(self, _seen: ServedRequest) -> None:
         self.times.append(time.monotonic())
         if len(self.times) > self._wanted > 0:
             self._reached.set()

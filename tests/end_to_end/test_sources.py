@@ -7,7 +7,7 @@ from typing import Final, Literal
 import pytest
 
 from exporter.contract import ALWAYS_FIELDS, FIELD_NAMES, FIELDS, SECOND, format_instant
-from exporter.sandbox import TOKEN_NOSENSITIVE, Behaviour, Fault, Row, Sandbox, Seen, make_conversations
+from exporter.sandbox import TOKEN_NOSENSITIVE, Behaviour, Fault, Row, Sandbox, ServedRequest, make_conversations
 from tests.end_to_end.conftest import Command, Serving
 from tests.end_to_end.exported import Exported, assert_same, parse_interval, snapshot, texts
 from tests.end_to_end.served import SINCE, UNTIL, conversation, microseconds, records, whole_rows_served
@@ -354,7 +354,7 @@ class TestFailures:
         Exported(tmp_path / "out").check(records(rows))
 
 
-def fail_from(server: Sandbox, seen: Seen, number: int) -> None:
+def fail_from(server: Sandbox, seen: ServedRequest, number: int) -> None:
     """From request `number` on, all are refused for good."""
     if seen.number == number:
         server.behaviour = Behaviour(faults=("redirect",), fault_rate=1.0)
@@ -370,7 +370,7 @@ def test_rows_that_change_come_and_go_while_they_are_read(
     rng.shuffle(restless)
     versions = {identity: [record] for identity, record in records(rows).items()}
 
-    def stir(seen: Seen) -> None:
+    def stir(seen: ServedRequest) -> None:
         changed = rng.choice(restless)
         server.update(changed, UNTIL + seen.number * SECOND, status="failed", duration=seen.number)
         (record,) = (records([row])[changed] for row in server.rows if row.facts()["id"] == changed)

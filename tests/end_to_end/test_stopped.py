@@ -14,8 +14,8 @@ import pytest
 from exporter.contract import DAY, format_instant
 from exporter.jobs.export import export
 from exporter.progress import Quiet
-from exporter.sandbox import Behaviour, Row, Sandbox, Seen, make_conversations
-from exporter.settings import Asked, Credentials, RunSettings
+from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest, make_conversations
+from exporter.settings import Credentials, RunSettings, Selection
 from tests.end_to_end.conftest import Command, Done, Serving, Spawn
 from tests.end_to_end.exported import Exported
 from tests.end_to_end.served import SINCE, UNTIL, records, whole_rows_served
@@ -55,7 +55,7 @@ class Moment:
         self._process, self.signals, self.stalls = pid, signals, stalls
         self.pid.set()
 
-    def _see(self, seen: Seen) -> None:
+    def _see(self, seen: ServedRequest) -> None:
         if seen.number < self._last or self.reached.is_set():
             return
         self.pid.wait(10)
@@ -186,7 +186,7 @@ def test_interrupted_before_anything_was_read(
 
 def test_signals_after_the_pipeline_are_handled_as_before_it(rows: list[Row], serving: Serving, tmp_path: Path) -> None:
     server = serving(rows)
-    asked = Asked(since=UNTIL - DAY, until=UNTIL)
+    asked = Selection(since=UNTIL - DAY, until=UNTIL)
     handlers = []
 
     async def run() -> None:

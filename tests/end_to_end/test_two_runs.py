@@ -18,8 +18,8 @@ from exporter.errors import ExporterError, OvertakenError, RequestRefusedError
 from exporter.jobs.export import export
 from exporter.jobs.summary import Summary
 from exporter.progress import Quiet
-from exporter.sandbox import Behaviour, Row, Sandbox, Seen, make_conversations, serve
-from exporter.settings import Asked, Credentials, RunSettings
+from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest, make_conversations, serve
+from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.local.store import LocalStore
 from tests.end_to_end.conftest import Command, Serving, Spawn
 from tests.end_to_end.exported import Exported, snapshot
@@ -107,7 +107,7 @@ class Pause:
 async def run(destination: Path, server: Sandbox) -> Summary:
     # One worker: while its store waits, all of the run does, but for a page or two.
     settings = RunSettings(base_url=server.url, concurrency=1, page_size=20)
-    return await export(destination, Asked(since=SINCE, until=UNTIL), settings, Credentials(server.token), Quiet())
+    return await export(destination, Selection(since=SINCE, until=UNTIL), settings, Credentials(server.token), Quiet())
 
 
 @pytest.mark.anyio
@@ -196,7 +196,7 @@ async def leave_half(destination: Path, server: Sandbox) -> None:
     """An export whose last run stopped in the middle of a day, with a part that no commit names beside those it has."""
     last = len(server.requests) + 5
 
-    def fail(seen: Seen) -> None:
+    def fail(seen: ServedRequest) -> None:
         if seen.number == last:
             server.behaviour = Behaviour(faults=("redirect",), fault_rate=1.0)
 

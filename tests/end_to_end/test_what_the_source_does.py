@@ -13,7 +13,7 @@ from exporter.jobs.export import export
 from exporter.jobs.summary import Summary
 from exporter.progress import Observer, Quiet
 from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations, serve
-from exporter.settings import Asked, Credentials, RunSettings
+from exporter.settings import Credentials, RunSettings, Selection
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +43,7 @@ async def run(
 ) -> Summary:
     return await export(
         destination,
-        Asked(since=since, until=UNTIL, **asked),
+        Selection(since=since, until=UNTIL, **asked),
         RunSettings(base_url=sandbox.url, page_size=page_size, concurrency=3),
         Credentials(token),
         observer or Quiet(),

@@ -10,7 +10,7 @@ from exporter.contract import DAY, SECOND, format_instant
 from exporter.jobs.export import export
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Row, make_conversations, serve
-from exporter.settings import Asked, Credentials, RunSettings
+from exporter.settings import Credentials, RunSettings, Selection
 
 T0: Final = 1_770_000_000 * SECOND
 SINCE, UNTIL = T0 - 6 * DAY, T0
@@ -31,7 +31,7 @@ def make_exports(root: Path) -> dict[str, Path]:
         for name, served in {"complete": rows, "odd": [*rows, *map(misfit, range(8))]}.items():
             async with serve(served) as server:
                 settings = RunSettings(base_url=server.url, concurrency=2, page_size=40)
-                await export(root / name, Asked(since=SINCE, until=UNTIL), settings, Credentials(TOKEN), Quiet())
+                await export(root / name, Selection(since=SINCE, until=UNTIL), settings, Credentials(TOKEN), Quiet())
 
     anyio.run(make)
     return {name: root / name for name in ("complete", "odd")}

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.contract import DAY, HOUR, MINUTE, SECOND, Instant
-from exporter.jobs.sync import Synced, sync
+from exporter.jobs.sync import SyncResult, sync
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, serve
-from exporter.settings import Asked, Credentials, RunSettings
+from exporter.settings import Credentials, RunSettings, Selection
 from tests.end_to_end.exported import Exported, assert_same
 from tests.end_to_end.served import conversation, records
 
@@ -111,16 +111,16 @@ def settings_for(source: Source, **settings: object) -> RunSettings:
 async def run_sync(
     destination: Path,
     source: Source,
-    asked: Asked | None = None,
+    asked: Selection | None = None,
     *,
     credentials: Credentials | None = None,
     **options: object,
-) -> Synced:
+) -> SyncResult:
     """A sync a minute later than what happened last, so that the lag hides none of it."""
     source.now += 2 * MINUTE
     return await sync(
         destination,
-        asked or Asked(),
+        asked or Selection(),
         settings_for(source),
         credentials or Credentials(TOKEN),
         Quiet(),

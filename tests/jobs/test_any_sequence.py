@@ -29,7 +29,7 @@ from exporter.jobs.audit import audit
 from exporter.jobs.compact import compact
 from exporter.jobs.export import export
 from exporter.jobs.reread import reread
-from exporter.jobs.sync import Synced, sync
+from exporter.jobs.sync import SyncResult, sync
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
 from exporter.log.commits import load_state
@@ -37,7 +37,7 @@ from exporter.model import TABLES, Coverage, Interval, TableFormat
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Row, serve
 from exporter.sandbox.render import served_instant
-from exporter.settings import Asked, Credentials
+from exporter.settings import Credentials, Selection
 from exporter.store.local.store import LocalStore
 from tests.end_to_end.exported import Exported, assert_same
 from tests.end_to_end.served import records
@@ -128,7 +128,7 @@ class Sequences(RuleBasedStateMachine):
         sandbox = self.stack.enter_context(self.portal.wrap_async_context_manager(server))
         self.source = Source(sandbox, random.Random(0), T0 + 10 * DAY)
         table_format = None if table_kind is None else TableFormat(kind=table_kind)
-        self.asked = Asked(since=since, partition_by=partition_by, tables=tables, table_format=table_format)
+        self.asked = Selection(since=since, partition_by=partition_by, tables=tables, table_format=table_format)
         self.settings = settings_for(self.source, page_size=page_size, target_part_bytes=part_bytes)
         chance = random.Random(seed)
         for _ in range(rows):
@@ -221,7 +221,7 @@ class Sequences(RuleBasedStateMachine):
 
     @rule(lag=st.sampled_from(LAGS), keep=st.sampled_from((None, None, 0, 1, 3)), earlier=st.booleans())
     def sync(self, lag: int, keep: int | None, earlier: bool) -> None:
-        asked = Asked(since=T0 - DAY) if earlier and self.coverage else self.asked
+        asked = Selection(since=T0 - DAY) if earlier and self.coverage else self.asked
         self._note_sync(self._sync(asked, lag, None if self.has_table else keep))
 
     @rule(requests=st.integers(0, 40))
@@ -242,7 +242,7 @@ class Sequences(RuleBasedStateMachine):
         until = self.source.now if later else None
         self._export(msgspec.structs.replace(self.asked, since=since, until=until), lag)
 
-    def _export(self, asked: Asked, lag: int) -> None:
+    def _export(self, asked: Selection, lag: int) -> None:
         settings_ = settings_for(
             self.source,
             page_size=self.settings.page_size,
@@ -324,7 +324,7 @@ class Sequences(RuleBasedStateMachine):
         found = self._run(
             lambda: audit(
                 self.root,
-                Asked(),
+                Selection(),
                 settings_,
                 Credentials(TOKEN),
                 Quiet(),
@@ -362,7 +362,7 @@ class Sequences(RuleBasedStateMachine):
         if not read or (unlisted and not lists_some) or (elsewhere and 2 * len(unlisted) > len(inside)):
             return
         settings_ = settings_for(self.source, page_size=self.settings.page_size)
-        asked = Asked(since=bounds.start, until=bounds.end)
+        asked = Selection(since=bounds.start, until=bounds.end)
         done = self._run(lambda: reread(self.root, asked, settings_, Credentials(TOKEN), Quiet()))
         assert done.kept == len(elsewhere)
         self.coverage |= read
@@ -420,7 +420,7 @@ class Sequences(RuleBasedStateMachine):
 
     # How.
 
-    def _sync(self, asked: Asked, lag: int, keep: int | None) -> Synced:
+    def _sync(self, asked: Selection, lag: int, keep: int | None) -> SyncResult:
         if keep is not None:
             self.keep = keep
         settings_ = settings_for(
@@ -429,7 +429,7 @@ class Sequences(RuleBasedStateMachine):
             target_part_bytes=self.settings.target_part_bytes,
             lag_seconds=lag,
         )
-        synced: Synced = self._run(
+        synced: SyncResult = self._run(
             lambda: sync(self.root, asked, settings_, Credentials(TOKEN), Quiet(), keep_generations=keep)
         )
         return synced
@@ -465,7 +465,7 @@ class Sequences(RuleBasedStateMachine):
         self.there |= {name: row for name, row in self.source.rows.items() if _holds(fresh, self._served(row))}
         self.coverage = covered
 
-    def _note_sync(self, synced: Synced) -> None:
+    def _note_sync(self, synced: SyncResult) -> None:
         assert synced.summary.state != "incomplete"
         had = self.coverage
         then = dict(self.there)

@@ -9,13 +9,13 @@ from anyio import to_thread
 
 from exporter.contract import ALWAYS_FIELDS, DAY, HOUR, MINUTE, SECOND
 from exporter.errors import AccessError, ContradictionError, DestinationError, UsageError
-from exporter.jobs.audit import Audited, audit
+from exporter.jobs.audit import AuditResult, audit
 from exporter.jobs.export import export
 from exporter.jobs.verify import verify
 from exporter.progress import Quiet
-from exporter.sandbox import TOKEN, Behaviour, Row, Seen
+from exporter.sandbox import TOKEN, Behaviour, Row, ServedRequest
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
-from exporter.settings import Asked, Credentials
+from exporter.settings import Credentials, Selection
 from tests.end_to_end.exported import Exported, snapshot
 from tests.jobs.damage import rewrite
 from tests.jobs.moving import Source, check, moving_source, run_sync, settings_for
@@ -32,14 +32,14 @@ def fill(source: Source, rows: int, **fields: object) -> list[str]:
 
 
 async def run_audit(
-    destination: Path, source: Source, asked: Asked | None = None, *, token: str = TOKEN, **options: object
-) -> Audited:
+    destination: Path, source: Source, asked: Selection | None = None, *, token: str = TOKEN, **options: object
+) -> AuditResult:
     options = {"now": source.now, **options}
     settings = settings_for(source, page_size=options.pop("page_size", 7))
-    return await audit(destination, asked or Asked(), settings, Credentials(token), Quiet(), **options)  # type: ignore[arg-type]
+    return await audit(destination, asked or Selection(), settings, Credentials(token), Quiet(), **options)  # type: ignore[arg-type]
 
 
-def counts(found: Audited) -> dict[str, int]:
+def counts(found: AuditResult) -> dict[str, int]:
     return {kind: number for kind in KINDS if (number := found.findings.total(kind))}
 
 
@@ -183,7 +183,7 @@ async def test_a_row_that_is_listed_again_meanwhile_is_kept(tmp_path: Path) -> N
         await hide(tmp_path, ids[0], ids[2])
         row: Row | None = source.sandbox.delete(ids[1])
 
-        def bring_back(seen: Seen) -> None:
+        def bring_back(seen: ServedRequest) -> None:
             nonlocal row
             if "fields" not in seen.query and seen.path.endswith("/conversations") and row is not None:
                 source.sandbox.insert(row)
@@ -264,11 +264,11 @@ async def test_a_narrower_range_and_one_that_was_not_read(tmp_path: Path) -> Non
         await run_sync(tmp_path, source)
         await hide(tmp_path, ids[0], ids[89])
         new = source.rows[ids[0]].created_at
-        assert counts(await run_audit(tmp_path, source, Asked(since=new - HOUR))) == {"missing": 1}
-        assert counts(await run_audit(tmp_path, source, Asked(until=new - HOUR))) == {"missing": 1}
-        assert not counts(await run_audit(tmp_path, source, Asked(since=new - DAY, until=new - HOUR)))
+        assert counts(await run_audit(tmp_path, source, Selection(since=new - HOUR))) == {"missing": 1}
+        assert counts(await run_audit(tmp_path, source, Selection(until=new - HOUR))) == {"missing": 1}
+        assert not counts(await run_audit(tmp_path, source, Selection(since=new - DAY, until=new - HOUR)))
         with pytest.raises(UsageError, match="nothing to compare"):
-            await run_audit(tmp_path, source, Asked(since=source.now + DAY))
+            await run_audit(tmp_path, source, Selection(since=source.now + DAY))
 
 
 async def test_filters(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ async def test_filters(tmp_path: Path) -> None:
         fill(source, 30, channel="text")
         source.now += 2 * MINUTE
         for name, filters in (("lasting", {"channel": "email"}), ("changing", {"status": "completed"})):
-            asked = Asked(filters=filters)
+            asked = Selection(filters=filters)
             await export(tmp_path / name, asked, settings_for(source), Credentials(TOKEN), Quiet())
             assert (await run_audit(tmp_path / name, source)).is_same
         source.update(ids[0], status="failed")

@@ -16,12 +16,12 @@ import pytest
 from exporter.cli.report import describe_vacuumed, describe_verified
 from exporter.contract import END_OF_TIME
 from exporter.jobs.export import export
-from exporter.jobs.vacuum import Vacuumed, vacuum
-from exporter.jobs.verify import Verified, verify
+from exporter.jobs.vacuum import VacuumResult, vacuum
+from exporter.jobs.verify import VerifyResult, verify
 from exporter.log.commits import load_state
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Row, make_conversations, serve
-from exporter.settings import Asked, Credentials, RunSettings
+from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.local.store import LocalStore
 from tests.jobs.damage import flip, parts, quarantine, share_an_id, truncate
 from tests.jobs.made import NOW, SINCE, UNTIL, make_exports, misfit
@@ -44,18 +44,18 @@ def odd(exports: dict[str, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(exports["odd"], tmp_path / "odd"))
 
 
-def check(root: Path, **options: Any) -> Verified:
+def check(root: Path, **options: Any) -> VerifyResult:
     return anyio.run(partial(verify, root, now=NOW, **options))
 
 
-def clean(root: Path, *, dry_run: bool = False) -> Vacuumed:
+def clean(root: Path, *, dry_run: bool = False) -> VacuumResult:
     return anyio.run(partial(vacuum, root, before=END_OF_TIME, now=NOW, dry_run=dry_run))
 
 
 def read_again(root: Path, rows: list[Row] = ROWS) -> None:
     async def run() -> None:
         async with serve(rows) as server:
-            await export(root, Asked(), RunSettings(base_url=server.url), Credentials(TOKEN), Quiet())
+            await export(root, Selection(), RunSettings(base_url=server.url), Credentials(TOKEN), Quiet())
 
     anyio.run(run)
 

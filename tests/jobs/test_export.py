@@ -18,11 +18,11 @@ from exporter.progress import Quiet
 from exporter.run.reconcile import asks_for_more, known_end, settle_range, settle_request
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations, serve
 from exporter.settings import (
-    Asked,
     Credentials,
     PartitionBy,
     Request,
     RunSettings,
+    Selection,
 )
 
 pytestmark = pytest.mark.usefixtures("hasty")
@@ -34,7 +34,7 @@ instants = st.integers(1, 1_200)
 bounds = st.one_of(st.none(), instants)
 
 
-def settle(stored: Interval | None, asked: Asked, latest: Instant) -> Interval | None:
+def settle(stored: Interval | None, asked: Selection, latest: Instant) -> Interval | None:
     """The range, or None when there is nothing to export."""
     try:
         return settle_range(State(range=stored), asked, latest)
@@ -49,14 +49,14 @@ def test_a_new_export_has_the_range_asked_for_up_to_the_servers_clock(
     start = BEGINNING if since is None else since
     end = LATEST if until is None else min(until, LATEST)
     expected = Interval(start, end) if start < end else None
-    assert settle(None, Asked(since=since, until=until), LATEST) == expected
+    assert settle(None, Selection(since=since, until=until), LATEST) == expected
 
 
 @given(bounds, bounds, st.integers(0, 500))
 def test_the_same_command_again_asks_for_the_same_range(
     since: Instant | None, until: Instant | None, later: int
 ) -> None:
-    asked = Asked(since=since, until=until)
+    asked = Selection(since=since, until=until)
     stored = settle(None, asked, LATEST)
     assume(stored is not None)
     assert stored is not None
@@ -74,7 +74,7 @@ def test_the_same_command_again_asks_for_the_same_range(
 def test_a_range_only_ever_grows(one: Instant, other: Instant, since: Instant | None, until: Instant | None) -> None:
     assume(one != other)
     stored = Interval(min(one, other), max(one, other))
-    asked = Asked(since=since, until=until)
+    asked = Selection(since=since, until=until)
     settled = settle(stored, asked, LATEST)
     if settled is None:
         return
@@ -93,7 +93,7 @@ def test_where_a_range_is_known_to_end_without_a_clock(
     ends: tuple[Instant, Instant] | None, since: Instant | None, until: Instant | None
 ) -> None:
     stored = None if ends is None or ends[0] == ends[1] else Interval(min(ends), max(ends))
-    asked = Asked(since=since, until=until)
+    asked = Selection(since=since, until=until)
     settled = settle(stored, asked, LATEST)
     if settled is None:
         return
@@ -107,7 +107,7 @@ def test_where_a_range_is_known_to_end_without_a_clock(
 @given(bounds, bounds)
 def test_a_bare_command_or_one_within_asks_for_no_more(since: Instant | None, until: Instant | None) -> None:
     stored = Interval(1, LATEST)
-    asked = Asked(since=since, until=until)
+    asked = Selection(since=since, until=until)
     assert asks_for_more(stored, asked) == (
         (until is not None and until > LATEST) or (until is None and since is not None and since >= LATEST)
     )
@@ -116,13 +116,13 @@ def test_a_bare_command_or_one_within_asks_for_no_more(since: Instant | None, un
 @pytest.mark.parametrize(
     ("asked", "difference"),
     [
-        (Asked(filters={"status": "failed"}), "filters: channel=email there, status=failed asked for"),
-        (Asked(filters={}), "filters: channel=email there, none asked for"),
-        (Asked(fields=("id",)), "fields: all there, id asked for"),
-        (Asked(partition_by="hour"), "partitions: day there, hour asked for"),
+        (Selection(filters={"status": "failed"}), "filters: channel=email there, status=failed asked for"),
+        (Selection(filters={}), "filters: channel=email there, none asked for"),
+        (Selection(fields=("id",)), "fields: all there, id asked for"),
+        (Selection(partition_by="hour"), "partitions: day there, hour asked for"),
     ],
 )
-def test_another_request_is_refused_with_the_difference(asked: Asked, difference: str) -> None:
+def test_another_request_is_refused_with_the_difference(asked: Selection, difference: str) -> None:
     stored = State(request=Request(filters={"channel": "email"}))
     with pytest.raises(DestinationError) as raised:
         settle_request(stored, asked, Path("there"))
@@ -133,11 +133,13 @@ def test_another_request_is_refused_with_the_difference(asked: Asked, difference
 @pytest.mark.parametrize("partition_by", ["day", "hour", "month", "none"])
 def test_what_is_left_out_is_as_stored(partition_by: PartitionBy) -> None:
     stored = Request(filters={"channel": "email"}, fields=("id", "created_at"), partition_by=partition_by)
-    assert settle_request(State(request=stored), Asked(), Path("there")) == stored
-    assert settle_request(State(), Asked(partition_by=partition_by), Path("new")) == Request(partition_by=partition_by)
+    assert settle_request(State(request=stored), Selection(), Path("there")) == stored
+    assert settle_request(State(), Selection(partition_by=partition_by), Path("new")) == Request(
+        partition_by=partition_by
+    )
 
 
-async def run(server: Sandbox, destination: Path, asked: Asked) -> Summary:
+async def run(server: Sandbox, destination: Path, asked: Selection) -> Summary:
     settings = RunSettings(base_url=server.url, concurrency=3, page_size=40)
     return await export(destination, asked, settings, Credentials(TOKEN), Quiet())
 
@@ -157,14 +159,14 @@ async def test_a_token_revoked_at_any_request_is_told_as_such_and_the_next_run_g
     destination = tmp_path / "export"
     async with serve(rows, Behaviour(revoked_after=requests)) as server:
         with pytest.raises(AccessError):
-            await run(server, destination, Asked(until=T0))
+            await run(server, destination, Selection(until=T0))
         # What the first four answer must be known before anything is written.
         assert destination.exists() == (requests > 3)
         if requests > 3:
             found = await status(destination)
             assert (found.state, found.holder) == ("incomplete", None)
         server.behaviour = Behaviour()
-        summary = await run(server, destination, Asked(until=T0))
+        summary = await run(server, destination, Selection(until=T0))
     assert (summary.state, summary.rows, summary.resumed) == ("complete", 300, requests > 3)
     assert ids_at(destination) == sorted(str(row.facts()["id"]) for row in rows)
 
@@ -173,7 +175,7 @@ async def test_a_token_revoked_at_any_request_is_told_as_such_and_the_next_run_g
 async def test_status_says_how_far_it_is(tmp_path: Path) -> None:
     rows = make_conversations(300, T0 - 20 * DAY, T0, transcripts=False)
     destination = tmp_path / "export"
-    asked = Asked(since=T0 - 20 * DAY, until=T0)
+    asked = Selection(since=T0 - 20 * DAY, until=T0)
     with pytest.raises(DestinationError, match="no export"):
         await status(destination)
     async with serve(rows, Behaviour(revoked_after=12)) as server:
@@ -198,8 +200,8 @@ async def test_status_says_how_far_it_is(tmp_path: Path) -> None:
 async def test_the_same_again_sends_nothing(tmp_path: Path) -> None:
     rows = make_conversations(50, T0 - 2 * DAY, T0, transcripts=False)
     async with serve(rows) as server:
-        await run(server, tmp_path / "export", Asked(until=T0))
+        await run(server, tmp_path / "export", Selection(until=T0))
         sent = len(server.requests)
-        summary = await run(server, tmp_path / "export", Asked(until=T0))
+        summary = await run(server, tmp_path / "export", Selection(until=T0))
         assert len(server.requests) == sent
     assert (summary.changed, summary.resumed, summary.requests, summary.rows) == (False, True, 0, 50)

@@ -8,21 +8,21 @@ import pytest
 
 from exporter.contract import DAY, HOUR, MINUTE, Instant, format_instant
 from exporter.errors import AccessError
-from exporter.jobs.audit import Audited, audit
+from exporter.jobs.audit import AuditResult, audit
 from exporter.jobs.export import export
 from exporter.jobs.summary import Summary
-from exporter.jobs.sync import Synced
+from exporter.jobs.sync import SyncResult
 from exporter.jobs.verify import verify
 from exporter.model import TABLES
 from exporter.progress import Quiet
-from exporter.sandbox import TOKEN, Behaviour, Row, Seen
-from exporter.settings import Asked, Credentials
+from exporter.sandbox import TOKEN, Behaviour, Row, ServedRequest
+from exporter.settings import Credentials, Selection
 from tests.end_to_end.exported import Exported
 from tests.jobs.moving import T0, Source, check, moving_source, run_sync, settings_for
 
 pytestmark = pytest.mark.anyio
 
-BOTH = Asked(tables=TABLES)
+BOTH = Selection(tables=TABLES)
 
 
 def fill(source: Source, rows: int = 60) -> list[str]:
@@ -31,15 +31,15 @@ def fill(source: Source, rows: int = 60) -> list[str]:
     return [source.insert(end - number * 3 * DAY // rows) for number in range(rows)]
 
 
-async def run_export(destination: Path, source: Source, asked: Asked | None = None, **settings: object) -> Summary:
+async def run_export(destination: Path, source: Source, asked: Selection | None = None, **settings: object) -> Summary:
     settings_ = settings_for(source, **settings)
-    return await export(destination, asked or Asked(), settings_, Credentials(TOKEN), Quiet())
+    return await export(destination, asked or Selection(), settings_, Credentials(TOKEN), Quiet())
 
 
-async def run_audit(destination: Path, source: Source, **options: object) -> Audited:
+async def run_audit(destination: Path, source: Source, **options: object) -> AuditResult:
     return await audit(
         destination,
-        Asked(),
+        Selection(),
         settings_for(source),
         Credentials(TOKEN),
         Quiet(),
@@ -106,7 +106,7 @@ async def test_a_row_that_moves_again_and_back_is_there_once(tmp_path: Path) -> 
 async def test_a_row_that_leaves_the_range_stays_as_it_was(tmp_path: Path) -> None:
     async with moving_source(3) as source:
         ids = fill(source)
-        await run_sync(tmp_path, source, Asked(since=source.now - 10 * DAY))
+        await run_sync(tmp_path, source, Selection(since=source.now - 10 * DAY))
         source.now += HOUR
         source.update(ids[3], created_at=source.now - 20 * DAY)
         await run_sync(tmp_path, source)
@@ -115,7 +115,7 @@ async def test_a_row_that_leaves_the_range_stays_as_it_was(tmp_path: Path) -> No
         assert found.repaired is not None
         assert (found.repaired.removed, found.repaired.unlisted) == (0, 1)
         # Once the range is wider, it is where it is.
-        await run_sync(tmp_path, source, Asked(since=source.now - 30 * DAY))
+        await run_sync(tmp_path, source, Selection(since=source.now - 30 * DAY))
         check(tmp_path, source)
 
 
@@ -197,7 +197,7 @@ async def test_a_row_that_moves_between_the_windows_of_an_export_is_there_once(
 
         source.sandbox.body = body  # type: ignore[method-assign,assignment]
 
-        def move(seen: Seen) -> None:
+        def move(seen: ServedRequest) -> None:
             # Once the walk has passed the row, it goes to where the walk will come.
             if moving in shown and seen.query.get("created_before", "~") < format_instant(there - DAY):
                 source.sandbox.on_request = None
@@ -239,7 +239,7 @@ async def test_a_run_that_was_killed_before_it_had_looked_is_finished_by_the_nex
         assert (await verify(tmp_path, now=source.now)).sound
 
 
-def refuse(source: Source, seen: Seen) -> None:
+def refuse(source: Source, seen: ServedRequest) -> None:
     # Before it has read anything it looks whether that is read as it is meant.
     if "updated_after" in seen.query and seen.query["limit"] != "100":
         source.sandbox.behaviour = Behaviour(revoked_after=0)
@@ -285,14 +285,14 @@ async def test_times_that_are_served_finer_or_coarser_lose_no_row_where_runs_mee
             source.insert(seam + number * 90_001)
             source.insert(seam + number * 91)
         source.now += DAY
-        first = Asked(since=seam) if by == "earlier" else Asked(until=seam)
+        first = Selection(since=seam) if by == "earlier" else Selection(until=seam)
         await run_export(tmp_path, source, first)
         source.sandbox.behaviour = Behaviour(precision=after, rounding=rounding)
         source.now += HOUR
         if by == "sync":
             await run_sync(tmp_path, source)
         else:
-            wider = Asked(since=seam - 30 * DAY) if by == "earlier" else Asked(until=source.now - HOUR)
+            wider = Selection(since=seam - 30 * DAY) if by == "earlier" else Selection(until=source.now - HOUR)
             await run_export(tmp_path, source, wider)
         exported = Exported(tmp_path)
         exported.check_sound()
@@ -346,6 +346,6 @@ async def test_nights_that_find_nothing_new_look_into_no_part(tmp_path: Path, mo
 
         monkeypatch.setattr("exporter.parts.ids.read_batches", counted)
         source.sandbox.requests.clear()
-        synced: Synced = await run_sync(tmp_path, source)
+        synced: SyncResult = await run_sync(tmp_path, source)
         assert (looked, synced.inserted) == ([0], 0)
         assert len(source.sandbox.requests) <= 12

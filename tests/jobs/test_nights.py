@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from exporter.contract import DAY, HOUR, Instant
-from exporter.jobs.sync import Synced, sync
+from exporter.jobs.sync import SyncResult, sync
 from exporter.log.commits import load_commits
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations, serve
-from exporter.settings import Asked, Credentials, RunSettings
+from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.local.store import LocalStore
 from tests.end_to_end.exported import Exported, assert_same, parse_interval
 from tests.end_to_end.served import SINCE, Record, records
@@ -146,7 +146,7 @@ async def one_night(destination: Path, number: int, days: Days, settings: RunSet
     before = days.read
     commits = len(await load_commits(LocalStore(destination)))
     began = time.perf_counter()
-    synced: Synced = await sync(destination, Asked(), settings, Credentials(TOKEN), Quiet())
+    synced: SyncResult = await sync(destination, Selection(), settings, Credentials(TOKEN), Quiet())
     seconds = time.perf_counter() - began
     pages, rows_read, ids_read, bytes_read = map(sub, days.read, before)
     written = 0

@@ -10,15 +10,15 @@ from exporter.contract import DAY, HOUR, MINUTE, Instant
 from exporter.errors import AccessError, ContradictionError, DestinationError, UsageError
 from exporter.jobs.audit import audit
 from exporter.jobs.export import export
-from exporter.jobs.reread import Reread, reread
+from exporter.jobs.reread import RereadResult, reread
 from exporter.jobs.sync import sync
 from exporter.jobs.verify import verify
 from exporter.log.commits import load_commits, load_state
 from exporter.model import TABLES, Coverage, Interval
 from exporter.progress import Quiet
-from exporter.sandbox import TOKEN, Behaviour, Row, Seen
+from exporter.sandbox import TOKEN, Behaviour, Row, ServedRequest
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
-from exporter.settings import Asked, Credentials
+from exporter.settings import Credentials, Selection
 from exporter.store.local.store import LocalStore
 from tests.end_to_end.exported import Exported, assert_same, snapshot
 from tests.end_to_end.served import records
@@ -28,7 +28,7 @@ from tests.jobs.moving import Source, check, moving_source, run_sync, settings_f
 pytestmark = pytest.mark.anyio
 
 NARROW = Credentials(TOKEN_NOSENSITIVE)
-BOTH = Asked(tables=TABLES)
+BOTH = Selection(tables=TABLES)
 
 
 def fill(source: Source, rows: int, **fields: object) -> list[str]:
@@ -45,12 +45,12 @@ async def run_reread(
     *,
     token: str = TOKEN,
     **options: object,
-) -> Reread:
-    asked = Asked(since=since, until=until)
+) -> RereadResult:
+    asked = Selection(since=since, until=until)
     return await reread(destination, asked, settings_for(source), Credentials(token), Quiet(), **options)  # type: ignore[arg-type]
 
 
-def counts(done: Reread) -> tuple[int, int, int, int]:
+def counts(done: RereadResult) -> tuple[int, int, int, int]:
     return done.inserted, done.updated, done.removed, done.kept
 
 
@@ -85,7 +85,7 @@ async def test_whatever_has_happened_all_is_as_the_source_has_it(tmp_path: Path,
 async def test_what_lies_outside_stays_as_it_is(tmp_path: Path) -> None:
     async with moving_source(1) as source:
         fill(source, 300)
-        await run_sync(tmp_path, source, Asked(tables=TABLES, partition_by="none"))
+        await run_sync(tmp_path, source, Selection(tables=TABLES, partition_by="none"))
         middle = source.now - 2 * DAY
         old = {name: row for name, row in source.rows.items() if row.created_at >= middle + 5 * HOUR}
         before = Exported(tmp_path).records()
@@ -114,8 +114,8 @@ async def test_a_token_that_gained_fields_fills_them_in(tmp_path: Path, share: f
         rows = fill(source, 200, summary="said")
         first = int(200 * share)
         if first:
-            await run_sync(tmp_path, source, Asked(since=source.rows[rows[first - 1]].created_at, tables=TABLES))
-        await export(tmp_path, Asked(since=0, tables=TABLES), settings_for(source), NARROW, Quiet())
+            await run_sync(tmp_path, source, Selection(since=source.rows[rows[first - 1]].created_at, tables=TABLES))
+        await export(tmp_path, Selection(since=0, tables=TABLES), settings_for(source), NARROW, Quiet())
         state = await load_state(LocalStore(tmp_path))
         assert state.role_changed == (first > 0)
         with pytest.raises(AccessError, match="sees no sensitive fields"):
@@ -211,7 +211,9 @@ async def test_an_audit_that_lists_the_same_says_so_and_its_repair_lifts_the_dou
         settings = settings_for(source)
 
         async def run_audit(*, repair: bool = False) -> tuple[int, int, str]:
-            found = await audit(tmp_path, Asked(), settings, Credentials(TOKEN), Quiet(), now=source.now, repair=repair)
+            found = await audit(
+                tmp_path, Selection(), settings, Credentials(TOKEN), Quiet(), now=source.now, repair=repair
+            )
             return found.exit_status, found.lifted, found.state
 
         before = snapshot(tmp_path)
@@ -228,7 +230,7 @@ async def test_an_audit_that_doubts_the_same_lifts_nothing(tmp_path: Path) -> No
         await doubtful(tmp_path, source)
         source.sandbox.behaviour = Behaviour(page_cap=9)
         found = await audit(
-            tmp_path, Asked(), settings_for(source), Credentials(TOKEN), Quiet(), now=source.now, repair=True
+            tmp_path, Selection(), settings_for(source), Credentials(TOKEN), Quiet(), now=source.now, repair=True
         )
         assert (found.exit_status, found.lifted, found.state) == (3, 0, "unproven")
 
@@ -292,7 +294,7 @@ async def test_a_nameless_row_that_was_mended_leaves_quarantine_with_a_repair(tm
 
         async def repair() -> str:
             settings, token = settings_for(source), Credentials(TOKEN)
-            found = await audit(tmp_path, Asked(), settings, token, Quiet(), now=source.now, repair=True)
+            found = await audit(tmp_path, Selection(), settings, token, Quiet(), now=source.now, repair=True)
             assert found.is_same
             return found.state
 
@@ -359,7 +361,7 @@ async def test_an_api_that_knows_no_ids_deletes_nothing(tmp_path: Path) -> None:
 
 
 async def test_rows_that_filters_no_longer_match_are_left_to_a_sync_that_drops_them(tmp_path: Path) -> None:
-    asked = Asked(filters={"status": "in_progress"})
+    asked = Selection(filters={"status": "in_progress"})
     async with moving_source(15) as source:
         fill(source, 40, status="in_progress")
         await run_sync(tmp_path, source, asked, refilter=True)
@@ -402,7 +404,12 @@ async def test_what_there_is_nothing_of_cannot_be_read_again(tmp_path: Path) -> 
             await run_reread(tmp_path, source, source.now + DAY, source.now + 2 * DAY)
         with pytest.raises(DestinationError, match="another export"):
             await reread(
-                tmp_path, Asked(fields=("id",)), settings_for(source), Credentials(TOKEN), Quiet(), withheld=True
+                tmp_path,
+                Selection(fields=("id",)),
+                settings_for(source),
+                Credentials(TOKEN),
+                Quiet(),
+                withheld=True,
             )
 
 
@@ -431,7 +438,7 @@ async def test_rows_that_change_while_they_are_read_are_there_as_they_were_or_ar
         await run_sync(tmp_path, source)
         chance = random.Random(0)
 
-        def move(seen: Seen) -> None:
+        def move(seen: ServedRequest) -> None:
             if seen.number % 5 == 0:
                 source.update(chance.choice(sorted(source.rows)), summary=f"{seen.number}")
 
@@ -450,7 +457,7 @@ async def test_a_sync_after_it_reads_what_has_changed_since(tmp_path: Path) -> N
         assert (await run_reread(tmp_path, source)).exit_status == 0
         source.sandbox.requests.clear()
         source.update("c7", summary="new")
-        synced = await sync(tmp_path, Asked(), settings_for(source), Credentials(TOKEN), Quiet())
+        synced = await sync(tmp_path, Selection(), settings_for(source), Credentials(TOKEN), Quiet())
         assert synced.updates_since_before is not None
         assert synced.updates_since_before > source.now - MINUTE
         assert (synced.updated, len(source.sandbox.requests) < 25) == (1, True)

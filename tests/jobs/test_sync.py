@@ -11,9 +11,9 @@ from exporter.jobs.export import export
 from exporter.jobs.sync import sync
 from exporter.jobs.verify import verify
 from exporter.progress import Quiet
-from exporter.sandbox import Behaviour, Seen
+from exporter.sandbox import Behaviour, ServedRequest
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
-from exporter.settings import Asked, Credentials
+from exporter.settings import Credentials, Selection
 from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import conversation
 from tests.jobs.moving import T0, Source, check, moving_source, run_sync, settings_for
@@ -85,7 +85,7 @@ async def test_an_api_that_shows_nothing_by_updated_after_is_read_as_a_whole(tmp
         source.now += HOUR
         source.update(names[7], summary="new")
 
-        def cut(seen: Seen) -> None:
+        def cut(seen: ServedRequest) -> None:
             # Later than any time there is.
             reads = ("updated_after:+876000h",) if "updated_after" in seen.query else ()
             source.sandbox.behaviour = Behaviour(reads=reads)
@@ -110,10 +110,10 @@ async def test_what_becomes_visible_only_a_while_after_its_update_is_found(tmp_p
 async def test_a_lag_longer_than_the_range_is_no_reason_not_to_look_again(tmp_path: Path) -> None:
     async with moving_source(17) as source:
         source.insert(source.now - HOUR, status="in_progress")
-        await run_sync(tmp_path, source, Asked(since=source.now - 2 * HOUR))
+        await run_sync(tmp_path, source, Selection(since=source.now - 2 * HOUR))
         source.update("c0", status="completed")
         settings = settings_for(source, lag_seconds=10 * 3600)
-        synced = await sync(tmp_path, Asked(), settings, Credentials(source.sandbox.token), Quiet())
+        synced = await sync(tmp_path, Selection(), settings, Credentials(source.sandbox.token), Quiet())
         assert synced.updated == 1
         check(tmp_path, source)
 
@@ -156,9 +156,9 @@ async def test_asking_again_costs_no_more_than_reading_all_that_is_young(tmp_pat
             source.insert(source.now - HOUR - number * 10 * SECOND, status="in_progress" if is_open else "completed")
         source.now += HOUR
         settings = settings_for(source, page_size=1000)
-        await sync(tmp_path, Asked(), settings, Credentials(source.sandbox.token), Quiet())
+        await sync(tmp_path, Selection(), settings, Credentials(source.sandbox.token), Quiet())
         source.now += HOUR
-        synced = await sync(tmp_path, Asked(), settings, Credentials(source.sandbox.token), Quiet())
+        synced = await sync(tmp_path, Selection(), settings, Credentials(source.sandbox.token), Quiet())
         assert synced.unchanged >= 6000 // rows_for_each
         assert synced.summary.requests <= 60
 
@@ -216,7 +216,7 @@ async def test_a_row_that_fits_no_more_goes_to_quarantine_and_comes_back(tmp_pat
 
 
 async def test_rows_that_the_filters_no_longer_match_are_dropped_when_that_is_asked_for(tmp_path: Path) -> None:
-    asked = Asked(filters={"status": "completed"})
+    asked = Selection(filters={"status": "completed"})
     async with moving_source(7) as source:
         fill(source, 50)
         with pytest.raises(UsageError, match="filtered by status"):
@@ -238,14 +238,14 @@ async def test_rows_that_the_filters_no_longer_match_are_dropped_when_that_is_as
 
 
 async def test_rows_that_change_between_two_lists_are_dropped_by_the_next(tmp_path: Path) -> None:
-    asked = Asked(filters={"status": "completed"})
+    asked = Selection(filters={"status": "completed"})
     async with moving_source(13) as source:
         fill(source, 20)
         source.update("c1", at=source.now - 5 * DAY)
         await run_sync(tmp_path, source, asked, refilter=True)
         source.now += DAY
 
-        def change(seen: Seen) -> None:
+        def change(seen: ServedRequest) -> None:
             if "updated_after" in seen.query and "status" in seen.query:
                 source.sandbox.on_request = None
                 source.now += MINUTE
@@ -263,7 +263,7 @@ async def test_rows_that_change_between_two_lists_are_dropped_by_the_next(tmp_pa
 async def test_open_rows_that_the_filters_no_longer_match_are_dropped_without_a_new_time_of_update(
     tmp_path: Path,
 ) -> None:
-    asked = Asked(filters={"status": "in_progress"})
+    asked = Selection(filters={"status": "in_progress"})
     async with moving_source(14) as source:
         fill(source, 20, status="in_progress")
         await run_sync(tmp_path, source, asked, refilter=True)
@@ -339,7 +339,7 @@ async def test_an_export_that_was_not_finished_is(tmp_path: Path) -> None:
         fill(source, 300)
         source.sandbox.behaviour = Behaviour(revoked_after=30)
         with pytest.raises(AccessError):
-            await export(tmp_path, Asked(), settings_for(source), Credentials(source.sandbox.token), Quiet())
+            await export(tmp_path, Selection(), settings_for(source), Credentials(source.sandbox.token), Quiet())
         source.sandbox.behaviour = Behaviour()
         source.now += DAY
         for number in range(0, 300, 20):

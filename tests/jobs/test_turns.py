@@ -21,7 +21,7 @@ from exporter.jobs.verify import verify
 from exporter.model import TABLES
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, TOKEN_NOSENSITIVE, Row, make_conversations, serve
-from exporter.settings import Asked, Credentials, RunSettings
+from exporter.settings import Credentials, RunSettings, Selection
 from tests.end_to_end.exported import Exported
 from tests.end_to_end.served import records
 from tests.jobs.damage import Json, edit_commits, flip, rewrite, settle, with_column
@@ -35,7 +35,7 @@ def run(root: Path, *, token: str = TOKEN, rows: list[Row] = ROWS, **asked: Any)
     async def work() -> Summary:
         async with serve(rows) as server:
             settings = RunSettings(base_url=server.url, concurrency=2, page_size=20)
-            wanted = Asked(since=SINCE, until=UNTIL, **{"tables": TABLES, **asked})
+            wanted = Selection(since=SINCE, until=UNTIL, **{"tables": TABLES, **asked})
             return await export(root, wanted, settings, Credentials(token), Quiet())
 
     return anyio.run(work)

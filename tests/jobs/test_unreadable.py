@@ -15,7 +15,7 @@ import pytest
 
 from exporter.cli.report import describe_verified
 from exporter.jobs.compact import compact
-from exporter.jobs.verify import Verified, verify
+from exporter.jobs.verify import VerifyResult, verify
 from exporter.parts import integrity
 from exporter.progress import Quiet
 from exporter.store import disk
@@ -42,7 +42,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
-def check(root: Path, **options: Any) -> Verified:
+def check(root: Path, **options: Any) -> VerifyResult:
     return anyio.run(partial(verify, root, now=NOW, **options))
 
 

@@ -17,13 +17,13 @@ from exporter.check.loss import Loss, plan_loss
 from exporter.cli.report import describe_verified
 from exporter.contract import DAY
 from exporter.errors import DestinationError, DestinationLockedError, OvertakenError, StoreError
-from exporter.jobs.verify import Verified, verify
+from exporter.jobs.verify import VerifyResult, verify
 from exporter.log.commits import CommitLog
 from exporter.log.manifest import render_manifest
 from exporter.log.state import State
 from exporter.model import Change
 from exporter.parts import integrity
-from exporter.run.author import author_of
+from exporter.run.record import author_of
 from exporter.store.local.store import LocalStore
 from tests.jobs.damage import (
     Json,
@@ -58,7 +58,7 @@ def odd(exports: dict[str, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(exports["odd"], tmp_path / "odd"))
 
 
-def check(root: Path, **options: Any) -> Verified:
+def check(root: Path, **options: Any) -> VerifyResult:
     return anyio.run(partial(verify, root, now=NOW, **options))
 
 

@@ -11,16 +11,16 @@ from exporter.jobs.export import export
 from exporter.jobs.reread import reread
 from exporter.jobs.sync import sync
 from exporter.progress import Quiet
-from exporter.sandbox import TOKEN, Row, Seen
+from exporter.sandbox import TOKEN, Row, ServedRequest
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
-from exporter.settings import Asked, Credentials
+from exporter.settings import Credentials, Selection
 from tests.end_to_end.exported import Exported
 from tests.jobs.moving import Source, moving_source, run_sync, settings_for
 
 pytestmark = pytest.mark.anyio
 
 #: As `exporter export DEST --fields summary,channel` asks.
-FEW = Asked(fields=("id", "channel", "status", "created_at", "updated_at", "summary"))
+FEW = Selection(fields=("id", "channel", "status", "created_at", "updated_at", "summary"))
 
 
 class Warned(Quiet):
@@ -75,7 +75,7 @@ async def test_a_call_without_a_summary_stops_no_sync_and_no_repair(tmp_path: Pa
         put(source, "c5", 0, channel="text")
         put(source, "late", 2 * DAY)
         found = await audit(
-            tmp_path, Asked(), settings_for(source), Credentials(TOKEN), Quiet(), now=source.now, repair=True
+            tmp_path, Selection(), settings_for(source), Credentials(TOKEN), Quiet(), now=source.now, repair=True
         )
         assert (found.exit_status, found.state) == (0, "complete")
         assert Exported(tmp_path).records()["c5"]["channel"] == "text"
@@ -94,7 +94,7 @@ async def test_a_scope_that_is_lost_before_or_while_a_sync_reads_overwrites_noth
             put(source, f"c{number}", 0, **fields, channel="text")
         before = Exported(tmp_path).records()
 
-        def narrow(seen: Seen) -> None:
+        def narrow(seen: ServedRequest) -> None:
             if len(source.sandbox.requests) > at:
                 token = f"Bearer {TOKEN_NOSENSITIVE}"
                 source.sandbox.body = lambda query, headers, *rest: body(query, {"Authorization": token}, *rest)  # type: ignore[method-assign]
@@ -122,7 +122,7 @@ async def test_a_scope_that_is_gained_while_an_export_reads_is_noticed(tmp_path:
         synced = await run_sync(tmp_path, source, FEW)
         without = [name for name, row in Exported(tmp_path).records().items() if row["summary"] is None]
         assert synced.summary.state == ("unproven" if without else "complete"), without
-        await reread(tmp_path, Asked(), settings_for(source), Credentials(TOKEN), Quiet(), withheld=True)
+        await reread(tmp_path, Selection(), settings_for(source), Credentials(TOKEN), Quiet(), withheld=True)
         found = Exported(tmp_path)
         assert (found.state, {row["summary"] for row in found.records().values()}) == ("complete", {"said"})
 
@@ -154,11 +154,11 @@ async def test_a_token_that_sees_more_says_so_before_it_writes(tmp_path: Path, c
         before = Exported(root).manifest["generation"]
         settings, token = settings_for(source), Credentials(TOKEN)
         if command == "sync":
-            await sync(root, Asked(), settings, token, observer)
+            await sync(root, Selection(), settings, token, observer)
         elif command == "export":
-            await export(root, Asked(until=source.now - MINUTE), settings, token, observer)
+            await export(root, Selection(until=source.now - MINUTE), settings, token, observer)
         else:
-            await audit(root, Asked(), settings, token, observer, now=source.now, repair=True)
+            await audit(root, Selection(), settings, token, observer, now=source.now, repair=True)
     said = (
         "this token sees sensitive fields that 30 rows here came without; "
         f"exporter reread '{root}' --withheld reads them again"

@@ -29,7 +29,7 @@ from exporter.log.state import State
 from exporter.model import TABLES, TableFormat
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN
-from exporter.settings import Asked, Credentials
+from exporter.settings import Credentials, Selection
 from exporter.store.local.store import LocalStore
 from exporter.store.location import Url
 from tests.end_to_end.exported import Exported, assert_same, check_private
@@ -93,7 +93,7 @@ async def test_each_version_reads_back_exact(kind: Kind, tmp_path: Path) -> None
 
     async with moving_source(5) as source:
         move(source, 60)
-        await run_sync(destination, source, Asked(table_format=TableFormat(kind=kind)))
+        await run_sync(destination, source, Selection(table_format=TableFormat(kind=kind)))
         note()
         for _ in range(2):
             move(source, 40)
@@ -113,7 +113,7 @@ async def test_each_version_reads_back_exact(kind: Kind, tmp_path: Path) -> None
         found = await verify(destination, now=source.now)
         assert [problem.what for problem in found.problems] == ["behind"]
 
-        asked = Asked()
+        asked = Selection()
         summary = await export(destination, asked, settings_for(source), Credentials(TOKEN), Quiet())
         assert summary.requests == 0
         assert summary.changed
@@ -130,7 +130,7 @@ async def grown(kind: Kind, destination: Path, syncs: int) -> AsyncIterator[Sour
     """An export with a table, and so many syncs that each replaced files."""
     async with moving_source(7) as source:
         move(source, 60)
-        await run_sync(destination, source, Asked(table_format=TableFormat(kind=kind)))
+        await run_sync(destination, source, Selection(table_format=TableFormat(kind=kind)))
         for _ in range(syncs):
             move(source, 40)
             await run_sync(destination, source)
@@ -197,7 +197,7 @@ async def test_a_vacuum_spares_what_a_table_shows_that_has_fallen_behind(tmp_pat
         assert shown - {path} <= parts(destination)
         await vacuum(destination, before=END_OF_TIME, now=source.now)
         assert shown - {path} <= parts(destination)
-        await export(destination, Asked(), settings_for(source), Credentials(TOKEN), Quiet())
+        await export(destination, Selection(), settings_for(source), Credentials(TOKEN), Quiet())
         await vacuum(destination, before=END_OF_TIME, now=source.now)
         assert parts(destination) == (await state_of(destination)).files.keys() == shown_by_delta(destination)
 
@@ -225,13 +225,13 @@ async def test_an_export_that_is_there_becomes_a_table(kind: Kind, tmp_path: Pat
         move(source, 60)
         await run_sync(tmp_path, source)
         before = parts(tmp_path)
-        asked = Asked(table_format=TableFormat(kind=kind))
+        asked = Selection(table_format=TableFormat(kind=kind))
         summary = await export(tmp_path, asked, settings_for(source), Credentials(TOKEN), Quiet())
         assert (summary.requests, summary.changed, summary.table_kind) == (0, True, kind)
         assert parts(tmp_path) == before
         for read in readers(kind).values():
             assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), Exported(tmp_path).records())
-        other = Asked(table_format=TableFormat(kind="iceberg" if kind == "delta" else "delta"))
+        other = Selection(table_format=TableFormat(kind="iceberg" if kind == "delta" else "delta"))
         with pytest.raises(DestinationError, match=f"kept as {kind}, and cannot become"):
             await export(tmp_path, other, settings_for(source), Credentials(TOKEN), Quiet())
         with pytest.raises(UsageError, match="--keep-generations"):
@@ -259,7 +259,7 @@ async def test_a_table_that_others_have_written_to_is_left_alone(tmp_path: Path)
         for problem in found.problems:
             if problem.what == "stranger":
                 (tmp_path / problem.file).unlink()
-        await export(tmp_path, Asked(), settings_for(source), Credentials(TOKEN), Quiet())
+        await export(tmp_path, Selection(), settings_for(source), Credentials(TOKEN), Quiet())
         assert (await verify(tmp_path, now=source.now)).sound
         read = readers("delta")["deltalake"]
         assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), exported.records())
@@ -270,7 +270,7 @@ async def test_a_table_that_others_have_written_to_keeps_no_other_from_its_step(
     (other,) = set(TABLES) - {altered}
     async with moving_source(3) as source:
         move(source, 20)
-        await run_sync(tmp_path, source, Asked(table_format=TableFormat(kind="delta"), tables=TABLES))
+        await run_sync(tmp_path, source, Selection(table_format=TableFormat(kind="delta"), tables=TABLES))
         DeltaTable(tmp_path / altered).delete("true")
         versions = {table: DeltaTable(tmp_path / table).version() for table in TABLES}
         move(source, 20)
@@ -285,7 +285,7 @@ async def test_a_table_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "_iceberg")
         found = await verify(tmp_path, now=source.now)
         assert [problem.what for problem in found.problems] == ["behind"]
-        await export(tmp_path, Asked(), settings_for(source), Credentials(TOKEN), Quiet())
+        await export(tmp_path, Selection(), settings_for(source), Credentials(TOKEN), Quiet())
         read = readers("iceberg")["pyiceberg"]
         assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), Exported(tmp_path).records())
 
@@ -316,10 +316,10 @@ async def test_what_is_not_installed(kind: Kind, tmp_path: Path, monkeypatch: py
         move(source, 10)
         monkeypatch.setattr(follow, "find_spec", lambda _: None)
         with pytest.raises(UsageError, match=rf"pip install '.\[{kind}\]'"):
-            await run_sync(tmp_path / "new", source, Asked(table_format=TableFormat(kind=kind)))
+            await run_sync(tmp_path / "new", source, Selection(table_format=TableFormat(kind=kind)))
         assert not (tmp_path / "new").exists()
         monkeypatch.undo()
-        await run_sync(tmp_path / "there", source, Asked(table_format=TableFormat(kind=kind)))
+        await run_sync(tmp_path / "there", source, Selection(table_format=TableFormat(kind=kind)))
         monkeypatch.setattr(follow, "find_spec", lambda _: None)
         with pytest.raises(UsageError, match="is not installed"):
             await compact(tmp_path / "there", target_bytes=1 << 28, memory_bytes=1 << 28, observer=Quiet())
@@ -333,7 +333,7 @@ def test_the_extras_are_what_is_asked_for() -> None:
 
 
 async def test_object_stores_are_refused() -> None:
-    asked = Asked(table_format=TableFormat(kind="delta"))
+    asked = Selection(table_format=TableFormat(kind="delta"))
     with pytest.raises(UsageError, match=r"^s3://bucket/calls: no place for --table-format"):
         settle_table_format(State(), asked, Url("s3", "bucket", "calls"))
 

@@ -25,8 +25,8 @@ from exporter.lake.follow import check_place
 from exporter.lake.iceberg import IcebergTable
 from exporter.lake.table import (
     LakeTable,
-    Shown,
     Step,
+    TableContents,
     files_of,
     next_step,
     readable,
@@ -79,7 +79,7 @@ def made(
 
 
 @contextmanager
-def opened(kind: Kind, root: Path, **options: Any) -> Iterator[tuple[LakeTable, Shown | None]]:
+def opened(kind: Kind, root: Path, **options: Any) -> Iterator[tuple[LakeTable, TableContents | None]]:
     table = made(kind, root, **options)
     try:
         yield table, table.read()
@@ -92,7 +92,7 @@ def write(kind: Kind, root: Path, step: Step, generation: int, **options: Any) -
         table.write(step, generation)
 
 
-def shown(kind: Kind, root: Path, **options: Any) -> Shown | None:
+def shown(kind: Kind, root: Path, **options: Any) -> TableContents | None:
     with opened(kind, root, **options) as (_, found):
         return found
 
@@ -119,9 +119,9 @@ def test_a_table_of_parts(kind: Kind, by: PartitionBy, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "reading leaves nothing"
     parts = [part(tmp_path, 40 * number, by) for number in range(3)]
     write(kind, tmp_path, Step(parts[:2], ()), 7, by=by)
-    assert shown(kind, tmp_path, by=by) == Shown(7, {file.path: (file.size_bytes, 2) for file in parts[:2]})
+    assert shown(kind, tmp_path, by=by) == TableContents(7, {file.path: (file.size_bytes, 2) for file in parts[:2]})
     write(kind, tmp_path, Step(parts[2:], parts[:1]), 9, by=by)
-    assert shown(kind, tmp_path, by=by) == Shown(9, {file.path: (file.size_bytes, 2) for file in parts[1:]})
+    assert shown(kind, tmp_path, by=by) == TableContents(9, {file.path: (file.size_bytes, 2) for file in parts[1:]})
     assert ids(kind, tmp_path) == {"40a", "40b", "80a", "80b"}
     # The bounds that are in the table are those of the rows, or a reader would skip the file.
     assert ids(kind, tmp_path, parts[2].created_at_max) == {"80b"}
@@ -477,7 +477,7 @@ def test_a_step_leads_from_one_state_to_the_other(then: set[int], now: set[int],
     before = state(1, [numbered(number, table) for number in then for table in ("conversations", "turns")])
     after = state(2, [numbered(number, table) for number in now for table in ("conversations", "turns")])
     made_ = {file.path: (file.size_bytes, file.rows) for file in files_of(before, "conversations").values()}
-    found = None if new else Shown(1, {**made_, "conversations/theirs.parquet": (1, 1)} if touched else made_)
+    found = None if new else TableContents(1, {**made_, "conversations/theirs.parquet": (1, 1)} if touched else made_)
     table: Any = Anything()
     if touched and not new:
         with pytest.raises(ForeignTableError, match="theirs"):

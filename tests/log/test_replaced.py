@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.log.replaced import Replaced, forget, note_replaced, replaced_before
+from exporter.log.replaced import Replacement, forget, note_replaced, replaced_before
 from exporter.model import Change, Interval
 from tests.log.test_state import data_file
 
@@ -27,7 +27,7 @@ def path(run: str, number: int) -> str:
 def test_what_is_kept(
     steps: list[tuple[str, bool, set[tuple[str, int]], bool]], for_tables: bool, instant: int
 ) -> None:
-    replaced: tuple[Replaced, ...] = ()
+    replaced: tuple[Replacement, ...] = ()
     kept: dict[str, int] = {}
     for at, (run, repairs, files, lives_on) in enumerate(steps):
         removes = tuple(sorted(path(*file) for file in files))
@@ -55,5 +55,5 @@ def test_what_is_kept(
     assert all(one.paths for one in rest)
 
 
-def later(replaced: tuple[Replaced, ...], than: Replaced) -> set[str]:
+def later(replaced: tuple[Replacement, ...], than: Replacement) -> set[str]:
     return {name for one in replaced if one.at > than.at for name in one.paths}

@@ -30,7 +30,7 @@ from exporter.options.parse import (
     parse_size,
     parse_time,
 )
-from exporter.settings import Asked, Credentials, RunSettings, check_range
+from exporter.settings import Credentials, RunSettings, Selection, check_range
 
 NOW = parse_timestamp("2026-02-10T12:00:00Z")
 TOKEN = "ak_a-secret-of-the-tests"
@@ -319,7 +319,7 @@ def test_settings_out_of_bounds(settings: dict[str, float], message: str) -> Non
 
 
 def test_turns_need_the_transcripts() -> None:
-    Asked(tables=("conversations", "turns"), fields=("id", "conversation"))
-    Asked(tables=("conversations",), fields=("id",))
+    Selection(tables=("conversations", "turns"), fields=("id", "conversation"))
+    Selection(tables=("conversations",), fields=("id",))
     with pytest.raises(UsageError, match="the field conversation"):
-        Asked(tables=("conversations", "turns"), fields=("id",))
+        Selection(tables=("conversations", "turns"), fields=("id",))

@@ -27,10 +27,10 @@ from exporter.log.state import Author, State
 from exporter.model import Change, Coverage, DataFile, Interval
 from exporter.parts.merge import Nulls
 from exporter.pipeline.committer import Committer
-from exporter.pipeline.part_sink import Finished, PartsFactory
-from exporter.pipeline.spool_sink import Spool, Spooled, SpoolFactory
-from exporter.pipeline.table_parts import ClosedPart
-from exporter.pipeline.upsert import Outcome, _still_absent, merge_spool
+from exporter.pipeline.part_sink import PartsFactory, StagedWindow
+from exporter.pipeline.spool_sink import Spool, SpooledPart, SpoolFactory
+from exporter.pipeline.table_parts import StagedPart
+from exporter.pipeline.upsert import UpsertCounts, _still_absent, merge_spool
 from exporter.plan.homes import Homes
 from exporter.progress import Quiet
 from exporter.settings import Request
@@ -80,7 +80,7 @@ class Destination:
     def state(self) -> State:
         return self.log.state
 
-    def write(self, rows: Rows, window: Interval) -> list[ClosedPart]:
+    def write(self, rows: Rows, window: Interval) -> list[StagedPart]:
         """A staged part."""
         writer = self.factory.new_part()
         ordered = sorted(rows.items(), key=lambda item: -item[1][0])
@@ -103,18 +103,18 @@ class Destination:
         into = SpoolFactory(self.factory, self.factory.encoder, homes, self.spool, reading=reading)
         for home in {homes.of(row[0]).interval: homes.of(row[0]) for row in rows.values()}.values():
             inside = {identity: row for identity, row in rows.items() if row[0] in home.interval}
-            await into.hand_over(Finished(home.interval, self.write(inside, home.interval), [], (), 9))
+            await into.hand_over(StagedWindow(home.interval, self.write(inside, home.interval), [], (), 9))
 
     async def meet(self, *misfits: Misfit) -> None:
         # Each as a run of its own, for it names its files.
         reading = 10 * self.state.number + len(self.spool.misfits)
         into = SpoolFactory(self.factory, self.factory.encoder, self.homes(), self.spool, reading=reading)
-        await into.hand_over(Finished(RANGE, [], list(misfits), (), 9))
+        await into.hand_over(StagedWindow(RANGE, [], list(misfits), (), 9))
 
     def homes(self) -> Homes:
         return Homes(self.state.files.values(), Coverage([RANGE]), self.factory.place)
 
-    async def publish(self, gone: Collection[str] = (), whole: Coverage = NOTHING) -> tuple[Change, Outcome]:
+    async def publish(self, gone: Collection[str] = (), whole: Coverage = NOTHING) -> tuple[Change, UpsertCounts]:
         homes = self.homes()
         return await merge_spool(
             self.spool,
@@ -127,7 +127,7 @@ class Destination:
             whole=whole,
         )
 
-    async def merge(self, gone: Collection[str] = (), whole: Coverage = NOTHING) -> Outcome:
+    async def merge(self, gone: Collection[str] = (), whole: Coverage = NOTHING) -> UpsertCounts:
         change, outcome = await self.publish(gone, whole)
         await self.committer.commit(change, kind="sync")
         await self.committer.sweep()
@@ -169,7 +169,7 @@ async def test_only_parts_with_changed_rows_are_written_anew(tmp_path: Path) -> 
     await there.read_again({"a": at(1, "new", 6), "b": at(2), "c": at(25)})
     outcome = await there.merge()
     assert there.rows() == {"a": at(1, "new", 6), "b": at(2), "c": at(25), "d": at(50)}
-    assert outcome == Outcome(updated=1, unchanged=2, rewritten=1)
+    assert outcome == UpsertCounts(updated=1, unchanged=2, rewritten=1)
     assert len(before.keys() & there.state.files.keys()) == 2
     assert there.windows() == [span(0, 24), span(24, 48), span(48, 96)]
     assert there.state.read_since == 9
@@ -183,7 +183,7 @@ async def test_nothing_new_leaves_the_mark_and_the_files_alone(tmp_path: Path) -
     mark = (tmp_path / "_SUCCESS").stat().st_ino
     files = there.state.files
     await there.read_again({"a": at(1)})
-    assert await there.merge() == Outcome(unchanged=1)
+    assert await there.merge() == UpsertCounts(unchanged=1)
     assert (there.state.files, (tmp_path / "_SUCCESS").stat().st_ino) == (files, mark)
 
 
@@ -202,7 +202,7 @@ async def test_a_row_in_a_gap_gets_a_part_and_the_windows_around_it_make_room(tm
     there = await Destination.make(tmp_path, (wide, {"a": at(30)}))
     (path,) = there.state.files
     await there.read_again({"late": at(5), "later": at(80)})
-    assert await there.merge() == Outcome(inserted=2)
+    assert await there.merge() == UpsertCounts(inserted=2)
     assert there.windows() == [span(0, 24), span(24, 48), span(72, 96)]
     # It was not written again, and speaks for less.
     assert there.state.files[path].window == span(24, 48)
@@ -217,7 +217,7 @@ async def test_a_row_in_a_gap_gets_a_part_and_the_windows_around_it_make_room(tm
 async def test_a_part_that_changes_and_makes_room_does_both(tmp_path: Path) -> None:
     there = await Destination.make(tmp_path, (span(0, 96), {"a": at(30)}))
     await there.read_again({"late": at(5), "a": at(30, "new", 6)})
-    assert await there.merge() == Outcome(inserted=1, updated=1, rewritten=1)
+    assert await there.merge() == UpsertCounts(inserted=1, updated=1, rewritten=1)
     assert there.windows() == [span(0, 24), span(24, 48)]
 
 
@@ -226,7 +226,7 @@ async def test_a_part_of_which_no_row_is_left_goes(tmp_path: Path) -> None:
     there = await Destination.make(tmp_path, (span(0, 24), {"a": at(1)}), (span(24, 96), {"b": at(25)}))
     await there.read_again({"a": at(1, "other", 6)})
     there.spool.parts.clear()
-    assert await there.merge(gone={"a"}) == Outcome(removed=1, rewritten=1)
+    assert await there.merge(gone={"a"}) == UpsertCounts(removed=1, rewritten=1)
     assert there.rows().keys() == {"b"}
     assert there.windows() == [span(24, 96)]
 
@@ -238,21 +238,21 @@ async def test_rows_that_fit_no_more_change_places_with_those_that_do(tmp_path: 
 
     there = await Destination.make(tmp_path, (span(0, 96), {"a": at(1), "b": at(2)}))
     await there.meet(misfit("a", b"{}"), misfit("q", b"{}"))
-    assert await there.merge() == Outcome(removed=1, rewritten=1, quarantined=2)
+    assert await there.merge() == UpsertCounts(removed=1, rewritten=1, quarantined=2)
     assert there.state.quarantined_rows == 2
     assert there.rows().keys() == {"b"}
     known = there.state.quarantine
     # As they were.
     there.spool = Spool()
     await there.meet(misfit("a", b"{}"), misfit("q", b"{}"))
-    assert await there.merge() == Outcome()
+    assert await there.merge() == UpsertCounts()
     assert there.state.quarantine == known
     assert [path.name for path in (tmp_path / "_exporter/quarantine").iterdir()] == [Path(next(iter(known))).name]
     # One is another now, and one fits.
     there.spool = Spool()
     await there.meet(misfit("q", b"[]"))
     await there.read_again({"a": at(1, "well", 6)})
-    assert await there.merge() == Outcome(inserted=1, rewritten=1, quarantined=1)
+    assert await there.merge() == UpsertCounts(inserted=1, rewritten=1, quarantined=1)
     (line,) = [
         msgspec.json.decode(line)
         for path in there.state.quarantine
@@ -292,14 +292,14 @@ async def test_a_row_that_moves_is_there_once_and_was_updated(tmp_path: Path) ->
         "c": at(25),
         "d": at(80, "moved", 5),
     }
-    assert outcome == Outcome(updated=3, rewritten=3)
+    assert outcome == UpsertCounts(updated=3, rewritten=3)
 
 
 @pytest.mark.anyio
 async def test_a_row_that_fits_no_more_where_it_moves_to_leaves_the_table(tmp_path: Path) -> None:
     there = await Destination.make(tmp_path, (span(0, 24), {"a": at(1), "b": at(2)}), (span(24, 96), {"c": at(25)}))
     await there.meet(Misfit("a", at(30)[0], "duration", b"{}"))
-    assert await there.merge() == Outcome(removed=1, rewritten=1, quarantined=1)
+    assert await there.merge() == UpsertCounts(removed=1, rewritten=1, quarantined=1)
     assert there.rows().keys() == {"b", "c"}
     # It moves again, and fits again.
     there.spool = Spool()
@@ -437,7 +437,7 @@ def test_no_more_rows_are_said_to_lack_a_field_than_have_a_null_there(
         absent={"summary": absent},
         withheld_rows=withheld,
     )
-    spooled = Spooled(Path("part"), 1, 0, rows, {"summary": served[0]}, served[1])
+    spooled = SpooledPart(Path("part"), 1, 0, rows, {"summary": served[0]}, served[1])
     after, withheld_after = _still_absent(
         file, Nulls(Counter(summary=lost), lost), [spooled], Nulls(Counter(summary=gained), gained)
     )

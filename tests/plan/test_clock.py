@@ -7,8 +7,8 @@ from exporter.contract import DAY, HOUR, MINUTE, SECOND
 from exporter.plan.clock import (
     REFUSED,
     TOLERATED,
+    ClockSample,
     Now,
-    Told,
     choose_opinion,
     is_doubted,
     is_refused,
@@ -20,8 +20,8 @@ from exporter.plan.clock import (
 T0 = 1_770_000_000 * SECOND
 
 
-def told(ahead: int | None, elapsed: int = 0) -> Told:
-    return Told(0.0, T0, None if ahead is None else T0 + ahead, elapsed)
+def told(ahead: int | None, elapsed: int = 0) -> ClockSample:
+    return ClockSample(0.0, T0, None if ahead is None else T0 + ahead, elapsed)
 
 
 def test_the_difference_is_the_least_that_explains_the_answer() -> None:
@@ -54,7 +54,7 @@ def test_the_opinion_is_that_of_most_answers() -> None:
             assert choose_opinion([told(ahead) for ahead in answers]).ahead == 0
     assert choose_opinion([told(None), told(None)]).ahead is None
     assert choose_opinion([told(0), told(3 * HOUR)]).ahead == 0
-    assert choose_opinion([Told(0.0, T0 + number, T0, SECOND) for number in range(3)]).ahead == 0
+    assert choose_opinion([ClockSample(0.0, T0 + number, T0, SECOND) for number in range(3)]).ahead == 0
 
 
 rows = st.lists(st.integers(-2 * DAY, 100 * 365 * DAY), max_size=100)
@@ -78,7 +78,7 @@ def test_no_range_ends_after_either_clock(ahead: int | None, elapsed: int, times
 def test_a_page_is_dated_within_a_day_before_the_time(date: int | None, at: float) -> None:
     now = Now(0.0, T0)
     time = T0 + round(at * SECOND)
-    since = now.read_since(Told(at, T0, None, 0), None if date is None else T0 + date)
+    since = now.read_since(ClockSample(at, T0, None, 0), None if date is None else T0 + date)
     assert time - DAY <= since <= time
     assert date is None or since <= max(T0 + date - SECOND, time - DAY)
 

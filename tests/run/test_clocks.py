@@ -8,7 +8,7 @@ import pytest
 from exporter.contract import DAY, HOUR, MINUTE, SECOND
 from exporter.errors import UsageError
 from exporter.model import TABLES
-from exporter.settings import Asked, PartitionBy
+from exporter.settings import PartitionBy, Selection
 from tests.jobs.moving import transcript
 from tests.toolkit.clocks import World, world
 
@@ -202,7 +202,7 @@ async def test_rows_whose_clock_is_behind_are_read_when_they_come(
     assert source.range_end(tmp_path) == source.now - 30 * MINUTE + 1
     assert source.updates_since(tmp_path) <= source.now - 30 * MINUTE + SECOND
     await source.live(30 * MINUTE, MINUTE)
-    await source.export(tmp_path, Asked(until=source.now))
+    await source.export(tmp_path, Selection(until=source.now))
     assert source.held(tmp_path) == source.ids
 
 
@@ -217,18 +217,18 @@ async def test_a_silence_like_others_before_is_no_sign(tmp_path: Path, source: W
 
 async def test_an_end_that_is_asked_for_is_not_moved_by_rows(tmp_path: Path, source: World) -> None:
     source.now += HOUR
-    await source.export(tmp_path, Asked(until=source.now - 10 * MINUTE))
+    await source.export(tmp_path, Selection(until=source.now - 10 * MINUTE))
     assert not source.warnings
     assert source.range_end(tmp_path) == source.now - 10 * MINUTE
 
 
 async def test_an_end_in_the_future_is_cut_to_the_earlier_clock(tmp_path: Path, source: World) -> None:
     source.machine = 30 * MINUTE
-    await source.export(tmp_path, Asked(until=source.now + DAY))
+    await source.export(tmp_path, Selection(until=source.now + DAY))
     assert source.range_end(tmp_path) <= source.now - 60 * SECOND
 
 
-async def go_wrong(source: World, root: Path, how: str, asked: Asked | None = None) -> None:
+async def go_wrong(source: World, root: Path, how: str, asked: Selection | None = None) -> None:
     """An export whose end lies in the future, as earlier versions have made them."""
     if how == "date":
         source.date = 3 * HOUR
@@ -273,7 +273,7 @@ async def test_rows_and_turns_that_lie_in_the_future_come_again_when_it_is_their
         source.stamps = ahead
         source.create(1, MINUTE, conversation=transcript(2), summary=f"{number}")
     source.stamps = 0
-    await go_wrong(source, tmp_path, "date", Asked(tables=TABLES, partition_by=partition_by))
+    await go_wrong(source, tmp_path, "date", Selection(tables=TABLES, partition_by=partition_by))
     await source.live(10 * MINUTE, MINUTE)
     await source.sync(tmp_path)
     assert "an earlier run went by was ahead" in source.warnings
@@ -294,9 +294,9 @@ async def test_an_export_takes_it_back_too(tmp_path: Path, source: World, how: s
     assert "an earlier run went by was ahead" in source.warnings
     assert summary.state == "complete"
     assert source.range_end(tmp_path) <= source.now
-    await source.export(tmp_path, Asked(until=source.now))
+    await source.export(tmp_path, Selection(until=source.now))
     source.now += 2 * MINUTE
-    await source.export(tmp_path, Asked(until=source.now))
+    await source.export(tmp_path, Selection(until=source.now))
     assert source.held(tmp_path) == source.ids
 
 

@@ -16,7 +16,7 @@ from exporter.sandbox import (
     TOKEN_NOSENSITIVE,
     Behaviour,
     Row,
-    Seen,
+    ServedRequest,
     make_conversations,
     run_sandbox,
     serve,
@@ -161,7 +161,7 @@ async def test_token_revoked_and_role_changed(get: Any) -> None:
 async def test_requests_are_logged_and_can_be_reacted_to(get: Any) -> None:
     async with serve(ROWS) as sandbox:
 
-        def insert_at_second(seen: Seen) -> None:
+        def insert_at_second(seen: ServedRequest) -> None:
             if seen.number == 2:
                 sandbox.insert(Row(SINCE + DAY, fields={"id": "late"}))
 

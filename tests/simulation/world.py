@@ -43,7 +43,7 @@ from exporter.pipeline.part_sink import WindowWriter
 from exporter.pipeline.spool_sink import SpoolFactory
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN
-from exporter.settings import Asked, Credentials, PartitionBy, RunSettings
+from exporter.settings import Credentials, PartitionBy, RunSettings, Selection
 from exporter.store.local import lock
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.loop import SimulatedLoop, run_sync
@@ -109,7 +109,7 @@ class World:
             until = None
         partition_by: PartitionBy = self.chance.choice(("day", "day", "hour", "month", "none"))
         tables = self.chance.choice((None, None, TABLES))
-        self.asked = Asked(since=since, until=until, partition_by=partition_by, tables=tables)
+        self.asked = Selection(since=since, until=until, partition_by=partition_by, tables=tables)
         self.settings = RunSettings(
             base_url="http://127.0.0.1:1",
             concurrency=self.chance.choice((1, 2, 3, 6)),

@@ -11,15 +11,15 @@ import pytest
 from aiohttp import web
 
 from exporter.contract import CONVERSATIONS_PATH, DAY, SECOND, Instant, parse_timestamp
-from exporter.jobs.audit import Audited, audit
+from exporter.jobs.audit import AuditResult, audit
 from exporter.jobs.export import export
-from exporter.jobs.reread import Reread, reread
+from exporter.jobs.reread import RereadResult, reread
 from exporter.jobs.summary import Summary
-from exporter.jobs.sync import Synced, sync
+from exporter.jobs.sync import SyncResult, sync
 from exporter.jobs.verify import verify
 from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Sandbox
-from exporter.settings import Asked, Credentials, RunSettings
+from exporter.settings import Credentials, RunSettings, Selection
 from tests.end_to_end.exported import Exported
 from tests.end_to_end.served import conversation
 
@@ -82,29 +82,31 @@ class World:
     def settings(self, **settings: Any) -> RunSettings:
         return RunSettings(base_url=self.sandbox.url, **{"concurrency": 3, "page_size": 50, **settings})
 
-    async def export(self, root: Path, asked: Asked | None = None, **settings: Any) -> Summary:
+    async def export(self, root: Path, asked: Selection | None = None, **settings: Any) -> Summary:
         done: Summary = await self._run(export, root, asked, settings)
         return done
 
-    async def sync(self, root: Path, asked: Asked | None = None, **settings: Any) -> Synced:
-        done: Synced = await self._run(sync, root, asked, settings)
+    async def sync(self, root: Path, asked: Selection | None = None, **settings: Any) -> SyncResult:
+        done: SyncResult = await self._run(sync, root, asked, settings)
         return done
 
-    async def reread(self, root: Path, asked: Asked | None = None, **settings: Any) -> Reread:
-        done: Reread = await self._run(reread, root, asked, settings)
+    async def reread(self, root: Path, asked: Selection | None = None, **settings: Any) -> RereadResult:
+        done: RereadResult = await self._run(reread, root, asked, settings)
         return done
 
     async def is_sound(self, root: Path) -> bool:
         return (await verify(root, now=self.now)).sound
 
-    async def audit(self, root: Path, *, repair: bool = False, **settings: Any) -> Audited:
-        done: Audited = await self._run(audit, root, None, settings, now=self.now, repair=repair)
+    async def audit(self, root: Path, *, repair: bool = False, **settings: Any) -> AuditResult:
+        done: AuditResult = await self._run(audit, root, None, settings, now=self.now, repair=repair)
         return done
 
-    async def _run(self, job: Any, root: Path, asked: Asked | None, settings: dict[str, Any], **options: Any) -> Any:
+    async def _run(
+        self, job: Any, root: Path, asked: Selection | None, settings: dict[str, Any], **options: Any
+    ) -> Any:
         self.observer = Warned()
         return await job(
-            root, asked or Asked(), self.settings(**settings), Credentials(TOKEN), self.observer, **options
+            root, asked or Selection(), self.settings(**settings), Credentials(TOKEN), self.observer, **options
         )
 
     @property

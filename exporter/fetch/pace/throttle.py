@@ -28,7 +28,7 @@ _HTTP_SERVICE_UNAVAILABLE: Final = 503
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class Ticket:
     """A request that is under way: since when, and how many there were then, itself included."""
 
     at: float
@@ -67,14 +67,14 @@ class Throttle:
         # What nobody can end may not be waited for.
         return wait if self._in_flight or wait < inf else 0.0
 
-    def sent(self, now: float) -> Sent:
+    def sent(self, now: float) -> Ticket:
         """A request is sent."""
         self._in_flight += 1
         self._pace.sent(now)
         self._allowance.sent(now)
-        return Sent(now, self._in_flight)
+        return Ticket(now, self._in_flight)
 
-    def succeeded(self, sent: Sent, now: float, quota: Quota | None = None) -> None:
+    def succeeded(self, sent: Ticket, now: float, quota: Quota | None = None) -> None:
         """It was let through, and its answer said this."""
         self._in_flight -= 1
         self._round_trip.add(now - sent.at)
@@ -84,7 +84,7 @@ class Throttle:
         if quota is not None:
             self._allowance.told(quota, now)
 
-    def refused(self, sent: Sent, now: float, error: ThrottledError) -> None:
+    def refused(self, sent: Ticket, now: float, error: ThrottledError) -> None:
         """It was refused."""
         wait = error.retry_after_seconds or 0.0
         # A request that was sent later may have come before this one.

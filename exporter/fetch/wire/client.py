@@ -17,7 +17,6 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from exporter import __version__
 from exporter.contract import (
     BASE_URL_VARIABLE,
     CONVERSATIONS_PATH,
@@ -45,6 +44,7 @@ from exporter.fetch.wire.refusals import (
 from exporter.model import PageRequest
 from exporter.route import Proxy
 from exporter.settings import Credentials
+from exporter.version import __version__
 
 _MAX_ERROR_BODY_BYTES: Final = 64 * 1024
 #: As curl has it, which takes a head of 300 kB in all.

@@ -62,7 +62,7 @@ _REGION: Final = re.compile(r"[a-z0-9-]{1,32}")
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class Endpoint:
     """`endpoint` is where requests go: with the bucket in its host if it `is_virtual`, without the bucket otherwise.
 
     `provide` gives credentials that are valid now, and raises `KeylessError`.
@@ -75,7 +75,7 @@ class Resolved:
     provide: "Callable[[], S3Credential]"
 
 
-def resolve(url: Url) -> Resolved:
+def resolve(url: Url) -> Endpoint:
     """Raises `UsageError` for settings that do not go together, and where no credentials can be had; `StoreError` where
     they may be had in a while."""
     if url.bucket.endswith(_DIRECTORY_BUCKET):
@@ -96,7 +96,7 @@ def resolve(url: Url) -> Resolved:
         plain = f": {first_line(str(error))}" if isinstance(error, _PLAIN) else ""
         raise UsageError(f"{url}: the AWS configuration is not usable ({type(error).__name__}){plain}") from error
     endpoint, is_virtual = _split(address, url.bucket)
-    return Resolved(endpoint, is_virtual, region, Path(authorities) if authorities else None, provide)
+    return Endpoint(endpoint, is_virtual, region, Path(authorities) if authorities else None, provide)
 
 
 def find_region(url: Url) -> str:

@@ -44,7 +44,7 @@ _TRIES: Final = 3
 _READ_AT_ONCE: Final = 16
 
 
-class Found(NamedTuple):
+class StoredObject(NamedTuple):
     """An object, what a write in its place has to name, and when it was written, in seconds by the store's clock."""
 
     data: bytes
@@ -59,15 +59,15 @@ class Bucket:
         self.url: Final = url
         self._store: Final = store
 
-    def get(self, path: str) -> Found | None:
-        def work() -> Found | None:
+    def get(self, path: str) -> StoredObject | None:
+        def work() -> StoredObject | None:
             try:
                 answer = obstore.get(self._store, self._key(path))
                 data = bytes(answer.bytes())
             except FileNotFoundError as error:
                 _check_alone(error)
                 return None
-            return Found(data, _version(answer.meta), answer.meta["last_modified"].timestamp())
+            return StoredObject(data, _version(answer.meta), answer.meta["last_modified"].timestamp())
 
         return self._asking(self.url / path, work)
 

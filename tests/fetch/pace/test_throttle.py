@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.errors import ThrottledError
-from exporter.fetch.pace.throttle import Sent, Throttle
+from exporter.fetch.pace.throttle import Throttle, Ticket
 from tests.toolkit.limiter import Bucket, Crowd, Outcome, RetryAfter, Window, simulate
 
 SEEDS = int(os.environ.get("EXPORTER_THROTTLE_SEEDS", "0"))
@@ -306,7 +306,7 @@ def test_one_wave_of_refusals_counts_once() -> None:
         throttle = Throttle(100.0, 16)
         now = 0.0
 
-        def send() -> Sent:
+        def send() -> Ticket:
             nonlocal now
             while wait := throttle.delay_seconds(now):
                 now += wait
@@ -417,7 +417,7 @@ def test_whatever_happens_a_slot_comes_free_and_the_ceiling_holds(
     ceiling: float | None, concurrency: int, history: list[tuple[str, float, float | None, int]]
 ) -> None:
     throttle = Throttle(ceiling, concurrency)
-    under_way: list[Sent] = []
+    under_way: list[Ticket] = []
     now = 0.0
     for what, seconds, retry_after, status in history:
         now += seconds
