@@ -112,7 +112,8 @@ class PageRequest(msgspec.Struct, frozen=True):
     `filtered` and `ids_only` tell which of the export's own filters and fields go along; unless ids alone are wanted,
     all fields are asked for without the filters. `status` is asked for too, unless a filter of the export's own names
     one. Whoever asks may ask for fewer rows than `limit` (see `Page.limit`); `entire`: only where there is no room for
-    them, since a group of equals is looked at whole.
+    them, since a group of equals is looked at whole. `may_be_refused`: an API that refuses it has
+    answered with nothing.
     """
 
     limit: int
@@ -125,11 +126,17 @@ class PageRequest(msgspec.Struct, frozen=True):
     filtered: bool = True
     ids_only: bool = False
     entire: bool = False
+    may_be_refused: bool = False
 
     @property
     def bounds(self) -> tuple[bool, bool]:
         """Whether `created_before` and `cursor` are asked for."""
         return self.created_before is not None, self.before_cursor is not None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is for the export's own list, and not for a part of it."""
+        return self.filtered and self.status is None and self.updated_after is None and self.updated_before is None
 
 
 class Row(Protocol):

@@ -132,6 +132,18 @@ def plan_merge(
     return MergePlan(tuple(readings), latest, frozenset(dropped), rows, len(alike))
 
 
+def count_values(part: Path, ids: Collection[str], columns: Sequence[str]) -> Counter[str]:
+    """How many of the rows with these ids have a value in a column, by column. Raises `StoreError`."""
+    pick = pa.array(sorted(ids), pa.string())
+    values = Counter[str]()
+    for batch in read_batches([part], [ID_COLUMN, *columns]):
+        rows = batch.filter(pc.is_in(batch.column(ID_COLUMN), pick))
+        values.update(
+            {name: len(rows) - rows.column(name).null_count for name in rows.schema.names if name != ID_COLUMN}
+        )
+    return values
+
+
 def merge(plan: MergePlan, part: Path | None, writer: Writer) -> tuple[Nulls, Nulls]:
     """Carries out the plan for `part`: writes the rows that stay and those that are taken, from new to old.
 

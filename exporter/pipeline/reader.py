@@ -12,7 +12,7 @@ import msgspec
 from anyio import CapacityLimiter, to_thread
 from msgspec.structs import replace
 
-from exporter.contract import SECOND, Instant, TimestampStyle
+from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant, TimestampStyle
 from exporter.encode.decode import DecodedPage, Decoder
 from exporter.encode.rows import EncodeRow
 from exporter.errors import (
@@ -100,8 +100,7 @@ class Reader:
         self.counters = Counters()
         self.in_flight = 0
         self.traits = Traits()
-        #: What was not updated since then is not asked for.
-        self.updated_since: Instant | None = None
+        self._updated_since: Instant | None = None
         #: The time that is believed, once that is settled; until then, what each answer has told of it.
         self.now: Now | None = None
         self.told: list[ClockSample] = []
@@ -118,11 +117,24 @@ class Reader:
         self._failures = FailureBudget(concurrency)
         self._contact = Contact.NONE
         self._warned = False
+        # How many rows have been asked for without a refusal, and the most that are asked for.
+        self._granted_rows, self._most_rows = 0, MAX_PAGE_SIZE
         self._whole_rows = 0
         self._whole_bytes = 0
         # A decoder learns as it goes, and is not for two threads at once; beside it the event loop goes on.
         self._decoding = CapacityLimiter(1)
         self._chance = random.Random()  # noqa: S311 - jitter
+
+    @property
+    def updated_since(self) -> Instant | None:
+        """What was not updated since then is not asked for."""
+        return self._updated_since
+
+    @updated_since.setter
+    def updated_since(self, since: Instant | None) -> None:
+        if since != self._updated_since:
+            self.traits.begin_list()
+        self._updated_since = since
 
     @property
     def useful_concurrency(self) -> int:
@@ -142,6 +154,8 @@ class Reader:
         except TransientError as error:
             error.args = (f"{error}\n{_AGAIN}",)
             raise
+        if request.is_plain:
+            self.traits.note_lowest(reading.page)
         reading.room.release()
         return reading
 
@@ -152,16 +166,28 @@ class Reader:
         takes. Raises `SourceError` when that is no use: `TooLargeError` where there is no room for a single row.
 
         Who holds room for another page may not wait for more: `waits` is False, and `request` for ids alone. Where the
-        API may not know what is asked for, `believes` raises its refusal at once.
+        API may not know what is asked for, `believes` raises its refusal at once. Where it refuses more rows than it
+        has been asked for before, it is asked for as many as then.
         """
-        rows = portions.rows(request)
+        rows = min(portions.rows(request), self._most_rows)
         size_bytes = portions.expected_bytes(request, rows)
         largest_bytes = self._budget.shares.largest_page
         first, attempt = self._clock(), 0
         while True:
             room = await self._budget.reserve(rows, size_bytes, waits=waits)
+            is_more = 0 < self._granted_rows < rows
+            gives_up = believes or request.may_be_refused or is_more
             try:
-                reading = await self._pursue(partial(self._read, replace(request, limit=rows), room), believes=believes)
+                reading = await self._pursue(partial(self._read, replace(request, limit=rows), room), believes=gives_up)
+            except RequestRefusedError as error:
+                if error.is_final and request.may_be_refused and not is_more:
+                    return Reading((await self._decoded(b"[]")).page, wall_clock(), room)
+                room.release()
+                if error.is_final and is_more:
+                    rows = self._most_rows = self._granted_rows
+                    self._observer.note("asking for fewer rows", rows=rows, reason=str(error))
+                    continue
+                raise
             except TooLargeError as error:
                 room.release()
                 if rows == 1 and size_bytes == largest_bytes:
@@ -183,6 +209,7 @@ class Reader:
                 raise
             else:
                 portions.came(request, reading.page)
+                self._granted_rows = max(self._granted_rows, rows)
                 if not request.ids_only:
                     self._whole_rows += len(reading.page)
                     self._whole_bytes += reading.page.size_bytes

@@ -1,6 +1,7 @@
 """Rows that are read again, put aside by home until all of them are there: nothing is committed on the way."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
@@ -51,6 +52,15 @@ class Spool:
     read_since: Instant | None = None
     unasked: int = 0
     is_suspicious: bool = False
+
+    def left_out(self) -> set[str]:
+        """The fields that none of the rows came with."""
+        parts = [part for home in self.parts.values() for part in home]
+        absent = Counter[str]()
+        for part in parts:
+            absent.update(part.absent)
+        rows = sum(part.rows for part in parts)
+        return {name for name, count in absent.items() if count == rows}
 
     async def judge(self, parts: PartsFactory) -> None:
         """Counts no row as withheld where the token is shown to see what the row lacks, now that all have been served.

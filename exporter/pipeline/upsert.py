@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 import msgspec
 from anyio import to_thread
 
+from exporter.errors import AccessError
 from exporter.log.state import State
 from exporter.model import Change, Coverage, DataFile, Interval
 from exporter.parts.ids import Hashes, hash_ids, ids_in, read_ids
@@ -20,6 +21,7 @@ from exporter.parts.merge import (
     PartSequence,
     Version,
     count_rest,
+    count_values,
     merge,
     plan_merge,
 )
@@ -36,6 +38,8 @@ from exporter.tasks import for_each
 #: How many rows were served without a field, by field, and without any sensitive one: as of `DataFile`.
 _Marks: TypeAlias = tuple[Mapping[str, int], int]
 _NOTHING: Final = Coverage()
+#: Rows that do not all lose a field by chance.
+_FEW: Final = 3
 #: Ids that moved while they were read.
 _MOST_REPEATED: Final = 100_000
 
@@ -105,6 +109,7 @@ async def merge_spool(
             drops.setdefault(home.interval, set()).update(left[home.file.path])
     await for_each([home.interval for home in again], plan, at_once=MERGED_AT_ONCE)
 
+    await _refuse_loss(spool, plans, state, parts)
     ordered = sorted(plans.items())
     changing = [(spool.homes[interval], plan) for interval, plan in ordered if not plan.changes_nothing]
     if changing:
@@ -143,6 +148,29 @@ async def merge_spool(
         hidden_status=parts.hidden_status,
     )
     return change, _outcome(changing, [plan for _, plan in ordered], repeated, lines.fresh)
+
+
+async def _refuse_loss(spool: Spool, plans: Mapping[Interval, MergePlan], state: State, parts: PartsFactory) -> None:
+    """Raises `AccessError` where rows would lose a field because the API has come to leave it out of its list (13).
+
+    A row may lose a value, and an API may leave out what is null: then others come with the field. Where none does, it
+    takes a few rows that would lose it; or one, if the API has never left the field out before.
+    """
+    left_out = spool.left_out()
+    lost = Counter[str]()
+    for interval, plan in plans.items() if left_out else ():
+        async with _opened(spool.homes[interval], parts, checked=False) as part:
+            if part is not None and (ids := plan.dropped & plan.taken.keys()):
+                lost += await to_thread.run_sync(count_values, part, ids, sorted(left_out), limiter=parts.working)
+    for name, rows in lost.items():
+        is_new = not any(name in file.absent for file in state.conversations)
+        if rows >= (1 if is_new else _FEW):
+            raise AccessError(
+                f"the API no longer serves `{name}`: none of the conversations that were read came with it, though "
+                f"{rows} of them have it here. What is there was not changed.\n"
+                "Run again when it serves the field to this token. If it never will, export to another destination, "
+                f"with --exclude-fields {name}"
+            )
 
 
 def _shown_elsewhere(spool: Spool) -> dict[Interval, set[str]]:

@@ -50,6 +50,44 @@ def fill(source: Source, rows: int, without: int = 1, **fields: object) -> None:
         put(source, f"c{number}", HOUR + number * 3 * DAY // rows, **(fields if number >= without else {}))
 
 
+@pytest.mark.parametrize("job", ["sync", "repair", "reread"])
+async def test_a_field_that_the_api_has_come_to_leave_out_is_kept(tmp_path: Path, job: str) -> None:
+    said: dict[str, object] = {"conversation": [{"role": "user"}], "summary": "said"}
+    async with moving_source(1) as source:
+        fill(source, 30, 0, **said)
+        await run_sync(tmp_path, source)
+        before = Exported(tmp_path).records()
+        source.now += HOUR
+        changed = 30 if job == "reread" else 20
+        for number in range(changed):
+            put(source, f"c{number}", 0, summary="said")
+        arguments = tmp_path, Asked(), settings_for(source), Credentials(TOKEN), Quiet()
+        with pytest.raises(AccessError, match=rf"no longer serves `conversation`: none .* {changed} of"):
+            if job == "sync":
+                await run_sync(tmp_path, source)
+            elif job == "repair":
+                await audit(*arguments, now=source.now, repair=True)
+            else:
+                await reread(*arguments)
+        assert Exported(tmp_path).records() == before
+        # One that comes with it shows that the API still serves it.
+        put(source, "c25", 0, **said)
+        await run_sync(tmp_path, source)
+        with_it = [record for record in Exported(tmp_path).records().values() if record["conversation"] is not None]
+        assert len(with_it) == max(30 - changed, 1)
+
+
+async def test_an_api_that_leaves_out_what_is_null_may_take_values_away(tmp_path: Path) -> None:
+    async with moving_source(1) as source:
+        fill(source, 30, 10, summary="said")
+        await run_sync(tmp_path, source)
+        source.now += HOUR
+        for number in (20, 21):
+            put(source, f"c{number}", 0)
+        await run_sync(tmp_path, source)
+        assert sum(record["summary"] is not None for record in Exported(tmp_path).records().values()) == 18
+
+
 @pytest.mark.parametrize("others", [{"agent": {"id": "a", "name": "A"}}, {}])
 async def test_an_export_of_calls_of_which_one_has_no_summary_is_complete(
     tmp_path: Path, others: dict[str, object]

@@ -74,6 +74,21 @@ class ScriptedSource:
         return self._last
 
 
+class LimitingSource(ScriptedSource):
+    """Refuses more than `most_rows` rows."""
+
+    def __init__(self, clock: Clock, most_rows: int) -> None:
+        super().__init__(clock, [])
+        self.limits: list[int] = []
+        self._most_rows = most_rows
+
+    async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
+        self.limits.append(request.limit)
+        if request.limit > self._most_rows or request.created_after is not None:
+            raise RequestRefusedError("host answered 422: limit", is_final=True)
+        return Answer(GOOD, self.served_at)
+
+
 class Noting(Quiet):
     def __init__(self) -> None:
         self.notes: list[dict[str, object]] = []
@@ -117,6 +132,31 @@ async def test_a_page_is_asked_for_until_it_is_whole(make: Make) -> None:
     assert (counters.requests, counters.retries, counters.pages, counters.throttled) == (4, 3, 1, 0)
     assert len(source.attempts) == 4
     assert reader.in_flight == 0
+
+
+async def test_an_api_that_refuses_more_rows_is_asked_for_as_many_as_it_has_granted(clock: Clock) -> None:
+    source = LimitingSource(clock, most_rows=100)
+    reader = Reader(source, Decoder(None), Quiet(), ByteBudget(SHARES), concurrency=2, max_rps=None, clock=clock)
+    with pytest.raises(RequestRefusedError, match="422"):
+        await reader.look(PageRequest(limit=1000))
+    source.limits.clear()
+    for limit in (80, 1000, 500, 90):
+        assert (await reader.look(PageRequest(limit=limit, ids_only=True))).page.limit <= 80
+    assert source.limits == [80, 1000, 80, 80, 80]
+    with pytest.raises(RequestRefusedError, match="422"):
+        await reader.look(PageRequest(limit=1000, created_after=1))
+    assert reader._budget._held == 0
+
+
+async def test_a_question_that_may_be_refused_has_nothing_for_an_answer_then(clock: Clock) -> None:
+    source = LimitingSource(clock, most_rows=100)
+    reader = Reader(source, Decoder(None), Quiet(), ByteBudget(SHARES), concurrency=2, max_rps=None, clock=clock)
+    for limit in (10, 50):
+        asked = PageRequest(limit=limit, created_after=1, may_be_refused=True, ids_only=True)
+        assert len((await reader.look(asked)).page) == 0
+        await reader.look(PageRequest(limit=10, ids_only=True))
+    assert source.limits == [10, 10, 50, 10, 10]
+    assert reader._budget._held == 0
 
 
 async def test_an_id_is_looked_up_until_there_is_an_answer(make: Make, clock: Clock) -> None:

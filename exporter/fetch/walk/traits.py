@@ -49,6 +49,8 @@ class Traits:
         self._close_span: Instant = 0
         # What was taken for read because bounds were read closely, until one is not.
         self._assumed: list[Interval] = []
+        # Where lists have ended: no row lies there.
+        self._ended: list[Interval] = []
         self._was_misread = False
         self._gap = 0.0
         # Pages of ids that were cut after one row, since one had more.
@@ -77,14 +79,9 @@ class Traits:
             grids = (MILLISECOND, SECOND)
             self.reads_exactly = self.reads_exactly or all(_nearest(before, grid) < times[0] for grid in grids)
         self.unit = math.gcd(self.unit, *times)
-        is_plain = (
-            request.filtered
-            and request.status is None
-            and request.updated_after is None
-            and request.updated_before is None
-        )
-        if times and is_plain:
-            self.lowest = min(self.lowest, times[-1])
+        is_plain = request.is_plain
+        if is_plain:
+            self.note_lowest(page)
         self.updated_at_missing = self.updated_at_missing or None in page.rows.updated_at
         alike = [one for one in self._largest if one.bounds == page.bounds]
         if not any(len(one) >= len(page) and one.size_bytes >= page.size_bytes for one in alike):
@@ -106,6 +103,16 @@ class Traits:
             self.shows_order = True
             self._gap = (times[0] - times[-1]) / (len(page) - 1)
 
+    def begin_list(self) -> None:
+        """Forgets where the list ends: another one is read from now on."""
+        self.lowest, self.proven_end = END_OF_TIME, BEGINNING
+        self._ended.clear()
+
+    def note_lowest(self, page: Page[Any]) -> None:
+        """Remembers the lowest row that any answer of the unfiltered list has shown."""
+        if page.rows.created_at:
+            self.lowest = min(self.lowest, page.rows.created_at[-1])
+
     def has_read_closely(self, request: PageRequest) -> bool:
         """Whether bounds as far apart as those of `request` have been read closely."""
         return self.reads_closely and _span(request) <= self._close_span
@@ -114,12 +121,17 @@ class Traits:
         """Takes it that no row lies from `newest` on, up to `end`, because bounds have been read closely so far."""
         self._assumed.append(Interval(newest, end))
 
+    def end(self, below: Interval) -> None:
+        """Takes it that no row lies in `below`, because the list has ended above it."""
+        self._ended.append(below)
+
     def assumed_empty(self, page: Page[Any]) -> Interval | None:
         """Where a row of `page` lies though none was taken to lie there; not again after that."""
-        for gap in self._assumed:
-            if any(gap.start < time < gap.end for time in page.rows.created_at):
-                self._assumed.remove(gap)
-                return gap
+        for gaps in (self._assumed, self._ended):
+            for gap in gaps:
+                if any(gap.start < time < gap.end for time in page.rows.created_at):
+                    gaps.remove(gap)
+                    return gap
         return None
 
     def misread(self) -> list[Interval]:

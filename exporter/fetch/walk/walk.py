@@ -29,7 +29,7 @@ from typing import Final, TypeAlias
 
 from msgspec.structs import replace
 
-from exporter.contract import BEGINNING, DAY, EPOCH, MAX_PAGE_SIZE, SECOND, Instant, format_instant
+from exporter.contract import DAY, EPOCH, MAX_PAGE_SIZE, SECOND, Instant, format_instant
 from exporter.errors import ContradictionError
 from exporter.fetch.walk.approach import UNBOUNDED, Approach, Search
 from exporter.fetch.walk.descent import AskingForPage, Descent, first_below
@@ -132,6 +132,8 @@ class Walk(Descent[RowT]):
                 self._unproven += (Unproven(self.settled_from - 1, 0, _NULL, self.start),)
             elif (yield from self._is_shown_below()):
                 self._unproven += (Unproven(self.settled_from - 1, 0, _ENDS_EARLY, self.start),)
+            elif not self._is_filtered and self.settled_from > self.start:
+                self._traits.end(Interval(self.start, self.settled_from))
             self.settled_from = self.start
 
     def _go_on(self, *, entire: bool = False) -> AskingForPage[RowT]:
@@ -186,12 +188,17 @@ class Walk(Descent[RowT]):
         return self._traits.is_filtered or self._status is not None
 
     def _look_further_down(self) -> AskingForPage[RowT]:
-        """Where the list seems to end, though it is filtered: a page from below what may have been left out.
+        """Where the list seems to end: a page from below what may have been left out.
 
-        An API that filters a page after it has limited it shows nothing where more rows than a page holds are left out
-        (14). They cannot be told from the end of the list, except by what lies below them.
+        An API that leaves rows out of a page after it has limited it shows nothing where more than a page holds are
+        left out (14). They cannot be told from the end of the list, except by what lies below them: a filtered list is
+        looked for there; of another, a row that some answer has shown is asked for again.
         """
-        if not self._is_filtered or self._newest is None or self.settled_from <= self.start:
+        if self.settled_from <= self.start:
+            return None
+        if not self._is_filtered:
+            return (yield from self._look_for_lowest())
+        if self._newest is None:
             return None
         bottom = min(self._position, self._newest)
         distance = max(SECOND, (self._newest - bottom) // 4)
@@ -201,6 +208,16 @@ class Walk(Descent[RowT]):
             if page and page.rows.created_at[0] < self._position:
                 return (yield from self._go_on_after_gap(page))
             distance *= 2
+        return None
+
+    def _look_for_lowest(self) -> AskingForPage[RowT]:
+        lowest = self._traits.lowest
+        if not self.start <= lowest < min(self._position, self.settled_from):
+            return None
+        before = lowest + SECOND
+        page = yield PageRequest(MAX_PAGE_SIZE, created_before=before, before_cursor=before + 1, ids_only=True)
+        if page and page.rows.created_at[0] < min(self._position, self.settled_from):
+            return (yield from self._go_on_after_gap(page))
         return None
 
     def _is_shown_below(self) -> AskingWhether[RowT]:
@@ -214,11 +231,13 @@ class Walk(Descent[RowT]):
         if self._status is not None or not is_end or bottom <= self._traits.proven_end:
             return False
         request = self._ask(replace(self._traits.approach, has_floor=False), MAX_PAGE_SIZE)
-        floor = min(EPOCH, bottom) if self.start == BEGINNING else self.start
-        page = yield replace(request, created_after=floor, ids_only=True)
-        if any(self.start <= time < bottom for time in page.rows.created_at):
+        # As far down as any window of the run may lie. An API that refuses to look that far hides nothing.
+        page = yield replace(request, created_after=min(EPOCH, bottom), ids_only=True, may_be_refused=True)
+        below = [time for time in page.rows.created_at if time < bottom]
+        if any(time >= self.start for time in below):
             return True
-        self._traits.proven_end = bottom
+        if not below:
+            self._traits.proven_end = bottom
         return False
 
     def _go_on_after_gap(self, listing: Page[RowT]) -> AskingForPage[RowT]:

@@ -79,7 +79,8 @@ def refusal(
             return AccessError(f"{answered}. {hint}")
         case 404:
             return RequestRefusedError(
-                f"{answered}. Is that the conversations API? It has no {CONVERSATIONS_PATH}; check {BASE_URL_VARIABLE}"
+                f"{answered}. Is that the conversations API? Either it has no {CONVERSATIONS_PATH} (then check "
+                f"{BASE_URL_VARIABLE}), or it says so of an empty list, which must be []"
             )
         case 408 | 425:
             return ServerFailedError(answered)

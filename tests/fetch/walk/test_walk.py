@@ -646,6 +646,56 @@ def test_a_list_that_ends_early_where_it_is_not_bounded_from_below() -> None:
     assert reader.unproven
 
 
+def test_a_list_that_ends_early_in_one_window_is_not_believed_to_end_in_the_next() -> None:
+    """Without a lower bound the API shows 90 days; all that is left lies below the window that has come to the end."""
+    server = Twisted(
+        rows_at(*(T0 - first * DAY - number * MINUTE for first in (2, 300) for number in range(40))), Behaviour()
+    )
+
+    def look_back(asked: PageRequest) -> PageRequest:
+        until = T0 if asked.created_before is None else asked.created_before
+        return asked if asked.created_after is not None else replace(asked, created_after=until - 90 * DAY)
+
+    server.twist = look_back
+    reader, middle = reader_of(server), T0 - 100 * DAY
+    reader.read(Interval(middle, T0 + 1))
+    reader.read(Interval(BEGINNING, middle))
+    check(reader, Interval(BEGINNING, T0 + 1))
+    assert reader.unproven
+
+
+@pytest.mark.parametrize("shown_at", [45, 55])
+def test_an_end_is_held_against_every_row_that_was_shown(shown_at: int) -> None:
+    """The API leaves twenty rows of its list out, after it has limited a page to ten."""
+    rows = rows_at(*(T0 - number * HOUR for number in range(60)))
+    rows = [replace(row, matches=not 20 <= number < 40) for number, row in enumerate(rows)]
+    server = ServerModel(rows, Behaviour(page_cap=10, filters_late=True))
+    reader, window = reader_of(server), Interval(BEGINNING, T0 + 1)
+    before = rows[shown_at].created_at
+    shown = PageRequest(1, created_before=before, before_cursor=before + 1)
+    reader.traits.observe(shown, server.answer(shown))
+    reader.read(window)
+    check(reader, window)
+    assert rows[40] not in reader.rows
+    assert {*rows[shown_at + 1 :]} <= {*reader.rows}
+
+
+@pytest.mark.parametrize("shows_again", [False, True])
+def test_an_end_is_held_against_every_row_that_is_shown_later(shows_again: bool) -> None:
+    """Unless the row is shown where the end was: then it came late, and a sync reads it."""
+    server, ended = Twisted(rows_at(*(T0 - number * HOUR for number in range(10))), Behaviour()), T0 - 150 * MINUTE
+
+    def twist(asked: PageRequest) -> PageRequest:
+        is_again = asked.created_before == ended + SECOND
+        return replace(asked, created_after=ended) if is_again and not shows_again else asked
+
+    server.twist = twist
+    reader = reader_of(server)
+    reader.traits.end(Interval(BEGINNING, ended))
+    reader.read(Interval(T0 - 2 * HOUR, T0 + HOUR))
+    assert [doubt.interval for doubt in reader.unproven] == ([] if shows_again else [Interval(BEGINNING, ended)])
+
+
 def test_a_page_that_shows_what_was_taken_for_empty_withdraws_it() -> None:
     """In winter bounds are read as they are meant, and in summer an hour of each window is not shown."""
     rows = rows_at(*(SUMMER_TIME + number * 10 * MINUTE for number in range(-400, 400)))

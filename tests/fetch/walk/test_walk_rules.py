@@ -317,7 +317,7 @@ CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
         ),
     ),
     (
-        "lost",
+        "unproven",
         "exact",
         Case(
             "without the lower bound",
