@@ -181,7 +181,7 @@ class Reader:
                 reading = await self._pursue(partial(self._read, replace(request, limit=rows), room), believes=gives_up)
             except RequestRefusedError as error:
                 if error.is_final and request.may_be_refused and not is_more:
-                    return Reading((await self._decoded(b"[]")).page, wall_clock(), room)
+                    return PageReading((await self._decoded(b"[]")).page, wall_clock(), room)
                 room.release()
                 if error.is_final and is_more:
                     rows = self._most_rows = self._granted_rows

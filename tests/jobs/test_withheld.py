@@ -61,7 +61,7 @@ async def test_a_field_that_the_api_has_come_to_leave_out_is_kept(tmp_path: Path
         changed = 30 if job == "reread" else 20
         for number in range(changed):
             put(source, f"c{number}", 0, summary="said")
-        arguments = tmp_path, Asked(), settings_for(source), Credentials(TOKEN), Quiet()
+        arguments = tmp_path, Selection(), settings_for(source), Credentials(TOKEN), Quiet()
         with pytest.raises(AccessError, match=rf"no longer serves `conversation`: none .* {changed} of"):
             if job == "sync":
                 await run_sync(tmp_path, source)
