@@ -11,15 +11,9 @@ from exporter.contract import Instant
 from exporter.encode.schema import table_schemas
 from exporter.errors import DestinationError
 from exporter.lake.follow import expire, write_tables
-from exporter.log.commits import (
-    CommitLog,
-    check_not_overtaken,
-    find_garbage,
-    load_state,
-    put_aside,
-)
+from exporter.log.commits import CommitLog, check_not_overtaken, load_state
 from exporter.log.dropped import is_filled
-from exporter.log.manifest import write_manifest
+from exporter.log.publish import sweep
 from exporter.log.replaced import replaced_before
 from exporter.log.state import State
 from exporter.run.claim import holding
@@ -86,10 +80,7 @@ async def _vacuum(store: Store, log: CommitLog, before: Instant, now: Instant) -
     done = await _vacuumed(store, state, gone, leftovers)
     if gone:
         after = await log.append(committed_at=now, kind="vacuum", forgets=tuple(sorted(gone)))
-        garbage = await find_garbage(store, after)
-        await check_not_overtaken(store, after)
-        await write_manifest(store, after, schemas=table_schemas(after.request or Request()), removed=garbage)
-        await put_aside(store, after)
+        await sweep(store, after, schemas=table_schemas(after.request or Request()))
     if leftovers.gone:
         await check_not_overtaken(store, log.state)
         await store.delete(*leftovers.gone)

@@ -1,7 +1,7 @@
 """`exporter verify`: whether what lies at a destination is what its log says. Asks the API nothing.
 
 Without a repair it takes no lock, and changes nothing. A repair takes out of the export what cannot be trusted, by a
-commit, in the order that `store.commits` prescribes, and moves it aside; the next export reads it again. While anything
+commit, in the order that `log.publish` prescribes, and moves it aside; the next export reads it again. While anything
 cannot be read, nothing is repaired: what is wrong here may then be the reader.
 """
 
@@ -18,8 +18,7 @@ from exporter.contract import Instant
 from exporter.errors import DamagedLogError
 from exporter.lake.follow import write_tables
 from exporter.layout import DROPPED
-from exporter.log.commits import check_not_overtaken, find_garbage, put_aside
-from exporter.log.manifest import write_manifest
+from exporter.log.publish import sweep
 from exporter.log.quarantine import write_lines
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Change, Interval
@@ -117,10 +116,7 @@ async def _repair(store: Store, run: Run, sample: Sample, now: Instant, announce
         change = await _change(store, findings.state, plan, held.run)
         # Also where no file is dropped: a run that the lock does not reach commits no more what is swept here.
         state = await held.log.append(committed_at=now, kind="repair", change=change)
-        garbage = await find_garbage(store, state)
-        await check_not_overtaken(store, state)
-        await write_manifest(store, state, schemas=findings.schemas, removed=garbage)
-        await put_aside(store, state)
+        await sweep(store, state, schemas=findings.schemas)
         if not any(problem.what == "table" for problem in findings.problems):
             await write_tables(store, state)
         return _mended(findings, state, change, directory)

@@ -1,19 +1,10 @@
-"""The numbered commit log over a store, and what is found that no commit names.
+"""The numbered commit log over a store.
 
 A run first claims the export with a commit of its own. Where locks do not reach, two runs may hold one export: from
 that commit on, an older run can add nothing more, and what it leaves behind is garbage.
-
-A write goes in this order, so that a process killed between any two steps leaves nothing but garbage to sweep:
-
-1. data files: written, fsynced, moved to their final path, directory fsynced;
-2. `_SUCCESS` deleted, if the commit makes a complete export incomplete;
-3. the commit, created only if its slot is free: from here on the files are part of the export;
-4. the manifest, and `_SUCCESS` if the export is complete;
-5. files that the commit has removed: deleted, or moved aside where it is a repair's.
 """
 
 import uuid
-from contextlib import suppress
 from typing import Final
 
 import anyio
@@ -21,18 +12,7 @@ import msgspec
 
 from exporter.contract import Instant
 from exporter.errors import DamagedLogError, DestinationError, OvertakenError, StoreError
-from exporter.layout import (
-    COMMITS,
-    QUARANTINE,
-    STAGING,
-    SUCCESS,
-    TABLES,
-    commit_number,
-    commit_path,
-    dropped_path,
-    is_of_run,
-    is_part,
-)
+from exporter.layout import COMMITS, SUCCESS, commit_number, commit_path
 from exporter.log.state import (
     FORMAT_VERSION,
     Author,
@@ -166,42 +146,3 @@ async def is_overtaken(store: Store, state: State, run: str) -> bool:
         return False
     # A commit of its own may be there though its writing failed.
     return latest.number > state.number and latest.runs[-1] != run
-
-
-async def find_garbage(store: Store, state: State) -> list[str]:
-    """What no commit names, of the files that have a name as the exporter gives it: staged ones, parts, quarantine.
-    What `state` keeps for readers of older manifests is none.
-
-    To be deleted only under the destination's lock, only when `check_not_overtaken` has found nothing since, and only
-    after the manifest has been brought up to date with `state`: an older one may still name it.
-    """
-    garbage = await store.list(STAGING)
-    for table in TABLES:
-        garbage += [path for path in await store.list(table) if is_part(path) and path not in state.files]
-    garbage += [path for path in await store.list(QUARANTINE) if path not in state.quarantine]
-    spared = state.kept.union(*(dropped.files for dropped in state.dropped))
-    return [path for path in garbage if path not in spared]
-
-
-async def put_aside(store: Store, state: State) -> None:
-    """Moves what repairs have taken out, and what still lies at its old path, to where dropped files are kept.
-
-    What `state` keeps for readers of older versions stays. To be done when garbage may be deleted, after
-    `write_manifest`.
-    """
-    if not state.dropped:
-        return
-    there = {path for directory in (*TABLES, QUARANTINE) for path in await store.list(directory)}
-    there -= state.kept | state.files.keys() | state.quarantine.keys()
-    for dropped in state.dropped:
-        for path in sorted(there & dropped.files.keys()):
-            await store.move(path, dropped_path(dropped.run, path))
-
-
-async def withdraw(store: Store, run: str) -> None:
-    """Deletes the files of `run`, which writes no more, that no commit has come to name."""
-    # As the log is now: it may have gone on, and a commit whose writing failed may be there all the same.
-    for path in await find_garbage(store, await load_state(store)):
-        if is_of_run(path, run):
-            with suppress(StoreError):  # the next run sweeps
-                await store.delete(path)

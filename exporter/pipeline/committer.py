@@ -11,16 +11,10 @@ import anyio
 import pyarrow as pa
 
 from exporter.contract import Instant
-from exporter.errors import OvertakenError, StoreError
+from exporter.errors import StoreError
 from exporter.layout import CONVERSATIONS, SUCCESS
-from exporter.log.commits import (
-    CommitLog,
-    check_not_overtaken,
-    find_garbage,
-    load_state,
-    put_aside,
-)
-from exporter.log.manifest import write_manifest
+from exporter.log.commits import CommitLog, check_not_overtaken
+from exporter.log.publish import publish, sweep
 from exporter.log.state import CommitKind
 from exporter.model import Change, Counters
 from exporter.pipeline.reader import wall_clock
@@ -94,26 +88,16 @@ class Committer:
 
         Raises `StoreError`; `OvertakenError` where it is another run's by now.
         """
-        # A run that overtakes this one writes parts only after its first commit: none of what is deleted is its own.
-        await check_not_overtaken(self._store, self._log.state)
-        await write_manifest(self._store, self._log.state, schemas=self._schemas, removed=self._removed)
-        self._removed.clear()
-        try:
-            await check_not_overtaken(self._store, self._log.state)
-        except OvertakenError:
-            # Meanwhile: what has just been replaced may have been the other run's.
-            await write_manifest(self._store, await load_state(self._store), schemas=self._schemas)
-            raise
-        self._manifest_due = self._clock() + _MANIFEST_SECONDS
+        await publish(self._store, self._log.state, schemas=self._schemas, removed=self._removed)
+        self._published()
 
     async def sweep(self) -> None:
         """Deletes what no commit names, and moves aside what repairs have dropped; only under the destination's lock.
 
         An older manifest may still name it.
         """
-        self._removed += await find_garbage(self._store, self._log.state)
-        await self.write_manifest()
-        await put_aside(self._store, self._log.state)
+        await sweep(self._store, self._log.state, schemas=self._schemas, removed=self._removed)
+        self._published()
 
     async def unseal(self) -> None:
         """Takes `_SUCCESS` away until `write_manifest` is called: parts are going to lie there twice.
@@ -123,6 +107,10 @@ class Committer:
         self._manifest_due = inf
         await check_not_overtaken(self._store, self._log.state)
         await self._store.delete(SUCCESS)
+
+    def _published(self) -> None:
+        self._removed.clear()
+        self._manifest_due = self._clock() + _MANIFEST_SECONDS
 
     async def _append(self, kind: CommitKind, change: Change, spent: Counters) -> None:
         await check_free_space(self._store)
