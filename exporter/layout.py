@@ -25,7 +25,7 @@ Names that begin with `_` are skipped by Spark, Arrow and Athena; nothing that i
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.contract import DAY, END_OF_TIME, HOUR, Instant, format_instant
 from exporter.model import CONVERSATIONS as CONVERSATIONS
@@ -57,6 +57,19 @@ _PART = re.compile(
     rf"(?:{'|'.join(TABLES)})/(?:(?:{'|'.join(PARTITION_KEYS)})=[0-9T-]+/)?part-{_NAME.pattern}\.parquet", re.ASCII
 )
 
+
+class FileKind(NamedTuple):
+    """Files that commits name: the directory that they lie in, and the paths that the exporter gives them."""
+
+    directory: str
+    pattern: re.Pattern[str]
+
+
+#: Every kind of file that a commit may name.
+FILE_KINDS: Final = (
+    *(FileKind(table, _PART) for table in TABLES),
+    FileKind(QUARANTINE, re.compile(re.escape(QUARANTINE) + "/.+", re.DOTALL)),
+)
 
 #: What systems and their tools leave in directories of anybody's.
 _CLUTTER: Final = frozenset(
@@ -104,6 +117,11 @@ def conversations_path(path: str) -> str:
 def is_part(path: str) -> bool:
     """Whether `path` is one that `part_path` may have given."""
     return _PART.fullmatch(path) is not None
+
+
+def is_export_file(path: str) -> bool:
+    """Whether `path` is one that a commit may name."""
+    return any(kind.pattern.fullmatch(path) for kind in FILE_KINDS)
 
 
 def is_of_run(path: str, run: str) -> bool:

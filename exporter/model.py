@@ -4,6 +4,7 @@ Plain data, without I/O. Instants are integers in microseconds (`contract.Instan
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -39,6 +40,12 @@ class Interval(msgspec.Struct, frozen=True, order=True):
 
     def __contains__(self, instant: object) -> bool:
         return isinstance(instant, int) and self.start <= instant < self.end
+
+
+def are_disjoint(intervals: Iterable[Interval]) -> bool:
+    """Whether no instant is in two of them."""
+    ascending = sorted(intervals)
+    return all(one.end <= other.start for one, other in pairwise(ascending))
 
 
 class Coverage:
@@ -203,21 +210,30 @@ class Unproven(msgspec.Struct, frozen=True):
         return Interval(self.created_at if self.since is None else self.since, self.created_at + 1)
 
 
-class DataFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A Parquet part that a commit names. `path` is relative to the destination, with `/`.
+class ExportFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that a commit names. `path` is relative to the destination, with `/`.
 
-    `window` is what the part speaks for: every row of its table with `created_at` inside it and visible when
-    it was read is in this file. `absent` counts, by field, the rows that were served without it; `withheld_rows`
-    those without any of the sensitive fields that were asked for. `open_rows` counts conversations that were not over
-    when they were read (`contract.OPEN_STATUSES`).
+    `window` is where the `created_at` of all its rows are; None: in what the commit covers that adds the file.
     """
 
     path: str
-    table: str
-    partition: dict[str, str]
     rows: int
     size_bytes: int
     sha256: str
+    window: Interval | None = None
+
+
+class DataFile(ExportFile, frozen=True, kw_only=True):
+    """A Parquet part.
+
+    `window` is what the part speaks for: every row of its table with `created_at` inside it that was visible when it
+    was read is in this file. `absent` counts, by field, the rows that were served without it; `withheld_rows` counts
+    those without any of the sensitive fields that were asked for. `open_rows` counts the conversations that were not
+    over when they were read (`contract.OPEN_STATUSES`).
+    """
+
+    table: str
+    partition: dict[str, str]
     created_at_min: Instant
     created_at_max: Instant
     window: Interval
@@ -226,17 +242,8 @@ class DataFile(msgspec.Struct, frozen=True, kw_only=True):
     open_rows: int = 0
 
 
-class QuarantineFile(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows that fit no column types, a JSON object a line: `reason`, `created_at` and `row`, the text as served.
-
-    `window`: where all of their `created_at` are; None: in what the commit covers that adds the file.
-    """
-
-    path: str
-    rows: int
-    size_bytes: int
-    sha256: str
-    window: Interval | None = None
+class QuarantineFile(ExportFile, frozen=True, kw_only=True):
+    """Rows that do not fit the column types, a JSON object a line: see `log.quarantine`."""
 
 
 class TableFormat(msgspec.Struct, frozen=True, kw_only=True):
@@ -290,3 +297,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     hidden_status: str | None = None
     arrives: bool = False
     settles: bool = False
+
+    @property
+    def files(self) -> tuple[ExportFile, ...]:
+        """All that it adds."""
+        return (*self.adds, *self.quarantines)

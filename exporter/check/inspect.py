@@ -35,28 +35,20 @@ from exporter.check.sample import Sample
 from exporter.check.tables import inspect_tables
 from exporter.encode.schema import table_schemas
 from exporter.errors import DamagedLogError, DamagedPartError, DestinationError, UnreadableFileError
-from exporter.layout import (
-    COMMITS,
-    CONVERSATIONS,
-    MANIFEST,
-    QUARANTINE,
-    SUCCESS,
-    TABLES,
-    TURNS,
-    conversations_path,
-)
+from exporter.layout import COMMITS, CONVERSATIONS, MANIFEST, SUCCESS, TURNS, conversations_path
 from exporter.log.commits import list_commits, load_commits, load_state
 from exporter.log.manifest import render_manifest
+from exporter.log.publish import list_files
 from exporter.log.state import Commit, State, fold
-from exporter.model import DataFile
+from exporter.model import DataFile, ExportFile
 from exporter.parts.ids import Hashes, Suspects, hash_ids, read_ids
-from exporter.parts.integrity import File, as_written, missized, opened
+from exporter.parts.integrity import as_written, missized, opened
 from exporter.settings import PartitionBy
 from exporter.store.base import Store
 from exporter.tasks import for_each
 
 T = TypeVar("T")
-Opening: TypeAlias = Callable[[Store, File], AbstractAsyncContextManager[Path]]
+Opening: TypeAlias = Callable[[Store, ExportFile], AbstractAsyncContextManager[Path]]
 
 #: Of suspicious hashes, so that they fit into memory. A repair leaves what is beyond to the next one.
 _MOST_REPEATED: Final = 100_000
@@ -120,11 +112,10 @@ async def inspect(store: Store, sample: Sample, *, alone: bool) -> Inspection:
 
 async def _inspect_what_runs_touch(store: Store, findings: Inspection) -> list[Problem]:
     state = findings.state
-    found = [path for directory in (*TABLES, QUARANTINE) for path in await store.list(directory)]
     return [
         *check_manifest(state, await store.read(MANIFEST), render_manifest(state, schemas=findings.schemas)),
         *check_success(state, await store.read(SUCCESS) is not None),
-        *check_names(state, found),
+        *check_names(state, await list_files(store)),
         *await inspect_tables(store, state),
     ]
 
@@ -132,8 +123,7 @@ async def _inspect_what_runs_touch(store: Store, findings: Inspection) -> list[P
 async def _inspect_files(store: Store, findings: Inspection, sample: Sample) -> None:
     state = findings.state
     findings.problems += check_places(state)
-    named: list[File] = [*state.files.values(), *state.quarantine.values()]
-    suspicious = await missized(store, named)
+    suspicious = await missized(store, state.live.values())
     for quarantined in state.quarantine.values():
         lines = await _look(store, findings, quarantined, facts.count_lines)
         findings.problems += () if lines is None else check_lines(quarantined, lines)
@@ -170,7 +160,7 @@ async def _inspect_files(store: Store, findings: Inspection, sample: Sample) -> 
 
 
 async def _look(
-    store: Store, findings: Inspection, file: File, look: Callable[[Path], T], opening: Opening = as_written
+    store: Store, findings: Inspection, file: ExportFile, look: Callable[[Path], T], opening: Opening = as_written
 ) -> T | None:
     """What `look` makes of a file whose bytes are those that were written; it blocks.
 
@@ -191,7 +181,7 @@ async def _look(
 async def _forget_removed(store: Store, findings: Inspection) -> None:
     """Drops what is said of files that a run has removed since."""
     now = await load_state(store)
-    removed = {*findings.state.files, *findings.state.quarantine} - {*now.files, *now.quarantine}
+    removed = findings.state.live.keys() - now.live.keys()
     findings.problems = [problem for problem in findings.problems if problem.file not in removed]
 
 

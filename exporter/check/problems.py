@@ -15,12 +15,11 @@ from exporter.check.facts import Content
 from exporter.contract import format_instant
 from exporter.layout import (
     MANIFEST,
-    QUARANTINE,
     SUCCESS,
     TABLES,
     delta_log,
     is_clutter,
-    is_part,
+    is_export_file,
     partition_of,
 )
 from exporter.log.manifest import lost_commits
@@ -136,7 +135,7 @@ def check_names(state: State, found: Collection[str]) -> Iterator[Problem]:
     for path in found:
         if is_delta and path.startswith(tuple(f"{delta_log(table)}/" for table in TABLES)):
             continue
-        if path in state.files or path in state.quarantine or path in kept:
+        if path in state.live or path in kept:
             continue
         if path in dropped:
             yield Problem(path, "behind", "a repair has dropped it, and did not move it aside; the next run does")
@@ -144,7 +143,7 @@ def check_names(state: State, found: Collection[str]) -> Iterator[Problem]:
         # DuckDB and Polars take a hidden file for data, too, where it is called as data is.
         if is_clutter(path) and not path.endswith(".parquet"):
             continue
-        if is_part(path) or path.startswith(f"{QUARANTINE}/"):
+        if is_export_file(path):
             yield Problem(path, "orphan", "no commit names it: a run that was killed left it, or another export")
         else:
             yield Problem(path, "stranger", "no exporter wrote it, and readers may take it for data: move it away")

@@ -173,9 +173,9 @@ def _verified(findings: Inspection, drops: tuple[str, ...] = ()) -> VerifyResult
     return VerifyResult(
         state=state_name(state),
         generation=state.number,
-        rows=sum(file.rows for file in state.conversations),
-        files=len(state.files),
-        bytes=sum(file.size_bytes for file in state.files.values()),
+        rows=state.totals.rows,
+        files=state.totals.files,
+        bytes=state.totals.bytes,
         quarantine_files=len(state.quarantine),
         files_read=findings.parts_read,
         bytes_read=findings.bytes_read,

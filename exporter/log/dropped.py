@@ -7,7 +7,7 @@ was killed before or because the disk that it is on was not there for a while, i
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from exporter.model import Change, Coverage, DataFile, QuarantineFile
+from exporter.model import Change, Coverage, ExportFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,21 +15,17 @@ class DroppedFiles:
     """What the repair `run` has taken out, by path, and the `holes` that this has left."""
 
     run: str
-    files: Mapping[str, DataFile | QuarantineFile]
+    files: Mapping[str, ExportFile]
     holes: Coverage
 
 
 def note_dropped(
-    dropped: tuple[DroppedFiles, ...],
-    change: Change,
-    run: str,
-    files: Mapping[str, DataFile],
-    quarantine: Mapping[str, QuarantineFile],
+    dropped: tuple[DroppedFiles, ...], change: Change, run: str, live: Mapping[str, ExportFile]
 ) -> tuple[DroppedFiles, ...]:
-    """With what a commit of `run` takes out of the `files` and the `quarantine` that there were."""
+    """Returns `dropped` with what a commit of `run` takes out of the files that were `live`."""
     if not change.uncovers:
         return dropped  # it replaces files, and drops none
-    out = {path: files[path] if path in files else quarantine[path] for path in change.removes}
+    out = {path: live[path] for path in change.removes}
     return (*dropped, DroppedFiles(run, out, Coverage(change.uncovers)))
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from exporter.contract import FIELDS, Instant, format_instant
 from exporter.errors import DamagedLogError
 from exporter.layout import MANIFEST, STAGING, SUCCESS, commit_path
-from exporter.log.state import FORMAT_VERSION, State, state_name, turns_in
+from exporter.log.state import FORMAT_VERSION, State, state_name
 from exporter.model import DataFile, Interval
 from exporter.store.base import Store
 
@@ -23,7 +23,7 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
     """
     files = sorted(state.files.values(), key=lambda file: (file.window, file.path))
     quarantined = sorted(state.quarantine.values(), key=lambda file: file.path)
-    counters = state.counters
+    counters, totals = state.counters, state.totals
     manifest = {
         "format_version": FORMAT_VERSION,
         "export_id": state.export_id,
@@ -63,11 +63,11 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
             for one in sorted(state.unproven, key=lambda one: one.created_at)
         ],
         "totals": {
-            "rows": sum(file.rows for file in state.conversations),
-            "turns": turns_in(state),
-            "bytes": sum(file.size_bytes for file in files),
-            "files": len(files),
-            "open_rows": sum(file.open_rows for file in files),
+            "rows": totals.rows,
+            "turns": totals.turns,
+            "bytes": totals.bytes,
+            "files": totals.files,
+            "open_rows": totals.open_rows,
             "windows": counters.windows,
             "requests": counters.requests,
             "retries": counters.retries,

@@ -18,7 +18,7 @@ from contextlib import suppress
 import pyarrow as pa
 
 from exporter.errors import OvertakenError, StoreError
-from exporter.layout import QUARANTINE, STAGING, TABLES, dropped_path, is_of_run, is_part
+from exporter.layout import FILE_KINDS, STAGING, dropped_path, is_export_file, is_of_run
 from exporter.log.commits import check_not_overtaken, load_state
 from exporter.log.manifest import write_manifest
 from exporter.log.state import State
@@ -59,12 +59,14 @@ async def find_garbage(store: Store, state: State) -> list[str]:
     destination's lock, only if `check_not_overtaken` has found nothing since, and only after the manifest was brought
     up to date with `state`, because an older manifest may still name it.
     """
-    garbage = await store.list(STAGING)
-    for table in TABLES:
-        garbage += [path for path in await store.list(table) if is_part(path) and path not in state.files]
-    garbage += [path for path in await store.list(QUARANTINE) if path not in state.quarantine]
-    spared = state.kept.union(*(dropped.files for dropped in state.dropped))
+    garbage = [*await store.list(STAGING), *filter(is_export_file, await list_files(store))]
+    spared = state.kept.union(state.live, *(dropped.files for dropped in state.dropped))
     return [path for path in garbage if path not in spared]
+
+
+async def list_files(store: Store) -> list[str]:
+    """Returns all that lies in the directories of the files that commits name."""
+    return [path for kind in FILE_KINDS for path in await store.list(kind.directory)]
 
 
 async def _put_aside(store: Store, state: State) -> None:
@@ -74,8 +76,7 @@ async def _put_aside(store: Store, state: State) -> None:
     """
     if not state.dropped:
         return
-    there = {path for directory in (*TABLES, QUARANTINE) for path in await store.list(directory)}
-    there -= state.kept | state.files.keys() | state.quarantine.keys()
+    there = {*await list_files(store)} - state.kept - state.live.keys()
     for dropped in state.dropped:
         for path in sorted(there & dropped.files.keys()):
             await store.move(path, dropped_path(dropped.run, path))

@@ -6,23 +6,30 @@ equals range. `apply` refuses every commit that two writers, a damaged log or a 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final, Literal, NoReturn, TypeAlias
 
 import msgspec
 
 from exporter.contract import Instant
 from exporter.errors import DamagedLogError
-from exporter.layout import (
-    CONVERSATIONS,
-    TURNS,
-    commit_path,
-    is_part,
-    turns_path,
-)
+from exporter.layout import CONVERSATIONS, commit_path, turns_path
 from exporter.log.doubts import left_of
 from exporter.log.dropped import DroppedFiles, note_dropped
+from exporter.log.live import Totals, next_live, objections
 from exporter.log.replaced import Replacement, forget, note_replaced
-from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, TableFormat, Unproven
+from exporter.model import (
+    Change,
+    Counters,
+    Coverage,
+    DataFile,
+    ExportFile,
+    Interval,
+    QuarantineFile,
+    TableFormat,
+    Unproven,
+    are_disjoint,
+)
 from exporter.settings import Request
 
 FORMAT_VERSION: Final = 1
@@ -69,11 +76,11 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     forgets: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class State:
     """What the first `number` commits amount to; also the generation of the manifest. Nothing yet: `number` is 0.
 
-    `files` and `quarantine` are the live files by path. `reads` says since when (by the clock that the run went by,
+    `live` are the live files by path. `reads` says since when (by the clock that the run went by,
     or its machine's when it `began`, whichever is earlier) which intervals are known as they are. `replaced`: what the
     latest runs have replaced, at most `keep_generations` of them; with a table format, what all of them have, but for
     what they had written themselves. `dropped`: by every repair there was. `unsettled`: where rows are of which nobody
@@ -85,8 +92,7 @@ class State:
     request: Request | None = None
     range: Interval | None = None
     coverage: Coverage = field(default_factory=Coverage)
-    files: Mapping[str, DataFile] = field(default_factory=dict)
-    quarantine: Mapping[str, QuarantineFile] = field(default_factory=dict)
+    live: Mapping[str, ExportFile] = field(default_factory=dict)
     unproven: tuple[Unproven, ...] = ()
     organization: str | None = None
     hidden_statuses: tuple[str, ...] = ()
@@ -102,6 +108,20 @@ class State:
     table_format: TableFormat | None = None
     dropped: tuple[DroppedFiles, ...] = ()
     unsettled: Coverage = field(default_factory=Coverage)
+
+    @cached_property
+    def files(self) -> Mapping[str, DataFile]:
+        """The live parts, by path."""
+        return {path: file for path, file in self.live.items() if isinstance(file, DataFile)}
+
+    @cached_property
+    def quarantine(self) -> Mapping[str, QuarantineFile]:
+        """The live quarantine files, by path."""
+        return {path: file for path, file in self.live.items() if isinstance(file, QuarantineFile)}
+
+    @cached_property
+    def totals(self) -> Totals:
+        return Totals.of(self.files.values(), () if self.request is None else self.request.tables)
 
     @property
     def conversations(self) -> list[DataFile]:
@@ -141,14 +161,7 @@ class State:
     def kept(self) -> frozenset[str]:
         """Files that are live no more, and kept for who reads by an older manifest or an older version of a table."""
         replaced = frozenset[str]().union(*(one.paths for one in self.replaced))
-        return replaced - self.files.keys() - self.quarantine.keys()
-
-
-def turns_in(state: State) -> int | None:
-    """How many turns there are; None where that table was not asked for."""
-    if state.request is None or TURNS not in state.request.tables:
-        return None
-    return sum(file.rows for file in state.files.values() if file.table == TURNS)
+        return replaced - self.live.keys()
 
 
 def state_name(state: State) -> StateName:
@@ -182,12 +195,15 @@ def apply(state: State, commit: Commit) -> State:
         _refuse(commit.number, "covers what lies outside the export's range")
     if kept - Coverage([range_]):
         _refuse(commit.number, "narrows the range to less than is covered")
-    files, quarantine = _next_files(state, commit, added, dropped, coverage)
+    for objection in objections(state.live, change, coverage):
+        _refuse(commit.number, objection)
     keep = state.keep_generations if commit.keep_generations is None else commit.keep_generations
     table_format = commit.table_format or state.table_format
     proven = _disjoint(commit, change.proves, "proves an interval twice")
     if proven - coverage:
         _refuse(commit.number, "proves what is not covered")
+    if unknown := sorted({*commit.forgets} - state.kept):
+        _refuse(commit.number, f"forgets {unknown[0]}, which is not kept")
     doubted = Coverage(doubt.interval for doubt in change.unproven)
     run = commit.author.run
     return replace(
@@ -197,8 +213,7 @@ def apply(state: State, commit: Commit) -> State:
         request=state.request or commit.request,
         range=range_,
         coverage=coverage,
-        files=files,
-        quarantine=quarantine,
+        live=next_live(state.live, change),
         unproven=(*left_of(state.unproven, dropped | proven | doubted, range_), *change.unproven),
         reads=_next_reads(state, commit, added, dropped),
         organization=state.organization or change.organization,
@@ -210,9 +225,15 @@ def apply(state: State, commit: Commit) -> State:
         committed_at=commit.committed_at,
         software=commit.author.software,
         keep_generations=keep,
-        replaced=_next_replaced(state, commit, keep, table_format),
+        replaced=note_replaced(
+            forget(state.replaced, commit.forgets),
+            change,
+            run,
+            commit.committed_at,
+            runs_kept=keep if table_format is None else None,
+        ),
         table_format=table_format,
-        dropped=note_dropped(state.dropped, change, run, state.files, state.quarantine),
+        dropped=note_dropped(state.dropped, change, run, state.live),
         unsettled=Coverage()
         if change.settles
         else (state.unsettled - dropped) | (added if change.arrives else Coverage()),
@@ -235,21 +256,6 @@ def _next_reads(
         read_since = commit.change.read_since if state.began is None else min(commit.change.read_since, state.began)
         reads = (*reads, (read_since, now_read))
     return reads
-
-
-def _next_replaced(
-    state: State, commit: Commit, keep: int, table_format: TableFormat | None
-) -> tuple[Replacement, ...]:
-    if unknown := sorted({*commit.forgets} - state.kept):
-        _refuse(commit.number, f"forgets {unknown[0]}, which is not kept")
-    replaced = note_replaced(
-        forget(state.replaced, commit.forgets),
-        commit.change,
-        commit.author.run,
-        commit.committed_at,
-        for_tables=table_format is not None,
-    )
-    return replaced if table_format else replaced[-keep:] if keep else ()
 
 
 def _with(names: tuple[str, ...], name: str | None) -> tuple[str, ...]:
@@ -278,60 +284,10 @@ def _next_range(state: State, commit: Commit) -> Interval:
     return commit.range
 
 
-def _next_files(
-    state: State, commit: Commit, added: Coverage, dropped: Coverage, coverage: Coverage
-) -> tuple[Mapping[str, DataFile], Mapping[str, QuarantineFile]]:
-    change = commit.change
-    files, quarantine = dict(state.files), dict(state.quarantine)
-    room: dict[str, Coverage] = {}
-    for path in change.removes:
-        removed = files.pop(path, None)
-        if removed is not None:
-            room[removed.table] = room.get(removed.table, Coverage()) | Coverage([removed.window])
-        elif quarantine.pop(path, None) is None:
-            _refuse(commit.number, f"removes {path}, which is not there")
-    if dropped:
-        for file in files.values():
-            if Coverage([file.window]) & dropped:
-                _refuse(commit.number, f"uncovers the window of {file.path} and keeps the file")
-    for file in change.adds:
-        if file.path in files or not is_part(file.path):
-            _refuse(commit.number, f"adds {file.path}, which is there already or is no part")
-        if file.created_at_min not in file.window or file.created_at_max not in file.window:
-            _refuse(commit.number, f"adds {file.path}, with rows outside its window")
-        # Windows of live files are disjoint: a new one fits into what this commit covers or has made free, and may span
-        # what is covered without a file.
-        free = added | (room.get(file.table, Coverage()) - dropped)
-        if Coverage([file.window]) - free and not _is_vacant(file, files.values(), coverage):
-            _refuse(commit.number, f"adds {file.path}, whose window is not its own")
-        files[file.path] = file
-    _check_windows(commit)
-    for quarantined in change.quarantines:
-        if quarantined.path in quarantine:
-            _refuse(commit.number, f"adds {quarantined.path}, which is there already")
-        quarantine[quarantined.path] = quarantined
-    return files, quarantine
-
-
-def _is_vacant(file: DataFile, files: Iterable[DataFile], coverage: Coverage) -> bool:
-    window = Coverage([file.window])
-    return not window - coverage and not any(
-        other.table == file.table and other.window.start < file.window.end and file.window.start < other.window.end
-        for other in files
-    )
-
-
-def _check_windows(commit: Commit) -> None:
-    for table in {file.table for file in commit.change.adds}:
-        windows = tuple(file.window for file in commit.change.adds if file.table == table)
-        _disjoint(commit, windows, f"adds two files of {table} that share a window")
-
-
 def _disjoint(commit: Commit, intervals: tuple[Interval, ...], otherwise: str) -> Coverage:
-    coverage = Coverage(intervals)
-    if coverage.length != sum(interval.end - interval.start for interval in intervals):
+    if not are_disjoint(intervals):
         _refuse(commit.number, otherwise)
-    return coverage
+    return Coverage(intervals)
 
 
 def _refuse(number: int, what: str) -> NoReturn:

@@ -11,17 +11,15 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from anyio import CapacityLimiter, to_thread
 
 from exporter.errors import DamagedPartError, DamageKind, UnreadableFileError
-from exporter.model import DataFile, QuarantineFile
+from exporter.model import ExportFile
 from exporter.store.base import Store
 from exporter.store.disk import file_size, open_patiently, reading
 from exporter.store.location import shell_word
-
-File: TypeAlias = DataFile | QuarantineFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class Damage:
     found: object = None
 
 
-def size_damage(file: File, size_bytes: int | None) -> Damage | None:
+def size_damage(file: ExportFile, size_bytes: int | None) -> Damage | None:
     """What is wrong with a file of this size; `size_bytes`: None when there is none."""
     if size_bytes is None:
         return Damage("missing", "the log names it, and it is not there")
@@ -42,7 +40,7 @@ def size_damage(file: File, size_bytes: int | None) -> Damage | None:
     return None
 
 
-def find_damage(path: Path, file: File) -> Damage | None:
+def find_damage(path: Path, file: ExportFile) -> Damage | None:
     """What is wrong with the bytes at `path`. Blocking. Raises `StoreError` when they cannot be read."""
     if (damage := size_damage(file, file_size(path))) is not None:
         return damage
@@ -54,14 +52,14 @@ def find_damage(path: Path, file: File) -> Damage | None:
     return None
 
 
-async def missized(store: Store, files: Collection[File]) -> dict[str, Damage]:
+async def missized(store: Store, files: Collection[ExportFile]) -> dict[str, Damage]:
     """Those of `files` that are not there, or not in their size, by path. Raises `StoreError`."""
     sizes = await store.sizes([file.path for file in files])
     return {file.path: damage for file in files if (damage := size_damage(file, sizes.get(file.path)))}
 
 
 @asynccontextmanager
-async def as_written(store: Store, file: File, limiter: CapacityLimiter | None = None) -> AsyncIterator[Path]:
+async def as_written(store: Store, file: ExportFile, limiter: CapacityLimiter | None = None) -> AsyncIterator[Path]:
     """A file of the export on a local disk, whose bytes are those that were written.
 
     What is made of a file bears a checksum of its own: damage that is copied is never found again.
@@ -83,7 +81,7 @@ async def as_written(store: Store, file: File, limiter: CapacityLimiter | None =
         yield path
 
 
-async def read_as_written(store: Store, file: File) -> bytes:
+async def read_as_written(store: Store, file: ExportFile) -> bytes:
     """The content of a small file. Raises as `as_written`."""
     async with as_written(store, file) as path:
         with reading(path), open_patiently(path) as opened_file:
@@ -91,7 +89,7 @@ async def read_as_written(store: Store, file: File) -> bytes:
 
 
 @asynccontextmanager
-async def opened(store: Store, file: File) -> AsyncIterator[Path]:
+async def opened(store: Store, file: ExportFile) -> AsyncIterator[Path]:
     """As `as_written`, but the bytes are judged only when they cannot be read.
 
     Raises as it does.

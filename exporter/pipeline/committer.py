@@ -124,7 +124,7 @@ class Committer:
         self.size_bytes += size_bytes
         self.files += len(change.adds) - len(change.removes)
         # A file that lives on under its name, or for readers of older manifests, is not deleted.
-        gone = {*before.kept, *change.removes} - {*after.kept, *after.files, *after.quarantine}
+        gone = {*before.kept, *change.removes} - {*after.kept, *after.live}
         self._removed += sorted(gone)
         self._observer.note("committed", number=self._log.state.number, files=len(change.adds), rows=rows)
 
