@@ -54,11 +54,7 @@ def quarantine_origins(commits: Iterable[Commit]) -> dict[str, Coverage]:
 
 def keep_lines(data: bytes, lost: Coverage) -> bytes:
     """The lines of a sound quarantine file whose `created_at` is not in `lost`."""
-    return b"".join(line for line in data.splitlines(keepends=True) if not _is_lost(line, lost))
-
-
-def _is_lost(line: bytes, lost: Coverage) -> bool:
-    return created_at_of(line) in lost
+    return b"".join(line for line in data.splitlines(keepends=True) if created_at_of(line) not in lost)
 
 
 def _overlaps(coverage: Coverage, window: Interval) -> bool:

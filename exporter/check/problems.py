@@ -4,9 +4,8 @@ The fold of the log has seen already that windows are disjoint and inside the co
 range (`state.apply`); here files, manifest and marks are held against it.
 """
 
-import json
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 import pyarrow as pa
@@ -22,7 +21,7 @@ from exporter.layout import (
     is_export_file,
     partition_of,
 )
-from exporter.log.manifest import lost_commits
+from exporter.log.manifest import differing_keys, generation_of, lost_commits
 from exporter.log.state import State, state_name
 from exporter.model import DataFile, QuarantineFile
 from exporter.parts.columns import ID_COLUMNS, SORT_COLUMNS, is_of
@@ -154,19 +153,12 @@ def check_manifest(state: State, manifest: bytes | None, expected: bytes) -> Ite
     if manifest is None:
         yield Problem(MANIFEST, "manifest", "is not there")
         return
-    try:
-        found = json.loads(manifest)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        yield Problem(MANIFEST, "manifest", "is not JSON that an exporter wrote")
-        return
-    generation = found.get("generation")
-    if isinstance(generation, int) and generation > state.number:
+    generation = generation_of(manifest)
+    if generation is not None and generation > state.number:
         lost = lost_commits(generation, state)
         yield Problem(lost.path, "log", str(lost).removeprefix(f"{lost.path}: "))
         return
-    if isinstance(generation, int) and 0 < generation < state.number:
+    if generation is not None and 0 < generation < state.number:
         yield Problem(
             MANIFEST,
             "behind",
@@ -174,10 +166,10 @@ def check_manifest(state: State, manifest: bytes | None, expected: bytes) -> Ite
             "it up to date",
         )
         return
-    truth = json.loads(expected)
-    if state.software.get("exporter") != __version__:
-        truth = _as_said_before(truth, found)
-    if different := [key for key in {**truth, **found} if found.get(key, _NOTHING) != truth.get(key, _NOTHING)]:
+    different = differing_keys(manifest, expected, is_ours=state.software.get("exporter") == __version__)
+    if different is None:
+        yield Problem(MANIFEST, "manifest", "is not JSON that an exporter wrote")
+    elif different:
         yield Problem(MANIFEST, "manifest", f"differs from the log in {', '.join(different[:10])}")
 
 
@@ -205,21 +197,6 @@ def describe_repeated(repeated: Mapping[str, Mapping[str, int]]) -> Iterator[Pro
             "duplicate",
             f"{len(identities):,} ids are there more than once, {where}{more}; one is {min(identities)[:80]!r}",
         )
-
-
-_NOTHING: Final = object()
-
-
-def _as_said_before(truth: Any, found: Any) -> Any:
-    """What of `truth` another version could say that wrote `found`: it may not know of keys and columns yet."""
-    if isinstance(truth, dict) and isinstance(found, dict):
-        return {key: _as_said_before(value, found[key]) for key, value in truth.items() if key in found}
-    if isinstance(truth, list) and isinstance(found, list):
-        names = {one.get("name") for one in found if isinstance(one, dict)}
-        known = [one for one in truth if not isinstance(one, dict) or one.get("name") in names]
-        if len(known) == len(found):
-            return [_as_said_before(*pair) for pair in zip(known, found, strict=True)]
-    return truth
 
 
 def _describe_difference(found: pa.Schema, expected: pa.Schema | None) -> str:

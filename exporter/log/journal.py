@@ -47,13 +47,9 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 async def append_run(store: Store, record: RunRecord) -> None:
     """Adds a line, durably. Raises `StoreError`."""
     # It may quote a path that is no text.
-    message = None if record.message is None else _printable(record.message[:_MESSAGE_CHARACTERS])
+    message = record.message and record.message[:_MESSAGE_CHARACTERS].encode(errors="backslashreplace").decode()
     line = msgspec.json.encode(msgspec.structs.replace(record, message=message))
     await store.append(RUNS, line + b"\n")
-
-
-def _printable(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()
 
 
 async def read_last_run(store: Store) -> RunRecord | None:

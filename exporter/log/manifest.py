@@ -8,10 +8,11 @@ import msgspec
 import pyarrow as pa
 
 from exporter.contract import FIELDS, Instant, format_instant
-from exporter.errors import DamagedLogError
+from exporter.errors import DamagedLogError, DestinationError
 from exporter.layout import MANIFEST, STAGING, SUCCESS, commit_path
 from exporter.log.state import FORMAT_VERSION, State, state_name
 from exporter.model import DataFile, Interval
+from exporter.settings import PartitionBy
 from exporter.store.base import Store
 
 
@@ -122,19 +123,104 @@ def lost_commits(generation: int, state: State) -> DamagedLogError:
     )
 
 
+async def check_not_behind(store: Store, state: State) -> None:
+    """Raises `DamagedLogError` if the manifest rests on more commits than `state` does: they have been lost."""
+    generation = generation_of(await store.read(MANIFEST) or b"")
+    if generation is not None and generation > state.number:
+        raise lost_commits(generation, state)
+
+
+class ManifestColumn(msgspec.Struct):
+    """A column; `type` is the text of its Arrow type."""
+
+    name: str
+    type: str
+    nullable: bool
+
+
+class ManifestFile(msgspec.Struct):
+    """A part."""
+
+    path: str
+    partition: dict[str, str]
+
+
+class ManifestTable(msgspec.Struct):
+    """A table, with its parts from old to new."""
+
+    schema: list[ManifestColumn]
+    files: list[ManifestFile]
+
+
+class _Request(msgspec.Struct):
+    partition_by: PartitionBy
+
+
+class Manifest(msgspec.Struct):
+    """What readers of the tables need of a manifest."""
+
+    generation: int
+    request: _Request
+    tables: dict[str, ManifestTable]
+
+
+class _Version(msgspec.Struct):
+    format_version: int
+
+
 class _Generation(msgspec.Struct):
     generation: int
 
 
-async def check_not_behind(store: Store, state: State) -> None:
-    """Raises `DamagedLogError` where the manifest rests on more commits than `state` does: they have been lost."""
-    manifest = await store.read(MANIFEST)
+def read_manifest(manifest: bytes, where: object) -> Manifest:
+    """Returns what a manifest says; `where` it lies is for messages.
+
+    Raises `DestinationError` for one that a newer exporter wrote, and for one that no exporter wrote.
+    """
     try:
-        generation = msgspec.json.decode(manifest or b"", type=_Generation).generation
-    except msgspec.MsgspecError:
-        return  # it says nothing, and is written anew
-    if generation > state.number:
-        raise lost_commits(generation, state)
+        version = msgspec.json.decode(manifest, type=_Version).format_version
+        if version > FORMAT_VERSION:
+            raise DestinationError(f"{where}: in format {version}, by a newer exporter. Upgrade first")
+        return msgspec.json.decode(manifest, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise DestinationError(f"{where}: is no manifest that an exporter wrote") from error
+
+
+def generation_of(manifest: bytes) -> int | None:
+    """Returns the number of commits that a manifest rests on; None if it does not say."""
+    try:
+        return msgspec.json.decode(manifest, type=_Generation).generation
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def differing_keys(manifest: bytes, expected: bytes, *, is_ours: bool) -> list[str] | None:
+    """Returns the keys in which two manifests differ; None if `manifest` is not JSON that an exporter wrote.
+
+    Unless this version of the exporter wrote it (`is_ours`), it may not know of keys and columns that are expected.
+    """
+    try:
+        found = json.loads(manifest)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    truth = json.loads(expected)
+    if not is_ours:
+        truth = _known_to(found, truth)
+    return [key for key in {**truth, **found} if key not in found or key not in truth or found[key] != truth[key]]
+
+
+def _known_to(found: Any, truth: Any) -> Any:
+    """Returns what of `truth` another version could say that wrote `found`."""
+    if isinstance(truth, dict) and isinstance(found, dict):
+        return {key: _known_to(found[key], value) for key, value in truth.items() if key in found}
+    if isinstance(truth, list) and isinstance(found, list):
+        names = {one.get("name") for one in found if isinstance(one, dict)}
+        known = [one for one in truth if not isinstance(one, dict) or one.get("name") in names]
+        if len(known) == len(found):
+            return [_known_to(*pair) for pair in zip(found, known, strict=True)]
+    return truth
 
 
 def _request(state: State) -> dict[str, Any]:

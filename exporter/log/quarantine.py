@@ -12,6 +12,15 @@ from exporter.model import Interval, QuarantineFile
 from exporter.store.base import Store
 
 
+class _Line(msgspec.Struct):
+    """What stands in a quarantine file for a row; `row` is its JSON as served."""
+
+    reason: str
+    created_at: str
+    id: str
+    row: str
+
+
 class Quarantined(Protocol):
     """A row that does not fit, with its JSON as served in `text`.
 
@@ -44,26 +53,23 @@ async def write_lines(store: Store, name: str, lines: Iterable[bytes], window: I
 
 
 def line_of(row: Quarantined) -> bytes:
-    """What stands in a quarantine file for a row."""
-    created_at, text = format_instant(row.created_at), row.text.decode()
-    line = {"reason": row.reason, "created_at": created_at, "id": row.id, "row": text}
+    """Returns the line of a quarantine file that holds a row."""
+    line = _Line(row.reason, format_instant(row.created_at), row.id, row.text.decode())
     return msgspec.json.encode(line) + b"\n"
 
 
-class _Line(msgspec.Struct):
-    id: str
-    created_at: str
-    row: str
+def _read(line: bytes) -> _Line:
+    return msgspec.json.decode(line, type=_Line)
 
 
 def id_of(line: bytes) -> str:
-    """The `id` in a line of a quarantine file."""
-    return msgspec.json.decode(line, type=_Line).id
+    """Returns the `id` in a line of a quarantine file."""
+    return _read(line).id
 
 
 def created_at_of(line: bytes) -> Instant:
-    """The `created_at` in a line of a quarantine file."""
-    return parse_timestamp(msgspec.json.decode(line, type=_Line).created_at)
+    """Returns the `created_at` in a line of a quarantine file."""
+    return parse_timestamp(_read(line).created_at)
 
 
 class _Updated(msgspec.Struct):
@@ -76,8 +82,7 @@ class _Created(msgspec.Struct):
 
 def quarantined_versions(data: bytes) -> Iterator[tuple[str, Instant, Instant | None]]:
     """Id, `created_at` and, where it can be read, `updated_at` of each line of a quarantine file."""
-    for text in data.splitlines():
-        line = msgspec.json.decode(text, type=_Line)
+    for line in map(_read, data.splitlines()):
         yield line.id, parse_timestamp(line.created_at), _updated_at(line.row)
 
 
@@ -91,7 +96,7 @@ def _updated_at(row: str) -> Instant | None:
 def own_created_at(line: bytes) -> Instant | None:
     """When the row in a line of a quarantine file was created, by its own word; None where it does not tell."""
     try:
-        known = msgspec.json.decode(line, type=_Line)
+        known = _read(line)
         instant = parse_timestamp(msgspec.json.decode(known.row, type=_Created).created_at)
     except (ValueError, msgspec.MsgspecError, RecursionError):
         return None
