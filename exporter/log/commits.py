@@ -5,7 +5,7 @@ that commit on, an older run can add nothing more, and what it leaves behind is 
 """
 
 import uuid
-from typing import Final
+from typing import Final, Required, TypedDict, Unpack
 
 import anyio
 import msgspec
@@ -37,6 +37,20 @@ class _Version(msgspec.Struct):
     format_version: int
 
 
+class Entry(TypedDict, total=False):
+    """What a caller says of a commit; see `Commit`."""
+
+    committed_at: Required[Instant]
+    kind: CommitKind
+    request: Request
+    range: Interval
+    change: Change
+    counters: Counters
+    keep_generations: int | None
+    table_format: TableFormat | None
+    forgets: tuple[str, ...]
+
+
 class CommitLog:
     """The log of one destination. `state` is what it amounted to when it was last read or written here."""
 
@@ -52,39 +66,20 @@ class CommitLog:
         self.state = await load_state(self._store)
         return self.state
 
-    async def append(
-        self,
-        *,
-        committed_at: Instant,
-        kind: CommitKind = "export",
-        change: Change | None = None,
-        counters: Counters | None = None,
-        request: Request | None = None,
-        range: Interval | None = None,  # noqa: A002 - what the design calls it
-        keep_generations: int | None = None,
-        table_format: TableFormat | None = None,
-        forgets: tuple[str, ...] = (),
-    ) -> State:
+    async def append(self, **entry: Unpack[Entry]) -> State:
         """Writes the next commit; tasks take turns. A `begin` gives the export its id.
 
         Raises `OvertakenError` when another run has taken the slot, `StoreError` when the store fails or the commit
         does not fit. Safe to repeat with the same arguments after a failure that left the outcome open.
         """
         async with self._turn:
+            kind, change = entry.setdefault("kind", "export"), entry.get("change", Change())
             commit = Commit(
-                format_version=_NEWEST_FORMAT if kind == "reread" or (change and change.proves) else FORMAT_VERSION,
+                format_version=_NEWEST_FORMAT if kind == "reread" or change.proves else FORMAT_VERSION,
                 number=self.state.number + 1,
                 export_id=self.state.export_id or uuid.uuid5(uuid.NAMESPACE_OID, self._author.run).hex,
                 author=self._author,
-                committed_at=committed_at,
-                kind=kind,
-                request=request,
-                range=range,
-                change=change or Change(),
-                counters=counters or Counters(),
-                keep_generations=keep_generations,
-                table_format=table_format,
-                forgets=forgets,
+                **entry,
             )
             after = apply(self.state, commit)
             path, data = commit_path(commit.number), msgspec.json.encode(commit) + b"\n"
