@@ -10,7 +10,6 @@ from typing import Final
 import anyio
 import pyarrow as pa
 
-from exporter.contract import Instant
 from exporter.errors import StoreError
 from exporter.layout import CONVERSATIONS, SUCCESS
 from exporter.log.commits import CommitLog, check_not_overtaken
@@ -22,26 +21,26 @@ from exporter.progress import Observer
 from exporter.store.base import Store
 from exporter.words import format_size
 
-#: Below this no more is written: the log and the manifest have to fit on the disk as well.
-_RESERVED_BYTES: Final = 64_000_000
+#: Below this nothing more is written: the log and the manifest must fit on the disk as well.
+RESERVED_BYTES: Final = 64_000_000
 #: A run that is killed leaves a manifest that is no older than this, or than its last commit.
 _MANIFEST_SECONDS: Final = 5.0
 
 
-async def check_free_space(store: Store) -> None:
-    """Raises `StoreError` when the disk is so full that a commit might fail half-way."""
+async def check_free_space(store: Store, reserved_bytes: int = RESERVED_BYTES) -> None:
+    """Raises `StoreError` if the disk is so full that a commit might fail half-way."""
     free = await store.free_bytes()
-    if free < _RESERVED_BYTES:
+    if free < reserved_bytes:
         raise StoreError(
-            f"{store.staged_on}: {format_size(free)} free on its disk, less than the {format_size(_RESERVED_BYTES)} "
+            f"{store.staged_on}: {format_size(free)} free on its disk, less than the {format_size(reserved_bytes)} "
             "that are kept free. Make room, then run again"
         )
 
 
 class Committer:
-    """Appends changes to the log. `rows`, `files` and `size_bytes` count what this run has committed.
+    """Appends changes to the log. `files` counts the files that this run has added, less those that it has removed.
 
-    Each commit is charged with what the run has cost since the one before.
+    Each commit is charged with what the run has cost since the one before. `reserved_bytes` of the disk are kept free.
     """
 
     def __init__(
@@ -51,15 +50,16 @@ class Committer:
         schemas: Mapping[str, pa.Schema],
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        reserved_bytes: int = RESERVED_BYTES,
     ) -> None:
-        self.rows = 0
         self.files = 0
-        self.size_bytes = 0
         self._store = store
         self._log = log
         self._schemas = schemas
         self._observer = observer
         self._clock = clock
+        self._reserved_bytes = reserved_bytes
         self._charged = Counters()
         self._removed: list[str] = []
         self._waiting: list[tuple[CommitKind, Change]] = []
@@ -113,15 +113,12 @@ class Committer:
         self._manifest_due = self._clock() + _MANIFEST_SECONDS
 
     async def _append(self, kind: CommitKind, change: Change, spent: Counters) -> None:
-        await check_free_space(self._store)
+        await check_free_space(self._store, self._reserved_bytes)
         before = self._log.state
         counters = spent - self._charged
         after = await self._log.append(committed_at=wall_clock(), kind=kind, change=change, counters=counters)
         self._charged = spent
         rows = sum(file.rows for file in change.adds if file.table == CONVERSATIONS)
-        size_bytes = sum(file.size_bytes for file in change.adds)
-        self.rows += rows
-        self.size_bytes += size_bytes
         self.files += len(change.adds) - len(change.removes)
         # A file that lives on under its name, or for readers of older manifests, is not deleted.
         gone = {*before.kept, *change.removes} - {*after.kept, *after.live}
@@ -130,8 +127,6 @@ class Committer:
 
 
 def _merged(changes: Sequence[Change]) -> Change:
-    times = [change.read_since for change in changes if change.read_since is not None]
-    read_since: Instant | None = min(times, default=None)
     return Change(
         covers=reduce(add, (change.covers for change in changes)),
         refreshes=reduce(add, (change.refreshes for change in changes)),
@@ -140,7 +135,7 @@ def _merged(changes: Sequence[Change]) -> Change:
         removes=reduce(add, (change.removes for change in changes)),
         quarantines=reduce(add, (change.quarantines for change in changes)),
         unproven=reduce(add, (change.unproven for change in changes)),
-        read_since=read_since,
+        read_since=min((change.read_since for change in changes if change.read_since is not None), default=None),
         organization=next((change.organization for change in changes if change.organization), None),
         hidden_status=changes[0].hidden_status,
         arrives=any(change.arrives for change in changes),
