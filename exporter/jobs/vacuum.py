@@ -1,6 +1,6 @@
-"""`exporter vacuum`: deletes replaced files, the versions of tables that need them, and what repairs have dropped.
+"""`exporter vacuum` deletes replaced files, the versions of tables that need them, and what repairs have dropped.
 
-Asks the API nothing.
+It asks the API nothing.
 """
 
 from collections.abc import Collection
@@ -27,10 +27,11 @@ from exporter.store.open import open_store
 
 
 class VacuumResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How many replaced files were deleted, or would be, and their `bytes`; `kept_files` are those that are left.
+    """The number of replaced `files` that were deleted, or would be, and their `bytes`; `kept_files` are left.
 
-    Of what repairs have dropped, `dropped_files` were deleted, or would be, and `dropped_bytes`. `dropped_waiting` are
-    kept because not all that they stood for was read again, and `dropped_needed`, by path, for what they alone hold.
+    Of the files that repairs have dropped, `dropped_files` of `dropped_bytes` were deleted, or would be;
+    `dropped_waiting` are kept because not all that they stood for was read again, and `dropped_needed`, by path,
+    because they alone hold some conversation.
     """
 
     files: int
@@ -48,11 +49,12 @@ class VacuumResult(msgspec.Struct, frozen=True, kw_only=True):
 
 async def vacuum(destination: Location, *, before: Instant, now: Instant, dry_run: bool = False) -> VacuumResult:
     """Deletes the files that were replaced before an instant, and that no newest version of a table needs; and what
-    repairs have dropped, once nothing needs it any more.
+    repairs have dropped, once nothing needs it any longer.
 
-    Raises `DestinationError` where there is no export, `DestinationLockedError` when another run is at work,
-    `ForeignTableError` for a table that others have written to, `DamagedPartError` where a file is missing, for which
-    one that would be deleted may be wanted, and `StoreError`.
+    Raises `DestinationError` if there is no export, `DestinationLockedError` if another run is at work,
+    `OvertakenError` if another run has gone on with the export meanwhile, `ForeignTableError` for a table that others
+    have written to, `DamagedPartError` if a file is missing, because a file that would be deleted may be wanted in its
+    place, and `StoreError`.
     """
     async with open_store(destination) as store:
         state = await load_state(store)
@@ -88,7 +90,7 @@ async def _vacuum(store: Store, log: CommitLog, before: Instant, now: Instant) -
 
 
 def _replaced(state: State, before: Instant) -> frozenset[str]:
-    """What was replaced before an instant; not what a repair has dropped, until that was read again."""
+    """Returns what was replaced before an instant, without what a repair has dropped and no run has read again."""
     waiting = (dropped.files for dropped in state.dropped if not is_filled(dropped, state.coverage))
     return (replaced_before(state.replaced, before) & state.kept).difference(*waiting)
 

@@ -27,9 +27,9 @@ from exporter.model import Change, Counters, Interval, TableFormat
 from exporter.settings import Request
 from exporter.store.base import Store
 
-#: Of commits that an exporter which knows no other than `FORMAT_VERSION` would not decode, or fold to another state.
-#: It refuses them by their version, with the advice to upgrade. All others stay readable for it. So do those that
-#: arrive or settle: without heeding that it goes on as with what it has written itself, and a later run looks.
+#: The format of commits that an exporter which knows only `FORMAT_VERSION` would not decode, or would fold to another
+#: state. It refuses them by their version, with the advice to upgrade, and can read all others. Among these are commits
+#: that arrive or settle: it ignores that, treats their rows like rows of its own, and a later run looks.
 _NEWEST_FORMAT: Final = 2
 
 
@@ -52,7 +52,7 @@ class Entry(TypedDict, total=False):
 
 
 class CommitLog:
-    """The log of one destination. `state` is what it amounted to when it was last read or written here."""
+    """The log of one destination. `state` is what it folded to when it was last read or written here."""
 
     def __init__(self, store: Store, author: Author) -> None:
         self._store = store
@@ -61,16 +61,19 @@ class CommitLog:
         self.state = State()
 
     async def load(self) -> State:
-        """Reads the log from the first commit. Raises `DamagedLogError` for one that is missing, damaged or does not
-        fit, `DestinationError` for one that a newer version wrote, and `StoreError` when the store fails."""
+        """Reads the log from the first commit.
+
+        Raises `DamagedLogError` for a commit that is missing, damaged or does not fit, `DestinationError` for one that
+        a newer version wrote, and `StoreError` if the store fails.
+        """
         self.state = await load_state(self._store)
         return self.state
 
     async def append(self, **entry: Unpack[Entry]) -> State:
         """Writes the next commit; tasks take turns. A `begin` gives the export its id.
 
-        Raises `OvertakenError` when another run has taken the slot, `StoreError` when the store fails or the commit
-        does not fit. Safe to repeat with the same arguments after a failure that left the outcome open.
+        Raises `OvertakenError` if another run has taken the slot, and `StoreError` if the store fails or the commit
+        does not fit. A call that failed with its outcome open can be repeated with the same arguments.
         """
         async with self._turn:
             kind, change = entry.setdefault("kind", "export"), entry.get("change", Change())
@@ -94,12 +97,12 @@ class CommitLog:
 
 
 async def load_state(store: Store) -> State:
-    """What the log in `store` amounts to. Raises as `CommitLog.load`."""
+    """Returns what the log in `store` folds to. Raises as `CommitLog.load`."""
     return fold(await load_commits(store))
 
 
 async def load_commits(store: Store) -> list[Commit]:
-    """The commits in `store`, from the first. Raises as `CommitLog.load`, but does not see whether they fit."""
+    """Returns the commits in `store`, from the first. Raises as `CommitLog.load`, but does not see whether they fit."""
     numbers = await list_commits(store)
     found = await store.read_all([commit_path(number) for number in numbers])
     commits = []
@@ -112,7 +115,7 @@ async def load_commits(store: Store) -> list[Commit]:
 
 
 async def list_commits(store: Store) -> list[int]:
-    """The numbers of the commits in `store`, ascending."""
+    """Returns the numbers of the commits in `store`, ascending."""
     return sorted(number for path in await store.list(COMMITS) if (number := commit_number(path)) is not None)
 
 
@@ -127,17 +130,17 @@ def _decode(path: str, data: bytes) -> Commit:
 
 
 async def check_not_overtaken(store: Store, state: State) -> None:
-    """Raises `OvertakenError` when the log goes on where `state` ends."""
+    """Raises `OvertakenError` if the log goes on where `state` ends."""
     path = commit_path(state.number + 1)
     if await store.read(path) is not None:
         raise OvertakenError(path)
 
 
 async def is_overtaken(store: Store, state: State, run: str) -> bool:
-    """Whether another run than `run` has gone on where `state` ends; False when the log cannot be read."""
+    """Returns whether a run other than `run` has gone on where `state` ends; False if the log cannot be read."""
     try:
         latest = await load_state(store)
     except StoreError:
         return False
-    # A commit of its own may be there though its writing failed.
+    # A commit of its own may be there even though its writing failed.
     return latest.number > state.number and latest.runs[-1] != run

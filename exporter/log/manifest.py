@@ -17,9 +17,9 @@ from exporter.store.base import Store
 
 
 def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
-    """The text of `_manifest.json` for a state that has begun; `schemas` by table.
+    """Returns the text of `_manifest.json` for a state that has begun; `schemas` are those of the tables.
 
-    The same state gives the same bytes. Times are ISO 8601 in UTC, an open start is null; `generation` is the
+    The same state gives the same bytes. Times are ISO 8601 in UTC, and an open start is null; `generation` is the
     number of the last commit.
     """
     files = sorted(state.files.values(), key=lambda file: (file.window, file.path))
@@ -89,10 +89,10 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
 async def write_manifest(
     store: Store, state: State, *, schemas: Mapping[str, pa.Schema], removed: Iterable[str] = ()
 ) -> None:
-    """Brings `_manifest.json` and `_SUCCESS` up to date with `state`; changes nothing when they are.
+    """Brings `_manifest.json` and `_SUCCESS` up to date with `state`; changes nothing if they are.
 
-    `_SUCCESS` is there only while the manifest beside it is complete and no other part lies there: it goes first and
-    comes last, after the files that commits have `removed` are deleted.
+    `_SUCCESS` is there only while the manifest beside it is complete and no other part lies there: it is deleted first
+    and created last, after the files that commits have `removed` are deleted.
     """
     complete = state_name(state) == "complete"
     if not complete:
@@ -106,7 +106,7 @@ async def write_manifest(
 
 
 async def is_sealed(store: Store, state: State, *, schemas: Mapping[str, pa.Schema]) -> bool:
-    """Whether `write_manifest` has nothing to do, and no run has left staged files."""
+    """Returns whether `write_manifest` has nothing to do, and no run has left staged files."""
     return (
         await store.read(MANIFEST) == render_manifest(state, schemas=schemas)
         and (await store.read(SUCCESS) is not None) == (state_name(state) == "complete")
@@ -115,11 +115,11 @@ async def is_sealed(store: Store, state: State, *, schemas: Mapping[str, pa.Sche
 
 
 def lost_commits(generation: int, state: State) -> DamagedLogError:
-    """What is wrong where the manifest is of a later `generation` than the log."""
+    """Returns what is wrong if the manifest is of a later `generation` than the log."""
     return DamagedLogError(
         commit_path(state.number + 1),
         f"missing: the manifest rests on {generation} commits, and there are {state.number}. Restore them; or, if "
-        "it is the manifest that is wrong, delete that",
+        "the manifest is wrong, delete it",
     )
 
 
@@ -183,7 +183,7 @@ def read_manifest(manifest: bytes, where: object) -> Manifest:
             raise DestinationError(f"{where}: in format {version}, by a newer exporter. Upgrade first")
         return msgspec.json.decode(manifest, type=Manifest)
     except msgspec.MsgspecError as error:
-        raise DestinationError(f"{where}: is no manifest that an exporter wrote") from error
+        raise DestinationError(f"{where}: not a manifest that an exporter wrote") from error
 
 
 def generation_of(manifest: bytes) -> int | None:
@@ -249,9 +249,9 @@ def _file(file: DataFile) -> dict[str, Any]:
 class ServedFields(msgspec.Struct, frozen=True):
     """How fields were served.
 
-    `withheld`: sensitive, asked for, and in no row: this token may not see them (api.md, Response). `partly_withheld`:
-    the windows of files with rows that came without any sensitive field, while other rows had them: the token's role
-    has changed. `absent`: other fields that rows were served without, and how many rows.
+    `withheld` are sensitive fields that were asked for and are in no row: this token may not see them (api.md,
+    Response). `partly_withheld` are the windows of files with rows that came without any sensitive field, while other
+    rows had them: the token's role has changed. `absent` counts, by other field, the rows that came without it.
     """
 
     withheld: list[str]
@@ -260,7 +260,7 @@ class ServedFields(msgspec.Struct, frozen=True):
 
 
 def withheld_fields(asked: Collection[str] | None, rows: int, absent: Mapping[str, int]) -> list[str]:
-    """The sensitive fields that were asked for (None: all), and that none of so many rows was served with."""
+    """Returns the sensitive fields that were asked for (None: all), and that none of this many rows came with."""
     return [
         field.name
         for field in FIELDS
@@ -269,7 +269,7 @@ def withheld_fields(asked: Collection[str] | None, rows: int, absent: Mapping[st
 
 
 def served_fields(state: State) -> ServedFields:
-    """Which fields the rows of `state` were served without."""
+    """Returns the fields that the rows of `state` were served without."""
     files = state.conversations
     rows = sum(file.rows for file in files)
     absent: dict[str, int] = {}

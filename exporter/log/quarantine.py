@@ -1,4 +1,4 @@
-"""Quarantine files: rows that fit no column types, kept as they were served, with the reason."""
+"""Quarantine files: rows that do not fit the column types, kept as they were served, with the reason."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,9 +22,9 @@ class _Line(msgspec.Struct):
 
 
 class Quarantined(Protocol):
-    """A row that does not fit, with its JSON as served in `text`.
+    """A row that does not fit; `text` is its JSON as served.
 
-    `id` is its own, or one that stands for its text; `created_at` its own, or that of the row before it.
+    `id` is its own, or one that stands for its text; `created_at` is its own, or that of the row before it.
     """
 
     @property
@@ -44,7 +44,7 @@ async def write_quarantine(store: Store, name: str, rows: Sequence[Quarantined])
 
 
 async def write_lines(store: Store, name: str, lines: Iterable[bytes], window: Interval | None) -> QuarantineFile:
-    """As `write_quarantine`, for lines as `line_of` gives them."""
+    """Does what `write_quarantine` does, with lines that `line_of` has made."""
     data = b"".join(lines)
     path = quarantine_path(name)
     await store.create(path, data)
@@ -81,7 +81,7 @@ class _Created(msgspec.Struct):
 
 
 def quarantined_versions(data: bytes) -> Iterator[tuple[str, Instant, Instant | None]]:
-    """Id, `created_at` and, where it can be read, `updated_at` of each line of a quarantine file."""
+    """Yields the id, `created_at` and, if it can be read, `updated_at` of each line of a quarantine file."""
     for line in map(_read, data.splitlines()):
         yield line.id, parse_timestamp(line.created_at), _updated_at(line.row)
 
@@ -94,7 +94,7 @@ def _updated_at(row: str) -> Instant | None:
 
 
 def own_created_at(line: bytes) -> Instant | None:
-    """When the row in a line of a quarantine file was created, by its own word; None where it does not tell."""
+    """Returns when the row in a line of a quarantine file says it was created; None if it does not say."""
     try:
         known = _read(line)
         instant = parse_timestamp(msgspec.json.decode(known.row, type=_Created).created_at)

@@ -1,4 +1,4 @@
-"""Files whose place others have taken, kept for readers of older manifests and of older versions of tables. Pure."""
+"""Files that others have replaced, kept for readers of older manifests and of older versions of tables. Pure."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from exporter.model import Change
 
 
 class Replacement(NamedTuple):
-    """What a run has replaced, last `at`."""
+    """The files that a run has replaced, the last of them `at` that instant."""
 
     run: str
     paths: frozenset[str]
@@ -42,12 +42,12 @@ def note_replaced(
 
 
 def forget(replaced: tuple[Replacement, ...], paths: Collection[str]) -> tuple[Replacement, ...]:
-    """Without these files, which are kept no more."""
+    """Returns `replaced` without these files, which are no longer kept."""
     rest = (one._replace(paths=one.paths.difference(paths)) for one in replaced)
     return tuple(one for one in rest if one.paths)
 
 
 def replaced_before(replaced: tuple[Replacement, ...], instant: Instant) -> frozenset[str]:
-    """The files whose place was taken before an instant, and not again later."""
+    """Returns the files that were replaced before an instant, and not again later."""
     old = frozenset[str]().union(*(one.paths for one in replaced if one.at < instant))
     return old.difference(*(one.paths for one in replaced if one.at >= instant))

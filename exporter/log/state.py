@@ -1,4 +1,4 @@
-"""The commit log as values: what a commit says, and what the commits so far amount to. Pure.
+"""The commit log as values: what a commit says, and what the commits so far fold to. Pure.
 
 An export's progress is its coverage (disjoint half-open intervals of `created_at`); it is complete when coverage
 equals range. `apply` refuses every commit that two writers, a damaged log or a mistake may have left behind.
@@ -35,13 +35,13 @@ from exporter.settings import Request
 FORMAT_VERSION: Final = 1
 
 CommitKind: TypeAlias = Literal["begin", "widen", "resume", "export", "sync", "compact", "repair", "vacuum", "reread"]
-#: What a run that reads begins with.
+#: A run that reads begins with one of these.
 _BEGINNINGS: Final[tuple[CommitKind, ...]] = ("begin", "widen", "resume")
 StateName: TypeAlias = Literal["complete", "incomplete", "unproven"]
 
 
 class Author(msgspec.Struct, frozen=True, kw_only=True):
-    """Who writes commits: a run, its process, and its software by name and version."""
+    """The author of commits: a run, its process, and its software by name and version."""
 
     run: str
     host: str
@@ -54,11 +54,11 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     and a `repair` end it earlier.
 
     A run that goes on begins with a `widen` or a `resume`: it takes the slot that the run before would commit to.
-    `compact` is what puts a merged part in place of its sources, whichever command's run does it: no row is changed.
-    `reread` puts what was read again in place of all that was there.
-    `counters`: what the run has cost since its last commit. `keep_generations`: from now on, of how many runs the files
-    that they have replaced are kept. `table_format`: from now on, the tables are kept in it. `forgets`: replaced files
-    that are kept no more.
+    A `compact` puts a merged part in place of its sources, whichever command the run is of, and changes no row.
+    A `reread` puts what was read again in place of all that was there.
+    `counters` are what the run has cost since its last commit. From this commit on, the files that the latest
+    `keep_generations` runs have replaced are kept, and the tables are kept in a `table_format`. `forgets` are replaced
+    files that are no longer kept.
     """
 
     format_version: int
@@ -78,13 +78,13 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What the first `number` commits amount to; also the generation of the manifest. Nothing yet: `number` is 0.
+    """What the first `number` commits fold to; `number` is also the generation of the manifest, and 0 before the first.
 
-    `live` are the live files by path. `reads` says since when (by the clock that the run went by,
-    or its machine's when it `began`, whichever is earlier) which intervals are known as they are. `replaced`: what the
-    latest runs have replaced, at most `keep_generations` of them; with a table format, what all of them have, but for
-    what they had written themselves. `dropped`: by every repair there was. `unsettled`: where rows are of which nobody
-    has looked yet whether they are elsewhere as well.
+    `live` are the live files by path. `reads` says since when each interval is known as it is: by the clock that the
+    run went by, or by its machine's when it `began`, whichever is earlier. `replaced` is what the latest runs have
+    replaced, at most `keep_generations` of them; with a table format, what all runs have, except what they had written
+    themselves. `dropped` is what each repair has taken out. `unsettled` is where rows are that may also be elsewhere,
+    which no run has checked yet.
     """
 
     number: int = 0
@@ -125,16 +125,16 @@ class State:
 
     @property
     def conversations(self) -> list[DataFile]:
-        """The live parts of that table."""
+        """The live parts of conversations."""
         return [file for file in self.files.values() if file.table == CONVERSATIONS]
 
     def turns_beside(self, file: DataFile) -> list[DataFile]:
-        """The part of turns that goes with this part of conversations; none where there is no turn."""
+        """Returns the part of turns beside this part of conversations; none if there is no turn."""
         return [self.files[path]] if (path := turns_path(file.path)) in self.files else []
 
     @property
     def left(self) -> Coverage:
-        """What is still to be read."""
+        """What is still to be read of the range."""
         return Coverage([self.range] if self.range else ()) - self.coverage
 
     @property
@@ -144,7 +144,7 @@ class State:
 
     @property
     def read_since(self) -> Instant | None:
-        """An instant before the earliest page that the live data rests on: where a sync must begin."""
+        """An instant before the earliest page that the live data rests on: a sync must begin there."""
         return min((instant for instant, _ in self.reads), default=None)
 
     @property
@@ -159,20 +159,20 @@ class State:
 
     @property
     def kept(self) -> frozenset[str]:
-        """Files that are live no more, and kept for who reads by an older manifest or an older version of a table."""
+        """Files that are no longer live, kept for readers of an older manifest or an older version of a table."""
         replaced = frozenset[str]().union(*(one.paths for one in self.replaced))
         return replaced - self.live.keys()
 
 
 def state_name(state: State) -> StateName:
-    """`complete`: all of the range is there, and proven. `unproven`: all is there, and something needs a look."""
+    """Returns `complete` if all of the range is there and proven, and `unproven` if all is there and needs a look."""
     if state.range is None or state.left:
         return "incomplete"
     return "unproven" if state.unsettled or state.unproven or state.quarantine or state.role_changed else "complete"
 
 
 def fold(commits: Iterable[Commit]) -> State:
-    """The state after `commits`, from the first. Raises `DamagedLogError` as `apply` does."""
+    """Returns the state after `commits`, from the first. Raises `DamagedLogError` as `apply` does."""
     state = State()
     for commit in commits:
         state = apply(state, commit)
@@ -180,7 +180,7 @@ def fold(commits: Iterable[Commit]) -> State:
 
 
 def apply(state: State, commit: Commit) -> State:
-    """The state after one more commit. Raises `DamagedLogError`, naming it, when it does not fit."""
+    """Returns the state after one more commit. Raises `DamagedLogError`, which names it, if it does not fit."""
     range_ = _next_range(state, commit)
     change = commit.change
     added = _disjoint(commit, change.covers, "covers an interval twice")
@@ -246,13 +246,13 @@ def _next_reads(
     refreshed = _disjoint(commit, commit.change.refreshes, "refreshes an interval twice")
     if refreshed - state.coverage:
         _refuse(commit.number, "refreshes what was not covered")
-    known_anew = dropped | refreshed
+    known_again = dropped | refreshed
     reads = state.reads
-    if known_anew:
-        reads = tuple((instant, rest) for instant, read in reads if (rest := read - known_anew))
+    if known_again:
+        reads = tuple((instant, rest) for instant, read in reads if (rest := read - known_again))
     now_read = added | refreshed
     if now_read and commit.change.read_since is not None:
-        # What the run went by may have been ahead; that it had not read before it began, its machine's clock says, too.
+        # The clock that the run went by may have been ahead, but the run had read nothing before it began.
         read_since = commit.change.read_since if state.began is None else min(commit.change.read_since, state.began)
         reads = (*reads, (read_since, now_read))
     return reads

@@ -1,4 +1,4 @@
-"""Commits: what the windows have finished goes into the log, several changes in one commit when they come together."""
+"""Puts what the windows have finished into the log; changes that come together go into one commit."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ from exporter.words import format_size
 
 #: Below this nothing more is written: the log and the manifest must fit on the disk as well.
 RESERVED_BYTES: Final = 64_000_000
-#: A run that is killed leaves a manifest that is no older than this, or than its last commit.
+#: The manifest of a run that is killed is at most this much older than its last commit.
 _MANIFEST_SECONDS: Final = 5.0
 
 
@@ -67,7 +67,10 @@ class Committer:
         self._manifest_due = clock() + _MANIFEST_SECONDS
 
     async def commit(self, change: Change, spent: Counters | None = None, *, kind: CommitKind = "export") -> None:
-        """Returns when `change` is in the log. `spent`: by the run, so far, where it has grown. Raises `StoreError`."""
+        """Returns when `change` is in the log; `spent` is what the run has cost so far, if it has grown.
+
+        Raises `StoreError`.
+        """
         self._waiting.append((kind, change))
         async with self._turn:
             if not any(waiting is change for _, waiting in self._waiting):
@@ -77,7 +80,7 @@ class Committer:
             try:
                 await self._append(kind, _merged([one for _, one in together]), spent or self._charged)
             except BaseException:
-                # Whoever waits for the others has to learn of it too, by failing or succeeding themselves.
+                # Callers that wait for the other changes must learn of it, by failing or succeeding themselves.
                 self._waiting += [one for one in together if one[1] is not change]
                 raise
             if self._clock() >= self._manifest_due:
@@ -86,21 +89,21 @@ class Committer:
     async def write_manifest(self) -> None:
         """Brings the manifest up to date with the log, and deletes what commits have removed.
 
-        Raises `StoreError`; `OvertakenError` where it is another run's by now.
+        Raises as `log.publish.publish`.
         """
         await publish(self._store, self._log.state, schemas=self._schemas, removed=self._removed)
         self._published()
 
     async def sweep(self) -> None:
-        """Deletes what no commit names, and moves aside what repairs have dropped; only under the destination's lock.
+        """Writes the manifest, deletes what no commit names, and moves aside what repairs have dropped.
 
-        An older manifest may still name it.
+        The caller must hold the destination's lock. Raises as `write_manifest`.
         """
         await sweep(self._store, self._log.state, schemas=self._schemas, removed=self._removed)
         self._published()
 
     async def unseal(self) -> None:
-        """Takes `_SUCCESS` away until `write_manifest` is called: parts are going to lie there twice.
+        """Takes `_SUCCESS` away until `write_manifest` is called, because rows are going to lie there twice.
 
         Raises as `write_manifest`.
         """
@@ -120,7 +123,7 @@ class Committer:
         self._charged = spent
         rows = sum(file.rows for file in change.adds if file.table == CONVERSATIONS)
         self.files += len(change.adds) - len(change.removes)
-        # A file that lives on under its name, or for readers of older manifests, is not deleted.
+        # A file that stays live under its name, or is kept for readers of older manifests, is not deleted.
         gone = {*before.kept, *change.removes} - {*after.kept, *after.live}
         self._removed += sorted(gone)
         self._observer.note("committed", number=self._log.state.number, files=len(change.adds), rows=rows)

@@ -99,7 +99,7 @@ async def test_nor_are_two_that_differ(store: Store, monkeypatch: pytest.MonkeyP
     await put(store, DATA)
     sums = iter(["0" * 64, "1" * 64])
     monkeypatch.setattr(integrity, "hash_file", lambda _: next(sums))
-    with pytest.raises(UnreadableFileError, match="each reading of it gives other bytes"):
+    with pytest.raises(UnreadableFileError, match="each reading of it gives different bytes"):
         await read_as_written(store, FILE)
 
 
