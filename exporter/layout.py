@@ -1,4 +1,4 @@
-"""Every name and path at the destination. Pure: a path is text relative to the destination, with `/`.
+"""Every name and path at the destination. A path is text relative to the destination, with `/`. Pure.
 
     DEST/
       conversations/created_date=2026-02-10/part-….parquet
@@ -16,16 +16,15 @@
         lock
         probe                   in an object store
         runs.jsonl
-        scratch/                where the machine has no directory for temporary files
+        scratch/                if the machine has no directory for temporary files
 
-Names that begin with `_` are skipped by Spark, Arrow and Athena; nothing that is unfinished or was dropped is named
-`*.parquet`.
+Spark, Arrow and Athena skip names that begin with `_`. Nothing that is unfinished or was dropped is named `*.parquet`.
 """
 
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.contract import DAY, END_OF_TIME, HOUR, Instant, format_instant
 from exporter.model import CONVERSATIONS as CONVERSATIONS
@@ -44,7 +43,7 @@ DROPPED: Final = f"{PRIVATE}/dropped"
 LOCK: Final = f"{PRIVATE}/lock"
 PROBE: Final = f"{PRIVATE}/probe"
 RUNS: Final = f"{PRIVATE}/runs.jsonl"
-#: What is temporary, where the machine has no other place for it.
+#: Temporary files, if the machine has no other place for them.
 SCRATCH: Final = f"{PRIVATE}/scratch"
 
 #: What the directories of hive partitions are named after: see `partition_of`.
@@ -58,32 +57,45 @@ _PART = re.compile(
 )
 
 
-#: What systems and their tools leave in directories of anybody's.
+class FileKind(NamedTuple):
+    """Files that commits name: the directory that they lie in, and the paths that the exporter gives them."""
+
+    directory: str
+    pattern: re.Pattern[str]
+
+
+#: Every kind of file that a commit may name.
+FILE_KINDS: Final = (
+    *(FileKind(table, _PART) for table in TABLES),
+    FileKind(QUARANTINE, re.compile(re.escape(QUARANTINE) + "/.+", re.DOTALL)),
+)
+
+#: Names that systems and their tools leave in any directory.
 _CLUTTER: Final = frozenset(
     {"lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "#recycle", "#snapshot", "$recycle.bin"}
 )
 
 
 def is_clutter(path: str) -> bool:
-    """Whether a file, or a directory that it lies in, was left by a system: hidden files, indices of pictures, …"""
+    """Returns whether a system left a file, or a directory that it lies in: hidden files, indices of pictures, …"""
     return any(name.startswith(".") or name.lower() in _CLUTTER for name in path.split("/"))
 
 
 def commit_path(number: int) -> str:
-    """Where commit `number` lies; the first is 1."""
+    """Returns where commit `number` lies; the first is 1."""
     if not 1 <= number <= 99_999_999:
         raise ValueError(f"no such commit: {number}")
     return f"{COMMITS}/{number:08d}.json"
 
 
 def commit_number(path: str) -> int | None:
-    """The inverse of `commit_path`; None for any other path."""
+    """Inverts `commit_path`; returns None for any other path."""
     match = _COMMIT.fullmatch(path)
     return int(match.group(1)) if match else None
 
 
 def part_path(table: str, partition: dict[str, str], name: str) -> str:
-    """The final path of a part; `partition` as `partition_of` gives it."""
+    """Returns the final path of a part; `partition` is what `partition_of` returns."""
     keys = [f"{key}={value}" for key, value in partition.items()]
     path = "/".join([table, *keys, f"part-{_checked(name)}.parquet"])
     if not is_part(path):
@@ -92,42 +104,47 @@ def part_path(table: str, partition: dict[str, str], name: str) -> str:
 
 
 def turns_path(path: str) -> str:
-    """The path of the part of turns beside a part of conversations."""
+    """Returns the path of the part of turns beside a part of conversations."""
     return f"{TURNS}{path.removeprefix(CONVERSATIONS)}"
 
 
 def conversations_path(path: str) -> str:
-    """The inverse of `turns_path`."""
+    """Inverts `turns_path`."""
     return f"{CONVERSATIONS}{path.removeprefix(TURNS)}"
 
 
 def is_part(path: str) -> bool:
-    """Whether `path` is one that `part_path` may have given."""
+    """Returns whether `part_path` may have made `path`."""
     return _PART.fullmatch(path) is not None
 
 
+def is_export_file(path: str) -> bool:
+    """Returns whether a commit may name `path`."""
+    return any(kind.pattern.fullmatch(path) for kind in FILE_KINDS)
+
+
 def is_of_run(path: str, run: str) -> bool:
-    """Whether a part or a quarantine file was written by `run`."""
+    """Returns whether `run` wrote a file that commits name."""
     return f"{run}-" in path.rpartition("/")[2]
 
 
 def delta_log(table: str) -> str:
-    """Where the Delta log of a table lies: inside its directory, as the format has it."""
+    """Returns where the Delta log of a table lies: the format wants it inside the table's directory."""
     return f"{table}/_delta_log"
 
 
 def staging_path(name: str) -> str:
-    """Where a file lies until it is whole."""
+    """Returns where a file lies until it is whole."""
     return f"{STAGING}/{_checked(name)}.partial"
 
 
 def quarantine_path(name: str) -> str:
-    """The final path of a quarantine file, which holds a JSON object a line."""
+    """Returns the final path of a quarantine file, which holds a JSON object a line."""
     return f"{QUARANTINE}/{_checked(name)}.jsonl"
 
 
 def dropped_path(run: str, path: str) -> str:
-    """Where a file lies that the repair `run` has taken out of the export."""
+    """Returns where a file lies that the repair `run` has taken out of the export."""
     return f"{DROPPED}/{_checked(run)}/{path}.dropped"
 
 
@@ -138,7 +155,7 @@ def _checked(name: str) -> str:
 
 
 def partition_of(instant: Instant, by: PartitionBy) -> tuple[dict[str, str], Interval | None]:
-    """The hive partition that `instant` falls into, in UTC, and the instants that share it (None: all)."""
+    """Returns the hive partition that `instant` falls into, in UTC, and the instants that share it (None: all)."""
     match by:
         case "none":
             return {}, None

@@ -4,6 +4,7 @@ Plain data, without I/O. Instants are integers in microseconds (`contract.Instan
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -39,6 +40,11 @@ class Interval(msgspec.Struct, frozen=True, order=True):
 
     def __contains__(self, instant: object) -> bool:
         return isinstance(instant, int) and self.start <= instant < self.end
+
+
+def are_disjoint(intervals: Iterable[Interval]) -> bool:
+    """Whether no instant is in two of them."""
+    return all(one.end <= other.start for one, other in pairwise(sorted(intervals)))
 
 
 class Coverage:
@@ -197,7 +203,7 @@ class Page(msgspec.Struct, Generic[RowT], frozen=True):
 
 
 class Unproven(msgspec.Struct, frozen=True):
-    """Rows that cannot be shown to be all there are: of one `created_at`, or down to `since` where it is given."""
+    """Rows that cannot be shown to be all there are: of one `created_at`, or down to `since` if it is given."""
 
     created_at: Instant
     rows: int
@@ -206,25 +212,29 @@ class Unproven(msgspec.Struct, frozen=True):
 
     @property
     def interval(self) -> Interval:
-        """The times of the rows that may be lacking."""
+        """The times of the rows that may be missing."""
         return Interval(self.created_at if self.since is None else self.since, self.created_at + 1)
 
 
-class DataFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A Parquet part that a commit names. `path` is relative to the destination, with `/`.
-
-    `window` is what the part speaks for: every row of its table with `created_at` inside it and visible when
-    it was read is in this file. `absent` counts, by field, the rows that were served without it; `withheld_rows`
-    those without any of the sensitive fields that were asked for. `open_rows` counts conversations that were not over
-    when they were read (`contract.OPEN_STATUSES`).
-    """
+class ExportFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that a commit names. `path` is relative to the destination, with `/`. `window` is where the `created_at`
+    of all its rows are; None: in what the commit covers that adds the file."""
 
     path: str
-    table: str
-    partition: dict[str, str]
     rows: int
     size_bytes: int
     sha256: str
+    window: Interval | None = None
+
+
+class DataFile(ExportFile, frozen=True, kw_only=True):
+    """A Parquet part. It speaks for its `window`: every row of its table with `created_at` inside it that was visible
+    when it was read is in this file. `absent` counts, by field, the rows that were served without it; `withheld_rows`
+    counts those without any of the sensitive fields that were asked for. `open_rows` counts the conversations that were
+    not over when they were read (`contract.OPEN_STATUSES`)."""
+
+    table: str
+    partition: dict[str, str]
     created_at_min: Instant
     created_at_max: Instant
     window: Interval
@@ -233,17 +243,8 @@ class DataFile(msgspec.Struct, frozen=True, kw_only=True):
     open_rows: int = 0
 
 
-class QuarantineFile(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows that fit no column types, a JSON object a line: `reason`, `created_at` and `row`, the text as served.
-
-    `window`: where all of their `created_at` are; None: in what the commit covers that adds the file.
-    """
-
-    path: str
-    rows: int
-    size_bytes: int
-    sha256: str
-    window: Interval | None = None
+class QuarantineFile(ExportFile, frozen=True, kw_only=True):
+    """Rows that do not fit the column types, a JSON object a line: see `log.quarantine`."""
 
 
 class TableFormat(msgspec.Struct, frozen=True, kw_only=True):
@@ -273,12 +274,12 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What one commit does to the export: the intervals and files it adds and takes away.
+    """What one commit does to the export: the intervals and files that it adds and takes away.
 
-    `refreshes`: what was covered before, and is brought up to date with all that changed until `read_since`.
-    `proves`: what was read whole again, so that the doubts about it leave; those that arose anew are in `unproven`.
-    `arrives`: what it covers may hold rows that are elsewhere as well, since `created_at` may change between readings.
-    `settles`: no row is in two places any more.
+    `refreshes` was covered before, and is brought up to date with all that changed until `read_since`. `proves` was
+    read whole again, so that the doubts about it leave; new doubts are in `unproven`. If it `arrives`, what it covers
+    may hold rows that are elsewhere as well, because `created_at` may change between readings. Once it `settles`, no
+    row is in two places any longer.
     """
 
     covers: tuple[Interval, ...] = ()
@@ -291,9 +292,14 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     unproven: tuple[Unproven, ...] = ()
     #: The server's clock before the earliest page that this rests on; None when no page was read.
     read_since: Instant | None = None
-    #: Whose conversations these are, where a row says so.
+    #: The organization that the conversations belong to, if a row says so.
     organization: str | None = None
     #: The status that an unfiltered list was found to leave out, and that was read by a list of its own (api.md, 7).
     hidden_status: str | None = None
     arrives: bool = False
     settles: bool = False
+
+    @property
+    def files(self) -> tuple[ExportFile, ...]:
+        """All that it adds."""
+        return (*self.adds, *self.quarantines)

@@ -10,6 +10,7 @@ from exporter.contract import BEGINNING, END_OF_TIME
 from exporter.layout import (
     commit_number,
     commit_path,
+    is_export_file,
     is_part,
     part_path,
     partition_of,
@@ -62,7 +63,10 @@ def test_paths_are_those_of_the_design() -> None:
 
 @given(INSTANTS, st.sampled_from(PARTITIONS), st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,20}", fullmatch=True))
 def test_every_part_path_is_known_as_one(instant: int, by: PartitionBy, name: str) -> None:
-    assert is_part(part_path("conversations", partition_of(instant, by)[0], name))
+    path = part_path("conversations", partition_of(instant, by)[0], name)
+    assert is_part(path)
+    assert is_export_file(path)
+    assert is_export_file(quarantine_path(name))
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a.b", "_a", "-a", "a\n", "é", "a b", "x" * 129])
@@ -90,6 +94,7 @@ def test_what_is_no_partition_becomes_no_path() -> None:
 )
 def test_a_strangers_file_is_no_part(path: str) -> None:
     assert not is_part(path)
+    assert not is_export_file(path)
 
 
 @given(st.integers(1, 99_999_999))

@@ -39,7 +39,7 @@ from exporter.contract import (
 )
 from exporter.encode.schema import arrow_schema
 from exporter.layout import RUNS
-from exporter.pipeline.committer import _RESERVED_BYTES
+from exporter.pipeline.committer import RESERVED_BYTES
 from exporter.plan.sample import most_differing
 from exporter.run.record import Command
 from exporter.sandbox import (
@@ -750,5 +750,5 @@ def test_the_benchmarks_command() -> None:
 
 
 def test_what_of_the_disk_is_kept_free() -> None:
-    kept = format_size(_RESERVED_BYTES).replace(".0 ", " ")
+    kept = format_size(RESERVED_BYTES).replace(".0 ", " ")
     assert f"\n- {kept} of the disk are kept free:" in README

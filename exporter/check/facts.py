@@ -1,7 +1,6 @@
-"""What lies at a destination, read from its files: the facts that `integrity` and `check` judge. Blocking code.
+"""What lies at a destination, read from its files: the facts that `problems` judges. Blocking code.
 
-A file is read once from the disk: right after it has been hashed, the two columns that are decoded come from the
-page cache.
+A file is read from the disk once: right after it was hashed, the two columns that are decoded come from the page cache.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,8 +24,11 @@ _BATCH_ROWS: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a part holds. All but `schema` is of its rows: `incomplete` counts those without id or time, `oldest` and
-    `newest` are None where there is no time. When the schema is not as expected, rows are not looked at."""
+    """What a part holds.
+
+    `incomplete` counts the rows without id or time; `oldest` and `newest` are None if no row has a time. The rows are
+    not looked at if the schema is not the expected one.
+    """
 
     schema: pa.Schema
     rows: int = 0
@@ -37,7 +39,7 @@ class Content:
 
 
 def count_lines(path: Path) -> int:
-    """How many lines a text file has. Raises `UnreadableFileError`."""
+    """Returns the number of lines of a text file. Raises `UnreadableFileError`."""
     with reading(path):
         return sum(bytes(chunk).count(b"\n") for chunk in chunks_of(path))
 
@@ -45,7 +47,7 @@ def count_lines(path: Path) -> int:
 def read_content(
     path: Path, schema: pa.Schema | None, take_ids: Callable[[pa.Array], None], table: str = CONVERSATIONS
 ) -> Content:
-    """Decodes ids and times of a part of `table` that has `schema`, and hands on the ids, without nulls, some at once.
+    """Decodes ids and times of a part of `table` that has `schema`, and gives `take_ids` batches of ids without nulls.
 
     Raises `UnreadableFileError`.
     """
@@ -57,9 +59,9 @@ def read_content(
 
 
 def count_misplaced(turns: Path, conversations: Path) -> int:
-    """How many rows of a part of turns are not where they belong, both parts being of the form that they should have.
+    """Returns the number of rows of a part of turns that are not where they belong; both parts must have their schemas.
 
-    They belong to the conversations of the other part, in the same order, those of each together, numbered from 0.
+    Turns belong to the conversations of the other part, in the same order, those of each together, numbered from 0.
     Raises `UnreadableFileError`.
     """
     misplaced, last = 0, -1
@@ -82,10 +84,9 @@ def count_misplaced(turns: Path, conversations: Path) -> int:
 
 
 def _batches(parquet: pq.ParquetFile, columns: list[str]) -> Iterator[tuple[pa.Array, pa.Array]]:
-    """Two columns; the second one as integers."""
+    """Yields two columns, the second one as integers."""
     for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False):
-        first, second = (batch.column(name) for name in columns)
-        yield first, second.cast(pa.int64())
+        yield batch.column(columns[0]), batch.column(columns[1]).cast(pa.int64())
 
 
 def _summarize(

@@ -1,9 +1,9 @@
-"""Looks at everything at a destination, and says what is wrong; changes nothing.
+"""Looks at everything at a destination, and says what is wrong. Changes nothing.
 
 Another run may be writing meanwhile. Then the manifest is behind the log for a moment, a file is there before its
-commit, `_SUCCESS` is gone or not yet there. So these are judged only when no run was there while they were read: the
-log has as many commits after as before, and nobody held the lock. What a commit names does not change, and is judged
-in any case; what a later commit has removed is forgotten.
+commit, and `_SUCCESS` is gone or not there yet. So these are judged only if no run was there while they were read: the
+log has as many commits after as before, and nobody held the lock. What a commit names does not change, and is always
+judged; what a later commit has removed is forgotten.
 """
 
 import os
@@ -35,40 +35,33 @@ from exporter.check.sample import Sample
 from exporter.check.tables import inspect_tables
 from exporter.encode.schema import table_schemas
 from exporter.errors import DamagedLogError, DamagedPartError, DestinationError, UnreadableFileError
-from exporter.layout import (
-    COMMITS,
-    CONVERSATIONS,
-    MANIFEST,
-    QUARANTINE,
-    SUCCESS,
-    TABLES,
-    TURNS,
-    conversations_path,
-)
+from exporter.layout import COMMITS, CONVERSATIONS, MANIFEST, SUCCESS, TURNS, conversations_path
 from exporter.log.commits import list_commits, load_commits, load_state
 from exporter.log.manifest import render_manifest
+from exporter.log.publish import list_files
 from exporter.log.state import Commit, State, fold
-from exporter.model import DataFile
+from exporter.model import DataFile, ExportFile
 from exporter.parts.ids import Hashes, Suspects, hash_ids, read_ids
-from exporter.parts.integrity import File, as_written, missized, opened
+from exporter.parts.integrity import as_written, missized, opened
 from exporter.settings import PartitionBy
 from exporter.store.base import Store
 from exporter.tasks import for_each
 
 T = TypeVar("T")
-Opening: TypeAlias = Callable[[Store, File], AbstractAsyncContextManager[Path]]
+Opening: TypeAlias = Callable[[Store, ExportFile], AbstractAsyncContextManager[Path]]
 
-#: Of suspicious hashes, so that they fit into memory. A repair leaves what is beyond to the next one.
+#: This many suspicious hashes fit into memory. A repair leaves the others to the next one.
 _MOST_REPEATED: Final = 100_000
-#: Where this many files cannot be read, the others are not tried: each may take a while to fail.
+#: If this many files cannot be read, the others are not tried, because each may take a while to fail.
 _MOST_UNREADABLE: Final = 20
 
 
 @dataclass(slots=True)
 class Inspection:
-    """What the log says, and how what lies there differs. `writer`: the run that was at work, if one was.
+    """What the log says, and how what lies there differs from it.
 
-    `schemas`: by table. `parts_read`, `bytes_read` and `ids_compared` count what was looked into.
+    `writer` is the run that was at work, if there was one. `schemas` are those of the tables. `parts_read`,
+    `bytes_read` and `ids_compared` count what was looked into.
     """
 
     commits: Sequence[Commit]
@@ -87,7 +80,7 @@ class Inspection:
 
 
 async def load_findings(store: Store) -> Inspection:
-    """The log alone. Raises `DamagedLogError`, and `DestinationError` when there is no export."""
+    """Reads the log alone. Raises `DamagedLogError`, and `DestinationError` if there is no export."""
     commits = await load_commits(store)
     state = fold(commits)
     if state.request is None:
@@ -100,7 +93,8 @@ async def load_findings(store: Store) -> Inspection:
 async def inspect(store: Store, sample: Sample, *, alone: bool) -> Inspection:
     """Looks at names and sizes of all files, and into those parts that are in `sample`.
 
-    `alone`: this process holds the lock. Raises as `load_findings`, and `StoreError` when the store cannot be read.
+    `alone` says that this process holds the lock. Raises as `load_findings`, and `StoreError` if the store cannot be
+    read.
     """
     findings = await load_findings(store)
     before = None if alone else await store.lock_holder()
@@ -120,11 +114,10 @@ async def inspect(store: Store, sample: Sample, *, alone: bool) -> Inspection:
 
 async def _inspect_what_runs_touch(store: Store, findings: Inspection) -> list[Problem]:
     state = findings.state
-    found = [path for directory in (*TABLES, QUARANTINE) for path in await store.list(directory)]
     return [
         *check_manifest(state, await store.read(MANIFEST), render_manifest(state, schemas=findings.schemas)),
         *check_success(state, await store.read(SUCCESS) is not None),
-        *check_names(state, found),
+        *check_names(state, await list_files(store)),
         *await inspect_tables(store, state),
     ]
 
@@ -132,8 +125,7 @@ async def _inspect_what_runs_touch(store: Store, findings: Inspection) -> list[P
 async def _inspect_files(store: Store, findings: Inspection, sample: Sample) -> None:
     state = findings.state
     findings.problems += check_places(state)
-    named: list[File] = [*state.files.values(), *state.quarantine.values()]
-    suspicious = await missized(store, named)
+    suspicious = await missized(store, state.live.values())
     for quarantined in state.quarantine.values():
         lines = await _look(store, findings, quarantined, facts.count_lines)
         findings.problems += () if lines is None else check_lines(quarantined, lines)
@@ -170,11 +162,11 @@ async def _inspect_files(store: Store, findings: Inspection, sample: Sample) -> 
 
 
 async def _look(
-    store: Store, findings: Inspection, file: File, look: Callable[[Path], T], opening: Opening = as_written
+    store: Store, findings: Inspection, file: ExportFile, look: Callable[[Path], T], opening: Opening = as_written
 ) -> T | None:
-    """What `look` makes of a file whose bytes are those that were written; it blocks.
+    """Returns what `look`, which blocks, makes of a file that has the bytes that were written.
 
-    None, and a problem is noted, where they are not, or where it cannot be read.
+    If it does not have them, or cannot be read, notes a problem and returns None.
     """
     try:
         async with opening(store, file) as path:
@@ -182,16 +174,16 @@ async def _look(
     except DamagedPartError as error:
         findings.problems.append(Problem(file.path, error.kind, error.what))
     except UnreadableFileError as error:
-        # Of two that are read at once it may be the other one.
+        # If two files are read at once, it may be the other one.
         failed = str(error.path).removeprefix(f"{store.location}/")
         findings.problems.append(Problem(failed, "unreadable", f"cannot be read here and now: {error.what}"))
     return None
 
 
 async def _forget_removed(store: Store, findings: Inspection) -> None:
-    """Drops what is said of files that a run has removed since."""
+    """Drops the problems of files that a run has removed since."""
     now = await load_state(store)
-    removed = {*findings.state.files, *findings.state.quarantine} - {*now.files, *now.quarantine}
+    removed = findings.state.live.keys() - now.live.keys()
     findings.problems = [problem for problem in findings.problems if problem.file not in removed]
 
 
@@ -210,7 +202,7 @@ def _look_for_ids(suspects: Suspects, file: DataFile, path: Path) -> None:
 async def _check_turns(
     store: Store, findings: Inspection, files: Iterable[DataFile], sound: Collection[str], sample: Sample
 ) -> None:
-    """Holds turns against those parts of conversations beside them that are as they were written."""
+    """Compares turns with the parts of conversations beside them that are as they were written."""
     for file in files:
         beside = findings.state.files.get(conversations_path(file.path))
         wrong = list(check_beside(file, beside))

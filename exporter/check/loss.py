@@ -10,8 +10,11 @@ from exporter.model import Coverage, Interval
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """`lost`: what is no longer covered. `files`: the data files that go with it, all of whose windows lie in `lost`.
-    `quarantine`: spoiled quarantine files; sound ones may have rows in `lost`, which go as well."""
+    """What a repair takes out.
+
+    `lost` is no longer covered. `files` are the data files that go with it: their windows lie in `lost`. `quarantine`
+    are the spoiled quarantine files; sound ones may have rows in `lost`, which go as well.
+    """
 
     lost: Coverage
     files: tuple[str, ...]
@@ -19,10 +22,10 @@ class Loss:
 
 
 def plan_loss(state: State, commits: Iterable[Commit], spoiled: Collection[str]) -> Loss:
-    """The least that has to go for every file in `spoiled` to be read again. Pure.
+    """Returns the least that must go so that every file in `spoiled` is read again. Pure.
 
-    A quarantine file does not say which windows its rows are of; what its commit covered does. A file is dropped
-    whole, so what is lost grows to the windows that it cuts into.
+    A quarantine file may not say which windows its rows are of; then what its commit covered does. A data file is
+    dropped whole, so what is lost grows to the windows that it cuts into.
     """
     origins = quarantine_origins(commits)
     quarantine = tuple(path for path in sorted(spoiled) if path in state.quarantine)
@@ -39,8 +42,10 @@ def plan_loss(state: State, commits: Iterable[Commit], spoiled: Collection[str])
 
 
 def quarantine_origins(commits: Iterable[Commit]) -> dict[str, Coverage]:
-    """By quarantine file, where all of its rows are from: what the commit covered that added it, or, where a repair
-    kept some rows of another file, that file's."""
+    """Returns, by quarantine file, the times that all its rows are from.
+
+    They are its window, or what the commit covered that added it, or those of the file that a repair kept its rows of.
+    """
     origins: dict[str, Coverage] = {}
     for commit in commits:
         change = commit.change
@@ -53,12 +58,8 @@ def quarantine_origins(commits: Iterable[Commit]) -> dict[str, Coverage]:
 
 
 def keep_lines(data: bytes, lost: Coverage) -> bytes:
-    """The lines of a sound quarantine file whose `created_at` is not in `lost`."""
-    return b"".join(line for line in data.splitlines(keepends=True) if not _is_lost(line, lost))
-
-
-def _is_lost(line: bytes, lost: Coverage) -> bool:
-    return created_at_of(line) in lost
+    """Returns the lines of a sound quarantine file whose `created_at` is not in `lost`."""
+    return b"".join(line for line in data.splitlines(keepends=True) if created_at_of(line) not in lost)
 
 
 def _overlaps(coverage: Coverage, window: Interval) -> bool:

@@ -1,12 +1,11 @@
 """What is wrong with an export, judged from the facts that `facts` has read. Pure.
 
-The fold of the log has seen already that windows are disjoint and inside the coverage, and the coverage inside the
-range (`state.apply`); here files, manifest and marks are held against it.
+The fold of the log (`state.apply`) has checked already that windows are disjoint and inside the coverage, and the
+coverage inside the range; here files, manifest and marks are compared with it.
 """
 
-import json
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 import pyarrow as pa
@@ -15,15 +14,14 @@ from exporter.check.facts import Content
 from exporter.contract import format_instant
 from exporter.layout import (
     MANIFEST,
-    QUARANTINE,
     SUCCESS,
     TABLES,
     delta_log,
     is_clutter,
-    is_part,
+    is_export_file,
     partition_of,
 )
-from exporter.log.manifest import lost_commits
+from exporter.log.manifest import differing_keys, generation_of, lost_commits
 from exporter.log.state import State, state_name
 from exporter.model import DataFile, QuarantineFile
 from exporter.parts.columns import ID_COLUMNS, SORT_COLUMNS, is_of
@@ -52,14 +50,14 @@ What: TypeAlias = Literal[
     "orphan",
     "stranger",
 ]
-#: What a repair does nothing about: it cannot know better, or the file is not the exporter's.
+#: Problems that a repair does nothing about: it cannot know better, or the file is not the exporter's.
 LASTING: Final = frozenset[What]({"log", "stranger", "table", "unreadable"})
-#: What says nothing about the rows of the file that it names.
+#: Problems that say nothing about the rows of the file that they name.
 _ASIDE: Final = frozenset[What]({"log", "manifest", "behind", "success", "table", "orphan", "stranger", "unreadable"})
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One thing that is wrong. `file`: relative to the destination. `mended`: by a repair, since it was found."""
+    """One thing that is wrong. `file` is relative to the destination; `mended` says whether a repair has fixed it."""
 
     file: str
     what: What
@@ -68,12 +66,12 @@ class Problem(msgspec.Struct, frozen=True):
 
     @property
     def spoils_rows(self) -> bool:
-        """The rows of this file have to be read from the API again."""
+        """Whether the rows of this file must be read from the API again."""
         return self.what not in _ASIDE
 
 
 def check_lines(file: QuarantineFile, lines: int) -> Iterator[Problem]:
-    """`lines`: of a quarantine file whose sha256 is right."""
+    """Judges a quarantine file whose SHA-256 is right; `lines` is the number of its lines."""
     if lines != file.rows:
         yield Problem(file.path, "rows", f"has {lines:,} rows; the log says {file.rows:,}")
 
@@ -81,7 +79,7 @@ def check_lines(file: QuarantineFile, lines: int) -> Iterator[Problem]:
 def check_content(
     file: DataFile, content: Content, schema: pa.Schema | None, partition_by: PartitionBy
 ) -> Iterator[Problem]:
-    """`content`: of a part whose bytes are those that were written. `schema`: None when there is no such table."""
+    """Judges the `content` of a part that has the bytes that were written; `schema` is None for an unknown table."""
     if schema is None or not is_of(content.schema, schema):
         yield Problem(file.path, "schema", _describe_difference(content.schema, schema))
         return
@@ -109,19 +107,19 @@ def check_content(
 
 
 def check_beside(file: DataFile, conversations: DataFile | None) -> Iterator[Problem]:
-    """`conversations`: the part that a part of turns should be beside; None when there is none."""
+    """Judges a part of turns; `conversations` is the part that it should lie beside, or None if there is none."""
     if conversations is None or conversations.window != file.window:
         yield Problem(file.path, "turns", "there is no part of conversations that it is made of")
 
 
 def check_turns(file: DataFile, misplaced: int) -> Iterator[Problem]:
-    """`misplaced`: rows that are not where they belong."""
+    """Judges a part of turns; `misplaced` is the number of rows that are not where they belong."""
     if misplaced:
         yield Problem(file.path, "turns", f"{misplaced:,} rows are out of place, or of no conversation beside it")
 
 
 def check_places(state: State) -> Iterator[Problem]:
-    """Files that lie in another directory than their partition's."""
+    """Names files that lie in another directory than their partition's."""
     for file in state.files.values():
         keys = [f"{key}={value}" for key, value in file.partition.items()]
         if file.path.rpartition("/")[0] != "/".join([file.table, *keys]):
@@ -129,45 +127,38 @@ def check_places(state: State) -> Iterator[Problem]:
 
 
 def check_names(state: State, found: Collection[str]) -> Iterator[Problem]:
-    """`found`: the files in the directories of tables and quarantine."""
+    """Judges the files that were `found` in the directories of files that commits name."""
     kept = state.kept
     dropped = frozenset[str]().union(*(one.files for one in state.dropped))
     is_delta = state.table_format is not None and state.table_format.kind == "delta"
     for path in found:
         if is_delta and path.startswith(tuple(f"{delta_log(table)}/" for table in TABLES)):
             continue
-        if path in state.files or path in state.quarantine or path in kept:
+        if path in state.live or path in kept:
             continue
         if path in dropped:
             yield Problem(path, "behind", "a repair has dropped it, and did not move it aside; the next run does")
             continue
-        # DuckDB and Polars take a hidden file for data, too, where it is called as data is.
+        # DuckDB and Polars also take a hidden file for data, if it has the name of one.
         if is_clutter(path) and not path.endswith(".parquet"):
             continue
-        if is_part(path) or path.startswith(f"{QUARANTINE}/"):
+        if is_export_file(path):
             yield Problem(path, "orphan", "no commit names it: a run that was killed left it, or another export")
         else:
-            yield Problem(path, "stranger", "no exporter wrote it, and readers may take it for data: move it away")
+            yield Problem(path, "stranger", "no exporter wrote it, but readers may take it for data: move it away")
 
 
 def check_manifest(state: State, manifest: bytes | None, expected: bytes) -> Iterator[Problem]:
-    """`manifest`: as it lies there. `expected`: as the log would have it."""
+    """Judges the `manifest` that lies there; the log would have it as `expected`."""
     if manifest is None:
         yield Problem(MANIFEST, "manifest", "is not there")
         return
-    try:
-        found = json.loads(manifest)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        yield Problem(MANIFEST, "manifest", "is not JSON that an exporter wrote")
-        return
-    generation = found.get("generation")
-    if isinstance(generation, int) and generation > state.number:
+    generation = generation_of(manifest)
+    if generation is not None and generation > state.number:
         lost = lost_commits(generation, state)
         yield Problem(lost.path, "log", str(lost).removeprefix(f"{lost.path}: "))
         return
-    if isinstance(generation, int) and 0 < generation < state.number:
+    if generation is not None and 0 < generation < state.number:
         yield Problem(
             MANIFEST,
             "behind",
@@ -175,15 +166,15 @@ def check_manifest(state: State, manifest: bytes | None, expected: bytes) -> Ite
             "it up to date",
         )
         return
-    truth = json.loads(expected)
-    if state.software.get("exporter") != __version__:
-        truth = _as_said_before(truth, found)
-    if different := [key for key in {**truth, **found} if found.get(key, _NOTHING) != truth.get(key, _NOTHING)]:
+    different = differing_keys(manifest, expected, is_ours=state.software.get("exporter") == __version__)
+    if different is None:
+        yield Problem(MANIFEST, "manifest", "is not JSON that an exporter wrote")
+    elif different:
         yield Problem(MANIFEST, "manifest", f"differs from the log in {', '.join(different[:10])}")
 
 
 def check_success(state: State, is_there: bool) -> Iterator[Problem]:
-    """`is_there`: the mark of a complete export."""
+    """Judges whether `_SUCCESS`, the mark of a complete export, `is_there` rightly."""
     complete = state_name(state) == "complete"
     if is_there and not complete:
         yield Problem(SUCCESS, "success", f"is there, though the export is {state_name(state)}")
@@ -192,7 +183,7 @@ def check_success(state: State, is_there: bool) -> Iterator[Problem]:
 
 
 def describe_repeated(repeated: Mapping[str, Mapping[str, int]]) -> Iterator[Problem]:
-    """`repeated`: how often each id is in which part, as `ids.Suspects` gives it. A problem a part."""
+    """Makes a problem of each part with `repeated` ids: how often each is in which part, from `ids.Suspects`."""
     shared: dict[str, list[str]] = {}
     for identity, places in repeated.items():
         for part in places:
@@ -206,21 +197,6 @@ def describe_repeated(repeated: Mapping[str, Mapping[str, int]]) -> Iterator[Pro
             "duplicate",
             f"{len(identities):,} ids are there more than once, {where}{more}; one is {min(identities)[:80]!r}",
         )
-
-
-_NOTHING: Final = object()
-
-
-def _as_said_before(truth: Any, found: Any) -> Any:
-    """What of `truth` another version could say that wrote `found`: it may not know of keys and columns yet."""
-    if isinstance(truth, dict) and isinstance(found, dict):
-        return {key: _as_said_before(value, found[key]) for key, value in truth.items() if key in found}
-    if isinstance(truth, list) and isinstance(found, list):
-        names = {one.get("name") for one in found if isinstance(one, dict)}
-        known = [one for one in truth if not isinstance(one, dict) or one.get("name") in names]
-        if len(known) == len(found):
-            return [_as_said_before(*pair) for pair in zip(known, found, strict=True)]
-    return truth
 
 
 def _describe_difference(found: pa.Schema, expected: pa.Schema | None) -> str:

@@ -1,4 +1,4 @@
-"""Which share of the files a verification reads, when it is not to read all of them."""
+"""The share of the files that a verification reads if it is not to read all of them."""
 
 import hashlib
 import math
@@ -8,18 +8,17 @@ from typing import Final
 
 from exporter.contract import DAY, Instant
 
-#: The usual rhythms (1, 2, 5, 7, 14, 28, 30, 31, 90 or 365 days) are no multiples of 11 nor of a larger prime.
+#: The usual rhythms (1, 2, 5, 7, 14, 28, 30, 31, 90 or 365 days) are not multiples of 11 or of a larger prime.
 _FEWEST_GROUPS: Final = 11
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """About `share` (above 0, up to 1) of all files: the groups of the day, of `groups` that the paths fall into.
+    """About a share of all files: the paths fall into `groups`, and each day has `width` of them, beginning at `first`.
 
-    Nothing has to be remembered. Each day begins `width` groups after the day before, so on consecutive days the
-    whole is read in the least number of days; and since the number of groups is prime, a run every so many days
-    begins at each group in turn, and has read everything after as many runs as there are groups, unless that number
-    of days is a multiple of theirs.
+    Nothing must be remembered. Each day begins `width` groups after the day before, so on consecutive days everything
+    is read in the least number of days. Because the number of groups is prime, a run every N days begins at each group
+    in turn, and has read everything after as many runs as there are groups, unless N is a multiple of their number.
     """
 
     groups: int
@@ -28,6 +27,7 @@ class Sample:
 
     @classmethod
     def of(cls, share: float, now: Instant) -> "Sample":
+        """Returns the sample of the day; `share` is above 0, up to 1."""
         groups = next(_primes_from(max(_FEWEST_GROUPS, math.ceil(1 / share))))
         width = groups if share >= 1 else max(1, round(share * groups))
         return cls(groups, width, now // DAY * width % groups)

@@ -1,4 +1,4 @@
-"""The Delta and Iceberg tables of an export, held against its log."""
+"""The Delta and Iceberg tables of an export, compared with its log."""
 
 from exporter.check.problems import Problem
 from exporter.errors import ForeignTableError
@@ -8,7 +8,7 @@ from exporter.store.base import Store
 
 
 async def inspect_tables(store: Store, state: State) -> list[Problem]:
-    """What is wrong with the tables. Raises `StoreError` for one that cannot be read."""
+    """Returns what is wrong with the tables. Raises `StoreError` for one that cannot be read."""
     problems = []
     with open_tables(store, state) as tables:
         for table in tables:

@@ -97,11 +97,11 @@ async def _is_compact(store: Store, state: State, least_bytes: int, target_bytes
 def _compacted(before: State, after: State, seconds: float) -> CompactResult:
     return CompactResult(
         state=state_name(after),
-        rows=sum(file.rows for file in after.conversations),
-        files_before=len(before.files),
-        files=len(after.files),
-        bytes_before=sum(file.size_bytes for file in before.files.values()),
-        bytes=sum(file.size_bytes for file in after.files.values()),
+        rows=after.totals.rows,
+        files_before=before.totals.files,
+        files=after.totals.files,
+        bytes_before=before.totals.bytes,
+        bytes=after.totals.bytes,
         generation=after.number,
         seconds=round(seconds, 3),
         changed=after.number > before.number,

@@ -4,7 +4,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import pyarrow as pa
 import pyarrow.dataset as ds
 from anyio.from_thread import start_blocking_portal
@@ -13,7 +12,8 @@ from exporter.encode.schema import arrow_schema, turns_schema
 from exporter.errors import DestinationError, UsageError
 from exporter.layout import CONVERSATIONS, MANIFEST, partition_of
 from exporter.log.commits import load_commits
-from exporter.log.state import FORMAT_VERSION, fold
+from exporter.log.manifest import Manifest, ManifestFile, ManifestTable, read_manifest
+from exporter.log.state import fold
 from exporter.settings import PartitionBy
 from exporter.store.base import Store
 from exporter.store.filesystem import open_filesystem
@@ -22,36 +22,6 @@ from exporter.store.open import open_store
 
 #: By the text that a manifest has for it.
 _TYPES: Final = {str(field.type): field.type for field in (*arrow_schema(None), *turns_schema())}
-
-
-class _Column(msgspec.Struct):
-    name: str
-    type: str
-    nullable: bool
-
-
-class _File(msgspec.Struct):
-    path: str
-    partition: dict[str, str]
-
-
-class _Table(msgspec.Struct):
-    schema: list[_Column]
-    files: list[_File]
-
-
-class _Request(msgspec.Struct):
-    partition_by: PartitionBy
-
-
-class _Manifest(msgspec.Struct):
-    generation: int
-    request: _Request
-    tables: dict[str, _Table]
-
-
-class _Version(msgspec.Struct):
-    format_version: int
 
 
 def open_dataset(
@@ -104,33 +74,25 @@ async def _open(location: Location, table: str, generation: int | None) -> ds.Fi
     )
 
 
-async def _load(store: Store) -> _Manifest:
+async def _load(store: Store) -> Manifest:
     data = await store.read(MANIFEST)
     if data is None:
         raise DestinationError(f"{store.location}: no export here, or none that has come as far as a manifest")
-    try:
-        version = msgspec.json.decode(data, type=_Version).format_version
-        if version > FORMAT_VERSION:
-            raise DestinationError(
-                f"{store.location / MANIFEST}: in format {version}, by a newer exporter. Upgrade first"
-            )
-        return msgspec.json.decode(data, type=_Manifest)
-    except msgspec.MsgspecError as error:
-        raise DestinationError(f"{store.location / MANIFEST}: is no manifest that an exporter wrote") from error
+    return read_manifest(data, store.location / MANIFEST)
 
 
-def _table_of(manifest: _Manifest, table: str) -> _Table:
+def _table_of(manifest: Manifest, table: str) -> ManifestTable:
     if table not in manifest.tables:
         raise UsageError(f"no table {table!r} here: there is {', '.join(manifest.tables)}")
     return manifest.tables[table]
 
 
-async def _files_then(store: Store, table: str, generation: int) -> list[_File]:
+async def _files_then(store: Store, table: str, generation: int) -> list[ManifestFile]:
     commits = await load_commits(store)
     if not 1 <= generation <= len(commits):
         raise UsageError(f"generation {generation}: there are those from 1 to {len(commits)}")
     live = sorted(fold(commits[:generation]).files.values(), key=lambda file: (file.window, file.path))
-    wanted = [_File(file.path, file.partition) for file in live if file.table == table]
+    wanted = [ManifestFile(file.path, file.partition) for file in live if file.table == table]
     gone = {file.path for file in wanted} - set(await store.list(table))
     if gone:
         raise DestinationError(
@@ -140,7 +102,7 @@ async def _files_then(store: Store, table: str, generation: int) -> list[_File]:
     return wanted
 
 
-def _schema_of(table: _Table) -> pa.Schema:
+def _schema_of(table: ManifestTable) -> pa.Schema:
     if unknown := [column.type for column in table.schema if column.type not in _TYPES]:
         raise DestinationError(f"columns of type {unknown[0][:80]}: a newer exporter wrote them. Upgrade to read them")
     return pa.schema([pa.field(column.name, _TYPES[column.type], column.nullable) for column in table.schema])

@@ -6,7 +6,7 @@ from exporter.contract import Instant
 from exporter.errors import DestinationError
 from exporter.log.commits import load_state
 from exporter.log.journal import RunRecord, read_last_run
-from exporter.log.state import StateName, state_name, turns_in
+from exporter.log.state import StateName, state_name
 from exporter.model import Coverage, Interval
 from exporter.store.base import Store
 from exporter.store.location import Location
@@ -54,10 +54,10 @@ async def _status(store: Store) -> Status:
     share = None if left and range_.open_below else 1 - left.length / Coverage([range_]).length
     return Status(
         state=state_name(state),
-        rows=sum(file.rows for file in state.conversations),
-        turns=turns_in(state),
-        files=len(state.files),
-        bytes=sum(file.size_bytes for file in state.files.values()),
+        rows=state.totals.rows,
+        turns=state.totals.turns,
+        files=state.totals.files,
+        bytes=state.totals.bytes,
         range_start=range_.since,
         range_end=range_.end,
         covered_share=share,

@@ -6,7 +6,7 @@ from exporter.contract import Instant
 from exporter.errors import StoreError
 from exporter.layout import MANIFEST, partition_of
 from exporter.log.manifest import served_fields
-from exporter.log.state import State, StateName, state_name, turns_in
+from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters
 from exporter.store.location import Location
 
@@ -53,9 +53,9 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
     served = served_fields(after)
     return Summary(
         state=state_name(after),
-        rows=sum(file.rows for file in after.conversations),
-        files=len(after.files),
-        bytes=sum(file.size_bytes for file in after.files.values()),
+        rows=after.totals.rows,
+        files=after.totals.files,
+        bytes=after.totals.bytes,
         requests=spent.requests,
         seconds=round(spent.seconds, 3),
         manifest=str(destination / MANIFEST),
@@ -71,6 +71,6 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         if after.request
         else None,
         kept_files=len(after.kept),
-        turns=turns_in(after),
+        turns=after.totals.turns,
         table_kind=None if after.table_format is None else after.table_format.kind,
     )

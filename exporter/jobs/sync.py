@@ -284,7 +284,7 @@ def _synced(destination: Location, before: State, session: Session, outcome: Ups
         removed=outcome.removed,
         unchanged=outcome.unchanged,
         rewritten=outcome.rewritten,
-        open_rows=sum(file.open_rows for file in after.files.values()),
+        open_rows=after.totals.open_rows,
         updates_since_before=before.read_since,
         updates_since=after.read_since,
     )

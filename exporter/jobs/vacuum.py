@@ -1,6 +1,6 @@
-"""`exporter vacuum`: deletes replaced files, the versions of tables that need them, and what repairs have dropped.
+"""`exporter vacuum` deletes replaced files, the versions of tables that need them, and what repairs have dropped.
 
-Asks the API nothing.
+It asks the API nothing.
 """
 
 from collections.abc import Collection
@@ -11,15 +11,9 @@ from exporter.contract import Instant
 from exporter.encode.schema import table_schemas
 from exporter.errors import DestinationError
 from exporter.lake.follow import expire, write_tables
-from exporter.log.commits import (
-    CommitLog,
-    check_not_overtaken,
-    find_garbage,
-    load_state,
-    put_aside,
-)
+from exporter.log.commits import CommitLog, check_not_overtaken, load_state
 from exporter.log.dropped import is_filled
-from exporter.log.manifest import write_manifest
+from exporter.log.publish import sweep
 from exporter.log.replaced import replaced_before
 from exporter.log.state import State
 from exporter.run.claim import holding
@@ -33,10 +27,11 @@ from exporter.store.open import open_store
 
 
 class VacuumResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How many replaced files were deleted, or would be, and their `bytes`; `kept_files` are those that are left.
+    """The number of replaced `files` that were deleted, or would be, and their `bytes`; `kept_files` are left.
 
-    Of what repairs have dropped, `dropped_files` were deleted, or would be, and `dropped_bytes`. `dropped_waiting` are
-    kept because not all that they stood for was read again, and `dropped_needed`, by path, for what they alone hold.
+    Of the files that repairs have dropped, `dropped_files` of `dropped_bytes` were deleted, or would be;
+    `dropped_waiting` are kept because not all that they stood for was read again, and `dropped_needed`, by path,
+    because they alone hold some conversation.
     """
 
     files: int
@@ -54,11 +49,12 @@ class VacuumResult(msgspec.Struct, frozen=True, kw_only=True):
 
 async def vacuum(destination: Location, *, before: Instant, now: Instant, dry_run: bool = False) -> VacuumResult:
     """Deletes the files that were replaced before an instant, and that no newest version of a table needs; and what
-    repairs have dropped, once nothing needs it any more.
+    repairs have dropped, once nothing needs it any longer.
 
-    Raises `DestinationError` where there is no export, `DestinationLockedError` when another run is at work,
-    `ForeignTableError` for a table that others have written to, `DamagedPartError` where a file is missing, for which
-    one that would be deleted may be wanted, and `StoreError`.
+    Raises `DestinationError` if there is no export, `DestinationLockedError` if another run is at work,
+    `OvertakenError` if another run has gone on with the export meanwhile, `ForeignTableError` for a table that others
+    have written to, `DamagedPartError` if a file is missing, because a file that would be deleted may be wanted in its
+    place, and `StoreError`.
     """
     async with open_store(destination) as store:
         state = await load_state(store)
@@ -86,10 +82,7 @@ async def _vacuum(store: Store, log: CommitLog, before: Instant, now: Instant) -
     done = await _vacuumed(store, state, gone, leftovers)
     if gone:
         after = await log.append(committed_at=now, kind="vacuum", forgets=tuple(sorted(gone)))
-        garbage = await find_garbage(store, after)
-        await check_not_overtaken(store, after)
-        await write_manifest(store, after, schemas=table_schemas(after.request or Request()), removed=garbage)
-        await put_aside(store, after)
+        await sweep(store, after, schemas=table_schemas(after.request or Request()))
     if leftovers.gone:
         await check_not_overtaken(store, log.state)
         await store.delete(*leftovers.gone)
@@ -97,7 +90,7 @@ async def _vacuum(store: Store, log: CommitLog, before: Instant, now: Instant) -
 
 
 def _replaced(state: State, before: Instant) -> frozenset[str]:
-    """What was replaced before an instant; not what a repair has dropped, until that was read again."""
+    """Returns what was replaced before an instant, without what a repair has dropped and no run has read again."""
     waiting = (dropped.files for dropped in state.dropped if not is_filled(dropped, state.coverage))
     return (replaced_before(state.replaced, before) & state.kept).difference(*waiting)
 

@@ -1,8 +1,8 @@
-"""`exporter verify`: whether what lies at a destination is what its log says. Asks the API nothing.
+"""`exporter verify` checks that what lies at a destination is what its log says. It asks the API nothing.
 
 Without a repair it takes no lock, and changes nothing. A repair takes out of the export what cannot be trusted, by a
-commit, in the order that `store.commits` prescribes, and moves it aside; the next export reads it again. While anything
-cannot be read, nothing is repaired: what is wrong here may then be the reader.
+commit, in the order that `log.publish` prescribes, and moves it aside; the next export reads it again. While anything
+cannot be read, nothing is repaired, because the reader may then be what is wrong.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,8 +18,7 @@ from exporter.contract import Instant
 from exporter.errors import DamagedLogError
 from exporter.lake.follow import write_tables
 from exporter.layout import DROPPED
-from exporter.log.commits import check_not_overtaken, find_garbage, put_aside
-from exporter.log.manifest import write_manifest
+from exporter.log.publish import sweep
 from exporter.log.quarantine import write_lines
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Change, Interval
@@ -32,12 +31,13 @@ from exporter.store.open import open_store
 
 
 class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a verification has found. `state`: of the export when it ended; None when its log is damaged.
+    """What a verification has found. `state` is that of the export when it ended; None if its log is damaged.
 
-    `rows`, `files` and `bytes` are those of the log, the others count what was looked into. `writer`: the run that
-    was at work meanwhile, so that manifest, marks and left-over files were not judged. `drops`: the files that a
-    repair has taken out of the export, or would take out; `dropped_to`: the directory that it has moved them to.
-    `uncovered`: what a repair has taken out of the coverage, and `dropped` how many data files with it.
+    `rows`, `files` and `bytes` are those of the log; `files_read`, `bytes_read` and `ids_compared` count what was
+    looked into. `writer` is the run that was at work meanwhile, so that manifest, marks and left-over files were not
+    judged. `drops` are the files that a repair has taken out of the export, or would take out, and `dropped_to` is the
+    directory that it has moved them to. `uncovered` is what a repair has taken out of the coverage, with `dropped` data
+    files.
     """
 
     state: StateName | None
@@ -58,12 +58,12 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sound(self) -> bool:
-        """Nothing is wrong, or a repair has mended all of it."""
+        """Whether nothing is wrong, or a repair has mended all of it."""
         return all(problem.mended for problem in self.problems)
 
     @property
     def unreadable(self) -> int:
-        """How many files cannot be read here and now."""
+        """The number of files that cannot be read here and now."""
         return sum(problem.what == "unreadable" for problem in self.problems)
 
     @property
@@ -73,7 +73,7 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
         return 0 if self.sound and self.state == "complete" else 3
 
 
-#: Is told which files a repair is about to drop, and the directory that it will move them to.
+#: Takes the files that a repair is about to drop, and the directory that it will move them to.
 Announce = Callable[[Sequence[str], str], None]
 
 
@@ -87,9 +87,9 @@ async def verify(
 ) -> VerifyResult:
     """Looks at names, sizes and the log of all files, and into about `share` (above 0, up to 1) of the parts.
 
-    `announce` is called before a repair drops any file. Raises `DestinationError` where there is no export,
-    `DestinationLockedError` when a repair finds another run at work, and `StoreError` when the destination cannot be
-    read, or a repair not be written.
+    `announce` is called before a repair drops any file. Raises `DestinationError` if there is no export,
+    `DestinationLockedError` if a repair finds another run at work, `OvertakenError` if another run has gone on with the
+    export meanwhile, and `StoreError` if the destination cannot be read or a repair cannot be written.
     """
     sample = Sample.of(share, now)
     async with open_store(destination) as store:
@@ -115,12 +115,9 @@ async def _repair(store: Store, run: Run, sample: Sample, now: Instant, announce
         if plan.drops:
             announce(plan.drops, directory)
         change = await _change(store, findings.state, plan, held.run)
-        # Also where no file is dropped: a run that the lock does not reach commits no more what is swept here.
+        # Even if no file is dropped: a run that the lock does not reach can then no longer commit what is swept here.
         state = await held.log.append(committed_at=now, kind="repair", change=change)
-        garbage = await find_garbage(store, state)
-        await check_not_overtaken(store, state)
-        await write_manifest(store, state, schemas=findings.schemas, removed=garbage)
-        await put_aside(store, state)
+        await sweep(store, state, schemas=findings.schemas)
         if not any(problem.what == "table" for problem in findings.problems):
             await write_tables(store, state)
         return _mended(findings, state, change, directory)
@@ -128,7 +125,7 @@ async def _repair(store: Store, run: Run, sample: Sample, now: Instant, announce
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """`rest`: of the sound quarantine files that have rows in what is lost, the lines that stay, by path."""
+    """What a repair will do. `rest` are the lines that stay of sound quarantine files with lost rows, by path."""
 
     loss: Loss
     rest: dict[str, bytes]
@@ -139,7 +136,7 @@ class _Plan:
 
 
 def _is_for_repair(findings: Inspection) -> bool:
-    """Where commits are missing, what no commit names may be all that is left of them."""
+    """Returns whether a repair may act: if commits are missing, files that none names may be all that is left."""
     return bool(findings.problems) and not any(problem.what in ("log", "unreadable") for problem in findings.problems)
 
 
@@ -149,7 +146,7 @@ def _loss(findings: Inspection) -> Loss:
 
 
 async def _plan(store: Store, findings: Inspection) -> _Plan:
-    """What is to be dropped. Changes nothing."""
+    """Returns what is to be dropped. Changes nothing."""
     state, loss, rest = findings.state, _loss(findings), dict[str, bytes]()
     origins = quarantine_origins(findings.commits)
     for path in sorted(set(state.quarantine) - set(loss.quarantine)):
@@ -163,7 +160,7 @@ async def _plan(store: Store, findings: Inspection) -> _Plan:
 
 
 async def _change(store: Store, state: State, plan: _Plan, run: str) -> Change:
-    """What to commit; the quarantine files that it adds are there already."""
+    """Returns what to commit, after it has written the quarantine files that this adds."""
     kept = [
         await write_lines(store, f"{run}-{number:06d}", [lines], state.quarantine[path].window)
         for number, (path, lines) in enumerate(plan.rest.items(), start=1)
@@ -177,9 +174,9 @@ def _verified(findings: Inspection, drops: tuple[str, ...] = ()) -> VerifyResult
     return VerifyResult(
         state=state_name(state),
         generation=state.number,
-        rows=sum(file.rows for file in state.conversations),
-        files=len(state.files),
-        bytes=sum(file.size_bytes for file in state.files.values()),
+        rows=state.totals.rows,
+        files=state.totals.files,
+        bytes=state.totals.bytes,
         quarantine_files=len(state.quarantine),
         files_read=findings.parts_read,
         bytes_read=findings.bytes_read,

@@ -1,38 +1,18 @@
-"""The numbered commit log over a store, and what is found that no commit names.
+"""The numbered commit log over a store.
 
 A run first claims the export with a commit of its own. Where locks do not reach, two runs may hold one export: from
 that commit on, an older run can add nothing more, and what it leaves behind is garbage.
-
-A write goes in this order, so that a process killed between any two steps leaves nothing but garbage to sweep:
-
-1. data files: written, fsynced, moved to their final path, directory fsynced;
-2. `_SUCCESS` deleted, if the commit makes a complete export incomplete;
-3. the commit, created only if its slot is free: from here on the files are part of the export;
-4. the manifest, and `_SUCCESS` if the export is complete;
-5. files that the commit has removed: deleted, or moved aside where it is a repair's.
 """
 
 import uuid
-from contextlib import suppress
-from typing import Final
+from typing import Final, Required, TypedDict, Unpack
 
 import anyio
 import msgspec
 
 from exporter.contract import Instant
 from exporter.errors import DamagedLogError, DestinationError, OvertakenError, StoreError
-from exporter.layout import (
-    COMMITS,
-    QUARANTINE,
-    STAGING,
-    SUCCESS,
-    TABLES,
-    commit_number,
-    commit_path,
-    dropped_path,
-    is_of_run,
-    is_part,
-)
+from exporter.layout import COMMITS, SUCCESS, commit_number, commit_path
 from exporter.log.state import (
     FORMAT_VERSION,
     Author,
@@ -47,9 +27,9 @@ from exporter.model import Change, Counters, Interval, TableFormat
 from exporter.settings import Request
 from exporter.store.base import Store
 
-#: Of commits that an exporter which knows no other than `FORMAT_VERSION` would not decode, or fold to another state.
-#: It refuses them by their version, with the advice to upgrade. All others stay readable for it. So do those that
-#: arrive or settle: without heeding that it goes on as with what it has written itself, and a later run looks.
+#: The format of commits that an exporter which knows only `FORMAT_VERSION` would not decode, or would fold to another
+#: state. It refuses them by their version, with the advice to upgrade, and can read all others. Among these are commits
+#: that arrive or settle: it ignores that, treats their rows like rows of its own, and a later run looks.
 _NEWEST_FORMAT: Final = 2
 
 
@@ -57,8 +37,22 @@ class _Version(msgspec.Struct):
     format_version: int
 
 
+class Entry(TypedDict, total=False):
+    """What a caller says of a commit; see `Commit`."""
+
+    committed_at: Required[Instant]
+    kind: CommitKind
+    request: Request
+    range: Interval
+    change: Change
+    counters: Counters
+    keep_generations: int | None
+    table_format: TableFormat | None
+    forgets: tuple[str, ...]
+
+
 class CommitLog:
-    """The log of one destination. `state` is what it amounted to when it was last read or written here."""
+    """The log of one destination. `state` is what it folded to when it was last read or written here."""
 
     def __init__(self, store: Store, author: Author) -> None:
         self._store = store
@@ -67,44 +61,28 @@ class CommitLog:
         self.state = State()
 
     async def load(self) -> State:
-        """Reads the log from the first commit. Raises `DamagedLogError` for one that is missing, damaged or does not
-        fit, `DestinationError` for one that a newer version wrote, and `StoreError` when the store fails."""
+        """Reads the log from the first commit.
+
+        Raises `DamagedLogError` for a commit that is missing, damaged or does not fit, `DestinationError` for one that
+        a newer version wrote, and `StoreError` if the store fails.
+        """
         self.state = await load_state(self._store)
         return self.state
 
-    async def append(
-        self,
-        *,
-        committed_at: Instant,
-        kind: CommitKind = "export",
-        change: Change | None = None,
-        counters: Counters | None = None,
-        request: Request | None = None,
-        range: Interval | None = None,  # noqa: A002 - what the design calls it
-        keep_generations: int | None = None,
-        table_format: TableFormat | None = None,
-        forgets: tuple[str, ...] = (),
-    ) -> State:
+    async def append(self, **entry: Unpack[Entry]) -> State:
         """Writes the next commit; tasks take turns. A `begin` gives the export its id.
 
-        Raises `OvertakenError` when another run has taken the slot, `StoreError` when the store fails or the commit
-        does not fit. Safe to repeat with the same arguments after a failure that left the outcome open.
+        Raises `OvertakenError` if another run has taken the slot, and `StoreError` if the store fails or the commit
+        does not fit. A call that failed with its outcome open can be repeated with the same arguments.
         """
         async with self._turn:
+            kind, change = entry.setdefault("kind", "export"), entry.get("change", Change())
             commit = Commit(
-                format_version=_NEWEST_FORMAT if kind == "reread" or (change and change.proves) else FORMAT_VERSION,
+                format_version=_NEWEST_FORMAT if kind == "reread" or change.proves else FORMAT_VERSION,
                 number=self.state.number + 1,
                 export_id=self.state.export_id or uuid.uuid5(uuid.NAMESPACE_OID, self._author.run).hex,
                 author=self._author,
-                committed_at=committed_at,
-                kind=kind,
-                request=request,
-                range=range,
-                change=change or Change(),
-                counters=counters or Counters(),
-                keep_generations=keep_generations,
-                table_format=table_format,
-                forgets=forgets,
+                **entry,
             )
             after = apply(self.state, commit)
             path, data = commit_path(commit.number), msgspec.json.encode(commit) + b"\n"
@@ -119,12 +97,12 @@ class CommitLog:
 
 
 async def load_state(store: Store) -> State:
-    """What the log in `store` amounts to. Raises as `CommitLog.load`."""
+    """Returns what the log in `store` folds to. Raises as `CommitLog.load`."""
     return fold(await load_commits(store))
 
 
 async def load_commits(store: Store) -> list[Commit]:
-    """The commits in `store`, from the first. Raises as `CommitLog.load`, but does not see whether they fit."""
+    """Returns the commits in `store`, from the first. Raises as `CommitLog.load`, but does not see whether they fit."""
     numbers = await list_commits(store)
     found = await store.read_all([commit_path(number) for number in numbers])
     commits = []
@@ -137,7 +115,7 @@ async def load_commits(store: Store) -> list[Commit]:
 
 
 async def list_commits(store: Store) -> list[int]:
-    """The numbers of the commits in `store`, ascending."""
+    """Returns the numbers of the commits in `store`, ascending."""
     return sorted(number for path in await store.list(COMMITS) if (number := commit_number(path)) is not None)
 
 
@@ -152,56 +130,17 @@ def _decode(path: str, data: bytes) -> Commit:
 
 
 async def check_not_overtaken(store: Store, state: State) -> None:
-    """Raises `OvertakenError` when the log goes on where `state` ends."""
+    """Raises `OvertakenError` if the log goes on where `state` ends."""
     path = commit_path(state.number + 1)
     if await store.read(path) is not None:
         raise OvertakenError(path)
 
 
 async def is_overtaken(store: Store, state: State, run: str) -> bool:
-    """Whether another run than `run` has gone on where `state` ends; False when the log cannot be read."""
+    """Returns whether a run other than `run` has gone on where `state` ends; False if the log cannot be read."""
     try:
         latest = await load_state(store)
     except StoreError:
         return False
-    # A commit of its own may be there though its writing failed.
+    # A commit of its own may be there even though its writing failed.
     return latest.number > state.number and latest.runs[-1] != run
-
-
-async def find_garbage(store: Store, state: State) -> list[str]:
-    """What no commit names, of the files that have a name as the exporter gives it: staged ones, parts, quarantine.
-    What `state` keeps for readers of older manifests is none.
-
-    To be deleted only under the destination's lock, only when `check_not_overtaken` has found nothing since, and only
-    after the manifest has been brought up to date with `state`: an older one may still name it.
-    """
-    garbage = await store.list(STAGING)
-    for table in TABLES:
-        garbage += [path for path in await store.list(table) if is_part(path) and path not in state.files]
-    garbage += [path for path in await store.list(QUARANTINE) if path not in state.quarantine]
-    spared = state.kept.union(*(dropped.files for dropped in state.dropped))
-    return [path for path in garbage if path not in spared]
-
-
-async def put_aside(store: Store, state: State) -> None:
-    """Moves what repairs have taken out, and what still lies at its old path, to where dropped files are kept.
-
-    What `state` keeps for readers of older versions stays. To be done when garbage may be deleted, after
-    `write_manifest`.
-    """
-    if not state.dropped:
-        return
-    there = {path for directory in (*TABLES, QUARANTINE) for path in await store.list(directory)}
-    there -= state.kept | state.files.keys() | state.quarantine.keys()
-    for dropped in state.dropped:
-        for path in sorted(there & dropped.files.keys()):
-            await store.move(path, dropped_path(dropped.run, path))
-
-
-async def withdraw(store: Store, run: str) -> None:
-    """Deletes the files of `run`, which writes no more, that no commit has come to name."""
-    # As the log is now: it may have gone on, and a commit whose writing failed may be there all the same.
-    for path in await find_garbage(store, await load_state(store)):
-        if is_of_run(path, run):
-            with suppress(StoreError):  # the next run sweeps
-                await store.delete(path)

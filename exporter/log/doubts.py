@@ -1,7 +1,7 @@
 """Doubts: times that are named as unproven, and how they leave.
 
-A doubt stays until all of its interval has been dropped or proven by a whole reading, whatever is committed meanwhile,
-and whether its rows are there yet or not: what is left of it is a doubt itself.
+A doubt stays until all of its interval has been dropped, or proven by a whole reading. What is committed meanwhile does
+not matter, nor does whether its rows are there yet. What is left of a doubt is a doubt itself.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ from exporter.model import Coverage, Interval, Unproven
 
 
 def left_of(doubts: Iterable[Unproven], settled: Coverage, range_: Interval) -> Iterator[Unproven]:
-    """What is left of `doubts` within `range_`, when nothing is in doubt any more in `settled`."""
+    """Yields what is left of `doubts` within `range_` if nothing is in doubt any longer in `settled`."""
     for doubt in doubts:
         whole = Coverage([doubt.interval])
         left = (whole & Coverage([range_])) - settled

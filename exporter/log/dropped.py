@@ -1,38 +1,33 @@
 """Files that a repair has taken out of the export, kept until what it has uncovered was read again. Pure.
 
-A commit alone takes them out; they are moved aside after it. So one that still lies at its old path, because the run
-was killed before or because the disk that it is on was not there for a while, is no garbage: it is moved, too.
+A commit alone takes them out, and they are moved aside after it. A file that still lies at its old path, because the
+run was killed first or because its disk was not there for a while, is therefore no garbage: it is moved as well.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from exporter.model import Change, Coverage, DataFile, QuarantineFile
+from exporter.model import Change, Coverage, ExportFile
 
 
 @dataclass(frozen=True, slots=True)
 class DroppedFiles:
-    """What the repair `run` has taken out, by path, and the `holes` that this has left."""
+    """What the repair `run` has taken out, by path, and the `holes` in the coverage that it has left."""
 
     run: str
-    files: Mapping[str, DataFile | QuarantineFile]
+    files: Mapping[str, ExportFile]
     holes: Coverage
 
 
 def note_dropped(
-    dropped: tuple[DroppedFiles, ...],
-    change: Change,
-    run: str,
-    files: Mapping[str, DataFile],
-    quarantine: Mapping[str, QuarantineFile],
+    dropped: tuple[DroppedFiles, ...], change: Change, run: str, live: Mapping[str, ExportFile]
 ) -> tuple[DroppedFiles, ...]:
-    """With what a commit of `run` takes out of the `files` and the `quarantine` that there were."""
+    """Returns `dropped` with what a commit of `run` takes out of the files that were `live`."""
     if not change.uncovers:
-        return dropped  # it replaces files, and drops none
-    out = {path: files[path] if path in files else quarantine[path] for path in change.removes}
-    return (*dropped, DroppedFiles(run, out, Coverage(change.uncovers)))
+        return dropped  # it replaces files and drops none
+    return (*dropped, DroppedFiles(run, {path: live[path] for path in change.removes}, Coverage(change.uncovers)))
 
 
 def is_filled(dropped: DroppedFiles, coverage: Coverage) -> bool:
-    """Whether what a repair has uncovered was read again."""
+    """Returns whether all that a repair has uncovered was read again."""
     return not dropped.holes - coverage

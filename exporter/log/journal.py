@@ -1,6 +1,6 @@
-"""The journal of runs: a line of JSON for each, whichever way it ended. Nothing rests on it; it is for people to read.
+"""The journal of runs: one line of JSON for each, however it ended. Nothing rests on it; it is for people to read.
 
-A run that is killed leaves no line, or half a one, which the next line does not touch.
+A run that is killed leaves no line, or half a line, which does not spoil the next one.
 """
 
 from typing import Final
@@ -11,16 +11,17 @@ from exporter.layout import RUNS
 from exporter.log.state import StateName
 from exporter.store.base import Store
 
-#: Of an error's message: what it quotes may be long.
+#: An error's message is cut here, because what it quotes may be long.
 _MESSAGE_CHARACTERS: Final = 1000
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One run. Times are ISO 8601, in UTC, by this machine's clock.
 
-    `state`, `generation`, `rows`, `files` and `bytes` are those of the export when the run ended; None, as
-    `generation_before`, where it ended before the log was read. `requests`, `retries` and `throttled` are the run's
-    own. `error`: the class of what ended it early; `message`: what the user was told, None for a defect.
+    `state`, `generation`, `rows`, `files` and `bytes` are those of the export when the run ended; they and
+    `generation_before` are None if it ended before the log was read. `requests`, `retries` and `throttled` are those
+    of the run. `error` is the class of the error that ended it early, and `message` is what the user was told; None for
+    a defect.
     """
 
     run: str
@@ -46,18 +47,14 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 async def append_run(store: Store, record: RunRecord) -> None:
     """Adds a line, durably. Raises `StoreError`."""
-    # It may quote a path that is no text.
-    message = None if record.message is None else _printable(record.message[:_MESSAGE_CHARACTERS])
+    # The message may quote a path that is not valid text.
+    message = record.message and record.message[:_MESSAGE_CHARACTERS].encode(errors="backslashreplace").decode()
     line = msgspec.json.encode(msgspec.structs.replace(record, message=message))
     await store.append(RUNS, line + b"\n")
 
 
-def _printable(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()
-
-
 async def read_last_run(store: Store) -> RunRecord | None:
-    """The last run that has a whole line; None when there is none. Raises `StoreError`."""
+    """Returns the last run that has a whole line; None if there is none. Raises `StoreError`."""
     for line in reversed((await store.read(RUNS) or b"").splitlines()):
         try:
             return msgspec.json.decode(line, type=RunRecord)

@@ -8,22 +8,23 @@ import msgspec
 import pyarrow as pa
 
 from exporter.contract import FIELDS, Instant, format_instant
-from exporter.errors import DamagedLogError
+from exporter.errors import DamagedLogError, DestinationError
 from exporter.layout import MANIFEST, STAGING, SUCCESS, commit_path
-from exporter.log.state import FORMAT_VERSION, State, state_name, turns_in
+from exporter.log.state import FORMAT_VERSION, State, state_name
 from exporter.model import DataFile, Interval
+from exporter.settings import PartitionBy
 from exporter.store.base import Store
 
 
 def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
-    """The text of `_manifest.json` for a state that has begun; `schemas` by table.
+    """Returns the text of `_manifest.json` for a state that has begun; `schemas` are those of the tables.
 
-    The same state gives the same bytes. Times are ISO 8601 in UTC, an open start is null; `generation` is the
+    The same state gives the same bytes. Times are ISO 8601 in UTC, and an open start is null; `generation` is the
     number of the last commit.
     """
     files = sorted(state.files.values(), key=lambda file: (file.window, file.path))
     quarantined = sorted(state.quarantine.values(), key=lambda file: file.path)
-    counters = state.counters
+    counters, totals = state.counters, state.totals
     manifest = {
         "format_version": FORMAT_VERSION,
         "export_id": state.export_id,
@@ -63,11 +64,11 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
             for one in sorted(state.unproven, key=lambda one: one.created_at)
         ],
         "totals": {
-            "rows": sum(file.rows for file in state.conversations),
-            "turns": turns_in(state),
-            "bytes": sum(file.size_bytes for file in files),
-            "files": len(files),
-            "open_rows": sum(file.open_rows for file in files),
+            "rows": totals.rows,
+            "turns": totals.turns,
+            "bytes": totals.bytes,
+            "files": totals.files,
+            "open_rows": totals.open_rows,
             "windows": counters.windows,
             "requests": counters.requests,
             "retries": counters.retries,
@@ -88,10 +89,10 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
 async def write_manifest(
     store: Store, state: State, *, schemas: Mapping[str, pa.Schema], removed: Iterable[str] = ()
 ) -> None:
-    """Brings `_manifest.json` and `_SUCCESS` up to date with `state`; changes nothing when they are.
+    """Brings `_manifest.json` and `_SUCCESS` up to date with `state`; changes nothing if they are.
 
-    `_SUCCESS` is there only while the manifest beside it is complete and no other part lies there: it goes first and
-    comes last, after the files that commits have `removed` are deleted.
+    `_SUCCESS` is there only while the manifest beside it is complete and no other part lies there: it is deleted first
+    and created last, after the files that commits have `removed` are deleted.
     """
     complete = state_name(state) == "complete"
     if not complete:
@@ -105,7 +106,7 @@ async def write_manifest(
 
 
 async def is_sealed(store: Store, state: State, *, schemas: Mapping[str, pa.Schema]) -> bool:
-    """Whether `write_manifest` has nothing to do, and no run has left staged files."""
+    """Returns whether `write_manifest` has nothing to do, and no run has left staged files."""
     return (
         await store.read(MANIFEST) == render_manifest(state, schemas=schemas)
         and (await store.read(SUCCESS) is not None) == (state_name(state) == "complete")
@@ -114,27 +115,112 @@ async def is_sealed(store: Store, state: State, *, schemas: Mapping[str, pa.Sche
 
 
 def lost_commits(generation: int, state: State) -> DamagedLogError:
-    """What is wrong where the manifest is of a later `generation` than the log."""
+    """Returns what is wrong if the manifest is of a later `generation` than the log."""
     return DamagedLogError(
         commit_path(state.number + 1),
         f"missing: the manifest rests on {generation} commits, and there are {state.number}. Restore them; or, if "
-        "it is the manifest that is wrong, delete that",
+        "the manifest is wrong, delete it",
     )
+
+
+async def check_not_behind(store: Store, state: State) -> None:
+    """Raises `DamagedLogError` if the manifest rests on more commits than `state` does: they have been lost."""
+    generation = generation_of(await store.read(MANIFEST) or b"")
+    if generation is not None and generation > state.number:
+        raise lost_commits(generation, state)
+
+
+class ManifestColumn(msgspec.Struct):
+    """A column; `type` is the text of its Arrow type."""
+
+    name: str
+    type: str
+    nullable: bool
+
+
+class ManifestFile(msgspec.Struct):
+    """A part."""
+
+    path: str
+    partition: dict[str, str]
+
+
+class ManifestTable(msgspec.Struct):
+    """A table, with its parts from old to new."""
+
+    schema: list[ManifestColumn]
+    files: list[ManifestFile]
+
+
+class _Request(msgspec.Struct):
+    partition_by: PartitionBy
+
+
+class Manifest(msgspec.Struct):
+    """What readers of the tables need of a manifest."""
+
+    generation: int
+    request: _Request
+    tables: dict[str, ManifestTable]
+
+
+class _Version(msgspec.Struct):
+    format_version: int
 
 
 class _Generation(msgspec.Struct):
     generation: int
 
 
-async def check_not_behind(store: Store, state: State) -> None:
-    """Raises `DamagedLogError` where the manifest rests on more commits than `state` does: they have been lost."""
-    manifest = await store.read(MANIFEST)
+def read_manifest(manifest: bytes, where: object) -> Manifest:
+    """Returns what a manifest says; `where` it lies is for messages.
+
+    Raises `DestinationError` for one that a newer exporter wrote, and for one that no exporter wrote.
+    """
     try:
-        generation = msgspec.json.decode(manifest or b"", type=_Generation).generation
-    except msgspec.MsgspecError:
-        return  # it says nothing, and is written anew
-    if generation > state.number:
-        raise lost_commits(generation, state)
+        version = msgspec.json.decode(manifest, type=_Version).format_version
+        if version > FORMAT_VERSION:
+            raise DestinationError(f"{where}: in format {version}, by a newer exporter. Upgrade first")
+        return msgspec.json.decode(manifest, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise DestinationError(f"{where}: not a manifest that an exporter wrote") from error
+
+
+def generation_of(manifest: bytes) -> int | None:
+    """Returns the number of commits that a manifest rests on; None if it does not say."""
+    try:
+        return msgspec.json.decode(manifest, type=_Generation).generation
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def differing_keys(manifest: bytes, expected: bytes, *, is_ours: bool) -> list[str] | None:
+    """Returns the keys in which two manifests differ; None if `manifest` is not JSON that an exporter wrote.
+
+    Unless this version of the exporter wrote it (`is_ours`), it may not know of keys and columns that are expected.
+    """
+    try:
+        found = json.loads(manifest)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    truth = json.loads(expected)
+    if not is_ours:
+        truth = _known_to(found, truth)
+    return [key for key in {**truth, **found} if key not in found or key not in truth or found[key] != truth[key]]
+
+
+def _known_to(found: Any, truth: Any) -> Any:
+    """Returns what of `truth` another version could say that wrote `found`."""
+    if isinstance(truth, dict) and isinstance(found, dict):
+        return {key: _known_to(found[key], value) for key, value in truth.items() if key in found}
+    if isinstance(truth, list) and isinstance(found, list):
+        names = {one.get("name") for one in found if isinstance(one, dict)}
+        known = [one for one in truth if not isinstance(one, dict) or one.get("name") in names]
+        if len(known) == len(found):
+            return [_known_to(*pair) for pair in zip(found, known, strict=True)]
+    return truth
 
 
 def _request(state: State) -> dict[str, Any]:
@@ -163,9 +249,9 @@ def _file(file: DataFile) -> dict[str, Any]:
 class ServedFields(msgspec.Struct, frozen=True):
     """How fields were served.
 
-    `withheld`: sensitive, asked for, and in no row: this token may not see them (api.md, Response). `partly_withheld`:
-    the windows of files with rows that came without any sensitive field, while other rows had them: the token's role
-    has changed. `absent`: other fields that rows were served without, and how many rows.
+    `withheld` are sensitive fields that were asked for and are in no row: this token may not see them (api.md,
+    Response). `partly_withheld` are the windows of files with rows that came without any sensitive field, while other
+    rows had them: the token's role has changed. `absent` counts, by other field, the rows that came without it.
     """
 
     withheld: list[str]
@@ -174,7 +260,7 @@ class ServedFields(msgspec.Struct, frozen=True):
 
 
 def withheld_fields(asked: Collection[str] | None, rows: int, absent: Mapping[str, int]) -> list[str]:
-    """The sensitive fields that were asked for (None: all), and that none of so many rows was served with."""
+    """Returns the sensitive fields that were asked for (None: all), and that none of this many rows came with."""
     return [
         field.name
         for field in FIELDS
@@ -183,7 +269,7 @@ def withheld_fields(asked: Collection[str] | None, rows: int, absent: Mapping[st
 
 
 def served_fields(state: State) -> ServedFields:
-    """Which fields the rows of `state` were served without."""
+    """Returns the fields that the rows of `state` were served without."""
     files = state.conversations
     rows = sum(file.rows for file in files)
     absent: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Quarantine files: rows that fit no column types, kept as they were served, with the reason."""
+"""Quarantine files: rows that do not fit the column types, kept as they were served, with the reason."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,10 +12,19 @@ from exporter.model import Interval, QuarantineFile
 from exporter.store.base import Store
 
 
-class Quarantined(Protocol):
-    """A row that does not fit, with its JSON as served in `text`.
+class _Line(msgspec.Struct):
+    """What stands in a quarantine file for a row; `row` is its JSON as served."""
 
-    `id` is its own, or one that stands for its text; `created_at` its own, or that of the row before it.
+    reason: str
+    created_at: str
+    id: str
+    row: str
+
+
+class Quarantined(Protocol):
+    """A row that does not fit; `text` is its JSON as served.
+
+    `id` is its own, or one that stands for its text; `created_at` is its own, or that of the row before it.
     """
 
     @property
@@ -35,7 +44,7 @@ async def write_quarantine(store: Store, name: str, rows: Sequence[Quarantined])
 
 
 async def write_lines(store: Store, name: str, lines: Iterable[bytes], window: Interval | None) -> QuarantineFile:
-    """As `write_quarantine`, for lines as `line_of` gives them."""
+    """Does what `write_quarantine` does, with lines that `line_of` has made."""
     data = b"".join(lines)
     path = quarantine_path(name)
     await store.create(path, data)
@@ -44,26 +53,23 @@ async def write_lines(store: Store, name: str, lines: Iterable[bytes], window: I
 
 
 def line_of(row: Quarantined) -> bytes:
-    """What stands in a quarantine file for a row."""
-    created_at, text = format_instant(row.created_at), row.text.decode()
-    line = {"reason": row.reason, "created_at": created_at, "id": row.id, "row": text}
+    """Returns the line of a quarantine file that holds a row."""
+    line = _Line(row.reason, format_instant(row.created_at), row.id, row.text.decode())
     return msgspec.json.encode(line) + b"\n"
 
 
-class _Line(msgspec.Struct):
-    id: str
-    created_at: str
-    row: str
+def _read(line: bytes) -> _Line:
+    return msgspec.json.decode(line, type=_Line)
 
 
 def id_of(line: bytes) -> str:
-    """The `id` in a line of a quarantine file."""
-    return msgspec.json.decode(line, type=_Line).id
+    """Returns the `id` in a line of a quarantine file."""
+    return _read(line).id
 
 
 def created_at_of(line: bytes) -> Instant:
-    """The `created_at` in a line of a quarantine file."""
-    return parse_timestamp(msgspec.json.decode(line, type=_Line).created_at)
+    """Returns the `created_at` in a line of a quarantine file."""
+    return parse_timestamp(_read(line).created_at)
 
 
 class _Updated(msgspec.Struct):
@@ -75,9 +81,8 @@ class _Created(msgspec.Struct):
 
 
 def quarantined_versions(data: bytes) -> Iterator[tuple[str, Instant, Instant | None]]:
-    """Id, `created_at` and, where it can be read, `updated_at` of each line of a quarantine file."""
-    for text in data.splitlines():
-        line = msgspec.json.decode(text, type=_Line)
+    """Yields the id, `created_at` and, if it can be read, `updated_at` of each line of a quarantine file."""
+    for line in map(_read, data.splitlines()):
         yield line.id, parse_timestamp(line.created_at), _updated_at(line.row)
 
 
@@ -89,9 +94,9 @@ def _updated_at(row: str) -> Instant | None:
 
 
 def own_created_at(line: bytes) -> Instant | None:
-    """When the row in a line of a quarantine file was created, by its own word; None where it does not tell."""
+    """Returns when the row in a line of a quarantine file says it was created; None if it does not say."""
     try:
-        known = msgspec.json.decode(line, type=_Line)
+        known = _read(line)
         instant = parse_timestamp(msgspec.json.decode(known.row, type=_Created).created_at)
     except (ValueError, msgspec.MsgspecError, RecursionError):
         return None

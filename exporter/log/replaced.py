@@ -1,4 +1,4 @@
-"""Files whose place others have taken, kept for readers of older manifests and of older versions of tables. Pure."""
+"""Files that others have replaced, kept for readers of older manifests and of older versions of tables. Pure."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from exporter.model import Change
 
 
 class Replacement(NamedTuple):
-    """What a run has replaced, last `at`."""
+    """The files that a run has replaced, the last of them `at` that instant."""
 
     run: str
     paths: frozenset[str]
@@ -17,31 +17,37 @@ class Replacement(NamedTuple):
 
 
 def note_replaced(
-    replaced: tuple[Replacement, ...], change: Change, run: str, at: Instant, *, for_tables: bool
+    replaced: tuple[Replacement, ...], change: Change, run: str, at: Instant, *, runs_kept: int | None
 ) -> tuple[Replacement, ...]:
-    """With what a commit of `run` replaces. `for_tables`: not what the run itself had written, but what a repair
-    takes out, too: it is in an older version."""
+    """Returns `replaced` with what a commit of `run` replaces.
+
+    `runs_kept` is the number of latest runs whose replaced files are kept for readers of their manifests; None: of all
+    runs, for readers of older versions of tables. A version has held what a repair takes out as well, but never what
+    the run itself had written.
+    """
     # A file that lives on, with another window, is not replaced.
     paths = frozenset(change.removes) - {file.path for file in change.adds}
-    if for_tables:
-        # A table is written at the end of a run: none has held what the run itself had written.
+    if runs_kept is None:
+        # A table is written at the end of a run.
         paths = frozenset(path for path in paths if not is_of_run(path, run))
     elif change.uncovers:
         paths = frozenset()
-    if not paths:
+    if paths and replaced and replaced[-1].run == run:
+        replaced = (*replaced[:-1], Replacement(run, replaced[-1].paths | paths, at))
+    elif paths:
+        replaced = (*replaced, Replacement(run, paths, at))
+    if runs_kept is None:
         return replaced
-    if replaced and replaced[-1].run == run:
-        return (*replaced[:-1], Replacement(run, replaced[-1].paths | paths, at))
-    return (*replaced, Replacement(run, paths, at))
+    return replaced[-runs_kept:] if runs_kept else ()
 
 
 def forget(replaced: tuple[Replacement, ...], paths: Collection[str]) -> tuple[Replacement, ...]:
-    """Without these files, which are kept no more."""
+    """Returns `replaced` without these files, which are no longer kept."""
     rest = (one._replace(paths=one.paths.difference(paths)) for one in replaced)
     return tuple(one for one in rest if one.paths)
 
 
 def replaced_before(replaced: tuple[Replacement, ...], instant: Instant) -> frozenset[str]:
-    """The files whose place was taken before an instant, and not again later."""
+    """Returns the files that were replaced before an instant, and not again later."""
     old = frozenset[str]().union(*(one.paths for one in replaced if one.at < instant))
     return old.difference(*(one.paths for one in replaced if one.at >= instant))

@@ -1,4 +1,4 @@
-"""The commit log as values: what a commit says, and what the commits so far amount to. Pure.
+"""The commit log as values: what a commit says, and what the commits so far fold to. Pure.
 
 An export's progress is its coverage (disjoint half-open intervals of `created_at`); it is complete when coverage
 equals range. `apply` refuses every commit that two writers, a damaged log or a mistake may have left behind.
@@ -6,35 +6,42 @@ equals range. `apply` refuses every commit that two writers, a damaged log or a 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final, Literal, NoReturn, TypeAlias
 
 import msgspec
 
 from exporter.contract import Instant
 from exporter.errors import DamagedLogError
-from exporter.layout import (
-    CONVERSATIONS,
-    TURNS,
-    commit_path,
-    is_part,
-    turns_path,
-)
+from exporter.layout import CONVERSATIONS, commit_path, turns_path
 from exporter.log.doubts import left_of
 from exporter.log.dropped import DroppedFiles, note_dropped
+from exporter.log.live import Totals, next_live, objections
 from exporter.log.replaced import Replacement, forget, note_replaced
-from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, TableFormat, Unproven
+from exporter.model import (
+    Change,
+    Counters,
+    Coverage,
+    DataFile,
+    ExportFile,
+    Interval,
+    QuarantineFile,
+    TableFormat,
+    Unproven,
+    are_disjoint,
+)
 from exporter.settings import Request
 
 FORMAT_VERSION: Final = 1
 
 CommitKind: TypeAlias = Literal["begin", "widen", "resume", "export", "sync", "compact", "repair", "vacuum", "reread"]
-#: What a run that reads begins with.
+#: A run that reads begins with one of these.
 _BEGINNINGS: Final[tuple[CommitKind, ...]] = ("begin", "widen", "resume")
 StateName: TypeAlias = Literal["complete", "incomplete", "unproven"]
 
 
 class Author(msgspec.Struct, frozen=True, kw_only=True):
-    """Who writes commits: a run, its process, and its software by name and version."""
+    """The author of commits: a run, its process, and its software by name and version."""
 
     run: str
     host: str
@@ -47,11 +54,11 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     and a `repair` end it earlier.
 
     A run that goes on begins with a `widen` or a `resume`: it takes the slot that the run before would commit to.
-    `compact` is what puts a merged part in place of its sources, whichever command's run does it: no row is changed.
-    `reread` puts what was read again in place of all that was there.
-    `counters`: what the run has cost since its last commit. `keep_generations`: from now on, of how many runs the files
-    that they have replaced are kept. `table_format`: from now on, the tables are kept in it. `forgets`: replaced files
-    that are kept no more.
+    A `compact` puts a merged part in place of its sources, whichever command the run is of, and changes no row.
+    A `reread` puts what was read again in place of all that was there.
+    `counters` are what the run has cost since its last commit. From this commit on, the files that the latest
+    `keep_generations` runs have replaced are kept, and the tables are kept in a `table_format`. `forgets` are replaced
+    files that are no longer kept.
     """
 
     format_version: int
@@ -69,15 +76,15 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     forgets: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class State:
-    """What the first `number` commits amount to; also the generation of the manifest. Nothing yet: `number` is 0.
+    """What the first `number` commits fold to; `number` is also the generation of the manifest, and 0 before the first.
 
-    `files` and `quarantine` are the live files by path. `reads` says since when (by the clock that the run went by,
-    or its machine's when it `began`, whichever is earlier) which intervals are known as they are. `replaced`: what the
-    latest runs have replaced, at most `keep_generations` of them; with a table format, what all of them have, but for
-    what they had written themselves. `dropped`: by every repair there was. `unsettled`: where rows are of which nobody
-    has looked yet whether they are elsewhere as well.
+    `live` are the live files by path. `reads` says since when each interval is known as it is: by the clock that the
+    run went by, or by its machine's when it `began`, whichever is earlier. `replaced` is what the latest runs have
+    replaced, at most `keep_generations` of them; with a table format, what all runs have, except what they had written
+    themselves. `dropped` is what each repair has taken out. `unsettled` is where rows are that may also be elsewhere,
+    which no run has checked yet.
     """
 
     number: int = 0
@@ -85,8 +92,7 @@ class State:
     request: Request | None = None
     range: Interval | None = None
     coverage: Coverage = field(default_factory=Coverage)
-    files: Mapping[str, DataFile] = field(default_factory=dict)
-    quarantine: Mapping[str, QuarantineFile] = field(default_factory=dict)
+    live: Mapping[str, ExportFile] = field(default_factory=dict)
     unproven: tuple[Unproven, ...] = ()
     organization: str | None = None
     hidden_statuses: tuple[str, ...] = ()
@@ -103,18 +109,32 @@ class State:
     dropped: tuple[DroppedFiles, ...] = ()
     unsettled: Coverage = field(default_factory=Coverage)
 
+    @cached_property
+    def files(self) -> Mapping[str, DataFile]:
+        """The live parts, by path."""
+        return {path: file for path, file in self.live.items() if isinstance(file, DataFile)}
+
+    @cached_property
+    def quarantine(self) -> Mapping[str, QuarantineFile]:
+        """The live quarantine files, by path."""
+        return {path: file for path, file in self.live.items() if isinstance(file, QuarantineFile)}
+
+    @cached_property
+    def totals(self) -> Totals:
+        return Totals.of(self.files.values(), () if self.request is None else self.request.tables)
+
     @property
     def conversations(self) -> list[DataFile]:
-        """The live parts of that table."""
+        """The live parts of conversations."""
         return [file for file in self.files.values() if file.table == CONVERSATIONS]
 
     def turns_beside(self, file: DataFile) -> list[DataFile]:
-        """The part of turns that goes with this part of conversations; none where there is no turn."""
+        """Returns the part of turns beside this part of conversations; none if there is no turn."""
         return [self.files[path]] if (path := turns_path(file.path)) in self.files else []
 
     @property
     def left(self) -> Coverage:
-        """What is still to be read."""
+        """What is still to be read of the range."""
         return Coverage([self.range] if self.range else ()) - self.coverage
 
     @property
@@ -124,7 +144,7 @@ class State:
 
     @property
     def read_since(self) -> Instant | None:
-        """An instant before the earliest page that the live data rests on: where a sync must begin."""
+        """An instant before the earliest page that the live data rests on: a sync must begin there."""
         return min((instant for instant, _ in self.reads), default=None)
 
     @property
@@ -139,27 +159,20 @@ class State:
 
     @property
     def kept(self) -> frozenset[str]:
-        """Files that are live no more, and kept for who reads by an older manifest or an older version of a table."""
+        """Files that are no longer live, kept for readers of an older manifest or an older version of a table."""
         replaced = frozenset[str]().union(*(one.paths for one in self.replaced))
-        return replaced - self.files.keys() - self.quarantine.keys()
-
-
-def turns_in(state: State) -> int | None:
-    """How many turns there are; None where that table was not asked for."""
-    if state.request is None or TURNS not in state.request.tables:
-        return None
-    return sum(file.rows for file in state.files.values() if file.table == TURNS)
+        return replaced - self.live.keys()
 
 
 def state_name(state: State) -> StateName:
-    """`complete`: all of the range is there, and proven. `unproven`: all is there, and something needs a look."""
+    """Returns `complete` if all of the range is there and proven, and `unproven` if all is there and needs a look."""
     if state.range is None or state.left:
         return "incomplete"
     return "unproven" if state.unsettled or state.unproven or state.quarantine or state.role_changed else "complete"
 
 
 def fold(commits: Iterable[Commit]) -> State:
-    """The state after `commits`, from the first. Raises `DamagedLogError` as `apply` does."""
+    """Returns the state after `commits`, from the first. Raises `DamagedLogError` as `apply` does."""
     state = State()
     for commit in commits:
         state = apply(state, commit)
@@ -167,7 +180,7 @@ def fold(commits: Iterable[Commit]) -> State:
 
 
 def apply(state: State, commit: Commit) -> State:
-    """The state after one more commit. Raises `DamagedLogError`, naming it, when it does not fit."""
+    """Returns the state after one more commit. Raises `DamagedLogError`, which names it, if it does not fit."""
     range_ = _next_range(state, commit)
     change = commit.change
     added = _disjoint(commit, change.covers, "covers an interval twice")
@@ -182,12 +195,15 @@ def apply(state: State, commit: Commit) -> State:
         _refuse(commit.number, "covers what lies outside the export's range")
     if kept - Coverage([range_]):
         _refuse(commit.number, "narrows the range to less than is covered")
-    files, quarantine = _next_files(state, commit, added, dropped, coverage)
+    for objection in objections(state.live, change, coverage):
+        _refuse(commit.number, objection)
     keep = state.keep_generations if commit.keep_generations is None else commit.keep_generations
     table_format = commit.table_format or state.table_format
     proven = _disjoint(commit, change.proves, "proves an interval twice")
     if proven - coverage:
         _refuse(commit.number, "proves what is not covered")
+    if unknown := sorted({*commit.forgets} - state.kept):
+        _refuse(commit.number, f"forgets {unknown[0]}, which is not kept")
     doubted = Coverage(doubt.interval for doubt in change.unproven)
     run = commit.author.run
     return replace(
@@ -197,8 +213,7 @@ def apply(state: State, commit: Commit) -> State:
         request=state.request or commit.request,
         range=range_,
         coverage=coverage,
-        files=files,
-        quarantine=quarantine,
+        live=next_live(state.live, change),
         unproven=(*left_of(state.unproven, dropped | proven | doubted, range_), *change.unproven),
         reads=_next_reads(state, commit, added, dropped),
         organization=state.organization or change.organization,
@@ -210,9 +225,15 @@ def apply(state: State, commit: Commit) -> State:
         committed_at=commit.committed_at,
         software=commit.author.software,
         keep_generations=keep,
-        replaced=_next_replaced(state, commit, keep, table_format),
+        replaced=note_replaced(
+            forget(state.replaced, commit.forgets),
+            change,
+            run,
+            commit.committed_at,
+            runs_kept=keep if table_format is None else None,
+        ),
         table_format=table_format,
-        dropped=note_dropped(state.dropped, change, run, state.files, state.quarantine),
+        dropped=note_dropped(state.dropped, change, run, state.live),
         unsettled=Coverage()
         if change.settles
         else (state.unsettled - dropped) | (added if change.arrives else Coverage()),
@@ -225,31 +246,16 @@ def _next_reads(
     refreshed = _disjoint(commit, commit.change.refreshes, "refreshes an interval twice")
     if refreshed - state.coverage:
         _refuse(commit.number, "refreshes what was not covered")
-    known_anew = dropped | refreshed
+    known_again = dropped | refreshed
     reads = state.reads
-    if known_anew:
-        reads = tuple((instant, rest) for instant, read in reads if (rest := read - known_anew))
+    if known_again:
+        reads = tuple((instant, rest) for instant, read in reads if (rest := read - known_again))
     now_read = added | refreshed
     if now_read and commit.change.read_since is not None:
-        # What the run went by may have been ahead; that it had not read before it began, its machine's clock says, too.
+        # The clock that the run went by may have been ahead, but the run had read nothing before it began.
         read_since = commit.change.read_since if state.began is None else min(commit.change.read_since, state.began)
         reads = (*reads, (read_since, now_read))
     return reads
-
-
-def _next_replaced(
-    state: State, commit: Commit, keep: int, table_format: TableFormat | None
-) -> tuple[Replacement, ...]:
-    if unknown := sorted({*commit.forgets} - state.kept):
-        _refuse(commit.number, f"forgets {unknown[0]}, which is not kept")
-    replaced = note_replaced(
-        forget(state.replaced, commit.forgets),
-        commit.change,
-        commit.author.run,
-        commit.committed_at,
-        for_tables=table_format is not None,
-    )
-    return replaced if table_format else replaced[-keep:] if keep else ()
 
 
 def _with(names: tuple[str, ...], name: str | None) -> tuple[str, ...]:
@@ -278,60 +284,10 @@ def _next_range(state: State, commit: Commit) -> Interval:
     return commit.range
 
 
-def _next_files(
-    state: State, commit: Commit, added: Coverage, dropped: Coverage, coverage: Coverage
-) -> tuple[Mapping[str, DataFile], Mapping[str, QuarantineFile]]:
-    change = commit.change
-    files, quarantine = dict(state.files), dict(state.quarantine)
-    room: dict[str, Coverage] = {}
-    for path in change.removes:
-        removed = files.pop(path, None)
-        if removed is not None:
-            room[removed.table] = room.get(removed.table, Coverage()) | Coverage([removed.window])
-        elif quarantine.pop(path, None) is None:
-            _refuse(commit.number, f"removes {path}, which is not there")
-    if dropped:
-        for file in files.values():
-            if Coverage([file.window]) & dropped:
-                _refuse(commit.number, f"uncovers the window of {file.path} and keeps the file")
-    for file in change.adds:
-        if file.path in files or not is_part(file.path):
-            _refuse(commit.number, f"adds {file.path}, which is there already or is no part")
-        if file.created_at_min not in file.window or file.created_at_max not in file.window:
-            _refuse(commit.number, f"adds {file.path}, with rows outside its window")
-        # Windows of live files are disjoint: a new one fits into what this commit covers or has made free, and may span
-        # what is covered without a file.
-        free = added | (room.get(file.table, Coverage()) - dropped)
-        if Coverage([file.window]) - free and not _is_vacant(file, files.values(), coverage):
-            _refuse(commit.number, f"adds {file.path}, whose window is not its own")
-        files[file.path] = file
-    _check_windows(commit)
-    for quarantined in change.quarantines:
-        if quarantined.path in quarantine:
-            _refuse(commit.number, f"adds {quarantined.path}, which is there already")
-        quarantine[quarantined.path] = quarantined
-    return files, quarantine
-
-
-def _is_vacant(file: DataFile, files: Iterable[DataFile], coverage: Coverage) -> bool:
-    window = Coverage([file.window])
-    return not window - coverage and not any(
-        other.table == file.table and other.window.start < file.window.end and file.window.start < other.window.end
-        for other in files
-    )
-
-
-def _check_windows(commit: Commit) -> None:
-    for table in {file.table for file in commit.change.adds}:
-        windows = tuple(file.window for file in commit.change.adds if file.table == table)
-        _disjoint(commit, windows, f"adds two files of {table} that share a window")
-
-
 def _disjoint(commit: Commit, intervals: tuple[Interval, ...], otherwise: str) -> Coverage:
-    coverage = Coverage(intervals)
-    if coverage.length != sum(interval.end - interval.start for interval in intervals):
+    if not are_disjoint(intervals):
         _refuse(commit.number, otherwise)
-    return coverage
+    return Coverage(intervals)
 
 
 def _refuse(number: int, what: str) -> NoReturn:

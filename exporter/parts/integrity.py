@@ -1,8 +1,8 @@
 """Damage, in one place: a file that the log names is not there, or its size or SHA-256 is not what the log says.
 
-Nothing else is damage. A file that cannot be opened, read or decoded here and now may have the very bytes that were
-written, and so may one of which a reading or a download came short: two readings must agree before a file is called
-damaged. Whatever reads files of an export opens them by one of the two contexts here.
+Nothing else is damage. A file that cannot be opened, read or decoded here and now may still have the bytes that were
+written, and so may a file whose reading or download came short: two readings must agree before a file is called
+damaged. All code that reads files of an export must open them with one of the two context managers here.
 """
 
 import hashlib
@@ -11,30 +11,28 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from anyio import CapacityLimiter, to_thread
 
 from exporter.errors import DamagedPartError, DamageKind, UnreadableFileError
-from exporter.model import DataFile, QuarantineFile
+from exporter.model import ExportFile
 from exporter.store.base import Store
 from exporter.store.disk import file_size, open_patiently, reading
 from exporter.store.location import shell_word
 
-File: TypeAlias = DataFile | QuarantineFile
-
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """`found`: the size or the SHA-256 that differs."""
+    """What is wrong with a file; `found` is the size or the SHA-256 that differs."""
 
     kind: DamageKind
     detail: str
     found: object = None
 
 
-def size_damage(file: File, size_bytes: int | None) -> Damage | None:
-    """What is wrong with a file of this size; `size_bytes`: None when there is none."""
+def size_damage(file: ExportFile, size_bytes: int | None) -> Damage | None:
+    """Returns what is wrong with a file of this size; `size_bytes` is None if there is no file."""
     if size_bytes is None:
         return Damage("missing", "the log names it, and it is not there")
     if size_bytes != file.size_bytes:
@@ -42,8 +40,8 @@ def size_damage(file: File, size_bytes: int | None) -> Damage | None:
     return None
 
 
-def find_damage(path: Path, file: File) -> Damage | None:
-    """What is wrong with the bytes at `path`. Blocking. Raises `StoreError` when they cannot be read."""
+def find_damage(path: Path, file: ExportFile) -> Damage | None:
+    """Returns what is wrong with the bytes at `path`. Blocks. Raises `StoreError` if they cannot be read."""
     if (damage := size_damage(file, file_size(path))) is not None:
         return damage
     sha256 = hash_file(path)
@@ -54,19 +52,19 @@ def find_damage(path: Path, file: File) -> Damage | None:
     return None
 
 
-async def missized(store: Store, files: Collection[File]) -> dict[str, Damage]:
-    """Those of `files` that are not there, or not in their size, by path. Raises `StoreError`."""
+async def missized(store: Store, files: Collection[ExportFile]) -> dict[str, Damage]:
+    """Returns the damage of those `files` that are missing or have another size, by path. Raises `StoreError`."""
     sizes = await store.sizes([file.path for file in files])
     return {file.path: damage for file in files if (damage := size_damage(file, sizes.get(file.path)))}
 
 
 @asynccontextmanager
-async def as_written(store: Store, file: File, limiter: CapacityLimiter | None = None) -> AsyncIterator[Path]:
-    """A file of the export on a local disk, whose bytes are those that were written.
+async def as_written(store: Store, file: ExportFile, limiter: CapacityLimiter | None = None) -> AsyncIterator[Path]:
+    """Yields a path on a local disk at which a file of the export has the bytes that were written.
 
-    What is made of a file bears a checksum of its own: damage that is copied is never found again.
+    They are checked because what is made of a file gets a checksum of its own: damage that is copied is never found.
 
-    Raises `DamagedPartError`; `UnreadableFileError` when it cannot be read, or when no two readings are the same.
+    Raises `DamagedPartError`; `UnreadableFileError` if it cannot be read, or if no two readings are the same.
     """
     async with AsyncExitStack() as stack:
         path = await stack.enter_async_context(store.fetched(file.path))
@@ -79,23 +77,20 @@ async def as_written(store: Store, file: File, limiter: CapacityLimiter | None =
                     store.location / file.path, damage.detail, shell_word(store.location), damage.kind
                 )
             if again is not None:
-                raise UnreadableFileError(store.location / file.path, "each reading of it gives other bytes")
+                raise UnreadableFileError(store.location / file.path, "each reading of it gives different bytes")
         yield path
 
 
-async def read_as_written(store: Store, file: File) -> bytes:
-    """The content of a small file. Raises as `as_written`."""
+async def read_as_written(store: Store, file: ExportFile) -> bytes:
+    """Returns the content of a small file. Raises as `as_written`."""
     async with as_written(store, file) as path:
         with reading(path), open_patiently(path) as opened_file:
             return opened_file.readall()
 
 
 @asynccontextmanager
-async def opened(store: Store, file: File) -> AsyncIterator[Path]:
-    """As `as_written`, but the bytes are judged only when they cannot be read.
-
-    Raises as it does.
-    """
+async def opened(store: Store, file: ExportFile) -> AsyncIterator[Path]:
+    """Does what `as_written` does, but checks the bytes only if they cannot be read. Raises as `as_written`."""
     try:
         async with store.fetched(file.path) as path:
             yield path
@@ -110,7 +105,7 @@ _CHUNK_BYTES: Final = 1024 * 1024
 
 
 def hash_file(path: Path) -> str | None:
-    """The sha256; None when there is no file. Raises `UnreadableFileError` when its bytes cannot be had."""
+    """Returns the SHA-256; None if there is no file. Raises `UnreadableFileError` if its bytes cannot be read."""
     digest = hashlib.sha256()
     with reading(path):
         try:
@@ -122,7 +117,7 @@ def hash_file(path: Path) -> str | None:
 
 
 def chunks_of(path: Path) -> Iterator[memoryview]:
-    """Yields the bytes of a file from its start, in one buffer that each chunk takes over."""
+    """Yields the bytes of a file from its start, in one buffer that each chunk overwrites."""
     buffer = memoryview(bytearray(_CHUNK_BYTES))
     with open_patiently(path) as file:
         if hasattr(os, "posix_fadvise"):

@@ -1,9 +1,9 @@
-"""Merging what was read again into a part: which of its rows are others now, and the part that holds them.
+"""Merges what was read again into a part: decides which rows have changed, and writes the part that holds them.
 
-Blocking code. Rows are held against one another by `id`. What was read later counts, whatever its `updated_at` says: a
-time may lie in the future, stand still or go back (api.md, 15). Of rows that one reading has shown twice, because
-`created_at` changed meanwhile, the one with the newer `updated_at` counts. A row of which nothing differs but the
-signature in its `recording_url` has not changed: the API signs it anew at every reading (api.md, 12).
+Blocking code. Rows are matched by `id`. What was read later counts, whatever its `updated_at` says: a time may lie in
+the future, stand still or go back (api.md, 15). Of rows that one reading has shown twice, because `created_at` changed
+meanwhile, the one with the newer `updated_at` counts. A row that differs only in the signature of its `recording_url`
+has not changed: the API signs it again at every reading (api.md, 12).
 """
 
 import hashlib
@@ -33,7 +33,7 @@ PartSequence = Sequence[Path]
 
 
 class Version(NamedTuple):
-    """A row among others with its id: the number of the reading that has shown it, and its times.
+    """A row among others with its id: the number of the reading that has shown it, and the row's times.
 
     The part itself is number 0, and the readings are numbered from 1.
     """
@@ -44,14 +44,14 @@ class Version(NamedTuple):
 
     @property
     def rank(self) -> tuple[int, Instant, Instant]:
-        """What counts more has a higher one."""
+        """A version with a higher rank counts more."""
         return self.reading, BEGINNING if self.updated_at is None else self.updated_at, self.created_at
 
 
 @dataclass(frozen=True, slots=True)
 class MergePlan:
-    """What becomes of one part. `taken`: the rows to take, by id; `dropped`: ids of the part's own rows that go, of
-    which there are `dropped_rows`. `unchanged`: rows that were read again and are as they were."""
+    """What becomes of one part. `taken` are the rows to take, by id. `dropped` are the ids of the part's own rows that
+    go, `dropped_rows` in number. `unchanged` counts the rows that were read again and are as they were."""
 
     readings: tuple[PartSequence, ...]
     taken: Mapping[str, Version] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class MergePlan:
 
     @property
     def arriving(self) -> set[str]:
-        """Ids of rows of which the part holds no older version."""
+        """The ids of rows of which the part holds no older version."""
         return self.taken.keys() - self.dropped
 
     @property
@@ -78,13 +78,13 @@ class MergePlan:
 
     @property
     def removed(self) -> int:
-        """Rows that go without another in their place."""
+        """The number of rows that go without another in their place."""
         return self.dropped_rows - len(self.taken.keys() & self.dropped)
 
 
 @dataclass(slots=True)
 class Nulls:
-    """Of some rows: how many are null by column, and how many in all the sensitive columns there are."""
+    """Counts of some rows: those that are null, by column, and those that are null in all sensitive columns."""
 
     by_column: Counter[str] = field(default_factory=Counter)
     withheld_rows: int = 0
@@ -99,8 +99,8 @@ class Nulls:
 def plan_merge(
     part: Path | None, readings: Sequence[PartSequence], gone: Collection[str] = (), repeated: Collection[str] = ()
 ) -> MergePlan:
-    """Decides row by row. `readings`: from the earliest to the latest. `gone`: ids of rows to drop, and not to take.
-    `repeated`: ids that the part may have more than once, also where they were not read again; one row of each stays.
+    """Decides row by row. `readings` go from the earliest to the latest. `gone` are ids of rows to drop, never to take.
+    `repeated` are ids that the part may have more than once, even if they were not read again; one row of each stays.
 
     Raises `StoreError`.
     """
@@ -147,7 +147,7 @@ def count_values(part: Path, ids: Collection[str], columns: Sequence[str]) -> Co
 def merge(plan: MergePlan, part: Path | None, writer: Writer) -> tuple[Nulls, Nulls]:
     """Carries out the plan for `part`: writes the rows that stay and those that are taken, from new to old.
 
-    Returns what was null in the dropped and in the taken ones. Raises `StoreError`.
+    Returns what was null in the dropped rows and in the taken ones. Raises `StoreError`.
     """
     lost, gained = Nulls(), Nulls()
     own = [part] if part else []
@@ -164,7 +164,7 @@ def merge(plan: MergePlan, part: Path | None, writer: Writer) -> tuple[Nulls, Nu
 def _latest(
     readings: Sequence[PartSequence], wanted: Collection[str] | None = None, *, first: int = 1
 ) -> dict[str, Version]:
-    """By id: the version that counts. `first`: the number of the first reading."""
+    """Returns the version that counts, by id; `first` is the number of the first reading."""
     latest: dict[str, Version] = {}
     for number, reading in enumerate(readings, first):
         for identity, created_at, updated_at in versions_in(reading):
@@ -199,7 +199,7 @@ def _picked(
 
 
 def _rows(paths: Iterable[Path], wanted: Mapping[str, Instant]) -> Iterator[pa.RecordBatch]:
-    """The rows with these ids and `created_at`, each once."""
+    """Yields the rows with these ids and `created_at`, each once."""
     pick = pa.array(sorted(wanted), pa.string())
     left = set(wanted.items())
     for batch in read_batches(paths):
@@ -213,7 +213,7 @@ def _rows(paths: Iterable[Path], wanted: Mapping[str, Instant]) -> Iterator[pa.R
 
 
 def _in_order(older: Iterator[pa.RecordBatch], newer: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Two sequences of rows, each from new to old, as one; a batch of `older` and what falls among it at a time."""
+    """Merges two sequences of rows, each from new to old: yields each batch of `older` with what falls into it."""
     waiting = next(newer, None)
     for batch in older:
         if not batch.num_rows:
@@ -245,7 +245,7 @@ def _sorted(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
 def _alike(
     own: PartSequence, readings: Sequence[PartSequence], doubtful: Mapping[str, Instant], latest: Mapping[str, Version]
 ) -> set[str]:
-    """Those of the ids, given with the `created_at` of their rows in the part, that were read again as they are."""
+    """Returns those of the `doubtful` ids whose rows, which have these `created_at`, were read again unchanged."""
     mine = _fingerprints(own, doubtful)
     theirs: dict[str, bytes] = {}
     for number, reading in enumerate(readings, 1):
@@ -255,12 +255,12 @@ def _alike(
 
 
 def _fingerprints(paths: Iterable[Path], wanted: Mapping[str, Instant]) -> dict[str, bytes]:
-    """What rows hold, except the signature of their recording, by id: a hash each."""
+    """Returns a hash of what each row holds, except the signature of its recording, by id."""
     found = {}
     for batch in _rows(paths, wanted) if wanted else ():
         for row in batch.to_pylist():
             row[_SIGNED] = _unsigned(row.get(_SIGNED))
-            # A column that a part was written before is as one that is null.
+            # A column that was added after the part was written counts as null.
             values = [(name, value) for name, value in row.items() if value is not None]
             found[row[ID_COLUMN]] = hashlib.blake2b(repr(values).encode(), digest_size=16).digest()
     return found
@@ -271,7 +271,7 @@ class _Recording(msgspec.Struct):
 
 
 def _unsigned(text: str | None) -> Any:
-    """`recording_details` without the query of its URL; a text that has none is itself."""
+    """Returns `recording_details` without the query of its URL; a text without a URL is returned as it is."""
     if text is None:
         return None
     try:
@@ -283,7 +283,7 @@ def _unsigned(text: str | None) -> Any:
 
 
 def sighted_rows(part: Path, most: int) -> list[str]:
-    """Ids of rows in which some sensitive field is not null, up to `most`. Raises `StoreError`."""
+    """Returns up to `most` ids of rows in which some sensitive field is not null. Raises `StoreError`."""
     found: list[str] = []
     for batch in read_batches([part]):
         sensitive = [batch.column(name).is_valid() for name in _SENSITIVE if name in batch.schema.names]
@@ -295,12 +295,12 @@ def sighted_rows(part: Path, most: int) -> list[str]:
 
 
 def count_rest(part: Path, plan: MergePlan) -> Nulls:
-    """What is null in the rows of the part that were not read again, and stay. Raises `StoreError`."""
+    """Counts what is null in the rows of the part that were not read again, and stay. Raises `StoreError`."""
     rest, read = Nulls(), ids_in([path for reading in plan.readings for path in reading])
     gone = pa.array(sorted(read | plan.dropped), pa.string())
     for batch in read_batches([part]):
         rest.count(batch.filter(pc.invert(pc.is_in(batch.column(ID_COLUMN), gone))))
-    # Of several with an id that were not read again, one stays.
+    # Of several rows with one id that were not read again, one stays.
     if stay := {identity: taken.created_at for identity, taken in plan.taken.items() if not taken.reading}:
         for batch in _rows([part], stay):
             rest.count(batch)

@@ -1,4 +1,4 @@
-"""The versions that there are of rows, in parts and in quarantine: ids and times alone. Blocking code."""
+"""The versions of rows that are in parts: their ids and times alone. Blocking code."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,15 +15,15 @@ from exporter.parts.columns import ID_COLUMN, OPEN_STATUS_ARRAY, SORT_COLUMN, ST
 from exporter.parts.reader import read_batches
 
 VERSION_COLUMNS: Final = (ID_COLUMN, SORT_COLUMN, UPDATED_COLUMN)
-#: At a time: as Python's objects they take some 200 bytes each.
+#: Rows that are converted at a time: as Python objects they take some 200 bytes each.
 _BATCH_ROWS: Final = 16_384
 
-#: Ids, `created_at` and `updated_at`, from new to old.
+#: The ids, `created_at` and `updated_at` of rows, from new to old.
 _Versions: TypeAlias = tuple[Sequence[str], Sequence[Instant], Sequence[Instant | None]]
 
 
 def read_versions(parts: Iterable[Path], within: Coverage) -> Iterator[_Versions]:
-    """Of the rows created `within`, in parts that follow one another from new to old. Raises `StoreError`."""
+    """Yields the versions of rows created `within`; the parts must be given from new to old. Raises `StoreError`."""
     starts = [interval.start for interval in within]
     ends = [interval.end for interval in within]
 
@@ -45,14 +45,14 @@ def read_versions(parts: Iterable[Path], within: Coverage) -> Iterator[_Versions
 
 
 def versions_in(paths: Iterable[Path]) -> Iterator[tuple[str, Instant, Instant | None]]:
-    """Id, `created_at` and `updated_at` of all rows. Raises `StoreError`."""
+    """Yields the id, `created_at` and `updated_at` of all rows. Raises `StoreError`."""
     for batch in read_batches(paths, list(VERSION_COLUMNS)):
         times = [batch.column(name).cast(pa.int64()).to_pylist() for name in (SORT_COLUMN, UPDATED_COLUMN)]
         yield from zip(batch.column(ID_COLUMN).to_pylist(), *times, strict=True)
 
 
 def open_rows(part: Path) -> dict[str, Instant]:
-    """Conversations that were not over when they were read: `created_at` by id. Raises `StoreError`."""
+    """Returns the conversations that were not over when they were read: `created_at` by id. Raises `StoreError`."""
     found: dict[str, Instant] = {}
     for batch in read_batches([part], [ID_COLUMN, SORT_COLUMN, STATUS_COLUMN]):
         rows = batch.filter(pc.is_in(batch.column(STATUS_COLUMN), OPEN_STATUS_ARRAY))

@@ -1,4 +1,4 @@
-"""Commits: what the windows have finished goes into the log, several changes in one commit when they come together."""
+"""Puts what the windows have finished into the log; changes that come together go into one commit."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,17 +10,10 @@ from typing import Final
 import anyio
 import pyarrow as pa
 
-from exporter.contract import Instant
-from exporter.errors import OvertakenError, StoreError
+from exporter.errors import StoreError
 from exporter.layout import CONVERSATIONS, SUCCESS
-from exporter.log.commits import (
-    CommitLog,
-    check_not_overtaken,
-    find_garbage,
-    load_state,
-    put_aside,
-)
-from exporter.log.manifest import write_manifest
+from exporter.log.commits import CommitLog, check_not_overtaken
+from exporter.log.publish import publish, sweep
 from exporter.log.state import CommitKind
 from exporter.model import Change, Counters
 from exporter.pipeline.reader import wall_clock
@@ -28,26 +21,26 @@ from exporter.progress import Observer
 from exporter.store.base import Store
 from exporter.words import format_size
 
-#: Below this no more is written: the log and the manifest have to fit on the disk as well.
-_RESERVED_BYTES: Final = 64_000_000
-#: A run that is killed leaves a manifest that is no older than this, or than its last commit.
+#: Below this nothing more is written: the log and the manifest must fit on the disk as well.
+RESERVED_BYTES: Final = 64_000_000
+#: The manifest of a run that is killed is at most this much older than its last commit.
 _MANIFEST_SECONDS: Final = 5.0
 
 
-async def check_free_space(store: Store) -> None:
-    """Raises `StoreError` when the disk is so full that a commit might fail half-way."""
+async def check_free_space(store: Store, reserved_bytes: int = RESERVED_BYTES) -> None:
+    """Raises `StoreError` if the disk is so full that a commit might fail half-way."""
     free = await store.free_bytes()
-    if free < _RESERVED_BYTES:
+    if free < reserved_bytes:
         raise StoreError(
-            f"{store.staged_on}: {format_size(free)} free on its disk, less than the {format_size(_RESERVED_BYTES)} "
+            f"{store.staged_on}: {format_size(free)} free on its disk, less than the {format_size(reserved_bytes)} "
             "that are kept free. Make room, then run again"
         )
 
 
 class Committer:
-    """Appends changes to the log. `rows`, `files` and `size_bytes` count what this run has committed.
+    """Appends changes to the log. `files` counts the files that this run has added, less those that it has removed.
 
-    Each commit is charged with what the run has cost since the one before.
+    Each commit is charged with what the run has cost since the one before. `reserved_bytes` of the disk are kept free.
     """
 
     def __init__(
@@ -57,15 +50,16 @@ class Committer:
         schemas: Mapping[str, pa.Schema],
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        reserved_bytes: int = RESERVED_BYTES,
     ) -> None:
-        self.rows = 0
         self.files = 0
-        self.size_bytes = 0
         self._store = store
         self._log = log
         self._schemas = schemas
         self._observer = observer
         self._clock = clock
+        self._reserved_bytes = reserved_bytes
         self._charged = Counters()
         self._removed: list[str] = []
         self._waiting: list[tuple[CommitKind, Change]] = []
@@ -73,7 +67,10 @@ class Committer:
         self._manifest_due = clock() + _MANIFEST_SECONDS
 
     async def commit(self, change: Change, spent: Counters | None = None, *, kind: CommitKind = "export") -> None:
-        """Returns when `change` is in the log. `spent`: by the run, so far, where it has grown. Raises `StoreError`."""
+        """Returns when `change` is in the log; `spent` is what the run has cost so far, if it has grown.
+
+        Raises `StoreError`.
+        """
         self._waiting.append((kind, change))
         async with self._turn:
             if not any(waiting is change for _, waiting in self._waiting):
@@ -83,7 +80,7 @@ class Committer:
             try:
                 await self._append(kind, _merged([one for _, one in together]), spent or self._charged)
             except BaseException:
-                # Whoever waits for the others has to learn of it too, by failing or succeeding themselves.
+                # Callers that wait for the other changes must learn of it, by failing or succeeding themselves.
                 self._waiting += [one for one in together if one[1] is not change]
                 raise
             if self._clock() >= self._manifest_due:
@@ -92,31 +89,21 @@ class Committer:
     async def write_manifest(self) -> None:
         """Brings the manifest up to date with the log, and deletes what commits have removed.
 
-        Raises `StoreError`; `OvertakenError` where it is another run's by now.
+        Raises as `log.publish.publish`.
         """
-        # A run that overtakes this one writes parts only after its first commit: none of what is deleted is its own.
-        await check_not_overtaken(self._store, self._log.state)
-        await write_manifest(self._store, self._log.state, schemas=self._schemas, removed=self._removed)
-        self._removed.clear()
-        try:
-            await check_not_overtaken(self._store, self._log.state)
-        except OvertakenError:
-            # Meanwhile: what has just been replaced may have been the other run's.
-            await write_manifest(self._store, await load_state(self._store), schemas=self._schemas)
-            raise
-        self._manifest_due = self._clock() + _MANIFEST_SECONDS
+        await publish(self._store, self._log.state, schemas=self._schemas, removed=self._removed)
+        self._published()
 
     async def sweep(self) -> None:
-        """Deletes what no commit names, and moves aside what repairs have dropped; only under the destination's lock.
+        """Writes the manifest, deletes what no commit names, and moves aside what repairs have dropped.
 
-        An older manifest may still name it.
+        The caller must hold the destination's lock. Raises as `write_manifest`.
         """
-        self._removed += await find_garbage(self._store, self._log.state)
-        await self.write_manifest()
-        await put_aside(self._store, self._log.state)
+        await sweep(self._store, self._log.state, schemas=self._schemas, removed=self._removed)
+        self._published()
 
     async def unseal(self) -> None:
-        """Takes `_SUCCESS` away until `write_manifest` is called: parts are going to lie there twice.
+        """Takes `_SUCCESS` away until `write_manifest` is called, because rows are going to lie there twice.
 
         Raises as `write_manifest`.
         """
@@ -124,26 +111,25 @@ class Committer:
         await check_not_overtaken(self._store, self._log.state)
         await self._store.delete(SUCCESS)
 
+    def _published(self) -> None:
+        self._removed.clear()
+        self._manifest_due = self._clock() + _MANIFEST_SECONDS
+
     async def _append(self, kind: CommitKind, change: Change, spent: Counters) -> None:
-        await check_free_space(self._store)
+        await check_free_space(self._store, self._reserved_bytes)
         before = self._log.state
         counters = spent - self._charged
         after = await self._log.append(committed_at=wall_clock(), kind=kind, change=change, counters=counters)
         self._charged = spent
         rows = sum(file.rows for file in change.adds if file.table == CONVERSATIONS)
-        size_bytes = sum(file.size_bytes for file in change.adds)
-        self.rows += rows
-        self.size_bytes += size_bytes
         self.files += len(change.adds) - len(change.removes)
-        # A file that lives on under its name, or for readers of older manifests, is not deleted.
-        gone = {*before.kept, *change.removes} - {*after.kept, *after.files, *after.quarantine}
+        # A file that stays live under its name, or is kept for readers of older manifests, is not deleted.
+        gone = {*before.kept, *change.removes} - {*after.kept, *after.live}
         self._removed += sorted(gone)
         self._observer.note("committed", number=self._log.state.number, files=len(change.adds), rows=rows)
 
 
 def _merged(changes: Sequence[Change]) -> Change:
-    times = [change.read_since for change in changes if change.read_since is not None]
-    read_since: Instant | None = min(times, default=None)
     return Change(
         covers=reduce(add, (change.covers for change in changes)),
         refreshes=reduce(add, (change.refreshes for change in changes)),
@@ -152,7 +138,7 @@ def _merged(changes: Sequence[Change]) -> Change:
         removes=reduce(add, (change.removes for change in changes)),
         quarantines=reduce(add, (change.quarantines for change in changes)),
         unproven=reduce(add, (change.unproven for change in changes)),
-        read_since=read_since,
+        read_since=min((change.read_since for change in changes if change.read_since is not None), default=None),
         organization=next((change.organization for change in changes if change.organization), None),
         hidden_status=changes[0].hidden_status,
         arrives=any(change.arrives for change in changes),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from exporter.errors import ExporterError, OvertakenError, StoreError
 from exporter.lake.follow import check_installed
 from exporter.layout import commit_path
-from exporter.log.commits import CommitLog, is_overtaken, withdraw
+from exporter.log.commits import CommitLog, is_overtaken
+from exporter.log.publish import withdraw
 from exporter.pipeline.committer import check_free_space
 from exporter.run.record import Run, author_of
 from exporter.store.base import Store

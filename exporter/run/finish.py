@@ -40,7 +40,7 @@ async def check_whole(store: Store, state: State) -> None:
     Raises `DamagedLogError` and `DamagedPartError`.
     """
     await check_not_behind(store, state)
-    for path, damage in (await missized(store, [*state.files.values(), *state.quarantine.values()])).items():
+    for path, damage in (await missized(store, state.live.values())).items():
         raise DamagedPartError(store.location / path, damage.detail, shell_word(store.location), damage.kind)
 
 

@@ -16,9 +16,9 @@ from exporter.layout import DROPPED, dropped_path
 from exporter.log.dropped import DroppedFiles, is_filled
 from exporter.log.quarantine import id_of
 from exporter.log.state import State
-from exporter.model import Coverage, DataFile
+from exporter.model import Coverage, DataFile, ExportFile
 from exporter.parts.ids import read_ids
-from exporter.parts.integrity import File, as_written, opened, read_as_written
+from exporter.parts.integrity import as_written, opened, read_as_written
 from exporter.store.base import Store
 
 
@@ -48,7 +48,7 @@ async def find_leftovers(store: Store, state: State) -> Leftovers:
     return found
 
 
-async def _find_needed(store: Store, state: State, dropped: DroppedFiles, files: Iterable[File]) -> set[str]:
+async def _find_needed(store: Store, state: State, dropped: DroppedFiles, files: Iterable[ExportFile]) -> set[str]:
     """Those of the files of a repair that have ids which no live file has that speaks for a time they may be of."""
     needed, lacking = set[str](), dict[str, set[str]]()
     for file in files:
@@ -80,7 +80,7 @@ async def _without_live(store: Store, state: State, within: Coverage, ids: set[s
     return rest
 
 
-async def _ids_of(store: Store, file: File) -> set[str]:
+async def _ids_of(store: Store, file: ExportFile) -> set[str]:
     if not isinstance(file, DataFile):
         return {id_of(line) for line in (await read_as_written(store, file)).splitlines()}
     async with as_written(store, file) as path:

@@ -23,7 +23,6 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 import exporter
 from exporter.contract import DAY, format_instant
 from exporter.jobs import export as job
-from exporter.pipeline import committer
 from exporter.pipeline.committer import Committer
 from exporter.sandbox import Behaviour, Sandbox, gate, make_conversations
 from exporter.sandbox.behaviour import Fault
@@ -206,7 +205,10 @@ def nobody_there(world: World) -> Done:
 
 
 def disk_full(world: World) -> Done:
-    world.monkeypatch.setattr(committer, "_RESERVED_BYTES", 1 << 62)
+    async def free_bytes(_: LocalStore) -> int:
+        return 0
+
+    world.monkeypatch.setattr(LocalStore, "free_bytes", free_bytes)
     return world.export(server=world.serve())
 
 

@@ -11,13 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
-from exporter.contract import DAY, format_instant
+from exporter.contract import DAY, END_OF_TIME, format_instant
 from exporter.errors import ExporterError, OvertakenError, RequestRefusedError
 from exporter.jobs.export import export
 from exporter.jobs.summary import Summary
+from exporter.jobs.vacuum import vacuum
+from exporter.jobs.verify import verify
+from exporter.log.commits import CommitLog
+from exporter.model import Change
 from exporter.progress import Quiet
+from exporter.run.record import author_of
 from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.local.store import LocalStore
@@ -25,6 +31,7 @@ from tests.end_to_end.conftest import Command, Serving, Spawn
 from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import SINCE, records
 from tests.end_to_end.test_stopped import Moment
+from tests.jobs.damage import flip, parts, settle
 
 pytestmark = pytest.mark.usefixtures("hasty")
 
@@ -208,6 +215,62 @@ async def leave_half(destination: Path, server: Sandbox) -> None:
     assert exported.state == "incomplete"
     part = destination / exported.files[-1]["path"]
     shutil.copy(part, part.with_name("part-killed-000001.parquet"))
+
+
+async def repair(destination: Path) -> None:
+    assert (await verify(destination, now=UNTIL, repair=True)).sound
+
+
+async def clean(destination: Path) -> None:
+    assert (await vacuum(destination, before=END_OF_TIME, now=UNTIL)).files == 1
+
+
+async def replace_a_part(destination: Path) -> None:
+    """Puts a part in the place of another one, which is kept."""
+    log = CommitLog(LocalStore(destination), author_of("merger"))
+    old = (await log.load()).conversations[0]
+    new = msgspec.structs.replace(old, path=old.path.replace("part-", "part-merger-"))
+    shutil.copy(destination / old.path, destination / new.path)
+    change = Change(adds=(new,), removes=(old.path,))
+    await log.append(committed_at=UNTIL, kind="compact", change=change, keep_generations=1)
+    await anyio.to_thread.run_sync(settle, destination)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("command", [repair, clean])
+async def test_wherever_a_command_that_asks_nothing_is_overtaken_the_manifest_is_that_of_the_log(
+    command: Callable[[Path], Awaitable[None]], rows: list[Row], tmp_path: Path
+) -> None:
+    overtaken = 0
+    async with serve(rows) as server:
+        await run(tmp_path / "made", server)
+        if command is repair:
+            flip(tmp_path / "made", parts(tmp_path / "made")[0])
+        else:
+            await replace_a_part(tmp_path / "made")
+        step, reached = 0, "at first"
+        while reached:
+            step += 1
+            destination = tmp_path / str(step)
+            shutil.copytree(tmp_path / "made", destination)
+
+            async def overtake(destination: Path = destination) -> None:
+                await run(destination, server)
+
+            pause = Pause(step, overtake)
+            pause.other_may_publish.set()
+            with pytest.MonkeyPatch.context() as monkeypatch:
+                pause.install(monkeypatch)
+                try:
+                    await command(destination)
+                except OvertakenError:
+                    overtaken += 1
+            reached = pause.reached
+            if reached == "delete" and not (destination / "_SUCCESS").exists():
+                await run(destination, server)
+            found = {problem.what for problem in (await verify(destination, now=UNTIL)).problems}
+            assert not found & {"manifest", "behind", "success"}, f"step {step}, before {reached}"
+    assert overtaken > 1
 
 
 def test_what_the_user_of_an_overtaken_run_sees(

@@ -98,7 +98,7 @@ def shown(kind: Kind, root: Path, **options: Any) -> TableContents | None:
 
 
 def state(number: int, files: list[DataFile]) -> State:
-    return State(number=number, files={file.path: file for file in files})
+    return State(number=number, live={file.path: file for file in files})
 
 
 def ids(kind: Kind, root: Path, after: int = T0) -> set[str]:

@@ -1,4 +1,4 @@
-"""The log on disk: slots are taken once, a damaged log is never guessed at, and only garbage is swept."""
+"""The log on disk: slots are taken once, and a damaged log is never guessed at."""
 
 import re
 from collections.abc import Callable
@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from exporter.errors import DestinationError, OvertakenError, StoreError
-from exporter.layout import SUCCESS, commit_path, part_path, quarantine_path
-from exporter.log.commits import CommitLog, find_garbage, load_state
+from exporter.layout import SUCCESS, commit_path
+from exporter.log.commits import CommitLog, load_state
 from exporter.log.state import Author, State, state_name
-from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile
+from exporter.model import Change, Counters, Coverage, Interval
 from exporter.settings import Request
 from exporter.store.local.store import LocalStore
 
@@ -165,37 +165,3 @@ async def test_a_missing_commit_is_named(store: LocalStore) -> None:
     await store.delete(commit_path(2))
     with pytest.raises(StoreError, match=r"00000002\.json: missing"):
         await load_state(store)
-
-
-async def test_garbage_is_what_no_commit_names_and_nothing_else(store: LocalStore) -> None:
-    log = await begun(store)
-    day = {"created_date": "1970-01-01"}
-    live = part_path("conversations", day, "live")
-    kept_rows = quarantine_path("live")
-    data = DataFile(
-        path=live,
-        table="conversations",
-        partition=day,
-        rows=1,
-        size_bytes=1,
-        sha256="",
-        created_at_min=1,
-        created_at_max=1,
-        window=Interval(0, 10),
-    )
-    quarantined = QuarantineFile(path=kept_rows, rows=1, size_bytes=1, sha256="")
-    state = await log.append(
-        committed_at=2, change=Change(covers=(data.window,), adds=(data,), quarantines=(quarantined,))
-    )
-    strangers = ["conversations/notes.txt", "analysis/part-1.parquet", "_manifest.json", "_exporter/runs.jsonl"]
-    garbage = [
-        part_path("conversations", day, "orphan"),
-        part_path("turns", {}, "orphan"),
-        quarantine_path("orphan"),
-        "_exporter/staging/orphan.partial",
-    ]
-    for path in (live, kept_rows, *strangers, *garbage):
-        file = store.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"x")
-    assert set(await find_garbage(store, state)) == set(garbage)

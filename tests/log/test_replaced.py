@@ -37,7 +37,7 @@ def test_what_is_kept(
             uncovers=(Interval(0, 1),) if repairs else (),
             adds=tuple(data_file("", 0, 1, path=name) for name in again),
         )
-        replaced = note_replaced(replaced, change, run, at, for_tables=for_tables)
+        replaced = note_replaced(replaced, change, run, at, runs_kept=None if for_tables else 9)
         for writer, number in files:
             name = path(writer, number)
             counts = writer != run if for_tables else not repairs

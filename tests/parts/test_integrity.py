@@ -12,9 +12,9 @@ import pytest
 from obstore.store import MemoryStore
 
 from exporter.errors import DamagedPartError, UnreadableFileError
+from exporter.model import ExportFile
 from exporter.parts import integrity
 from exporter.parts.integrity import (
-    File,
     as_written,
     missized,
     opened,
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 DATA = b"what was written" * 100
 FILE = msgspec.structs.replace(data_file("a", 0, 10), size_bytes=len(DATA), sha256=hashlib.sha256(DATA).hexdigest())
-Opening: TypeAlias = Callable[[Store, File], AbstractAsyncContextManager[Path]]
+Opening: TypeAlias = Callable[[Store, ExportFile], AbstractAsyncContextManager[Path]]
 
 
 @pytest.fixture(params=["disk", "objects"])
@@ -99,7 +99,7 @@ async def test_nor_are_two_that_differ(store: Store, monkeypatch: pytest.MonkeyP
     await put(store, DATA)
     sums = iter(["0" * 64, "1" * 64])
     monkeypatch.setattr(integrity, "hash_file", lambda _: next(sums))
-    with pytest.raises(UnreadableFileError, match="each reading of it gives other bytes"):
+    with pytest.raises(UnreadableFileError, match="each reading of it gives different bytes"):
         await read_as_written(store, FILE)
 
 

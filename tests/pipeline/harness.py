@@ -22,7 +22,8 @@ from exporter.encode.decode import Decoder
 from exporter.errors import RequestRefusedError, TooLargeError
 from exporter.fetch.wire.answer import Answer, Presence
 from exporter.layout import CONVERSATIONS, partition_of
-from exporter.log.commits import CommitLog, find_garbage
+from exporter.log.commits import CommitLog
+from exporter.log.publish import find_garbage
 from exporter.log.state import Author, State
 from exporter.model import Interval, PageRequest
 from exporter.pipeline import reader as reader_module

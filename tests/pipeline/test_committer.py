@@ -16,7 +16,6 @@ from exporter.layout import MANIFEST
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author, State
 from exporter.model import Change, Counters, Coverage, Interval, Unproven
-from exporter.pipeline import committer as committer_module
 from exporter.pipeline.committer import Committer
 from exporter.progress import Quiet
 from exporter.settings import Request
@@ -52,13 +51,13 @@ class SlowStore(LocalStore):
         return await super().create(path, data)
 
 
-async def opened(root: Path, clock: Clock | None = None) -> tuple[SlowStore, CommitLog, Committer]:
+async def opened(root: Path, clock: Clock | None = None, **options: int) -> tuple[SlowStore, CommitLog, Committer]:
     store = SlowStore(root)
     await store.prepare()
     log = CommitLog(store, Author(run="r1", host="host", pid=1))
     await log.append(committed_at=SERVED_AT, kind="begin", request=Request(), range=RANGE)
     store.creates = 0
-    return store, log, Committer(store, log, {"conversations": SCHEMA}, Quiet(), clock or Clock())
+    return store, log, Committer(store, log, {"conversations": SCHEMA}, Quiet(), clock or Clock(), **options)
 
 
 async def reloaded(root: Path) -> State:
@@ -152,11 +151,8 @@ async def test_a_run_that_is_overtaken_stops_and_adds_nothing(tmp_path: Path) ->
     assert not log.state.coverage
 
 
-async def test_nothing_is_committed_to_a_disk_that_is_almost_full(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, _, committer = await opened(tmp_path)
-    monkeypatch.setattr(committer_module, "_RESERVED_BYTES", 1 << 62)
+async def test_nothing_is_committed_to_a_disk_that_is_almost_full(tmp_path: Path) -> None:
+    _, _, committer = await opened(tmp_path, reserved_bytes=1 << 62)
     with pytest.raises(StoreError, match="Make room"):
         await committer.commit(piece(1), Counters())
     assert not (await reloaded(tmp_path)).coverage

@@ -28,7 +28,8 @@ from exporter.layout import (
     dropped_path,
     part_path,
 )
-from exporter.log.commits import CommitLog, find_garbage
+from exporter.log.commits import CommitLog
+from exporter.log.publish import find_garbage
 from exporter.log.state import Author
 from exporter.model import Interval
 from exporter.settings import Request

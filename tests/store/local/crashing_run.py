@@ -16,8 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from exporter.layout import part_path, partition_of
-from exporter.log.commits import CommitLog, find_garbage
+from exporter.log.commits import CommitLog
 from exporter.log.manifest import write_manifest
+from exporter.log.publish import find_garbage
 from exporter.log.state import Author
 from exporter.model import Change, Coverage, DataFile, Interval
 from exporter.parts.writer import PartWriter

@@ -1,0 +1,91 @@
+"""Publication: what a commit says becomes what readers find, and what no commit names is swept.
+
+A write goes in this order, so that a process killed between any two steps leaves nothing but garbage to sweep:
+
+1. data files are written, fsynced and moved to their final path, and the directory is fsynced;
+2. `_SUCCESS` is deleted, if the commit makes a complete export incomplete;
+3. the commit is created, only if its slot is free: from here on the files are part of the export;
+4. the manifest is replaced;
+5. files that the commit has removed are deleted;
+6. `_SUCCESS` is created, if the export is complete;
+7. the log is looked at again: a run that was overtaken meanwhile restores the manifest of the other run;
+8. files that a repair has taken out are moved aside.
+"""
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+import pyarrow as pa
+
+from exporter.errors import OvertakenError, StoreError
+from exporter.layout import FILE_KINDS, STAGING, dropped_path, is_export_file, is_of_run
+from exporter.log.commits import check_not_overtaken, load_state
+from exporter.log.manifest import write_manifest
+from exporter.log.state import State
+from exporter.store.base import Store
+
+
+async def publish(store: Store, state: State, *, schemas: Mapping[str, pa.Schema], removed: Iterable[str] = ()) -> None:
+    """Brings the manifest and `_SUCCESS` up to date with `state`, and deletes what commits have `removed`.
+
+    `schemas` are those of the tables. Raises `StoreError`; `OvertakenError` if the export is another run's by now, with
+    the manifest of that run in place.
+    """
+    # A run that overtakes this one writes parts only after its first commit: none of what is deleted is its own.
+    await check_not_overtaken(store, state)
+    await write_manifest(store, state, schemas=schemas, removed=removed)
+    try:
+        await check_not_overtaken(store, state)
+    except OvertakenError:
+        # What has just been replaced may have been the other run's manifest.
+        await write_manifest(store, await load_state(store), schemas=schemas)
+        raise
+
+
+async def sweep(store: Store, state: State, *, schemas: Mapping[str, pa.Schema], removed: Iterable[str] = ()) -> None:
+    """Publishes `state`, deletes what no commit names as well, and moves aside what repairs have taken out.
+
+    The caller must hold the destination's lock. Raises as `publish`.
+    """
+    garbage = await find_garbage(store, state)
+    await publish(store, state, schemas=schemas, removed=(*removed, *garbage))
+    await _put_aside(store, state)
+
+
+async def find_garbage(store: Store, state: State) -> list[str]:
+    """Returns the files that no commit names, of those that have a name as the exporter gives it.
+
+    What `state` keeps for readers of older manifests is no garbage. Garbage must be deleted only under the
+    destination's lock, only if `check_not_overtaken` has found nothing since, and only after the manifest was brought
+    up to date with `state`, because an older manifest may still name it.
+    """
+    garbage = [*await store.list(STAGING), *filter(is_export_file, await list_files(store))]
+    spared = state.kept.union(state.live, *(dropped.files for dropped in state.dropped))
+    return [path for path in garbage if path not in spared]
+
+
+async def list_files(store: Store) -> list[str]:
+    """Returns all that lies in the directories of the files that commits name."""
+    return [path for kind in FILE_KINDS for path in await store.list(kind.directory)]
+
+
+async def _put_aside(store: Store, state: State) -> None:
+    """Moves what repairs have taken out, and what still lies at its old path, to where dropped files are kept.
+
+    What `state` keeps for readers of older versions stays.
+    """
+    if not state.dropped:
+        return
+    there = {*await list_files(store)} - state.kept - state.live.keys()
+    for dropped in state.dropped:
+        for path in sorted(there & dropped.files.keys()):
+            await store.move(path, dropped_path(dropped.run, path))
+
+
+async def withdraw(store: Store, run: str) -> None:
+    """Deletes the files of `run`, which writes nothing more, that no commit names."""
+    # The log is read again: it may have gone on, and a commit whose writing failed may be there all the same.
+    for path in await find_garbage(store, await load_state(store)):
+        if is_of_run(path, run):
+            with suppress(StoreError):  # the next run sweeps
+                await store.delete(path)
