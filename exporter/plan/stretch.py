@@ -8,11 +8,11 @@ from exporter.contract import Instant
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Spans `length` microseconds, with `top` rows a microsecond at the upper end and `bottom` at the lower, both above
+    """Spans `length` microseconds, with `top` rows a microsecond at its upper end and `bottom` at its lower, both above
     0.
 
     In between, the density is assumed to grow or shrink by a constant factor: where it is the same at both ends it is
-    even, and where a burst ends somewhere on the way to a desert, half of the rows are looked for near the burst.
+    even, and where a burst ends on the way to a desert, half of the rows are looked for near the burst.
     """
 
     length: Instant
