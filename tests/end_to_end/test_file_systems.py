@@ -165,11 +165,11 @@ CANNOT: dict[str, tuple[Spoil, str]] = {
         "cannot do what an export",
     ),
     "open-ENOTSUP": (without("open", errno.ENOTSUP, lambda path, flags, *_: bool(flags & os.O_EXCL)), "cannot do what"),
-    "open-ESTALE": (without("open", errno.ESTALE, lambda path, flags, *_: bool(flags & os.O_EXCL)), "Mount it anew"),
+    "open-ESTALE": (without("open", errno.ESTALE, lambda path, flags, *_: bool(flags & os.O_EXCL)), "Mount it again"),
     "mkdir-EROFS": (without("mkdir", errno.EROFS), "the file system is read-only"),
     "mkdir-ENAMETOOLONG": (without("mkdir", errno.ENAMETOOLONG), "the name is too long"),
     "mkdir-EDQUOT": (without("mkdir", errno.EDQUOT), "the disk quota is used up"),
-    "link-ESTALE": (without("link", errno.ESTALE), "Mount it anew"),
+    "link-ESTALE": (without("link", errno.ESTALE), "Mount it again"),
     "link-EINTR": (without("link", errno.EINTR), "Interrupted system call"),
 }
 
