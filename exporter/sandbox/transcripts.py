@@ -1,4 +1,4 @@
-"""Made-up transcripts, of exactly the form that api.md documents ("The transcript")."""
+"""Makes up transcripts, of exactly the form that api.md documents ("The transcript")."""
 
 import random
 from typing import Final, TypeAlias
@@ -7,7 +7,7 @@ from exporter.sandbox.phrases import SMALL_TALK, Exchange, Tool, Topic
 
 Item: TypeAlias = dict[str, object]
 
-#: About what one exchange takes in JSON is 900 bytes, so that no transcript grows beyond 30 kB (api.md).
+#: One exchange takes about 900 bytes of JSON, so that no transcript grows beyond 30 kB (api.md).
 MAX_USER_TURNS: Final = 28
 
 _TOOL_ERROR = "the service did not answer within 5 s"
@@ -16,12 +16,12 @@ _TOOL_ERROR = "the service did not answer within 5 s"
 def make_transcript(
     rng: random.Random, topic: Topic, facts: dict[str, str], *, user_turns: int, started_at: float, spoken: bool
 ) -> dict[str, list[Item]]:
-    """`{"items": [...]}` with `user_turns` messages of the caller. `started_at`: epoch seconds."""
+    """Returns `{"items": [...]}` with `user_turns` messages of the caller. `started_at` is in epoch seconds."""
     return {"items": _Script(rng, facts, started_at, spoken).play(topic, user_turns)}
 
 
 class _Script:
-    """The items of one transcript so far, and the time in it. `spoken`: with speech metrics, not typed."""
+    """Holds the items of one transcript so far, and the time in it. `spoken` ones have speech metrics."""
 
     __slots__ = ("facts", "items", "now", "random", "rng", "spoken")
 

@@ -380,7 +380,7 @@ class TestRefusals:
             (403, "AuthenticationFailed", "the store does not accept the signature"),
             (403, "AuthorizationPermissionMismatch", "the credentials are valid, but lack a permission"),
             (403, "AuthorizationFailure", "firewall"),
-            (409, "KeyBasedAuthenticationNotPermitted", "no credentials of this sort"),
+            (409, "KeyBasedAuthenticationNotPermitted", "no credentials of this kind"),
             (400, "KMS.DisabledException", "the key that encrypts this bucket cannot be used"),
             (403, "InvalidObjectState", "it lies in an archive"),
             (400, "UserProjectMissing", "GOOGLE_CLOUD_QUOTA_PROJECT"),
