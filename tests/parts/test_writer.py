@@ -188,7 +188,7 @@ def test_a_staged_file_is_never_overwritten(tmp_path: Path) -> None:
 
 @contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
-    """The kernel itself refuses to let a file grow beyond `size` bytes."""
+    """Makes the kernel itself refuse to let a file grow beyond `size` bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("no_clouds")
 
 @pytest.fixture
 def no_clouds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """This machine's own settings are not there."""
+    """Takes this machine's own settings away."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "AZURE_", "CLOUDSDK_", "GOOGLE_", "STORAGE_")):
             monkeypatch.delenv(name)
@@ -40,7 +40,7 @@ def set_all(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> 
 
 
 def asked_with(s3: S3) -> str:
-    """What the last request that came was signed with: the id of the key, and the region."""
+    """Returns what the last request that came was signed with: the id of the key, and the region."""
     credential = s3.gate.asked[-1].authorization.partition("Credential=")[2]
     key, _, region, *_ = credential.split("/")
     return f"{key} {region}"
@@ -82,7 +82,7 @@ def test_variables_come_before_profiles(variable: str, s3: S3, tmp_path: Path, m
 def opened(
     environment: Mapping[str, str], profile: str, monkeypatch: pytest.MonkeyPatch, bucket: str = "bucket"
 ) -> str:
-    """Where requests to a bucket go, and the region that they are signed for. `profile` is in the place of a file."""
+    """Returns where a bucket's requests go, and the region they are signed for. `profile` is in the place of a file."""
     set_all(monkeypatch, KEYS | dict(environment))
     Path(os.environ["AWS_CONFIG_FILE"]).write_text(f"[default]\n{profile}")
     config = cast(dict[str, str], cast(S3Store, open_bucket(Url("s3", bucket))).config)

@@ -1,4 +1,4 @@
-"""What object stores alone can do to a run: lost answers, conditions that are ignored, refusals, and leases."""
+"""Tests what only object stores can do to a run: lost answers, conditions that are ignored, refusals, and leases."""
 
 import errno
 import fcntl
@@ -87,7 +87,7 @@ def memory() -> Bucket:
 
 
 def losing_once(*endings: str, method: str = "PUT") -> Callable[[Asked], bool]:
-    """The first answer to each of these is lost, though what was asked is done."""
+    """Loses the first answer to each of these, though what was asked is done."""
     left = set(endings)
 
     def loses(asked: Asked) -> bool:
@@ -99,7 +99,7 @@ def losing_once(*endings: str, method: str = "PUT") -> Callable[[Asked], bool]:
 
 
 def answering(*answers: Answer, to: Callable[[Asked], bool]) -> Callable[[Asked], Answer | None]:
-    """Each of these once, in turn, to what is asked like `to`."""
+    """Answers what is asked like `to` with each of these once, in turn."""
     left = list(answers)
     return lambda asked: left.pop(0) if left and to(asked) else None
 
