@@ -89,8 +89,7 @@ def make_conversations(
     density: Density = "office",
     transcripts: bool = True,
 ) -> list[Row]:
-    """Makes `count` rows, `created_at` in `[since, until)`, newest first; without `transcripts`, `conversation` is
-    null.
+    """Makes `count` rows, `created_at` in `[since, until)`, newest first; `conversation` is null without `transcripts`.
 
     Raises `UsageError` for a negative count or seed, an empty range or an unknown density.
     """

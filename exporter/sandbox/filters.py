@@ -30,7 +30,7 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class ParsedQuery:
     """Holds what a list request asks for: bounds on `created_at`, and tests that each row must pass."""
 
     limit: int
@@ -46,7 +46,7 @@ class Query:
         return all(test(row) for test in self.tests)
 
 
-def parse_query(parameters: Mapping[str, str], behaviour: Behaviour) -> Query:
+def parse_query(parameters: Mapping[str, str], behaviour: Behaviour) -> ParsedQuery:
     """Reads a query, or raises `BadParameterError`. What the behaviour ignores is not read; unknown parameters pass."""
     asked = {name: value for name, value in parameters.items() if name not in behaviour.ignores}
     tests = [
@@ -55,7 +55,7 @@ def parse_query(parameters: Mapping[str, str], behaviour: Behaviour) -> Query:
         if known.name in asked and known.kind is not FilterKind.TIME
     ]
     fields = asked.get("fields")
-    return Query(
+    return ParsedQuery(
         limit=_limit(asked, behaviour),
         after=_bound(asked, "created_after", behaviour),
         before=_bound(asked, "created_before", behaviour),
@@ -152,8 +152,7 @@ def _json_object(name: str, text: str) -> dict[str, object]:
 
 
 def contains(value: object, wanted: object) -> bool:
-    """Tells whether a JSON value holds another: objects by key, arrays by element, others by equality (true is not
-    1)."""
+    """Tells if a JSON value holds another: objects by key, arrays by element, the rest by equality (true is not 1)."""
     if isinstance(wanted, dict):
         return isinstance(value, dict) and all(key in value and contains(value[key], wanted[key]) for key in wanted)
     if isinstance(wanted, list):

@@ -46,7 +46,7 @@ def reads_sensitive(headers: Mapping[str, str]) -> bool:
     return "nosensitive" not in headers.get("Authorization", "")
 
 
-class Bucket:
+class TokenBucket:
     """Is a token bucket: `burst` requests at once, then `rate` a second. Either may change at any time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from exporter.contract import SECOND, Instant
 from exporter.sandbox.behaviour import Behaviour
-from exporter.sandbox.filters import Bound, Query, compared
+from exporter.sandbox.filters import Bound, ParsedQuery, compared
 from exporter.sandbox.rows import Row
 
 #: Rows are stored to the tenth of a microsecond.
@@ -57,7 +57,7 @@ class Listing:
         row = self._index().get(identity)
         return row if row is not None and _is_visible(row, behaviour, now) else None
 
-    def page(self, query: Query, behaviour: Behaviour, now: Instant, rng: random.Random) -> list[Row]:
+    def page(self, query: ParsedQuery, behaviour: Behaviour, now: Instant, rng: random.Random) -> list[Row]:
         """Returns at most `query.limit` rows, in the order in which they are served."""
         start, end = self._bounds(query, behaviour)
         keep = self._keep(query, behaviour, now)
@@ -83,7 +83,7 @@ class Listing:
         order = range(start, end) if behaviour.order == "oldest" else range(end - 1, start - 1, -1)
         return map(self._rows.__getitem__, order)
 
-    def _bounds(self, query: Query, behaviour: Behaviour) -> tuple[int, int]:
+    def _bounds(self, query: ParsedQuery, behaviour: Behaviour) -> tuple[int, int]:
         def age(row: Row) -> int:
             return _age(row) if behaviour.compares == "stored" else compared(row.created_at, behaviour) * _TENTHS
 
@@ -97,7 +97,7 @@ class Listing:
         end = min(ends, default=len(self._rows))
         return start, max(start, end)
 
-    def _keep(self, query: Query, behaviour: Behaviour, now: Instant) -> Callable[[Row], bool] | None:
+    def _keep(self, query: ParsedQuery, behaviour: Behaviour, now: Instant) -> Callable[[Row], bool] | None:
         """Returns what decides row by row, or None when every row within the bounds is served."""
         may_hide = self._some_hidden or behaviour.visible_delay > 0
         hides_token_created = behaviour.hides_token_created and not query.names_status

@@ -49,8 +49,7 @@ def reads_of(texts: Iterable[str], parameter: str) -> Reading:
 
 
 def on_grid(instant: Instant, unit: Instant, rounding: str) -> Instant:
-    """Puts `instant` on a grid of `unit`: `cut` takes the point below, `up` the one above, the others the nearer
-    one."""
+    """Puts `instant` on a grid of `unit`: `cut` takes the point below, `up` the one above, the others the nearer."""
     whole, rest = divmod(instant, unit)
     if rounding == "up":
         up = rest > 0

@@ -20,7 +20,7 @@ from exporter.sandbox.conversations import make_conversations
 from exporter.sandbox.density import Density
 from exporter.sandbox.faults import answer
 from exporter.sandbox.filters import BadParameterError, parse_query
-from exporter.sandbox.gate import TOKEN, Bucket, Refusal, check_token, reads_sensitive, retry_after
+from exporter.sandbox.gate import TOKEN, Refusal, TokenBucket, check_token, reads_sensitive, retry_after
 from exporter.sandbox.listing import Listing
 from exporter.sandbox.pages import cut_at_random, page_of
 from exporter.sandbox.render import Renderer, View
@@ -81,7 +81,7 @@ class Sandbox:
         self._behaviour = behaviour
         self._since_change = 0
         self._first_answer_at: Instant | None = None
-        self._bucket = Bucket(self._seconds)
+        self._bucket = TokenBucket(self._seconds)
 
     @property
     def rows(self) -> Sequence[Row]:

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from exporter.errors import StoreError
-from exporter.store.objects.refusals import PASSING, TEXTS, Kind, kind_of
+from exporter.store.objects.refusals import PASSING, TEXTS, FaultKind, kind_of
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class Fault:
     """Says what happened. `said` is the HTTP status and the error code, `region` where a bucket is instead, `cause` why
     there is no key."""
 
-    kind: Kind
+    kind: FaultKind
     said: str = ""
     region: str = ""
     cause: str = ""
@@ -133,7 +133,7 @@ def read_fault(error: Exception) -> Fault:
     said = " ".join(filter(None, (status, code)))
     was_repeated = status == "429" or status.startswith("5") or _REPEATED in text
     if isinstance(error, UnauthenticatedError) and not status:
-        found: Kind = "silent" if UnreachedError.__name__ in text else "keyless"
+        found: FaultKind = "silent" if UnreachedError.__name__ in text else "keyless"
         return Fault(found, cause=_first(_CAUSE, text), was_repeated=True)
     if _EXCHANGE in text:
         return _tokenless(text, status, said)
@@ -160,7 +160,7 @@ def first_line(text: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
-def _without_answer(error: Exception, text: str) -> Kind:
+def _without_answer(error: Exception, text: str) -> FaultKind:
     if isinstance(error, FileNotFoundError):
         return "missing"
     if isinstance(error, PermissionDeniedError):

@@ -2,7 +2,7 @@
 
 from typing import Final, Literal, TypeAlias
 
-Kind: TypeAlias = Literal[
+FaultKind: TypeAlias = Literal[
     "account",
     "archived",
     "denied",
@@ -30,10 +30,10 @@ Kind: TypeAlias = Literal[
 ]
 
 #: These may be over by themselves: the same request is worth asking again.
-PASSING: Final = frozenset[Kind]({"failing", "silent"})
+PASSING: Final = frozenset[FaultKind]({"failing", "silent"})
 
 #: `{}` stands for the HTTP status and the error code, if there are any; for "silent" it is how the network failed.
-TEXTS: Final[dict[Kind, str]] = {
+TEXTS: Final[dict[FaultKind, str]] = {
     "account": "the account, or the bucket, is disabled or not paid for ({}). Ask its owner, or look at its billing",
     "archived": "it lies in an archive, and cannot be read from there ({}). Restore it, and keep exports in a storage "
     "class that is read at once",
@@ -67,7 +67,7 @@ TEXTS: Final[dict[Kind, str]] = {
     "own authority, set AWS_CA_BUNDLE, or add it to the system's",
 }
 
-_CODES: Final[dict[Kind, str]] = {
+_CODES: Final[dict[FaultKind, str]] = {
     "account": "AccountProblem AllAccessDisabled AccountIsDisabled AccountDisabled AccountSuspended UserSuspended "
     "BillingDisabled ContainerDisabled InvalidPayer NotSignedUp UserProjectAccountProblem",
     "archived": "InvalidObjectState BlobArchived BlobBeingRehydrated",
@@ -96,8 +96,8 @@ _CODES: Final[dict[Kind, str]] = {
     "UnrecognizedClientException",
     "unsupported": "FeatureNotSupported MethodNotAllowed NotImplemented UnsupportedHeader UnsupportedHttpVerb",
 }
-_KINDS: Final[dict[str, Kind]] = {code.lower(): kind for kind, codes in _CODES.items() for code in codes.split()}
-_OF_A_STATUS: Final[dict[str, Kind]] = {
+_KINDS: Final[dict[str, FaultKind]] = {code.lower(): kind for kind, codes in _CODES.items() for code in codes.split()}
+_OF_A_STATUS: Final[dict[str, FaultKind]] = {
     "401": "denied",
     "403": "denied",
     "404": "missing",
@@ -109,7 +109,7 @@ _OF_A_STATUS: Final[dict[str, Kind]] = {
 }
 
 
-def kind_of(status: str, code: str) -> Kind | None:
+def kind_of(status: str, code: str) -> FaultKind | None:
     """Returns what an answer with this HTTP status and error code means; either may be empty. None if both are.
 
     The code comes first: a store may say with 400 or 403 that it is too busy, and with 503 that it is full.
