@@ -60,8 +60,8 @@ def files_of(state: State, table: str) -> dict[str, DataFile]:
 
 
 def next_step(table: LakeTable, shown: TableContents | None, then: State, now: State) -> Step | None:
-    """Returns what brings a table that shows `shown` to `now`, or None if it is there. `then` is the state it was
-    written for.
+    """Returns what brings a table from `shown` to `now`, or None if it is there. `then` is the state it was written
+    for.
 
     Raises `ForeignTableError` when it shows something else than it was made to.
     """

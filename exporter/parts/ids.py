@@ -36,8 +36,7 @@ _CUTS: Final = tuple(range(-(2**63), 2**63, 2**56))
 
 @dataclass(slots=True)
 class Span:
-    """Reaches from the least to the greatest of some ids: in many APIs ids grow, so that old parts have none of
-    them."""
+    """Reaches from the least to the greatest of some ids: in many APIs ids grow, so old parts have none of them."""
 
     least: str | None = None
     greatest: str | None = None
@@ -86,8 +85,7 @@ def ids_among(part: Path, wanted: pa.Array, within: Span) -> set[str]:
 
 
 def hash_ids(ids: pa.Array) -> "array[int]":
-    """Returns the hashes of ids, none of them null. They are this process's own: nobody who chooses ids can know
-    them."""
+    """Returns the hashes of ids, none of them null. They are this process's own, so no ids can be chosen to collide."""
     return array("q", map(hash, ids.to_pylist()))
 
 

@@ -64,8 +64,7 @@ class Now:
     rows: Instant | None = None
 
     def end(self, lag: int) -> Instant:
-        """Returns where a range without an end of its own ends: `lag` microseconds ago, or right after the newest
-        row."""
+        """Returns where a range with no end of its own ends: `lag` microseconds ago, or right after the newest row."""
         end = self.instant - lag
         return end if self.rows is None else min(end, self.rows + 1)
 
@@ -106,9 +105,8 @@ def is_doubted(told: ClockSample) -> bool:
 
 
 def settle(told: ClockSample, newest: Iterable[Instant], trusted: TrustedClock | None) -> Now:
-    """Returns the time to go by. `newest` are the times of the newest rows of the list, as `row_times` returns them,
-    and none if the known rows are older ones. `trusted` is the clock that alone is to be believed, which `told` must
-    have."""
+    """Returns the time to go by. `newest` are the times of the list's newest rows, as `row_times` returns them; none if
+    only older ones are known. `trusted` is the clock that alone is to be believed, which `told` must have."""
     if trusted == "server" and told.server is not None:
         return Now(told.at, told.server)
     if trusted == "local":
@@ -121,8 +119,7 @@ def settle(told: ClockSample, newest: Iterable[Instant], trusted: TrustedClock |
 
 
 def is_to_come(instant: Instant, now: Instant) -> bool:
-    """Tells whether an instant that an earlier run took from a clock is in the future, by more than clocks may
-    differ."""
+    """Tells whether an instant that an earlier run took from a clock lies ahead by more than clocks may differ."""
     return instant > now + TOLERATED
 
 

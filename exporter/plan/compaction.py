@@ -21,10 +21,9 @@ def choose_merges(
     Afterwards no part is smaller than `least_bytes`, unless those beside it have reached `target_bytes` or there is
     none. A large part is rewritten only for crumbs that are too few for a part of their own.
 
-    `growing` is the partition to which run after run adds some newer rows. Its newest crumbs, while they are too few
-    for a part of their own, are merged only with one another, so that each is larger than all newer ones together. So
-    there are at most as many as `least_bytes` can be halved, and each time a row is rewritten its part is twice as
-    large.
+    `growing` is the partition that run after run adds some newer rows to. Its newest crumbs, while too few for a part
+    of their own, are merged only with one another, so that each is larger than all newer ones together. So there are at
+    most as many as `least_bytes` can be halved, and each time a row is rewritten its part is twice as large.
     """
     starts = [interval.start for interval in coverage]
 

@@ -1,5 +1,4 @@
-"""Finds about where the data begins, if that is not at the start of the range, and how dense it is where the range
-ends.
+"""Finds about where the data begins, if not at the start of the range, and how dense it is where the range ends.
 
 A few cheap questions are asked, all at once. The answers only guide how the work is split. That nothing is older is
 proven by the walk of the oldest window.
@@ -47,11 +46,10 @@ def anything_before(instant: Instant) -> PageRequest:
 
 def find_beginning(range_: Interval, density: float | None, page_size: int) -> Asking:
     """Yields instants to ask about at once, is sent whether anything lies at or before each, and returns an instant of
-    the range before which there is nothing, or almost nothing. An API that refuses a bound would also refuse a walk
-    that ends there, so the instant is one for which it answered, if there is any.
+    the range before which there is nothing, or almost. An API that refuses a bound would also refuse a walk that ends
+    there, so the instant is one that it answered, if there is any.
 
-    In a range that is not open below, that is worth a question only if the range is long, at `density` rows a
-    microsecond.
+    In a range that is not open below, that is worth a question only if it is long, at `density` rows a microsecond.
     """
     if not range_.open_below:
         length = range_.end - range_.start
@@ -85,8 +83,7 @@ def density(times: Sequence[Instant]) -> float | None:
 
 
 def beginning(asked: Iterable[tuple[Instant, bool | None]]) -> tuple[Instant, Instant | None]:
-    """Returns the newest of the instants with nothing at or before it, and the next newer one. `asked` pairs each
-    instant with whether there is anything.
+    """Returns the newest of these instants with nothing at or before it, and the next newer one.
 
     When there is something before all of them, the oldest one stands in for the beginning.
     """

@@ -47,8 +47,7 @@ class Divisible(Protocol):
 
 @dataclass(slots=True)
 class _Density:
-    """Holds the rows a microsecond in a window: at its end, on its latest page, and on the whole; None before any
-    guess.
+    """Holds the rows a microsecond in a window: at its end, on its latest page, and on the whole; None until a guess.
 
     `is_guess` says that it was given away with what was expected there, `is_measured` that what is there has been seen.
     """

@@ -8,7 +8,7 @@ from exporter.contract import Instant
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Spans `length` microseconds, with `top` rows a microsecond at its upper end and `bottom` at its lower, both above
+    """Spans `length` microseconds with `top` rows a microsecond at its upper end and `bottom` at its lower, both above
     0.
 
     In between, the density is assumed to grow or shrink by a constant factor: where it is the same at both ends it is

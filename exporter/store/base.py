@@ -111,8 +111,7 @@ class Store(Protocol):
         """
 
     async def keep_lock(self) -> None:
-        """Keeps the lock from running out; runs beside what it protects, until cancelled or there is nothing to
-        keep."""
+        """Keeps the lock from running out; runs beside what it protects, until cancelled or there is no need."""
 
     async def release_lock(self) -> None:
         """Gives the destination back; does nothing without a lock."""

@@ -155,8 +155,7 @@ def fsync_directory(directory: Path) -> None:
 
 
 def make_directories(directory: Path, durable: set[Path]) -> None:
-    """Creates `directory` and its missing parents, private and durable. `durable` has those known to be; it is added
-    to.
+    """Creates `directory` and its missing parents, private and durable; `durable` has those known to be, and grows.
 
     That a directory is there does not mean that it will be after a power cut: a run that was killed may have made it.
     """

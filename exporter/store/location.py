@@ -22,8 +22,7 @@ _FORMS: Final = "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """Locates an export. `prefix` has no `/` at either end; it is empty for the whole bucket. `url / path` lies
-    there."""
+    """Locates an export. `prefix` has no `/` at either end; it is empty for a whole bucket. `url / path` is inside."""
 
     scheme: Scheme
     bucket: str

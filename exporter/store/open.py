@@ -14,8 +14,7 @@ from exporter.store.objects.threads import check_threads
 
 @asynccontextmanager
 async def open_store(location: Location) -> AsyncIterator[Store]:
-    """Opens a store for the block; changes nothing yet. Raises `UsageError` if the environment says too little of
-    it."""
+    """Opens a store for the block; changes nothing yet. Raises `UsageError` if the environment says too little."""
     if not isinstance(location, Url):
         yield LocalStore(location)
         return

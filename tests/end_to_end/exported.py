@@ -212,8 +212,7 @@ def assert_same(got: Mapping[str, Record], expected: Mapping[str, Record]) -> No
 
 
 def snapshot(root: Path) -> dict[str, tuple[bytes, int, int]]:
-    """Returns content, inode and time of change of every file but the journal: equal ones mean that no other
-    changed."""
+    """Returns content, inode and time of change of every file except the journal: equal ones mean that none changed."""
     return {
         path.relative_to(root).as_posix(): (path.read_bytes(), status.st_ino, status.st_mtime_ns)
         for path in sorted(root.rglob("*"))

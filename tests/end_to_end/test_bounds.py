@@ -45,8 +45,7 @@ def check_exact(done: Done, destination: Path, rows: list[Row], behaviour: Behav
 
 
 def check_loud(done: Done, destination: Path, rows: list[Row], behaviour: Behaviour) -> None:
-    """Checks that it is refused, and not called complete; or all there but rows of the times that are named; or
-    exact."""
+    """Checks that it is refused, and not called complete; or whole except rows of the named times; or exact."""
     assert done.status in (0, 1, 3), done.err
     assert "Traceback" not in done.err
     if done.status == 1:

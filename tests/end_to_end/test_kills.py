@@ -54,8 +54,7 @@ class Life:
     end: float
 
     def choose(self, chance: random.Random, late: float = 0.1) -> tuple[int, float]:
-        """Draws an instant, as a number of requests and seconds after them. `late` is the chance of one after the
-        last."""
+        """Draws an instant, as a number of requests and seconds after them; with the chance `late`, after the last."""
         match chance.random():
             case share if share < 0.1:
                 return 0, chance.uniform(0, self.start)

@@ -90,9 +90,8 @@ class Bucket:
         return self._asking(self.url / path, work)
 
     def swap(self, path: str, data: bytes, mode: "PutMode") -> "UpdateVersion | None":
-        """Does as `put`, with data that nobody else writes. Returns None when what is there confirms that the condition
-        is not met: it may be this data, or nothing may have changed, because another write was refused at the same
-        instant."""
+        """Does as `put`, for data that nobody else writes. Returns None when what is there confirms that the condition
+        is not met: it may be this data, or nothing may have changed, because another write was refused then."""
         for pause in PAUSES:
             version = self.put(path, data, mode)
             if version is not None:

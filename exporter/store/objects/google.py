@@ -23,8 +23,7 @@ _INSTEAD: Final = (
 
 
 def find_credentials(environment: Mapping[str, str], home: Path) -> Path | None:
-    """Returns the file of credentials that Google's own libraries would take; None if others, or the machine's, are
-    taken.
+    """Returns the file of credentials that Google's own libraries would take; None if others, or the machine's, are.
 
     Raises `UsageError` for one that cannot be used.
     """

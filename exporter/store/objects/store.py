@@ -49,8 +49,7 @@ _NO_VERSION: Final = f'"{"0" * 32}"'
 
 
 class ObjectStore:
-    """Keeps files as objects of `bucket`; `base.Store` has each method's promises. `close` takes away what was
-    staged."""
+    """Keeps files as objects of `bucket`, as `base.Store` promises. `close` takes away what was staged."""
 
     def __init__(self, bucket: Bucket, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self._bucket: Final = bucket
