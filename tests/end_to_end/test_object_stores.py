@@ -173,7 +173,7 @@ def test_a_store_that_goes_away_keeps_what_was_committed(
     done = command("export", str(place), *RANGE, *SIZES, server=server)
     assert (done.status, done.out, len(done.complaint)) == (1, "", 1), done.err
     assert done.complaint[0].startswith(f"exporter: {place}/")
-    assert "the store answers 503" in done.err
+    assert "the store keeps answering 503" in done.err
     assert LOCK not in done.err
     monkeypatch.undo()
     for variable, value in s3.environment.items():

@@ -369,7 +369,7 @@ def test_the_authority_of_one_of_azures_clouds_tells_where_accounts_are(authorit
     ("status", "body", "says"),
     [
         (401, '{"error": "invalid_client"}', "(401 invalid_client)"),
-        (503, "", "the store answers 503"),
+        (503, "", "the store keeps answering 503"),
     ],
 )
 def test_a_service_for_tokens_that_refuses_says_so(
