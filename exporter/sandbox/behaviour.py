@@ -54,14 +54,12 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     #: [2] `created_at` and `updated_at` are served like this; microseconds are stored.
     precision: Literal["us", "ms", "s"] = "us"
     rounding: Literal["cut", "half-even", "half-up"] = "cut"
-    #: [2] `fixed` serves as many digits as the precision has; `python` six, or none when zero; `trimmed` no trailing
-    #: zeros.
+    #: [2] `fixed` shows the precision's digits; `python` six, or none when zero; `trimmed` no trailing zeros.
     fraction: Literal["fixed", "python", "trimmed"] = "fixed"
     offset: Literal["Z", "+00:00", "none"] = "Z"
     #: [2, 14] A time that is asked for is compared with what is stored, what is served, or its day alone.
     compares: Literal["stored", "served", "day"] = "stored"
-    #: [14] The times that are asked for, all of them or the one that is named, are read like this: `cut-ms`,
-    #: `cursor:+3h`.
+    #: [14] The times that are asked for, all or the named one, are read like this: `cut-ms`, `cursor:+3h`.
     reads: tuple[str, ...] = ()
     #: [14] These bounds leave their own time out.
     excludes: tuple[str, ...] = ()
@@ -70,8 +68,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     #: [4] A page never holds more rows, or (beyond its first row) more bytes, than this; nothing says so.
     page_cap: Annotated[int, _AtLeast1] | None = None
     page_bytes: Annotated[int, _AtLeast1] | None = None
-    #: [14] A page is this likely to end early, with at least a row; to be empty; to have an element among its rows that
-    #: is not one.
+    #: [14] A page is this likely to end early, with at least a row; to be empty; to hold an element that is not a row.
     short_pages: Annotated[float, _Share] = 0.0
     empty_pages: Annotated[float, _Share] = 0.0
     odd_elements: Annotated[float, _Share] = 0.0
@@ -99,8 +96,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     #: [8] This many requests may be in flight; beyond them 503.
     max_in_flight: Annotated[int, _AtLeast1] | None = None
 
-    #: [9] A request is this likely to meet one of `faults`. `script` comes first: a fault or `ok` for each request in
-    #: turn.
+    #: [9] A request meets one of `faults` this likely. `script` comes first: a fault or `ok` for each request in turn.
     fault_rate: Annotated[float, _Share] = 0.0
     faults: tuple[Fault, ...] = ("500", "502", "503", "504", "reset", "reset-mid-body", "short-body", "half-json")
     script: tuple[Fault | Literal["ok"], ...] = ()

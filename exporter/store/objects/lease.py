@@ -15,8 +15,7 @@ import msgspec
 from exporter.contract import Instant
 from exporter.store.base import LockHolder
 
-#: A killed run keeps others out for at most this long; a run that cannot reach the store for this long may lose the
-#: lock.
+#: A killed run keeps others out at most this long; a run that cannot reach the store this long may lose its lock.
 LEASE_SECONDS: Final = 60.0
 #: The store's clock may be off by this: stores tell times in whole seconds, and may be several machines.
 _MARGIN_SECONDS: Final = 3.0
