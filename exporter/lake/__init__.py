@@ -1,1 +1,1 @@
-"""Delta and Iceberg tables over the parts, kept in step with the log."""
+"""Keeps Delta and Iceberg tables over the parts in step with the log."""

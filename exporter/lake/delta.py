@@ -1,7 +1,7 @@
 """The edge for a Delta table: its log lies in the table's directory, and names the parts where they are. Blocking.
 
-Every version that the exporter writes holds an application transaction whose version is the generation, so that what
-has been written already is known from the table itself. There are no checkpoints: they would be Parquet files below the
+Every version that the exporter writes holds an application transaction whose version is the generation, so that the
+table itself tells what has been written already. There are no checkpoints: they would be Parquet files below the
 table's directory, in which globs would find them; a thousand versions are read in less than half a second without.
 """
 
@@ -26,13 +26,13 @@ from exporter.parts.columns import time_column
 from exporter.store.disk import keep_private, make_directories, reporting
 
 _NO_CHECKPOINT: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
-#: Hive partitions, as columns: the key is in no file.
+#: Hive partitions become columns: the key is in no file.
 _PARTITION_TYPES: Final = {"created_date": pa.date32(), "created_hour": pa.string(), "created_month": pa.string()}
 
 
 class DeltaLog:
     """One table of the export `export_id` at `root`; `schema` is that of its parts, `partition` the key of its
-    directories. `lake.LakeTable` says what the methods do."""
+    directories. `table.LakeTable` says what the methods do."""
 
     def __init__(self, root: Path, name: str, export_id: str, schema: pa.Schema, partition: str | None) -> None:
         self.name = name
@@ -65,7 +65,7 @@ class DeltaLog:
     def write(self, step: Step, generation: int) -> None:
         properties = CommitProperties(
             custom_metadata={GENERATION: generation},
-            # Another try would come after what somebody else has written.
+            # A retry would come after what somebody else has written.
             max_commit_retries=0,
             app_transactions=[Transaction(self._application, generation)],
         )
@@ -141,7 +141,7 @@ class DeltaLog:
 
 
 def _fits(found: Schema, wanted: Schema) -> bool:
-    """Whether all of its columns are columns of the export, which may have got more since."""
+    """Tells whether all of its columns are columns of the export, which may have gained some since."""
     columns = {field.name: field for field in wanted.fields}
     return all(columns.get(field.name) == field for field in found.fields)
 

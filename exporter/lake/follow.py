@@ -1,4 +1,4 @@
-"""Delta and Iceberg tables, kept in step with the log: the last thing that a run does.
+"""Brings Delta and Iceberg tables in step with the log: the last thing that a run does.
 
 A table follows when all of the range is there, and then in one transaction. In between it shows what it showed before:
 never half a sync, nor what a repair has taken out and nobody has read again.
@@ -33,14 +33,14 @@ from exporter.store.location import Location
 from exporter.store.objects.threads import check_threads
 
 _MODULES: Final = {"delta": "deltalake", "iceberg": "pyiceberg"}
-#: What the libraries of a format take for something else in a path, or would find another directory by.
+#: Characters in a path that a format's libraries misunderstand, or for which they would find another directory.
 _MISREAD: Final = {"delta": "%\\", "iceberg": "#?%"}
 
 
 def settle_table_format(state: State, asked: Selection, destination: Location) -> TableFormat | None:
-    """What kind of table an export is to have: as stored, or, where it has none, as asked for.
+    """Returns the kind of table that an export must have: the stored one or, if it has none, the one that is asked for.
 
-    Raises `DestinationError` where it has another, and `UsageError` where what writes it is not installed.
+    Raises `DestinationError` if another one is stored, and `UsageError` if the library that writes it is not installed.
     """
     stored, wanted = state.table_format, asked.table_format
     if stored is not None and wanted is not None and stored != wanted:
@@ -69,7 +69,7 @@ def check_place(format_: TableFormat, root: Path) -> None:
 
 
 def check_installed(format_: TableFormat | None) -> None:
-    """Raises `UsageError` where there is no library for this table format."""
+    """Raises `UsageError` if there is no library for this table format."""
     if format_ is not None and find_spec(_MODULES[format_.kind]) is None:
         raise UsageError(
             f"--table-format {format_.kind} needs {_MODULES[format_.kind]}, which is not installed.\n"
@@ -78,10 +78,10 @@ def check_installed(format_: TableFormat | None) -> None:
 
 
 async def write_tables(store: Store, state: State, observer: Observer | None = None) -> None:
-    """Brings the tables to `state`, where it is whole.
+    """Brings the tables to `state`, if it is whole.
 
-    Raises `StoreError`; `ForeignTableError` for a table that others have written to, which is left alone, when the
-    others are in step.
+    Raises `StoreError`; `ForeignTableError` for a table that others have written to, which is left alone, after the
+    others have been brought in step.
     """
     if state.table_format is None or not state.is_whole:
         return
@@ -103,7 +103,7 @@ async def write_tables(store: Store, state: State, observer: Observer | None = N
 
 
 async def are_written(store: Store, state: State) -> bool:
-    """Whether `write_tables` has nothing to do. Raises as it does."""
+    """Tells whether `write_tables` has nothing to do. Raises as it does."""
     if state.table_format is None or not state.is_whole:
         return True
     with open_tables(store, state) as tables:
@@ -111,7 +111,7 @@ async def are_written(store: Store, state: State) -> bool:
 
 
 async def expire(store: Store, state: State, files: Collection[str], *, dry_run: bool) -> set[str]:
-    """Takes versions out of the tables that need any of `files`, and returns those of the files that none needs then.
+    """Takes versions that need any of `files` out of the tables, and returns those of the files that none needs then.
 
     The newest version of a table stays, whether it is in step with the log or not. Raises as `write_tables`.
     """
@@ -129,7 +129,7 @@ async def expire(store: Store, state: State, files: Collection[str], *, dry_run:
 
 @contextmanager
 def open_tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
-    """The tables of an export, closed in the end; none where it has no table format."""
+    """Opens the tables of an export, and closes them in the end; there are none if it has no table format."""
     format_, request = state.table_format, state.request
     if format_ is None or request is None:
         yield ()
@@ -157,7 +157,7 @@ def open_tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
 
 
 def directory_of(store: Store) -> Path:
-    """Where the tables lie. Raises `UsageError` for an object store."""
+    """Returns where the tables lie. Raises `UsageError` for an object store."""
     if not isinstance(store.location, Path):
         raise UsageError(f"{store.location}: its tables can only be kept on a disk")
     return store.location.absolute()
@@ -166,7 +166,7 @@ def directory_of(store: Store) -> Path:
 async def steps_to(
     store: Store, state: State, tables: Sequence[LakeTable]
 ) -> list[tuple[LakeTable, TableContents | None, Step | None]]:
-    """What each table shows, and what it takes to show `state`."""
+    """Returns what each table shows, and what it takes to show `state`."""
     shown = [await to_thread.run_sync(table.read) for table in tables]
     generations = {one.generation for one in shown if one is not None} - {state.number}
     then = {state.number: state}

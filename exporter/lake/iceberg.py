@@ -40,9 +40,9 @@ _TRANSFORMS: Final[dict[str, Transform[Any, Any]]] = {
     "created_month": MonthTransform(),
 }
 _PROPERTIES: Final = {
-    # The parts belong to the export: no engine may delete them for what it knows of the table alone.
+    # The parts belong to the export: no engine may delete them because of what it knows of the table alone.
     "gc.enabled": "false",
-    # Another try would come after what somebody else has written.
+    # A retry would come after what somebody else has written.
     "commit.retry.num-retries": "0",
     "write.metadata.delete-after-commit.enabled": "true",
 }
@@ -50,7 +50,7 @@ _PROPERTIES: Final = {
 
 class IcebergTable:
     """One table of the export `export_id` at `root`; `schema` is that of its parts, `partition` the key of its
-    directories. `lake.LakeTable` says what the methods do."""
+    directories. `table.LakeTable` says what the methods do."""
 
     def __init__(
         self, root: Path, name: str, export_id: str, schema: pa.Schema, partition: str | None, format_: TableFormat
@@ -134,7 +134,7 @@ class IcebergTable:
     def _open(self, database: Path) -> Catalog:
         if self._format.catalog is not None:
             return load_catalog(self._format.catalog)
-        # As it is made by SQLite, others could read it.
+        # Others could read it as SQLite makes it.
         make_directories(database.parent, set())
         with open(database, "ab", opener=open_private):
             pass
@@ -195,8 +195,8 @@ class IcebergTable:
         if table.location() != self._location:
             raise ForeignTableError(
                 self.where,
-                f"its metadata lies in {table.location()}, for the export was moved or copied. An Iceberg table has "
-                "whole paths",
+                f"its metadata lies in {table.location()}, because the export was moved or copied. An Iceberg table "
+                "has whole paths",
             )
         if table.properties.get(_EXPORT) != self._export_id:
             raise ForeignTableError(self.where, "it belongs to another export, or to none")
@@ -214,7 +214,7 @@ class IcebergTable:
         if set(self._schema.names) <= columns:
             return
         with transaction.update_schema() as update:
-            update.union_by_name(self._schema)  # which maps the new names, too
+            update.union_by_name(self._schema)  # which also maps the new names
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
@@ -224,21 +224,21 @@ class IcebergTable:
             raise
         except CommitFailedException as error:
             raise ForeignTableError(self.where, "somebody else has written to it at the same time") from error
-        except Exception as error:  # whatever a catalog's client raises
-            # What a catalog of somebody's own says may hold its credentials.
+        except Exception as error:  # a catalog's client may raise anything
+            # The messages of a user's own catalog may hold its credentials.
             said = "" if self._format.catalog else f": {str(error).strip().partition(chr(10))[0][:300]}"
             raise StoreError(f"{self.where}: cannot be read or written ({type(error).__name__}{said})") from error
 
 
 def _generation(snapshot: Snapshot) -> int | None:
-    """None: it is another's."""
+    """Returns None for another writer's snapshot."""
     said = None if snapshot.summary is None else snapshot.summary[GENERATION]
     return None if said is None else int(said)
 
 
 def _latest(table: Table) -> int:
-    """The generation of the last snapshot of the exporter that the table rests on: others may have rearranged it since.
-    0: there is none."""
+    """Returns the generation of the exporter's last snapshot that the table rests on, or 0 if there is none: others may
+    have rearranged it since."""
     snapshot = table.current_snapshot()
     while snapshot is not None:
         generation = _generation(snapshot)
@@ -250,7 +250,7 @@ def _latest(table: Table) -> int:
 
 
 def _files(table: Table) -> Iterator[IcebergFile]:
-    """What the current snapshot holds, deletions of rows too."""
+    """Yields what the current snapshot holds, including deletions of rows."""
     snapshot = table.current_snapshot()
     for manifest in () if snapshot is None else snapshot.manifests(table.io):
         for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
@@ -264,13 +264,13 @@ def _metadata_files(table: Table, snapshot: Snapshot) -> Iterator[str]:
 
 
 def _map_names(transaction: Transaction) -> Transaction:
-    """The parts hold names in place of the ids of columns."""
+    """Maps the names of columns, which the parts hold in place of ids."""
     mapping = transaction.table_metadata.schema().name_mapping
     return transaction.set_properties({_NAME_MAPPING: mapping.model_dump_json()})
 
 
 def _with_ids(schema: pa.Schema) -> pa.Schema:
-    """pyiceberg takes columns by their ids; a new table gives them others."""
+    """Numbers the columns: pyiceberg takes them by their ids, and a new table gives them others."""
     numbers = iter(range(1, 10_000))
 
     def number(field: pa.Field) -> pa.Field:

@@ -1,8 +1,8 @@
-"""Table formats: what a Delta or Iceberg table shows to its readers, beside what the log says. Pure.
+"""Compares what a Delta or Iceberg table shows to its readers with what the log says. Pure.
 
 A table is made of the parts as they are. It is written when a run has sealed the export, in one transaction, stamped
-with the generation; so it never shows what is half done, and a run that was killed in between leaves it as it was.
-What it showed at its last generation is known from the log: when it shows something else, others have written to it.
+with the generation; so it never shows what is half done, and a run that was killed in between leaves it as it was. What
+it showed at its last generation is known from the log: when it shows something else, others have written to it.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
@@ -14,14 +14,14 @@ from exporter.layout import commit_path
 from exporter.log.state import Commit, State, apply
 from exporter.model import DataFile
 
-#: In what a version of a table says of itself, for who looks for that of a generation.
+#: The property of a table's version that names its generation, for readers who look for it.
 GENERATION: Final = "exporter.generation"
 
 
 @dataclass(frozen=True, slots=True)
 class TableContents:
-    """What a table shows: the `generation` that it was last written for (0: none yet), and the size in bytes and the
-    rows of its files, by path relative to the destination."""
+    """Holds what a table shows: the `generation` that it was last written for (0 means none yet), and the size in bytes
+    and the rows of its files, by path relative to the destination."""
 
     generation: int
     files: Mapping[str, tuple[int, int | None]]
@@ -29,7 +29,7 @@ class TableContents:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a table lacks, and what it has to let go."""
+    """Holds what a table lacks, and what it must let go."""
 
     adds: Sequence[DataFile]
     removes: Sequence[DataFile]
@@ -39,9 +39,9 @@ class LakeTable(Protocol):
     """The edge to one table. All of it is blocking; raises `StoreError`, and `ForeignTableError` for a table that is
     another export's, or was changed by others.
 
-    `read` comes first; None: there is no table. `write` makes it where there is none, and fails where others have
-    written since. `expire` forgets versions of which not all files will be there, whose generation is not `readable`.
-    `where`: for messages, and for `verify`.
+    `read` comes first, and returns None if there is no table. `write` makes it if there is none, and fails if others
+    have written since. `expire` forgets versions that lose some of their files: those whose generation is not
+    `readable`. `where` names the table in messages, and for `verify`.
     """
 
     name: str
@@ -55,12 +55,13 @@ class LakeTable(Protocol):
 
 
 def files_of(state: State, table: str) -> dict[str, DataFile]:
-    """The live files of one table, by path."""
+    """Returns the live files of one table, by path."""
     return {path: file for path, file in state.files.items() if file.table == table}
 
 
 def next_step(table: LakeTable, shown: TableContents | None, then: State, now: State) -> Step | None:
-    """What brings a table that shows `shown` to `now`; None when it is there. `then`: the state at its generation.
+    """Returns what brings a table from `shown` to `now`, or None if it is there. `then` is the state it was written
+    for.
 
     Raises `ForeignTableError` when it shows something else than it was made to.
     """
@@ -86,7 +87,7 @@ def _describe(found: Mapping[str, object], made: Mapping[str, object]) -> str:
 
 
 def states_at(commits: Iterable[Commit], generations: Collection[int]) -> dict[int, State]:
-    """The states at these generations; 0 is that of an export that has not begun.
+    """Returns the states at these generations; 0 is that of an export that has not begun.
 
     Raises `DamagedLogError` for a generation that the log does not reach.
     """
@@ -104,5 +105,5 @@ def states_at(commits: Iterable[Commit], generations: Collection[int]) -> dict[i
 
 
 def readable(states: Mapping[int, State], there: Set[str]) -> set[int]:
-    """The generations of which every part is `there`."""
+    """Returns the generations of which every part is `there`."""
     return {number for number, state in states.items() if state.files.keys() <= there}

@@ -1,1 +1,1 @@
-"""Parquet parts: written, read, checked against their sums, and merged."""
+"""Writes, reads and merges Parquet parts, and checks them against their sums."""

@@ -1,4 +1,4 @@
-"""Parts and the columns they have: a table's columns are only ever added to, so that older parts may lack some."""
+"""Names the columns of parts: a table's columns are only ever added to, so that older parts may lack some."""
 
 from collections.abc import Collection
 from typing import Final
@@ -11,15 +11,15 @@ from exporter.layout import CONVERSATIONS, TURNS
 
 
 def is_of(found: pa.Schema, schema: pa.Schema) -> bool:
-    """Whether a part has the columns of `schema`, or those that there were before some were added (`ADDED`)."""
+    """Tells whether a part has the columns of `schema`, or those that there were before some were added (`ADDED`)."""
     there = set(found.names)
     return bool(found.equals(pa.schema([field for field in schema if field.name in there or not _was_added(field)])))
 
 
 def complete(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Rows of any part with the columns of `schema`: null in those that it was written before.
+    """Returns rows of any part with the columns of `schema`: null in those that were added after it was written.
 
-    Raises `DestinationError` for columns that `schema` does not have: they would be lost.
+    Raises `DestinationError` for columns that `schema` does not have, because they would be lost.
     """
     if batch.schema.equals(schema):
         return batch
@@ -43,13 +43,13 @@ def _was_added(field: pa.Field) -> bool:
 ID_COLUMN: Final = "id"
 
 
-#: What says, in each table, which conversation a row is of.
+#: In each table, this column says which conversation a row belongs to.
 ID_COLUMNS: Final = {CONVERSATIONS: ID_COLUMN, TURNS: "conversation_id"}
 INDEX_COLUMN: Final = "item_index"
 SORT_COLUMN: Final = "created_at"
 
 
-#: By which the rows of each table descend.
+#: The rows of each table descend by this column.
 SORT_COLUMNS: Final = {CONVERSATIONS: SORT_COLUMN, TURNS: "conversation_created_at"}
 STATUS_COLUMN: Final = "status"
 OPEN_STATUS_ARRAY: Final = pa.array(OPEN_STATUSES, pa.string())
@@ -57,5 +57,5 @@ UPDATED_COLUMN: Final = "updated_at"
 
 
 def time_column(columns: Collection[str]) -> str:
-    """The column that a table is sorted and partitioned by."""
+    """Returns the column that a table is sorted and partitioned by."""
     return next(name for name in ("conversation_created_at", "created_at") if name in columns)

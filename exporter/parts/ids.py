@@ -1,8 +1,8 @@
-"""Which ids are where, and whether any is there twice, among more of them than fit into memory.
+"""Finds which ids are where, and whether any is there twice, among more ids than fit into memory.
 
 Ids become hashes of 64 bits; hashes are sorted in runs of bounded length and put aside in a private temporary file.
-Then they are looked at by their leading bits, a small part of every run at a time. Equal hashes only raise a
-suspicion: among 10 million different ids there is one in some hundred thousand times.
+Then they are looked at by their leading bits, a small part of every run at a time. Equal hashes only raise a suspicion:
+among 10 million different ids there is one in some hundred thousand times.
 """
 
 import shutil
@@ -27,16 +27,16 @@ from exporter.parts.reader import read_batches
 from exporter.store.disk import reporting
 from exporter.store.objects.scratch import temporary_directory
 
-#: Hashes in a run: 16 MiB, and a few times that while it is sorted.
+#: Hashes in a run take 16 MiB, and a few times that while it is sorted.
 _RUN_LENGTH: Final = 2**21
 _BYTES: Final = 8
-#: Where the hashes are cut into parts of about equal size. A part of a thousand million is 32 MB.
+#: Here the hashes are cut into parts of about equal size. A part of a thousand million is 32 MB.
 _CUTS: Final = tuple(range(-(2**63), 2**63, 2**56))
 
 
 @dataclass(slots=True)
 class Span:
-    """From the least to the greatest of some ids: many APIs give ids that grow, so that old parts have none of them."""
+    """Reaches from the least to the greatest of some ids: in many APIs ids grow, so old parts have none of them."""
 
     least: str | None = None
     greatest: str | None = None
@@ -48,7 +48,7 @@ class Span:
             self.greatest = found["max"] if self.greatest is None else max(self.greatest, found["max"])
 
     def meets(self, rows: pq.RowGroupMetaData) -> bool:
-        """Whether a row group may have an id inside."""
+        """Tells whether a row group may have an id inside."""
         if self.least is None or self.greatest is None:
             return False
         columns = map(rows.column, range(rows.num_columns))
@@ -68,7 +68,7 @@ def read_ids(part: Path, within: Span | None = None, table: str = CONVERSATIONS)
 
 
 def ids_in(parts: Iterable[Path], wanted: Collection[str] | None = None) -> set[str]:
-    """The ids of all rows, or those of `wanted` among them; no others are held in memory. Raises `StoreError`."""
+    """Returns the ids of all rows, or those in `wanted`; no others are held in memory. Raises `StoreError`."""
     if wanted is None:
         return {identity for part in parts for ids in read_ids(part) for identity in ids.to_pylist()}
     pick, within = pa.array(sorted(wanted), pa.string()), Span()
@@ -77,7 +77,7 @@ def ids_in(parts: Iterable[Path], wanted: Collection[str] | None = None) -> set[
 
 
 def ids_among(part: Path, wanted: pa.Array, within: Span) -> set[str]:
-    """Which of `wanted` a part has; `within`: where they lie. Raises `StoreError`."""
+    """Returns those of `wanted` that a part has; `within` says where they lie. Raises `StoreError`."""
     found = set[str]()
     for ids in read_ids(part, within):
         found.update(ids.filter(pc.is_in(ids, wanted)).to_pylist())
@@ -85,15 +85,15 @@ def ids_among(part: Path, wanted: pa.Array, within: Span) -> set[str]:
 
 
 def hash_ids(ids: pa.Array) -> "array[int]":
-    """The hashes of ids, none of them null. They are this process's own: whoever chooses ids cannot know them."""
+    """Returns the hashes of ids, none of them null. They are this process's own, so no ids can be chosen to collide."""
     return array("q", map(hash, ids.to_pylist()))
 
 
 class Hashes:
-    """Any number of hashes. Threads may add at once. A context, which takes the file away.
+    """Holds any number of hashes. Threads may add at once. It is a context manager, which takes the file away.
 
-    A temporary file is used beyond `run_length`; where the machine has no directory for such files, below
-    `destination`. Raises `StoreError` when it cannot be written, and `UsageError` where there is no place for it.
+    A temporary file is used beyond `run_length`; if the machine has no directory for such files, it lies below
+    `destination`. Raises `StoreError` when it cannot be written, and `UsageError` if there is no place for it.
     """
 
     def __init__(self, run_length: int = _RUN_LENGTH, destination: Path | None = None) -> None:
@@ -122,7 +122,7 @@ class Hashes:
                 self._put_aside()
 
     def repeated(self, at_most: int) -> frozenset[int]:
-        """The hashes that were added more than once, or `at_most` of them."""
+        """Returns the hashes that were added more than once, or `at_most` of them."""
         found: set[int] = set()
         with self._lock:
             self._put_aside()
@@ -171,21 +171,21 @@ class Hashes:
 
 
 class Suspects:
-    """Ids whose hashes, `suspicious`, are there more than once: which of them really are, found part by part."""
+    """Finds, part by part, which ids whose hashes, `suspicious`, are there more than once are really repeated."""
 
     def __init__(self, suspicious: frozenset[int]) -> None:
         self._suspicious = suspicious
         self._found: dict[str, Counter[str]] = {}
 
     def look_into(self, part: str, ids: Iterable[pa.Array]) -> None:
-        """`ids`: all that `part` has, none of them null."""
+        """Counts the suspects among `ids`, which are all that `part` has, none of them null."""
         for some in ids:
             for identity in some.to_pylist():
                 if hash(identity) in self._suspicious:
                     self._found.setdefault(identity, Counter())[part] += 1
 
     def repeated(self) -> Mapping[str, Mapping[str, int]]:
-        """The ids that are there more than once: how often, by id and part."""
+        """Returns how often each id that is there more than once occurs, by id and part."""
         return {identity: places for identity, places in self._found.items() if places.total() > 1}
 
 

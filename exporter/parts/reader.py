@@ -18,13 +18,13 @@ from exporter.parts.writer import Writer
 from exporter.store.disk import open_patiently
 from exporter.store.oserrors import describe
 
-#: What an error of Arrow's may quote of a file.
+#: An error of Arrow's may quote this much of a file.
 _SAID_CHARACTERS = 200
 
 
 @contextmanager
 def open_part(path: Path) -> Iterator[pq.ParquetFile]:
-    """A part, for the block to read. Raises `UnreadableFileError`, also for what the block meets in reading."""
+    """Opens a part for the block. Raises `UnreadableFileError`, also for what the block meets in reading."""
     try:
         with BufferedReader(open_patiently(path)) as file, pq.ParquetFile(file) as part:
             yield part
@@ -37,7 +37,7 @@ def read_batches(
     columns: Sequence[str] | None = None,
     wants: Callable[[pq.RowGroupMetaData], bool] = lambda _: True,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of whole parts, or these columns of them, a row group at a time. `wants`: whether one is read.
+    """Yields the rows of whole parts, or these columns of them, by row group. `wants` says whether one is read.
 
     Raises `UnreadableFileError`.
     """

@@ -1,6 +1,6 @@
 """The Parquet edge for writing: one part, written once, hashed on the way. Blocking code: call it from a worker thread.
 
-Row groups are cut by bytes in memory, since a reader holds a row group's column whole. zstd level 2: on JSON like
+Row groups are cut by bytes in memory, because a reader holds a row group's column whole. zstd level 2: on JSON like
 transcripts it gave the size of level 3 (27 % of memory) at 1.6 times the speed, and 4 % less than level 1.
 """
 
@@ -22,10 +22,10 @@ from exporter.parts.columns import OPEN_STATUS_ARRAY, SORT_COLUMNS, STATUS_COLUM
 from exporter.store.disk import fsync, open_private, reporting
 
 _ZSTD_LEVEL = 2
-#: Rows between two looks at the size of a page. A page of transcripts stays near 1 MB, so that the page index can
-#: lead to one of them; at Arrow's 1024 it would be 10 times that. Of turns there are a dozen in a transcript.
+#: Rows between two looks at the size of a page. A page of transcripts stays near 1 MB, so that the page index can lead
+#: to one of them; at Arrow's 1024 it would be 10 times that. A transcript has a dozen turns.
 _ROWS_PER_LOOK: Final = {CONVERSATIONS: 64, TURNS: 1024}
-#: What a byte in memory becomes on disk, until a row group has shown it.
+#: A byte in memory becomes this many on disk, until a row group has shown it.
 _EXPECTED_RATIO = 0.3
 
 #: Columns with few values: a dictionary makes them nearly free. In others it would be built only to be dropped.
@@ -48,13 +48,13 @@ _DICTIONARY: Final = frozenset(
         "conversation_id",
     }
 )
-#: Other texts that are short and asked for by value. Minima and maxima of long texts and JSON would help no reader.
+#: Other texts are short and looked up by value. Minima and maxima of long texts and JSON would help no reader.
 _LOOKED_UP: Final = frozenset({"id", "user_id", "conversation_id", "call_id"})
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenPart:
-    """A part that is whole and fsynced, still at its staging path. `open_rows`: see `model.DataFile`."""
+    """Describes a part that is whole and fsynced, still at its staging path. For `open_rows`, see `model.DataFile`."""
 
     rows: int
     size_bytes: int
@@ -65,7 +65,7 @@ class WrittenPart:
 
 
 class Writer(Protocol):
-    """What takes the rows of a table, which have `schema`, from new to old."""
+    """Takes the rows of a table, which have `schema`, from new to old."""
 
     @property
     def schema(self) -> pa.Schema: ...
@@ -76,7 +76,7 @@ class Writer(Protocol):
 class PartWriter:
     """Writes record batches of one `schema` to a new private file at `staged`, in the descending order of `table`.
 
-    `row_group_bytes`: in memory; a row group is closed before it would be larger. Raises `StoreError` from any
+    `row_group_bytes` are bytes in memory; a row group is closed before it would be larger. Raises `StoreError` from any
     method when the disk fails, after which only `abort` is of use; `ValueError` for rows out of order.
     """
 
@@ -119,7 +119,7 @@ class PartWriter:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes on disk, and about what the gathered rows will add."""
+        """Returns the bytes on disk, and about what the gathered rows will add."""
         ratio = self._file.size / self._written_bytes if self._written_bytes else _EXPECTED_RATIO
         return self._file.size + round(self._gathered_bytes * ratio)
 
@@ -128,7 +128,7 @@ class PartWriter:
         if batch.num_rows == 0:
             return
         self._note_order(batch)
-        # The bytes of the slice alone: a page's batch is cut at partitions, and its parts share buffers.
+        # Only the bytes of the slice count: a page's batch is cut at partitions, and its parts share buffers.
         size = batch.nbytes
         if self._gathered and self._gathered_bytes + size > self._row_group_bytes:
             self._write_gathered()
@@ -141,7 +141,7 @@ class PartWriter:
             self._write_gathered()
 
     def close(self) -> WrittenPart:
-        """Writes what is gathered and the footer, and fsyncs. A part without rows is a `ValueError`: abort it."""
+        """Writes what is gathered and the footer, and fsyncs. Raises `ValueError` for a part without rows: abort it."""
         if self._newest is None or self._oldest is None:
             raise ValueError("a part needs a row")
         self._write_gathered()
@@ -186,14 +186,14 @@ class PartWriter:
         descends = pc.all(pc.less_equal(times[1:], times[:-1])).as_py() is not False
         if not descends or times.null_count or (self._oldest is not None and newest > self._oldest):
             # The file says that it is sorted; readers that believe it would lose rows.
-            raise ValueError(f"{self._sort_column} has to descend")
+            raise ValueError(f"{self._sort_column} must descend")
         if self._newest is None:
             self._newest = newest
         self._oldest = oldest
 
 
 class _HashingFile:
-    """A new private file for Arrow to write to. Once discarded, it swallows what is still written."""
+    """Is a new private file for Arrow to write to. Once discarded, it swallows what is still written."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor: int | None = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -223,7 +223,7 @@ class _HashingFile:
         return self.size
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Does nothing, because nothing is held back."""
 
     def finish(self) -> None:
         if self._descriptor is not None:
@@ -236,11 +236,11 @@ class _HashingFile:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Arrow closes what it has written to; `finish` and `discard` decide here."""
+        """Does nothing: Arrow closes what it has written to, but `finish` and `discard` decide here."""
 
 
 def _leaves(path: str, type_: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
-    """The columns that Parquet makes of an Arrow field, by their dotted paths."""
+    """Yields the columns that Parquet makes of an Arrow field, by their dotted paths."""
     if pa.types.is_struct(type_):
         for field in type_:
             yield from _leaves(f"{path}.{field.name}", field.type)

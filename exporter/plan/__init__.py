@@ -1,1 +1,1 @@
-"""What to read next: windows over the range, and who reads which."""
+"""Decides what is read next: windows over the range, and which worker reads which."""

@@ -1,7 +1,7 @@
-"""Which time it is, by clocks that may be wrong: the server's, this machine's, and the times of the newest rows. Pure.
+"""Tells the time by clocks that may be wrong: the server's, this machine's, and the times of the newest rows. Pure.
 
 No clock and no single answer decides alone. A time that is too early costs a few rows that are read twice; one that is
-too late hides rows for ever. So wherever two clocks differ, the earlier one counts.
+too late hides rows forever. So wherever two clocks differ, the earlier one counts.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,25 +13,25 @@ from typing import Final
 from exporter.contract import DAY, HOUR, MINUTE, SECOND, Instant
 from exporter.settings import TrustedClock
 
-#: Clocks that differ by no more agree.
+#: Clocks that differ by no more than this agree.
 TOLERATED: Final = 2 * MINUTE
-#: Clocks that differ by more are of no use until somebody says which one is right.
+#: Clocks that differ by more than this are of no use until somebody says which one is right.
 REFUSED: Final = HOUR
-#: No clock is taken to be further ahead than this where nothing else bounds it. Every time zone is less.
+#: No clock is assumed to be further ahead than this where nothing else bounds it. Every time zone is less.
 DOUBT: Final = DAY
 
-#: Answers that are heard where the first ones tell of clocks that differ.
+#: This many answers are heard when the first ones show clocks that differ.
 _OPINIONS: Final = 3
-#: Fewer rows than these have no rhythm that a silence could break.
+#: Fewer rows than this have no rhythm that a silence could break.
 _LEAST_ROWS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class ClockSample:
-    """What one answer tells of the time when its question was sent, `at` in monotonic seconds.
+    """Holds what one answer tells of the time when its question was sent, `at` in monotonic seconds.
 
-    `local`: this machine's clock then. `served`: the `Date` of the answer, plus its `Age`, in whole seconds; None where
-    there was none. `elapsed`: microseconds from the question to the whole answer.
+    `local` is this machine's clock then. `served` is the `Date` of the answer, plus its `Age`, in whole seconds, or
+    None if there was none. `elapsed` is how many microseconds passed from the question to the whole answer.
     """
 
     at: float
@@ -41,13 +41,13 @@ class ClockSample:
 
     @property
     def server(self) -> Instant | None:
-        """The server's clock then, at the earliest."""
+        """Returns the server's clock then, at the earliest."""
         # A `Date` has whole seconds, and was written after the rows were read.
         return None if self.served is None else self.served - self.elapsed - SECOND
 
     @property
     def ahead(self) -> int | None:
-        """By how much the server's clock is ahead of this machine's: the least difference that explains the answer."""
+        """Returns how far the server's clock is ahead of this machine's: the least that explains the answer."""
         if self.served is None:
             return None
         least, most = self.served - self.elapsed - self.local, self.served + SECOND - self.local
@@ -56,22 +56,22 @@ class ClockSample:
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """The time that is believed, `at` in monotonic seconds. `rows`: no later than this, as the newest rows suggest;
-    None where they do not object."""
+    """Holds the time that is believed, `at` in monotonic seconds. The newest rows suggest that it is no later than
+    `rows`, which is None if they do not object."""
 
     at: float
     instant: Instant
     rows: Instant | None = None
 
     def end(self, lag: int) -> Instant:
-        """Where a range without an end of its own ends: `lag` microseconds ago, or right behind the newest row."""
+        """Returns where a range with no end of its own ends: `lag` microseconds ago, or right after the newest row."""
         end = self.instant - lag
         return end if self.rows is None else min(end, self.rows + 1)
 
     def read_since(self, told: ClockSample, date: Instant | None) -> Instant:
-        """An instant at or before which a page had not been read yet. `date`: as the page itself has it.
+        """Returns an instant at or before which a page had not been read yet. `date` is the page's own.
 
-        A page that is older than the question, from a cache say, is believed to be; but no single answer decides.
+        A page that is older than the question, as from a cache, is believed to be; but no single answer decides.
         """
         latest = self.instant if self.rows is None else min(self.instant, self.rows)
         latest += round((told.at - self.at) * SECOND)
@@ -81,13 +81,13 @@ class Now:
 
 
 def needs_another(answers: Sequence[ClockSample]) -> bool:
-    """Whether to ask once more, because what was told so far is of clocks that differ, or of one clock alone."""
+    """Tells whether to ask once more, because the answers so far show clocks that differ, or only one clock."""
     differences = [told.ahead for told in answers]
     return len(answers) < _OPINIONS and any(ahead is None or abs(ahead) > TOLERATED for ahead in differences)
 
 
 def choose_opinion(answers: Sequence[ClockSample]) -> ClockSample:
-    """The answer in the middle of those that have a `Date`; where none has, the one by the earliest clock."""
+    """Returns the answer in the middle of those that have a `Date`; if none has, the one with the earliest clock."""
     dated = sorted(((told.ahead, told) for told in answers if told.ahead is not None), key=itemgetter(0))
     if dated:
         return dated[(len(dated) - 1) // 2][1]
@@ -95,18 +95,18 @@ def choose_opinion(answers: Sequence[ClockSample]) -> ClockSample:
 
 
 def is_refused(told: ClockSample) -> bool:
-    """Whether its clocks differ by so much that somebody has to say which one is right."""
+    """Tells whether its clocks differ by so much that somebody must say which one is right."""
     return told.ahead is not None and abs(told.ahead) > REFUSED
 
 
 def is_doubted(told: ClockSample) -> bool:
-    """Whether a run must say that its clocks differ, or that there is one alone."""
+    """Tells whether a run must say that its clocks differ, or that there is only one."""
     return told.ahead is None or abs(told.ahead) > TOLERATED
 
 
 def settle(told: ClockSample, newest: Iterable[Instant], trusted: TrustedClock | None) -> Now:
-    """The time to go by. `newest`: times of the newest rows of the list, as `row_times` gives them; none where those
-    that are known are older ones. `trusted`: the clock that alone is to be believed, which `told` must have."""
+    """Returns the time to go by. `newest` are the times of the list's newest rows, as `row_times` returns them; none if
+    only older ones are known. `trusted` is the clock that alone is to be believed, which `told` must have."""
     if trusted == "server" and told.server is not None:
         return Now(told.at, told.server)
     if trusted == "local":
@@ -119,13 +119,13 @@ def settle(told: ClockSample, newest: Iterable[Instant], trusted: TrustedClock |
 
 
 def is_to_come(instant: Instant, now: Instant) -> bool:
-    """Whether an instant that an earlier run took from a clock lies in the future, by more than clocks may differ."""
+    """Tells whether an instant that an earlier run took from a clock lies ahead by more than clocks may differ."""
     return instant > now + TOLERATED
 
 
 def trusted_since(read_since: Instant, now: Instant) -> Instant | None:
-    """Since when changes may be missing where `read_since` says so, which may be to come: then the clock that it was
-    taken from was ahead. None: nothing is known."""
+    """Returns since when changes may be missing if `read_since` says so, or None if nothing is known. A `read_since` in
+    the future was taken from a clock that was ahead."""
     if not is_to_come(read_since, now):
         return read_since
     # The clock was ahead by a day at most, so the pages were read no earlier than a day before `read_since`.
@@ -133,15 +133,15 @@ def trusted_since(read_since: Instant, now: Instant) -> Instant | None:
 
 
 def row_times(created_at: Sequence[Instant], updated_at: Sequence[Instant | None]) -> list[Instant]:
-    """The times that rows show the source's clock to have reached: one whose `created_at` was made up, in a year to
-    come say, was updated no later than it was written."""
+    """Returns the times that rows show the source's clock to have reached. A row whose `created_at` was made up, for
+    example in a future year, was updated no later than it was written."""
     pairs = zip(created_at, updated_at, strict=True)
     return [created if updated is None else min(created, updated) for created, updated in pairs]
 
 
 def _breaks_off(past: Sequence[Instant], instant: Instant) -> bool:
-    """Whether rows that came in a steady stream, from new to old, ended less than a day ago: with the clock behind that
-    stamps them, rows that are still to come would have such times."""
+    """Tells whether rows that came in a steady stream, from new to old, ended less than a day ago. If the clock that
+    stamps them is behind, rows that are still to come would have such times."""
     if len(past) < _LEAST_ROWS or instant - past[0] >= DOUBT:
         return False
     longest_pause = max(newer - older for newer, older in pairwise(past))

@@ -1,4 +1,4 @@
-"""Which small parts are made one: neighbours in a partition, so that it has no crumbs. Pure."""
+"""Chooses which small parts are made one: neighbours in a partition, so that it has no crumbs. Pure."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,15 +15,15 @@ def choose_merges(
     target_bytes: int,
     growing: Mapping[str, str] | None = None,
 ) -> list[tuple[DataFile, ...]]:
-    """Groups of parts to merge, each in one table and partition, from old to new and next to one another: with nothing
-    between them that is not covered.
+    """Returns groups of parts to merge, each in one table and partition, from old to new and next to one another:
+    nothing that is not covered lies between them.
 
     Afterwards no part is smaller than `least_bytes`, unless those beside it have reached `target_bytes` or there is
     none. A large part is rewritten only for crumbs that are too few for a part of their own.
 
-    `growing`: the partition that run after run adds some newer rows to. Its newest crumbs, while they are too few for a
-    part of their own, are merged with one another alone, so that each is larger than all newer ones together. So there
-    are at most as many as `least_bytes` can be halved, and each time a row is rewritten its part is twice as large.
+    `growing` is the partition that run after run adds some newer rows to. Its newest crumbs, while too few for a part
+    of their own, are merged only with one another, so that each is larger than all newer ones together. So there are at
+    most as many as `least_bytes` can be halved, and each time a row is rewritten its part is twice as large.
     """
     starts = [interval.start for interval in coverage]
 
@@ -42,7 +42,7 @@ def choose_merges(
 
 
 def _ranges(sizes: Sequence[int], least: int, target: int, *, is_growing: bool) -> list[tuple[int, int]]:
-    """Half-open ranges of positions, disjoint and ascending; ranges of one are to be left alone."""
+    """Returns half-open ranges of positions, disjoint and ascending; ranges of one are to be left alone."""
     ranges: list[tuple[int, int]] = []
     end = 0
     for is_small, positions in groupby(range(len(sizes)), lambda position: sizes[position] < least):
@@ -59,7 +59,7 @@ def _ranges(sizes: Sequence[int], least: int, target: int, *, is_growing: bool) 
 
 
 def _heaps(sizes: Sequence[int], start: int, end: int, least: int, target: int) -> list[tuple[int, int]]:
-    """Cuts crumbs that are at least `least` together into heaps that are parts of their own."""
+    """Cuts crumbs that together are at least `least` into heaps that become parts of their own."""
     heaps = []
     first, size = start, 0
     for position in range(start, end):
@@ -71,7 +71,7 @@ def _heaps(sizes: Sequence[int], start: int, end: int, least: int, target: int) 
 
 
 def _outgrown(sizes: Sequence[int], start: int, end: int) -> tuple[int, int]:
-    """From the oldest crumb that is no larger than the newer ones together."""
+    """Returns the range from the oldest crumb that is no larger than the newer ones together."""
     newer = sum(sizes[start:end])
     for position in range(start, end):
         newer -= sizes[position]
@@ -81,7 +81,7 @@ def _outgrown(sizes: Sequence[int], start: int, end: int) -> tuple[int, int]:
 
 
 def _with_neighbour(sizes: Sequence[int], start: int, end: int, full: int) -> tuple[int, int]:
-    """Too few crumbs for a part of their own, and the smaller of the parts beside them, unless it is `full`."""
+    """Joins crumbs too few for a part of their own with the smaller of the parts beside them, unless it is `full`."""
     neighbours = [position for position in (start - 1, end) if 0 <= position < len(sizes) and sizes[position] < full]
     if not neighbours:
         return start, end
@@ -90,7 +90,7 @@ def _with_neighbour(sizes: Sequence[int], start: int, end: int, full: int) -> tu
 
 
 def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """One range of those that share the large part between two heaps of crumbs."""
+    """Joins the ranges that share the large part between two heaps of crumbs."""
     joined: list[tuple[int, int]] = []
     for start, end in ranges:
         if joined and start < joined[-1][1]:

@@ -1,4 +1,4 @@
-"""How a list of conversations differs from the rows that are there. Pure.
+"""Finds how a list of conversations differs from the rows that are there. Pure.
 
 Both run from new to old. A row that one side has shown waits until the other has come as far down, so that what is in
 memory does not grow with their length. Served times may differ by less than a second from one reading to the next.
@@ -12,9 +12,9 @@ from typing import Final, Literal, TypeAlias, get_args
 from exporter.contract import BEGINNING, END_OF_TIME, SECOND, Instant
 from exporter.model import Coverage
 
-#: `missing`: the source has it, the dataset does not. `changed`: both have it, with another `updated_at`. `moved`: both
-#: have it, and the dataset where the source does not list it. `deleted`: the source does not list it. `later`: one of
-#: the first three, by what happened after the data was read.
+#: A row is `missing` if the source has it and the dataset does not, `changed` if both have it with different
+#: `updated_at`, `moved` if the dataset has it where the source does not list it though both have it, `deleted` if the
+#: source does not list it, and `later` if it is one of the first three by what happened after the data was read.
 Kind: TypeAlias = Literal["missing", "changed", "moved", "deleted", "later"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
@@ -28,7 +28,7 @@ _Waiting: TypeAlias = dict[str, tuple[Instant, Instant | None]]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`created_at`: as listed, or where it is deleted as in the dataset."""
+    """Holds the `created_at` that is listed or, for a deleted row, that of the dataset."""
 
     kind: Kind
     id: str
@@ -36,8 +36,8 @@ class Difference:
 
 
 class LastRead:
-    """Since when (the server's clock, less `lag` microseconds) the rows of each time of `created_at` may have changed
-    without the dataset's knowing. `reads`: as of `store.state.State`."""
+    """Tells since when (by the server's clock, less `lag` microseconds) the rows of each time of `created_at` may have
+    changed without the dataset's knowing. `reads` are those of `log.state.State`."""
 
     def __init__(self, reads: Iterable[tuple[Instant, Coverage]], lag: int) -> None:
         self._pieces = sorted(
@@ -53,7 +53,7 @@ class LastRead:
 
 
 def find_differences(listed: Iterator[Versions], kept: Iterator[Versions], last_read: LastRead) -> Iterator[Difference]:
-    """Every row of one of the two that the other does not have as it is, each once."""
+    """Yields every row of one of the two that the other does not have as it is, each once."""
     sides = (listed, kept)
     waiting: tuple[_Waiting, _Waiting] = ({}, {})
     down_to = [END_OF_TIME, END_OF_TIME]
@@ -67,7 +67,7 @@ def find_differences(listed: Iterator[Versions], kept: Iterator[Versions], last_
             for identity, created_at, updated_at in zip(*batch, strict=True):
                 other = others.pop(identity, None)
                 if other is None:
-                    # Shown twice by one side, it waits where it was shown last; the first time is passed by.
+                    # A row that one side shows twice waits where it was shown last; its first place is passed by.
                     if (first := mine.pop(identity, None)) is not None and side == 1:
                         yield Difference("deleted", identity, first[0])
                     mine[identity] = created_at, updated_at
@@ -85,13 +85,13 @@ def find_differences(listed: Iterator[Versions], kept: Iterator[Versions], last_
 
 
 def join_some(versions: Iterable[Versions], some: Sequence[tuple[str, Instant, Instant | None]]) -> Iterator[Versions]:
-    """`versions` with a few more among them, given in any order."""
+    """Yields `versions` with `some` more among them, given in any order."""
     waiting = sorted(some, key=lambda row: row[1])
     for ids, created_at, updated_at in versions:
         due = []
         while waiting and created_at and waiting[-1][1] >= created_at[-1]:
             due.append(waiting.pop())
-        # Before the rest: how far down a batch goes is told by its last row.
+        # They go before the rest, because the last row of a batch tells how far down it goes.
         yield (
             [*(row[0] for row in due), *ids],
             [*(row[1] for row in due), *created_at],
@@ -115,5 +115,5 @@ def _passed(waiting: _Waiting, position: Instant) -> list[tuple[str, Instant, In
 
 
 def _kind(kind: Kind, created_at: Instant, updated_at: Instant | None, last_read: LastRead) -> Kind:
-    """Of what the source has with these times."""
+    """Returns the kind of a difference in a row that the source has with these times."""
     return "later" if (created_at if updated_at is None else updated_at) >= last_read.since(created_at) else kind

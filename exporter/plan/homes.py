@@ -1,4 +1,4 @@
-"""Where a row that is read again belongs: the part that may hold it already, or a gap where a new one would lie. Pure.
+"""Finds where a row that is read again belongs: the part that may hold it, or a gap where a new one would lie. Pure.
 
 The windows of parts are disjoint, but a window may reach over other partitions in which there were no rows when it was
 read. A row that shows up there later cannot go into that part: it has a home of its own.
@@ -12,13 +12,13 @@ from typing import TypeAlias
 from exporter.contract import Instant
 from exporter.model import Coverage, DataFile, Interval
 
-#: The partition of an instant, and the instants that share it (None: all).
+#: Returns the partition of an instant, and the instants that share it (None means all).
 Place: TypeAlias = Callable[[Instant], tuple[dict[str, str], Interval | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """An interval inside one partition, and the part whose rows it has; `file` is None in a gap.
+    """Pairs an interval inside one partition with the part whose rows it has; `file` is None in a gap.
 
     Homes that differ share no instant.
     """
@@ -29,7 +29,7 @@ class Home:
 
 
 class Homes:
-    """The homes inside `coverage`: a gap ends where what has been read does. `files`: the live parts of one table."""
+    """Finds the homes inside `coverage`: a gap ends where what has been read does. `files` are a table's live parts."""
 
     def __init__(self, files: Iterable[DataFile], coverage: Coverage, place: Place) -> None:
         self._covered = coverage.intervals
@@ -38,11 +38,11 @@ class Homes:
         self._starts = [home.interval.start for home in self._homes]
 
     def __iter__(self) -> Iterator[Home]:
-        """The homes of parts, from old to new."""
+        """Yields the homes of parts, from old to new."""
         return iter(self._homes)
 
     def of(self, instant: Instant) -> Home:
-        """The home of a row with this `created_at`, which is covered."""
+        """Returns the home of a row with this `created_at`, which must be covered."""
         after = bisect_right(self._starts, instant)
         below = self._homes[after - 1] if after else None
         if below is not None and instant in below.interval:
@@ -56,7 +56,7 @@ class Homes:
         return Home(Interval(start, end), partition, None)
 
     def overlapping(self, gap: Interval) -> list[Home]:
-        """The homes of parts whose windows reach into `gap`, though their rows do not."""
+        """Returns the homes of parts whose windows reach into `gap`, though their rows do not."""
         return [
             home
             for home in self._homes

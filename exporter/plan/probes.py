@@ -1,7 +1,7 @@
-"""Where the data begins, roughly, when that is not at the start of the range, and how dense it is where the range ends.
+"""Finds about where the data begins, if not at the start of the range, and how dense it is where the range ends.
 
-A few cheap questions, asked all at once. The answers only guide how the work is split. That nothing is older is proven
-by the walk of the oldest window.
+A few cheap questions are asked, all at once. The answers only guide how the work is split. That nothing is older is
+proven by the walk of the oldest window.
 """
 
 from collections.abc import Generator, Iterable, Sequence
@@ -10,34 +10,34 @@ from typing import Final, TypeAlias
 from exporter.contract import BEGINNING, DAY, EPOCH, SECOND, Instant
 from exporter.model import Interval, PageRequest
 
-#: Instants to ask about, and for each whether there is anything at or before it, None where the API refuses to say; in
-#: the end an instant.
+#: Yields instants to ask about, is sent for each whether there is anything at or before it (None if the API refuses to
+#: say), and returns an instant.
 Asking: TypeAlias = Generator[list[Instant], dict[Instant, bool | None], Instant]
 
 _DAYS_BACK: Final = (1, 7, 30, 91, 365, 1095, 3650)
 _FINER_STEPS: Final = 7
-#: A question more is nothing beside this many pages.
+#: One more question is nothing beside this many pages.
 _MANY_PAGES: Final = 100
-#: The data begins early when that is in this part of the range.
+#: The data begins early when it begins in the first of this many parts of the range.
 _EARLY: Final = 8
-#: Enough to tell how dense the data is, and small.
+#: This many rows are enough to tell how dense the data is, and a small page.
 _NEWEST_ROWS: Final = 100
 
 
 def coarse(until: Instant) -> list[Instant]:
-    """Instants to ask about first, from new to old."""
+    """Returns instants to ask about first, from new to old."""
     return [until - days * DAY for days in _DAYS_BACK if until - days * DAY > BEGINNING]
 
 
 def finer(until: Instant, oldest: Instant, newer: Instant | None) -> list[Instant]:
-    """Instants between `oldest`, before which there is nothing, and the next newer one asked about."""
+    """Returns instants between `oldest`, before which there is nothing, and the next newer one asked about."""
     top = until if newer is None else newer
     step = (top - oldest) // (_FINER_STEPS + 1)
     return [top - step * number for number in range(1, _FINER_STEPS + 1)] if step else []
 
 
 def anything_before(instant: Instant) -> PageRequest:
-    """The question whether there is a conversation at or before `instant`: one row, or none.
+    """Returns the request that asks whether there is a conversation at or before `instant`: one row, or none.
 
     It has a lower bound, without which an API may show less (api.md, 14).
     """
@@ -46,10 +46,10 @@ def anything_before(instant: Instant) -> PageRequest:
 
 def find_beginning(range_: Interval, density: float | None, page_size: int) -> Asking:
     """Yields instants to ask about at once, is sent whether anything lies at or before each, and returns an instant of
-    the range before which there is nothing, or almost. Where the API refuses a bound, it would refuse a walk that ends
-    there, too: the instant is one that it answered, if there is any.
+    the range before which there is nothing, or almost. An API that refuses a bound would also refuse a walk that ends
+    there, so the instant is one that it answered, if there is any.
 
-    In a range that is not open below that is worth a question only where it is long, at `density` rows a microsecond.
+    In a range that is not open below, that is worth a question only if it is long, at `density` rows a microsecond.
     """
     if not range_.open_below:
         length = range_.end - range_.start
@@ -68,14 +68,14 @@ def find_beginning(range_: Interval, density: float | None, page_size: int) -> A
 
 
 def newest(until: Instant | None) -> PageRequest:
-    """The question what lies at the end of the range; None: of the list."""
+    """Returns the request for what lies at the end of the range, or of the list if `until` is None."""
     return PageRequest(limit=_NEWEST_ROWS, created_before=until, ids_only=True)
 
 
 def density(times: Sequence[Instant]) -> float | None:
-    """Rows a microsecond, by the answer to `newest`; None when there are too few to tell.
+    """Returns the rows a microsecond, by the answer to `newest`, or None when there are too few to tell.
 
-    `times`: the `created_at` of its rows, from new to old.
+    `times` are the `created_at` of its rows, from new to old.
     """
     if len(times) < _NEWEST_ROWS or times[0] <= times[-1]:
         return None
@@ -83,7 +83,7 @@ def density(times: Sequence[Instant]) -> float | None:
 
 
 def beginning(asked: Iterable[tuple[Instant, bool | None]]) -> tuple[Instant, Instant | None]:
-    """From instants and whether anything lies at or before them: the newest with nothing, and the next newer one.
+    """Returns the newest of these instants with nothing at or before it, and the next newer one.
 
     When there is something before all of them, the oldest one stands in for the beginning.
     """

@@ -1,4 +1,4 @@
-"""Which times to read again, since a row there may have changed or moved. Pure."""
+"""Chooses which times to read again, because a row there may have changed or moved. Pure."""
 
 from collections.abc import Collection, Iterable
 from typing import Final
@@ -6,17 +6,17 @@ from typing import Final
 from exporter.contract import MILLISECOND, SECOND, Instant
 from exporter.model import Coverage, DataFile, Interval
 
-#: A window of its own takes about four requests, however little is in it: so many rows more on a page cost less.
+#: A window of its own takes about four requests, however little is in it: this many more rows on a page cost less.
 _ROWS_BETWEEN: Final = 500
 
 
 def density_of(file: DataFile) -> float:
-    """Rows a microsecond, roughly."""
+    """Returns the rows a microsecond, roughly."""
     return file.rows / (file.created_at_max - file.created_at_min + 1)
 
 
 def windows_around(times: Iterable[tuple[Instant, float]]) -> Coverage:
-    """Windows that hold all of these times of `created_at`, each given with the density there, in rows a microsecond.
+    """Returns windows around all of these `created_at`, each given with the density there, in rows a microsecond.
 
     Two that have few rows between them share a window.
     """
@@ -30,11 +30,11 @@ def windows_around(times: Iterable[tuple[Instant, float]]) -> Coverage:
 
 
 def seams(known: Coverage, fresh: Coverage, files: Collection[DataFile]) -> Coverage:
-    """What of `known`, which was read before, is to be read again, since `fresh` was read next to it: a second beside
-    each place where they meet, unless the times there were served in the same precision before and now.
+    """Returns what of `known`, which was read before, must be read again because `fresh` was read next to it: a second
+    beside each place where they meet, unless the times there were served in the same precision before and now.
 
-    A row belongs to a window by the time that was served. One that is served finer or coarser than before may have been
-    on the other side then: in neither window, or in both.
+    A row belongs to a window by the time that was served. One that is served finer or coarser than before may then have
+    been on the other side: in neither window, or in both.
     """
     units = [_unit([file for file in files if Coverage([file.window]) & side]) for side in (known, fresh)]
     if units[0] is not None and units[0] == units[1]:
@@ -44,7 +44,7 @@ def seams(known: Coverage, fresh: Coverage, files: Collection[DataFile]) -> Cove
 
 
 def _unit(files: Iterable[DataFile]) -> int | None:
-    """The precision of their times, as far as it shows in each file's first and last; None where there is none."""
+    """Returns the precision of their times, as far as each file's first and last show it; None if there are none."""
     times = [time for file in files for time in (file.created_at_min, file.created_at_max)]
     units = (unit for unit in (SECOND, MILLISECOND, 1) if all(time % unit == 0 for time in times))
     return next(units) if times else None

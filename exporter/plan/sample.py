@@ -1,4 +1,4 @@
-"""Windows to audit in place of the whole, and what they say about it. Pure."""
+"""Chooses windows to audit in place of the whole, and tells what they say about it. Pure."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from typing import Final
 from exporter.contract import Instant
 from exporter.model import Coverage, DataFile, Interval
 
-#: So that a small export has a choice of them, too.
+#: A small export is cut into at least about this many, so that it also has a choice of them.
 _FEWEST_WINDOWS: Final = 20
 CONFIDENCE: Final = 0.95
 
@@ -37,31 +37,31 @@ def _cut(interval: Interval, cuts: Sequence[Instant]) -> Iterable[Interval]:
 
 
 def choose_windows(windows: Sequence[Interval], share: float, chance: Random) -> list[Interval]:
-    """About `share` of the windows, at least one, in ascending order."""
+    """Returns about `share` of the windows, at least one, in ascending order."""
     return sorted(chance.sample(windows, max(1, min(len(windows), round(share * len(windows))))))
 
 
 def count_differing(windows: Sequence[Interval], instants: Iterable[Instant]) -> int:
-    """How many of these windows, which are disjoint and ascend, hold one of the instants."""
+    """Counts how many of these windows, which are disjoint and ascend, hold one of the instants."""
     starts = [window.start for window in windows]
     return len({bisect_right(starts, instant) for instant in instants})
 
 
 def most_differing(windows: int, looked_at: int, differing: int, confidence: float = CONFIDENCE) -> int:
-    """The most of all `windows` that may differ, of which `looked_at` were drawn at random and `differing` do.
+    """Returns the most of all `windows` that may differ, of which `looked_at` were drawn at random and `differing` do.
 
-    With one more, so few would have been drawn in at most `1 - confidence` of all samples (hypergeometric).
+    If one more differed, at most `1 - confidence` of all samples would show this few (hypergeometric).
     """
     least, most = differing, windows - (looked_at - differing)
     while least < most:
         middle = ceil((least + most) / 2)
-        if _chance_of_so_few(windows, looked_at, differing, middle) > 1 - confidence:
+        if _chance_of_at_most(windows, looked_at, differing, middle) > 1 - confidence:
             least = middle
         else:
             most = middle - 1
     return least
 
 
-def _chance_of_so_few(windows: int, looked_at: int, differing: int, really: int) -> float:
+def _chance_of_at_most(windows: int, looked_at: int, differing: int, really: int) -> float:
     ways = sum(comb(really, number) * comb(windows - really, looked_at - number) for number in range(differing + 1))
     return ways / comb(windows, looked_at)

@@ -1,17 +1,17 @@
-"""Who reads what next: windows that wait, and halves of what the busiest walks have left.
+"""Decides which worker reads what next: windows that wait, and halves of what the busiest walks have left.
 
-Pure: decides on what the walks have seen, without clock or network. Nothing is split before something is known of its
-density, and nothing that a page or two will read; so a sparse range costs few requests more than it has pages.
+Pure: it decides on what the walks have seen, without clock or network. Nothing is split before something is known of
+its density, and nothing that a page or two will read; so a sparse range costs few more requests than it has pages.
 
-*How much a walk has left* is judged by the density of its last page, or of all it has read if that is more, and by
-that at the top of the window below, where its own will end. A window that is given away starts out with the density
-that was expected there: all idle workers can be served at once, the thieves' windows being split as well, before the
-first of them has brought a page. What its pages then show replaces the guess.
+*How much a walk has left* is judged by the density of its last page, or of all it has read if that is more, and by that
+at the top of the window below, where its own will end. A window that is given away starts out with the density that was
+expected there: all idle workers can be served at once, the thieves' windows being split as well, before the first of
+them has brought a page. What its pages then show replaces the guess.
 
 *Which walk is cut* is decided by the most that it could have left: a burst that has just been entered is worth a try,
-for which the price is a request that finds little, and a walk that read a burst alone to its end would keep all the
-others waiting. *Where it is cut* is at half of the rows that are expected, which is not half of the time. *Whether any
-is cut* depends on how the guesses have turned out: where there is little to read, little is tried.
+at the price of a request that finds little, and a walk that read a burst alone to its end would keep all the others
+waiting. *Where it is cut* is at half of the rows that are expected, which is not half of the time. *Whether any is cut*
+depends on how the guesses have turned out: where there is little to read, little is tried.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,18 +24,18 @@ from exporter.plan.stretch import Stretch
 
 #: What takes fewer pages than this is not worth a window of its own.
 _LEAST_PAGES_TO_SPLIT: Final = 2
-#: Of the page that a walk has asked for, this much is still to come, on the average.
+#: On average, this share of the page that a walk has asked for is still to come.
 _PAGES_UNDER_WAY: Final = 0.5
-#: Of the rows left: as many more than half are kept for the sake of a cut at the start of a partition.
+#: Up to this share of the rows left is kept beyond half, for the sake of a cut at the start of a partition.
 _ROWS_FOR_ALIGNMENT: Final = 0.2
-#: A window that turned out to hold less than a quarter of a page has to be made up for by so many pages.
+#: This many pages must make up for a window that turned out to hold less than a quarter of a page.
 _PAGES_FOR_A_MISS: Final = 2
-#: Until it is: the part of the windows under way that may have been given away and not yet shown what is in them.
+#: Until they do, at most this share of the windows under way may have been given away and not yet shown what they hold.
 _GUESSES_AFTER_MISSES: Final = 1 / 2
 
 
 class Divisible(Protocol):
-    """A walk, as far as the scheduler sees it."""
+    """Is a walk, as far as the scheduler sees it."""
 
     start: Instant
     end: Instant
@@ -47,9 +47,9 @@ class Divisible(Protocol):
 
 @dataclass(slots=True)
 class _Density:
-    """Rows a microsecond in a window: at its end, on its latest page, and on the whole; None until there is a guess.
+    """Holds the rows a microsecond in a window: at its end, on its latest page, and on the whole; None until a guess.
 
-    `is_guess`: it was given away with what was expected there; `is_measured`: what is there has been seen.
+    `is_guess` says that it was given away with what was expected there, `is_measured` that what is there has been seen.
     """
 
     first: float | None = None
@@ -64,10 +64,10 @@ class _Density:
 
 
 class Scheduler:
-    """Hands out windows, newest first. `oldest`: a guess at where the data begins; it only guides the splits.
+    """Hands out windows, newest first. `oldest` is a guess at where the data begins; it only guides the splits.
 
-    `density`: rows a microsecond at the end of the newest window, if that is known beforehand. `align` gives the start
-    of the partition that an instant falls into: cuts there leave no small files behind.
+    `density` is the rows a microsecond at the end of the newest window, if that is known beforehand. `align` returns
+    the start of the partition that an instant falls into: cuts there leave no small files behind.
     """
 
     def __init__(
@@ -83,14 +83,14 @@ class Scheduler:
         self._align = align
         self._page_size = page_size
         self._active: dict[Divisible, Instant] = {}
-        # By the end of the window: what is known there tells the walk above what it is coming to.
+        # Keyed by the end of the window: what is known there tells the walk above what it is coming to.
         self._seen: dict[Instant, _Density] = {}
         if density is not None and self._waiting:
             self._seen[self._waiting[-1].end] = _Density.guess(density)
         self._has_changed = True
         self._pages = 0
         self._misses = 0
-        #: The most that a page has had; before there is one, what it should have.
+        #: The most rows that a page has had; before there is one, as many as it should have.
         self.page_rows = page_size
         self._has_had_a_page = False
         #: Microseconds to be read in all, from the guessed beginning of the data.
@@ -98,20 +98,20 @@ class Scheduler:
 
     @property
     def is_done(self) -> bool:
-        """No window waits, and no walk is under way that could give one away."""
+        """Tells whether no window waits, and no walk is under way that could give one away."""
         return not self._waiting and not self._active
 
     @property
     def left(self) -> int:
-        """Microseconds of the range that are still to be read, from the guessed beginning of the data."""
+        """Returns the microseconds of the range that are still to be read, from the guessed beginning of the data."""
         waiting = sum(self._length(window.start, window.end) for window in self._waiting)
         return waiting + sum(self._length(walk.start, walk.settled_from) for walk in self._active)
 
     def take(self) -> Interval | None:
-        """A window for an idle worker; None when there is none to be had now."""
+        """Returns a window for an idle worker, or None when none is available now."""
         if self._waiting:
             return self._waiting.pop()
-        # Of many idle workers, the first one that is sent away has looked for all of them.
+        # The first of many idle workers that is sent away has looked for all of them.
         if self._has_changed and self._may_guess():
             known = [(walk, stretch) for walk in self._active if (stretch := self._stretch_of(walk)) is not None]
             if known:
@@ -122,13 +122,13 @@ class Scheduler:
         return None
 
     def started(self, walk: Divisible) -> None:
-        """A worker has begun to read what it took."""
+        """Notes that a worker has begun to read what it took."""
         self._active[walk] = walk.settled_from
         self._seen.setdefault(walk.end, _Density())
         self._has_changed = True
 
     def advanced(self, walk: Divisible, times: Sequence[Instant]) -> None:
-        """The walk has had a page, with these `created_at` from new to old."""
+        """Notes that the walk has had a page, with these `created_at` from new to old."""
         before = self.page_rows if self._has_had_a_page else 1
         self.page_rows = max(before, min(self._page_size, len(times)))
         self._has_had_a_page = True
@@ -141,7 +141,7 @@ class Scheduler:
         span = walk.end - walk.settled_from
         if walk.settled_from <= walk.start:
             density = walk.rows_settled / max(SECOND, span)
-        # A group of equals is no density, and a page that settles nothing may be of another list.
+        # A group of equals shows no density, and a page that settles nothing may be of another list.
         elif has_settled and is_whole and times[0] > times[-1]:
             density = seen.last = len(times) / max(SECOND, times[0] - times[-1])
         else:
@@ -154,7 +154,7 @@ class Scheduler:
             seen.mean = walk.rows_settled / span
 
     def ended(self, walk: Divisible) -> None:
-        """The walk has read its window, or will read no further."""
+        """Notes that the walk has read its window, or will read no further."""
         del self._active[walk]
         self._misses += self._seen[walk.end].is_guess and 4 * walk.rows_settled < self.page_rows
         self._has_changed = True
@@ -166,7 +166,7 @@ class Scheduler:
         return sum(each.is_guess and not each.is_measured for each in seen) <= len(seen) * _GUESSES_AFTER_MISSES
 
     def _stretch_of(self, walk: Divisible) -> Stretch | None:
-        """What the walk has left; None when there is nothing, or nothing is known of it."""
+        """Returns what the walk has left, or None when there is nothing, or nothing is known of it."""
         seen, length = self._seen[walk.end], self._length(walk.start, walk.settled_from)
         if seen.first is None or not length:
             return None

@@ -1,4 +1,4 @@
-"""How many rows lie in a stretch of time that nobody has read yet, judged by what was seen at its two ends."""
+"""Estimates how many rows lie in a stretch of time that nobody has read yet, from what was seen at its two ends."""
 
 import math
 from dataclasses import dataclass
@@ -8,10 +8,11 @@ from exporter.contract import Instant
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """`length` microseconds with `top` rows a microsecond at the upper end and `bottom` at the lower, both above 0.
+    """Spans `length` microseconds with `top` rows a microsecond at its upper end and `bottom` at its lower, both above
+    0.
 
-    In between the density is taken to grow, or to shrink, by a constant factor: where it is the same at both ends it
-    is even, and where a burst ends somewhere on the way to a desert, half of the rows are looked for near the burst.
+    In between, the density is assumed to grow or shrink by a constant factor: where it is the same at both ends it is
+    even, and where a burst ends on the way to a desert, half of the rows are looked for near the burst.
     """
 
     length: Instant
@@ -20,28 +21,28 @@ class Stretch:
 
     @property
     def rows(self) -> float:
-        """As many as there should be."""
+        """Returns how many rows there should be."""
         return self.rows_above(self.length)
 
     @property
     def most_rows(self) -> float:
-        """As many as there are if it is as dense everywhere as at its denser end."""
+        """Returns how many rows there are if it is as dense everywhere as at its denser end."""
         return max(self.top, self.bottom) * self.length
 
     def rows_above(self, depth: Instant) -> float:
-        """Rows in the uppermost `depth` microseconds."""
+        """Returns the rows in the uppermost `depth` microseconds."""
         slope = self._slope
         return self.top * (math.expm1(slope * depth) / slope if slope else depth)
 
     def depth_of(self, rows: float) -> Instant:
-        """How far down the uppermost `rows` reach; at most all of them."""
+        """Returns how far down the uppermost `rows` reach; at most the whole length."""
         if rows >= self.rows:
             return self.length
         slope = self._slope
         return round(math.log1p(rows * slope / self.top) / slope if slope else rows / self.top)
 
     def density_at(self, depth: Instant) -> float:
-        """Rows a microsecond."""
+        """Returns the rows a microsecond at this depth."""
         return self.top * math.exp(self._slope * depth)
 
     @property

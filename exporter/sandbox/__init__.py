@@ -1,4 +1,4 @@
-"""A stand-in for the API, with made-up conversations and switchable behaviour: for trying out, tests and benchmarks."""
+"""Stands in for the API, with made-up conversations and switchable behaviour: for trying out, tests and benchmarks."""
 
 from exporter.sandbox.behaviour import FAULTS, Behaviour, Fault, behaviour_from_options
 from exporter.sandbox.conversations import ORGANIZATION, make_conversations

@@ -1,6 +1,6 @@
-"""How the stand-in server behaves: a switch for everything that api.md calls unknown or possible.
+"""Says how the stand-in server behaves: a switch for everything that api.md calls unknown or possible.
 
-Each switch goes by the same name on the command line (`--behaviour cursor=inclusive`), where times are in seconds.
+Each switch has the same name on the command line (`--behaviour cursor=inclusive`), where times are in seconds.
 """
 
 from collections.abc import Iterable
@@ -43,81 +43,81 @@ _Share = msgspec.Meta(ge=0, le=1)
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Switches of the server. The defaults are a well-meaning server; numbers in brackets are api.md's list.
+    """Holds the server's switches. The defaults are a well-meaning server; numbers in brackets are api.md's list.
 
-    Raises `ValueError` for an unknown parameter in `ignores` or `excludes`, an unknown reading, a change that is none,
+    Raises `ValueError` for an unknown parameter in `ignores` or `excludes`, an unknown reading, an impossible change,
     and for a fault rate without faults.
     """
 
-    #: [1] A strict cursor answers rows older than it; an inclusive one those at it, too.
+    #: [1] A strict cursor answers rows older than it; an inclusive one also those at it.
     cursor: Literal["strict", "inclusive"] = "strict"
-    #: [2] How `created_at` and `updated_at` are served; microseconds are stored.
+    #: [2] `created_at` and `updated_at` are served like this; microseconds are stored.
     precision: Literal["us", "ms", "s"] = "us"
     rounding: Literal["cut", "half-even", "half-up"] = "cut"
-    #: [2] `fixed`: as many digits as the precision has; `python`: six, or none when zero; `trimmed`: no trailing zeros.
+    #: [2] `fixed` shows the precision's digits; `python` six, or none when zero; `trimmed` no trailing zeros.
     fraction: Literal["fixed", "python", "trimmed"] = "fixed"
     offset: Literal["Z", "+00:00", "none"] = "Z"
-    #: [2, 14] What a time that is asked for is compared with: what is stored, what is served, or its day alone.
+    #: [2, 14] A time that is asked for is compared with what is stored, what is served, or its day alone.
     compares: Literal["stored", "served", "day"] = "stored"
-    #: [14] How the times that are asked for are read, all of them or the one that is named: `cut-ms`, `cursor:+3h`.
+    #: [14] The times that are asked for, all or the named one, are read like this: `cut-ms`, `cursor:+3h`.
     reads: tuple[str, ...] = ()
-    #: [14] Bounds that leave their own time out.
+    #: [14] These bounds leave their own time out.
     excludes: tuple[str, ...] = ()
 
     default_limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50
     #: [4] A page never holds more rows, or (beyond its first row) more bytes, than this; nothing says so.
     page_cap: Annotated[int, _AtLeast1] | None = None
     page_bytes: Annotated[int, _AtLeast1] | None = None
-    #: [14] How likely a page ends early, with at least a row; is empty; has an element among its rows that is none.
+    #: [14] A page is this likely to end early, with at least a row; to be empty; to hold an element that is not a row.
     short_pages: Annotated[float, _Share] = 0.0
     empty_pages: Annotated[float, _Share] = 0.0
     odd_elements: Annotated[float, _Share] = 0.0
     #: [14] After its limit, an API makes short and empty pages of rows that do not match.
     filters: Literal["before-limit", "after-limit"] = "before-limit"
-    #: [3] Rows of one `created_at`: in one order always, or in a new one for every request.
+    #: [3] Rows of one `created_at` come always in one order, or in a new one for every request.
     equals: Literal["fixed", "shuffled"] = "fixed"
     #: `oldest` answers from the other end; `shuffled` mixes the rows of a page; `unordered` pages rows as they lie.
     order: Literal["newest", "oldest", "shuffled", "unordered"] = "newest"
-    #: [5] Parameters that are not looked at.
+    #: [5] These parameters are not looked at.
     ignores: tuple[str, ...] = ()
-    #: [6] Seconds after its `created_at` that a row becomes visible.
+    #: [6] A row becomes visible this many seconds after its `created_at`.
     visible_delay: Annotated[float, _AtLeast0] = 0.0
-    #: [7] Leave out `token_created` unless a `status` is asked for.
+    #: [7] `token_created` is left out unless a `status` is asked for.
     hides_token_created: bool = False
-    #: Fields that no reference names.
+    #: Fields are served that no reference names.
     extra_fields: bool = False
 
-    #: Seconds before a page is answered.
+    #: A page is answered after this many seconds.
     latency: Annotated[float, _AtLeast0] = 0.0
-    #: [8] Requests a second, and how many may come at once after a pause; beyond them 429.
+    #: [8] This many requests a second are answered, and this many at once after a pause; beyond them 429.
     rate: Annotated[float, _Above0] | None = None
     burst: Annotated[int, _AtLeast1] = 1
     retry_after: Literal["seconds", "date", "absent"] = "seconds"
-    #: [8] Requests in flight; beyond them 503.
+    #: [8] This many requests may be in flight; beyond them 503.
     max_in_flight: Annotated[int, _AtLeast1] | None = None
 
-    #: [9] How likely a request meets one of `faults`. `script` comes first: a fault or `ok` for each request in turn.
+    #: [9] A request meets one of `faults` this likely. `script` comes first: a fault or `ok` for each request in turn.
     fault_rate: Annotated[float, _Share] = 0.0
     faults: tuple[Fault, ...] = ("500", "502", "503", "504", "reset", "reset-mid-body", "short-body", "half-json")
     script: tuple[Fault | Literal["ok"], ...] = ()
-    #: Bytes that `gzip-bomb` and `oversized` blow a body up to; bytes a second of `trickle`.
+    #: `gzip-bomb` and `oversized` blow a body up to this many bytes; `trickle` sends this many bytes a second.
     oversized_bytes: Annotated[int, _AtLeast1] = 256 * 1024 * 1024
     trickle_rate: Annotated[int, _AtLeast1] = 2000
 
-    #: [10] Requests after which the token is refused, or no longer reads sensitive fields.
+    #: [10] After this many requests the token is refused, or no longer reads sensitive fields.
     revoked_after: Annotated[int, _AtLeast0] | None = None
     role_changed_after: Annotated[int, _AtLeast0] | None = None
 
-    #: [15] What `Date` says: the server's time and `date_ahead` seconds, in each answer, in the `first` alone, or in
-    #: one of two at random (`jumping`); for ever the time of the first answer (`frozen`); or nothing that can be read.
+    #: [15] `Date` says the server's time and `date_ahead` seconds, in each answer, in the `first` alone, or in one of
+    #: two at random (`jumping`); always the time of the first answer (`frozen`); or nothing that can be read.
     date: Literal["steady", "first", "jumping", "frozen", "malformed", "absent"] = "steady"
     date_ahead: float = 0.0
 
-    #: [14] Requests after which other switches change: `precision=ms`, `page_cap=20`.
+    #: [14] After this many requests other switches change: `precision=ms`, `page_cap=20`.
     changes_after: Annotated[int, _AtLeast0] = 0
     changes: tuple[str, ...] = ()
 
-    #: For whatever is left to chance: faults and shuffling.
+    #: This seeds whatever is left to chance: faults and shuffling.
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -131,7 +131,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         _changed(self)
 
     def at(self, position: int) -> "Behaviour":
-        """What it is for the request `position`; the first since it was set is 1."""
+        """Returns the behaviour for the request `position`; the first since it was set is 1."""
         return _changed(self) if self.changes and position > self.changes_after else self
 
 
@@ -139,9 +139,9 @@ _SWITCHES: Final = {field.name: field for field in msgspec.structs.fields(Behavi
 
 
 def behaviour_from_options(pairs: Iterable[str]) -> Behaviour:
-    """The behaviour that texts such as `cursor=inclusive`, `page_cap=100` or `faults=500,reset` ask for.
+    """Returns the behaviour that texts such as `cursor=inclusive`, `page_cap=100` or `faults=500,reset` ask for.
 
-    Raises `UsageError` for a switch or a value that is not known; of a switch given twice, the last counts.
+    Raises `UsageError` for a switch or a value that is not known; if a switch is given twice, the last one counts.
     """
     try:
         return msgspec.convert(_chosen(pairs), Behaviour, strict=False)
@@ -155,7 +155,7 @@ def _chosen(pairs: Iterable[str]) -> dict[str, object]:
         name, equals, value = pair.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or name not in _SWITCHES:
-            raise ValueError(f"{pair!r}: has to be SWITCH=VALUE, with a switch of {', '.join(_SWITCHES)}")
+            raise ValueError(f"{pair!r}: must be SWITCH=VALUE, with a switch of {', '.join(_SWITCHES)}")
         is_list = isinstance(_SWITCHES[name].default, tuple)
         chosen[name] = [part.strip() for part in value.split(",") if part.strip()] if is_list else value.strip()
     return chosen
@@ -163,7 +163,7 @@ def _chosen(pairs: Iterable[str]) -> dict[str, object]:
 
 @lru_cache
 def _changed(behaviour: Behaviour) -> Behaviour:
-    """`behaviour` after its changes."""
+    """Returns `behaviour` after its changes."""
     if not behaviour.changes:
         return behaviour
     chosen = _chosen(behaviour.changes)

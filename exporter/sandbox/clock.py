@@ -1,4 +1,4 @@
-"""The server's clocks: the one that it goes by, and what it says of it in `Date` (api.md, 15)."""
+"""Tells the server's times: the clock that it goes by, and what it says of it in `Date` (api.md, 15)."""
 
 import random
 import time
@@ -12,12 +12,12 @@ _MALFORMED: Final = "Thu, 32 Jan 2026 25:00:00 GMT"
 
 
 def system_clock() -> Instant:
-    """This machine's."""
+    """Returns the time by this machine's clock."""
     return time.time_ns() // 1000
 
 
 def date_header(behaviour: Behaviour, position: int, now: Instant, first: Instant) -> str | None:
-    """The header `Date` of the answer to request `position`, or None; `first` is when the first one was answered."""
+    """Returns the `Date` of the answer to request `position`, or None; `first` is when the first one was answered."""
     if behaviour.date == "absent":
         return None
     if behaviour.date == "malformed":

@@ -1,7 +1,7 @@
-"""Made-up conversations of a call centre: the same for the same seed, made when they are first looked at.
+"""Makes up conversations of a call centre: the same for the same seed, made when they are first looked at.
 
-A row keeps two times and a number; everything else follows from these, the seed and the row's own random generator.
-So a million rows fit in memory, and transcripts cost nothing until they are served.
+A row keeps two times and a number; everything else follows from these, the seed and the row's own random generator. So
+a million rows fit in memory, and transcripts cost nothing until they are served.
 """
 
 import random
@@ -48,14 +48,14 @@ _TIERS = ("bronze", "silver", "gold", "platinum")
 
 
 class _Recipe(NamedTuple):
-    """What the rows of one collection share."""
+    """Holds what the rows of one collection share."""
 
     seed: int
     transcripts: bool
 
 
 class MadeUpRow(Row):
-    """A row whose fields are made when asked for. What the filters look at is kept; the transcript is not."""
+    """Makes its fields when asked for them. What the filters look at is kept; the transcript is not."""
 
     __slots__ = ("_facts", "_number", "_recipe")
 
@@ -89,14 +89,14 @@ def make_conversations(
     density: Density = "office",
     transcripts: bool = True,
 ) -> list[Row]:
-    """`count` rows with `created_at` in `[since, until)`, newest first; `conversation` is null without `transcripts`.
+    """Makes `count` rows, `created_at` in `[since, until)`, newest first; `conversation` is null without `transcripts`.
 
     Raises `UsageError` for a negative count or seed, an empty range or an unknown density.
     """
     if count < 0 or seed < 0:
-        raise UsageError("the number of conversations and the seed have to be 0 or more")
+        raise UsageError("the number of conversations and the seed must be 0 or more")
     if density not in DENSITIES:
-        raise UsageError(f"density {density!r}: has to be one of {', '.join(DENSITIES)}")
+        raise UsageError(f"density {density!r}: must be one of {', '.join(DENSITIES)}")
     check_range(since, until)
     rng = random.Random(seed)
     recipe = _Recipe(seed, transcripts)
@@ -107,7 +107,7 @@ def make_conversations(
 
 
 def _updated_at(rng: random.Random, created_at: Instant, until: Instant) -> Instant:
-    """Most rows change last when the call ends; a few are touched again days later; none in the future."""
+    """Returns when a row changed last: mostly when the call ends, a few times days later, never in the future."""
     lasted = int(rng.lognormvariate(4.4, 0.85) * SECOND)
     if rng.random() < 0.03:
         lasted += int(rng.random() * 5 * DAY)
@@ -115,7 +115,7 @@ def _updated_at(rng: random.Random, created_at: Instant, until: Instant) -> Inst
 
 
 class _Call(NamedTuple):
-    """A row without its transcript, and what the transcript needs."""
+    """Holds a row without its transcript, and what the transcript needs."""
 
     fields: dict[str, object]
     facts: dict[str, str]

@@ -1,4 +1,4 @@
-"""When made-up conversations begin: the shapes in time that a bulk export has to cope with."""
+"""Chooses when made-up conversations begin: the shapes in time that a bulk export must cope with."""
 
 import random
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from exporter.contract import HOUR, SECOND, Instant
 Density: TypeAlias = Literal["flat", "office", "one-burst", "many-bursts", "bulk"]
 DENSITIES: Final[tuple[str, ...]] = get_args(Density)
 
-#: Calls an hour of the day (UTC), relative to the busiest; a call centre never quite sleeps.
+#: Each hour of the day (UTC) has this many calls, relative to the busiest; a call centre never quite sleeps.
 _HOURS = (1, 1, 1, 1, 1, 2, 6, 18, 52, 88, 100, 96, 74, 80, 95, 92, 78, 55, 28, 14, 8, 5, 3, 2)
 _DAYS = (1.0, 0.97, 0.94, 0.92, 0.85, 0.14, 0.08)
 _BURST_SHARE, _BURST_WIDTH = 0.75, 0.03
@@ -19,7 +19,7 @@ _BULK_SHARE, _BULK_SMALLEST, _BULK_LARGEST = 0.7, 2, 4000
 
 
 def spread(count: int, since: Instant, until: Instant, density: Density, rng: random.Random) -> list[Instant]:
-    """`count` instants of `[since, until)`, newest first."""
+    """Returns `count` instants of `[since, until)`, newest first."""
     return sorted(_SPREADS[density](count, since, until, rng), reverse=True)
 
 
@@ -59,7 +59,7 @@ def _many_bursts(count: int, since: Instant, until: Instant, rng: random.Random)
 
 
 def _bulk(count: int, since: Instant, until: Instant, rng: random.Random) -> list[Instant]:
-    """Groups of exactly equal instants, as imports leave them (api.md, 3); the first is the largest that fits."""
+    """Groups exactly equal instants, as imports leave them (api.md, 3); the first group is the largest that fits."""
     left = round(count * _BULK_SHARE)
     instants = _flat(count - left, since, until, rng)
     size = min(_BULK_LARGEST, left // 2)

@@ -1,4 +1,4 @@
-"""What can go wrong on the wire, done for real (api.md, 9). `body` is always the answer that would have been right."""
+"""Does for real what can go wrong on the wire (api.md, 9). `body` is always the answer that would have been right."""
 
 import asyncio
 import gzip
@@ -20,7 +20,7 @@ _ERROR_PAGE = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}
 
 
 async def answer(fault: Fault | None, request: web.Request, body: bytes, behaviour: Behaviour) -> web.StreamResponse:
-    """The answer with `fault` in it, or without any."""
+    """Returns the answer with `fault` in it, or without any."""
     if fault is None:
         return _json(body)
     if fault in _STATUSES:
@@ -95,7 +95,7 @@ async def _gzip_bomb(request: web.Request, body: bytes, behaviour: Behaviour) ->
 
 
 async def _redirect(request: web.Request, body: bytes, behaviour: Behaviour) -> web.StreamResponse:
-    """To another host's name, behind which the same server listens: so that a test sees what would be sent there."""
+    """Redirects to another host's name, where the same server listens: so a test sees what would be sent there."""
     sockname = request.transport.get_extra_info("sockname") if request.transport else ("", 0)
     location = f"http://localhost:{sockname[1]}{request.path_qs}"
     return web.Response(status=307, headers={"Location": location})
@@ -111,7 +111,7 @@ async def _oversized(request: web.Request, body: bytes, behaviour: Behaviour) ->
 
 
 async def _begin(request: web.Request, body: bytes, part: int | None = None) -> web.StreamResponse:
-    """The header of a right answer, and the first `part` bytes (half, unless told) of its body."""
+    """Sends the header of a right answer, and the first `part` bytes (half of them by default) of its body."""
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     response.content_length = len(body)
     await response.prepare(request)

@@ -1,4 +1,4 @@
-"""The query of a list: its parameters read as the API reads them, or refused (api.md, Request)."""
+"""Reads the query of a list as the API reads its parameters, or refuses it (api.md, Request)."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -18,20 +18,20 @@ _SUBSTRINGS: Final = ("user_id", "agent_number")
 
 
 class BadParameterError(Exception):
-    """The server answers 422. The message names the parameter."""
+    """Makes the server answer 422. The message names the parameter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A time that was asked for, as the server has read it; `included` says whether a row of that time matches."""
+    """Holds a time that was asked for, as the server reads it; `included` says whether a row of that time matches."""
 
     at: Instant
     included: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """What a list request asks for: bounds on `created_at`, and tests that each row has to pass."""
+class ParsedQuery:
+    """Holds what a list request asks for: bounds on `created_at`, and tests that each row must pass."""
 
     limit: int
     after: Bound | None
@@ -42,12 +42,12 @@ class Query:
     names_status: bool
 
     def matches(self, row: Row) -> bool:
-        """All filters except the bounds on `created_at`."""
+        """Tells whether the row passes all filters except the bounds on `created_at`."""
         return all(test(row) for test in self.tests)
 
 
-def parse_query(parameters: Mapping[str, str], behaviour: Behaviour) -> Query:
-    """Raises `BadParameterError`. What the behaviour ignores is not even read; unknown parameters are let pass."""
+def parse_query(parameters: Mapping[str, str], behaviour: Behaviour) -> ParsedQuery:
+    """Reads a query, or raises `BadParameterError`. What the behaviour ignores is not read; unknown parameters pass."""
     asked = {name: value for name, value in parameters.items() if name not in behaviour.ignores}
     tests = [
         _of_facts(_test(known.name, known.kind, known.choices, asked[known.name]))
@@ -55,7 +55,7 @@ def parse_query(parameters: Mapping[str, str], behaviour: Behaviour) -> Query:
         if known.name in asked and known.kind is not FilterKind.TIME
     ]
     fields = asked.get("fields")
-    return Query(
+    return ParsedQuery(
         limit=_limit(asked, behaviour),
         after=_bound(asked, "created_after", behaviour),
         before=_bound(asked, "created_before", behaviour),
@@ -67,7 +67,7 @@ def parse_query(parameters: Mapping[str, str], behaviour: Behaviour) -> Query:
 
 
 def compared(instant: Instant, behaviour: Behaviour) -> Instant:
-    """What the bounds on a stored time are compared with."""
+    """Returns what the bounds on a stored time are compared with."""
     if behaviour.compares == "served":
         return served_instant(instant, behaviour.precision, behaviour.rounding)
     return instant // DAY * DAY if behaviour.compares == "day" else instant
@@ -92,7 +92,7 @@ def _of_facts(test: Test) -> Callable[[Row], bool]:
 def _limit(asked: Mapping[str, str], behaviour: Behaviour) -> int:
     limit = _integer("limit", asked["limit"]) if "limit" in asked else behaviour.default_limit
     if not 1 <= limit <= MAX_PAGE_SIZE:
-        raise BadParameterError(f"limit: has to be from 1 to {MAX_PAGE_SIZE}")
+        raise BadParameterError(f"limit: must be from 1 to {MAX_PAGE_SIZE}")
     return limit if behaviour.page_cap is None else min(limit, behaviour.page_cap)
 
 
@@ -118,7 +118,7 @@ def _integer(name: str, text: str) -> int:
 
 def _test(name: str, kind: FilterKind, choices: tuple[str, ...], value: str) -> Test:
     if kind is FilterKind.CHOICE and value not in choices:
-        raise BadParameterError(f"{name}: has to be one of {', '.join(choices)}")
+        raise BadParameterError(f"{name}: must be one of {', '.join(choices)}")
     if kind is FilterKind.INTEGER:
         return _number_test(name, _integer(name, value))
     if kind is FilterKind.METADATA:
@@ -152,7 +152,7 @@ def _json_object(name: str, text: str) -> dict[str, object]:
 
 
 def contains(value: object, wanted: object) -> bool:
-    """Whether a JSON value holds another: objects by key, arrays by element, the rest by equality (true is not 1)."""
+    """Tells if a JSON value holds another: objects by key, arrays by element, the rest by equality (true is not 1)."""
     if isinstance(wanted, dict):
         return isinstance(value, dict) and all(key in value and contains(value[key], wanted[key]) for key in wanted)
     if isinstance(wanted, list):

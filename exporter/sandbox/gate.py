@@ -1,4 +1,4 @@
-"""Who gets in, and how fast: tokens, roles and rate limits (api.md, Request; 8; 10)."""
+"""Decides which requests get in, and how fast: tokens, roles and rate limits (api.md, Request; 8; 10)."""
 
 import math
 import time
@@ -19,7 +19,7 @@ TOKENS: Final = (TOKEN, TOKEN_NOSENSITIVE, TOKEN_NOSCOPE, PERSONAL_TOKEN, PERSON
 
 
 class Refusal(NamedTuple):
-    """An answer that is no page."""
+    """Is an answer that is not a page."""
 
     status: int
     detail: str
@@ -27,7 +27,7 @@ class Refusal(NamedTuple):
 
 
 def check_token(headers: Mapping[str, str]) -> Refusal | None:
-    """401 and 403, as api.md has them."""
+    """Refuses with 401 and 403, as api.md has them."""
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     if scheme != "Bearer" or token not in TOKENS:
         return Refusal(401, "Token is missing, invalid or expired.")
@@ -42,12 +42,12 @@ def check_token(headers: Mapping[str, str]) -> Refusal | None:
 
 
 def reads_sensitive(headers: Mapping[str, str]) -> bool:
-    """Whether an accepted token has the scope `conversations:read_sensitive`."""
+    """Tells whether an accepted token has the scope `conversations:read_sensitive`."""
     return "nosensitive" not in headers.get("Authorization", "")
 
 
-class Bucket:
-    """A token bucket: `burst` requests at once, then `rate` a second. Either may change at any time."""
+class TokenBucket:
+    """Is a token bucket: `burst` requests at once, then `rate` a second. Either may change at any time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -68,7 +68,7 @@ class Bucket:
 
 
 def retry_after(refusal: Refusal, behaviour: Behaviour, now: Instant) -> dict[str, str]:
-    """The header `Retry-After`, in the form that the behaviour names; whole seconds, rounded up."""
+    """Returns the header `Retry-After`, in the form that the behaviour names; whole seconds, rounded up."""
     if refusal.retry_after_seconds is None or behaviour.retry_after == "absent":
         return {}
     seconds = max(1, math.ceil(refusal.retry_after_seconds))

@@ -1,4 +1,4 @@
-"""The rows of the server in order, and which of them a page holds."""
+"""Keeps the rows of the server in order, and decides which of them a page holds."""
 
 import random
 from bisect import bisect_left, bisect_right, insort_right
@@ -8,12 +8,12 @@ from typing import Final
 
 from exporter.contract import SECOND, Instant
 from exporter.sandbox.behaviour import Behaviour
-from exporter.sandbox.filters import Bound, Query, compared
+from exporter.sandbox.filters import Bound, ParsedQuery, compared
 from exporter.sandbox.rows import Row
 
 #: Rows are stored to the tenth of a microsecond.
 _TENTHS: Final = 10
-#: A time multiplied by the one, modulo the other, lies anywhere.
+#: A time multiplied by the first, modulo the second, lies anywhere.
 _FACTOR: Final = 1_311_768_467_294_899_695
 _PRIME: Final = (1 << 61) - 1
 
@@ -23,10 +23,10 @@ def _age(row: Row) -> int:
 
 
 class Listing:
-    """Rows by `created_at`; equal ones stay in the order in which they were given, newest first."""
+    """Keeps rows by `created_at`; equal ones stay in the order in which they were given, newest first."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        #: From old to new, so that a page is a reversed slice.
+        #: They run from old to new, so that a page is a reversed slice.
         self._rows = sorted(rows, key=_age, reverse=True)[::-1]
         self._by_id: dict[str, Row] | None = None
         self._some_hidden = any(row.visible_from is not None for row in self._rows)
@@ -35,7 +35,7 @@ class Listing:
         return len(self._rows)
 
     def __iter__(self) -> Iterator[Row]:
-        """From new to old."""
+        """Yields the rows from new to old."""
         return reversed(self._rows)
 
     def insert(self, row: Row) -> None:
@@ -45,7 +45,7 @@ class Listing:
             self._by_id[identity] = row
 
     def delete(self, identity: str) -> Row:
-        """The row that is gone. Raises `KeyError`."""
+        """Returns the row that is gone. Raises `KeyError`."""
         row = self._index().pop(identity)
         position = bisect_left(self._rows, _age(row), key=_age)
         while self._rows[position] is not row:
@@ -57,8 +57,8 @@ class Listing:
         row = self._index().get(identity)
         return row if row is not None and _is_visible(row, behaviour, now) else None
 
-    def page(self, query: Query, behaviour: Behaviour, now: Instant, rng: random.Random) -> list[Row]:
-        """At most `query.limit` rows, in the order in which they are served."""
+    def page(self, query: ParsedQuery, behaviour: Behaviour, now: Instant, rng: random.Random) -> list[Row]:
+        """Returns at most `query.limit` rows, in the order in which they are served."""
         start, end = self._bounds(query, behaviour)
         keep = self._keep(query, behaviour, now)
         if keep is None and behaviour.equals == "fixed" and behaviour.order in ("newest", "oldest"):
@@ -83,12 +83,12 @@ class Listing:
         order = range(start, end) if behaviour.order == "oldest" else range(end - 1, start - 1, -1)
         return map(self._rows.__getitem__, order)
 
-    def _bounds(self, query: Query, behaviour: Behaviour) -> tuple[int, int]:
+    def _bounds(self, query: ParsedQuery, behaviour: Behaviour) -> tuple[int, int]:
         def age(row: Row) -> int:
             return _age(row) if behaviour.compares == "stored" else compared(row.created_at, behaviour) * _TENTHS
 
         def count(bound: Bound, *, with_its_own: bool) -> int:
-            """How many rows are older than a bound, or of its time."""
+            """Counts the rows that are older than a bound, or of its time."""
             return (bisect_right if with_its_own else bisect_left)(self._rows, bound.at * _TENTHS, key=age)
 
         start = 0 if query.after is None else count(query.after, with_its_own=not query.after.included)
@@ -97,8 +97,8 @@ class Listing:
         end = min(ends, default=len(self._rows))
         return start, max(start, end)
 
-    def _keep(self, query: Query, behaviour: Behaviour, now: Instant) -> Callable[[Row], bool] | None:
-        """What decides row by row; None when every row within the bounds is served."""
+    def _keep(self, query: ParsedQuery, behaviour: Behaviour, now: Instant) -> Callable[[Row], bool] | None:
+        """Returns what decides row by row, or None when every row within the bounds is served."""
         may_hide = self._some_hidden or behaviour.visible_delay > 0
         hides_token_created = behaviour.hides_token_created and not query.names_status
         if not (query.tests or may_hide or hides_token_created):

@@ -1,4 +1,4 @@
-"""Who calls, from where, about what."""
+"""Names the callers, the places that they call from, and the products that they call about."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What becomes of a page on its way out: it may end early, come empty, or hold what is no row (api.md, 4 and 14)."""
+"""Decides how a page goes out: it may end early, be empty, or hold what is no row (api.md, 4 and 14)."""
 
 import random
 from typing import Final
@@ -6,12 +6,12 @@ from typing import Final
 from exporter.sandbox.behaviour import Behaviour
 from exporter.sandbox.rows import Row
 
-#: JSON values that an array of conversations has no place for.
+#: An array of conversations has no place for these JSON values.
 ODD_ELEMENTS: Final = (b"null", b"17", b'"conversation"', b"[]", b"{}", b"true")
 
 
 def cut_at_random(rows: list[Row], behaviour: Behaviour, rng: random.Random) -> list[Row]:
-    """The rows that are left of a page."""
+    """Returns the rows that are left of a page."""
     if behaviour.empty_pages and rng.random() < behaviour.empty_pages:
         return []
     if behaviour.short_pages and rows and rng.random() < behaviour.short_pages:
@@ -20,7 +20,7 @@ def cut_at_random(rows: list[Row], behaviour: Behaviour, rng: random.Random) -> 
 
 
 def page_of(texts: list[bytes], behaviour: Behaviour, rng: random.Random) -> bytes:
-    """The JSON array of rows, as far as `page_bytes` allows, and at times of something else beside them."""
+    """Returns the JSON array of rows, as far as `page_bytes` allows, and at times of something else beside them."""
     if behaviour.page_bytes is not None:
         texts = _clamp(texts, behaviour.page_bytes)
     if behaviour.odd_elements and rng.random() < behaviour.odd_elements:
@@ -30,7 +30,7 @@ def page_of(texts: list[bytes], behaviour: Behaviour, rng: random.Random) -> byt
 
 
 def _clamp(texts: list[bytes], max_bytes: int) -> list[bytes]:
-    """As many as fit, and at least one."""
+    """Returns as many texts as fit, and at least one."""
     size = 0
     for position, text in enumerate(texts):
         size += len(text)

@@ -1,4 +1,4 @@
-"""What made-up callers and agents say: one topic an agent, as templates over the facts of a call."""
+"""Holds what made-up callers and agents say: one topic an agent, as templates over the facts of a call."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A call that the agent makes between hearing and answering. `arguments` and `output` are JSON templates."""
+    """Is a call that the agent makes between hearing and answering. `arguments` and `output` are JSON templates."""
 
     name: str
     arguments: str
@@ -15,7 +15,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What the caller says, what the agent looks up, what it answers."""
+    """Holds what the caller says, what the agent looks up, and what it answers."""
 
     user: str
     assistant: str
@@ -24,7 +24,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """What an agent deals with. Templates name: first, last, order, date, time, amount, city, product, agent."""
+    """Holds what an agent deals with. Templates name: first, last, order, date, time, amount, city, product, agent."""
 
     agent: str
     key: str

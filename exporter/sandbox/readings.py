@@ -1,4 +1,4 @@
-"""How the server reads a time that it is asked with, and what it holds it against (api.md, 14).
+"""Says how the server reads a time that it is asked with, and what it compares it with (api.md, 14).
 
 A *reading* is a word: `cut-ms`, `half-up-s`, `up-minute` or `cut-day` put the time on a coarser grid, `+3h` and `-90m`
 shift it, `as-Europe/Berlin` takes it for a local time of that zone, and `in-Europe/Berlin` turns it into local time and
@@ -16,7 +16,7 @@ from exporter.contract import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Instant
 
 Reading: TypeAlias = Callable[[Instant], Instant]
 
-#: The parameters that hold a time.
+#: These parameters hold a time.
 TIMES: Final = ("created_after", "created_before", "updated_after", "updated_before", "cursor")
 
 _UNITS: Final = {"ms": MILLISECOND, "s": SECOND, "minute": MINUTE, "hour": HOUR, "day": DAY}
@@ -28,7 +28,7 @@ _EPOCH: Final = datetime(1970, 1, 1)
 
 
 def reads_of(texts: Iterable[str], parameter: str) -> Reading:
-    """How `parameter` is read: by every text that names it, as in `cursor:cut-ms`, or names none, one after another.
+    """Returns how `parameter` is read: by each text, in turn, that names it, as in `cursor:cut-ms`, or names none.
 
     Raises `ValueError` for a text that is no reading, or names something else than a time.
     """
@@ -36,7 +36,7 @@ def reads_of(texts: Iterable[str], parameter: str) -> Reading:
     for text in texts:
         named, _, word = text.rpartition(":")
         if named not in ("", *TIMES):
-            raise ValueError(f"{named!r} holds no time: {text!r} has to name one of {', '.join(TIMES)}, or none")
+            raise ValueError(f"{named!r} holds no time: {text!r} must name one of {', '.join(TIMES)}, or none")
         if named in ("", parameter):
             readings.append(_reading(word))
 
@@ -49,7 +49,7 @@ def reads_of(texts: Iterable[str], parameter: str) -> Reading:
 
 
 def on_grid(instant: Instant, unit: Instant, rounding: str) -> Instant:
-    """`instant` on a grid of `unit`: `cut` takes the point below it, `up` the one above, the others the nearer one."""
+    """Puts `instant` on a grid of `unit`: `cut` takes the point below, `up` the one above, the others the nearer."""
     whole, rest = divmod(instant, unit)
     if rounding == "up":
         up = rest > 0

@@ -1,4 +1,4 @@
-"""From a row to its JSON text, in the server's style of the moment; texts are kept, so that a page is only a join."""
+"""Turns a row into its JSON text, in the server's style of the moment; keeps texts, so that a page is only a join."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ _MAX_VIEWS = 8
 
 
 class View(NamedTuple):
-    """What decides a row's text beside the row itself: role, fields and the style of timestamps."""
+    """Holds what decides a row's text beside the row itself: role, fields and the style of timestamps."""
 
     fields: frozenset[str] | None
     sensitive: bool
@@ -44,12 +44,12 @@ class View(NamedTuple):
 
 
 def served_instant(instant: Instant, precision: str, rounding: str) -> Instant:
-    """The instant that is left of a stored one when it is served; never out of order with another's."""
+    """Returns the instant that is left of a stored one when it is served; never out of order with another's."""
     return on_grid(instant, _UNITS[precision], rounding)
 
 
 def served_text(instant: Instant, view: View) -> str:
-    """The timestamp as it is served (api.md, 2)."""
+    """Returns the timestamp as it is served (api.md, 2)."""
     seconds, micros = divmod(served_instant(instant, view.precision, view.rounding), SECOND)
     text = (_EPOCH + timedelta(seconds=seconds)).isoformat()
     digits = f"{micros:06d}"
@@ -63,7 +63,7 @@ def served_text(instant: Instant, view: View) -> str:
 
 
 def render(row: Row, view: View) -> bytes:
-    """The JSON text of a row."""
+    """Returns the JSON text of a row."""
     if row.raw is not None:
         return row.raw
     document = row.document(served_text(row.created_at, view), served_text(row.updated_at, view))
@@ -86,7 +86,7 @@ class Renderer:
         self._views: dict[View, dict[Row, bytes]] = {}
 
     def texts(self, rows: Iterable[Row], view: View) -> list[bytes]:
-        """The text of each row."""
+        """Returns the text of each row."""
         kept = self._texts_of(view)
         texts = []
         for row in rows:

@@ -1,7 +1,7 @@
-"""One row of the stand-in server: when it was created and changed, and what it holds.
+"""Describes a row of the stand-in server: when it was created and changed, and what it holds.
 
-Times are integers in microseconds, as the real server stores them (api.md, 2); how they are written is `render`'s.
-A `created_at` may be stored finer than that, and is then cut to be served (api.md, 14).
+Times are integers in microseconds, as the real server stores them (api.md, 2); `render` decides how they are written. A
+`created_at` may be stored finer than that, and is then cut to be served (api.md, 14).
 """
 
 import json
@@ -11,11 +11,11 @@ from exporter.contract import Instant
 
 
 class Row:
-    """A conversation, given in full by whoever makes it.
+    """Is a conversation, given in full by its maker.
 
-    `fields` are served as they are, beside `created_at` and `updated_at` in the server's style (unless `fields` has
-    its own). `raw` is served as it is, whatever the role, `fields` or the style: for texts that no encoder would
-    write (lone surrogates, NaN, duplicate keys, a missing id, no object at all). `visible_from`: hidden until then.
+    `fields` are served as they are, beside `created_at` and `updated_at` in the server's style (unless `fields` has its
+    own). `raw` is served as it is, whatever the role, `fields` or the style: for texts that no encoder would write
+    (lone surrogates, NaN, duplicate keys, a missing id, no object at all). A row is hidden until `visible_from`.
     `tenths` are the tenths of a microsecond that are stored beyond `created_at`, and never served.
     """
 
@@ -42,11 +42,11 @@ class Row:
         return f"Row({self.created_at}, id={self.facts().get('id')!r})"
 
     def facts(self) -> Mapping[str, object]:
-        """What the filters look at: every field but the transcript and the two times."""
+        """Returns what the filters look at: every field except the transcript and the two times."""
         return self.fields
 
     def document(self, created_at: str, updated_at: str) -> dict[str, object]:
-        """Every field, with the times as they are to be served."""
+        """Returns every field, with the times as they are to be served."""
         return {"created_at": created_at, "updated_at": updated_at, **self.fields}
 
 

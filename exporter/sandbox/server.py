@@ -1,4 +1,4 @@
-"""The stand-in server: the API's two endpoints on loopback, over rows in memory."""
+"""Serves the API's two endpoints on loopback, over rows in memory."""
 
 import asyncio
 import errno
@@ -20,7 +20,7 @@ from exporter.sandbox.conversations import make_conversations
 from exporter.sandbox.density import Density
 from exporter.sandbox.faults import answer
 from exporter.sandbox.filters import BadParameterError, parse_query
-from exporter.sandbox.gate import TOKEN, Bucket, Refusal, check_token, reads_sensitive, retry_after
+from exporter.sandbox.gate import TOKEN, Refusal, TokenBucket, check_token, reads_sensitive, retry_after
 from exporter.sandbox.listing import Listing
 from exporter.sandbox.pages import cut_at_random, page_of
 from exporter.sandbox.render import Renderer, View
@@ -29,13 +29,13 @@ from exporter.sandbox.rows import Row
 _HOST = "127.0.0.1"
 _MAX_SEEN = 100_000
 _KEPT_BYTES = 1024**3
-#: Which request is being answered, of those since the behaviour was set.
+#: The request that is being answered, counted since the behaviour was set.
 _POSITION: ContextVar[int] = ContextVar("position", default=0)
 
 
 @dataclass(frozen=True, slots=True)
 class ServedRequest:
-    """A request as it came in. `number` counts from 1."""
+    """Records a request as it came in. `number` counts from 1."""
 
     number: int
     path: str
@@ -45,7 +45,7 @@ class ServedRequest:
 
 
 class Sandbox:
-    """The server's rows and behaviour, both of which may change while it runs.
+    """Serves the rows by the behaviour, both of which may change while it runs.
 
     `requests` logs what came in (the first 100 000). `on_request`, if set, is called with each before it is answered:
     the place for a test to change rows in the middle of a walk; `on_answer` when its answer is ready, or given up.
@@ -77,22 +77,22 @@ class Sandbox:
 
     @behaviour.setter
     def behaviour(self, behaviour: Behaviour) -> None:
-        """Also starts its counts anew: the script, the bucket, the requests until a token is revoked or it changes."""
+        """Also restarts its counts: the script, the bucket, the requests until a token is revoked or it changes."""
         self._behaviour = behaviour
         self._since_change = 0
         self._first_answer_at: Instant | None = None
-        self._bucket = Bucket(self._seconds)
+        self._bucket = TokenBucket(self._seconds)
 
     @property
     def rows(self) -> Sequence[Row]:
-        """Every row, from new to old."""
+        """Returns every row, from new to old."""
         return list(self._listing)
 
     def insert(self, row: Row) -> None:
         self._listing.insert(row)
 
     def delete(self, identity: str) -> Row:
-        """The row with this id, which is no longer served. Raises `KeyError` when there is none."""
+        """Returns the row with this id, which is no longer served. Raises `KeyError` when there is none."""
         row = self._listing.delete(identity)
         self._renderer.forget(row)
         return row
@@ -150,14 +150,14 @@ class Sandbox:
             response.headers["Date"] = date
 
     def date_header(self, position: int) -> str | None:
-        """What `Date` says in the answer to request `position`; None: it is left out."""
+        """Returns what `Date` says in the answer to request `position`, or None if it is left out."""
         now = self._clock()
         if self._first_answer_at is None:
             self._first_answer_at = now
         return date_header(self._behaviour.at(position), position, now, self._first_answer_at)
 
     def refuse(self, headers: Mapping[str, str], position: int) -> Refusal | None:
-        """Why a request does not get in; the first since the behaviour was set has `position` 1."""
+        """Returns why a request does not get in; the first since the behaviour was set has `position` 1."""
         behaviour = self._behaviour.at(position)
         if behaviour.max_in_flight is not None and self._in_flight > behaviour.max_in_flight:
             return Refusal(503, "Too many requests in flight.", 1)
@@ -179,7 +179,7 @@ class Sandbox:
         rng: random.Random,
         identity: str | None = None,
     ) -> bytes | Refusal:
-        """The JSON text of a page, or of the one conversation `identity`, as of now."""
+        """Returns the JSON text of a page, or of the one conversation `identity`, as it is now."""
         behaviour = self._behaviour.at(position)
         role_changed = behaviour.role_changed_after is not None and position > behaviour.role_changed_after
         sensitive = reads_sensitive(headers) and not role_changed
@@ -218,7 +218,7 @@ async def serve(
 ) -> AsyncIterator[Sandbox]:
     """Serves `rows` on loopback while the block runs; port 0 takes a free one.
 
-    Raises `UsageError` when the port cannot be had.
+    Raises `UsageError` when the port cannot be opened.
     """
     sandbox = Sandbox(rows, behaviour or Behaviour(), clock)
     application = web.Application()
@@ -230,7 +230,7 @@ async def serve(
     await runner.setup()
     try:
         try:
-            # asyncio, which would open it otherwise, says nothing where the machine refuses one.
+            # asyncio would open it otherwise, but says nothing where the machine refuses one.
             opened = socket.create_server((_HOST, port))
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):

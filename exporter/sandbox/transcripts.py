@@ -1,13 +1,13 @@
-"""Made-up transcripts, of exactly the form that api.md documents ("The transcript")."""
+"""Makes up transcripts, of exactly the form that api.md documents ("The transcript")."""
 
 import random
 from typing import Final, TypeAlias
 
 from exporter.sandbox.phrases import SMALL_TALK, Exchange, Tool, Topic
 
-Item: TypeAlias = dict[str, object]
+ItemJson: TypeAlias = dict[str, object]
 
-#: About what one exchange takes in JSON is 900 bytes, so that no transcript grows beyond 30 kB (api.md).
+#: One exchange takes about 900 bytes of JSON, so that no transcript grows beyond 30 kB (api.md).
 MAX_USER_TURNS: Final = 28
 
 _TOOL_ERROR = "the service did not answer within 5 s"
@@ -15,13 +15,13 @@ _TOOL_ERROR = "the service did not answer within 5 s"
 
 def make_transcript(
     rng: random.Random, topic: Topic, facts: dict[str, str], *, user_turns: int, started_at: float, spoken: bool
-) -> dict[str, list[Item]]:
-    """`{"items": [...]}` with `user_turns` messages of the caller. `started_at`: epoch seconds."""
+) -> dict[str, list[ItemJson]]:
+    """Returns `{"items": [...]}` with `user_turns` messages of the caller. `started_at` is in epoch seconds."""
     return {"items": _Script(rng, facts, started_at, spoken).play(topic, user_turns)}
 
 
 class _Script:
-    """The items of one transcript so far, and the time in it. `spoken`: with speech metrics, not typed."""
+    """Holds the items of one transcript so far, and the time in it. `spoken` ones have speech metrics."""
 
     __slots__ = ("facts", "items", "now", "random", "rng", "spoken")
 
@@ -30,9 +30,9 @@ class _Script:
         self.facts = facts
         self.now = started_at
         self.spoken = spoken
-        self.items: list[Item] = []
+        self.items: list[ItemJson] = []
 
-    def play(self, topic: Topic, user_turns: int) -> list[Item]:
+    def play(self, topic: Topic, user_turns: int) -> list[ItemJson]:
         role = "system" if self.random() < 0.9 else "developer"
         self.items.append(self._message(role, topic.instructions))
         self._assistant(topic.greeting)
@@ -54,7 +54,7 @@ class _Script:
             self._call(exchange.tool)
         self._assistant(exchange.assistant)
 
-    def _message(self, role: str, template: str) -> Item:
+    def _message(self, role: str, template: str) -> ItemJson:
         return {
             "id": f"item_{self.rng.getrandbits(48):012x}",
             "type": "message",
@@ -145,7 +145,7 @@ class _Script:
         self.now = round(self.now + seconds, 3)
 
 
-def _contents(item: Item) -> list[object]:
+def _contents(item: ItemJson) -> list[object]:
     content = item["content"]
     assert isinstance(content, list)  # noqa: S101 - what `_message` has just made
     return content

@@ -1,1 +1,1 @@
-"""Places for an export, and nothing about what lies there: `base` has the promises that all of them keep."""
+"""Offers places for an export, and knows nothing of what lies there; `base` has the promises that all of them keep."""

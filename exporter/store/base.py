@@ -1,4 +1,4 @@
-"""What a place for an export can do, wherever it is: `local` on a disk, `objects` in an object store."""
+"""States what a place for an export can do, wherever it is: `local` on a disk, `objects` in an object store."""
 
 from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -12,7 +12,7 @@ from exporter.store.location import Location
 
 
 class LockHolder(msgspec.Struct, frozen=True, kw_only=True):
-    """Who holds a destination: process, host and run, and since when."""
+    """Names who holds a destination: process, host and run, and since when."""
 
     pid: int
     host: str
@@ -24,21 +24,21 @@ class LockHolder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """Files of a destination, named by paths relative to it, with `/`.
+    """Gives access to the files of a destination, named by paths relative to it, with `/`.
 
-    What is staged lies on a local disk in any case, and has a path below `layout.STAGING`. Every step that has begun is
-    finished: a cancelled task never leaves one half done behind its back; an upload alone is given up, and leaves
+    What is staged always lies on a local disk, and has a path below `layout.STAGING`. Every step that has begun is
+    finished: a cancelled task never leaves one half done behind its back; only an upload is given up, and leaves
     nothing, or what is swept. Each method raises `StoreError` when the store fails, and for a path that leads out of
     the destination.
     """
 
     @property
     def location(self) -> Location:
-        """The destination, as its user named it; with `/` and a path, a file of it."""
+        """Returns the destination, as its user named it; with `/` and a path, it names a file of it."""
 
     @property
     def staged_on(self) -> Path:
-        """The directory on whose disk files are staged."""
+        """Returns the directory on whose disk files are staged."""
 
     async def check(self) -> None:
         """Touches nothing. Raises `DestinationError` for a destination that cannot be written to, or that holds
@@ -51,15 +51,15 @@ class Store(Protocol):
         """
 
     async def read(self, path: str) -> bytes | None:
-        """The content of a file; None when there is none."""
+        """Returns the content of a file, or None when there is none."""
 
     async def read_all(self, paths: Collection[str]) -> list[bytes | None]:
-        """As `read`, of many small files."""
+        """Does as `read`, for many small files."""
 
     async def create(self, path: str, data: bytes) -> bool:
-        """Creates a file, whole and durable or not at all; False when there is one already.
+        """Creates a file, whole and durable or not at all, and returns False when there is one already.
 
-        That may be this very one, where a store has kept what it said it could not: who has to know reads it.
+        That may be this very one, if a store has kept what it said it could not: a caller that must know reads it.
         """
 
     async def replace(self, path: str, data: bytes) -> None:
@@ -68,32 +68,32 @@ class Store(Protocol):
     async def append(self, path: str, line: bytes) -> None:
         """Adds a line to a file, durably, on a line of its own whatever a writer that was killed has left there.
 
-        Where no export is, nothing is done. Several processes may do so at a time.
+        If there is no export, nothing is done. Several processes may append at a time.
         """
 
     async def delete(self, *paths: str) -> None:
-        """Deletes files durably; that there is none is fine."""
+        """Deletes files durably; files that are missing are fine."""
 
     async def move(self, path: str, to: str) -> None:
-        """Gives a file another path, durably and in place of what may be there; that there is none is fine.
+        """Gives a file another path, durably and in place of what may be there; a file that is missing is fine.
 
         A process that is killed may leave it at both; never at neither.
         """
 
     async def list(self, prefix: str) -> list[str]:
-        """The paths of all files in the directory `prefix` and below, sorted."""
+        """Returns the paths of all files in the directory `prefix` and below, sorted."""
 
     async def sizes(self, paths: Collection[str]) -> Mapping[str, int]:
-        """Of the files among `paths` that are there, the bytes they have."""
+        """Returns the bytes of each file among `paths` that is there."""
 
     def fetched(self, path: str) -> AbstractAsyncContextManager[Path]:
-        """A file as one on a local disk, to be read and not written, for as long as the block lasts.
+        """Makes a file available on a local disk, to be read and not written, for as long as the block lasts.
 
-        Where there is none, there is none at the path either.
+        If the file is missing, there is none at that path either.
         """
 
     def staging_file(self, name: str) -> Path:
-        """Where to write a file that `publish` will take."""
+        """Returns where to write a file that `publish` will take."""
 
     async def publish(self, staged: Path, path: str) -> None:
         """Moves a fsynced file of `staging_file` to its final path, durably.
@@ -102,7 +102,7 @@ class Store(Protocol):
         """
 
     async def free_bytes(self) -> int:
-        """What can still be written to `staged_on`, also before `prepare`."""
+        """Returns how much can still be written to `staged_on`, also before `prepare`."""
 
     async def acquire_lock(self, holder: str) -> None:
         """Takes the destination for the run `holder`, for as long as this process lives.
@@ -111,10 +111,10 @@ class Store(Protocol):
         """
 
     async def keep_lock(self) -> None:
-        """Keeps the lock from running out; to be run beside what it protects, until cancelled or nothing is to do."""
+        """Keeps the lock from running out; runs beside what it protects, until cancelled or there is no need."""
 
     async def release_lock(self) -> None:
-        """Gives the destination back; without a lock, nothing."""
+        """Gives the destination back; does nothing without a lock."""
 
     async def lock_holder(self) -> LockHolder | None:
-        """Who holds the destination now; None when nobody does."""
+        """Returns who holds the destination now, or None when nobody does."""

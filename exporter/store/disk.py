@@ -1,4 +1,4 @@
-"""Durable steps on a local file system of whatever kind, and one place where its errors become the exporter's.
+"""Takes durable steps on a local file system of any kind, and alone turns its errors into the exporter's.
 
 Blocking code: `local` and the pipeline call it from worker threads.
 """
@@ -24,19 +24,19 @@ T = TypeVar("T")
 PRIVATE_FILE: Final = 0o600
 PRIVATE_DIRECTORY: Final = 0o700
 
-#: What file systems without hard links answer (exFAT, some network and shared mounts), and those that have them within
-#: one directory alone.
+#: File systems without hard links answer these (exFAT, some network and shared mounts), as do those that have them only
+#: within one directory.
 _NO_HARD_LINKS: Final = NOT_SUPPORTED | {errno.EPERM, errno.EMLINK, errno.EXDEV}
-#: What file systems answer that have nothing to do when a directory is fsynced.
+#: File systems that have nothing to do when a directory is fsynced answer these.
 _NO_FSYNC: Final = NOT_SUPPORTED | {errno.EBADF, errno.EISDIR}
-#: What file systems answer that keep no modes.
+#: File systems that keep no modes answer these.
 _NO_MODES: Final = NOT_SUPPORTED | {errno.EPERM, errno.EROFS}
-#: What a disk, or the network before it, answers to a read that may succeed a moment later.
+#: A disk, or the network before it, answers these to a read that may succeed a moment later.
 _PASSING: Final = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT})
 #: Before each further try of such a read.
 _PAUSES_SECONDS: Final = (0.05, 0.2, 0.5, 1.0)
 
-#: Of Linux: `renameat2` leaves alone what has the new name.
+#: Linux's `renameat2` leaves alone what has the new name.
 _FROM_HERE: Final = -100
 _NO_REPLACE: Final = 1
 #: What takes its turn by a claim waits this long for another that does.
@@ -96,7 +96,7 @@ def open_patiently(path: Path) -> PatientFile:
 
 
 def file_size(path: Path) -> int | None:
-    """Bytes; None when there is no file. Raises `StoreError`."""
+    """Returns the bytes of a file, or None when there is none. Raises `StoreError`."""
     with reporting(path):
         try:
             status = patiently(path.stat)
@@ -106,7 +106,7 @@ def file_size(path: Path) -> int | None:
 
 
 def free_bytes(directory: Path) -> int:
-    """What a user without privileges can still write to the file system of `directory`, which need not be there yet.
+    """Returns what an unprivileged user can still write to the file system of `directory`, which may not exist yet.
 
     Raises `StoreError`.
     """
@@ -117,12 +117,12 @@ def free_bytes(directory: Path) -> int:
             if error.errno not in NOT_SUPPORTED:
                 raise
             return sys.maxsize
-        # Zeros are what file systems answer that do not know.
+        # File systems that do not know answer zeros.
         return usage.f_bavail * usage.f_frsize if usage.f_blocks else sys.maxsize
 
 
 def is_read_only(directory: Path) -> bool:
-    """Whether the file system of `directory` says so. Raises `OSError`."""
+    """Tells whether the file system of `directory` says that it is read-only. Raises `OSError`."""
     try:
         return bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
     except OSError as error:
@@ -132,7 +132,7 @@ def is_read_only(directory: Path) -> bool:
 
 
 def open_private(path: str | Path, flags: int) -> int:
-    """`os.open` for a file that nobody else can read; fits `opener=`."""
+    """Opens a file that nobody else can read, as `os.open` does; fits `opener=`."""
     return os.open(path, flags | os.O_CLOEXEC, PRIVATE_FILE)
 
 
@@ -155,7 +155,7 @@ def fsync_directory(directory: Path) -> None:
 
 
 def make_directories(directory: Path, durable: set[Path]) -> None:
-    """Creates `directory` and its missing parents, private and durable; `durable`: known to be, and added to.
+    """Creates `directory` and its missing parents, private and durable; `durable` has those known to be, and grows.
 
     That a directory is there does not mean that it will be after a power cut: a run that was killed may have made it.
     """
@@ -165,13 +165,13 @@ def make_directories(directory: Path, durable: set[Path]) -> None:
         make_directories(directory.parent, durable)
     directory.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
     if os.access(directory.parent, os.R_OK):
-        # What lies above the directories of several users may often be entered, but not read.
+        # The parent of several users' directories may often be entered, but not read.
         fsync_directory(directory.parent)
     durable.add(directory)
 
 
 def keep_private(directory: Path, known: Collection[str]) -> None:
-    """Makes durable, and nobody else's, what a library has written to `directory` since it held the names `known`."""
+    """Makes durable, and private, what a library has written to `directory` since it held the names `known`."""
     with reporting(directory):
         for entry in list(os.scandir(directory)):
             if entry.is_file(follow_symlinks=False) and (
@@ -195,13 +195,13 @@ def _make_private(descriptor: int) -> None:
 
 
 def place(whole: Path, final: Path) -> bool:
-    """Gives a whole, fsynced file its final name, durably; False, and nothing done, when that name is taken.
+    """Gives a whole, fsynced file its final name, durably; returns False, with nothing done, when that name is taken.
 
-    The old name may stay behind; it is the caller's to delete. Every file system has one of three steps that never
-    overwrite, whoever else is at work: a hard link, a rename that says so, and a directory that can be made once.
+    The old name may stay behind; the caller must delete it. Every file system has one of three steps that never
+    overwrite, whatever else is at work: a hard link, a rename that says so, and a directory that can be made once.
     """
     is_placed = _take_name(whole, final)
-    # Whoever learns that a name is taken may rely on it: it must be as durable as their own would be.
+    # A caller that learns that a name is taken may rely on it: it must be as durable as the caller's own would be.
     fsync_directory(final.parent)
     return is_placed
 
@@ -211,7 +211,7 @@ def replace(whole: Path, final: Path) -> None:
     try:
         whole.replace(final)
     except FileExistsError:
-        # Some file systems replace nothing; whoever looks in between finds no file, as after a kill.
+        # Some file systems replace nothing; a reader in between finds no file, as after a kill.
         final.unlink()
         whole.rename(final)
     fsync_directory(final.parent)

@@ -1,4 +1,4 @@
-"""What Arrow reads the parts of an export with, wherever they lie. Read-only."""
+"""Lets Arrow read the parts of an export, wherever they lie. Read-only."""
 
 import os
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ _READ_AHEAD_BYTES: Final = 64 * 1024
 
 
 def open_filesystem(location: Location) -> tuple[fs.FileSystem, str]:
-    """And the prefix that the paths of an export have there. Raises `UsageError` as `opening.open_store`."""
+    """Returns it, and the prefix that an export's paths have there. Raises `UsageError` as `open.open_store`."""
     if not isinstance(location, Url):
         root = location.absolute()
         if _is_text(root):
             return fs.LocalFileSystem(), f"{root}/"
-        # Arrow takes paths as text alone; those inside an export always are.
+        # Arrow takes only text as paths; those inside an export always are.
         return fs.PyFileSystem(_Directory(root)), ""
     from exporter.store.objects.clouds import open_bucket
 
@@ -31,7 +31,7 @@ def open_filesystem(location: Location) -> tuple[fs.FileSystem, str]:
 
 
 def copy_columns(location: Url, path: str, columns: Sequence[str], copy: Path) -> None:
-    """Writes these columns of a part in an object store to a new file; of the others nothing is read.
+    """Writes these columns of a part in an object store to a new file, and reads nothing of the others.
 
     Raises `StoreError`; `UnreadableFileError` for what Arrow fails to read or write.
     """
@@ -53,7 +53,7 @@ def copy_columns(location: Url, path: str, columns: Sequence[str], copy: Path) -
 
 
 class _BlockingReader(RawIOBase):
-    """An object as Python's own files are read."""
+    """Reads an object as Python's own files are read."""
 
     def __init__(self, where: str, reader: Any) -> None:
         self._where = where
@@ -70,7 +70,7 @@ class _BlockingReader(RawIOBase):
 
         try:
             data = self._reader.read(len(buffer))
-        except OSError as error:  # which is what obstore makes of each error here
+        except OSError as error:  # obstore raises it for each error here
             raise StoreError(f"{self._where}: {read_fault(error)}") from error
         buffer[: len(data)] = data
         return len(data)
@@ -83,7 +83,7 @@ class _BlockingReader(RawIOBase):
 
 
 def _is_text(path: Path) -> bool:
-    """Whether the name is UTF-8."""
+    """Tells whether the name is UTF-8."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -92,7 +92,7 @@ def _is_text(path: Path) -> bool:
 
 
 class _Reader(fs.FileSystemHandler):  # type: ignore[misc]
-    """Files by their paths, of which none is written, and no directory is listed. `place`: what they are read from."""
+    """Reads files from `place` by their paths, writes none of them, and lists no directory."""
 
     def __init__(self, place: Any) -> None:
         self._place = place
@@ -129,7 +129,7 @@ class _Reader(fs.FileSystemHandler):  # type: ignore[misc]
 
 
 class _Objects(_Reader):
-    """Objects of a bucket by their keys."""
+    """Reads objects of a bucket by their keys."""
 
     def __init__(self, url: Url, store: Any) -> None:
         super().__init__(store)
@@ -163,7 +163,7 @@ class _Objects(_Reader):
 
 
 class _Directory(_Reader):
-    """Files below a directory, by their paths relative to it."""
+    """Reads files below a directory, by their paths relative to it."""
 
     def _size(self, path: str) -> int:
         return (Path(self._place) / path).stat().st_size

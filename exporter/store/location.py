@@ -1,4 +1,4 @@
-"""Where an export lies: a path, or the URL of a place in an object store."""
+"""Says where an export lies: a path, or the URL of a place in an object store."""
 
 import os
 import re
@@ -13,16 +13,16 @@ Scheme: TypeAlias = Literal["s3", "gs", "az"]
 SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)/?(.*)", re.DOTALL)
-#: Of buckets and containers in every cloud; no `@`, so that no credentials are taken for a name.
+#: Buckets and containers in every cloud have such names; `@` is left out, so that no credentials are taken for a name.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}", re.ASCII)
-#: What no store and no reader has to encode.
+#: No store and no reader needs to encode these.
 _PART = re.compile(r"[\w !&$@=;:+,.()'-]+")
 _FORMS: Final = "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
 
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """`prefix`: without `/` at either end; empty for the whole bucket. `url / path` is what lies there."""
+    """Locates an export. `prefix` has no `/` at either end; it is empty for a whole bucket. `url / path` is inside."""
 
     scheme: Scheme
     bucket: str
@@ -39,7 +39,7 @@ Location: TypeAlias = Path | Url
 
 
 def shell_word(location: Location) -> str:
-    """The destination as a shell takes it for one word, wherever it is pasted, on one line."""
+    """Returns the destination as a shell takes it for one word, wherever it is pasted, on one line."""
     text = str(location.absolute() if isinstance(location, Path) else location)
     if text.isprintable():
         return shlex.quote(text)
@@ -53,7 +53,7 @@ def _in_ansi_c(letter: str) -> str:
 
 
 def parts_inside(location: Location, path: str) -> tuple[str, ...]:
-    """The parts of `path`, relative to the destination. Raises `StoreError` for one that leads out of it.
+    """Returns the parts of `path`, relative to the destination. Raises `StoreError` for one that leads out of it.
 
     Paths come back from the log; a log that somebody has edited must not lead anywhere else.
     """
@@ -64,20 +64,20 @@ def parts_inside(location: Location, path: str) -> tuple[str, ...]:
 
 
 def parse_location(text: str) -> Location:
-    """The destination that was named. Raises `UsageError` for what is neither a path nor a URL of an object store.
+    """Returns the destination that was named. Raises `UsageError` for neither a path nor a URL of an object store.
 
     No message repeats a URL that may hold credentials.
     """
     if not text or "\0" in text:
-        raise UsageError("the destination has to be a path or a URL")
+        raise UsageError("the destination must be a path or a URL")
     match = _URL.fullmatch(text)
     if match is None:
         if text.partition(":/")[0].lower() in SCHEMES:
-            raise UsageError(f"{text}: one slash makes no URL. Give {_FORMS}, or ./{text} for a directory of that name")
+            raise UsageError(f"{text}: a URL has two slashes. Give {_FORMS}, or ./{text} for a directory of that name")
         return Path(text)
     scheme, bucket, prefix = match[1].lower(), match[2], match[3].strip("/")
     if scheme not in SCHEMES:
-        raise UsageError(f"{scheme}://: no store that is known. Give a path, {_FORMS}")
+        raise UsageError(f"{scheme}://: no such kind of store. Give a path, {_FORMS}")
     if "@" in bucket or "?" in text or "#" in text:
         raise UsageError(
             f"{scheme}://: the URL of a destination has no user, password, query or fragment. Credentials come from "

@@ -14,7 +14,7 @@ from exporter.store.objects.threads import check_threads
 
 @asynccontextmanager
 async def open_store(location: Location) -> AsyncIterator[Store]:
-    """For the block. Changes nothing yet. Raises `UsageError` where the environment says not enough of the store."""
+    """Opens a store for the block; changes nothing yet. Raises `UsageError` if the environment says too little."""
     if not isinstance(location, Url):
         yield LocalStore(location)
         return
@@ -25,7 +25,7 @@ async def open_store(location: Location) -> AsyncIterator[Store]:
         from exporter.store.objects.store import ObjectStore
     except ImportError as error:
         raise UsageError(
-            f"{location}: what object stores need is not installed. It is in the extra `objects`: "
+            f"{location}: the packages for object stores are not installed. They are in the extra `objects`: "
             "pip install '.[objects]', where the exporter was cloned to"
         ) from error
     store = ObjectStore(Bucket(location, await to_thread.run_sync(open_bucket, location)))

@@ -1,4 +1,4 @@
-"""What an error of the operating system means to a user: what happened, why there, and what to do. Changes nothing."""
+"""Tells a user what an error of the operating system means: what happened, why there, what to do. Changes nothing."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Final
 
-#: What a file system answers to what it cannot do. Some take that for a matter of the arguments.
+#: A file system answers these to what it cannot do. Some take that for a matter of the arguments.
 NOT_SUPPORTED: Final = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
 
 _ADVICE: Final = {
@@ -25,14 +25,14 @@ _ADVICE: Final = {
     errno.ENFILE: "the machine has too many open files. Close some programs, then run again to resume",
     errno.ENOMEM: "the machine has no memory left. Free some, then run again to resume",
     errno.ENAMETOOLONG: "the name is too long for this file system. Choose a shorter destination",
-    errno.ESTALE: "the file server no longer knows this directory. Mount it anew, then run again to resume",
+    errno.ESTALE: "the file server no longer knows this directory. Mount it again, then run again to resume",
 }
-#: What says that a file system is of the wrong kind, when a step that an export cannot do without ends with it.
+#: These say that a file system is of the wrong kind, when a step that an export cannot do without ends with one.
 _WRONG_KIND: Final = NOT_SUPPORTED | {errno.EXDEV, errno.ENOLCK, errno.ENOTTY}
 
 
 def describe(error: OSError, path: Path | None = None) -> str:
-    """What went wrong and what to do, without the path. `path` is where, for what can be learned there."""
+    """Says what went wrong and what to do, without the path. `path` is where, and tells what can be learned there."""
     number = error.errno or 0
     if path is not None:
         if number == errno.ENOSPC and _lacks_inodes(path):
@@ -48,7 +48,7 @@ def describe(error: OSError, path: Path | None = None) -> str:
 
 
 def nearest(path: Path) -> Path:
-    """`path`, or the nearest directory above it that is there."""
+    """Returns `path`, or the nearest directory above it that is there."""
     while not path.exists() and path != path.parent:
         path = path.parent
     return path
@@ -76,7 +76,7 @@ def _why_denied(path: Path) -> str | None:
 
 
 def _file_system(path: Path) -> str:
-    """The kind of file system that `path` lies on, and where that is mounted, as far as the machine tells."""
+    """Names the kind of file system that `path` lies on, and where that is mounted, as far as the machine tells."""
     with suppress(OSError):
         inside = os.fsencode(nearest(path).resolve())
         best, kind = b"", b""

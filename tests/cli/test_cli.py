@@ -253,7 +253,7 @@ def test_a_url_that_holds_a_secret_is_refused_without_repeating_it(job: Job, run
 def test_an_empty_destination_is_not_the_current_directory(job: Job, run: Run) -> None:
     done = run("export", "")
     assert done.status == 2
-    assert done.err == "exporter: the destination has to be a path or a URL\n"
+    assert done.err == "exporter: the destination must be a path or a URL\n"
     assert job.calls == []
 
 

@@ -21,7 +21,7 @@ NOBODY = 65_534
 
 
 class Done(NamedTuple):
-    """How a command ended, and what it said."""
+    """Tells how a command ended, and what it said."""
 
     status: int
     out: str
@@ -29,11 +29,11 @@ class Done(NamedTuple):
 
     @property
     def complaint(self) -> list[str]:
-        """The lines on stderr, without those that a slow machine has had the time for."""
+        """Returns the lines on stderr, without those that a slow machine has had the time for."""
         return [line for line in self.err.splitlines() if " progress percent=" not in line]
 
     def after_warning(self) -> "Done":
-        """The rest, where the first thing that was said is that there is no answer yet."""
+        """Returns the rest, if the first thing that was said is that there is no answer yet."""
         first, rest = self.err.split("\n", 1)
         assert " warning: no answer yet; asking again for about " in first
         return self._replace(err=rest)
@@ -61,7 +61,7 @@ class Command(Protocol):
 
 
 class Started(NamedTuple):
-    """A process of the command line, and how to wait for its end."""
+    """Runs a process of the command line, and knows how to wait for its end."""
 
     process: "subprocess.Popen[str]"
     wait: Callable[..., Done]
@@ -134,7 +134,7 @@ def spawn() -> Iterator[Spawn]:
                     errors="surrogateescape",
                 )
             )
-            # Before the pipes are closed: a process that a failed test leaves behind must not be waited for.
+            # This comes before the pipes are closed: a process that a failed test leaves behind must not be waited for.
             stack.callback(process.kill)
 
             def wait(timeout_seconds: float = 240.0) -> Done:
@@ -149,7 +149,7 @@ def spawn() -> Iterator[Spawn]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that has not answered is asked as often as ever, and soon given up."""
+    """Asks a server that has not answered as often as ever, and soon gives it up."""
     patience = Patience(attempts=6, seconds=0.0, throttled_seconds=0.0)
     hasty = partial(RetryPolicy, unknown=patience, absent=patience, base_seconds=0.01)
     monkeypatch.setattr(reader, "RetryPolicy", hasty)
@@ -157,7 +157,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """As a user who may not write everywhere, also where the tests are run by one who may."""
+    """Runs as a user who may not write everywhere, also where the tests are run by one who may."""
     if os.getuid() != 0:
         yield
         return

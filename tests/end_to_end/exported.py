@@ -1,4 +1,4 @@
-"""What lies at a destination, read with nothing but the manifest and the files; and whether all of it is sound."""
+"""Reads a destination with nothing but the manifest and the files, and tells whether all of it is sound."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ _FORMATS = {"created_date": "%Y-%m-%d", "created_hour": "%Y-%m-%dT%H", "created_
 
 
 class Exported:
-    """An export as a reader finds it."""
+    """Shows an export as a reader finds it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -40,7 +40,7 @@ class Exported:
         return [parse_interval(interval) for interval in self.manifest["coverage"]]
 
     def records(self) -> dict[str, Record]:
-        """Every row by its id, which no other row may have."""
+        """Returns every row by its id, which no other row may have."""
         found: dict[str, Record] = {}
         for file in self.files:
             for record in pq.ParquetFile(self.root / file["path"]).read().to_pylist():
@@ -49,30 +49,30 @@ class Exported:
         return found
 
     def quarantined(self) -> list[dict[str, str]]:
-        """The lines of every quarantine file that the manifest names."""
+        """Returns the lines of every quarantine file that the manifest names."""
         lines = []
         for file in self.manifest["quarantine"]["files"]:
             lines += (self.root / file["path"]).read_text("utf-8").splitlines()
         return [json.loads(line) for line in lines]
 
     def check(self, expected: Mapping[str, Record]) -> None:
-        """All files are sound, all of the range is covered, and the rows are `expected`, in every field."""
+        """Checks that all files are sound, all of the range is covered, and the rows are `expected`, in every field."""
         self.check_sound()
         assert self.state in ("complete", "unproven")
         assert self.coverage == [parse_interval(self.manifest["range"])]
         assert_same(self.records(), expected)
 
     def check_sound(self, kept: Collection[str] = ()) -> None:
-        """The manifest tells the truth about every byte and every name, and the log agrees; complete or not.
+        """Checks that the manifest tells the truth about every byte and name, and the log agrees; complete or not.
 
-        `kept`: files that are there for readers of older manifests.
+        `kept` are files that are there for readers of older manifests.
         """
         self.check_shown()
         self._check_tree(kept)
         assert list((self.root / "_exporter" / "staging").iterdir()) == []
 
     def check_shown(self) -> None:
-        """What the manifest shows is there and true, whatever a run that was killed may have left beside it."""
+        """Checks that what the manifest shows is there and true, whatever a killed run may have left beside it."""
         for file in self.files:
             self._check_file(file, "conversations", "created_at")
         for file in self.turns:
@@ -83,7 +83,7 @@ class Exported:
         check_private(self.root)
 
     def _check_turns(self) -> None:
-        """They are what the transcripts say, part by part, in the same order."""
+        """Checks that they are what the transcripts say, part by part, in the same order."""
         if "turns" not in self.manifest["tables"]:
             return
         beside = {file["path"].removeprefix("turns"): file for file in self.turns}
@@ -144,7 +144,7 @@ class Exported:
             delta = tuple(f"{table}/_delta_log/" for table in self.manifest["tables"])
             logs = {"delta": delta, "iceberg": ("_iceberg/",)}[format_["kind"]]
             names = {name for name in names if not name.startswith(logs)}
-        # What a repair has taken out is kept for a while, and is no part of the export.
+        # What a repair has taken out is kept for a while, and is not part of the export.
         names = {name for name in names if not name.startswith("_exporter/dropped/")}
         quarantine = self.manifest["quarantine"]["files"]
         for file in quarantine:
@@ -166,7 +166,7 @@ class Exported:
 
 
 def check_left(root: Path, expected: Mapping[str, Record]) -> State:
-    """What holds wherever a run has ended, for a reader of the log, of the manifest, or of the files alone.
+    """Checks what holds wherever a run has ended, for a reader of the log, of the manifest, or of the files alone.
 
     Returns what the log amounts to.
     """
@@ -194,14 +194,14 @@ def check_left(root: Path, expected: Mapping[str, Record]) -> State:
 
 
 def check_private(root: Path) -> None:
-    """Nobody else can read what is below `root`."""
+    """Checks that nobody else can read what is below `root`."""
     for path in [root, *root.rglob("*")]:
         mode = path.lstat().st_mode
         assert stat.S_IMODE(mode) == (0o700 if stat.S_ISDIR(mode) else 0o600), path
 
 
 def assert_same(got: Mapping[str, Record], expected: Mapping[str, Record]) -> None:
-    """The same ids with the same fields; says what differs in a few lines, whatever the number of rows."""
+    """Compares ids and fields; says what differs in a few lines, whatever the number of rows."""
     missing, surplus = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
     assert not missing, f"{len(missing)} of {len(expected)} rows are missing, such as {missing[:3]}"
     assert not surplus, f"{len(surplus)} rows are not to be there, such as {surplus[:3]}"
@@ -212,7 +212,7 @@ def assert_same(got: Mapping[str, Record], expected: Mapping[str, Record]) -> No
 
 
 def snapshot(root: Path) -> dict[str, tuple[bytes, int, int]]:
-    """Content, inode and time of change of every file but the journal: equal snapshots mean that no other changed."""
+    """Returns content, inode and time of change of every file except the journal: equal ones mean that none changed."""
     return {
         path.relative_to(root).as_posix(): (path.read_bytes(), status.st_ino, status.st_mtime_ns)
         for path in sorted(root.rglob("*"))
@@ -221,12 +221,12 @@ def snapshot(root: Path) -> dict[str, tuple[bytes, int, int]]:
 
 
 def texts(root: Path) -> Iterator[bytes]:
-    """The content of everything that is no table."""
+    """Returns the content of everything that is not a table."""
     yield from (path.read_bytes() for path in root.rglob("*") if path.is_file() and path.suffix != ".parquet")
 
 
 def parse_interval(interval: dict[str, str | None]) -> tuple[Instant, Instant]:
-    """The half-open interval that a manifest names; an open start is `BEGINNING`."""
+    """Returns the half-open interval that a manifest names; an open start is `BEGINNING`."""
     start, end = interval["start"], interval["end"]
     assert end is not None
     return BEGINNING if start is None else _instant(start), _instant(end)

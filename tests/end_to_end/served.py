@@ -1,4 +1,4 @@
-"""What a server serves, taken from its JSON texts without the exporter's decoding: the measure of every export."""
+"""Tells what a server serves from its JSON texts, without the exporter's decoding: the measure of every export."""
 
 import json
 import random
@@ -16,7 +16,7 @@ from exporter.sandbox.render import View, render
 
 Record: TypeAlias = dict[str, Any]
 
-#: In the past of every machine that runs the tests.
+#: This is in the past of every machine that runs the tests.
 SINCE = parse_timestamp("2024-01-01")
 UNTIL = parse_timestamp("2024-03-01")
 
@@ -32,7 +32,7 @@ def records(
     since: Instant | None = None,
     until: Instant | None = None,
 ) -> dict[str, Record]:
-    """By id, what an export of `rows` has to hold in each column. The range is of `created_at` as served."""
+    """Returns, by id, what an export of `rows` must hold in each column. The range is of `created_at` as served."""
     asked = None if fields is None else frozenset(fields) | frozenset(ALWAYS_FIELDS)
     view = View.of(behaviour or Behaviour(), asked, sensitive=sensitive)
     found = {}
@@ -46,13 +46,13 @@ def records(
 
 
 def conversation(created_at: Instant, updated_at: Instant, identity: str, **fields: object) -> Row:
-    """A row with every field, null where not given."""
+    """Makes a row with every field, null where not given."""
     nothing = dict.fromkeys(field.name for field in FIELDS if field.kind is not Kind.TIMESTAMP)
     return Row(created_at, updated_at, {**nothing, "id": identity, "status": "completed", **fields})
 
 
 def microseconds(moment: datetime) -> Instant:
-    """The instant of a `datetime` that knows its offset."""
+    """Returns the instant of a `datetime` that knows its offset."""
     return parse_timestamp(moment.astimezone(UTC).isoformat())
 
 
@@ -92,7 +92,7 @@ _READ: dict[Kind, Callable[[str], Any]] = {
 
 
 def whole_rows_served(rows: Iterable[Row], requests: Iterable[ServedRequest], behaviour: Behaviour) -> list[Row]:
-    """Every row that went out in answer to `requests`, as often as it did; lists of ids alone do not count."""
+    """Returns every row that went out in answer to `requests`, as often as it did; lists of ids alone do not count."""
     listing = Listing(rows)
     served: list[Row] = []
     for seen in requests:

@@ -1,4 +1,4 @@
-"""The same command again, the bare command, a wider range, and another request for the same destination."""
+"""Runs the same command again, the bare command, a wider range, and another request for the same destination."""
 
 import json
 from pathlib import Path
@@ -71,7 +71,8 @@ def test_a_wider_range_reads_only_what_is_missing(
     asked = [seen.query for seen in server.requests[first:] if "fields" not in seen.query]
     for query in asked:
         after_, before_ = parse_timestamp(query["created_after"]), parse_timestamp(query["created_before"])
-        # A few seconds to spare, for a bound may be cut; below, as far again as a window is long, for a row there.
+        # A few seconds are spared, because a bound may be cut; below, as far again as a window is long, for a row
+        # there.
         is_below = before_ < MIDDLE + 3 * SECOND and after_ >= since - (MIDDLE - since)
         assert is_below or after_ >= LATER - max(SECOND, until - LATER)
     assert 0 < len(asked) < len(server.requests[first:]) < 20

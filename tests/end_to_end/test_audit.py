@@ -1,4 +1,4 @@
-"""`exporter audit` on the command line: what it says, its exit status, and what it leaves behind."""
+"""Tests `exporter audit` on the command line: what it says, its exit status, and what it leaves behind."""
 
 import json
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_an_audit_and_its_repair(serving: Serving, command: Command, tmp_path: P
 
 
 def test_it_asks_otherwise_than_the_export_did(serving: Serving, command: Command, tmp_path: Path) -> None:
-    """By the cursor alone, and for pages of another size: what misleads the one does not mislead the other."""
+    """It asks by the cursor alone, and for pages of another size: what misleads the one does not mislead the other."""
     rows = make_conversations(900, SINCE, SINCE + 10 * DAY, seed=5, transcripts=False)
     out, server = tmp_path / "out", serving(rows)
     pages = ("--page-size", "70", "--concurrency", "1")

@@ -1,6 +1,6 @@
 """However an API reads what it is asked with, its export is exact where it can be, and otherwise says so (api.md, 14).
 
-Each case is a server that would lose rows to whoever believes an answer without a look at what must be in it.
+Each case is a server that would lose rows to a client that believes an answer without a look at what must be in it.
 """
 
 from collections.abc import Callable
@@ -25,12 +25,12 @@ def row(created_at: Instant, identity: str, updated_at: Instant | None = None, *
 
 
 def spread(count: int, step: Instant, newest: Instant = AT, name: str = "s") -> list[Row]:
-    """Rows at `newest` and before, `step` apart."""
+    """Makes rows at `newest` and before, `step` apart."""
     return [row(newest - number * step, f"{name}{number:04d}") for number in range(count)]
 
 
 def equals(count: int, changed: Instant = SECOND, at: Instant = AT, name: str = "e") -> list[Row]:
-    """Rows of one time, updated one after another."""
+    """Makes rows of one time, updated one after another."""
     return [row(at, f"{name}{number:04d}", at + number * changed) for number in range(count)]
 
 
@@ -45,7 +45,7 @@ def check_exact(done: Done, destination: Path, rows: list[Row], behaviour: Behav
 
 
 def check_loud(done: Done, destination: Path, rows: list[Row], behaviour: Behaviour) -> None:
-    """Refused, and not called complete; or all there except rows of the times that are named; or exact."""
+    """Checks that it is refused, and not called complete; or whole except rows of the named times; or exact."""
     assert done.status in (0, 1, 3), done.err
     assert "Traceback" not in done.err
     if done.status == 1:
@@ -72,7 +72,7 @@ EACH_APART = ("", "cursor:", "created_before:", "created_after:")
 
 
 class TestReadings:
-    """How bounds and cursor are read, all of them or one."""
+    """Tests how bounds and cursor are read, all of them or one."""
 
     @pytest.mark.parametrize("page_size", ["1000", "100"])
     @pytest.mark.parametrize("named", EACH_APART)
@@ -157,7 +157,7 @@ class TestReadings:
 
 
 class TestBounds:
-    """What a bound is held against, and whether it is inside."""
+    """Tests what a bound is compared with, and whether it is inside."""
 
     @pytest.mark.parametrize(
         "excludes",
@@ -196,7 +196,7 @@ class TestBounds:
 
 
 class TestPages:
-    """Pages that are not as long as those before, or empty, or from the other end."""
+    """Tests pages that are not as long as those before, or empty, or from the other end."""
 
     ROWS: Callable[[], list[Row]] = staticmethod(
         lambda: [*spread(700, SECOND, AT + DAY), *equals(400), *spread(100, SECOND, AT - HOUR, "o")]

@@ -1,4 +1,4 @@
-"""A disk that takes no more, or breaks: the run says so in a line, and what is there is whole; the next one goes on."""
+"""When a disk takes no more, or breaks, the run says so in a line, and what is there is whole; the next one goes on."""
 
 import errno
 import os
@@ -42,7 +42,7 @@ def when_asked(server: Sandbox, number: int, act: Callable[[], object]) -> None:
 
 
 def check_failed(done: Done, root: Path, rows: list[Row], *words: str) -> None:
-    """A line that says where and what; every file whole, in its place, and known to the log."""
+    """Checks that a line says where and what; every file is whole, in its place, and known to the log."""
     assert (done.status, done.out, len(done.complaint)) == (1, "", 1), done.err
     for word in (str(root), *words):
         assert word in done.err
@@ -82,7 +82,7 @@ def test_files_that_may_not_grow(
 
 
 def failing(code: int, function: Callable[..., Any], calls: Iterator[bool]) -> Callable[..., Any]:
-    """As `function`, but for the calls that fail."""
+    """Does as `function`, except for the calls that fail."""
 
     def call(*arguments: Any) -> Any:
         if next(calls, True):
@@ -127,7 +127,7 @@ def test_a_disk_that_breaks(
 
 @pytest.fixture
 def of_nobody(tmp_path: Path) -> Iterator[Path]:
-    """A directory of a user without privileges, whoever runs the tests."""
+    """Makes a directory of a user without privileges, whoever runs the tests."""
     root = Path(mkdtemp())
     if os.getuid() == 0:
         os.chown(root, NOBODY, NOBODY)
@@ -141,7 +141,7 @@ def test_a_directory_that_becomes_read_only(
 ) -> None:
     root = of_nobody / "out"
     server = serving(rows)
-    # What is imported late may lie where nobody but the owner of the tests can read.
+    # Modules that are imported late may lie where only the owner of the tests can read.
     assert command("export", tmp_path / "first", *OPTIONS, server=server).status == 0
     server.on_request = lambda _: close(root / closed) if any(root.rglob("*.parquet")) else None
     with unprivileged():

@@ -1,4 +1,4 @@
-"""Every conversation once, every field as served, and a destination that its manifest explains to the last byte."""
+"""Every conversation is there once, every field as served, and the manifest explains every byte that is there."""
 
 import json
 from collections import Counter

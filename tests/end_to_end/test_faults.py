@@ -1,4 +1,4 @@
-"""What goes wrong on the wire, over real HTTP: survived while it is the exception, and told plainly once it is not."""
+"""What goes wrong on the wire, over real HTTP, is survived while it is the exception, and told plainly otherwise."""
 
 from functools import partial
 from pathlib import Path
@@ -26,16 +26,16 @@ PASSING: tuple[Fault, ...] = (
     *("html", "stall", "stall-mid-body", "trickle", "gzip-bomb", "oversized"),
 )
 HARMLESS: tuple[Fault, ...] = ("wrong-type", "gzip")
-#: Asked for again, it would be the same.
+#: It would be the same if asked for again.
 LASTING: tuple[Fault, ...] = ("redirect",)
 
-#: Of a trickle, slow enough never to be whole in time.
+#: A trickle this slow is never whole in time.
 TOO_SLOW = 1000
 MAX_BODY_BYTES = 1_000_000
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch, *, attempts: int, stalls: bool = True) -> None:
-    """The same decisions as ever, in a hundredth of the time and of the memory; of the time only if there are `stalls`.
+    """Decides as ever, in a hundredth of the time and of the memory; of the time only if there are `stalls`.
 
     A machine that does much else may take a second to send what is too large.
     """
@@ -168,7 +168,7 @@ def when_asked(server: Sandbox, number: int, behaviour: Behaviour) -> None:
 
 
 def check_stopped(root: Path, rows: list[Row]) -> set[str]:
-    """What an export that has failed half-way holds: less than all, and all of it sound. Returns the ids."""
+    """Checks that an export that has failed half-way holds less than all, and all of it sound. Returns the ids."""
     exported = Exported(root)
     exported.check_sound()
     assert exported.state == "incomplete"

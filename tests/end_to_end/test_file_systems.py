@@ -1,4 +1,4 @@
-"""File systems that lack a call: an export works without it, or the command says which file system, and why not."""
+"""Where a file system lacks a call, an export works without it, or the command says which file system, and why not."""
 
 import errno
 import fcntl
@@ -31,7 +31,7 @@ def rows() -> list[Row]:
 
 
 def refusing(number: int, when: Callable[..., bool] = lambda *_: True, real: Any = None) -> Callable[..., Any]:
-    """A call that fails with this number, where `when` is true of its arguments; otherwise the real one."""
+    """Makes a call that fails with this number where `when` is true of its arguments, and is the real one otherwise."""
 
     def call(*arguments: Any, **named: Any) -> Any:
         if when(*arguments):
@@ -124,7 +124,7 @@ def test_a_repair_moves_damage_aside_without(
     Exported(root).check(records(rows))
 
 
-#: What other file systems answer to the same calls.
+#: Other file systems answer this to the same calls.
 SIBLINGS: dict[str, Spoil] = {
     **{f"link-{errno.errorcode[n]}": without("link", n) for n in (errno.EPERM, errno.EMLINK, *UNSUPPORTED)},
     **{f"flock-{errno.errorcode[n]}": without("flock", n, module=fcntl) for n in UNSUPPORTED},
@@ -165,11 +165,11 @@ CANNOT: dict[str, tuple[Spoil, str]] = {
         "cannot do what an export",
     ),
     "open-ENOTSUP": (without("open", errno.ENOTSUP, lambda path, flags, *_: bool(flags & os.O_EXCL)), "cannot do what"),
-    "open-ESTALE": (without("open", errno.ESTALE, lambda path, flags, *_: bool(flags & os.O_EXCL)), "Mount it anew"),
+    "open-ESTALE": (without("open", errno.ESTALE, lambda path, flags, *_: bool(flags & os.O_EXCL)), "Mount it again"),
     "mkdir-EROFS": (without("mkdir", errno.EROFS), "the file system is read-only"),
     "mkdir-ENAMETOOLONG": (without("mkdir", errno.ENAMETOOLONG), "the name is too long"),
     "mkdir-EDQUOT": (without("mkdir", errno.EDQUOT), "the disk quota is used up"),
-    "link-ESTALE": (without("link", errno.ESTALE), "Mount it anew"),
+    "link-ESTALE": (without("link", errno.ESTALE), "Mount it again"),
     "link-EINTR": (without("link", errno.EINTR), "Interrupted system call"),
 }
 

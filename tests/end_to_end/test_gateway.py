@@ -1,4 +1,4 @@
-"""What stands between: an export comes whole through a real nginx with TLS of a private authority, and a proxy."""
+"""An export comes whole through what stands between: a real nginx with TLS of a private authority, and a proxy."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ def server(serving: Serving) -> Sandbox:
 
 @pytest.fixture
 def before(server: Sandbox, tmp_path: Path) -> Iterator[Gateway]:
-    """A gateway before `server`."""
+    """Runs a gateway before `server`."""
     with gateway(tmp_path / "nginx", server.url) as found:
         yield found
 
@@ -147,7 +147,7 @@ class TestProxy:
         proxy = forwarding(ForwardProxy({f"{NAME}:443": before.port}, credentials))
         monkeypatch.setenv("HTTPS_PROXY", f"http://{'me:p%40ss:w%2Frd@' if credentials else ''}{proxy.address}/")
         options = (*RANGE, "--ca-file", before.authority, "-v")
-        # The name has no address: whoever connects to it does so by the proxy.
+        # The name has no address: a client that connects to it does so by the proxy.
         done = spawn("export", tmp_path / "out", *options, url=f"https://{NAME}").wait()
         assert done.status == 0, done.err
         assert PASSWORD not in done.err

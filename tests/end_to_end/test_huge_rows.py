@@ -1,4 +1,4 @@
-"""Conversations of 30 MB among small ones (api.md, 11): exported exactly, within the memory that was given."""
+"""Conversations of 30 MB among small ones (api.md, 11) are exported exactly, within the memory that was given."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from tests.end_to_end.served import SINCE, conversation, records
 
 HUGE_BYTES = 30_000_000
 MEMORY_MIB = 384
-#: What a process's memory has been at most is not to be had from its parent: that counts what the parent had, too.
+#: A process's peak of memory cannot be read by its parent: that would also count what the parent had.
 RUN = """
 import re, sys
 from exporter.cli import main
@@ -63,7 +63,7 @@ def test_a_huge_transcript_of_many_items(serving: Serving, tmp_path: Path, items
     content = [{"type": "message", "role": "user", "content": [text]} for text in texts]
     rows = [row(minute, "hello") for minute in range(0, 1440, 20)]
     rows.append(conversation(SINCE + MINUTE, SINCE, "huge", conversation={"items": content}))
-    # By default 384 MiB, too.
+    # The default, 384 MiB, also does.
     done = export(tmp_path / "out", serving(rows), "--tables", "conversations,turns")
     assert done.status == 0, done.err
     Exported(tmp_path / "out").check(records(rows))

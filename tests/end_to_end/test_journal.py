@@ -1,4 +1,4 @@
-"""`_exporter/runs.jsonl`: a line for every run, however it ended, and never the token."""
+"""`_exporter/runs.jsonl` has a line for every run, however it ended, and never the token."""
 
 import json
 import shutil

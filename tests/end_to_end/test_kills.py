@@ -38,15 +38,15 @@ ROWS, DAYS, PAGE_SIZE, CONCURRENCY = 400, 8, 10, 3
 SYNC_OPTIONS = ("--part-size", "15kB", "--concurrency", str(CONCURRENCY), "--page-size", str(PAGE_SIZE))
 RANGE = ("--since", format_instant(SINCE), "--until", format_instant(SINCE + DAYS * DAY))
 OPTIONS = (*SYNC_OPTIONS, *RANGE, "--tables", "conversations,turns")
-#: Of the instants at which a sync is killed: after its last request, while it merges.
+#: This share of the instants at which a sync is killed comes after its last request, while it merges.
 MERGING = 0.6
-#: What a run takes at the longest on a machine that does much else.
+#: A run takes at most this long on a machine that does much else.
 PATIENCE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
 class Life:
-    """An undisturbed run: its seconds until the first request, from there to the last, and from there to its end."""
+    """Times an undisturbed run: the seconds until the first request, from there to the last, and then to its end."""
 
     requests: int
     start: float
@@ -54,7 +54,7 @@ class Life:
     end: float
 
     def choose(self, chance: random.Random, late: float = 0.1) -> tuple[int, float]:
-        """A random instant, as a number of requests and seconds after them. `late`: how likely after the last one."""
+        """Draws an instant, as a number of requests and seconds after them; with the chance `late`, after the last."""
         match chance.random():
             case share if share < 0.1:
                 return 0, chance.uniform(0, self.start)
@@ -79,7 +79,7 @@ class Watch:
             self._reached.set()
 
     def wait(self, process: "subprocess.Popen[str]", requests: int, seconds: float) -> None:
-        """Returns after so many requests and seconds, or at the end of the process."""
+        """Returns after this many requests and seconds, or at the end of the process."""
         self._wanted = requests
         while len(self.times) <= requests and not self._reached.wait(0.05) and process.poll() is None:
             pass
@@ -99,7 +99,7 @@ def live(server: Sandbox, spawn: Spawn, *arguments: str | Path) -> Life:
 
 
 def at_stake(exported: Exported) -> int:
-    """The most rows that a kill takes with it: of each worker its open file, and the pages it has just had."""
+    """Returns the most rows that a kill takes with it: of each worker its open file, and the pages it has just had."""
     most: int = max(file["rows"] for file in exported.files)
     return CONCURRENCY * (most + 3 * PAGE_SIZE)
 
@@ -153,7 +153,7 @@ def counted(things: Iterable[object]) -> str:
 
 
 def change(server: Sandbox, chance: random.Random) -> None:
-    """Rows of all days change, and some come late."""
+    """Changes rows of all days, and lets some come late."""
     now = time.time_ns() // 1000
     for row in chance.sample(server.rows, 40):
         server.update(str(row.facts()["id"]), now, summary=f"{now}")

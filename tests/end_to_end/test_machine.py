@@ -1,4 +1,4 @@
-"""A machine that is not as expected: each command works all the same, or says what to change."""
+"""On a machine that is not as expected, each command works all the same, or says what to change."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ from tests.toolkit.every_command import WORD_OF_A_DEFECT, commands_at, every_com
 START = parse_timestamp("2026-01-10")
 #: No other test has processes of this user.
 SOMEBODY = 54_321
-#: What commands load that is large.
+#: Commands load these, which are large.
 LIBRARIES = (
     "exporter.cli, exporter.jobs.export, exporter.jobs.audit, exporter.sandbox, pyarrow.dataset, pyarrow.parquet"
 )
@@ -38,7 +38,7 @@ def rows() -> list[Row]:
 
 @pytest.fixture
 def exported(rows: list[Row], serving: Serving, command: Command, tmp_path: Path) -> Path:
-    """A finished export."""
+    """Makes a finished export."""
     assert command("sync", tmp_path / "kept", server=serving(rows)).status == 0
     return tmp_path / "kept"
 
@@ -54,7 +54,7 @@ def no_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def of_somebody() -> Iterator[Path]:
-    """A directory of a user that has no name, and, but for these tests, no processes."""
+    """Makes a directory of a user that has no name, and, except for these tests, no processes."""
     directory = Path(tempfile.mkdtemp())
     if os.getuid() == 0:
         os.chown(directory, SOMEBODY, SOMEBODY)
@@ -166,7 +166,7 @@ class TestAFinishedExport:
             "fields[5:8] = (1000, 0, 0)\n"  # f_files, f_ffree, f_favail
             "os.statvfs = lambda _: os.statvfs_result((*fields, 0))\n"
         )
-        # Reading first: a sync that fails has begun to change what is there.
+        # Reading comes first: a sync that fails has begun to change what is there.
         commands = sorted(every_command(exported, tmp_path / "demo"), key=lambda one: one[0] not in self.READING)
         ended = run_each(commands, serving(rows).url, tmp_path, spoil=spoil)
         assert WORD_OF_A_DEFECT not in ended.err
@@ -239,7 +239,7 @@ class TestLimits:
     ) -> None:
         spoil += "\nimport resource; resource.setrlimit(resource.RLIMIT_AS, (taken + left,) * 2)"
         commands = every_command(exported, tmp_path / "demo")
-        # Each apart: what is left after one would not do for the test's own part in the next.
+        # Each runs apart: what is left after one would not do for the test's own part in the next.
         ended = run_each(commands, serving(rows).url, tmp_path, spoil=spoil, apart=True)
         assert set(ended.statuses.values()) <= {0, 1, 2, 3}, ended
         assert 1 in ended.statuses.values()
@@ -292,7 +292,7 @@ class TestLimits:
 
 
 def as_somebody(threads: int | None) -> list[str]:
-    """What starts a process of a user without a name, who may start this many threads."""
+    """Returns what starts a process of a user without a name, who may start this many threads."""
     limit = [] if threads is None else ["prlimit", f"--nproc={threads}"]
     if os.getuid() != 0:
         return limit

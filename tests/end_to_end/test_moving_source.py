@@ -1,4 +1,4 @@
-"""A source that moves while it is read: what is promised then, and that a run after it can know what to look at."""
+"""Tests a source that moves while it is read: what is promised then, and that a later run knows what to look at."""
 
 import random
 from pathlib import Path
@@ -23,7 +23,7 @@ COUNT = 1500
 
 
 class Mover:
-    """At every third request one row is updated, one deleted, and one inserted into the middle of the range."""
+    """Updates one row, deletes one, and inserts one into the middle of the range, at every third request."""
 
     def __init__(self, sandbox: Sandbox, seed: int) -> None:
         self.updated: dict[str, Instant] = {}

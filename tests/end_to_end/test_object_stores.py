@@ -1,4 +1,4 @@
-"""Exports to object stores: what lies there is what a local disk would hold, whatever befalls the runs."""
+"""What lies in an object store after exports is what a local disk would hold, whatever befalls the runs."""
 
 import json
 import os
@@ -36,7 +36,7 @@ SIZES = ("--part-size", "20kB", "--concurrency", "3", "--page-size", "20")
 
 @dataclass(frozen=True)
 class Place:
-    """A place in an object store."""
+    """Names a place in an object store."""
 
     url: Url
     bucket: Bucket
@@ -45,7 +45,7 @@ class Place:
         return str(self.url)
 
     def mirror(self, directory: Path) -> Path:
-        """All that lies there, as files that are as private as a run would leave them."""
+        """Copies all that lies there to files that are as private as a run would leave them."""
         root = directory / secrets.token_hex(4)
         for path in self.bucket.sizes(""):
             file = root / path
@@ -173,14 +173,14 @@ def test_a_store_that_goes_away_keeps_what_was_committed(
     done = command("export", str(place), *RANGE, *SIZES, server=server)
     assert (done.status, done.out, len(done.complaint)) == (1, "", 1), done.err
     assert done.complaint[0].startswith(f"exporter: {place}/")
-    assert "the store answers 503" in done.err
+    assert "the store keeps answering 503" in done.err
     assert LOCK not in done.err
     monkeypatch.undo()
     for variable, value in s3.environment.items():
         monkeypatch.setenv(variable, value)
     committed = check_left(place.mirror(tmp_path), records(rows)).number
     assert committed > 0
-    # In one and the same process it looks as if the run were still there; a process that has ended holds nothing.
+    # In the same process it looks as if the run were still there; a process that has ended holds nothing.
     assert command("export", str(place), server=server).status == 5
     place.bucket.put(LOCK, b"", "overwrite")
     assert command("export", str(place), *SIZES, server=server).status == 0

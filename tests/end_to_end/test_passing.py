@@ -30,7 +30,7 @@ def said(status: int, text: str = "no") -> Given:
     return Given(status, json.dumps({"detail": text}).encode(), JSON)
 
 
-#: With the exit status of a run that hears nothing else from some request on.
+#: Each has the exit status of a run that hears nothing else from some request on.
 ANSWERS: dict[str, tuple[Given, int]] = {
     "token-service": (said(401, "Token is missing, invalid or expired."), 4),
     "firewall": (Given(403, b"<html>Request blocked</html>", HTML), 4),
@@ -83,7 +83,7 @@ def before() -> Iterator[Before]:
 
 @pytest.fixture(autouse=True)
 def swift(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As often as ever, without the pauses."""
+    """Asks as often as ever, without the pauses."""
     policy = RetryPolicy()
     shorter = {
         name: type(patience)(patience.attempts, 0.0, 0.0)

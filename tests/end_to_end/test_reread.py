@@ -1,4 +1,4 @@
-"""`exporter reread` on the command line: what it says, its exit status, and what it leaves behind."""
+"""Tests `exporter reread` on the command line: what it says, its exit status, and what it leaves behind."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_a_token_that_has_gained_fields(serving: Serving, command: Command, tmp_
 
 
 def committed(root: Path) -> dict[str, tuple[bytes, int, int]]:
-    """All files but the lock, which a run has held."""
+    """Returns all files except the lock, which a run has held."""
     return {path: kept for path, kept in snapshot(root).items() if not path.endswith("lock")}
 
 

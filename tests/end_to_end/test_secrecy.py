@@ -37,7 +37,7 @@ from tests.toolkit.said import everything_said
 pytestmark = pytest.mark.usefixtures("hasty")
 
 _CORE = "7d1f0c93e2b84a65"
-#: Different in every notation: quoted for a URL, escaped in JSON, or by `repr`.
+#: It is different in every notation: quoted for a URL, escaped in JSON, or by `repr`.
 TOKEN = f"ak_\"\\%{_CORE}+/=&<>'"
 
 UNTIL = SINCE + 3 * DAY
@@ -46,11 +46,11 @@ OPTIONS = (*RANGE, "--page-size", "10", "--concurrency", "2")
 
 
 def spellings() -> Iterator[str]:
-    """What betrays the token: its middle, which no notation changes, and its Base64 at every offset."""
+    """Returns what betrays the token: its middle, which no notation changes, and its Base64 at every offset."""
     yield _CORE
     for offset in range(3):
         encoded = base64.b64encode(b"." * offset + _CORE.encode()).decode()
-        # Without the characters that the neighbours have a part in.
+        # It lacks the characters that the neighbours have a part in.
         yield encoded[4 if offset else 0 : -4]
 
 
@@ -60,7 +60,7 @@ def assert_silent(text: str, where: str) -> None:
 
 
 class World:
-    """An API that knows the token, a command line that is given it, and a look at all that comes of it."""
+    """Holds an API that knows the token, a command line that is given it, and a look at all that comes of it."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class World:
         self.monkeypatch.setattr(job, "export", watched)
 
     def serve(self, behaviour: Behaviour | None = None, later: Behaviour | None = None) -> Sandbox:
-        """A server whose behaviour changes to `later` half-way."""
+        """Runs a server whose behaviour changes to `later` half-way."""
         server = self._serving(make_conversations(80, SINCE, UNTIL, seed=61, density="flat"), behaviour)
         if later is not None:
             when_asked(server, 8, later)
@@ -156,7 +156,7 @@ def spoilt(fault: Fault, world: World) -> Done:
 
 
 def told(status: int, world: World) -> Done:
-    """The API says the token, in every place where it can say something."""
+    """Lets the API say the token, in every place where it can say something."""
     headers = {"Content-Type": f"text/{TOKEN}", "Location": f"https://{TOKEN}/{TOKEN}", "Retry-After": TOKEN}
     return world.export(url=world.peer([http_json({"detail": f"Bearer {TOKEN}: no"}, status, headers)]))
 
@@ -300,7 +300,7 @@ def test_interrupted(world: World) -> None:
 
 @pytest.mark.parametrize("crash", [signal.SIGABRT, signal.SIGSEGV])
 def test_a_crash_leaves_no_core(crash: signal.Signals, world: World) -> None:
-    """Whatever the limit was that the process was started with."""
+    """This holds whatever the limit was that the process was started with."""
     server = world.serve()
     reached = threading.Event()
     server.on_request = lambda seen: reached.set() if seen.number == 8 else None

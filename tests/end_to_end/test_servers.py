@@ -18,7 +18,7 @@ FROM, TO = SINCE + DAY // 2, END - DAY // 2 + 123
 
 
 def dense_rows(seed: int) -> list[Row]:
-    """Rows with equal times, and times that are equal once they are cut or rounded, also at the ends of the range."""
+    """Makes rows with equal times, and times that are equal once cut or rounded, also at the ends of the range."""
     rng = random.Random(seed)
     rows = make_conversations(160, SINCE, END, seed=seed, density="bulk", transcripts=False)
     instants: list[Instant] = []

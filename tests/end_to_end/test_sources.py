@@ -1,4 +1,4 @@
-"""What the API may do to an export: withhold fields, serve odd rows, fail, change under it, or take the token away."""
+"""Tests what the API may do to an export: withhold fields, serve odd rows, fail, change, or take the token away."""
 
 import random
 from pathlib import Path
@@ -117,7 +117,7 @@ def test_filters_go_along_with_every_page(rows: list[Row], serving: Serving, com
 
 
 def odd(number: int, text: str) -> Row:
-    """A row served as `text`, which holds `AT` in the place of its time."""
+    """Makes a row served as `text`, which holds `AT` in the place of its time."""
     instant = SINCE + (number * 97_003 + 500) * SECOND
     return Row(instant, instant, raw=text.replace("AT", format_instant(instant)))
 
@@ -171,7 +171,7 @@ def test_odd_rows_cost_nothing_but_themselves(
 
 
 def element(number: int, text: str) -> Row:
-    """One that is no conversation, among those that are."""
+    """Makes an element that is no conversation, among those that are."""
     instant = SINCE + (number * 97_003 + 500) * SECOND
     return Row(instant, instant, raw=text)
 
@@ -231,7 +231,7 @@ def test_an_element_that_has_become_a_conversation_leaves_the_quarantine(
 
 
 class TestGroups:
-    """Rows of one created_at, more than a page holds."""
+    """Tests rows of one created_at, more than a page holds."""
 
     AT = SINCE + 1_234_567 * SECOND
 
@@ -355,7 +355,7 @@ class TestFailures:
 
 
 def fail_from(server: Sandbox, seen: ServedRequest, number: int) -> None:
-    """From request `number` on, all are refused for good."""
+    """Refuses all for good from request `number` on."""
     if seen.number == number:
         server.behaviour = Behaviour(faults=("redirect",), fault_rate=1.0)
 

@@ -28,7 +28,7 @@ OPTIONS = (
 #: Rows are spread evenly, so that a day has about as many as another.
 ROWS = 1500
 STALLED = Behaviour(faults=("stall",), fault_rate=1.0)
-#: What a user waits for at most, after Ctrl-C.
+#: A user waits at most this long after Ctrl-C.
 PATIENCE_SECONDS = 5.0
 
 
@@ -51,7 +51,7 @@ class Moment:
         server.on_request = self._see
 
     def send(self, pid: int, *signals: signal.Signals, stalls: bool = False) -> None:
-        """Signals for the process; with `stalls`, no request is answered any more."""
+        """Sends signals to the process; with `stalls`, requests are no longer answered."""
         self._process, self.signals, self.stalls = pid, signals, stalls
         self.pid.set()
 
@@ -62,7 +62,7 @@ class Moment:
         if self.stalls:
             self._server.behaviour = STALLED
         if len(self.signals) > 1:
-            # Else the process might be gone before it is sent the last of them.
+            # Otherwise the process might be gone before it is sent the last of them.
             os.kill(self._process, signal.SIGSTOP)
         for one in self.signals:
             os.kill(self._process, one)
@@ -86,7 +86,7 @@ def stop_at(
 
 
 def at_stake(exported: Exported) -> int:
-    """The most rows that a process can take with it: the open file of each worker, and the pages it has just had."""
+    """Returns the most rows that a process can take with it: each worker's open file, and the pages it has just had."""
     day: Counter[str] = Counter()
     for file in exported.files:
         day[file["partition"]["created_date"]] += file["rows"]
@@ -102,10 +102,10 @@ def test_killed_again_and_again_at_any_instant(
     destination = tmp_path / "out"
     kills = 3
     for _ in range(kills):
-        # Together too few to finish.
+        # Together they are too few to finish.
         done = stop_at(rng.randrange(1, 25), signal.SIGKILL, server=server, spawn=spawn, destination=destination)
         assert done.status == -signal.SIGKILL
-    # What an unfinished export shows is true, too.
+    # What an unfinished export shows is also true.
     if (destination / "_manifest.json").exists():
         shown = Exported(destination)
         assert not (destination / "_SUCCESS").exists()

@@ -1,4 +1,4 @@
-"""What is printed and cannot be: the work is done, and the exit status is the work's."""
+"""When what is printed cannot be, the work is done, and the exit status is the work's."""
 
 import json
 import os
@@ -24,7 +24,7 @@ STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
 
 
 def closing(*names: str) -> Callable[[], None]:
-    """For a process that is started without these."""
+    """Returns what closes these in a process that is being started."""
 
     def close() -> None:
         for name in names:
@@ -58,7 +58,7 @@ def test_closed(closed: tuple[str, ...], serving: Serving, tmp_path: Path) -> No
     Exported(tmp_path / "out").check(records(ROWS))
     assert WORD_OF_A_DEFECT not in ended.err
     if "stdout" not in closed:
-        # Nothing but what was asked for, whatever becomes of stderr.
+        # It has only what was asked for, whatever becomes of stderr.
         summary, *_ = ended.out.splitlines()
         assert json.loads(summary)["state"] == "complete"
         assert "paste into DuckDB" not in ended.out
@@ -118,7 +118,7 @@ def test_a_path_is_printed_as_it_was_given(encoding: str, dash: bytes) -> None:
 def test_a_stream_that_does_not_wait_gets_everything(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.set_blocking(write, False)
-    # Longer than a pipe is.
+    # This is longer than a pipe.
     code = "from exporter.streams import open_streams; open_streams(); print('x' * 300_000)"
     with os.fdopen(read, "rb") as reader, subprocess.Popen([sys.executable, "-c", code], stdout=write) as process:
         os.close(write)

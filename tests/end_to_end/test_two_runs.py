@@ -1,4 +1,4 @@
-"""Two runs on one destination: one waits outside, or, where locks do not reach, one ends as if it had never been."""
+"""When two runs meet on one destination, one waits outside, or, without locks, one ends as if it had never been."""
 
 import fcntl
 import json
@@ -112,7 +112,7 @@ class Pause:
 
 
 async def run(destination: Path, server: Sandbox) -> Summary:
-    # One worker: while its store waits, all of the run does, but for a page or two.
+    # There is one worker: while its store waits, all of the run does, except for a page or two.
     settings = RunSettings(base_url=server.url, concurrency=1, page_size=20)
     return await export(destination, Selection(since=SINCE, until=UNTIL), settings, Credentials(server.token), Quiet())
 
@@ -159,7 +159,7 @@ async def test_wherever_a_run_is_overtaken_the_other_alone_is_seen(
 
 @pytest.mark.anyio
 async def test_a_run_that_goes_on_while_the_other_has_only_begun(rows: list[Row], tmp_path: Path) -> None:
-    """What the other run has swept at its beginning, this one can commit no more."""
+    """This run can no longer commit what the other run has swept at its beginning."""
     expected = records(rows)
     async with serve(rows) as server:
         step, reached = 0, "at first"
@@ -178,7 +178,7 @@ async def test_a_run_that_goes_on_while_the_other_has_only_begun(rows: list[Row]
 
 
 async def run_against_one_another(step: int, destination: Path, server: Sandbox) -> Pause:
-    """The first run is held at `step` until the other has begun, and the other then until the first has ended."""
+    """Holds the first run at `step` until the other has begun, and the other then until the first has ended."""
 
     async def overtake() -> None:
         group.start_soon(run_if_it_may, destination, server, pause.other_holds)
@@ -200,7 +200,7 @@ async def run_if_it_may(destination: Path, server: Sandbox, ended: anyio.Event) 
 
 
 async def leave_half(destination: Path, server: Sandbox) -> None:
-    """An export whose last run stopped in the middle of a day, with a part that no commit names beside those it has."""
+    """Makes an export whose last run stopped in mid-day, with a part that no commit names beside those it has."""
     last = len(server.requests) + 5
 
     def fail(seen: ServedRequest) -> None:

@@ -1,4 +1,4 @@
-"""`exporter verify` on the command line; and a repair, after which an export is exact again."""
+"""Tests `exporter verify` on the command line, and a repair, after which an export is exact again."""
 
 import json
 import os
@@ -78,7 +78,7 @@ def test_quarantine_is_read_again(rows: list[Row], serving: Serving, command: Co
     assert command("export", out, *RANGE, "--concurrency", "1", server=server).status == 3
     expected = sorted(line["row"] for line in Exported(out).quarantined())
     for _ in range(2):
-        # A file that a repair has written, too, from the second time on.
+        # From the second time on, this is also a file that a repair has written.
         flip(out, parts(out)[0])
         assert command("verify", out, "--repair").status == 3
         flip(out, quarantine(out)[0])

@@ -1,4 +1,4 @@
-"""What a source may do that only a whole export shows: hide a status, change a role, serve another organization."""
+"""Tests what only a whole export shows of a source: it hides a status, changes a role, serves another organization."""
 
 import json
 from pathlib import Path

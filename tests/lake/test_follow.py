@@ -1,4 +1,4 @@
-"""Exports kept as Delta and Iceberg tables, read by others' readers: all that was committed, in every version."""
+"""Keeps exports as Delta and Iceberg tables that others' readers read: all that was committed, in every version."""
 
 import os
 import re
@@ -40,7 +40,7 @@ from tests.toolkit.lake import KINDS, Kind, by_duckdb, readers, versions
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.anyio
 
-#: Ends itself where a run is about to write the tables; all else is committed, and in the manifest.
+#: Ends itself where a run is about to write the tables; everything before is committed, and in the manifest.
 KILLED = """
 import os, signal, sys
 import exporter.run.finish
@@ -74,7 +74,7 @@ async def killed(destination: Path, source: Source) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_each_version_reads_back_exact(kind: Kind, tmp_path: Path) -> None:
-    """After an export, two syncs, and a third that is killed when all but the table is written."""
+    """This holds after an export, two syncs, and a third that is killed when all except the table is written."""
     destination = tmp_path / "export"
     expected: dict[int, dict[str, Record]] = {}
 
@@ -127,7 +127,7 @@ async def test_each_version_reads_back_exact(kind: Kind, tmp_path: Path) -> None
 
 @asynccontextmanager
 async def grown(kind: Kind, destination: Path, syncs: int) -> AsyncIterator[Source]:
-    """An export with a table, and so many syncs that each replaced files."""
+    """Makes an export with a table, and this many syncs that each replaced files."""
     async with moving_source(7) as source:
         move(source, 60)
         await run_sync(destination, source, Selection(table_format=TableFormat(kind=kind)))
@@ -153,7 +153,7 @@ async def test_a_vacuum_deletes_what_only_old_versions_need(kind: Kind, tmp_path
         before = await state_of(destination)
         assert len(before.replaced) == 2
         assert parts(destination) == before.files.keys() | before.kept
-        # What the first sync has replaced, but not what the second has.
+        # This is what the first sync has replaced, but not what the second has.
         cut = before.replaced[1].at
         told = await vacuum(destination, before=cut, now=source.now, dry_run=True)
         assert (await state_of(destination), parts(destination)) == (before, before.files.keys() | before.kept)
@@ -189,7 +189,7 @@ async def test_a_vacuum_spares_what_a_table_shows_that_has_fallen_behind(tmp_pat
         move(source, 40)
         source.now += 120_000_000
         await killed(destination, source)
-        # It would be brought into step first, were all of the range there.
+        # It would be brought into step first, if all of the range were there.
         path = min((await state_of(destination)).files)
         (destination / path).unlink()
         await verify(destination, now=source.now, repair=True)
@@ -250,7 +250,7 @@ async def test_a_table_that_others_have_written_to_is_left_alone(tmp_path: Path)
         exported = Exported(tmp_path)
         assert exported.state == "complete"
         found = await verify(tmp_path, now=source.now)
-        # What it has written itself lies there, too.
+        # What it has written itself also lies there.
         assert ({problem.what for problem in found.problems}, found.exit_status) == ({"table", "stranger"}, 3)
         with pytest.raises(ForeignTableError):
             await vacuum(tmp_path, before=END_OF_TIME, now=source.now)
@@ -339,7 +339,7 @@ async def test_object_stores_are_refused() -> None:
 
 
 async def test_a_catalog_of_the_users_own(tmp_path: Path) -> None:
-    """As pyiceberg's configuration names it, which this process has read long ago."""
+    """The catalog is named by pyiceberg's configuration, which this process has read long ago."""
     async with moving_source(3) as source:
         move(source, 60)
         source.now += 120_000_000

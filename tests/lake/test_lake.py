@@ -1,4 +1,4 @@
-"""The edges to Delta and Iceberg tables, and what they are told to do: against whoever else writes, and every kill."""
+"""Tests the edges to Delta and Iceberg tables, and what they are told to do: against other writers, and every kill."""
 
 import json
 import random
@@ -46,7 +46,7 @@ CHANGE = Step((), ())
 
 
 def part(root: Path, number: int, by: PartitionBy = "day", **more: list[Any]) -> DataFile:
-    """A part of two rows, the second of which is the newest of its partition, to the microsecond."""
+    """Makes a part of two rows, the second of which is the newest of its partition, to the microsecond."""
     start = T0 + number * DAY
     partition, interval = partition_of(start, by)
     newest = start + 1 if interval is None else interval.end - 1
@@ -102,7 +102,7 @@ def state(number: int, files: list[DataFile]) -> State:
 
 
 def ids(kind: Kind, root: Path, after: int = T0) -> set[str]:
-    """What a reader finds, created `after` this or then."""
+    """Returns what a reader finds, created at or after `after`."""
     at = pa.scalar(after, SCHEMA.field("created_at").type).as_py().isoformat()
     if kind == "delta":
         rows = delta_rows(delta_table(root), f"created_at >= '{at}'")
@@ -123,7 +123,7 @@ def test_a_table_of_parts(kind: Kind, by: PartitionBy, tmp_path: Path) -> None:
     write(kind, tmp_path, Step(parts[2:], parts[:1]), 9, by=by)
     assert shown(kind, tmp_path, by=by) == TableContents(9, {file.path: (file.size_bytes, 2) for file in parts[1:]})
     assert ids(kind, tmp_path) == {"40a", "40b", "80a", "80b"}
-    # The bounds that are in the table are those of the rows, or a reader would skip the file.
+    # The bounds in the table must be those of the rows; otherwise a reader would skip the file.
     assert ids(kind, tmp_path, parts[2].created_at_max) == {"80b"}
     check_private(tmp_path / ("conversations/_delta_log" if kind == "delta" else "_iceberg"))
 
@@ -159,7 +159,7 @@ def test_columns_that_were_added(kind: Kind, tmp_path: Path) -> None:
         shown(kind, tmp_path)
 
 
-# Who else writes.
+# Other writers.
 
 
 def delta_table(root: Path) -> deltalake.DeltaTable:
@@ -187,7 +187,7 @@ def deleted_from_iceberg(root: Path) -> None:
 
 
 def masked_delta(root: Path) -> None:
-    """As engines that write no file anew delete a row: with a vector of what is deleted, here of the first row."""
+    """Deletes a row as engines that rewrite no file do: with a vector of what is deleted, here of the first row."""
     (add,) = pa.table(delta_table(root).get_add_actions()).slice(0, 1).to_pylist()
     file = {"path": add["path"], "partitionValues": {}, "size": add["size_bytes"], "dataChange": True}
     # A bitmap of 64 bits' rows: one of 32 bits, with one container, of one row.
@@ -205,7 +205,7 @@ def masked_delta(root: Path) -> None:
 
 
 def z85(data: bytes) -> str:
-    """Four bytes are five digits to the base 85."""
+    """Encodes four bytes as five digits to the base 85."""
     numbers = struct.unpack(f">{len(data) // 4}I", data)
     return "".join(Z85[number // 85**place % 85] for number in numbers for place in (4, 3, 2, 1, 0))
 
@@ -305,7 +305,7 @@ def test_a_moved_export(tmp_path: Path) -> None:
     here.rename(there)
     assert ids("delta", there) == {"0a", "0b"}
     assert shown("delta", there) is not None
-    # Of a copy, the catalog leads to the table of the original.
+    # The catalog of a copy leads to the table of the original.
     with pytest.raises(StoreError):
         shown("iceberg", there)
     there.rename(here)
@@ -348,14 +348,14 @@ def test_what_a_catalog_says_is_not_repeated(tmp_path: Path, monkeypatch: pytest
         table.read()
 
 
-# Who dies.
+# Kills.
 
 
 class Killed(BaseException):
-    """As a process that is no more: nothing catches it."""
+    """Ends a run as a process that is gone: nothing catches it."""
 
 
-#: What a write does, in order, that leaves something behind.
+#: A write does these in order, each of which leaves something behind.
 STEPS: Mapping[str, list[tuple[object, str]]] = {
     "delta": [
         (delta, "make_directories"),
@@ -418,11 +418,11 @@ def test_killed_while_it_writes(kind: Kind, where: object, name: str, after: boo
     check_private(tmp_path / ("conversations/_delta_log" if kind == "delta" else "_iceberg"))
 
 
-#: What happens to a new table alone.
+#: Only a new table goes through these.
 CREATING = {"create_table_with_add_actions", "create_namespace"}
 
 
-# What goes.
+# Expiry.
 
 
 def test_snapshots_that_need_what_is_gone(tmp_path: Path) -> None:
@@ -449,7 +449,7 @@ def test_snapshots_that_need_what_is_gone(tmp_path: Path) -> None:
     check_private(tmp_path / "_iceberg")
 
 
-# What is to be done, without a table.
+# Steps, without a table.
 
 
 class Anything:

@@ -1,4 +1,4 @@
-"""What is repeated, held against counting in memory; whatever the runs, and whatever hashes collide."""
+"""What is repeated is compared with counting in memory, whatever the runs, and whatever hashes collide."""
 
 from array import array
 from collections import Counter
@@ -19,7 +19,7 @@ from exporter.parts.ids import (
     ids_among,
 )
 
-#: Few, so that they repeat, and from all over the range, so that every cut has some.
+#: They are few, so that they repeat, and from all over the range, so that every cut has some.
 values = st.one_of(
     st.integers(-(2**63), 2**63 - 1), st.integers(-3, 3), st.sampled_from([-(2**63), 2**63 - 1, 2**56, 2**56 - 1])
 )
@@ -48,7 +48,7 @@ def test_no_more_than_asked_for(distinct: list[int], at_most: int) -> None:
 
 
 class Colliding(str):
-    """A text whose hash is that of many others."""
+    """Is a text whose hash is that of many others."""
 
     def __hash__(self) -> int:
         return len(self)

@@ -1,4 +1,4 @@
-"""What is damage and what is not, wherever a file lies: two readings must agree, and a reader alone proves nothing."""
+"""Tests what is damage and what is not, wherever a file lies: two readings must agree; a reader proves nothing."""
 
 import hashlib
 from collections.abc import Callable, Iterator

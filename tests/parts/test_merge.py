@@ -37,7 +37,7 @@ names = count()
 
 
 def row(identity: str, updated_at: int | None, summary: str | None = "", **fields: Any) -> Row:
-    """A row whose `created_at` follows from its id, as it does at the source."""
+    """Makes a row whose `created_at` follows from its id, as it does at the source."""
     created_at = 1_000_000 - int(identity) // 2
     return {
         "id": identity,
@@ -173,7 +173,7 @@ def test_what_was_null_in_rows_that_go_and_come_is_counted(tmp_path: Path) -> No
     lost, gained = merge(plan, part, writer)
     writer.close()
     assert (lost.by_column["summary"], gained.by_column["summary"]) == (1, 2)
-    # Of the sensitive columns that are there: `summary` and `recording_details`.
+    # These are the sensitive columns that are there: `summary` and `recording_details`.
     assert (lost.withheld_rows, gained.withheld_rows) == (1, 2)
 
 
@@ -247,7 +247,7 @@ def rows_of(of: Mapping[str, Any]) -> dict[str, Row]:
 
 
 def in_parts(directory: Path, rows: Mapping[str, Row], size: int) -> list[Path]:
-    """In several parts from new to old, none of which shares a time with the next."""
+    """Writes several parts from new to old, none of which shares a time with the next."""
     ordered = sorted(rows.values(), key=lambda each: -each["created_at"])
     parts: list[list[Row]] = []
     for each in ordered:

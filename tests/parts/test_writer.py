@@ -146,7 +146,7 @@ def test_every_cut_gives_the_same_rows(tmp_path_factory: pytest.TempPathFactory,
 @pytest.mark.parametrize("batches", [[[5, 6]], [[5], [6]], [[9, 5], [5, 7]], [[None, 1]]])
 def test_rows_out_of_order_are_refused(tmp_path: Path, batches: list[list[int]]) -> None:
     writer = PartWriter(tmp_path / "one.partial", SCHEMA, row_group_bytes=1 << 20)
-    with pytest.raises(ValueError, match="has to descend"):
+    with pytest.raises(ValueError, match="must descend"):
         for times in batches:
             writer.write(batch_of(times))
     writer.abort()
@@ -188,7 +188,7 @@ def test_a_staged_file_is_never_overwritten(tmp_path: Path) -> None:
 
 @contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
-    """The kernel itself refuses to let a file grow beyond `size` bytes."""
+    """Makes the kernel itself refuse to let a file grow beyond `size` bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

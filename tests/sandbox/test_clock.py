@@ -10,7 +10,7 @@ NOW = parse_timestamp("2026-02-10T05:00:00Z")
 
 
 async def seconds_said(get: Any, behaviour: Behaviour, count: int = 4) -> list[int | None]:
-    """What `Date` says in answers that are a minute apart, in seconds after the first of them."""
+    """Returns what `Date` says in answers that are a minute apart, in seconds after the first of them."""
     now = NOW
     said: list[int | None] = []
     async with serve([Row(NOW)], behaviour, clock=lambda: now) as sandbox:

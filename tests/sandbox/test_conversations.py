@@ -37,7 +37,7 @@ def documents(rows: list[Row]) -> list[dict[str, object]]:
 
 def test_same_seed_same_bytes(rows: list[Row]) -> None:
     again = make_conversations(3000, SINCE, UNTIL, seed=7)
-    # Read in another order, and after the filters have looked: a row's content may not depend on either.
+    # They are read in another order, and after the filters have looked: a row's content must not depend on either.
     again[1].facts()
     texts = [render(row, VIEW) for row in reversed(again[:200])]
     assert texts[::-1] == [render(row, VIEW) for row in rows[:200]]
@@ -129,7 +129,7 @@ def test_every_density_keeps_to_count_range_and_order(density: Density, count: i
 
 
 def _busiest(rows: list[Row], width: Instant) -> float:
-    """The greatest share of the rows that a window of a grid holds."""
+    """Returns the greatest share of the rows that a window of a grid holds."""
     return max(Counter((row.created_at - SINCE) // width for row in rows).values()) / len(rows)
 
 

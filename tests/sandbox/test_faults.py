@@ -25,7 +25,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def plain() -> AsyncIterator[aiohttp.ClientSession]:
-    """A client that shows what is on the wire: nothing is decompressed."""
+    """Makes a client that shows what is on the wire: nothing is decompressed."""
     async with aiohttp.ClientSession(auto_decompress=False) as session:
         yield session
 
@@ -36,7 +36,7 @@ def ask(client: aiohttp.ClientSession, sandbox: Sandbox) -> Any:
 
 
 async def arrived(response: aiohttp.ClientResponse) -> bytes:
-    """What came of the body before it broke off."""
+    """Returns what came of the body before it broke off."""
     parts: list[bytes] = []
     with pytest.raises(aiohttp.ClientError):
         while True:
@@ -57,7 +57,7 @@ async def test_server_errors(sandbox: Sandbox, get: Any, fault: Fault) -> None:
 
 
 async def test_reset_before_the_body(sandbox: Sandbox, client: aiohttp.ClientSession) -> None:
-    # Twice, because this client asks a second time of its own accord.
+    # It comes twice, because this client asks a second time of its own accord.
     sandbox.behaviour = Behaviour(script=("reset", "reset"))
     with pytest.raises(aiohttp.ClientOSError, match=r"reset"):
         async with ask(client, sandbox):

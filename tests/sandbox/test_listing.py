@@ -14,7 +14,7 @@ BASE = parse_timestamp("2026-02-10T05:00:00Z")
 
 
 def numbered(ages: list[int]) -> list[Row]:
-    """Rows at BASE plus so many microseconds; ids are positions."""
+    """Makes rows at BASE plus these microseconds; ids are positions."""
     return [Row(BASE + age, fields={"id": f"{n}", "status": "completed"}) for n, age in enumerate(ages)]
 
 
@@ -183,7 +183,7 @@ async def test_a_made_up_row_keeps_what_an_update_does_not_name(get: Any) -> Non
 
 
 def texts(reading: dict[str, int]) -> tuple[str, ...]:
-    """A shift by hours for each of some parameters."""
+    """Writes a shift by hours for each of some parameters."""
     return tuple(f"{name}:{hours:+d}h" for name, hours in reading.items())
 
 

@@ -171,7 +171,7 @@ async def test_what_is_moved_lies_elsewhere_alone(store: Store) -> None:
         assert await store.read(to) == data
         assert await store.sizes([PART, to]) == {to: len(data)}
         assert await store.list(DROPPED) == [to]
-        # As after a kill between two steps: what is there is taken again, in place of what is there.
+        # This is as after a kill between two steps: what is there is taken again, in place of what is there.
         await store.publish(staged(store, b"22"), PART)
     await store.delete(PART)
     await store.move(PART, to)

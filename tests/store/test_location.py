@@ -1,4 +1,4 @@
-"""Where an export lies: what is a path, what is a URL, and what is neither."""
+"""Tests where an export lies: what is a path, what is a URL, and what is neither."""
 
 import os
 import subprocess

@@ -1,1 +1,1 @@
-"""A directory on a local disk."""
+"""Keeps an export in a directory on a local disk."""

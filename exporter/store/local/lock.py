@@ -1,8 +1,8 @@
-"""One run at a time per destination: an advisory lock on a file that says who holds it.
+"""Lets one run at a time use a destination: an advisory lock on a file that says who holds it.
 
-The kernel releases the lock of a process that is gone, however it went. The file is never removed: two runs that
-lock two files of one name would both hold it. Where the file system has no locks, a run goes on without: what keeps
-two runs from spoiling one another's work are the numbered commits.
+The kernel releases the lock of a process that is gone, however it ended. The file is never removed: two runs that lock
+two files of one name would both hold it. If the file system has no locks, a run goes on without one: the numbered
+commits keep two runs from spoiling one another's work.
 """
 
 import errno
@@ -20,12 +20,12 @@ from exporter.store.base import LockHolder
 from exporter.store.disk import open_private, reporting
 from exporter.store.oserrors import NOT_SUPPORTED
 
-#: What file systems without locks answer: some network and shared mounts.
+#: File systems without locks answer these: some network and shared mounts.
 _NO_LOCKS: Final = NOT_SUPPORTED | {errno.ENOLCK, errno.EBADF}
 
 
 def host_name() -> str:
-    """What this machine is called, as text; it may have no name, or one that is none."""
+    """Returns the name of this machine as text; it may have no name, or one that is not text."""
     return platform.node().encode(errors="replace").decode() or "unknown host"
 
 
@@ -59,7 +59,7 @@ def release(descriptor: int) -> None:
 
 
 def current_holder(path: Path) -> LockHolder | None:
-    """Who holds the lock now; None when nobody does. Takes nothing away from anybody.
+    """Returns who holds the lock now, or None when nobody does. Takes nothing away from anybody.
 
     Raises `StoreError`.
     """
@@ -75,13 +75,13 @@ def current_holder(path: Path) -> LockHolder | None:
             holder = _read(descriptor)
         finally:
             os.close(descriptor)
-        # Without locks, what the file says is all that is known; a run that was killed is there until the next one.
+        # Without locks, only the file says who holds it; a run that was killed stands there until the next one.
         is_unknown = holder is None and lock_is_free is False
         return LockHolder(pid=0, host="unknown host", run="unknown", since=0) if is_unknown else holder
 
 
 def try_lock(descriptor: int, kind: int) -> bool | None:
-    """Takes a lock of this kind, or says that another process has it; None where the file system has no locks."""
+    """Takes a lock of this kind, and returns False if another process has it, None if the file system has no locks."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -52,7 +52,7 @@ _LOCK_PAUSES_SECONDS: Final = (0.05, 0.05, 0.05)
 
 
 class LocalStore:
-    """Files under `root`; `base.Store` says what each method promises."""
+    """Keeps files under `root`; `base.Store` says what each method promises."""
 
     def __init__(self, root: Path) -> None:
         self.root: Final = root
@@ -71,7 +71,7 @@ class LocalStore:
         await to_thread.run_sync(_check, self.root)
 
     async def prepare(self) -> None:
-        # A run that was killed may have left a commit that a power cut would still take away, from under the next one.
+        # A killed run may have left a commit that a power cut would still take away, from under the next one.
         await to_thread.run_sync(_prepare, self.root, self._durable)
 
     async def read(self, path: str) -> bytes | None:
@@ -116,7 +116,7 @@ class LocalStore:
         return self.root / staging_path(name)
 
     def locate(self, path: str) -> Path:
-        """Where `path` lies. Raises `StoreError` for one that leads out of the destination."""
+        """Returns where `path` lies. Raises `StoreError` for one that leads out of the destination."""
         return self.root.joinpath(*parts_inside(self.root, path))
 
     async def acquire_lock(self, holder: str) -> None:
@@ -130,7 +130,7 @@ class LocalStore:
         self._lock = lock.acquire(path, holder, now)
 
     async def keep_lock(self) -> None:
-        """The kernel does."""
+        """Does nothing, because the kernel keeps it."""
 
     async def release_lock(self) -> None:
         if self._lock is not None:
@@ -173,7 +173,7 @@ def _prepare(root: Path, durable: set[Path]) -> None:
             make_directories(directory, durable)
         fsync_directory(root / COMMITS)
     with suppress(OSError):
-        # What audits that were killed have left; one that is at work keeps it.
+        # Killed audits have left these; one that is at work keeps its own.
         sweep(root / SCRATCH)
         (root / SCRATCH).rmdir()
 
@@ -198,7 +198,7 @@ def _check_what_is_there(root: Path) -> None:
     found = {entry.name for entry in root.iterdir() if not is_clutter(entry.name)}
     if not found:
         return
-    # What a power cut may leave of an export that had just begun.
+    # A power cut may leave this of an export that had just begun.
     if found == {PRIVATE} and {path for path in (root / PRIVATE).rglob("*") if path.is_file()} <= {root / RUNS}:
         return
     if MANIFEST in found:

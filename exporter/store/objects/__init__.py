@@ -1,1 +1,1 @@
-"""An object store: S3, Google Cloud Storage or Azure."""
+"""Keeps an export in an object store: S3, Google Cloud Storage or Azure."""

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 _DEFAULT_REGION: Final = "us-east-1"
 #: botocore renews what runs out a quarter of an hour before it does.
 _CREDENTIALS_FOR: Final = timedelta(minutes=5)
-#: For the one request that finds a bucket's region.
+#: These are for the one request that finds a bucket's region.
 _PATIENCE: Final = {"connect_timeout": 5, "read_timeout": 5, "retries": {"total_max_attempts": 1}}
-#: How Amazon's directory buckets end.
+#: The names of Amazon's directory buckets end with this.
 _DIRECTORY_BUCKET: Final = "--x-s3"
-#: Those whose text names settings alone, never a value that may be secret.
+#: The text of these names only settings, never a value that may be secret.
 _PLAIN: Final = (
     faults.PartialCredentialsError,
     faults.InvalidConfigError,
@@ -44,7 +44,7 @@ _PLAIN: Final = (
     faults.MissingDependencyException,
 )
 _UNREACHED: Final = (faults.HTTPClientError, faults.ConnectionError)
-#: What getting credentials raises, beside `KeylessError`.
+#: Getting credentials raises these, besides `KeylessError`.
 _UNRETRIEVED: Final = (
     OSError,
     faults.ClientError,
@@ -53,7 +53,7 @@ _UNRETRIEVED: Final = (
     faults.SSOError,
     faults.TokenRetrievalError,
 )
-#: Of endpoints that are asked for by sort: botocore's name, the variable, and the part of a host that says so.
+#: For each sort of endpoint: botocore's name, the variable, and the part of a host that says so.
 _SORTS: Final = (
     ("use_fips_endpoint", "AWS_USE_FIPS_ENDPOINT", "fips"),
     ("use_dualstack_endpoint", "AWS_USE_DUALSTACK_ENDPOINT", "dualstack"),
@@ -63,9 +63,9 @@ _REGION: Final = re.compile(r"[a-z0-9-]{1,32}")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`endpoint` is where requests go: with the bucket in its host if it `is_virtual`, without the bucket otherwise.
+    """Says where requests go: to `endpoint`, whose host has the bucket in it if it `is_virtual`, and has not otherwise.
 
-    `provide` gives credentials that are valid now, and raises `KeylessError`.
+    `provide` returns credentials that are valid now, and raises `KeylessError`.
     """
 
     endpoint: str
@@ -76,8 +76,8 @@ class Endpoint:
 
 
 def resolve(url: Url) -> Endpoint:
-    """Raises `UsageError` for settings that do not go together, and where no credentials can be had; `StoreError` where
-    they may be had in a while."""
+    """Finds the endpoint. Raises `UsageError` for settings that do not go together, and where no credentials are found;
+    `StoreError` where some may be found in a while."""
     if url.bucket.endswith(_DIRECTORY_BUCKET):
         raise UsageError(
             f"{url}: directory buckets, those of S3 Express, are not supported. Give a general purpose one"
@@ -91,7 +91,7 @@ def resolve(url: Url) -> Endpoint:
     except faults.ProfileNotFound as error:
         raise UsageError(f"{url}: {error}") from error
     except faults.InvalidRegionError as error:
-        raise UsageError(f"{url}: what AWS_REGION or the profile gives is not the name of a region") from error
+        raise UsageError(f"{url}: AWS_REGION or the profile does not give the name of a region") from error
     except faults.BotoCoreError as error:
         plain = f": {first_line(str(error))}" if isinstance(error, _PLAIN) else ""
         raise UsageError(f"{url}: the AWS configuration is not usable ({type(error).__name__}){plain}") from error
@@ -100,14 +100,14 @@ def resolve(url: Url) -> Endpoint:
 
 
 def find_region(url: Url) -> str:
-    """The region that Amazon says this bucket is in; empty where it does not say. It is asked once, and not again."""
+    """Returns the region that Amazon says this bucket is in, or "" if it does not say. Amazon is asked only once."""
 
     def stop(response_dict: Mapping[str, Any] | None, **_: object) -> None:
         raise _RegionFound(str((response_dict or {}).get("headers", {}).get("x-amz-bucket-region", "")))
 
     try:
         client = _open_session().create_client("s3", config=botocore.config.Config(**_PATIENCE))
-        # Before botocore follows it, and asks again.
+        # This comes before botocore follows the answer, and asks again.
         client.meta.events.register_first("response-received.s3", stop)
         client.head_bucket(Bucket=url.bucket)
     except _RegionFound as found:
@@ -131,7 +131,7 @@ def _open_session() -> Any:
 
 
 class _RegionFound(Exception):  # noqa: N818 - nothing is wrong
-    """Ends a request that has been answered by a word of the bucket's `region`, or without one."""
+    """Ends a request whose answer names the `region` of the bucket, or does not."""
 
     def __init__(self, region: str) -> None:
         self.region = region
@@ -146,7 +146,7 @@ class _AddressFound(Exception):  # noqa: N818 - nothing is wrong
 
 
 def _find_address(url: Url, session: Any) -> tuple[str, str]:
-    """The address of the bucket, and the region that requests are signed for. Nothing is sent."""
+    """Returns the address of the bucket, and the region that requests are signed for. Nothing is sent."""
 
     def stop(request: Any, region_name: str, **_: object) -> None:
         raise _AddressFound(request.url, region_name)
@@ -156,7 +156,7 @@ def _find_address(url: Url, session: Any) -> tuple[str, str]:
     except ValueError as error:
         if isinstance(error, faults.BotoCoreError):
             raise
-        raise UsageError(f"{url}: the endpoint in the environment is no URL that begins with https://") from error
+        raise UsageError(f"{url}: the endpoint in the environment must be a URL that begins with https://") from error
     client.meta.events.register_first("before-sign.s3", stop)
     try:
         client.head_bucket(Bucket=url.bucket)
@@ -169,12 +169,12 @@ def _find_address(url: Url, session: Any) -> tuple[str, str]:
     host = urlsplit(address).hostname or ""
     for variable, name, part in _SORTS:
         if session.get_config_variable(variable) and part not in host:
-            raise UsageError(f"{url}: {name} is set, and the endpoint {host} is not of that sort. Unset one of the two")
+            raise UsageError(f"{url}: {name} is set, and the endpoint {host} is not of that kind. Unset one of the two")
     return address, region
 
 
 def _split(address: str, bucket: str) -> tuple[str, bool]:
-    """The endpoint, and whether the bucket is in its host."""
+    """Returns the endpoint, and whether the bucket is in its host."""
     address = address.rstrip("/")
     without = address.removesuffix(f"/{bucket}")
     return (without, False) if without != address else (address, True)
@@ -185,16 +185,16 @@ def _open_credentials(url: Url, session: Any, profile: str) -> "Callable[[], S3C
         found = session.get_credentials()
         if found is None:
             raise UsageError(
-                f"{url}: no credentials for Amazon S3. Set AWS_PROFILE, or what else the AWS tools would take"
+                f"{url}: no credentials for Amazon S3. Set AWS_PROFILE, or anything else that the AWS tools take"
             )
         provide = partial(_provide, found, profile)
         provide()
     except _UNRETRIEVED as error:
-        raise UsageError(f"{url}: no credentials can be had: {_cause(error, profile)}") from error
+        raise UsageError(f"{url}: no credentials found: {_cause(error, profile)}") from error
     except UnreachedError as error:
-        raise StoreError(f"{url}: no credentials can be had: {error}. Run again to resume") from error
+        raise StoreError(f"{url}: no credentials found: {error}. Run again to resume") from error
     except KeylessError as error:
-        raise UsageError(f"{url}: no credentials can be had: {error}") from error
+        raise UsageError(f"{url}: no credentials found: {error}") from error
     return provide
 
 
@@ -226,7 +226,7 @@ def _cause(error: Exception, profile: str) -> str:
             return f"the service that gives them does not answer ({type(error).__name__}). Check the network"
         case faults.RefreshWithMFAUnsupportedError():
             return (
-                f"they have run out, and new ones need a code (MFA). Run again, or give a profile without ({profile})"
+                f"they have expired, and new ones need a code (MFA). Run again, or give a profile without ({profile})"
             )
         case OSError():
             return f"{error.filename or 'a file'}: {error.strerror}. Check what the profile and the environment name"
@@ -234,7 +234,7 @@ def _cause(error: Exception, profile: str) -> str:
 
 
 class _CredentialProcess(subprocess.Popen[bytes]):
-    """The program that a profile names as `credential_process`. Raises `KeylessError` for one that gives nothing."""
+    """Runs the `credential_process` that a profile names. Raises `KeylessError` for one that gives nothing."""
 
     def __init__(self, arguments: list[str], **options: Any) -> None:
         try:
@@ -252,5 +252,5 @@ class _CredentialProcess(subprocess.Popen[bytes]):
         except ValueError:
             is_object = False
         if not is_object:
-            raise KeylessError("credential_process wrote no JSON object. Run it by hand, to see what it writes")
+            raise KeylessError("credential_process wrote no JSON object. Run it by hand to see what it writes")
         return out, err

@@ -6,7 +6,7 @@ another at the same instant may be refused though neither was done. So `swap` re
 answer was lost is looked for.
 
 Blocking code: call it from a worker thread. obstore's own coroutines end in threads that may still be at work when the
-interpreter has gone, and abort the process.
+interpreter is gone, and abort the process.
 """
 
 import time
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Of an upload: bytes of a request, and requests at a time.
+#: An upload sends this many bytes in a request, and this many requests at a time.
 _SENT_BYTES: Final = 5 * 1024 * 1024
 _SENT_AT_ONCE: Final = 4
-#: Of a download: bytes of a request, one at a time.
+#: A download asks for this many bytes in a request, one request at a time.
 _RECEIVED_BYTES: Final = 16 * 1024 * 1024
-#: How often what came short is asked for, beside what obstore does about a connection that is cut.
+#: A chunk that came short is asked for this many times, besides what obstore does about a connection that is cut.
 _TRIES: Final = 3
-#: Small objects that are read at a time.
+#: This many small objects are read at a time.
 _READ_AT_ONCE: Final = 16
 
 
 class StoredObject(NamedTuple):
-    """An object, what a write in its place has to name, and when it was written, in seconds by the store's clock."""
+    """Holds an object, what a write in its place must name, and when it was written: seconds by the store's clock."""
 
     data: bytes
     version: "UpdateVersion"
@@ -53,7 +53,7 @@ class StoredObject(NamedTuple):
 
 
 class Bucket:
-    """What lies below the prefix of `url`, by paths relative to it. Every method raises `StoreError`."""
+    """Holds what lies below the prefix of `url`, by paths relative to it. Every method raises `StoreError`."""
 
     def __init__(self, url: Url, store: "ObjectStore") -> None:
         self.url: Final = url
@@ -72,12 +72,12 @@ class Bucket:
         return self._asking(self.url / path, work)
 
     def get_all(self, paths: Collection[str]) -> list[bytes | None]:
-        """The content of each; None where there is none."""
+        """Returns the content of each, or None where there is none."""
         with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
             return [None if found is None else found.data for found in pool.map(self.get, paths)]
 
     def put(self, path: str, data: bytes, mode: "PutMode") -> "UpdateVersion | None":
-        """None when the store says that the condition is not met."""
+        """Writes an object; returns None when the store says that the condition is not met."""
 
         def work() -> "UpdateVersion | None":
             try:
@@ -90,8 +90,8 @@ class Bucket:
         return self._asking(self.url / path, work)
 
     def swap(self, path: str, data: bytes, mode: "PutMode") -> "UpdateVersion | None":
-        """As `put`, of data that nobody else writes. None when what is there bears out that the condition is not met:
-        it may be this data, or nothing may have changed, because another write was refused at the same instant."""
+        """Does as `put`, for data that nobody else writes. Returns None when what is there confirms that the condition
+        is not met: it may be this data, or nothing may have changed, because another write was refused then."""
         for pause in PAUSES:
             version = self.put(path, data, mode)
             if version is not None:
@@ -103,12 +103,12 @@ class Bucket:
                 return None
             time.sleep(pause)
         raise StoreError(
-            f"{self.url / path}: the store says, also when asked again, that others have just written it, and nothing "
+            f"{self.url / path}: the store keeps saying that others have just written it, and nothing "
             "is there that they wrote. Run again to resume"
         )
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        """Of all objects in the directory `prefix` (empty: everywhere) and below, the bytes."""
+        """Returns the bytes of all objects in the directory `prefix` (empty for everywhere) and below."""
 
         def work() -> dict[str, int]:
             listed = obstore.list(self._store, (self._key(prefix) if prefix else self.url.prefix) or None)
@@ -117,7 +117,7 @@ class Bucket:
         return self._asking(self.url / prefix if prefix else self.url, work)
 
     def size(self, path: str) -> int | None:
-        """None where there is no object."""
+        """Returns the bytes of an object, or None where there is none."""
 
         def work() -> int | None:
             try:
@@ -129,28 +129,28 @@ class Bucket:
         return self._asking(self.url / path, work)
 
     def top(self) -> set[str]:
-        """The first parts of all paths."""
+        """Returns the first parts of all paths."""
         listed = self._asking(self.url, lambda: obstore.list_with_delimiter(self._store, self.url.prefix or None))
         found = {*map(self._path, listed["common_prefixes"]), *(self._path(one["path"]) for one in listed["objects"])}
-        # Of a directory that a console has made, there is an object of its name.
+        # A directory that a console has made has an object of its name.
         return found - {""}
 
     def delete(self, paths: Sequence[str]) -> None:
-        """That there is none is fine."""
+        """Deletes objects; those that are missing are fine."""
 
         def work() -> None:
             try:
                 if paths:
                     obstore.delete(self._store, [self._key(path) for path in paths])
             except FileNotFoundError:
-                # Where stores say so, they may not have come to the others.
+                # Stores that say so may not have come to the others.
                 for path in paths if len(paths) > 1 else ():
                     self.delete([path])
 
         self._asking(self.url, work)
 
     def move(self, path: str, to: str) -> None:
-        """By a copy, then a deletion; that there is none is fine."""
+        """Moves an object by a copy, then a deletion; one that is missing is fine."""
 
         def copy() -> bool:
             try:
@@ -165,7 +165,7 @@ class Bucket:
             self.delete([path])
 
     def upload(self, file: Path, path: str, given_up: Event) -> None:
-        """Writes a file where nothing is; nothing as soon as it is `given_up`, except a small one."""
+        """Writes a file where nothing is; writes nothing as soon as it is `given_up`, except a small file."""
         with reporting(file):
             size = file.stat().st_size
         for last in (False, False, True):
@@ -181,7 +181,7 @@ class Bucket:
                     raise
 
     def download(self, path: str, file: Path) -> None:
-        """Writes a new private file. Where there is no object, there will be no file."""
+        """Writes a new private file. If there is no object, there will be no file."""
         key, where = self._key(path), self.url / path
         size = self.size(path)
         if size is None:
@@ -197,7 +197,7 @@ class Bucket:
                 opened.write(memoryview(chunk))
 
     def _upload(self, file: Path, size: int, path: str, given_up: Event) -> None:
-        # What is small goes in one request. What its source fails to give is taken back from the store.
+        # A small file goes in one request. What its source fails to give is taken back from the store.
         source = _chunks(file, given_up) if size > _SENT_BYTES else file
         with suppress(_GivenUpError):
             obstore.put(self._store, self._key(path), source, chunk_size=_SENT_BYTES, max_concurrency=_SENT_AT_ONCE)
@@ -215,7 +215,7 @@ class Bucket:
             fault = fault_of(error)
             if fault is None or fault.kind != "elsewhere" or fault.region or self.url.scheme != "s3":
                 raise
-            # Where a bucket lies is in the header of an answer of which obstore gives nothing.
+            # The region of a bucket is in the header of an answer, which obstore does not pass on.
             from exporter.store.objects.amazon import find_region
 
             if not (region := find_region(self.url)):
@@ -230,11 +230,11 @@ class Bucket:
 
 
 class _GivenUpError(Exception):
-    """Goes through obstore as it is."""
+    """Passes through obstore unchanged."""
 
 
 def _check_alone(error: FileNotFoundError) -> None:
-    """Raises it where not an object alone, but the whole bucket is not there."""
+    """Raises the error if the whole bucket is missing, and not only an object."""
     if not is_absence(error):
         raise error
 

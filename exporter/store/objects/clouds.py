@@ -1,7 +1,7 @@
 """Opens buckets with the endpoints and credentials that each cloud's own tools would use: those of the environment.
 
-Amazon's are botocore's to find, see `amazon`. Google's and Azure's are obstore's; what it does not read is read here.
-A setting that is not supported is refused, see `unsupported`.
+botocore finds Amazon's, see `amazon`. obstore finds Google's and Azure's; what it does not read is read here. A setting
+that is not supported is refused, see `unsupported`.
 """
 
 import os
@@ -30,7 +30,7 @@ _RETRIES: Final["RetryConfig"] = {
     "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=10), "base": 2},
     "retry_timeout": timedelta(seconds=60),
 }
-#: For a request with a body of megabytes, over a line that is slow.
+#: This suffices for a request with a body of megabytes, over a slow line.
 _REQUEST_SECONDS: Final = 120
 _CONNECT_SECONDS: Final = 10
 #: obstore's names, and the variables, of which the first that is set counts.
@@ -41,15 +41,15 @@ _AZURE: Final = (
     ("authority_host", "AZURE_STORAGE_AUTHORITY_HOST", "AZURE_AUTHORITY_HOST"),
     ("endpoint", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "AZURE_STORAGE_SERVICE_ENDPOINT"),
 )
-#: What Azure's libraries take where there is no key, and obstore does not.
+#: Azure's libraries take these where there is no key; obstore does not.
 _AZURE_UNSUPPORTED: Final = ("AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_USERNAME", "AZURE_PASSWORD")
-#: Where the accounts are that an authority vouches for.
+#: The accounts that an authority vouches for lie in these domains.
 _AZURE_CLOUDS: Final = {
     "login.microsoftonline.us": "core.usgovcloudapi.net",
     "login.chinacloudapi.cn": "core.chinacloudapi.cn",
     "login.partner.microsoftonline.cn": "core.chinacloudapi.cn",
 }
-#: As published with Azure's emulators, for everybody.
+#: This key is published with Azure's emulators, for everybody.
 _AZURE_EMULATOR: Final = (
     "AccountName=devstoreaccount1;BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;"
     "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -58,10 +58,10 @@ _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 
 
 def open_bucket(url: Url) -> "ObjectStore":
-    """Asks the store nothing yet; where a machine has to be asked for credentials, that is asked. Blocking code.
+    """Opens a bucket, and asks the store nothing yet, but asks a machine for credentials where it must. Blocking code.
 
     Raises `UsageError` for an environment that names no credentials, an unknown profile, an endpoint without TLS, or
-    what is not supported; `StoreError` where credentials may be had in a while.
+    what is not supported; `StoreError` where credentials may be found in a while.
     """
     refuse_unsupported(url, os.environ)
     opens = {"s3": _open_s3, "gs": _open_gcs, "az": _open_azure}[url.scheme]
@@ -85,7 +85,7 @@ def _open_s3(url: Url) -> "ObjectStore":
     return S3Store(
         url.bucket,
         region=found.region,
-        # By the name that comes before all of those that obstore itself finds in the environment.
+        # This name comes before all of those that obstore itself finds in the environment.
         aws_endpoint_url_s3=found.endpoint,
         virtual_hosted_style_request=found.is_virtual,
         conditional_put="etag",
@@ -118,8 +118,8 @@ def _open_azure(url: Url) -> "ObjectStore":
 
 
 def azure_config(environment: Mapping[str, str]) -> dict[str, Any]:
-    """What obstore does not read from the environment itself: the connection string, names of the command line, and
-    what follows from the authority of one of Azure's other clouds.
+    """Returns what obstore does not read from the environment itself: the connection string, names of the command line,
+    and what follows from the authority of one of Azure's other clouds.
 
     Raises `UsageError`.
     """
@@ -168,7 +168,7 @@ def _client_options(url: Url, endpoint: str | None, permission: str) -> "ClientC
     }
     parts = urlsplit(endpoint or "https:")
     if parts.username or parts.password:
-        raise UsageError(f"{url}: the endpoint in the environment has a user or a password in it")
+        raise UsageError(f"{url}: the endpoint in the environment must not contain a user or a password")
     if parts.scheme == "http":
         if not is_loopback(parts.hostname or "") and os.environ.get(permission, "").lower() not in _TRUE:
             raise UsageError(
@@ -177,5 +177,5 @@ def _client_options(url: Url, endpoint: str | None, permission: str) -> "ClientC
             )
         options["allow_http"] = True
     elif parts.scheme != "https":
-        raise UsageError(f"{url}: the endpoint in the environment is no URL that begins with https://")
+        raise UsageError(f"{url}: the endpoint in the environment must be a URL that begins with https://")
     return options

@@ -1,7 +1,7 @@
-"""What object stores answer in place of doing what was asked. Here alone obstore's errors end.
+"""Reads what object stores answer in place of doing what was asked. obstore's errors end here, and only here.
 
-Their own texts hold the whole request, which may be signed, and are never repeated: of them only the store's error
-code, the HTTP status and the name of a region are told.
+Their own texts hold the whole request, which may be signed, and are never repeated: only the store's error code, the
+HTTP status and the name of a region are told.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from exporter.errors import StoreError
-from exporter.store.objects.refusals import PASSING, TEXTS, Kind, kind_of
+from exporter.store.objects.refusals import PASSING, TEXTS, FaultKind, kind_of
 
 T = TypeVar("T")
 
@@ -22,17 +22,17 @@ _CODE = re.compile(r"<Code>([A-Za-z0-9_.-]{1,64})</Code>|\(code: ([A-Za-z0-9_.-]
 _STATUS = re.compile(r"status code: (\d{3})")
 _REGION = re.compile(r"<Region>([a-z0-9-]{1,32})</Region>")
 _UNREADABLE = re.compile(r"Got invalid|Unable to extract metadata|Received non-partial response")
-#: What Azure says of a signature with a time in it that is over, or of a clock that is wrong.
+#: Azure says this of a signature whose time is over, or of a clock that is wrong.
 _TIME_IS_OVER = re.compile(r"not valid in the specified time frame|[Ee]xpired")
 _CLOCK_IS_WRONG = re.compile(r"[Dd]ate header too old|Request date header")
 _CAUSE = re.compile(r"(?:Keyless|Unreached)Error: ([^\n]{1,400})")
-#: How a service for tokens names what is wrong, as OAuth has it.
+#: A token service names what is wrong like this, by OAuth.
 _OAUTH = re.compile(r'\\?"error\\?"\s*:\s*\\?"([a-z_]{1,40})\\?"')
-#: Where machines in a cloud ask for their own credentials.
+#: Here machines in a cloud ask for their own credentials.
 _MACHINE = re.compile(r"169\.254\.169\.254|metadata\.google|fd00:ec2|/metadata/identity|computeMetadata")
-#: How obstore begins what it says of a service for credentials.
+#: obstore begins what it says of a service for credentials with this.
 _EXCHANGE: Final = "token request"
-#: How obstore names what the network does, and what that means.
+#: obstore names what the network does by these words, which mean this.
 _NETWORK: Final = {
     "dns error": "the name of its host is not known",
     "ConnectionRefused": "the connection is refused",
@@ -51,9 +51,9 @@ _SECRET_WORD = re.compile(r"(?=[A-Za-z/+=_-]*\d)(?=[\d/+=_-]*[A-Za-z])[A-Za-z0-9
 
 
 class KeylessError(Exception):
-    """Credentials cannot be had: the text is one line, holds the cause, what to do about it, and no secret.
+    """No credentials were found: the text is one line, holds the cause, what to do about it, and no secret.
 
-    It is raised through obstore, which keeps its name and its text alone, by what gives it credentials.
+    What gives obstore credentials raises it through obstore, which keeps only its name and its text.
     """
 
 
@@ -63,9 +63,10 @@ class UnreachedError(KeylessError):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`said` is the HTTP status and the error code, `region` where a bucket is instead, `cause` why there is no key."""
+    """Says what happened. `said` is the HTTP status and the error code, `region` where a bucket is instead, `cause` why
+    there is no key."""
 
-    kind: Kind
+    kind: FaultKind
     said: str = ""
     region: str = ""
     cause: str = ""
@@ -79,8 +80,8 @@ class Fault:
         if self.region:
             return f"the bucket lies in the region {self.region}. Set AWS_REGION={self.region}"
         if self.cause:
-            return f"no credentials can be had: {self.cause}"
-        return TEXTS[self.kind].format(self.said or "without a word why")
+            return f"no credentials found: {self.cause}"
+        return TEXTS[self.kind].format(self.said or "no reason given")
 
 
 @contextmanager
@@ -110,29 +111,29 @@ def asking(where: object, work: Callable[[], T]) -> T:
 
 
 def is_absence(error: FileNotFoundError) -> bool:
-    """Whether an object alone is not there, and not its whole bucket."""
+    """Tells whether only an object is missing, and not its whole bucket."""
     return not _first(_CODE, str(error)) or read_fault(error).kind != "missing"
 
 
 def fault_of(error: StoreError) -> Fault | None:
-    """What was translated; None where it came from elsewhere."""
+    """Returns what was translated, or None if the error came from elsewhere."""
     return read_fault(error.__cause__) if isinstance(error.__cause__, BaseError | FileNotFoundError) else None
 
 
 def is_passing(error: StoreError) -> bool:
-    """Whether what was translated may be over by itself."""
+    """Tells whether what was translated may be over by itself."""
     fault = fault_of(error)
     return fault is not None and fault.is_passing
 
 
 def read_fault(error: Exception) -> Fault:
-    """What an error of obstore's means."""
+    """Returns what an error of obstore's means."""
     text = str(error)
     code, status = _first(_CODE, text), _first(_STATUS, text)
     said = " ".join(filter(None, (status, code)))
     was_repeated = status == "429" or status.startswith("5") or _REPEATED in text
     if isinstance(error, UnauthenticatedError) and not status:
-        found: Kind = "silent" if UnreachedError.__name__ in text else "keyless"
+        found: FaultKind = "silent" if UnreachedError.__name__ in text else "keyless"
         return Fault(found, cause=_first(_CAUSE, text), was_repeated=True)
     if _EXCHANGE in text:
         return _tokenless(text, status, said)
@@ -151,15 +152,15 @@ def read_fault(error: Exception) -> Fault:
 
 
 def first_line(text: str) -> str:
-    """The first line that says something, shortened, without what could be a secret."""
+    """Returns the first line that says something, shortened, without what could be a secret."""
     line = next(filter(None, map(str.strip, text.splitlines())), "")
-    # What is masked takes longer, the longer it is.
+    # Masking takes longer, the longer the line is.
     line = "".join(filter(str.isprintable, line[: 5 * _LONGEST]))
     line = _SECRET_WORD.sub("…", _SECRET_VALUE.sub(r"\1…", line))
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
-def _without_answer(error: Exception, text: str) -> Kind:
+def _without_answer(error: Exception, text: str) -> FaultKind:
     if isinstance(error, FileNotFoundError):
         return "missing"
     if isinstance(error, PermissionDeniedError):
@@ -172,7 +173,7 @@ def _without_answer(error: Exception, text: str) -> Kind:
 
 
 def _tokenless(text: str, status: str, said: str) -> Fault:
-    """Of a service that gives tokens in exchange for what the environment has."""
+    """Returns the fault of a service that gives tokens in exchange for what the environment has."""
     if _MACHINE.search(text):
         why = f"its own service answers {said}" if status else "it has no service that gives any"
         return Fault("keyless", cause=f"the environment has none, and this machine has none of its own: {why}")
@@ -183,7 +184,7 @@ def _tokenless(text: str, status: str, said: str) -> Fault:
             else Fault("silent", "nor from the service for tokens", was_repeated=True)
         )
     why = " ".join(filter(None, (said, _first(_OAUTH, text))))
-    cause = f"the cloud's service for tokens refuses what the environment has ({why}). Log in anew, or set others"
+    cause = f"the cloud's service for tokens refuses what the environment has ({why}). Log in again, or set others"
     return Fault("keyless", cause=cause)
 
 

@@ -12,7 +12,7 @@ _FILE: Final = "application_default_credentials.json"
 #: The kinds of credentials that obstore can exchange for a token.
 _KINDS: Final = frozenset({"service_account", "authorized_user"})
 _UNIVERSE: Final = "googleapis.com"
-#: What obstore takes in place of the file.
+#: obstore takes these in place of the file.
 _INSTEAD: Final = (
     "STORAGE_EMULATOR_HOST",
     "GOOGLE_SERVICE_ACCOUNT",
@@ -23,7 +23,7 @@ _INSTEAD: Final = (
 
 
 def find_credentials(environment: Mapping[str, str], home: Path) -> Path | None:
-    """The file of credentials that Google's own libraries would take; None where others, or the machine's, are taken.
+    """Returns the file of credentials that Google's own libraries would take; None if others, or the machine's, are.
 
     Raises `UsageError` for one that cannot be used.
     """
@@ -41,8 +41,8 @@ def find_credentials(environment: Mapping[str, str], home: Path) -> Path | None:
     except OSError as error:
         raise UsageError(f"{where}: the credentials there are not usable: {error.strerror}") from error
     except ValueError:
-        # Not chained to what quotes the file.
-        raise UsageError(f"{where}: the credentials there are not usable: the file is no JSON") from None
+        # It is not chained to an error that quotes the file.
+        raise UsageError(f"{where}: the credentials there are not usable: the file is not JSON") from None
     _check_kind(where, content)
     return file
 
@@ -52,9 +52,9 @@ def _check_kind(where: str, content: Any) -> None:
     if kind not in _KINDS:
         named = f"of the kind {kind[:40]!r}" if kind.replace("_", "").isalpha() else "of no kind"
         raise UsageError(
-            f"{where}: holds credentials {named}, and those of a service_account or an authorized_user are supported "
-            "alone. Give a service account's key, or run on a machine whose service account may use the bucket"
+            f"{where}: holds credentials {named}, but only those of a service_account or an authorized_user are "
+            "supported. Give a service account's key, or run on a machine whose service account may use the bucket"
         )
     universe = content.get("universe_domain", _UNIVERSE)
     if universe != _UNIVERSE:
-        raise UsageError(f"{where}: is of another universe_domain than {_UNIVERSE}, which is not supported")
+        raise UsageError(f"{where}: its universe_domain is not {_UNIVERSE}, the only one that is supported")

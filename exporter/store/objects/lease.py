@@ -1,8 +1,8 @@
-"""A lock that reaches across machines: who holds a destination, until when, and whether that has run out. Pure.
+"""Decides who holds a lock that reaches across machines, until when, and whether that has run out. Pure.
 
-The lock is an object that the holder renews. Whoever finds that it was not renewed for as long as the lease lasts may
-take it over; ages are told by the store's own clock, since those of machines differ. Nothing rests on the lock alone: a
-run whose lease has run out while it slept fails at its next commit, for the other run has begun with one.
+The lock is an object that the holder renews. A run that finds that it was not renewed for as long as the lease lasts
+may take it over; ages are told by the store's own clock, because those of machines differ. Nothing rests on the lock
+alone: a run whose lease has run out while it slept fails at its next commit, because the other run has begun with one.
 """
 
 import hashlib
@@ -15,18 +15,18 @@ import msgspec
 from exporter.contract import Instant
 from exporter.store.base import LockHolder
 
-#: Who is killed keeps others out for so long, at most; who cannot reach the store for so long may lose it.
+#: A killed run keeps others out at most this long; a run that cannot reach the store this long may lose its lock.
 LEASE_SECONDS: Final = 60.0
-#: Of the store's clock: stores tell times in whole seconds, and may be several machines.
+#: The store's clock may be off by this: stores tell times in whole seconds, and may be several machines.
 _MARGIN_SECONDS: Final = 3.0
-#: By how much the clock of a machine that only looks on may be wrong.
+#: The clock of a machine that only looks on may be wrong by this much.
 _LOOKER_MARGIN_SECONDS: Final = 240.0
 
 
 class Lease(LockHolder, frozen=True, kw_only=True):
-    """`machine`: what tells this machine, since it was started, from others; empty where that is not known.
+    """Adds `machine`, which tells this machine, since it was started, from others, and is empty if that is not known.
 
-    `renewals`: how often it was renewed, so that no two contents are equal.
+    `renewals` counts how often the lease was renewed, so that no two contents are equal.
     """
 
     machine: str
@@ -35,7 +35,7 @@ class Lease(LockHolder, frozen=True, kw_only=True):
 
 
 def new_lease(run: str, host: str, since: Instant, lease_seconds: float) -> Lease:
-    """That of a run in this process."""
+    """Returns the lease of a run in this process."""
     return Lease(pid=os.getpid(), host=host, run=run, since=since, machine=_machine(), lease_seconds=lease_seconds)
 
 
@@ -44,7 +44,7 @@ def encode_lease(lease: Lease) -> bytes:
 
 
 def decode_lease(data: bytes) -> Lease | None:
-    """None where nobody holds it: it was given back, or never written by an exporter."""
+    """Returns None if nobody holds it: it was given back, or never written by an exporter."""
     try:
         return msgspec.json.decode(data, type=Lease)
     except msgspec.MsgspecError:
@@ -52,12 +52,12 @@ def decode_lease(data: bytes) -> Lease | None:
 
 
 def has_run_out(lease: Lease, age_seconds: float) -> bool:
-    """Whether another run may take it. `age_seconds`: by the store's clock, since it was last renewed."""
+    """Tells whether another run may take it. `age_seconds` counts by the store's clock since it was last renewed."""
     return age_seconds > lease.lease_seconds + _MARGIN_SECONDS or _process_is_gone(lease)
 
 
 def looks_abandoned(lease: Lease, age_seconds: float) -> bool:
-    """As `has_run_out`, for who only looks on, and knows the age by the clock of this machine."""
+    """Tells as `has_run_out`, for a reader that only looks on, and knows the age by this machine's clock."""
     return age_seconds > lease.lease_seconds + _LOOKER_MARGIN_SECONDS or _process_is_gone(lease)
 
 
@@ -74,7 +74,7 @@ def _process_is_gone(lease: Lease) -> bool:
 
 
 def _machine() -> str:
-    """Of this boot, and of the processes that can be seen: containers on one machine may give one number twice."""
+    """Names this boot, and the processes that can be seen: containers on one machine may give one number twice."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
         namespace = Path("/proc/self/ns/pid").stat().st_ino

@@ -1,6 +1,6 @@
-"""The lock of a destination in an object store, as an object: see `lease`. Blocking code.
+"""Keeps the lock of a destination in an object store as an object: see `lease`. Blocking code.
 
-It is written only in place of what was read, so that of two runs that want it one gets it; and emptied to be given
+It is written only in place of what was read, so that one of two runs that want it gets it; and emptied to be given
 back, never deleted.
 """
 
@@ -26,12 +26,12 @@ from exporter.store.objects.lease import (
 if TYPE_CHECKING:
     from obstore import UpdateVersion
 
-#: How often it is tried to take what others take at the same moment.
+#: A lock that others take at the same moment is tried this many times.
 _TRIES: Final = 5
 
 
 class RemoteLock:
-    """`is_lost`: another run has taken it over. Every method raises `StoreError`."""
+    """Holds the lock, until `is_lost` says that another run has taken it over. Every method raises `StoreError`."""
 
     def __init__(self, bucket: Bucket, lease_seconds: float) -> None:
         self.lease_seconds: Final = lease_seconds
@@ -41,7 +41,7 @@ class RemoteLock:
         self._turn: Final = Lock()
 
     def acquire(self, run: str) -> None:
-        """Raises `DestinationLockedError` when another run has it."""
+        """Takes the lock. Raises `DestinationLockedError` when another run has it."""
         lease = new_lease(run, host_name(), time.time_ns() // 1000, self.lease_seconds)
         for _ in range(_TRIES):
             found = self._bucket.get(LOCK)
@@ -54,7 +54,7 @@ class RemoteLock:
             if version is not None:
                 self._held, self.is_lost = (lease, version), False
                 return
-        raise DestinationLockedError(f"{self._bucket.url}: several runs want it at this moment. Run again")
+        raise DestinationLockedError(f"{self._bucket.url}: several runs want it at the same time. Run again")
 
     def renew(self) -> None:
         with self._turn:
@@ -67,14 +67,14 @@ class RemoteLock:
             self._held = None if renewed is None else (lease, renewed)
 
     def release(self) -> None:
-        """Without the lock, nothing."""
+        """Gives the lock back; does nothing without it."""
         with self._turn:
             if self._held is not None:
                 (_, version), self._held = self._held, None
                 self._bucket.swap(LOCK, b"", version)
 
     def holder(self) -> Lease | None:
-        """Who has it, as far as can be told without writing anything."""
+        """Returns who has it, as far as can be told without writing anything."""
         found = self._bucket.get(LOCK)
         lease = None if found is None else decode_lease(found.data)
         if found is None or lease is None or looks_abandoned(lease, time.time() - found.written_at):
@@ -82,7 +82,7 @@ class RemoteLock:
         return lease
 
     def _now(self) -> float:
-        """The store's clock, which it tells of what was just written."""
+        """Returns the store's clock, which it tells of what was just written."""
         self._bucket.put(PROBE, b"", "overwrite")
         found = self._bucket.get(PROBE)
         return time.time() if found is None else found.written_at
@@ -92,5 +92,5 @@ def _held_by(bucket: Bucket, other: Lease, age_seconds: float) -> str:
     left = max(1, round(other.lease_seconds - age_seconds))
     return (
         f"{bucket.url}: held by {other}. Wait until it ends, or stop it, then run again.\n"
-        f"Should it have been killed, its hold ends {left} s from now"
+        f"If it was killed, its hold ends {left} s from now"
     )

@@ -1,8 +1,8 @@
-"""What the error codes of object stores mean, in words for a user, and which of them pass by themselves. Pure."""
+"""Says in words for a user what the error codes of object stores mean, and which of them pass by themselves. Pure."""
 
 from typing import Final, Literal, TypeAlias
 
-Kind: TypeAlias = Literal[
+FaultKind: TypeAlias = Literal[
     "account",
     "archived",
     "denied",
@@ -29,45 +29,45 @@ Kind: TypeAlias = Literal[
     "untrusted",
 ]
 
-#: What may be over by itself: the same request is worth asking again.
-PASSING: Final = frozenset[Kind]({"failing", "silent"})
+#: These may be over by themselves: the same request is worth asking again.
+PASSING: Final = frozenset[FaultKind]({"failing", "silent"})
 
-#: `{}` stands for the HTTP status and the error code, where there are any; for "silent" it is how the network failed.
-TEXTS: Final[dict[Kind, str]] = {
+#: `{}` stands for the HTTP status and the error code, if there are any; for "silent" it is how the network failed.
+TEXTS: Final[dict[FaultKind, str]] = {
     "account": "the account, or the bucket, is disabled or not paid for ({}). Ask its owner, or look at its billing",
-    "archived": "it lies in an archive, and cannot be read from there ({}). Restore it, and keep exports in a class of "
-    "storage that is read at once",
+    "archived": "it lies in an archive, and cannot be read from there ({}). Restore it, and keep exports in a storage "
+    "class that is read at once",
     "denied": "access denied ({}). Check which credentials the environment gives, and that they may list, read, write "
     "and delete there, as the README says",
     "elsewhere": "the bucket lies elsewhere. Set its region, as AWS_REGION does",
     "encryption": "the key that encrypts this bucket cannot be used ({}). Enable it, and let these credentials use it",
     "expired": "the credentials have expired ({}). Renew them, as `aws sso login` does, then run again to resume",
-    "failing": "the store answers {}, also when asked again. Run again to resume",
+    "failing": "the store keeps answering {}. Run again to resume",
     "full": "the store is full, or its quota is used up ({}). Make room or raise the quota, then run again to resume",
-    "gone": "it is not there any more ({}). Run again to resume; if it is missing then, see what exporter verify says",
-    "held": "a lease or a rule of retention keeps it from being changed ({}). End it, or name another destination",
-    "keyless": "no credentials can be had. Set those that the cloud's own tools use, or choose a profile that has some",
+    "gone": "it is no longer there ({}). Run again to resume; if it is missing then, see what exporter verify says",
+    "held": "a lease or a retention rule keeps it from being changed ({}). End it, or name another destination",
+    "keyless": "no credentials found. Set those that the cloud's own tools use, or choose a profile that has some",
     "missing": "there is no such bucket or container ({}). Create it, or name another",
     "network": "the store's firewall, or the rules of these credentials, refuse this machine's network ({}). Let it in",
-    "payer": "whoever asks pays for this bucket, and no project does ({}). Set GOOGLE_CLOUD_QUOTA_PROJECT to one that "
+    "payer": "the requester pays for this bucket, and no project does ({}). Set GOOGLE_CLOUD_QUOTA_PROJECT to one that "
     "these credentials may use",
     "refused": "the store refuses what is asked ({}). Check the endpoint and the region",
-    "role": "the credentials are good, and lack a permission ({}). Give them what the README lists",
+    "role": "the credentials are valid, but lack a permission ({}). Give them what the README lists",
     "signature": "the store does not accept the signature ({}). Check that the secret key belongs to the key's id and "
     "is whole, and that the endpoint and the region are right",
     "silent": "no answer from the store ({}). Check the network, and the endpoint if one is set, then run again to "
     "resume",
     "skewed": "this machine's clock differs too much from the store's ({}). Set the clock, then run again to resume",
-    "sort": "the account takes no credentials of this sort ({}). Give others, such as those of a role or an identity",
+    "sort": "the account takes no credentials of this kind ({}). Give others, such as those of a role or an identity",
     "unknown": "the store does not know these credentials ({}). Check their id, and that they belong to this store",
     "unreadable": "the answer is not one that an object store gives. Check the endpoint, and what stands before it, "
     "such as a proxy or a login page",
     "unsupported": "the store does not support what is asked ({}). Upgrade it, or name another destination",
-    "untrusted": "the store's certificate is not trusted, or is another's. Check the endpoint; for an authority of "
-    "your own, set AWS_CA_BUNDLE, or add it to the system's",
+    "untrusted": "the store's certificate is not trusted, or belongs to another host. Check the endpoint; for your "
+    "own authority, set AWS_CA_BUNDLE, or add it to the system's",
 }
 
-_CODES: Final[dict[Kind, str]] = {
+_CODES: Final[dict[FaultKind, str]] = {
     "account": "AccountProblem AllAccessDisabled AccountIsDisabled AccountDisabled AccountSuspended UserSuspended "
     "BillingDisabled ContainerDisabled InvalidPayer NotSignedUp UserProjectAccountProblem",
     "archived": "InvalidObjectState BlobArchived BlobBeingRehydrated",
@@ -96,8 +96,8 @@ _CODES: Final[dict[Kind, str]] = {
     "UnrecognizedClientException",
     "unsupported": "FeatureNotSupported MethodNotAllowed NotImplemented UnsupportedHeader UnsupportedHttpVerb",
 }
-_KINDS: Final[dict[str, Kind]] = {code.lower(): kind for kind, codes in _CODES.items() for code in codes.split()}
-_OF_A_STATUS: Final[dict[str, Kind]] = {
+_KINDS: Final[dict[str, FaultKind]] = {code.lower(): kind for kind, codes in _CODES.items() for code in codes.split()}
+_OF_A_STATUS: Final[dict[str, FaultKind]] = {
     "401": "denied",
     "403": "denied",
     "404": "missing",
@@ -109,8 +109,8 @@ _OF_A_STATUS: Final[dict[str, Kind]] = {
 }
 
 
-def kind_of(status: str, code: str) -> Kind | None:
-    """What an answer with this HTTP status and error code, each of which may be empty, means; None without either.
+def kind_of(status: str, code: str) -> FaultKind | None:
+    """Returns what an answer with this HTTP status and error code means; either may be empty. None if both are.
 
     The code comes first: a store may say with 400 or 403 that it is too busy, and with 503 that it is full.
     """
@@ -119,6 +119,6 @@ def kind_of(status: str, code: str) -> Kind | None:
     if code.startswith(("KMS", "KeyVault")):
         return "encryption"
     if not status:
-        # In the body of an answer that began well.
+        # The code stood in the body of an answer that began well.
         return "failing" if code else None
     return _OF_A_STATUS.get(status, "failing" if status.startswith("5") else "refused")

@@ -1,7 +1,7 @@
-"""Private places for what is temporary: staged files, and copies of what lies elsewhere. They go away in the end.
+"""Makes private places for what is temporary: staged files, and copies of what lies elsewhere. They go away in the end.
 
-A process that is killed leaves its place behind. Whoever opens one next beside it takes those away whose process is
-gone: in each, a file is locked for as long as its process lives.
+A process that is killed leaves its place behind. The next process that opens one beside it takes away those whose
+process is gone: in each, a file is locked for as long as its process lives.
 """
 
 import fcntl
@@ -21,15 +21,15 @@ from exporter.store.disk import open_private, reporting
 from exporter.store.local.lock import try_lock
 
 _PREFIX: Final = "exporter-staging-"
-#: Until it is locked, so that nobody takes it for one that was left behind.
+#: A place has this prefix until it is locked, so that nobody takes it for one that was left behind.
 _NEW_PREFIX: Final = ".exporter-new-"
 _LOCK: Final = "lock"
 
 
 def temporary_directory(destination: Path | None = None) -> Path:
-    """Where temporary files go: as `TMPDIR` and the system say, otherwise below `destination`, a local one.
+    """Returns where temporary files go: as `TMPDIR` and the system say, otherwise below `destination`, a local one.
 
-    Raises `UsageError` where neither can be written to.
+    Raises `UsageError` if neither can be written to.
     """
     try:
         return Path(tempfile.gettempdir())
@@ -47,7 +47,7 @@ def temporary_directory(destination: Path | None = None) -> Path:
 
 @contextmanager
 def private_place(disk: Path) -> Iterator[Path]:
-    """An empty directory on `disk` for the block. Raises `StoreError`."""
+    """Makes an empty directory on `disk` for the block. Raises `StoreError`."""
     with reporting(disk):
         sweep(disk)
         place, descriptor = _make(disk)
@@ -58,9 +58,9 @@ def private_place(disk: Path) -> Iterator[Path]:
 
 
 class Scratch:
-    """Made when it is first needed, below the directory that `TMPDIR` names; `close` takes it away.
+    """Is made when it is first needed, below the directory that `TMPDIR` names; `close` takes it away.
 
-    `disk`: the directory on whose disk it lies. Threads may use it. Raises `StoreError`; `UsageError` where there is no
+    `disk` is the directory on whose disk it lies. Threads may use it. Raises `StoreError`; `UsageError` if there is no
     directory for temporary files.
     """
 
@@ -71,18 +71,18 @@ class Scratch:
         self._lock: Final = Lock()
 
     def staged(self, name: str = "") -> Path:
-        """A staged file, or the directory of all."""
+        """Returns a staged file, or the directory of all."""
         return self._open() / "staged" / name
 
     def names(self) -> list[str]:
-        """Of what is staged, sorted."""
+        """Returns the names of what is staged, sorted."""
         if self._directory is None:
             return []
         with reporting(self._directory):
             return sorted(file.name for file in (self._directory / "staged").iterdir())
 
     def new_copy(self, name: str) -> Path:
-        """Where to write a copy of a file called `name`; no other one has this path."""
+        """Returns where to write a copy of a file called `name`; no other one has this path."""
         return self._open() / "copies" / f"{secrets.token_hex(4)}-{name}"
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ def _make(disk: Path) -> tuple[Path, int]:
     new = Path(tempfile.mkdtemp(prefix=_NEW_PREFIX, dir=disk))
     for name in ("staged", "copies"):
         (new / name).mkdir(mode=0o700)
-    # A file: some file systems lock none that is open for reading alone, as a directory always is.
+    # It is a file, because some file systems lock none that is open only for reading, as a directory always is.
     descriptor = open_private(new / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try_lock(descriptor, fcntl.LOCK_EX)
     return new.rename(disk / f"{_PREFIX}{new.name.removeprefix(_NEW_PREFIX)}"), descriptor

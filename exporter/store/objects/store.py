@@ -1,4 +1,4 @@
-"""A destination in an object store: what is staged lies on a local disk, and is uploaded when it is whole."""
+"""Keeps a destination in an object store: what is staged lies on a local disk, and is uploaded when it is whole."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -34,22 +34,22 @@ from exporter.store.objects.scratch import Scratch
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Parts that are uploaded or downloaded at a time, each with 20 MiB in memory.
+#: This many parts are uploaded or downloaded at a time, each with 20 MiB in memory.
 _TRANSFERS: Final = 2
-#: How often a line is added again, because others add theirs at the same moment.
+#: A line is added again up to this many times, because others add theirs at the same moment.
 _TRIES: Final = 20
-#: What there may be at a destination that no export has begun at yet.
+#: A destination may hold these before any export has begun there.
 _BEFORE_THE_LOG: Final = frozenset({LOCK, PROBE, RUNS})
 _WHY_CONDITIONS: Final = (
-    "so that two runs at a time would destroy one another's work.\n"
+    "so two runs at the same time would destroy each other's work.\n"
     "Upgrade it to a version with conditional writes, or choose another destination"
 )
-#: What no version of any object is called.
+#: No version of any object is called this.
 _NO_VERSION: Final = f'"{"0" * 32}"'
 
 
 class ObjectStore:
-    """Objects of `bucket`; `base.Store` says what each method promises. `close` takes away what was staged."""
+    """Keeps files as objects of `bucket`, as `base.Store` promises. `close` takes away what was staged."""
 
     def __init__(self, bucket: Bucket, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self._bucket: Final = bucket
@@ -168,18 +168,18 @@ class ObjectStore:
             return
         if MANIFEST in found:
             log = self.location / COMMITS
-            raise DestinationError(f"{log}: gone, though its manifest is there. Restore it, or give a new prefix")
+            raise DestinationError(f"{log}: missing, though its manifest is there. Restore it, or give a new prefix")
         raise DestinationError(f"{self.location}: not empty, and not an export. Give a new prefix, or an export's")
 
     def _probe(self) -> None:
-        """Two runs that create a commit, or take the lock, tell who was first by these conditions alone."""
+        """Tries the conditions by which alone two runs that create a commit, or take the lock, tell which was first."""
         try:
             if self._heeds_conditions():
                 return
         except StoreError as error:
             if is_passing(error):
                 raise
-            # Where a write without a condition is refused as well, this says why.
+            # If a write without a condition is also refused, this says why.
             self._write_probe()
             fault = fault_of(error)
             raise DestinationError(
@@ -195,7 +195,7 @@ class ObjectStore:
         return heeds_absence and swap(PROBE, b"3", {"e_tag": _NO_VERSION, "version": "1"}) is None
 
     def _write_probe(self) -> None:
-        """Raises `DestinationError` where nothing can be written, or what was written is not read."""
+        """Raises `DestinationError` if nothing can be written, or what was written cannot be read."""
         try:
             self._bucket.put(PROBE, b"", "overwrite")
             found = self._bucket.get(PROBE)
@@ -219,7 +219,7 @@ class ObjectStore:
                 torn = found.data and not found.data.endswith(b"\n")
                 if self._bucket.swap(path, found.data + (b"\n" if torn else b"") + line, found.version):
                     return
-        raise StoreError(f"{self.location / path}: many runs write to it at this moment. Run again")
+        raise StoreError(f"{self.location / path}: many runs write to it at the same time. Run again")
 
     def _delete(self, paths: Collection[str]) -> None:
         staged = [path for path in paths if path.startswith(f"{STAGING}/")]
@@ -230,7 +230,7 @@ class ObjectStore:
         self._bucket.delete([path for path in paths if path not in staged])
 
     def _sizes(self, paths: Collection[str]) -> dict[str, int]:
-        """By lists, which tell of a thousand at a time."""
+        """Lists directories, because a list tells of a thousand files at a time."""
         directories: dict[str, list[str]] = {}
         for path in paths:
             directory = path.rpartition("/")[0]
@@ -239,7 +239,7 @@ class ObjectStore:
         return {path: sizes[path] for sizes in listed for path in paths if path in sizes}
 
     def _publish(self, staged: Path, path: str, given_up: Event) -> None:
-        # No run has the names of another: this is for mistakes, not for races.
+        # No run has the names of another: this catches mistakes, not races.
         if self._bucket.size(path) is not None:
             raise StoreError(f"{self.location / path}: there is a file of this name already; it was left as it is")
         self._bucket.upload(staged, path, given_up)
@@ -248,7 +248,7 @@ class ObjectStore:
 
 
 async def _finished(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Does `work` in a thread, also when the task is cancelled: nobody is told that what goes on was given up."""
+    """Does `work` in a thread, also when the task is cancelled: what goes on must not be taken for given up."""
     with CancelScope(shield=True):
         done = await to_thread.run_sync(partial(work, *arguments, **named))
     return done  # noqa: RET504 - for all that a type checker knows, a scope may swallow what the block raises

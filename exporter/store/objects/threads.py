@@ -1,18 +1,18 @@
-"""Whether this process may start the threads that a library in Rust takes for granted.
+"""Checks that this process may start the threads that a library in Rust takes for granted.
 
-Such a library aborts the process, or waits for ever, where it gets none.
+Such a library aborts the process, or waits forever, where it gets none.
 """
 
 import os
 from threading import Event, Thread
 from typing import Final
 
-#: A worker for each core, and what reads and writes beside them.
+#: Such a library starts a worker for each core, and what reads and writes beside them.
 _NEEDED: Final = (os.cpu_count() or 1) + 4
 
 
 def check_threads() -> None:
-    """Starts as many as such a library needs, all at once. Raises `RuntimeError` where the machine refuses one."""
+    """Starts as many threads as such a library needs, all at once. Raises `RuntimeError` if the machine refuses one."""
     done = Event()
     threads = [Thread(target=done.wait) for _ in range(_NEEDED)]
     started: list[Thread] = []

@@ -1,4 +1,4 @@
-"""The settings of clouds that would change where data goes, or how, and that are not supported. Pure.
+"""Refuses settings of clouds that would change where data goes, or how, and that are not supported. Pure.
 
 None of them is passed over in silence: data that somebody meant for one place must not go to another.
 """
@@ -10,7 +10,7 @@ from exporter.errors import UsageError
 from exporter.store.location import Scheme, Url
 
 _NO: Final = frozenset({"", "0", "false", "no", "off", "never", "auto"})
-#: Of these botocore takes each other value for false.
+#: botocore takes any other value of these for false.
 _BOOLEAN: Final = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
 
 _ENDPOINT: Final = "Set AWS_ENDPOINT_URL_S3"
@@ -21,9 +21,9 @@ _CONDITIONS: Final = "Unset it: commits rest on conditional writes"
 _SIGNED: Final = "Unset it: each request is signed"
 _AZURE_ENDPOINT: Final = "Set AZURE_STORAGE_ENDPOINT, and for an identity AZURE_AUTHORITY_HOST"
 _GOOGLE_KEY: Final = "Set GOOGLE_APPLICATION_CREDENTIALS to a service account's key"
-_GOOGLE_TLS: Final = "Unset it: certificates of clients are not supported"
+_GOOGLE_TLS: Final = "Unset it: client certificates are not supported"
 
-#: By name, what to do instead.
+#: For each name, this says what to do instead.
 _UNSUPPORTED: Final[Mapping[Scheme, Mapping[str, str]]] = {
     "s3": {
         "AWS_ENDPOINT": _ENDPOINT,
@@ -44,12 +44,12 @@ _UNSUPPORTED: Final[Mapping[Scheme, Mapping[str, str]]] = {
         "AWS_PROXY_URL": _PROXY,
     },
     "gs": {
-        "GOOGLE_CLOUD_UNIVERSE_DOMAIN": "Unset it: googleapis.com is supported alone",
+        "GOOGLE_CLOUD_UNIVERSE_DOMAIN": "Unset it: only googleapis.com is supported",
         "GOOGLE_API_USE_CLIENT_CERTIFICATE": _GOOGLE_TLS,
         "GOOGLE_API_USE_MTLS_ENDPOINT": _GOOGLE_TLS,
         "GOOGLE_PROXY_URL": _PROXY,
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": "Set GOOGLE_BASE_URL",
-        "CLOUDSDK_CORE_UNIVERSE_DOMAIN": "Unset it: googleapis.com is supported alone",
+        "CLOUDSDK_CORE_UNIVERSE_DOMAIN": "Unset it: only googleapis.com is supported",
         "CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT": _GOOGLE_KEY,
         "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": _GOOGLE_KEY,
         "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE": _GOOGLE_KEY,
@@ -60,12 +60,12 @@ _UNSUPPORTED: Final[Mapping[Scheme, Mapping[str, str]]] = {
         "AZURE_ENVIRONMENT": _AZURE_ENDPOINT,
         "AZURE_STORAGE_ACCOUNT_URL": _AZURE_ENDPOINT,
         "AZURE_STORAGE_BLOB_ENDPOINT": _AZURE_ENDPOINT,
-        "AZURE_STORAGE_AUTH_MODE": "Unset it, and set the credentials that are to be used, alone",
+        "AZURE_STORAGE_AUTH_MODE": "Unset it, and set only the credentials that are to be used",
         "AZURE_STORAGE_PROXY_URL": _PROXY,
         "AZURE_PROXY_URL": _PROXY,
     },
 }
-#: What names the clouds that are meant without any of this.
+#: These values name the clouds that are meant without any of these settings.
 _USUAL: Final = frozenset({"googleapis.com", "azurecloud", "azurepubliccloud", "public", "etag"})
 
 
@@ -76,4 +76,4 @@ def refuse_unsupported(url: Url, environment: Mapping[str, str]) -> None:
             raise UsageError(f"{url}: {name} is set, and is not supported. {instead}")
     for name in _BOOLEAN if url.scheme == "s3" else ():
         if environment.get(name, "false").strip().lower() not in ("", "true", "false"):
-            raise UsageError(f"{url}: {name} has to be true or false")
+            raise UsageError(f"{url}: {name} must be true or false")

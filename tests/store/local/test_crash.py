@@ -31,7 +31,7 @@ def scenario() -> ModuleType:
 
 
 def check(root: Path) -> State:
-    """What holds at every instant: for a reader of the log, of the manifest, and of the files alone."""
+    """Checks what holds at every instant: for a reader of the log, of the manifest, and of the files alone."""
     state = asyncio.run(load_state(LocalStore(root)))
     for file in state.files.values():
         assert hashlib.sha256((root / file.path).read_bytes()).hexdigest() == file.sha256

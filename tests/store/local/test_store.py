@@ -151,7 +151,7 @@ class TestPrepare:
             await LocalStore(tmp_path / "link").prepare()
 
     async def test_where_no_directory_can_be_made_says_so(self) -> None:
-        # Who may write there at all is told that there is no such thing.
+        # A user who may write anywhere is told that there is no such thing.
         with pytest.raises(DestinationError, match=r"(no directory can be made there|not writable).* another"):
             await LocalStore(Path("/proc/x")).prepare()
 
@@ -304,7 +304,7 @@ asyncio.run(race(LocalStore(Path(sys.argv[1])), sys.argv[2].encode()))
 
 
 def race_two_processes(root: Path) -> list[list[int]]:
-    """The slots that each of two processes has created."""
+    """Returns the slots that each of two processes has created."""
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", RACER, str(root), name],

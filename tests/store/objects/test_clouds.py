@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("no_clouds")
 
 @pytest.fixture
 def no_clouds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """This machine's own settings are not there."""
+    """Takes this machine's own settings away."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "AZURE_", "CLOUDSDK_", "GOOGLE_", "STORAGE_")):
             monkeypatch.delenv(name)
@@ -40,7 +40,7 @@ def set_all(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> 
 
 
 def asked_with(s3: S3) -> str:
-    """What the last request that came was signed with: the id of the key, and the region."""
+    """Returns what the last request that came was signed with: the id of the key, and the region."""
     credential = s3.gate.asked[-1].authorization.partition("Credential=")[2]
     key, _, region, *_ = credential.split("/")
     return f"{key} {region}"
@@ -82,7 +82,7 @@ def test_variables_come_before_profiles(variable: str, s3: S3, tmp_path: Path, m
 def opened(
     environment: Mapping[str, str], profile: str, monkeypatch: pytest.MonkeyPatch, bucket: str = "bucket"
 ) -> str:
-    """Where requests to a bucket go, and the region that they are signed for. `profile` is in the place of a file."""
+    """Returns where a bucket's requests go, and the region they are signed for. `profile` is in the place of a file."""
     set_all(monkeypatch, KEYS | dict(environment))
     Path(os.environ["AWS_CONFIG_FILE"]).write_text(f"[default]\n{profile}")
     config = cast(dict[str, str], cast(S3Store, open_bucket(Url("s3", bucket))).config)
@@ -277,8 +277,8 @@ ADC = {"client_id": "x", "client_secret": "hunter2", "refresh_token": "hunter2",
         ('{"type": "impersonated_service_account"}', "of the kind 'impersonated_service_account'"),
         ('{"type": "hunter2/hunter2"}', "of no kind"),
         ("[]", "of no kind"),
-        ('{"type": "service_account", "universe_domain": "other.test"}', "another universe_domain"),
-        ("hunter2", "the file is no JSON"),
+        ('{"type": "service_account", "universe_domain": "other.test"}', "its universe_domain is not googleapis.com"),
+        ("hunter2", "the file is not JSON"),
         (None, "No such file or directory"),
     ],
 )
@@ -369,7 +369,7 @@ def test_the_authority_of_one_of_azures_clouds_tells_where_accounts_are(authorit
     ("status", "body", "says"),
     [
         (401, '{"error": "invalid_client"}', "(401 invalid_client)"),
-        (503, "", "the store answers 503"),
+        (503, "", "the store keeps answering 503"),
     ],
 )
 def test_a_service_for_tokens_that_refuses_says_so(
@@ -423,14 +423,14 @@ def test_what_a_program_says_is_bounded_and_holds_no_secret(said: str, shown: st
         ("s3", KEYS | {"AWS_ENDPOINT_URL": "http://store.test"}, "store.test has no TLS"),
         ("s3", KEYS | {"AWS_ENDPOINT_URL": "http://127.0.0.1.store.test"}, "has no TLS"),
         ("s3", KEYS | {"AWS_ENDPOINT_URL": "https://u:secret@store.test"}, "a user or a password"),
-        ("s3", KEYS | {"AWS_ENDPOINT_URL": "store.test"}, "no URL that begins with https://"),
+        ("s3", KEYS | {"AWS_ENDPOINT_URL": "store.test"}, "must be a URL that begins with https://"),
         ("s3", KEYS | {"AWS_REGION": "eu west"}, "AWS_REGION or the profile"),
         ("s3", KEYS | {"AWS_CA_BUNDLE": "/nowhere.pem"}, "AWS_CA_BUNDLE /nowhere.pem: No such file"),
         ("s3", KEYS | {"AWS_REGION": "cn-north-1", "AWS_USE_FIPS_ENDPOINT": "true"}, "Partition does not support FIPS"),
         (
             "s3",
             KEYS | {"AWS_ENDPOINT_URL": "https://store.test", "AWS_USE_FIPS_ENDPOINT": "true"},
-            "AWS_USE_FIPS_ENDPOINT is set, and the endpoint store.test is not of that sort",
+            "AWS_USE_FIPS_ENDPOINT is set, and the endpoint store.test is not of that kind",
         ),
         (
             "s3",

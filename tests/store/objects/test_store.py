@@ -1,4 +1,4 @@
-"""What object stores alone can do to a run: lost answers, conditions that are ignored, refusals, and leases."""
+"""Tests what only object stores can do to a run: lost answers, conditions that are ignored, refusals, and leases."""
 
 import errno
 import fcntl
@@ -87,7 +87,7 @@ def memory() -> Bucket:
 
 
 def losing_once(*endings: str, method: str = "PUT") -> Callable[[Asked], bool]:
-    """The first answer to each of these is lost, though what was asked is done."""
+    """Loses the first answer to each of these, though what was asked is done."""
     left = set(endings)
 
     def loses(asked: Asked) -> bool:
@@ -99,7 +99,7 @@ def losing_once(*endings: str, method: str = "PUT") -> Callable[[Asked], bool]:
 
 
 def answering(*answers: Answer, to: Callable[[Asked], bool]) -> Callable[[Asked], Answer | None]:
-    """Each of these once, in turn, to what is asked like `to`."""
+    """Answers what is asked like `to` with each of these once, in turn."""
     left = list(answers)
     return lambda asked: left.pop(0) if left and to(asked) else None
 
@@ -260,7 +260,7 @@ class TestUploads:
 
     async def test_one_that_is_dropped_each_time_is_said(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
         cloud.gate.answers = always(Answer(404, "NoSuchUpload"), completes)
-        with pytest.raises(StoreError, match=r"part-r-1\.parquet: it is not there any more \(404 NoSuchUpload\)"):
+        with pytest.raises(StoreError, match=r"part-r-1\.parquet: it is no longer there \(404 NoSuchUpload\)"):
             await self.publish(opening(bucket))
 
     async def test_a_small_one(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
@@ -378,13 +378,13 @@ class TestRefusals:
             (403, "InvalidAccessKeyId", "the store does not know these credentials"),
             (403, "SignatureDoesNotMatch", "the store does not accept the signature"),
             (403, "AuthenticationFailed", "the store does not accept the signature"),
-            (403, "AuthorizationPermissionMismatch", "the credentials are good, and lack a permission"),
+            (403, "AuthorizationPermissionMismatch", "the credentials are valid, but lack a permission"),
             (403, "AuthorizationFailure", "firewall"),
-            (409, "KeyBasedAuthenticationNotPermitted", "no credentials of this sort"),
+            (409, "KeyBasedAuthenticationNotPermitted", "no credentials of this kind"),
             (400, "KMS.DisabledException", "the key that encrypts this bucket cannot be used"),
             (403, "InvalidObjectState", "it lies in an archive"),
             (400, "UserProjectMissing", "GOOGLE_CLOUD_QUOTA_PROJECT"),
-            (412, "LeaseIdMissing", "a lease or a rule of retention"),
+            (412, "LeaseIdMissing", "a lease or a retention rule"),
             (400, "IllegalLocationConstraintException", "the bucket lies elsewhere"),
             (400, "Unheard.Of-Code", "the store refuses what is asked"),
         ],
@@ -426,7 +426,7 @@ class TestRefusals:
             raise failure("the session has expired. Log in")
 
         store = opening(Bucket(bucket.url, S3Store("bucket", credential_provider=fail)))
-        await self.says(error, store.check, "no credentials can be had: the session has expired. Log in")
+        await self.says(error, store.check, "no credentials found: the session has expired. Log in")
 
     async def test_a_certificate_that_nobody_vouches_for(self, opening: Opening, bucket: Bucket) -> None:
         authority = trustme.CA()
@@ -464,7 +464,7 @@ class TestRefusals:
         cloud.gate.refuses = refuse
         monkeypatch.setattr("exporter.store.objects.clouds._RETRIES", {"max_retries": 2})
         store = opening(Bucket(bucket.url, open_bucket(bucket.url)))
-        await self.says(StoreError, store.check, "the store answers 500 SlowDown, also when asked again", "resume")
+        await self.says(StoreError, store.check, "the store keeps answering 500 SlowDown", "resume")
         assert len(asked) == 3
 
     async def test_nobody_there(self, hasty: None, opening: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
