@@ -1,4 +1,4 @@
-"""What an export costs, how long it takes and what it needs, against other tools and against what is possible.
+"""Measures what an export costs and needs, and how long it takes, against other tools and against what is possible.
 
 python -m benchmarks [--size quick] [--only PART …]
 """

@@ -1,8 +1,8 @@
-"""Measures everything against the stand-in server, and says, keeps and draws what was found.
+"""Measures everything against the stand-in server; says, keeps and draws what was found.
 
 Every figure is measured several times, in turns with what it is compared with. With --only, the other parts stay as
-they were measured before. Run it where the repository is checked out, with the extra `bench`, on a machine that has
-nothing else to do.
+they were measured before. It must run where the repository is checked out, with the extra `bench`, on a machine that
+has nothing else to do.
 """
 
 import argparse
@@ -28,7 +28,8 @@ class _Part(NamedTuple):
     describe: Callable[[Any], list[str]]
 
 
-#: By the field of `Results`. The last loads all of the exporter into this process, and would blur what others measure.
+#: By the field of `Results`. The last loads all of the exporter into this process, which would blur what others
+#: measure.
 PARTS: Final = {
     "start": _Part("Start", start.measure, start.describe),
     "cost": _Part("CPU and wall time", cost.measure, cost.describe),
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"\n{part.title}\n", *(f"  {line}" for line in part.describe(result)), sep="\n")
     machines = {session.machine for session in results.sessions.values()}
     print("", *(f"Measured on {machine}." for machine in sorted(machines)), "", *table(results), sep="\n")
-    # Only now: what draws is large.
+    # Imported only now, because what draws is large.
     from benchmarks.picture import draw
 
     draw(results, output / "picture.svg")

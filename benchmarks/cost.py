@@ -1,8 +1,8 @@
-"""What an export costs beside other tools that read the same conversations, and beside DuckDB, which has them already.
+"""Measures what an export costs beside other tools that read the same conversations, and beside DuckDB, which has them.
 
 DuckDB converts the pages from the local disk, with two threads, to zstd Parquet: no network, nothing to page. The
-others read them from the stand-in server, whose rows are rendered beforehand. All take turns, each as a process.
-Where there are transcripts, the exporter takes part twice: the other time it writes the table `turns`, too.
+others read them from the stand-in server, whose rows are rendered beforehand. All take turns, each as a process. Where
+there are transcripts, the exporter takes part twice: the second time, it also writes the table `turns`.
 """
 
 import base64
@@ -29,13 +29,13 @@ from exporter.sandbox import TOKEN, make_conversations
 
 _PROGRAMS: Final = Path(__file__).parent / "contenders"
 _COUNT: Final = "import sys, pyarrow.dataset as d; print(d.dataset(sys.argv[1], format='parquet').count_rows())"
-#: By what they need.
+#: The contenders, by what they need.
 _LIBRARIES: Final = {"DuckDB": "duckdb", "script": "requests", "dlt": "dlt"}
 WITH_TURNS: Final = "with turns"
 
 
 class Case(msgspec.Struct, frozen=True):
-    """`costs`: of each contender, by round. Who could not take part is not there."""
+    """`costs` holds those of each contender, by round. A contender that could not take part is not there."""
 
     rows: int
     transcripts: bool
@@ -43,7 +43,7 @@ class Case(msgspec.Struct, frozen=True):
     costs: dict[str, list[Cost]]
 
     def ratios(self, contender: str, other: str, what: str) -> list[float]:
-        """`what` of one ÷ that of the other, by round; nothing where one of them is not there."""
+        """Returns `what` of one ÷ that of the other, by round; nothing where one of them is not there."""
         ours, theirs = ([getattr(cost, what) for cost in self.costs.get(name, ())] for name in (contender, other))
         return ratios(ours, theirs) if ours and theirs else []
 
@@ -53,7 +53,10 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class _Contender(msgspec.Struct, frozen=True):
-    """`command` makes it write to a directory or file that is not there yet; `table`: where in it the rows are."""
+    """A program to measure. `command` makes it write to a directory or file that is not there yet.
+
+    `table` is where in it the rows are.
+    """
 
     name: str
     command: Callable[[Path], Sequence[str | Path]]
@@ -73,7 +76,7 @@ def _measure(size: Size, work: Path, transcripts: bool) -> Case:
         contenders = _contenders(server.url, pages, transcripts)
         costs: dict[str, list[Cost]] = {contender.name: [] for contender in contenders}
         for turn in range(size.rounds):
-            # Who follows whom changes.
+            # The order changes from round to round.
             for contender in contenders[turn % len(contenders) :] + contenders[: turn % len(contenders)]:
                 target = work / "target"
                 cost = run(contender.command(target), environment(server.url))
@@ -104,7 +107,7 @@ def _contenders(url: str, pages: Path, transcripts: bool) -> list[_Contender]:
 
 
 def missing() -> list[str]:
-    """Who cannot take part, for want of a library."""
+    """Returns the contenders that cannot take part because a library is missing."""
     return [name for name, library in _LIBRARIES.items() if find_spec(library) is None]
 
 
@@ -125,7 +128,7 @@ def save_pages(url: str, directory: Path) -> int:
 
 def _check_rows(contender: _Contender, target: Path, rows: int) -> None:
     """Raises `RuntimeError` where a contender has not done its work."""
-    # In a process of its own: what measures stays small.
+    # Done in a process of its own, so that what measures stays small.
     done = subprocess.run([sys.executable, "-c", _COUNT, target / contender.table], capture_output=True, text=True)
     if done.returncode or int(done.stdout) != rows:
         raise RuntimeError(f"{contender.name} wrote {done.stdout.strip() or 'nothing'} of {rows} rows: {done.stderr}")

@@ -2,8 +2,8 @@
 
     python -m benchmarks.counted FILE export …
 
-Each thread has a clock that runs only while the thread does. It is read where a stage is entered and left; what a
-stage calls of another stage is the other's. Writes a JSON object of seconds to FILE.
+Each thread has a clock that runs only while the thread does. It is read where a stage is entered and left; what a stage
+calls of another stage is the other's. It writes a JSON object of seconds to FILE.
 """
 
 import json
@@ -29,7 +29,7 @@ _CLASSES = {"steer": (Walk, Scheduler), "decode": (Decoder,), "encode": (Encoder
 
 
 class Counts:
-    """Seconds of CPU, of all threads; `in_main`, `start_of_main`: of the main thread alone."""
+    """Counts seconds of CPU, of all threads; `in_main` and `start_of_main` are those of the main thread alone."""
 
     def __init__(self) -> None:
         self.spent: Counter[str] = Counter()
@@ -40,7 +40,7 @@ class Counts:
         self._thread = threading.local()
 
     def count(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, with the CPU of its calls counted for `stage`."""
+        """Returns the function, with the CPU of its calls counted for `stage`."""
 
         @wraps(function)
         def counted(*arguments: Any, **named: Any) -> Any:
@@ -61,7 +61,7 @@ class Counts:
         return counted
 
     def note_start(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function; what the process took until its first call is its start."""
+        """Returns the function; what the process took until its first call is its start."""
 
         @wraps(function)
         def noted(*arguments: Any, **named: Any) -> Any:
@@ -72,15 +72,18 @@ class Counts:
         return noted
 
     def stages(self) -> dict[str, float]:
-        """By now. `fetch` is what the event loop does beside what is counted: connections, HTTP, tasks. `rest`: what
-        other threads do beside it, such as renaming files, and the threads of Arrow itself."""
+        """Returns the seconds of each stage up to now.
+
+        `fetch` is what the event loop does beside what is counted: connections, HTTP, tasks. `rest` is what other
+        threads do beside it, such as renaming files, and the threads of Arrow itself.
+        """
         fetch = thread_time() - self.start_of_main - self.in_main
         counted = self.start + fetch + self.spent.total()
         return {"start": self.start, "fetch": fetch, **self.spent, "rest": process_time() - counted}
 
 
 def run(target: Path, arguments: list[str]) -> int:
-    """Returns the exit status."""
+    """Runs the command line, and returns its exit status."""
     counts = Counts()
     for stage, classes in _CLASSES.items():
         for class_ in classes:

@@ -1,4 +1,4 @@
-"""Exports as a user would start them, and what they left behind."""
+"""Runs exports as a user would start them, and checks what they left behind."""
 
 import json
 import os
@@ -16,25 +16,25 @@ ONLY_FEW_FIELDS: Final = ("--fields", ",".join(sorted(FEW_FIELDS)))
 
 
 def export_command(directory: Path, *options: str) -> list[str | Path]:
-    """An export of all that `rows` makes, with the defaults but for `options`."""
+    """Returns the command of an export of all that `rows` makes, with the defaults except for `options`."""
     range_ = ["--since", format_instant(SINCE), "--until", format_instant(UNTIL)]
     return [sys.executable, "-m", "exporter", "export", directory, *range_, *options]
 
 
 def environment(url: str) -> dict[str, str]:
-    """What tells an export which server to read."""
+    """Returns the environment that tells an export which server to read."""
     return {**os.environ, TOKEN_VARIABLE: TOKEN, BASE_URL_VARIABLE: url}
 
 
 def run_export(directory: Path, url: str, rows: int, *options: str) -> Cost:
-    """Raises `RuntimeError` when not all `rows` have arrived."""
+    """Runs an export. Raises `RuntimeError` when not all `rows` have arrived."""
     cost = run(export_command(directory, *options), environment(url))
     check(directory, rows)
     return cost
 
 
 def check(directory: Path, rows: int) -> None:
-    """Raises `RuntimeError` when this is not a complete export of so many rows."""
+    """Raises `RuntimeError` when this is not a complete export of this many rows."""
     manifest = json.loads((directory / "_manifest.json").read_bytes())
     found = manifest["totals"]["rows"]
     if (manifest["state"], found) != ("complete", rows):
@@ -42,7 +42,7 @@ def check(directory: Path, rows: int) -> None:
 
 
 def windows(directory: Path) -> int:
-    """How many windows the export was read in."""
+    """Returns how many windows the export was read in."""
     count = json.loads((directory / "_manifest.json").read_bytes())["totals"]["windows"]
     assert isinstance(count, int)
     return count

@@ -1,7 +1,7 @@
-"""Rows a second against requests in flight, where a page takes seconds and has only a few fields.
+"""Measures rows per second against requests in flight, where a page takes seconds and has only a few fields.
 
-Each level reads so many pages a request in flight, so that each takes as long. The lower levels run side by side: they
-wait, nearly all of the time.
+Each level reads the same number of pages per request in flight, so that each takes as long. The lower levels run side
+by side: they wait nearly all of the time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,12 +21,12 @@ from benchmarks.serving import Server, serving
 from benchmarks.size import Size
 
 _PAGE_ROWS: Final = 1000
-#: So many requests in flight may be those of several levels.
+#: This many requests in flight may be those of several levels.
 _SIDE_BY_SIDE: Final = 32
 
 
 class Case(msgspec.Struct, frozen=True):
-    """`seconds`: from the first request to the last answer, by round."""
+    """`seconds` is the time from the first request to the last answer, by round."""
 
     in_flight: int
     rows: int
@@ -35,7 +35,7 @@ class Case(msgspec.Struct, frozen=True):
 
     @property
     def rates(self) -> list[float]:
-        """Rows a second, by round."""
+        """Returns rows per second, by round."""
         return [self.rows / seconds for seconds in self.seconds]
 
     @property
@@ -48,7 +48,7 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def linearity(self) -> list[float]:
-        """The rate a request in flight of the most, ÷ that of one alone, by round."""
+        """Returns the rate per request in flight of the most, ÷ that of one alone, by round."""
         one, most = self.cases[0], self.cases[-1]
         share = one.in_flight / most.in_flight
         return [rate * share / alone for rate, alone in zip(most.rates, one.rates, strict=True)]
@@ -90,7 +90,7 @@ def _read(server: Server, target: Path, rows: int, level: int) -> float:
 
 
 def _groups(levels: Sequence[int]) -> Iterator[list[int]]:
-    """Neighbours, as long as they have few requests in flight together."""
+    """Groups neighbours as long as they have few requests in flight together."""
     group: list[int] = []
     for level in levels:
         if group and sum(group) + level > _SIDE_BY_SIDE:

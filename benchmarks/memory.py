@@ -1,4 +1,4 @@
-"""The peak of an export's memory, over rows of about 5 kB and over requests in flight."""
+"""Measures the peak of an export's memory, over rows of about 5 kB and over requests in flight."""
 
 from contextlib import ExitStack
 from functools import partial
@@ -15,7 +15,7 @@ from benchmarks.size import Size
 
 
 class Case(msgspec.Struct, frozen=True):
-    """One run a round. The rows are those of a few thousand conversations, again and again."""
+    """Holds one run per round. The rows are those of a few thousand conversations, again and again."""
 
     rows: int
     in_flight: int
@@ -23,7 +23,7 @@ class Case(msgspec.Struct, frozen=True):
 
     @property
     def peaks(self) -> list[float]:
-        """In MB, by round."""
+        """Returns the peaks in MB, by round."""
         return [cost.peak_bytes / 1e6 for cost in self.costs]
 
 

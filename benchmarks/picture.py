@@ -1,4 +1,4 @@
-"""One picture of all that was measured."""
+"""Draws one picture of all that was measured."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -147,12 +147,12 @@ def _simulated(result: simulated.Result) -> _Panel:
 
 
 def _at(result: flight.Result | simulated.Result, name: str) -> alt.Axis:
-    """Ticks where there are points."""
+    """Puts ticks where there are points."""
     return alt.Axis(values=sorted({getattr(case, name) for case in result.cases}), format="d")
 
 
 def _lines(rows: Sequence[_Row], x: alt.X, y: alt.Y, order: Sequence[str]) -> _Panel:
-    """A line and points for each `who`, with the spread of what was measured."""
+    """Draws a line and points for each `who`, with the spread of what was measured."""
     colour = alt.Color("who:N", sort=list(order))
     base = _chart(rows).encode(x=x, color=colour)
     spreads = base.mark_rule(strokeWidth=1).encode(y=alt.Y("least:Q"), y2="most:Q")

@@ -1,8 +1,8 @@
-"""How long reading takes beside the ideal, over HTTP, however unevenly the conversations lie in time.
+"""Measures how long reading takes beside the ideal, over HTTP, however unevenly the conversations lie in time.
 
-The ideal: full pages alone, evenly shared among the requests in flight. Reading is timed by the server, from the first
-request of the run, whatever it asks for, to the last answer. Rows of few fields leave the processor out of it; one
-case has every field but the transcript, to show when it no longer can be.
+The ideal is full pages alone, evenly shared among the requests in flight. Reading is timed by the server, from the
+first request of the run, whatever it asks for, to the last answer. Rows of few fields leave the processor out of it;
+one case has every field except the transcript, to show when it no longer can be left out.
 """
 
 from contextlib import ExitStack
@@ -39,7 +39,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Case(msgspec.Struct, frozen=True):
-    """`whole`: the rows have every field but the transcript."""
+    """`whole` means that the rows have every field except the transcript."""
 
     density: str
     whole: bool
@@ -54,17 +54,17 @@ class Case(msgspec.Struct, frozen=True):
 
     @property
     def slowdowns(self) -> list[float]:
-        """Reading ÷ ideal, by round."""
+        """Returns reading ÷ ideal, by round."""
         return [run.reading_seconds / (self.pages * self.latency_seconds / self.in_flight) for run in self.runs]
 
     @property
     def overheads(self) -> list[float]:
-        """Requests ÷ pages, by round."""
+        """Returns requests ÷ pages, by round."""
         return [run.requests / self.pages for run in self.runs]
 
     @property
     def allowances(self) -> list[float]:
-        """Requests ÷ (1.05 × pages + 2 a window), by round."""
+        """Returns requests ÷ (1.05 × pages + 2 per window), by round."""
         return [run.requests / (1.05 * self.pages + 2 * run.windows) for run in self.runs]
 
 

@@ -1,4 +1,4 @@
-"""What was measured, part by part, as it is kept: every run, so that medians and spreads can be had of it again."""
+"""Keeps what was measured, part by part: every run, so that medians and spreads can be had of it again."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ _PACKAGES = ("exporter", "aiohttp", "msgspec", "pyarrow", "duckdb", "requests", 
 
 
 class Session(msgspec.Struct, frozen=True):
-    """When and where a part was measured."""
+    """Says when and where a part was measured."""
 
     measured_at: str
     machine: str
@@ -28,7 +28,7 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class Results(msgspec.Struct):
-    """A part is None until it has been measured; `sessions` says when that was. `size`: of `size.SIZES`."""
+    """A part is None until it has been measured; `sessions` says when that was. `size` is a key of `size.SIZES`."""
 
     size: str
     sessions: dict[str, Session] = msgspec.field(default_factory=dict)
@@ -42,7 +42,7 @@ class Results(msgspec.Struct):
 
 
 def load(path: Path, size: str) -> Results:
-    """What is there of this size; else nothing. Raises `ValueError` for what other code has measured."""
+    """Returns what is there of this size, or nothing. Raises `ValueError` for what other code has measured."""
     if path.exists():
         try:
             found = msgspec.json.decode(path.read_bytes(), type=Results)

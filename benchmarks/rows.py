@@ -1,4 +1,4 @@
-"""Conversations to serve: made-up ones, and as many again of a few whose texts are there beforehand."""
+"""Makes conversations to serve: made-up ones, and as many again of a few whose texts are there beforehand."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,16 @@ from exporter.sandbox.density import spread
 
 UNTIL: Final = parse_timestamp("2026-03-02")
 SINCE: Final = UNTIL - 60 * DAY
-#: What an export asks for that has use for a few fields only.
+#: The fields of an export that needs only a few.
 FEW_FIELDS: Final = frozenset(("id", "created_at", "updated_at", "status", "channel", "duration"))
-#: Far more text than any compressor looks back.
+#: Far more text than any compressor looks back over.
 _MODELS: Final = 4000
 #: Odd, so that every number is another's multiple; its multiples look random, and cost what random ids cost.
 _SPREADING: Final = 0x9E3779B97F4A7C15F39CC0605CEDC835
 
 
 class RepeatedRow(Row):
-    """The fields of a model, and an id and times of its own. It costs the server no more than copying the text."""
+    """Has the fields of a model, and an id and times of its own. It costs the server no more than copying the text."""
 
     __slots__ = ("_model", "_number")
 
@@ -42,7 +42,10 @@ class RepeatedRow(Row):
 
 
 def repeat_conversations(count: int, density: Density, *, transcripts: bool) -> Sequence[Row]:
-    """`count` rows between `SINCE` and `UNTIL`, newest first; with `transcripts` of 5 to 6 kB each, on the average."""
+    """Returns `count` rows between `SINCE` and `UNTIL`, newest first.
+
+    With `transcripts`, each has one of 5 to 6 kB, on average.
+    """
     models = _models(min(count, _MODELS), transcripts)
     instants = spread(count, SINCE, UNTIL, density, random.Random(0))
     return [
@@ -56,7 +59,7 @@ def _models(count: int, transcripts: bool) -> Sequence[Mapping[str, object]]:
     models = []
     for row in made:
         document = row.document("", "")
-        # Texts of the nested values beforehand: they are most of a row.
+        # The texts of the nested values come beforehand: they are most of a row.
         nested = {
             name: msgspec.Raw(msgspec.json.encode(value)) for name, value in document.items() if _is_nested(value)
         }

@@ -1,4 +1,4 @@
-"""The stand-in server in a process of its own, and what it saw."""
+"""Runs the stand-in server in a process of its own, and says what it saw."""
 
 import asyncio
 import multiprocessing
@@ -18,8 +18,10 @@ _READY_SECONDS = 300.0
 
 
 class Traffic(NamedTuple):
-    """The requests since the last look, and when (by the machine's monotonic clock) the first of them came in and the
-    last was answered."""
+    """The requests since the last look.
+
+    It says when the first of them came in and the last was answered, by the machine's monotonic clock.
+    """
 
     requests: int
     began: float
@@ -27,14 +29,14 @@ class Traffic(NamedTuple):
 
 
 class Server:
-    """Where the stand-in listens, and how to ask what it saw."""
+    """Says where the stand-in listens, and asks it what it saw."""
 
     def __init__(self, url: str, connection: Connection) -> None:
         self.url = url
         self._connection = connection
 
     def take_traffic(self) -> Traffic:
-        """What came in since it was last asked. Raises `EOFError` when the server has died."""
+        """Returns what came in since it was last asked. Raises `EOFError` when the server has died."""
         self._connection.send("traffic")
         traffic = self._connection.recv()
         assert isinstance(traffic, Traffic)
@@ -49,11 +51,10 @@ def serving(
     warm: bool = False,
     warm_fields: frozenset[str] | None = None,
 ) -> Iterator[Server]:
-    """A server with these rows while the block runs.
+    """Runs a server with these rows while the block runs.
 
-    `warm`: it has written the text of every row beforehand; `warm_fields`: that of these fields.
-
-    Raises `RuntimeError` when it does not start.
+    With `warm`, it has written the text of every row beforehand; with `warm_fields`, that of these fields. Raises
+    `RuntimeError` when it does not start.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()

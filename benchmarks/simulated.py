@@ -1,6 +1,6 @@
-"""How well the work is shared out, in simulated time: real walks and the real scheduler, and a server made of numbers.
+"""Measures how well work is shared out, in simulated time: real walks, the real scheduler, a server made of numbers.
 
-A request takes 0.7 to 1.3 seconds. The ideal: full pages alone, evenly shared, without a first or a last one to wait
+A request takes 0.7 to 1.3 seconds. The ideal is full pages alone, evenly shared, without a first or a last one to wait
 for; of 600 pages, 256 workers get two or three each.
 """
 
@@ -19,7 +19,7 @@ _DAYS: Final = 60
 
 
 class Case(msgspec.Struct, frozen=True):
-    """Makespan ÷ ideal and requests ÷ pages, by seed."""
+    """Holds makespan ÷ ideal and requests ÷ pages, by seed."""
 
     density: str
     workers: int
@@ -33,7 +33,8 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def measure(size: Size, _work: Path) -> Result:
-    # It runs real walks, which need all of the exporter: what measures memory must not have loaded that before.
+    # Imported here, because it runs real walks, which need all of the exporter: what measures memory must not have
+    # loaded that before.
     from tests.plan.simulator import DENSITIES, T0, density, jitter, simulate
 
     cases = []

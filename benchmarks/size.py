@@ -1,4 +1,4 @@
-"""How much is measured: all of it, enough to see that it works within about a minute, or as little as can be."""
+"""Says how much is measured: all of it, enough to see within about a minute that it works, or as little as can be."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Rows, rounds and latencies of each part. `memory_points`: rows, and requests in flight."""
+    """Holds the rows, rounds and latencies of each part. `memory_points` are pairs of rows and requests in flight."""
 
     rounds: int
     cost_rows: int

@@ -1,4 +1,4 @@
-"""Which stage of an export its CPU goes to, by the clocks of its threads (`counted`)."""
+"""Measures which stage of an export its CPU goes to, by the clocks of its threads (`counted`)."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from benchmarks.serving import serving
 from benchmarks.size import Size
 from exporter.sandbox import make_conversations
 
-#: For people. The last: files, commits, Arrow's own threads.
+#: Names for people. The last covers files, commits and Arrow's own threads.
 STAGES: Final = {
     "start": "start (imports)",
     "fetch": "fetch (HTTP)",
@@ -29,7 +29,7 @@ STAGES: Final = {
 
 
 class Result(msgspec.Struct, frozen=True):
-    """`seconds`: of each stage, by round."""
+    """`seconds` holds those of each stage, by round."""
 
     rows: int
     seconds: list[dict[str, float]]

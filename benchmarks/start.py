@@ -1,4 +1,4 @@
-"""How long a user waits: for `--help`, and for the first request of an export. The bare interpreter for comparison."""
+"""Measures how long a user waits for `--help`, and for the first request of an export, beside the bare interpreter."""
 
 import sys
 from functools import partial
@@ -17,7 +17,7 @@ _ROWS = 10
 
 
 class Result(msgspec.Struct, frozen=True):
-    """By round."""
+    """Holds the seconds by round."""
 
     python_seconds: list[float]
     help_seconds: list[float]

@@ -1,4 +1,4 @@
-"""What is aimed at, and how near it is."""
+"""Says what is aimed at, and how near it is."""
 
 from collections.abc import Iterator, Sequence
 from statistics import median
@@ -11,7 +11,7 @@ from benchmarks.results import Results
 
 
 class Target(msgspec.Struct, frozen=True):
-    """`values` by round; `limit` is the most that is wanted of their median, or with `at_least` the least."""
+    """Holds `values` by round; `limit` is the most that is wanted of their median, or with `at_least` the least."""
 
     what: str
     values: Sequence[float]
@@ -35,7 +35,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def targets(results: Results) -> list[Target]:
-    """Those of the parts that have been measured."""
+    """Returns the targets of the parts that have been measured."""
     found: list[Target] = []
     if results.cost:
         found += _of_cost(results.cost)
@@ -96,7 +96,7 @@ def _first(result: memory.Result, in_flight: int) -> memory.Case | None:
 
 
 def table(results: Results) -> list[str]:
-    """In Markdown, as the README has it."""
+    """Returns them in Markdown, as in the README."""
     lines = ["| measured | target | median (least to most) | |", "|---|---|---|---|"]
     lines += [
         f"| {target.what} | {target.wanted} | {target.found} | {'met' if target.is_met else 'missed'} |"

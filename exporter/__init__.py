@@ -1,7 +1,7 @@
-"""Exact, resumable bulk export of voice-agent conversations to partitioned Parquet.
+"""Exports voice-agent conversations in bulk to partitioned Parquet, exactly and resumably.
 
-As a library: `await export(ExportSpec(...))`, `sync`, `stream`, `open_dataset`. What they need, as Arrow and an HTTP
-client, is loaded when a name is first used.
+A program that uses it as a library calls `await export(ExportSpec(...))`, `sync`, `stream` or `open_dataset`. Whatever
+a name needs, such as Arrow or an HTTP client, is loaded when the name is first used.
 """
 
 from importlib import import_module
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from exporter.progress import Observer, Quiet, Snapshot
 
 
-#: Where each name is; None: a module.
+#: The module that defines each name; None for a name that is a module itself.
 _NAMES: Final[dict[str, str | None]] = {
     "ExportSpec": "exporter.options.spec",
     "ExporterError": "exporter.errors",

@@ -1,4 +1,4 @@
-"""`python -m exporter`, and the command `exporter`."""
+"""Starts the command line, for `python -m exporter` and for the command `exporter`."""
 
 import os
 import signal
@@ -15,17 +15,17 @@ _INTERRUPTED: Final = 130
 
 def main() -> None:
     """Runs the command line as this process."""
-    # Also what a library creates is for this user alone.
+    # Files that a library creates must also be private to this user.
     os.umask(0o077)
-    # While modules are loaded, and wherever no job listens: a traceback would tell nobody anything.
+    # These act while modules load, and wherever no job listens: a traceback would help no user.
     for number in _SIGNALS:
         signal.signal(number, _leave)
     open_streams()
-    # Arrow loads NumPy, whose algebra nobody needs: where it cannot start its threads, it sends this process a SIGINT.
+    # Arrow loads NumPy, whose linear algebra is not used: where it cannot start its threads, it sends a SIGINT here.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     status = _run()
-    # What is left is the interpreter's own end; its status is the job's.
+    # Only the interpreter's own shutdown is left; the exit status is the job's.
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     close_streams()
@@ -37,7 +37,7 @@ def _run() -> int:
         from exporter.cli import main as run
     except (ImportError, MemoryError, OSError) as error:
         what = str(error) or type(error).__name__
-        print(f"exporter: cannot be loaded: {what}. Install it anew, or raise its limits", file=sys.stderr)
+        print(f"exporter: cannot be loaded: {what}. Reinstall it, or raise its limits", file=sys.stderr)
         return _FAILED
     return run()
 

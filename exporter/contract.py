@@ -1,7 +1,7 @@
-"""The API as the exporter meets it: names, values, limits, timestamps and cursors (source: api.md).
+"""Describes the API as the exporter uses it: names, values, limits, timestamps and cursors (source: api.md).
 
-Nothing here does I/O. An *instant* is an integer: microseconds since 1970-01-01T00:00:00Z. Integers compare,
-add and bisect exactly, and the API stores microseconds (api.md, 2).
+Nothing here does I/O. An *instant* is an integer: microseconds since 1970-01-01T00:00:00Z. Integers compare, add and
+bisect exactly, and the API stores microseconds (api.md, 2).
 """
 
 import base64
@@ -20,11 +20,11 @@ MINUTE: Final = 60 * SECOND
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
-#: The least instant that ISO 8601 with four digits can name; stands for "open below".
+#: The earliest instant that ISO 8601 can express with a four-digit year; it stands for "open below".
 BEGINNING: Final[Instant] = -62_135_596_800 * SECOND
-#: 1970: before all conversations.
+#: 1970, which is earlier than any conversation.
 EPOCH: Final[Instant] = 0
-#: Exclusive: the first instant that four digits can no longer name.
+#: Exclusive: the first instant that a four-digit year can no longer express.
 END_OF_TIME: Final[Instant] = 253_402_300_800 * SECOND
 
 DEFAULT_BASE_URL: Final = "https://api.anyreach.ai"
@@ -51,14 +51,14 @@ STATUSES: Final = (
     "transferred",
     "unanswered",
 )
-#: A conversation of one of these is not over: it will change.
+#: A conversation with one of these statuses is not over: it will change.
 OPEN_STATUSES: Final = ("token_created", "triggered", "ringing", "in_progress")
 #: The status that a list without a `status` filter may leave out, as the vendor's own view does (api.md, 7).
 HIDDEN_STATUS: Final = "token_created"
 
 
 class Kind(Enum):
-    """What a field of a conversation holds, which decides its column."""
+    """Names the kind of value that a field of a conversation holds, which decides its column."""
 
     STRING = "string"
     INTEGER = "integer"
@@ -67,15 +67,16 @@ class Kind(Enum):
     JSON = "json"
 
 
-#: In the metadata of a column: the version of the exporter that added it. Parts written before do not have it.
+#: The key, in a column's metadata, of the exporter version that added the column. Earlier parts lack it.
 ADDED: Final = b"exporter.added"
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A documented field of a conversation. `sensitive`: absent unless the token may read sensitive fields.
+    """A documented field of a conversation.
 
-    `added`: the version of the exporter that gave it a column, where the first one had none.
+    `sensitive` means that the field is absent unless the token may read sensitive fields. `added` is the version of the
+    exporter that gave the field a column, if the first version had none.
     """
 
     name: str
@@ -108,11 +109,11 @@ FIELDS: Final = (
     Field("recording_details", Kind.JSON, sensitive=True),
 )
 FIELD_NAMES: Final = tuple(field.name for field in FIELDS)
-#: Asked for whatever the user chose: the walk, the merge and the final-state count need them.
+#: Always requested, whatever the user chose: the walk, the merge and the final-state count need them.
 ALWAYS_FIELDS: Final = ("id", "created_at", "updated_at", "status")
 #: The field that holds the transcript.
 TRANSCRIPT_FIELD: Final = "conversation"
-#: What is measured of a message: numbers, in seconds; the first two are times since 1970.
+#: Measurements of a message: numbers, in seconds; the first two are times since 1970.
 ITEM_METRICS: Final = (
     "started_speaking_at",
     "stopped_speaking_at",
@@ -126,7 +127,7 @@ ITEM_METRICS: Final = (
 
 
 class FilterKind(Enum):
-    """How a filter's value is checked before it is sent."""
+    """Tells how a filter's value is checked before it is sent."""
 
     TEXT = "text"
     CHOICE = "choice"
@@ -144,7 +145,7 @@ class Filter:
     choices: tuple[str, ...] = ()
 
 
-#: Every filter but `created_after` and `created_before`, which the exporter's range is made of.
+#: Every filter except `created_after` and `created_before`, which make up the exporter's range.
 FILTERS: Final = (
     Filter("direction", FilterKind.CHOICE, DIRECTIONS),
     Filter("channel", FilterKind.CHOICE, CHANNELS),
@@ -163,7 +164,7 @@ FILTERS: Final = (
     Filter("updated_before", FilterKind.TIME),
 )
 FILTERS_BY_NAME: Final = {known.name: known for known in FILTERS}
-#: What these are held against changes while a conversation goes on, or after it.
+#: Filters on values that change while a conversation goes on, or after it.
 MUTABLE_FILTERS: Final = (
     "status",
     "duration_above",
@@ -187,7 +188,7 @@ _ISO_8601 = re.compile(
 
 
 def parse_timestamp(text: str) -> Instant:
-    """The instant that an ISO 8601 text names; without an offset it is UTC (api.md, 2).
+    """Returns the instant that an ISO 8601 text names; a text without an offset is in UTC (api.md, 2).
 
     Raises `ValueError` for anything else, and for a fraction that is finer than a microsecond.
     """
@@ -207,33 +208,33 @@ def parse_timestamp(text: str) -> Instant:
 
 @dataclass(frozen=True, slots=True)
 class TimestampStyle:
-    """How a server writes its timestamps, so that it is asked in its own hand. `offset`: `Z`, `+00:00` or empty."""
+    """The way a server writes its timestamps, so that requests can use it. `offset` is `Z`, `+00:00` or empty."""
 
     offset: str = "Z"
 
     @classmethod
     def of(cls, text: str) -> "TimestampStyle":
-        """The style of one served timestamp."""
+        """Returns the style of one served timestamp."""
         match = _ISO_8601.fullmatch(text)
         return cls(offset=(match and match.group(4)) or "")
 
 
 def format_instant(instant: Instant, style: TimestampStyle | None = None) -> str:
-    """ISO 8601 with as few fraction digits as are exact (none, three or six), in UTC."""
+    """Returns ISO 8601 in UTC, with as few fraction digits as are exact (none, three or six)."""
     whole, micros = divmod(instant, SECOND)
     text = (_EPOCH + timedelta(seconds=whole)).replace(tzinfo=None).isoformat()
     if micros:
         text += f".{micros // 1000:03d}" if micros % 1000 == 0 else f".{micros:06d}"
     offset = "Z" if style is None else style.offset
-    # An offset as served may be +02:00; what is written here is UTC whatever the style says.
+    # The served offset may be +02:00; the text written here is in UTC whatever the style says.
     return text + (offset if offset in ("Z", "z", "") else "+00:00")
 
 
 def encode_cursor(instant: Instant, style: TimestampStyle | None = None) -> str:
-    """The `cursor` parameter: Base64 of an ISO 8601 timestamp (api.md, Request)."""
+    """Returns the `cursor` parameter: Base64 of an ISO 8601 timestamp (api.md, Request)."""
     return base64.b64encode(format_instant(instant, style).encode("ascii")).decode("ascii")
 
 
 def decode_cursor(cursor: str) -> Instant:
-    """The instant in a `cursor`. Raises `ValueError` when it is not Base64 of an ISO 8601 timestamp."""
+    """Returns the instant in a `cursor`. Raises `ValueError` unless it is Base64 of an ISO 8601 timestamp."""
     return parse_timestamp(base64.b64decode(cursor, validate=True).decode("ascii"))

@@ -1,33 +1,33 @@
-"""Every error a user can meet, in one tree.
+"""Defines every error that a user can meet, in one tree.
 
-The class alone decides two things: whether the same request is worth asking again (`TransientError`),
+The class alone decides two things: whether it makes sense to repeat the request (`TransientError`),
 and the exit status of the command (`exit_status`). The message is one or two lines: what happened,
-where, and what to do. It never holds the token, nor a conversation's content.
+where, and what to do. It never holds the token or a conversation's content.
 
     ExporterError                  1
     ├── UsageError                 2   an option, a time, a filter or the environment is wrong
-    ├── DestinationError           2   the destination is a file, not ours, or another request's
+    ├── DestinationError           2   the destination is a file, is not ours, or belongs to another request
     ├── DestinationLockedError     5   another run holds the destination
-    ├── SourceError                1   the API, or what stands in its place
-    │   ├── RefusedError           1   believed only when it is said again
+    ├── SourceError                1   the API, or whatever answers in its place
+    │   ├── RefusedError           1   believed only when it is repeated
     │   │   ├── AccessError            4   the token was refused, or lacks a scope
-    │   │   └── RequestRefusedError    1   the API answers 4xx, or sends elsewhere
-    │   ├── TooLargeError          1   a body that there is no room for: asking for fewer rows may help
+    │   │   └── RequestRefusedError    1   the API answers 4xx, or redirects
+    │   ├── TooLargeError          1   a body too large for the room there is: asking for fewer rows may help
     │   ├── TransientError         1   asking again may help
     │   │   ├── ThrottledError         429, 503, or any refusal that says when to come back: too fast
     │   │   ├── UnreachableError       reset, cut, stalled
-    │   │   │   └── NoConnectionError      nobody there
+    │   │   │   └── NoConnectionError      no connection at all
     │   │   ├── ServerFailedError      5xx
     │   │   └── UnusableAnswerError    200, but not JSON, or JSON that ends too early
-    │   └── ContradictionError     1   the API does what makes any export of it unprovable
-    │       └── UnplacedError          a page that nothing places in time
+    │   └── ContradictionError     1   the API behaves in a way that makes any export unprovable
+    │       └── UnplacedError          a page on which no row says when it was created
     ├── StoreError                 1   the disk: full, failing, not writable
     │   ├── DamagedLogError        1   a commit is missing, unreadable, or does not fit
     │   ├── DamagedPartError       3   a file is missing, or not as it was written
     │   ├── UnreadableFileError    1   a file cannot be read here and now, which says nothing about its bytes
-    │   ├── ForeignTableError      3   a Delta or Iceberg table was changed by others, or is another export's
+    │   ├── ForeignTableError      3   a Delta or Iceberg table was changed by others, or belongs to another export
     │   └── OvertakenError         1   another run has committed in our place
-    ├── DoubtfulStreamError        3   a stream has ended, and not all of its rows are given or proven
+    ├── DoubtfulStreamError        3   a stream has ended, but not all of its rows were delivered or proven
     └── InterruptedExportError   130   Ctrl-C or SIGTERM
 """
 
@@ -37,7 +37,7 @@ DamageKind: TypeAlias = Literal["missing", "size", "sha256"]
 
 
 class ExporterError(Exception):
-    """Something went wrong that a user can read about in one or two lines."""
+    """Something has gone wrong that a user can read about in one or two lines."""
 
     exit_status = 1
 
@@ -65,7 +65,7 @@ class SourceError(ExporterError):
 
 
 class RefusedError(SourceError):
-    """A refusal that is to last. One alone is not believed: a gateway that restarts says the same, and it passes."""
+    """A refusal that claims to last. One alone is not believed: a restarting gateway says the same for a while."""
 
 
 class AccessError(RefusedError):
@@ -75,7 +75,7 @@ class AccessError(RefusedError):
 
 
 class RequestRefusedError(RefusedError):
-    """Another client error, or a redirect. `is_final`: for what was asked, by an API that has looked at it."""
+    """Another client error, or a redirect. `is_final` says that the API has read what it rejects."""
 
     def __init__(self, message: str, *, is_final: bool = False) -> None:
         super().__init__(message)
@@ -83,15 +83,15 @@ class RequestRefusedError(RefusedError):
 
 
 class TooLargeError(SourceError):
-    """A body is larger than there is room for; the rest of it was not read."""
+    """A body is too large for the room there is; the rest of it was not read."""
 
 
 class TransientError(SourceError):
-    """The same request may succeed if it is asked again."""
+    """The same request may succeed when it is repeated."""
 
 
 class ThrottledError(TransientError):
-    """Too fast, or too early, with `status`. `retry_after_seconds` is what the server asked for, if it did."""
+    """The server answered `status`: too fast, or too early. `retry_after_seconds` is the wait it asks for, if any."""
 
     def __init__(self, message: str, retry_after_seconds: float | None = None, status: int = 429) -> None:
         super().__init__(message)
@@ -100,19 +100,19 @@ class ThrottledError(TransientError):
 
 
 class UnreachableError(TransientError):
-    """A reset, a body cut short, or a stall."""
+    """The connection was reset or stalled, or the body was cut short."""
 
 
 class NoConnectionError(UnreachableError):
-    """No such host, nobody who listens, no TLS: where nothing has ever answered, most likely the address is wrong."""
+    """There is no such host, no listener, or no TLS. If nothing has ever answered, the address is probably wrong."""
 
 
 class ServerFailedError(TransientError):
-    """A server error other than 503."""
+    """The server failed with a status other than 503."""
 
 
 class UnusableAnswerError(TransientError):
-    """Status 200 with a body that is no JSON array, or one that ends before its array does."""
+    """The status is 200, but the body is not a JSON array, or it ends before its array does."""
 
 
 class ContradictionError(SourceError):
@@ -120,7 +120,7 @@ class ContradictionError(SourceError):
 
 
 class UnplacedError(ContradictionError):
-    """A page of `rows` rows, none of which says when it was created. `is_nothing`: they are all null."""
+    """None of the `rows` rows on a page says when it was created. `is_nothing` means that they are all null."""
 
     def __init__(self, message: str, rows: int, *, is_nothing: bool) -> None:
         super().__init__(message)
@@ -133,7 +133,7 @@ class StoreError(ExporterError):
 
 
 class DamagedLogError(StoreError):
-    """The commit log is not as exporters write it. `path`: of the commit that is missing, damaged or does not fit."""
+    """The commit log is not as exporters write it. `path` names the commit that is missing, damaged or does not fit."""
 
     def __init__(self, path: str, what: str) -> None:
         super().__init__(f"{path}: {what}")
@@ -143,7 +143,7 @@ class DamagedLogError(StoreError):
 class DamagedPartError(StoreError):
     """A file that a commit names is missing, or its bytes are not those that were written. Running again does not help.
 
-    `kind`: what differs from the log. `destination`: of the export, as a shell takes it.
+    `kind` says what differs from the log. `destination` is that of the export, quoted for a shell.
     """
 
     exit_status = 3
@@ -159,7 +159,7 @@ class DamagedPartError(StoreError):
 
 
 class UnreadableFileError(StoreError):
-    """A file cannot be opened, read or decoded here and now. That is no damage: its bytes may be those written."""
+    """A file cannot be opened, read or decoded here and now. This is not damage: its bytes may be those written."""
 
     def __init__(self, path: object, what: str) -> None:
         self.path = path
@@ -171,21 +171,21 @@ class UnreadableFileError(StoreError):
 
 
 class ForeignTableError(StoreError):
-    """The table at `where` is not as the exporter made it; it was left as it is. Again would end alike."""
+    """The table at `where` is not as the exporter made it; it was left unchanged. Retrying fails the same way."""
 
     exit_status = 3
 
     def __init__(self, where: str, what: str) -> None:
         super().__init__(
             f"{where}: this table is not as the exporter left it: {what}\n"
-            "Restore the version before that; or delete the table's log, for the next run to make it anew"
+            "Restore the version before that, or delete the table's log so that the next run makes it again"
         )
         self.where = where
         self.what = what
 
 
 class OvertakenError(StoreError):
-    """Another run has gone on with this destination, as `path` shows, and this one must stop."""
+    """Another run has continued this export, as `path` shows, and this run must stop."""
 
     def __init__(self, path: str) -> None:
         super().__init__(
@@ -194,12 +194,12 @@ class OvertakenError(StoreError):
 
 
 class DoubtfulStreamError(ExporterError):
-    """Every batch of a stream was given; its report names the rows that fit no column, and what is not proven."""
+    """Every batch of a stream was delivered; its report names the rows that fit no column, and what is not proven."""
 
     exit_status = 3
 
 
 class InterruptedExportError(ExporterError):
-    """Stopped by Ctrl-C or SIGTERM; what was read is committed."""
+    """Ctrl-C or SIGTERM stopped the run; what was read is committed."""
 
     exit_status = 130

@@ -1,8 +1,8 @@
-"""What a run tells its user while it works: a snapshot after every page and every second, and events worth a line.
+"""Defines what a run reports while it works: a snapshot after every page and every second, and events worth a line.
 
-All of it goes to stderr, and none of it can stop an export: a stream that breaks is written to no more. Rates are
-taken from the snapshots' own `seconds`, so that an observer needs no clock. rich and structlog are loaded by the
-observer that needs them, for `exporter --help` waits for neither.
+All of it goes to stderr, and none of it can stop an export: a stream that breaks is no longer written to. Rates come
+from the snapshots' own `seconds`, so an observer needs no clock. The observer that needs rich or structlog loads it,
+because `exporter --help` must not wait for either.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Where a run stands at one moment.
+    """The state of a run at one moment.
 
-    `share`: of the range, 0 to 1, measured in time and not in rows, that is covered or has been read. All else counts
-    this run alone; `seconds` since its start, `bytes` of JSON text.
+    `share` is the part of the range that is covered or has been read: 0 to 1, measured in time and not in rows. All
+    other values count this run alone; `seconds` counts from its start, and `bytes` counts JSON text.
     """
 
     share: float
@@ -30,19 +30,19 @@ class Snapshot:
 
 
 class Observer(Protocol):
-    """What a run reports to. No call blocks for longer than a line takes to write, and none raises."""
+    """Receives the reports of a run. No call may block for longer than a line takes to write, and none may raise."""
 
     def progress(self, snapshot: Snapshot) -> None:
-        """Called after every page, and every second; how often it is shown is the observer's business."""
+        """Takes a snapshot, after every page and every second; the observer decides how often to show one."""
 
     def note(self, event: str, /, **details: object) -> None:
-        """Something to read with `-v`."""
+        """Reports an event that is shown with `-v`."""
 
     def warn(self, event: str, /, **details: object) -> None:
-        """Something to read in any case."""
+        """Reports an event that is always shown."""
 
     def close(self) -> None:
-        """Takes down the display; the observer is told nothing afterwards."""
+        """Takes down the display; the observer receives nothing afterwards."""
 
 
 class Quiet:

@@ -1,7 +1,7 @@
-"""The way to the API: its address, the proxy before it, and the authorities that vouch for it. Nothing here connects.
+"""Finds the way to the API: its address, its proxy, and the authorities that vouch for it. Nothing here connects.
 
-The environment is read here and nowhere below: an HTTP client that reads it by itself would take `.netrc` along,
-whose password would replace the token.
+The environment is read here and nowhere below: an HTTP client that read it by itself would also use `.netrc`, whose
+password would replace the token.
 """
 
 import base64
@@ -19,7 +19,7 @@ from exporter.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy. `address` is its `host:port`, `variable` what named it; neither holds its password.
+    """An HTTP proxy. `address` is its `host:port`, and `variable` is what named it; neither holds its password.
 
     `authorization` is the value of a `Proxy-Authorization` header; neither `repr` nor `str` shows it.
     """
@@ -34,22 +34,22 @@ class Proxy:
 
 
 def check_base_url(url: str, *, insecure_http: bool) -> str:
-    """The API's origin, without a trailing slash.
+    """Returns the API's origin, without a trailing slash.
 
-    Raises `UsageError` for what is no http(s) origin, and for plain HTTP to anything but loopback: the token would
-    travel in the clear.
+    Raises `UsageError` for anything that is not an http(s) origin, and for plain HTTP to anything except loopback,
+    unless `insecure_http`: the token would travel in the clear.
     """
     if any(prefix in url for prefix in TOKEN_PREFIXES):
-        raise UsageError(f"{BASE_URL_VARIABLE}: holds what looks like a token; has to be https://HOST")
+        raise UsageError(f"{BASE_URL_VARIABLE}: holds what looks like a token; must be https://HOST")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise UsageError(f"{BASE_URL_VARIABLE} {url!r}: {error}") from error
     if parts.scheme not in ("http", "https") or not host:
-        raise UsageError(f"{BASE_URL_VARIABLE} {url!r}: has to be https://HOST")
+        raise UsageError(f"{BASE_URL_VARIABLE} {url!r}: must be https://HOST")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise UsageError(f"{BASE_URL_VARIABLE}: has to be https://HOST, without user, query or fragment")
+        raise UsageError(f"{BASE_URL_VARIABLE}: must be https://HOST, without user, query or fragment")
     if parts.scheme == "http" and not insecure_http and not is_loopback(host):
         raise UsageError(
             f"{BASE_URL_VARIABLE} {url!r}: the token would travel unencrypted. Use https, or --insecure-http"
@@ -58,11 +58,12 @@ def check_base_url(url: str, *, insecure_http: bool) -> str:
 
 
 def choose_proxy(environment: Mapping[str, str], base_url: str) -> Proxy | None:
-    """The proxy that the environment names for a checked `base_url`; None when it names none, or exempts the host.
+    """Returns the proxy that the environment names for a checked `base_url`; None if it names none or exempts the host.
 
-    Loopback is never reached through a proxy, so that plain HTTP to it stays on this machine. Of two spellings the one
-    in small letters wins, even where it is empty. `HTTP_PROXY` is not read, as by curl: a server that runs scripts
-    may have taken it from a request's header `Proxy`. Raises `UsageError` for what is no HTTP proxy.
+    Loopback is never reached through a proxy, so that plain HTTP to it stays on this machine. If both spellings are
+    set, the lower-case one wins, even when it is empty. As in curl, `HTTP_PROXY` is not read: a server that runs
+    scripts may have taken it from a request's `Proxy` header. Raises `UsageError` for anything that is not an HTTP
+    proxy.
     """
     target = urlsplit(base_url)
     host = target.hostname or ""
@@ -77,19 +78,19 @@ def choose_proxy(environment: Mapping[str, str], base_url: str) -> Proxy | None:
 
 
 def trust(ca_file: Path | None) -> ssl.SSLContext | None:
-    """What verifies the API's certificate: the system's authorities, and those in `ca_file`. None: the system's alone.
+    """Returns a context that trusts the system's authorities and those in `ca_file`; None where the system's suffice.
 
     Raises `UsageError` when the file cannot be read or holds no certificate.
     """
     if ca_file is None:
         return None
-    # Honours SSL_CERT_FILE and SSL_CERT_DIR; given a file of its own, it would leave the system's out.
+    # Honours SSL_CERT_FILE and SSL_CERT_DIR; given a file, it would leave out the system's authorities.
     context = ssl.create_default_context()
     context.set_alpn_protocols(("http/1.1",))
     try:
         context.load_verify_locations(cafile=ca_file)
     except ssl.SSLError as error:
-        raise UsageError(f"--ca-file {ca_file}: has to hold certificates in PEM form") from error
+        raise UsageError(f"--ca-file {ca_file}: must hold certificates in PEM form") from error
     except OSError as error:
         raise UsageError(f"--ca-file {ca_file}: {error.strerror}") from error
     return context
@@ -103,10 +104,10 @@ def _parse_proxy(text: str, variable: str) -> Proxy:
     except ValueError:
         host, usable = "", False
     if not usable or re.fullmatch(r"[a-z0-9._:-]+", host) is None:
-        # Nothing of the text is repeated, for it may hold a password; nor is it chained to what quotes it.
+        # The text is not quoted, because it may hold a password; nor is the error chained to one that quotes it.
         raise UsageError(
-            f"{variable}: has to be http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, other characters as %XX. SOCKS "
-            "is not supported, nor TLS to the proxy.\nTo do without a proxy, name the API's host in NO_PROXY"
+            f"{variable}: must be http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, with other characters as %XX. "
+            "SOCKS and TLS to the proxy are not supported.\nTo do without a proxy, name the API's host in NO_PROXY"
         )
     return Proxy(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", variable, _authorization(parts))
 
@@ -119,7 +120,7 @@ def _authorization(parts: SplitResult) -> str | None:
 
 
 def _is_exempt(host: str, port: int, exempted: str) -> bool:
-    """Whether a list like `NO_PROXY` names the host, a domain it is in, either of them with its port, or `*`."""
+    """Returns whether a list like `NO_PROXY` names the host, a domain around it, either with its port, or `*`."""
     hosts = (host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     for entry in re.split(r"[\s,]+", exempted.lower()):
         name = entry.lstrip("*.")

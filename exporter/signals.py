@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, while something is there to be brought to an end in good order."""
+"""Handles Ctrl-C and SIGTERM while there is work that must be brought to an orderly end."""
 
 import signal
 import threading
@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-#: Replaced where the signals are simulated.
+#: A simulation of the signals replaces this.
 set_handler: Callable[[signal.Signals, Any], Any] = signal.signal
 
 
 @contextmanager
 def listening(told: Callable[[], object]) -> Iterator[None]:
-    """While it lasts, each of the signals calls `told`, between two steps of whatever the main thread does; before and
-    after, what was there before is in charge, and at no moment nobody. In another thread it does nothing.
+    """Makes each of the signals call `told` while the block runs, between two steps of whatever the main thread does.
 
-    asyncio's own handlers leave the system's default behind, which kills in the middle of the next step.
+    Before and after, the previous handlers are in charge, and at no moment is there none. In another thread this does
+    nothing. asyncio's own handlers leave the system's default behind, which kills in the middle of the next step.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,6 +1,7 @@
-"""What this process prints: it reaches a reader who listens, and never decides how a run ends.
+"""Prints what a reader is there to take, and never lets that decide how a run ends.
 
-A stream that is closed, full, or left by its reader takes no more; the work goes on, and its exit status is its own.
+A stream that is closed, full, or abandoned by its reader takes nothing further; the work goes on, and its exit status
+is its own.
 """
 
 import codecs
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _LAST_STANDARD = 2
-#: How stdout encodes what its encoding has no characters for.
+#: The error handler of stdout for text that its encoding has no characters for.
 _AS_GIVEN = "exporter.as_given"
 
 
@@ -30,7 +31,7 @@ class _Descriptor(io.FileIO):
             while self.failure is None:
                 if (written := super().write(data)) is not None:
                     return written
-                # Another program has told this descriptor not to wait.
+                # Another program has made this descriptor non-blocking.
                 select.select([], [self], [])
         except OSError as error:
             self.failure = error
@@ -38,9 +39,9 @@ class _Descriptor(io.FileIO):
 
 
 def open_streams() -> None:
-    """Replaces stdout and stderr, which may be closed, by streams that no writer has to fear."""
+    """Replaces stdout and stderr, which may be closed, with streams that never fail a writer."""
     with suppress(OSError):
-        # A file that is opened later must not become one of the three that libraries print to.
+        # A file that is opened later must not get one of the three descriptors that libraries print to.
         while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD:
             pass
         os.close(descriptor)
@@ -49,26 +50,26 @@ def open_streams() -> None:
 
 
 def close_streams() -> None:
-    """Prints what is left, and says on stderr when stdout has taken less than all; a reader may leave, though."""
+    """Prints what is left, and says on stderr if stdout did not take everything, unless it was closed or left."""
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     failure = raw.failure if isinstance(raw, _Descriptor) else None
     if failure is not None and failure.errno not in (errno.EPIPE, errno.EBADF):
-        print(f"exporter: stdout: {failure.strerror}; what was printed there is not whole", file=sys.stderr, flush=True)
+        print(f"exporter: stdout: {failure.strerror}; the output there is incomplete", file=sys.stderr, flush=True)
 
 
 def _open(stream: TextIO | None, descriptor: int) -> TextIO:
-    # Python has none where the descriptor was closed; by now something else may have taken its number.
+    # Python has no stream where the descriptor was closed; by now another file may have its number.
     raw = _Descriptor(os.devnull, "w") if stream is None else _Descriptor(descriptor, "w", closefd=False)
     encoding = "utf-8" if stream is None else stream.encoding
     interactive = descriptor == _LAST_STANDARD or raw.isatty()
-    # Names of files need not be text, and not every terminal has all characters.
+    # File names need not be text, and not every terminal has all characters.
     errors = "backslashreplace" if descriptor == _LAST_STANDARD else _AS_GIVEN
     return io.TextIOWrapper(io.BufferedWriter(raw), encoding=encoding, errors=errors, line_buffering=interactive)
 
 
 def _as_given(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Prints the bytes of a path that is no text as they are, for it is copied, and escapes all else."""
+    """Encodes the bytes of a path that is not text as they are, because it may be copied, and escapes the rest."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     error.end = error.start + 1

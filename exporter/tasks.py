@@ -1,4 +1,4 @@
-"""Work on many things at once, which ends at the first failure; and work beside other work."""
+"""Runs work on many items at once, which ends at the first failure, and work beside other work."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, at_once: int) -> None:
-    """Calls `work` for every item, so many at a time. Raises the first `ExporterError`, when all have ended."""
+    """Calls `work` for every item, `at_once` at a time. Raises the first `ExporterError` after all calls have ended."""
     waiting = iter(items)
     failures: list[ExporterError] = []
 
@@ -29,12 +29,12 @@ async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, 
         for _ in range(at_once):
             group.start_soon(work_on)
     if failures:
-        raise failures[0]  # itself, not in the group that the tasks would put it into
+        raise failures[0]  # itself, not in the group that the tasks would wrap it in
 
 
 @asynccontextmanager
 async def alongside(work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Does `work` while the block runs, and cancels it in the end. It has to raise nothing."""
+    """Runs `work` while the block runs, and cancels it at the end. `work` must not raise."""
     task = asyncio.create_task(work())
     try:
         yield

@@ -1,8 +1,8 @@
-"""Figures and counts in words."""
+"""Puts figures and counts into words."""
 
 
 def format_seconds(seconds: float) -> str:
-    """`12 s`, `3 min 05 s`, `2 h 07 min`."""
+    """Returns a duration such as `12 s`, `3 min 05 s` or `2 h 07 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -13,7 +13,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_size(size_bytes: float) -> str:
-    """`512 bytes`, `1.5 kB`, `20.1 MB`, in powers of ten."""
+    """Returns a size such as `512 bytes`, `1.5 kB` or `20.1 MB`, in powers of ten."""
     if size_bytes < 1000:
         return f"{size_bytes:.0f} bytes"
     for unit in ("kB", "MB", "GB"):
@@ -24,5 +24,5 @@ def format_size(size_bytes: float) -> str:
 
 
 def count_of(number: int, noun: str) -> str:
-    """`1 row`, `2,000 rows`."""
+    """Returns a count such as `1 row` or `2,000 rows`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

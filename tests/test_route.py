@@ -138,7 +138,7 @@ def test_addresses_and_passwords_of_proxies(text: str, address: str, credentials
     ],
 )  # fmt: skip
 def test_what_is_no_http_proxy_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(UsageError, match=r"^https_proxy: has to be http://HOST:PORT.*\n.*NO_PROXY$") as caught:
+    with pytest.raises(UsageError, match=r"^https_proxy: must be http://HOST:PORT.*\n.*NO_PROXY$") as caught:
         choose_proxy({"https_proxy": url}, API)
     assert str(caught.value).count("\n") == 1
     assert caught.value.__cause__ is None and caught.value.__context__ is None
@@ -178,7 +178,7 @@ def test_an_authority_is_trusted_in_addition(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "certificate", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"])
 def test_a_file_without_certificates_is_no_authority(text: str, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text(text)
-    with pytest.raises(UsageError, match=r"^--ca-file .*/ca\.pem: has to hold certificates in PEM form$"):
+    with pytest.raises(UsageError, match=r"^--ca-file .*/ca\.pem: must hold certificates in PEM form$"):
         trust(tmp_path / "ca.pem")
 
 

@@ -1,1 +1,1 @@
-"""What the exporter is measured against: programs as people write them, each run in a process of its own."""
+"""Holds what the exporter is measured against: programs as people write them, each run in a process of its own."""

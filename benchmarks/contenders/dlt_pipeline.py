@@ -1,7 +1,7 @@
-"""The same with dlt: a resource that pages, to Parquet files on the local disk.
+"""Does the same with dlt: a resource that pages, to Parquet files on the local disk.
 
-`python dlt_pipeline.py URL TOKEN DIRECTORY`. Nested values stay whole (`max_table_nesting=0`); by default they
-would become tables of their own, which takes several times as long.
+`python dlt_pipeline.py URL TOKEN DIRECTORY`. Nested values stay whole (`max_table_nesting=0`); by default they would
+become tables of their own, which takes several times as long.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""The floor: no network, and the pages are on the local disk. `python duckdb_copy.py PAGES PARQUET_FILE`."""
+"""Sets the floor: no network, and pages on the local disk. `python duckdb_copy.py PAGES PARQUET_FILE`."""
 
 import sys
 

@@ -1,1 +1,1 @@
-"""Reading pages of the list: what to ask, how fast, and over which connection."""
+"""Reads pages of the list: decides what to ask, how fast, and over which connection."""

@@ -210,7 +210,7 @@ def test_a_bad_option_is_explained_before_anything_is_touched(
         ({"ANYREACH_TOKEN": ""}, "no token: set ANYREACH_TOKEN, or give --token-file\n"),
         ({"ANYREACH_TOKEN": "pat_x"}, "a personal token (pat_) needs its organization: set ANYREACH_ORG_ID, or give"),
         ({"ANYREACH_BASE_URL": "http://example.com"}, "ANYREACH_BASE_URL 'http://example.com': the token would travel"),
-        ({"ANYREACH_BASE_URL": "example.com"}, "ANYREACH_BASE_URL 'example.com': has to be https://HOST\n"),
+        ({"ANYREACH_BASE_URL": "example.com"}, "ANYREACH_BASE_URL 'example.com': must be https://HOST\n"),
     ],
 )
 def test_a_bad_environment_is_explained_before_anything_is_touched(

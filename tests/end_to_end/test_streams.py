@@ -81,7 +81,7 @@ def test_a_disk_that_is_full_is_named_and_a_reader_who_leaves_is_not(breaking: A
     with breaking() as out:
         ended = run_each([["schema"]], "http://127.0.0.1:9", tmp_path, stdout=out)
     assert ended.statuses == {"schema": 0}
-    words = "exporter: stdout: No space left on device; what was printed there is not whole\n"
+    words = "exporter: stdout: No space left on device; the output there is incomplete\n"
     assert ended.err == (words if breaking is full else "")
 
 

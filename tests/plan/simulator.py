@@ -1,4 +1,4 @@
-"""A run in simulated time: real walks, a real scheduler, and a server that takes as long as it is told to."""
+"""Simulates a run in simulated time: real walks, a real scheduler, and a server that takes as long as it is told to."""
 
 import heapq
 import random
@@ -24,11 +24,11 @@ class SimulatedRow:
     id: str
 
     def detach(self) -> None:
-        """There is no page to let go of."""
+        """Does nothing: there is no page to let go of."""
 
 
 class SimulatedServer:
-    """Rows at `times`, which ascend and are all different; strict cursors, pages of up to 1000 rows."""
+    """Serves rows at `times`, which ascend and are all different; strict cursors, pages of up to 1000 rows."""
 
     def __init__(self, times: Sequence[Instant]) -> None:
         self.times = list(times)
@@ -49,7 +49,7 @@ class SimulatedServer:
         return Page(Rows(rows, times, [None] * len(times)), size_bytes, is_narrow=request.ids_only)
 
     def find_beginning(self, range_: Interval, density: float | None, page_size: int) -> Instant:
-        """As the pipeline does it: some rounds of questions, where the data may begin within the range."""
+        """Asks in some rounds, as the pipeline does, where the data may begin within the range."""
         asking = probes.find_beginning(range_, density, page_size)
         try:
             instants = next(asking)
@@ -66,7 +66,7 @@ class SimulatedServer:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`makespan` in seconds; `pages`: as many as the rows fill; `rows`: as often as they were read."""
+    """`makespan` is in seconds; `pages` is as many as the rows fill, and `rows` as often as they were read."""
 
     makespan: float
     requests: int
@@ -77,12 +77,12 @@ class Outcome:
 
     @property
     def slowdown(self) -> float:
-        """How much longer it took than full pages alone, evenly shared, at a second each."""
+        """Returns how much longer it took than full pages alone, evenly shared, at a second each."""
         return self.makespan / max(1.0, self.pages / self.workers)
 
     @property
     def overhead(self) -> float:
-        """How many requests a page of rows cost."""
+        """Returns how many requests a page of rows cost."""
         return self.requests / self.pages
 
 
@@ -137,13 +137,13 @@ def simulate(
 
 
 def jitter(seed: int) -> Callable[[int], float]:
-    """A latency of 0.7 to 1.3 seconds, one on the average."""
+    """Returns a latency of 0.7 to 1.3 seconds, one on average."""
     chance = random.Random(seed)
     return lambda _: 0.7 + 0.6 * chance.random()
 
 
 def density(name: str, rows: int, days: int, seed: int = 0) -> SimulatedServer:
-    """About `rows` different times over the last `days` days before T0; `name` is one of `DENSITIES`."""
+    """Returns about `rows` different times over the last `days` days before T0; `name` is one of `DENSITIES`."""
     chance = random.Random(seed)
     start = T0 - days * DAY
     if name == "one hour":
@@ -157,7 +157,7 @@ def density(name: str, rows: int, days: int, seed: int = 0) -> SimulatedServer:
 
 
 def _adversarial(chance: random.Random, within: Interval, rows: int) -> Iterator[Instant]:
-    """Of every interval, down to minutes, one half has a twentieth of the rows: nothing tells of what is beside it."""
+    """One half of every interval, down to minutes, has a twentieth of the rows: nothing tells what is beside it."""
     if not rows:
         return
     if within.end - within.start < 2 * MINUTE:

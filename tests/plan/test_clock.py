@@ -1,4 +1,4 @@
-"""Which time to go by: never later than the earlier of two clocks, and no single answer decides."""
+"""Tests which time to go by: never later than the earlier of two clocks, and no single answer decides."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Which parts are merged: few enough to cost little, and enough to leave no crumb."""
+"""Tests which parts are merged: few enough to cost little, and enough to leave no crumb."""
 
 from collections.abc import Iterable
 from itertools import groupby, pairwise, takewhile
@@ -114,7 +114,7 @@ def test_a_growing_partition_keeps_crumbs_of_different_sizes() -> None:
 
 
 def after(files: list[DataFile], groups: Iterable[tuple[DataFile, ...]], shrunk_by: float = 0) -> list[DataFile]:
-    """The files when `groups` are merged, each to a file that is smaller than its sources by this share."""
+    """Returns the files when `groups` are merged, each to a file that is smaller than its sources by this share."""
     left = {file.path: file for file in files}
     for group in groups:
         for file in group:
@@ -128,7 +128,7 @@ def after(files: list[DataFile], groups: Iterable[tuple[DataFile, ...]], shrunk_
 
 
 def settle(files: list[DataFile], shrunk_by: float, growing: dict[str, str] | None) -> tuple[list[DataFile], int]:
-    """The files when nothing is left to merge, and the bytes that were written."""
+    """Returns the files when nothing is left to merge, and the bytes that were written."""
     written = 0
     while groups := choose(files, growing=growing):
         before, files = files, after(files, groups, shrunk_by)

@@ -1,4 +1,4 @@
-"""Homes: every instant of the range has one, inside its partition, and no two share an instant."""
+"""Tests homes: every instant of the range has one, inside its partition, and no two share an instant."""
 
 from itertools import pairwise
 
@@ -81,7 +81,7 @@ def test_without_partitions_and_without_a_beginning() -> None:
 
 @st.composite
 def layouts(draw: st.DrawFn) -> tuple[list[DataFile], Coverage, PartitionBy]:
-    """Parts as exports leave them: disjoint windows, each with rows of one partition, and gaps and holes between."""
+    """Draws parts as exports leave them: disjoint windows, each of one partition's rows, gaps and holes between."""
     by: PartitionBy = draw(st.sampled_from(("day", "hour", "month", "none")))
     edges = sorted(draw(st.sets(st.integers(T0 - 40 * DAY, T0 + 40 * DAY), min_size=2, max_size=12)))
     files, holes = [], []

@@ -1,4 +1,4 @@
-"""Where the data begins: a guess that is never so wrong that it spoils the split."""
+"""Tests where the data begins: a guess that is never so wrong that it spoils the split."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Windows around open conversations: they hold all of them, and little else."""
+"""Tests windows around open conversations: they hold all of them, and little else."""
 
 from hypothesis import given
 from hypothesis import strategies as st

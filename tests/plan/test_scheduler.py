@@ -1,4 +1,4 @@
-"""Who reads what: windows tile whatever happens, and splitting costs little and saves much."""
+"""Tests which worker reads what: windows tile whatever happens, and splitting costs little and saves much."""
 
 from dataclasses import dataclass
 
@@ -46,7 +46,7 @@ def to_day(instant: Instant) -> Instant:
 
 
 def to_beginning(instant: Instant) -> Instant:
-    """Of the one partition that holds everything."""
+    """Returns the start of the one partition that holds everything."""
     return EVERYTHING.start
 
 
@@ -121,7 +121,7 @@ def test_windows_are_handed_out_newest_first() -> None:
 
 
 def reading(rows: int, *, read: int = 10 * DAY, left: int = 10 * DAY) -> tuple[Scheduler, FakeWalk]:
-    """One walk that has read `rows` evenly over `read`, and has `left` to go."""
+    """Returns one walk that has read `rows` evenly over `read`, and has `left` to go."""
     window = Interval(T0 - read - left, T0)
     scheduler = Scheduler([window], window.start, to_day)
     walk = FakeWalk.over(window)
@@ -184,7 +184,7 @@ def test_a_partition_that_starts_far_from_the_half_is_cut_within() -> None:
 
 
 def test_all_the_idle_are_served_by_what_one_page_has_shown() -> None:
-    """Windows that have just been given away are halved in their turn: on even data, all come out alike."""
+    """Windows that have just been given away are halved in their turn: on even data, all come out the same."""
     scheduler, walk = reading(PAGE, read=DAY, left=64 * DAY)
     scheduler = Scheduler([Interval(walk.start, T0)], walk.start, to_beginning)
     taken = [FakeWalk.over(Interval(walk.start, T0))]

@@ -1,4 +1,4 @@
-"""What is expected between two densities: all of it, parts of it, and where a part ends."""
+"""Tests what is expected between two densities: all of it, parts of it, and where a part ends."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""How worlds end, by what is drawn in them.
+"""Says how worlds end, by what is drawn in them.
 
     EXPORTER_WORLDS_DRAW=bounds,clock python -m tests.simulation WORLDS FIRST
 

@@ -1,4 +1,4 @@
-"""A disk that fails, fills up, dies and loses its power.
+"""Simulates a disk that fails, fills up, dies and loses its power.
 
 The files are real ones, in a directory of the test. The calls of `os` that change them pass through here first, where
 they may fail; and every fsync is noted, so that a power cut can take away what was never fsynced: a file's content, or
@@ -27,14 +27,14 @@ class Killed(BaseException):
 
 
 class _File:
-    """What of a file is durable; None: not even that it is empty."""
+    """Holds what of a file is durable; None: not even that it is empty."""
 
     def __init__(self) -> None:
         self.content: bytes | None = None
 
 
 class _Directory:
-    """Names that are durable."""
+    """Holds names that are durable."""
 
     def __init__(self) -> None:
         self.entries: dict[str, _Node] = {}
@@ -61,7 +61,7 @@ class SimulatedDisk:
         self.boot()
 
     def boot(self) -> None:
-        """A new process begins."""
+        """Begins a new process."""
         self.operations = 0
         self.dies_at: int | None = None
         self.fails_from = 0
@@ -71,7 +71,7 @@ class SimulatedDisk:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """While it lasts, the calls of `os` are this disk's."""
+        """Makes the calls of `os` this disk's while the block runs."""
         with ExitStack() as stack:
             for name in CALLS:
                 stack.enter_context(patch.object(os, name, self._guarded(name)))
@@ -79,11 +79,11 @@ class SimulatedDisk:
             yield
 
     def die(self) -> None:
-        """From now on the process changes nothing."""
+        """Lets the process change nothing from now on."""
         self.is_dead = True
 
     def step(self) -> bool:
-        """One operation begins. True: it is to fail half-way. Raises `Killed`, and what a failing disk answers."""
+        """Begins one operation; True: it is to fail half-way. Raises `Killed`, and what a failing disk answers."""
         if self.is_dead:
             raise Killed
         self.operations += 1
@@ -93,7 +93,7 @@ class SimulatedDisk:
         return bool(self.fail_rate) and self.operations >= self.fails_from and self._chance.random() < self.fail_rate
 
     def step_done(self) -> None:
-        """The operation is over; the process may not live to know."""
+        """Ends the operation; the process may die before it knows."""
         if self.operations == self.dies_at:
             self.die()
             raise Killed
@@ -131,7 +131,7 @@ class SimulatedDisk:
         return result
 
     def _last_name(self, path: Path) -> int | None:
-        """The number of a file that has no other name."""
+        """Returns the number of a file that has no other name."""
         with suppress(FileNotFoundError):
             found = path.lstat()
             return found.st_ino if found.st_nlink == 1 else None
@@ -172,14 +172,14 @@ class SimulatedDisk:
                 yield entry.name, self._node(entry.inode(), is_directory=entry.is_dir())
 
     def durable_bytes(self, path: Path) -> bytes | None:
-        """What a power cut now would certainly leave of the file `path`; None when it might be gone, or torn."""
+        """Returns what a power cut now would surely leave of the file `path`; None when it might be gone, or torn."""
         node: _Node | None = self._durable
         for name in path.relative_to(self.root).parts:
             node = node.entries.get(name) if isinstance(node, _Directory) else None
         return node.content if isinstance(node, _File) else None
 
     def cut_power(self) -> None:
-        """Leaves what is durable; of what is not, some."""
+        """Leaves what is durable, and some of what is not."""
         tree = self._surviving(self.root, self._durable)
         shutil.rmtree(self.root)
         _write_tree(self.root, tree)
@@ -208,7 +208,7 @@ class SimulatedDisk:
         return self._chance.choice((durable or b"", torn, written))
 
     def _settle(self, path: Path, directory: _Directory) -> None:
-        """After a power cut, all that is there has been on the disk."""
+        """Notes, after a power cut, that all that is there has been on the disk."""
         directory.entries = dict(self._listed(path))
         for name, node in directory.entries.items():
             if isinstance(node, _Directory):

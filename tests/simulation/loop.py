@@ -43,10 +43,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return []
 
     def _process_events(self, events: list[Any]) -> None:
-        """There are none."""
+        """Does nothing: there are none."""
 
     def _write_to_self(self) -> None:
-        """Nobody sleeps in `select`."""
+        """Does nothing: nothing sleeps in `select`."""
 
     def set_handler(self, number: signal.Signals, handler: Any) -> Any:
         """Stands in for `signal.signal`."""
@@ -55,7 +55,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return before
 
     def send_signal(self, number: signal.Signals) -> bool:
-        """Whether somebody was there to handle it."""
+        """Returns whether a handler was there for it."""
         handler = self._handlers.get(number, signal.SIG_DFL)
         if callable(handler):
             handler(number, None)
@@ -69,7 +69,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return future
 
     def _perform(self, future: "asyncio.Future[Result]", func: Callable[..., Result], args: tuple[Any, ...]) -> None:
-        # A thread does its work, too, when nobody waits for it any more.
+        # A thread also does its work when nothing waits for it any longer.
         try:
             self._before(func)
             result = func(*args)

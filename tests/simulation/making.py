@@ -1,4 +1,4 @@
-"""What a world is made of: a server's quirks, and conversations alone, in groups and in odd shapes."""
+"""Makes what a world is made of: a server's quirks, and conversations alone, in groups and in odd shapes."""
 
 import random
 from typing import Final
@@ -48,7 +48,7 @@ def random_rows(chance: random.Random) -> list[Row]:
 
 
 def dense_rows(chance: random.Random) -> list[Row]:
-    """More rows than a page holds, of one time or close to each other."""
+    """Makes more rows than a page holds, of one time or close to each other."""
     at = T0 + chance.randint(0, 3 * DAY)
     spread = chance.choice((0, 0, 1, 300, SECOND // 3))
     changed = chance.choice((0, 1000, SECOND))

@@ -1,4 +1,4 @@
-"""A network between aiohttp's client and the stand-in server, made of timers, and what can go wrong on it."""
+"""Simulates a network between aiohttp's client and the stand-in server, made of timers, and what can go wrong on it."""
 
 import asyncio
 import errno
@@ -30,7 +30,7 @@ _PAGE = b"<!DOCTYPE html><html><body>Please wait</body></html>"
 
 @dataclass
 class Network:
-    """Requests and answers between a process and `server`. Times in seconds of the loop.
+    """Carries requests and answers between a process and `server`. Times are seconds of the loop.
 
     From `out_from` on, every request meets a fault that is worth another attempt.
     """
@@ -63,7 +63,7 @@ class Network:
         return fault
 
     def arrive(self, transport: "_Transport", head: bytes) -> None:
-        """A request has come to the server."""
+        """Takes a request that has come to the server."""
         self.requests += 1
         self.on_request(self.requests)
         request, *lines = head.decode("latin-1").split("\r\n")

@@ -1,4 +1,4 @@
-"""What the exporter promises about a destination, at any instant and in the end."""
+"""Checks what the exporter promises about a destination, at any instant and in the end."""
 
 import hashlib
 import json
@@ -22,14 +22,14 @@ from tests.simulation.loop import SimulatedLoop, run_sync
 from tests.simulation.source import Source, Version
 from tests.toolkit.turns_model import alike, read_turns, turns_of
 
-#: A part is open for a minute at most; then it has to be closed and committed, on a slow disk.
+#: A part is open for a minute at most; then it must be closed and committed, on a slow disk.
 MOST_SECONDS_AT_STAKE = 60.0 + 5.0
 
 _HARDLY_ANY = 3
 
 
 def check_order(disk: SimulatedDisk, destination: Path, file: Path, name: Path) -> None:
-    """A commit gets its name only when all that it names would survive a power cut."""
+    """Checks that a commit gets its name only when all that it names would survive a power cut."""
     if name.parent.name != "commits" or name.exists():
         return
     commit = json.loads(file.read_bytes())
@@ -42,7 +42,7 @@ def check_order(disk: SimulatedDisk, destination: Path, file: Path, name: Path) 
 
 
 def check_sound(destination: Path) -> State:
-    """What holds at any instant, also of a destination that was just left by a dead process."""
+    """Checks what holds at any instant, also of a destination that was just left by a dead process."""
     state = _state(destination) if (destination / "_exporter").is_dir() else State()
     there = {path.relative_to(destination).as_posix() for path in destination.rglob("*") if path.is_file()}
     hashes = {file.path: file.sha256 for file in state.files.values()}
@@ -68,7 +68,7 @@ def check_sound(destination: Path) -> State:
 
 
 def check_turns(destination: Path, state: State) -> None:
-    """What is committed of transcripts is what the conversations beside it say."""
+    """Checks that what is committed of transcripts is what the conversations beside it say."""
     beside = {file.path for file in state.files.values()} - {file.path for file in state.conversations}
     for file in state.conversations if state.request and TURNS in state.request.tables else ():
         with pq.ParquetFile(destination / file.path) as part:
@@ -83,21 +83,26 @@ def check_turns(destination: Path, state: State) -> None:
 
 
 def check_journal(destination: Path, state: State, exit_status: int) -> None:
-    """The last line is that of a run which has just ended so, whatever the runs before have left there."""
+    """Checks that the last line is that of a run that has just ended so, whatever earlier runs have left there."""
     last = json.loads((destination / "_exporter/runs.jsonl").read_bytes().splitlines()[-1])
     assert (last["exit_status"], last["generation"]) == (exit_status, state.number), last
 
 
 def check_little_is_lost(destination: Path, state: State, settled: Mapping[str, float], ended_at: float) -> None:
-    """Rows that were settled more than a minute before the end are committed; `settled`: when, in seconds, by id."""
+    """Checks that rows that were settled more than a minute before the end are committed.
+
+    `settled` is when, in seconds, by id.
+    """
     kept = {str(record["id"]) for record in _exported(destination, state)} | set(_quarantined(destination, state))
     lost = [row for row, at in settled.items() if row not in kept and at < ended_at - MOST_SECONDS_AT_STAKE]
     assert not lost, f"{lost} were settled long before the end at {ended_at}, and are not committed"
 
 
 def check_exact(destination: Path, state: State, source: Source) -> None:
-    """Complete: each conversation that was never deleted is there once, as it was at some instant; unless it has
-    appeared since `updates_since`, or is of a time that is named as unproven."""
+    """Checks, where complete, that each conversation that was never deleted is there once, as it was at some instant.
+
+    Excepted are those that have appeared since `updates_since`, or are of a time that is named as unproven.
+    """
     assert state.range is not None
     assert not state.left
     exported = _exported(destination, state)
@@ -133,9 +138,10 @@ def _is_doubted(state: State, served: Iterable[Instant]) -> bool:
 
 
 def check_doubts(state: State, source: Source, span: Instant) -> None:
-    """Where a server can be read, a time is named only because there are more rows near it than are shown at once.
+    """Checks that, where a server can be read, a time is named only if more rows are near it than are shown at once.
 
-    Or because there are hardly any others: then no longer page can be had, which would prove that theirs was not cut.
+    It may also be named if there are hardly any others: then no longer page can be had, which would prove that theirs
+    was not cut.
     """
     for doubt in state.unproven:
         near = source.rows_near(doubt.created_at, span + 2 * SECOND + doubt.created_at - doubt.interval.start)

@@ -1,4 +1,4 @@
-"""What a world's server and clocks may do beyond what every world draws (api.md, 14 and 15), and how it may then end.
+"""Defines what a world's server and clocks may do beyond what every world draws (api.md, 14, 15), and how it may end.
 
 A world ends `exact`, `named` when times are under `unproven`, or `refused`. A quirk says which is the worst that it
 excuses; a row that is missing and not named, or is there twice, nothing excuses. Where `exact` is due, a time may still
@@ -41,7 +41,7 @@ class Quirk:
 
 
 def _apart(chance: random.Random, *words: str) -> dict[str, Any]:
-    """One of the readings, of all times or of some."""
+    """Draws one of the readings, of all times or of some."""
     word = chance.choice(words)
     named = chance.choice(
         (
@@ -75,7 +75,7 @@ def _zone(chance: random.Random) -> dict[str, Any]:
 
 
 def _changing(**values: tuple[Any, ...]) -> Callable[[random.Random], dict[str, Any]]:
-    """One switch for each name changes after some requests."""
+    """Makes one switch for each name change after some requests."""
     return lambda chance: {
         "changes_after": chance.choice((2, 5, 10, 30)) * chance.randint(1, 3),
         "changes": tuple(f"{name}={chance.choice(values_of)}" for name, values_of in values.items()),
@@ -126,7 +126,7 @@ QUIRKS: Final = (
 
 
 class Quirks:
-    """Those of the world `seed`. `chance` is theirs alone."""
+    """Holds those of the world `seed`. `chance` is theirs alone."""
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(f"{seed} quirks")
@@ -149,11 +149,11 @@ class Quirks:
         self.machine_ahead = self.chance.choice((-10_800, -900, 30, 900, 10_800)) * SECOND * ("clock-machine" in self)
 
     def __contains__(self, name: str) -> bool:
-        """Whether one of the quirks has a name that begins so."""
+        """Returns whether one of the quirks has a name that begins with this."""
         return any(quirk.name.startswith(name) for quirk in self.drawn)
 
     def switches_of_a_run(self) -> dict[str, Any]:
-        """What the server's behaviour is to be changed by."""
+        """Returns what the server's behaviour is to be changed by."""
         if "precision-between" in self:
             return self.switches | {"precision": self.chance.choice(_PRECISIONS)}
         return self.switches

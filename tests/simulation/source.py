@@ -1,4 +1,4 @@
-"""The source of a world: what it has been, and how it moves on while it is read."""
+"""Simulates the source of a world: what it has been, and how it moves on while it is read."""
 
 import random
 from collections.abc import Callable
@@ -20,7 +20,7 @@ _FAR_AHEAD = 70 * 365 * DAY
 class Version:
     """What a conversation was, from `since` on (the server's clock).
 
-    `placed`: it was nowhere before, or elsewhere. `told`: its `updated_at` says that it has changed.
+    `placed` means that it was nowhere before, or elsewhere; `told`, that its `updated_at` says that it has changed.
     """
 
     since: Instant
@@ -30,7 +30,7 @@ class Version:
 
 
 class Source:
-    """A server, every version of its conversations, and which of them were never deleted for good (`stable`)."""
+    """Holds a server, every version of its conversations, and those that were never deleted for good (`stable`)."""
 
     def __init__(
         self,
@@ -64,15 +64,15 @@ class Source:
             self._styles.add((one.precision, one.rounding))
 
     def served(self, row: Row) -> set[Instant]:
-        """The `created_at` that a row may have been served with."""
+        """Returns the `created_at` that a row may have been served with."""
         return {served_instant(row.created_at, *style) for style in self._styles}
 
     def most_rows(self) -> int:
-        """How many rows the server shows at once, whatever is asked for."""
+        """Returns how many rows the server shows at once, whatever is asked for."""
         return min(self.behaviour.page_cap or 1000, 3 if self.behaviour.page_bytes else 1000)
 
     def rows_near(self, instant: Instant, span: Instant) -> int:
-        """How many conversations have ever been within `span` of `instant`."""
+        """Returns how many conversations have ever been within `span` of `instant`."""
         return sum(
             any(abs(version.row.created_at - instant) <= span for version in versions)
             for versions in self.versions.values()
@@ -81,7 +81,7 @@ class Source:
     # What happens.
 
     def move(self) -> None:
-        """A conversation comes, changes or goes."""
+        """Makes a conversation come, change or go."""
         now = self._wall_clock()
         identity = self._chance.choice(sorted(self.versions) or ["none"])
         rows = {str(row.fields["id"]) for row in self.server.rows}

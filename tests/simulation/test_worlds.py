@@ -1,4 +1,4 @@
-"""Whole exports in simulated worlds: their network, disk, time, crashes and servers all come from one number.
+"""Tests whole exports in simulated worlds: their network, disk, time, crashes and servers all come from one number.
 
 EXPORTER_WORLDS=100000 pytest tests/simulation/test_worlds.py            some 300,000 runs, a second of a core a world
 EXPORTER_WORLDS=1 EXPORTER_FIRST_WORLD=4711 pytest tests/simulation/…    the one that failed

@@ -1,4 +1,4 @@
-"""A whole world from one number: conversations, a server with its quirks, a network, a disk, and what happens to runs.
+"""Makes a whole world from one number: conversations, a server with its quirks, a network, a disk, and fates of runs.
 
 A world exports into one destination and syncs it, run after run, most of them ended by what their fate says, until it
 is complete. In between and at the end it checks what the exporter promises.
@@ -85,7 +85,7 @@ _EXPECTED: Final[dict[Fate, tuple[type[ExporterError], ...]]] = {
 
 @dataclass
 class World:
-    """Everything there is, made from `seed`; files below `root`."""
+    """Holds everything there is, made from `seed`; files lie below `root`."""
 
     seed: int
     root: Path
@@ -124,7 +124,7 @@ class World:
         self.unhandled: list[str] = []
 
     def now(self) -> float:
-        """Seconds of the run."""
+        """Returns the seconds of the run."""
         return 0.0 if self.loop is None else self.loop.time()
 
     def seconds(self) -> float:
@@ -144,13 +144,13 @@ class World:
         else:
             raise AssertionError("three runs in peace did not finish")
         if self.ending != "refused" and ("moves" in self.quirks or "clock" in self.quirks):
-            # What has moved meanwhile is found by the next sync, when nothing moves any more.
+            # What has moved meanwhile is found by the next sync, when nothing moves any longer.
             self.elapsed_seconds += 2 * HOUR / SECOND
             self.moves = False
             assert self._has_ended(self.run("calm", [self._sync])), "a sync in peace did not finish"
 
     def _has_ended(self, end: Summary | ExporterError | None) -> bool:
-        """Whether a run in peace was the last one, and ended as it must."""
+        """Returns whether a run in peace was the last one, and ended as it must."""
         state = self.check()
         if isinstance(end, Summary):
             check_journal(self.destination, state, end.exit_status)
@@ -170,7 +170,7 @@ class World:
         return "refused" if ignores and self.quirks.drawn else self.quirks.worst
 
     def _is_refusal(self, end: BaseException) -> bool:
-        """Whether a server was refused that may be."""
+        """Returns whether a server was refused that may be."""
         is_clock = "clock" in self.quirks and isinstance(end, UsageError) and "clock" in str(end)
         return self._worst() == "refused" and (is_clock or isinstance(end, ContradictionError))
 
@@ -184,7 +184,7 @@ class World:
     # One run.
 
     def run(self, fate: Fate, jobs: "Sequence[_Job] | None" = None) -> Summary | ExporterError | None:
-        """One run, to its end; None when it was killed."""
+        """Runs once, to the end; returns None when the run was killed."""
         self.disk.boot()
         self.settled.clear()
         self.was_shared = fate == "two"
@@ -295,7 +295,7 @@ class World:
         return told_at
 
     def _some_seconds(self) -> float:
-        """A moment in a run: most of the time soon, at times in hours."""
+        """Draws a moment in a run: most of the time soon, at times in hours."""
         return self.chance.choice((0.1, 1.0, 10.0, 100.0)) * self.chance.random()
 
     @contextmanager

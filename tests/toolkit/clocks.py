@@ -1,4 +1,4 @@
-"""A server and a machine with clocks of their own, either of which may be wrong, beside the time that it is."""
+"""Gives a server and a machine clocks of their own, either of which may be wrong, beside the time that it is."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -39,8 +39,8 @@ class Warned(Quiet):
 class World:
     """`now` is the time. The server's `Date` and the machine's clock are `date` and `machine` microseconds ahead of it.
 
-    `header`, if set, makes the `Date` of the nth answer, or leaves it out; `age`: an `Age` header beside it. `stamps`:
-    how far the clock is ahead that stamps new rows.
+    `header`, if set, makes the `Date` of the nth answer, or leaves it out; `age` is an `Age` header beside it. `stamps`
+    is how far the clock is ahead that stamps new rows.
     """
 
     def __init__(self) -> None:
@@ -59,14 +59,14 @@ class World:
         return formatdate((self.now + self.date + ahead) // SECOND, usegmt=True)
 
     def create(self, count: int, every: int, **fields: object) -> None:
-        """`count` conversations, the last of them now, and `every` so many microseconds."""
+        """Creates `count` conversations, the last of them now, one `every` this many microseconds."""
         for number in range(count):
             created_at = self.now + self.stamps - number * every
             self.ids.add(identity := f"c{len(self.ids)}")
             self.sandbox.insert(conversation(created_at, created_at, identity, **fields))
 
     async def live(self, span: int, every: int) -> None:
-        """Time passes, with a conversation `every` so many microseconds."""
+        """Lets time pass, with a conversation `every` this many microseconds."""
         self.now += span
         self.create(span // every, every)
 
@@ -114,7 +114,7 @@ class World:
         return "\n".join(self.observer.warnings)
 
     def held(self, root: Path) -> set[str]:
-        """Ids of what lies there, soundly; the manifest promises no more than has come to pass."""
+        """Returns ids of what lies there, soundly; the manifest promises no more than has come to pass."""
         exported = Exported(root)
         exported.check_sound()
         return set(exported.records())
@@ -127,7 +127,7 @@ class World:
         return end
 
     async def has_all(self, root: Path) -> bool:
-        """Whether a sync two days later, when all clocks are right again, leaves what the server has."""
+        """Returns whether a sync two days later, when all clocks are right again, leaves what the server has."""
         self.now += 2 * DAY
         self.date = self.machine = self.stamps = 0
         self.header, self.age = lambda _: self.http_date(), None
@@ -137,7 +137,7 @@ class World:
 
 @asynccontextmanager
 async def world(patch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    """A world whose server answers on loopback; this process takes its machine's clock for the time."""
+    """Yields a world whose server answers on loopback; this process takes its machine's clock for the time."""
     made = World()
     patch.setattr(time, "time_ns", lambda: (made.now + made.machine) * 1000)
     application = web.Application()

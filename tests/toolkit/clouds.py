@@ -1,4 +1,4 @@
-"""Object stores on loopback, spoken to over HTTP: moto's S3 and a stand-in for Google's in threads, and Azurite.
+"""Runs object stores on loopback, spoken to over HTTP: moto's S3 and a stand-in for Google's in threads, and Azurite.
 
 Before S3 there is a gate, which can lose answers, refuse requests and keep conditions from it.
 """
@@ -36,7 +36,7 @@ _SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>later</
 
 
 class Asked(NamedTuple):
-    """A request that came to the gate. `has_condition`: it is to be done only if something is, or is not, there."""
+    """A request that came to the gate. `has_condition`: it must be done only if something is, or is not, there."""
 
     method: str
     path: str
@@ -46,7 +46,7 @@ class Asked(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the gate answers in the store's place; `is_done`: the store does what was asked all the same.
+    """What the gate answers in the store's place. With `is_done`, the store does what was asked all the same.
 
     With the status 0 the connection is cut.
     """
@@ -67,9 +67,12 @@ class Answer(NamedTuple):
 
 @dataclass
 class Gate:
-    """What stands before the store. `loses`: of which requests the answers are lost once, though they are done;
-    `refuses`: which are not done, each with its status; `ignores_conditions`: hides them from the store; `answers`:
-    what is answered in the store's place."""
+    """Stands before the store.
+
+    `loses` says of which requests the answers are lost once, though they are done; `refuses`, which are not done, each
+    with its status; `ignores_conditions` hides conditions from the store; `answers` is what is answered in the store's
+    place.
+    """
 
     application: Callable[..., Iterable[bytes]]
     loses: Callable[[Asked], bool] = lambda _: False
@@ -109,7 +112,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Cloud:
-    """A store that serves any number of buckets. `environment`: what leads a process to it."""
+    """A store that serves any number of buckets. `environment` is what leads a process to it."""
 
     scheme: Scheme
     environment: dict[str, str]
@@ -124,7 +127,7 @@ class S3(Cloud):
 
 @contextmanager
 def serving(application: Callable[..., Iterable[bytes]], context: ssl.SSLContext | None = None) -> Iterator[str]:
-    """The address of a WSGI application that is served by threads beside the test."""
+    """Yields the address of a WSGI application that is served by threads beside the test."""
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)

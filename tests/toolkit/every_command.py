@@ -1,4 +1,4 @@
-"""Every command of the command line, one after the other, in a process that the test has spoilt beforehand."""
+"""Runs every command of the command line, one after another, in a process that the test has spoilt beforehand."""
 
 import json
 import os
@@ -77,9 +77,9 @@ class Ended(NamedTuple):
 
 
 def commands_at(root: Path, demo: Path) -> list[list[str]]:
-    """All commands that end by themselves; `root` is exported from the server, and `demo` is where the demo goes.
+    """Returns all commands that end by themselves; `root` is exported from the server, and the demo goes to `demo`.
 
-    Of the rows of 2026-01-10, the export reads one half, and the sync inserts the other.
+    The export reads one half of the rows of 2026-01-10, and the sync inserts the other.
     """
     where = str(root)
     return [
@@ -100,17 +100,20 @@ def commands_at(root: Path, demo: Path) -> list[list[str]]:
 
 
 def every_command(root: Path, demo: Path) -> list[list[str]]:
-    """As `commands_at`, and the sandbox, which `run_each` interrupts when it serves."""
+    """Returns what `commands_at` does, and the sandbox, which `run_each` interrupts when it serves."""
     return [*commands_at(root, demo), ["sandbox", "--port", "0", "--rows", "40"]]
 
 
 def name_of(command: Sequence[str]) -> str:
-    """The command, with the option that makes it do something else."""
+    """Returns the command, with the option that makes it do something else."""
     return " ".join([command[0], *(word for word in command if word in ("--repair", "--withheld"))])
 
 
 def refusing(number: int, below: Path, *spared: Path, only_new: bool = False) -> str:
-    """What spoils a process: the file system refuses whatever would change it, or, `only_new`, make anything there."""
+    """Returns what makes a process's file system refuse whatever would change it.
+
+    With `only_new`, it refuses to make anything there.
+    """
     return _REFUSING.format(given=json.dumps([number, str(below), [str(one) for one in spared], only_new]))
 
 
@@ -128,8 +131,8 @@ def run_each(
 ) -> Ended:
     """Runs these in one process; `spoil`, Python source, runs in it first, and `preexec` before that.
 
-    `apart`: each in a fork of that process, so that none meets what another has left in memory. `prefix` is a command
-    that starts the process.
+    With `apart`, each runs in a fork of that process, so that none meets what another has left in memory. `prefix` is a
+    command that starts the process.
     """
     statuses = directory / "statuses.json"
     statuses.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A forward proxy on loopback that tunnels: it connects where `CONNECT` asks it to, and remembers all that it heard."""
+"""Runs a forward proxy on loopback that tunnels: it connects where `CONNECT` asks it to, and keeps what it heard."""
 
 import asyncio
 import base64
@@ -66,7 +66,7 @@ class ForwardProxy:
         await _close(writer)
 
     def _judge(self, head: str) -> tuple[int | None, str]:
-        """The port to connect to, or else the status to answer."""
+        """Returns the port to connect to, or otherwise the status to answer."""
         request, *lines = head.split("\r\n")
         method, target, _ = request.split(" ")
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

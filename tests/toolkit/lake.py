@@ -1,4 +1,4 @@
-"""Readers of Delta and Iceberg tables: each gives all rows of a table, as it is or as it was at a generation."""
+"""Reads Delta and Iceberg tables: each reader gives all rows of a table, now or at a generation."""
 
 import os
 import shutil
@@ -30,14 +30,14 @@ KINDS: tuple[Kind, ...] = ("delta", "iceberg")
 
 
 def readers(kind: str) -> dict[str, Read]:
-    """By name, those of this kind of table that read in this process."""
+    """Returns, by name, the readers of this kind of table that read in this process."""
     if kind == "delta":
         return {"deltalake": _by_deltalake, "Polars": _by_polars_of_delta}
     return {"pyiceberg": _by_pyiceberg, "Polars": _by_polars_of_iceberg}
 
 
 def versions(root: Path, kind: str, table: str = "conversations") -> dict[int, int]:
-    """What a reader knows the version of each generation by."""
+    """Returns what a reader knows the version of each generation by."""
     key = "exporter.generation"
     if kind == "delta":
         history = DeltaTable(root / table).history()
@@ -68,7 +68,7 @@ def _by_deltalake(root: Path, version: int | None) -> dict[str, Record]:
 
 
 def delta_rows(table: DeltaTable, where: str = "true") -> pa.Table:
-    """Its rows. Not by `to_pyarrow_table`, whose threads now and then abort a process that ends."""
+    """Returns the table's rows. Not by `to_pyarrow_table`, whose threads now and then abort a process that ends."""
     reader = QueryBuilder().register("rows", table).execute(f"SELECT * FROM rows WHERE {where}")
     return pa.RecordBatchReader.from_stream(reader).read_all()
 
@@ -88,13 +88,16 @@ def _by_polars_of_iceberg(root: Path, version: int | None) -> dict[str, Record]:
 
 
 def by_duckdb(root: Path, version: int | None) -> dict[str, Record]:
-    """The rows of a Delta table. The first time, DuckDB and its extension are installed beside this environment."""
+    """Returns the rows of a Delta table.
+
+    The first time, DuckDB and its extension are installed beside this environment.
+    """
     at = "" if version is None else f", version => {version}"
     return _records(query_by_duckdb(f"FROM delta_scan('conversations'{at})", root))
 
 
 def query_by_duckdb(query: str, directory: Path) -> pa.Table:
-    """What a query answers in this directory."""
+    """Returns what a query answers in this directory."""
     packages = _install()
     (extension,) = packages.glob("duckdb_extension_delta/extensions/*/delta.duckdb_extension")
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,4 +1,4 @@
-"""A simulated API with limits, and simulated workers that ask it as fast as a `Throttle` lets them."""
+"""Simulates an API with limits, and workers that ask it as fast as a `Throttle` lets them."""
 
 import heapq
 import math
@@ -18,7 +18,7 @@ _POLICY = RetryPolicy()
 
 
 class Refusal(NamedTuple):
-    """What a server answers to a request that comes too fast."""
+    """The answer of a server to a request that comes too fast."""
 
     status: int
     retry_after_seconds: float | None
@@ -26,7 +26,7 @@ class Refusal(NamedTuple):
 
 @dataclass
 class Bucket:
-    """A token bucket. `rate` may change with time. Times in seconds, tokens are requests."""
+    """A token bucket. `rate` may change with time. Times are in seconds, and tokens are requests."""
 
     rate: Callable[[float], float]
     size: float
@@ -47,7 +47,7 @@ class Bucket:
         return True
 
     def hint(self, now: float) -> float | None:
-        """As a client reads it. A date has whole seconds, as has the `Date` that it is compared with."""
+        """Returns it as a client reads it. A date has whole seconds, as has the `Date` that it is compared with."""
         missing = (1 - self.level) / self.rate(now)
         match self.retry_after:
             case "exact":
@@ -62,7 +62,7 @@ class Bucket:
 
 @dataclass
 class Window:
-    """A fixed window: so many requests in each `seconds`. Its answers say how many are left, and until when."""
+    """A fixed window: this many requests in each `seconds`. Its answers say how many are left, and until when."""
 
     requests: int
     seconds: float
@@ -95,7 +95,7 @@ class Crowd:
 
 @dataclass
 class Outcome:
-    """When the server let requests through, and when it refused, for want of tokens or of room."""
+    """Says when the server let requests through, and when it refused for lack of tokens or of room."""
 
     passed: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
@@ -120,11 +120,11 @@ def simulate(
     pages_a_window: int | None = None,
     seed: int = 1,
 ) -> Outcome:
-    """Workers that never run out of requests, each with one under way, which wait in one line for their turns.
+    """Simulates workers that never run out of requests, each with one under way, that wait in one line for their turns.
 
     `pages_a_window` makes them a pipeline's: no more than are useful have a window, of this many pages. Half of the
-    latency is the way to the server and half the way back; where there is a `crowd`, a twentieth each and
-    the rest is work. `watch` is called at every request that is sent. Deterministic for a seed.
+    latency is the way to the server and half the way back; where there is a `crowd`, a twentieth each, and the rest is
+    work. `watch` is called at every request that is sent. It is deterministic for a seed.
     """
     rng = random.Random(seed)
     outcome = Outcome()

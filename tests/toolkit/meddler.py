@@ -1,4 +1,4 @@
-"""A gateway on loopback that passes every request on to a server, and meddles with some of the answers."""
+"""Runs a gateway on loopback that passes every request on to a server, and meddles with some of the answers."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ Meddle = Callable[[int, Given], Given]
 
 @asynccontextmanager
 async def meddling(url: str, meddle: Meddle) -> AsyncIterator[str]:
-    """The address of a gateway before the server at `url`."""
+    """Yields the address of a gateway before the server at `url`."""
     numbers = iter(range(1, 1 << 30))
 
     async def pass_on(request: web.Request) -> web.Response:

@@ -1,6 +1,6 @@
-"""A real nginx as a gateway with TLS on loopback: a process of the user's own, which keeps all it has in one directory.
+"""Runs a real nginx as a gateway with TLS on loopback: a process of the user's own, which keeps all in one directory.
 
-It is given its socket ready to be connected to, so that nobody has to wait for it, and no other process can take its
+It is given its socket ready to be connected to, so that nothing must wait for it, and no other process can take its
 port.
 """
 
@@ -22,7 +22,7 @@ NAME = "api.gateway.test"
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A line of the access log. `connection` tells connections apart; `gzipped`: nginx compressed the answer itself."""
+    """A line of the access log. `connection` tells connections apart; `gzipped` says whether nginx compressed it."""
 
     status: int
     connection: int
@@ -31,7 +31,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """`authority`: the file with the certificate of the authority that vouches for the gateway."""
+    """`authority` is the file with the certificate of the authority that vouches for the gateway."""
 
     port: int
     authority: Path

@@ -1,4 +1,4 @@
-"""A scripted peer on loopback: it answers each request with the bytes it was told, as badly as it was told.
+"""Runs a scripted peer on loopback: it answers each request with the bytes it was told, as badly as it was told.
 
 A *script* is what happens after one request head has been read: bytes are sent as they are, and the steps below do the
 rest. Each request takes the next script; the last one is used for every further request. After a script that does
@@ -25,7 +25,7 @@ import trustme
 
 
 class Step(Enum):
-    """What a peer does besides sending. `STALL`: nothing, until the client or the test has gone."""
+    """What a peer does besides sending. `STALL` does nothing until the client or the test has gone."""
 
     CLOSE = "close"
     RESET = "reset"
@@ -67,7 +67,10 @@ def http(
     *,
     declared_length: int | None = None,
 ) -> bytes:
-    """An answer with a `Content-Length` (`declared_length`, to lie about it) and the type `application/json`."""
+    """Returns an answer with a `Content-Length` and the type `application/json`.
+
+    `declared_length` is the length to claim, if it is to lie.
+    """
     length = len(body) if declared_length is None else declared_length
     fields = {"Content-Type": "application/json", "Content-Length": str(length)} | dict(headers or {})
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
@@ -83,7 +86,10 @@ def http_gzip(body: bytes) -> bytes:
 
 
 def gzip_bomb(size_bytes: int) -> bytes:
-    """A gzip body that starts like an array and unpacks to `size_bytes` of spaces, about a thousand times its size."""
+    """Returns a gzip body that starts like an array and unpacks to `size_bytes` of spaces.
+
+    That is about a thousand times its size.
+    """
     packer = zlib.compressobj(wbits=31)
     block = b" " * 1_000_000
     parts = [packer.compress(b"[")]
@@ -182,7 +188,7 @@ def _parse(head: bytes) -> Received:
 
 
 def self_signed(directory: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's TLS context for 127.0.0.1, and the certificate of the authority that a client would have to trust."""
+    """Returns a TLS context for 127.0.0.1, and the certificate of the authority that a client would need to trust."""
     authority = trustme.CA()
     trusted = directory / "authority.pem"
     authority.cert_pem.write_to_path(trusted)

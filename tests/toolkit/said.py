@@ -1,4 +1,4 @@
-"""What of an exception may come to light."""
+"""Collects what of an exception may come to light."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +9,9 @@ _EXPORTER = str(Path(exporter.__file__).parent)
 
 
 def everything_said(error: BaseException) -> Iterator[str]:
-    """What a log, a crash report or a debugger could print of an exception, and of all that it is chained to.
+    """Returns what a log, a crash report or a debugger could print of an exception, and of all that it is chained to.
 
-    Of its traceback, the variables of the exporter and of the libraries it calls.
+    This includes the variables, in its traceback, of the exporter and of the libraries it calls.
     """
     queue: list[BaseException | None] = [error]
     while queue:

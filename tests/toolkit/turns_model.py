@@ -1,4 +1,4 @@
-"""What the table `turns` has to hold, in plain Python and without the exporter's decoding."""
+"""Says what the table `turns` must hold, in plain Python and without the exporter's decoding."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -52,8 +52,10 @@ _STRINGS = {"id": "item_id", "name": "tool_name"} | {
 
 
 def turns_of(conversations: Iterable[Mapping[str, Any]]) -> list[Turn]:
-    """The rows for these, which have `id`, `created_at` and `conversation`. JSON is parsed; `item_created_at` is in
-    microseconds."""
+    """Returns the rows for these, which have `id`, `created_at` and `conversation`.
+
+    JSON is parsed; `item_created_at` is in microseconds.
+    """
     return [
         {
             **dict.fromkeys(COLUMNS),
@@ -68,12 +70,12 @@ def turns_of(conversations: Iterable[Mapping[str, Any]]) -> list[Turn]:
 
 
 def parsed(turn: Mapping[str, Any]) -> Turn:
-    """A row that was read, in the form of the model."""
+    """Returns a row that was read, in the form of the model."""
     return {name: json.loads(value) if name in JSON and value is not None else value for name, value in turn.items()}
 
 
 def read_turns(part: Path) -> list[Turn]:
-    """The rows of a part, in the form of the model."""
+    """Returns the rows of a part, in the form of the model."""
     table = pq.ParquetFile(part).read(use_threads=False)
     position = table.schema.get_field_index("item_created_at")
     microseconds = table.column(position).cast(pa.int64())
@@ -81,7 +83,7 @@ def read_turns(part: Path) -> list[Turn]:
 
 
 def alike(turns: Iterable[Turn]) -> list[str]:
-    """Texts that are equal where the rows are, types and all."""
+    """Returns texts that are equal where the rows are, types and all."""
     return [json.dumps(turn, sort_keys=True, default=_in_utc) for turn in turns]
 
 

@@ -1,1 +1,1 @@
-"""When to ask, how much at once, and whether to ask again. Pure."""
+"""Decides when to ask, how much at once, and whether to ask again. Pure."""

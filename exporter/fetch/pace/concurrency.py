@@ -1,30 +1,30 @@
-"""How many requests to have under way at once: a ceiling that the user sets, and a limit that refusals teach. Pure.
+"""Decides how many requests may be under way: a ceiling that the user sets, and a limit that refusals teach. Pure.
 
-A server with room for K requests lets in those that find room and refuses the others, however fast or slow they come.
-So of the requests that were under way at the first refusal, those that are not refused are as many as there is room
-for: that number is the limit from then on. Later, and again and again, one more is tried; when as many as the limit
-have been let in with that many under way, the limit is *proven*, and the next step is twice as large.
+A server with room for K requests lets in those that find room and refuses the others, however fast or slowly they come.
+So, of the requests under way at the first refusal, those that are not refused are as many as there is room for: that
+number is the limit from then on. Later, one more is tried, again and again; when as many as the limit have been let in
+with that many under way, the limit is *proven*, and the next step is twice as large.
 
-The same proof tells a full server from a fast client: who is refused while fewer are under way than were lately let in,
-or alone, is not refused for the crowd.
+The same proof tells a full server from a fast client: a request that is refused alone, or while fewer are under way
+than were recently let in, is not refused because of the crowd.
 """
 
 from typing import Final
 
 #: How long a limit holds before one more is tried: longer each time that it turns out to be the same.
 _HOLD_SECONDS: Final = (2.0, 20.0)
-#: So many times what a server asks to wait for, if it asks for long; no longer than that.
+#: If a server asks for a long wait, the limit holds this many times as long, up to the longest hold.
 _HOLD_PER_WAIT: Final = 40
 _LONGEST_HOLD_SECONDS: Final = 600.0
 _LEAST_PASSED: Final = 4
-#: What was let in so long ago proves nothing any more.
+#: Requests that were let in longer ago than this no longer prove anything.
 _MEMORY_SECONDS: Final = 10.0
-#: Of many requests some are on the wire, and take no room: a limit is sharp to this part of it.
+#: Some of many requests are on the wire and take no room: a limit is accurate to one part in this many.
 _BLUR: Final = 8
 
 
 class Crowd:
-    """Counts requests under way; times are seconds of one monotonic clock."""
+    """Keeps the limit of requests under way; times are seconds of one monotonic clock."""
 
     def __init__(self, ceiling: int) -> None:
         self._ceiling: Final = ceiling
@@ -41,7 +41,7 @@ class Crowd:
         self._changed_at = 0.0
 
     def passed(self, sent_at: float, in_flight: int, now: float) -> None:
-        """A request was let in; with it, `in_flight` had been under way when it was sent."""
+        """Notes that a request was let in; `in_flight` were under way when it was sent, itself included."""
         if in_flight < self.limit or sent_at < self._changed_at:
             return
         self._passed += 1
@@ -55,12 +55,12 @@ class Crowd:
             self._changed_at = now
 
     def explains(self, in_flight: int, now: float) -> bool:
-        """Whether a refusal with `in_flight` under way may be for want of room."""
+        """Returns whether a lack of room may explain a refusal with `in_flight` requests under way."""
         proven = self._proven if now < self._proven_at + _MEMORY_SECONDS else 0
         return in_flight > max(1, proven - proven // _BLUR)
 
     def refused(self, sent_at: float, in_flight: int, now: float, retry_after_seconds: float) -> None:
-        """A request was refused for want of room; `in_flight` are under way now, itself included."""
+        """Notes that a request was refused for lack of room; `in_flight` are under way now, itself included."""
         if self._cut_at is not None and sent_at <= self._cut_at:
             self.limit = max(1, self.limit - 1)
         else:

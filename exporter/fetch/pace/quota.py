@@ -1,6 +1,6 @@
-"""What answers say of how many more requests are welcome: three generations of headers, read with suspicion. Pure.
+"""Reads, with suspicion, how many more requests answers say are welcome: three generations of headers. Pure.
 
-- `RateLimit: "name";r=0;t=30`, one item a policy (draft-ietf-httpapi-ratelimit-headers, from -08), and
+- `RateLimit: "name";r=0;t=30`, one item per policy (draft-ietf-httpapi-ratelimit-headers, from -08), and
   `RateLimit: limit=100, remaining=0, reset=30` (-07)
 - `RateLimit-Remaining: 0` and `RateLimit-Reset: 30` (up to -06)
 - `X-RateLimit-Remaining` and `X-RateLimit-Reset`, in seconds from now, or in seconds or milliseconds since 1970
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-#: A reset that is further away than this is a time since 1970, in seconds; and than that, in milliseconds.
+#: A reset above the first is a time since 1970 in seconds, and above the second, in milliseconds.
 _EPOCH_SECONDS: Final = 1e8
 _EPOCH_MILLISECONDS: Final = 1e11
 _MAX_CHARACTERS: Final = 1000
@@ -31,9 +31,9 @@ class Quota:
 
 
 def quota_of(headers: Mapping[str, str], now_seconds: float) -> Quota | None:
-    """The quota that leaves least, and of those that leave as little the one that lasts longest; None: there is none.
+    """Returns the quota that leaves the least, and of equal ones the one that lasts longest; None if there is none.
 
-    `now_seconds`: the server's clock, if known.
+    `now_seconds` is the server's clock, if known.
     """
     quotas = [Quota(int(remaining), max(0.0, _from_now(reset, now_seconds))) for remaining, reset in _pairs(headers)]
     return min(quotas, key=lambda quota: (quota.remaining, -quota.reset_seconds), default=None)
@@ -46,9 +46,9 @@ def _from_now(reset: float, now_seconds: float) -> float:
 
 
 def _pairs(headers: Mapping[str, str]) -> Iterator[tuple[float, float]]:
-    """Each remaining with its reset."""
+    """Yields each number of remaining requests with its reset."""
     combined = headers.get("RateLimit", "")[:_MAX_CHARACTERS]
-    # The draft before the last has one quota in a list, the last one a list of quotas.
+    # Draft -07 has one quota in a list, and later drafts have a list of quotas.
     for item in [combined] if "remaining" in combined else combined.split(","):
         said = {name: float(value) for name, value in _PAIR.findall(item)}
         remaining, reset = said.get("r", said.get("remaining")), said.get("t", said.get("reset"))

@@ -1,19 +1,20 @@
-"""How fast to ask: a ceiling that the user sets, and a rate that refusals teach. Pure.
+"""Decides how fast to ask: a ceiling that the user sets, and a rate that refusals teach. Pure.
 
-A refusal says that the server's token bucket is empty. Hence two lower bounds for the rate R at which it fills, neither
-of which needs to know how full the bucket was when:
+A refusal says that the server's token bucket is empty. This gives two lower bounds for the rate R at which it fills,
+neither of which needs to know how full the bucket was at any time:
 
-- between two refusals no more can have been let through than has flowed in: R is at least *passed / time*, and just
-  that, unless the bucket overflowed in between;
-- in any stretch of time no more than R x time and one full bucket: R is at least *(passed - bucket) / time*, and just
-  that for the stretch that began when the bucket was last full.
+- Between two refusals, no more can have been let through than has flowed in: R is at least *passed / time*, and exactly
+  that unless the bucket overflowed in between.
+- In any stretch of time, no more can have been let through than R x time and one full bucket: R is at least
+  *(passed - bucket) / time*, and exactly that for the stretch that began when the bucket was last full.
 
-After a refusal everybody goes on at about the greatest of these, for a while, and then probes: slowly at first, since R
+After a refusal, all workers go on at about the greatest of these for a while, and then probe: slowly at first, since R
 has probably not changed, then faster and faster, since it has. Until there is a bound, the rate is halved at each
 refusal and doubled every two seconds in between.
 
-`Retry-After` stops everybody. But a second or two may be anything that was rounded up to them, a fiftieth of a second
-too; once the rate is known they stop everybody only for as long as half a bucket takes to fill, which loses nothing.
+`Retry-After` stops all workers. But a second or two may have been rounded up from anything, even a fiftieth of a
+second; once the rate is known, such a wait stops them only for as long as half a bucket takes to fill, which loses
+nothing.
 """
 
 from collections import deque
@@ -21,36 +22,37 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-#: What a limiter's bucket is taken to hold, in requests; that it holds more is found out by the next refusal.
+#: The size that a limiter's bucket is taken to have, in requests; the next refusal shows if it holds more.
 _BUCKET: Final = 5
-#: A bound on fewer requests, or less time, than this is noise; one older than the memory may no longer hold.
+#: A bound from fewer requests, or less time, than this is noise; one older than the memory may no longer hold.
 _LEAST_PASSED: Final = 8
 _LEAST_SECONDS: Final = 0.5
 _LEAST_STRETCH_SECONDS: Final = 1.0
 _MEMORY_SECONDS: Final = 16.0
-#: More refusals than this, by requests passed, since the latest bound: R has fallen, and older bounds are void.
+#: More refusals than this, per request passed since the latest bound, show that R has fallen: older bounds are void.
 _FALLEN: Final = 0.03
-#: Refusals that cost nothing teach nothing up to a share of the requests passed: at many requests a second the jitter
-#: of their arrivals empties the bucket now and then. The refusals that probing asks for, by second, count towards it.
+#: Refusals that cost nothing teach nothing up to this share of the requests passed: at many requests a second, the
+#: jitter of their arrivals empties the bucket now and then. The refusals that probing provokes, per second, count
+#: towards it.
 _TOLERATED: Final = 0.015
 _PROBES_PER_SECOND: Final = 0.12
 _MOST_TOLERATED: Final = 3.0
-#: What to go on with after a refusal while holding, which is proof of too high a rate.
+#: The part of the rate to go on with after a refusal during a hold, which proves that the rate was too high.
 _BELOW: Final = 0.995
 #: Slots to leave out after a refusal that teaches. What flows in meanwhile is not lost: it absorbs the next jitter.
 _PAUSE: Final = 2
 _LEAST_RATE: Final = 1 / 60
 _DOUBLING_SECONDS: Final = 2.0
-#: A hold lasts so many requests, within the seconds; so many times what the refusal cost, and fewer times where that
-#: would be longer than ten minutes; no longer than so many times the time since the refusal before, for a bound is as
-#: good as the time that it spans.
+#: A hold lasts this many requests, within these seconds, and at least this many times what the refusal cost: the
+#: smaller multiple where the larger would exceed ten minutes. It lasts no longer than this many times the time since
+#: the refusal before, because a bound is as good as the time that it spans.
 _HOLD_REQUESTS: Final = 250
 _HOLD_SECONDS: Final = (2.0, 11.0)
 _HOLD_PER_LOST: Final = (40, 10)
 _LONG_HOLD_SECONDS: Final = 600.0
 _HOLD_PER_SPAN: Final = 4
-#: How probing grows, by its seconds and their square, for so long; then it doubles every so many seconds: the rate has
-#: been multiplied by four without a refusal, so the limit has risen, and nothing is known of how far.
+#: How probing grows, by its seconds and their square, for this long; then it doubles every few seconds: the rate has
+#: been multiplied by four without a refusal, so the limit has risen, and nothing says how far.
 _PROBE: Final = (0.01, 0.02)
 _PROBE_SECONDS: Final = 12.0
 _PROBE_DOUBLING_SECONDS: Final = 5.0
@@ -58,13 +60,13 @@ _SAMPLE_SECONDS: Final = 0.25
 #: How many requests may follow one another at once when workers come late for their slots.
 _BURST: Final = 3
 _NEGLIGIBLE_SECONDS: Final = 1e-6
-#: As much as rounding up to whole seconds, of a date on both sides, may have made out of next to nothing.
+#: The most that rounding up to whole seconds, of a date on both sides, may have made out of next to nothing.
 ROUNDED_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """The counts at a moment: requests passed, refusals learned from, seconds in which the bucket overflowed."""
+    """The counts at a moment: requests passed, refusals learned from, and seconds in which the bucket overflowed."""
 
     at: float
     passed: int
@@ -73,7 +75,7 @@ class _Mark:
 
 
 class Pace:
-    """Times are seconds of one monotonic clock, rates are requests a second."""
+    """Paces requests. Times are seconds of one monotonic clock, rates are requests per second."""
 
     def __init__(self, ceiling: float | None) -> None:
         self._ceiling: Final = ceiling
@@ -87,25 +89,25 @@ class Pace:
         self._passed = 0
         self._lost_seconds = 0.0
         self._refusals: deque[_Mark] = deque(maxlen=64)
-        #: (time, requests passed) since the latest refusal.
+        #: Pairs of (time, requests passed) since the latest refusal.
         self._samples: deque[tuple[float, int]] = deque(maxlen=round(_MEMORY_SECONDS / _SAMPLE_SECONDS))
-        #: The pace of now; None: none.
+        #: The current rate; None: unlimited.
         self.rate = ceiling
 
     def delay_seconds(self, now: float) -> float:
-        """Seconds until the next request may be sent."""
+        """Returns the seconds until the next request may be sent."""
         self.rate = self._rate_at(now)
         wait = max(self._blocked_until, self._free_at) - now
         return wait if wait > _NEGLIGIBLE_SECONDS else 0.0
 
     def sent(self, now: float) -> None:
-        """A request takes its slot."""
+        """Notes that a request takes its slot."""
         slot = 1 / self.rate if self.rate else 0.0
         self._free_at = max(self._free_at, now - (_BURST - 1) * slot) + slot
         self._sample(now)
 
     def passed(self, now: float) -> None:
-        """A request was let through."""
+        """Notes that a request was let through."""
         self._passed += 1
         if self.rate:
             tolerated = max(0.0, _TOLERATED - _PROBES_PER_SECOND / self.rate)
@@ -113,11 +115,11 @@ class Pace:
         self._sample(now)
 
     def block(self, until: float) -> None:
-        """Nothing is sent before `until`."""
+        """Lets nothing be sent before `until`."""
         self._blocked_until = max(self._blocked_until, until)
 
     def refused(self, sent_at: float, now: float, retry_after_seconds: float) -> None:
-        """A request of `sent_at` was refused."""
+        """Notes that the request sent at `sent_at` was refused."""
         rate = self._rate_at(now)
         # Requests that were under way at the latest refusal teach nothing new.
         is_echo = bool(self._refusals) and sent_at <= self._refusals[-1].at
@@ -125,7 +127,7 @@ class Pace:
             retry_after_seconds = min(retry_after_seconds, _BUCKET / 2 / rate)
         waited_for = max(self._blocked_until, now)
         self.block(now + retry_after_seconds)
-        # What flows in while everybody waits is lost once the bucket is full.
+        # What flows in while all workers wait is lost once the bucket is full.
         spare = 0.0 if is_echo or rate is None else _BUCKET / rate
         lost = max(0.0, self._blocked_until - waited_for - spare)
         if not is_echo and not lost and self._tolerance >= 1:
@@ -157,7 +159,7 @@ class Pace:
 
     def _learn(self, now: float, lost_seconds: float) -> float:
         """Sets the rate to go on with after a refusal, and how long to hold it. Returns the rate."""
-        # When nothing at all gets through, it is not for the rate; what will be allowed after that is unknown.
+        # When nothing at all gets through, the rate is not the reason; what will be allowed after that is unknown.
         is_shut = len(self._refusals) > 0 and self._passed == self._refusals[-1].passed
         bounds = [] if is_shut else self._bounds(now)
         span = now - self._refusals[-1].at if self._refusals else 0.0
@@ -171,7 +173,7 @@ class Pace:
         base = max(base, _LEAST_RATE)
         costly = min(_HOLD_PER_LOST[0] * lost_seconds, max(_LONG_HOLD_SECONDS, _HOLD_PER_LOST[1] * lost_seconds))
         hold = max(_HOLD_SECONDS[0], min(_HOLD_REQUESTS / base, _HOLD_SECONDS[1]), costly)
-        # The first bound comes out of a steep rise, and is a rough one.
+        # The first bound comes from a steep rise, and is rough.
         longest = _HOLD_PER_SPAN * span if self._is_measured else 0.0
         self._hold_seconds = min(hold, max(_HOLD_SECONDS[0], longest))
         self._is_measured = bool(bounds)
@@ -183,7 +185,7 @@ class Pace:
         return base if self._ceiling is None else min(base, self._ceiling)
 
     def _bounds(self, now: float) -> list[float]:
-        """Lower bounds for the rate that the server allows; empty when too little is known."""
+        """Returns lower bounds for the rate that the server allows; none when too little is known."""
         bounds = [
             (self._passed - passed - _BUCKET) / (now - since)
             for since, passed in self._samples

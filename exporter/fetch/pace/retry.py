@@ -1,4 +1,4 @@
-"""Whether to ask again, and when: pure decisions on what has happened so far. Seconds throughout."""
+"""Decides whether to ask again, and when, by what has happened so far. Pure. All times are in seconds."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -16,10 +16,10 @@ from exporter.errors import (
 
 
 class Contact(Enum):
-    """How far a run has come with its server.
+    """Tells how far a run has come with its server.
 
-    `NONE`: nothing has ever answered, and the address may be wrong. `ANSWERED`: something did, but not with a page; it
-    may be starting. `READING`: there was a page.
+    `NONE` says that nothing has ever answered, and the address may be wrong; `ANSWERED`, that something did, but not
+    with a page, and it may be starting; `READING`, that there was a page.
     """
 
     NONE = "none"
@@ -29,9 +29,9 @@ class Contact(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long one request is pursued: for at least so many `attempts`, and at least so many `seconds`.
+    """Tells how long one request is pursued: for at least this many `attempts`, and at least this many `seconds`.
 
-    Both, so that neither a short outage, whose failures come fast, nor a few stalls in a row end it.
+    Both must be used up, so that neither a short outage, whose failures come fast, nor a few stalls in a row end it.
     """
 
     attempts: int
@@ -39,24 +39,24 @@ class Patience:
     throttled_seconds: float
 
     def is_over(self, error: SourceError, attempt: int, elapsed_seconds: float) -> bool:
-        """Whether `attempt` failures like `error` in so many seconds are enough."""
+        """Returns whether `attempt` failures like `error` within `elapsed_seconds` are enough."""
         seconds = self.throttled_seconds if isinstance(error, ThrottledError) else self.seconds
         return attempt >= self.attempts and elapsed_seconds >= seconds
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """The retries of one request."""
+    """Decides about the retries of one request."""
 
     known: Patience = Patience(attempts=10, seconds=300.0, throttled_seconds=900.0)
     unknown: Patience = Patience(attempts=3, seconds=120.0, throttled_seconds=120.0)
-    #: Where nobody has ever answered, with short pauses: the first failure that comes later is the last.
+    #: Where nothing has ever answered, pauses are short, and the first failure after these seconds is the last.
     absent: Patience = Patience(attempts=1, seconds=5.0, throttled_seconds=5.0)
     absent_cap_seconds: float = 2.0
-    #: Of refusals (`RefusedError`), once pages have been read, and before.
+    #: For refusals (`RefusedError`), once pages have been read, and before.
     doubted: Patience = Patience(attempts=4, seconds=10.0, throttled_seconds=10.0)
     doubted_at_first: Patience = Patience(attempts=3, seconds=0.0, throttled_seconds=0.0)
-    #: Of a row that has had all the room there is. It is huge, and then stays so, or the answer was spoilt.
+    #: For a row that has had all the room there is. Either it is huge, and stays so, or the answer was corrupted.
     too_large_attempts: int = 6
     base_seconds: float = 0.5
     cap_seconds: float = 30.0
@@ -65,12 +65,12 @@ class RetryPolicy:
     def decide(
         self, error: SourceError, attempt: int, elapsed_seconds: float, contact: Contact, random: float
     ) -> float | None:
-        """Seconds to wait before the next attempt, or None: give up, and raise `error`.
+        """Returns the seconds to wait before the next attempt; None means to give up and raise `error`.
 
-        `attempt` counts the attempts that failed like this one, itself included, from 1: refusals for going too fast
-        (`ThrottledError`) apart from all else, since minutes of them are normal, and so answers that there is no room
-        for. `elapsed_seconds` is the time since the first attempt of the request began, or since its first refusal
-        where it is refused. `contact` is how far the run has come, and `random` is uniform in [0, 1).
+        `attempt` counts the attempts that failed like this one, itself included, from 1. Refusals for going too fast
+        (`ThrottledError`) are counted apart, since minutes of them are normal, and so are answers that there is no room
+        for. `elapsed_seconds` is the time since the first attempt of the request began, or since its first refusal if
+        it is refused. `contact` is how far the run has come, and `random` is uniform in [0, 1).
         """
         patience = self.patience(error, contact)
         if isinstance(error, TooLargeError):
@@ -82,11 +82,11 @@ class RetryPolicy:
         if isinstance(error, ThrottledError) and error.retry_after_seconds is not None:
             return None if self.asks_for_long(error) else error.retry_after_seconds
         cap_seconds = self.absent_cap_seconds if patience is self.absent else self.cap_seconds
-        # Full jitter: workers that failed together do not come back together. The exponent is bounded, as are floats.
+        # Full jitter: workers that failed together do not come back together. The exponent is bounded, like floats.
         return random * min(cap_seconds, self.base_seconds * 2.0 ** min(attempt - 1, 32))
 
     def patience(self, error: SourceError, contact: Contact) -> Patience | None:
-        """How long a request that fails like this is pursued; None: not at all."""
+        """Returns how long a request that fails like this is pursued; None: not at all."""
         match error:
             case RequestRefusedError(is_final=True) if contact is not Contact.READING:
                 return None
@@ -100,16 +100,16 @@ class RetryPolicy:
                 return None
 
     def asks_for_long(self, error: SourceError) -> bool:
-        """Whether the server asks to stay away for longer than a run waits."""
+        """Returns whether the server asks to stay away for longer than a run waits."""
         return isinstance(error, ThrottledError) and (error.retry_after_seconds or 0) > self.longest_retry_after_seconds
 
 
 class FailureBudget:
     """Ends a run whose failures dwarf its successes, however well each single request is still doing.
 
-    A bucket that every failed attempt takes one from and every success gives two back to: a run goes on for ever while
-    fewer than two attempts in three fail, and outlasts an outage of some minutes that fails every worker at once.
-    Refusals for going too fast are no failures.
+    Every failed attempt takes one from a bucket, and every success puts two back: a run goes on for ever while fewer
+    than two attempts in three fail, and outlasts an outage of a few minutes that fails every worker at once. Refusals
+    for going too fast are not failures.
     """
 
     _REFILL: Final = 2

@@ -1,10 +1,11 @@
-"""When to send the next request, so that the server need not refuse it. Pure; one for all workers.
+"""Decides when to send the next request, so that the server need not refuse it. Pure; one throttle serves all workers.
 
-Three parts, each of which may hold a request back, and a rule that says which of them a refusal is for:
+Each of three parts may hold a request back, and each refusal is attributed to one of them:
 
-- `allowance`: answers say that none is left until a reset. A refusal while none is left is for that.
-- `crowd`: as many are under way as the server has room for. A 503 is for that, unless as many were lately let in.
-- `pace`: the next slot has not come yet. Every other refusal is for that.
+- `allowance` waits while answers say that none is left until a reset. It takes a refusal while none is left.
+- `crowd` waits while as many are under way as the server has room for. It takes a 503, unless as many were recently let
+  in.
+- `pace` waits until the next slot has come. It takes every other refusal.
 """
 
 from dataclasses import dataclass
@@ -17,11 +18,11 @@ from exporter.fetch.pace.concurrency import Crowd
 from exporter.fetch.pace.quota import Quota
 from exporter.fetch.pace.rate import ROUNDED_SECONDS, Pace
 
-#: How long a page is taken to take before one has been read, and how much each one counts after that.
+#: How long a page is assumed to take before one has been read, and how much each one counts after that.
 _PAGE_SECONDS: Final = 0.3
 _WEIGHT: Final = 0.1
 _LEAST_SECONDS: Final = 0.001
-#: Workers in place of one that is needed on average, for a rate and for room: some come late.
+#: Workers for each one that is needed on average, for a rate and for room: some come late.
 _RATE_HEADROOM: Final = 1.5
 _ROOM_HEADROOM: Final = 1.25
 _HTTP_SERVICE_UNAVAILABLE: Final = 503
@@ -29,18 +30,18 @@ _HTTP_SERVICE_UNAVAILABLE: Final = 503
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A request that is under way: since when, and how many there were then, itself included."""
+    """A request under way: `at` is when it was sent, and `in_flight` how many were under way then, itself included."""
 
     at: float
     in_flight: int
 
 
 class Throttle:
-    """Times are seconds of one monotonic clock, rates are requests a second.
+    """Holds requests back. Times are seconds of one monotonic clock, rates are requests per second.
 
-    Before each attempt: while `delay_seconds(now)` is above zero, sleep that long, or until another request has come
-    back, and ask again. Then `sent`, and when it has come back `refused`, if the server said 429 or 503, or
-    `succeeded`, whatever came of it.
+    Before each attempt, while `delay_seconds(now)` is above zero, a caller must sleep that long, or until another
+    request has come back, and ask again. Then it calls `sent`, and when the request has come back, `refused` if the
+    server said 429 or 503, and otherwise `succeeded`, whatever came of it.
     """
 
     def __init__(self, max_rps: float | None, concurrency: int) -> None:
@@ -56,26 +57,26 @@ class Throttle:
 
     @property
     def rate(self) -> float | None:
-        """The pace of now; None: none."""
+        """The current rate; None when it is unlimited."""
         return self._pace.rate
 
     def delay_seconds(self, now: float) -> float:
-        """Seconds until it is worth asking again; infinite: not before another request has come back; 0.0: send."""
+        """Returns how long to wait before asking again: 0.0 to send, infinity until another request has come back."""
         if self._in_flight >= self._crowd.limit:
             return inf
         wait = max(self._pace.delay_seconds(now), self._allowance.delay_seconds(self._in_flight, now))
-        # What nobody can end may not be waited for.
+        # An endless wait must not begin when no request is under way to end it.
         return wait if self._in_flight or wait < inf else 0.0
 
     def sent(self, now: float) -> Ticket:
-        """A request is sent."""
+        """Notes that a request is sent."""
         self._in_flight += 1
         self._pace.sent(now)
         self._allowance.sent(now)
         return Ticket(now, self._in_flight)
 
     def succeeded(self, sent: Ticket, now: float, quota: Quota | None = None) -> None:
-        """It was let through, and its answer said this."""
+        """Notes that the request was let through, and the quota that its answer states."""
         self._in_flight -= 1
         self._round_trip.add(now - sent.at)
         self._pace.passed(now)
@@ -85,9 +86,9 @@ class Throttle:
             self._allowance.told(quota, now)
 
     def refused(self, sent: Ticket, now: float, error: ThrottledError) -> None:
-        """It was refused."""
+        """Notes that the request was refused."""
         wait = error.retry_after_seconds or 0.0
-        # A request that was sent later may have come before this one.
+        # A request that was sent later may have arrived before this one.
         most_in_flight = max(sent.in_flight, self._in_flight)
         if self._allowance.refused(now):
             self._pace.block(now + wait)
@@ -100,21 +101,21 @@ class Throttle:
         self._in_flight -= 1
 
     def page_took(self, seconds: float) -> None:
-        """A page took so long, from sending the request to having decoded it."""
+        """Notes how long a page took, from sending the request to having decoded it."""
         self._page.add(seconds)
         self._pages += 1
 
     @property
     def useful_concurrency(self) -> int:
-        """How many workers it takes to ask as fast as is allowed; the `concurrency` when nothing limits.
+        """The number of workers that it takes to ask as fast as is allowed; `concurrency` when nothing limits them.
 
-        It begins with two, and two more for each page, so that a limit shows before there are many. What the rate asks
-        for stays as it is while it is neither too small nor twice as large as it needs to be. Probing counts: where it
+        It begins with two, and grows by two with each page, so that a limit shows before there are many. What the rate
+        asks for stays as it is while it is neither too small nor twice as large as necessary. Probing counts: where it
         has gone far beyond the rate of the latest refusal, too few workers would hide that the limit has risen.
         """
         most = min(self._concurrency, 2 * (1 + self._pages))
         if self._crowd.limit < self._concurrency:
-            # While one worker decodes, another has the room.
+            # While one worker decodes, another uses its room.
             shifts = max(1.0, self._page.seconds / max(self._round_trip.seconds, _LEAST_SECONDS))
             most = min(most, ceil(self._crowd.limit * shifts * _ROOM_HEADROOM))
         rate = self._pace.rate

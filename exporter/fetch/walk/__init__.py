@@ -1,1 +1,1 @@
-"""The walk, which proves that it has read every row of a window. Pure."""
+"""Walks a window, and proves that every row of it has been read. Pure."""

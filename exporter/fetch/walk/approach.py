@@ -1,13 +1,13 @@
-"""Where to ask from, so that the answer goes on from what is known: found by trial, and remembered for the run. Pure.
+"""Finds by trial where to ask from, so that the answer goes on from what is known; a run remembers it. Pure.
 
-How an API reads a bound is unknown (api.md, 14): it may cut or round it, shift it by a zone, exclude it, or look at its
-date alone, and `cursor` and `created_before` each in a way of its own. So a question about what lies at or below a row
-carries that row, and its answer is held against it:
+How an API reads a bound is unknown (api.md, 14): it may cut or round it, shift it by a time zone, exclude it, or look
+at its date alone, and it may read `cursor` and `created_before` each in its own way. So a question about what lies at
+or below a row carries that row, and its answer is compared with it:
 
 - *too low*: nothing at or above the row came back. What lies between the row and the answer may have been left out.
 - *too high*: the page ended before it came to anything new.
 
-A `Search` proposes one `Approach` after another, until an answer is neither or there is none left to try.
+A `Search` proposes one `Approach` after another, until an answer is neither or none is left to try.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,18 @@ from exporter.contract import BEGINNING, DAY, END_OF_TIME, HOUR, MILLISECOND, MI
 
 By: TypeAlias = Literal["both", "bound", "cursor"]
 
-#: How far above a row to ask from when less brings nothing back. The last one leaves the upper bound out.
+#: How far above a row to ask from when less brings nothing back. The last step leaves out the upper bound.
 _STEPS: Final[Sequence[Instant]] = (0, MILLISECOND, SECOND, MINUTE, HOUR, DAY, 30 * DAY, END_OF_TIME - BEGINNING)
 _UNBOUNDED: Final = _STEPS[-1]
 _WAYS: Final[Sequence[By]] = ("both", "bound", "cursor")
 
 
 class Approach(msgspec.Struct, frozen=True):
-    """How to ask for what lies at or below an instant.
+    """A way to ask for what lies at or below an instant.
 
-    `by`: the parameters that bound the answer from above. `extra`: microseconds above the instant; negative where the
-    API answers with what is later than asked for. `has_floor`: `created_after` is sent as well.
+    `by` names the parameters that bound the answer from above. `extra` is how many microseconds above the instant to
+    ask from, negative where the API answers with what is later than asked for. With `has_floor`, it sends
+    `created_after`.
     """
 
     by: By = "both"
@@ -39,7 +40,7 @@ class Approach(msgspec.Struct, frozen=True):
 
     @property
     def is_unbounded(self) -> bool:
-        """It asks for the newest of the whole list."""
+        """Returns whether it asks for the newest of the whole list."""
         return self.extra >= _UNBOUNDED
 
 
@@ -47,12 +48,12 @@ UNBOUNDED: Final = Approach(extra=_UNBOUNDED)
 
 
 class Search:
-    """The search for an approach, which begins with `first`. `approach`: the next to try; None when there is none left.
+    """A search for an approach, which begins with `first`. `approach` is the next to try; None when none is left.
 
-    `is_expected`: a row is known to lie there, so an answer without it was to another question. The lower bound is left
-    out, a second more is asked for from above, then `created_before` and `cursor` alone, then more. Where no row is
-    known, there may merely be none so near. Between an answer that was too low and one that was too high, the rest is
-    found by halves.
+    `is_expected` means that a row is known to lie there, so an answer without it was to another question. Then the
+    lower bound is left out, the question starts up to a second further up, `created_before` and `cursor` are tried
+    alone, and it starts still further up. Where no row is known, there may merely be none that near. Between an answer
+    that was too low and one that was too high, the search goes on by halves.
     """
 
     def __init__(self, first: Approach, *, is_expected: bool) -> None:
@@ -69,14 +70,14 @@ class Search:
 
     @property
     def ends_within_a_microsecond(self) -> bool:
-        """What was too low and what was too high are next to each other, at the row's own time."""
+        """Returns whether too low and too high are next to each other, at the row's own time."""
         return self._low.get("both") == -1 and self._high.get("both") == 0
 
     def too_low(self) -> None:
-        """The answer holds nothing at or above the row."""
+        """Notes that the answer holds nothing at or above the row."""
         tried = self._tried()
         if tried.has_floor and (self._is_expected or tried.is_unbounded):
-            # All that was too low may have been so for the sake of the lower bound.
+            # All that was too low may have been so because of the lower bound.
             self._low.clear()
             self._has_floor = False
             self.approach = replace(tried, has_floor=False)
@@ -85,10 +86,10 @@ class Search:
         self.approach = self._next(tried)
 
     def too_high(self, lead: Instant) -> None:
-        """The page ended before it came to anything new. `lead`: how far above the row its newest one lies."""
+        """Notes that the page ended before anything new. `lead` is how far above the row its newest one lies."""
         tried = self._tried()
         self.was_high = True
-        # What is asked for from above the newest row of all is asked for from there.
+        # To ask from above the newest row of all is to ask from that row.
         extra = min(tried.extra, lead) if tried.is_unbounded else tried.extra
         self._high[tried.by] = min(extra, self._high.get(tried.by, extra))
         if tried.by in self._low:
@@ -137,7 +138,7 @@ class Search:
 
 
 def _between(low: Instant, high: Instant) -> Instant:
-    """A value between the two, which are far apart when the steps were: then rather by their ratio."""
+    """Returns a value between the two; where they are as far apart as the steps, one chosen by their ratio."""
     if low >= 0 and high > 1000 * (low + 1):
         return 32 * (low + 1)
     return (low + high) // 2

@@ -1,4 +1,4 @@
-"""The descent through a list: questions about what lies at and below a row, and what becomes of their answers.
+"""Descends through a list: asks what lies at and below a row, and applies the answers.
 
 `walk` holds the rules, and decides by these steps. Plain data and decisions, without I/O.
 """
@@ -28,18 +28,18 @@ from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
 #: A page to go on with; None when there is nothing more to read.
 AskingForPage: TypeAlias = Generator[PageRequest, Page[RowT], Page[RowT] | None]
 
-#: A row that is larger than this costs more to be served again than a list of ids does.
+#: Serving a row larger than this again costs more than a list of ids does.
 _HEAVY_ROW_BYTES: Final = 256 * 1024
-_MISREAD: Final = "the API has come to read a bound otherwise, and may have left rows out at the end of a window"
-#: So few rows above a window are read rather than asked around.
+_MISREAD: Final = "the API has changed how it reads a bound, and may have left rows out at the end of a window"
+#: This many rows above a window are read rather than asked around.
 _FEW_ROWS: Final = 16
-#: How much further than its window a walk asks: this part of the time that a page spans. At first as far again as the
-#: window is long: where all of it fits a page, a row below it ends it without another question.
+#: How much further than its window a walk asks: this part of the time that a page spans. At first it asks as far again
+#: as the window is long: where the whole window fits on a page, a row below it ends it without another question.
 _SPARE: Final = 1 / 8
 
 
 class Descent(Windowed, Generic[RowT]):
-    """What has been read of a window, and what the next answer must show: a known row, or one above it."""
+    """Keeps what has been read of a window, and what the next answer must show: a known row, or one above it."""
 
     def __init__(self, window: Interval, traits: Traits, page_size: int, status: str | None = None) -> None:
         super().__init__(window)
@@ -50,18 +50,18 @@ class Descent(Windowed, Generic[RowT]):
         # The served time of the oldest row seen. Rows at it are held until it is known that they are all there.
         self._position = END_OF_TIME
         self._held: dict[str, TimedRow[RowT]] = {}
-        # What the next answer must show: one of these rows, or one above them. At first any row above the window.
+        # What the next answer must show: one of these rows, or one above them. At first, any row above the window.
         self._anchor = window.end - 1
         self._known: set[str] = set()
-        # The known rows have been listed only: all of them are still to come.
+        # The known rows have only been listed: all of them are still to come.
         self._is_listed = False
-        # The page that came to the position from further up, without its rows.
+        # The page that came to the position from further up, without its rows' texts.
         self._above: Page[Outline] | None = None
         # An answer began at the anchor's time, with none of the known rows.
         self._is_among_equals = False
         # The latest search has ended among rows that no approach gets past.
         self._is_stuck = False
-        # Of the answers that began below the anchor, the one with the newest rows.
+        # The answer with the newest rows, of those that began below the anchor.
         self._below: Page[RowT] | None = None
         self._spare = window.end - window.start
         self._settled: Rows[RowT] = Rows()
@@ -70,13 +70,13 @@ class Descent(Windowed, Generic[RowT]):
     # Questions.
 
     def _ask(self, approach: Approach, limit: int) -> PageRequest:
-        """The question what lies at the anchor and below it."""
+        """Returns the question of what lies at the anchor and below it."""
         has_floor = approach.has_floor and not self._open_below
         request = PageRequest(limit, created_after=self.start - max(SECOND, self._spare) if has_floor else None)
         if approach.is_unbounded:
             return request
-        # By either parameter alone the rows at the anchor come again. One microsecond less for the inclusive one keeps
-        # a large group of the unit above, which is finished, from filling the page.
+        # By either parameter alone, the rows at the anchor come again. One microsecond less for the inclusive one keeps
+        # a large group one unit above, which is finished, from filling the page.
         before = self._anchor + self._traits.unit - 1 + approach.extra
         return replace(
             request,
@@ -90,7 +90,7 @@ class Descent(Windowed, Generic[RowT]):
         return Search(self._traits.approach_from_above(self.end, self._status), is_expected=False)
 
     def _try(self, search: Search, *, ids_only: bool = False, entire: bool = False) -> AskingForPage[RowT]:
-        """Asks by one approach after the other, until a page shows a known row or one above it; None when none does."""
+        """Asks by one approach after another, until a page shows a known row or one above it; None when none does."""
         first = search.approach
         self._below, self._is_stuck = None, False
         limit = MAX_PAGE_SIZE if ids_only or entire else self._page_size
@@ -105,14 +105,14 @@ class Descent(Windowed, Generic[RowT]):
                 self._traits.newest[self._status] = page.rows.created_at[0] if page else BEGINNING
             is_known = self._position < END_OF_TIME
             if is_known and self._begins_among_equals(page) and not self._shows_known(approach, page):
-                # They are more than a page holds.
+                # There are more of them than a page holds.
                 self._is_stuck = True
                 return None
             if not self._shows_known(approach, page):
                 if not is_known and not page and self.end <= self._traits.oldest.get(self._status, BEGINNING):
                     return None
                 if self._may_begin_lower(approach, request, is_first=approach == first):
-                    # Of the whole list so much that its order shows.
+                    # Enough of the whole list to show its order.
                     rows = MAX_PAGE_SIZE if approach.is_unbounded else _FEW_ROWS
                     below = replace(request, limit=rows, created_after=None, ids_only=True)
                     top = page if page else (yield below)
@@ -134,9 +134,9 @@ class Descent(Windowed, Generic[RowT]):
         return None
 
     def _look_again(self, gap: Interval, page: Page[RowT]) -> Generator[PageRequest, Page[RowT], None]:
-        """Asks for the rows of `page` that lie in `gap` as was asked for the window that ends there.
+        """Asks for the rows of `page` that lie in `gap`, in the way that the window ending there was asked for.
 
-        They may have become visible meanwhile. Where they are not shown, bounds are not read as they were.
+        They may have become visible in the meantime. If they are not shown, bounds are no longer read as they were.
         """
         newest = next(time for time in page.rows.created_at if time < gap.end)
         before = gap.end + SECOND
@@ -149,9 +149,9 @@ class Descent(Windowed, Generic[RowT]):
         self._unproven += tuple(Unproven(gap.end - 1, 0, _MISREAD, gap.start) for gap in gaps)
 
     def _may_begin_lower(self, approach: Approach, request: PageRequest, *, is_first: bool) -> bool:
-        """Whether a list that shows no row above the window is believed to begin in it, or below.
+        """Returns whether a list that shows no row above the window is believed to begin in it, or below.
 
-        The whole list does, and one by bounds that have just been read as they were meant.
+        The whole list is, and so is one by bounds that have just been read as they were meant.
         """
         if request.ids_only or self._position < END_OF_TIME:
             return False
@@ -159,9 +159,9 @@ class Descent(Windowed, Generic[RowT]):
         return is_whole_list or (is_first and self._traits.has_read_closely(request))
 
     def _begin_at(self, top: Page[RowT], page: Page[RowT], *, is_newest: bool) -> AskingForPage[RowT]:
-        """Begins with `page`; where it is empty, with the newest row that `top`, a list of ids, names.
+        """Begins with `page`, or if it is empty, with the newest row that `top`, a list of ids, names.
 
-        `is_newest`: of the whole list.
+        `is_newest` means that `top` begins with the newest row of the whole list.
         """
         times = top.rows.created_at
         newest = times[first_below(times, self.end)]
@@ -178,14 +178,14 @@ class Descent(Windowed, Generic[RowT]):
         return (yield from self._try(self._search()))
 
     def _learn(self, approach: Approach) -> None:
-        """Remembers what has brought a known row back. Where bounds were trusted until now, they are no longer."""
+        """Remembers what has brought a known row back. Bounds that it shows to be misread are no longer trusted."""
         if approach.by != self._traits.approach.by or approach.extra > SECOND:
             self._doubt_assumed()
         self._traits.approach = approach
 
     def _ignored(self) -> ContradictionError:
         return ContradictionError(
-            f"the API answers with {format_instant(self._anchor)} and newer again and again, though asked for older "
+            f"the API keeps answering with {format_instant(self._anchor)} and newer when it is asked for older "
             "conversations: it ignores cursor and created_before, and cannot be paged"
         )
 
@@ -201,9 +201,9 @@ class Descent(Windowed, Generic[RowT]):
         return len(page) > 0 and page.rows.created_at[0] == self._anchor
 
     def _is_cut_above(self, request: PageRequest, page: Page[RowT]) -> bool:
-        """Whether the page ends above the anchor: it was cut before it came to a row that is there.
+        """Returns whether the page ends above the anchor: it was cut before it came to a row that is there.
 
-        Above its window a walk knows of no row. A few are read there, rather than asked around.
+        A walk knows of no row above its window. A few are read there, rather than asked around.
         """
         times = page.rows.created_at
         if times[-1] <= self._anchor or self._position < END_OF_TIME:
@@ -223,7 +223,7 @@ class Descent(Windowed, Generic[RowT]):
         return page.rows.created_at[-1] < self._position
 
     def _descend(self, page: Page[RowT]) -> None:
-        """Finishes what lies above the oldest row of `page`, and holds the rows at it back."""
+        """Finishes what lies above the oldest row of `page`, and holds back the rows at its time."""
         rows, times = page.rows, page.rows.created_at
         oldest = times[-1]
         self._spare = round((times[0] - oldest) * _SPARE)

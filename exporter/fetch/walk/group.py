@@ -1,11 +1,11 @@
-"""Groups: rows that no bound of `created_at` tells apart, though there are more of them than a page holds.
+"""Reads groups: rows that no bound of `created_at` tells apart, though there are more of them than a page holds.
 
 They are asked for by slices of `updated_at` (api.md, 3), each from above the group and down to below it. A slice is
-whole when a list of its ids alone names no others than its page, and goes on to what lies below; or ends there, and a
-longer page that came after it shows that nothing cut it (4). A bound of `updated_at` may be read otherwise than it was
-meant, too (14). So two slices must share a row: as long as a later bound is not read as an earlier one, nothing lies
-between them then. And together they must hold every row that larger ones showed. In the end, what was updated meanwhile
-is asked for until nothing new comes, and then the whole once more.
+whole when a list of its ids alone names no others than its page, and goes on to what lies below, or ends there and a
+longer page that came after it shows that nothing cut it (4). A bound of `updated_at` may also be misread (14). So two
+slices must share a row: as long as a later bound is not read as an earlier one, nothing then lies between them. And
+together they must hold every row that larger ones showed. In the end, what was updated meanwhile is asked for until
+nothing new comes, and then the whole once more.
 """
 
 from collections.abc import Generator, Iterable, Sequence
@@ -24,36 +24,36 @@ Asking: TypeAlias = Generator[PageRequest, Page[RowT], None]
 AskingForIds: TypeAlias = Generator[PageRequest, Page[RowT], set[str]]
 AskingWhether: TypeAlias = Generator[PageRequest, Page[RowT], bool]
 
-#: More than it takes to find the rows by halves of years of `updated_at`: only a server that ignores its bounds, and
-#: does so unseen, comes here.
+#: More than it takes to find the rows by halving years of `updated_at`: only servers that ignore bounds unseen get
+#: here.
 _MOST_REQUESTS: Final = 256
 _REQUESTS_PER_ROW: Final = 16
 #: Microseconds by which a slice is widened until it shares a row with the next.
 _STEPS: Final = (MILLISECOND, SECOND, MINUTE, HOUR, DAY)
-#: Above the newest row: more than a zone or a day that bounds may be read by.
+#: How far above the newest row to ask from: further than a zone or a day by which bounds may be misread.
 _FAR_ABOVE: Final = 2 * DAY
 #: How often what was updated meanwhile is asked for: a source that changes faster is never read.
 _LAST_LOOKS: Final = 20
 
-_ONE_TIME: Final = "more of them than a page holds, with one updated_at too"
-_IGNORED: Final = "more of them than a page holds, and the API does not keep to updated_after or updated_before"
-_MISSING: Final = "more of them than a page holds, and some may lack updated_at, which cannot be asked for"
-_COARSE: Final = "more of them than a page holds, and those updated earlier and later cannot be shown to meet"
+_ONE_TIME: Final = "more of them than a page holds, and all with the same updated_at"
+_IGNORED: Final = "more of them than a page holds, and the API does not respect updated_after or updated_before"
+_MISSING: Final = "more of them than a page holds, and some may lack updated_at, which no filter can ask for"
+_COARSE: Final = "more of them than a page holds, and there may be a gap between those updated earlier and later"
 _ENDLESS: Final = "more of them than a page holds, and asking for ever smaller parts does not tell them apart"
 _RESTLESS: Final = "more of them than a page holds, and they change faster than they can be told apart"
-_FILTERS_LATE: Final = "more of them than a page holds, and the API leaves rows out of a page after it has limited it"
-_CUT: Final = "no longer list shows that nothing was cut from theirs"
+_FILTERS_LATE: Final = "more of them than a page holds, and the API leaves rows out of a page after limiting it"
+_CUT: Final = "there is no longer list to show that nothing was cut from theirs"
 
 
 @dataclass(slots=True)
 class _Slice:
-    """Bounds of `updated_at`, both inclusive; None: open."""
+    """Bounds of `updated_at`, both inclusive; None is open."""
 
     after: Instant | None = None
     before: Instant | None = None
 
     def allows(self, updated_at: Instant) -> bool:
-        """Whether a row may lie in the slice, by whatever zone or precision its bounds are read."""
+        """Returns whether a row may lie in the slice, whatever zone or precision its bounds are read by."""
         return (self.after is None or updated_at >= self.after - DAY) and (
             self.before is None or updated_at <= self.before + DAY
         )
@@ -62,8 +62,8 @@ class _Slice:
 class Group(Generic[RowT]):
     """The rows that `question` brings above those of the page `below`, by id.
 
-    `position`: of most of them, `known` ids among these. `question`: bounded from above only. `below`: what is known to
-    be listed below the group; None: nothing is. `doubt` says why these may not be all; empty when they are shown to be.
+    `position` is the time of most of them, and `known` are ids of these. `question` is bounded from above only. `below`
+    is known to be listed below the group, None if nothing is. `doubt` says why rows may be missing, if they may.
     """
 
     def __init__(
@@ -83,15 +83,14 @@ class Group(Generic[RowT]):
         self._beneath: set[str] = set() if below is None else ids_of(below)
         self._traits = traits
         self._requests = 0
-        # The ids of the rows that are known or that a question has brought or listed, and of those that whole slices
-        # brought.
+        # Ids of rows that are known or that a question has brought or listed, and ids that whole slices brought.
         self._brought = set(known) if self._floor is None or position > self._floor else set()
         self._shown: set[str] = set()
         # How far two slices reach over the update at which they meet.
         self._margin = 1
-        # Divides all times of update that were served: they may be compared more exactly.
+        # Divides all times of update that were served, which may be compared more exactly.
         self._unit: Instant = SECOND
-        # The longest list that ended at the end of all: what came after it has to be longer.
+        # The longest list that ended at the end of all: one that came after it must be longer.
         self._longest: Page[RowT] | None = None
 
     def enumerate(self) -> Asking[RowT]:
@@ -103,7 +102,7 @@ class Group(Generic[RowT]):
         if not self.doubt:
             yield from self._read_again()
         if self.doubt:
-            # Proves nothing, for new statuses may appear, but may find further rows.
+            # This proves nothing, because new statuses may appear, but it may find further rows.
             unit = self._traits.unit
             before = self._position + unit - 1
             around = replace(
@@ -131,12 +130,12 @@ class Group(Generic[RowT]):
             self._shown |= self._ids(page)
             return ids_of(page)
         elif self._traits.cuts_at_random and len(self.rows) == before:
-            # No part of it will be whole, either.
+            # None of its parts will be whole either.
             self._doubts(_CUT)
         elif self._requests > _MOST_REQUESTS + _REQUESTS_PER_ROW * len(self.rows):
             self._doubts(_ENDLESS)
         elif self._traits.updated_at_missing or not known:
-            # The reference has it on every row. Where it is seen to be missing, rows may hide that cannot be asked for.
+            # The reference has it on every row. Where one lacks it, others may be hidden, which cannot be asked for.
             self._doubts(_MISSING)
         elif (seam := self._seam(part, known)) is None:
             self._doubts(_ONE_TIME if known[0] == known[-1] else _COARSE)
@@ -145,10 +144,10 @@ class Group(Generic[RowT]):
         return set()
 
     def _seam(self, part: _Slice, known: Sequence[Instant]) -> tuple[Instant, Instant] | None:
-        """Where the older slice of `part` ends and the newer one begins, so that they share a row; None: nowhere.
+        """Returns where the older slice of `part` ends and the newer begins, so that they share a row; None if nowhere.
 
-        They meet at one of the times of update that are `known`, in order. Where one of them would be no less than
-        `part` then, they do not: the rows of that time are in the other.
+        They meet at one of the `known` times of update, which are in order. They do not where one of them would then be
+        no less than `part`: the rows of that time are in the other.
         """
         self._unit = gcd(self._unit, *known)
         margin = max(self._margin, self._unit - 1)
@@ -167,9 +166,9 @@ class Group(Generic[RowT]):
         return None if is_outside else (end, start)
 
     def _read_both(self, part: _Slice, end: Instant, start: Instant, *, most: Instant) -> AskingForIds[RowT]:
-        """Reads `part` up to `end`, and from `start` on, and reaches further up until both have shown one row.
+        """Reads `part` up to `end` and from `start` on, and reaches further up until both have shown one row.
 
-        `most`: the latest update that is known in `part`; a slice that reached up to there would be no less.
+        `most` is the latest known update in `part`; a slice that reached up to there would be no less.
         """
         older = yield from self._read(_Slice(part.after, end))
         if self.doubt in (_IGNORED, _ENDLESS):
@@ -191,7 +190,7 @@ class Group(Generic[RowT]):
         return replace(self._question, created_after=floor, updated_after=part.after, updated_before=part.before)
 
     def _is_whole(self, request: PageRequest, page: Page[RowT]) -> AskingWhether[RowT]:
-        """Whether `page` is shown to hold all rows of the group that `request` asks for."""
+        """Returns whether `page` is shown to hold all rows of the group that `request` asks for."""
         listing = yield replace(request, created_after=None, ids_only=True)
         self._requests += 1
         self._brought |= self._ids(listing)
@@ -199,7 +198,7 @@ class Group(Generic[RowT]):
             return False
         if ids_of(listing) & self._beneath or (listing and listing.rows.created_at[-1] < (self._floor or BEGINNING)):
             return True
-        # A page of ids is trusted to hold two rows, where two were asked for.
+        # A page of ids is trusted to hold two rows where two were asked for.
         is_shorter = len(listing) < listing.limit and (len(listing) <= 1 or self._traits.has_had_longer(listing))
         if not is_shorter or self._traits.may_be_cut(listing):
             return False
@@ -208,7 +207,7 @@ class Group(Generic[RowT]):
         return True
 
     def _leading(self, listing: Page[RowT]) -> set[str]:
-        """The ids that are listed before any row that is known to lie below the group."""
+        """Returns the ids that are listed before any row that is known to lie below the group."""
         ids = [row.id for row, time, _ in each_row(listing.rows) if self._floor is None or time >= self._floor]
         first = next((number for number, identity in enumerate(ids) if identity in self._beneath), len(ids))
         return set(ids[:first])
@@ -217,10 +216,10 @@ class Group(Generic[RowT]):
         return {row.id for row, time, _ in each_row(page.rows) if self._floor is None or time > self._floor}
 
     def _filters_first(self) -> AskingWhether[RowT]:
-        """Whether a page of one row shows one of a slice that does not hold the first of all, though it holds others.
+        """Returns whether a page of one row shows one of a slice that lacks the first row of all but holds others.
 
-        An API that limits a page before it filters it shows nothing there, and of each slice what the first page of
-        all has of it (14).
+        An API that limits a page before filtering it shows nothing there, and of each slice what the first page of all
+        has (14).
         """
         first = yield replace(self._question, limit=1, ids_only=True)
         self._requests += 1
@@ -258,7 +257,7 @@ class Group(Generic[RowT]):
         self._doubts(_RESTLESS)
 
     def _is_uncut(self, page: Page[RowT]) -> AskingWhether[RowT]:
-        """Whether the slices that ended at the end of all were not cut. `page`: a list that came after them."""
+        """Returns whether slices that ended at the end of all were not cut. `page` is a list that came after them."""
         if self._longest is None or is_longer(page, self._longest):
             return True
         return (yield from shown_uncut(self._longest, self._traits))
@@ -279,10 +278,10 @@ class Group(Generic[RowT]):
 
 
 def shown_uncut(listing: Page[RowT], traits: Traits) -> AskingWhether[RowT]:
-    """Whether a page that comes after `listing`, a list of ids, is so much longer that no limit can have cut it (4).
+    """Returns whether a later page, much longer than `listing`, a list of ids, shows that no limit can have cut it (4).
 
-    It is asked for with bounds where `listing` was, which lie above all. The only row of an organization is taken for
-    all, though nothing longer can be had: a page of ids is trusted to hold two rows.
+    The page is asked for with bounds where `listing` was, which lie above all. The only row of an organization is taken
+    for all, though nothing longer can be had: a page of ids is trusted to hold two rows.
     """
     if len(listing) >= listing.limit:
         return False
@@ -308,7 +307,7 @@ def shown_uncut(listing: Page[RowT], traits: Traits) -> AskingWhether[RowT]:
         older = yield PageRequest(
             MAX_PAGE_SIZE, created_before=before, before_cursor=before + 1, filtered=False, ids_only=True
         )
-        # A server that rounds shows the row below its own time, too.
+        # A server that rounds also shows the row below its own time.
         if ids_of(older) - ids_of(newest):
             return False
     return True

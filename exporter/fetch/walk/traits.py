@@ -1,4 +1,4 @@
-"""What a run has learned of its server, shared by all its walks."""
+"""Keeps what a run has learned of its server, for all its walks."""
 
 import math
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ class Traits:
     """The finest time the server has shown, how it reads its bounds, and how dense and long its pages are.
 
     `unit` (microseconds) divides every served `created_at`, so it is never finer than the precision the server serves:
-    by value, not by digits, since `.123000` may be milliseconds written long (api.md, 2). `approach`: the one by which
-    a known row came back last. `newest`: where each list began when it was last seen whole, by the status it is asked
-    for, and `oldest` where it was shown to end. `lowest`: of all rows of the unfiltered list that an answer has shown;
-    `proven_end`: where none was shown below its end with a lower bound either. `shows_order`: a page had two times, in
-    order. `reads_closely`: a row within a second of a bound came back, which the bound would have left out had it been
-    cut or rounded to minutes; `reads_exactly`: or to seconds, or milliseconds. `is_filtered`: rows are left out of the
-    list. `cuts_at_random`: the server has cut a page, and then delivered a longer one.
+    by value, not by digits, since `.123000` may be milliseconds written long (api.md, 2). `approach` is the one by
+    which a known row last came back. `newest` is where each list began when it was last seen whole, by the status it is
+    asked for, `oldest` where it was shown to end, and `lowest` the earliest row of the unfiltered list that an answer
+    has shown; below `proven_end`, none was shown with a lower bound either. `shows_order` means that a page had two
+    times, in order; `reads_closely`, that a row within a second of a bound came back that the bound, cut or rounded to
+    minutes, would have left out; `reads_exactly`, the same for seconds and milliseconds; `is_filtered`, that rows are
+    left out of the list; `cuts_at_random`, that the server has cut a page, and then delivered a longer one.
     """
 
     def __init__(self, newest: Instant | None = None) -> None:
@@ -47,23 +47,23 @@ class Traits:
         self.fields_ignored = False
         # The longest stretch of time that was asked for by bounds of which the upper one was read closely.
         self._close_span: Instant = 0
-        # What was taken for read because bounds were read closely, until one is not.
+        # What was taken as read because bounds were read closely, until one is not.
         self._assumed: list[Interval] = []
         # Where lists have ended: no row lies there.
         self._ended: list[Interval] = []
         self._was_misread = False
         self._gap = 0.0
-        # Pages of ids that were cut after one row, since one had more.
+        # How many pages of ids were cut after one row since one had more.
         self._lone_rows = 0
-        # The largest pages that it has delivered, of which none has as many rows and bytes as another.
+        # The largest pages that the server has delivered, none of which has as many rows and bytes as another.
         self._largest: list[Page[Any]] = []
-        # The least of the pages that the server has cut, or whose lower bound it has read otherwise than it was meant;
-        # and of those that had none.
+        # The least of the pages that the server has cut, or whose lower bound it has misread; and of those that had no
+        # lower bound.
         self._cut: list[Page[Any]] = []
         self._surely_cut: list[Page[Any]] = []
 
     def expect(self, newest: Instant | None, density: float | None) -> None:
-        """Takes what the first question has told: where the list begins, and rows a microsecond; None: unknown."""
+        """Takes what the first question has shown: where the list begins, and rows per microsecond; None: unknown."""
         if newest is not None:
             self.newest[None] = newest
         if density is not None:
@@ -91,7 +91,7 @@ class Traits:
         if page.is_narrow and len(page) > 1:
             self._lone_rows = 0
         elif is_plain and page.is_narrow and page.limit > 1 and request.created_after is None:
-            # A lower row is known, which would have been on it.
+            # A lower row is known, which would have been on the page.
             self._lone_rows += len(times) == 1 and times[0] > self.lowest
         if ids_only:
             self.fields_ignored = self.fields_ignored or (len(page) > 0 and not page.is_narrow)
@@ -114,11 +114,11 @@ class Traits:
             self.lowest = min(self.lowest, page.rows.created_at[-1])
 
     def has_read_closely(self, request: PageRequest) -> bool:
-        """Whether bounds as far apart as those of `request` have been read closely."""
+        """Returns whether bounds as far apart as those of `request` have been read closely."""
         return self.reads_closely and _span(request) <= self._close_span
 
     def assume(self, newest: Instant, end: Instant) -> None:
-        """Takes it that no row lies from `newest` on, up to `end`, because bounds have been read closely so far."""
+        """Assumes that no row lies between `newest` and `end`, because bounds have been read closely so far."""
         self._assumed.append(Interval(newest, end))
 
     def end(self, below: Interval) -> None:
@@ -126,7 +126,7 @@ class Traits:
         self._ended.append(below)
 
     def assumed_empty(self, page: Page[Any]) -> Interval | None:
-        """Where a row of `page` lies though none was taken to lie there; not again after that."""
+        """Returns where a row of `page` lies though none was assumed to lie there, once for each place."""
         for gaps in (self._assumed, self._ended):
             for gap in gaps:
                 if any(gap.start < time < gap.end for time in page.rows.created_at):
@@ -135,7 +135,7 @@ class Traits:
         return None
 
     def misread(self) -> list[Interval]:
-        """A bound was read otherwise than before. Returns what was assumed until now; no more will be."""
+        """Notes that a bound was misread. Returns what was assumed until now; nothing will be from now on."""
         self._was_misread, self.reads_closely = True, False
         assumed, self._assumed = self._assumed, []
         return assumed
@@ -157,19 +157,19 @@ class Traits:
 
     @property
     def shows_one_row(self) -> bool:
-        """Whether the server shows one row a page, though ids alone were asked for, and more of them."""
+        """Returns whether the server shows one row a page, though ids alone were asked for, and more of them."""
         return self._lone_rows >= _MOST_LONE_ROWS
 
     def has_had_longer(self, listing: Page[Any]) -> bool:
-        """Whether the server has delivered a page that is so much longer that no limit of its kind cuts `listing`."""
+        """Returns whether the server has delivered a page so much longer that no limit of its kind cuts `listing`."""
         return any(is_longer(page, listing) for page in self._largest)
 
     def may_be_cut(self, listing: Page[Any]) -> bool:
-        """Whether `listing` may have been cut, because the server has cut a page that was no longer, nor larger."""
+        """Returns whether `listing` may have been cut, as a page that was no longer and no larger has been."""
         return self.cuts_at_random or _any_covers(self._cut, listing)
 
     def approach_from_above(self, end: Instant, status: str | None) -> Approach:
-        """How to ask for a window that ends at `end`, so that a row above it is likely to come as well."""
+        """Returns how to ask for a window that ends at `end`, so that a row above it is likely to come as well."""
         rows_above = 0 if self.reads_closely else _ROWS_ABOVE
         above = max(2 * SECOND, min(_FARTHEST_ABOVE, round(rows_above * self._gap)))
         newest = self.newest.get(status)
@@ -179,45 +179,45 @@ class Traits:
 
 
 def _span(request: PageRequest) -> Instant:
-    """From the lower bound to the upper one, which may be held against each other (api.md, 14)."""
+    """Returns how far apart the bounds are, which an API may hold against each other (api.md, 14)."""
     lower = BEGINNING if request.created_after is None else request.created_after
     return (END_OF_TIME if request.created_before is None else request.created_before) - lower
 
 
 def close_question(times: Sequence[Instant]) -> PageRequest | None:
-    """The question for one of the newest rows, of which these are the times, which shows that bounds are read closely.
+    """Returns the question for one of the newest rows, given their times, that shows that bounds are read closely.
 
-    None where no row is at a time that can show it.
+    Returns None where no row is at a time that can show it.
     """
     unit = math.gcd(SECOND, *times)
     within = [time for time in times[1:] if shows_close_bound(time + unit - 1, time)]
     if not within:
         return None
-    # Early in its day and hour: had the bound been rounded to one of them, the row would not come back, either.
+    # A row early in its day and hour: had the bound been rounded to one of them, it would not come back either.
     before = min(within, key=lambda time: (time % DAY > DAY // 2, time % HOUR > HOUR // 2)) + unit - 1
-    # As far apart as bounds may be asked for: an API may hold one against the other.
+    # The bounds are as far apart as any that are asked for: an API may hold one against the other.
     return PageRequest(1, min(EPOCH, before), before, before + 1, ids_only=True)
 
 
 def shows_close_bound(bound: Instant, newest: Instant) -> bool:
-    """Whether a row at `newest`, listed up to `bound`, would have been left out by one cut or rounded to minutes."""
+    """Tells whether a row at `newest`, listed up to `bound`, would be left out by one cut or rounded to minutes."""
     return max(bound - SECOND, _nearest(bound, MINUTE)) < newest <= bound
 
 
 def _nearest(instant: Instant, grid: Instant) -> Instant:
-    """The point of the grid that is nearest: never below the one that the instant would be cut to."""
+    """Returns the nearest point of the grid, which is never below the one that the instant would be cut to."""
     return (instant + grid // 2) // grid * grid
 
 
 def _any_covers(cut: list[Page[Any]], listing: Page[Any]) -> bool:
-    """Whether one of the pages that were cut was no longer than `listing`, nor larger with one row more."""
+    """Returns whether one of the cut pages was no longer than `listing`, and no larger than it with one more row."""
     most_bytes = listing.size_bytes + _next_row_bytes(listing)
     alike = [page for page in cut if page.is_narrow == listing.is_narrow]
     return any(len(page) <= len(listing) and page.size_bytes <= most_bytes for page in alike)
 
 
 def is_longer(page: Page[Any], listing: Page[Any]) -> bool:
-    """Whether `page` has more rows than `listing`, and more bytes than that with one more row would have had.
+    """Returns whether `page` has more rows than `listing`, and more bytes than `listing` would have with one more row.
 
     It counts only where the same bounds were asked for: each kind of question may have a limit of its own.
     """
@@ -227,9 +227,9 @@ def is_longer(page: Page[Any], listing: Page[Any]) -> bool:
 
 
 def _next_row_bytes(listing: Page[Any]) -> float:
-    """What one more row might weigh.
+    """Returns what one more row might weigh.
 
-    Rows of ids alone are nearly of one size. Where the API ignores `fields` they are not, and the next row is trusted
+    Rows of ids alone are nearly of one size. Where the API ignores `fields`, they are not, and the next row is trusted
     not to be twenty times as large as these.
     """
     mean_bytes = listing.size_bytes / max(1, len(listing))
@@ -237,7 +237,7 @@ def _next_row_bytes(listing: Page[Any]) -> float:
 
 
 def _includes(earlier: PageRequest, later: PageRequest) -> bool:
-    """Whether what `later` asks for, as far as it is not newer or older, is part of what `earlier` asked for."""
+    """Returns whether `later` asks, as far as it is not newer or older, for part of what `earlier` asked for."""
     is_whole = earlier.updated_after is None and earlier.updated_before is None
     return is_whole and earlier.status == later.status and earlier.filtered == later.filtered
 
@@ -248,5 +248,5 @@ def _is_no_higher(later: PageRequest, earlier: PageRequest) -> bool:
 
 
 def rows_by_time(rows: Rows[Any], instant: Instant) -> set[str]:
-    """The ids of the rows that were served with this `created_at`."""
+    """Returns the ids of the rows that were served with this `created_at`."""
     return {row.id for row, time in zip(rows.rows, rows.created_at, strict=True) if time == instant}

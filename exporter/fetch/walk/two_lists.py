@@ -1,8 +1,8 @@
-"""Two lists as one: a window of a list that leaves one status out, and of the list that has that status alone.
+"""Reads two lists as one: a window of a list that leaves one status out, and of the list that has that status alone.
 
 An unfiltered list may hide `token_created` conversations (api.md, 7). Their own list is read first, and the unfiltered
-one only down to where that has got: a conversation that leaves the status in between then shows up in one of the two,
-or in both, where it is taken once.
+one only down to where the first has got: a conversation that leaves the status in between then shows up in one of the
+two, or in both, and is taken once.
 """
 
 from heapq import merge
@@ -17,7 +17,7 @@ from exporter.model import Interval, Page, PageRequest, RowT
 
 
 class DoubleWalk(Windowed, Generic[RowT]):
-    """Reads `window` of both lists; for the rest as `Walk`."""
+    """Reads `window` of both lists; otherwise, it is like `Walk`."""
 
     def __init__(self, window: Interval, traits: Traits, page_size: int, status: str) -> None:
         super().__init__(window)
@@ -25,12 +25,12 @@ class DoubleWalk(Windowed, Generic[RowT]):
         self._page_size = page_size
         self._hidden: Walk[RowT] = Walk(window, traits, page_size, status)
         self._shown: Walk[RowT] | None = None
-        # Read from the hidden list and not yet handed out, from new to old.
+        # Rows that were read from the hidden list and are not yet handed out, from new to old.
         self._waiting: list[TimedRow[RowT]] = []
 
     @property
     def request(self) -> PageRequest | None:
-        """The page to ask for next; None when the window is read."""
+        """The page to ask for next; None when the window has been read."""
         if self._shown is not None:
             return self._shown.request
         return self._hidden.request if self.start < self.settled_from else None
@@ -52,7 +52,7 @@ class DoubleWalk(Windowed, Generic[RowT]):
             bottom = max(self.start, self._hidden.settled_from)
             if bottom < self.settled_from:
                 self._shown = Walk(Interval(bottom, self.settled_from), self._traits, self._page_size)
-            # They may be about other windows.
+            # The doubts may be about other windows.
             return Settled(rows_of(()), settled.unproven)
         settled = self._shown.receive(page)
         self.settled_from = self._shown.settled_from
@@ -61,7 +61,7 @@ class DoubleWalk(Windowed, Generic[RowT]):
         return self._joined(settled)
 
     def _joined(self, shown: Settled[RowT]) -> Settled[RowT]:
-        """What the unfiltered list has settled, with what the hidden one has down to there."""
+        """Joins what the unfiltered list has settled with what the hidden one has down to there."""
         known = {row.id for row in shown.rows.rows}
         due = [row for row in self._waiting if row[1] >= self.settled_from and row[0].id not in known]
         self._waiting = [row for row in self._waiting if row[1] < self.settled_from]

@@ -1,26 +1,25 @@
-"""The walk: pages a window from new to old, and proves that it has read every row of it.
+"""Walks a window page by page, from new to old, and proves that every row of it has been read.
 
 A walk is plain data and decisions. It says what to ask (`request`), is given the page (`receive`), and hands back the
 rows that are finished. Whatever drives it may stop at any page: rows at or above `settled_from` are then finished.
 
-What the rules defend against is in api.md, "What is unknown, and what can go wrong"; how they do it:
+What the rules defend against is in api.md, "What is unknown, and what can go wrong". They do it as follows:
 
-- *Every question carries a row that must come back.* The list is in order, and a page is a stretch of it. So between
-  the newest and the oldest row of a page nothing is missing, and what a walk reads is whole when each page shares a row
+- *Every question carries a row that must come back.* The list is in order, and a page is a stretch of it. So nothing is
+  missing between the newest and the oldest row of a page, and what a walk reads is whole when each page shares a row
   with the one before, when the first shows a row above the window or the newest of the whole list, and when the last
-  shows a row below the window or is shown to be the end. Where a row does not come back, the question was read
-  otherwise than it was meant, and is put in other ways (`approach`) until it does: nothing is stepped over (1, 2, 5,
-  14).
-- *Served times.* Rows are kept by the time that was served, so a row belongs to one window however the server rounds
-  or compares (2).
+  shows a row below the window or is shown to be the end. If a row does not come back, the question was misread, and is
+  put in other ways (`approach`) until it does: nothing is stepped over (1, 2, 5, 14).
+- *Served times.* Rows are kept by the time that was served, so a row belongs to one window however the server rounds or
+  compares (2).
 - *Holding back.* Rows that share the last served time of a page are finished only when an older row has been seen (3).
 - *The end* is a row older than the window, or the end of the list: shown by a list of ids without a lower bound that
-  ends at the same row as a longer page that began further up. Neither a short page nor an empty one proves it (4, 14).
-  Nor may a list with a lower bound show more below it.
-  A few more rows are asked for below the window, so that its last page shows an older one and no further is needed.
+  ends at the same row as a longer page that began further up. Neither a short page nor an empty one proves it (4, 14),
+  and a list with a lower bound must not show more below it. A few more rows are asked for below the window, so that its
+  last page shows an older one and no further page is needed.
 - *Groups.* Where no bound tells the rows at the position apart, they are read by slices of `updated_at` (`group`), down
   to a row that is listed below them. What stays in doubt is kept, and reported (3, 4).
-- *Any size.* Each page may be asked for with fewer rows than `request` says, down to one, where rows are huge (11): a
+- *Any size.* Where rows are huge, each page may be asked for with fewer rows than `request` says, down to one (11): a
   page that is full by its own limit proves nothing.
 """
 
@@ -46,9 +45,9 @@ from exporter.fetch.walk.window import Settled
 from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
 
 _LEFT_OUT: Final = "the API leaves rows out of its pages, and shows none in between"
-_ENDS_EARLY: Final = "the API shows older conversations only where it is asked for those after a time, as --since does"
-_NULL: Final = "the API answers with null where the list seems to end, and with nothing beside it"
-#: How far below its last row a filtered list is looked for: its rows are hardly further apart.
+_ENDS_EARLY: Final = "the API shows older conversations only when it is asked for those after a time, as --since does"
+_NULL: Final = "where the list seems to end, the API answers with null in place of conversations"
+#: How far below its last row a filtered list is searched: its rows are hardly further apart.
 _FARTHEST_DOWN: Final = 3650 * DAY
 
 _Asking: TypeAlias = Generator[PageRequest, Page[RowT], None]
@@ -58,7 +57,7 @@ _AskingForRequest: TypeAlias = Generator[PageRequest, Page[RowT], PageRequest]
 class Walk(Descent[RowT]):
     """Reads `window` of the list, or of that of one `status`. `request` is the page to ask for next; None at the end.
 
-    Raises `ContradictionError` from `receive` when the server's answers cannot be those of one list.
+    `receive` raises `ContradictionError` when the server's answers cannot be those of one list.
     """
 
     def __init__(self, window: Interval, traits: Traits, page_size: int, status: str | None = None) -> None:
@@ -89,7 +88,7 @@ class Walk(Descent[RowT]):
                 raise ContradictionError(
                     "the API shows one conversation a page, though asked for more: it cannot be read"
                 )
-        # A page that is full by its own limit tells nothing of the server's.
+        # A page that is full by its own limit says nothing of the server's.
         self._last = (self.request, outline(page)) if len(page) < page.limit else None
         if page and (self._newest is None or page.rows.created_at[0] > self._newest):
             self._newest = page.rows.created_at[0]
@@ -99,12 +98,12 @@ class Walk(Descent[RowT]):
         except StopIteration:
             self.request = None
         settled = Settled(self._settled, self._unproven)
-        self._settled = Rows()  # what is handed out is held no more
+        self._settled = Rows()  # what is handed out is no longer held
         self.rows_settled += len(settled.rows)
         return settled
 
     def _of_status(self, request: PageRequest) -> PageRequest:
-        # What is asked to learn about the server is asked without any filter.
+        # A question that is asked to learn about the server has no filter.
         return replace(request, status=self._status) if self._status and request.filtered else request
 
     def _walk(self) -> _Asking[RowT]:
@@ -137,16 +136,15 @@ class Walk(Descent[RowT]):
             self.settled_from = self.start
 
     def _go_on(self, *, entire: bool = False) -> AskingForPage[RowT]:
-        """A page that shows a known row, or one above it, and goes on from there; None when nothing is left to read."""
+        """Returns a page that shows a known row, or one above it, and goes on from there; None when nothing is left."""
         page = yield from self._try(self._search(), entire=entire)
         return (yield from self._tell_apart()) if page is None and self._is_stuck else page
 
     def _look_below(self) -> AskingForPage[RowT]:
         """Finishes the rows at the position where a list of ids shows that all are in hand, and goes on below them.
 
-        After a short page, which hints at the end, for the price of a list of ids in place of a page; where rows are
-        heavy, they are not served again. When the list shows that nothing is left down to the start of the window, all
-        of it is finished.
+        After a short page, which hints at the end, this costs a list of ids in place of a page; heavy rows are not
+        served again. When the list shows that nothing is left down to the start of the window, all of it is finished.
         """
         listing = yield from self._try(self._search(), ids_only=True)
         if listing is None:
@@ -160,7 +158,7 @@ class Walk(Descent[RowT]):
             return page if page is None or self._brings_older(page) else (yield from self._tell_apart())
         is_short = len(listing) < listing.limit and not self._traits.may_be_cut(listing)
         if are_all_held and at_position >= self._known and is_short:
-            # It began further down than the page before, and came to the same end.
+            # The list began further down than the page before, and came to the same end.
             is_end = len(at_position) == 1 and self._above is not None and is_longer(self._above, listing)
             if not is_end and (yield from shown_uncut(listing, self._traits)):
                 again = yield from self._try(self._search(), ids_only=True)
@@ -188,11 +186,11 @@ class Walk(Descent[RowT]):
         return self._traits.is_filtered or self._status is not None
 
     def _look_further_down(self) -> AskingForPage[RowT]:
-        """Where the list seems to end: a page from below what may have been left out.
+        """Returns a page from below what may have been left out, where the list seems to end.
 
-        An API that leaves rows out of a page after it has limited it shows nothing where more than a page holds are
-        left out (14). They cannot be told from the end of the list, except by what lies below them: a filtered list is
-        looked for there; of another, a row that some answer has shown is asked for again.
+        An API that leaves rows out of a page after it has limited it shows nothing where it leaves out more rows than a
+        page holds (14). Only what lies below them tells them from the end of the list: a filtered list is looked for
+        there; of another list, a row that some answer has shown is asked for again.
         """
         if self.settled_from <= self.start:
             return None
@@ -221,7 +219,7 @@ class Walk(Descent[RowT]):
         return None
 
     def _is_shown_below(self) -> AskingWhether[RowT]:
-        """Whether rows below the end of this list are shown where a lower bound is given.
+        """Returns whether rows below the end of this list are shown where a lower bound is given.
 
         An API may show less without one (14). It is asked once a run, and again for an end further up; not where all
         that was shown lies below the window, because then the list does not end there.
@@ -258,7 +256,7 @@ class Walk(Descent[RowT]):
     def _tell_apart(self) -> AskingForPage[RowT]:
         """Goes on from rows at the anchor of which there are more than a page shows.
 
-        The upper bound is lowered as far as the answer still shows a known one: below the served precision, too (2).
+        The upper bound is lowered as far as the answer still shows a known one, even below the served precision (2).
         """
         approach = replace(self._traits.approach, has_floor=False)
         search = Search(approach, is_expected=True)
@@ -284,7 +282,7 @@ class Walk(Descent[RowT]):
         return (yield from self._pass_group(search))
 
     def _ask_from_above(self) -> _AskingForRequest[RowT]:
-        """The question that is answered from above the anchor: all rows at it are in what it asks for."""
+        """Returns a question that is answered from above the anchor, and so asks for all rows at it."""
         newest = self._traits.newest.get(self._status)
         first = UNBOUNDED if newest is not None and newest <= self._anchor else self._traits.approach
         search = Search(replace(first, has_floor=False), is_expected=False)
@@ -299,7 +297,7 @@ class Walk(Descent[RowT]):
     def _pass_group(self, search: Search) -> AskingForPage[RowT]:
         """Finishes the rows that no bound tells apart, and returns the page below them."""
         if self._anchor < self.start:
-            # Meanwhile the rows were given away.
+            # The rows were given away in the meantime.
             return None
         if self._below is None:
             lower = Approach(extra=-2 * self._traits.unit, has_floor=False)
@@ -334,19 +332,19 @@ class Walk(Descent[RowT]):
         return below
 
     def _doubt(self, reason: str, floor: Instant | None, rows: int, *, is_told_apart: bool) -> None:
-        """Names the rows at the anchor, and down to `floor` unless they are told apart from what lies there."""
+        """Doubts the rows at the anchor, and down to `floor` unless they are told apart from what lies there."""
         until = min(self._anchor, self.end - 1)
         since = until if is_told_apart else self.start if floor is None else max(floor, self.start)
         if reason and self.start <= since <= until:
             self._unproven += (Unproven(until, rows, reason, since),)
 
     def _is_told_apart(self, search: Search) -> bool:
-        """Whether the rows at the anchor are shown to be all that lies between the answers above and below it."""
+        """Returns whether the rows at the anchor are shown to be all between the answers above and below it."""
         is_between = search.ends_within_a_microsecond and not self._is_among_equals and self._below is not None
         return is_between and self._traits.reads_exactly and self._traits.unit == 1
 
     def _check_newest(self) -> _Asking[RowT]:
-        """Where no page had two times: that the list is not answered oldest first."""
+        """Checks, where no page had two times, that the list is not answered oldest first."""
         seen = self._newest
         if seen is None:
             return

@@ -1,4 +1,4 @@
-"""Windows that are read from their end towards their start, whatever reads them."""
+"""Defines windows that are read from their end towards their start, whatever reads them."""
 
 from dataclasses import dataclass
 from typing import Generic
@@ -9,7 +9,7 @@ from exporter.model import Interval, Rows, RowT, Unproven
 
 @dataclass(frozen=True, slots=True)
 class Settled(Generic[RowT]):
-    """What one page has finished: rows from new to old, and the doubts about them."""
+    """The rows that one page has finished, from new to old, and the doubts about them."""
 
     rows: Rows[RowT]
     unproven: tuple[Unproven, ...] = ()
@@ -18,7 +18,7 @@ class Settled(Generic[RowT]):
 class Windowed:
     """A window that is read from its end towards its start.
 
-    `settled_from`: every row of the window with `created_at` at or above it has been handed out.
+    Every row of the window with `created_at` at or above `settled_from` has been handed out.
     """
 
     def __init__(self, window: Interval) -> None:
@@ -29,11 +29,11 @@ class Windowed:
 
     @property
     def remaining(self) -> Interval | None:
-        """What is left of the window if the walk stops now."""
+        """The part of the window that is left if the walk stops now."""
         return Interval(self.start, self.settled_from) if self.start < self.settled_from else None
 
     def give_away_below(self, instant: Instant) -> Interval:
-        """Ends this walk's window at `instant`, and returns what was below it. `start < instant < settled_from`."""
+        """Ends the window at `instant`, and returns what was below it. Needs `start < instant < settled_from`."""
         if not self.start < instant < self.settled_from:
             raise ValueError(f"{instant} is not inside [{self.start}, {self.settled_from})")
         given = Interval(self.start, instant)

@@ -1,1 +1,1 @@
-"""The HTTP client, and what its answers mean."""
+"""Sends requests over HTTP, and says what their answers mean."""

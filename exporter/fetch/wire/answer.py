@@ -1,4 +1,4 @@
-"""What comes of one attempt that the API has answered. Plain data."""
+"""Holds what comes of one attempt that the API has answered. Plain data."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,10 @@ from exporter.fetch.pace.quota import Quota
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A body that begins like a JSON array; of one conversation, like an object.
+    """A body that begins like a JSON array, or like an object for one conversation.
 
-    `served_at`: the server's clock, None when it sent no usable `Date`.
-
-    `quota`: how many more requests are welcome, if the headers say. `age`: how long ago, in microseconds, a cache says
-    that the server answered.
+    `served_at` is the server's clock, None when it sent no usable `Date`. `quota` is how many more requests are
+    welcome, if the headers say. `age` is how long ago, in microseconds, a cache says that the server answered.
     """
 
     body: bytes
@@ -24,7 +22,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """Whether the API knows a conversation by its id: False for 404. `quota`: as of an `Answer`."""
+    """Tells whether the API knows a conversation by its id: False for 404. `quota` is as in an `Answer`."""
 
     is_known: bool
     quota: Quota | None = None

@@ -1,4 +1,4 @@
-"""Bodies as they come over the wire, made the JSON that was meant: unpacked, in UTF-8, without padding. Pure."""
+"""Turns bodies as they come over the wire into the JSON that was meant: unpacked, in UTF-8, without padding. Pure."""
 
 import json
 import re
@@ -9,17 +9,17 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-#: Of what a packed body unpacks to, between two looks at its size.
+#: The most that a packed body is unpacked by between two looks at its size.
 _PIECE_BYTES: Final = 1024 * 1024
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _GZIP_WBITS: Final = 31
 _ZLIB_WBITS: Final = 15
 _SPACE: Final = b" \t\r\n"
-#: Of space before the text, which takes no room: servers that keep a slow question alive send it until they have an
-#: answer. A body with more is a bomb.
+#: The most space before the text, which takes no room: servers that keep a slow question alive send it until they have
+#: an answer. A body with more is a bomb.
 _MOST_PADDING_BYTES: Final = 1_500_000
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-#: Charsets that JSON may be in besides UTF-8, if only by custom. UTF-16 and UTF-32 show themselves.
+#: Charsets that JSON may be in besides UTF-8, if only by custom. UTF-16 and UTF-32 can be detected.
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?(iso-8859-\d+|latin-?1|windows-125\d)\b", re.IGNORECASE | re.ASCII)
 _OPENS: Final = {"array": re.compile(rb"[ \t\r\n]*+\["), "object": re.compile(rb"[ \t\r\n]*+\{")}
 _MOST_KEYS: Final = 8
@@ -29,14 +29,17 @@ _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 class _Unpacker(Protocol):
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """What `data` holds, at most `_PIECE_BYTES` at a time: a small body may hold gigabytes. Raises `zlib.error`."""
+        """Yields `data` unpacked, at most `_PIECE_BYTES` at once: a little may hold gigabytes. Raises `zlib.error`."""
 
     @property
     def is_complete(self) -> bool: ...
 
 
 class _Gunzip:
-    """Members may follow one another. After a whole one, padding and what is no member are left out, as by gzip."""
+    """Unpacks gzip, of which members may follow one another.
+
+    As in gzip itself, padding after a whole member, and anything that is no member, is left out.
+    """
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=_GZIP_WBITS)
@@ -59,7 +62,7 @@ class _Gunzip:
 
 
 class _Inflate:
-    """`deflate` is zlib's format by the book, and the bare one by custom."""
+    """Unpacks `deflate`, which is zlib's format by the standard, and the bare one by custom."""
 
     def __init__(self) -> None:
         self._stream: zlib._Decompress | None = None
@@ -67,7 +70,7 @@ class _Inflate:
     def pieces(self, data: bytes) -> Iterator[bytes]:
         while data and not self.is_complete:
             if self._stream is None:
-                # So ends zlib's first byte, and a bare stream's hardly ever.
+                # zlib's first byte ends like this, and a bare stream's hardly ever does.
                 self._stream = zlib.decompressobj(wbits=_ZLIB_WBITS if data[0] & 0x0F == 8 else -_ZLIB_WBITS)
             yield self._stream.decompress(data, _PIECE_BYTES)
             data = self._stream.unconsumed_tail
@@ -97,12 +100,12 @@ class Body:
         self._unpackers.reverse()
         charset = _CHARSET.search(content_type)
         self._charset = charset[1] if charset else None
-        # What is written to it is not copied again to become `bytes`.
+        # Its content is not copied again to become `bytes`.
         self._content = BytesIO()
         self._padding_bytes = 0
 
     def take(self, data: bytes) -> Iterator[int]:
-        """Adds `data`. Yields how large the body is about to be, before it is. Raises `zlib.error`."""
+        """Adds `data`. Yields how large the body is about to be, before it grows. Raises `zlib.error`."""
         for piece in self._unpacked(data):
             fresh = piece if self._content.tell() else piece.lstrip(_SPACE).removeprefix(_BYTE_ORDER_MARK)
             self._padding_bytes += len(piece) - len(fresh)
@@ -111,7 +114,7 @@ class Body:
 
     @property
     def is_padded(self) -> bool:
-        """Whether it begins with more space than is sent for good reason."""
+        """Returns whether the body begins with more space than there is good reason to send."""
         return self._padding_bytes > _MOST_PADDING_BYTES
 
     @property
@@ -120,11 +123,11 @@ class Body:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing that was packed is missing."""
+        """Returns whether nothing that was packed is missing."""
         return all(unpacker.is_complete for unpacker in self._unpackers)
 
     def text(self) -> bytes:
-        """The body in UTF-8, where it is text of a known charset."""
+        """Returns the body, in UTF-8 where it is text of a known charset."""
         content = self._content.getvalue()
         encoding: str = json.detect_encoding(content[:4])
         if encoding == "utf-8" and self._charset and not (content.isascii() or _is_utf8(content)):
@@ -144,12 +147,12 @@ class Body:
 
 
 def begins_like(what: str, text: bytes) -> bool:
-    """Whether it begins like a JSON `array`, or `object`."""
+    """Returns whether `text` begins like a JSON `array`, or `object`, as `what` names it."""
     return _OPENS[what].match(text) is not None
 
 
 def described(text: bytes, codings: Iterable[str], content_type: str) -> str:
-    """What a body is that is not what was asked for, in a few words."""
+    """Describes in a few words a body that is not what was asked for."""
     if not text.strip():
         return "nothing"
     if unknown := [coding for coding in codings if coding not in _UNPACKERS]:

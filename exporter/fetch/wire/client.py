@@ -1,8 +1,8 @@
-"""The one HTTP client: a page request in, the body's bytes out; exactly one attempt, translated into `errors`.
+"""Turns a page request into the body's bytes, in exactly one attempt, whose failure is translated into `errors`.
 
 The token goes out in one header, to one origin: no redirect leads away from it, the environment and `.netrc` are not
-read, no cookie is kept. A proxy on the way to an origin with TLS sees neither token nor answers. No exception that
-leaves this module holds the token or the proxy's password, nor any exception of aiohttp's, whose `request_info` does.
+read, and no cookie is kept. A proxy on the way to an origin with TLS sees neither token nor answers. No exception that
+leaves this module holds the token, the proxy's password, or an exception of aiohttp's, whose `request_info` holds them.
 """
 
 import ssl
@@ -47,10 +47,10 @@ from exporter.settings import Credentials
 from exporter.version import __version__
 
 _MAX_ERROR_BODY_BYTES: Final = 64 * 1024
-#: As curl has it, which takes a head of 300 kB in all.
+#: The same as in curl, which takes a head of 300 kB in all.
 _MAX_HEADER_BYTES: Final = 100 * 1024
 _MAX_HEADERS: Final = 2000
-#: The second is what a proxy says that has changed something on the way.
+#: A proxy that has changed something on the way says 203.
 _GOOD: Final = frozenset({200, 203})
 #: Some APIs answer so where a list is empty.
 _NO_CONTENT: Final = 204
@@ -59,13 +59,14 @@ T = TypeVar("T")
 
 
 class _WantsSlashError(RequestRefusedError):
-    """A redirect to the same path, with a slash at its end or without: heeded once."""
+    """A redirect to the same path with a slash at its end, or without one, which is heeded once."""
 
 
 class Client:
-    """Asks for pages; an async context manager. No more than `concurrency` calls may be under way at a time.
+    """Asks for pages, as an async context manager. At most `concurrency` calls may be under way at a time.
 
-    `fields` None leaves the parameter out. Raises `UsageError` for an `updated_*` filter that is no ISO 8601 time.
+    With `fields` None, the parameter is left out. Raises `UsageError` for an `updated_*` filter that is no ISO 8601
+    time.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Client:
         #: How the server writes its timestamps, and so how it is asked.
         self.style = TimestampStyle()
         self._url = URL(base_url.rstrip("/") + CONVERSATIONS_PATH)
-        #: What the API wants at the end of a path, of the list (False) and of one conversation (True).
+        #: What the API wants at the end of the path of the list (False), and of one conversation (True).
         self._endings = {False: "", True: ""}
         self._proxy = proxy
         self._host = self._url.host_port_subcomponent or ""
@@ -106,7 +107,7 @@ class Client:
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
-            # Nothing more: aiohttp gives a session's headers to the proxy, too.
+            # Nothing more, because aiohttp also gives a session's headers to the proxy.
             headers={"User-Agent": f"exporter/{__version__}"},
             timeout=aiohttp.ClientTimeout(
                 total=self._limits.total_seconds,
@@ -114,7 +115,7 @@ class Client:
                 sock_read=self._limits.stall_seconds,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,  # here, where what comes out is counted
+            auto_decompress=False,  # done here, where what comes out is counted
             trust_env=False,
             max_line_size=_MAX_HEADER_BYTES,
             max_field_size=_MAX_HEADER_BYTES,
@@ -130,16 +131,16 @@ class Client:
             await self._session.close()
 
     async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
-        """One attempt at one page. Raises `SourceError` of the kind that says whether another attempt makes sense.
+        """Makes one attempt at one page. Raises the `SourceError` whose kind says whether another attempt makes sense.
 
-        `fits` is asked whether there is room for a body of so many bytes, unpacked, before more of it is read;
+        `fits` is asked whether there is room for a body of that many bytes, unpacked, before more of it is read. Raises
         `TooLargeError` where there is not.
         """
         query = self._query.text(request, self.style)
         return await self._ask("", f"?{query}", lambda response: self._take(response, fits))
 
     async def look_up(self, identity: str) -> Presence:
-        """One attempt at one conversation, whatever the filters; its content is not read. Raises as `get_page`.
+        """Makes one attempt at one conversation, whatever the filters; its content is not read. Raises like `get_page`.
 
         `.` and `..`, which no path can name, are known: nothing shows that they are not.
         """
@@ -148,15 +149,16 @@ class Client:
         return await self._ask(f"/{quote(identity, safe='')}", "", self._take_presence)
 
     async def get_one(self, identity: str, fits: Callable[[int], bool]) -> Answer:
-        """One attempt at the JSON of one conversation, whatever the filters and fields. For the rest as `get_page`."""
+        """Makes one attempt at the JSON of a conversation, whatever filters and fields say. Raises like `get_page`."""
         return await self._ask(
             f"/{quote(identity, safe='')}", "", lambda response: self._take(response, fits, "object")
         )
 
     async def _ask(self, segment: str, query: str, take: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
-        """One attempt; and another, once a run, where the API wants the same path with a slash at its end, or without.
+        """Makes one attempt, and once a run another, where the API wants the path to end with a slash, or not to.
 
-        That is the one redirect that is followed, to what the user cannot set, and at the address that was set.
+        That is the only redirect that is followed: the user cannot set what it changes, and it stays at the address
+        that was set.
         """
         is_one = bool(segment)
         ending = self._endings[is_one]
@@ -173,9 +175,9 @@ class Client:
             failure: BaseException = self._line.translate(error)
         except (SourceError, CancelledError) as error:
             failure = error
-        # Outside of `except`: a chained ClientResponseError would carry the request's headers, and so the token. So
-        # would the variables of the functions below, which a traceback keeps; a cancellation may be the context of the
-        # defect that is its reason.
+        # Raised outside `except`, because a chained ClientResponseError would carry the request's headers, and so the
+        # token. So would the variables of the functions below, which a traceback keeps; a cancellation may be the
+        # context of the defect that caused it.
         raise failure.with_traceback(None)
 
     async def _get(self, url: URL, take: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
@@ -198,7 +200,7 @@ class Client:
         }
         if self._credentials.organization:
             headers[ORGANIZATION_HEADER] = self._credentials.organization
-        # Without a tunnel the request itself is what the proxy reads.
+        # Without a tunnel, the proxy reads the request itself.
         return headers if self._url.scheme == "https" else headers | self._proxy_headers()
 
     def _proxy_headers(self) -> dict[str, str]:
@@ -208,7 +210,7 @@ class Client:
     async def _one_attempt(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Keeps aiohttp from sending a GET again by itself when the connection breaks: retries are counted."""
+        """Keeps aiohttp from sending a GET again by itself when the connection breaks, because retries are counted."""
         try:
             return await handler(request)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
@@ -227,20 +229,20 @@ class Client:
             raise UnusableAnswerError(
                 f"{self._host} answered {response.status} with {came} instead of a JSON {what}"
                 f"{f': {said}' if said else ''}. "
-                f"Is that the API, with no login page or proxy before it? Check {BASE_URL_VARIABLE}"
+                f"Is that the API, and not a login page or a proxy? Check {BASE_URL_VARIABLE}"
             )
         return Answer(body, served_at, quota_of(response.headers, now_seconds), age_of(response.headers.get("Age")))
 
     async def _take_presence(self, response: aiohttp.ClientResponse) -> Presence:
         _, now_seconds = _clock_of(response)
         if response.status == 404:
-            await self._read_error(response)  # so that the connection stays
+            await self._read_error(response)  # so that the connection stays open
         else:
             await self._refuse(response, now_seconds)
         return Presence(response.status in _GOOD, quota_of(response.headers, now_seconds))
 
     async def _refuse(self, response: aiohttp.ClientResponse, now_seconds: float) -> None:
-        """Raises what an answer with a status other than 200 stands for."""
+        """Raises the error that an answer with a status other than 200 and 203 stands for."""
         if response.status == 407 and self._proxy:
             raise proxy_refusal(self._proxy, self._url.host or "", response.status)
         if response.status not in _GOOD:
@@ -286,15 +288,16 @@ class Client:
 
 
 def _codings(response: aiohttp.ClientResponse) -> list[str]:
-    """What was done to the body, in this order."""
+    """Returns what was done to the body, in this order."""
     named = ",".join(response.headers.getall("Content-Encoding", ())).lower().split(",")
     return [name for name in map(str.strip, named) if name not in _AS_IT_IS]
 
 
 def _clock_of(response: aiohttp.ClientResponse) -> tuple[Instant | None, float]:
-    """The server's clock, if it tells; and in seconds, for want of it this machine's.
+    """Returns the server's clock, if it tells; and one in seconds, which is this machine's where the server does not.
 
-    Where they differ by hours one is wrong, and a date to wait for is taken by the later one: it is met sooner.
+    Where the two differ by more than an hour, one is wrong, and a date to wait for is taken by the later one: it is met
+    sooner.
     """
     served_at, local = http_date(response.headers.get("Date")), time.time()
     if served_at is None:

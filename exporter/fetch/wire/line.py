@@ -1,4 +1,4 @@
-"""What breaks on the way to an answer, translated. Pure.
+"""Translates what breaks on the way to an answer. Pure.
 
 Nothing that aiohttp raises is kept: its exceptions hold the request's headers, and so the token.
 """
@@ -20,7 +20,7 @@ _CHECK: Final = f"Check {BASE_URL_VARIABLE} and the network"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long one attempt may take. `stall_seconds`: without a byte."""
+    """Limits how long one attempt may take. `stall_seconds` is how long it may go without a byte."""
 
     connect_seconds: float = 8.0
     stall_seconds: float = 60.0
@@ -29,7 +29,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The way to the API. `host` is its name alone, `named` how messages name it."""
+    """The way to the API. `host` is its bare name, and `named` is how messages name it."""
 
     host: str
     named: str
@@ -38,18 +38,18 @@ class Line:
     proxy: Proxy | None = None
 
     def translate(self, error: Exception) -> SourceError:
-        """The error of this package that one of aiohttp's or the system's stands for."""
+        """Returns the error of this package that an error of aiohttp's or the system's stands for."""
         match error:
             case aiohttp.ClientConnectorCertificateError():
                 reason = getattr(error.certificate_error, "verify_message", "") or "not valid"
                 return SourceError(
                     f"{self.named}: its TLS certificate cannot be verified ({quoted(reason, self.token)}). "
-                    "Nothing was sent; a private authority is named by --ca-file, or by SSL_CERT_FILE"
+                    "Nothing was sent. Name a private authority with --ca-file, or with SSL_CERT_FILE"
                 )
             case aiohttp.ClientHttpProxyError() if self.proxy:
                 return proxy_refusal(self.proxy, self.host, error.status)
             case aiohttp.ClientConnectorError() if error.os_error.errno in (errno.EMFILE, errno.ENFILE):
-                what = f"this machine opens no connection ({_reason(error.os_error)})"
+                what = f"this machine cannot open a connection ({_reason(error.os_error)})"
                 return SourceError(f"{self.named}: {what}. Raise the limit (ulimit -n), or lower --concurrency")
             case aiohttp.ClientConnectorDNSError() | aiohttp.ClientProxyConnectionError() if self.proxy:
                 what = "no such host" if isinstance(error, aiohttp.ClientConnectorDNSError) else "no connection"
@@ -82,7 +82,7 @@ class Line:
 
 
 def _broken_rule(message: str) -> str:
-    """What a parser of HTTP says, without the bytes that it shows."""
+    """Returns what a parser of HTTP says, without the bytes that it shows."""
     first = message.partition("\n")[0]
     if first.startswith("Bad status line"):
         return "the answer is not HTTP, or longer than it says"

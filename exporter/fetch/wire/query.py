@@ -1,4 +1,4 @@
-"""What a page request is on the wire: the query string, quoted so that every server reads it alike. Pure."""
+"""Turns a page request into a query string, quoted so that every server reads it in the same way. Pure."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -21,7 +21,7 @@ _UPDATED: Final = ("updated_after", "updated_before")
 
 
 class Query:
-    """The export's filters and fields, joined to each request. `fields` None leaves the parameter out.
+    """Joins the export's filters and fields to each request. With `fields` None, the parameter is left out.
 
     Raises `UsageError` for an `updated_*` filter that is no ISO 8601 time.
     """
@@ -32,14 +32,15 @@ class Query:
         self._fields = fields
 
     def text(self, request: PageRequest, style: TimestampStyle) -> str:
-        """The query of one request, percent-encoded.
+        """Returns the query of one request, percent-encoded.
 
-        Everything but letters, digits and `-._~` is quoted: the `+` of `+00:00` and of Base64 would be read as a space.
+        Everything except letters, digits and `-._~` is quoted: the `+` of `+00:00` and of Base64 would be read as a
+        space.
         """
         return urlencode(self.parameters(request, style), quote_via=quote, safe="")
 
     def parameters(self, request: PageRequest, style: TimestampStyle) -> dict[str, str]:
-        """Parameters by name. Bounds outside the years 1 to 9999 are left out, or clamped where that would widen."""
+        """Returns parameters by name. Bounds outside the years 1 to 9999 are left out, or clamped if that widens."""
         afters, befores = [request.updated_after], [request.updated_before]
         parameters = {}
         if request.filtered:
@@ -59,7 +60,7 @@ class Query:
                 parameters[name] = format_instant(max(bound, BEGINNING), style)
         if request.before_cursor is not None and request.before_cursor < END_OF_TIME:
             parameters["cursor"] = encode_cursor(max(request.before_cursor, BEGINNING), style)
-        # What is asked without filters is asked to see what whole rows weigh, and few fields would weigh too little.
+        # A request without filters is made to see what whole rows weigh, and few fields would weigh too little.
         fields = ALWAYS_FIELDS if request.ids_only else self._fields if request.filtered else None
         if fields is not None:
             parameters["fields"] = ",".join(fields)

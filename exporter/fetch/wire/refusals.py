@@ -1,4 +1,4 @@
-"""What an answer other than a page means: its status, its headers and the few words in its body. Pure."""
+"""Says what an answer other than a page means: its status, its headers and the few words in its body. Pure."""
 
 import json
 import re
@@ -31,11 +31,11 @@ from exporter.fetch.pace.quota import quota_of
 from exporter.route import Proxy
 
 _MAX_QUOTED_CHARACTERS: Final = 200
-#: 420, 430, 509 and 529 are what some services say in place of 429 and 503.
+#: Some services answer 420, 430, 509 or 529 in place of 429 and 503.
 _TOO_FAST: Final = frozenset({420, 429, 430, 503, 509, 529})
-#: A parameter is wrong: by an API that has read the question.
+#: A parameter is wrong, says an API that has read the question.
 _LOOKED_AT: Final = frozenset({400, 422})
-#: Where the sentence of an error is: RFC 9457, OAuth, and what frameworks write. Those of a line are alternatives.
+#: Keys that hold the sentence of an error in RFC 9457, OAuth, and common frameworks. Those on a line are alternatives.
 _SAYING: Final = (
     ("error_description", "title"),
     ("detail", "details", "message", "msg", "description", "reason"),
@@ -48,10 +48,10 @@ _DEPTH: Final = 5
 def refusal(
     address: str, host: str, status: int, headers: Mapping[str, str], body: bytes, token: str, now_seconds: float
 ) -> SourceError:
-    """The error that an answer with a status other than 200 stands for.
+    """Returns the error that an answer with a status other than 200 stands for.
 
-    `address` is what was asked, without its query, `host` how messages name it, and `now_seconds` the server's clock,
-    if known.
+    `address` is what was asked, without its query, `host` is how messages name it, and `now_seconds` is the server's
+    clock, if known.
     """
     if 300 <= status < 400:
         return RequestRefusedError(
@@ -93,7 +93,7 @@ def refusal(
 
 
 def proxy_refusal(proxy: Proxy, host: str, status: int) -> SourceError:
-    """The error that a proxy's own answer to `CONNECT` stands for, and 407 to any request."""
+    """Returns the error that a proxy's own answer to `CONNECT` stands for, or its 407 to any request."""
     match status:
         case 407:
             return RequestRefusedError(
@@ -112,13 +112,13 @@ def proxy_refusal(proxy: Proxy, host: str, status: int) -> SourceError:
 
 
 def quoted(text: str, token: str) -> str:
-    """A server's text, fit for a message: printable, short, without the token."""
+    """Returns a server's text in a form fit for a message: printable, short, without the token."""
     printable = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return printable.replace(token, "(token)")[:_MAX_QUOTED_CHARACTERS].rstrip(" .")
 
 
 def http_date(text: str | None) -> Instant | None:
-    """The instant that an HTTP date names; None for anything else."""
+    """Returns the instant that an HTTP date names; None for anything else."""
     try:
         moment = parsedate_to_datetime(text or "")
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * SECOND
@@ -127,12 +127,12 @@ def http_date(text: str | None) -> Instant | None:
 
 
 def age_of(text: str | None) -> int:
-    """The microseconds that an `Age` header names; 0 for anything else."""
+    """Returns the microseconds that an `Age` header names; 0 for anything else."""
     return int(text.strip()) * SECOND if text and re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII) else 0
 
 
 def retry_after_seconds(text: str | None, now_seconds: float) -> float | None:
-    """How long `Retry-After` asks to wait: a number of seconds, or a date. None for anything else."""
+    """Returns how long `Retry-After` asks to wait, as a number of seconds or a date; None for anything else."""
     if text is None:
         return None
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text.strip(), re.ASCII):
@@ -149,7 +149,7 @@ def _wait_seconds(headers: Mapping[str, str], now_seconds: float) -> float | Non
 
 
 def own_words(body: bytes, token: str) -> str | None:
-    """What a JSON body says of an error, fit for a message; None where it is not about one, or is no JSON."""
+    """Returns what a JSON body says of an error, fit for a message; None if it is not about one, or is not JSON."""
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
@@ -159,7 +159,7 @@ def own_words(body: bytes, token: str) -> str | None:
 
 
 def _sentences(said: object, depth: int, *, is_inside: bool = False) -> Iterator[str]:
-    """Those of an error. Below a key that names one they may go by the names of parameters."""
+    """Yields the sentences of an error. Below a key that names one, they may go by the names of parameters."""
     if isinstance(said, str):
         yield said
     elif depth and isinstance(said, list):
@@ -179,7 +179,7 @@ def _sentences(said: object, depth: int, *, is_inside: bool = False) -> Iterator
 
 
 def wants_slash(address: str, status: int, headers: Mapping[str, str]) -> bool:
-    """Whether an answer sends from `address` to the same path on the same host, but for a slash at its end."""
+    """Returns whether an answer sends from `address` to the same path on that host, except for a slash at its end."""
     asked, target = urlsplit(address), _target(address, headers.get("Location", ""))
     if not 300 <= status < 400 or target is None:
         return False
@@ -188,8 +188,8 @@ def wants_slash(address: str, status: int, headers: Mapping[str, str]) -> bool:
 
 
 def _redirect(address: str, location: str, token: str) -> str:
-    """What a redirect from `address` to `location` means, and what to do about it."""
-    # Before it is taken apart: a host is lower-cased, and may be but a part of the token.
+    """Explains what a redirect from `address` to `location` means, and what to do about it."""
+    # The token is replaced first: a host is lower-cased when it is taken apart, and may be only a part of the token.
     target = _target(address, location.replace(token, "(token)"))
     if target is None:
         return f"a redirect that does not say where to. The token is not sent on; check {BASE_URL_VARIABLE}"
@@ -207,7 +207,7 @@ def _redirect(address: str, location: str, token: str) -> str:
 
 
 def _target(address: str, location: str) -> SplitResult | None:
-    """Where a redirect leads; None where that cannot be read."""
+    """Returns where a redirect leads; None where that cannot be read."""
     try:
         target = urlsplit(urljoin(address, location))
         return target if location and target.hostname else None

@@ -12,7 +12,7 @@ chance = random.Random(3)
 
 
 def believed() -> Allowance:
-    """One whose headers were once found to be true."""
+    """Returns an allowance whose headers were once found to be true."""
     allowance = Allowance()
     allowance.told(Quota(0, 5.0), 0.0)
     assert allowance.refused(0.1)

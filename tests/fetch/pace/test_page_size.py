@@ -1,4 +1,4 @@
-"""How many rows are asked for, and what for."""
+"""Tests how many rows are asked for, and why."""
 
 import random
 from typing import Any

@@ -23,7 +23,7 @@ faults = st.sampled_from(FAULTS)
 
 
 def ladder(error: SourceError, *, contact: Contact, attempt_seconds: float, randomness: float) -> tuple[int, float]:
-    """Attempts made, and the seconds they took, of a request that always fails the same way."""
+    """Returns the attempts made, and the seconds they took, of a request that always fails the same way."""
     elapsed, attempt = 0.0, 0
     while True:
         attempt += 1
@@ -132,7 +132,7 @@ def test_throttling_for_minutes_is_normal_but_not_for_ever() -> None:
 
 
 def run(budget: FailureBudget, failing: float, attempts: int, rng: random.Random) -> int:
-    """Attempts until the budget is exhausted, at most `attempts`."""
+    """Returns the attempts until the budget is exhausted, at most `attempts`."""
     for number in range(attempts):
         if budget.exhausted:
             return number

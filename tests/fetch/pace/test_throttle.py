@@ -1,6 +1,6 @@
-"""The throttle against simulated limits, in simulated time.
+"""Tests the throttle against simulated limits, in simulated time.
 
-With EXPORTER_THROTTLE_SEEDS=N in the environment every combination is run, with N seeds; without, one of each kind.
+With EXPORTER_THROTTLE_SEEDS=N in the environment every combination is run, with N seeds; without it, one of each kind.
 """
 
 import math
@@ -31,7 +31,7 @@ Latency = tuple[float, float]
 
 @lru_cache
 def best_even_pace(rate: float, latency: Latency) -> float:
-    """The share of `rate` that perfectly even requests get through when no more than 2 % may be refused.
+    """Returns the share of `rate` that perfectly even requests get through when no more than 2 % may be refused.
 
     Requests that leave evenly arrive unevenly. When more than a bucket of them may arrive in the wrong order, that
     alone empties it, however well the sender knows the rate.
@@ -49,8 +49,8 @@ def best_even_pace(rate: float, latency: Latency) -> float:
 
 
 def target(rate: float, latency: Latency) -> float:
-    """What has to get through, in requests a second."""
-    # So many requests, sent one after the other, may arrive in any order.
+    """Returns what must get through, in requests per second."""
+    # This many requests, sent one after the other, may arrive in any order.
     disorder = rate * (latency[1] - latency[0]) / 2
     if disorder <= 0.7 * BURST:
         return rate * (0.90 if rate < 10 else 0.95)
@@ -58,13 +58,13 @@ def target(rate: float, latency: Latency) -> float:
 
 
 def enough_workers(rate: float, latency: Latency) -> list[int]:
-    """The numbers of workers that can make so many requests while their retries wait for a second."""
+    """Returns the numbers of workers that can make this many requests while their retries wait for a second."""
     needed = rate * sum(latency) / 2 * 1.5 + 2
     return [workers for workers in WORKERS if workers >= needed]
 
 
 def check(outcome: Outcome, since: float, rate: float, latency: Latency) -> None:
-    """The minute from `since`."""
+    """Checks the minute from `since`."""
     assert outcome.rate(since, since + 60) >= target(rate, latency)
     assert outcome.refusals(since, since + 60) <= max(5, 0.02 * rate * 60)
 
@@ -153,7 +153,7 @@ def test_room_that_grows_opens_windows(before: int, after: int, retry_after: flo
 
 
 def test_a_limit_that_rises_is_found_even_where_refusals_are_dear() -> None:
-    """Each refusal costs a minute, so that a run may not try often; within an hour it must have tried."""
+    """Each refusal costs a minute, so a run must not try often; within an hour it must have tried."""
 
     class Dear(Bucket):
         def hint(self, now: float) -> float | None:

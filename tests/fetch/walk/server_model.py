@@ -1,4 +1,4 @@
-"""The server as a pure function: a list of rows and a behaviour, one page for a request. No network, no clock."""
+"""Models the server as a pure function: a list of rows and a behaviour, a page for a request. No network, no clock."""
 
 import random
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ SUMMER_TIME: Instant = 1_770_000_002 * SECOND
 
 
 def read_bound(how: Reads, instant: Instant) -> Instant:
-    """What a server takes a bound for: how it may be read is unknown (api.md, 14)."""
+    """Returns what a server takes a bound for: how it may be read is unknown (api.md, 14)."""
     match how:
         case "exact":
             return instant
@@ -56,8 +56,11 @@ def read_bound(how: Reads, instant: Instant) -> Instant:
 
 
 class StoredRow(msgspec.Struct, frozen=True):
-    """A row as the server stores it, in microseconds; `size` is what its body weighs. A row of the status that the
-    behaviour `hides` is listed only when asked for by it. `tenths`: of a microsecond, which are never served."""
+    """A row as the server stores it, in microseconds; `size` is what its body weighs.
+
+    A row of the status that the behaviour `hides` is listed only when asked for by it. `tenths` are tenths of a
+    microsecond, which are never served.
+    """
 
     id: str
     created_at: Instant
@@ -68,19 +71,20 @@ class StoredRow(msgspec.Struct, frozen=True):
     tenths: int = 0
 
     def detach(self) -> None:
-        """There is no page to let go of."""
+        """Does nothing: there is no page to let go of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What `api.md` calls unknown or possible. `precision`: microseconds of one served step.
+    """What `api.md` calls unknown or possible. `precision` is the microseconds of one served step.
 
-    `before`, `after` and `cursor_reads`: how the bounds and the cursor are read. `excludes`: bounds that are themselves
-    left out. `compares`: what a bound is held against. `cap_after`: from the request of this number on, the page cap is
-    the second. `fickle`: it differs from answer to answer. `updated_reads`: how the bounds of `updated_at` are read.
-    `fills_updated_at`: a row that was never updated is served with its `created_at` as `updated_at`, by which it is not
-    found. `oldest_first`: the order. `filters_late`: rows that a filter leaves out count to the limit of a page.
-    `nulls`: the ids of rows that are answered as null, which are kept apart where others are beside them.
+    `before`, `after` and `cursor_reads` are how the bounds and the cursor are read, and `updated_reads` how the bounds
+    of `updated_at` are. `excludes` names bounds that are themselves left out. `compares` is what a bound is held
+    against. `cap_after`: from the request of this number on, the page cap is the second. `fickle`: it differs from
+    answer to answer. `fills_updated_at`: a row that was never updated is served with its `created_at` as `updated_at`,
+    by which it is not found. `oldest_first` is the order. `filters_late`: rows that a filter leaves out count to the
+    limit of a page. `nulls` are the ids of rows that are answered as null, which are kept apart where others are beside
+    them.
     """
 
     cursor: Literal["strict", "inclusive"] = "strict"
@@ -123,7 +127,7 @@ class ServerModel:
         return (whole + up) * step
 
     def place(self, row: StoredRow) -> int:
-        """What bounds are held against, in tenths of a microsecond."""
+        """Returns what bounds are held against, in tenths of a microsecond."""
         if self.behaviour.compares == "served":
             return 10 * self.served(row.created_at)
         return 10 * row.created_at + row.tenths

@@ -1,6 +1,6 @@
 """Every rule by which a group is read is needed: without it, a small server makes the walk lose rows in silence.
 
-Cases as those of the walk's own rules (`test_walk_rules`): the rule taken out, and the least server found.
+The cases are like those of the walk's own rules (`test_walk_rules`): the rule taken out, and the least server found.
 """
 
 from typing import Any

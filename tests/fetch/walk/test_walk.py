@@ -1,4 +1,4 @@
-"""The walk against a modelled server: what it hands out is what was stored, or the doubt is named."""
+"""Tests the walk against a modelled server: what it hands out is what was stored, or the doubt is named."""
 
 import os
 import random
@@ -43,12 +43,12 @@ def by_limit(request: PageRequest, given_up: Page[StoredRow] | None) -> int:
 
 
 def by_whim(chance: random.Random) -> Limiting:
-    """Any number of rows, from one request to the next."""
+    """Draws any number of rows, from one request to the next."""
     return lambda request, given_up: min(request.limit, chance.choice((1, 1, 2, 3, 7, 1000)))
 
 
 def by_bytes(most_bytes: int) -> Limiting:
-    """A fourth of the rows, down to one, while a page has more than `most_bytes`."""
+    """Asks for a fourth of the rows, down to one, while a page has more than `most_bytes`."""
 
     def limit(request: PageRequest, given_up: Page[StoredRow] | None) -> int:
         if given_up is None:
@@ -118,7 +118,7 @@ def expected(server: ServerModel, window: Interval) -> Counter[str]:
 
 
 def check(reader: Reader, window: Interval) -> None:
-    """Every row once, but for those that share a timestamp that is named as unproven."""
+    """Checks that every row is there once, except those that share a timestamp that is named as unproven."""
     assert max(Counter(row.id for row in reader.rows).values(), default=1) == 1
     assert all(reader.server.served(row.created_at) in window for row in reader.rows)
     missing = expected(reader.server, window) - Counter(row.id for row in reader.rows)
@@ -149,7 +149,7 @@ GROUPS = st.tuples(
 
 @st.composite
 def odd_reads(draw: st.DrawFn) -> dict[str, Any]:
-    """How bounds and cursor may be read otherwise than they are meant: alike, or each in its own way."""
+    """Draws how bounds and cursor may be misread: in the same way, or each in its own."""
     names = ("before", "after", "cursor_reads")
     ways = st.sampled_from(READS)
     alike = ways.map(lambda way: dict.fromkeys(names, way))
@@ -389,7 +389,7 @@ def test_a_huge_row_is_delivered_once() -> None:
 
 
 def reader_of(server: ServerModel) -> Reader:
-    """A reader that knows where the list begins, as a run does that has asked."""
+    """Returns a reader that knows where the list begins, as a run does that has asked."""
     return Reader(server, traits=Traits(max(server.served(row.created_at) for row in server.rows)))
 
 
@@ -408,7 +408,7 @@ def test_a_plain_list_costs_its_pages_and_two_requests_for_the_end() -> None:
 
 
 def test_a_million_rows_in_one_hour() -> None:
-    """A row in 3.6 ms, served in seconds: each second is a group of 277 or 278 equals."""
+    """There is a row every 3.6 ms, served in seconds: each second is a group of 277 or 278 equals."""
     step, count = 3600 * SECOND // 1_000_000, 1_000_000
 
     def answer(request: PageRequest) -> Page[StoredRow]:
@@ -580,7 +580,7 @@ def test_lies_are_refused(lie: str) -> None:
 
 
 class Twisted(ServerModel):
-    """Takes each question for another one. `is_steady`: equal times come in the same order each time."""
+    """Takes each question for another one. `is_steady` means that equal times come in the same order each time."""
 
     twist: Callable[[PageRequest], PageRequest]
     is_steady = False

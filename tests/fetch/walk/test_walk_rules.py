@@ -58,7 +58,7 @@ def believes_equal_times(self: Walk[StoredRow], approach: Approach, page: Page[S
 def takes_nothing_for_the_end(
     self: Walk[StoredRow], search: Search, *, ids_only: bool = False, entire: bool = False
 ) -> Asking:
-    """The walk's own attempts, in which an empty page ends it."""
+    """Makes the walk's own attempts, in which an empty page ends it."""
     steps = attempts(self, search, ids_only=ids_only, entire=entire)
     request = next(steps)
     while True:
@@ -198,7 +198,7 @@ class Case:
     """A server: rows by offset from T0, with `updated_at` (None: there is none), size, and tenths of a microsecond.
 
     `updates`: before the answer to the request of this number, the row of that one gets another `updated_at`.
-    `left_out`: the numbers of rows that the filter of the export leaves out.
+    `left_out` holds the numbers of rows that the filter of the export leaves out.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Servers, windows and interruptions by the thousand, each made from one number, without hypothesis in between.
+"""Tests servers, windows and interruptions by the thousand, each made from one number, without hypothesis.
 
 EXPORTER_WALK_SEEDS=1000000 pytest tests/fetch/walk/test_walk_seeds.py       a million, in about six hours of one core
 EXPORTER_WALK_SEEDS=1 EXPORTER_WALK_FIRST_SEED=4711 pytest …            the one that failed
@@ -39,7 +39,7 @@ EDGES = (-SECOND, 0, 1, 500, 1000, 500_000, SECOND, 2 * SECOND, 3 * SECOND + 7, 
 
 
 def odd_reads(chance: random.Random) -> dict[str, Any]:
-    """How a server may read bounds and cursor otherwise than they are meant: alike, or each in its own way."""
+    """Draws how a server may misread bounds and cursor: in the same way, or each in its own."""
     if chance.random() < 0.4:
         return {}
     if chance.random() < 0.4:

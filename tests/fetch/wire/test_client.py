@@ -80,7 +80,7 @@ def client(
 async def failure_of(
     base_url: str, limits: Limits = LIMITS, credentials: Credentials | None = None, proxy: Proxy | None = None
 ) -> SourceError:
-    """The error of one request, after a look for the token and a proxy's password in everything that hangs on it."""
+    """Returns the error of one request, after a look for the token and a proxy's password in all that hangs on it."""
     async with client(base_url, limits=limits, credentials=credentials, proxy=proxy) as source:
         with pytest.raises(SourceError) as caught:
             await source.get_page(PageRequest(limit=10), fits)
@@ -218,7 +218,7 @@ async def test_how_old_an_answer_from_a_cache_is(age: str, seconds: int) -> None
 
 
 def coded(body: bytes, *codings: str) -> bytes:
-    """An answer that names each coding on a line of its own."""
+    """Returns an answer that names each coding on a line of its own."""
     named = b"".join(b"Content-Encoding: %s\r\n" % coding.encode() for coding in codings)
     status, rest = http(body).split(b"\r\n", 1)
     return status + b"\r\n" + named + rest
@@ -229,7 +229,7 @@ def encoded(body: bytes, *codings: str) -> Script:
 
 
 def headed(*lines: bytes, status: bytes = b"HTTP/1.1 200 OK") -> Script:
-    """An answer with these lines in its head."""
+    """Returns an answer with these lines in its head."""
     return [b"\r\n".join([status, *lines, b"Content-Length: %d" % len(PAGE), b"", PAGE])]
 
 
@@ -337,7 +337,7 @@ async def test_no_other_charset_changes_a_body(charset: str) -> None:
 
 
 async def test_a_slash_that_the_api_wants_is_learned() -> None:
-    """By the path alone: the question is asked anew, and where it was told to be."""
+    """It is learned by the path alone: the question is asked again, and where it was told to be."""
     to_slash = http(b"", 307, {"Location": "http://127.0.0.1:1/core/conversations/?limit=99"})
     by_id = http(b"", 301, {"Location": "/core/conversations/c-1/"})
     scripts = [[to_slash], [http(PAGE)], [http(PAGE)], [by_id], [http(b"{}")], [http(b"{}", 404)]]
