@@ -23,7 +23,7 @@ What the rules defend against is in api.md, "What is unknown, and what can go wr
   page that is full by its own limit proves nothing.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Set
 from typing import Final, TypeAlias
 
 from msgspec.structs import replace
@@ -34,6 +34,7 @@ from exporter.fetch.walk.approach import UNBOUNDED, Approach, Search
 from exporter.fetch.walk.descent import AskingForPage, Descent, first_below
 from exporter.fetch.walk.group import AskingWhether, Group, shown_uncut
 from exporter.fetch.walk.rows import (
+    Outline,
     TimedRow,
     each_row,
     ids_of,
@@ -65,6 +66,8 @@ class Walk(Descent[RowT]):
         self._last: Answer | None = None
         self._newest: Instant | None = None
         self._has_had_null = False
+        # The list that was taken for the end because the page before it was longer.
+        self._end_listing: Page[Outline] | None = None
         self._steps = self._walk()
         self.request: PageRequest | None = self._of_status(next(self._steps))
 
@@ -111,7 +114,7 @@ class Walk(Descent[RowT]):
         is_checked = False
         while page is not None or (page := (yield from self._look_further_down())) is not None:
             if not self._brings_older(page):
-                page = yield from self._look_below()
+                page = yield from self._look_below(rows_by_time(page.rows, self._position))
                 continue
             if not (is_checked or self._traits.shows_order):
                 yield from self._check_newest()
@@ -126,11 +129,13 @@ class Walk(Descent[RowT]):
         if not self._traits.shows_order:
             yield from self._check_newest()
         if self.settled_from > self.start:
+            until = min(self._position, self.end - 1)
+            is_doubtful = not self._has_had_null and (yield from self._is_end_doubtful())
             self._settle_held()
             if self._has_had_null:
                 self._unproven += (Unproven(self.settled_from - 1, 0, _NULL, self.start),)
-            elif (yield from self._is_shown_below()):
-                self._unproven += (Unproven(self.settled_from - 1, 0, _ENDS_EARLY, self.start),)
+            elif is_doubtful:
+                self._unproven += (Unproven(until, 0, _ENDS_EARLY, self.start),)
             elif not self._is_filtered and self.settled_from > self.start:
                 self._traits.end(Interval(self.start, self.settled_from))
             self.settled_from = self.start
@@ -140,11 +145,12 @@ class Walk(Descent[RowT]):
         page = yield from self._try(self._search(), entire=entire)
         return (yield from self._tell_apart()) if page is None and self._is_stuck else page
 
-    def _look_below(self) -> AskingForPage[RowT]:
+    def _look_below(self, seen: Set[str] = frozenset()) -> AskingForPage[RowT]:
         """Finishes the rows at the position where a list of ids shows that all are in hand, and goes on below them.
 
         After a short page, which hints at the end, this costs a list of ids in place of a page; heavy rows are not
         served again. When the list shows that nothing is left down to the start of the window, all of it is finished.
+        `seen` are rows at the position that an answer has shown.
         """
         listing = yield from self._try(self._search(), ids_only=True)
         if listing is None:
@@ -157,9 +163,10 @@ class Walk(Descent[RowT]):
             page = yield from self._go_on(entire=True)
             return page if page is None or self._brings_older(page) else (yield from self._tell_apart())
         is_short = len(listing) < listing.limit and not self._traits.may_be_cut(listing)
-        if are_all_held and at_position >= self._known and is_short:
+        if are_all_held and at_position >= self._known | seen and is_short:
             # The list began further down than the page before, and came to the same end.
             is_end = len(at_position) == 1 and self._above is not None and is_longer(self._above, listing)
+            self._end_listing = outline(listing) if is_end else None
             if not is_end and (yield from shown_uncut(listing, self._traits)):
                 again = yield from self._try(self._search(), ids_only=True)
                 is_end = again is not None and ids_of(again) == ids_of(listing)
@@ -218,21 +225,35 @@ class Walk(Descent[RowT]):
             return (yield from self._go_on_after_gap(page))
         return None
 
-    def _is_shown_below(self) -> AskingWhether[RowT]:
-        """Returns whether rows below the end of this list are shown where a lower bound is given.
+    def _is_end_doubtful(self) -> AskingWhether[RowT]:
+        """Returns whether more rows than those in hand may lie where this list has ended, or below.
 
-        An API may show less without one (14). It is asked once a run, and again for an end further up; not where all
-        that was shown lies below the window, because then the list does not end there.
+        It is asked for again, from where a longer page began, and with a lower bound, without which an API may show
+        less (14). A list that was taken for the end because of a page before it must not have been cut meanwhile, so
+        this answer must be longer. It is asked once a run, and again for an end further up; not where all that was
+        shown lies below the window, because then the list does not end there.
         """
         bottom = min(self._position, self.settled_from)
         is_end = self._newest is None or self._newest >= self.start
-        if self._status is not None or not is_end or bottom <= self._traits.proven_end:
+        if self._status is not None or not is_end or bottom < self._traits.proven_end:
             return False
         request = self._ask(replace(self._traits.approach, has_floor=False), MAX_PAGE_SIZE)
-        # As far down as any window of the run may lie. An API that refuses to look that far hides nothing.
-        page = yield replace(request, created_after=min(EPOCH, bottom), ids_only=True, may_be_refused=True)
+        lead = 0 if self._end_listing is None or self._above is None else self._above.rows.created_at[0] - self._anchor
+        page = yield replace(
+            request,
+            # As far down as any window of the run may lie. An API that refuses to look that far hides nothing.
+            created_after=min(EPOCH, bottom),
+            created_before=None if request.created_before is None else request.created_before + lead,
+            before_cursor=None if request.before_cursor is None else request.before_cursor + lead,
+            ids_only=True,
+            may_be_refused=True,
+        )
         below = [time for time in page.rows.created_at if time < bottom]
-        if any(time >= self.start for time in below):
+        at_position = rows_by_time(page.rows, self._position) if self._position < self.end else set[str]()
+        if any(time >= self.start for time in below) or at_position - self._held.keys():
+            return True
+        listing = self._end_listing
+        if listing is not None and not is_longer(page, listing) and not (yield from shown_uncut(listing, self._traits)):
             return True
         if not below:
             self._traits.proven_end = bottom

@@ -6,6 +6,7 @@ EXPORTER_WALK_SEEDS=1 EXPORTER_WALK_FIRST_SEED=4711 pytest …            the on
 
 import os
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ FIRST_SEED = int(os.environ.get("EXPORTER_WALK_FIRST_SEED", "0"))
 SHARES = 8
 
 #: Servers that have lost rows in silence.
-KNOWN_SEEDS = (6004688, 6006226, 6009216, 7001245, 7014636, 7043893)
+KNOWN_SEEDS = (6004688, 6006226, 6009216, 7001245, 7014636, 7043893, 30060323)
 
 OFFSETS = (0, 1, 2, 499, 500, 501, 999, 1000, 1500, 499_999, 500_000, 500_001, 999_999, SECOND)
 EDGES = (-SECOND, 0, 1, 500, 1000, 500_000, SECOND, 2 * SECOND, 3 * SECOND + 7, 6 * SECOND)
@@ -137,3 +138,14 @@ def test_servers_by_seed(share: int, monkeypatch: pytest.MonkeyPatch) -> None:
             assert {"cursor", "created_before"} <= server.behaviour.ignores, f"seed {seed}: {error}"
         except AssertionError as error:
             raise AssertionError(f"seed {seed}, {server.behaviour}: {error}") from error
+
+
+@pytest.mark.parametrize("at", range(1, 36))
+def test_a_page_cap_that_is_lowered_at_any_request(at: int) -> None:
+    """Just when the list seems to end, too: a longer page of before does not show that it was not cut then."""
+    chance = random.Random(30060323)
+    server, window = random_server(chance), random_window(chance)
+    server.behaviour = replace(server.behaviour, cap_after=(at, 2))
+    reader = Reader(server, page_size=chance.choice((1, 2, 3, 1000)), limiting=random_limiting(chance))
+    read_in_pieces(reader, window, chance)
+    check(reader, window)
