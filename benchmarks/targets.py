@@ -96,7 +96,7 @@ def _first(result: memory.Result, in_flight: int) -> memory.Case | None:
 
 
 def table(results: Results) -> list[str]:
-    """In Markdown, as the README has it."""
+    """In Markdown, as the manual has it."""
     lines = ["| measured | target | median (least to most) | |", "|---|---|---|---|"]
     lines += [
         f"| {target.what} | {target.wanted} | {target.found} | {'met' if target.is_met else 'missed'} |"
