@@ -38,7 +38,7 @@ TEXTS: Final[dict[FaultKind, str]] = {
     "archived": "it lies in an archive, and cannot be read from there ({}). Restore it, and keep exports in a storage "
     "class that is read at once",
     "denied": "access denied ({}). Check which credentials the environment gives, and that they may list, read, write "
-    "and delete there, as the README says",
+    "and delete there, as `exporter help object-stores` says",
     "elsewhere": "the bucket lies elsewhere. Set its region, as AWS_REGION does",
     "encryption": "the key that encrypts this bucket cannot be used ({}). Enable it, and let these credentials use it",
     "expired": "the credentials have expired ({}). Renew them, as `aws sso login` does, then run again to resume",
@@ -52,7 +52,7 @@ TEXTS: Final[dict[FaultKind, str]] = {
     "payer": "the requester pays for this bucket, and no project does ({}). Set GOOGLE_CLOUD_QUOTA_PROJECT to one that "
     "these credentials may use",
     "refused": "the store refuses what is asked ({}). Check the endpoint and the region",
-    "role": "the credentials are valid, but lack a permission ({}). Give them what the README lists",
+    "role": "the credentials are valid, but lack a permission ({}). Give them what `exporter help object-stores` lists",
     "signature": "the store does not accept the signature ({}). Check that the secret key belongs to the key's id and "
     "is whole, and that the endpoint and the region are right",
     "silent": "no answer from the store ({}). Check the network, and the endpoint if one is set, then run again to "

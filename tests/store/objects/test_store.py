@@ -445,7 +445,7 @@ class TestRefusals:
     async def test_no_permission(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
         store = opening(bucket)
         cloud.gate.refuses = lambda _: 403
-        await self.says(DestinationError, store.check, str(bucket.url), "access denied (403", "README")
+        await self.says(DestinationError, store.check, str(bucket.url), "access denied (403", "help object-stores")
         await self.says(StoreError, lambda: store.create("_SUCCESS", b""), "_SUCCESS: access denied")
 
     async def test_another_region(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:

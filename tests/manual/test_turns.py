@@ -1,4 +1,4 @@
-"""The README's answers about transcripts, run as they are written and held against plain Python."""
+"""The manual's answers about transcripts, run as they are written and held against plain Python."""
 
 import json
 import re
@@ -17,12 +17,11 @@ import pyarrow.dataset as ds
 import pytest
 
 from exporter.encode.schema import turns_schema
-from tests.test_readme import README, in_code, section, table_headed
+from tests.toolkit.manual import PAGES, in_code
 from tests.toolkit.turns_model import alike, parsed, turns_of
 
-QUERIES = dict(
-    re.findall(r"^([A-Z][^\n]*):\n\n```sql\n(.*?)^```$", README.partition("### Transcripts as a table")[2], re.S | re.M)
-)
+PAGE = PAGES["turns"]
+QUERIES = dict(re.findall(r"^([A-Z][^\n]*):\n\n```sql\n(.*?)^```$", PAGE.text, re.S | re.M))
 
 
 @pytest.fixture(scope="session")
@@ -139,6 +138,6 @@ def test_the_readers_read_the_turns_of_the_model(demo: Path, conversations: list
 
 
 def test_the_columns() -> None:
-    described = [(in_code(name)[0], in_code(kind)[0]) for name, kind, _ in table_headed("column of `turns`")]
+    described = [(in_code(name)[0], in_code(kind)[0]) for name, kind, _ in PAGE.table_headed("column of `turns`")]
     assert described == [(field.name, str(field.type)) for field in turns_schema()]
-    assert '`{"items": […]}`' in section("Transcripts as a table")
+    assert '`{"items": […]}`' in PAGE.section("Columns")

@@ -1,0 +1,242 @@
+"""The commands, queries and programs of the README and the manual, which run as they are written."""
+
+import ast
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from exporter.contract import BASE_URL_VARIABLE, TOKEN_VARIABLE
+from exporter.sandbox import ORGANIZATION, PERSONAL_TOKEN, gate
+from tests.toolkit.clouds import S3
+from tests.toolkit.manual import (
+    ALL,
+    EXPORTER,
+    PAGES,
+    PROGRAMS,
+    QUERIES,
+    README,
+    ROOT,
+    Page,
+    in_code,
+    run_shell,
+    snippets_in,
+)
+
+#: A web server has no end by itself; it is served in a test of its own.
+HANDLERS = [program for program in PROGRAMS if "web.run_app" in program]
+#: What these need is larger than all the rest, or is tested elsewhere.
+ELSEWHERE = re.compile(
+    r"pyspark|web\.run_app|deltalake|scan_delta|pyiceberg|^(?:import|from) (?:airflow|dagster)", re.M
+)
+RUN_HERE = [program for program in PROGRAMS if not ELSEWHERE.search(program)]
+
+
+def test_the_test_command_is_the_one_that_has_to_pass() -> None:
+    lines = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+    for page in (README, PAGES["contributing"]):
+        assert page.command_holding("'.[test]'").strip() in lines
+
+
+def test_the_install_commands_make_their_own_environment() -> None:
+    commands = (README.command_holding(".venv/bin/exporter demo"), README.command_holding("'.[test]'"))
+    for command in (*commands, PAGES["start"].command_holding("pip install -q .")):
+        assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -q ")
+
+
+def test_the_demo_leaves_what_is_described(demo: Path) -> None:
+    export = demo / "demo-export"
+    assert {entry.name for entry in export.iterdir()} == {
+        "conversations",
+        "turns",
+        "_manifest.json",
+        "_SUCCESS",
+        "_exporter",
+    }
+    manifest = json.loads((export / "_manifest.json").read_bytes())
+    assert manifest["totals"]["rows"] == 2000
+    for page in (README, PAGES["start"]):
+        assert "2,000 made-up conversations" in page.text
+
+
+@pytest.mark.parametrize("page", [README, PAGES["start"]], ids=lambda page: page.name)
+def test_exporting_in_five_lines(page: Page, api: str, tmp_path: Path) -> None:
+    command = page.command_holding("YOUR_TOKEN")
+    assert len(command.splitlines()) == 5
+    command = command.replace("YOUR_TOKEN", PERSONAL_TOKEN).replace("YOUR_ORGANIZATION", ORGANIZATION)
+    done = run_shell(command, tmp_path, ANYREACH_BASE_URL=api)
+    assert done.returncode == 0, done.stderr
+    assert "from 2026-01-01T00:00:00Z before 2026-03-01T00:00:00Z" in done.stdout
+    manifest = json.loads((tmp_path / "calls/_manifest.json").read_bytes())
+    assert (manifest["state"], manifest["timing"]["runs"]) == ("complete", 2)
+
+
+def test_bringing_up_to_date(api: str, tmp_path: Path) -> None:
+    (option,) = [text for text in in_code(PAGES["export"].section("The range")) if text.startswith("--until 0")]
+    for arguments in ("--until 2026-01-15", option):
+        done = run_shell(
+            f"exporter export calls {arguments}", tmp_path, ANYREACH_TOKEN=gate.TOKEN, ANYREACH_BASE_URL=api
+        )
+        assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "calls/_manifest.json").read_bytes())
+    assert manifest["totals"]["rows"] == 300
+    assert manifest["range"]["start"] is None
+
+
+@pytest.mark.parametrize("name", ["export", "turns"])
+def test_exporting_with_turns(name: str, api: str, tmp_path: Path) -> None:
+    command = PAGES[name].command_holding("--tables")
+    done = run_shell(command, tmp_path, ANYREACH_TOKEN=gate.TOKEN, ANYREACH_BASE_URL=api)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "calls/turns").is_dir()
+
+
+def test_trying_out(tmp_path: Path) -> None:
+    page = PAGES["sandbox"]
+    _, name, *options = shlex.split(page.command_holding("exporter sandbox"))
+    sandbox = subprocess.Popen(
+        [EXPORTER, name, *options, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert sandbox.stdout is not None
+        line = sandbox.stdout.readline()
+        done = run_shell(line + page.command_holding("export tried"), tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "complete: 3,000 conversations" in done.stderr
+    finally:
+        sandbox.terminate()
+        sandbox.communicate(timeout=10)
+
+
+def test_an_object_store(api: str, tmp_path: Path, s3: S3) -> None:
+    command = PAGES["object-stores"].command_holding("s3://")
+    (bucket,) = set(re.findall(r"s3://([^/]+)/", command))
+    s3.make_bucket(bucket)
+    (profile,) = re.findall(r"AWS_PROFILE=(\w+)", command)
+    (tmp_path / "config").write_text(
+        f"[profile {profile}]\nregion = eu-west-1\nendpoint_url = {s3.url}\n"
+        "aws_access_key_id = AKIAFORTESTS\naws_secret_access_key = not-a-secret\n"
+    )
+    variables = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
+    done = run_shell(command, tmp_path, ANYREACH_TOKEN=gate.TOKEN, ANYREACH_BASE_URL=api, **variables)
+    assert done.returncode == 0, done.stderr
+    assert "from 2026-01-01T00:00:00Z before 2026-02-01T00:00:00Z" in done.stdout
+    assert done.stdout.endswith("no run holds it\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["config"]
+
+
+def test_the_rule_for_what_killed_uploads_leave(s3: S3) -> None:
+    import boto3
+
+    (rule,) = snippets_in("json")
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=s3.url, **keys)
+    client.create_bucket(Bucket="with-a-rule")
+    client.put_bucket_lifecycle_configuration(Bucket="with-a-rule", LifecycleConfiguration=json.loads(rule))
+    (kept,) = client.get_bucket_lifecycle_configuration(Bucket="with-a-rule")["Rules"]
+    assert kept["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    assert PAGES["object-stores"].command_holding("s3://").count(kept["Filter"]["Prefix"].strip("/")) == 2
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_queries(query: str, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo)
+    assert duckdb.execute(query).fetchall()
+
+
+@pytest.mark.parametrize("program", RUN_HERE)
+def test_programs(program: str, demo: Path, api: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=demo,
+        env={**os.environ, TOKEN_VARIABLE: gate.TOKEN, BASE_URL_VARIABLE: api},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_every_kind_of_snippet_is_looked_at() -> None:
+    languages = {language for page in ALL for language, _ in page.snippets}
+    assert languages == {"sh", "sql", "python", "ipython", "ini", "json", "crontab", "mermaid"}
+    statements = [text for text in snippets_in("sql") if text not in QUERIES]
+    # The two short queries of the README and of its first page are beside the seven others.
+    assert (len(QUERIES), len(statements), len(snippets_in("ini")), len(snippets_in("crontab"))) == (9, 1, 2, 1)
+    assert (len(snippets_in("ipython")), len(HANDLERS), len(PROGRAMS) - len(RUN_HERE)) == (1, 1, 7)
+    (spark,) = [program for program in PROGRAMS if "pyspark" in program]
+    ast.parse(spark)
+    libraries = {"polars", "pandas", "pyarrow", "hashlib"}
+    assert libraries <= {word for program in PROGRAMS for word in re.findall(r"^import (\w+)", program, re.MULTILINE)}
+
+
+def test_each_row_is_counted_alike(demo: Path) -> None:
+    """The snippets only print; here the ways of reading that they show agree."""
+    import pandas as pd
+    import polars as pl
+    import pyarrow.dataset as ds
+
+    table, glob = demo / "demo-export/conversations", f"{demo}/demo-export/conversations/**/*.parquet"
+    assert len(pd.read_parquet(table, dtype_backend="pyarrow")) == 2000
+    assert ds.dataset(table, partitioning="hive").count_rows() == 2000
+    by_polars = pl.scan_parquet(glob, hive_partitioning=True)
+    assert by_polars.select(pl.len()).collect().item() == 2000
+    assert by_polars.collect_schema()["created_date"] == pl.Date
+    query = "SELECT count(*), any_value(typeof(created_date)) FROM read_parquet(?, hive_partitioning = true)"
+    assert duckdb.execute(query, [glob]).fetchall() == [(2000, "DATE")]
+
+
+def test_the_notebook(api: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In a kernel of its own, whose event loop runs already."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv(TOKEN_VARIABLE, gate.TOKEN)
+    monkeypatch.setenv(BASE_URL_VARIABLE, api)
+    cell: dict[str, Any] = {
+        "cell_type": "code",
+        "source": snippets_in("ipython")[0],
+        "metadata": {},
+        "outputs": [],
+        "execution_count": None,
+        "id": "a",
+    }
+    document = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    notebook = nbformat.reads(json.dumps(document), as_version=4)  # type: ignore[no-untyped-call]
+    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    (shown,) = [output["data"]["text/plain"] for output in notebook.cells[0].outputs if "data" in output]
+    means = {row["channel"]: row["duration_mean"] for row in ast.literal_eval(shown)}
+    assert means.keys() >= {"telephone", "webrtc"}
+    assert means["telephone"] > 0
+
+
+@pytest.mark.anyio
+async def test_the_handler_of_a_web_server(api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from aiohttp.test_utils import TestClient, TestServer
+
+    monkeypatch.setenv(TOKEN_VARIABLE, gate.TOKEN)
+    monkeypatch.setenv(BASE_URL_VARIABLE, api)
+    names: dict[str, Any] = {"__name__": "handler"}
+    exec(compile(HANDLERS[0], "python.md", "exec"), names)
+    async with TestClient(TestServer(names["application"])) as client:
+        answer = await client.get("/conversations", params={"since": "2026-01-01", "until": "2026-02-01"})
+        rows = [json.loads(line) for line in (await answer.text()).splitlines()]
+    assert answer.status == 200
+    assert 50 < len({row["id"] for row in rows}) == len(rows)
+    assert all(row["created_at"].startswith("2026-01-") for row in rows)
+
+
+def test_the_schema(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo)
+    assert run_shell(PAGES["columns"].command_holding("exporter schema"), demo).returncode == 0
+    (statement,) = [text for text in snippets_in("sql") if text not in QUERIES]
+    with duckdb.connect() as database:
+        database.execute((demo / "conversations.sql").read_text(encoding="utf-8"))
+        assert database.execute(statement).fetchall() == [(2000,)]

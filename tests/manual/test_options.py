@@ -1,0 +1,70 @@
+"""The tables of options, held against the help of each command."""
+
+import re
+from itertools import chain
+
+import pytest
+
+from exporter.cli.runner import SUMMARY_KEYS
+from exporter.sandbox import DENSITIES
+from tests.toolkit.manual import PAGES, defaults_in, help_of, in_code, names_in
+
+OPTIONS = PAGES["options"]
+#: The options of an export that those of other commands are told by.
+OF_AN_EXPORT = [names_in(option) for option, *_ in OPTIONS.table_headed("option", "export")]
+FROM_CONCURRENCY_ON = set(OF_AN_EXPORT[OF_AN_EXPORT.index(names_in("--concurrency")) :])
+
+
+def help_names(command: str) -> set[frozenset[str]]:
+    return set(defaults_in(help_of(command)))
+
+
+def beside(command: str) -> set[frozenset[str]]:
+    """The options that a command has besides those of an export."""
+    return {names_in(in_code(option)[0]) for option, *_ in OPTIONS.table_headed("option", command)}
+
+
+@pytest.mark.parametrize("command", ["export", "demo", "verify", "compact", "vacuum", "schema", "sandbox"])
+def test_options(command: str) -> None:
+    page, section = (PAGES["sandbox"], "Options") if command == "sandbox" else (OPTIONS, command)
+    rows = page.table_headed("option", section)
+    described = {names_in(option): default.strip("`") for option, _, default in rows}
+    actual = defaults_in(help_of(command))
+    assert described.keys() == actual.keys()
+    assert {names: described[names] for names, default in actual.items() if default} == {
+        names: default for names, default in actual.items() if default
+    }
+
+
+def test_options_of_a_sync() -> None:
+    (taken_away,) = re.findall(r"takes the same, except (.*?), and:", OPTIONS.section("sync"), re.DOTALL)
+    names = {names_in(name) for name in in_code(taken_away)}
+    assert len(names) == 2
+    assert help_names("sync") == help_names("export") - names | beside("sync")
+
+
+@pytest.mark.parametrize("command", ["audit", "reread"])
+def test_options_of_commands_that_read_again(command: str) -> None:
+    said = " ".join(OPTIONS.section(command).split())
+    assert "takes `--since`, `--lag` and all from `--concurrency` on, and:" in said
+    assert help_names(command) == {names_in("--since"), names_in("--lag"), *FROM_CONCURRENCY_ON} | beside(command)
+
+
+def test_options_of_the_other_commands() -> None:
+    named = {names for names in map(names_in, in_code(OPTIONS.section("The others"))) if names}
+    assert named == {frozenset({"--json"}), frozenset({"--help"}), frozenset({"--version"})}
+    assert defaults_in(help_of("status")).keys() == {frozenset({"--json"}), frozenset({"--help", "-h"})}
+    assert defaults_in(help_of("")).keys() == {frozenset({"--version"}), frozenset({"--help", "-h"})}
+
+
+def test_choices_and_the_summary() -> None:
+    tables = chain(OPTIONS.tables_headed("option"), PAGES["sandbox"].tables_headed("option"))
+    rows = {in_code(option)[0].split()[0]: in_code(text) for option, text, *_ in chain(*tables)}
+    options = help_of("export")
+    for option in ("--direction", "--channel", "--status"):
+        (text,) = [text for head, text in options.items() if head.split()[0] == option]
+        assert ", ".join(rows[option]) in text
+    assert rows["--partition-by"] == ["day", "hour", "month", "none"]
+    assert rows["--density"] == list(DENSITIES)
+    (line,) = [text for option, text, *_ in OPTIONS.table_headed("option", "export") if option.startswith("`--json`")]
+    assert tuple(in_code(line)) == SUMMARY_KEYS

@@ -1,0 +1,66 @@
+"""What the manual says of Delta and Iceberg tables, and of the files that they keep."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from exporter.contract import DAY
+from exporter.sandbox import gate, make_conversations
+from tests.manual.conftest import JANUARY
+from tests.toolkit.lake import query_by_duckdb
+from tests.toolkit.manual import PAGES, PROGRAMS, in_code, run_shell, serving
+
+#: Programs that read Delta and Iceberg tables, by kind.
+LAKE = [
+    (kind, program)
+    for program in PROGRAMS
+    for kind, words in (("delta", ("deltalake", "scan_delta")), ("iceberg", ("pyiceberg",)))
+    if any(word in program for word in words)
+]
+
+
+@pytest.fixture(scope="module")
+def lakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory for each kind of table, in which an export was made one, and has got rows since."""
+    directory = tmp_path_factory.mktemp("lakes")
+    command = PAGES["tables"].command_holding("--table-format delta").strip()
+    with serving(make_conversations(300, JANUARY, JANUARY + 90 * DAY)) as url:
+        for kind in ("delta", "iceberg"):
+            (directory / kind).mkdir()
+            for options in ("--until 2026-01-20", "", "--until 2026-02-20"):
+                line = f"{command.replace('delta', kind)} {options}"
+                done = run_shell(line, directory / kind, ANYREACH_TOKEN=gate.TOKEN, ANYREACH_BASE_URL=url)
+                assert done.returncode == 0, done.stderr
+    return directory
+
+
+def test_there_is_a_program_of_each_kind() -> None:
+    assert [kind for kind, _ in LAKE] == ["delta", "delta", "iceberg"]
+
+
+@pytest.mark.parametrize(("kind", "program"), LAKE)
+def test_programs_that_read_tables(kind: str, program: str, lakes: Path) -> None:
+    # Else it warns that another package would plan a scan faster.
+    environment = {**os.environ, "POLARS_ICEBERG_PLANNER": "pyiceberg"}
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(command, cwd=lakes / kind, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    assert ("generation" in done.stdout) == ("generation" in program)
+
+
+def test_queries_of_a_delta_table(lakes: Path) -> None:
+    queries = [text for text in in_code(PAGES["tables"].section("Read a Delta table")) if "delta_scan" in text]
+    days, before = (query_by_duckdb(query, lakes / "delta") for query in queries)
+    assert days.num_rows > before.num_rows == 1
+
+
+def test_vacuuming(lakes: Path) -> None:
+    command = PAGES["vacuum"].command_holding("exporter vacuum").strip()
+    assert run_shell(command, lakes / "delta").returncode == 0
+    done = run_shell(f"{command} --dry-run --json", lakes / "delta")
+    assert PAGES["vacuum"].keys_of_json("a vacuum") == list(json.loads(done.stdout))

@@ -1,0 +1,163 @@
+"""The README and the pages of the manual, taken apart: their sections, tables and snippets."""
+
+import os
+import re
+import shlex
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import TypeAlias
+
+from anyio.from_thread import start_blocking_portal
+
+from exporter.sandbox import Row, serve
+
+ROOT = Path(__file__).parents[2]
+MANUAL = ROOT / "exporter/manual"
+EXPORTER = Path(sysconfig.get_path("scripts")) / "exporter"
+
+#: A line of a table that is neither its head nor its rule.
+Cells: TypeAlias = list[str]
+
+_SNIPPET = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page in Markdown."""
+
+    path: Path
+
+    @cached_property
+    def text(self) -> str:
+        return self.path.read_text(encoding="utf-8")
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @cached_property
+    def snippets(self) -> list[tuple[str, str]]:
+        """Each snippet that says its language, with it."""
+        return [(language, text) for language, text in _SNIPPET.findall(self.text) if language]
+
+    @cached_property
+    def prose(self) -> str:
+        """The text without its snippets."""
+        return _SNIPPET.sub("", self.text)
+
+    @property
+    def title(self) -> str:
+        return self.text.partition("\n")[0].removeprefix("# ")
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the first paragraph, as far as it stands in one line."""
+        line = self.text.split("\n")[2]
+        return re.split(r"(?<=\.) (?=\S)", line)[0]
+
+    @property
+    def anchors(self) -> set[str]:
+        """What a link may name behind its `#`, as GitHub makes it of a heading."""
+        return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in _HEADING.findall(self.prose)}
+
+    def in_language(self, language: str) -> list[str]:
+        return [text for named, text in self.snippets if named == language]
+
+    def section(self, title: str) -> str:
+        """The text under a heading, without its snippets."""
+        found = re.findall(rf"^##+ {re.escape(title)}\n(.*?)(?=^##|\Z)", self.prose, re.DOTALL | re.MULTILINE)
+        (body,) = found
+        return str(body)
+
+    def tables_headed(self, first: str) -> list[list[Cells]]:
+        """The rows of every table whose first column has this head."""
+        return _tables(self.prose, first)
+
+    def table_headed(self, first: str, section: str = "") -> list[Cells]:
+        (table,) = _tables(self.section(section) if section else self.prose, first)
+        return table
+
+    def command_holding(self, words: str) -> str:
+        (command,) = [text for text in self.in_language("sh") if words in text]
+        return command
+
+    def keys_of_json(self, what: str) -> list[str]:
+        """What the page says the JSON of a command has."""
+        (described,) = re.findall(rf"^The JSON of {what} has .*?\n(?:\n|\Z)", self.text, re.DOTALL | re.MULTILINE)
+        return in_code(described)
+
+
+def _tables(text: str, first: str) -> list[list[Cells]]:
+    found = re.findall(rf"^\| {re.escape(first)} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.MULTILINE)
+    return [[[cell.strip() for cell in line.strip("|").split("|")] for line in body.splitlines()] for body in found]
+
+
+README = Page(ROOT / "README.md")
+INDEX = Page(MANUAL / "index.md")
+#: Every page of the manual but its index, by name.
+PAGES = {path.stem: Page(path) for path in sorted(MANUAL.glob("*.md")) if path != INDEX.path}
+ALL = [README, *PAGES.values()]
+
+
+def snippets_in(language: str) -> list[str]:
+    """Every snippet of a language, of whichever page, once."""
+    return list(dict.fromkeys(chain(*(page.in_language(language) for page in ALL))))
+
+
+QUERIES = [text for text in snippets_in("sql") if not text.startswith("INSERT")]
+PROGRAMS = snippets_in("python")
+
+
+def in_code(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def names_in(text: str) -> frozenset[str]:
+    """The options that a text names."""
+    return frozenset(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text))
+
+
+def help_of(command: str) -> dict[str, str]:
+    """The options of a command by what precedes their help, which is the text, from the help itself."""
+    done = run_shell(f"exporter {command} --help", ROOT)
+    assert done.returncode == 0, done.stderr
+    _, _, options = done.stdout.partition("Options:\n")
+    blocks = re.split(r"\n(?=  -)", "\n" + options)[1:]
+    return {" ".join(block.split(maxsplit=3)[:3]): " ".join(block.split()) for block in blocks}
+
+
+def defaults_in(options: dict[str, str]) -> dict[frozenset[str], str]:
+    """The default of each option in the help, by its names."""
+    found = {}
+    for head, text in options.items():
+        default = re.search(r"\[default: ([^;\]]+)", text)
+        found[names_in(head)] = default[1] if default else ""
+    return found
+
+
+def run_shell(command: str, directory: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command of the manual with the exporter that is installed here."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANYREACH_")}
+    path = f"{EXPORTER.parent}{os.pathsep}{environment['PATH']}"
+    return subprocess.run(
+        ["sh", "-euc", command.replace(".venv/bin/exporter", shlex.quote(str(EXPORTER)))],
+        cwd=directory,
+        env={**environment, "PATH": path, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@contextmanager
+def serving(rows: list[Row]) -> Iterator[str]:
+    """The address of a server with these conversations."""
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(rows)) as sandbox:
+        yield sandbox.url
