@@ -566,7 +566,8 @@ def test_options_of_the_other_commands() -> None:
         frozenset({"--version"}),
     }
     assert defaults_in(help_of("status")).keys() == {frozenset({"--json"}), frozenset({"--help", "-h"})}
-    assert defaults_in(help_of("")).keys() == {frozenset({"--version"}), frozenset({"--help", "-h"})}
+    completion = {frozenset({"--install-completion"}), frozenset({"--show-completion"})}
+    assert defaults_in(help_of("")).keys() == {frozenset({"--version"}), frozenset({"--help", "-h"}), *completion}
 
 
 def test_verifying(demo: Path, tmp_path: Path) -> None:

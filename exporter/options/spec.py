@@ -68,11 +68,19 @@ class ExportSpec:
     """
 
     destination: str | Path | None = None
-    since: Annotated[_Time, Option("Start of the range of created_at; an age such as 7d counts from now.", "TIME")] = (
-        None
-    )
+    since: Annotated[
+        _Time,
+        Option(
+            "Start of the range of created_at, included; an age such as 7d counts from now.", "TIME", "the beginning"
+        ),
+    ] = None
     until: Annotated[
-        _Time, Option("End of the range, excluded; a later one than --lag allows is cut to that.", "TIME", "the latest")
+        _Time,
+        Option(
+            "End of the range, excluded; a later one than --lag allows is cut to that.",
+            "TIME",
+            "the latest that it allows",
+        ),
     ] = None
     lag: Annotated[
         int,
@@ -120,7 +128,7 @@ class ExportSpec:
     exclude_fields: Annotated[_Names, _of_dataset("All fields except these.", "A,B", names=contract.FIELD_NAMES)] = None
     partition_by: Annotated[
         PartitionBy | None,
-        _of_dataset(f"Make a directory for each unit of created_at: {', '.join(PARTITIONS)}.", "UNIT", "day"),
+        _of_dataset(f"Make a directory for each unit of time: {', '.join(PARTITIONS)}.", "UNIT", "day"),
     ] = None
     tables: Annotated[
         _Names,
@@ -131,7 +139,9 @@ class ExportSpec:
             names=TABLES,
         ),
     ] = None
-    table_format: Annotated[TableKind | None, _of_dataset("Also keep each table as delta or iceberg.", "KIND")] = None
+    table_format: Annotated[
+        TableKind | None, _of_dataset("Also keep each table as one of these: delta, iceberg.", "KIND")
+    ] = None
     iceberg_catalog: Annotated[
         str | None,
         _of_dataset(
@@ -142,7 +152,7 @@ class ExportSpec:
     ] = None
     concurrency: Annotated[int, Option("Requests at once, at most; 1 to 1024.", "N")] = _DEFAULTS.concurrency
     max_rps: Annotated[int | float | None, Option("Requests a second, at most.", "X", "no ceiling")] = None
-    page_size: Annotated[int, Option("Rows of a request, at most; 1 to 1000.", "N")] = _DEFAULTS.page_size
+    page_size: Annotated[int, Option("Rows in a page, at most; 1 to 1000.", "N")] = _DEFAULTS.page_size
     part_size: Annotated[int | str, Option("Close a file at this size: 256MiB, 1GB, or a number of bytes.", "SIZE")] = (
         f"{_DEFAULTS.target_part_bytes // _MIB}MiB"
     )
@@ -152,7 +162,7 @@ class ExportSpec:
     trust_clock: Annotated[
         TrustedClock | None,
         Option(
-            "Clock to believe where the two differ: server, or local for this machine's.",
+            "Clock to believe where the server's and this machine's differ: server, local.",
             "WHOSE",
             "the earlier one, and neither where they differ by more than an hour",
         ),
