@@ -1,7 +1,7 @@
-"""The command line: flags become a request, errors become exit statuses. A module a command.
+"""The command line: flags become a request, errors become exit statuses. Each command is a module.
 
-Whatever a command does is imported when it runs, so that `--help` loads neither Arrow nor an HTTP client. Progress,
-logs, errors and the summary for people go to stderr; stdout holds what `--json` asked for.
+A command imports what it does when it runs, so that `--help` loads neither Arrow nor an HTTP client. Progress, logs,
+errors and the summary for people go to stderr; stdout holds what `--json` asks for.
 """
 
 import inspect
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _frames(error: BaseException) -> Iterator[str]:
-    # Types and places without messages: those may quote the token or a conversation.
+    # Types and places without messages, because messages may quote the token or a conversation.
     if cause := error.__cause__ or error.__context__:
         yield from _frames(cause)
     yield f"{type(error).__name__} at"

@@ -16,7 +16,7 @@ from exporter.store.location import parse_location
 if TYPE_CHECKING:
     from exporter.jobs.summary import Summary
 
-#: Where the demo's range ends, whenever it is run: the second run has to find what the first one left.
+#: Where the demo's range ends, whenever it is run, because the second run must find what the first one left.
 _DEMO_UNTIL: Final = contract.parse_timestamp("2026-02-01")
 
 
@@ -47,5 +47,5 @@ def demo(
         say(f"{target} already holds an export; what it has is kept, and only older days would be added.")
     else:
         say(f"A server in this process makes up {rows:,} conversations of {days} days; they are exported to {target}.")
-        say("Stop it half-way and run it again: it goes on. Run it once more: nothing is left to do.")
+        say("Stop it half-way and run it again: it continues. Run it once more: nothing is left to do.")
     perform(job, tell_summary, display)

@@ -1,4 +1,4 @@
-"""What runs that read from the API, and a status, have to say: lines for people, figures for programs."""
+"""The results of runs that read from the API, and of a status: lines for people, figures for programs."""
 
 import glob
 import re
@@ -25,10 +25,10 @@ _SHOWN_GAPS: Final = 5
 
 
 def describe_summary(summary: "Summary") -> Iterator[str]:
-    """What was exported, where it lies, what is in doubt, and what to do next: lines for people."""
+    """Says what was exported, where it is, what is in doubt, and what to do next."""
     what = _describe_data(summary)
     if summary.changed:
-        # The rows of a resumed export are not this run's alone.
+        # The rows of a resumed export are not all from this run.
         rate = "" if summary.resumed else f", {summary.rows / max(summary.seconds, 0.001):,.0f} rows/s"
         yield what
         yield f"  took {format_seconds(summary.seconds)} and {count_of(summary.requests, 'request')}{rate}"
@@ -55,7 +55,7 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
         yield "    conversations:read_sensitive, this reads them again:"
         yield f"      exporter reread {destination} --withheld"
     if summary.quarantined_rows:
-        yield f"  kept as served, for not fitting the columns: {count_of(summary.quarantined_rows, 'row')};"
+        yield f"  kept as served, because they do not fit the columns: {count_of(summary.quarantined_rows, 'row')};"
         yield "    the manifest names the files under `quarantine`."
     if summary.state == "incomplete":
         yield "  Run the same command again to go on."
@@ -74,7 +74,7 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
 
 
 def describe_synced(synced: "SyncResult") -> Iterator[str]:
-    """What a sync has changed, before what is there: lines for people."""
+    """Says what a sync has changed, and then what is there."""
     yield _moved(synced)
     yield f"  {_describe_data(synced.summary)}"
     if synced.updates_since is not None:
@@ -82,7 +82,7 @@ def describe_synced(synced: "SyncResult") -> Iterator[str]:
 
 
 def describe_reread(done: "RereadResult") -> Iterator[str]:
-    """What a reading again has changed, before what is there: lines for people."""
+    """Says what a reread has changed, and then what is there."""
     if not done.intervals:
         yield "nothing to read again: no row there came without sensitive fields"
     else:
@@ -94,7 +94,7 @@ def describe_reread(done: "RereadResult") -> Iterator[str]:
 
 
 def reread_figures(done: "RereadResult") -> dict[str, Any]:
-    """What a reading again has changed, for programs."""
+    """Returns what a reread has changed, for programs."""
     names = ("inserted", "updated", "removed", "unchanged", "rewritten", "kept")
     return {
         "intervals": [interval_figures(interval) for interval in done.intervals],
@@ -103,7 +103,7 @@ def reread_figures(done: "RereadResult") -> dict[str, Any]:
 
 
 def synced_figures(synced: "SyncResult") -> dict[str, Any]:
-    """What a sync has changed, for programs."""
+    """Returns what a sync has changed, for programs."""
     before, now = synced.updates_since_before, synced.updates_since
     return {
         **{name: getattr(synced, name) for name in ("inserted", "updated", "removed", "unchanged", "rewritten")},
@@ -114,7 +114,7 @@ def synced_figures(synced: "SyncResult") -> dict[str, Any]:
 
 
 def describe_status(found: "Status") -> Iterator[str]:
-    """What is at a destination, what is missing, and who is at work there: lines for people."""
+    """Says what is at a destination, what is missing, and which run is at work there."""
     yield _describe_data(found)
     if found.gaps:
         share = "" if found.covered_share is None else f"{found.covered_share:.1%} of the range is covered; "
@@ -134,7 +134,7 @@ def describe_status(found: "Status") -> Iterator[str]:
 
 
 def status_figures(found: "Status") -> dict[str, Any]:
-    """The status for programs: times as in the manifest, ISO 8601, and null for an open start."""
+    """Returns a status for programs: times are ISO 8601, as in the manifest, and an open start is null."""
     return {
         **msgspec.to_builtins(found),
         "range_start": None if found.range_start is None else format_instant(found.range_start),
@@ -146,7 +146,7 @@ def status_figures(found: "Status") -> dict[str, Any]:
 
 
 def interval_figures(interval: Interval) -> dict[str, str | None]:
-    """As in the manifest."""
+    """Returns an interval as the manifest writes it."""
     start = None if interval.open_below else format_instant(interval.start)
     return {"start": start, "end": format_instant(interval.end)}
 
@@ -186,12 +186,12 @@ def _location(summary: "Summary") -> Location:
 
 
 def _directory(summary: "Summary") -> str:
-    """Where the export lies, as a reader must be told that starts somewhere else."""
+    """Returns where the export is, for a reader that starts in another directory."""
     return str(_location(summary))
 
 
 def taken_for_columns(directory: str) -> list[str]:
-    """Of the directories that lead to an export, those that are named as a partition of one of its columns would be.
+    """Returns those directories on the way to an export that are named like a partition of one of its columns.
 
     DuckDB and Polars look for partitions in the whole path, and let them stand in for the columns of the files.
     """
@@ -208,7 +208,7 @@ def _query(summary: "Summary") -> str:
     if not _is_remote(summary):
         directory = glob.escape(directory)
     files = f"{directory}/conversations/**/*.parquet".replace("'", "''")
-    # Of the fields, only the status is in every export.
+    # The status is the one field for groups that every export has.
     keys = f"{summary.partition_key}, status" if summary.partition_key and is_safe else "status"
     table = f"read_parquet('{files}', hive_partitioning = {str(is_safe).lower()})"
     return f"SELECT {keys}, count(*) AS conversations FROM {table} GROUP BY ALL ORDER BY ALL;"  # noqa: S608 - escaped

@@ -28,7 +28,7 @@ def sandbox(
 
     def announce(url: str) -> None:
         typer.echo(f"export {contract.BASE_URL_VARIABLE}={url} {contract.TOKEN_VARIABLE}={TOKEN}")
-        say("Set these where you try `exporter export DEST`. Ctrl-C ends the sandbox.")
+        say("Set these in the shell where you try `exporter export DEST`. Ctrl-C ends the sandbox.")
 
     # An export ends a minute before the server's clock.
     until = time.time_ns() // 1000 - 2 * contract.MINUTE

@@ -1,4 +1,4 @@
-"""What verify, compact and vacuum, which work on the files that are there, have to say: lines for people."""
+"""The results of verify, compact and vacuum, which work on the files that are there: lines for people."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +18,7 @@ _SHOWN_PROBLEMS: Final = 20
 
 
 def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[str]:
-    """What a verification looked at, what is wrong, and what to do about it: lines for people."""
+    """Says what a verification looked at, what is wrong, and what to do about it."""
     if found.state is not None:
         wrong = len(found.problems) - found.unreadable
         verdict = f"sound and {found.state}" if found.sound else f"wrong: {count_of(wrong, 'problem')}"
@@ -30,7 +30,7 @@ def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[
         yield f"  names and sizes of all files; content of {share}, {format_size(found.bytes_read)}"
         yield f"  compared {count_of(found.ids_compared, 'id')}: each file's with every other's that was read"
     if found.writer:
-        yield f"  not judged, for {found.writer} was at work: the manifest, _SUCCESS, and files that no commit names"
+        yield f"  not judged, because {found.writer} was at work: the manifest, _SUCCESS, files that no commit names"
     for problem in found.problems[:_SHOWN_PROBLEMS]:
         yield f"  {'mended: ' if problem.mended else ''}{problem.file}: {problem.detail}"
     if (more := len(found.problems) - _SHOWN_PROBLEMS) > 0:
@@ -39,7 +39,7 @@ def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[
 
 
 def describe_drops(files: Sequence[str], directory: str) -> Iterator[str]:
-    """What a repair is about to take out of the export: lines for people."""
+    """Says what a repair is about to take out of the export."""
     yield f"taking {count_of(len(files), 'file')} out of the export, to {directory}:"
     yield from _first_of(files)
 
@@ -52,10 +52,10 @@ def _first_of(files: Sequence[str]) -> Iterator[str]:
 
 
 def describe_compacted(done: "CompactResult") -> Iterator[str]:
-    """How many files became how many: lines for people."""
+    """Says how many files became how many."""
     files = f"{count_of(done.files, 'file')} of {format_size(done.bytes)}"
     if done.files == done.files_before:
-        order = ". What an earlier run had left undone is in order now" if done.changed else ""
+        order = ". What an earlier run had left undone is done now" if done.changed else ""
         yield f"nothing to merge: {count_of(done.rows, 'conversation')} in {files}{order}"
     else:
         before = f"{count_of(done.files_before, 'file')} of {format_size(done.bytes_before)}"
@@ -66,7 +66,7 @@ def describe_compacted(done: "CompactResult") -> Iterator[str]:
 
 
 def describe_vacuumed(done: "VacuumResult", destination: Location, dry_run: bool) -> Iterator[str]:
-    """What was deleted, or would be: lines for people."""
+    """Says what was deleted, or would be."""
     what = f"{count_of(done.files, 'replaced file')} of {format_size(done.bytes)}"
     yield f"would delete {what}" if dry_run else f"deleted {what}"
     if done.kept_files:
@@ -77,7 +77,7 @@ def describe_vacuumed(done: "VacuumResult", destination: Location, dry_run: bool
         yield f"  {'would delete' if dry_run else 'deleted'} {what}: what they held was read again"
     if done.dropped_waiting:
         what = f"{count_of(done.dropped_waiting, 'file')} that repairs have dropped"
-        yield f"  kept {what}: not all that they held was read again, which this does:"
+        yield f"  kept {what}, because not all that they held was read again. This reads it:"
         yield f"    exporter export {shell_word(destination)}"
     if done.dropped_needed:
         what = f"{count_of(len(done.dropped_needed), 'file')} that repairs have dropped"
@@ -91,10 +91,10 @@ def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
         yield "  A repair cannot mend the log: restore _exporter/commits, or export to a new destination."
     elif found.unreadable:
         yield "  That a file cannot be read says nothing about its bytes. Nothing was changed. Run again when it can,"
-        yield "    as a repair needs to read all. Where a file never will be read, move it away: then it is missing."
+        yield "    because a repair must read all. Move a file away that can never be read; it is missing then."
     elif left - {"stranger", "behind", "table"}:
         command = f"exporter verify {shell_word(destination)} --repair"
-        yield f"  {command} takes out what is wrong, for an export to read it again."
+        yield f"  {command} takes out what is wrong, so that an export reads it again."
         if found.drops:
             yield f"  It would move to _exporter/dropped, and delete none of, {count_of(len(found.drops), 'file')}:"
             yield from _first_of(found.drops)
@@ -108,7 +108,7 @@ def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
 
 
 def verified_figures(found: "VerifyResult") -> dict[str, Any]:
-    """A verification for programs: times as in the manifest."""
+    """Returns a verification for programs, with times as in the manifest."""
     return {
         "sound": found.sound,
         "unreadable": found.unreadable,

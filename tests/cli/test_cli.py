@@ -562,7 +562,7 @@ def test_the_summary_says_what_is_in_doubt() -> None:
     assert summarize(changed=False).startswith("nothing to do, already complete: 12,345 conversations")
     assert "rows/s" not in summarize(resumed=True)
     assert "2 timestamps may have more rows" in summarize(state="unproven", unproven=2)
-    assert "kept as served, for not fitting the columns: 7 rows;" in summarize(quarantined_rows=7)
+    assert "kept as served, because they do not fit the columns: 7 rows;" in summarize(quarantined_rows=7)
     assert "conversations:read_sensitive): agent, summary" in summarize(withheld=("agent", "summary"))
     assert "under `fields.partly_withheld`" in summarize(state="unproven", partly_withheld=2)
     assert "partly_withheld" not in summarize()
