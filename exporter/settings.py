@@ -1,4 +1,4 @@
-"""What a user asks for: the export's request, the run's settings and the credentials, checked before the first request.
+"""What a user asks for: the export's request, a run's settings and the credentials, checked before the first request.
 
 `Request` decides what the dataset holds; it is stored in the first commit and cannot change for a destination.
 `RunSettings` decides how it is read, and may differ from run to run. `Credentials` are never stored.
@@ -41,7 +41,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """The request as one command line states it: None, or an absent key, is "as stored, or the default"."""
+    """The request as one caller states it: None, or an absent key, means "as stored, or the default"."""
 
     since: Instant | None = None
     until: Instant | None = None
@@ -53,15 +53,16 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if TURNS in (self.tables or ()) and self.fields is not None and TRANSCRIPT_FIELD not in self.fields:
-            raise UsageError(f"--tables: {TURNS} are made of transcripts: the field {TRANSCRIPT_FIELD} is left out")
+            raise UsageError(f"--tables: {TURNS} are made of transcripts, but the field {TRANSCRIPT_FIELD} is left out")
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run reads and writes. `max_rps`: requests a second, None for no ceiling. `trust_clock`: the one clock to
-    believe; None: the earlier one, and none where they differ by much.
+    """How a run reads and writes.
 
-    `ssl_context` verifies the API's certificate; None: by the system's authorities. `heeds_signals`: Ctrl-C and
-    SIGTERM end the run in good order; else they are left to whoever has the process.
+    `max_rps` is in requests a second; None means no ceiling. `trust_clock` names the one clock to believe; None means
+    the earlier one, and neither where they differ by much. `ssl_context` verifies the API's certificate; None leaves
+    that to the system's authorities. With `heeds_signals`, Ctrl-C and SIGTERM end the run in good order; otherwise they
+    are left to the program.
     """
 
     base_url: str = DEFAULT_BASE_URL
@@ -78,17 +79,17 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not 1 <= self.page_size <= MAX_PAGE_SIZE:
-            raise UsageError(f"--page-size {self.page_size}: has to be from 1 to {MAX_PAGE_SIZE}")
+            raise UsageError(f"--page-size {self.page_size}: must be from 1 to {MAX_PAGE_SIZE}")
         if not 1 <= self.concurrency <= 1024:
-            raise UsageError(f"--concurrency {self.concurrency}: has to be from 1 to 1024")
+            raise UsageError(f"--concurrency {self.concurrency}: must be from 1 to 1024")
         if self.max_rps is not None and not 0 < self.max_rps < float("inf"):
-            raise UsageError(f"--max-rps {self.max_rps}: has to be a number above 0")
+            raise UsageError(f"--max-rps {self.max_rps}: must be a number above 0")
         if not 0 <= self.lag_seconds <= 366 * 86_400:
-            raise UsageError(f"--lag {self.lag_seconds}: has to be from 0 to {366 * 86_400} seconds")
+            raise UsageError(f"--lag {self.lag_seconds}: must be from 0 to {366 * 86_400} seconds")
         if self.target_part_bytes < 1:
-            raise UsageError("--part-size: has to be at least one byte")
+            raise UsageError("--part-size: must be at least one byte")
         if self.memory_bytes < LEAST_MEMORY_BYTES:
-            raise UsageError(f"--memory: has to be at least {LEAST_MEMORY_BYTES // 1024**2}MiB")
+            raise UsageError(f"--memory: must be at least {LEAST_MEMORY_BYTES // 1024**2}MiB")
 
 
 @dataclass(frozen=True, slots=True)

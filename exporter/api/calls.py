@@ -1,6 +1,6 @@
 """Exports and syncs as awaitable calls, for asyncio alone, which the HTTP client needs.
 
-Whoever cancels a call loses what is not committed yet, as by a kill; the next call goes on from there.
+A call that is cancelled loses what is not committed yet, as if it were killed; the next call goes on from there.
 """
 
 import os
@@ -24,14 +24,14 @@ from exporter.store.location import Location, parse_location
 async def export(spec: ExportSpec, *, observer: Observer | None = None) -> Summary:
     """Reads what is missing at `spec.destination`, and commits it, as `exporter export` does.
 
-    What was read is in the summary's `state`, `rows` and so on; look at `exit_status`, or `state`: no exception says
-    that something is in quarantine or unproven. `observer` is told of progress, in the event loop; what it raises ends
-    the call, and is raised here.
+    The summary tells what was read. Look at its `exit_status`, or at `state`, because no exception says that something
+    is in quarantine or unproven. `observer` is told of progress, in the event loop; what it raises ends the call, and
+    is raised here.
 
     Raises `ExporterError`: `UsageError`, `DestinationError` and `AccessError` before anything is touched, others after
     what had been read was committed.
     """
-    understood = spec.understand(os.environ)
+    understood = spec.resolve(os.environ)
     destination = _destination(spec)
     return await observed(
         observer,
@@ -48,15 +48,15 @@ async def sync(
 ) -> SyncResult:
     """Brings `spec.destination` up to the present, or makes the first export, as `exporter sync` does.
 
-    `refilter` drops rows that changing filters no longer match; `keep_generations`: of how many last runs the files
-    that they have replaced are kept, from now on. For the rest as `export`; `until` and `created_before` have no place
-    here.
+    `refilter` drops rows that the filters no longer match. `keep_generations` is the number of last runs whose replaced
+    files are kept from now on. Everything else is as for `export`, except that `until` and `created_before` have no
+    place here.
     """
     if spec.until is not None or spec.created_before is not None:
         raise UsageError("a sync ends at the present: leave until and created_before out")
     if keep_generations is not None and not 0 <= keep_generations <= 1000:
-        raise UsageError(f"keep_generations {keep_generations}: has to be from 0 to 1000")
-    understood = spec.understand(os.environ)
+        raise UsageError(f"keep_generations {keep_generations}: must be from 0 to 1000")
+    understood = spec.resolve(os.environ)
     destination = _destination(spec)
     return await observed(
         observer,
@@ -73,11 +73,13 @@ async def sync(
 
 
 async def reread(spec: ExportSpec, *, withheld: bool = False, observer: Observer | None = None) -> RereadResult:
-    """Reads what lies at `spec.destination` between `since` and `until` again, as `exporter reread` does, and puts what
-    comes in its place. `withheld`: only where rows came without sensitive fields. For the rest as `export`; filters,
-    fields and tables are those of what is there.
+    """Reads what lies at `spec.destination` between `since` and `until` again, and replaces it by what comes, as
+    `exporter reread` does.
+
+    With `withheld`, only where rows came without sensitive fields. Everything else is as for `export`, except that
+    filters, fields and tables are those of what is there.
     """
-    understood = spec.understand(os.environ)
+    understood = spec.resolve(os.environ)
     destination = _destination(spec)
     return await observed(
         observer,
@@ -88,20 +90,20 @@ async def reread(spec: ExportSpec, *, withheld: bool = False, observer: Observer
 
 
 def stream(spec: ExportSpec, *, observer: Observer | None = None) -> Stream:
-    """The rows of `spec` as Arrow record batches, which no disk sees: the same requests and proofs as of an export.
+    """Gives the rows of `spec` as Arrow record batches, which touch no disk, by the requests and proofs of an export.
 
         async with exporter.stream(spec) as batches:
             async for batch in batches: ...
 
-    Each row is in one batch; their order is not promised. No more is requested than `spec.memory` has room for until
-    the consumer takes it. `batches.schema` is there at once, `batches.report` at the end. After the last batch
-    `DoubtfulStreamError` is raised where rows fit no column, or something is not proven: the report has them.
-    `destination`, `partition_by`, `part_size` and `table_format` mean nothing here, and `turns` are refused. A stream
-    that failed cannot be resumed.
+    Each row is in exactly one batch; their order is not promised. Until the consumer takes what is there, no more is
+    requested than `spec.memory` has room for. `batches.schema` is there at once, `batches.report` at the end. After the
+    last batch `DoubtfulStreamError` is raised where rows fit no column or something is not proven; the report names
+    them. `destination`, `partition_by`, `part_size` and `table_format` mean nothing here, and `turns` are refused. A
+    stream that failed cannot be resumed.
 
     Raises `UsageError`; the iterator raises `ExporterError`, and what `observer` raises.
     """
-    understood = spec.understand(os.environ)
+    understood = spec.resolve(os.environ)
     if TURNS in (understood.asked.tables or ()):
         raise UsageError(f"a stream gives the conversations alone: leave {TURNS} out of tables")
     return run_stream(understood.asked, understood.settings, understood.credentials, observer)

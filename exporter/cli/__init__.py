@@ -1,21 +1,22 @@
-"""The command line: flags become a request, errors become exit statuses. A module a command.
+"""The command line: flags become a request, errors become exit statuses. Each command is a module.
 
-Whatever a command does is imported when it runs, so that `--help` loads neither Arrow nor an HTTP client. Progress,
-logs, errors and the summary for people go to stderr; stdout holds what `--json` asked for.
+A command imports what it does when it runs, so that `--help` loads neither Arrow nor an HTTP client. Progress, logs,
+errors and the summary for people go to stderr; stdout holds what `--json` asks for.
 """
 
 import inspect
+import os
 import resource
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from exporter import contract
-from exporter.cli import audit, compact, demo, export, reread, sandbox, schema, status, sync, vacuum, verify
+from exporter.cli import audit, compact, demo, export, manual, reread, sandbox, schema, status, sync, vacuum, verify
 from exporter.cli.machine import translating
 from exporter.cli.runner import say
 from exporter.errors import ExporterError
@@ -24,7 +25,6 @@ from exporter.version import __version__
 app = typer.Typer(
     help="Export every conversation of an organization to partitioned Parquet.",
     epilog=f"The token is read from {contract.TOKEN_VARIABLE} or --token-file, never from an argument.",
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -33,11 +33,14 @@ app = typer.Typer(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command, by default the process's own; returns its exit status. No traceback but with `-v`."""
+    """Runs one command, by default the process's own; returns its exit status. Only `-v` shows where errors arose."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    # What a crash would leave on the disk holds the token and conversations.
+    # A core dump would leave the token and conversations on the disk.
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if "_EXPORTER_COMPLETE" in os.environ:
+        # Typer would wrap long help texts, and a shell would take each line for something to complete.
+        os.environ["COLUMNS"] = "1000"
     try:
         with translating():
             app(args=list(arguments), prog_name="exporter")
@@ -55,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _frames(error: BaseException) -> Iterator[str]:
-    # Types and places without messages: those may quote the token or a conversation.
+    # Types and places without messages, because messages may quote the token or a conversation.
     if cause := error.__cause__ or error.__context__:
         yield from _frames(cause)
     yield f"{type(error).__name__} at"
@@ -79,18 +82,20 @@ def _root(version: Version = False) -> None:
     pass
 
 
-for _command in (
-    export.export,
-    sync.sync,
-    demo.demo,
-    status.status,
-    verify.verify,
-    audit.audit,
-    reread.reread,
-    compact.compact,
-    vacuum.vacuum,
-    schema.schema,
-    sandbox.sandbox,
-):
+_COMMANDS: Final[dict[str, Callable[..., None]]] = {
+    "export": export.export,
+    "sync": sync.sync,
+    "demo": demo.demo,
+    "status": status.status,
+    "verify": verify.verify,
+    "audit": audit.audit,
+    "reread": reread.reread,
+    "compact": compact.compact,
+    "vacuum": vacuum.vacuum,
+    "schema": schema.schema,
+    "sandbox": sandbox.sandbox,
+    "help": manual.manual,
+}
+for _name, _command in _COMMANDS.items():
     # Typer would cut the first sentence off in the list of commands.
-    app.command(short_help=(inspect.getdoc(_command) or "").partition("\n")[0])(_command)
+    app.command(_name, short_help=(inspect.getdoc(_command) or "").partition("\n")[0])(_command)

@@ -1,16 +1,15 @@
 """`exporter audit`."""
 
+import os
 import time
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Annotated
 
 from exporter.cli.audit_report import audited_figures, describe_audited
-from exporter.cli.flags import understand, with_reading_options
-from exporter.cli.options import Existing, Text, option
+from exporter.cli.flags import Display, Existing, flag, switch, with_options
 from exporter.cli.runner import Result, perform
 from exporter.errors import UsageError
 from exporter.options.parse import parse_share
+from exporter.options.spec import OF_THE_DATASET, ExportSpec
 from exporter.progress import Observer
 from exporter.store.location import parse_location
 
@@ -18,25 +17,27 @@ if TYPE_CHECKING:
     from exporter.jobs.audit import AuditResult
 
 
-@with_reading_options
+@with_options(*OF_THE_DATASET, until="all that DEST has read")
 def audit(
     destination: Existing,
-    until: Annotated[Text, option("End of the range, excluded; as --since.", "TIME")] = None,
-    sample: Annotated[str, option("Compare about so much, drawn at random, anew every day.", "PERCENT")] = "100%",
-    repair: Annotated[bool, typer.Option("--repair", help="Fetch what is missing or has changed.")] = False,
+    spec: ExportSpec,
+    display: Display,
+    sample: Annotated[
+        str, flag("Compare about this share, drawn at random; each day draws another.", "PERCENT")
+    ] = "100%",
+    repair: Annotated[bool, switch("--repair", "Fetch what is missing, has changed or has moved.")] = False,
     delete: Annotated[
-        bool, typer.Option("--delete", help="Drop what the source has no more, by 404; with --repair.")
+        bool, switch("--delete", "Together with --repair, drop the rows whose ids the API answers with 404.")
     ] = False,
-    **options: Any,
 ) -> None:
-    """Compare DEST with the API: ids and times of change alone, in all that DEST has read.
+    """Compare DEST with the API, by the ids and times of change of all that DEST has read.
 
     Without --repair it changes nothing, and takes no lock.
     """
     target, share = parse_location(destination), parse_share(sample)
     if delete and not repair:
-        raise UsageError("--delete: goes with --repair")
-    wanted = understand(options, until)
+        raise UsageError("--delete: give it together with --repair")
+    wanted = spec.resolve(os.environ, heeds_signals=True)
 
     from exporter.jobs.audit import audit as run_audit
 
@@ -56,4 +57,4 @@ def audit(
     def tell(found: "AuditResult") -> Result:
         return Result(list(describe_audited(found, target)), audited_figures(found), found.exit_status)
 
-    perform(job, tell, options["as_json"], options["verbose"], options["log_format"])
+    perform(job, tell, display)

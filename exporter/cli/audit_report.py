@@ -1,4 +1,4 @@
-"""What an audit has to say: lines for people, figures for programs."""
+"""The result of an audit: lines for people, figures for programs."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +22,7 @@ _SHOWN_TIMES: Final = 5
 
 
 def describe_audited(found: "AuditResult", destination: Location) -> Iterator[str]:
-    """How the dataset differs from the source, by day, and what to do about it: lines for people."""
+    """Says how the dataset differs from the source, by day, and what to do about it."""
     findings = found.findings
     what = "part of it was drawn at random" if found.sampled else "all of it"
     start = "" if found.audited.open_below else f"from {format_instant(found.audited.start)} "
@@ -39,12 +39,12 @@ def describe_audited(found: "AuditResult", destination: Location) -> Iterator[st
     if findings.total("later"):
         yield "  later: new or changed at the source after it was read; a sync brings it, and it is no difference."
     if findings.nameless:
-        yield f"  not compared, for having no id: {count_of(findings.nameless, 'row')}"
+        yield f"  not compared, because they have no id: {count_of(findings.nameless, 'row')}"
     yield from _doubts(found.unproven)
     if found.lifted:
         listed = f"of the times that the export names under `unproven`, {found.lifted:,} were listed whole"
         command = f"exporter audit {shell_word(destination)} --repair"
-        what = "their doubt has left" if found.repaired else f"{command} lifts their doubt"
+        what = "they are no longer in doubt" if found.repaired else f"{command} lifts their doubt"
         yield f"  {listed}; {what}"
     if found.changing_filters and findings.total("deleted"):
         filters = ", ".join(found.changing_filters)
@@ -106,15 +106,15 @@ def _advise(found: "AuditResult", destination: Location) -> Iterator[str]:
         if findings.total("deleted"):
             yield f"  {command} --delete drops what the API answers 404 for."
         return
-    yield (f"  repaired: {repaired.inserted:,} inserted, {repaired.updated:,} updated, {repaired.removed:,} removed")
+    yield f"  repaired: {repaired.inserted:,} inserted, {repaired.updated:,} updated, {repaired.removed:,} removed"
     if repaired.unlisted:
-        yield f"  kept, for the API has them by id and leaves them out of its list: {repaired.unlisted:,}"
+        yield f"  kept, because the API has them by id, though it leaves them out of its list: {repaired.unlisted:,}"
     elif left := sum(map(len, findings.deleted.values())):
         yield f"  kept, though the API does not list them: {left:,}; --delete drops what it answers 404 for."
 
 
 def audited_figures(found: "AuditResult") -> dict[str, Any]:
-    """An audit for programs: times as in the manifest. `ids` are `pipeline.auditing.MOST_IDS` of a kind at most."""
+    """Returns an audit for programs, with times as in the manifest and at most `comparison.MOST_IDS` ids of a kind."""
     findings, differing = found.findings, len(found.findings.windows)
     sample = {
         "windows": found.windows,

@@ -8,25 +8,26 @@ from typing import Annotated
 import typer
 
 from exporter.cli.display import open_observer
-from exporter.cli.options import Existing, Verbose, option
-from exporter.cli.report import describe_compacted
+from exporter.cli.flags import Display, Existing, flag, shared, with_options
 from exporter.cli.runner import run_until_signal
-from exporter.options.parse import parse_size
+from exporter.cli.upkeep_report import describe_compacted
+from exporter.options.parse import to_bytes
+from exporter.options.spec import ExportSpec
 from exporter.settings import RunSettings
 from exporter.store.location import parse_location
 
 
+@with_options("log_format")
 def compact(
     destination: Existing,
-    part_size: Annotated[str, option("Size to merge files to.", "SIZE")] = "256MiB",
-    memory: Annotated[str, option("What the process may take at its peak.", "SIZE")] = "384MiB",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    verbose: Verbose = False,
+    display: Display,
+    part_size: Annotated[str, flag("Merge files until they have about this size.", "SIZE")] = str(ExportSpec.part_size),
+    memory: Annotated[str, shared("memory")] = str(ExportSpec.memory),
 ) -> None:
     """Merge small files at DEST, and change nothing else. Needs no token and no network."""
     target = parse_location(destination)
     settings = RunSettings(
-        target_part_bytes=parse_size(part_size, "--part-size"), memory_bytes=parse_size(memory, "--memory")
+        target_part_bytes=to_bytes(part_size, "--part-size"), memory_bytes=to_bytes(memory, "--memory")
     )
 
     import msgspec
@@ -35,7 +36,7 @@ def compact(
     from exporter.jobs.compact import compact as run_compact
 
     keep_heap_compact()
-    observer = open_observer(sys.stderr, "text", verbose=verbose)
+    observer = open_observer(sys.stderr, "text", verbose=display.verbose)
     work = partial(
         run_compact,
         target,
@@ -44,7 +45,7 @@ def compact(
         observer=observer,
     )
     try:
-        done = run_until_signal(work, "interrupted; run the same command again to go on")
+        done = run_until_signal(work, "interrupted; run the same command again to continue")
     finally:
         observer.close()
-    typer.echo(json.dumps(msgspec.to_builtins(done)) if as_json else "\n".join(describe_compacted(done)))
+    typer.echo(json.dumps(msgspec.to_builtins(done)) if display.as_json else "\n".join(describe_compacted(done)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from exporter import contract
-from exporter.cli.options import AsJson, Days, Rows, Verbose
+from exporter.cli.flags import Days, Display, Rows, with_options
 from exporter.cli.runner import perform, say, tell_summary
 from exporter.model import TABLES
 from exporter.progress import Observer
@@ -16,16 +16,18 @@ from exporter.store.location import parse_location
 if TYPE_CHECKING:
     from exporter.jobs.summary import Summary
 
-#: Where the demo's range ends, whenever it is run: the second run has to find what the first one left.
+#: Where the demo's range ends, whenever it is run, because the second run must find what the first one left.
 _DEMO_UNTIL: Final = contract.parse_timestamp("2026-02-01")
 
 
+@with_options("log_format")
 def demo(
-    destination: Annotated[str, typer.Argument(metavar="[DEST]", help="A directory, or a URL.")] = "demo-export",
+    display: Display,
+    destination: Annotated[
+        str, typer.Argument(metavar="[DEST]", help="A directory, or a URL: s3://, gs:// or az://.")
+    ] = "demo-export",
     rows: Rows = 2000,
     days: Days = 30,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
 ) -> None:
     """Export made-up conversations from a server in this process: no token, no network."""
     target = parse_location(destination)
@@ -42,8 +44,8 @@ def demo(
             return await run_export(target, asked, settings, Credentials(server.token), observer)
 
     if isinstance(target, Path) and (target / "_manifest.json").exists():
-        say(f"{target} holds an export already; what it has is kept, and only older days would be added.")
+        say(f"{target} already holds an export; what it has is kept, and only older days would be added.")
     else:
         say(f"A server in this process makes up {rows:,} conversations of {days} days; they are exported to {target}.")
-        say("Stop it half-way and run it again: it goes on. Run it once more: nothing is left to do.")
-    perform(job, tell_summary, as_json, verbose, "text")
+        say("Stop it half-way and run it again: it continues. Run it once more: nothing is left to do.")
+    perform(job, tell_summary, display)

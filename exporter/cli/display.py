@@ -1,4 +1,4 @@
-"""What a terminal, or a log, is shown while a run is under way."""
+"""What a terminal or a log shows while a run is under way."""
 
 import json
 from collections import deque
@@ -23,7 +23,7 @@ _DRAW_EVERY_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How fast a run is now. `seconds_left` is None while there is nothing to reckon it from."""
+    """How fast a run is now. `seconds_left` is None while nothing tells it."""
 
     rows: float
     requests: float
@@ -31,14 +31,14 @@ class Rates:
 
 
 class Meter:
-    """Rates over the last ten seconds, and the time left by the share that this run has added."""
+    """Measures rates over the last ten seconds, and the time left, by the share that this run has added."""
 
     def __init__(self) -> None:
         self._first: Snapshot | None = None
         self._recent: deque[Snapshot] = deque()
 
     def measure(self, snapshot: Snapshot) -> Rates:
-        """The rates at `snapshot`, which is not older than the one before."""
+        """Returns the rates at `snapshot`, which must not be older than the one before."""
         self._first = first = self._first or snapshot
         self._recent.append(snapshot)
         while len(self._recent) > 2 and self._recent[1].seconds <= snapshot.seconds - _RATE_WINDOW_SECONDS:
@@ -104,7 +104,7 @@ class TerminalProgress:
         self._meter = Meter()
         self._next_draw_seconds = 0.0
         self._console = Console(file=stream, highlight=False)
-        # Drawn by the events themselves: no thread, and nothing is drawn while nothing happens.
+        # Events draw it: there is no thread, and nothing is drawn while nothing happens.
         self._live = Live(
             "connecting",
             console=self._console,
@@ -148,7 +148,7 @@ class TerminalProgress:
 
 
 def describe(snapshot: Snapshot, rates: Rates) -> str:
-    """One line for people, which fits a terminal of 80 columns up to some hundred million rows."""
+    """Returns one line for people, which fits 80 columns up to some hundred million rows."""
     line = (
         f"{snapshot.rows:,} rows, {rates.rows:,.0f}/s, {rates.requests:,.1f} requests/s, {snapshot.in_flight} in flight"
     )
@@ -156,7 +156,7 @@ def describe(snapshot: Snapshot, rates: Rates) -> str:
 
 
 def key_values(event: str, details: dict[str, object]) -> str:
-    """`event key=value …` on one line; a value that could break the line, or the terminal, is quoted and escaped."""
+    """Returns `event key=value …`; a value that could break the line or the terminal is quoted and escaped."""
     return " ".join([event, *(f"{key}={_plain(value)}" for key, value in details.items())])
 
 
@@ -167,7 +167,7 @@ def _plain(value: object) -> str:
 
 
 def open_log(stream: TextIO, log_format: LogFormat) -> Log:
-    """A function that writes one line an event to `stream`: `key=value`, or a JSON object."""
+    """Returns a function that writes one line for each event to `stream`: `key=value`, or a JSON object."""
     import structlog
 
     def render_text(_logger: object, level: str, fields: structlog.typing.EventDict) -> str:
@@ -193,7 +193,7 @@ def open_log(stream: TextIO, log_format: LogFormat) -> Log:
 
 
 def open_observer(stream: TextIO, log_format: LogFormat, *, verbose: bool) -> Observer:
-    """The observer for `stream`: a live bar where a person looks on, lines anywhere else."""
+    """Returns the observer for `stream`: a live bar on a terminal, lines anywhere else."""
     if log_format == "text" and stream.isatty():
         return TerminalProgress(stream, verbose=verbose)
     return LineProgress(open_log(stream, log_format), verbose=verbose)

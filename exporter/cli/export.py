@@ -1,10 +1,11 @@
 """`exporter export`."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+import os
+from typing import TYPE_CHECKING
 
-from exporter.cli.flags import understand, with_request_options
-from exporter.cli.options import Destination, Text, option
+from exporter.cli.flags import Destination, Display, with_options
 from exporter.cli.runner import perform, tell_summary
+from exporter.options.spec import ExportSpec
 from exporter.progress import Observer
 from exporter.store.location import parse_location
 
@@ -12,23 +13,18 @@ if TYPE_CHECKING:
     from exporter.jobs.summary import Summary
 
 
-@with_request_options
-def export(
-    destination: Destination,
-    until: Annotated[Text, option("Its end, excluded; by default, the server's clock less the lag.", "TIME")] = None,
-    created_before: Annotated[Text, option("As --until, by the API's name; included.", "TIME")] = None,
-    **options: Any,
-) -> None:
+@with_options()
+def export(destination: Destination, spec: ExportSpec, display: Display) -> None:
     """Export conversations to DEST. The same command again resumes, or changes nothing.
 
-    Times are ISO 8601, UTC where no offset is given. Without options, DEST's own request is resumed.
+    Times are ISO 8601, and UTC unless they have an offset. Without options, the request stored at DEST is resumed.
     """
     target = parse_location(destination)
-    wanted = understand(options, until, created_before)
+    wanted = spec.resolve(os.environ, heeds_signals=True)
 
     from exporter.jobs.export import export as run_export
 
     async def job(observer: Observer) -> "Summary":
         return await run_export(target, wanted.asked, wanted.settings, wanted.credentials, observer)
 
-    perform(job, tell_summary, options["as_json"], options["verbose"], options["log_format"])
+    perform(job, tell_summary, display)

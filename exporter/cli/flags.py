@@ -1,108 +1,139 @@
-"""What commands that read from the API are asked: the options they share, and what these come to.
+"""Flags: those that several commands have, and those that a class of options stands for.
 
-Every option is stated once, in `request_options`; `with_request_options` gives them to a command.
+A command takes an `ExportSpec`, or another dataclass of options, as one parameter; `with_options` makes the flags of
+it. Text becomes values here, and nowhere below, except where a program may also give a text.
 """
 
 import inspect
-import os
-from collections.abc import Callable, Collection
-from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from typing import Annotated, Any, Final, TypeAlias, get_args, get_type_hints
 
 import typer
 
-from exporter import contract
 from exporter.cli.display import LogFormat
-from exporter.cli.options import AsJson, Text, Values, Verbose, option
-from exporter.model import TableKind
-from exporter.options.spec import Invocation
-from exporter.options.spec import understand as understand_options
-from exporter.settings import PartitionBy, RunSettings, TrustedClock
-
-_DEFAULTS: Final = RunSettings()
-#: What says which conversations a dataset holds, and how it is laid out.
-_OF_THE_DATASET: Final = frozenset(
-    {
-        "created_after",
-        *contract.FILTERS_BY_NAME,
-        "raw",
-        "fields",
-        "exclude_fields",
-        "partition_by",
-        "tables",
-        "table_format",
-        "iceberg_catalog",
-    }
-)
-Command = TypeVar("Command", bound=Callable[..., None])
+from exporter.contract import FILTERS_BY_NAME
+from exporter.options import parse
+from exporter.options.option import Option, options_of
+from exporter.options.spec import OPTIONS
 
 
-def request_options(
-    since: Annotated[Text, option("Start of the range of created_at; or an age: 7d, 36h.", "TIME")] = None,
-    lag: Annotated[int, option("How far the default end lies back.", "SECONDS")] = _DEFAULTS.lag_seconds,
-    created_after: Annotated[Text, option("As --since, by the API's name.", "TIME")] = None,
-    direction: Annotated[Values, option(f"One of {', '.join(contract.DIRECTIONS)}.")] = None,
-    channel: Annotated[Values, option(f"One of {', '.join(contract.CHANNELS)}.")] = None,
-    status: Annotated[Values, option(f"One of {', '.join(contract.STATUSES)}.")] = None,
-    user_id: Annotated[Values, option("Part of the user's id, in any case.")] = None,
-    agent_number: Annotated[Values, option("Part of the agent's number, in any case.")] = None,
-    agent_id: Annotated[Values, option("The agent's id.")] = None,
-    agent_version_id: Annotated[Values, option("The agent version's id.")] = None,
-    web_widget_id: Annotated[Values, option("The web widget's id.")] = None,
-    duration_above: Annotated[Values, option("At least so many seconds.", "N")] = None,
-    duration_below: Annotated[Values, option("At most so many seconds.", "N")] = None,
-    user_turn_count_above: Annotated[Values, option("At least so many turns.", "N")] = None,
-    user_turn_count_below: Annotated[Values, option("At most so many turns.", "N")] = None,
-    custom_metadata: Annotated[Values, option("What the metadata contains: a JSON object.", "JSON")] = None,
-    updated_after: Annotated[Values, option("updated_at is this or later.", "TIME")] = None,
-    updated_before: Annotated[Values, option("updated_at is this or earlier.", "TIME")] = None,
-    raw: Annotated[Values, typer.Option("--filter", metavar="NAME=VALUE", help="Any parameter, unchecked.")] = None,
-    fields: Annotated[Text, option("Only these fields, and those that are always read.", "A,B")] = None,
-    exclude_fields: Annotated[Text, option("All fields but these.", "A,B")] = None,
-    partition_by: Annotated[PartitionBy | None, typer.Option(help="A directory each; by default, day.")] = None,
-    tables: Annotated[Text, option("conversations, and with ,turns the items of transcripts, too.", "A,B")] = None,
-    table_format: Annotated[TableKind | None, typer.Option(help="Keep each table as one of these, too.")] = None,
-    iceberg_catalog: Annotated[Text, option("As pyiceberg's configuration has it.", "CATALOG[/NAMESPACE]")] = None,
-    concurrency: Annotated[int, option("Requests in flight at most.", "N")] = _DEFAULTS.concurrency,
-    max_rps: Annotated[float | None, option("Requests a second at most.", "X")] = None,
-    page_size: Annotated[int, option("Rows to ask for at once, 1 to 1000.", "N")] = _DEFAULTS.page_size,
-    part_size: Annotated[str, option("Size at which a file is closed.", "SIZE")] = "256MiB",
-    memory: Annotated[str, option("What the process may take at its peak.", "SIZE")] = "384MiB",
-    trust_clock: Annotated[
-        TrustedClock | None, typer.Option(help="The one to believe where they differ by hours.")
-    ] = None,
-    token_file: Annotated[Path | None, option("File that holds the token; for your eyes only.", "FILE")] = None,
-    org_id: Annotated[Text, option(f"For a personal token; or set {contract.ORGANIZATION_VARIABLE}.", "ID")] = None,
-    ca_file: Annotated[Path | None, option("Authorities to trust, too, in PEM form.", "FILE")] = None,
-    insecure_http: Annotated[bool, typer.Option("--insecure-http", help="Let the token travel over HTTP.")] = False,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-    log_format: Annotated[LogFormat, typer.Option(help="On stderr; json: an object a line.")] = "text",
-) -> None:
-    """Options that say what is wanted, how it is read, and who asks."""
+def flag(text: str, metavar: str | None = "TEXT") -> Any:
+    """Returns an option with this help."""
+    return typer.Option(help=text, metavar=metavar)
 
 
-def with_request_options(command: Command) -> Command:
-    """Gives `command` the options above in place of its `**options`, after those of its own."""
-    return _with_options(command, frozenset())
+def switch(name: str, text: str) -> Any:
+    """Returns an option without a value, which has no opposite."""
+    return typer.Option(name, help=text)
 
 
-def with_reading_options(command: Command) -> Command:
-    """As `with_request_options`, without those that say what the dataset holds: it is there."""
-    return _with_options(command, _OF_THE_DATASET)
+def shared(name: str) -> Any:
+    """Returns the option of `ExportSpec` by this name, for a command that takes some of them alone."""
+    return _typer_option(name, OPTIONS[name], "")
 
 
-def _with_options(command: Command, without: Collection[str]) -> Command:
-    shared = [each for name, each in inspect.signature(request_options).parameters.items() if name not in without]
-    own = [each for each in inspect.signature(command).parameters.values() if each.kind is not each.VAR_KEYWORD]
-    # For typer, which makes the command line of what a function says that it takes.
-    parameters = [*own, *shared]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {each.name: each.annotation for each in parameters}
-    return command
+PLACE: Final = "A directory, or a URL: s3://, gs:// or az://."
+Destination = Annotated[str, typer.Argument(metavar="DEST", help=PLACE)]
+Existing = Annotated[str, typer.Argument(metavar="DEST", help="The directory, or the URL, of an export.")]
+Rows = Annotated[int, typer.Option(min=1, max=10_000_000, help="Make up this many conversations.")]
+Days = Annotated[int, typer.Option(min=1, max=3650, help="Spread them over this many days.")]
+OneObject = Annotated[bool, switch("--json", "Print one JSON object in place of lines for people.")]
+Text: TypeAlias = str | None
+Command: TypeAlias = Callable[..., None]
 
 
-def understand(options: dict[str, Any], until: str | None = None, created_before: str | None = None) -> Invocation:
-    """Checks everything that can be checked before the first request. Raises `UsageError`."""
-    given = dict.fromkeys(_OF_THE_DATASET) | options | {"until": until, "created_before": created_before}
-    return understand_options(given, os.environ)
+@dataclass(frozen=True, kw_only=True)
+class Display:
+    """How a command shows its progress and its result."""
+
+    as_json: Annotated[bool, Option("Print the summary as one JSON object on stdout.", flags=("--json",))] = False
+    verbose: Annotated[
+        bool, Option("Say more, and show where an unexpected error arose.", flags=("--verbose", "-v"))
+    ] = False
+    log_format: Annotated[LogFormat, Option("Log to stderr as text, or as json: an object a line.", "FORMAT")] = "text"
+
+
+def with_options(*without: str, **otherwise: str) -> Callable[[Command], Command]:
+    """Gives a command, in place of each parameter whose type is a dataclass of options, the flags of these options.
+
+    `without` names options that the command does not have; `otherwise` says for some what happens without them.
+    """
+
+    def decorate(command: Command) -> Command:
+        parameters = list(inspect.signature(command).parameters.values())
+        kinds: dict[str, Any] = {each.name: each.annotation for each in parameters if is_dataclass(each.annotation)}
+        flags = [each for each in parameters if each.name not in kinds]
+        for kind in kinds.values():
+            flags += _flags(kind, without, otherwise)
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            for name, kind in kinds.items():
+                typed = {each: given.pop(each) for each in options_of(kind) if each in given}
+                given[name] = kind(**{each: _parse(each, value) for each, value in typed.items() if value is not None})
+            command(**given)
+
+        # For typer, which makes the command line of what a function says that it takes.
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in flags]
+        )
+        run.__annotations__ = {each.name: each.annotation for each in flags}
+        return run
+
+    return decorate
+
+
+def _flags(kind: Any, without: Sequence[str], otherwise: dict[str, str]) -> list[inspect.Parameter]:
+    options, hints = options_of(kind), get_type_hints(kind)
+    return [
+        inspect.Parameter(
+            each.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=each.default,
+            annotation=Annotated[
+                _annotation(each.name, hints[each.name]),
+                _typer_option(each.name, known, otherwise.get(each.name, known.otherwise)),
+            ],
+        )
+        for each in fields(kind)
+        if (known := options.get(each.name)) is not None and each.name not in without
+    ]
+
+
+def _annotation(name: str, hint: Any) -> Any:
+    if name == "filters" or name in FILTERS_BY_NAME:
+        # So that a filter given twice can be refused: of several values the last one would win in silence.
+        return list[str] | None
+    members = get_args(hint)
+    return Text if str in members else float | None if float in members else hint
+
+
+def _typer_option(name: str, known: Option, otherwise: str) -> Any:
+    return typer.Option(
+        *(known.flags or [parse.flag_of(name)]),
+        help=f"{known.help} Default: {otherwise}." if otherwise else known.help,
+        metavar=known.metavar,
+        autocompletion=_completion(known) if known.values or known.names else None,
+    )
+
+
+def _completion(known: Option) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        before, comma, _ = incomplete.rpartition(",")
+        named = before.split(",")
+        return [*known.values, *(before + comma + name for name in known.names if name not in named)]
+
+    return complete
+
+
+def _parse(name: str, typed: Any) -> Any:
+    """Returns what is typed for an option as its field takes it. Raises `UsageError`."""
+    if name == "filters":
+        return parse.parse_parameters(typed)
+    if name not in FILTERS_BY_NAME:
+        return typed
+    if len(typed) > 1:
+        raise parse.given_twice(name, *typed[:2])
+    return parse.parse_filter(name, typed[0])

@@ -1,4 +1,4 @@
-"""How the heap is kept, where that can be told: a run's peak should be what it holds, not what it has held."""
+"""Settings of the heap, so that the peak of a run is what it holds and not what it has held."""
 
 import ctypes
 import gc
@@ -11,16 +11,16 @@ _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 #: Bodies, columns and pages of Parquet are larger: each gets a mapping of its own, which goes back when it is freed.
 _OWN_MAPPING_BYTES: Final = 1024 * 1024
-#: Each arena keeps holes of its own, and threads would have up to eight for a core.
+#: Each arena keeps holes of its own, and threads would have up to eight arenas a core.
 _ARENAS: Final = 2
-#: Rows and turns come and go by the thousand, and hold no cycles: to look for some after every 700 took a twentieth of
-#: an export with turns.
+#: Rows and turns come and go by the thousand, and hold no cycles: looking for cycles after every 700 objects took a
+#: twentieth of an export with turns.
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
 
 
 def keep_heap_compact() -> None:
-    """Sets glibc's malloc for large blocks that come and go in several threads, and Arrow to use it, where it is there;
-    and Python to look for cycles less often."""
+    """Sets glibc's malloc, where it is there, for large blocks that come and go in several threads, makes Arrow use it,
+    and makes Python look for cycles less often."""
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,4 +1,4 @@
-"""What the machine has refused, in words: the last translation, of what no edge below has met in its own terms."""
+"""Errors of the machine, in words: the last translation, for what no edge below has named in its own terms."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +14,12 @@ _NO_THREAD = (
     "the machine lets this process start no more threads. Raise the limit of the user's processes (ulimit -u), or that "
     "of its container (pids); then run again"
 )
-_NOT_TEXT = (
-    "a path or a variable of the environment is not UTF-8, and what it is needed for takes text alone. Rename it"
-)
+_NOT_TEXT = "a path or a variable of the environment is not UTF-8, and only text can be used there. Rename it"
 
 
 @contextmanager
 def translating() -> Iterator[None]:
-    """Turns what the machine refuses into an error that a user can act on; what is left is a defect."""
+    """Turns what the machine refuses into an error that a user can act on; any other error is a defect."""
     try:
         yield
     except (ExporterError, KeyboardInterrupt, SystemExit, GeneratorExit):
@@ -33,7 +31,7 @@ def translating() -> Iterator[None]:
 
 
 def explain(error: BaseException) -> ExporterError | None:
-    """What `error`, a member of it, or its cause says of the machine; None where it is a defect."""
+    """Returns what `error`, a member of it, or its cause says of the machine; None where it is a defect."""
     return next((known for one in _all_of(error) if (known := _explain(one)) is not None), None)
 
 
@@ -59,7 +57,7 @@ def _explain(error: BaseException) -> ExporterError | None:
                 return StoreError(describe(error))
             return StoreError(f"{error.filename}: {describe(error, Path(error.filename))}")
         case ImportError():
-            return StoreError(f"{error.name or 'a library'}: cannot be loaded: {error}. Install the exporter anew")
+            return StoreError(f"{error.name or 'a library'}: cannot be loaded: {error}. Install the exporter again")
         case UnicodeEncodeError() if all("\udc80" <= one <= "\udcff" for one in error.object[error.start : error.end]):
             return StoreError(_NOT_TEXT)
         case RuntimeError() if "start new thread" in str(error):

@@ -1,8 +1,8 @@
-"""What a command has to say when it is done: lines for people."""
+"""The results of runs that read from the API, and of a status: lines for people, figures for programs."""
 
 import glob
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -16,23 +16,19 @@ from exporter.store.location import Location, parse_location, shell_word
 from exporter.words import count_of, format_seconds, format_size
 
 if TYPE_CHECKING:
-    from exporter.jobs.compact import CompactResult
     from exporter.jobs.reread import RereadResult
     from exporter.jobs.status import Status
     from exporter.jobs.summary import Summary
     from exporter.jobs.sync import SyncResult
-    from exporter.jobs.vacuum import VacuumResult
-    from exporter.jobs.verify import VerifyResult
 
 _SHOWN_GAPS: Final = 5
-_SHOWN_PROBLEMS: Final = 20
 
 
 def describe_summary(summary: "Summary") -> Iterator[str]:
-    """What was exported, where it lies, what is in doubt, and what to do next: lines for people."""
+    """Says what was exported, where it is, what is in doubt, and what to do next."""
     what = _describe_data(summary)
     if summary.changed:
-        # The rows of a resumed export are not this run's alone.
+        # The rows of a resumed export are not all from this run.
         rate = "" if summary.resumed else f", {summary.rows / max(summary.seconds, 0.001):,.0f} rows/s"
         yield what
         yield f"  took {format_seconds(summary.seconds)} and {count_of(summary.requests, 'request')}{rate}"
@@ -59,7 +55,7 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
         yield "    conversations:read_sensitive, this reads them again:"
         yield f"      exporter reread {destination} --withheld"
     if summary.quarantined_rows:
-        yield f"  kept as served, for not fitting the columns: {count_of(summary.quarantined_rows, 'row')};"
+        yield f"  kept as served, because they do not fit the columns: {count_of(summary.quarantined_rows, 'row')};"
         yield "    the manifest names the files under `quarantine`."
     if summary.state == "incomplete":
         yield "  Run the same command again to go on."
@@ -78,7 +74,7 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
 
 
 def describe_synced(synced: "SyncResult") -> Iterator[str]:
-    """What a sync has changed, before what is there: lines for people."""
+    """Says what a sync has changed, and then what is there."""
     yield _moved(synced)
     yield f"  {_describe_data(synced.summary)}"
     if synced.updates_since is not None:
@@ -86,7 +82,7 @@ def describe_synced(synced: "SyncResult") -> Iterator[str]:
 
 
 def describe_reread(done: "RereadResult") -> Iterator[str]:
-    """What a reading again has changed, before what is there: lines for people."""
+    """Says what a reread has changed, and then what is there."""
     if not done.intervals:
         yield "nothing to read again: no row there came without sensitive fields"
     else:
@@ -98,7 +94,7 @@ def describe_reread(done: "RereadResult") -> Iterator[str]:
 
 
 def reread_figures(done: "RereadResult") -> dict[str, Any]:
-    """What a reading again has changed, for programs."""
+    """Returns what a reread has changed, for programs."""
     names = ("inserted", "updated", "removed", "unchanged", "rewritten", "kept")
     return {
         "intervals": [interval_figures(interval) for interval in done.intervals],
@@ -107,7 +103,7 @@ def reread_figures(done: "RereadResult") -> dict[str, Any]:
 
 
 def synced_figures(synced: "SyncResult") -> dict[str, Any]:
-    """What a sync has changed, for programs."""
+    """Returns what a sync has changed, for programs."""
     before, now = synced.updates_since_before, synced.updates_since
     return {
         **{name: getattr(synced, name) for name in ("inserted", "updated", "removed", "unchanged", "rewritten")},
@@ -118,7 +114,7 @@ def synced_figures(synced: "SyncResult") -> dict[str, Any]:
 
 
 def describe_status(found: "Status") -> Iterator[str]:
-    """What is at a destination, what is missing, and who is at work there: lines for people."""
+    """Says what is at a destination, what is missing, and which run is at work there."""
     yield _describe_data(found)
     if found.gaps:
         share = "" if found.covered_share is None else f"{found.covered_share:.1%} of the range is covered; "
@@ -138,7 +134,7 @@ def describe_status(found: "Status") -> Iterator[str]:
 
 
 def status_figures(found: "Status") -> dict[str, Any]:
-    """The status for programs: times as in the manifest, ISO 8601, and null for an open start."""
+    """Returns a status for programs: times are ISO 8601, as in the manifest, and an open start is null."""
     return {
         **msgspec.to_builtins(found),
         "range_start": None if found.range_start is None else format_instant(found.range_start),
@@ -149,108 +145,8 @@ def status_figures(found: "Status") -> dict[str, Any]:
     }
 
 
-def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[str]:
-    """What a verification looked at, what is wrong, and what to do about it: lines for people."""
-    if found.state is not None:
-        wrong = len(found.problems) - found.unreadable
-        verdict = f"sound and {found.state}" if found.sound else f"wrong: {count_of(wrong, 'problem')}"
-        if found.unreadable:
-            verdict = f"{count_of(found.unreadable, 'file')} cannot be read" + (f"; {verdict}" if wrong else "")
-        files = f"{count_of(found.files, 'file')} of {format_size(found.bytes)}"
-        yield f"{verdict}; {count_of(found.rows, 'conversation')} in {files}, by {count_of(found.generation, 'commit')}"
-        share = "all" if found.files_read == found.files else f"{found.files_read:,} of them"
-        yield f"  names and sizes of all files; content of {share}, {format_size(found.bytes_read)}"
-        yield f"  compared {count_of(found.ids_compared, 'id')}: each file's with every other's that was read"
-    if found.writer:
-        yield f"  not judged, for {found.writer} was at work: the manifest, _SUCCESS, and files that no commit names"
-    for problem in found.problems[:_SHOWN_PROBLEMS]:
-        yield f"  {'mended: ' if problem.mended else ''}{problem.file}: {problem.detail}"
-    if (more := len(found.problems) - _SHOWN_PROBLEMS) > 0:
-        yield f"  and {more:,} more: --json names all"
-    yield from _advise(found, destination)
-
-
-def describe_drops(files: Sequence[str], directory: str) -> Iterator[str]:
-    """What a repair is about to take out of the export: lines for people."""
-    yield f"taking {count_of(len(files), 'file')} out of the export, to {directory}:"
-    yield from _first_of(files)
-
-
-def _first_of(files: Sequence[str]) -> Iterator[str]:
-    for file in files[:_SHOWN_PROBLEMS]:
-        yield f"    {file}"
-    if (more := len(files) - _SHOWN_PROBLEMS) > 0:
-        yield f"    and {more:,} more: --json names all"
-
-
-def describe_compacted(done: "CompactResult") -> Iterator[str]:
-    """How many files became how many: lines for people."""
-    files = f"{count_of(done.files, 'file')} of {format_size(done.bytes)}"
-    if done.files == done.files_before:
-        order = ". What an earlier run had left undone is in order now" if done.changed else ""
-        yield f"nothing to merge: {count_of(done.rows, 'conversation')} in {files}{order}"
-    else:
-        before = f"{count_of(done.files_before, 'file')} of {format_size(done.bytes_before)}"
-        yield f"{before} became {files}, with the same {count_of(done.rows, 'conversation')}"
-        yield f"  took {format_seconds(done.seconds)}"
-    if done.state == "incomplete":
-        yield "  The export is incomplete; what it has was merged."
-
-
-def describe_vacuumed(done: "VacuumResult", destination: Location, dry_run: bool) -> Iterator[str]:
-    """What was deleted, or would be: lines for people."""
-    what = f"{count_of(done.files, 'replaced file')} of {format_size(done.bytes)}"
-    yield f"would delete {what}" if dry_run else f"deleted {what}"
-    if done.kept_files:
-        were = "was replaced later, and is kept" if done.kept_files == 1 else "were replaced later, and are kept"
-        yield f"  {count_of(done.kept_files, 'other')} {were}"
-    if done.dropped_files:
-        what = f"{count_of(done.dropped_files, 'file')} of {format_size(done.dropped_bytes)} that repairs had dropped"
-        yield f"  {'would delete' if dry_run else 'deleted'} {what}: what they held was read again"
-    if done.dropped_waiting:
-        what = f"{count_of(done.dropped_waiting, 'file')} that repairs have dropped"
-        yield f"  kept {what}: not all that they held was read again, which this does:"
-        yield f"    exporter export {shell_word(destination)}"
-    if done.dropped_needed:
-        what = f"{count_of(len(done.dropped_needed), 'file')} that repairs have dropped"
-        yield f"  kept {what}, for conversations that are nowhere else; when you need none of them, delete by hand:"
-        yield from _first_of(done.dropped_needed)
-
-
-def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
-    left = {problem.what for problem in found.problems if not problem.mended}
-    if "log" in left:
-        yield "  A repair cannot mend the log: restore _exporter/commits, or export to a new destination."
-    elif found.unreadable:
-        yield "  That a file cannot be read says nothing about its bytes. Nothing was changed. Run again when it can,"
-        yield "    as a repair needs to read all. Where a file never will be read, move it away: then it is missing."
-    elif left - {"stranger", "behind", "table"}:
-        command = f"exporter verify {shell_word(destination)} --repair"
-        yield f"  {command} takes out what is wrong, for an export to read it again."
-        if found.drops:
-            yield f"  It would move to _exporter/dropped, and delete none of, {count_of(len(found.drops), 'file')}:"
-            yield from _first_of(found.drops)
-    if found.dropped_to is not None:
-        yield f"  {count_of(len(found.drops), 'file')} dropped; those that were there are kept in {found.dropped_to}."
-        yield f"    When all has been read again, exporter vacuum {shell_word(destination)} deletes them."
-    if found.state == "incomplete":
-        yield f"  Not all of the range is there: run exporter export {shell_word(destination)}"
-    elif found.state == "unproven":
-        yield "  All of the range was read; the manifest names what is in doubt."
-
-
-def verified_figures(found: "VerifyResult") -> dict[str, Any]:
-    """A verification for programs: times as in the manifest."""
-    return {
-        "sound": found.sound,
-        "unreadable": found.unreadable,
-        **msgspec.to_builtins(found),
-        "uncovered": [interval_figures(interval) for interval in found.uncovered],
-    }
-
-
 def interval_figures(interval: Interval) -> dict[str, str | None]:
-    """As in the manifest."""
+    """Returns an interval as the manifest writes it."""
     start = None if interval.open_below else format_instant(interval.start)
     return {"start": start, "end": format_instant(interval.end)}
 
@@ -290,12 +186,12 @@ def _location(summary: "Summary") -> Location:
 
 
 def _directory(summary: "Summary") -> str:
-    """Where the export lies, as a reader must be told that starts somewhere else."""
+    """Returns where the export is, for a reader that starts in another directory."""
     return str(_location(summary))
 
 
 def taken_for_columns(directory: str) -> list[str]:
-    """Of the directories that lead to an export, those that are named as a partition of one of its columns would be.
+    """Returns those directories on the way to an export that are named like a partition of one of its columns.
 
     DuckDB and Polars look for partitions in the whole path, and let them stand in for the columns of the files.
     """
@@ -312,7 +208,7 @@ def _query(summary: "Summary") -> str:
     if not _is_remote(summary):
         directory = glob.escape(directory)
     files = f"{directory}/conversations/**/*.parquet".replace("'", "''")
-    # Of the fields, only the status is in every export.
+    # The status is the one field for groups that every export has.
     keys = f"{summary.partition_key}, status" if summary.partition_key and is_safe else "status"
     table = f"read_parquet('{files}', hive_partitioning = {str(is_safe).lower()})"
     return f"SELECT {keys}, count(*) AS conversations FROM {table} GROUP BY ALL ORDER BY ALL;"  # noqa: S608 - escaped

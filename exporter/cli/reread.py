@@ -1,13 +1,12 @@
 """`exporter reread`."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+import os
+from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from exporter.cli.flags import understand, with_reading_options
-from exporter.cli.options import Existing, Text, option
+from exporter.cli.flags import Display, Existing, switch, with_options
 from exporter.cli.report import describe_reread, reread_figures
 from exporter.cli.runner import Result, perform, tell_summary
+from exporter.options.spec import OF_THE_DATASET, ExportSpec
 from exporter.progress import Observer
 from exporter.store.location import parse_location
 
@@ -15,28 +14,28 @@ if TYPE_CHECKING:
     from exporter.jobs.reread import RereadResult
 
 
-@with_reading_options
+@with_options(*OF_THE_DATASET, until="the end of what DEST holds")
 def reread(
     destination: Existing,
-    until: Annotated[Text, option("End of what is read again, excluded; as --since.", "TIME")] = None,
+    spec: ExportSpec,
+    display: Display,
     withheld: Annotated[
-        bool, typer.Option("--withheld", help="Only where rows came without sensitive fields.")
+        bool, switch("--withheld", "Read again only where rows came without sensitive fields.")
     ] = False,
-    **options: Any,
 ) -> None:
-    """Read DEST again, or an interval of it, and put what comes in place of what is there.
+    """Read DEST again, or a range of it, and replace what is there by what comes.
 
-    Until it is all there, nothing of that has changed.
+    DEST stays as it is until all of it has been read.
     """
     target = parse_location(destination)
-    wanted = understand(options, until)
+    wanted = spec.resolve(os.environ, heeds_signals=True)
 
     from exporter.jobs.reread import reread as run_reread
 
     async def job(observer: Observer) -> "RereadResult":
         return await run_reread(target, wanted.asked, wanted.settings, wanted.credentials, observer, withheld=withheld)
 
-    perform(job, _tell, options["as_json"], options["verbose"], options["log_format"])
+    perform(job, _tell, display)
 
 
 def _tell(done: "RereadResult") -> Result:

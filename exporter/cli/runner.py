@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import typer
 
-from exporter.cli.display import LogFormat, open_log, open_observer
+from exporter.cli.display import open_log, open_observer
+from exporter.cli.flags import Display
 from exporter.cli.machine import translating
 from exporter.cli.report import describe_summary
 from exporter.errors import ExporterError, InterruptedExportError
@@ -25,12 +26,12 @@ SUMMARY_KEYS: Final = ("state", "rows", "files", "bytes", "requests", "seconds",
 
 
 def say(text: str) -> None:
-    """Tells people something, on stderr."""
+    """Writes `text` to stderr, for people."""
     print(text, file=sys.stderr, flush=True)
 
 
 class Result(NamedTuple):
-    """What a job has to say in the end: lines for people, figures for programs, and the exit status."""
+    """What a job comes to: lines for people, figures for programs, and the exit status."""
 
     lines: list[str]
     figures: dict[str, Any]
@@ -38,28 +39,22 @@ class Result(NamedTuple):
 
 
 def tell_summary(summary: "Summary") -> Result:
-    """What an export says."""
+    """Returns what an export comes to."""
     figures = {key: getattr(summary, key) for key in SUMMARY_KEYS}
     return Result(list(describe_summary(summary)), figures, summary.exit_status)
 
 
-def perform(
-    job: Callable[[Observer], Awaitable[T]],
-    tell: Callable[[T], Result],
-    as_json: bool,
-    verbose: bool,
-    log_format: LogFormat,
-) -> None:
+def perform(job: Callable[[Observer], Awaitable[T]], tell: Callable[[T], Result], display: Display) -> None:
     """Runs `job`, shows its progress and what `tell` makes of its result, and exits with its status."""
     import logging
 
     from exporter.cli.heap import keep_heap_compact
 
     keep_heap_compact()
-    # Else a library's complaint about a task would reach the user with its traceback.
+    # Otherwise a library's complaint about a task would reach the user with its traceback.
     logging.getLogger().addHandler(logging.NullHandler())
-    log = open_log(sys.stderr, "json") if log_format == "json" else None
-    observer = open_observer(sys.stderr, log_format, verbose=verbose)
+    log = open_log(sys.stderr, "json") if display.log_format == "json" else None
+    observer = open_observer(sys.stderr, display.log_format, verbose=display.verbose)
     try:
         told = tell(run_until_signal(partial(job, observer), "interrupted; run the same command again to resume"))
     except ExporterError as error:
@@ -73,16 +68,16 @@ def perform(
         say("\n".join(told.lines))
     else:
         log("info", "finished", told.figures)
-    if as_json:
+    if display.as_json:
         typer.echo(json.dumps(told.figures))
     raise typer.Exit(told.status)
 
 
 def run_until_signal(work: Callable[[], Awaitable[T]], otherwise: str) -> T:
-    """Runs `work`. Unless it listens to signals itself, as the pipeline does, the first Ctrl-C or SIGTERM cancels it,
-    and the second ends the process where it is, which loses no more than a kill.
+    """Runs `work`. The first Ctrl-C or SIGTERM cancels it, unless it listens to signals itself, as the pipeline does;
+    the second ends the process at once, which loses no more than a kill.
 
-    Raises `InterruptedExportError`, saying `otherwise`.
+    Raises `InterruptedExportError` with the message `otherwise`.
     """
     import asyncio
 
@@ -110,7 +105,7 @@ def run_until_signal(work: Callable[[], Awaitable[T]], otherwise: str) -> T:
         try:
             return await work()
         finally:
-            # What is left of the event loop ends by itself: interrupted, it would leave threads that nobody ends.
+            # The event loop must end by itself: interrupted, it would leave threads that nobody ends.
             cancels.clear()
 
     with listening(told), translating():

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 import typer
 
 from exporter import contract
-from exporter.cli.options import Days, Rows, Values, option
+from exporter.cli.flags import Days, Rows, flag
 from exporter.cli.runner import run_until_signal, say
 from exporter.errors import InterruptedExportError
 
@@ -16,19 +16,19 @@ Density: TypeAlias = Literal["flat", "office", "one-burst", "many-bursts", "bulk
 
 
 def sandbox(
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port on loopback; 0 for any.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on, on loopback; 0 for any.")] = 8080,
     rows: Rows = 10_000,
     days: Days = 30,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same conversations.")] = 0,
-    density: Annotated[Density, typer.Option(help="How they are spread over the days.")] = "office",
-    behaviour: Annotated[Values, option("A switch of the server; repeatable.", "NAME=VALUE")] = None,
+    density: Annotated[Density, typer.Option(help="Shape in which they are spread over the days.")] = "office",
+    behaviour: Annotated[list[str] | None, flag("Set a switch of the server; repeatable.", "NAME=VALUE")] = None,
 ) -> None:
     """Serve made-up conversations on loopback until Ctrl-C, to try exports against."""
     from exporter.sandbox import TOKEN, behaviour_from_options, run_sandbox
 
     def announce(url: str) -> None:
         typer.echo(f"export {contract.BASE_URL_VARIABLE}={url} {contract.TOKEN_VARIABLE}={TOKEN}")
-        say("Set these where you try `exporter export DEST`. Ctrl-C ends the sandbox.")
+        say("Set these in the shell where you try `exporter export DEST`. Ctrl-C ends the sandbox.")
 
     # An export ends a minute before the server's clock.
     until = time.time_ns() // 1000 - 2 * contract.MINUTE

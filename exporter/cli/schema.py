@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from exporter.cli.options import Text, option
+from exporter.cli.flags import Text, flag, shared
 from exporter.errors import UsageError
 from exporter.options.parse import choose_fields
 from exporter.settings import PartitionBy, SchemaFormat
@@ -13,15 +13,15 @@ from exporter.store.location import parse_location
 
 def schema(
     destination: Annotated[str | None, typer.Argument(metavar="[DEST]", help="An export, to show its columns.")] = None,
-    table: Annotated[str, option("Which table.", "NAME")] = "conversations",
+    table: Annotated[str, flag("Show the columns of this table.", "NAME")] = "conversations",
     output: Annotated[
-        SchemaFormat, typer.Option("--format", help="For people, for programs, or for DuckDB.")
+        SchemaFormat, typer.Option("--format", help="arrow for people, json for programs, sql for DuckDB.")
     ] = "arrow",
-    fields: Annotated[Text, option("As of an export.", "A,B")] = None,
-    exclude_fields: Annotated[Text, option("As of an export.", "A,B")] = None,
-    partition_by: Annotated[PartitionBy | None, typer.Option(help="As of an export; by default, day.")] = None,
+    fields: Annotated[Text, shared("fields")] = None,
+    exclude_fields: Annotated[Text, shared("exclude_fields")] = None,
+    partition_by: Annotated[PartitionBy | None, shared("partition_by")] = None,
 ) -> None:
-    """Show the columns of a table: those at DEST, or those that an export would write now."""
+    """Show the columns of a table: those at DEST, or those that `export` would write with these options."""
     chosen = choose_fields(fields, exclude_fields)
     if destination is not None and (chosen is not None or partition_by is not None):
         raise UsageError("DEST has its own fields and partitions: leave these options out")

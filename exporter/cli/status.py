@@ -1,20 +1,19 @@
 """`exporter status`."""
 
 import json
-from typing import Annotated
 
 import typer
 
-from exporter.cli.options import Existing
+from exporter.cli.flags import Existing, OneObject
 from exporter.cli.report import describe_status, status_figures
 from exporter.store.location import parse_location
 
 
 def status(
     destination: Existing,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: OneObject = False,
 ) -> None:
-    """Say what is at DEST, how far it is, and which run holds it. Changes nothing, and needs no token."""
+    """Say what is at DEST, how far it has come, and which run holds it. Changes nothing, and needs no token."""
     target = parse_location(destination)
 
     import anyio

@@ -1,13 +1,14 @@
 """`exporter sync`."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+import os
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from exporter.cli.flags import understand, with_request_options
-from exporter.cli.options import Destination
+from exporter.cli.flags import Destination, Display, switch, with_options
 from exporter.cli.report import describe_synced, synced_figures
 from exporter.cli.runner import Result, perform, tell_summary
+from exporter.options.spec import ExportSpec
 from exporter.progress import Observer
 from exporter.store.location import parse_location
 
@@ -15,23 +16,30 @@ if TYPE_CHECKING:
     from exporter.jobs.sync import SyncResult
 
 
-@with_request_options
+@with_options("until", "created_before")
 def sync(
     destination: Destination,
+    spec: ExportSpec,
+    display: Display,
     refilter: Annotated[
-        bool, typer.Option("--refilter", help="Drop rows that filters on what changes no longer match.")
+        bool, switch("--refilter", "Drop rows that the filters match no longer, because the rows have changed.")
     ] = False,
     keep_generations: Annotated[
-        int | None, typer.Option(min=0, max=1000, help="Keep files that so many last runs replaced; at first, 0.")
+        int | None,
+        typer.Option(
+            min=0,
+            max=1000,
+            metavar="N",
+            help="From now on, keep the files that the last N runs replaced. Default: as before, and at first 0.",
+        ),
     ] = None,
-    **options: Any,
 ) -> None:
     """Bring DEST up to the present: what is new, and what has changed since it was read.
 
-    Where there is no export, this makes the first one. Without options, DEST's own request is followed.
+    Where there is no export, this makes the first one. Without options, the request stored at DEST is followed.
     """
     target = parse_location(destination)
-    wanted = understand(options)
+    wanted = spec.resolve(os.environ, heeds_signals=True)
 
     from exporter.jobs.sync import sync as run_sync
 
@@ -46,7 +54,7 @@ def sync(
             keep_generations=keep_generations,
         )
 
-    perform(job, _tell, options["as_json"], options["verbose"], options["log_format"])
+    perform(job, _tell, display)
 
 
 def _tell(synced: "SyncResult") -> Result:

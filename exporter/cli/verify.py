@@ -8,18 +8,22 @@ from typing import Annotated
 
 import typer
 
-from exporter.cli.options import Existing, option
-from exporter.cli.report import describe_drops, describe_verified, verified_figures
+from exporter.cli.flags import Existing, OneObject, flag, switch
 from exporter.cli.runner import run_until_signal
+from exporter.cli.upkeep_report import describe_drops, describe_verified, verified_figures
 from exporter.options.parse import parse_share
 from exporter.store.location import parse_location
 
 
 def verify(
     destination: Existing,
-    sample: Annotated[str, option("Look into about so many of the files, others every day.", "PERCENT")] = "100%",
-    repair: Annotated[bool, typer.Option("--repair", help="Take out what is wrong, for an export to read.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    sample: Annotated[
+        str, flag("Read the content of about this share of the files; each day draws others.", "PERCENT")
+    ] = "100%",
+    repair: Annotated[
+        bool, switch("--repair", "Take out what is wrong, so that the next export reads it again.")
+    ] = False,
+    as_json: OneObject = False,
 ) -> None:
     """Check every file at DEST against the log and the manifest. Needs no token and no network.
 
@@ -36,6 +40,6 @@ def verify(
     from exporter.jobs.verify import verify as run_verify
 
     work = partial(run_verify, target, now=now, share=share, repair=repair, announce=announce)
-    found = run_until_signal(work, "interrupted; run the same command again to begin anew")
+    found = run_until_signal(work, "interrupted; run the same command again to start over")
     typer.echo(json.dumps(verified_figures(found)) if as_json else "\n".join(describe_verified(found, target)))
     raise typer.Exit(found.exit_status)

@@ -13,10 +13,10 @@ from exporter.settings import Credentials
 def load_credentials(
     environment: Mapping[str, str], token_file: Path | None = None, organization: str | None = None
 ) -> Credentials:
-    """The token from `--token-file` or `ANYREACH_TOKEN`, and the organization a personal token needs.
+    """Returns the token from `token_file` or `ANYREACH_TOKEN`, and the organization that a personal token needs.
 
-    Raises `UsageError` when there is none, when others can read the file, or when a `pat_` has no organization
-    (api.md, Request: it would be answered 401).
+    Raises `UsageError` when there is no token, when others can read the file, or when a `pat_` has no organization
+    (api.md, Request: the API would answer 401).
     """
     token = _read_token(token_file) if token_file else environment.get(TOKEN_VARIABLE, "").strip()
     if not token:
@@ -35,7 +35,7 @@ def load_credentials(
 
 def _read_token(path: Path) -> str:
     if str(path).startswith(TOKEN_PREFIXES) and not path.exists():
-        raise UsageError("--token-file: has to name a file that holds the token, and is not the token itself")
+        raise UsageError("--token-file: must name a file that holds the token, not be the token itself")
     try:
         with open(path, encoding="utf-8", opener=_open_at_once) as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -53,5 +53,5 @@ def _read_token(path: Path) -> str:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    # A pipe that nobody writes to would be waited for without a word.
+    # Otherwise a pipe that nobody writes to would be waited for in silence.
     return os.open(path, flags | os.O_NONBLOCK)

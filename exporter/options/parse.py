@@ -1,8 +1,10 @@
-"""The text of options, parsed."""
+"""The values of options: what is typed as text, parsed; what a program gives as a value, checked."""
 
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
 
 from exporter.contract import (
     ALWAYS_FIELDS,
@@ -22,96 +24,136 @@ from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TABLES, TableFormat, TableKind
 from exporter.settings import check_range
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RELATIVE = re.compile(r"(\d{1,9})([smhdw])")
 _RELATIVE_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SIZE = re.compile(r"(\d{1,15})\s*(|B|kB|MB|GB|KiB|MiB|GiB)", re.ASCII | re.IGNORECASE)
 _SIZE_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
-def parse_time(text: str, now: Instant, option: str) -> Instant:
-    """The instant that `--since` or `--until` names: ISO 8601 (without an offset UTC), or an age such as `7d`, `36h`.
+def to_instant(value: str | date, now: Instant, option: str) -> Instant:
+    """Returns the instant of `--since` or `--until`: of an ISO 8601 text (UTC unless it has an offset), of an age such
+    as `7d` or `36h`, which counts back from `now`, or of a date or datetime (UTC unless it has a zone).
 
     Raises `UsageError`, naming `option`.
     """
-    if relative := _RELATIVE.fullmatch(text.strip()):
+    if isinstance(value, datetime):
+        instant = ((value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
+    elif isinstance(value, date):
+        instant = (value - _EPOCH.date()) // timedelta(microseconds=1)
+    elif relative := _RELATIVE.fullmatch(value.strip()):
         instant = now - int(relative.group(1)) * _RELATIVE_SECONDS[relative.group(2)] * SECOND
     else:
         try:
-            instant = parse_timestamp(text.strip())
+            instant = parse_timestamp(value.strip())
         except ValueError as error:
             raise UsageError(
-                f"{option} {text!r}: {error}. Write a time as 2026-02-10, 2026-02-10T05:00:00Z, or an age as 7d, 36h"
+                f"{option} {value!r}: {error}. Write a time as 2026-02-10, 2026-02-10T05:00:00Z, or an age as 7d, 36h"
             ) from error
     if not BEGINNING < instant < END_OF_TIME:
-        raise UsageError(f"{option} {text!r}: outside the years 1 to 9999")
+        raise UsageError(f"{option} {str(value)!r}: outside the years 1 to 9999")
     return instant
 
 
-def check_filter(name: str, value: str) -> str:
-    """The value to send for a filter under its own name. Raises `UsageError` for what the API would not understand."""
-    known = FILTERS_BY_NAME[name]
-    option = "--" + name.replace("_", "-")
+def flag_of(name: str) -> str:
+    """Returns the flag of an option: its name, with dashes."""
+    return "--" + name.replace("_", "-")
+
+
+def parse_filter(name: str, text: str) -> str | int:
+    """Returns what is typed for a filter under its own name, as `ExportSpec` takes it. Raises `UsageError`."""
+    if FILTERS_BY_NAME[name].kind is not FilterKind.INTEGER:
+        return text
+    if re.fullmatch(r"-?\d{1,18}", text, re.ASCII) is None:
+        raise UsageError(f"{flag_of(name)} {text!r}: must be a whole number")
+    return int(text)
+
+
+def check_filter(name: str, value: Any) -> str:
+    """Returns what to send for a filter under its own name. Raises `UsageError` for what the API cannot understand."""
+    known, option = FILTERS_BY_NAME[name], flag_of(name)
     match known.kind:
         case FilterKind.CHOICE if value not in known.choices:
             raise UsageError(
                 f"{option} {value!r}: known values are {', '.join(known.choices)}. "
-                f"For a newer one, pass it unchecked: --filter {name}={value}"
+                f"To send a newer one unchecked, give --filter {name}={value}"
             )
-        case FilterKind.INTEGER if re.fullmatch(r"-?\d{1,18}", value, re.ASCII) is None:
-            raise UsageError(f"{option} {value!r}: has to be a whole number")
         case FilterKind.METADATA:
-            try:
-                is_object = isinstance(json.loads(value), dict)
-            except (ValueError, RecursionError):
-                is_object = False
-            if not is_object:
-                raise UsageError(f'{option} {value!r}: has to be a JSON object, as \'{{"order_id": "123"}}\'')
-        case FilterKind.TIME if _RELATIVE.fullmatch(value.strip()):
-            raise UsageError(f"{option} {value!r}: has to be a time, not an age, for it is stored with the export")
+            return _metadata(value, option)
+        case FilterKind.TIME if isinstance(value, str) and _RELATIVE.fullmatch(value.strip()):
+            raise UsageError(f"{option} {value!r}: must be a time, not an age, because it is stored with the export")
         case FilterKind.TIME:
-            return format_instant(parse_time(value, 0, option))
+            return format_instant(to_instant(value, 0, option))
         case FilterKind.TEXT if not value:
-            raise UsageError(f"{option}: has to have a value")
-    return value
+            raise UsageError(f"{option}: must have a value")
+    return str(value)
 
 
-def parse_raw_filter(text: str) -> tuple[str, str]:
-    """`name=value` of `--filter`, sent as it is. Raises `UsageError` for a name the walk itself needs."""
-    name, equals, value = text.partition("=")
-    if not equals or re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\[\]-]*", name) is None:
-        raise UsageError(f"--filter {text!r}: has to be name=value")
-    if name in RESERVED_PARAMETERS:
-        raise UsageError(
-            f"--filter {name}: the exporter sets this itself; use --since, --until, --page-size or --fields"
-        )
-    return name, value
+def _metadata(value: Mapping[str, Any] | str, option: str) -> str:
+    try:
+        text = value if isinstance(value, str) else json.dumps(dict(value))
+        is_object = not isinstance(value, str) or isinstance(json.loads(value), dict)
+    except (TypeError, ValueError, RecursionError):
+        text, is_object = str(value), False
+    if not is_object:
+        raise UsageError(f'{option} {text!r}: must be a JSON object, such as \'{{"order_id": "123"}}\'')
+    return text
 
 
-def choose_filters(named: Mapping[str, Sequence[str]], raw: Sequence[str]) -> dict[str, str] | None:
-    """The query parameters of the filter options, by name, and of every `--filter`; None when there is none.
+def parse_parameters(texts: Sequence[str]) -> dict[str, str]:
+    """Returns what is typed for `--filter`, each a `name=value`, as a mapping. Raises `UsageError`."""
+    parameters: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--filter {text!r}: must be name=value")
+        _add(parameters, name, value)
+    return parameters
 
-    Raises `UsageError` for a value that `check_filter` refuses, and for a filter that is given twice: which of them
-    the API would heed is unknown.
+
+def choose_filters(named: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, str] | None:
+    """Returns the query parameters of the filters under their own names (None: not given), and of those that are sent
+    unchecked; None when there is none.
+
+    Raises `UsageError` for a value that `check_filter` refuses, a name that the walk itself needs, and a filter that is
+    given twice, because it is unknown which of them the API would heed.
     """
-    given = [(name, check_filter(name, value)) for name, values in named.items() for value in values]
-    given += map(parse_raw_filter, raw)
-    filters: dict[str, str] = {}
-    for name, value in given:
-        if name in filters:
-            raise UsageError(f"the filter {name} is given twice: {filters[name]!r} and {value!r}")
-        filters[name] = value
+    filters = {name: check_filter(name, value) for name, value in named.items() if value is not None}
+    for name, value in parameters.items():
+        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\[\]-]*", name) is None:
+            raise UsageError(f"--filter {f'{name}={value}'!r}: must be name=value")
+        if name in RESERVED_PARAMETERS:
+            raise UsageError(
+                f"--filter {name}: the exporter sets this itself; use --since, --until, --page-size or --fields"
+            )
+        _add(filters, name, str(value))
     return filters or None
 
 
-def choose_range(
-    since: str | None, until: str | None, created_after: str | None, created_before: str | None, now: Instant
-) -> tuple[Instant | None, Instant | None]:
-    """The half-open range of `created_at`, under our names for its ends or under the API's, whose ends are inclusive.
+def _add(filters: dict[str, str], name: str, value: str) -> None:
+    if name in filters:
+        raise given_twice(name, filters[name], value)
+    filters[name] = value
 
-    Raises `UsageError` for an unreadable time, for an end given under both names, and for a range that holds nothing.
+
+def given_twice(name: str, first: str, second: str) -> UsageError:
+    """Returns the error of a filter that has two values."""
+    return UsageError(f"the filter {name} is given twice: {first!r} and {second!r}")
+
+
+def choose_range(
+    since: str | date | None,
+    until: str | date | None,
+    created_after: str | date | None,
+    created_before: str | date | None,
+    now: Instant,
+) -> tuple[Instant | None, Instant | None]:
+    """Returns the half-open range of `created_at`, from our names for its ends or the API's, whose ends are inclusive.
+
+    Raises `UsageError` for an unreadable time, an end given under both names, and a range that holds nothing.
     """
-    start = _parse_either(now, ("--since", since), ("--created-after", created_after))
-    end = _parse_either(now, ("--until", until), ("--created-before", created_before))
+    start = _either(now, ("--since", since), ("--created-after", created_after))
+    end = _either(now, ("--until", until), ("--created-before", created_before))
     if end is not None:
         if created_before is not None:
             end = min(end + MICROSECOND, END_OF_TIME - MICROSECOND)
@@ -119,34 +161,39 @@ def choose_range(
     return start, end
 
 
-def _parse_either(now: Instant, *options: tuple[str, str | None]) -> Instant | None:
-    given = [(option, text) for option, text in options if text is not None]
+def _either(now: Instant, *options: tuple[str, str | date | None]) -> Instant | None:
+    given = [(option, value) for option, value in options if value is not None]
     if len(given) > 1:
-        raise UsageError(f"{' and '.join(option for option, _ in given)}: give one of them")
-    return parse_time(given[0][1], now, given[0][0]) if given else None
+        raise UsageError(f"{' and '.join(option for option, _ in given)}: give only one of them")
+    return to_instant(given[0][1], now, given[0][0]) if given else None
 
 
-def parse_size(text: str, option: str) -> int:
-    """Bytes, from `1000000`, `256MB` or `256MiB`. Raises `UsageError`, naming `option`."""
-    match = _SIZE.fullmatch(text.strip())
+def to_bytes(size: int | str, option: str) -> int:
+    """Returns a number of bytes, from itself or from `1000000`, `256MB` or `256MiB`. Raises `UsageError`."""
+    if isinstance(size, int):
+        return size
+    match = _SIZE.fullmatch(size.strip())
     if match is None:
-        raise UsageError(f"{option} {text!r}: write a size as 256MB, 1GiB, or a number of bytes")
+        raise UsageError(f"{option} {size!r}: write a size as 256MB, 1GiB, or a number of bytes")
     return int(match.group(1)) * _SIZE_BYTES[match.group(2).lower()]
 
 
-def choose_fields(only: str | None, without: str | None) -> tuple[str, ...] | None:
-    """The fields to ask for, in the API's order, or None for all; those of `ALWAYS_FIELDS` are among them.
+def _names(value: Sequence[str] | str) -> set[str]:
+    return {str(name).strip() for name in (value.split(",") if isinstance(value, str) else value)} - {""}
+
+
+def choose_fields(only: Sequence[str] | str | None, without: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    """Returns the fields to ask for, in the API's order, `ALWAYS_FIELDS` among them; None for all fields.
 
     Raises `UsageError` for both options at once, an unknown name, or an exclusion of what is always asked for.
     """
     if only is None and without is None:
         return None
     if only is not None and without is not None:
-        raise UsageError("--fields and --exclude-fields: give one of them")
-    option, text = ("--fields", only) if only is not None else ("--exclude-fields", without)
-    names = {name.strip() for name in (text or "").split(",")} - {""}
+        raise UsageError("--fields and --exclude-fields: give only one of them")
+    option, names = ("--fields", _names(only)) if only is not None else ("--exclude-fields", _names(without or ""))
     if not names:
-        raise UsageError(f"{option}: has to name a field")
+        raise UsageError(f"{option}: must name a field")
     if unknown := sorted(names - set(FIELD_NAMES)):
         raise UsageError(f"{option}: no such field: {', '.join(unknown)}. The fields are {', '.join(FIELD_NAMES)}")
     if only is not None:
@@ -156,14 +203,14 @@ def choose_fields(only: str | None, without: str | None) -> tuple[str, ...] | No
     return tuple(name for name in FIELD_NAMES if name not in names)
 
 
-def choose_tables(text: str | None) -> tuple[str, ...] | None:
-    """The tables to write, in the order of `TABLES`; None where nothing is said.
+def choose_tables(tables: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    """Returns the tables to write, in the order of `TABLES`; None where none are named.
 
     Raises `UsageError` for an unknown name, and without conversations, which the others are kept in step with.
     """
-    if text is None:
+    if tables is None:
         return None
-    names = {name.strip() for name in text.split(",")} - {""}
+    names = _names(tables)
     if unknown := sorted(names - set(TABLES)):
         raise UsageError(f"--tables: no such table: {', '.join(unknown)}. The tables are {', '.join(TABLES)}")
     if CONVERSATIONS not in names:
@@ -172,21 +219,21 @@ def choose_tables(text: str | None) -> tuple[str, ...] | None:
 
 
 def choose_table_format(kind: TableKind | None, catalog: str | None) -> TableFormat | None:
-    """What `--table-format` and `--iceberg-catalog CATALOG[/NAMESPACE]` name. Raises `UsageError`."""
+    """Returns what `--table-format` and `--iceberg-catalog CATALOG[/NAMESPACE]` name. Raises `UsageError`."""
     if catalog is None:
         return None if kind is None else TableFormat(kind=kind)
     match = re.fullmatch(r"([A-Za-z0-9_-]+)(?:/([A-Za-z0-9_.-]+))?", catalog, re.ASCII)
     if match is None:
         raise UsageError(f"--iceberg-catalog {catalog!r}: write it as CATALOG or CATALOG/NAMESPACE")
     if kind != "iceberg":
-        raise UsageError("--iceberg-catalog: goes with --table-format iceberg")
+        raise UsageError("--iceberg-catalog: give it together with --table-format iceberg")
     name, namespace = match.groups()
     return TableFormat(kind=kind, catalog=name, **({} if namespace is None else {"namespace": namespace}))
 
 
 def parse_share(text: str) -> float:
-    """The share that `--sample` names, above 0 and up to 1. Raises `UsageError`."""
+    """Returns the share that `--sample` names, above 0 and up to 1. Raises `UsageError`."""
     match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,3})?)\s*%", text.strip(), re.ASCII)
     if match is None or not 0 < float(match.group(1)) <= 100:
-        raise UsageError(f"--sample {text!r}: write a share as 10%, above 0 and up to 100%")
+        raise UsageError(f"--sample {text!r}: write a share as 10%; it must be above 0 and at most 100%")
     return float(match.group(1)) / 100

@@ -1,21 +1,28 @@
-"""What a caller asks for, as one value, and what options come to: one set of rules for the command line and Python."""
+"""What a caller asks for, as one value: the command line and Python programs build the same `ExportSpec`.
 
-import json
+A field that is an option says everything about it: the flag, its help and metavar, the Python keyword, the default and
+the manual's row are made of that one entry.
+"""
+
 import time
+import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from exporter import contract, route
 from exporter.errors import UsageError
-from exporter.model import TableKind
+from exporter.model import CONVERSATIONS, TABLES, TableKind
 from exporter.options import parse
 from exporter.options.credentials import load_credentials
+from exporter.options.option import Option, options_of
 from exporter.settings import (
+    LEAST_MEMORY_BYTES,
     PARTITIONS,
     Credentials,
     PartitionBy,
@@ -26,185 +33,226 @@ from exporter.settings import (
 )
 
 _DEFAULTS: Final = RunSettings()
-#: Beside those of the command line.
-_OF_PYTHON: Final = frozenset({"destination", "token", "base_url"})
-#: What a caller may give, where the command line sees to it by itself; None where that is the default.
-_KINDS: Final[Mapping[str, tuple[type, ...]]] = {
-    **dict.fromkeys(("lag", "concurrency", "page_size"), (int,)),
-    "max_rps": (int, float),
-    **dict.fromkeys(("token", "org_id", "base_url", "iceberg_catalog"), (str,)),
-    **dict.fromkeys(("part_size", "memory"), (int, str)),
-    **dict.fromkeys(("destination", "token_file", "ca_file"), (str, Path)),
-    "filters": (Mapping,),
-}
-_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
-    "partition_by": PARTITIONS,
-    "table_format": get_args(TableKind),
-    "trust_clock": get_args(TrustedClock),
-}
+
+
+_MIB: Final = 1024**2
+_Time: TypeAlias = str | date | None
+_Names: TypeAlias = Sequence[str] | str | None
+_of_dataset = partial(Option, of_dataset=True)
+
+
+def _filter(text: str, metavar: str = "TEXT", values: tuple[str, ...] = ()) -> Option:
+    return _of_dataset(f"Only conversations {text}{': ' if values else ''}{', '.join(values)}.", metavar, values=values)
 
 
 @dataclass(frozen=True, slots=True)
-class Invocation:
-    """What the options come to."""
+class Resolved:
+    """What a spec comes to: what jobs take."""
 
     asked: Selection
     settings: RunSettings
     credentials: Credentials
 
 
-def understand(options: Mapping[str, Any], environment: Mapping[str, str]) -> Invocation:
-    """Checks everything that can be checked before the first request. Raises `UsageError`.
-
-    `options`: those of the command line, by their names with underscores: of texts, numbers, and lists of texts.
-    """
-    asked, settings = _settle(options)
-    base_url = route.check_base_url(
-        environment.get(contract.BASE_URL_VARIABLE) or contract.DEFAULT_BASE_URL,
-        insecure_http=options["insecure_http"],
-    )
-    settings = msgspec.structs.replace(
-        settings,
-        base_url=base_url,
-        proxy=route.choose_proxy(environment, base_url),
-        ssl_context=route.trust(options["ca_file"]),
-    )
-    return Invocation(asked, settings, load_credentials(environment, options["token_file"], options["org_id"]))
-
-
-def _settle(options: Mapping[str, Any]) -> tuple[Selection, RunSettings]:
-    """What needs no environment."""
-    now = time.time_ns() // 1000
-    start, end = parse.choose_range(
-        options["since"], options["until"], options["created_after"], options["created_before"], now
-    )
-    settings = RunSettings(
-        lag_seconds=options["lag"],
-        trust_clock=options["trust_clock"],
-        concurrency=options["concurrency"],
-        max_rps=options["max_rps"],
-        page_size=options["page_size"],
-        target_part_bytes=parse.parse_size(options["part_size"], "--part-size"),
-        memory_bytes=parse.parse_size(options["memory"], "--memory"),
-    )
-    if end is None:
-        check_range(start, now - settings.lag_seconds * contract.SECOND)
-    named = {name: options[name] or () for name in contract.FILTERS_BY_NAME}
-    asked = Selection(
-        since=start,
-        until=end,
-        filters=parse.choose_filters(named, options["raw"] or ()),
-        fields=parse.choose_fields(options["fields"], options["exclude_fields"]),
-        partition_by=options["partition_by"],
-        tables=parse.choose_tables(options["tables"]),
-        table_format=parse.choose_table_format(options["table_format"], options["iceberg_catalog"]),
-    )
-    return asked, settings
-
-
 @dataclass(frozen=True, kw_only=True)
 class ExportSpec:
-    """What to export, whereto, how, and as whom: the options of `exporter export`, by the same names and defaults.
+    """What to export, where to, how, and as whom: the options of `exporter export`, by the same names and defaults.
 
     Times are ISO 8601 texts (UTC without an offset), ages such as `7d`, dates or datetimes (UTC without a zone).
-    `until` is excluded, `created_before` included. `lag`: seconds. `filters`: as `--filter`, sent unchecked.
-    `part_size` and `memory`: bytes, or texts such as `256MiB`. `destination`: not needed for a stream.
+    `until` is excluded, `created_before` is included. `lag` is in seconds. `filters` are sent unchecked, as `--filter`.
+    `part_size` and `memory` are bytes, or texts such as `256MiB`. A stream needs no `destination`.
 
     `token`, `org_id` and `base_url` are those of the environment (`ANYREACH_TOKEN`, `ANYREACH_ORG_ID`,
-    `ANYREACH_BASE_URL`) unless given; what the environment says is read when the spec is used. Neither `repr` nor `str`
+    `ANYREACH_BASE_URL`) unless they are given; the environment is read when the spec is used. Neither `repr` nor `str`
     shows the token. Raises `UsageError`, in the words of the command line, for what is wrong by itself.
     """
 
     destination: str | Path | None = None
-    since: str | date | None = None
-    until: str | date | None = None
-    lag: int = _DEFAULTS.lag_seconds
-    created_after: str | date | None = None
-    created_before: str | date | None = None
-    direction: str | None = None
-    channel: str | None = None
-    status: str | None = None
-    user_id: str | None = None
-    agent_number: str | None = None
-    agent_id: str | None = None
-    agent_version_id: str | None = None
-    web_widget_id: str | None = None
-    duration_above: int | None = None
-    duration_below: int | None = None
-    user_turn_count_above: int | None = None
-    user_turn_count_below: int | None = None
-    custom_metadata: Mapping[str, Any] | str | None = None
-    updated_after: str | date | None = None
-    updated_before: str | date | None = None
-    filters: Mapping[str, str] | None = None
-    fields: Sequence[str] | str | None = None
-    exclude_fields: Sequence[str] | str | None = None
-    partition_by: PartitionBy | None = None
-    tables: Sequence[str] | str | None = None
-    table_format: TableKind | None = None
-    iceberg_catalog: str | None = None
-    concurrency: int = _DEFAULTS.concurrency
-    max_rps: float | None = None
-    page_size: int = _DEFAULTS.page_size
-    part_size: int | str = "256MiB"
-    memory: int | str = "384MiB"
-    trust_clock: TrustedClock | None = None
+    since: Annotated[
+        _Time,
+        Option(
+            "Start of the range of created_at, included; an age such as 7d counts from now.", "TIME", "the beginning"
+        ),
+    ] = None
+    until: Annotated[
+        _Time,
+        Option(
+            "End of the range, excluded; a later one than --lag allows is cut to that.",
+            "TIME",
+            "the latest that it allows",
+        ),
+    ] = None
+    lag: Annotated[
+        int,
+        Option(
+            "End the range at least this long before the server's clock, even with a later --until, because the API "
+            "may not list the newest conversations yet. A sync also reads again what changed in this time before the "
+            "last run, and an audit does not count as a difference what changed in this time before it was read.",
+            "SECONDS",
+        ),
+    ] = _DEFAULTS.lag_seconds
+    created_after: Annotated[_Time, _of_dataset("The same as --since, by the API's name.", "TIME")] = None
+    created_before: Annotated[_Time, _of_dataset("As --until, but included, by the API's name.", "TIME")] = None
+    direction: Annotated[str | None, _filter("in this direction", values=contract.DIRECTIONS)] = None
+    channel: Annotated[str | None, _filter("on this channel", values=contract.CHANNELS)] = None
+    status: Annotated[str | None, _filter("with this status", values=contract.STATUSES)] = None
+    user_id: Annotated[str | None, _filter("of users whose id contains this, in any case")] = None
+    agent_number: Annotated[str | None, _filter("of agents whose number contains this, in any case")] = None
+    agent_id: Annotated[str | None, _filter("of the agent with this id")] = None
+    agent_version_id: Annotated[str | None, _filter("of the agent version with this id")] = None
+    web_widget_id: Annotated[str | None, _filter("of the web widget with this id")] = None
+    duration_above: Annotated[int | None, _filter("of at least this many seconds", "N")] = None
+    duration_below: Annotated[int | None, _filter("of at most this many seconds", "N")] = None
+    user_turn_count_above: Annotated[int | None, _filter("with at least this many turns of the user", "N")] = None
+    user_turn_count_below: Annotated[int | None, _filter("with at most this many turns of the user", "N")] = None
+    custom_metadata: Annotated[
+        Mapping[str, Any] | str | None, _filter("whose metadata contains this JSON object", "JSON")
+    ] = None
+    updated_after: Annotated[_Time, _filter("last changed at this time or later", "TIME")] = None
+    updated_before: Annotated[_Time, _filter("last changed at this time or earlier", "TIME")] = None
+    filters: Annotated[
+        Mapping[str, str] | None,
+        _of_dataset(
+            "Any other parameter of the API, or a newer value, sent unchecked; repeatable.",
+            "NAME=VALUE",
+            flags=("--filter",),
+            values=tuple(f"{name}=" for name in contract.FILTERS_BY_NAME),
+        ),
+    ] = None
+    fields: Annotated[
+        _Names,
+        _of_dataset(
+            f"Only these fields, besides {', '.join(contract.ALWAYS_FIELDS)}.", "A,B", "all", names=contract.FIELD_NAMES
+        ),
+    ] = None
+    exclude_fields: Annotated[_Names, _of_dataset("All fields except these.", "A,B", names=contract.FIELD_NAMES)] = None
+    partition_by: Annotated[
+        PartitionBy | None,
+        _of_dataset(f"Make a directory for each unit of time: {', '.join(PARTITIONS)}.", "UNIT", "day"),
+    ] = None
+    tables: Annotated[
+        _Names,
+        _of_dataset(
+            "Tables to write; conversations,turns also writes the items of transcripts.",
+            "A,B",
+            CONVERSATIONS,
+            names=TABLES,
+        ),
+    ] = None
+    table_format: Annotated[
+        TableKind | None, _of_dataset("Also keep each table as one of these: delta, iceberg.", "KIND")
+    ] = None
+    iceberg_catalog: Annotated[
+        str | None,
+        _of_dataset(
+            "Catalog of Iceberg tables, as pyiceberg's configuration names it.",
+            "CATALOG[/NAMESPACE]",
+            "a file in _iceberg",
+        ),
+    ] = None
+    concurrency: Annotated[int, Option("Requests at once, at most; 1 to 1024.", "N")] = _DEFAULTS.concurrency
+    max_rps: Annotated[int | float | None, Option("Requests a second, at most.", "X", "no ceiling")] = None
+    page_size: Annotated[int, Option("Rows in a page, at most; 1 to 1000.", "N")] = _DEFAULTS.page_size
+    part_size: Annotated[int | str, Option("Close a file at this size: 256MiB, 1GB, or a number of bytes.", "SIZE")] = (
+        f"{_DEFAULTS.target_part_bytes // _MIB}MiB"
+    )
+    memory: Annotated[
+        int | str, Option(f"What the process may take at its peak, at least {LEAST_MEMORY_BYTES // _MIB}MiB.", "SIZE")
+    ] = f"{_DEFAULTS.memory_bytes // _MIB}MiB"
+    trust_clock: Annotated[
+        TrustedClock | None,
+        Option(
+            "Clock to believe where the server's and this machine's differ: server, local.",
+            "WHOSE",
+            "the earlier one, and neither where they differ by more than an hour",
+        ),
+    ] = None
     token: str | None = field(default=None, repr=False)
-    token_file: Path | str | None = None
-    org_id: str | None = None
-    ca_file: Path | str | None = None
-    insecure_http: bool = False
+    token_file: Annotated[
+        Path | str | None,
+        Option("File that holds the token, and that nobody else can read.", "FILE", contract.TOKEN_VARIABLE),
+    ] = None
+    org_id: Annotated[
+        str | None, Option("Organization, for a personal token.", "ID", contract.ORGANIZATION_VARIABLE)
+    ] = None
+    ca_file: Annotated[Path | str | None, Option("Authorities to trust besides the system's, in PEM form.", "FILE")] = (
+        None
+    )
+    insecure_http: Annotated[bool, Option("Let the token travel unencrypted, over plain HTTP.")] = False
     base_url: str | None = None
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if value is None and each.default is None:
-                continue
-            kinds, choices = _KINDS.get(each.name), _CHOICES.get(each.name)
-            if kinds and (not isinstance(value, kinds) or isinstance(value, bool)):
-                words = " or ".join(kind.__name__ for kind in kinds)
-                raise UsageError(f"{each.name}: has to be {words}, not {type(value).__name__}")
-            if choices and value not in choices:
-                raise UsageError(f"{each.name}: has to be {' or '.join(choices)}, not {value!r}")
-        _settle(self._options())
+        for name, hint in HINTS.items():
+            _check_kind(name, getattr(self, name), hint)
+        self._select(self._settings())
 
-    def understand(self, environment: Mapping[str, str]) -> Invocation:
-        """What it comes to now: ages count from here. Raises `UsageError`."""
-        given = {contract.TOKEN_VARIABLE: self.token, contract.BASE_URL_VARIABLE: self.base_url}
+    def resolve(self, environment: Mapping[str, str], *, heeds_signals: bool = False) -> Resolved:
+        """Returns what it comes to now, from where ages count.
+
+        `heeds_signals` is for a process of our own: a program has its own signals, and cancels the task.
+        Raises `UsageError` for everything that can be found wrong before the first request.
+        """
         if self.token is not None and self.token_file is not None:
-            raise UsageError("token and token_file: give one of them")
-        named = {name: value for name, value in given.items() if value is not None}
-        understood = understand(self._options(), {**environment, **named})
-        # Signals are the business of the program that this is part of; it cancels the task.
-        settings = msgspec.structs.replace(understood.settings, heeds_signals=False)
-        return Invocation(understood.asked, settings, understood.credentials)
+            raise UsageError("token and token_file: give only one of them")
+        given = {contract.TOKEN_VARIABLE: self.token, contract.BASE_URL_VARIABLE: self.base_url}
+        environment = {**environment, **{name: value for name, value in given.items() if value is not None}}
+        settings = self._settings()
+        asked = self._select(settings)
+        base_url = route.check_base_url(
+            environment.get(contract.BASE_URL_VARIABLE) or contract.DEFAULT_BASE_URL,
+            insecure_http=self.insecure_http,
+        )
+        settings = msgspec.structs.replace(
+            settings,
+            base_url=base_url,
+            proxy=route.choose_proxy(environment, base_url),
+            ssl_context=route.trust(None if self.ca_file is None else Path(self.ca_file)),
+            heeds_signals=heeds_signals,
+        )
+        token_file = None if self.token_file is None else Path(self.token_file)
+        return Resolved(asked, settings, load_credentials(environment, token_file, self.org_id))
 
-    def _options(self) -> dict[str, Any]:
-        """As the command line would have them."""
-        options = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in _OF_PYTHON}
-        for name in ("since", "until", "created_after", "created_before", "part_size", "memory"):
-            options[name] = _text(options[name])
-        for name in ("fields", "exclude_fields", "tables"):
-            options[name] = _text(options[name])
-        for name in ("token_file", "ca_file"):
-            options[name] = None if options[name] is None else Path(options[name])
-        for name in contract.FILTERS_BY_NAME:
-            text = _text(options[name])
-            options[name] = None if text is None else [text]
-        options["raw"] = [f"{name}={value}" for name, value in (options.pop("filters") or {}).items()]
-        return options
+    def _settings(self) -> RunSettings:
+        return RunSettings(
+            lag_seconds=self.lag,
+            trust_clock=self.trust_clock,
+            concurrency=self.concurrency,
+            max_rps=self.max_rps,
+            page_size=self.page_size,
+            target_part_bytes=parse.to_bytes(self.part_size, "--part-size"),
+            memory_bytes=parse.to_bytes(self.memory, "--memory"),
+        )
+
+    def _select(self, settings: RunSettings) -> Selection:
+        now = time.time_ns() // 1000
+        since, until = parse.choose_range(self.since, self.until, self.created_after, self.created_before, now)
+        if until is None:
+            check_range(since, now - settings.lag_seconds * contract.SECOND)
+        named = {name: getattr(self, name) for name in contract.FILTERS_BY_NAME}
+        return Selection(
+            since=since,
+            until=until,
+            filters=parse.choose_filters(named, self.filters or {}),
+            fields=parse.choose_fields(self.fields, self.exclude_fields),
+            partition_by=self.partition_by,
+            tables=parse.choose_tables(self.tables),
+            table_format=parse.choose_table_format(self.table_format, self.iceberg_catalog),
+        )
 
 
-def _text(value: object) -> str | None:
-    """A value as it would be typed."""
-    match value:
-        case None | str():
-            return value
-        case date():
-            return value.isoformat()
-        case Mapping():
-            return json.dumps(value)
-        case Sequence():
-            return ",".join(value)
-    return str(value)
+#: The types of the fields, which the command line and `_check_kind` go by.
+HINTS: Final = get_type_hints(ExportSpec)
+OPTIONS: Final = options_of(ExportSpec)
+OF_THE_DATASET: Final = tuple(name for name, each in OPTIONS.items() if each.of_dataset)
+
+
+def _check_kind(name: str, value: object, hint: Any) -> None:
+    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    choices = [choice for member in members if get_origin(member) is Literal for choice in get_args(member)]
+    kinds = tuple(get_origin(member) or member for member in members if get_origin(member) is not Literal)
+    if value in choices or (isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))):
+        return
+    if choices:
+        raise UsageError(f"{name}: must be {' or '.join(choices)}, not {value!r}")
+    words = " or ".join(kind.__name__ for kind in kinds if kind is not types.NoneType)
+    raise UsageError(f"{name}: must be {words}, not {type(value).__name__}")

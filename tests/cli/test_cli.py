@@ -148,41 +148,50 @@ BAD_COMMANDS = [
     ),
     ("--since 30s", "nothing to export: the range starts at "),
     ("--created-after 2026-02-11 --created-before 2026-02-10", "nothing to export: the range starts at "),
-    ("--since 1d --created-after 1d", "--since and --created-after: give one of them\n"),
-    ("--until 1d --created-before 1d", "--until and --created-before: give one of them\n"),
-    ("--direction sideways", "--direction 'sideways': known values are inbound, outbound. For a newer one, pass it"),
-    ("--channel fax", "--channel 'fax': known values are telephone, webrtc, email, text. For a newer one, pass it"),
+    ("--since 1d --created-after 1d", "--since and --created-after: give only one of them\n"),
+    ("--until 1d --created-before 1d", "--until and --created-before: give only one of them\n"),
+    (
+        "--direction sideways",
+        "--direction 'sideways': known values are inbound, outbound. To send a newer one unchecked",
+    ),
+    (
+        "--channel fax",
+        "--channel 'fax': known values are telephone, webrtc, email, text. To send a newer one unchecked",
+    ),
     ("--status done", "--status 'done': known values are token_created, triggered, ringing, in_progress, completed,"),
-    ("--duration-above long", "--duration-above 'long': has to be a whole number\n"),
-    ("--user-turn-count-below 1.5", "--user-turn-count-below '1.5': has to be a whole number\n"),
-    ("--updated-after 7d", "--updated-after '7d': has to be a time, not an age, for it is stored with the export\n"),
+    ("--duration-above long", "--duration-above 'long': must be a whole number\n"),
+    ("--user-turn-count-below 1.5", "--user-turn-count-below '1.5': must be a whole number\n"),
+    ("--updated-after 7d", "--updated-after '7d': must be a time, not an age, because it is stored with the export\n"),
     ("--updated-before soon", "--updated-before 'soon': not an ISO 8601 date-time."),
-    ("--custom-metadata [1]", "--custom-metadata '[1]': has to be a JSON object, as '{\"order_id\": \"123\"}'\n"),
-    ("--custom-metadata order", "--custom-metadata 'order': has to be a JSON object"),
-    ("--agent-id ''", "--agent-id: has to have a value\n"),
-    ("--filter colour", "--filter 'colour': has to be name=value\n"),
+    ("--custom-metadata [1]", "--custom-metadata '[1]': must be a JSON object, such as '{\"order_id\": \"123\"}'\n"),
+    ("--custom-metadata order", "--custom-metadata 'order': must be a JSON object"),
+    ("--agent-id ''", "--agent-id: must have a value\n"),
+    ("--filter colour", "--filter 'colour': must be name=value\n"),
     ("--filter limit=5", "--filter limit: the exporter sets this itself; use"),
     ("--status failed --status ringing", "the filter status is given twice: 'failed' and 'ringing'\n"),
     ("--status failed --filter status=x", "the filter status is given twice: 'failed' and 'x'\n"),
     ("--fields id,nme", "--fields: no such field: nme. The fields are id, organization_id,"),
     ("--exclude-fields transcript", "--exclude-fields: no such field: transcript. The fields are id,"),
     ("--exclude-fields status", "--exclude-fields: status cannot be left out\n"),
-    ("--fields id --exclude-fields agent", "--fields and --exclude-fields: give one of them\n"),
-    ("--page-size 0", "--page-size 0: has to be from 1 to 1000\n"),
-    ("--page-size 1001", "--page-size 1001: has to be from 1 to 1000\n"),
-    ("--concurrency 0", "--concurrency 0: has to be from 1 to 1024\n"),
-    ("--max-rps 0", "--max-rps 0.0: has to be a number above 0\n"),
-    ("--lag -1", "--lag -1: has to be from 0 to 31622400 seconds\n"),
+    ("--fields id --exclude-fields agent", "--fields and --exclude-fields: give only one of them\n"),
+    ("--page-size 0", "--page-size 0: must be from 1 to 1000\n"),
+    ("--page-size 1001", "--page-size 1001: must be from 1 to 1000\n"),
+    ("--concurrency 0", "--concurrency 0: must be from 1 to 1024\n"),
+    ("--max-rps 0", "--max-rps 0.0: must be a number above 0\n"),
+    ("--lag -1", "--lag -1: must be from 0 to 31622400 seconds\n"),
     ("--part-size huge", "--part-size 'huge': write a size as 256MB, 1GiB, or a number of bytes\n"),
     ("--tables turns", "--tables: conversations cannot be left out\n"),
     ("--tables conversations,words", "--tables: no such table: words. The tables are conversations, turns\n"),
     (
         "--tables conversations,turns --exclude-fields conversation",
-        "--tables: turns are made of transcripts: the field conversation is left out\n",
+        "--tables: turns are made of transcripts, but the field conversation is left out\n",
     ),
-    ("--part-size 0MB", "--part-size: has to be at least one byte\n"),
-    ("--iceberg-catalog prod", "--iceberg-catalog: goes with --table-format iceberg\n"),
-    ("--table-format delta --iceberg-catalog prod", "--iceberg-catalog: goes with --table-format iceberg\n"),
+    ("--part-size 0MB", "--part-size: must be at least one byte\n"),
+    ("--iceberg-catalog prod", "--iceberg-catalog: give it together with --table-format iceberg\n"),
+    (
+        "--table-format delta --iceberg-catalog prod",
+        "--iceberg-catalog: give it together with --table-format iceberg\n",
+    ),
     (
         "--table-format iceberg --iceberg-catalog a/b/c",
         "--iceberg-catalog 'a/b/c': write it as CATALOG or CATALOG/NAMESPACE\n",
@@ -371,7 +380,7 @@ def test_a_vacuum_wants_an_age(age: str, run: Run) -> None:
     done = run("vacuum", "out", f"--older-than={age}")
     assert (done.status, done.err) == (
         2,
-        f"exporter: --older-than '{age}': has to be an age as 36h, 7d, or 0s for all\n",
+        f"exporter: --older-than '{age}': must be an age, such as 36h or 7d, or 0s for all\n",
     )
 
 
@@ -553,7 +562,7 @@ def test_the_summary_says_what_is_in_doubt() -> None:
     assert summarize(changed=False).startswith("nothing to do, already complete: 12,345 conversations")
     assert "rows/s" not in summarize(resumed=True)
     assert "2 timestamps may have more rows" in summarize(state="unproven", unproven=2)
-    assert "kept as served, for not fitting the columns: 7 rows;" in summarize(quarantined_rows=7)
+    assert "kept as served, because they do not fit the columns: 7 rows;" in summarize(quarantined_rows=7)
     assert "conversations:read_sensitive): agent, summary" in summarize(withheld=("agent", "summary"))
     assert "under `fields.partly_withheld`" in summarize(state="unproven", partly_withheld=2)
     assert "partly_withheld" not in summarize()
@@ -704,7 +713,7 @@ def test_help_loads_neither_arrow_nor_an_http_client_nor_a_display() -> None:
 def test_the_module_runs_and_hands_on_the_exit_status() -> None:
     done = run_process("export", "out", "--page-size", "0")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "exporter: --page-size 0: has to be from 1 to 1000\n"
+    assert done.stderr == "exporter: --page-size 0: must be from 1 to 1000\n"
 
 
 def test_who_leaves_stderr_does_not_change_the_exit_status() -> None:

@@ -112,7 +112,7 @@ async def bring_up_to_date(root: Path, column: str | None) -> tuple[str, str]:
         source.update(other, now - contract.HOUR, summary="and again", **more)
         wanted = ExportSpec(
             base_url=source.url, token=TOKEN, page_size=8, part_size="8kB", trust_clock="server"
-        ).understand({})
+        ).resolve({})
         synced = await sync(root, wanted.asked, wanted.settings, wanted.credentials, Quiet())
     assert (synced.updated, synced.inserted, synced.removed, synced.rewritten) == (1, 0, 0, 1)
     assert synced.unchanged > 0

@@ -70,7 +70,7 @@ async def make(destination: Path) -> None:
                 concurrency=1,
                 page_size=8,
                 part_size="8kB",
-            ).understand({})
+            ).resolve({})
             what = (destination, wanted.asked, wanted.settings, wanted.credentials, Quiet())
             await export(*what, clock=float)
             now[0] += DAY

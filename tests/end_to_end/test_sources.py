@@ -150,7 +150,7 @@ def test_odd_rows_cost_nothing_but_themselves(
     server = serving([*rows, *ODD_ROWS.values(), *ODD_BUT_FITTING])
     done = command("export", tmp_path / "out", *RANGE, "--page-size", "20", server=server)
     assert done.status == 3
-    assert "kept as served, for not fitting the columns: 7 rows" in done.err
+    assert "kept as served, because they do not fit the columns: 7 rows" in done.err
     exported = Exported(tmp_path / "out")
     exported.check_sound()
     assert (exported.state, exported.manifest["quarantine"]["rows"]) == ("unproven", 7)

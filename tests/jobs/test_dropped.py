@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
-from exporter.cli.report import describe_vacuumed, describe_verified
+from exporter.cli.upkeep_report import describe_vacuumed, describe_verified
 from exporter.contract import END_OF_TIME
 from exporter.jobs.export import export
 from exporter.jobs.vacuum import VacuumResult, vacuum

@@ -13,7 +13,7 @@ import anyio
 import pyarrow as pa
 import pytest
 
-from exporter.cli.report import describe_verified
+from exporter.cli.upkeep_report import describe_verified
 from exporter.jobs.compact import compact
 from exporter.jobs.verify import VerifyResult, verify
 from exporter.parts import integrity

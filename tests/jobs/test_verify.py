@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from exporter.check.loss import Loss, plan_loss
-from exporter.cli.report import describe_verified
+from exporter.cli.upkeep_report import describe_verified
 from exporter.contract import DAY
 from exporter.errors import DestinationError, DestinationLockedError, OvertakenError, StoreError
 from exporter.jobs.verify import VerifyResult, verify

@@ -4,43 +4,53 @@ import dataclasses
 import inspect
 import json
 import pickle
+import sys
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import hypothesis
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cli import export as export_command
-from exporter.cli.flags import request_options, understand
+from exporter.cli import main
+from exporter.cli.export import export
 from exporter.contract import DAY, FILTERS, FilterKind, parse_timestamp
-from exporter.errors import UsageError
-from exporter.options.spec import ExportSpec
+from exporter.errors import ExporterError, UsageError
+from exporter.jobs.summary import Summary
+from exporter.options.spec import OPTIONS, ExportSpec, Resolved
+from exporter.progress import Observer
+from exporter.settings import Credentials, RunSettings, Selection
 
 TOKEN = "ak_a-secret-of-the-tests"
 ENVIRONMENT = {"ANYREACH_TOKEN": TOKEN, "ANYREACH_BASE_URL": "http://localhost:1"}
-#: How progress is shown, and where the command stands itself.
-OF_THE_COMMAND_LINE = {"as_json", "verbose", "log_format", "options"}
-OF_PYTHON = {"token", "base_url"}
 NOW = 1_800_000_000_000_000
 
 
-def command_line() -> dict[str, Any]:
-    """The options of `exporter export` with their defaults; `filters` stands for `--filter`."""
-    own = inspect.signature(export_command.export).parameters
-    shared = inspect.signature(request_options).parameters
-    options = {name: each.default for name, each in {**own, **shared}.items() if name not in OF_THE_COMMAND_LINE}
-    options["filters"] = options.pop("raw")
-    return options
-
-
-def test_it_has_the_options_of_the_command_line_with_their_defaults() -> None:
+def test_the_command_line_has_its_options_with_their_defaults() -> None:
+    flags = inspect.signature(export).parameters
+    assert set(OPTIONS) == flags.keys() - {"destination", "as_json", "verbose", "log_format"}
     fields = {each.name: each.default for each in dataclasses.fields(ExportSpec)}
-    options = command_line()
-    assert fields.keys() == options.keys() | OF_PYTHON
-    del options["destination"]  # which the command line has to have
-    assert {name: fields[name] for name in options} == options
+    assert fields.keys() == OPTIONS.keys() | {"destination", "token", "base_url"}
+    assert {name: flags[name].default for name in OPTIONS} == {name: fields[name] for name in OPTIONS}
+
+
+def typed(command: list[str], monkeypatch: pytest.MonkeyPatch) -> Resolved:
+    """What a command line comes to."""
+    resolved: list[Resolved] = []
+    job = ModuleType("exporter.jobs.export")
+
+    async def run(_: Path, asked: Selection, settings: RunSettings, credentials: Credentials, __: Observer) -> Summary:
+        resolved.append(Resolved(asked, settings, credentials))
+        raise ExporterError("enough")
+
+    job.export = run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "exporter.jobs.export", job)
+    assert main(command) == 1
+    return resolved[0]
 
 
 VALUES = {
@@ -58,6 +68,7 @@ filters = st.fixed_dictionaries(
 )
 
 
+@hypothesis.settings(max_examples=30, deadline=None)
 @given(
     filters,
     st.dictionaries(st.sampled_from(["colour", "size"]), st.text(max_size=3)),
@@ -67,20 +78,20 @@ filters = st.fixed_dictionaries(
 def test_it_comes_to_what_the_command_line_comes_to(
     named: dict[str, Any], raw: dict[str, str], fields: tuple[str, ...] | None, since: str | None
 ) -> None:
+    texts = {name: json.dumps(value) if isinstance(value, dict) else str(value) for name, value in named.items()}
+    command = ["export", "out", *(f"--{name.replace('_', '-')}={text}" for name, text in texts.items())]
+    command += [f"--filter={name}={value}" for name, value in raw.items()]
+    command += [] if fields is None else [f"--fields={','.join(fields)}"]
+    command += [] if since is None else [f"--since={since}"]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         patch.setattr("time.time_ns", lambda: NOW * 1000)
-        spec = ExportSpec(**named, filters=raw, fields=fields, since=since).understand(ENVIRONMENT)
-        options = {name: each.default for name, each in inspect.signature(request_options).parameters.items()}
-        texts = {name: json.dumps(value) if isinstance(value, dict) else str(value) for name, value in named.items()}
-        options |= {name: [text] for name, text in texts.items()}
-        options |= {"raw": [f"{name}={value}" for name, value in raw.items()], "since": since}
-        options["fields"] = None if fields is None else ",".join(fields)
-        typed_in = understand(options)
+        spec = ExportSpec(**named, filters=raw, fields=fields, since=since).resolve(ENVIRONMENT)
+        typed_in = typed(command, patch)
     assert spec.asked == typed_in.asked
     assert spec.credentials == typed_in.credentials
-    assert dataclasses.replace(spec, settings=typed_in.settings) == typed_in
+    assert msgspec.structs.replace(spec.settings, heeds_signals=True) == typed_in.settings
     # A program has its own ideas of signals.
     assert (spec.settings.heeds_signals, typed_in.settings.heeds_signals) == (False, True)
 
@@ -88,29 +99,33 @@ def test_it_comes_to_what_the_command_line_comes_to(
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
-        ({"page_size": 0}, "--page-size 0: has to be from 1 to 1000"),
+        ({"page_size": 0}, "--page-size 0: must be from 1 to 1000"),
         ({"channel": "fax"}, "--channel 'fax': known values are"),
         ({"filters": {"cursor": "x"}}, "--filter cursor: the exporter sets this itself"),
         ({"filters": {"status": "x"}, "status": "failed"}, "the filter status is given twice"),
         ({"since": "2026-02-01", "until": "2026-01-01"}, "nothing to export"),
-        ({"since": "2026-01-01", "created_after": date(2026, 1, 1)}, "give one of them"),
+        ({"since": "2026-01-01", "created_after": date(2026, 1, 1)}, "give only one of them"),
         ({"since": "yesterday"}, "--since 'yesterday'"),
         ({"fields": ["id", "agents"]}, "--fields: no such field: agents"),
         ({"exclude_fields": "id"}, "--exclude-fields: id cannot be left out"),
-        ({"memory": "1MB"}, "--memory: has to be at least 256MiB"),
+        ({"memory": "1MB"}, "--memory: must be at least 256MiB"),
         ({"part_size": "huge"}, "--part-size 'huge'"),
         ({"max_rps": -1}, "--max-rps -1"),
         ({"custom_metadata": "[]"}, "--custom-metadata '[]'"),
-        ({"partition_by": "week"}, "partition_by: has to be day or hour or month or none, not 'week'"),
-        ({"partition_by": ["day"]}, "partition_by: has to be"),
-        ({"trust_clock": "mine"}, "trust_clock: has to be server or local, not 'mine'"),
-        ({"table_format": "parquet"}, "table_format: has to be delta or iceberg, not 'parquet'"),
-        ({"concurrency": "8"}, "concurrency: has to be int, not str"),
-        ({"concurrency": None}, "concurrency: has to be int, not NoneType"),
-        ({"lag": True}, "lag: has to be int, not bool"),
-        ({"filters": ["a=b"]}, "filters: has to be Mapping, not list"),
-        ({"org_id": 5}, "org_id: has to be str, not int"),
-        ({"token": b"ak_secret"}, "token: has to be str, not bytes"),
+        ({"partition_by": "week"}, "partition_by: must be day or hour or month or none, not 'week'"),
+        ({"partition_by": ["day"]}, "partition_by: must be"),
+        ({"trust_clock": "mine"}, "trust_clock: must be server or local, not 'mine'"),
+        ({"table_format": "parquet"}, "table_format: must be delta or iceberg, not 'parquet'"),
+        ({"concurrency": "8"}, "concurrency: must be int, not str"),
+        ({"concurrency": None}, "concurrency: must be int, not NoneType"),
+        ({"lag": True}, "lag: must be int, not bool"),
+        ({"filters": ["a=b"]}, "filters: must be Mapping, not list"),
+        ({"org_id": 5}, "org_id: must be str, not int"),
+        ({"since": 5}, "since: must be str or date, not int"),
+        ({"duration_above": "10"}, "duration_above: must be int, not str"),
+        ({"filters": {"a b": "c"}}, "--filter 'a b=c': must be name=value"),
+        ({"insecure_http": "no"}, "insecure_http: must be bool, not str"),
+        ({"token": b"ak_secret"}, "token: must be str, not bytes"),
     ],
 )
 def test_what_is_wrong_is_said_when_it_is_made(wrong: dict[str, Any], complaint: str) -> None:
@@ -123,13 +138,13 @@ def test_what_is_wrong_is_said_when_it_is_made(wrong: dict[str, Any], complaint:
 def test_times_are_texts_dates_or_datetimes() -> None:
     spec = ExportSpec(
         since=date(2026, 1, 1), until=datetime(2026, 1, 2, 12, 0, 0, 5, timezone(timedelta(hours=2)))
-    ).understand(ENVIRONMENT)
+    ).resolve(ENVIRONMENT)
     assert (spec.asked.since, spec.asked.until) == (
         parse_timestamp("2026-01-01"),
         parse_timestamp("2026-01-02T10:00:00.000005"),
     )
-    assert ExportSpec(since=datetime(2026, 1, 1)).understand(ENVIRONMENT).asked.since == parse_timestamp("2026-01-01")
-    inclusive = ExportSpec(created_before=datetime(2026, 1, 1, tzinfo=UTC)).understand(ENVIRONMENT)
+    assert ExportSpec(since=datetime(2026, 1, 1)).resolve(ENVIRONMENT).asked.since == parse_timestamp("2026-01-01")
+    inclusive = ExportSpec(created_before=datetime(2026, 1, 1, tzinfo=UTC)).resolve(ENVIRONMENT)
     assert inclusive.asked.until == parse_timestamp("2026-01-01") + 1
     assert spec.asked.filters is None
 
@@ -137,34 +152,34 @@ def test_times_are_texts_dates_or_datetimes() -> None:
 def test_ages_count_from_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time_ns", lambda: NOW * 1000)
     spec = ExportSpec(since="1d")
-    assert spec.understand(ENVIRONMENT).asked.since == NOW - DAY
+    assert spec.resolve(ENVIRONMENT).asked.since == NOW - DAY
     monkeypatch.setattr("time.time_ns", lambda: (NOW + DAY) * 1000)
-    assert spec.understand(ENVIRONMENT).asked.since == NOW
+    assert spec.resolve(ENVIRONMENT).asked.since == NOW
 
 
 def test_who_asks_and_where_are_given_or_the_environment_s(tmp_path: Path) -> None:
     kept = tmp_path / "token"
     kept.write_text("ak_kept\n")
     kept.chmod(0o600)
-    assert ExportSpec().understand(ENVIRONMENT).credentials.token == TOKEN
-    assert ExportSpec(token="ak_given").understand(ENVIRONMENT).credentials.token == "ak_given"
-    assert ExportSpec(token_file=str(kept)).understand(ENVIRONMENT).credentials.token == "ak_kept"
-    personal = ExportSpec(token="pat_mine", org_id="org_1").understand({}).credentials
+    assert ExportSpec().resolve(ENVIRONMENT).credentials.token == TOKEN
+    assert ExportSpec(token="ak_given").resolve(ENVIRONMENT).credentials.token == "ak_given"
+    assert ExportSpec(token_file=str(kept)).resolve(ENVIRONMENT).credentials.token == "ak_kept"
+    personal = ExportSpec(token="pat_mine", org_id="org_1").resolve({}).credentials
     assert (personal.token, personal.organization) == ("pat_mine", "org_1")
-    given_url = ExportSpec(base_url="https://other.example/").understand(ENVIRONMENT)
+    given_url = ExportSpec(base_url="https://other.example/").resolve(ENVIRONMENT)
     assert given_url.settings.base_url == "https://other.example"
     with pytest.raises(UsageError, match="no token: set ANYREACH_TOKEN"):
-        ExportSpec().understand({})
-    with pytest.raises(UsageError, match="give one of them"):
-        ExportSpec(token=TOKEN, token_file=kept).understand({})
+        ExportSpec().resolve({})
+    with pytest.raises(UsageError, match="give only one of them"):
+        ExportSpec(token=TOKEN, token_file=kept).resolve({})
     with pytest.raises(UsageError, match="would travel unencrypted"):
-        ExportSpec(base_url="http://10.0.0.1").understand(ENVIRONMENT)
+        ExportSpec(base_url="http://10.0.0.1").resolve(ENVIRONMENT)
 
 
 def test_nothing_shows_the_token() -> None:
     spec = ExportSpec(token=TOKEN, destination="out")
-    understood = spec.understand({})
-    for shown in (repr(spec), str(spec), f"{spec}", repr(understood), str(understood)):
+    resolved = spec.resolve({})
+    for shown in (repr(spec), str(spec), f"{spec}", repr(resolved), str(resolved)):
         assert TOKEN not in shown
     assert "destination='out'" in repr(spec)
     # It is a value, and goes wherever values go: to another process, too.

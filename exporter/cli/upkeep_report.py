@@ -1,0 +1,117 @@
+"""The results of verify, compact and vacuum, which work on the files that are there: lines for people."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from exporter.cli.report import interval_figures
+from exporter.store.location import Location, shell_word
+from exporter.words import count_of, format_seconds, format_size
+
+if TYPE_CHECKING:
+    from exporter.jobs.compact import CompactResult
+    from exporter.jobs.vacuum import VacuumResult
+    from exporter.jobs.verify import VerifyResult
+
+_SHOWN_PROBLEMS: Final = 20
+
+
+def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[str]:
+    """Says what a verification looked at, what is wrong, and what to do about it."""
+    if found.state is not None:
+        wrong = len(found.problems) - found.unreadable
+        verdict = f"sound and {found.state}" if found.sound else f"wrong: {count_of(wrong, 'problem')}"
+        if found.unreadable:
+            verdict = f"{count_of(found.unreadable, 'file')} cannot be read" + (f"; {verdict}" if wrong else "")
+        files = f"{count_of(found.files, 'file')} of {format_size(found.bytes)}"
+        yield f"{verdict}; {count_of(found.rows, 'conversation')} in {files}, by {count_of(found.generation, 'commit')}"
+        share = "all" if found.files_read == found.files else f"{found.files_read:,} of them"
+        yield f"  names and sizes of all files; content of {share}, {format_size(found.bytes_read)}"
+        yield f"  compared {count_of(found.ids_compared, 'id')}: each file's with every other's that was read"
+    if found.writer:
+        yield f"  not judged, because {found.writer} was at work: the manifest, _SUCCESS, files that no commit names"
+    for problem in found.problems[:_SHOWN_PROBLEMS]:
+        yield f"  {'mended: ' if problem.mended else ''}{problem.file}: {problem.detail}"
+    if (more := len(found.problems) - _SHOWN_PROBLEMS) > 0:
+        yield f"  and {more:,} more: --json names all"
+    yield from _advise(found, destination)
+
+
+def describe_drops(files: Sequence[str], directory: str) -> Iterator[str]:
+    """Says what a repair is about to take out of the export."""
+    yield f"taking {count_of(len(files), 'file')} out of the export, to {directory}:"
+    yield from _first_of(files)
+
+
+def _first_of(files: Sequence[str]) -> Iterator[str]:
+    for file in files[:_SHOWN_PROBLEMS]:
+        yield f"    {file}"
+    if (more := len(files) - _SHOWN_PROBLEMS) > 0:
+        yield f"    and {more:,} more: --json names all"
+
+
+def describe_compacted(done: "CompactResult") -> Iterator[str]:
+    """Says how many files became how many."""
+    files = f"{count_of(done.files, 'file')} of {format_size(done.bytes)}"
+    if done.files == done.files_before:
+        order = ". What an earlier run had left undone is done now" if done.changed else ""
+        yield f"nothing to merge: {count_of(done.rows, 'conversation')} in {files}{order}"
+    else:
+        before = f"{count_of(done.files_before, 'file')} of {format_size(done.bytes_before)}"
+        yield f"{before} became {files}, with the same {count_of(done.rows, 'conversation')}"
+        yield f"  took {format_seconds(done.seconds)}"
+    if done.state == "incomplete":
+        yield "  The export is incomplete; what it has was merged."
+
+
+def describe_vacuumed(done: "VacuumResult", destination: Location, dry_run: bool) -> Iterator[str]:
+    """Says what was deleted, or would be."""
+    what = f"{count_of(done.files, 'replaced file')} of {format_size(done.bytes)}"
+    yield f"would delete {what}" if dry_run else f"deleted {what}"
+    if done.kept_files:
+        were = "was replaced later, and is kept" if done.kept_files == 1 else "were replaced later, and are kept"
+        yield f"  {count_of(done.kept_files, 'other')} {were}"
+    if done.dropped_files:
+        what = f"{count_of(done.dropped_files, 'file')} of {format_size(done.dropped_bytes)} that repairs had dropped"
+        yield f"  {'would delete' if dry_run else 'deleted'} {what}: what they held was read again"
+    if done.dropped_waiting:
+        what = f"{count_of(done.dropped_waiting, 'file')} that repairs have dropped"
+        yield f"  kept {what}, because not all that they held was read again. This reads it:"
+        yield f"    exporter export {shell_word(destination)}"
+    if done.dropped_needed:
+        what = f"{count_of(len(done.dropped_needed), 'file')} that repairs have dropped"
+        yield f"  kept {what}, for conversations that are nowhere else; when you need none of them, delete by hand:"
+        yield from _first_of(done.dropped_needed)
+
+
+def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
+    left = {problem.what for problem in found.problems if not problem.mended}
+    if "log" in left:
+        yield "  A repair cannot mend the log: restore _exporter/commits, or export to a new destination."
+    elif found.unreadable:
+        yield "  That a file cannot be read says nothing about its bytes. Nothing was changed. Run again when it can,"
+        yield "    because a repair must read all. Move a file away that can never be read; it is missing then."
+    elif left - {"stranger", "behind", "table"}:
+        command = f"exporter verify {shell_word(destination)} --repair"
+        yield f"  {command} takes out what is wrong, so that an export reads it again."
+        if found.drops:
+            yield f"  It would move to _exporter/dropped, and delete none of, {count_of(len(found.drops), 'file')}:"
+            yield from _first_of(found.drops)
+    if found.dropped_to is not None:
+        yield f"  {count_of(len(found.drops), 'file')} dropped; those that were there are kept in {found.dropped_to}."
+        yield f"    When all has been read again, exporter vacuum {shell_word(destination)} deletes them."
+    if found.state == "incomplete":
+        yield f"  Not all of the range is there: run exporter export {shell_word(destination)}"
+    elif found.state == "unproven":
+        yield "  All of the range was read; the manifest names what is in doubt."
+
+
+def verified_figures(found: "VerifyResult") -> dict[str, Any]:
+    """Returns a verification for programs, with times as in the manifest."""
+    return {
+        "sound": found.sound,
+        "unreadable": found.unreadable,
+        **msgspec.to_builtins(found),
+        "uncovered": [interval_figures(interval) for interval in found.uncovered],
+    }

@@ -1,0 +1,87 @@
+"""`exporter help`, by a manual of the test's own."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from exporter.cli import main, manual
+
+CLOCKS = "# Clocks\n\nWhich clock\n[a run](sync.md#runs) goes by, e.g.\none: of two. More of it.\n\n"
+CLOCKS += "| a | b |\n|---|---|\n| 1 | 2 |\n"
+SYNC = "# Sync\n\nBring DEST up to the present\n\nAnd so on."
+
+
+@pytest.fixture
+def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "clocks.md").write_text(CLOCKS, encoding="utf-8")
+    (tmp_path / "sync.md").write_text(SYNC, encoding="utf-8")
+    (tmp_path / "notes.txt").write_text("no page", encoding="utf-8")
+    monkeypatch.setattr(manual, "folder", lambda: tmp_path)
+    return tmp_path
+
+
+def test_topics_are_listed_with_a_line_each(pages: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help"]) == 0
+    heading, *topics = capsys.readouterr().out.splitlines()
+    assert heading == "Topics of the manual; exporter help TOPIC shows one:"
+    assert topics == [
+        "  clocks  Which clock a run goes by, e.g. one: of two.",
+        "  sync    Bring DEST up to the present",
+    ]
+
+
+def test_the_index_orders_them_and_is_no_topic(pages: Path) -> None:
+    (pages / "index.md").write_text(
+        "# Manual\n\n- [Sync](sync.md)\n- [gone](gone.md) and [there](https://x/y)\n", encoding="utf-8"
+    )
+    (pages / "aside.md").write_text("# Aside\n", encoding="utf-8")
+    assert {topic: page.line for topic, page in manual.read_pages(pages).items()} == {
+        "sync": "Bring DEST up to the present",
+        "aside": "",
+        "clocks": "Which clock a run goes by, e.g. one: of two.",
+    }
+
+
+def test_a_page_is_its_own_text_when_it_is_piped(pages: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "clocks"]) == 0
+    assert capsys.readouterr().out == CLOCKS
+
+
+def test_a_page_is_rendered_for_a_terminal(pages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    assert main(["help", "clocks"]) == 0
+    shown = terminal.getvalue()
+    assert "Clocks" in shown and "\x1b[" in shown
+    assert "# Clocks" not in shown and "|---|" not in shown
+
+
+@pytest.mark.parametrize(("asked", "nearest"), [("clock", "clocks"), ("snyc", "sync"), ("../sync", "sync")])
+def test_an_unknown_topic_names_the_nearest(
+    asked: str, nearest: str, pages: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["help", asked]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"exporter: the manual has no topic {asked!r}; the nearest is {nearest}. exporter help ")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_manual_without_pages_is_no_failure(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(manual, "folder", lambda: tmp_path if there else tmp_path / "none")
+    assert main(["help"]) == 0
+    assert main(["help", "sync"]) == 2
+    assert "the manual has no topic 'sync'. exporter help lists" in capsys.readouterr().err
+
+
+def test_the_package_s_own_pages_have_a_line_each() -> None:
+    for topic, page in manual.read_pages(manual.folder()).items():
+        assert page.text.startswith("# ") and page.line, topic
