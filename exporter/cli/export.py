@@ -6,6 +6,7 @@ from exporter.cli.flags import understand, with_request_options
 from exporter.cli.options import Destination, Text, option
 from exporter.cli.runner import perform, tell_summary
 from exporter.progress import Observer
+from exporter.run.context import RunContext
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
@@ -29,6 +30,6 @@ def export(
     from exporter.jobs.export import export as run_export
 
     async def job(observer: Observer) -> "Summary":
-        return await run_export(target, wanted.asked, wanted.settings, wanted.credentials, observer)
+        return await run_export(target, wanted.asked, RunContext(wanted.settings, wanted.credentials, observer))
 
     perform(job, tell_summary, options["as_json"], options["verbose"], options["log_format"])

@@ -18,6 +18,7 @@ from exporter.errors import ExporterError, OvertakenError, RequestRefusedError
 from exporter.jobs.export import export
 from exporter.jobs.summary import Summary
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.local.store import LocalStore
@@ -107,7 +108,8 @@ class Pause:
 async def run(destination: Path, server: Sandbox) -> Summary:
     # One worker: while its store waits, all of the run does, but for a page or two.
     settings = RunSettings(base_url=server.url, concurrency=1, page_size=20)
-    return await export(destination, Selection(since=SINCE, until=UNTIL), settings, Credentials(server.token), Quiet())
+    context = RunContext(settings, Credentials(server.token), Quiet())
+    return await export(destination, Selection(since=SINCE, until=UNTIL), context)
 
 
 @pytest.mark.anyio
