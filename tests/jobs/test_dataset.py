@@ -101,7 +101,7 @@ async def test_older_generations_are_there_as_long_as_they_are_kept(tmp_path: Pa
     latest = Exported(root).manifest["generation"]
     assert exporter.open_dataset(root, generation=latest).files == exporter.open_dataset(root).files
     for absent in (0, latest + 1):
-        with pytest.raises(UsageError, match=f"there are those from 1 to {latest}"):
+        with pytest.raises(UsageError, match=f"there are generations from 1 to {latest}"):
             exporter.open_dataset(root, generation=absent)
 
 
@@ -116,7 +116,7 @@ async def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
         ({"format_version": 99}, "in format 99, by a newer exporter"),
         ({"tables": {"conversations": {"schema": [{"name": "x", "type": "decimal", "nullable": True}], "files": []}}},
          "columns of type decimal: a newer exporter"),
-        ({"request": None}, "no manifest that an exporter wrote"),
+        ({"request": None}, "not a manifest that an exporter wrote"),
     ):  # fmt: skip
         (root / "_manifest.json").write_text(json.dumps(manifest | change))
         with pytest.raises(DestinationError, match=complaint):
