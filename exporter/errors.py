@@ -31,7 +31,7 @@ where, and what to do. It never holds the token or a conversation's content.
     └── InterruptedExportError   130   Ctrl-C or SIGTERM
 """
 
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 DamageKind: TypeAlias = Literal["missing", "size", "sha256"]
 
@@ -40,6 +40,15 @@ class ExporterError(Exception):
     """Something has gone wrong that a user can read about in one or two lines."""
 
     exit_status = 1
+
+    def with_advice(self, advice: str) -> Self:
+        """Adds a line that says what to do, and returns the error itself."""
+        return self.with_message(f"{self}\n{advice}")
+
+    def with_message(self, message: str) -> Self:
+        """Gives the error another message, and returns it."""
+        self.args = (message,)
+        return self
 
 
 class UsageError(ExporterError):

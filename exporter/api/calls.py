@@ -15,8 +15,9 @@ from exporter.jobs.summary import Summary
 from exporter.jobs.sync import SyncResult
 from exporter.jobs.sync import sync as run_sync
 from exporter.model import TURNS
-from exporter.options.spec import ExportSpec
+from exporter.options.spec import ExportSpec, Resolved
 from exporter.progress import Observer
+from exporter.run.context import RunContext
 from exporter.run.observer_guard import observed
 from exporter.store.location import Location, parse_location
 
@@ -35,7 +36,7 @@ async def export(spec: ExportSpec, *, observer: Observer | None = None) -> Summa
     destination = _destination(spec)
     return await observed(
         observer,
-        lambda told: run_export(destination, understood.asked, understood.settings, understood.credentials, told),
+        lambda told: run_export(destination, understood.asked, _context(understood, told)),
     )
 
 
@@ -63,9 +64,7 @@ async def sync(
         lambda told: run_sync(
             destination,
             understood.asked,
-            understood.settings,
-            understood.credentials,
-            told,
+            _context(understood, told),
             refilter=refilter,
             keep_generations=keep_generations,
         ),
@@ -83,9 +82,7 @@ async def reread(spec: ExportSpec, *, withheld: bool = False, observer: Observer
     destination = _destination(spec)
     return await observed(
         observer,
-        lambda told: run_reread(
-            destination, understood.asked, understood.settings, understood.credentials, told, withheld=withheld
-        ),
+        lambda told: run_reread(destination, understood.asked, _context(understood, told), withheld=withheld),
     )
 
 
@@ -107,6 +104,10 @@ def stream(spec: ExportSpec, *, observer: Observer | None = None) -> Stream:
     if TURNS in (understood.asked.tables or ()):
         raise UsageError(f"a stream gives the conversations alone: leave {TURNS} out of tables")
     return run_stream(understood.asked, understood.settings, understood.credentials, observer)
+
+
+def _context(understood: Resolved, observer: Observer) -> RunContext:
+    return RunContext(understood.settings, understood.credentials, observer)
 
 
 def _destination(spec: ExportSpec) -> Location:

@@ -11,6 +11,7 @@ from exporter.errors import UsageError
 from exporter.options.parse import parse_share
 from exporter.options.spec import OF_THE_DATASET, ExportSpec
 from exporter.progress import Observer
+from exporter.run.context import RunContext
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ def audit(
         return await run_audit(
             target,
             wanted.asked,
-            wanted.settings,
-            wanted.credentials,
-            observer,
+            RunContext(wanted.settings, wanted.credentials, observer),
             now=time.time_ns() // 1000,
             share=share,
             repair=repair,

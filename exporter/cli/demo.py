@@ -10,6 +10,7 @@ from exporter.cli.flags import Days, Display, Rows, with_options
 from exporter.cli.runner import perform, say, tell_summary
 from exporter.model import TABLES
 from exporter.progress import Observer
+from exporter.run.context import RunContext
 from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.location import parse_location
 
@@ -41,7 +42,7 @@ def demo(
         async with serve(make_conversations(rows, since, _DEMO_UNTIL)) as server:
             observer.note("sandbox", url=server.url)
             settings = RunSettings(base_url=server.url)
-            return await run_export(target, asked, settings, Credentials(server.token), observer)
+            return await run_export(target, asked, RunContext(settings, Credentials(server.token), observer))
 
     if isinstance(target, Path) and (target / "_manifest.json").exists():
         say(f"{target} already holds an export; what it has is kept, and only older days would be added.")

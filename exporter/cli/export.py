@@ -7,6 +7,7 @@ from exporter.cli.flags import Destination, Display, with_options
 from exporter.cli.runner import perform, tell_summary
 from exporter.options.spec import ExportSpec
 from exporter.progress import Observer
+from exporter.run.context import RunContext
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
@@ -25,6 +26,6 @@ def export(destination: Destination, spec: ExportSpec, display: Display) -> None
     from exporter.jobs.export import export as run_export
 
     async def job(observer: Observer) -> "Summary":
-        return await run_export(target, wanted.asked, wanted.settings, wanted.credentials, observer)
+        return await run_export(target, wanted.asked, RunContext(wanted.settings, wanted.credentials, observer))
 
     perform(job, tell_summary, display)

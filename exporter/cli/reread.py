@@ -8,6 +8,7 @@ from exporter.cli.report import describe_reread, reread_figures
 from exporter.cli.runner import Result, perform, tell_summary
 from exporter.options.spec import OF_THE_DATASET, ExportSpec
 from exporter.progress import Observer
+from exporter.run.context import RunContext
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def reread(
     from exporter.jobs.reread import reread as run_reread
 
     async def job(observer: Observer) -> "RereadResult":
-        return await run_reread(target, wanted.asked, wanted.settings, wanted.credentials, observer, withheld=withheld)
+        return await run_reread(
+            target, wanted.asked, RunContext(wanted.settings, wanted.credentials, observer), withheld=withheld
+        )
 
     perform(job, _tell, display)
 

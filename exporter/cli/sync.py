@@ -10,6 +10,7 @@ from exporter.cli.report import describe_synced, synced_figures
 from exporter.cli.runner import Result, perform, tell_summary
 from exporter.options.spec import ExportSpec
 from exporter.progress import Observer
+from exporter.run.context import RunContext
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
@@ -47,9 +48,7 @@ def sync(
         return await run_sync(
             target,
             wanted.asked,
-            wanted.settings,
-            wanted.credentials,
-            observer,
+            RunContext(wanted.settings, wanted.credentials, observer),
             refilter=refilter,
             keep_generations=keep_generations,
         )

@@ -5,32 +5,30 @@ repair it takes no lock, and changes nothing. A repair reads whole rows again wh
 and merges them by one commit, as a sync does.
 """
 
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
 from exporter.contract import ALWAYS_FIELDS, Instant
-from exporter.errors import DestinationError, StoreError
-from exporter.jobs.audit_comparison import compare, make_plan, until_now
+from exporter.errors import StoreError
+from exporter.jobs.audit_comparison import Plan, compare, make_plan, until_now
 from exporter.jobs.audit_repair import Repair, confirm_deletions, lifted_doubts
 from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
-from exporter.model import Counters, Coverage, Interval, Unproven
+from exporter.model import Coverage, Interval, Unproven
 from exporter.pipeline.comparison import Differences
-from exporter.progress import Observer
 from exporter.run.claim import Claim, holding
-from exporter.run.reconcile import changing_filters
+from exporter.run.connect import connected
+from exporter.run.context import RunContext
+from exporter.run.reconcile import changing_filters, stored_export
 from exporter.run.record import Run, recorded
-from exporter.run.session import ask_first, connected
-from exporter.settings import Credentials, RunSettings, Selection
-from exporter.store.base import Store
+from exporter.settings import Request, Selection
 from exporter.store.location import Location
 from exporter.store.open import open_store
 
 
 class RepairResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a repair has changed, in rows. `unlisted`: ids that the list does not have, and the API answers to."""
+    """What a repair has changed, in rows. `unlisted`: ids that are not in the list, though the API answers to them."""
 
     inserted: int
     updated: int
@@ -41,9 +39,9 @@ class RepairResult(msgspec.Struct, frozen=True, kw_only=True):
 class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
     """What an audit has found. `state`: of the export. `audited`: from the first to the last of what was compared.
 
-    `windows`: how many there are, of which `windows_audited` were drawn. `lifted`: how many times the export has in
-    doubt that were listed whole; a repair makes them proven. `repaired`: None without one, after which the findings'
-    `deleted` are those that are left.
+    `windows`: how many there are, of which `windows_audited` were drawn. `lifted`: how many of the times
+    that the export has in doubt were listed whole; a repair makes them proven. `repaired`: None without a repair, after
+    which the findings' `deleted` are those that are left.
     """
 
     state: StateName
@@ -62,7 +60,7 @@ class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def differs(self) -> bool:
-        """Something was found that is not as the source has it, and that no repair has mended."""
+        """Something is not as the source has it, and no repair has mended it."""
         found = self.findings
         if self.repaired is not None:
             return any([*found.deleted.values(), *found.moved.values(), self.repaired.unlisted])
@@ -81,98 +79,80 @@ class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
 async def audit(
     destination: Location,
     asked: Selection,
-    settings: RunSettings,
-    credentials: Credentials,
-    observer: Observer,
+    context: RunContext,
     *,
     now: Instant,
     share: float = 1.0,
     repair: bool = False,
     delete: bool = False,
-    clock: Callable[[], float] = time.monotonic,
 ) -> AuditResult:
     """Compares what is covered and inside the range that is asked for, or about `share` (above 0, up to 1) of it.
 
-    `repair` fetches what is missing or has changed; `delete`, too, drops what the source has no more. Raises
+    `repair` fetches what is missing or has changed; `delete` also drops what the source no longer has. Raises
     `ExporterError`: `DestinationError` where there is no export, `UsageError` where nothing is to be compared, and
     `DestinationLockedError` when a repair finds another run at work.
     """
     async with open_store(destination) as store:
         state = await load_state(store)
-        # Also before there is a lock, which would be made where no export is.
-        if state.request is None:
-            raise DestinationError(f"{destination}: no export here")
-        return await _audit(
-            store, state, asked, settings, credentials, observer, now, share, repair=repair, delete=delete, clock=clock
-        )
+        stored_export(state, destination)  # before there is a lock, which would be made here
+
+        def plan(state: State) -> Plan:
+            return make_plan(store, state, asked, context.settings.page_size, share, now)
+
+        async def repair_what_differs(run: Run) -> AuditResult:
+            run.saw(state)
+            async with holding(store, run) as claim:
+                return await _audit(plan(claim.log.state), run, context, claim, delete=delete)
+
+        if repair:
+            return await recorded(store, "audit", repair_what_differs)
+        try:
+            return await _audit(plan(state), Run("audit"), context)
+        except StoreError as error:
+            if (await load_state(store)).number == state.number:
+                raise
+            raise StoreError(f"{destination}: another run has changed this export meanwhile; run again") from error
 
 
 async def _audit(
-    store: Store,
-    state: State,
-    asked: Selection,
-    settings: RunSettings,
-    credentials: Credentials,
-    observer: Observer,
-    now: Instant,
-    share: float,
-    *,
-    repair: bool,
-    delete: bool,
-    clock: Callable[[], float],
+    plan: Plan, run: Run, context: RunContext, claim: Claim | None = None, *, delete: bool = False
 ) -> AuditResult:
-    began = clock()
-
-    async def compare_and(run: Run, held: Claim | None) -> AuditResult:
-        plan = make_plan(store, held.log.state if held else state, asked, settings, share, now)
-        async with connected(settings, credentials, plan.request.filters, ALWAYS_FIELDS, observer, clock) as lister:
-            run.spent = lambda: lister.counters
-            whole = Interval(plan.windows[0].start, plan.windows[-1].end)
-            opening = await ask_first(lister, plan.state, plan.request, whole.end, settings, observer)
-            plan = until_now(plan, opening.now.instant)
-            findings, unproven = await compare(plan, run, lister, opening, settings, observer, clock, remembers=repair)
-            lifted = lifted_doubts(plan.state, Coverage(plan.windows), unproven)
-            spent, repaired = Counters(), None
-            if held:
-                unlisted = await confirm_deletions(findings, lister, settings.concurrency) if delete else None
-                change = Repair(plan, held, findings, opening.now, lifted, settings, credentials, observer, clock)
-                outcome, spent = await change.run(delete=delete)
-                run.spent = lambda: lister.counters + spent
-                repaired = RepairResult(
-                    inserted=outcome.inserted,
-                    updated=outcome.updated,
-                    removed=outcome.removed,
-                    unlisted=_count(unlisted),
-                )
-            return AuditResult(
-                state=state_name(held.log.state if held else plan.state),
-                generation=held.log.state.number if held else plan.state.number,
-                findings=findings,
-                audited=Interval(plan.windows[0].start, plan.windows[-1].end),
-                unproven=unproven,
-                lifted=len(lifted.intervals),
-                changing_filters=tuple(changing_filters(plan.request)),
-                sampled=share < 1,
-                windows=plan.all_windows,
-                windows_audited=len(plan.windows),
-                requests=lister.counters.requests + spent.requests,
-                seconds=round(clock() - began, 3),
-                repaired=repaired,
+    """Compares as planned and, under a claim, repairs what differs."""
+    began, windows = context.clock(), plan.windows
+    listed = Request(filters=plan.request.filters, fields=ALWAYS_FIELDS)
+    async with connected(listed, plan.state, windows[-1].end, context, run) as connection:
+        now = connection.opening.now
+        plan = until_now(plan, now.instant)
+        findings, unproven = await compare(plan, connection, remembers=claim is not None)
+        lifted = lifted_doubts(plan.state, Coverage(plan.windows), unproven)
+        repaired = None
+        if claim is not None:
+            unlisted = None
+            if delete:
+                unlisted = await confirm_deletions(findings, connection.reader, context.settings.concurrency)
+            outcome = await Repair(plan, claim, findings, now, lifted, run, context).apply(delete=delete)
+            repaired = RepairResult(
+                inserted=outcome.inserted,
+                updated=outcome.updated,
+                removed=outcome.removed,
+                unlisted=_count(unlisted),
             )
-
-    async def repair_what_differs(run: Run) -> AuditResult:
-        run.saw(state)
-        async with holding(store, run) as held:
-            return await compare_and(run, held)
-
-    if repair:
-        return await recorded(store, "audit", repair_what_differs)
-    try:
-        return await compare_and(Run("audit"), None)
-    except StoreError as error:
-        if (await load_state(store)).number == state.number:
-            raise
-        raise StoreError(f"{store.location}: another run has changed this export meanwhile; run again") from error
+        after = plan.state if claim is None else claim.log.state
+        return AuditResult(
+            state=state_name(after),
+            generation=after.number,
+            findings=findings,
+            audited=Interval(plan.windows[0].start, plan.windows[-1].end),
+            unproven=unproven,
+            lifted=len(lifted.intervals),
+            changing_filters=tuple(changing_filters(plan.request)),
+            sampled=plan.sampled,
+            windows=plan.all_windows,
+            windows_audited=len(plan.windows),
+            requests=run.spent().requests,
+            seconds=round(context.clock() - began, 3),
+            repaired=repaired,
+        )
 
 
 def _count(unlisted: Mapping[Interval, Collection[str]] | None) -> int | None:

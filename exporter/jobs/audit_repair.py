@@ -1,6 +1,6 @@
 """The repair of an audit: whole rows where something differs, and deletions that the API confirms."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -10,19 +10,20 @@ from exporter.contract import SECOND
 from exporter.errors import ContradictionError, DestinationError
 from exporter.jobs.audit_comparison import Plan
 from exporter.log.state import State
-from exporter.model import Change, Counters, Coverage, Interval, Unproven
+from exporter.model import Change, Coverage, Interval, Unproven
 from exporter.parts.ids import ids_in
 from exporter.pipeline.comparison import Differences
 from exporter.pipeline.reader import Reader, wall_clock
 from exporter.pipeline.spool_sink import Spool, SpoolFactory
 from exporter.pipeline.upsert import UpsertCounts, merge_spool
 from exporter.plan.clock import Now
-from exporter.progress import Observer
 from exporter.run.claim import Claim
+from exporter.run.connect import connected, mention_withheld
+from exporter.run.context import RunContext
 from exporter.run.finish import is_in_order, put_in_order, seal
-from exporter.run.reconcile import has_sensitive_fields
-from exporter.run.session import Session, ask_first, connected, mention_withheld
-from exporter.settings import Credentials, RunSettings
+from exporter.run.reconcile import oldest_row
+from exporter.run.record import Run
+from exporter.run.session import Session
 from exporter.tasks import for_each
 
 
@@ -36,7 +37,7 @@ async def confirm_deletions(findings: Differences, lister: Reader, at_once: int)
         return unlisted
     if findings.witness is None:
         raise DestinationError(
-            "the API lists not one of the conversations that are there. Is it the same organization and address? "
+            "the API lists none of the conversations that are there. Is it the same organization and address? "
             "Nothing was deleted; if they are, take a wider range"
         )
     if not await lister.knows(findings.witness):
@@ -58,59 +59,36 @@ async def confirm_deletions(findings: Differences, lister: Reader, at_once: int)
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What `findings` say differs from `plan`, to be mended under the lock. `now`: the time to go by. `proves`: what is
-    in doubt no more."""
+    """Mends under the lock what `findings` say differs from `plan`.
+
+    `now` is the time to go by. `proves`: what is no longer in doubt.
+    """
 
     plan: Plan
-    held: Claim
+    claim: Claim
     findings: Differences
     now: Now
     proves: Coverage
-    settings: RunSettings
-    credentials: Credentials
-    observer: Observer
-    clock: Callable[[], float]
+    run: Run
+    context: RunContext
 
-    async def run(self, *, delete: bool) -> tuple[UpsertCounts, Counters]:
+    async def apply(self, *, delete: bool) -> UpsertCounts:
         """Reads again and merges. Afterwards the findings' `deleted` are those that are left."""
-        plan, findings, settings = self.plan, self.findings, self.settings
+        plan, findings = self.plan, self.findings
         windows = Coverage(findings.reread)
-        request = plan.request
         if not windows and not (delete and any(findings.deleted.values())):
             if self.proves:
                 proven = Change(proves=self.proves.intervals)
-                await self.held.log.append(committed_at=wall_clock(), kind="repair", change=proven)
+                await self.claim.log.append(committed_at=wall_clock(), kind="repair", change=proven)
             await self._put_in_order()
-            return UpsertCounts(), Counters()
-        async with connected(
-            settings,
-            self.credentials,
-            request.filters,
-            request.fields,
-            self.observer,
-            self.clock,
-            tables=request.tables,
-        ) as reader:
-            reader.now = self.now
-            before = plan.state
-            range_ = before.range or plan.windows[0]
-            opening = await ask_first(reader, before, request, range_.end, settings, self.observer)
-            await mention_withheld(plan.store, before, opening, reader, self.observer)
-            session = await Session.begin(
-                plan.store,
-                self.held,
-                request,
-                range_,
-                reader,
-                opening,
-                settings,
-                self.observer,
-                self.clock,
-                refuses_withheld=has_sensitive_fields(before),
-            )
+            return UpsertCounts()
+        range_ = plan.state.range or plan.windows[0]
+        async with connected(plan.request, plan.state, range_.end, self.context, self.run, now=self.now) as connection:
+            await mention_withheld(self.claim, connection)
+            session = await Session.start(self.claim, connection, range_, refuses_withheld=True)
             spool = Spool()
             into = SpoolFactory(session.parts, session.parts.encoder, plan.homes, spool, reading=1)
-            await session.read(windows, into, oldest=plan.oldest)
+            await session.read(windows, into, oldest=oldest_row(plan.state))
             gone = await drop_from(findings, spool, delete=delete)
             change, outcome = await merge_spool(
                 spool,
@@ -126,28 +104,21 @@ class Repair:
             if change.adds or change.removes or change.quarantines or change.proves:
                 await session.committer.commit(change, session.spent, kind="repair")
             await session.committer.sweep()  # what was put aside
-            await seal(session.log, session.parts, session.committer, self.observer, goes_on=True)
-            return outcome, session.spent
+            await seal(session.log, session.parts, session.committer, self.context.observer, goes_on=True)
+            return outcome
 
     async def _put_in_order(self) -> None:
-        """For what a run that did not live to seal it has left."""
-        plan, settings = self.plan, self.settings
-        if await is_in_order(plan.store, self.held.log.state):
-            return
-        await put_in_order(
-            plan.store,
-            self.held,
-            self.observer,
-            self.clock,
-            target_bytes=settings.target_part_bytes,
-            memory_bytes=settings.memory_bytes,
-            open_windows=settings.concurrency,
-        )
+        """Does what is left by a run that did not live to seal it."""
+        context = self.context
+        if not await is_in_order(self.plan.store, self.claim.log.state):
+            await put_in_order(self.claim, context.settings, context.observer, context.clock)
 
 
 async def drop_from(findings: Differences, spool: Spool, *, delete: bool) -> dict[Interval, Collection[str]]:
-    """What is to be dropped, by home: what lies elsewhere now and, to `delete`, what is gone. The findings keep the
-    rest."""
+    """Returns what to drop, by home: what lies elsewhere now and, with `delete`, what is gone.
+
+    The findings keep the rest.
+    """
     deleted, moved = findings.deleted, findings.moved
     missed = set[str]().union(*deleted.values(), *moved.values())
     every = [part.path for home in spool.parts.values() for part in home]
@@ -156,7 +127,7 @@ async def drop_from(findings: Differences, spool: Spool, *, delete: bool) -> dic
     gone: dict[Interval, Collection[str]] = {}
     for interval in {*deleted, *moved}:
         left = [ids for ids in (deleted.get(interval), moved.get(interval)) if ids]
-        # Another run of the walk has shown it, where it is.
+        # A later walk has shown it where it is.
         back = await to_thread.run_sync(ids_in, [part.path for part in spool.parts.get(interval, ())], missed)
         back |= spool.misfit_ids.get(interval, set())
         drop = (set[str]().union(*left) & read_again | (deleted.get(interval, set()) if delete else set())) - back
@@ -169,8 +140,8 @@ async def drop_from(findings: Differences, spool: Spool, *, delete: bool) -> dic
 
 
 def lifted_doubts(state: State, read: Coverage, doubts: Iterable[Unproven]) -> Coverage:
-    """Of the times that are in doubt, those that a whole reading of `read` has proven, except where `doubts` are its
-    own: a time that is served less exactly now may stand for several."""
+    """Returns the times in doubt that a whole reading of `read` has proven, except where it has `doubts` of its own: a
+    time that is served less exactly now may stand for several."""
     around = (Interval(one.interval.start - SECOND, one.interval.end + SECOND) for one in doubts)
     proven = read - Coverage(around)
     doubted = (Coverage([doubt.interval]) & state.coverage for doubt in state.unproven)

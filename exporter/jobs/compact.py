@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from exporter.errors import DestinationError
 from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
 from exporter.pipeline.compaction import MERGED_AT_ONCE
@@ -13,17 +12,19 @@ from exporter.plan.compaction import choose_merges
 from exporter.progress import Observer
 from exporter.run.claim import holding
 from exporter.run.finish import check_whole, is_in_order, put_in_order
+from exporter.run.reconcile import stored_export
 from exporter.run.record import Run, recorded
+from exporter.settings import RunSettings
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
 
 
 class CompactResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How many files there were, and how many there are; `bytes` of them. `rows` are the same.
+    """How many files there were, how many there are now, and their `bytes`. `rows` has not changed.
 
-    `changed`: the run committed something, if only that it put in order what a run before had left. `state` is that of
-    the export, complete or not.
+    `changed`: the run committed something, if only to put in order what an earlier run had left. `state` is that of the
+    export, complete or not.
     """
 
     state: StateName
@@ -54,38 +55,27 @@ async def compact(
     Raises `DestinationError` where there is no export, `DestinationLockedError` when another run is at work, and
     `StoreError`, after what can be committed was; `DamagedPartError`, before anything is, for a file that is missing.
     """
+    settings = RunSettings(target_part_bytes=target_bytes, memory_bytes=memory_bytes, concurrency=MERGED_AT_ONCE)
     async with open_store(destination) as store:
-        if (await load_state(store)).request is None:
-            raise DestinationError(f"{destination}: no export here")
-        return await recorded(
-            store, "compact", lambda run: _compact(store, run, target_bytes, memory_bytes, observer, clock)
-        )
+        stored_export(await load_state(store), destination)  # before there is a lock, which would be made here
+        return await recorded(store, "compact", lambda run: _compact(store, run, settings, observer, clock))
 
 
 async def _compact(
     store: Store,
     run: Run,
-    target_bytes: int,
-    memory_bytes: int,
+    settings: RunSettings,
     observer: Observer,
     clock: Callable[[], float],
 ) -> CompactResult:
-    began, least_bytes = clock(), target_bytes // 2
-    async with holding(store, run) as held:
-        before = held.log.state
+    began, target_bytes = clock(), settings.target_part_bytes
+    least_bytes = target_bytes // 2
+    async with holding(store, run) as claim:
+        before = claim.log.state
         await check_whole(store, before)
         if not await _is_compact(store, before, least_bytes, target_bytes):
-            await put_in_order(
-                store,
-                held,
-                observer,
-                clock,
-                target_bytes=target_bytes,
-                memory_bytes=memory_bytes,
-                open_windows=MERGED_AT_ONCE,
-                least_bytes=least_bytes,
-            )
-        return _compacted(before, held.log.state, clock() - began)
+            await put_in_order(claim, settings, observer, clock, least_bytes=least_bytes)
+        return _compacted(before, claim.log.state, clock() - began)
 
 
 async def _is_compact(store: Store, state: State, least_bytes: int, target_bytes: int) -> bool:

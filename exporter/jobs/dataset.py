@@ -20,37 +20,38 @@ from exporter.store.filesystem import open_filesystem
 from exporter.store.location import Location, parse_location
 from exporter.store.open import open_store
 
-#: By the text that a manifest has for it.
+#: The Arrow types, by the text that a manifest has for each.
 _TYPES: Final = {str(field.type): field.type for field in (*arrow_schema(None), *turns_schema())}
 
 
 def open_dataset(
     destination: str | Path, table: str = CONVERSATIONS, generation: int | None = None
 ) -> ds.FileSystemDataset:
-    """The parts that the manifest at `destination` names, with its schema and, at the end, the key of the partitions.
+    """Returns the parts that the manifest at `destination` names, with its schema and, at the end, the key of the
+    partitions.
 
-    `generation`: a commit's number; the parts that were live then, as long as they are kept (`keep_generations` of a
-    sync). The key is a date where there is a directory a day, else a text. No part is opened yet. This blocks: in an
-    event loop, call it in a thread.
+    `generation` is a commit's number: the parts are those that were live then, as long as they are kept
+    (`keep_generations` of a sync). The key is a date where there is a directory a day, otherwise a text. No part is
+    opened yet. This blocks: in an event loop, call it in a thread.
 
-    Raises `DestinationError` where no export is, where a newer exporter wrote it, and for a generation whose parts are
-    not all kept; `UsageError` for a table or a generation that there is not, and `StoreError`.
+    Raises `DestinationError` where there is no export, where a newer exporter wrote it, and for a generation whose
+    parts are not all kept; `UsageError` for a table or a generation that does not exist, and `StoreError`.
     """
     if generation is not None and not isinstance(generation, int):
-        raise UsageError(f"generation: has to be int, not {type(generation).__name__}")
+        raise UsageError(f"generation: must be int, not {type(generation).__name__}")
     location = parse_location(str(destination))
     with start_blocking_portal() as portal:
         return portal.call(_open, location, table, generation)
 
 
 def table_schema(schema: pa.Schema, partition_by: PartitionBy) -> pa.Schema:
-    """The columns of a table as who reads directories sees them: those of the files, then the key of the partitions."""
+    """Returns the columns that a reader of directories sees: those of the files, then the key of the partitions."""
     key = _key(partition_by)
     return schema if key is None else schema.append(key)
 
 
 async def load_schema(location: Location, table: str) -> tuple[pa.Schema, PartitionBy]:
-    """What the manifest says of the files of a table. Raises as `open_dataset`."""
+    """Returns what the manifest says of the files of a table. Raises as `open_dataset`."""
     async with open_store(location) as store:
         manifest = await _load(store)
     return _schema_of(_table_of(manifest, table)), manifest.request.partition_by
@@ -77,7 +78,7 @@ async def _open(location: Location, table: str, generation: int | None) -> ds.Fi
 async def _load(store: Store) -> Manifest:
     data = await store.read(MANIFEST)
     if data is None:
-        raise DestinationError(f"{store.location}: no export here, or none that has come as far as a manifest")
+        raise DestinationError(f"{store.location}: no export here, or none with a manifest yet")
     return read_manifest(data, store.location / MANIFEST)
 
 
@@ -90,14 +91,14 @@ def _table_of(manifest: Manifest, table: str) -> ManifestTable:
 async def _files_then(store: Store, table: str, generation: int) -> list[ManifestFile]:
     commits = await load_commits(store)
     if not 1 <= generation <= len(commits):
-        raise UsageError(f"generation {generation}: there are those from 1 to {len(commits)}")
+        raise UsageError(f"generation {generation}: there are generations from 1 to {len(commits)}")
     live = sorted(fold(commits[:generation]).files.values(), key=lambda file: (file.window, file.path))
     wanted = [ManifestFile(file.path, file.partition) for file in live if file.table == table]
     gone = {file.path for file in wanted} - set(await store.list(table))
     if gone:
         raise DestinationError(
             f"{store.location}: {len(gone):,} of the {len(wanted):,} files of generation {generation} were replaced "
-            "since, and are not kept. Syncs with --keep-generations keep those of the runs before"
+            "since, and are not kept. A sync with --keep-generations keeps those of earlier runs"
         )
     return wanted
 
@@ -115,7 +116,7 @@ def _key(partition_by: PartitionBy) -> pa.Field | None:
 
 
 def _expression(partition: dict[str, str], schema: pa.Schema) -> Any:
-    """That all rows of a part have its partition's key."""
+    """Returns the statement that all rows of a part have its partition's key."""
     for name, text in partition.items():
         type_ = schema.field(name).type
         value = date.fromisoformat(text) if type_ == pa.date32() else text

@@ -1,123 +1,61 @@
 """`exporter export`: brings a destination to what was asked for, from wherever it stands."""
 
-import time
-from collections.abc import Callable
-
-from exporter.contract import SECOND
 from exporter.errors import DestinationError
 from exporter.jobs.summary import Summary, summarize
 from exporter.lake.follow import settle_table_format
-from exporter.log.commits import load_state
 from exporter.model import Counters, TableFormat
-from exporter.progress import Observer
 from exporter.run.claim import holding
-from exporter.run.clocks import is_ahead, take_back
+from exporter.run.clocks import is_ahead
+from exporter.run.connect import connected, find_stored
+from exporter.run.context import RunContext
 from exporter.run.finish import check_whole, is_in_order, put_in_order, seal
-from exporter.run.reconcile import asks_for_more, known_end, settle_range, settle_request
+from exporter.run.reconcile import asks_for_more, known_end
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import settle
-from exporter.run.session import Session, ask_first, connected, mention_withheld
-from exporter.settings import Credentials, Request, RunSettings, Selection
+from exporter.run.session import claimed
+from exporter.settings import Request, Selection
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
 
 
-async def export(
-    destination: Location,
-    asked: Selection,
-    settings: RunSettings,
-    credentials: Credentials,
-    observer: Observer,
-    *,
-    clock: Callable[[], float] = time.monotonic,
-) -> Summary:
-    """Reads what is missing of what was asked for, and commits it. `clock`: seconds, as the event loop counts them.
+async def export(destination: Location, asked: Selection, context: RunContext) -> Summary:
+    """Reads what is missing of what was asked for, and commits it.
 
     Raises `ExporterError`: before anything is touched when the request, the destination, the token or the host is
-    wrong; else after everything that was read has been committed.
+    wrong; otherwise after everything that was read has been committed.
     """
     async with open_store(destination) as store:
         await store.check()
-        return await recorded(
-            store, "export", lambda run: _export(store, run, asked, settings, credentials, observer, clock)
-        )
+        return await recorded(store, "export", lambda run: _export(store, run, asked, context))
 
 
-async def _export(
-    store: Store,
-    run: Run,
-    asked: Selection,
-    settings: RunSettings,
-    credentials: Credentials,
-    observer: Observer,
-    clock: Callable[[], float],
-) -> Summary:
+async def _export(store: Store, run: Run, asked: Selection, context: RunContext) -> Summary:
     destination = store.location
-    found = await load_state(store)
-    run.saw(found)
-    request = settle_request(found, asked, destination)
+    found, request = await find_stored(store, run, asked)
     table_format = settle_table_format(found, asked, destination)
     if found.range is not None and found.is_whole and not asks_for_more(found.range, asked) and not is_ahead(found):
         if table_format == found.table_format and await is_in_order(store, found):
             await check_whole(store, found)
             return summarize(destination, found, found, Counters())
-        return await _seal_what_is_there(store, run, request, table_format, settings, observer, clock)
-    async with connected(
-        settings, credentials, request.filters, request.fields, observer, clock, tables=request.tables
-    ) as reader:
-        run.spent = lambda: reader.counters
-        opening = await ask_first(reader, found, request, known_end(found, asked), settings, observer)
-        lag = settings.lag_seconds * SECOND
-        latest = opening.now.end(lag)
-        settle_range(found, asked, latest)
-        async with holding(store, run) as held:
-            await take_back(held.log, opening.now, lag, observer)
-            before = held.log.state
-            if settle_request(before, asked, destination) != request:
-                raise DestinationError(f"{destination}: another run has begun an export here meanwhile; run again")
-            range_ = settle_range(before, asked, latest)
-            await mention_withheld(store, before, opening, reader, observer)
-            session = await Session.begin(
-                store,
-                held,
-                request,
-                range_,
-                reader,
-                opening,
-                settings,
-                observer,
-                clock,
-                table_format=settle_table_format(before, asked, destination),
-            )
-            await session.read(session.log.state.left, session.parts, density=opening.density)
-            await settle(session, before)
-            await seal(session.log, session.parts, session.committer, observer)
-            return summarize(destination, before, session.log.state, session.spent)
+        return await _seal_what_is_there(store, run, request, table_format, context)
+    async with (
+        connected(request, found, known_end(found, asked), context, run) as connection,
+        claimed(store, run, connection, asked, connection.latest) as session,
+    ):
+        await session.read_what_is_left()
+        await settle(session)
+        await seal(session.log, session.parts, session.committer, context.observer)
+        return summarize(destination, session.before, session.log.state, session.spent)
 
 
 async def _seal_what_is_there(
-    store: Store,
-    run: Run,
-    request: Request,
-    table_format: TableFormat | None,
-    settings: RunSettings,
-    observer: Observer,
-    clock: Callable[[], float],
+    store: Store, run: Run, request: Request, table_format: TableFormat | None, context: RunContext
 ) -> Summary:
-    """For an export of which everything was read, by a run that did not live to seal it."""
-    async with holding(store, run) as held:
-        log, before = held.log, held.log.state
+    """Seals an export of which everything was read, by a run that did not live to seal it."""
+    async with holding(store, run) as claim:
+        log, before = claim.log, claim.log.state
         if not before.is_whole or before.request != request or before.table_format not in (None, table_format):
             raise DestinationError(f"{store.location}: another run has changed the export meanwhile; run again")
-        await put_in_order(
-            store,
-            held,
-            observer,
-            clock,
-            target_bytes=settings.target_part_bytes,
-            memory_bytes=settings.memory_bytes,
-            open_windows=settings.concurrency,
-            table_format=table_format,
-        )
+        await put_in_order(claim, context.settings, context.observer, context.clock, table_format=table_format)
         return summarize(store.location, before, log.state, Counters())

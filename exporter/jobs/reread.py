@@ -3,50 +3,46 @@
 The cure where a sync has nothing to go by: rows that came without what the token sees now, times that were in doubt,
 and what a repair has dropped. In this order, so that a run which is killed anywhere repeats without harm: what is not
 there is read and committed as by an export; then the rest is read, put aside, and held against what is there. A row
-that is there and was not listed leaves when the API answers 404 to its id, and stays otherwise.
+that is there and was not listed leaves if the API answers 404 to its id, and stays otherwise.
 """
 
-import time
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
-from exporter.contract import BEGINNING, SECOND
-from exporter.errors import AccessError, ContradictionError, DestinationError, UsageError
+from exporter.errors import AccessError, ContradictionError, UsageError
 from exporter.jobs.audit_repair import confirm_deletions, drop_from
 from exporter.jobs.summary import Summary, summarize
 from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.model import Counters, Coverage, Interval
 from exporter.pipeline.comparison import Comparison, Differences
-from exporter.pipeline.probe import Opening
-from exporter.pipeline.reader import Reader
 from exporter.pipeline.role import sees
 from exporter.pipeline.spool_sink import Spool, SpoolFactory
 from exporter.pipeline.upsert import UpsertCounts, merge_spool
 from exporter.plan.homes import Homes
-from exporter.progress import Observer
 from exporter.run.claim import holding
-from exporter.run.clocks import take_back
+from exporter.run.connect import Connection, connected
+from exporter.run.context import RunContext
 from exporter.run.finish import seal
-from exporter.run.reconcile import has_sensitive_fields, settle_request
+from exporter.run.reconcile import between, oldest_row, settle_request, stored_export
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import Doubts, settle
-from exporter.run.session import Session, ask_first, connected, find_sighted
-from exporter.settings import Credentials, Request, RunSettings, Selection
+from exporter.run.session import Session, begin, find_sighted
+from exporter.settings import Selection
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
 
-#: Where most of what is there is not listed any more, so many ids tell whether it was deleted.
+#: Where most of what is there is no longer listed, this many ids tell whether it was deleted.
 _LOOKED_UP: Final = 20
 
 
 class RereadResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a destination holds, and what the run has changed, in rows of the table; `rewritten` counts files.
 
-    `intervals`: what was read. `kept`: rows that are not listed any more, and whose ids the API did not answer 404 to.
+    `intervals`: what was read. `kept`: rows that are no longer listed, although the API did not answer 404
+    to their ids.
     """
 
     summary: Summary
@@ -64,14 +60,7 @@ class RereadResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def reread(
-    destination: Location,
-    asked: Selection,
-    settings: RunSettings,
-    credentials: Credentials,
-    observer: Observer,
-    *,
-    withheld: bool = False,
-    clock: Callable[[], float] = time.monotonic,
+    destination: Location, asked: Selection, context: RunContext, *, withheld: bool = False
 ) -> RereadResult:
     """Reads again what lies in the range of the export and between the bounds of `asked`; with `withheld`, of that
     only where rows came without sensitive fields.
@@ -82,87 +71,60 @@ async def reread(
     """
     async with open_store(destination) as store:
         # Before there is a lock, which would be made where no export is.
-        request, range_ = _known(store, await load_state(store), asked)
-        bounds = _bounds(range_, asked)
+        found = await load_state(store)
+        _, range_ = stored_export(found, destination)
+        request, bounds = settle_request(found, asked, destination), between(range_, asked)
+        if not bounds:
+            raise UsageError("nothing to read again: the range of the export has nothing between --since and --until")
+        # The export keeps its range and its tables.
+        rest = msgspec.structs.replace(asked, since=None, until=None, table_format=None)
 
         async def work(run: Run) -> RereadResult:
-            async with holding(store, run) as held:
-                before = held.log.state
+            async with holding(store, run) as claim:
+                before = claim.log.state
                 if not choose_target(before, bounds, withheld=withheld):
                     return RereadResult(summary=summarize(destination, before, before, Counters()), intervals=())
-                async with connected(
-                    settings, credentials, request.filters, request.fields, observer, clock, tables=request.tables
-                ) as reader:
-                    run.spent = lambda: reader.counters
-                    opening = await ask_first(reader, before, request, range_.end, settings, observer)
-                    await take_back(held.log, opening.now, settings.lag_seconds * SECOND, observer)
-                    before = held.log.state
+                async with connected(request, before, range_.end, context, run) as connection:
                     if withheld:
-                        await _check_role(store, before, reader, opening)
-                    session = await Session.begin(
-                        store,
-                        held,
-                        request,
-                        before.range or range_,
-                        reader,
-                        opening,
-                        settings,
-                        observer,
-                        clock,
-                        refuses_withheld=has_sensitive_fields(before),
-                    )
-                    return await _reread(session, before, choose_target(before, bounds, withheld=withheld))
+                        await _check_role(store, connection)
+                    session = await begin(claim, connection, rest, connection.latest, refuses_withheld=True)
+                    return await _reread(session, choose_target(session.before, bounds, withheld=withheld))
 
         return await recorded(store, "reread", work)
 
 
-def choose_target(state: State, bounds: Interval, *, withheld: bool) -> Coverage:
-    """What to read again. With `withheld` these are whole windows: which of their rows lack fields is not known."""
-    target = Coverage([bounds]) & Coverage([state.range] if state.range else ())
+def choose_target(state: State, bounds: Coverage, *, withheld: bool) -> Coverage:
+    """Returns what to read again. With `withheld`, whole windows: which of their rows lack fields is not known."""
+    target = bounds & Coverage([state.range] if state.range else ())
     if not withheld:
         return target
     return target & Coverage(file.window for file in state.conversations if file.withheld_rows)
 
 
-def _known(store: Store, state: State, asked: Selection) -> tuple[Request, Interval]:
-    if state.range is None:
-        raise DestinationError(f"{store.location}: no export here")
-    return settle_request(state, asked, store.location), state.range
-
-
-def _bounds(range_: Interval, asked: Selection) -> Interval:
-    start = max(range_.start, BEGINNING if asked.since is None else asked.since)
-    end = range_.end if asked.until is None else min(range_.end, asked.until)
-    if start >= end:
-        raise UsageError("nothing to read again: the range of the export has nothing between --since and --until")
-    return Interval(start, end)
-
-
-async def _check_role(store: Store, before: State, reader: Reader, opening: Opening) -> None:
-    if await sees(reader.fields_of, opening.newest_ids):
-        return
-    if not await sees(reader.fields_of, await find_sighted(store, before)):
+async def _check_role(store: Store, connection: Connection) -> None:
+    """Raises `AccessError` for a token that sees no sensitive fields."""
+    look, listed = connection.reader.fields_of, connection.opening.newest_ids
+    if not await sees(look, listed) and not await sees(look, await find_sighted(store, connection.known)):
         raise AccessError(
             "this token sees no sensitive fields: conversations that were asked for by their ids came without any. "
             "Nothing was changed; run again with a token that has conversations:read_sensitive"
         )
 
 
-async def _reread(session: Session, before: State, target: Coverage) -> RereadResult:
-    parts, committer = session.parts, session.committer
+async def _reread(session: Session, target: Coverage) -> RereadResult:
+    before, parts, committer = session.before, session.parts, session.committer
     await session.read(target - before.coverage, parts)
     state, again = session.log.state, target & before.coverage
     outcome, kept = UpsertCounts(), dict[Interval, set[str]]()
     if not again:
-        await settle(session, before)
+        await settle(session)
     else:
         homes, spool = Homes(state.conversations, state.coverage, parts.place), Spool()
-        doubts = await Doubts.find(session, before, homes)
+        doubts = await Doubts.find(session, homes)
         whole = again | doubts.windows
-        oldest = min((file.created_at_min for file in state.conversations), default=None)
         into = SpoolFactory(parts, parts.encoder, homes, spool, reading=1)
-        await session.read(whole, into, oldest=oldest)
-        lag = session.settings.lag_seconds * SECOND
+        await session.read(whole, into, oldest=oldest_row(state))
+        lag = session.context.lag
         findings = await Comparison(
             parts.store, state, homes, spool, parts.store, again.intervals, lag=lag, remembers=True
         ).run()
@@ -188,7 +150,7 @@ async def _reread(session: Session, before: State, target: Coverage) -> RereadRe
         change = msgspec.structs.replace(change, proves=again.intervals, settles=True)
         await committer.commit(change, session.spent, kind="reread")
         await committer.sweep()  # what was put aside
-    await seal(session.log, parts, committer, session.observer, goes_on=True)
+    await seal(session.log, parts, committer, session.context.observer, goes_on=True)
     after = session.log.state
     summary = summarize(parts.store.location, before, after, session.spent)
     return RereadResult(
@@ -206,15 +168,15 @@ async def _reread(session: Session, before: State, target: Coverage) -> RereadRe
 async def _keep_what_is_known(findings: Differences, session: Session) -> dict[Interval, set[str]]:
     """Leaves those rows in the findings' `deleted` that the API answers 404 for, and returns the others, by home.
 
-    Raises as `confirm_deletions`, and `ContradictionError` where most rows are not listed any more and can be had.
+    Raises as `confirm_deletions`, and `ContradictionError` where most rows are no longer listed, but known to the API.
     """
-    reader, at_once = session.reader, session.settings.concurrency
+    reader, at_once = session.reader, session.context.settings.concurrency
     unlisted = [identity for ids in findings.deleted.values() for identity in ids]
     if 2 * len(unlisted) > findings.total("kept"):
         for identity in unlisted[:_LOOKED_UP]:
             if await reader.knows(identity):
                 raise ContradictionError(
-                    "the API lists less than half of the conversations that are there, and has others by their ids. "
+                    "the API lists less than half of the conversations that are there, and knows others by their ids. "
                     "Does it read the filters in another way now, or does this token see less? Nothing was changed"
                 )
     if findings.witness is not None and unlisted and not await reader.knows(findings.witness):

@@ -25,7 +25,7 @@ _SQL: Final = {
 
 
 def new_schema(table: str, fields: tuple[str, ...] | None) -> pa.Schema:
-    """Of the files of a table that is exported now. `fields`: as of `encode.schema.arrow_schema`."""
+    """Returns the columns that the files of a table have when it is exported now. `fields`: None for all."""
     if table not in TABLES:
         raise UsageError(f"--table {table}: no such table; there are {', '.join(TABLES)}")
     request = Request(fields=fields, tables=TABLES)
@@ -33,7 +33,7 @@ def new_schema(table: str, fields: tuple[str, ...] | None) -> pa.Schema:
 
 
 def render_schema(table: str, schema: pa.Schema, partition_by: PartitionBy, as_: SchemaFormat) -> str:
-    """`schema`: of the table's files. The key of the partitions comes last, as in a dataset."""
+    """Returns the columns as text. `schema` is that of the table's files; the key of the partitions comes last."""
     whole = table_schema(schema, partition_by)
     match as_:
         case "arrow":

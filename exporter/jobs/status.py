@@ -3,11 +3,11 @@
 import msgspec
 
 from exporter.contract import Instant
-from exporter.errors import DestinationError
 from exporter.log.commits import load_state
 from exporter.log.journal import RunRecord, read_last_run
 from exporter.log.state import StateName, state_name
 from exporter.model import Coverage, Interval
+from exporter.run.reconcile import stored_export
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
@@ -17,8 +17,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What the commit log of a destination amounts to. `turns`: None where that table was not asked for.
 
     `covered_share`: of the range, in time, 0 to 1; None where the range is open below and not yet complete. `gaps`:
-    what is still to be read. `updates_since`: as in the manifest. `last_run`: of those that have ended, and were not
-    killed.
+    what has not been read yet. `updates_since` is that of the manifest. `last_run` has ended, and was not killed.
     """
 
     state: StateName
@@ -47,10 +46,8 @@ async def status(destination: Location) -> Status:
 
 async def _status(store: Store) -> Status:
     state = await load_state(store)
-    if state.range is None:
-        raise DestinationError(f"{store.location}: no export here")
-    holder = await store.lock_holder()
-    range_, left = state.range, state.left
+    _, range_ = stored_export(state, store.location)
+    holder, left = await store.lock_holder(), state.left
     share = None if left and range_.open_below else 1 - left.length / Coverage([range_]).length
     return Status(
         state=state_name(state),

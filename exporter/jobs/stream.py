@@ -1,12 +1,12 @@
 """A stream: reads a range as an export does, and gives its rows to a consumer in this process in place of a disk."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeAlias
 
 import msgspec
 
-from exporter.contract import HIDDEN_STATUS, SECOND, Instant
+from exporter.contract import HIDDEN_STATUS, Instant
 from exporter.encode.batch import Encoder
 from exporter.encode.rows import Misfit
 from exporter.errors import DoubtfulStreamError
@@ -14,11 +14,12 @@ from exporter.log.manifest import withheld_fields
 from exporter.log.state import State
 from exporter.model import Coverage, Interval, Unproven
 from exporter.pipeline.batch_sink import BatchFactory, BatchStream, Send, StreamTotals
-from exporter.pipeline.pipeline import Pipeline
 from exporter.progress import Observer
+from exporter.run.connect import connected
+from exporter.run.context import RunContext
 from exporter.run.observer_guard import observed
 from exporter.run.reconcile import known_end, settle_range
-from exporter.run.session import ask_first, connected, schedule
+from exporter.run.session import make_pipeline, schedule
 from exporter.settings import Credentials, Request, RunSettings, Selection
 from exporter.words import count_of
 
@@ -29,8 +30,8 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     `range_start` (None: the beginning) and `range_end` (excluded) of `created_at`. `updates_since`: what changed since
     then may be missing; None where nothing was read. `quarantined`: rows that fit no column, each with `id`,
     `created_at`, `reason` and `text`, its JSON as served. `unproven`: times with more rows than the API would show for
-    certain; those that it showed were given. `withheld`: sensitive fields that came with no row, for this token may not
-    see them; `partly_withheld_rows`: how many came without, while others had them, for its role has changed.
+    certain; those that it showed were given. `withheld`: sensitive fields that came with no row, because this token may
+    not see them; `partly_withheld_rows`: how many came without, while others had them, because its role has changed.
     """
 
     rows: int
@@ -72,47 +73,32 @@ def stream(
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> Stream:
-    """The rows of what was asked for; nothing is requested before the first batch is. `asked.partition_by` has no
-    meaning here. The stream raises `ExporterError`, and what the observer raises."""
+    """Returns the rows of what was asked for; nothing is requested before the first batch is.
+
+    `asked.partition_by` has no meaning here. The stream raises `ExporterError`, and what the observer raises.
+    """
     request = Request(filters=asked.filters or {}, fields=asked.fields)
     encoder = Encoder(request.fields)
 
     async def give(send: Send) -> StreamReport:
-        return await observed(
-            observer, lambda told: _read(request, asked, settings, credentials, told, clock, encoder, send)
-        )
+        def read(told: Observer) -> Awaitable[StreamReport]:
+            return _read(request, asked, RunContext(settings, credentials, told, clock), encoder, send)
+
+        return await observed(observer, read)
 
     return BatchStream(encoder.schema, give)
 
 
-async def _read(
-    request: Request,
-    asked: Selection,
-    settings: RunSettings,
-    credentials: Credentials,
-    observer: Observer,
-    clock: Callable[[], float],
-    encoder: Encoder,
-    send: Send,
-) -> StreamReport:
-    began = clock()
-    async with connected(settings, credentials, request.filters, request.fields, observer, clock) as reader:
-        opening = await ask_first(reader, State(), request, known_end(State(), asked), settings, observer)
-        range_ = settle_range(State(), asked, opening.now.end(settings.lag_seconds * SECOND))
+async def _read(request: Request, asked: Selection, context: RunContext, encoder: Encoder, send: Send) -> StreamReport:
+    began = context.clock()
+    async with connected(request, State(), known_end(State(), asked), context) as connection:
+        reader, opening = connection.reader, connection.opening
+        range_ = settle_range(State(), asked, connection.latest)
         factory = BatchFactory(encoder, send, HIDDEN_STATUS if opening.is_hidden else None)
-        pipeline = Pipeline(
-            await schedule(Coverage([range_]), reader, _anywhere, settings.page_size, density=opening.density),
-            reader,
-            factory,
-            None,
-            observer,
-            concurrency=settings.concurrency,
-            page_size=settings.page_size,
-            clock=clock,
-            heeds_signals=settings.heeds_signals,
-        )
-        await pipeline.run()
-        return _report(request, range_, factory.given, reader.counters.requests, clock() - began)
+        windows, page_size = Coverage([range_]), context.settings.page_size
+        scheduler = await schedule(windows, reader, _anywhere, page_size, density=opening.density)
+        await make_pipeline(scheduler, reader, factory, context).run()
+        return _report(request, range_, factory.given, reader.counters.requests, context.clock() - began)
 
 
 def _anywhere(_created_at: Instant) -> tuple[dict[str, str], Interval | None]:

@@ -46,7 +46,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarize(destination: Location, before: State, after: State, spent: Counters) -> Summary:
-    """What is there now. `spent`: by the run."""
+    """Returns what is there now. `spent` is what the run has cost."""
     range_ = after.range
     if range_ is None:
         raise StoreError(f"{destination}: the log has no range")

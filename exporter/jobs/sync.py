@@ -5,21 +5,18 @@ as by an export; then all that was updated since `updates_since` is read, put as
 it by one commit, which also says how far the data is known to be up to date.
 """
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Final
 
 import msgspec
 from anyio import to_thread
 
-from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, SECOND, Instant
+from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant
 from exporter.encode.batch import Encoder
-from exporter.errors import DestinationError, UsageError
+from exporter.errors import UsageError
 from exporter.jobs.summary import Summary, summarize
 from exporter.lake.follow import settle_table_format
-from exporter.log.commits import load_state
-from exporter.log.state import State
 from exporter.model import Coverage, Interval
 from exporter.parts.ids import ids_in
 from exporter.parts.integrity import opened, read_as_written
@@ -31,15 +28,15 @@ from exporter.pipeline.spool_sink import Spool, SpoolFactory
 from exporter.pipeline.upsert import UpsertCounts, merge_spool
 from exporter.plan.homes import Homes
 from exporter.plan.rereads import density_of, windows_around
-from exporter.progress import Observer
-from exporter.run.claim import holding
-from exporter.run.clocks import is_ahead, take_back, updates_since
+from exporter.run.clocks import is_ahead, updates_since
+from exporter.run.connect import connected, find_stored, open_reader
+from exporter.run.context import RunContext
 from exporter.run.finish import seal
-from exporter.run.reconcile import changing_filters, has_sensitive_fields, settle_range, settle_request
+from exporter.run.reconcile import changing_filters, oldest_row, stored_export
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import Doubts, settle
-from exporter.run.session import Session, ask_first, connected, mention_withheld
-from exporter.settings import Credentials, Request, RunSettings, Selection
+from exporter.run.session import Session, claimed
+from exporter.settings import Request, Selection
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
@@ -51,7 +48,7 @@ _OPEN_FOR: Final = 2 * DAY
 class SyncResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a destination holds, and what the run has changed, in rows of the table; `rewritten` counts files.
 
-    `updates_since`: of the manifest; None before the first run.
+    `updates_since` is that of the manifest; `updates_since_before` is None before the first run.
     """
 
     summary: Summary
@@ -72,96 +69,54 @@ class SyncResult(msgspec.Struct, frozen=True, kw_only=True):
 async def sync(
     destination: Location,
     asked: Selection,
-    settings: RunSettings,
-    credentials: Credentials,
-    observer: Observer,
+    context: RunContext,
     *,
     refilter: bool = False,
     keep_generations: int | None = None,
-    clock: Callable[[], float] = time.monotonic,
 ) -> SyncResult:
-    """Makes the first export where there is none. `refilter`: rows that the filters no longer match are dropped.
+    """Brings an export up to the present, or makes the first one. `refilter` drops rows that filters no longer match.
 
     Raises `ExporterError` as `jobs.export.export`; `AccessError` for a token that sees fewer fields than the data has,
     `UsageError` for filters on what changes without `refilter`.
     """
     async with open_store(destination) as store:
         await store.check()
-
-        async def work(run: Run) -> SyncResult:
-            return await _sync(store, run, asked, settings, credentials, observer, refilter, keep_generations, clock)
-
-        return await recorded(store, "sync", work)
+        return await recorded(store, "sync", lambda run: _sync(store, run, asked, context, refilter, keep_generations))
 
 
 async def _sync(
-    store: Store,
-    run: Run,
-    asked: Selection,
-    settings: RunSettings,
-    credentials: Credentials,
-    observer: Observer,
-    refilter: bool,
-    keep_generations: int | None,
-    clock: Callable[[], float],
+    store: Store, run: Run, asked: Selection, context: RunContext, refilter: bool, keep_generations: int | None
 ) -> SyncResult:
-    destination = store.location
-    found = await load_state(store)
-    run.saw(found)
-    request = settle_request(found, asked, destination)
-    if settle_table_format(found, asked, destination) and keep_generations is not None:
+    found, request = await find_stored(store, run, asked)
+    if settle_table_format(found, asked, store.location) and keep_generations is not None:
         raise UsageError("--keep-generations: beside a table format all that is replaced is kept, until a vacuum")
     if not refilter:
         _check_filters(request)
-    async with connected(
-        settings, credentials, request.filters, request.fields, observer, clock, tables=request.tables
-    ) as reader:
-        run.spent = lambda: reader.counters
-        opening = await ask_first(reader, found, request, None, settings, observer)
-        lag, now = settings.lag_seconds * SECOND, opening.now
-        latest = now.end(lag)
+    async with connected(request, found, None, context, run) as connection:
+        now, latest = connection.opening.now, connection.latest
         if found.range is not None and not is_ahead(found, now.instant):
             latest = max(latest, found.range.end)
-        to_latest = msgspec.structs.replace(asked, until=latest)
-        settle_range(found, to_latest, latest)
-        margin = await find_margin(reader, opening.updated_at) if found.coverage else 0
+        margin = await find_margin(connection.reader, connection.opening.updated_at) if found.coverage else 0
         if margin is None:
-            observer.warn("the API leaves out what was updated when it is asked for; all is read again")
-        async with holding(store, run) as held:
-            await take_back(held.log, now, lag, observer)
-            before = held.log.state
-            if settle_request(before, asked, destination) != request:
-                raise DestinationError(f"{destination}: another run has begun an export here meanwhile; run again")
-            await mention_withheld(store, before, opening, reader, observer)
-            session = await Session.begin(
-                store,
-                held,
-                request,
-                settle_range(before, to_latest, latest),
-                reader,
-                opening,
-                settings,
-                observer,
-                clock,
-                refuses_withheld=has_sensitive_fields(before),
-                keep_generations=keep_generations,
-                table_format=settle_table_format(before, asked, destination),
-            )
-            await session.read(session.log.state.left, session.parts, density=opening.density)
+            context.observer.warn("the API leaves out what was updated when it is asked for; all is read again")
+        to_latest = msgspec.structs.replace(asked, until=latest)
+        async with claimed(
+            store, run, connection, to_latest, latest, refuses_withheld=True, keep_generations=keep_generations
+        ) as session:
+            await session.read_what_is_left()
             outcome = UpsertCounts()
-            if not before.coverage:
-                await settle(session, before)
+            if not session.before.coverage:
+                await settle(session)
             else:
-                filters = _lasting(request.filters)
-                listing = connected(settings, credentials, filters, ALWAYS_FIELDS, observer, clock)
+                listing = open_reader(Request(filters=_lasting(request.filters), fields=ALWAYS_FIELDS), context)
                 async with listing if refilter else nullcontext() as lister:
                     if lister is not None:
                         lister.now = now
-                    since = updates_since(before, now.instant, observer)
-                    asked_since = None if since is None or margin is None else since - lag - margin
-                    outcome = await _update(session, before, asked_since, lister)
-            await seal(session.log, session.parts, session.committer, observer, goes_on=True)
-            return _synced(destination, before, session, outcome)
+                    since = updates_since(session.before, now.instant, context.observer)
+                    asked_since = None if since is None or margin is None else since - context.lag - margin
+                    outcome = await _update(session, asked_since, lister)
+            await seal(session.log, session.parts, session.committer, context.observer, goes_on=True)
+            return _synced(store.location, session, outcome)
 
 
 def _check_filters(request: Request) -> None:
@@ -177,16 +132,14 @@ def _lasting(filters: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in filters.items() if name in FILTERS_BY_NAME and name not in MUTABLE_FILTERS}
 
 
-async def _update(session: Session, before: State, since: Instant | None, lister: Reader | None) -> UpsertCounts:
-    """Merges what was updated `since` (None: ever) of what `before` covers. `lister`: lists what the filters may have
-    left."""
-    state, parts, reader = session.log.state, session.parts, session.reader
-    range_ = state.range
-    if range_ is None:
-        raise DestinationError("no export here")
-    files = state.conversations
-    oldest = min((file.created_at_min for file in files), default=range_.end)
-    homes = Homes(files, state.coverage, parts.place)
+async def _update(session: Session, since: Instant | None, lister: Reader | None) -> UpsertCounts:
+    """Merges what was updated `since` (None: ever) of what the run found covered.
+
+    `lister` lists what the filters may have left.
+    """
+    before, state, parts, reader = session.before, session.log.state, session.parts, session.reader
+    _, range_ = stored_export(state, parts.store.location)
+    oldest, homes = oldest_row(state), Homes(state.conversations, state.coverage, parts.place)
     spool, changed, narrow = Spool(), Spool(), Encoder(ALWAYS_FIELDS)
 
     async def read(what: Coverage, updated_since: Instant | None, reading: int) -> None:
@@ -203,9 +156,9 @@ async def _update(session: Session, before: State, since: Instant | None, lister
 
     await read(before.coverage, since, 0)
     if spool.unasked:
-        session.observer.warn("the API does not keep to updated_after; rows that have not changed were dropped")
-    doubts = await Doubts.find(session, before, homes)
-    again = await _still_open(session, before, spool, range_.end - _OPEN_FOR)
+        session.context.observer.warn("the API does not keep to updated_after; rows that have not changed were dropped")
+    doubts = await Doubts.find(session, homes)
+    again = await _still_open(session, spool, range_.end - _OPEN_FOR)
     again |= doubts.windows | await _nameless(session, homes)
     await read(again, None, 2)
     gone = await _gone(changed, spool)
@@ -231,12 +184,12 @@ async def _update(session: Session, before: State, since: Instant | None, lister
     return outcome
 
 
-async def _still_open(session: Session, before: State, spool: Spool, since: Instant) -> Coverage:
-    """Where the conversations created `since` are that were not over when they were read, nor have been served now."""
+async def _still_open(session: Session, spool: Spool, since: Instant) -> Coverage:
+    """Returns where conversations created `since` are that were not over when read, and that `spool` lacks."""
     served = await to_thread.run_sync(ids_in, [part.path for home in spool.parts.values() for part in home])
     served |= set[str]().union(*spool.misfit_ids.values())
     found: list[tuple[Instant, float]] = []
-    for file in before.conversations:
+    for file in session.before.conversations:
         if not file.open_rows or file.created_at_max < since:
             continue
         density = density_of(file)
@@ -251,7 +204,7 @@ async def _still_open(session: Session, before: State, spool: Spool, since: Inst
 
 
 async def _nameless(session: Session, homes: Homes) -> Coverage:
-    """Where rows without an id are: nothing but a reading of all that is there tells that they have got one."""
+    """Returns where rows without an id are: only a reading of all that is there shows that they have one now."""
     times: list[tuple[Instant, float]] = []
     for _, file in sorted(session.log.state.quarantine.items()):
         for created_at in nameless_times(await read_as_written(session.parts.store, file)):
@@ -261,7 +214,7 @@ async def _nameless(session: Session, homes: Homes) -> Coverage:
 
 
 async def _gone(changed: Spool, spool: Spool) -> dict[Interval, set[str]]:
-    """Ids that have changed and that the filters do not match, by the interval of their home."""
+    """Returns ids that have changed and that the filters do not match, by the interval of their home."""
     gone = {}
     for interval, parts in changed.parts.items():
         matching = [part.path for part in spool.parts.get(interval, ())]
@@ -273,8 +226,8 @@ async def _gone(changed: Spool, spool: Spool) -> dict[Interval, set[str]]:
     return gone
 
 
-def _synced(destination: Location, before: State, session: Session, outcome: UpsertCounts) -> SyncResult:
-    after = session.log.state
+def _synced(destination: Location, session: Session, outcome: UpsertCounts) -> SyncResult:
+    before, after = session.before, session.log.state
     summary = summarize(destination, before, after, session.spent)
     rows_before = sum(file.rows for file in before.conversations)
     return SyncResult(

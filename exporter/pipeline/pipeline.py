@@ -281,5 +281,5 @@ def _placed(error: ExporterError, walk: _Walk, factory: Factory) -> ExporterErro
             what_now = f"mend that, then run again {factory.again}"
         case _:
             what_now = f"run the same command again {factory.again}"
-    error.args = (f"{error} (reading {start} to {format_instant(walk.settled_from)})\n{factory.kept}; {what_now}",)
-    return error
+    placed = error.with_message(f"{error} (reading {start} to {format_instant(walk.settled_from)})")
+    return placed.with_advice(f"{factory.kept}; {what_now}")

@@ -152,7 +152,7 @@ class Reader:
         try:
             reading = await self.read(request, self.portions(), believes=believes)
         except TransientError as error:
-            error.args = (f"{error}\n{_AGAIN}",)
+            error.with_advice(_AGAIN)
             raise
         if request.is_plain:
             self.traits.note_lowest(reading.page)
@@ -223,7 +223,7 @@ class Reader:
         try:
             _, presence = await self._pursue(partial(self._attempt, lambda: self._source.look_up(identity)))
         except TransientError as error:
-            error.args = (f"{error}\n{_AGAIN}",)
+            error.with_advice(_AGAIN)
             raise
         return presence.is_known
 
@@ -237,7 +237,7 @@ class Reader:
         try:
             return await self._pursue(partial(self._read_names, identity, room))
         except TransientError as error:
-            error.args = (f"{error}\n{_AGAIN}",)
+            error.with_advice(_AGAIN)
             raise
         except (RefusedError, TooLargeError):
             return None
@@ -270,8 +270,7 @@ class Reader:
                 self._contact = Contact.ANSWERED
             self._warn_of(failure)
             if self._failures.exhausted or not await self._waited(failure, trouble.attempts, trouble.since):
-                failure.args = (self._given_up(failure, trouble),)
-                raise failure
+                raise failure.with_message(self._given_up(failure, trouble))
 
     def _warn_of(self, failure: SourceError) -> None:
         """Says once that there is no answer yet, where that goes on for a while."""

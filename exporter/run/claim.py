@@ -1,4 +1,4 @@
-"""A run at work on a destination: under its lock, with a name of its own, and with the log as it stands there."""
+"""How a run claims a destination: it takes the lock, and reads the log under it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -17,8 +17,9 @@ from exporter.tasks import alongside
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The run's name, and the log, which nobody else writes to."""
+    """A destination that is held: nobody else writes to its log. `run` is the name of the run that holds it."""
 
+    store: Store
     run: str
     log: CommitLog
 
@@ -27,20 +28,20 @@ class Claim:
 async def holding(store: Store, run: Run) -> AsyncIterator[Claim]:
     """Prepares the destination and holds it for the block; what a failing run has published in vain is withdrawn.
 
-    Raises `DestinationLockedError` when another run has it, `DestinationError`, `UsageError` where what writes its
-    tables is not installed, and `StoreError`; `OvertakenError` for any error of the store in a run that has been
-    overtaken, whose files the other run may have deleted.
+    Raises `DestinationLockedError` when another run has it, `DestinationError`, `UsageError` where the library that
+    writes its tables is not installed, and `StoreError`; `OvertakenError` for any error of the store in a run that has
+    been overtaken, because the other run may have deleted its files.
     """
     await check_free_space(store)
     await store.prepare()
     await store.acquire_lock(run.name)
     log = CommitLog(store, author_of(run.name))
     try:
-        # Another run may have come and gone since the log was last read: what counts is what stands under the lock.
+        # Another run may have come and gone since the log was last read: only what is read under the lock counts.
         async with alongside(store.keep_lock):
             run.saw(await log.load())
             check_installed(log.state.table_format)
-            yield Claim(run.name, log)
+            yield Claim(store, run.name, log)
     except ExporterError as error:
         with suppress(StoreError):
             await withdraw(store, run.name)

@@ -22,21 +22,20 @@ from exporter.plan.clock import (
     trusted_since,
 )
 from exporter.progress import Observer
-from exporter.settings import RunSettings
+from exporter.run.context import RunContext
+from exporter.settings import TrustedClock
 from exporter.words import format_seconds
 
 _NAMES: Final = {"server": "API's", "local": "machine's"}
 _HOW: Final = "Set the one that is wrong, or name the one to believe: --trust-clock server, or local"
 
 
-def settle_time(
-    reader: Reader, opening: Opening, until: Instant | None, settings: RunSettings, observer: Observer
-) -> Now:
-    """The time to go by, from all that the first answers have told. `until`: as of `ask_first`.
+def settle_time(reader: Reader, opening: Opening, until: Instant | None, context: RunContext) -> Now:
+    """Returns the time to go by, from all that the first answers have told. `until` is the range's end, if it is known.
 
     Raises `UsageError` where the clocks differ by too much to go by either.
     """
-    told, trusted = choose_opinion(reader.told), settings.trust_clock
+    told, trusted, observer = choose_opinion(reader.told), context.settings.trust_clock, context.observer
     if trusted == "server" and told.server is None:
         raise UsageError(
             "--trust-clock server: the API's answers have no usable Date header. Give local, or leave it out"
@@ -48,14 +47,14 @@ def settle_time(
         newest = ()  # there are newer rows than these
     now = settle(told, newest, trusted)
     if is_doubted(told):
-        observer.warn(_doubt(told, now, settings))
+        observer.warn(_doubt(told, now, trusted))
     elif now.rows is not None:
-        # Every night may be such a silence.
+        # Every night may be as silent: that is no reason to warn.
         observer.note("the stream of conversations has ended", at=format_instant(now.rows))
     return now
 
 
-def _doubt(told: ClockSample, now: Now, settings: RunSettings) -> str:
+def _doubt(told: ClockSample, now: Now, trusted: TrustedClock | None) -> str:
     if told.ahead is None:
         text = (
             f"the API's answers have no usable Date header, and this machine's clock ({format_instant(told.local)}) is "
@@ -64,10 +63,10 @@ def _doubt(told: ClockSample, now: Now, settings: RunSettings) -> str:
             return text + "believed alone, as --trust-clock says"
         return (
             text + f"not believed alone: the export counts as up to date until {format_instant(now.rows)}, which the "
-            "newest conversations bear out. Where this clock is right, give --trust-clock local"
+            "newest conversations bear out. If this clock is right, give --trust-clock local"
         )
-    if settings.trust_clock is not None:
-        return f"{_differ(told)}. Believed is the {_NAMES[settings.trust_clock]}, as --trust-clock says"
+    if trusted is not None:
+        return f"{_differ(told)}. The {_NAMES[trusted]} is believed, as --trust-clock says"
     return f"{_differ(told)}. The earlier one is believed. {_HOW}"
 
 
@@ -84,15 +83,15 @@ def _seconds(microseconds: int) -> str:
 
 
 def is_ahead(state: State, now: Instant | None = None) -> bool:
-    """Whether the range ends after `now` (None: this machine's time), so that a clock was ahead that an earlier run
-    went by."""
+    """Returns whether the range ends after `now` (None: this machine's time): a clock that an earlier run went by was
+    ahead."""
     return state.range is not None and is_to_come(state.range.end, wall_clock() if now is None else now)
 
 
 async def take_back(log: CommitLog, now: Now, lag: int, observer: Observer) -> None:
-    """Takes out of the export what an earlier run held for read, and what is yet to come. Raises `StoreError`.
+    """Takes out of the export what an earlier run took for read, although it is yet to come. Raises `StoreError`.
 
-    No row that has come to pass is dropped: the range then ends right behind the newest of them.
+    No row that has come to pass is dropped: the range then ends right after the newest of them.
     """
     state, range_ = log.state, log.state.range
     if range_ is None or not is_ahead(state, now.instant):
@@ -108,14 +107,14 @@ async def take_back(log: CommitLog, now: Now, lag: int, observer: Observer) -> N
 
 
 def _reliable_end(state: State, now: Instant, lag: int) -> Instant:
-    """Up to where what is covered had come to pass when it was read."""
+    """Returns up to where all that is covered had come to pass when it was read."""
     read_since = now if state.read_since is None else trusted_since(state.read_since, now)
     held = [file.created_at_max + 1 for file in state.conversations if file.created_at_min <= now]
     return max([BEGINNING if read_since is None else read_since - lag, *held])
 
 
 def _cut(state: State, end: Instant) -> Change:
-    """What leaves nothing covered from `end` on. Files keep their rows, and their names."""
+    """Returns the change that leaves nothing covered from `end` on. Files keep their rows and their names."""
     lost = state.coverage & Coverage([Interval(end, END_OF_TIME)])
     removes, adds = list[str](), list[DataFile]()
     for file in state.conversations:
@@ -129,14 +128,15 @@ def _cut(state: State, end: Instant) -> Change:
 
 
 def updates_since(state: State, now: Instant, observer: Observer) -> Instant | None:
-    """Where a sync begins: as the export says, where a clock that is believed has been there; None: from the start."""
+    """Returns where a sync begins: where the export says, if a believed clock has got there; None: at the start."""
     if state.read_since is None:
         return None
     since = trusted_since(state.read_since, now)
     if since != state.read_since:
         observer.warn(
             f"this export is said to be up to date until {format_instant(state.read_since)}, and it is "
-            f"{format_instant(now)}: the clock that an earlier run went by was ahead. Read again is "
-            + ("every row" if since is None else f"what was updated since {format_instant(since)}")
+            f"{format_instant(now)}: the clock that an earlier run went by was ahead. "
+            + ("Every row" if since is None else f"What was updated since {format_instant(since)}")
+            + " is read again"
         )
     return since

@@ -6,7 +6,7 @@ from typing import Final
 from exporter.encode.batch import Encoder
 from exporter.encode.schema import table_schemas
 from exporter.encode.turns import TurnsEncoder
-from exporter.errors import DamagedPartError, DestinationError
+from exporter.errors import DamagedPartError
 from exporter.lake.follow import are_written, write_tables
 from exporter.layout import partition_of
 from exporter.log.commits import CommitLog
@@ -21,21 +21,22 @@ from exporter.pipeline.part_sink import PartsFactory
 from exporter.pipeline.reader import wall_clock
 from exporter.progress import Observer
 from exporter.run.claim import Claim
-from exporter.settings import Request
+from exporter.run.reconcile import stored_export
+from exporter.settings import Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.location import shell_word
 
-#: Readers pay for each part, whatever its size; from here on it is little beside what they read of it.
+#: Readers pay for each part, whatever its size; from this size on that is little beside the reading itself.
 _LEAST_PART_BYTES: Final = 16 * 1024 * 1024
 
 
 def least_part_bytes(target_bytes: int) -> int:
-    """Below which size an export has no parts, where a partition could fill one; parts are closed at `target_bytes`."""
+    """Returns the size below which an export keeps no parts where a partition could fill one of `target_bytes`."""
     return min(_LEAST_PART_BYTES, target_bytes // 2)
 
 
 async def check_whole(store: Store, state: State) -> None:
-    """What a run goes on with is there: the commits that the manifest rests on, and every file in its size.
+    """Checks that what a run builds on is there: the commits that the manifest rests on, and every file at its size.
 
     Raises `DamagedLogError` and `DamagedPartError`.
     """
@@ -45,7 +46,7 @@ async def check_whole(store: Store, state: State) -> None:
 
 
 async def is_in_order(store: Store, state: State) -> bool:
-    """Whether `put_in_order` has nothing to do, beside merging. Raises `StoreError`."""
+    """Returns whether `put_in_order` has nothing to do except merging. Raises `StoreError`."""
     schemas = table_schemas(state.request or Request())
     return await is_sealed(store, state, schemas=schemas) and await are_written(store, state)
 
@@ -75,25 +76,21 @@ async def seal(
 
 
 async def put_in_order(
-    store: Store,
-    held: Claim,
+    claim: Claim,
+    settings: RunSettings,
     observer: Observer,
     clock: Callable[[], float],
     *,
-    target_bytes: int,
-    memory_bytes: int,
-    open_windows: int,
     least_bytes: int | None = None,
     table_format: TableFormat | None = None,
 ) -> None:
-    """Does all that a run does beside reading, to an export that has begun: sweeps what no commit names, and seals.
+    """Does all that a run does except reading, to an export that has begun: sweeps what no commit names, and seals.
 
-    Row groups are as large as beside so many `open_windows`. `least_bytes`: as of `seal`. `table_format`: from now on,
-    where there is none. Raises `StoreError`.
+    `least_bytes` is that of `seal`. `table_format` counts where there is none. Raises `StoreError`, and
+    `DestinationError` where there is no export.
     """
-    log, request = held.log, held.log.state.request
-    if request is None:
-        raise DestinationError(f"{store.location}: no export here")
+    store, log = claim.store, claim.log
+    request, _ = stored_export(log.state, store.location)
     await check_whole(store, log.state)
     fresh = table_format if log.state.table_format is None else None
     await log.append(committed_at=wall_clock(), kind="resume", table_format=fresh)
@@ -103,10 +100,10 @@ async def put_in_order(
     factory = PartsFactory(
         store,
         encoder,
-        run=held.run,
+        run=claim.run,
         partition_by=request.partition_by,
-        target_part_bytes=target_bytes,
-        row_group_bytes=Shares.of(memory_bytes, open_windows, len(request.tables)).row_group,
+        target_part_bytes=settings.target_part_bytes,
+        row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency, len(request.tables)).row_group,
         turns=TurnsEncoder() if TURNS in request.tables else None,
         clock=clock,
     )

@@ -1,7 +1,8 @@
-"""What repairs have dropped, and what of it nothing needs any more.
+"""What repairs have dropped, and which of it is no longer needed.
 
-A file whose bytes were damaged is needed until what it stood for was read again. One that was dropped with its bytes
-as they were written may hold what the source has deleted since: it is needed while a conversation is nowhere else.
+A file whose bytes were damaged is needed until what it stood for has been read again. One that was dropped with its
+bytes as they were written may hold what the source has deleted since: it is needed while one of its conversations is
+nowhere else.
 """
 
 from collections.abc import Iterable
@@ -24,8 +25,11 @@ from exporter.store.base import Store
 
 @dataclass(slots=True)
 class Leftovers:
-    """Dropped files, by where they are kept. `waiting`: not all that they stood for was read again. `needed`: they have
-    conversations that are nowhere else, or cannot be read to tell. `gone`: may be deleted."""
+    """Dropped files, by where they are kept.
+
+    `waiting`: not all that they stood for has been read again. `needed`: they have conversations that are nowhere else,
+    or cannot be read to find out. `gone`: they may be deleted.
+    """
 
     waiting: list[str] = field(default_factory=list)
     needed: list[str] = field(default_factory=list)
@@ -33,7 +37,10 @@ class Leftovers:
 
 
 async def find_leftovers(store: Store, state: State) -> Leftovers:
-    """Raises `StoreError`, and `DamagedPartError` for a part that takes the place of what was dropped."""
+    """Decides which dropped files are needed.
+
+    Raises `StoreError`, and `DamagedPartError` for a part that takes the place of what was dropped.
+    """
     found = Leftovers()
     there = frozenset(await store.list(DROPPED)) if state.dropped else frozenset[str]()
     for dropped in state.dropped:
@@ -49,7 +56,7 @@ async def find_leftovers(store: Store, state: State) -> Leftovers:
 
 
 async def _find_needed(store: Store, state: State, dropped: DroppedFiles, files: Iterable[ExportFile]) -> set[str]:
-    """Those of the files of a repair that have ids which no live file has that speaks for a time they may be of."""
+    """Returns those files of a repair that have ids which no live file has for the times that they may be of."""
     needed, lacking = set[str](), dict[str, set[str]]()
     for file in files:
         try:
@@ -59,7 +66,7 @@ async def _find_needed(store: Store, state: State, dropped: DroppedFiles, files:
         except UnreadableFileError:
             needed.add(file.path)
             continue
-        # A row is nearly always in the part that has taken this one's place; then no other has to be read.
+        # A row is nearly always in the part that has taken this one's place; then no other is read.
         window = dropped.holes if file.window is None else Coverage([file.window])
         if rest := await _without_live(store, state, window, ids):
             lacking[file.path] = rest
@@ -69,7 +76,7 @@ async def _find_needed(store: Store, state: State, dropped: DroppedFiles, files:
 
 
 async def _without_live(store: Store, state: State, within: Coverage, ids: set[str]) -> set[str]:
-    """Those of `ids` that no conversation has that lies in a part `within`, or in quarantine."""
+    """Returns those of `ids` that no conversation has in a part `within`, or in quarantine."""
     rest = set(ids)
     for file in state.conversations:
         if rest and Coverage([file.window]) & within:

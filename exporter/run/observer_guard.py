@@ -1,4 +1,4 @@
-"""Observers of whoever calls: what they raise ends the work, and is raised from it, whatever task they were told in."""
+"""A caller's observer may raise: that ends the work, and is raised from it, whichever task the observer was told in."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class GuardedObserver:
-    """An observer that may raise, as one that does not: what it raises is kept, and `stop` is called."""
+    """Stands before an observer that may raise, and does not raise itself: it keeps the error, and calls `stop`."""
 
     def __init__(self, observer: Observer, stop: Callable[[], object]) -> None:
         self.failure: Exception | None = None
@@ -29,20 +29,20 @@ class GuardedObserver:
         self._tell(lambda: self._observer.warn(event, **details))
 
     def close(self) -> None:
-        """Whoever made it closes it."""
+        """Does nothing: an observer is closed by the caller that made it."""
 
     def _tell(self, call: Callable[[], None]) -> None:
         if self.failure is not None:
             return
         try:
             call()
-        except Exception as error:  # noqa: BLE001 - raised again by whoever looks at `failure`
+        except Exception as error:  # noqa: BLE001 - `observed` raises it again
             self.failure = error
             self._stop()
 
 
 async def observed(observer: Observer | None, job: Callable[[Observer], Awaitable[T]]) -> T:
-    """Does `job`, which tells `observer`, if there is one. Raises what either raises."""
+    """Does `job`, which tells `observer` of it, if there is one. Raises what either raises."""
     if observer is None:
         return await job(Quiet())
     with CancelScope() as scope:

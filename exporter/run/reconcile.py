@@ -1,19 +1,29 @@
-"""What a destination is to become: what one command line asks for, beside what is there. Pure."""
+"""What a destination will become: what is asked for, beside what is there. Pure."""
 
 from typing import Final
 
 from exporter.contract import BEGINNING, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, format_instant
 from exporter.errors import DestinationError, UsageError
 from exporter.log.state import State
-from exporter.model import Interval
+from exporter.model import Coverage, Interval
 from exporter.settings import Request, Selection
 from exporter.store.location import Location
 
 _NEVER: Final[Instant] = 1 << 62
 
 
+def stored_export(state: State, destination: Location) -> tuple[Request, Interval]:
+    """Returns what the dataset at `destination` holds, and its range. Raises `DestinationError` where there is none."""
+    if state.request is None or state.range is None:
+        raise DestinationError(f"{destination}: no export here")
+    return state.request, state.range
+
+
 def settle_request(state: State, asked: Selection, destination: Location) -> Request:
-    """What the dataset holds: as stored, where it is; what is asked for has to agree with it."""
+    """Returns what the dataset holds: what is stored, if anything, and what is asked for must agree with it.
+
+    Raises `DestinationError` where it does not.
+    """
     stored = state.request
     if stored is None:
         return Request(
@@ -41,7 +51,10 @@ def settle_request(state: State, asked: Selection, destination: Location) -> Req
 
 
 def settle_range(state: State, asked: Selection, latest: Instant) -> Interval:
-    """The range to bring the destination to: what it has, widened to what is asked for, up to `latest` (exclusive)."""
+    """Returns the range to bring the destination to: what it has, widened to what is asked for, up to `latest`.
+
+    Raises `UsageError` for an empty range.
+    """
     stored = state.range
     until = min(asked.until, latest) if asked.until is not None else latest if stored is None else stored.end
     since = asked.since if asked.since is not None else BEGINNING if stored is None else stored.start
@@ -57,14 +70,21 @@ def settle_range(state: State, asked: Selection, latest: Instant) -> Interval:
     return Interval(min(since, stored.start), max(until, stored.end))
 
 
+def between(range_: Interval, asked: Selection) -> Coverage:
+    """Returns what of a range lies between the bounds that are asked for."""
+    start = range_.start if asked.since is None else max(range_.start, asked.since)
+    end = range_.end if asked.until is None else min(range_.end, asked.until)
+    return Coverage([Interval(start, end)] if start < end else ())
+
+
 def known_end(state: State, asked: Selection) -> Instant | None:
-    """Where what `settle_range` will give ends; None where only the clock tells."""
+    """Returns where the range that `settle_range` will give ends; None where only the clock tells."""
     end = settle_range(state, asked, _NEVER).end
     return None if end == _NEVER else end
 
 
 def asks_for_more(stored: Interval, asked: Selection) -> bool:
-    """Whether the range that is there has to be widened."""
+    """Returns whether the range that is there must be widened."""
     earlier = asked.since is not None and asked.since < stored.start
     later = asked.until is not None and asked.until > stored.end
     misses = asked.until is None and asked.since is not None and asked.since >= stored.end
@@ -72,13 +92,18 @@ def asks_for_more(stored: Interval, asked: Selection) -> bool:
 
 
 def changing_filters(request: Request) -> list[str]:
-    """The filters that a conversation may come to match, or match no longer."""
-    # What a parameter that nobody knows is held against may change, too.
+    """Returns the filters that a conversation may come to match, or no longer match."""
+    # What an unknown parameter is compared with may change as well.
     return [name for name in request.filters if name in MUTABLE_FILTERS or name not in FILTERS_BY_NAME]
 
 
+def oldest_row(state: State) -> Instant | None:
+    """Returns when the oldest row was created; where there is none, the end of the range."""
+    return min((file.created_at_min for file in state.conversations), default=state.range.end if state.range else None)
+
+
 def has_sensitive_fields(state: State) -> bool:
-    """Whether some of the rows that are there came with sensitive fields."""
+    """Returns whether some of the rows that are there came with sensitive fields."""
     return any(file.withheld_rows < file.rows for file in state.conversations)
 
 

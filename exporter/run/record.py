@@ -26,7 +26,7 @@ Command: TypeAlias = Literal["export", "sync", "compact", "verify", "audit", "va
 
 
 def new_run() -> str:
-    """A name that no other run has."""
+    """Returns a name that no other run has."""
     return secrets.token_hex(6)
 
 
@@ -51,7 +51,7 @@ class Run:
     after: State | None = None
 
     def saw(self, state: State) -> None:
-        """Notes what the log amounts to; the first time, that is what the run began with."""
+        """Notes the state of the log; the first one is what the run began with."""
         self.before = self.before or state
         self.after = state
 
@@ -77,7 +77,7 @@ def _describe(error: BaseException) -> tuple[int, str, str | None]:
             return error.exit_status, type(error).__name__, str(error)
         case KeyboardInterrupt() | CancelledError():
             return InterruptedExportError.exit_status, InterruptedExportError.__name__, "interrupted"
-    # What the message of a defect quotes may be a conversation.
+    # The message of a defect may quote a conversation.
     return ExporterError.exit_status, type(error).__name__, None
 
 
@@ -90,7 +90,7 @@ async def _append(
     message: str | None = None,
 ) -> None:
     if exit_status == UsageError.exit_status:
-        return  # then nothing was touched, which may be somebody else's
+        return  # nothing was touched, and what is there may be another export
     before, after, spent = run.before, run.after, run.spent()
     record = RunRecord(
         run=run.name,
@@ -113,12 +113,12 @@ async def _append(
         pid=os.getpid(),
         exporter=__version__,
     )
-    # The disk may be full, which the run has said if it met it.
+    # The disk may be full: a run that was stopped by it has said so.
     with CancelScope(shield=True), suppress(StoreError):
         await append_run(store, record)
 
 
 def author_of(run: str) -> Author:
-    """This process and its software, as the author of commits."""
+    """Returns this process and its software, as the author of commits."""
     software = {"exporter": __version__, "python": platform.python_version(), "pyarrow": pa.__version__}
     return Author(run=run, host=host_name(), pid=os.getpid(), software=software)

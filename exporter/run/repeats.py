@@ -1,4 +1,4 @@
-"""One conversation, one place: what readings that were apart in time have left is read again where it is in doubt.
+"""One conversation, one place: a row that readings at different times may have left in several is read again.
 
 A row is read where its `created_at` is, and that may change (api.md, 15): a row that moves from one window to another,
 after the first has been read and before the second, is there twice. All ids that a run has read are held against those
@@ -12,7 +12,6 @@ import msgspec
 from anyio import to_thread
 
 from exporter.contract import BEGINNING, END_OF_TIME, Instant
-from exporter.log.state import State
 from exporter.model import Coverage, Interval
 from exporter.parts.ids import ids_in
 from exporter.pipeline.lookup import Copy, find_repeated
@@ -25,15 +24,15 @@ from exporter.run.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Doubts:
-    """What has to be read again. `repeated`: by id, where it is; `windows`: those places, and the seams."""
+    """What must be read again. `repeated`: by id, where it is; `windows`: those places, and the seams."""
 
     repeated: Mapping[str, list[Copy]]
     windows: Coverage
 
     @classmethod
-    async def find(cls, session: Session, before: State, homes: Homes) -> "Doubts":
-        """`before`: what was there when the run began. Raises `StoreError`."""
-        state, parts = session.log.state, session.parts
+    async def find(cls, session: Session, homes: Homes) -> "Doubts":
+        """Holds what was read against what is there. Raises `StoreError`."""
+        before, state, parts = session.before, session.log.state, session.parts
         repeated = await find_repeated(parts.store, state, parts.working)
         times = [copy.created_at for copies in repeated.values() for copy in copies]
         files = [homes.of(instant).file for instant in times]
@@ -44,13 +43,13 @@ class Doubts:
             | seams(before.coverage, now, state.conversations)
             | seams(before.coverage - earlier, earlier, before.conversations)
         )
-        # What is not covered yet is read by whoever covers it.
+        # What is not covered yet is read by the run that covers it.
         return cls(repeated, windows & state.coverage)
 
     async def strays(self, spool: Spool, homes: Homes) -> dict[Interval, Collection[str]]:
-        """By home, the ids that leave it after `spool` has been read; `spool` knows the homes then.
+        """Returns, by home, the ids that leave it after `spool` has been read; `spool` knows the homes then.
 
-        One that the source does not show any more stays where it was updated last.
+        An id that the source no longer shows stays where it was updated last.
         """
         there = {interval: await _ids(spool, interval) for interval in spool.parts}
         misfits = set[str]().union(*spool.misfit_ids.values())
@@ -71,11 +70,14 @@ class Doubts:
         return strays
 
 
-async def settle(session: Session, before: State) -> None:
-    """Raises as `Session.read`, and `StoreError`."""
+async def settle(session: Session) -> None:
+    """Reads again what is in doubt, and commits that no row is in two places.
+
+    Raises as `Session.read`, and `StoreError`.
+    """
     state, parts = session.log.state, session.parts
     homes = Homes(state.conversations, state.coverage, parts.place)
-    doubts, spool = await Doubts.find(session, before, homes), Spool()
+    doubts, spool = await Doubts.find(session, homes), Spool()
     await session.read(doubts.windows, SpoolFactory(parts, parts.encoder, homes, spool, reading=1))
     change, _ = await merge_spool(
         spool,
@@ -95,7 +97,7 @@ async def settle(session: Session, before: State) -> None:
 
 
 def _rank(copy: Copy, now: Instant) -> tuple[bool, Instant, Instant]:
-    """A row of the table counts more than one in quarantine, and a time of update after `now` says nothing."""
+    """Ranks a row of the table above one in quarantine; a time of update after `now` says nothing."""
     updated_at = BEGINNING if copy.updated_at is None or copy.updated_at > now else copy.updated_at
     return copy.is_row, updated_at, copy.created_at
 

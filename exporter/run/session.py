@@ -1,6 +1,6 @@
-"""A run at work: what its steps share, from the first question to the API to the last commit."""
+"""A run at work: it begins under its claim, and reads window after window into what its commits are made of."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,185 +10,106 @@ from anyio import to_thread
 
 from exporter.contract import BEGINNING, HIDDEN_STATUS, Instant
 from exporter.encode.batch import Encoder
-from exporter.encode.decode import Decoder
 from exporter.encode.schema import table_schemas
 from exporter.encode.turns import TurnsEncoder
-from exporter.errors import ExporterError, StoreError
-from exporter.fetch.wire.client import Client
+from exporter.errors import DestinationError, ExporterError, StoreError
+from exporter.lake.follow import settle_table_format
 from exporter.log.commits import CommitLog
 from exporter.log.state import State
-from exporter.model import CONVERSATIONS, TURNS, Counters, Coverage, Interval, TableFormat
+from exporter.model import TURNS, Counters, Coverage, Interval, TableFormat
 from exporter.parts.integrity import opened
 from exporter.parts.merge import sighted_rows
 from exporter.pipeline.committer import Committer
-from exporter.pipeline.memory import ByteBudget, Shares
+from exporter.pipeline.memory import Shares
 from exporter.pipeline.part_sink import PartsFactory
 from exporter.pipeline.pipeline import Pipeline
-from exporter.pipeline.probe import Opening, find_beginning, open_list
+from exporter.pipeline.probe import Opening, find_beginning
 from exporter.pipeline.reader import Reader, wall_clock
-from exporter.pipeline.role import Role, sees
+from exporter.pipeline.role import Role
+from exporter.pipeline.sink import Factory
 from exporter.plan.homes import Place
 from exporter.plan.scheduler import Scheduler
-from exporter.progress import Observer
-from exporter.run.claim import Claim
-from exporter.run.clocks import settle_time
+from exporter.run.claim import Claim, holding
+from exporter.run.clocks import take_back
+from exporter.run.connect import Connection, knows_hidden, mention_withheld
+from exporter.run.context import RunContext
 from exporter.run.finish import check_whole
-from exporter.settings import Credentials, Request, RunSettings
+from exporter.run.reconcile import has_sensitive_fields, settle_range, settle_request
+from exporter.run.record import Run
+from exporter.settings import Selection
 from exporter.store.base import Store
-from exporter.store.location import shell_word
-from exporter.words import count_of
 
-#: For a row with sensitive fields, so many parts; and of its rows.
+#: How many parts are opened to find a row with sensitive fields, and how many of their rows are taken.
 _LOOKED_INTO: Final = 3
-
-
-@asynccontextmanager
-async def connected(
-    settings: RunSettings,
-    credentials: Credentials,
-    filters: Mapping[str, str],
-    fields: tuple[str, ...] | None,
-    observer: Observer,
-    clock: Callable[[], float],
-    *,
-    tables: Sequence[str] = (CONVERSATIONS,),
-) -> AsyncIterator[Reader]:
-    """Reads pages of the list that `filters` leave, with `fields` (None: all), for these tables to be made of them."""
-    async with Client(
-        settings.base_url,
-        credentials,
-        concurrency=settings.concurrency,
-        filters=filters,
-        fields=fields,
-        proxy=settings.proxy,
-        ssl_context=settings.ssl_context,
-    ) as client:
-        reader = Reader(
-            client,
-            Decoder(fields),
-            observer,
-            ByteBudget(Shares.of(settings.memory_bytes, settings.concurrency, len(tables))),
-            concurrency=settings.concurrency,
-            max_rps=settings.max_rps,
-            clock=clock,
-        )
-        reader.traits.is_filtered = bool(filters)
-        yield reader
-
-
-async def ask_first(
-    reader: Reader,
-    known: State,
-    request: Request,
-    until: Instant | None,
-    settings: RunSettings,
-    observer: Observer,
-) -> Opening:
-    """What has to be known of the list before it is read. `until`: of what will be, where that is known.
-
-    From then on the reader has the time to go by. Raises `SourceError`, and `UsageError` where the clocks differ.
-    """
-    is_known = _knows_hidden(known, request)
-    status = None if is_known or "status" in request.filters else HIDDEN_STATUS
-    opening = await open_list(reader, until, status)
-    opening.is_hidden |= is_known
-    if reader.now is None:
-        reader.now = settle_time(reader, opening, until, settings, observer)
-    opening.now = reader.now
-    if opening.is_hidden:
-        observer.warn(f"the API's list leaves out {HIDDEN_STATUS} conversations; they are read by a list of their own")
-    return opening
-
-
-async def mention_withheld(store: Store, known: State, opening: Opening, reader: Reader, observer: Observer) -> None:
-    """Says so where rows came without sensitive fields, and this token sees them. Raises `SourceError`."""
-    rows = sum(file.withheld_rows for file in known.conversations)
-    if rows and await sees(reader.fields_of, opening.newest_ids):
-        observer.warn(
-            f"this token sees sensitive fields that {count_of(rows, 'row')} here came without; "
-            f"exporter reread {shell_word(store.location)} --withheld reads them again"
-        )
-
-
-async def find_sighted(store: Store, state: State) -> list[str]:
-    """Ids of a few rows that came with sensitive fields, from as small a part as there is."""
-    files = [file for file in state.conversations if file.withheld_rows < file.rows]
-    for file in sorted(files, key=lambda file: file.size_bytes)[:_LOOKED_INTO]:
-        async with opened(store, file) as part:
-            if found := await to_thread.run_sync(sighted_rows, part, _LOOKED_INTO):
-                return found
-    return []
-
-
-def _knows_hidden(state: State, request: Request) -> bool:
-    """Whether there is a status that the API leaves out of the list (api.md, 7) and that has to be read apart."""
-    return HIDDEN_STATUS in state.hidden_statuses and "status" not in request.filters
 
 
 @dataclass(slots=True)
 class Session:
-    """A run that holds its destination, and has said so in the log. `windows`: how many it has read."""
+    """A run that holds its destination, and has said so in the log.
 
+    `before` is what was there until then, `windows` how many were read.
+    """
+
+    before: State
     log: CommitLog
     reader: Reader
+    opening: Opening
+    context: RunContext
     parts: PartsFactory
     committer: Committer
-    observer: Observer
-    settings: RunSettings
-    clock: Callable[[], float]
     began: float
     windows: int = field(default=0)
 
     @classmethod
-    async def begin(
+    async def start(
         cls,
-        store: Store,
-        held: Claim,
-        request: Request,
+        claim: Claim,
+        connection: Connection,
         range_: Interval,
-        reader: Reader,
-        opening: Opening,
-        settings: RunSettings,
-        observer: Observer,
-        clock: Callable[[], float],
         *,
         refuses_withheld: bool = False,
-        keep_generations: int | None = None,
         table_format: TableFormat | None = None,
+        keep_generations: int | None = None,
     ) -> Self:
-        """Puts into the log what the export is to become, and sweeps what no commit names.
+        """Puts into the log what the export will become, and sweeps what no commit names.
 
-        `opening`: what `ask_first` has told. `table_format`: from now on, where there is none. Raises `StoreError`,
-        also where something that is there was damaged.
+        `refuses_withheld`: a token that may not see the sensitive fields is refused where rows have them.
+        `table_format` counts where there is none. Raises `StoreError`, also for a file that was damaged.
         """
-        log, organization = held.log, held.log.state.organization
-        await check_whole(store, log.state)
-        await _declare(log, request, range_, observer, keep_generations, table_format)
+        store, log, before = claim.store, claim.log, claim.log.state
+        request, reader, context = connection.request, connection.reader, connection.context
+        settings = context.settings
+        await check_whole(store, before)
+        await _declare(claim, connection, range_, keep_generations, table_format)
         encoder = Encoder(request.fields)
-        committer = Committer(store, log, table_schemas(request), observer, clock)
+        committer = Committer(store, log, table_schemas(request), context.observer, context.clock)
         await committer.sweep()
-        is_hidden = opening.is_hidden or _knows_hidden(log.state, request)
+        is_hidden = connection.opening.is_hidden or knows_hidden(log.state, request)
         parts = PartsFactory(
             store,
             encoder,
-            run=held.run,
+            run=claim.run,
             partition_by=request.partition_by,
             target_part_bytes=settings.target_part_bytes,
             row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency, len(request.tables)).row_group,
             turns=TurnsEncoder() if TURNS in request.tables else None,
-            organization=organization,
+            organization=before.organization,
             hidden_status=HIDDEN_STATUS if is_hidden else None,
             role=Role(reader.fields_of, partial(find_sighted, store, log.state), encoder.sensitive),
-            refuses_withheld=refuses_withheld,
+            refuses_withheld=refuses_withheld and has_sensitive_fields(before),
             arrives=True,
-            clock=clock,
+            clock=context.clock,
         )
-        return cls(log, reader, parts, committer, observer, settings, clock, clock())
+        return cls(before, log, reader, connection.opening, context, parts, committer, context.clock())
 
     @property
     def spent(self) -> Counters:
-        """What the run has cost so far, since it began to read."""
-        return self.reader.counters + Counters(windows=self.windows, seconds=self.clock() - self.began)
+        """What the run has cost since it began to read."""
+        return self.reader.counters + Counters(windows=self.windows, seconds=self.context.clock() - self.began)
+
+    async def read_what_is_left(self) -> None:
+        """Reads and commits what the range has and the coverage has not. Raises as `read`."""
+        await self.read(self.log.state.left, self.parts, density=self.opening.density)
 
     async def read(
         self,
@@ -199,25 +120,17 @@ class Session:
         oldest: Instant | None = None,
         density: float | None = None,
     ) -> None:
-        """Reads all that was created in `what`. `oldest`: where that begins, roughly, if it is known.
+        """Reads all that was created in `what`. `oldest` is where that begins, roughly, if it is known.
 
         `density`: rows a microsecond at the end of the export's range, if that is known.
 
-        Raises the `ExporterError` that ended it early, with the manifest as the log is then.
+        Raises the `ExporterError` that ended it early, after the manifest was brought up to date with the log.
         """
         windows, range_ = what.intervals, self.log.state.range
         known = density if windows and range_ and windows[-1].end == range_.end else None
-        pipeline = Pipeline(
-            await schedule(what, self.reader, self.parts.place, self.settings.page_size, oldest, known),
-            reader or self.reader,
-            into,
-            self.committer,
-            self.observer,
-            concurrency=self.settings.concurrency,
-            page_size=self.settings.page_size,
-            clock=self.clock,
-            heeds_signals=self.settings.heeds_signals,
-        )
+        page_size = self.context.settings.page_size
+        scheduler = await schedule(what, self.reader, self.parts.place, page_size, oldest, known)
+        pipeline = make_pipeline(scheduler, reader or self.reader, into, self.context, self.committer)
         try:
             await pipeline.run()
         except ExporterError:
@@ -228,6 +141,73 @@ class Session:
             self.windows += pipeline.windows
 
 
+@asynccontextmanager
+async def claimed(
+    store: Store,
+    run: Run,
+    connection: Connection,
+    asked: Selection,
+    latest: Instant,
+    *,
+    refuses_withheld: bool = False,
+    keep_generations: int | None = None,
+) -> AsyncIterator[Session]:
+    """Claims the destination for the block, and begins. The parameters are those of `begin`.
+
+    Raises as `holding` and `begin`; `UsageError` for an empty range, before anything is touched.
+    """
+    settle_range(connection.known, asked, latest)
+    async with holding(store, run) as claim:
+        await mention_withheld(claim, connection)
+        yield await begin(
+            claim,
+            connection,
+            asked,
+            latest,
+            refuses_withheld=refuses_withheld,
+            keep_generations=keep_generations,
+        )
+
+
+async def begin(
+    claim: Claim,
+    connection: Connection,
+    asked: Selection,
+    latest: Instant,
+    *,
+    refuses_withheld: bool = False,
+    keep_generations: int | None = None,
+) -> Session:
+    """Settles what is asked for once more, beside what is there under the lock, and starts.
+
+    The range ends at `latest` unless an end is asked for or stored. Raises `DestinationError` where another run has
+    begun an export here since the connection was made, and as `Session.start`.
+    """
+    location, context = claim.store.location, connection.context
+    await take_back(claim.log, connection.opening.now, context.lag, context.observer)
+    before = claim.log.state
+    if settle_request(before, asked, location) != connection.request:
+        raise DestinationError(f"{location}: another run has begun an export here meanwhile; run again")
+    return await Session.start(
+        claim,
+        connection,
+        settle_range(before, asked, latest),
+        refuses_withheld=refuses_withheld,
+        table_format=settle_table_format(before, asked, location),
+        keep_generations=keep_generations,
+    )
+
+
+async def find_sighted(store: Store, state: State) -> list[str]:
+    """Returns the ids of a few rows that came with sensitive fields, from as small a part as there is."""
+    files = [file for file in state.conversations if file.withheld_rows < file.rows]
+    for file in sorted(files, key=lambda file: file.size_bytes)[:_LOOKED_INTO]:
+        async with opened(store, file) as part:
+            if found := await to_thread.run_sync(sighted_rows, part, _LOOKED_INTO):
+                return found
+    return []
+
+
 async def schedule(
     what: Coverage,
     reader: Reader,
@@ -236,11 +216,9 @@ async def schedule(
     oldest: Instant | None = None,
     density: float | None = None,
 ) -> Scheduler:
-    """Who reads what of `what`. `oldest`: where that begins, roughly, if it is known; else it is looked for.
+    """Returns what divides `what` among the workers. `oldest` is where it begins, roughly; None: that is looked for.
 
-    `density`: rows a microsecond where it ends, if that is known.
-
-    Raises `SourceError`.
+    `density`: rows a microsecond where it ends, if that is known. Raises `SourceError`.
     """
     windows = what.intervals
     start = BEGINNING if oldest is None else oldest
@@ -254,19 +232,37 @@ async def schedule(
     return Scheduler(windows, start, partition_start, page_size, density)
 
 
+def make_pipeline(
+    scheduler: Scheduler, reader: Reader, into: Factory, context: RunContext, committer: Committer | None = None
+) -> Pipeline:
+    """Returns what reads the windows of `scheduler` as the settings say. Without a committer nothing is committed."""
+    settings = context.settings
+    return Pipeline(
+        scheduler,
+        reader,
+        into,
+        committer,
+        context.observer,
+        concurrency=settings.concurrency,
+        page_size=settings.page_size,
+        clock=context.clock,
+        heeds_signals=settings.heeds_signals,
+    )
+
+
 async def _declare(
-    log: CommitLog,
-    request: Request,
+    claim: Claim,
+    connection: Connection,
     range_: Interval,
-    observer: Observer,
     keep_generations: int | None,
     table_format: TableFormat | None,
 ) -> None:
-    """Puts into the log what this export is to become, and that it is this run's turn.
+    """Puts into the log what this export will become, and that it is this run's turn.
 
     A run that was overtaken, because locks do not reach it, fails at its next commit; what it has published until then
     is swept. Without a commit at the start it could still commit files that the sweep has deleted.
     """
+    log = claim.log
     append = partial(
         log.append,
         committed_at=wall_clock(),
@@ -274,10 +270,10 @@ async def _declare(
         table_format=table_format if log.state.table_format is None else None,
     )
     if log.state.range is None:
-        await append(kind="begin", request=request, range=range_)
+        await append(kind="begin", request=connection.request, range=range_)
     elif log.state.range != range_:
         await append(kind="widen", range=range_)
     else:
         await append(kind="resume")
     if log.state.number > 1 and log.state.left:
-        observer.note("going on", commits=log.state.number, files=len(log.state.files))
+        connection.context.observer.note("going on", commits=log.state.number, files=len(log.state.files))

@@ -28,6 +28,7 @@ from exporter.jobs.summary import Summary
 from exporter.jobs.vacuum import VacuumResult
 from exporter.model import Interval, TableFormat
 from exporter.progress import Observer, Snapshot
+from exporter.run.context import RunContext
 from exporter.settings import Credentials, RunSettings, Selection
 
 TOKEN = "ak_a-secret-of-the-tests"
@@ -64,16 +65,9 @@ class Job:
         self.result: Summary | BaseException = SUMMARY
         self.during: Callable[[Observer], None] = lambda observer: None
 
-    async def __call__(
-        self,
-        destination: Path,
-        asked: Selection,
-        settings: RunSettings,
-        credentials: Credentials,
-        observer: Observer,
-    ) -> Summary:
-        self.calls.append((destination, asked, settings, credentials))
-        self.during(observer)
+    async def __call__(self, destination: Path, asked: Selection, context: RunContext) -> Summary:
+        self.calls.append((destination, asked, context.settings, context.credentials))
+        self.during(context.observer)
         await anyio.lowlevel.checkpoint()
         if isinstance(self.result, BaseException):
             raise self.result

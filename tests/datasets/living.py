@@ -90,7 +90,7 @@ def check_as_found(root: Path, rows: dict[str, dict[str, Any]], columns: list[st
     try:
         open_dataset(root, generation=10)
     except UsageError as error:
-        assert "there are those from 1 to 9" in str(error)
+        assert "from 1 to 9" in str(error)
     else:
         raise AssertionError
 
@@ -100,6 +100,7 @@ async def bring_up_to_date(root: Path, column: str | None) -> tuple[str, str]:
     from exporter.jobs.sync import sync
     from exporter.options.spec import ExportSpec
     from exporter.progress import Quiet
+    from exporter.run.context import RunContext
     from exporter.sandbox import TOKEN, serve
     from tests.datasets.make import BEHAVIOUR, UNTIL, change, rows
 
@@ -113,7 +114,7 @@ async def bring_up_to_date(root: Path, column: str | None) -> tuple[str, str]:
         wanted = ExportSpec(
             base_url=source.url, token=TOKEN, page_size=8, part_size="8kB", trust_clock="server"
         ).resolve({})
-        synced = await sync(root, wanted.asked, wanted.settings, wanted.credentials, Quiet())
+        synced = await sync(root, wanted.asked, RunContext(wanted.settings, wanted.credentials, Quiet()))
     assert (synced.updated, synced.inserted, synced.removed, synced.rewritten) == (1, 0, 0, 1)
     assert synced.unchanged > 0
     assert synced.summary.quarantined_rows == 1

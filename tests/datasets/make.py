@@ -27,6 +27,7 @@ from exporter.jobs.sync import sync
 from exporter.log.state import FORMAT_VERSION
 from exporter.options.spec import ExportSpec
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import ORGANIZATION, TOKEN, Behaviour, Row, Sandbox, make_conversations, serve
 
 HERE = Path(__file__).parent
@@ -71,11 +72,11 @@ async def make(destination: Path) -> None:
                 page_size=8,
                 part_size="8kB",
             ).resolve({})
-            what = (destination, wanted.asked, wanted.settings, wanted.credentials, Quiet())
-            await export(*what, clock=float)
+            context = RunContext(wanted.settings, wanted.credentials, Quiet(), float)
+            await export(destination, wanted.asked, context)
             now[0] += DAY
             change(source, now[0] - HOUR)
-            await sync(*what, keep_generations=1, clock=float)
+            await sync(destination, wanted.asked, context, keep_generations=1)
     shutil.rmtree(destination / "_exporter/staging")
 
 

@@ -10,6 +10,7 @@ from exporter.errors import AccessError
 from exporter.jobs.export import export
 from exporter.pipeline.reader import wall_clock
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, ServedRequest, serve
 from exporter.settings import Credentials, RunSettings, Selection
 from tests.end_to_end.exported import Exported
@@ -51,7 +52,7 @@ class Mover:
 async def run(destination: Path, sandbox: Sandbox) -> str:
     settings = RunSettings(base_url=sandbox.url, page_size=40, concurrency=3)
     summary = await export(
-        destination, Selection(since=SINCE, until=UNTIL), settings, Credentials(sandbox.token), Quiet()
+        destination, Selection(since=SINCE, until=UNTIL), RunContext(settings, Credentials(sandbox.token), Quiet())
     )
     return summary.state
 
@@ -94,7 +95,7 @@ async def test_rows_that_become_visible_within_the_lag_are_read(tmp_path: Path) 
     rows = [conversation(now - number * SECOND, now, f"c{number}") for number in range(1, 200)]
     async with serve(rows, Behaviour(visible_delay=30)) as sandbox:
         settings = RunSettings(base_url=sandbox.url, lag_seconds=60, page_size=50)
-        await export(tmp_path, Selection(since=now - 5 * MINUTE), settings, Credentials(TOKEN), Quiet())
+        await export(tmp_path, Selection(since=now - 5 * MINUTE), RunContext(settings, Credentials(TOKEN), Quiet()))
     exported = Exported(tmp_path)
     ((_, end),) = exported.coverage
     # The range ends before the first row that may still be hidden, and the manifest says where.

@@ -14,6 +14,7 @@ import pytest
 from exporter.contract import DAY, format_instant
 from exporter.jobs.export import export
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest, make_conversations
 from exporter.settings import Credentials, RunSettings, Selection
 from tests.end_to_end.conftest import Command, Done, Serving, Spawn
@@ -190,7 +191,8 @@ def test_signals_after_the_pipeline_are_handled_as_before_it(rows: list[Row], se
     handlers = []
 
     async def run() -> None:
-        await export(tmp_path / "out", asked, RunSettings(base_url=server.url), Credentials(server.token), Quiet())
+        context = RunContext(RunSettings(base_url=server.url), Credentials(server.token), Quiet())
+        await export(tmp_path / "out", asked, context)
         handlers.append(signal.getsignal(signal.SIGTERM))
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -23,6 +23,7 @@ from exporter.jobs.verify import verify
 from exporter.log.commits import CommitLog
 from exporter.model import Change
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.run.record import author_of
 from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
@@ -114,7 +115,8 @@ class Pause:
 async def run(destination: Path, server: Sandbox) -> Summary:
     # There is one worker: while its store waits, all of the run does, except for a page or two.
     settings = RunSettings(base_url=server.url, concurrency=1, page_size=20)
-    return await export(destination, Selection(since=SINCE, until=UNTIL), settings, Credentials(server.token), Quiet())
+    context = RunContext(settings, Credentials(server.token), Quiet())
+    return await export(destination, Selection(since=SINCE, until=UNTIL), context)
 
 
 @pytest.mark.anyio

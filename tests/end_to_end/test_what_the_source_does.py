@@ -12,6 +12,7 @@ from exporter.errors import ContradictionError
 from exporter.jobs.export import export
 from exporter.jobs.summary import Summary
 from exporter.progress import Observer, Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
 
@@ -44,9 +45,11 @@ async def run(
     return await export(
         destination,
         Selection(since=since, until=UNTIL, **asked),
-        RunSettings(base_url=sandbox.url, page_size=page_size, concurrency=3),
-        Credentials(token),
-        observer or Quiet(),
+        RunContext(
+            RunSettings(base_url=sandbox.url, page_size=page_size, concurrency=3),
+            Credentials(token),
+            observer or Quiet(),
+        ),
     )
 
 

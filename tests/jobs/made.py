@@ -9,6 +9,7 @@ import anyio
 from exporter.contract import DAY, SECOND, format_instant
 from exporter.jobs.export import export
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Row, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
 
@@ -31,7 +32,8 @@ def make_exports(root: Path) -> dict[str, Path]:
         for name, served in {"complete": rows, "odd": [*rows, *map(misfit, range(8))]}.items():
             async with serve(served) as server:
                 settings = RunSettings(base_url=server.url, concurrency=2, page_size=40)
-                await export(root / name, Selection(since=SINCE, until=UNTIL), settings, Credentials(TOKEN), Quiet())
+                context = RunContext(settings, Credentials(TOKEN), Quiet())
+                await export(root / name, Selection(since=SINCE, until=UNTIL), context)
 
     anyio.run(make)
     return {name: root / name for name in ("complete", "odd")}

@@ -9,6 +9,7 @@ from pathlib import Path
 from exporter.contract import DAY, HOUR, MINUTE, SECOND, Instant
 from exporter.jobs.sync import SyncResult, sync
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, serve
 from exporter.settings import Credentials, RunSettings, Selection
 from tests.end_to_end.exported import Exported, assert_same
@@ -121,9 +122,7 @@ async def run_sync(
     return await sync(
         destination,
         asked or Selection(),
-        settings_for(source),
-        credentials or Credentials(TOKEN),
-        Quiet(),
+        RunContext(settings_for(source), credentials or Credentials(TOKEN), Quiet()),
         **options,  # type: ignore[arg-type]
     )
 

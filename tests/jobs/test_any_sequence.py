@@ -35,6 +35,7 @@ from exporter.jobs.verify import verify
 from exporter.log.commits import load_state
 from exporter.model import TABLES, Coverage, Interval, TableFormat
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, serve
 from exporter.sandbox.render import served_instant
 from exporter.settings import Credentials, Selection
@@ -249,7 +250,7 @@ class Sequences(RuleBasedStateMachine):
             target_part_bytes=self.settings.target_part_bytes,
             lag_seconds=lag,
         )
-        summary = self._run(lambda: export(self.root, asked, settings_, Credentials(TOKEN), Quiet()))
+        summary = self._run(lambda: export(self.root, asked, RunContext(settings_, Credentials(TOKEN), Quiet())))
         assert summary.state != "incomplete"
         self._note_read()
         self.doubtful |= self._beside_what_was_read()
@@ -325,9 +326,7 @@ class Sequences(RuleBasedStateMachine):
             lambda: audit(
                 self.root,
                 Selection(),
-                settings_,
-                Credentials(TOKEN),
-                Quiet(),
+                RunContext(settings_, Credentials(TOKEN), Quiet()),
                 now=self.source.now,
                 repair=repair,
                 delete=delete,
@@ -363,7 +362,7 @@ class Sequences(RuleBasedStateMachine):
             return
         settings_ = settings_for(self.source, page_size=self.settings.page_size)
         asked = Selection(since=bounds.start, until=bounds.end)
-        done = self._run(lambda: reread(self.root, asked, settings_, Credentials(TOKEN), Quiet()))
+        done = self._run(lambda: reread(self.root, asked, RunContext(settings_, Credentials(TOKEN), Quiet())))
         assert done.kept == len(elsewhere)
         self.coverage |= read
         self.there = {name: row for name, row in self.there.items() if name not in unlisted - elsewhere} | listed
@@ -430,7 +429,7 @@ class Sequences(RuleBasedStateMachine):
             lag_seconds=lag,
         )
         synced: SyncResult = self._run(
-            lambda: sync(self.root, asked, settings_, Credentials(TOKEN), Quiet(), keep_generations=keep)
+            lambda: sync(self.root, asked, RunContext(settings_, Credentials(TOKEN), Quiet()), keep_generations=keep)
         )
         return synced
 

@@ -13,6 +13,7 @@ from exporter.jobs.audit import AuditResult, audit
 from exporter.jobs.export import export
 from exporter.jobs.verify import verify
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, ServedRequest
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.settings import Credentials, Selection
@@ -36,7 +37,7 @@ async def run_audit(
 ) -> AuditResult:
     options = {"now": source.now, **options}
     settings = settings_for(source, page_size=options.pop("page_size", 7))
-    return await audit(destination, asked or Selection(), settings, Credentials(token), Quiet(), **options)  # type: ignore[arg-type]
+    return await audit(destination, asked or Selection(), RunContext(settings, Credentials(token), Quiet()), **options)  # type: ignore[arg-type]
 
 
 def counts(found: AuditResult) -> dict[str, int]:
@@ -278,7 +279,7 @@ async def test_filters(tmp_path: Path) -> None:
         source.now += 2 * MINUTE
         for name, filters in (("lasting", {"channel": "email"}), ("changing", {"status": "completed"})):
             asked = Selection(filters=filters)
-            await export(tmp_path / name, asked, settings_for(source), Credentials(TOKEN), Quiet())
+            await export(tmp_path / name, asked, RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
             assert (await run_audit(tmp_path / name, source)).is_same
         source.update(ids[0], status="failed")
         source.delete(ids[1])
@@ -344,10 +345,10 @@ async def test_the_list_is_put_where_tmpdir_says_and_goes_away(tmp_path: Path, m
         fill(source, 30)
         await run_sync(out, source)
         monkeypatch.setattr("tempfile.tempdir", str(aside))
-        source.sandbox.on_request = lambda _: seen.extend(aside.iterdir())
+        source.sandbox.on_request = lambda _: seen.extend(aside.rglob("*"))
         assert (await run_audit(out, source)).is_same
         assert seen
-        assert all(path.parent == aside for path in seen)
+        assert not [path for path in seen if path.suffix == ".json"], "a list is no export, and has no log"
         assert list(aside.iterdir()) == []
         monkeypatch.setattr("tempfile.tempdir", str(out / "_exporter"))
         with pytest.raises(UsageError, match="TMPDIR"):

@@ -13,6 +13,7 @@ from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
 from exporter.model import TABLES
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN
 from exporter.settings import Credentials, Selection
 from exporter.store import disk
@@ -58,7 +59,7 @@ async def test_nor_does_a_merge(tmp_path: Path) -> None:
     async with moving_source(2) as source:
         fill(source, 200, summary="many words " * 50)
         settings = settings_for(source, target_part_bytes=3000, concurrency=1)
-        await export(tmp_path, Selection(), settings, Credentials(TOKEN), Quiet())
+        await export(tmp_path, Selection(), RunContext(settings, Credentials(TOKEN), Quiet()))
         parts = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.parquet"))
         assert len(parts) > 4
         flip(tmp_path, parts[1])
@@ -75,7 +76,7 @@ async def test_what_cannot_be_read_is_not_merged_and_not_called_damaged(
     async with moving_source(2) as source:
         fill(source, 200, summary="many words " * 50)
         settings = settings_for(source, target_part_bytes=3000, concurrency=1)
-        await export(tmp_path, Selection(), settings, Credentials(TOKEN), Quiet())
+        await export(tmp_path, Selection(), RunContext(settings, Credentials(TOKEN), Quiet()))
         part = sorted(tmp_path.rglob("*.parquet"))[1].name
         monkeypatch.setattr(disk, "_PAUSES_SECONDS", (0.0, 0.0))
         monkeypatch.setattr(disk, "_readinto", failing(errno.EIO, 10**9, lambda name: name.endswith(part)))
@@ -129,7 +130,7 @@ async def test_no_run_goes_on_where_a_part_is_missing_or_cut(tmp_path: Path, dam
             path.write_bytes(path.read_bytes()[:100])
         before = snapshot(tmp_path)
         with pytest.raises(DamagedPartError, match=path.name):
-            await export(tmp_path, Selection(), settings_for(source), Credentials(TOKEN), Quiet())
+            await export(tmp_path, Selection(), RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
         with pytest.raises(DamagedPartError, match=path.name):
             await run_sync(tmp_path, source)
         # Not even `_SUCCESS` is touched, nor a commit made.

@@ -19,6 +19,7 @@ from exporter.errors import DestinationError, UsageError
 from exporter.jobs.export import export
 from exporter.jobs.sync import sync
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import make_conversations
 from exporter.sandbox.clock import system_clock
 from exporter.sandbox.server import serve
@@ -36,7 +37,7 @@ KEYS = {"day": "created_date", "hour": "created_hour", "month": "created_month"}
 async def exported(root: Path, partition_by: PartitionBy = "day") -> Path:
     async with serve(ROWS) as source:
         asked = Selection(since=SINCE, until=UNTIL, partition_by=partition_by)
-        await export(root, asked, RunSettings(base_url=source.url), Credentials(source.token), Quiet())
+        await export(root, asked, RunContext(RunSettings(base_url=source.url), Credentials(source.token), Quiet()))
     return root
 
 
@@ -85,12 +86,12 @@ async def test_older_generations_are_there_as_long_as_they_are_kept(tmp_path: Pa
     generations, summaries = [], []
     async with serve(ROWS) as source:
         settings, credentials = RunSettings(base_url=source.url), Credentials(source.token)
-        await export(root, Selection(since=SINCE, until=UNTIL), settings, credentials, Quiet())
+        await export(root, Selection(since=SINCE, until=UNTIL), RunContext(settings, credentials, Quiet()))
         for number in range(3):
             generations.append(Exported(root).manifest["generation"])
             summaries.append(Exported(root).records()[identity]["summary"])
             source.update(identity, system_clock(), summary=f"number {number}")
-            await sync(root, Selection(), settings, credentials, Quiet(), keep_generations=2)
+            await sync(root, Selection(), RunContext(settings, credentials, Quiet()), keep_generations=2)
     for generation, summary in list(zip(generations, summaries, strict=True))[1:]:
         table = exporter.open_dataset(root, generation=generation).to_table()
         assert table.num_rows == 200
@@ -100,7 +101,7 @@ async def test_older_generations_are_there_as_long_as_they_are_kept(tmp_path: Pa
     latest = Exported(root).manifest["generation"]
     assert exporter.open_dataset(root, generation=latest).files == exporter.open_dataset(root).files
     for absent in (0, latest + 1):
-        with pytest.raises(UsageError, match=f"there are those from 1 to {latest}"):
+        with pytest.raises(UsageError, match=f"there are generations from 1 to {latest}"):
             exporter.open_dataset(root, generation=absent)
 
 
@@ -115,7 +116,7 @@ async def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
         ({"format_version": 99}, "in format 99, by a newer exporter"),
         ({"tables": {"conversations": {"schema": [{"name": "x", "type": "decimal", "nullable": True}], "files": []}}},
          "columns of type decimal: a newer exporter"),
-        ({"request": None}, "no manifest that an exporter wrote"),
+        ({"request": None}, "not a manifest that an exporter wrote"),
     ):  # fmt: skip
         (root / "_manifest.json").write_text(json.dumps(manifest | change))
         with pytest.raises(DestinationError, match=complaint):
@@ -146,7 +147,7 @@ async def test_it_reads_from_an_object_store_what_it_reads_from_a_disk(
 async def test_an_export_without_rows_is_a_table_without_rows(tmp_path: Path) -> None:
     async with serve([]) as source:
         settings = RunSettings(base_url=source.url)
-        await export(tmp_path / "out", Selection(until=UNTIL), settings, Credentials(source.token), Quiet())
+        await export(tmp_path / "out", Selection(until=UNTIL), RunContext(settings, Credentials(source.token), Quiet()))
     assert exporter.open_dataset(tmp_path / "out").to_table().num_rows == 0
 
 

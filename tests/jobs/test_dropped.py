@@ -20,6 +20,7 @@ from exporter.jobs.vacuum import VacuumResult, vacuum
 from exporter.jobs.verify import VerifyResult, verify
 from exporter.log.commits import load_state
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Row, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.local.store import LocalStore
@@ -55,7 +56,7 @@ def clean(root: Path, *, dry_run: bool = False) -> VacuumResult:
 def read_again(root: Path, rows: list[Row] = ROWS) -> None:
     async def run() -> None:
         async with serve(rows) as server:
-            await export(root, Selection(), RunSettings(base_url=server.url), Credentials(TOKEN), Quiet())
+            await export(root, Selection(), RunContext(RunSettings(base_url=server.url), Credentials(TOKEN), Quiet()))
 
     anyio.run(run)
 

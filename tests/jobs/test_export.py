@@ -15,6 +15,7 @@ from exporter.jobs.summary import Summary
 from exporter.log.state import State
 from exporter.model import Interval
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.run.reconcile import asks_for_more, known_end, settle_range, settle_request
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations, serve
 from exporter.settings import (
@@ -141,7 +142,7 @@ def test_what_is_left_out_is_as_stored(partition_by: PartitionBy) -> None:
 
 async def run(server: Sandbox, destination: Path, asked: Selection) -> Summary:
     settings = RunSettings(base_url=server.url, concurrency=3, page_size=40)
-    return await export(destination, asked, settings, Credentials(TOKEN), Quiet())
+    return await export(destination, asked, RunContext(settings, Credentials(TOKEN), Quiet()))
 
 
 def ids_at(destination: Path) -> list[str]:

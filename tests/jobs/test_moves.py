@@ -15,6 +15,7 @@ from exporter.jobs.sync import SyncResult
 from exporter.jobs.verify import verify
 from exporter.model import TABLES
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, ServedRequest
 from exporter.settings import Credentials, Selection
 from tests.end_to_end.exported import Exported
@@ -33,16 +34,14 @@ def fill(source: Source, rows: int = 60) -> list[str]:
 
 async def run_export(destination: Path, source: Source, asked: Selection | None = None, **settings: object) -> Summary:
     settings_ = settings_for(source, **settings)
-    return await export(destination, asked or Selection(), settings_, Credentials(TOKEN), Quiet())
+    return await export(destination, asked or Selection(), RunContext(settings_, Credentials(TOKEN), Quiet()))
 
 
 async def run_audit(destination: Path, source: Source, **options: object) -> AuditResult:
     return await audit(
         destination,
         Selection(),
-        settings_for(source),
-        Credentials(TOKEN),
-        Quiet(),
+        RunContext(settings_for(source), Credentials(TOKEN), Quiet()),
         now=source.now,
         **options,  # type: ignore[arg-type]
     )

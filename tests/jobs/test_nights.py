@@ -21,6 +21,7 @@ from exporter.contract import DAY, HOUR, Instant
 from exporter.jobs.sync import SyncResult, sync
 from exporter.log.commits import load_commits
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.local.store import LocalStore
@@ -146,7 +147,7 @@ async def one_night(destination: Path, number: int, days: Days, settings: RunSet
     before = days.read
     commits = len(await load_commits(LocalStore(destination)))
     began = time.perf_counter()
-    synced: SyncResult = await sync(destination, Selection(), settings, Credentials(TOKEN), Quiet())
+    synced: SyncResult = await sync(destination, Selection(), RunContext(settings, Credentials(TOKEN), Quiet()))
     seconds = time.perf_counter() - began
     pages, rows_read, ids_read, bytes_read = map(sub, days.read, before)
     written = 0

@@ -16,6 +16,7 @@ from exporter.jobs.verify import verify
 from exporter.log.commits import load_commits, load_state
 from exporter.model import TABLES, Coverage, Interval
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, ServedRequest
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.settings import Credentials, Selection
@@ -47,7 +48,7 @@ async def run_reread(
     **options: object,
 ) -> RereadResult:
     asked = Selection(since=since, until=until)
-    return await reread(destination, asked, settings_for(source), Credentials(token), Quiet(), **options)  # type: ignore[arg-type]
+    return await reread(destination, asked, RunContext(settings_for(source), Credentials(token), Quiet()), **options)  # type: ignore[arg-type]
 
 
 def counts(done: RereadResult) -> tuple[int, int, int, int]:
@@ -115,7 +116,7 @@ async def test_a_token_that_gained_fields_fills_them_in(tmp_path: Path, share: f
         first = int(200 * share)
         if first:
             await run_sync(tmp_path, source, Selection(since=source.rows[rows[first - 1]].created_at, tables=TABLES))
-        await export(tmp_path, Selection(since=0, tables=TABLES), settings_for(source), NARROW, Quiet())
+        await export(tmp_path, Selection(since=0, tables=TABLES), RunContext(settings_for(source), NARROW, Quiet()))
         state = await load_state(LocalStore(tmp_path))
         assert state.role_changed == (first > 0)
         with pytest.raises(AccessError, match="sees no sensitive fields"):
@@ -212,7 +213,7 @@ async def test_an_audit_that_lists_the_same_says_so_and_its_repair_lifts_the_dou
 
         async def run_audit(*, repair: bool = False) -> tuple[int, int, str]:
             found = await audit(
-                tmp_path, Selection(), settings, Credentials(TOKEN), Quiet(), now=source.now, repair=repair
+                tmp_path, Selection(), RunContext(settings, Credentials(TOKEN), Quiet()), now=source.now, repair=repair
             )
             return found.exit_status, found.lifted, found.state
 
@@ -229,9 +230,8 @@ async def test_an_audit_that_doubts_the_same_lifts_nothing(tmp_path: Path) -> No
     async with moving_source(8) as source:
         await doubtful(tmp_path, source)
         source.sandbox.behaviour = Behaviour(page_cap=9)
-        found = await audit(
-            tmp_path, Selection(), settings_for(source), Credentials(TOKEN), Quiet(), now=source.now, repair=True
-        )
+        context = RunContext(settings_for(source), Credentials(TOKEN), Quiet())
+        found = await audit(tmp_path, Selection(), context, now=source.now, repair=True)
         assert (found.exit_status, found.lifted, found.state) == (3, 0, "unproven")
 
 
@@ -293,8 +293,8 @@ async def test_a_nameless_row_that_was_mended_leaves_quarantine_with_a_repair(tm
         assert (await run_sync(tmp_path, source)).summary.quarantined_rows == 1
 
         async def repair() -> str:
-            settings, token = settings_for(source), Credentials(TOKEN)
-            found = await audit(tmp_path, Selection(), settings, token, Quiet(), now=source.now, repair=True)
+            context = RunContext(settings_for(source), Credentials(TOKEN), Quiet())
+            found = await audit(tmp_path, Selection(), context, now=source.now, repair=True)
             assert found.is_same
             return found.state
 
@@ -406,9 +406,7 @@ async def test_what_there_is_nothing_of_cannot_be_read_again(tmp_path: Path) -> 
             await reread(
                 tmp_path,
                 Selection(fields=("id",)),
-                settings_for(source),
-                Credentials(TOKEN),
-                Quiet(),
+                RunContext(settings_for(source), Credentials(TOKEN), Quiet()),
                 withheld=True,
             )
 
@@ -457,7 +455,7 @@ async def test_a_sync_after_it_reads_what_has_changed_since(tmp_path: Path) -> N
         assert (await run_reread(tmp_path, source)).exit_status == 0
         source.sandbox.requests.clear()
         source.update("c7", summary="new")
-        synced = await sync(tmp_path, Selection(), settings_for(source), Credentials(TOKEN), Quiet())
+        synced = await sync(tmp_path, Selection(), RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
         assert synced.updates_since_before is not None
         assert synced.updates_since_before > source.now - MINUTE
         assert (synced.updated, len(source.sandbox.requests) < 25) == (1, True)

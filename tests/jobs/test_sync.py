@@ -11,6 +11,7 @@ from exporter.jobs.export import export
 from exporter.jobs.sync import sync
 from exporter.jobs.verify import verify
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import Behaviour, ServedRequest
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.settings import Credentials, Selection
@@ -113,7 +114,7 @@ async def test_a_lag_longer_than_the_range_is_no_reason_not_to_look_again(tmp_pa
         await run_sync(tmp_path, source, Selection(since=source.now - 2 * HOUR))
         source.update("c0", status="completed")
         settings = settings_for(source, lag_seconds=10 * 3600)
-        synced = await sync(tmp_path, Selection(), settings, Credentials(source.sandbox.token), Quiet())
+        synced = await sync(tmp_path, Selection(), RunContext(settings, Credentials(source.sandbox.token), Quiet()))
         assert synced.updated == 1
         check(tmp_path, source)
 
@@ -156,9 +157,9 @@ async def test_asking_again_costs_no_more_than_reading_all_that_is_young(tmp_pat
             source.insert(source.now - HOUR - number * 10 * SECOND, status="in_progress" if is_open else "completed")
         source.now += HOUR
         settings = settings_for(source, page_size=1000)
-        await sync(tmp_path, Selection(), settings, Credentials(source.sandbox.token), Quiet())
+        await sync(tmp_path, Selection(), RunContext(settings, Credentials(source.sandbox.token), Quiet()))
         source.now += HOUR
-        synced = await sync(tmp_path, Selection(), settings, Credentials(source.sandbox.token), Quiet())
+        synced = await sync(tmp_path, Selection(), RunContext(settings, Credentials(source.sandbox.token), Quiet()))
         assert synced.unchanged >= 6000 // rows_for_each
         assert synced.summary.requests <= 60
 
@@ -255,7 +256,7 @@ async def test_rows_that_change_between_two_lists_are_dropped_by_the_next(tmp_pa
         source.sandbox.on_request = change
         # The range stays where it ends, so that nothing is read before the two lists.
         late = settings_for(source, lag_seconds=2 * 86_400)
-        await sync(tmp_path, asked, late, Credentials(source.sandbox.token), Quiet(), refilter=True)
+        await sync(tmp_path, asked, RunContext(late, Credentials(source.sandbox.token), Quiet()), refilter=True)
         await run_sync(tmp_path, source, refilter=True)
         assert "c1" not in Exported(tmp_path).records()
 
@@ -339,7 +340,8 @@ async def test_an_export_that_was_not_finished_is(tmp_path: Path) -> None:
         fill(source, 300)
         source.sandbox.behaviour = Behaviour(revoked_after=30)
         with pytest.raises(AccessError):
-            await export(tmp_path, Selection(), settings_for(source), Credentials(source.sandbox.token), Quiet())
+            context = RunContext(settings_for(source), Credentials(source.sandbox.token), Quiet())
+            await export(tmp_path, Selection(), context)
         source.sandbox.behaviour = Behaviour()
         source.now += DAY
         for number in range(0, 300, 20):

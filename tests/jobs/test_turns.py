@@ -20,6 +20,7 @@ from exporter.jobs.summary import Summary
 from exporter.jobs.verify import verify
 from exporter.model import TABLES
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, TOKEN_NOSENSITIVE, Row, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
 from tests.end_to_end.exported import Exported
@@ -36,7 +37,7 @@ def run(root: Path, *, token: str = TOKEN, rows: list[Row] = ROWS, **asked: Any)
         async with serve(rows) as server:
             settings = RunSettings(base_url=server.url, concurrency=2, page_size=20)
             wanted = Selection(since=SINCE, until=UNTIL, **{"tables": TABLES, **asked})
-            return await export(root, wanted, settings, Credentials(token), Quiet())
+            return await export(root, wanted, RunContext(settings, Credentials(token), Quiet()))
 
     return anyio.run(work)
 

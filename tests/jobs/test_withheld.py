@@ -11,6 +11,7 @@ from exporter.jobs.export import export
 from exporter.jobs.reread import reread
 from exporter.jobs.sync import sync
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Row, ServedRequest
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.settings import Credentials, Selection
@@ -61,14 +62,14 @@ async def test_a_field_that_the_api_has_come_to_leave_out_is_kept(tmp_path: Path
         changed = 30 if job == "reread" else 20
         for number in range(changed):
             put(source, f"c{number}", 0, summary="said")
-        arguments = tmp_path, Selection(), settings_for(source), Credentials(TOKEN), Quiet()
+        context = RunContext(settings_for(source), Credentials(TOKEN), Quiet())
         with pytest.raises(AccessError, match=rf"no longer serves `conversation`: none .* {changed} of"):
             if job == "sync":
                 await run_sync(tmp_path, source)
             elif job == "repair":
-                await audit(*arguments, now=source.now, repair=True)
+                await audit(tmp_path, Selection(), context, now=source.now, repair=True)
             else:
-                await reread(*arguments)
+                await reread(tmp_path, Selection(), context)
         assert Exported(tmp_path).records() == before
         # One that comes with it shows that the API still serves it.
         put(source, "c25", 0, **said)
@@ -112,9 +113,8 @@ async def test_a_call_without_a_summary_stops_no_sync_and_no_repair(tmp_path: Pa
         assert Exported(tmp_path).records()["c4"]["summary"] is None
         put(source, "c5", 0, channel="text")
         put(source, "late", 2 * DAY)
-        found = await audit(
-            tmp_path, Selection(), settings_for(source), Credentials(TOKEN), Quiet(), now=source.now, repair=True
-        )
+        context = RunContext(settings_for(source), Credentials(TOKEN), Quiet())
+        found = await audit(tmp_path, Selection(), context, now=source.now, repair=True)
         assert (found.exit_status, found.state) == (0, "complete")
         assert Exported(tmp_path).records()["c5"]["channel"] == "text"
 
@@ -160,7 +160,8 @@ async def test_a_scope_that_is_gained_while_an_export_reads_is_noticed(tmp_path:
         synced = await run_sync(tmp_path, source, FEW)
         without = [name for name, row in Exported(tmp_path).records().items() if row["summary"] is None]
         assert synced.summary.state == ("unproven" if without else "complete"), without
-        await reread(tmp_path, Selection(), settings_for(source), Credentials(TOKEN), Quiet(), withheld=True)
+        context = RunContext(settings_for(source), Credentials(TOKEN), Quiet())
+        await reread(tmp_path, Selection(), context, withheld=True)
         found = Exported(tmp_path)
         assert (found.state, {row["summary"] for row in found.records().values()}) == ("complete", {"said"})
 
@@ -192,11 +193,11 @@ async def test_a_token_that_sees_more_says_so_before_it_writes(tmp_path: Path, c
         before = Exported(root).manifest["generation"]
         settings, token = settings_for(source), Credentials(TOKEN)
         if command == "sync":
-            await sync(root, Selection(), settings, token, observer)
+            await sync(root, Selection(), RunContext(settings, token, observer))
         elif command == "export":
-            await export(root, Selection(until=source.now - MINUTE), settings, token, observer)
+            await export(root, Selection(until=source.now - MINUTE), RunContext(settings, token, observer))
         else:
-            await audit(root, Selection(), settings, token, observer, now=source.now, repair=True)
+            await audit(root, Selection(), RunContext(settings, token, observer), now=source.now, repair=True)
     said = (
         "this token sees sensitive fields that 30 rows here came without; "
         f"exporter reread '{root}' --withheld reads them again"

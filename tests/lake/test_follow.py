@@ -28,6 +28,7 @@ from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.model import TABLES, TableFormat
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN
 from exporter.settings import Credentials, Selection
 from exporter.store.local.store import LocalStore
@@ -114,13 +115,13 @@ async def test_each_version_reads_back_exact(kind: Kind, tmp_path: Path) -> None
         assert [problem.what for problem in found.problems] == ["behind"]
 
         asked = Selection()
-        summary = await export(destination, asked, settings_for(source), Credentials(TOKEN), Quiet())
+        summary = await export(destination, asked, RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
         assert summary.requests == 0
         assert summary.changed
         note()
         await check(max(expected))
         assert (await verify(destination, now=source.now)).sound
-        again = await export(destination, asked, settings_for(source), Credentials(TOKEN), Quiet())
+        again = await export(destination, asked, RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
         assert not again.changed
     check_private(destination)
 
@@ -197,7 +198,7 @@ async def test_a_vacuum_spares_what_a_table_shows_that_has_fallen_behind(tmp_pat
         assert shown - {path} <= parts(destination)
         await vacuum(destination, before=END_OF_TIME, now=source.now)
         assert shown - {path} <= parts(destination)
-        await export(destination, Selection(), settings_for(source), Credentials(TOKEN), Quiet())
+        await export(destination, Selection(), RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
         await vacuum(destination, before=END_OF_TIME, now=source.now)
         assert parts(destination) == (await state_of(destination)).files.keys() == shown_by_delta(destination)
 
@@ -226,14 +227,14 @@ async def test_an_export_that_is_there_becomes_a_table(kind: Kind, tmp_path: Pat
         await run_sync(tmp_path, source)
         before = parts(tmp_path)
         asked = Selection(table_format=TableFormat(kind=kind))
-        summary = await export(tmp_path, asked, settings_for(source), Credentials(TOKEN), Quiet())
+        summary = await export(tmp_path, asked, RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
         assert (summary.requests, summary.changed, summary.table_kind) == (0, True, kind)
         assert parts(tmp_path) == before
         for read in readers(kind).values():
             assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), Exported(tmp_path).records())
         other = Selection(table_format=TableFormat(kind="iceberg" if kind == "delta" else "delta"))
         with pytest.raises(DestinationError, match=f"kept as {kind}, and cannot become"):
-            await export(tmp_path, other, settings_for(source), Credentials(TOKEN), Quiet())
+            await export(tmp_path, other, RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
         with pytest.raises(UsageError, match="--keep-generations"):
             await run_sync(tmp_path, source, keep_generations=2)
 
@@ -259,7 +260,7 @@ async def test_a_table_that_others_have_written_to_is_left_alone(tmp_path: Path)
         for problem in found.problems:
             if problem.what == "stranger":
                 (tmp_path / problem.file).unlink()
-        await export(tmp_path, Selection(), settings_for(source), Credentials(TOKEN), Quiet())
+        await export(tmp_path, Selection(), RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
         assert (await verify(tmp_path, now=source.now)).sound
         read = readers("delta")["deltalake"]
         assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), exported.records())
@@ -285,7 +286,7 @@ async def test_a_table_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "_iceberg")
         found = await verify(tmp_path, now=source.now)
         assert [problem.what for problem in found.problems] == ["behind"]
-        await export(tmp_path, Selection(), settings_for(source), Credentials(TOKEN), Quiet())
+        await export(tmp_path, Selection(), RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
         read = readers("iceberg")["pyiceberg"]
         assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), Exported(tmp_path).records())
 

@@ -16,7 +16,7 @@ from benchmarks.targets import table as targets_table
 from exporter.contract import BASE_URL_VARIABLE, DEFAULT_BASE_URL, ORGANIZATION_VARIABLE, TOKEN_VARIABLE
 from exporter.encode.schema import arrow_schema
 from exporter.layout import RUNS
-from exporter.pipeline.committer import _RESERVED_BYTES
+from exporter.pipeline.committer import RESERVED_BYTES
 from exporter.run.record import Command
 from exporter.sandbox import FAULTS, ORGANIZATION, Behaviour, Row, behaviour_from_options, gate
 from exporter.words import format_size
@@ -168,5 +168,5 @@ def test_the_benchmarks_command() -> None:
 
 
 def test_what_of_the_disk_is_kept_free() -> None:
-    kept = format_size(_RESERVED_BYTES).replace(".0 ", " ")
+    kept = format_size(RESERVED_BYTES).replace(".0 ", " ")
     assert f"\n- {kept} of the disk are kept free:" in PAGES["resume"].text

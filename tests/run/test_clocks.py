@@ -42,7 +42,7 @@ async def test_a_date_that_is_hours_off_is_refused_until_somebody_says_which_clo
         assert ("ahead of" in str(told.value)) is (ahead > 0)
     assert not list(tmp_path.iterdir())
     await source.sync(tmp_path, trust_clock="local")
-    assert "Believed is the machine's" in source.warnings
+    assert "The machine's is believed" in source.warnings
     assert source.range_end(tmp_path) <= source.now - 60 * SECOND
     assert source.updates_since(tmp_path) <= source.now
     await source.live(3 * HOUR, MINUTE)
@@ -54,7 +54,7 @@ async def test_a_machine_whose_clock_is_wrong_may_believe_the_servers(tmp_path: 
     with pytest.raises(UsageError, match="behind this machine"):
         await source.export(tmp_path)
     await source.export(tmp_path, trust_clock="server")
-    assert "Believed is the API's" in source.warnings
+    assert "The API's is believed" in source.warnings
     assert source.range_end(tmp_path) <= source.now - 60 * SECOND
     await source.live(3 * HOUR, MINUTE)
     assert await source.has_all(tmp_path)
@@ -330,7 +330,7 @@ async def test_an_updates_since_that_is_years_ahead_is_worth_nothing(tmp_path: P
     source.sandbox.update("c30", source.now + SECOND, summary="changed")
     await source.live(30 * MINUTE, MINUTE)
     assert (await source.sync(tmp_path)).updated == 1
-    assert "Read again is every row" in source.warnings
+    assert "Every row is read again" in source.warnings
     assert source.updates_since(tmp_path) <= source.now
     assert await source.has_all(tmp_path)
 

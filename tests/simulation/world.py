@@ -42,6 +42,7 @@ from exporter.pipeline import reader
 from exporter.pipeline.part_sink import WindowWriter
 from exporter.pipeline.spool_sink import SpoolFactory
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN
 from exporter.settings import Credentials, PartitionBy, RunSettings, Selection
 from exporter.store.local import lock
@@ -247,18 +248,18 @@ class World:
         assert isinstance(last, Summary | ExporterError)
         return last
 
+    def _context(self) -> RunContext:
+        return RunContext(self.settings, Credentials(TOKEN), Quiet(), self.now)
+
     async def _export(self) -> Summary:
-        return await export(self.destination, self.asked, self.settings, Credentials(TOKEN), Quiet(), clock=self.now)
+        return await export(self.destination, self.asked, self._context())
 
     async def _sync(self) -> Summary:
         synced = await sync(
             self.destination,
             self.asked,
-            self.settings,
-            Credentials(TOKEN),
-            Quiet(),
+            self._context(),
             keep_generations=self.chance.choice((None, 0, 2)),
-            clock=self.now,
         )
         return synced.summary
 

@@ -18,6 +18,7 @@ from exporter.jobs.summary import Summary
 from exporter.jobs.sync import SyncResult, sync
 from exporter.jobs.verify import verify
 from exporter.progress import Quiet
+from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Sandbox
 from exporter.settings import Credentials, RunSettings, Selection
 from tests.end_to_end.exported import Exported
@@ -105,9 +106,8 @@ class World:
         self, job: Any, root: Path, asked: Selection | None, settings: dict[str, Any], **options: Any
     ) -> Any:
         self.observer = Warned()
-        return await job(
-            root, asked or Selection(), self.settings(**settings), Credentials(TOKEN), self.observer, **options
-        )
+        context = RunContext(self.settings(**settings), Credentials(TOKEN), self.observer)
+        return await job(root, asked or Selection(), context, **options)
 
     @property
     def warnings(self) -> str:

@@ -1,0 +1,135 @@
+"""How a run reaches the API: the client, the reader, and the first questions. Nothing at a destination is touched."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from exporter.contract import HIDDEN_STATUS, Instant
+from exporter.encode.decode import Decoder
+from exporter.fetch.wire.client import Client
+from exporter.log.commits import load_state
+from exporter.log.state import State
+from exporter.pipeline.memory import ByteBudget, Shares
+from exporter.pipeline.probe import Opening, open_list
+from exporter.pipeline.reader import Reader
+from exporter.pipeline.role import sees
+from exporter.plan.clock import Now
+from exporter.run.claim import Claim
+from exporter.run.clocks import settle_time
+from exporter.run.context import RunContext
+from exporter.run.reconcile import settle_request
+from exporter.run.record import Run
+from exporter.settings import Request, Selection
+from exporter.store.base import Store
+from exporter.store.location import shell_word
+from exporter.words import count_of
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The API, once it has answered the first questions about what `request` asks for.
+
+    `known` is what the destination held when they were asked.
+    """
+
+    request: Request
+    known: State
+    reader: Reader
+    opening: Opening
+    context: RunContext
+
+    @property
+    def latest(self) -> Instant:
+        """Where a range without an end of its own ends."""
+        return self.opening.now.end(self.context.lag)
+
+
+async def find_stored(store: Store, run: Run, asked: Selection) -> tuple[State, Request]:
+    """Returns what is at a destination, and what its dataset holds or will hold.
+
+    Raises `DestinationError` where another export is there, and `StoreError`.
+    """
+    found = await load_state(store)
+    run.saw(found)
+    return found, settle_request(found, asked, store.location)
+
+
+@asynccontextmanager
+async def open_reader(request: Request, context: RunContext) -> AsyncIterator[Reader]:
+    """Yields what reads pages of the list that the filters of `request` leave, with its fields and for its tables."""
+    settings = context.settings
+    async with Client(
+        settings.base_url,
+        context.credentials,
+        concurrency=settings.concurrency,
+        filters=request.filters,
+        fields=request.fields,
+        proxy=settings.proxy,
+        ssl_context=settings.ssl_context,
+    ) as client:
+        reader = Reader(
+            client,
+            Decoder(request.fields),
+            context.observer,
+            ByteBudget(Shares.of(settings.memory_bytes, settings.concurrency, len(request.tables))),
+            concurrency=settings.concurrency,
+            max_rps=settings.max_rps,
+            clock=context.clock,
+        )
+        reader.traits.is_filtered = bool(request.filters)
+        yield reader
+
+
+@asynccontextmanager
+async def connected(
+    request: Request,
+    known: State,
+    until: Instant | None,
+    context: RunContext,
+    run: Run | None = None,
+    *,
+    now: Now | None = None,
+) -> AsyncIterator[Connection]:
+    """Asks the first questions, and yields a connection whose reader has the time to go by.
+
+    `until` is the end of the range, where it is known; `run` is charged with what is read; `now` is the time to go by,
+    where it is settled. Raises `SourceError`, and `UsageError` where the clocks differ.
+    """
+    async with open_reader(request, context) as reader:
+        if run is not None:
+            earlier = run.spent
+            run.spent = lambda: earlier() + reader.counters
+        reader.now = now
+        yield Connection(request, known, reader, await _ask_first(reader, known, request, until, context), context)
+
+
+async def _ask_first(
+    reader: Reader, known: State, request: Request, until: Instant | None, context: RunContext
+) -> Opening:
+    is_known = knows_hidden(known, request)
+    status = None if is_known or "status" in request.filters else HIDDEN_STATUS
+    opening = await open_list(reader, until, status)
+    opening.is_hidden |= is_known
+    if reader.now is None:
+        reader.now = settle_time(reader, opening, until, context)
+    opening.now = reader.now
+    if opening.is_hidden:
+        context.observer.warn(
+            f"the API's list leaves out {HIDDEN_STATUS} conversations; they are read by a list of their own"
+        )
+    return opening
+
+
+def knows_hidden(state: State, request: Request) -> bool:
+    """Returns whether there is a status that the API leaves out of the list (api.md, 7), and that is read apart."""
+    return HIDDEN_STATUS in state.hidden_statuses and "status" not in request.filters
+
+
+async def mention_withheld(claim: Claim, connection: Connection) -> None:
+    """Warns where rows came without sensitive fields that this token sees. Raises `SourceError`."""
+    rows = sum(file.withheld_rows for file in claim.log.state.conversations)
+    if rows and await sees(connection.reader.fields_of, connection.opening.newest_ids):
+        connection.context.observer.warn(
+            f"this token sees sensitive fields that {count_of(rows, 'row')} here came without; "
+            f"exporter reread {shell_word(claim.store.location)} --withheld reads them again"
+        )

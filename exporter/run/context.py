@@ -1,0 +1,24 @@
+"""What a run is given, as one value: its settings, its credentials, the observer that it tells, and its clock."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from exporter.contract import SECOND
+from exporter.progress import Observer
+from exporter.settings import Credentials, RunSettings
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What the steps of a run share. `clock` counts seconds, as the event loop does."""
+
+    settings: RunSettings
+    credentials: Credentials
+    observer: Observer
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def lag(self) -> int:
+        """The lag of the settings, in microseconds."""
+        return self.settings.lag_seconds * SECOND

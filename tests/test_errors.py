@@ -1,0 +1,13 @@
+"""An error that passes by may be told what to do about it, and stays the same error."""
+
+from exporter.errors import ThrottledError, UnreachableError
+
+
+def test_advice_is_a_line_of_its_own() -> None:
+    error = ThrottledError("too fast", 3.0)
+    assert error.with_advice("Wait a little") is error
+    assert (str(error), error.retry_after_seconds) == ("too fast\nWait a little", 3.0)
+
+
+def test_a_message_takes_the_place_of_another() -> None:
+    assert str(UnreachableError("cut").with_message("given up").with_advice("Run again")) == "given up\nRun again"
