@@ -57,6 +57,7 @@ from exporter.sandbox import (
 from exporter.words import format_size
 from tests.toolkit.clouds import S3
 from tests.toolkit.lake import query_by_duckdb
+from tests.toolkit.programs import find_program
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -630,8 +631,7 @@ def test_the_crontab(installed: Path) -> None:
 
 
 def test_the_units(installed: Path) -> None:
-    analyze = shutil.which("systemd-analyze")
-    assert analyze, "needs systemd-analyze, of the package systemd"
+    analyze = find_program("systemd-analyze", "apt-get install systemd")
     shutil.copytree("/lib/systemd/system", installed / "usr/lib/systemd/system", symlinks=True)
     (installed / "lib").symlink_to("usr/lib")
     units = installed / "etc/systemd/system"
