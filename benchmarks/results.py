@@ -16,7 +16,7 @@ from benchmarks.simulated import Result as Simulated
 from benchmarks.stages import Result as Stages
 from benchmarks.start import Result as Start
 
-_PACKAGES = ("exporter", "aiohttp", "msgspec", "pyarrow", "duckdb", "requests", "dlt")
+_PACKAGES = ("anyreach-exporter", "aiohttp", "msgspec", "pyarrow", "duckdb", "requests", "dlt")
 
 
 class Session(msgspec.Struct, frozen=True):

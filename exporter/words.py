@@ -1,4 +1,8 @@
-"""Puts figures and counts into words."""
+"""Puts figures, counts and advice into words."""
+
+import shlex
+import sys
+from importlib.util import find_spec
 
 
 def format_seconds(seconds: float) -> str:
@@ -26,3 +30,11 @@ def format_size(size_bytes: float) -> str:
 def count_of(number: int, noun: str) -> str:
     """Returns a count such as `1 row` or `2,000 rows`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def install_command(*packages: str) -> str:
+    """Returns the command that adds packages to the environment in use, however the exporter was installed in it."""
+    python = sys.executable
+    # An environment that uv has made holds no pip.
+    installer = [python, "-m", "pip", "install"] if find_spec("pip") else ["uv", "pip", "install", "--python", python]
+    return shlex.join([*installer, *packages])

@@ -31,8 +31,9 @@ from exporter.settings import Selection
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.objects.threads import check_threads
+from exporter.words import install_command
 
-_MODULES: Final = {"delta": "deltalake", "iceberg": "pyiceberg"}
+_PACKAGES: Final = {"delta": "deltalake", "iceberg": "pyiceberg[sql-sqlite]"}
 #: Characters in a path that a format's libraries misunderstand, or for which they would find another directory.
 _MISREAD: Final = {"delta": "%\\", "iceberg": "#?%"}
 
@@ -70,10 +71,13 @@ def check_place(format_: TableFormat, root: Path) -> None:
 
 def check_installed(format_: TableFormat | None) -> None:
     """Raises `UsageError` if there is no library for this table format."""
-    if format_ is not None and find_spec(_MODULES[format_.kind]) is None:
+    if format_ is None:
+        return
+    package = _PACKAGES[format_.kind]
+    if find_spec(module := package.partition("[")[0]) is None:
         raise UsageError(
-            f"--table-format {format_.kind} needs {_MODULES[format_.kind]}, which is not installed.\n"
-            f"It is in the extra `{format_.kind}`: pip install '.[{format_.kind}]', where the exporter was cloned to"
+            f"--table-format {format_.kind} needs {module}, which is not installed. To install it:\n"
+            f"{install_command(package)}"
         )
 
 

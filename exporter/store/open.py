@@ -10,6 +10,7 @@ from exporter.store.base import Store
 from exporter.store.local.store import LocalStore
 from exporter.store.location import Location, Url
 from exporter.store.objects.threads import check_threads
+from exporter.words import install_command
 
 
 @asynccontextmanager
@@ -25,8 +26,8 @@ async def open_store(location: Location) -> AsyncIterator[Store]:
         from exporter.store.objects.store import ObjectStore
     except ImportError as error:
         raise UsageError(
-            f"{location}: the packages for object stores are not installed. They are in the extra `objects`: "
-            "pip install '.[objects]', where the exporter was cloned to"
+            f"{location}: object stores need packages that are not installed. To install them:\n"
+            f"{install_command('botocore', 'obstore')}"
         ) from error
     store = ObjectStore(Bucket(location, await to_thread.run_sync(open_bucket, location)))
     try:

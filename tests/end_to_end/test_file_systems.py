@@ -218,11 +218,13 @@ def test_a_name_is_taken_once_by_a_claim(is_taken: bool, tmp_path: Path, monkeyp
 
 def test_a_claim_that_a_killed_run_has_left_is_named(tmp_path: Path, monkeypatch: Patch) -> None:
     all_of(no_links, no_exclusive_renames)(monkeypatch)
-    monkeypatch.setattr(disk, "_CLAIM_PAUSES_SECONDS", (0.0,))
+    slept = list[float]()
+    monkeypatch.setattr("exporter.store.disk.time.sleep", slept.append)
     (tmp_path / "whole").write_bytes(b"new")
     (tmp_path / "_final.claim").mkdir()
     with pytest.raises(StoreError, match=r"If none is at work, delete .*/_final\.claim$"):
         disk.place(tmp_path / "whole", tmp_path / "final")
+    assert sum(slept) == pytest.approx(2)
 
 
 def test_exclusive_renames_take_no_name_that_is_taken(tmp_path: Path) -> None:

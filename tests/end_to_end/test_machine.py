@@ -21,6 +21,7 @@ from tests.end_to_end.conftest import Command, Serving, unprivileged
 from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import records
 from tests.toolkit.every_command import WORD_OF_A_DEFECT, commands_at, every_command, refusing, run_each
+from tests.toolkit.programs import find_program
 
 START = parse_timestamp("2026-01-10")
 #: No other test has processes of this user.
@@ -84,7 +85,7 @@ class TestTemporaryFiles:
         left = root / "_exporter/scratch"
         left.mkdir()
         code = (
-            "import os, signal, sys, pathlib; from exporter.store import scratch\n"
+            "import os, signal, sys, pathlib; from exporter.store.objects import scratch\n"
             "with scratch.private_place(pathlib.Path(sys.argv[1])) as place:\n"
             "    (place / 'list').touch(); os.kill(os.getpid(), signal.SIGKILL)"
         )
@@ -293,12 +294,13 @@ class TestLimits:
 
 def as_somebody(threads: int | None) -> list[str]:
     """Returns what starts a process of a user without a name, who may start this many threads."""
-    limit = [] if threads is None else ["prlimit", f"--nproc={threads}"]
+    install = "apt-get install util-linux"
+    limit = [] if threads is None else [find_program("prlimit", install), f"--nproc={threads}"]
     if os.getuid() != 0:
         return limit
     # Root may start as many as it likes; only that it reads everywhere is left.
     kept = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--bounding-set=-all,+dac_override"]
-    return ["setpriv", f"--reuid={SOMEBODY}", "--clear-groups", *kept, *limit]
+    return [find_program("setpriv", install), f"--reuid={SOMEBODY}", "--clear-groups", *kept, *limit]
 
 
 def limiting(**limits: int) -> Callable[[], None]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -166,9 +167,8 @@ def test_a_store_that_goes_away_keeps_what_was_committed(
         seen.append(asked)
         return 503 if len(seen) > 40 else None
 
-    monkeypatch.setattr(
-        "exporter.store.objects.clouds._RETRIES", {"max_retries": 1, "backoff": {"init_backoff": MOMENT}}
-    )
+    hasty = partial(open_bucket, retries={"max_retries": 1, "backoff": {"init_backoff": MOMENT}})
+    monkeypatch.setattr("exporter.store.objects.clouds.open_bucket", hasty)
     monkeypatch.setattr(s3.gate, "refuses", refuse)
     done = command("export", str(place), *RANGE, *SIZES, server=server)
     assert (done.status, done.out, len(done.complaint)) == (1, "", 1), done.err

@@ -33,6 +33,7 @@ from exporter.sandbox import TOKEN
 from exporter.settings import Credentials, Selection
 from exporter.store.local.store import LocalStore
 from exporter.store.location import Url
+from exporter.words import install_command
 from tests.end_to_end.exported import Exported, assert_same, check_private
 from tests.end_to_end.served import Record
 from tests.jobs.moving import Source, moving_source, run_sync, settings_for
@@ -316,7 +317,7 @@ async def test_what_is_not_installed(kind: Kind, tmp_path: Path, monkeypatch: py
     async with moving_source(3) as source:
         move(source, 10)
         monkeypatch.setattr(follow, "find_spec", lambda _: None)
-        with pytest.raises(UsageError, match=rf"pip install '.\[{kind}\]'"):
+        with pytest.raises(UsageError, match=re.escape(install_command(follow._PACKAGES[kind]))):
             await run_sync(tmp_path / "new", source, Selection(table_format=TableFormat(kind=kind)))
         assert not (tmp_path / "new").exists()
         monkeypatch.undo()
@@ -328,8 +329,8 @@ async def test_what_is_not_installed(kind: Kind, tmp_path: Path, monkeypatch: py
 
 def test_the_extras_are_what_is_asked_for() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert {kind: [name] for kind, name in follow._MODULES.items()} == {
-        kind: [re.split(r"[\[>=]", requirement)[0] for requirement in extras[kind]] for kind in KINDS
+    assert {kind: [package] for kind, package in follow._PACKAGES.items()} == {
+        kind: [requirement.partition(">=")[0] for requirement in extras[kind]] for kind in KINDS
     }
 
 

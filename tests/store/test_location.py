@@ -8,6 +8,7 @@ import pytest
 
 from exporter.errors import UsageError
 from exporter.store.location import Url, parse_location, shell_word
+from tests.toolkit.programs import find_program
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,8 @@ def test_a_shell_takes_a_destination_for_one_word_on_one_line(
     monkeypatch.chdir(tmp_path)
     word = shell_word(Path(name))
     assert word.isprintable()
-    done = subprocess.run(["bash", "-c", f"printf '%s\\0' {word}"], capture_output=True, check=True, cwd="/")
+    bash = find_program("bash", "apt-get install bash")
+    done = subprocess.run([bash, "-c", f"printf '%s\\0' {word}"], capture_output=True, check=True, cwd="/")
     assert done.stdout == os.fsencode(tmp_path / name) + b"\0"
 
 

@@ -7,9 +7,7 @@ import base64
 import hashlib
 import hmac
 import logging
-import os
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -23,10 +21,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
-
 from exporter.store.location import Scheme
 from tests.toolkit.gcs import Gcs
+from tests.toolkit.programs import find_program
 
 #: As published with the emulators, for everybody.
 AZURE_ACCOUNT = "devstoreaccount1"
@@ -166,10 +163,8 @@ def google() -> Iterator[Cloud]:
 @contextmanager
 def azurite() -> Iterator[Cloud]:
     beside = Path(sys.prefix, "azurite")
-    search = f"{beside / 'node_modules' / '.bin'}:{os.environ.get('PATH', os.defpath)}"
-    program = shutil.which("azurite-blob", path=search)
-    if program is None:
-        pytest.fail(f"the tests of Azure need Azurite, which is not installed: npm install --prefix {beside} azurite")
+    install = f"npm install --prefix {beside} azurite"
+    program = find_program("azurite-blob", install, str(beside / "node_modules/.bin"))
     options = ("--inMemoryPersistence", "--silent", "--skipApiVersionCheck", "--disableTelemetry")
     process = subprocess.Popen([program, "--blobPort", "0", *options], stdout=subprocess.PIPE, text=True)
     try:

@@ -60,7 +60,8 @@ def refuse(event, arguments):
     # A name that is taken is said to be that first.
     is_there = (event in making or only_new) and os.path.lexists(path)
     whole = os.path.abspath(os.fsdecode(path))
-    if not is_there and whole.startswith(below) and not whole.startswith(("/dev/", *spared)):
+    is_device = whole.startswith("/dev/") and not whole.startswith("/dev/shm/")
+    if not is_there and whole.startswith(below) and not is_device and not whole.startswith(tuple(spared)):
         raise OSError(number, os.strerror(number), path)
 
 sys.addaudithook(refuse)

@@ -4,8 +4,6 @@ It is given its socket ready to be connected to, so that nothing must wait for i
 port.
 """
 
-import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -13,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 import trustme
+
+from tests.toolkit.programs import find_program
 
 #: What the gateway is called in its certificate, besides 127.0.0.1.
 NAME = "api.gateway.test"
@@ -54,9 +53,8 @@ def gateway(
     directory: Path, upstream: str, *, server: str = "", location: str = "", http: str = ""
 ) -> Iterator[Gateway]:
     """Stands before the server at `upstream` (http://HOST:PORT). The others are directives for a block each."""
-    program = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
-    if program is None:
-        pytest.fail("the tests of the gateway need nginx, which is not installed: apt-get install nginx-light")
+    # Debian keeps it out of the PATH of users other than root.
+    program = find_program("nginx", "apt-get install nginx-light", "/usr/sbin")
     directory.mkdir()
     authority = trustme.CA()
     authority.cert_pem.write_to_path(directory / "authority.pem")

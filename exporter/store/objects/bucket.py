@@ -25,7 +25,7 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 from exporter.errors import StoreError, UnreadableFileError
 from exporter.store.disk import open_private, reporting
 from exporter.store.location import Url, parts_inside
-from exporter.store.objects.errors import PAUSES, asking, fault_of, is_absence
+from exporter.store.objects.errors import asking, fault_of, is_absence
 
 if TYPE_CHECKING:
     from obstore import PutMode, UpdateVersion
@@ -40,6 +40,7 @@ _SENT_AT_ONCE: Final = 4
 _RECEIVED_BYTES: Final = 16 * 1024 * 1024
 #: A chunk that came short is asked for this many times, besides what obstore does about a connection that is cut.
 _TRIES: Final = 3
+_PAUSES_SECONDS: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 #: This many small objects are read at a time.
 _READ_AT_ONCE: Final = 16
 
@@ -53,11 +54,15 @@ class StoredObject(NamedTuple):
 
 
 class Bucket:
-    """Holds what lies below the prefix of `url`, by paths relative to it. Every method raises `StoreError`."""
+    """Holds what lies below the prefix of `url`, by paths relative to it. Every method raises `StoreError`.
 
-    def __init__(self, url: Url, store: "ObjectStore") -> None:
+    `pauses_seconds` are those before each further try of what obstore itself does not repeat.
+    """
+
+    def __init__(self, url: Url, store: "ObjectStore", pauses_seconds: Sequence[float] = _PAUSES_SECONDS) -> None:
         self.url: Final = url
         self._store: Final = store
+        self._pauses_seconds: Final = pauses_seconds
 
     def get(self, path: str) -> StoredObject | None:
         def work() -> StoredObject | None:
@@ -92,7 +97,7 @@ class Bucket:
     def swap(self, path: str, data: bytes, mode: "PutMode") -> "UpdateVersion | None":
         """Does as `put`, for data that nobody else writes. Returns None when what is there confirms that the condition
         is not met: it may be this data, or nothing may have changed, because another write was refused then."""
-        for pause in PAUSES:
+        for pause in self._pauses_seconds:
             version = self.put(path, data, mode)
             if version is not None:
                 return version
@@ -210,7 +215,7 @@ class Bucket:
 
     def _asking(self, where: str | Url, work: Callable[[], T]) -> T:
         try:
-            return asking(where, work)
+            return asking(where, work, self._pauses_seconds)
         except StoreError as error:
             fault = fault_of(error)
             if fault is None or fault.kind != "elsewhere" or fault.region or self.url.scheme != "s3":

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 #: What a store may take until it is given up, for a run to end with what it has: about a minute.
-_RETRIES: Final["RetryConfig"] = {
+RETRIES: Final["RetryConfig"] = {
     "max_retries": 8,
     "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=10), "base": 2},
     "retry_timeout": timedelta(seconds=60),
@@ -57,7 +57,7 @@ _AZURE_EMULATOR: Final = (
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 
 
-def open_bucket(url: Url) -> "ObjectStore":
+def open_bucket(url: Url, retries: "RetryConfig" = RETRIES) -> "ObjectStore":
     """Opens a bucket, and asks the store nothing yet, but asks a machine for credentials where it must. Blocking code.
 
     Raises `UsageError` for an environment that names no credentials, an unknown profile, an endpoint without TLS, or
@@ -66,13 +66,13 @@ def open_bucket(url: Url) -> "ObjectStore":
     refuse_unsupported(url, os.environ)
     opens = {"s3": _open_s3, "gs": _open_gcs, "az": _open_azure}[url.scheme]
     try:
-        return opens(url)
+        return opens(url, retries)
     except (BaseError, ValueError) as error:
         # Its text may repeat what is in the environment.
         raise UsageError(f"{url}: the environment's settings for this store are not usable") from error
 
 
-def _open_s3(url: Url) -> "ObjectStore":
+def _open_s3(url: Url, retries: "RetryConfig") -> "ObjectStore":
     from exporter.store.objects.amazon import resolve
 
     found = resolve(url)
@@ -91,11 +91,11 @@ def _open_s3(url: Url) -> "ObjectStore":
         conditional_put="etag",
         credential_provider=found.provide,
         client_options=options,
-        retry_config=_RETRIES,
+        retry_config=retries,
     )
 
 
-def _open_gcs(url: Url) -> "ObjectStore":
+def _open_gcs(url: Url, retries: "RetryConfig") -> "ObjectStore":
     config: dict[str, Any] = {}
     if file := find_credentials(os.environ, Path.home()):
         config["application_credentials"] = str(file)
@@ -106,15 +106,15 @@ def _open_gcs(url: Url) -> "ObjectStore":
     options = _client_options(url, endpoint, "GOOGLE_ALLOW_HTTP")
     if project := os.environ.get("GOOGLE_CLOUD_QUOTA_PROJECT"):
         options["default_headers"] = {"x-goog-user-project": project}
-    return GCSStore(url.bucket, client_options=options, retry_config=_RETRIES, **config)
+    return GCSStore(url.bucket, client_options=options, retry_config=retries, **config)
 
 
-def _open_azure(url: Url) -> "ObjectStore":
+def _open_azure(url: Url, retries: "RetryConfig") -> "ObjectStore":
     config = azure_config(os.environ)
     if "account_name" not in config:
         raise UsageError(f"{url}: no storage account. Set AZURE_STORAGE_ACCOUNT or AZURE_STORAGE_CONNECTION_STRING")
     options = _client_options(url, config.get("endpoint"), "AZURE_ALLOW_HTTP")
-    return AzureStore(url.bucket, client_options=options, retry_config=_RETRIES, **config)
+    return AzureStore(url.bucket, client_options=options, retry_config=retries, **config)
 
 
 def azure_config(environment: Mapping[str, str]) -> dict[str, Any]:

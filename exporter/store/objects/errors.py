@@ -6,7 +6,7 @@ HTTP status and the name of a region are told.
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -43,8 +43,6 @@ _NETWORK: Final = {
     "Timeout": "it takes too long",
 }
 _REPEATED: Final = " retries, max_retries"
-#: After which seconds a request is asked again that obstore itself does not ask again.
-PAUSES: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 _LONGEST: Final = 200
 _SECRET_VALUE = re.compile(r"(?i)((?:secret|password|passwd|token|credential|key|signature)\w*[\"']?\s*[=:]\s*)\S+")
 _SECRET_WORD = re.compile(r"(?=[A-Za-z/+=_-]*\d)(?=[\d/+=_-]*[A-Za-z])[A-Za-z0-9/+=_-]{16,}")
@@ -93,12 +91,12 @@ def translating(where: object) -> Iterator[None]:
         raise StoreError(f"{where}: {read_fault(error)}") from error
 
 
-def asking(where: object, work: Callable[[], T]) -> T:
+def asking(where: object, work: Callable[[], T], pauses_seconds: Iterable[float]) -> T:
     """What `work` gives, which is done again where the store asks for that and obstore does not heed it.
 
     Raises `StoreError`.
     """
-    for pause in PAUSES:
+    for pause in pauses_seconds:
         try:
             return work()
         except (BaseError, FileNotFoundError) as error:

@@ -379,7 +379,6 @@ def test_a_service_for_tokens_that_refuses_says_so(
         start_response(f"{status} No", [("Content-Type", "application/json")])
         return [body.encode()]
 
-    monkeypatch.setattr("exporter.store.objects.clouds._RETRIES", {"max_retries": 0})
     with serving(refuse) as url:
         set_all(
             monkeypatch,
@@ -394,7 +393,7 @@ def test_a_service_for_tokens_that_refuses_says_so(
         )
         place = Url("az", "container")
         with pytest.raises(StoreError) as raised:
-            Bucket(place, open_bucket(place)).sizes("")
+            Bucket(place, open_bucket(place, {"max_retries": 0})).sizes("")
     assert says in str(raised.value)
     assert "hunter2" not in str(raised.value)
 

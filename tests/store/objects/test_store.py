@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
@@ -45,9 +45,12 @@ from tests.toolkit.clouds import S3, Answer, Asked, serving
 
 pytestmark = pytest.mark.anyio
 
+if TYPE_CHECKING:
+    from obstore.store import BackoffConfig
+
 Opening = Callable[..., ObjectStore]
 MOMENT = timedelta(milliseconds=1)
-BACKOFF = {"init_backoff": MOMENT, "max_backoff": MOMENT, "base": 2}
+BACKOFF: "BackoffConfig" = {"init_backoff": MOMENT, "max_backoff": MOMENT, "base": 2}
 PART = "conversations/part-r-1.parquet"
 LARGE = 6 * 1024 * 1024
 
@@ -116,12 +119,15 @@ def completes(asked: Asked) -> bool:
     return asked.method == "POST" and asked.query.startswith("uploadId=")
 
 
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+def hasty(url: Url) -> Bucket:
     """What is asked again is asked again at once, and less often."""
-    monkeypatch.setattr("exporter.store.objects.bucket.PAUSES", (0.0,) * 3)
-    monkeypatch.setattr("exporter.store.objects.errors.PAUSES", (0.0,) * 3)
-    monkeypatch.setattr("exporter.store.objects.clouds._RETRIES", {"max_retries": 1, "backoff": BACKOFF})
+    return Bucket(url, open_bucket(url, {"max_retries": 1, "backoff": BACKOFF}), (0.0,) * 3)
+
+
+class Hasty:
+    @pytest.fixture
+    def bucket(self, bucket: Bucket) -> Bucket:
+        return hasty(bucket.url)
 
 
 class TestLostAnswers:
@@ -162,8 +168,7 @@ async def committed(store: ObjectStore) -> int:
     return (await log.load()).number
 
 
-@pytest.mark.usefixtures("hasty")
-class TestWhatPasses:
+class TestWhatPasses(Hasty):
     """A refusal that another write at the same instant is to blame for is asked again, and what is there decides."""
 
     @pytest.mark.parametrize("code", ["ConditionalRequestConflict", "OperationAborted", ""])
@@ -225,8 +230,7 @@ class TestWhatPasses:
         assert await store.list("") == []
 
 
-@pytest.mark.usefixtures("hasty")
-class TestUploads:
+class TestUploads(Hasty):
     async def publish(self, store: ObjectStore, size: int = LARGE) -> None:
         staged = store.staging_file("one")
         staged.write_bytes(bytes(size))
@@ -254,7 +258,7 @@ class TestUploads:
     async def test_one_whose_last_answer_is_lost_is_looked_for(
         self, answers: list[Answer], cloud: S3, bucket: Bucket, opening: Opening
     ) -> None:
-        store = opening(Bucket(bucket.url, open_bucket(bucket.url)))
+        store = opening(hasty(bucket.url))
         cloud.gate.answers = answering(*answers, to=completes)
         await self.publish(store)
 
@@ -305,9 +309,9 @@ class TestConditions:
     )
     @pytest.mark.parametrize("used", [False, True])
     async def test_a_store_that_refuses_them_is_refused(
-        self, answer: Answer, used: bool, hasty: None, cloud: S3, bucket: Bucket, opening: Opening
+        self, answer: Answer, used: bool, cloud: S3, bucket: Bucket, opening: Opening
     ) -> None:
-        store = opening(Bucket(bucket.url, open_bucket(bucket.url)))
+        store = opening(hasty(bucket.url))
         if used:
             await store.prepare()
         cloud.gate.answers = always(answer, lambda asked: asked.has_condition)
@@ -316,11 +320,11 @@ class TestConditions:
             await store.prepare()
 
     async def test_one_that_says_they_are_never_met_is_refused(
-        self, hasty: None, cloud: S3, bucket: Bucket, opening: Opening
+        self, cloud: S3, bucket: Bucket, opening: Opening
     ) -> None:
         cloud.gate.answers = always(Answer(412, "PreconditionFailed"), lambda asked: asked.has_condition)
         with pytest.raises(DestinationError, match="refuses writes with If-None-Match or If-Match"):
-            await opening(bucket).prepare()
+            await opening(hasty(bucket.url)).prepare()
 
     async def test_one_that_refuses_every_write_says_so(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
         cloud.gate.answers = always(Answer(405, "MethodNotAllowed"), lambda asked: asked.method == "PUT")
@@ -390,10 +394,10 @@ class TestRefusals:
         ],
     )
     async def test_each_is_called_what_it_is(
-        self, status: int, code: str, words: str, hasty: None, cloud: S3, bucket: Bucket, opening: Opening
+        self, status: int, code: str, words: str, cloud: S3, bucket: Bucket, opening: Opening
     ) -> None:
         cloud.gate.answers = always(Answer(status, code))
-        store, said = opening(Bucket(bucket.url, open_bucket(bucket.url))), f"({status} {code})"
+        store, said = opening(hasty(bucket.url)), f"({status} {code})"
         known = [] if "elsewhere" in words else [said]
         await self.says(DestinationError, store.check, str(bucket.url), words, *known)
         await self.says(StoreError, lambda: store.replace("_SUCCESS", b""), "_SUCCESS: ", words, *known)
@@ -462,16 +466,14 @@ class TestRefusals:
             return 500
 
         cloud.gate.refuses = refuse
-        monkeypatch.setattr("exporter.store.objects.clouds._RETRIES", {"max_retries": 2})
-        store = opening(Bucket(bucket.url, open_bucket(bucket.url)))
+        store = opening(Bucket(bucket.url, open_bucket(bucket.url, {"max_retries": 2})))
         await self.says(StoreError, store.check, "the store keeps answering 500 SlowDown", "resume")
         assert len(asked) == 3
 
-    async def test_nobody_there(self, hasty: None, opening: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_nobody_there(self, opening: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
         connection = "BlobEndpoint=http://127.0.0.1:9/account;AccountKey=bm90aGluZw=="
         monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", connection)
-        url = Url("az", "container")
-        store = opening(Bucket(url, open_bucket(url)))
+        store = opening(hasty(Url("az", "container")))
         await self.says(
             StoreError,
             store.check,
