@@ -4,8 +4,8 @@
 `RunSettings` decides how it is read, and may differ from run to run. `Credentials` are never stored.
 """
 
-import ssl
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
@@ -60,13 +60,13 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a run reads and writes. `max_rps`: requests a second, None for no ceiling. `trust_clock`: the one clock to
     believe; None: the earlier one, and none where they differ by much.
 
-    `ssl_context` verifies the API's certificate; None: by the system's authorities. `heeds_signals`: Ctrl-C and
+    `ca_file` holds authorities that may vouch for the API beside the system's. `heeds_signals`: Ctrl-C and
     SIGTERM end the run in good order; else they are left to whoever has the process.
     """
 
     base_url: str = DEFAULT_BASE_URL
     proxy: Proxy | None = None
-    ssl_context: ssl.SSLContext | None = None
+    ca_file: Path | None = None
     lag_seconds: int = 60
     trust_clock: TrustedClock | None = None
     concurrency: int = 8

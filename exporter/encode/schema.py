@@ -5,8 +5,6 @@ from typing import Final
 import pyarrow as pa
 
 from exporter.contract import ADDED, FIELDS, ITEM_METRICS, Field, Kind
-from exporter.model import CONVERSATIONS, TURNS
-from exporter.settings import Request
 
 #: The column for what the API serves beyond `contract.FIELDS`: the text of a JSON object, or null. Always the last.
 EXTRA: Final = "extra"
@@ -67,9 +65,3 @@ def turns_schema() -> pa.Schema:
             (EXTRA, pa.string()),
         ]
     )
-
-
-def table_schemas(request: Request) -> dict[str, pa.Schema]:
-    """Of each table that is asked for, by its name."""
-    schemas = {CONVERSATIONS: arrow_schema(request.fields), TURNS: turns_schema()}
-    return {table: schemas[table] for table in request.tables}

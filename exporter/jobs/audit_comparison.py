@@ -10,15 +10,16 @@ from typing import Final
 import msgspec
 
 from exporter.contract import ALWAYS_FIELDS, BEGINNING, DAY, SECOND, Instant, format_instant
+from exporter.encode.tables import Tables
 from exporter.errors import DestinationError, UsageError
 from exporter.fetch.walk.approach import Approach
-from exporter.layout import SCRATCH, partition_of
+from exporter.layout import SCRATCH
 from exporter.log.state import State
 from exporter.model import Coverage, DataFile, Interval, Unproven
 from exporter.pipeline.comparison import Comparison, Differences
 from exporter.pipeline.probe import Opening
 from exporter.pipeline.reader import Reader
-from exporter.pipeline.spool_sink import Spool, SpoolFactory
+from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.plan.clock import DOUBT, is_to_come, trusted_since
 from exporter.plan.homes import Homes
 from exporter.plan.sample import choose_windows, cut_windows
@@ -67,10 +68,7 @@ def make_plan(store: Store, state: State, asked: Selection, settings: RunSetting
         all_windows = cut_windows(covered, inside, max(1, int(settings.page_size * _WINDOW_SHARE)))
         windows = choose_windows(all_windows, share, random.Random(now // DAY))  # noqa: S311 - a sample
 
-    def place(created_at: Instant) -> tuple[dict[str, str], Interval | None]:
-        return partition_of(created_at, request.partition_by)
-
-    homes = Homes(files, state.coverage, place)
+    homes = Homes(files, state.coverage, Tables.of(request).place)
     oldest = min((file.created_at_min for file in files), default=range_.end)
     return Plan(store, state, request, files, homes, windows, len(all_windows), oldest)
 
@@ -113,13 +111,11 @@ async def compare(
         )
         # What misled the export must not mislead an audit: it asks by the cursor alone, where that serves.
         lister.traits.approach = Approach(by="cursor")
-        spool = Spool()
-        into = SpoolFactory(session.parts, session.parts.encoder, plan.homes, spool, reading=0)
+        spool = Spool(plan.homes, session.guard)
+        into = SpoolSink(session.stage, spool, reading=0)
         await session.read(Coverage(plan.windows), into, oldest=plan.oldest, density=opening.density)
         lag = settings.lag_seconds * SECOND
-        comparison = Comparison(
-            plan.store, plan.state, plan.homes, spool, aside, plan.windows, lag=lag, remembers=remembers
-        )
+        comparison = Comparison(plan.store, plan.state, spool, aside, plan.windows, lag=lag, remembers=remembers)
         return await comparison.run(), tuple(spool.unproven)
 
 

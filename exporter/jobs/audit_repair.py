@@ -14,7 +14,7 @@ from exporter.model import Change, Counters, Coverage, Interval, Unproven
 from exporter.parts.ids import ids_in
 from exporter.pipeline.comparison import Differences
 from exporter.pipeline.reader import Reader, wall_clock
-from exporter.pipeline.spool_sink import Spool, SpoolFactory
+from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.upsert import UpsertCounts, merge_spool
 from exporter.plan.clock import Now
 from exporter.progress import Observer
@@ -108,25 +108,22 @@ class Repair:
                 self.clock,
                 refuses_withheld=has_sensitive_fields(before),
             )
-            spool = Spool()
-            into = SpoolFactory(session.parts, session.parts.encoder, plan.homes, spool, reading=1)
-            await session.read(windows, into, oldest=plan.oldest)
+            spool = Spool(plan.homes, session.guard)
+            await session.read(windows, SpoolSink(session.stage, spool, reading=1), oldest=plan.oldest)
             gone = await drop_from(findings, spool, delete=delete)
             change, outcome = await merge_spool(
                 spool,
                 session.log.state,
-                plan.homes,
-                session.parts,
+                session.stage,
                 session.committer,
                 gone=gone,
-                refreshes=Coverage(),
                 whole=windows,
             )
             change = msgspec.structs.replace(change, proves=self.proves.intervals)
             if change.adds or change.removes or change.quarantines or change.proves:
                 await session.committer.commit(change, session.spent, kind="repair")
             await session.committer.sweep()  # what was put aside
-            await seal(session.log, session.parts, session.committer, self.observer, goes_on=True)
+            await seal(session.log, session.stage, session.committer, self.observer, goes_on=True)
             return outcome, session.spent
 
     async def _put_in_order(self) -> None:
@@ -150,8 +147,7 @@ async def drop_from(findings: Differences, spool: Spool, *, delete: bool) -> dic
     rest."""
     deleted, moved = findings.deleted, findings.moved
     missed = set[str]().union(*deleted.values(), *moved.values())
-    every = [part.path for home in spool.parts.values() for part in home]
-    read_again = await to_thread.run_sync(ids_in, every, missed)
+    read_again = await to_thread.run_sync(ids_in, spool.paths, missed)
     read_again |= missed & set[str]().union(*spool.misfit_ids.values())
     gone: dict[Interval, Collection[str]] = {}
     for interval in {*deleted, *moved}:

@@ -90,9 +90,9 @@ async def _export(
                 clock,
                 table_format=settle_table_format(before, asked, destination),
             )
-            await session.read(session.log.state.left, session.parts, density=opening.density)
+            await session.read(session.log.state.left, density=opening.density)
             await settle(session, before)
-            await seal(session.log, session.parts, session.committer, observer)
+            await seal(session.log, session.stage, session.committer, observer)
             return summarize(destination, before, session.log.state, session.spent)
 
 

@@ -23,7 +23,7 @@ from exporter.pipeline.comparison import Comparison, Differences
 from exporter.pipeline.probe import Opening
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.role import sees
-from exporter.pipeline.spool_sink import Spool, SpoolFactory
+from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.upsert import UpsertCounts, merge_spool
 from exporter.plan.homes import Homes
 from exporter.progress import Observer
@@ -149,22 +149,22 @@ async def _check_role(store: Store, before: State, reader: Reader, opening: Open
 
 
 async def _reread(session: Session, before: State, target: Coverage) -> RereadResult:
-    parts, committer = session.parts, session.committer
-    await session.read(target - before.coverage, parts)
+    stage, committer = session.stage, session.committer
+    await session.read(target - before.coverage)
     state, again = session.log.state, target & before.coverage
     outcome, kept = UpsertCounts(), dict[Interval, set[str]]()
     if not again:
         await settle(session, before)
     else:
-        homes, spool = Homes(state.conversations, state.coverage, parts.place), Spool()
+        homes = Homes(state.conversations, state.coverage, stage.tables.place)
+        spool = Spool(homes, session.guard)
         doubts = await Doubts.find(session, before, homes)
         whole = again | doubts.windows
         oldest = min((file.created_at_min for file in state.conversations), default=None)
-        into = SpoolFactory(parts, parts.encoder, homes, spool, reading=1)
-        await session.read(whole, into, oldest=oldest)
+        await session.read(whole, SpoolSink(stage, spool, reading=1), oldest=oldest)
         lag = session.settings.lag_seconds * SECOND
         findings = await Comparison(
-            parts.store, state, homes, spool, parts.store, again.intervals, lag=lag, remembers=True
+            stage.store, state, spool, stage.store, again.intervals, lag=lag, remembers=True
         ).run()
         gone = await drop_from(findings, spool, delete=False)
         kept = await _keep_what_is_known(findings, session)
@@ -177,20 +177,18 @@ async def _reread(session: Session, before: State, target: Coverage) -> RereadRe
         change, outcome = await merge_spool(
             spool,
             state,
-            homes,
-            parts,
+            stage,
             committer,
             gone=gone,
-            refreshes=refreshes,
             whole=whole,
             repeated=doubts.repeated.keys(),
         )
-        change = msgspec.structs.replace(change, proves=again.intervals, settles=True)
+        change = msgspec.structs.replace(change, refreshes=refreshes.intervals, proves=again.intervals, settles=True)
         await committer.commit(change, session.spent, kind="reread")
         await committer.sweep()  # what was put aside
-    await seal(session.log, parts, committer, session.observer, goes_on=True)
+    await seal(session.log, stage, committer, session.observer, goes_on=True)
     after = session.log.state
-    summary = summarize(parts.store.location, before, after, session.spent)
+    summary = summarize(stage.store.location, before, after, session.spent)
     return RereadResult(
         summary=summary,
         intervals=target.intervals,

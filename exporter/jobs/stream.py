@@ -12,9 +12,10 @@ from exporter.encode.rows import Misfit
 from exporter.errors import DoubtfulStreamError
 from exporter.log.manifest import withheld_fields
 from exporter.log.state import State
-from exporter.model import Coverage, Interval, Unproven
-from exporter.pipeline.batch_sink import BatchFactory, BatchStream, Send, StreamTotals
+from exporter.model import Interval, Unproven
+from exporter.pipeline.batch_sink import BatchSink, BatchStream, Send, StreamTotals
 from exporter.pipeline.pipeline import Pipeline
+from exporter.pipeline.scan import Scan
 from exporter.progress import Observer
 from exporter.run.observer_guard import observed
 from exporter.run.reconcile import known_end, settle_range
@@ -99,20 +100,11 @@ async def _read(
     async with connected(settings, credentials, request.filters, request.fields, observer, clock) as reader:
         opening = await ask_first(reader, State(), request, known_end(State(), asked), settings, observer)
         range_ = settle_range(State(), asked, opening.now.end(settings.lag_seconds * SECOND))
-        factory = BatchFactory(encoder, send, HIDDEN_STATUS if opening.is_hidden else None)
-        pipeline = Pipeline(
-            await schedule(Coverage([range_]), reader, _anywhere, settings.page_size, density=opening.density),
-            reader,
-            factory,
-            None,
-            observer,
-            concurrency=settings.concurrency,
-            page_size=settings.page_size,
-            clock=clock,
-            heeds_signals=settings.heeds_signals,
-        )
-        await pipeline.run()
-        return _report(request, range_, factory.given, reader.counters.requests, clock() - began)
+        hidden_status = HIDDEN_STATUS if opening.is_hidden else None
+        scan, sink = Scan(range=range_, windows=(range_,), hidden_status=hidden_status), BatchSink(encoder, send)
+        scheduler = await schedule(scan, reader, _anywhere, settings.page_size, density=opening.density)
+        await Pipeline(scan, scheduler, reader, sink, None, settings).run()
+        return _report(request, range_, sink.totals, reader.counters.requests, clock() - began)
 
 
 def _anywhere(_created_at: Instant) -> tuple[dict[str, str], Interval | None]:

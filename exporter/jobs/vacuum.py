@@ -8,7 +8,7 @@ from collections.abc import Collection
 import msgspec
 
 from exporter.contract import Instant
-from exporter.encode.schema import table_schemas
+from exporter.encode.tables import Tables
 from exporter.errors import DestinationError
 from exporter.lake.follow import expire, write_tables
 from exporter.log.commits import (
@@ -88,7 +88,7 @@ async def _vacuum(store: Store, log: CommitLog, before: Instant, now: Instant) -
         after = await log.append(committed_at=now, kind="vacuum", forgets=tuple(sorted(gone)))
         garbage = await find_garbage(store, after)
         await check_not_overtaken(store, after)
-        await write_manifest(store, after, schemas=table_schemas(after.request or Request()), removed=garbage)
+        await write_manifest(store, after, schemas=Tables.of(after.request or Request()).schemas, removed=garbage)
         await put_aside(store, after)
     if leftovers.gone:
         await check_not_overtaken(store, log.state)

@@ -63,11 +63,12 @@ def understand(options: Mapping[str, Any], environment: Mapping[str, str]) -> In
         environment.get(contract.BASE_URL_VARIABLE) or contract.DEFAULT_BASE_URL,
         insecure_http=options["insecure_http"],
     )
+    route.trust(options["ca_file"])  # raises what is wrong with the file before a run begins
     settings = msgspec.structs.replace(
         settings,
         base_url=base_url,
         proxy=route.choose_proxy(environment, base_url),
-        ssl_context=route.trust(options["ca_file"]),
+        ca_file=options["ca_file"],
     )
     return Invocation(asked, settings, load_credentials(environment, options["token_file"], options["org_id"]))
 

@@ -25,52 +25,51 @@ from exporter.encode.rows import EncodeRow, Misfit
 from exporter.errors import InterruptedExportError, TooLargeError
 from exporter.fetch.walk.window import Settled
 from exporter.model import Rows, Unproven
-from exporter.pipeline.sink import same_organization
+from exporter.pipeline.role import Guard
+from exporter.pipeline.scan import Scan
+from exporter.pipeline.sink import MISFIT_BYTES
 from exporter.words import format_size
-
-#: Of rows that fit no column: should the API change a type, every row is one.
-_MISFIT_BYTES: Final = 16_000_000
 
 Send: TypeAlias = Callable[[pa.RecordBatch], Awaitable[None]]
 
 
 @dataclass(slots=True)
 class StreamTotals:
-    """What has been handed over, and what could not be: `misfits` fit no column. `absent`, `withheld_rows`: as of
-    `model.DataFile`. `read_since`: the server's clock before the earliest page."""
+    """What has been handed over, and what could not be: `misfits` fit no column. `absent` and `withheld_rows` are as
+    in `model.DataFile`, and `read_since` is the server's clock before the earliest page."""
 
     rows: int = 0
     withheld_rows: int = 0
     absent: Counter[str] = field(default_factory=Counter)
     misfits: list[Misfit] = field(default_factory=list)
     unproven: list[Unproven] = field(default_factory=list)
-    organization: str | None = None
     read_since: Instant | None = None
 
 
-class BatchFactory:
+class BatchSink:
     """Hands the rows of every window to `send`, a batch a page."""
 
     kept = "The batches before that are whole"
     again = "to begin anew"
 
-    def __init__(self, encoder: Encoder, send: Send, hidden_status: str | None) -> None:
-        self.given: Final = StreamTotals()
-        self.hidden_status: Final = hidden_status
+    def __init__(self, encoder: Encoder, send: Send, *, misfit_bytes: int = MISFIT_BYTES) -> None:
+        self.totals: Final = StreamTotals()
         self._encoder = encoder
         self._send = send
-        # As of `writing.PartsFactory`.
+        self._guard = Guard()
+        # As in `PartStage`.
         self._working = CapacityLimiter(2)
         self._misfit_bytes = 0
+        self._most_misfit_bytes = misfit_bytes
 
-    def open_window(self, _end: Instant) -> "BatchWriter":
+    def open_window(self, _end: Instant, _scan: Scan) -> "BatchWriter":
         return BatchWriter(self)
 
     async def give(self, rows: Rows[EncodeRow], unproven: tuple[Unproven, ...], read_since: Instant) -> None:
         """Returns when the consumer has the batch. Raises `SourceError`."""
-        given = self.given
-        given.unproven += unproven
-        given.read_since = read_since if given.read_since is None else min(given.read_since, read_since)
+        totals = self.totals
+        totals.unproven += unproven
+        totals.read_since = read_since if totals.read_since is None else min(totals.read_since, read_since)
         if not rows:
             return
         encoded = await to_thread.run_sync(self._encoder.encode, rows, limiter=self._working)
@@ -79,18 +78,18 @@ class BatchFactory:
             await self._send(encoded.batch)
 
     def _count(self, encoded: EncodedBatch) -> None:
-        given = self.given
-        given.organization = same_organization(given.organization, encoded)
-        given.rows += encoded.batch.num_rows
-        given.withheld_rows += encoded.withheld_rows
-        given.absent.update(encoded.absent)
-        given.misfits += encoded.quarantined
+        totals = self.totals
+        self._guard.check(encoded)
+        totals.rows += encoded.batch.num_rows
+        totals.withheld_rows += encoded.withheld_rows
+        totals.absent.update(encoded.absent)
+        totals.misfits += encoded.quarantined
         self._misfit_bytes += sum(len(misfit.text) for misfit in encoded.quarantined)
-        if self._misfit_bytes > _MISFIT_BYTES:
+        if self._misfit_bytes > self._most_misfit_bytes:
             raise TooLargeError(
-                f"{len(given.misfits):,} rows fit no column, such as {given.misfits[0].id[:80]!r}: "
-                f"{given.misfits[0].reason}. A stream keeps no more than {format_size(_MISFIT_BYTES)} of them, an "
-                "export to a destination all"
+                f"{len(totals.misfits):,} rows fit no column, such as {totals.misfits[0].id[:80]!r}: "
+                f"{totals.misfits[0].reason}. A stream keeps no more than {format_size(self._most_misfit_bytes)} of "
+                "them, an export to a destination all"
             )
 
 
@@ -100,11 +99,11 @@ class BatchWriter:
     #: Nobody waits for what is handed over at once.
     seconds_left: float = inf
 
-    def __init__(self, factory: BatchFactory) -> None:
-        self._factory = factory
+    def __init__(self, sink: BatchSink) -> None:
+        self._sink = sink
 
     async def add(self, settled: Settled[EncodeRow], _settled_from: Instant, read_since: Instant) -> None:
-        await self._factory.give(settled.rows, tuple(settled.unproven), read_since)
+        await self._sink.give(settled.rows, tuple(settled.unproven), read_since)
 
     async def finish(self, _settled_from: Instant) -> None:
         """Nothing is held back."""
@@ -124,7 +123,7 @@ ReportT = TypeVar("ReportT", bound=Report)
 
 
 @dataclass(slots=True)
-class _Result(Generic[ReportT]):
+class _Outcome(Generic[ReportT]):
     report: ReportT | None = None
     failure: Exception | None = None
 
@@ -144,7 +143,7 @@ class BatchStream(Generic[ReportT]):
         #: Of every batch.
         self.schema: Final = schema
         self._work = work
-        self._outcome = _Result[ReportT]()
+        self._outcome = _Outcome[ReportT]()
         self._task: asyncio.Task[None] | None = None
         self._batches: MemoryObjectReceiveStream[pa.RecordBatch] | None = None
         self._closed = False
@@ -217,7 +216,7 @@ def _abandon(task: asyncio.Task[None], batches: MemoryObjectReceiveStream[pa.Rec
 async def _produce(
     work: Callable[[Send], Awaitable[ReportT]],
     batches: MemoryObjectSendStream[pa.RecordBatch],
-    outcome: _Result[ReportT],
+    outcome: _Outcome[ReportT],
 ) -> None:
     with batches:
         try:

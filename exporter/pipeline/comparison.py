@@ -21,7 +21,7 @@ from exporter.parts.versions import read_versions, versions_in
 from exporter.pipeline.quarantine_merge import nameless_times
 from exporter.pipeline.spool_sink import Spool
 from exporter.plan.differences import KINDS, Difference, Kind, LastRead, Versions, find_differences, join_some
-from exporter.plan.homes import Home, Homes
+from exporter.plan.homes import Home
 from exporter.plan.rereads import density_of, windows_around
 from exporter.store.base import Store
 
@@ -75,7 +75,6 @@ class Comparison:
         self,
         store: Store,
         state: State,
-        homes: Homes,
         spool: Spool,
         spooled_in: Store,
         windows: Sequence[Interval],
@@ -85,7 +84,6 @@ class Comparison:
     ) -> None:
         self._store = store
         self._state = state
-        self._homes = homes
         self._spool = spool
         self._spooled_in = spooled_in
         self._audited = Coverage(windows)
@@ -100,7 +98,7 @@ class Comparison:
     async def run(self) -> Differences:
         """Raises `StoreError`."""
         findings = self._findings
-        for home in self._homes:
+        for home in self._spool.every:
             if Coverage([home.interval]) & self._audited:
                 findings.homes[home.interval] = home
         findings.homes |= {interval: home for interval, home in self._spool.homes.items() if home.file is None}
@@ -132,7 +130,7 @@ class Comparison:
                 if row[0].startswith(NO_ID):
                     nameless += 1
                     continue
-                home = self._homes.of(row[1])
+                home = self._spool.every.of(row[1])
                 self._findings.homes[home.interval] = home
                 found.setdefault(home.interval, []).append(row)
         return found, nameless
@@ -178,8 +176,7 @@ class Comparison:
     def _find_moved(self, misfits: _ByHome) -> None:
         """Makes one difference of two, where a row is not listed where it is kept, but elsewhere."""
         findings, wanted = self._findings, {found.id for _, found in self._deleted}
-        paths = [part.path for parts in self._spool.parts.values() for part in parts]
-        rows = chain(versions_in(paths), chain.from_iterable(misfits.values()))
+        rows = chain(versions_in(self._spool.paths), chain.from_iterable(misfits.values()))
         listed = {identity: created_at for identity, created_at, _ in rows if identity in wanted}
         for interval, deleted in self._deleted:
             if (created_at := listed.get(deleted.id)) is None:

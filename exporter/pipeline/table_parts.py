@@ -11,7 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from exporter.encode.turns import TurnsEncoder
+from exporter.encode.tables import Tables
 from exporter.layout import CONVERSATIONS, TURNS, part_path
 from exporter.model import DataFile, Interval
 from exporter.parts.writer import PartWriter, WrittenPart
@@ -69,17 +69,16 @@ class TableParts:
 
 
 class TablesWriter:
-    """Writes conversations, from new to old, and their turns where `turns` is given. Raises as `PartWriter`."""
+    """Writes conversations, from new to old, and their turns where `tables` has them. Raises as `PartWriter`."""
 
-    def __init__(
-        self, store: Store, name: str, schema: pa.Schema, turns: TurnsEncoder | None, row_group_bytes: int
-    ) -> None:
+    def __init__(self, store: Store, name: str, tables: Tables, row_group_bytes: int) -> None:
         self.name: Final = name
-        self.schema: Final = schema
+        #: The columns of conversations.
+        self.schema: Final = tables.encoder.schema
         self._store = store
         self._row_group_bytes = row_group_bytes
-        self._encoder = turns
-        self._conversations = PartWriter(store.staging_file(name), schema, row_group_bytes)
+        self._encoder = tables.turns
+        self._conversations = PartWriter(store.staging_file(name), self.schema, row_group_bytes)
         self._turns: PartWriter | None = None
 
     @property

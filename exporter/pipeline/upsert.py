@@ -27,10 +27,10 @@ from exporter.parts.versions import versions_in
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.pipeline.lookup import find_ids
-from exporter.pipeline.part_sink import PartsFactory
+from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.quarantine_merge import Quarantine
 from exporter.pipeline.spool_sink import Spool, SpooledPart
-from exporter.plan.homes import Home, Homes
+from exporter.plan.homes import Home
 from exporter.tasks import for_each
 
 #: How many rows were served without a field, by field, and without any sensitive one: as of `DataFile`.
@@ -58,27 +58,25 @@ class UpsertCounts(msgspec.Struct, frozen=True, kw_only=True):
 async def merge_spool(
     spool: Spool,
     state: State,
-    homes: Homes,
-    parts: PartsFactory,
+    stage: PartStage,
     committer: Committer,
     *,
     gone: Mapping[Interval, Collection[str]],
-    refreshes: Coverage,
     whole: Coverage = _NOTHING,
     repeated: Collection[str] = (),
 ) -> tuple[Change, UpsertCounts]:
     """Publishes what takes the place of the parts that change, and returns what is to be committed.
 
-    An id that comes to a home that did not have it leaves the one that did. `gone`: ids to drop, by the interval of
-    their home, which `spool` knows. `whole`: where `spool` has all rows that there are, so that what was said of the
-    older ones leaves with them. `repeated`: as of `plan_merge`. Until the commit, and the deletion that follows it,
+    An id that comes to a home that did not have it leaves the one that did. `gone` are ids to drop, by the interval of
+    their home, which `spool` knows. `whole` is where `spool` has all rows that there are, so that what was said of the
+    older ones leaves with them. `repeated` is as in `plan_merge`. Until the commit, and the deletion that follows it,
     rows lie there twice; `_SUCCESS` is taken away before. Raises `StoreError`, and what `Spool.judge` raises.
     """
-    await spool.judge(parts)
-    quarantine = await Quarantine.load(state, parts)
+    await spool.judge()
+    quarantine = await Quarantine.load(state, stage)
     misfits = set[str]().union(*spool.misfit_ids.values())
     drops = {interval: {*ids} for interval, ids in gone.items()}
-    for interval, ids in (await to_thread.run_sync(_shown_elsewhere, spool, limiter=parts.working)).items():
+    for interval, ids in (await to_thread.run_sync(_shown_elsewhere, spool, limiter=stage.working)).items():
         drops.setdefault(interval, set()).update(ids)
     plans: dict[Interval, MergePlan] = {}
     marks: dict[Interval, _Marks] = {}
@@ -87,18 +85,18 @@ async def merge_spool(
         drop = drops.get(interval, set()) | misfits
         home, spooled = spool.homes[interval], spool.parts.get(interval, [])
         readings = _readings(spooled)
-        async with _opened(home, parts, checked=False) as part:
-            found = await to_thread.run_sync(plan_merge, part, readings, drop, repeated, limiter=parts.working)
+        async with _opened(home, stage, checked=False) as part:
+            found = await to_thread.run_sync(plan_merge, part, readings, drop, repeated, limiter=stage.working)
             plans[interval] = found
             # What several readings say of a row would count several times.
             if part is not None and len(readings) <= 1 and Coverage([interval]) & whole:
-                marks[interval] = await _marks(home, part, found, spooled, parts)
+                marks[interval] = await _marks(home, part, found, spooled, stage)
 
     await for_each(list(spool.homes), plan, at_once=MERGED_AT_ONCE)
     arriving = set[str]().union(*(plan.arriving for plan in plans.values()))
     misplaced = misfits.difference(quarantine.ids(), *(plan.dropped for plan in plans.values()))
-    left = await find_ids(parts.store, state.conversations, arriving | misplaced, parts.working)
-    again = [home for home in homes if home.file is not None and home.file.path in left]
+    left = await find_ids(stage.store, state.conversations, arriving | misplaced, stage.working)
+    again = [home for home in spool.every if home.file is not None and home.file.path in left]
     for home in again:
         spool.homes[home.interval] = home
         if home.file is not None:
@@ -112,14 +110,14 @@ async def merge_spool(
 
     # Where rows came into a gap, parts speak for their own partitions alone from now on.
     gaps = [home.interval for home, plan in changing if home.file is None and plan.taken]
-    narrowed = {home.interval: home for gap in gaps for home in homes.overlapping(gap)}
+    narrowed = {home.interval: home for gap in gaps for home in spool.every.overlapping(gap)}
     adds: list[DataFile] = []
 
     async def write(planned: tuple[Home, MergePlan]) -> None:
         home, plan = planned
         window = home.interval if home.file is None or home.interval in narrowed else home.file.window
         spooled = spool.parts.get(home.interval, [])
-        adds.extend(await _write(home, window, plan, spooled, parts, marks.get(home.interval)))
+        adds.extend(await _write(home, window, plan, spooled, stage, marks.get(home.interval)))
 
     await for_each(changing, write, at_once=MERGED_AT_ONCE)
     removed = {file.path for home, _ in changing for file in _files(home, state)}
@@ -128,19 +126,17 @@ async def merge_spool(
     removed |= redeclared.keys()
     leaving = set[str]().union(*gone.values())
     if quarantine.lines:
-        read = [part.path for home in spool.parts.values() for part in home]
-        leaving |= await to_thread.run_sync(ids_in, read, quarantine.ids())
+        leaving |= await to_thread.run_sync(ids_in, spool.paths, quarantine.ids())
     leaving -= misfits
     lines = await quarantine.merge(spool, leaving, whole)
     change = Change(
-        refreshes=refreshes.intervals,
         adds=tuple(sorted(adds, key=lambda file: (file.window, file.path))),
         removes=(*sorted(removed), *lines.removes),
         quarantines=tuple(lines.adds),
         unproven=tuple(spool.unproven),
         read_since=spool.read_since,
-        organization=parts.organization,
-        hidden_status=parts.hidden_status,
+        organization=spool.guard.organization,
+        hidden_status=spool.hidden_status,
     )
     return change, _outcome(changing, [plan for _, plan in ordered], repeated, lines.fresh)
 
@@ -185,12 +181,12 @@ def _outcome(
 
 
 @asynccontextmanager
-async def _opened(home: Home, parts: PartsFactory, *, checked: bool) -> AsyncIterator[Path | None]:
+async def _opened(home: Home, stage: PartStage, *, checked: bool) -> AsyncIterator[Path | None]:
     """The part of a home, if it has one. `checked`: its bytes are those that were written."""
     if home.file is None:
         yield None
         return
-    opening = as_written(parts.store, home.file, parts.working) if checked else opened(parts.store, home.file)
+    opening = as_written(stage.store, home.file, stage.working) if checked else opened(stage.store, home.file)
     async with opening as part:
         yield part
 
@@ -213,23 +209,23 @@ async def _write(
     window: Interval,
     plan: MergePlan,
     spooled: list[SpooledPart],
-    parts: PartsFactory,
+    stage: PartStage,
     marks: _Marks | None,
 ) -> tuple[DataFile, ...]:
     """What takes the place of a home's part, and of that of its turns; nothing when no row is left."""
     old = home.file
     if old is not None and not plan.taken and plan.dropped_rows == old.rows:
         return ()
-    writer = parts.new_part()
+    writer = stage.new_part()
     try:
-        async with _opened(home, parts, checked=True) as part:
-            lost, gained = await to_thread.run_sync(merge, plan, part, writer, limiter=parts.working)
-        finished = await to_thread.run_sync(writer.close, limiter=parts.working)
+        async with _opened(home, stage, checked=True) as part:
+            lost, gained = await to_thread.run_sync(merge, plan, part, writer, limiter=stage.working)
+        finished = await to_thread.run_sync(writer.close, limiter=stage.working)
     except BaseException:
         writer.abort()
         raise
     absent, withheld = marks or _still_absent(old, lost, spooled, gained)
-    return await parts.publish(finished.closed(home.partition, window, absent, withheld))
+    return await stage.publish(finished.closed(home.partition, window, absent, withheld))
 
 
 def _redeclared(
@@ -249,9 +245,7 @@ def _redeclared(
                 yield file.path, said
 
 
-async def _marks(
-    home: Home, part: Path, plan: MergePlan, spooled: Iterable[SpooledPart], parts: PartsFactory
-) -> _Marks:
+async def _marks(home: Home, part: Path, plan: MergePlan, spooled: Iterable[SpooledPart], stage: PartStage) -> _Marks:
     """As of `_still_absent`, where all rows but those that nobody has read again are known by now."""
     absent, withheld = Counter[str](), 0
     for read in spooled:
@@ -259,7 +253,7 @@ async def _marks(
         withheld += read.withheld_rows
     old = home.file
     if old is not None and (old.absent or old.withheld_rows):
-        rest = await to_thread.run_sync(count_rest, part, plan, limiter=parts.working)
+        rest = await to_thread.run_sync(count_rest, part, plan, limiter=stage.working)
         absent.update({name: min(count, rest.by_column[name]) for name, count in old.absent.items()})
         withheld += min(old.withheld_rows, rest.withheld_rows)
     return {name: count for name, count in absent.items() if count}, withheld

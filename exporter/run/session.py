@@ -6,27 +6,29 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Self
 
+import msgspec
 from anyio import to_thread
 
 from exporter.contract import BEGINNING, HIDDEN_STATUS, Instant
-from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
-from exporter.encode.schema import table_schemas
-from exporter.encode.turns import TurnsEncoder
+from exporter.encode.tables import Tables
 from exporter.errors import ExporterError, StoreError
 from exporter.fetch.wire.client import Client
 from exporter.log.commits import CommitLog
 from exporter.log.state import State
-from exporter.model import CONVERSATIONS, TURNS, Counters, Coverage, Interval, TableFormat
+from exporter.model import CONVERSATIONS, Counters, Coverage, Interval, TableFormat
 from exporter.parts.integrity import opened
 from exporter.parts.merge import sighted_rows
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.memory import ByteBudget, Shares
-from exporter.pipeline.part_sink import PartsFactory
+from exporter.pipeline.part_sink import PartSink
+from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.probe import Opening, find_beginning, open_list
 from exporter.pipeline.reader import Reader, wall_clock
-from exporter.pipeline.role import Role, sees
+from exporter.pipeline.role import Guard, Role, sees
+from exporter.pipeline.scan import Scan
+from exporter.pipeline.sink import Sink
 from exporter.plan.homes import Place
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer
@@ -61,7 +63,7 @@ async def connected(
         filters=filters,
         fields=fields,
         proxy=settings.proxy,
-        ssl_context=settings.ssl_context,
+        ca_file=settings.ca_file,
     ) as client:
         reader = Reader(
             client,
@@ -131,7 +133,9 @@ class Session:
 
     log: CommitLog
     reader: Reader
-    parts: PartsFactory
+    scan: Scan
+    stage: PartStage
+    guard: Guard
     committer: Committer
     observer: Observer
     settings: RunSettings
@@ -161,29 +165,24 @@ class Session:
         `opening`: what `ask_first` has told. `table_format`: from now on, where there is none. Raises `StoreError`,
         also where something that is there was damaged.
         """
-        log, organization = held.log, held.log.state.organization
+        log, tables = held.log, Tables.of(request)
         await check_whole(store, log.state)
         await _declare(log, request, range_, observer, keep_generations, table_format)
-        encoder = Encoder(request.fields)
-        committer = Committer(store, log, table_schemas(request), observer, clock)
+        committer = Committer(store, log, tables.schemas, observer, clock)
         await committer.sweep()
         is_hidden = opening.is_hidden or _knows_hidden(log.state, request)
-        parts = PartsFactory(
+        stage = PartStage(
             store,
-            encoder,
-            run=held.run,
-            partition_by=request.partition_by,
+            tables,
+            held.run,
             target_part_bytes=settings.target_part_bytes,
             row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency, len(request.tables)).row_group,
-            turns=TurnsEncoder() if TURNS in request.tables else None,
-            organization=organization,
-            hidden_status=HIDDEN_STATUS if is_hidden else None,
-            role=Role(reader.fields_of, partial(find_sighted, store, log.state), encoder.sensitive),
-            refuses_withheld=refuses_withheld,
-            arrives=True,
             clock=clock,
         )
-        return cls(log, reader, parts, committer, observer, settings, clock, clock())
+        role = Role(reader.fields_of, partial(find_sighted, store, log.state), tables.encoder.sensitive)
+        guard = Guard(log.state.organization, role, refuses_withheld=refuses_withheld)
+        scan = Scan(range=range_, hidden_status=HIDDEN_STATUS if is_hidden else None)
+        return cls(log, reader, scan, stage, guard, committer, observer, settings, clock, clock())
 
     @property
     def spent(self) -> Counters:
@@ -193,30 +192,29 @@ class Session:
     async def read(
         self,
         what: Coverage,
-        into: PartsFactory,
+        into: Sink | None = None,
         *,
         reader: Reader | None = None,
+        updated_since: Instant | None = None,
         oldest: Instant | None = None,
         density: float | None = None,
     ) -> None:
-        """Reads all that was created in `what`. `oldest`: where that begins, roughly, if it is known.
+        """Reads all that was created in `what`; without `into` the rows go into parts of the export.
+
+        `updated_since`: as in `Scan`. `oldest`: where `what` begins, roughly, if it is known.
 
         `density`: rows a microsecond at the end of the export's range, if that is known.
 
         Raises the `ExporterError` that ended it early, with the manifest as the log is then.
         """
-        windows, range_ = what.intervals, self.log.state.range
-        known = density if windows and range_ and windows[-1].end == range_.end else None
+        scan = msgspec.structs.replace(self.scan, windows=what.intervals, updated_since=updated_since)
         pipeline = Pipeline(
-            await schedule(what, self.reader, self.parts.place, self.settings.page_size, oldest, known),
+            scan,
+            await schedule(scan, self.reader, self.stage.tables.place, self.settings.page_size, oldest, density),
             reader or self.reader,
-            into,
+            into or PartSink(self.stage, self.guard, arrives=True),
             self.committer,
-            self.observer,
-            concurrency=self.settings.concurrency,
-            page_size=self.settings.page_size,
-            clock=self.clock,
-            heeds_signals=self.settings.heeds_signals,
+            self.settings,
         )
         try:
             await pipeline.run()
@@ -229,20 +227,22 @@ class Session:
 
 
 async def schedule(
-    what: Coverage,
+    scan: Scan,
     reader: Reader,
     place: Place,
     page_size: int,
     oldest: Instant | None = None,
     density: float | None = None,
 ) -> Scheduler:
-    """Who reads what of `what`. `oldest`: where that begins, roughly, if it is known; else it is looked for.
+    """Who reads what of `scan`. `oldest`: where that begins, roughly, if it is known; else it is looked for.
 
-    `density`: rows a microsecond where it ends, if that is known.
+    `density`: rows a microsecond where the range ends, if that is known.
 
     Raises `SourceError`.
     """
-    windows = what.intervals
+    windows = scan.windows
+    if not windows or windows[-1].end != scan.range.end:
+        density = None
     start = BEGINNING if oldest is None else oldest
     if windows and oldest is None:
         start = await find_beginning(reader, Interval(windows[0].start, windows[-1].end), density, page_size)

@@ -5,11 +5,11 @@ read, no cookie is kept. A proxy on the way to an origin with TLS sees neither t
 leaves this module holds the token or the proxy's password, nor any exception of aiohttp's, whose `request_info` does.
 """
 
-import ssl
 import time
 import zlib
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 from urllib.parse import quote
@@ -42,7 +42,7 @@ from exporter.fetch.wire.refusals import (
     wants_slash,
 )
 from exporter.model import PageRequest
-from exporter.route import Proxy
+from exporter.route import Proxy, trust
 from exporter.settings import Credentials
 from exporter.version import __version__
 
@@ -63,7 +63,8 @@ class _WantsSlashError(RequestRefusedError):
 class Client:
     """Asks for pages; an async context manager. No more than `concurrency` calls may be under way at a time.
 
-    `fields` None leaves the parameter out. Raises `UsageError` for an `updated_*` filter that is no ISO 8601 time.
+    `fields` None leaves the parameter out. Raises `UsageError` for an `updated_*` filter that is no ISO 8601 time, and
+    as `route.trust`.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Client:
         fields: tuple[str, ...] | None,
         limits: Limits | None = None,
         proxy: Proxy | None = None,
-        ssl_context: ssl.SSLContext | None = None,
+        ca_file: Path | None = None,
     ) -> None:
         #: How the server writes its timestamps, and so how it is asked.
         self.style = TimestampStyle()
@@ -92,7 +93,7 @@ class Client:
         self._query = Query(filters, fields)
         self._limits = limits or Limits()
         self._line = Line(self._url.host or "", self._host, credentials.token, self._limits, proxy)
-        self._ssl = ssl_context
+        self._ssl = trust(ca_file)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
