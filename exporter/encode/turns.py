@@ -173,7 +173,7 @@ def _texts(column: pa.Array) -> list[memoryview]:
 
 
 def _places(counts: Sequence[int]) -> tuple[pa.Array, pa.Array]:
-    """Of so many items of each transcript: which transcript an item is of, and where it stands there."""
+    """Returns of each item which transcript it is of, and where it stands there; `counts` are the items of each."""
     starts = pa.array(accumulate(counts, initial=0), pa.int32())
     items = pa.nulls(starts[-1].as_py())
     whose = pc.list_parent_indices(pa.ListArray.from_arrays(starts, items)).cast(pa.int32())
@@ -220,5 +220,5 @@ def _beside_columns(rows: Sequence[Beside | None] | None, count: int) -> dict[st
 
 
 def _times(seconds: pa.Array) -> pa.Array:
-    """Of seconds since 1970, to the microsecond."""
+    """Returns the times of seconds since 1970, to the microsecond."""
     return pc.round(pc.multiply(seconds, _MICROSECONDS_A_SECOND)).cast(pa.int64()).cast(pa.timestamp("us", tz="UTC"))

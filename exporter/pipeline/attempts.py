@@ -29,13 +29,13 @@ _KINDS: Final = (ThrottledError, RefusedError, TransientError)
 
 @dataclass(slots=True)
 class Trouble:
-    """How often a request has failed in one way, and since when."""
+    """Says how often a request has failed in one way, and since when."""
 
     since: float
     attempts: int = 0
 
     def words(self, failure: SourceError, now: float) -> str:
-        """What is said of `failure`, which was the last of them."""
+        """Returns what is said of `failure`, which was the last of them."""
         seconds = format_seconds(now - self.since)
         if not isinstance(failure, RefusedError):
             attempts = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
@@ -44,14 +44,14 @@ class Trouble:
 
 
 class Troubles:
-    """Those of one request, which began at `began`, by kind."""
+    """Holds the troubles of one request, which began at `began`, by kind."""
 
     def __init__(self, began: float) -> None:
         self._began: Final = began
         self._known: dict[type[SourceError], Trouble] = {}
 
     def add(self, failure: SourceError, now: float) -> Trouble:
-        """A refusal is doubted from when it was first met, all else from when the request began."""
+        """A refusal is doubted from when it was first met, anything else from when the request began."""
         kind = next(kind for kind in _KINDS if isinstance(failure, kind))
         trouble = self._known.setdefault(kind, Trouble(now if kind is RefusedError else self._began))
         trouble.attempts += 1
@@ -59,7 +59,7 @@ class Troubles:
 
 
 def until(wait_seconds: float, today: Instant) -> str:
-    """How long a server asks to be left alone, and until when, by a clock that says `today`."""
+    """Says how long a server asks to be left alone, and until when, by a clock that says `today`."""
     end = format_instant((today // SECOND + round(wait_seconds)) * SECOND)
     return f"asks to be left alone for {format_seconds(wait_seconds)}, until {end}"
 
@@ -120,7 +120,7 @@ class Attempts:
 
     def _given_up(self, failure: SourceError, trouble: Trouble) -> str:
         if self._failures.exhausted:
-            return f"given up, for most requests have failed of late: {failure}"
+            return f"given up, because most requests have failed lately: {failure}"
         said = trouble.words(failure, self._clock())
         if isinstance(failure, ThrottledError) and self._policy.asks_for_long(failure):
             said += f", and {until(failure.retry_after_seconds or 0.0, wall_clock())}"

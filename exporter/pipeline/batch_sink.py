@@ -1,6 +1,6 @@
 """Rows as batches for a consumer in this process: nothing is written, and nothing is read that nobody takes.
 
-A batch is handed over before the room of its page is released, so that a consumer who is slow holds up the requests.
+A batch is handed over before the room of its page is released, so that a slow consumer holds up the requests.
 The pipeline runs in a task of its own. Inside an async generator its task groups and cancel scopes would be entered in
 the consumer's task and left in whichever finalizes the generator; and the consumer's own scopes would be left between.
 """
@@ -35,8 +35,11 @@ Send: TypeAlias = Callable[[pa.RecordBatch], Awaitable[None]]
 
 @dataclass(slots=True)
 class StreamTotals:
-    """What has been handed over, and what could not be: `misfits` fit no column. `absent` and `withheld_rows` are as
-    in `model.DataFile`, and `read_since` is the server's clock before the earliest page."""
+    """Tells what has been handed over, and what could not be.
+
+    `misfits` fit no column. `absent` and `withheld_rows` are as in `model.DataFile`, and `read_since` is the server's
+    clock before the earliest page.
+    """
 
     rows: int = 0
     withheld_rows: int = 0
@@ -50,7 +53,7 @@ class BatchSink:
     """Hands the rows of every window to `send`, a batch a page."""
 
     kept = "The batches before that are whole"
-    again = "to begin anew"
+    again = "to begin again"
 
     def __init__(self, encoder: Encoder, send: Send, *, misfit_bytes: int = MISFIT_BYTES) -> None:
         self.totals: Final = StreamTotals()
@@ -94,7 +97,7 @@ class BatchSink:
 
 
 class BatchWriter:
-    """The rows of one window."""
+    """Hands over the rows of one window."""
 
     #: Nobody waits for what is handed over at once.
     seconds_left: float = inf
@@ -113,10 +116,10 @@ class BatchWriter:
 
 
 class Report(Protocol):
-    """What a stream has to say at its end."""
+    """Tells at the end of a stream what is in doubt."""
 
     def check(self) -> None:
-        """Raises what has to be known about batches that have all been given."""
+        """Raises what a consumer must know about batches that have all been given."""
 
 
 ReportT = TypeVar("ReportT", bound=Report)
@@ -132,15 +135,15 @@ class BatchStream(Generic[ReportT]):
     """The batches of `work`, which begins when the first one is asked for: an async iterator, to be closed.
 
     `async with stream: async for batch in stream: ...`. Without `async with` it closes itself at its end, on any error
-    and where its consumer is cancelled while it waits; who leaves earlier calls `aclose`. Closing ends every request
-    and task. The order of batches is not promised; each row is in one of them.
+    and where its consumer is cancelled while it waits; a consumer that stops early must call `aclose`. Closing ends
+    every request and task. The order of batches is not promised; each row is in one of them.
 
     `report` is there at the end. Then whatever ended the work early is raised, or what the report has in doubt; all
     batches have been given before that.
     """
 
     def __init__(self, schema: pa.Schema, work: Callable[[Send], Awaitable[ReportT]]) -> None:
-        #: Of every batch.
+        #: The columns of every batch.
         self.schema: Final = schema
         self._work = work
         self._outcome = _Outcome[ReportT]()

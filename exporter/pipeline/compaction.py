@@ -19,7 +19,7 @@ from exporter.plan.compaction import choose_merges
 from exporter.progress import Observer
 from exporter.tasks import for_each
 
-#: Of parts that lie there twice at a time: what has been merged is deleted before more is.
+#: This much lies there twice at a time: what has been merged is deleted before more is.
 _TWICE_BYTES: Final = 1024**3
 #: Each has files open, and row groups in memory.
 MERGED_AT_ONCE: Final = 2
@@ -68,7 +68,7 @@ async def _merge(
     observer: Observer,
 ) -> None:
     observer.note("merging small files", files=sum(map(len, groups)), into=len(groups))
-    # A reader who trusts it would count the rows of old and new parts.
+    # A reader that trusts it would count the rows of old and new parts.
     await committer.unseal()
 
     async def merge(group: Sequence[DataFile]) -> None:
@@ -81,8 +81,10 @@ async def _merge(
 
 
 async def _merged(group: Sequence[DataFile], stage: PartStage) -> tuple[DataFile, ...]:
-    """The part that holds what the parts of `group` held, which run from old to new, and that of its turns; published,
-    and not committed."""
+    """Publishes the part that holds what the parts of `group` held, which run from old to new, and that of its turns.
+
+    Nothing is committed.
+    """
     oldest, newest = group[0], group[-1]
     writer = stage.new_part()
     try:

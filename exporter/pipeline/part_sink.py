@@ -25,13 +25,13 @@ from exporter.plan.homes import Place
 
 #: A part is closed after this long even when it is small: a kill then costs no more than that much reading.
 _OPEN_SECONDS: Final = 60.0
-#: Of a batch: the text of its page is let go of before the batch is written, which takes as much again and more.
+#: From this size on, the text of a page is dropped before its batch is written, which takes as much again and more.
 _LARGE_BYTES: Final = 8 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class _OpenPart:
-    """A part under way. `interval`: where its rows may lie, None for anywhere; `top`: where its window ends."""
+    """Is a part under way. `interval` is where its rows may lie, None for anywhere; `top` is where its window ends."""
 
     writer: TablesWriter
     partition: dict[str, str]
@@ -44,7 +44,7 @@ class _OpenPart:
 
 @dataclass(frozen=True, slots=True)
 class StagedWindow:
-    """What has been finished of a window: `covers` down to where its last part ends, and what was found there.
+    """Holds what a window has finished: `covers` down to where its last part ends, and what was found there.
 
     `covers` is None when there are only doubts, which may be about other windows. `read_since` is the server's clock
     before the earliest page of the window; None when there was none. `hidden_status` is as in `Scan`.
@@ -206,7 +206,7 @@ class WindowWriter:
         if part is None:
             return []
         finished = part.writer.close()
-        self._part = None  # only now: what cannot be closed has to be aborted
+        self._part = None  # only now: what cannot be closed must be aborted
         self._top = bottom
         return finished.closed(part.partition, Interval(bottom, part.top), part.absent, part.withheld_rows)
 

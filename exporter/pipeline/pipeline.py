@@ -47,7 +47,7 @@ _WindowWalk: TypeAlias = Walk[EncodeRow] | DoubleWalk[EncodeRow]
 
 @dataclass(frozen=True, slots=True)
 class _Delivery:
-    """What goes from a walk to its writer after a page; `rooms` are released when it is written."""
+    """Is what goes from a walk to its writer after a page; `rooms` are released when it is written."""
 
     settled: Settled[EncodeRow]
     settled_from: Instant
@@ -84,7 +84,7 @@ class Pipeline:
         self._clock = reader.clock
         self._began = reader.clock()
         self._traits = reader.traits
-        #: How many were read.
+        #: How many have been read.
         self.windows = 0
         #: Walks that are being read.
         self._open = 0
@@ -98,7 +98,7 @@ class Pipeline:
 
     @property
     def spent(self) -> Counters:
-        """What the run has cost so far."""
+        """Returns what the run has cost so far."""
         return self._reader.counters + Counters(windows=self.windows, seconds=self._clock() - self._began)
 
     async def run(self) -> None:
@@ -268,7 +268,7 @@ class Pipeline:
 
 
 def _placed(error: ExporterError, walk: _WindowWalk, sink: Sink) -> ExporterError:
-    """The same error, saying where it happened, what is kept, and what can be done."""
+    """Returns the same error, which now says where it happened, what is kept, and what to do."""
     start = "the beginning" if walk.remaining is None or walk.remaining.open_below else format_instant(walk.start)
     match error:
         case ContradictionError():
@@ -276,7 +276,7 @@ def _placed(error: ExporterError, walk: _WindowWalk, sink: Sink) -> ExporterErro
         case AccessError():
             what_now = f"run again with a token that is let in {sink.again}"
         case RequestRefusedError() | TooLargeError():
-            what_now = f"mend that, then run again {sink.again}"
+            what_now = f"fix that, then run again {sink.again}"
         case _:
             what_now = f"run the same command again {sink.again}"
     error.args = (f"{error} (reading {start} to {format_instant(walk.settled_from)})\n{sink.kept}; {what_now}",)

@@ -16,7 +16,7 @@ from exporter.pipeline.spool_sink import Spool, digest
 
 @dataclass(slots=True)
 class QuarantineChange:
-    """What a commit does to the quarantine. `fresh`: rows that were not known as they are."""
+    """Says what a commit does to the quarantine. `fresh` counts rows that were not known as they are."""
 
     removes: list[str] = field(default_factory=list)
     adds: list[QuarantineFile] = field(default_factory=list)
@@ -25,7 +25,7 @@ class QuarantineChange:
 
 @dataclass(slots=True)
 class Quarantine:
-    """The lines that are there, by file."""
+    """Holds the lines that are there, by file."""
 
     state: State
     stage: PartStage
@@ -43,7 +43,7 @@ class Quarantine:
     async def merge(self, spool: Spool, leaving: Collection[str], whole: Coverage) -> QuarantineChange:
         """New misfits take the place of older ones with their ids; rows that fit now, or are gone, leave: `leaving`.
 
-        `whole`: where everything was read again. A row without an id that was there, and is there no more, leaves too.
+        `whole` is where everything was read again. A row without an id that is no longer there leaves as well.
         """
         result = QuarantineChange()
         leaving = {*leaving}
@@ -74,20 +74,20 @@ class Quarantine:
         return result
 
     async def _without(self, file: QuarantineFile, ids: Collection[str]) -> QuarantineFile:
-        """The lines of a file that was put aside, except those of `ids`, in one that takes its place."""
+        """Writes the lines of a file that was put aside, except those of `ids`, to one that takes its place."""
         rest = [line for line in await _lines_of(file, self.stage) if id_of(line) not in ids]
         await self.stage.store.delete(file.path)
         return await write_lines(self.stage.store, self.stage.next_name(), rest, file.window)
 
 
 def nameless_times(data: bytes) -> list[Instant]:
-    """When rows without an id were created, as far as they tell themselves; `data`: of a quarantine file."""
+    """Returns when the rows without an id in a quarantine file were created, as far as they tell themselves."""
     nameless = (line for line in data.splitlines() if id_of(line).startswith(NO_ID))
     return [created_at for line in nameless if (created_at := own_created_at(line)) is not None]
 
 
 def _is_mended(line: bytes, window: Interval | None, whole: Coverage, read_again: Collection[str]) -> bool:
-    """Whether a row without an id is there no more. `whole`: where everything was read again.
+    """Returns whether a row without an id is no longer there. `whole` is where everything was read again.
 
     One without a time of its own may be where another row stands: it has gone when all of its file's `window` was read.
     """

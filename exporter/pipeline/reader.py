@@ -64,9 +64,9 @@ def _names_in(body: bytes) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class PageReading:
-    """A page, and an instant of the server's clock at or before which it had not been read yet.
+    """Holds a page, and an instant of the server's clock at or before which it had not been read yet.
 
-    `room`: to be released when the page is.
+    `room` must be released when the page is.
     """
 
     page: Page[EncodeRow]
@@ -100,7 +100,7 @@ class Reader:
         self._budget = budget
         self.clock = clock
         self._throttle = Throttle(max_rps, concurrency)
-        # Whoever is first in line waits for a turn, the others for their turn to wait.
+        # The first in line waits for a turn, the others for their turn to wait.
         self._line = anyio.Lock()
         self._landed = anyio.Event()
         self._attempts = Attempts(observer, concurrency, clock, self._count)
@@ -111,17 +111,17 @@ class Reader:
 
     @property
     def useful_concurrency(self) -> int:
-        """How many workers it takes to ask as fast as the server, and the user, allow."""
+        """Returns how many workers it takes to ask as fast as the server, and the user, allow."""
         return self._throttle.useful_concurrency
 
     def portions(self) -> Portions:
-        """How many rows a new walk asks for."""
+        """Returns how many rows a new walk asks for."""
         shares = self._budget.shares
         typical = self._whole_bytes / self._whole_rows if self._whole_rows else None
         return Portions(shares.page, shares.largest_page, typical)
 
     async def look(self, request: PageRequest, *, believes: bool = False) -> PageReading:
-        """As `read`, where the page is looked at and dropped, before there is anything to commit."""
+        """Reads a page that is looked at and dropped, before there is anything to commit; the rest is as in `read`."""
         try:
             reading = await self.read(request, self.portions(), believes=believes)
         except TransientError as error:
@@ -133,11 +133,11 @@ class Reader:
     async def read(
         self, request: PageRequest, portions: Portions, *, waits: bool = True, believes: bool = False
     ) -> PageReading:
-        """The answer to `request`, asked for with as many rows as there is room for, and after as many attempts as it
-        takes. Raises `SourceError` when that is no use: `TooLargeError` where there is no room for a single row.
+        """Returns the answer to `request`, asked for with as many rows as there is room for, after as many attempts as
+        it takes. Raises `SourceError` when that is no use: `TooLargeError` where there is no room for a single row.
 
-        Who holds room for another page may not wait for more: `waits` is False, and `request` for ids alone. Where the
-        API may not know what is asked for, `believes` raises its refusal at once.
+        A caller that already holds room for another page must pass `waits=False`, and a `request` for ids alone. Where
+        the API may not know what is asked for, `believes` raises its refusal at once.
         """
         rows = portions.rows(request)
         size_bytes = portions.expected_bytes(request, rows)
@@ -175,7 +175,8 @@ class Reader:
                 return reading
 
     async def knows(self, identity: str) -> bool:
-        """Whether the API answers with a conversation to its id, rather than 404; after as many attempts as it takes.
+        """Returns whether the API answers with a conversation to its id, rather than 404; after as many attempts as it
+        takes.
 
         At most `concurrency` pages and ids may be asked for at a time. Raises `SourceError`.
         """
@@ -187,9 +188,9 @@ class Reader:
         return presence.is_known
 
     async def fields_of(self, identity: str) -> frozenset[str] | None:
-        """The names of the fields that the conversation is served with, after as many attempts as it takes.
+        """Returns the names of the fields that the conversation is served with, after as many attempts as it takes.
 
-        None where it cannot be had: the API does not know it, refuses it, or it is too large. Who asks may hold room
+        None where it cannot be had: the API does not know it, refuses it, or it is too large. The caller may hold room
         for pages. Raises `TransientError`.
         """
         room = await self._budget.reserve(1, self._budget.shares.page, waits=False)

@@ -23,7 +23,7 @@ Look = Callable[[str], Awaitable[frozenset[str] | None]]
 class Role:
     """Judges by rows that are asked for by their ids, once for all rows that were served before.
 
-    `find_known`: gives ids of rows that are there and came with sensitive fields; it is called at most once. `asked`:
+    `find_known` gives ids of rows that are there and came with sensitive fields; it is called at most once. `asked` are
     the sensitive fields that rows are asked for with.
     """
 
@@ -48,7 +48,7 @@ class Role:
         self._bare = bare or self._bare
 
     async def begin(self) -> None:
-        """To be called when the first row has come without sensitive fields: a scope that the token gains later does
+        """Must be called when the first row has come without sensitive fields: a scope that the token gains later does
         not show that the rows before it had none. Raises as `withholds`."""
         async with self._turn:
             if self._began_blind is None:
@@ -59,7 +59,8 @@ class Role:
                 self._began_blind = self._withholds = blind
 
     async def withholds(self) -> bool:
-        """Whether rows that came without sensitive fields, all before this call, lack them for want of the scope.
+        """Returns whether rows that came without sensitive fields, all before this call, lack them because the token
+        lacks the scope.
 
         True also where nothing shows the contrary: what may have been withheld must not pass for what is. Raises
         `SourceError`, and `StoreError`.
@@ -131,7 +132,7 @@ class Guard:
 
 
 async def sees(look: Look, identities: Iterable[str]) -> bool:
-    """Whether one of these conversations comes with a sensitive field. Raises as `look`."""
+    """Returns whether one of these conversations comes with a sensitive field. Raises as `look`."""
     for identity in identities:
         served = await look(identity)
         if served is not None and served & _SENSITIVE:

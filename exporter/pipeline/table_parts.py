@@ -20,7 +20,7 @@ from exporter.store.base import Store
 
 @dataclass(slots=True)
 class StagedPart:
-    """A part that is whole, still where it was staged under `name`."""
+    """Is a part that is whole, still where it was staged under `name`."""
 
     name: str
     file: DataFile
@@ -28,7 +28,7 @@ class StagedPart:
 
 @dataclass(frozen=True, slots=True)
 class TableParts:
-    """What `TablesWriter` has written: the part of each table under the name it is staged by."""
+    """Holds what `TablesWriter` has written: the part of each table under the name it is staged by."""
 
     name: str
     parts: dict[str, tuple[str, WrittenPart]]
@@ -36,7 +36,7 @@ class TableParts:
     def closed(
         self, partition: dict[str, str], window: Interval, absent: Mapping[str, int], withheld_rows: int
     ) -> list[StagedPart]:
-        """With what a commit says of them; `absent` and `withheld_rows` are of the conversations."""
+        """Returns the parts with what a commit says of them; `absent` and `withheld_rows` are of the conversations."""
         return [
             StagedPart(staged, self._file(table, part, partition, window, absent, withheld_rows))
             for table, (staged, part) in self.parts.items()
@@ -83,7 +83,7 @@ class TablesWriter:
 
     @property
     def size_bytes(self) -> int:
-        """As of `PartWriter`, of the larger part."""
+        """Returns the size of the larger part, as in `PartWriter`."""
         return max(self._conversations.size_bytes, 0 if self._turns is None else self._turns.size_bytes)
 
     def write(self, conversations: pa.RecordBatch) -> None:

@@ -33,7 +33,7 @@ from exporter.pipeline.spool_sink import Spool, SpooledPart
 from exporter.plan.homes import Home
 from exporter.tasks import for_each
 
-#: How many rows were served without a field, by field, and without any sensitive one: as of `DataFile`.
+#: How many rows were served without a field, by field, and without any sensitive one: as in `DataFile`.
 _Marks: TypeAlias = tuple[Mapping[str, int], int]
 _NOTHING: Final = Coverage()
 #: Ids that moved while they were read.
@@ -41,10 +41,10 @@ _MOST_REPEATED: Final = 100_000
 
 
 class UpsertCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a merge has come to, in rows of the table: `removed` are those that left it, for quarantine too.
+    """Counts what a merge has done, in rows of the table: `removed` are those that left it, also for quarantine.
 
-    `unchanged`: rows that were read again, and are as they were. `quarantined`: rows that fit no column, and were not
-    known as they are. `rewritten`: how many parts were replaced.
+    `unchanged` are rows that were read again, and are as they were. `quarantined` are rows that fit no column, and were
+    not known as they are. `rewritten` counts the parts that were replaced.
     """
 
     inserted: int = 0
@@ -142,7 +142,8 @@ async def merge_spool(
 
 
 def _shown_elsewhere(spool: Spool) -> dict[Interval, set[str]]:
-    """Ids that were shown in several homes, since they moved meanwhile: by each home but the one that counts."""
+    """Returns ids that were shown in several homes, because they moved meanwhile, by each home except the one that
+    counts."""
     with Hashes() as hashes:
         for parts in spool.parts.values():
             for ids in (ids for part in parts for ids in read_ids(part.path)):
@@ -166,7 +167,7 @@ def _shown_elsewhere(spool: Spool) -> dict[Interval, set[str]]:
 def _outcome(
     changing: Collection[tuple[Home, MergePlan]], plans: Collection[MergePlan], repeated: Collection[str], fresh: int
 ) -> UpsertCounts:
-    """A row that has left for another place was updated. `fresh`: rows that have come to quarantine."""
+    """Counts a row that has left for another place as updated. `fresh` rows have come to quarantine."""
     arrived = set[str]().union(*(plan.arriving for plan in plans))
     left = set[str]().union(*(plan.dropped - plan.taken.keys() for plan in plans))
     moved = left & (arrived | {*repeated})
@@ -182,7 +183,7 @@ def _outcome(
 
 @asynccontextmanager
 async def _opened(home: Home, stage: PartStage, *, checked: bool) -> AsyncIterator[Path | None]:
-    """The part of a home, if it has one. `checked`: its bytes are those that were written."""
+    """Yields the part of a home, if it has one; `checked` makes sure that its bytes are those that were written."""
     if home.file is None:
         yield None
         return
@@ -192,7 +193,7 @@ async def _opened(home: Home, stage: PartStage, *, checked: bool) -> AsyncIterat
 
 
 def _files(home: Home, state: State) -> list[DataFile]:
-    """The parts that a home has, of each table."""
+    """Returns the parts that a home has, of each table."""
     return [] if home.file is None else [home.file, *state.turns_beside(home.file)]
 
 
@@ -212,7 +213,7 @@ async def _write(
     stage: PartStage,
     marks: _Marks | None,
 ) -> tuple[DataFile, ...]:
-    """What takes the place of a home's part, and of that of its turns; nothing when no row is left."""
+    """Writes what takes the place of a home's part, and of that of its turns; nothing when no row is left."""
     old = home.file
     if old is not None and not plan.taken and plan.dropped_rows == old.rows:
         return ()
@@ -231,7 +232,7 @@ async def _write(
 def _redeclared(
     narrowed: Iterable[Home], planned: Iterable[Home], marks: Mapping[Interval, _Marks], state: State
 ) -> Iterator[tuple[str, DataFile]]:
-    """Parts of which another thing is said from now on, whose rows stay as they are, by path."""
+    """Yields, by path, parts whose rows stay as they are, and of which something else is said from now on."""
     windows = {home.interval: home for home in narrowed}
     for home in (*windows.values(), *(home for home in planned if home.interval not in windows)):
         for file in _files(home, state):
@@ -246,7 +247,7 @@ def _redeclared(
 
 
 async def _marks(home: Home, part: Path, plan: MergePlan, spooled: Iterable[SpooledPart], stage: PartStage) -> _Marks:
-    """As of `_still_absent`, where all rows but those that nobody has read again are known by now."""
+    """Returns what `_still_absent` does, where all rows are known by now except those that were not read again."""
     absent, withheld = Counter[str](), 0
     for read in spooled:
         absent.update(read.absent)
@@ -262,7 +263,7 @@ async def _marks(home: Home, part: Path, plan: MergePlan, spooled: Iterable[Spoo
 def _still_absent(
     old: DataFile | None, lost: Nulls, spooled: Iterable[SpooledPart], gained: Nulls
 ) -> tuple[Mapping[str, int], int]:
-    """How many rows were served without a field, by field, and without any sensitive one.
+    """Returns how many rows were served without a field, by field, and without any sensitive one.
 
     Which of a part's rows they were is not known. A row where the field is null is taken for one of them, as long as
     there are any: exact where all or none of the rows lack the field, and never more than there are nulls.

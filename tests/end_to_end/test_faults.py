@@ -120,7 +120,7 @@ def test_a_source_that_fails_for_good_half_way(
     assert SAID[fault] in what
     assert f"(reading {format_instant(SINCE)[:8]}" in what
     is_passing = fault in PASSING and "one conversation takes" not in what
-    next_step = "run the same command again" if is_passing else "mend that, then run again"
+    next_step = "run the same command again" if is_passing else "fix that, then run again"
     assert what_now == f"What was read is committed; {next_step} to resume"
     assert what.startswith("exporter: given up") == is_passing
     kept = check_stopped(tmp_path / "out", rows)
