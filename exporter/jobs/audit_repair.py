@@ -112,12 +112,7 @@ class Repair:
             await session.read(windows, SpoolSink(session.stage, spool, reading=1), oldest=plan.oldest)
             gone = await drop_from(findings, spool, delete=delete)
             change, outcome = await merge_spool(
-                spool,
-                session.log.state,
-                session.stage,
-                session.committer,
-                gone=gone,
-                whole=windows,
+                spool, session.log.state, session.stage, session.committer, gone=gone, whole=windows
             )
             change = msgspec.structs.replace(change, proves=self.proves.intervals)
             if change.adds or change.removes or change.quarantines or change.proves:

@@ -175,13 +175,7 @@ async def _reread(session: Session, before: State, target: Coverage) -> RereadRe
         # What was kept is not known to be up to date: it may have ceased to match the filters.
         refreshes = again - Coverage(kept)
         change, outcome = await merge_spool(
-            spool,
-            state,
-            stage,
-            committer,
-            gone=gone,
-            whole=whole,
-            repeated=doubts.repeated.keys(),
+            spool, state, stage, committer, gone=gone, whole=whole, repeated=doubts.repeated.keys()
         )
         change = msgspec.structs.replace(change, refreshes=refreshes.intervals, proves=again.intervals, settles=True)
         await committer.commit(change, session.spent, kind="reread")

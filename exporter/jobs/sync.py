@@ -214,13 +214,7 @@ async def _update(session: Session, before: State, since: Instant | None, lister
         spool.read_since = min(spool.read_since, changed.read_since)
         spool.unproven += changed.unproven
     change, outcome = await merge_spool(
-        spool,
-        state,
-        stage,
-        session.committer,
-        gone=gone,
-        whole=again,
-        repeated=doubts.repeated.keys(),
+        spool, state, stage, session.committer, gone=gone, whole=again, repeated=doubts.repeated.keys()
     )
     change = msgspec.structs.replace(change, refreshes=before.coverage.intervals, settles=True)
     await session.committer.commit(change, session.spent, kind="sync")

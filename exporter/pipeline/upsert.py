@@ -206,12 +206,7 @@ def _readings(spooled: Iterable[SpooledPart]) -> list[PartSequence]:
 
 
 async def _write(
-    home: Home,
-    window: Interval,
-    plan: MergePlan,
-    spooled: list[SpooledPart],
-    stage: PartStage,
-    marks: _Marks | None,
+    home: Home, window: Interval, plan: MergePlan, spooled: list[SpooledPart], stage: PartStage, marks: _Marks | None
 ) -> tuple[DataFile, ...]:
     """Writes what takes the place of a home's part, and of that of its turns; nothing when no row is left."""
     old = home.file
