@@ -9,6 +9,7 @@ from exporter.contract import DAY, format_instant
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.fetch.wire import client
 from exporter.fetch.wire.line import Limits
+from exporter.pipeline import attempts as attempts_module
 from exporter.pipeline.memory import Shares
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, ServedRequest, gate, make_conversations
 from exporter.sandbox.behaviour import Fault
@@ -46,7 +47,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch, *, attempts: int, stalls: bool = True
     monkeypatch.setattr(Shares, "of", lambda *_: shares)
     patience = Patience(attempts=attempts, seconds=0.0, throttled_seconds=1.0 * attempts)
     monkeypatch.setattr(
-        attempts,
+        attempts_module,
         "RetryPolicy",
         partial(RetryPolicy, known=patience, unknown=patience, doubted=patience, base_seconds=0.01),
     )
