@@ -4,8 +4,8 @@
 `RunSettings` decides how it is read, and may differ from run to run. `Credentials` are never stored.
 """
 
-import ssl
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
@@ -60,14 +60,14 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a run reads and writes.
 
     `max_rps` is in requests a second; None means no ceiling. `trust_clock` names the one clock to believe; None means
-    the earlier one, and neither where they differ by much. `ssl_context` verifies the API's certificate; None leaves
-    that to the system's authorities. With `heeds_signals`, Ctrl-C and SIGTERM end the run in good order; otherwise they
-    are left to the program.
+    the earlier one, and neither where they differ by much. `ca_file` holds authorities that may vouch for the API
+    besides the system's. With `heeds_signals`, Ctrl-C and SIGTERM end the run in good order; otherwise they are left to
+    the program.
     """
 
     base_url: str = DEFAULT_BASE_URL
     proxy: Proxy | None = None
-    ssl_context: ssl.SSLContext | None = None
+    ca_file: Path | None = None
     lag_seconds: int = 60
     trust_clock: TrustedClock | None = None
     concurrency: int = 8

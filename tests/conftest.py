@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 
 from exporter.fetch.pace.retry import Patience, RetryPolicy
-from exporter.pipeline import reader
+from exporter.pipeline import attempts
 from tests.toolkit.clouds import S3, Cloud, azurite, google, moto
 
 #: Where nothing asks for more, examples are the same on each run, so that what fails is the change.
@@ -35,7 +35,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refusal is doubted as ever, and believed at once when it is said again."""
     again = Patience(attempts=2, seconds=0.0, throttled_seconds=0.0)
     hasty = partial(RetryPolicy, doubted=again, doubted_at_first=again, base_seconds=0.01)
-    monkeypatch.setattr(reader, "RetryPolicy", hasty)
+    monkeypatch.setattr(attempts, "RetryPolicy", hasty)
 
 
 @pytest.fixture(scope="session")

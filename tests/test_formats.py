@@ -11,7 +11,7 @@ import pytest
 
 from exporter.contract import ADDED
 from exporter.encode.descriptions import DESCRIPTIONS
-from exporter.encode.schema import table_schemas
+from exporter.encode.tables import Tables
 from exporter.log.state import FORMAT_VERSION
 from exporter.model import TABLES
 from exporter.settings import Request
@@ -78,7 +78,7 @@ FROZEN = {
 }
 #: By table, the columns that were added since, each with its type.
 ADDED_SINCE: dict[str, dict[str, str]] = {"conversations": {}, "turns": {}}
-SCHEMAS = table_schemas(Request(tables=TABLES))
+SCHEMAS = Tables.of(Request(tables=TABLES)).schemas
 VERSIONS = range(1, FORMAT_VERSION + 1)
 
 

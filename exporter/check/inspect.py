@@ -33,7 +33,7 @@ from exporter.check.problems import (
 )
 from exporter.check.sample import Sample
 from exporter.check.tables import inspect_tables
-from exporter.encode.schema import table_schemas
+from exporter.encode.tables import Tables
 from exporter.errors import DamagedLogError, DamagedPartError, DestinationError, UnreadableFileError
 from exporter.layout import COMMITS, CONVERSATIONS, MANIFEST, SUCCESS, TURNS, conversations_path
 from exporter.log.commits import list_commits, load_commits, load_state
@@ -87,7 +87,7 @@ async def load_findings(store: Store) -> Inspection:
         if await store.read(MANIFEST) is not None:
             raise DamagedLogError(COMMITS, "the log is gone, and its manifest is there. Restore it, or export anew")
         raise DestinationError(f"{store.location}: no export here")
-    return Inspection(commits, state, state.request.partition_by, table_schemas(state.request))
+    return Inspection(commits, state, state.request.partition_by, Tables.of(state.request).schemas)
 
 
 async def inspect(store: Store, sample: Sample, *, alone: bool) -> Inspection:

@@ -22,7 +22,7 @@ class EncodedBatch:
 
     `absent` counts, by field that was asked for, the rows of the batch that were served without it; never 0.
     `withheld_rows` counts those without any of the sensitive fields that were asked for; `sighted` and `bare` are the
-    ids of a row with some of them and of one without. `organizations`: of the rows.
+    ids of a row with some of them and of one without. `organizations` are those that the rows name.
     """
 
     batch: pa.RecordBatch
@@ -46,7 +46,7 @@ class Encoder:
     def encode(self, rows: Rows[EncodeRow]) -> EncodedBatch:
         """One batch of any number of rows, whatever pages they came on.
 
-        The texts of one column have to stay below 2 GiB. Nothing else can fail: decoding has checked every value.
+        The texts of one column must stay below 2 GiB. Nothing else can fail: decoding has checked every value.
         """
         fitting, created_at, updated_at, quarantined = _sort_out(rows)
         absent: dict[str, int] = {}

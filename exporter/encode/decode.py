@@ -55,7 +55,7 @@ class Decoder:
         self._rows = self._row_decoder()
 
     def decode(self, body: bytes, at: Instant | None = None) -> DecodedPage:
-        """Every row of a page, in the order served; a row that does not fit is there as a `Misfit`.
+        """Returns every row of a page, in the order served; a row that does not fit is there as a `Misfit`.
 
         `at` is where they are when none of them says so. Raises `UnusableAnswerError` for a text that ends before its
         array does, or is not JSON, `ContradictionError` for JSON that is not an array, and without `at` `UnplacedError`
@@ -64,7 +64,7 @@ class Decoder:
         return self._decode_whole(body) or self._decode_exactly(body, at)
 
     def _decode_whole(self, body: bytes) -> DecodedPage | None:
-        """The page if strict decoding takes every row and changes none; else None."""
+        """Returns the page if strict decoding takes every row and changes none; otherwise None."""
         rows = self._decode_strictly(body)
         if rows is None or has_hidden_keys(body, rows):
             return None
@@ -95,7 +95,7 @@ class Decoder:
             return None
 
     def _learn_names(self, body: bytes) -> bool:
-        """Whether the page has unknown fields that were new and can be decoded from now on."""
+        """Returns whether the page has unknown fields that were new and can be decoded from now on."""
         names: set[str] = set()
         names_in_agent: set[str] = set()
         for row in _members_of_rows.decode(body):
@@ -155,7 +155,7 @@ def _page(
 def _is_narrow(row: EncodeRow) -> bool:
     if isinstance(row, ServedRow):
         return row.is_narrow() and row.extra_text() is None
-    # What is no object has no fields.
+    # What is not an object has no fields.
     return not row.text.startswith((b"{", b"base64:"))
 
 

@@ -60,5 +60,5 @@ DESCRIPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "extra": "a JSON object of what has no column, or does not fit its own",
     },
 }
-#: Of the column that directories are named by; it is in no file.
+#: Describes the column that directories are named by; it is in no file.
 PARTITION: Final = "from the names of the directories: the UTC {unit} of created_at"

@@ -2,7 +2,8 @@
 
 Slower than decoding a page whole, and it decides about each row alone: what fits becomes a row equal to the one strict
 decoding gives, what does not becomes a `Misfit`. A JSON field keeps its text whatever is inside. A key that is there
-twice with the same text counts once; with different texts the row is a misfit, for readers disagree which one holds.
+twice with the same text counts once; with different texts the row is a misfit, because readers disagree which one
+holds.
 """
 
 import base64

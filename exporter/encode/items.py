@@ -17,7 +17,7 @@ from exporter.encode.exact import read_name, read_string
 from exporter.encode.rows import object_text
 from exporter.encode.scan import scan_array, scan_object
 
-#: Texts of JSON: of content that is not text alone, of metrics without a column, and of all else.
+#: Texts of JSON: of content that is not text alone, of metrics without a column, and of everything else.
 Beside: TypeAlias = tuple[bytes | None, bytes | None, bytes | None]
 
 ItemT = TypeVar("ItemT")
@@ -28,7 +28,7 @@ _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]
 
 
 class Metrics(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True):
-    """`contract.ITEM_METRICS`, in seconds. `unknown`: as of `Item`."""
+    """`contract.ITEM_METRICS`, in seconds. `unknown` is as in `Item`."""
 
     unknown: ClassVar[tuple[tuple[str, bytes], ...]] = ()
 
@@ -86,7 +86,7 @@ class Transcript(msgspec.Struct, Generic[ItemT], gc=False):
 
 
 def item_class(unknown: Iterable[str], unknown_in_metrics: Iterable[str]) -> type[Item]:
-    """The class of items that may have these members, too."""
+    """Returns the class of items that may also have these members."""
     metrics = _with_unknown("Metrics", Metrics, {}, sorted(unknown_in_metrics))
     made: type[Item] = _with_unknown("Item", Item, {"metrics": metrics | None}, sorted(unknown))
     return made

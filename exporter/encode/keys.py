@@ -1,7 +1,7 @@
 """Duplicate keys, which strict decoding drops without a word (the last one wins).
 
 A page is only taken as decoded when it holds as many keys as its rows show. Most servers write JSON as short as it can
-be: then the rows, written again like that, are as long as the page, which has no room for more. Else the keys have to
+be: then the rows, written again like that, are as long as the page, which has no room for more. Otherwise the keys must
 be counted. Those inside JSON fields do not count: these keep their text. So the texts of JSON fields are cut out, and
 the keys of what is left are counted.
 """
@@ -36,7 +36,8 @@ def has_hidden_keys(body: bytes, rows: Sequence[ServedRow]) -> bool:
     skeleton = _cut_out(body, opaque + opaque_in_agents)
     if skeleton is None:
         return True
-    # Every key but a spaced one ends like this, and some strings hold it too: when it is there no more often than keys
+    # Every key except a spaced one ends like this, and some strings hold it too: when it is there no more often than
+    # keys
     # are shown, there are no more keys than are shown.
     if skeleton.count(b'":') == shown and _SPACED_KEY.search(skeleton) is None:
         return False

@@ -52,7 +52,7 @@ class Agent(msgspec.Struct, gc=False, kw_only=True):
 class ServedRow(msgspec.Struct, gc=False, kw_only=True):
     """A row that fits. Its other attributes bear the names of the API's fields.
 
-    `may_have_extra`: whether rows of this class have to be asked for their `extra_text`.
+    `may_have_extra`: rows of this class must be asked for their `extra_text`.
     """
 
     may_have_extra: ClassVar[bool] = True
@@ -62,7 +62,7 @@ class ServedRow(msgspec.Struct, gc=False, kw_only=True):
     id: str
 
     def detach(self) -> None:
-        """Lets go of the page it came on, which else stays in memory with it."""
+        """Lets go of the page it came on, which otherwise stays in memory with it."""
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if isinstance(value, Raw):
@@ -107,7 +107,7 @@ def object_text(members: Mapping[bytes, bytes]) -> bytes | None:
 
 
 def is_learnable(name: str) -> bool:
-    """Whether a row class can have a member of this name (msgspec takes none that JSON has to escape)."""
+    """Whether a row class can have a member of this name (msgspec takes none that JSON must escape)."""
     return all(character >= " " and character not in '"\\' for character in name)
 
 

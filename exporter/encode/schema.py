@@ -5,8 +5,6 @@ from typing import Final
 import pyarrow as pa
 
 from exporter.contract import ADDED, FIELDS, ITEM_METRICS, Field, Kind
-from exporter.model import CONVERSATIONS, TURNS
-from exporter.settings import Request
 
 #: The column for what the API serves beyond `contract.FIELDS`: the text of a JSON object, or null. Always the last.
 EXTRA: Final = "extra"
@@ -26,11 +24,11 @@ def asked_fields(fields: tuple[str, ...] | None) -> tuple[Field, ...]:
 
 
 def arrow_schema(fields: tuple[str, ...] | None) -> pa.Schema:
-    """Of conversations: one column a field that was asked for, then `extra`.
+    """Returns the columns of conversations: one for each field that was asked for, then `extra`.
 
     All are nullable, since any field may be missing (api.md, Response).
     Timestamps are microseconds in UTC. A JSON column holds the text of the value as it was served, byte for byte;
-    null stands for a served `null` as for a field that was not served (`Encoded.absent` counts these).
+    null stands for a served `null` as for a field that was not served (`EncodedBatch.absent` counts these).
     """
     columns = [
         pa.field(field.name, _TYPES[field.kind], metadata={ADDED: field.added} if field.added else None)
@@ -40,9 +38,10 @@ def arrow_schema(fields: tuple[str, ...] | None) -> pa.Schema:
 
 
 def turns_schema() -> pa.Schema:
-    """Of turns, a row for each item of a transcript: what it is of, what every item may have, and `extra`.
+    """Returns the columns of turns, a row for each item of a transcript: what it is of, what every item may have, and
+    `extra`.
 
-    All are nullable, but for the first three no row has a null. JSON columns hold texts as they were served.
+    All are nullable, but in the first three no row has a null. JSON columns hold texts as they were served.
     """
     return pa.schema(
         [
@@ -67,9 +66,3 @@ def turns_schema() -> pa.Schema:
             (EXTRA, pa.string()),
         ]
     )
-
-
-def table_schemas(request: Request) -> dict[str, pa.Schema]:
-    """Of each table that is asked for, by its name."""
-    schemas = {CONVERSATIONS: arrow_schema(request.fields), TURNS: turns_schema()}
-    return {table: schemas[table] for table in request.tables}

@@ -22,9 +22,6 @@ from exporter.encode.items import Beside, Item, Metrics, Transcript, item_class,
 from exporter.encode.rows import is_learnable
 from exporter.encode.schema import turns_schema
 
-#: Of transcripts that are objects at a time: so few stay in the processor's cache, and cost no memory to speak of. Of a
-#: transcript that is larger, about so much is made columns at a time.
-_BYTES_AT_ONCE: Final = 1024 * 1024
 #: More unknown names than this are data in the place of names; transcripts with more are read member by member.
 _MAX_UNKNOWN_NAMES: Final = 64
 
@@ -60,10 +57,15 @@ _METRIC_NAMES: Final = frozenset(Metrics.__struct_fields__)
 
 
 class TurnsEncoder:
-    """Makes the turns of one run. It learns unknown members as they come, so that they stay cheap."""
+    """Makes the turns of one run. It learns unknown members as they come, so that they stay cheap.
 
-    def __init__(self) -> None:
+    Transcripts of `bytes_at_once` are objects at a time: these stay in the processor's cache, and cost no memory to
+    speak of. Of a larger transcript, about this much is made columns at a time.
+    """
+
+    def __init__(self, *, bytes_at_once: int = 1024 * 1024) -> None:
         self.schema: Final = turns_schema()
+        self._bytes_at_once = bytes_at_once
         self._unknown: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
         self._item: msgspec.json.Decoder[Item] = msgspec.json.Decoder(Item)
         self._transcript = _plain
@@ -75,7 +77,7 @@ class TurnsEncoder:
         start = size = 0
         for position, text in enumerate(texts, start=1):
             size += len(text)
-            if size >= _BYTES_AT_ONCE or position == len(texts):
+            if size >= self._bytes_at_once or position == len(texts):
                 yield from self._encode(conversations.slice(start, position - start), texts[start:position])
                 start, size = position, 0
 
@@ -92,7 +94,7 @@ class TurnsEncoder:
         whose, indexes = _places(list(map(len, transcripts)))
         items = deque(chain.from_iterable(transcripts))
         transcripts.clear()
-        step = -(-len(items) // max(1, sum(map(len, texts)) // _BYTES_AT_ONCE))
+        step = -(-len(items) // max(1, sum(map(len, texts)) // self._bytes_at_once))
         for start in range(0, len(items), step or 1):
             # Taken out, since what has become columns may go while these are written.
             some = [items.popleft() for _ in range(min(step, len(items)))]
@@ -171,7 +173,7 @@ def _texts(column: pa.Array) -> list[memoryview]:
 
 
 def _places(counts: Sequence[int]) -> tuple[pa.Array, pa.Array]:
-    """Of so many items of each transcript: which transcript an item is of, and where it stands there."""
+    """Returns of each item which transcript it is of, and where it stands there; `counts` are the items of each."""
     starts = pa.array(accumulate(counts, initial=0), pa.int32())
     items = pa.nulls(starts[-1].as_py())
     whose = pc.list_parent_indices(pa.ListArray.from_arrays(starts, items)).cast(pa.int32())
@@ -218,5 +220,5 @@ def _beside_columns(rows: Sequence[Beside | None] | None, count: int) -> dict[st
 
 
 def _times(seconds: pa.Array) -> pa.Array:
-    """Of seconds since 1970, to the microsecond."""
+    """Returns the times of seconds since 1970, to the microsecond."""
     return pc.round(pc.multiply(seconds, _MICROSECONDS_A_SECOND)).cast(pa.int64()).cast(pa.timestamp("us", tz="UTC"))

@@ -4,31 +4,33 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from exporter.contract import DAY, HIDDEN_STATUS, Instant, format_instant
-from exporter.encode.batch import Encoder
+from exporter.encode.tables import Tables
 from exporter.errors import UsageError
 from exporter.fetch.walk.approach import Approach
-from exporter.layout import SCRATCH, partition_of
+from exporter.layout import SCRATCH
 from exporter.log.state import State
 from exporter.model import Coverage, Interval, Unproven
 from exporter.pipeline.committer import check_free_space
 from exporter.pipeline.comparison import Comparison, Differences
 from exporter.pipeline.memory import Shares
-from exporter.pipeline.part_sink import PartsFactory
-from exporter.pipeline.spool_sink import Spool, SpoolFactory
+from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.pipeline import Pipeline
+from exporter.pipeline.role import Guard
+from exporter.pipeline.scan import Scan
+from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.plan.clock import DOUBT, is_to_come, trusted_since
 from exporter.plan.homes import Homes
 from exporter.plan.sample import choose_windows, cut_windows
 from exporter.run.connect import Connection
 from exporter.run.reconcile import between, oldest_row, stored_export
 from exporter.run.record import new_run
-from exporter.run.session import make_pipeline, schedule
+from exporter.run.session import schedule
 from exporter.settings import Request, Selection
 from exporter.store.base import Store
 from exporter.store.local.store import LocalStore
@@ -67,7 +69,7 @@ def make_plan(store: Store, state: State, asked: Selection, page_size: int, shar
         inside = [file for file in files if Coverage([file.window]) & covered]
         all_windows = cut_windows(covered, inside, max(1, int(page_size * _WINDOW_SHARE)))
         windows = choose_windows(all_windows, share, random.Random(now // DAY))  # noqa: S311 - a sample
-    homes = Homes(files, state.coverage, partial(partition_of, by=request.partition_by))
+    homes = Homes(files, state.coverage, Tables.of(request).place)
     return Plan(store, state, request, homes, windows, len(all_windows), share < 1)
 
 
@@ -93,9 +95,7 @@ async def compare(plan: Plan, connection: Connection, *, remembers: bool) -> tup
     async with _aside(plan.store.location) as aside:
         spool = await _list(plan, connection, aside)
         lag = connection.context.lag
-        comparison = Comparison(
-            plan.store, plan.state, plan.homes, spool, aside, plan.windows, lag=lag, remembers=remembers
-        )
+        comparison = Comparison(plan.store, plan.state, spool, aside, plan.windows, lag=lag, remembers=remembers)
         return await comparison.run(), tuple(spool.unproven)
 
 
@@ -106,22 +106,24 @@ async def _list(plan: Plan, connection: Connection, aside: Store) -> Spool:
     # alone, where that serves.
     reader.traits.approach = Approach(by="cursor")
     page_size = _other_page_size(context.settings.page_size)
-    context = replace(context, settings=msgspec.structs.replace(context.settings, page_size=page_size))
-    settings, spool = context.settings, Spool()
-    parts = PartsFactory(
+    settings = msgspec.structs.replace(context.settings, page_size=page_size)
+    stage = PartStage(
         aside,
-        Encoder(connection.request.fields),
-        run=new_run(),
-        partition_by=plan.request.partition_by,
+        Tables.of(msgspec.structs.replace(connection.request, partition_by=plan.request.partition_by)),
+        new_run(),
         target_part_bytes=settings.target_part_bytes,
         row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency).row_group,
-        hidden_status=HIDDEN_STATUS if opening.is_hidden else None,
         clock=context.clock,
     )
-    into = SpoolFactory(parts, parts.encoder, plan.homes, spool, reading=0)
-    density = opening.density
-    scheduler = await schedule(Coverage(plan.windows), reader, parts.place, page_size, oldest_row(plan.state), density)
-    await make_pipeline(scheduler, reader, into, context).run()
+    scan = Scan(
+        range=Interval(plan.windows[0].start, plan.windows[-1].end),
+        windows=tuple(plan.windows),
+        hidden_status=HIDDEN_STATUS if opening.is_hidden else None,
+    )
+    oldest, density = oldest_row(plan.state), opening.density
+    scheduler = await schedule(scan, reader, stage.tables.place, page_size, oldest, density)
+    spool = Spool(plan.homes, Guard())
+    await Pipeline(scan, scheduler, reader, SpoolSink(stage, spool, reading=0), None, settings).run()
     return spool
 
 

@@ -14,7 +14,7 @@ from exporter.model import Change, Coverage, Interval, Unproven
 from exporter.parts.ids import ids_in
 from exporter.pipeline.comparison import Differences
 from exporter.pipeline.reader import Reader, wall_clock
-from exporter.pipeline.spool_sink import Spool, SpoolFactory
+from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.upsert import UpsertCounts, merge_spool
 from exporter.plan.clock import Now
 from exporter.run.claim import Claim
@@ -86,25 +86,17 @@ class Repair:
         async with connected(plan.request, plan.state, range_.end, self.context, self.run, now=self.now) as connection:
             await mention_withheld(self.claim, connection)
             session = await Session.start(self.claim, connection, range_, refuses_withheld=True)
-            spool = Spool()
-            into = SpoolFactory(session.parts, session.parts.encoder, plan.homes, spool, reading=1)
-            await session.read(windows, into, oldest=oldest_row(plan.state))
+            spool = Spool(plan.homes, session.guard)
+            await session.read(windows, SpoolSink(session.stage, spool, reading=1), oldest=oldest_row(plan.state))
             gone = await drop_from(findings, spool, delete=delete)
             change, outcome = await merge_spool(
-                spool,
-                session.log.state,
-                plan.homes,
-                session.parts,
-                session.committer,
-                gone=gone,
-                refreshes=Coverage(),
-                whole=windows,
+                spool, session.log.state, session.stage, session.committer, gone=gone, whole=windows
             )
             change = msgspec.structs.replace(change, proves=self.proves.intervals)
             if change.adds or change.removes or change.quarantines or change.proves:
                 await session.committer.commit(change, session.spent, kind="repair")
             await session.committer.sweep()  # what was put aside
-            await seal(session.log, session.parts, session.committer, self.context.observer, goes_on=True)
+            await seal(session.log, session.stage, session.committer, self.context.observer, goes_on=True)
             return outcome
 
     async def _put_in_order(self) -> None:
@@ -121,8 +113,7 @@ async def drop_from(findings: Differences, spool: Spool, *, delete: bool) -> dic
     """
     deleted, moved = findings.deleted, findings.moved
     missed = set[str]().union(*deleted.values(), *moved.values())
-    every = [part.path for home in spool.parts.values() for part in home]
-    read_again = await to_thread.run_sync(ids_in, every, missed)
+    read_again = await to_thread.run_sync(ids_in, spool.paths, missed)
     read_again |= missed & set[str]().union(*spool.misfit_ids.values())
     gone: dict[Interval, Collection[str]] = {}
     for interval in {*deleted, *moved}:

@@ -45,7 +45,7 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
     ):
         await session.read_what_is_left()
         await settle(session)
-        await seal(session.log, session.parts, session.committer, context.observer)
+        await seal(session.log, session.stage, session.committer, context.observer)
         return summarize(destination, session.before, session.log.state, session.spent)
 
 

@@ -18,7 +18,7 @@ from exporter.log.state import State
 from exporter.model import Counters, Coverage, Interval
 from exporter.pipeline.comparison import Comparison, Differences
 from exporter.pipeline.role import sees
-from exporter.pipeline.spool_sink import Spool, SpoolFactory
+from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.upsert import UpsertCounts, merge_spool
 from exporter.plan.homes import Homes
 from exporter.run.claim import holding
@@ -112,21 +112,21 @@ async def _check_role(store: Store, connection: Connection) -> None:
 
 
 async def _reread(session: Session, target: Coverage) -> RereadResult:
-    before, parts, committer = session.before, session.parts, session.committer
-    await session.read(target - before.coverage, parts)
+    before, stage, committer = session.before, session.stage, session.committer
+    await session.read(target - before.coverage)
     state, again = session.log.state, target & before.coverage
     outcome, kept = UpsertCounts(), dict[Interval, set[str]]()
     if not again:
         await settle(session)
     else:
-        homes, spool = Homes(state.conversations, state.coverage, parts.place), Spool()
+        homes = Homes(state.conversations, state.coverage, stage.tables.place)
+        spool = Spool(homes, session.guard)
         doubts = await Doubts.find(session, homes)
         whole = again | doubts.windows
-        into = SpoolFactory(parts, parts.encoder, homes, spool, reading=1)
-        await session.read(whole, into, oldest=oldest_row(state))
+        await session.read(whole, SpoolSink(stage, spool, reading=1), oldest=oldest_row(state))
         lag = session.context.lag
         findings = await Comparison(
-            parts.store, state, homes, spool, parts.store, again.intervals, lag=lag, remembers=True
+            stage.store, state, spool, stage.store, again.intervals, lag=lag, remembers=True
         ).run()
         gone = await drop_from(findings, spool, delete=False)
         kept = await _keep_what_is_known(findings, session)
@@ -137,22 +137,14 @@ async def _reread(session: Session, target: Coverage) -> RereadResult:
         # What was kept is not known to be up to date: it may have ceased to match the filters.
         refreshes = again - Coverage(kept)
         change, outcome = await merge_spool(
-            spool,
-            state,
-            homes,
-            parts,
-            committer,
-            gone=gone,
-            refreshes=refreshes,
-            whole=whole,
-            repeated=doubts.repeated.keys(),
+            spool, state, stage, committer, gone=gone, whole=whole, repeated=doubts.repeated.keys()
         )
-        change = msgspec.structs.replace(change, proves=again.intervals, settles=True)
+        change = msgspec.structs.replace(change, refreshes=refreshes.intervals, proves=again.intervals, settles=True)
         await committer.commit(change, session.spent, kind="reread")
         await committer.sweep()  # what was put aside
-    await seal(session.log, parts, committer, session.context.observer, goes_on=True)
+    await seal(session.log, stage, committer, session.context.observer, goes_on=True)
     after = session.log.state
-    summary = summarize(parts.store.location, before, after, session.spent)
+    summary = summarize(stage.store.location, before, after, session.spent)
     return RereadResult(
         summary=summary,
         intervals=target.intervals,

@@ -7,7 +7,7 @@ from typing import Final
 import pyarrow as pa
 
 from exporter.encode.descriptions import DESCRIPTIONS, PARTITION
-from exporter.encode.schema import table_schemas
+from exporter.encode.tables import Tables
 from exporter.errors import UsageError
 from exporter.jobs.dataset import table_schema
 from exporter.layout import TABLES
@@ -29,7 +29,7 @@ def new_schema(table: str, fields: tuple[str, ...] | None) -> pa.Schema:
     if table not in TABLES:
         raise UsageError(f"--table {table}: no such table; there are {', '.join(TABLES)}")
     request = Request(fields=fields, tables=TABLES)
-    return table_schemas(request)[table]
+    return Tables.of(request).schemas[table]
 
 
 def render_schema(table: str, schema: pa.Schema, partition_by: PartitionBy, as_: SchemaFormat) -> str:

@@ -12,14 +12,16 @@ from exporter.encode.rows import Misfit
 from exporter.errors import DoubtfulStreamError
 from exporter.log.manifest import withheld_fields
 from exporter.log.state import State
-from exporter.model import Coverage, Interval, Unproven
-from exporter.pipeline.batch_sink import BatchFactory, BatchStream, Send, StreamTotals
+from exporter.model import Interval, Unproven
+from exporter.pipeline.batch_sink import BatchSink, BatchStream, Send, StreamTotals
+from exporter.pipeline.pipeline import Pipeline
+from exporter.pipeline.scan import Scan
 from exporter.progress import Observer
 from exporter.run.connect import connected
 from exporter.run.context import RunContext
 from exporter.run.observer_guard import observed
 from exporter.run.reconcile import known_end, settle_range
-from exporter.run.session import make_pipeline, schedule
+from exporter.run.session import schedule
 from exporter.settings import Credentials, Request, RunSettings, Selection
 from exporter.words import count_of
 
@@ -92,13 +94,13 @@ def stream(
 async def _read(request: Request, asked: Selection, context: RunContext, encoder: Encoder, send: Send) -> StreamReport:
     began = context.clock()
     async with connected(request, State(), known_end(State(), asked), context) as connection:
-        reader, opening = connection.reader, connection.opening
+        reader, opening, settings = connection.reader, connection.opening, context.settings
         range_ = settle_range(State(), asked, connection.latest)
-        factory = BatchFactory(encoder, send, HIDDEN_STATUS if opening.is_hidden else None)
-        windows, page_size = Coverage([range_]), context.settings.page_size
-        scheduler = await schedule(windows, reader, _anywhere, page_size, density=opening.density)
-        await make_pipeline(scheduler, reader, factory, context).run()
-        return _report(request, range_, factory.given, reader.counters.requests, context.clock() - began)
+        hidden_status = HIDDEN_STATUS if opening.is_hidden else None
+        scan, sink = Scan(range=range_, windows=(range_,), hidden_status=hidden_status), BatchSink(encoder, send)
+        scheduler = await schedule(scan, reader, _anywhere, settings.page_size, density=opening.density)
+        await Pipeline(scan, scheduler, reader, sink, None, settings).run()
+        return _report(request, range_, sink.totals, reader.counters.requests, context.clock() - began)
 
 
 def _anywhere(_created_at: Instant) -> tuple[dict[str, str], Interval | None]:

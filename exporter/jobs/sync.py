@@ -13,7 +13,7 @@ import msgspec
 from anyio import to_thread
 
 from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant
-from exporter.encode.batch import Encoder
+from exporter.encode.tables import Tables
 from exporter.errors import UsageError
 from exporter.jobs.summary import Summary, summarize
 from exporter.lake.follow import settle_table_format
@@ -24,7 +24,7 @@ from exporter.parts.versions import open_rows
 from exporter.pipeline.probe import find_margin
 from exporter.pipeline.quarantine_merge import nameless_times
 from exporter.pipeline.reader import Reader
-from exporter.pipeline.spool_sink import Spool, SpoolFactory
+from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.upsert import UpsertCounts, merge_spool
 from exporter.plan.homes import Homes
 from exporter.plan.rereads import density_of, windows_around
@@ -115,7 +115,7 @@ async def _sync(
                     since = updates_since(session.before, now.instant, context.observer)
                     asked_since = None if since is None or margin is None else since - context.lag - margin
                     outcome = await _update(session, asked_since, lister)
-            await seal(session.log, session.parts, session.committer, context.observer, goes_on=True)
+            await seal(session.log, session.stage, session.committer, context.observer, goes_on=True)
             return _synced(store.location, session, outcome)
 
 
@@ -137,22 +137,20 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
 
     `lister` lists what the filters may have left.
     """
-    before, state, parts, reader = session.before, session.log.state, session.parts, session.reader
-    _, range_ = stored_export(state, parts.store.location)
-    oldest, homes = oldest_row(state), Homes(state.conversations, state.coverage, parts.place)
-    spool, changed, narrow = Spool(), Spool(), Encoder(ALWAYS_FIELDS)
+    before, state, stage, reader = session.before, session.log.state, session.stage, session.reader
+    _, range_ = stored_export(state, stage.store.location)
+    oldest, homes = oldest_row(state), Homes(state.conversations, state.coverage, stage.tables.place)
+    spool, changed = Spool(homes, session.guard), Spool(homes, session.guard)
+    narrow = Tables.of(Request(fields=ALWAYS_FIELDS))
 
     async def read(what: Coverage, updated_since: Instant | None, reading: int) -> None:
         # The other list first: what changes after it has been read is in the one that the filters leave, or is newer
         # than either.
         if lister is not None:
-            lister.updated_since = updated_since
-            into = SpoolFactory(parts, narrow, homes, changed, reading=reading, updated_since=updated_since)
-            await session.read(what, into, reader=lister, oldest=oldest)
-        reader.updated_since = updated_since
-        into = SpoolFactory(parts, parts.encoder, homes, spool, reading=reading + 1, updated_since=updated_since)
-        await session.read(what, into, oldest=oldest)
-        reader.updated_since = None
+            into = SpoolSink(stage, changed, reading=reading, tables=narrow)
+            await session.read(what, into, reader=lister, updated_since=updated_since, oldest=oldest)
+        into = SpoolSink(stage, spool, reading=reading + 1)
+        await session.read(what, into, updated_since=updated_since, oldest=oldest)
 
     await read(before.coverage, since, 0)
     if spool.unasked:
@@ -169,31 +167,24 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
         spool.read_since = min(spool.read_since, changed.read_since)
         spool.unproven += changed.unproven
     change, outcome = await merge_spool(
-        spool,
-        state,
-        homes,
-        parts,
-        session.committer,
-        gone=gone,
-        refreshes=before.coverage,
-        whole=again,
-        repeated=doubts.repeated.keys(),
+        spool, state, stage, session.committer, gone=gone, whole=again, repeated=doubts.repeated.keys()
     )
-    await session.committer.commit(msgspec.structs.replace(change, settles=True), session.spent, kind="sync")
+    change = msgspec.structs.replace(change, refreshes=before.coverage.intervals, settles=True)
+    await session.committer.commit(change, session.spent, kind="sync")
     await session.committer.sweep()  # what was put aside
     return outcome
 
 
 async def _still_open(session: Session, spool: Spool, since: Instant) -> Coverage:
     """Returns where conversations created `since` are that were not over when read, and that `spool` lacks."""
-    served = await to_thread.run_sync(ids_in, [part.path for home in spool.parts.values() for part in home])
+    served = await to_thread.run_sync(ids_in, spool.paths)
     served |= set[str]().union(*spool.misfit_ids.values())
     found: list[tuple[Instant, float]] = []
     for file in session.before.conversations:
         if not file.open_rows or file.created_at_max < since:
             continue
         density = density_of(file)
-        async with opened(session.parts.store, file) as part:
+        async with opened(session.stage.store, file) as part:
             rows = await to_thread.run_sync(open_rows, part)
         found += [
             (created_at, density)
@@ -207,7 +198,7 @@ async def _nameless(session: Session, homes: Homes) -> Coverage:
     """Returns where rows without an id are: only a reading of all that is there shows that they have one now."""
     times: list[tuple[Instant, float]] = []
     for _, file in sorted(session.log.state.quarantine.items()):
-        for created_at in nameless_times(await read_as_written(session.parts.store, file)):
+        for created_at in nameless_times(await read_as_written(session.stage.store, file)):
             part = homes.of(created_at).file
             times.append((created_at, 1.0 if part is None else density_of(part)))
     return windows_around(times)

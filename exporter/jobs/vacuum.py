@@ -8,7 +8,7 @@ from collections.abc import Collection
 import msgspec
 
 from exporter.contract import Instant
-from exporter.encode.schema import table_schemas
+from exporter.encode.tables import Tables
 from exporter.errors import DestinationError
 from exporter.lake.follow import expire, write_tables
 from exporter.log.commits import CommitLog, check_not_overtaken, load_state
@@ -82,7 +82,7 @@ async def _vacuum(store: Store, log: CommitLog, before: Instant, now: Instant) -
     done = await _vacuumed(store, state, gone, leftovers)
     if gone:
         after = await log.append(committed_at=now, kind="vacuum", forgets=tuple(sorted(gone)))
-        await sweep(store, after, schemas=table_schemas(after.request or Request()))
+        await sweep(store, after, schemas=Tables.of(after.request or Request()).schemas)
     if leftovers.gone:
         await check_not_overtaken(store, log.state)
         await store.delete(*leftovers.gone)

@@ -12,7 +12,7 @@ from typing import Final
 
 from anyio import to_thread
 
-from exporter.encode.schema import table_schemas
+from exporter.encode.tables import Tables
 from exporter.errors import DestinationError, ForeignTableError, UsageError
 from exporter.lake.table import (
     LakeTable,
@@ -22,7 +22,6 @@ from exporter.lake.table import (
     readable,
     states_at,
 )
-from exporter.layout import partition_of
 from exporter.log.commits import check_not_overtaken, load_commits
 from exporter.log.state import State
 from exporter.model import TableFormat
@@ -141,9 +140,10 @@ def open_tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
     check_installed(format_)
     root = directory_of(store)
     check_place(format_, root)
-    partition = next(iter(partition_of(0, request.partition_by)[0]), None)
+    asked = Tables.of(request)
+    partition = asked.partition_key
     tables: list[LakeTable] = []
-    for name, schema in table_schemas(request).items():
+    for name, schema in asked.schemas.items():
         if format_.kind == "delta":
             check_threads()
             from exporter.lake.delta import DeltaLog

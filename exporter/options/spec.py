@@ -202,11 +202,13 @@ class ExportSpec:
             environment.get(contract.BASE_URL_VARIABLE) or contract.DEFAULT_BASE_URL,
             insecure_http=self.insecure_http,
         )
+        ca_file = None if self.ca_file is None else Path(self.ca_file)
+        route.trust(ca_file)  # raises what is wrong with the file before a run begins
         settings = msgspec.structs.replace(
             settings,
             base_url=base_url,
             proxy=route.choose_proxy(environment, base_url),
-            ssl_context=route.trust(None if self.ca_file is None else Path(self.ca_file)),
+            ca_file=ca_file,
             heeds_signals=heeds_signals,
         )
         token_file = None if self.token_file is None else Path(self.token_file)

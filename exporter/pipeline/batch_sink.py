@@ -1,6 +1,6 @@
 """Rows as batches for a consumer in this process: nothing is written, and nothing is read that nobody takes.
 
-A batch is handed over before the room of its page is released, so that a consumer who is slow holds up the requests.
+A batch is handed over before the room of its page is released, so that a slow consumer holds up the requests.
 The pipeline runs in a task of its own. Inside an async generator its task groups and cancel scopes would be entered in
 the consumer's task and left in whichever finalizes the generator; and the consumer's own scopes would be left between.
 """
@@ -25,52 +25,54 @@ from exporter.encode.rows import EncodeRow, Misfit
 from exporter.errors import InterruptedExportError, TooLargeError
 from exporter.fetch.walk.window import Settled
 from exporter.model import Rows, Unproven
-from exporter.pipeline.sink import same_organization
+from exporter.pipeline.role import Guard
+from exporter.pipeline.scan import Scan
+from exporter.pipeline.sink import MISFIT_BYTES
 from exporter.words import format_size
-
-#: Of rows that fit no column: should the API change a type, every row is one.
-_MISFIT_BYTES: Final = 16_000_000
 
 Send: TypeAlias = Callable[[pa.RecordBatch], Awaitable[None]]
 
 
 @dataclass(slots=True)
 class StreamTotals:
-    """What has been handed over, and what could not be: `misfits` fit no column. `absent`, `withheld_rows`: as of
-    `model.DataFile`. `read_since`: the server's clock before the earliest page."""
+    """Tells what has been handed over, and what could not be.
+
+    `misfits` fit no column. `absent` and `withheld_rows` are as in `model.DataFile`, and `read_since` is the server's
+    clock before the earliest page.
+    """
 
     rows: int = 0
     withheld_rows: int = 0
     absent: Counter[str] = field(default_factory=Counter)
     misfits: list[Misfit] = field(default_factory=list)
     unproven: list[Unproven] = field(default_factory=list)
-    organization: str | None = None
     read_since: Instant | None = None
 
 
-class BatchFactory:
+class BatchSink:
     """Hands the rows of every window to `send`, a batch a page."""
 
     kept = "The batches before that are whole"
-    again = "to begin anew"
+    again = "to begin again"
 
-    def __init__(self, encoder: Encoder, send: Send, hidden_status: str | None) -> None:
-        self.given: Final = StreamTotals()
-        self.hidden_status: Final = hidden_status
+    def __init__(self, encoder: Encoder, send: Send, *, misfit_bytes: int = MISFIT_BYTES) -> None:
+        self.totals: Final = StreamTotals()
         self._encoder = encoder
         self._send = send
-        # As of `writing.PartsFactory`.
+        self._guard = Guard()
+        # As in `PartStage`.
         self._working = CapacityLimiter(2)
         self._misfit_bytes = 0
+        self._most_misfit_bytes = misfit_bytes
 
-    def open_window(self, _end: Instant) -> "BatchWriter":
+    def open_window(self, _end: Instant, _scan: Scan) -> "BatchWriter":
         return BatchWriter(self)
 
     async def give(self, rows: Rows[EncodeRow], unproven: tuple[Unproven, ...], read_since: Instant) -> None:
         """Returns when the consumer has the batch. Raises `SourceError`."""
-        given = self.given
-        given.unproven += unproven
-        given.read_since = read_since if given.read_since is None else min(given.read_since, read_since)
+        totals = self.totals
+        totals.unproven += unproven
+        totals.read_since = read_since if totals.read_since is None else min(totals.read_since, read_since)
         if not rows:
             return
         encoded = await to_thread.run_sync(self._encoder.encode, rows, limiter=self._working)
@@ -79,32 +81,32 @@ class BatchFactory:
             await self._send(encoded.batch)
 
     def _count(self, encoded: EncodedBatch) -> None:
-        given = self.given
-        given.organization = same_organization(given.organization, encoded)
-        given.rows += encoded.batch.num_rows
-        given.withheld_rows += encoded.withheld_rows
-        given.absent.update(encoded.absent)
-        given.misfits += encoded.quarantined
+        totals = self.totals
+        self._guard.check(encoded)
+        totals.rows += encoded.batch.num_rows
+        totals.withheld_rows += encoded.withheld_rows
+        totals.absent.update(encoded.absent)
+        totals.misfits += encoded.quarantined
         self._misfit_bytes += sum(len(misfit.text) for misfit in encoded.quarantined)
-        if self._misfit_bytes > _MISFIT_BYTES:
+        if self._misfit_bytes > self._most_misfit_bytes:
             raise TooLargeError(
-                f"{len(given.misfits):,} rows fit no column, such as {given.misfits[0].id[:80]!r}: "
-                f"{given.misfits[0].reason}. A stream keeps no more than {format_size(_MISFIT_BYTES)} of them, an "
-                "export to a destination all"
+                f"{len(totals.misfits):,} rows fit no column, such as {totals.misfits[0].id[:80]!r}: "
+                f"{totals.misfits[0].reason}. A stream keeps no more than {format_size(self._most_misfit_bytes)} of "
+                "them, an export to a destination all"
             )
 
 
 class BatchWriter:
-    """The rows of one window."""
+    """Hands over the rows of one window."""
 
     #: Nobody waits for what is handed over at once.
     seconds_left: float = inf
 
-    def __init__(self, factory: BatchFactory) -> None:
-        self._factory = factory
+    def __init__(self, sink: BatchSink) -> None:
+        self._sink = sink
 
     async def add(self, settled: Settled[EncodeRow], _settled_from: Instant, read_since: Instant) -> None:
-        await self._factory.give(settled.rows, tuple(settled.unproven), read_since)
+        await self._sink.give(settled.rows, tuple(settled.unproven), read_since)
 
     async def finish(self, _settled_from: Instant) -> None:
         """Nothing is held back."""
@@ -114,17 +116,17 @@ class BatchWriter:
 
 
 class Report(Protocol):
-    """What a stream has to say at its end."""
+    """Tells at the end of a stream what is in doubt."""
 
     def check(self) -> None:
-        """Raises what has to be known about batches that have all been given."""
+        """Raises what a consumer must know about batches that have all been given."""
 
 
 ReportT = TypeVar("ReportT", bound=Report)
 
 
 @dataclass(slots=True)
-class _Result(Generic[ReportT]):
+class _Outcome(Generic[ReportT]):
     report: ReportT | None = None
     failure: Exception | None = None
 
@@ -133,18 +135,18 @@ class BatchStream(Generic[ReportT]):
     """The batches of `work`, which begins when the first one is asked for: an async iterator, to be closed.
 
     `async with stream: async for batch in stream: ...`. Without `async with` it closes itself at its end, on any error
-    and where its consumer is cancelled while it waits; who leaves earlier calls `aclose`. Closing ends every request
-    and task. The order of batches is not promised; each row is in one of them.
+    and where its consumer is cancelled while it waits; a consumer that stops early must call `aclose`. Closing ends
+    every request and task. The order of batches is not promised; each row is in one of them.
 
     `report` is there at the end. Then whatever ended the work early is raised, or what the report has in doubt; all
     batches have been given before that.
     """
 
     def __init__(self, schema: pa.Schema, work: Callable[[Send], Awaitable[ReportT]]) -> None:
-        #: Of every batch.
+        #: The columns of every batch.
         self.schema: Final = schema
         self._work = work
-        self._outcome = _Result[ReportT]()
+        self._outcome = _Outcome[ReportT]()
         self._task: asyncio.Task[None] | None = None
         self._batches: MemoryObjectReceiveStream[pa.RecordBatch] | None = None
         self._closed = False
@@ -217,7 +219,7 @@ def _abandon(task: asyncio.Task[None], batches: MemoryObjectReceiveStream[pa.Rec
 async def _produce(
     work: Callable[[Send], Awaitable[ReportT]],
     batches: MemoryObjectSendStream[pa.RecordBatch],
-    outcome: _Result[ReportT],
+    outcome: _Outcome[ReportT],
 ) -> None:
     with batches:
         try:

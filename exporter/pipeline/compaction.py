@@ -14,12 +14,12 @@ from exporter.model import Change, DataFile, Interval
 from exporter.parts.integrity import as_written
 from exporter.parts.reader import copy_rows
 from exporter.pipeline.committer import Committer
-from exporter.pipeline.part_sink import PartsFactory
+from exporter.pipeline.part_stage import PartStage
 from exporter.plan.compaction import choose_merges
 from exporter.progress import Observer
 from exporter.tasks import for_each
 
-#: Of parts that lie there twice at a time: what has been merged is deleted before more is.
+#: This much lies there twice at a time: what has been merged is deleted before more is.
 _TWICE_BYTES: Final = 1024**3
 #: Each has files open, and row groups in memory.
 MERGED_AT_ONCE: Final = 2
@@ -27,7 +27,7 @@ MERGED_AT_ONCE: Final = 2
 
 async def merge_small_parts(
     log: CommitLog,
-    factory: PartsFactory,
+    stage: PartStage,
     committer: Committer,
     observer: Observer,
     *,
@@ -44,10 +44,10 @@ async def merge_small_parts(
         log.state.conversations,
         log.state.coverage,
         least_bytes=least_bytes,
-        target_bytes=factory.target_part_bytes,
+        target_bytes=stage.target_part_bytes,
         growing=growing,
     ):
-        await _merge(log.state, list(_first(groups)), factory, committer, observer)
+        await _merge(log.state, list(_first(groups)), stage, committer, observer)
         await committer.write_manifest()
 
 
@@ -63,16 +63,16 @@ def _first(groups: Sequence[Sequence[DataFile]]) -> Iterator[Sequence[DataFile]]
 async def _merge(
     state: State,
     groups: Sequence[Sequence[DataFile]],
-    factory: PartsFactory,
+    stage: PartStage,
     committer: Committer,
     observer: Observer,
 ) -> None:
     observer.note("merging small files", files=sum(map(len, groups)), into=len(groups))
-    # A reader who trusts it would count the rows of old and new parts.
+    # A reader that trusts it would count the rows of old and new parts.
     await committer.unseal()
 
     async def merge(group: Sequence[DataFile]) -> None:
-        merged = await _merged(group, factory)
+        merged = await _merged(group, stage)
         sources = [*group, *(turns for file in group for turns in state.turns_beside(file))]
         change = Change(adds=merged, removes=tuple(file.path for file in sources))
         await committer.commit(change, kind="compact")
@@ -80,20 +80,22 @@ async def _merge(
     await for_each(groups, merge, at_once=MERGED_AT_ONCE)
 
 
-async def _merged(group: Sequence[DataFile], factory: PartsFactory) -> tuple[DataFile, ...]:
-    """The part that holds what the parts of `group` held, which run from old to new, and that of its turns; published,
-    and not committed."""
+async def _merged(group: Sequence[DataFile], stage: PartStage) -> tuple[DataFile, ...]:
+    """Publishes the part that holds what the parts of `group` held, which run from old to new, and that of its turns.
+
+    Nothing is committed.
+    """
     oldest, newest = group[0], group[-1]
-    writer = factory.new_part()
+    writer = stage.new_part()
     try:
         for file in reversed(group):
-            async with as_written(factory.store, file, factory.working) as source:
-                await to_thread.run_sync(copy_rows, [source], writer, limiter=factory.working)
-        finished = await to_thread.run_sync(writer.close, limiter=factory.working)
+            async with as_written(stage.store, file, stage.working) as source:
+                await to_thread.run_sync(copy_rows, [source], writer, limiter=stage.working)
+        finished = await to_thread.run_sync(writer.close, limiter=stage.working)
     except BaseException:
         writer.abort()
         raise
-    return await factory.publish(
+    return await stage.publish(
         finished.closed(
             oldest.partition,
             Interval(oldest.window.start, newest.window.end),

@@ -21,15 +21,15 @@ from exporter.parts.versions import read_versions, versions_in
 from exporter.pipeline.quarantine_merge import nameless_times
 from exporter.pipeline.spool_sink import Spool
 from exporter.plan.differences import KINDS, Difference, Kind, LastRead, Versions, find_differences, join_some
-from exporter.plan.homes import Home, Homes
+from exporter.plan.homes import Home
 from exporter.plan.rereads import density_of, windows_around
 from exporter.store.base import Store
 
-#: Of each kind, so many ids are remembered: enough to look into, whatever has happened.
+#: This many ids of each kind are remembered: enough to look into, whatever has happened.
 MOST_IDS: Final = 500
-#: Rows that are missing, and such as are deleted: so many of each are held against one another.
+#: This many missing rows are held against this many deleted ones.
 _MOST_PAIRED: Final = 100_000
-#: Times of rows to read again, until they are made windows.
+#: This many times of rows to read again are kept before they become windows.
 _MOST_TIMES: Final = 50_000
 
 _ByHome: TypeAlias = dict[Interval, list[tuple[str, Instant, Instant | None]]]
@@ -37,14 +37,13 @@ _ByHome: TypeAlias = dict[Interval, list[tuple[str, Instant, Instant | None]]]
 
 @dataclass(slots=True)
 class Differences:
-    """How a list differs from what is there.
+    """Tells how a list differs from what is there.
 
-    `days`: by UTC day of `created_at`, as days since 1970, how many rows were `listed` and `kept`, and of each kind.
-    `ids`: of each kind, `MOST_IDS` at most. `windows`: positions of those that hold a difference which is none of
-    `later`. `reread`: where all is that is missing, has changed or has moved, or has
-    no id. `deleted`: ids that the list does not
-    have, by home, and `moved` those that it has elsewhere. `witness`: an id that both have. `nameless`: how many rows
-    without an id were listed; they cannot be told apart, and are not compared.
+    `days` counts by UTC day of `created_at`, as days since 1970, the rows that were `listed` and `kept`, and those of
+    each kind. `ids` are at most `MOST_IDS` of each kind. `windows` are the positions of those that hold a difference
+    other than `later`. `reread` is where rows lie that are missing, have changed or moved, or have no id. `deleted` are
+    the ids that the list does not have, by home, and `moved` those that it has elsewhere. `witness` is an id that both
+    have. `nameless` counts the listed rows without an id; they cannot be told apart, and are not compared.
     """
 
     days: dict[int, Counter[str]] = field(default_factory=dict)
@@ -68,14 +67,14 @@ class Differences:
 class Comparison:
     """Holds `spool`, a list of what was created in `windows` (disjoint, ascending), against `state` in `store`.
 
-    `spooled_in`: where the spool lies. `lag`: as of `LastRead`. `remembers`: what a repair has to know is gathered.
+    `spooled_in` is where the spool lies, and `lag` is as in `LastRead`. With `remembers`, what a repair must know is
+    gathered.
     """
 
     def __init__(
         self,
         store: Store,
         state: State,
-        homes: Homes,
         spool: Spool,
         spooled_in: Store,
         windows: Sequence[Interval],
@@ -85,7 +84,6 @@ class Comparison:
     ) -> None:
         self._store = store
         self._state = state
-        self._homes = homes
         self._spool = spool
         self._spooled_in = spooled_in
         self._audited = Coverage(windows)
@@ -100,7 +98,7 @@ class Comparison:
     async def run(self) -> Differences:
         """Raises `StoreError`."""
         findings = self._findings
-        for home in self._homes:
+        for home in self._spool.every:
             if Coverage([home.interval]) & self._audited:
                 findings.homes[home.interval] = home
         findings.homes |= {interval: home for interval, home in self._spool.homes.items() if home.file is None}
@@ -118,7 +116,7 @@ class Comparison:
         return findings
 
     async def _misfits(self, store: Store, files: Iterable[QuarantineFile]) -> tuple[_ByHome, int]:
-        """What is in quarantine, by home; and how many of it have no id."""
+        """Returns what is in quarantine, by home, and how many rows of it have no id."""
         found: _ByHome = {}
         nameless = 0
         for file in sorted(files, key=lambda file: file.path):
@@ -132,7 +130,7 @@ class Comparison:
                 if row[0].startswith(NO_ID):
                     nameless += 1
                     continue
-                home = self._homes.of(row[1])
+                home = self._spool.every.of(row[1])
                 self._findings.homes[home.interval] = home
                 found.setdefault(home.interval, []).append(row)
         return found, nameless
@@ -178,8 +176,7 @@ class Comparison:
     def _find_moved(self, misfits: _ByHome) -> None:
         """Makes one difference of two, where a row is not listed where it is kept, but elsewhere."""
         findings, wanted = self._findings, {found.id for _, found in self._deleted}
-        paths = [part.path for parts in self._spool.parts.values() for part in parts]
-        rows = chain(versions_in(paths), chain.from_iterable(misfits.values()))
+        rows = chain(versions_in(self._spool.paths), chain.from_iterable(misfits.values()))
         listed = {identity: created_at for identity, created_at, _ in rows if identity in wanted}
         for interval, deleted in self._deleted:
             if (created_at := listed.get(deleted.id)) is None:
@@ -196,7 +193,7 @@ class Comparison:
                 findings.reread += [Interval(instant, instant + 1) for instant in (created_at, deleted.created_at)]
 
     def _take(self, found: Difference, number: int = 1) -> None:
-        """`number`: -1 takes it back."""
+        """Counts a difference; `number` -1 takes it back."""
         findings, ids = self._findings, self._findings.ids[found.kind]
         findings.days.setdefault(found.created_at // DAY, Counter())[found.kind] += number
         if number < 0 and found.id in ids:

@@ -1,7 +1,7 @@
 """Where the rows with some ids are, and which ids are in more places than one, whatever the number of rows.
 
 An id has a home by its `created_at`, and that may change (api.md, 15): then the row is served elsewhere, and nothing
-tells where it was. So the ids of other parts have to be looked at. Of each part its column of ids is read alone, some
+tells where it was. So the ids of other parts must be looked at. Of each part its column of ids is read alone, some
 22 bytes a row where they are random; and where ids grow with time, the statistics of a row group tell that it has none
 of them. Of 10 million random ids that is 220 MB: to look some up takes a second or two, and to hold them all against
 one another takes five. Nothing is read where no row has come to a place that is new to it.
@@ -36,12 +36,12 @@ from exporter.store.base import Store
 from exporter.store.filesystem import copy_columns
 from exporter.tasks import for_each
 
-#: Ids in more places than one that are remembered at a time.
+#: This many ids in more places than one are remembered at a time.
 _MOST_REPEATED: Final = 100_000
 
 
 class Copy(NamedTuple):
-    """One of several rows with an id; `is_row`: of the table, and not in quarantine."""
+    """One of several rows with an id; `is_row`: it is in the table, and not in quarantine."""
 
     is_row: bool
     created_at: Instant
@@ -51,7 +51,7 @@ class Copy(NamedTuple):
 async def find_ids(
     store: Store, files: Iterable[DataFile], wanted: Collection[str], limiter: CapacityLimiter
 ) -> dict[str, set[str]]:
-    """Which of `wanted` the parts have, by path. Raises `StoreError`."""
+    """Returns which of `wanted` the parts have, by path. Raises `StoreError`."""
     found: dict[str, set[str]] = {}
     ids = pa.array(sorted(wanted), pa.string())
     span = Span()
@@ -67,8 +67,8 @@ async def find_ids(
 
 
 async def find_repeated(store: Store, state: State, limiter: CapacityLimiter) -> dict[str, list[Copy]]:
-    """By id, where it is, of those that are in several places, or twice in one: all that lie where
-    `state` is unsettled, and `_MOST_REPEATED` at most.
+    """Returns, by id, the places of ids that are in several, or twice in one: all that lie where `state` is unsettled,
+    and `_MOST_REPEATED` at most.
 
     Raises `StoreError`.
     """
@@ -121,7 +121,7 @@ async def find_repeated(store: Store, state: State, limiter: CapacityLimiter) ->
 
 @asynccontextmanager
 async def _identified(store: Store, file: DataFile) -> AsyncIterator[Path]:
-    """A part, or of one in an object store the ids and times alone; all of it where these cannot be had so.
+    """Yields a part, or the ids and times alone of one in an object store; all of it where these cannot be had alone.
 
     Raises as `opened`.
     """

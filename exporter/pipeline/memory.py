@@ -14,9 +14,9 @@ _MIB: Final = 1024 * 1024
 _BASE_BYTES: Final = 160 * _MIB
 #: No reader wants larger row groups, and they would only be held longer.
 _ROW_GROUP_BYTES: Final = 16 * _MIB
-#: Of JSON text. Larger pages would save hardly any request.
+#: The JSON text of a page. Larger pages would save hardly any requests.
 _PAGE_BYTES: Final = 8 * _MIB
-#: Of smaller ones it takes more requests, with no more rows on their way: the bytes in flight are what is short.
+#: Smaller pages take more requests, with no more rows on their way: the bytes in flight are what is short.
 _LEAST_PAGE_BYTES: Final = 2 * _MIB
 #: A decoded row beside its text: its object, and those of its short fields.
 _ROW_BYTES: Final = 2 * 1024
@@ -30,10 +30,10 @@ _PAGES_AT_WORK: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """What a ceiling is divided into, in bytes.
+    """Says what a ceiling is divided into, in bytes.
 
-    `page`: the JSON text that a page should have; `largest_page`: that one may have; `in_flight`: the cost of all that
-    are; `row_group`: of each part that is open, one a window and table.
+    `page` is the JSON text that a page should have, and `largest_page` what one may have. `in_flight` is the cost of
+    all pages that are, and `row_group` is for each part that is open, one a window and table.
     """
 
     page: int
@@ -43,7 +43,7 @@ class Shares:
 
     @classmethod
     def of(cls, memory_bytes: int, concurrency: int, tables: int = 1) -> Self:
-        """Divides a ceiling of the process's memory among so many windows; `tables`: one, or with turns two."""
+        """Divides a ceiling of the process's memory among this many windows; `tables` is 1, or 2 with turns."""
         usable = memory_bytes - _BASE_BYTES
         open_parts = concurrency * tables
         row_group = min(_ROW_GROUP_BYTES, usable // 4 // open_parts)
@@ -55,7 +55,7 @@ class Shares:
         return cls(page, page + beyond // _COPIES_OF_HUGE, in_flight, row_group)
 
     def cost(self, rows: int, size_bytes: int) -> int:
-        """What a page of so many rows and bytes takes; `in_flight` for a row of `largest_page`."""
+        """Returns what a page of this many rows and bytes takes: `in_flight` for a row of `largest_page`."""
         beyond = max(0, size_bytes - self.page)
         return rows * _ROW_BYTES + _COPIES * (size_bytes - beyond) + _COPIES_OF_HUGE * beyond
 
@@ -67,13 +67,13 @@ class ByteBudget:
         self.shares: Final = shares
         self._held = 0
         self._changed = anyio.Event()
-        # First come, first served: what needs much room is not overtaken for ever by what needs little.
+        # First come, first served: what needs much room is not overtaken forever by what needs little.
         self._turn = anyio.Lock()
 
     async def reserve(self, rows: int, size_bytes: int, *, waits: bool = True) -> "Room":
-        """Waits for room for a page of so many rows and bytes; no more than `largest_page` of it is waited for.
+        """Waits for room for a page of this many rows and bytes; no more than `largest_page` of it is waited for.
 
-        Not `waits`: takes it though it be beyond the limit. That is for lists of ids, which are small.
+        Without `waits` it takes the room even beyond the limit. That is for lists of ids, which are small.
         """
         cost = min(self.shares.cost(rows, size_bytes), self.shares.in_flight)
         if not waits:
@@ -85,7 +85,7 @@ class ByteBudget:
         return Room(self, rows, cost)
 
     def take(self, cost: int) -> bool:
-        """Takes so much more, or less, if it is there."""
+        """Takes this much more, or gives it back, if it is there."""
         if cost > 0 and self._held + cost > self.shares.in_flight:
             return False
         self._held += cost
@@ -96,17 +96,17 @@ class ByteBudget:
 
 
 class Room:
-    """What one page holds of the budget, until `release`."""
+    """Is what one page holds of the budget, until `release`."""
 
     def __init__(self, budget: ByteBudget, rows: int, cost: int) -> None:
         self._budget = budget
         self._rows = rows
         self._cost = cost
-        #: The largest body that was asked room for.
+        #: The largest body that room was asked for.
         self.wanted_bytes = 0
 
     def fits(self, size_bytes: int) -> bool:
-        """Whether there is room for a body of so many bytes, which is then taken: nothing is waited for."""
+        """Returns whether there is room for a body of this many bytes, and takes it: nothing is waited for."""
         self.wanted_bytes = max(self.wanted_bytes, size_bytes)
         more = self._budget.shares.cost(self._rows, size_bytes) - self._cost
         if more <= 0:

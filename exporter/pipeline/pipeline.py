@@ -7,12 +7,11 @@ walks stop at the page they are at, and what they have read is closed and commit
 """
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import anyio
 from anyio import CancelScope
@@ -36,20 +35,19 @@ from exporter.model import Change, Counters, Interval
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.memory import Room
 from exporter.pipeline.reader import Reader
-from exporter.pipeline.sink import Factory, Writer
+from exporter.pipeline.scan import Scan
+from exporter.pipeline.sink import Sink, WindowSink
 from exporter.plan.scheduler import Scheduler
-from exporter.progress import Observer, Snapshot
+from exporter.progress import Snapshot
+from exporter.settings import RunSettings
 from exporter.signals import listening
 
-#: How often a run says where it stands though nothing arrives.
-_REPORT_SECONDS: Final = 1.0
-
-_Walk: TypeAlias = Walk[EncodeRow] | DoubleWalk[EncodeRow]
+_WindowWalk: TypeAlias = Walk[EncodeRow] | DoubleWalk[EncodeRow]
 
 
 @dataclass(frozen=True, slots=True)
 class _Delivery:
-    """What goes from a walk to its writer after a page; `rooms` are released when it is written."""
+    """Is what goes from a walk to its writer after a page; `rooms` are released when it is written."""
 
     settled: Settled[EncodeRow]
     settled_from: Instant
@@ -58,37 +56,35 @@ class _Delivery:
 
 
 class Pipeline:
-    """Reads all windows of a scheduler and commits their rows. `committer`: None where there is nothing to commit.
+    """Reads all windows of `scan`, which `scheduler` splits, and commits their rows. `committer` is None where there is
+    nothing to commit. `report_seconds` pass between reports though nothing arrives.
 
     `run` raises the `ExporterError` that ended it early, after everything that could be committed was.
     """
 
     def __init__(
         self,
+        scan: Scan,
         scheduler: Scheduler,
         reader: Reader,
-        factory: Factory,
+        sink: Sink,
         committer: Committer | None,
-        observer: Observer,
+        settings: RunSettings,
         *,
-        concurrency: int,
-        page_size: int,
-        clock: Callable[[], float] = time.monotonic,
-        heeds_signals: bool = True,
+        report_seconds: float = 1.0,
     ) -> None:
+        self._scan = scan
         self._scheduler = scheduler
         self._reader = reader
-        self._factory = factory
+        self._sink = sink
         self._committer = committer
-        self._observer = observer
-        self._concurrency = concurrency
-        self._page_size = page_size
+        self._settings = settings
+        self._report_seconds = report_seconds
         self._span = max(1, scheduler.span)
-        self._clock = clock
-        self._heeds_signals = heeds_signals
-        self._began = clock()
+        self._clock = reader.clock
+        self._began = reader.clock()
         self._traits = reader.traits
-        #: How many were read.
+        #: How many have been read.
         self.windows = 0
         #: Walks that are being read.
         self._open = 0
@@ -102,22 +98,23 @@ class Pipeline:
 
     @property
     def spent(self) -> Counters:
-        """What the run has cost so far."""
+        """Returns what the run has cost so far."""
         return self._reader.counters + Counters(windows=self.windows, seconds=self._clock() - self._began)
 
     async def run(self) -> None:
+        self._traits.begin_list(self._scan.updated_since)
         with CancelScope() as everything, self._listening(everything):
             async with anyio.create_task_group() as reporting:
                 reporting.start_soon(self._report_regularly)
                 async with anyio.create_task_group() as working:
-                    for _ in range(self._concurrency):
+                    for _ in range(self._settings.concurrency):
                         working.start_soon(self._work)
                 reporting.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
 
     def _listening(self, everything: CancelScope) -> AbstractContextManager[None]:
-        if not self._heeds_signals:
+        if not self._settings.heeds_signals:
             return nullcontext()
         loop = asyncio.get_running_loop()
         return listening(partial(loop.call_soon_threadsafe, self._interrupt, everything))
@@ -139,7 +136,7 @@ class Pipeline:
     async def _work(self) -> None:
         while (walk := await self._next_walk()) is not None:
             self.windows += 1
-            writer = self._factory.open_window(walk.end)
+            writer = self._sink.open_window(walk.end, self._scan)
             send, receive = anyio.create_memory_object_stream[_Delivery](1)
             async with anyio.create_task_group() as group:
                 group.start_soon(self._write, walk, writer, receive)
@@ -149,7 +146,7 @@ class Pipeline:
             self._scheduler.ended(walk)
             self._wake()
 
-    async def _next_walk(self) -> _Walk | None:
+    async def _next_walk(self) -> _WindowWalk | None:
         while not (self._stopping or self._scheduler.is_done):
             # More windows than the source has time for would only make the parts small.
             is_useful = self._open < self._reader.useful_concurrency
@@ -161,23 +158,23 @@ class Pipeline:
             await self._moved.wait()
         return None
 
-    def _new_walk(self, window: Interval) -> _Walk:
-        # As the commits will say.
-        hidden_status = self._factory.hidden_status
+    def _new_walk(self, window: Interval) -> _WindowWalk:
+        hidden_status, page_size = self._scan.hidden_status, self._settings.page_size
         if hidden_status is None:
-            return Walk(window, self._traits, self._page_size)
+            return Walk(window, self._traits, page_size)
         self._traits.is_filtered = True
-        return DoubleWalk(window, self._traits, self._page_size, hidden_status)
+        return DoubleWalk(window, self._traits, page_size, hidden_status)
 
-    async def _read(self, walk: _Walk, deliveries: MemoryObjectSendStream[_Delivery]) -> None:
+    async def _read(self, walk: _WindowWalk, deliveries: MemoryObjectSendStream[_Delivery]) -> None:
         portions = self._reader.portions()
         carried: tuple[Room, ...] = ()
         async with deliveries:
             try:
                 while walk.request is not None and not self._stopping:
+                    request = self._scan.narrowed(walk.request)
                     with self._abandonable() as scope:
                         # After a stop nobody else makes room.
-                        reading = await self._reader.read(walk.request, portions, waits=not carried)
+                        reading = await self._reader.read(request, portions, waits=not carried)
                     if scope.cancelled_caught:
                         return
                     settled = walk.receive(reading.page)
@@ -196,11 +193,13 @@ class Pipeline:
                     await deliveries.send(delivery)
                     del delivery
             except ExporterError as error:
-                self.stop(_placed(error, walk, self._factory))
+                self.stop(_placed(error, walk, self._sink))
             except anyio.BrokenResourceError:
                 return  # the writer has failed, and has said why
 
-    async def _write(self, walk: _Walk, writer: Writer, deliveries: MemoryObjectReceiveStream[_Delivery]) -> None:
+    async def _write(
+        self, walk: _WindowWalk, writer: WindowSink, deliveries: MemoryObjectReceiveStream[_Delivery]
+    ) -> None:
         settled_from = walk.end
         try:
             async with deliveries:
@@ -248,12 +247,12 @@ class Pipeline:
 
     async def _report_regularly(self) -> None:
         while True:
-            await anyio.sleep(_REPORT_SECONDS)
+            await anyio.sleep(self._report_seconds)
             self._report()
 
     def _report(self) -> None:
         counters = self._reader.counters
-        self._observer.progress(
+        self._reader.observer.progress(
             Snapshot(
                 share=1 - min(1.0, self._scheduler.left / self._span),
                 rows=self._rows,
@@ -269,17 +268,17 @@ class Pipeline:
         )
 
 
-def _placed(error: ExporterError, walk: _Walk, factory: Factory) -> ExporterError:
-    """The same error, saying where it happened, what is kept, and what can be done."""
+def _placed(error: ExporterError, walk: _WindowWalk, sink: Sink) -> ExporterError:
+    """Returns the same error, which now says where it happened, what is kept, and what to do."""
     start = "the beginning" if walk.remaining is None or walk.remaining.open_below else format_instant(walk.start)
     match error:
         case ContradictionError():
             what_now = "another run will end here too, for as long as the API answers like that"
         case AccessError():
-            what_now = f"run again with a token that is let in {factory.again}"
+            what_now = f"run again with a token that is let in {sink.again}"
         case RequestRefusedError() | TooLargeError():
-            what_now = f"mend that, then run again {factory.again}"
+            what_now = f"fix that, then run again {sink.again}"
         case _:
-            what_now = f"run the same command again {factory.again}"
+            what_now = f"run the same command again {sink.again}"
     placed = error.with_message(f"{error} (reading {start} to {format_instant(walk.settled_from)})")
-    return placed.with_advice(f"{factory.kept}; {what_now}")
+    return placed.with_advice(f"{sink.kept}; {what_now}")

@@ -1,4 +1,4 @@
-"""Pages on which no row says when it was created. Such rows are with the row before them, or else with the next."""
+"""Pages on which no row says when it was created. Such rows are with the row before them, otherwise with the next."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -20,9 +20,10 @@ _MOST_NULLS: Final = 9
 async def when(
     request: PageRequest, unplaced: UnplacedError, ask: Callable[[PageRequest, int], Awaitable[DecodedPage]]
 ) -> Instant | None:
-    """When the rows of a page were created, the answer to `request`, by what follows them; None: they are nothing.
+    """Returns when the rows of a page, the answer to `request`, were created, by what follows them; None: they are
+    nothing.
 
-    Where the list may go on, `ask` is asked for what comes next, in at most so many bytes. Where it is over, a few
+    Where the list may go on, `ask` is asked for what comes next, in at most this many bytes. Where it is over, a few
     elements that are null are nothing. Raises `UnplacedError` for anything else.
     """
     if unplaced.rows >= request.limit:

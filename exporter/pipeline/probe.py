@@ -28,12 +28,12 @@ _FEW: Final = 3
 
 @dataclass(slots=True)
 class Opening:
-    """What the first questions have told.
+    """Holds what the first questions have told.
 
-    `density`: rows a microsecond at the end of the range, if that is known. `is_hidden`: as of `is_hidden`; False when
-    that was not asked. `newest`: times of the newest rows before the range's end, as of `plan.clock.row_times`, and
-    `newest_ids` a few of their ids; `updated_at` those of the same few that have one, by id. `now`: the time to go by,
-    once it is settled.
+    `density` is rows a microsecond at the end of the range, if that is known. `is_hidden` is what the function says,
+    and False when that was not asked. `newest` are times of the newest rows before the range's end, as from
+    `plan.clock.row_times`, `newest_ids` a few of their ids, and `updated_at` the times of those few that have one, by
+    id. `now` is the time to go by, once it is settled.
     """
 
     density: float | None = None
@@ -45,9 +45,10 @@ class Opening:
 
 
 async def open_list(reader: Reader, until: Instant | None, status: str | None) -> Opening:
-    """The first questions, asked all at once, and more where the answers tell of clocks that differ.
+    """Asks the first questions all at once, and more where the answers tell of clocks that differ.
 
-    `until`: of the range, where it is known beforehand. `status`: may be hidden. Raises `SourceError`.
+    `until` is the end of the range, where it is known beforehand, and `status` one that may be hidden. Raises
+    `SourceError`.
     """
     opening = Opening()
 
@@ -83,9 +84,9 @@ async def _ask_closely(reader: Reader, newest: Rows[EncodeRow]) -> None:
 
 
 async def find_beginning(reader: Reader, range_: Interval, density: float | None, page_size: int) -> Instant:
-    """An instant of the range before which there is nothing, or almost; only good for splitting the work.
+    """Returns an instant of the range before which there is nothing, or almost; only good for splitting the work.
 
-    `density`: rows a microsecond where the range ends, if that is known. Raises `SourceError`.
+    `density` is rows a microsecond where the range ends, if that is known. Raises `SourceError`.
     """
     asking = probes.find_beginning(range_, density, page_size)
     try:
@@ -98,11 +99,11 @@ async def find_beginning(reader: Reader, range_: Interval, density: float | None
 
 
 async def find_margin(reader: Reader, updated_at: Mapping[str, Instant]) -> Instant | None:
-    """How much earlier than it means to must be asked by `updated_after`, so that nothing updated since is left out.
+    """Returns how much earlier `updated_after` must ask, so that nothing that was updated since is left out.
 
-    `updated_at`: of a few of the newest conversations, by id. Each is the first of a list of what was updated since its
-    own time, or nearly; if it is not there, the bound is read otherwise than it is meant (api.md, 14). None: it is
-    not there however much earlier was asked. Raises `SourceError`.
+    `updated_at` are the times of a few of the newest conversations, by id. Each is the first of a list of what was
+    updated since its own time, or nearly; if it is not there, the bound is not read as it is meant (api.md, 14). None:
+    it is not there however much earlier was asked. Raises `SourceError`.
     """
     # Late in its minute and hour: had the bound been rounded to the nearest one, the row would not come back.
     late = sorted(updated_at, key=lambda identity: (updated_at[identity] % MINUTE, updated_at[identity] % HOUR))
@@ -116,9 +117,10 @@ async def find_margin(reader: Reader, updated_at: Mapping[str, Instant]) -> Inst
 
 
 async def is_hidden(reader: Reader, status: str) -> bool:
-    """Whether an unfiltered list leaves conversations of `status` out, shown by one that it should hold (api.md, 7).
+    """Returns whether an unfiltered list leaves conversations of `status` out, shown by one that it should hold
+    (api.md, 7).
 
-    One is looked for without bounds, which may be read otherwise than they are meant (14). False when there is none of
+    One is looked for without bounds, which may not be read as they are meant (14). False when there is none of
     that status, or when the API does not know it. True when it cannot be told: what is then read twice is kept once.
     Raises `SourceError`.
     """
@@ -142,10 +144,11 @@ async def is_hidden(reader: Reader, status: str) -> bool:
 
 
 async def _is_listed(reader: Reader, status: str, sample: EncodeRow, created_at: Instant) -> bool | None:
-    """Whether the unfiltered list holds the sample, or another of its status; None when its status is another now.
+    """Returns whether the unfiltered list holds the sample, or another of its status; None when its status is another
+    now.
 
-    It is asked for from ever further above, until a row above it comes: it must then come, too, however bounds are
-    read. Where that is more than a page above, this cannot be told.
+    It is asked for from ever further above, until a row above it comes: it must then come as well, however bounds
+    are read. Where that is more than a page above, this cannot be told.
     """
     for reach in (SECOND, MINUTE, HOUR, DAY, 30 * DAY, None):
         before = None if reach is None else created_at + reach
@@ -165,13 +168,14 @@ async def _is_listed(reader: Reader, status: str, sample: EncodeRow, created_at:
 
 
 def _status(row: EncodeRow) -> str | None:
-    """As served; None when it was not."""
+    """Returns the status as served; None when it was not."""
     value = getattr(row, "status", None)
     return value if isinstance(value, str) else None
 
 
 async def _ask(reader: Reader, instants: Sequence[Instant]) -> dict[Instant, bool | None]:
-    """Whether there is anything at or before each, be it nothing that can be placed in time; None: it is refused."""
+    """Returns whether there is anything at or before each, even where nothing places it in time; None: it is
+    refused."""
     found: dict[Instant, bool | None] = {}
 
     async def ask(instant: Instant) -> None:
@@ -190,7 +194,8 @@ async def _ask(reader: Reader, instants: Sequence[Instant]) -> dict[Instant, boo
 
 
 async def _look(reader: Reader, request: PageRequest, *, believes: bool = False) -> Page[EncodeRow] | None:
-    """The page; None where nothing places it in time, which ends a walk, but no question that only guides the work."""
+    """Returns the page; None where nothing places it in time, which ends a walk, but no question that only guides the
+    work."""
     try:
         return (await reader.look(request, believes=believes)).page
     except UnplacedError:

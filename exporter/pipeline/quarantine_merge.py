@@ -10,13 +10,13 @@ from exporter.log.quarantine import id_of, own_created_at, write_lines
 from exporter.log.state import State
 from exporter.model import Coverage, Interval, QuarantineFile
 from exporter.parts.integrity import read_as_written
-from exporter.pipeline.part_sink import PartsFactory
+from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.spool_sink import Spool, digest
 
 
 @dataclass(slots=True)
 class QuarantineChange:
-    """What a commit does to the quarantine. `fresh`: rows that were not known as they are."""
+    """Says what a commit does to the quarantine. `fresh` counts rows that were not known as they are."""
 
     removes: list[str] = field(default_factory=list)
     adds: list[QuarantineFile] = field(default_factory=list)
@@ -25,17 +25,17 @@ class QuarantineChange:
 
 @dataclass(slots=True)
 class Quarantine:
-    """The lines that are there, by file."""
+    """Holds the lines that are there, by file."""
 
     state: State
-    parts: PartsFactory
+    stage: PartStage
     lines: dict[str, list[bytes]] = field(default_factory=dict)
 
     @classmethod
-    async def load(cls, state: State, parts: PartsFactory) -> "Quarantine":
+    async def load(cls, state: State, stage: PartStage) -> "Quarantine":
         """Raises `StoreError`."""
-        lines = {path: await _lines_of(file, parts) for path, file in sorted(state.quarantine.items())}
-        return cls(state, parts, lines)
+        lines = {path: await _lines_of(file, stage) for path, file in sorted(state.quarantine.items())}
+        return cls(state, stage, lines)
 
     def ids(self) -> set[str]:
         return {id_of(line) for lines in self.lines.values() for line in lines}
@@ -43,7 +43,7 @@ class Quarantine:
     async def merge(self, spool: Spool, leaving: Collection[str], whole: Coverage) -> QuarantineChange:
         """New misfits take the place of older ones with their ids; rows that fit now, or are gone, leave: `leaving`.
 
-        `whole`: where everything was read again. A row without an id that was there, and is there no more, leaves too.
+        `whole` is where everything was read again. A row without an id that is no longer there leaves as well.
         """
         result = QuarantineChange()
         leaving = {*leaving}
@@ -53,7 +53,7 @@ class Quarantine:
         for file, lines in reversed(spool.misfits):
             fresh = {name for name, line in lines.items() if known.get(name) != line or times[name] > 1} - read_later
             if not fresh:
-                await self.parts.store.delete(file.path)
+                await self.stage.store.delete(file.path)
             elif lines.keys() & read_later:
                 result.adds.append(await self._without(file, read_later))
             else:
@@ -70,24 +70,24 @@ class Quarantine:
             if len(rest) < len(there):
                 result.removes.append(path)
                 if rest:
-                    result.adds.append(await write_lines(self.parts.store, self.parts.next_name(), rest, window))
+                    result.adds.append(await write_lines(self.stage.store, self.stage.next_name(), rest, window))
         return result
 
     async def _without(self, file: QuarantineFile, ids: Collection[str]) -> QuarantineFile:
-        """The lines of a file that was put aside, except those of `ids`, in one that takes its place."""
-        rest = [line for line in await _lines_of(file, self.parts) if id_of(line) not in ids]
-        await self.parts.store.delete(file.path)
-        return await write_lines(self.parts.store, self.parts.next_name(), rest, file.window)
+        """Writes the lines of a file that was put aside, except those of `ids`, to one that takes its place."""
+        rest = [line for line in await _lines_of(file, self.stage) if id_of(line) not in ids]
+        await self.stage.store.delete(file.path)
+        return await write_lines(self.stage.store, self.stage.next_name(), rest, file.window)
 
 
 def nameless_times(data: bytes) -> list[Instant]:
-    """When rows without an id were created, as far as they tell themselves; `data`: of a quarantine file."""
+    """Returns when the rows without an id in a quarantine file were created, as far as they tell themselves."""
     nameless = (line for line in data.splitlines() if id_of(line).startswith(NO_ID))
     return [created_at for line in nameless if (created_at := own_created_at(line)) is not None]
 
 
 def _is_mended(line: bytes, window: Interval | None, whole: Coverage, read_again: Collection[str]) -> bool:
-    """Whether a row without an id is there no more. `whole`: where everything was read again.
+    """Returns whether a row without an id is no longer there. `whole` is where everything was read again.
 
     One without a time of its own may be where another row stands: it has gone when all of its file's `window` was read.
     """
@@ -100,5 +100,5 @@ def _is_mended(line: bytes, window: Interval | None, whole: Coverage, read_again
     return created_at in whole
 
 
-async def _lines_of(file: QuarantineFile, parts: PartsFactory) -> list[bytes]:
-    return (await read_as_written(parts.store, file)).splitlines(keepends=True)
+async def _lines_of(file: QuarantineFile, stage: PartStage) -> list[bytes]:
+    return (await read_as_written(stage.store, file)).splitlines(keepends=True)

@@ -1,6 +1,5 @@
 """Pages, asked for until they are whole: the pace, the attempts and the decoding of every request."""
 
-import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,10 +15,8 @@ from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant, TimestampStyle
 from exporter.encode.decode import DecodedPage, Decoder
 from exporter.encode.rows import EncodeRow
 from exporter.errors import (
-    NoConnectionError,
     RefusedError,
     RequestRefusedError,
-    SourceError,
     ThrottledError,
     TooLargeError,
     TransientError,
@@ -27,17 +24,17 @@ from exporter.errors import (
     UnusableAnswerError,
 )
 from exporter.fetch.pace.page_size import Portions
-from exporter.fetch.pace.retry import Contact, FailureBudget, RetryPolicy
 from exporter.fetch.pace.throttle import Throttle, Ticket
 from exporter.fetch.walk.traits import Traits
 from exporter.fetch.wire.answer import Answer, Presence
 from exporter.model import Counters, Page, PageRequest
+from exporter.pipeline.attempts import Attempts
+from exporter.pipeline.attempts import wall_clock as wall_clock
 from exporter.pipeline.memory import ByteBudget, Room
 from exporter.pipeline.placement import when
-from exporter.pipeline.troubles import Trouble, Troubles, until
 from exporter.plan.clock import ClockSample, Now, settle
 from exporter.progress import Observer
-from exporter.words import format_seconds, format_size
+from exporter.words import format_size
 
 _AGAIN: Final = "Run the same command again when the API answers"
 T = TypeVar("T")
@@ -56,11 +53,6 @@ class Source(Protocol):
     async def get_one(self, identity: str, fits: Callable[[int], bool]) -> Answer: ...
 
 
-def wall_clock() -> Instant:
-    """This machine's time."""
-    return time.time_ns() // 1000
-
-
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -73,9 +65,9 @@ def _names_in(body: bytes) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class PageReading:
-    """A page, and an instant of the server's clock at or before which it had not been read yet.
+    """Holds a page, and an instant of the server's clock at or before which it had not been read yet.
 
-    `room`: to be released when the page is.
+    `room` must be released when the page is.
     """
 
     page: Page[EncodeRow]
@@ -100,55 +92,39 @@ class Reader:
         self.counters = Counters()
         self.in_flight = 0
         self.traits = Traits()
-        self._updated_since: Instant | None = None
         #: The time that is believed, once that is settled; until then, what each answer has told of it.
         self.now: Now | None = None
         self.told: list[ClockSample] = []
         self._source = source
         self._decoder = decoder
-        self._observer = observer
+        self.observer = observer
         self._budget = budget
-        self._clock = clock
+        self.clock = clock
         self._throttle = Throttle(max_rps, concurrency)
-        # Whoever is first in line waits for a turn, the others for their turn to wait.
+        # The first in line waits for a turn, the others for their turn to wait.
         self._line = anyio.Lock()
         self._landed = anyio.Event()
-        self._policy: Final = RetryPolicy()
-        self._failures = FailureBudget(concurrency)
-        self._contact = Contact.NONE
-        self._warned = False
+        self._attempts = Attempts(observer, concurrency, clock, self._count)
         # How many rows have been asked for without a refusal, and the most that are asked for.
         self._granted_rows, self._most_rows = 0, MAX_PAGE_SIZE
         self._whole_rows = 0
         self._whole_bytes = 0
         # A decoder learns as it goes, and is not for two threads at once; beside it the event loop goes on.
         self._decoding = CapacityLimiter(1)
-        self._chance = random.Random()  # noqa: S311 - jitter
-
-    @property
-    def updated_since(self) -> Instant | None:
-        """What was not updated since then is not asked for."""
-        return self._updated_since
-
-    @updated_since.setter
-    def updated_since(self, since: Instant | None) -> None:
-        if since != self._updated_since:
-            self.traits.begin_list()
-        self._updated_since = since
 
     @property
     def useful_concurrency(self) -> int:
-        """How many workers it takes to ask as fast as the server, and the user, allow."""
+        """Returns how many workers it takes to ask as fast as the server, and the user, allow."""
         return self._throttle.useful_concurrency
 
     def portions(self) -> Portions:
-        """How many rows a new walk asks for."""
+        """Returns how many rows a new walk asks for."""
         shares = self._budget.shares
         typical = self._whole_bytes / self._whole_rows if self._whole_rows else None
         return Portions(shares.page, shares.largest_page, typical)
 
     async def look(self, request: PageRequest, *, believes: bool = False) -> PageReading:
-        """As `read`, where the page is looked at and dropped, before there is anything to commit."""
+        """Reads a page that is looked at and dropped, before there is anything to commit; the rest is as in `read`."""
         try:
             reading = await self.read(request, self.portions(), believes=believes)
         except TransientError as error:
@@ -162,37 +138,38 @@ class Reader:
     async def read(
         self, request: PageRequest, portions: Portions, *, waits: bool = True, believes: bool = False
     ) -> PageReading:
-        """The answer to `request`, asked for with as many rows as there is room for, and after as many attempts as it
-        takes. Raises `SourceError` when that is no use: `TooLargeError` where there is no room for a single row.
+        """Returns the answer to `request`, asked for with as many rows as there is room for, after as many attempts as
+        it takes. Raises `SourceError` when that is no use: `TooLargeError` where there is no room for a single row.
 
-        Who holds room for another page may not wait for more: `waits` is False, and `request` for ids alone. Where the
-        API may not know what is asked for, `believes` raises its refusal at once. Where it refuses more rows than it
-        has been asked for before, it is asked for as many as then.
+        A caller that already holds room for another page must pass `waits=False`, and a `request` for ids alone. Where
+        the API may not know what is asked for, `believes` raises its refusal at once. Where it refuses more rows than
+        it has been asked for before, it is asked for as many as then.
         """
         rows = min(portions.rows(request), self._most_rows)
         size_bytes = portions.expected_bytes(request, rows)
         largest_bytes = self._budget.shares.largest_page
-        first, attempt = self._clock(), 0
+        first, attempt = self.clock(), 0
         while True:
             room = await self._budget.reserve(rows, size_bytes, waits=waits)
             is_more = 0 < self._granted_rows < rows
             gives_up = believes or request.may_be_refused or is_more
             try:
-                reading = await self._pursue(partial(self._read, replace(request, limit=rows), room), believes=gives_up)
+                read_once = partial(self._read, replace(request, limit=rows), room)
+                reading = await self._attempts.pursue(read_once, believes=gives_up)
             except RequestRefusedError as error:
                 if error.is_final and request.may_be_refused and not is_more:
                     return PageReading((await self._decoded(b"[]")).page, wall_clock(), room)
                 room.release()
                 if error.is_final and is_more:
                     rows = self._most_rows = self._granted_rows
-                    self._observer.note("asking for fewer rows", rows=rows, reason=str(error))
+                    self.observer.note("asking for fewer rows", rows=rows, reason=str(error))
                     continue
                 raise
             except TooLargeError as error:
                 room.release()
                 if rows == 1 and size_bytes == largest_bytes:
                     attempt += 1
-                    if not await self._waited(error, attempt, first):
+                    if not await self._attempts.waited(error, attempt, first):
                         raise TooLargeError(
                             f"one conversation takes more than {format_size(largest_bytes)}, the most that there is "
                             "memory for. Give a larger --memory, or leave its long fields out: "
@@ -202,8 +179,8 @@ class Reader:
                 alone, rows = rows == 1, portions.fewer(request, rows, room.wanted_bytes)
                 # Nothing is smaller than a row: it waits until there is room for the largest.
                 size_bytes = largest_bytes if alone else portions.expected_bytes(request, rows)
-                self._observer.note("asking for fewer rows", rows=rows)
-                self.counters += Counters(retries=1)
+                self.observer.note("asking for fewer rows", rows=rows)
+                self._count(Counters(retries=1))
             except BaseException:
                 room.release()
                 raise
@@ -216,26 +193,27 @@ class Reader:
                 return reading
 
     async def knows(self, identity: str) -> bool:
-        """Whether the API answers with a conversation to its id, rather than 404; after as many attempts as it takes.
+        """Returns whether the API answers with a conversation to its id, rather than 404; after as many attempts as it
+        takes.
 
         At most `concurrency` pages and ids may be asked for at a time. Raises `SourceError`.
         """
         try:
-            _, presence = await self._pursue(partial(self._attempt, lambda: self._source.look_up(identity)))
+            _, presence = await self._attempts.pursue(partial(self._attempt, lambda: self._source.look_up(identity)))
         except TransientError as error:
             error.with_advice(_AGAIN)
             raise
         return presence.is_known
 
     async def fields_of(self, identity: str) -> frozenset[str] | None:
-        """The names of the fields that the conversation is served with, after as many attempts as it takes.
+        """Returns the names of the fields that the conversation is served with, after as many attempts as it takes.
 
-        None where it cannot be had: the API does not know it, refuses it, or it is too large. Who asks may hold room
+        None where it cannot be had: the API does not know it, refuses it, or it is too large. The caller may hold room
         for pages. Raises `TransientError`.
         """
         room = await self._budget.reserve(1, self._budget.shares.page, waits=False)
         try:
-            return await self._pursue(partial(self._read_names, identity, room))
+            return await self._attempts.pursue(partial(self._read_names, identity, room))
         except TransientError as error:
             error.with_advice(_AGAIN)
             raise
@@ -248,84 +226,30 @@ class Reader:
         _, answer = await self._attempt(lambda: self._source.get_one(identity, room.fits))
         return await to_thread.run_sync(_names_in, answer.body, limiter=self._decoding)
 
-    async def _pursue(self, attempt_once: Callable[[], Awaitable[T]], *, believes: bool = False) -> T:
-        troubles = Troubles(self._clock())
-        while True:
-            try:
-                result = await attempt_once()
-            except (TransientError, RefusedError) as error:
-                failure = error
-            else:
-                self._contact = Contact.READING
-                self._failures.succeeded()
-                return result
-            if believes and isinstance(failure, RequestRefusedError) and failure.is_final:
-                raise failure
-            trouble = troubles.add(failure, self._clock())
-            if isinstance(failure, ThrottledError):
-                self.counters += Counters(throttled=1)
-            else:
-                self._failures.failed()
-            if self._contact is Contact.NONE and not isinstance(failure, NoConnectionError):
-                self._contact = Contact.ANSWERED
-            self._warn_of(failure)
-            if self._failures.exhausted or not await self._waited(failure, trouble.attempts, trouble.since):
-                raise failure.with_message(self._given_up(failure, trouble))
-
-    def _warn_of(self, failure: SourceError) -> None:
-        """Says once that there is no answer yet, where that goes on for a while."""
-        patience = self._policy.patience(failure, self._contact)
-        if self._warned or self._contact is Contact.READING or not isinstance(failure, TransientError) or not patience:
-            return
-        self._warned = True
-        seconds = format_seconds(patience.seconds)
-        self._observer.warn(f"no answer yet; asking again for about {seconds}", reason=str(failure))
-
-    def _given_up(self, failure: SourceError, trouble: Trouble) -> str:
-        if self._failures.exhausted:
-            return f"given up, for most requests have failed of late: {failure}"
-        said = trouble.words(failure, self._clock())
-        if isinstance(failure, ThrottledError) and self._policy.asks_for_long(failure):
-            said += f", and {until(failure.retry_after_seconds or 0.0, wall_clock())}"
-        return said
-
-    async def _waited(self, error: SourceError, attempt: int, since: float) -> bool:
-        """Waits until it is time to ask again, failures like this having begun at `since`; False when it is no use."""
-        wait_seconds = self._policy.decide(error, attempt, self._clock() - since, self._contact, self._chance.random())
-        if wait_seconds is None:
-            return False
-        self._observer.note("asking again", reason=str(error), wait_seconds=round(wait_seconds, 1))
-        self.counters += Counters(retries=1)
-        await anyio.sleep(wait_seconds)
-        return True
-
-    def _narrowed(self, request: PageRequest) -> PageRequest:
-        if self.updated_since is None or not request.filtered:
-            return request
-        since = self.updated_since if request.updated_after is None else max(self.updated_since, request.updated_after)
-        return replace(request, updated_after=since)
+    def _count(self, more: Counters) -> None:
+        self.counters += more
 
     async def _take_turn(self) -> Ticket:
         async with self._line:
-            while (seconds := self._throttle.delay_seconds(self._clock())) > 0:
+            while (seconds := self._throttle.delay_seconds(self.clock())) > 0:
                 with anyio.move_on_after(seconds):
                     await self._landed.wait()
-            return self._throttle.sent(self._clock())
+            return self._throttle.sent(self.clock())
 
     async def _attempt(self, ask: Callable[[], Awaitable[AnswerT]]) -> tuple[Ticket, AnswerT]:
         sent = await self._take_turn()
-        self.counters += Counters(requests=1)
+        self._count(Counters(requests=1))
         self.in_flight += 1
         try:
             answer = await ask()
         except ThrottledError as error:
-            self._throttle.refused(sent, self._clock(), error)
+            self._throttle.refused(sent, self.clock(), error)
             raise
         except BaseException:
-            self._throttle.succeeded(sent, self._clock())
+            self._throttle.succeeded(sent, self.clock())
             raise
         else:
-            self._throttle.succeeded(sent, self._clock(), answer.quota)
+            self._throttle.succeeded(sent, self.clock(), answer.quota)
             return sent, answer
         finally:
             self.in_flight -= 1
@@ -333,19 +257,18 @@ class Reader:
             self._landed = anyio.Event()
 
     async def _read(self, request: PageRequest, room: Room) -> PageReading:
-        narrowed = self._narrowed(request)
-        sent, answer = await self._attempt(lambda: self._source.get_page(narrowed, room.fits))
-        elapsed = round((self._clock() - sent.at) * SECOND)
+        sent, answer = await self._attempt(lambda: self._source.get_page(request, room.fits))
+        elapsed = round((self.clock() - sent.at) * SECOND)
         served = None if answer.served_at is None else answer.served_at + answer.age
         told = ClockSample(sent.at, wall_clock() - elapsed, served, elapsed)
         try:
             decoded = await self._decoded(answer.body)
         except UnplacedError as error:
-            decoded = await self._placed(narrowed, answer.body, error)
-        self._throttle.page_took(self._clock() - sent.at)
+            decoded = await self._placed(request, answer.body, error)
+        self._throttle.page_took(self.clock() - sent.at)
         if decoded.style is not None:
             self._source.style = decoded.style
-        self.counters += Counters(pages=1)
+        self._count(Counters(pages=1))
         room.settle(len(decoded.page), decoded.page.size_bytes)
         return PageReading(replace(decoded.page, limit=request.limit), self._read_since(told, answer.served_at), room)
 
@@ -366,7 +289,7 @@ class Reader:
 
         at = await when(request, unplaced, ask)
         if at is None:
-            self._observer.warn("the API answers with null in place of conversations, and with nothing beside it")
+            self.observer.warn("the API answers with null in place of conversations, and with nothing beside it")
             nothing = await self._decoded(b"[]")
             return DecodedPage(replace(nothing.page, is_null=True), nothing.style)
         return await self._decoded(body, at)

@@ -1,4 +1,4 @@
-"""Whether the API withholds the sensitive fields from this token, or a row merely has none.
+"""Whose rows are served, and whether the API withholds their sensitive fields from this token or they have none.
 
 Without the scope `conversations:read_sensitive` these fields are absent (api.md, Response); but an API that leaves out
 what is null serves a row without any of them just the same. So a row without them is a suspicion. What decides is
@@ -11,6 +11,8 @@ from typing import Final
 import anyio
 
 from exporter.contract import FIELDS
+from exporter.encode.batch import EncodedBatch
+from exporter.errors import AccessError, ContradictionError
 
 _SENSITIVE: Final = frozenset(field.name for field in FIELDS if field.sensitive)
 
@@ -21,7 +23,7 @@ Look = Callable[[str], Awaitable[frozenset[str] | None]]
 class Role:
     """Judges by rows that are asked for by their ids, once for all rows that were served before.
 
-    `find_known`: gives ids of rows that are there and came with sensitive fields; it is called at most once. `asked`:
+    `find_known` gives ids of rows that are there and came with sensitive fields; it is called at most once. `asked` are
     the sensitive fields that rows are asked for with.
     """
 
@@ -46,7 +48,7 @@ class Role:
         self._bare = bare or self._bare
 
     async def begin(self) -> None:
-        """To be called when the first row has come without sensitive fields: a scope that the token gains later does
+        """Must be called when the first row has come without sensitive fields: a scope that the token gains later does
         not show that the rows before it had none. Raises as `withholds`."""
         async with self._turn:
             if self._began_blind is None:
@@ -57,7 +59,8 @@ class Role:
                 self._began_blind = self._withholds = blind
 
     async def withholds(self) -> bool:
-        """Whether rows that came without sensitive fields, all before this call, lack them for want of the scope.
+        """Returns whether rows that came without sensitive fields, all before this call, lack them because the token
+        lacks the scope.
 
         True also where nothing shows the contrary: what may have been withheld must not pass for what is. Raises
         `SourceError`, and `StoreError`.
@@ -78,8 +81,58 @@ class Role:
         return await sees(self._look, self._known)
 
 
+class Guard:
+    """Refuses rows that must not stand beside those that are there.
+
+    `organization` is whose rows these are, once one of them has told. `role` judges rows that come without any
+    sensitive field; without it they are taken to be withheld. With `refuses_withheld` the rows that are there have
+    sensitive fields, and a token that may not see them is refused.
+    """
+
+    def __init__(
+        self, organization: str | None = None, role: Role | None = None, *, refuses_withheld: bool = False
+    ) -> None:
+        self.organization = organization
+        self._role = role
+        self._refuses_withheld = refuses_withheld
+
+    def check(self, served: EncodedBatch) -> None:
+        """Takes notice of whose rows these are, and as whom they were read.
+
+        Raises `ContradictionError` when they are another organization's than those before.
+        """
+        if self._role is not None:
+            self._role.note(served.sighted, served.bare)
+        for organization in served.organizations:
+            self.organization = self.organization or organization
+            if organization != self.organization:
+                raise ContradictionError(
+                    f"the API answered with rows of organization {organization[:80]!r}, and before with those of "
+                    f"{self.organization[:80]!r}. Is the token, or --org-id, another one?"
+                )
+
+    async def begin(self) -> None:
+        """Must be called when the first row has come without sensitive fields. Raises as `Role.begin`."""
+        if self._role is not None:
+            await self._role.begin()
+
+    async def withholds(self, bare_rows: Iterable[int]) -> bool:
+        """Whether this many rows that came without any sensitive field did so because the token lacks the scope.
+
+        Raises `AccessError` where they must not be written because of that, and as `Role.withholds`.
+        """
+        if not any(bare_rows) or (self._role is not None and not await self._role.withholds()):
+            return False
+        if self._refuses_withheld:
+            raise AccessError(
+                "the API withholds the sensitive fields from this token, and the rows that are there have them: null "
+                "would stand for what it may not see. Run again with a token that has conversations:read_sensitive"
+            )
+        return True
+
+
 async def sees(look: Look, identities: Iterable[str]) -> bool:
-    """Whether one of these conversations comes with a sensitive field. Raises as `look`."""
+    """Returns whether one of these conversations comes with a sensitive field. Raises as `look`."""
     for identity in identities:
         served = await look(identity)
         if served is not None and served & _SENSITIVE:

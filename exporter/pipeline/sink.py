@@ -1,19 +1,21 @@
 """What takes the rows that walks have settled, wherever it puts them."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from exporter.contract import Instant
-from exporter.encode.batch import EncodedBatch
 from exporter.encode.rows import EncodeRow
-from exporter.errors import ContradictionError
 from exporter.fetch.walk.window import Settled
 from exporter.model import Change
+from exporter.pipeline.scan import Scan
+
+#: The text of misfits that a sink holds in memory: should the API change a type, every row is one.
+MISFIT_BYTES: Final = 16 * 1024 * 1024
 
 
-class Writer(Protocol):
+class WindowSink(Protocol):
     """Takes the rows of one window, from new to old. A change that it returns is to be committed.
 
-    `seconds_left`: until `finish` is called though nothing has come; infinite where nobody waits.
+    `seconds_left` is the time until `finish` is called though nothing has come; it is infinite where nobody waits.
     """
 
     @property
@@ -23,26 +25,13 @@ class Writer(Protocol):
     def abort(self) -> None: ...
 
 
-class Factory(Protocol):
-    """What the windows of a run have in common. `kept`: what became of what was read, when a reading fails; `again`:
-    what another one is good for."""
+class Sink(Protocol):
+    """Takes the rows of all windows of a scan. When a reading fails, `kept` says what became of the rows that were
+    read, and `again` what another run is good for."""
 
     @property
     def kept(self) -> str: ...
     @property
     def again(self) -> str: ...
-    @property
-    def hidden_status(self) -> str | None: ...
-    def open_window(self, end: Instant) -> Writer: ...
-
-
-def same_organization(known: str | None, served: EncodedBatch) -> str | None:
-    """Whose rows these are. Raises `ContradictionError` when they are not those of the one that is `known`."""
-    for organization in served.organizations:
-        known = known or organization
-        if organization != known:
-            raise ContradictionError(
-                f"the API answered with rows of organization {organization[:80]!r}, and before with those of "
-                f"{known[:80]!r}. Is the token, or --org-id, another one?"
-            )
-    return known
+    def open_window(self, end: Instant, scan: Scan) -> WindowSink:
+        """Returns what takes the rows of a window of `scan` that ends at `end`."""

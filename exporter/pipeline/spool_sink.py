@@ -7,11 +7,15 @@ from itertools import compress
 from pathlib import Path
 
 from exporter.contract import SECOND, Instant
-from exporter.encode.batch import Encoder
 from exporter.encode.rows import EncodeRow
+from exporter.encode.tables import Tables
 from exporter.log.quarantine import line_of, write_quarantine
 from exporter.model import Interval, QuarantineFile, Rows, Unproven
-from exporter.pipeline.part_sink import PartsFactory, StagedWindow
+from exporter.pipeline.part_sink import StagedWindow, WindowWriter
+from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.role import Guard
+from exporter.pipeline.scan import Scan
+from exporter.pipeline.sink import MISFIT_BYTES
 from exporter.plan.homes import Home, Homes
 
 
@@ -37,24 +41,33 @@ class SpooledPart:
 
 @dataclass(slots=True)
 class Spool:
-    """What has been put aside, by the intervals of `homes`. `misfits`: of the quarantine files that rows which fit no
-    column have been written to, the lines' hashes by id. `read_since`: the server's clock before the earliest page.
+    """What has been put aside, by interval, of the `every` homes; `homes` are those that it is about.
 
-    `unasked`: how many rows were served that are older than what was asked for; they are dropped. `is_suspicious`:
-    rows came without any sensitive field.
+    `guard` refuses rows that must not be merged. `misfits` are the quarantine files that rows which fit no column have
+    been written to, with the lines' hashes by id. `read_since` is the server's clock before the earliest page, and
+    `hidden_status` as in `Scan`. `unasked` counts rows that were served though they are older than what was asked for;
+    they are dropped. `is_suspicious`: rows came without any sensitive field.
     """
 
+    every: Homes
+    guard: Guard
     homes: dict[Interval, Home] = field(default_factory=dict)
     parts: dict[Interval, list[SpooledPart]] = field(default_factory=dict)
     misfits: list[tuple[QuarantineFile, dict[str, bytes]]] = field(default_factory=list)
     misfit_ids: dict[Interval, set[str]] = field(default_factory=dict)
     unproven: list[Unproven] = field(default_factory=list)
     read_since: Instant | None = None
+    hidden_status: str | None = None
     unasked: int = 0
     is_suspicious: bool = False
 
+    @property
+    def paths(self) -> list[Path]:
+        """All parts."""
+        return [part.path for parts in self.parts.values() for part in parts]
+
     def left_out(self) -> set[str]:
-        """The fields that none of the rows came with."""
+        """Returns the fields that none of the rows came with."""
         parts = [part for home in self.parts.values() for part in home]
         absent = Counter[str]()
         for part in parts:
@@ -62,62 +75,45 @@ class Spool:
         rows = sum(part.rows for part in parts)
         return {name for name, count in absent.items() if count == rows}
 
-    async def judge(self, parts: PartsFactory) -> None:
+    async def judge(self) -> None:
         """Counts no row as withheld where the token is shown to see what the row lacks, now that all have been served.
 
-        Raises as `PartsFactory.withholds`.
+        Raises as `Guard.withholds`.
         """
-        if await parts.withholds(part.withheld_rows for home in self.parts.values() for part in home):
+        if await self.guard.withholds(part.withheld_rows for home in self.parts.values() for part in home):
             return
         for interval, home in self.parts.items():
             self.parts[interval] = [replace(part, withheld_rows=0) for part in home]
 
 
-class SpoolFactory(PartsFactory):
+class SpoolSink:
     """Puts what the windows of a reading finish into `spool`, a staged part of conversations for each home in a window.
 
-    `parts`: how the run writes its parts. Only rows with `updated_at` not before `updated_since` are wanted, give or
-    take a second.
+    `stage` is where the run makes its parts, and `tables` makes the rows where they are not those of the run. Of a scan
+    with `updated_since`, only rows that were updated no earlier are wanted, give or take a second.
     """
 
     kept = "What is there was not changed"
+    again = "to resume"
 
-    def __init__(
-        self,
-        parts: PartsFactory,
-        encoder: Encoder,
-        homes: Homes,
-        spool: Spool,
-        *,
-        reading: int,
-        updated_since: Instant | None = None,
-    ) -> None:
-        super().__init__(
-            parts.store,
-            encoder,
-            run=f"{parts.run}-r{reading}",
-            partition_by=parts.partition_by,
-            target_part_bytes=parts.target_part_bytes,
-            row_group_bytes=parts.row_group_bytes,
-            organization=parts.organization,
-            hidden_status=parts.hidden_status,
-            role=parts.role,
-            refuses_withheld=parts.refuses_withheld,
-            clock=parts.clock,
-        )
-        self._homes = homes
+    def __init__(self, stage: PartStage, spool: Spool, *, reading: int, tables: Tables | None = None) -> None:
+        self.stage = stage.aside(reading, tables)
+        self.guard = spool.guard
+        self.misfit_bytes = MISFIT_BYTES
         self._spool = spool
         self._reading = reading
-        self._updated_since = None if updated_since is None else updated_since - SECOND
+
+    def open_window(self, end: Instant, scan: Scan) -> WindowWriter:
+        return WindowWriter(self, end, scan)
 
     def place(self, created_at: Instant) -> tuple[dict[str, str], Interval | None]:
-        home = self._homes.of(created_at)
+        home = self._spool.every.of(created_at)
         return home.partition, home.interval
 
-    def wanted(self, rows: Rows[EncodeRow]) -> Rows[EncodeRow]:
-        since = self._updated_since
-        if since is None:
+    def wanted(self, rows: Rows[EncodeRow], scan: Scan) -> Rows[EncodeRow]:
+        if scan.updated_since is None:
             return rows
+        since = scan.updated_since - SECOND
         keep = [updated_at is None or updated_at >= since for updated_at in rows.updated_at]
         if all(keep):
             return rows
@@ -128,19 +124,19 @@ class SpoolFactory(PartsFactory):
             list(compress(rows.updated_at, keep)),
         )
 
-    async def hand_over(self, finished: StagedWindow) -> None:
-        spool = self._spool
-        if not spool.is_suspicious and any(part.file.withheld_rows for part in finished.parts):
+    async def hand_over(self, staged: StagedWindow) -> None:
+        spool, store = self._spool, self.stage.store
+        if not spool.is_suspicious and any(part.file.withheld_rows for part in staged.parts):
             # A token that sees too little is refused before it has read everything in vain.
             spool.is_suspicious = True
-            await self.withholds((1,))
-        for part in finished.parts:
+            await self.guard.withholds((1,))
+        for part in staged.parts:
             file = part.file
-            home = self._homes.of(file.created_at_min)
+            home = spool.every.of(file.created_at_min)
             spool.homes[home.interval] = home
             spool.parts.setdefault(home.interval, []).append(
                 SpooledPart(
-                    self.store.staging_file(part.name),
+                    store.staging_file(part.name),
                     self._reading,
                     file.created_at_max,
                     file.rows,
@@ -148,13 +144,14 @@ class SpoolFactory(PartsFactory):
                     file.withheld_rows,
                 )
             )
-        if finished.misfits:
-            lines = {misfit.id: digest(line_of(misfit)) for misfit in finished.misfits}
-            spool.misfits.append((await write_quarantine(self.store, self.next_name(), finished.misfits), lines))
-            for misfit in finished.misfits:
-                home = self._homes.of(misfit.created_at)
+        if staged.misfits:
+            lines = {misfit.id: digest(line_of(misfit)) for misfit in staged.misfits}
+            spool.misfits.append((await write_quarantine(store, self.stage.next_name(), staged.misfits), lines))
+            for misfit in staged.misfits:
+                home = spool.every.of(misfit.created_at)
                 spool.homes[home.interval] = home
                 spool.misfit_ids.setdefault(home.interval, set()).add(misfit.id)
-        spool.unproven += finished.unproven
-        if finished.read_since is not None:
-            spool.read_since = min(finished.read_since, spool.read_since or finished.read_since)
+        spool.unproven += staged.unproven
+        spool.hidden_status = staged.hidden_status or spool.hidden_status
+        if staged.read_since is not None:
+            spool.read_since = min(staged.read_since, spool.read_since or staged.read_since)

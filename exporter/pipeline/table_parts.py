@@ -11,7 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from exporter.encode.turns import TurnsEncoder
+from exporter.encode.tables import Tables
 from exporter.layout import CONVERSATIONS, TURNS, part_path
 from exporter.model import DataFile, Interval
 from exporter.parts.writer import PartWriter, WrittenPart
@@ -20,7 +20,7 @@ from exporter.store.base import Store
 
 @dataclass(slots=True)
 class StagedPart:
-    """A part that is whole, still where it was staged under `name`."""
+    """Is a part that is whole, still where it was staged under `name`."""
 
     name: str
     file: DataFile
@@ -28,7 +28,7 @@ class StagedPart:
 
 @dataclass(frozen=True, slots=True)
 class TableParts:
-    """What `TablesWriter` has written: the part of each table under the name it is staged by."""
+    """Holds what `TablesWriter` has written: the part of each table under the name it is staged by."""
 
     name: str
     parts: dict[str, tuple[str, WrittenPart]]
@@ -36,7 +36,7 @@ class TableParts:
     def closed(
         self, partition: dict[str, str], window: Interval, absent: Mapping[str, int], withheld_rows: int
     ) -> list[StagedPart]:
-        """With what a commit says of them; `absent` and `withheld_rows` are of the conversations."""
+        """Returns the parts with what a commit says of them; `absent` and `withheld_rows` are of the conversations."""
         return [
             StagedPart(staged, self._file(table, part, partition, window, absent, withheld_rows))
             for table, (staged, part) in self.parts.items()
@@ -69,22 +69,21 @@ class TableParts:
 
 
 class TablesWriter:
-    """Writes conversations, from new to old, and their turns where `turns` is given. Raises as `PartWriter`."""
+    """Writes conversations, from new to old, and their turns where `tables` has them. Raises as `PartWriter`."""
 
-    def __init__(
-        self, store: Store, name: str, schema: pa.Schema, turns: TurnsEncoder | None, row_group_bytes: int
-    ) -> None:
+    def __init__(self, store: Store, name: str, tables: Tables, row_group_bytes: int) -> None:
         self.name: Final = name
-        self.schema: Final = schema
+        #: The columns of conversations.
+        self.schema: Final = tables.encoder.schema
         self._store = store
         self._row_group_bytes = row_group_bytes
-        self._encoder = turns
-        self._conversations = PartWriter(store.staging_file(name), schema, row_group_bytes)
+        self._encoder = tables.turns
+        self._conversations = PartWriter(store.staging_file(name), self.schema, row_group_bytes)
         self._turns: PartWriter | None = None
 
     @property
     def size_bytes(self) -> int:
-        """As of `PartWriter`, of the larger part."""
+        """Returns the size of the larger part, as in `PartWriter`."""
         return max(self._conversations.size_bytes, 0 if self._turns is None else self._turns.size_bytes)
 
     def write(self, conversations: pa.RecordBatch) -> None:

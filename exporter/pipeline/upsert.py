@@ -29,13 +29,13 @@ from exporter.parts.versions import versions_in
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.pipeline.lookup import find_ids
-from exporter.pipeline.part_sink import PartsFactory
+from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.quarantine_merge import Quarantine
 from exporter.pipeline.spool_sink import Spool, SpooledPart
-from exporter.plan.homes import Home, Homes
+from exporter.plan.homes import Home
 from exporter.tasks import for_each
 
-#: How many rows were served without a field, by field, and without any sensitive one: as of `DataFile`.
+#: How many rows were served without a field, by field, and without any sensitive one: as in `DataFile`.
 _Marks: TypeAlias = tuple[Mapping[str, int], int]
 _NOTHING: Final = Coverage()
 #: Rows that do not all lose a field by chance.
@@ -45,10 +45,10 @@ _MOST_REPEATED: Final = 100_000
 
 
 class UpsertCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a merge has come to, in rows of the table: `removed` are those that left it, for quarantine too.
+    """Counts what a merge has done, in rows of the table: `removed` are those that left it, also for quarantine.
 
-    `unchanged`: rows that were read again, and are as they were. `quarantined`: rows that fit no column, and were not
-    known as they are. `rewritten`: how many parts were replaced.
+    `unchanged` are rows that were read again, and are as they were. `quarantined` are rows that fit no column, and were
+    not known as they are. `rewritten` counts the parts that were replaced.
     """
 
     inserted: int = 0
@@ -62,27 +62,25 @@ class UpsertCounts(msgspec.Struct, frozen=True, kw_only=True):
 async def merge_spool(
     spool: Spool,
     state: State,
-    homes: Homes,
-    parts: PartsFactory,
+    stage: PartStage,
     committer: Committer,
     *,
     gone: Mapping[Interval, Collection[str]],
-    refreshes: Coverage,
     whole: Coverage = _NOTHING,
     repeated: Collection[str] = (),
 ) -> tuple[Change, UpsertCounts]:
     """Publishes what takes the place of the parts that change, and returns what is to be committed.
 
-    An id that comes to a home that did not have it leaves the one that did. `gone`: ids to drop, by the interval of
-    their home, which `spool` knows. `whole`: where `spool` has all rows that there are, so that what was said of the
-    older ones leaves with them. `repeated`: as of `plan_merge`. Until the commit, and the deletion that follows it,
+    An id that comes to a home that did not have it leaves the one that did. `gone` are ids to drop, by the interval of
+    their home, which `spool` knows. `whole` is where `spool` has all rows that there are, so that what was said of the
+    older ones leaves with them. `repeated` is as in `plan_merge`. Until the commit, and the deletion that follows it,
     rows lie there twice; `_SUCCESS` is taken away before. Raises `StoreError`, and what `Spool.judge` raises.
     """
-    await spool.judge(parts)
-    quarantine = await Quarantine.load(state, parts)
+    await spool.judge()
+    quarantine = await Quarantine.load(state, stage)
     misfits = set[str]().union(*spool.misfit_ids.values())
     drops = {interval: {*ids} for interval, ids in gone.items()}
-    for interval, ids in (await to_thread.run_sync(_shown_elsewhere, spool, limiter=parts.working)).items():
+    for interval, ids in (await to_thread.run_sync(_shown_elsewhere, spool, limiter=stage.working)).items():
         drops.setdefault(interval, set()).update(ids)
     plans: dict[Interval, MergePlan] = {}
     marks: dict[Interval, _Marks] = {}
@@ -91,25 +89,25 @@ async def merge_spool(
         drop = drops.get(interval, set()) | misfits
         home, spooled = spool.homes[interval], spool.parts.get(interval, [])
         readings = _readings(spooled)
-        async with _opened(home, parts, checked=False) as part:
-            found = await to_thread.run_sync(plan_merge, part, readings, drop, repeated, limiter=parts.working)
+        async with _opened(home, stage, checked=False) as part:
+            found = await to_thread.run_sync(plan_merge, part, readings, drop, repeated, limiter=stage.working)
             plans[interval] = found
             # What several readings say of a row would count several times.
             if part is not None and len(readings) <= 1 and Coverage([interval]) & whole:
-                marks[interval] = await _marks(home, part, found, spooled, parts)
+                marks[interval] = await _marks(home, part, found, spooled, stage)
 
     await for_each(list(spool.homes), plan, at_once=MERGED_AT_ONCE)
     arriving = set[str]().union(*(plan.arriving for plan in plans.values()))
     misplaced = misfits.difference(quarantine.ids(), *(plan.dropped for plan in plans.values()))
-    left = await find_ids(parts.store, state.conversations, arriving | misplaced, parts.working)
-    again = [home for home in homes if home.file is not None and home.file.path in left]
+    left = await find_ids(stage.store, state.conversations, arriving | misplaced, stage.working)
+    again = [home for home in spool.every if home.file is not None and home.file.path in left]
     for home in again:
         spool.homes[home.interval] = home
         if home.file is not None:
             drops.setdefault(home.interval, set()).update(left[home.file.path])
     await for_each([home.interval for home in again], plan, at_once=MERGED_AT_ONCE)
 
-    await _refuse_loss(spool, plans, state, parts)
+    await _refuse_loss(spool, plans, state, stage)
     ordered = sorted(plans.items())
     changing = [(spool.homes[interval], plan) for interval, plan in ordered if not plan.changes_nothing]
     if changing:
@@ -117,14 +115,14 @@ async def merge_spool(
 
     # Where rows came into a gap, parts speak for their own partitions alone from now on.
     gaps = [home.interval for home, plan in changing if home.file is None and plan.taken]
-    narrowed = {home.interval: home for gap in gaps for home in homes.overlapping(gap)}
+    narrowed = {home.interval: home for gap in gaps for home in spool.every.overlapping(gap)}
     adds: list[DataFile] = []
 
     async def write(planned: tuple[Home, MergePlan]) -> None:
         home, plan = planned
         window = home.interval if home.file is None or home.interval in narrowed else home.file.window
         spooled = spool.parts.get(home.interval, [])
-        adds.extend(await _write(home, window, plan, spooled, parts, marks.get(home.interval)))
+        adds.extend(await _write(home, window, plan, spooled, stage, marks.get(home.interval)))
 
     await for_each(changing, write, at_once=MERGED_AT_ONCE)
     removed = {file.path for home, _ in changing for file in _files(home, state)}
@@ -133,24 +131,22 @@ async def merge_spool(
     removed |= redeclared.keys()
     leaving = set[str]().union(*gone.values())
     if quarantine.lines:
-        read = [part.path for home in spool.parts.values() for part in home]
-        leaving |= await to_thread.run_sync(ids_in, read, quarantine.ids())
+        leaving |= await to_thread.run_sync(ids_in, spool.paths, quarantine.ids())
     leaving -= misfits
     lines = await quarantine.merge(spool, leaving, whole)
     change = Change(
-        refreshes=refreshes.intervals,
         adds=tuple(sorted(adds, key=lambda file: (file.window, file.path))),
         removes=(*sorted(removed), *lines.removes),
         quarantines=tuple(lines.adds),
         unproven=tuple(spool.unproven),
         read_since=spool.read_since,
-        organization=parts.organization,
-        hidden_status=parts.hidden_status,
+        organization=spool.guard.organization,
+        hidden_status=spool.hidden_status,
     )
     return change, _outcome(changing, [plan for _, plan in ordered], repeated, lines.fresh)
 
 
-async def _refuse_loss(spool: Spool, plans: Mapping[Interval, MergePlan], state: State, parts: PartsFactory) -> None:
+async def _refuse_loss(spool: Spool, plans: Mapping[Interval, MergePlan], state: State, stage: PartStage) -> None:
     """Raises `AccessError` where rows would lose a field because the API has come to leave it out of its list (13).
 
     A row may lose a value, and an API may leave out what is null: then others come with the field. Where none does, it
@@ -159,9 +155,9 @@ async def _refuse_loss(spool: Spool, plans: Mapping[Interval, MergePlan], state:
     left_out = spool.left_out()
     lost = Counter[str]()
     for interval, plan in plans.items() if left_out else ():
-        async with _opened(spool.homes[interval], parts, checked=False) as part:
+        async with _opened(spool.homes[interval], stage, checked=False) as part:
             if part is not None and (ids := plan.dropped & plan.taken.keys()):
-                lost += await to_thread.run_sync(count_values, part, ids, sorted(left_out), limiter=parts.working)
+                lost += await to_thread.run_sync(count_values, part, ids, sorted(left_out), limiter=stage.working)
     for name, rows in lost.items():
         is_new = not any(name in file.absent for file in state.conversations)
         if rows >= (1 if is_new else _FEW):
@@ -174,7 +170,8 @@ async def _refuse_loss(spool: Spool, plans: Mapping[Interval, MergePlan], state:
 
 
 def _shown_elsewhere(spool: Spool) -> dict[Interval, set[str]]:
-    """Ids that were shown in several homes, since they moved meanwhile: by each home but the one that counts."""
+    """Returns ids that were shown in several homes, because they moved meanwhile, by each home except the one that
+    counts."""
     with Hashes() as hashes:
         for parts in spool.parts.values():
             for ids in (ids for part in parts for ids in read_ids(part.path)):
@@ -198,7 +195,7 @@ def _shown_elsewhere(spool: Spool) -> dict[Interval, set[str]]:
 def _outcome(
     changing: Collection[tuple[Home, MergePlan]], plans: Collection[MergePlan], repeated: Collection[str], fresh: int
 ) -> UpsertCounts:
-    """A row that has left for another place was updated. `fresh`: rows that have come to quarantine."""
+    """Counts a row that has left for another place as updated. `fresh` rows have come to quarantine."""
     arrived = set[str]().union(*(plan.arriving for plan in plans))
     left = set[str]().union(*(plan.dropped - plan.taken.keys() for plan in plans))
     moved = left & (arrived | {*repeated})
@@ -213,18 +210,18 @@ def _outcome(
 
 
 @asynccontextmanager
-async def _opened(home: Home, parts: PartsFactory, *, checked: bool) -> AsyncIterator[Path | None]:
-    """The part of a home, if it has one. `checked`: its bytes are those that were written."""
+async def _opened(home: Home, stage: PartStage, *, checked: bool) -> AsyncIterator[Path | None]:
+    """Yields the part of a home, if it has one; `checked` makes sure that its bytes are those that were written."""
     if home.file is None:
         yield None
         return
-    opening = as_written(parts.store, home.file, parts.working) if checked else opened(parts.store, home.file)
+    opening = as_written(stage.store, home.file, stage.working) if checked else opened(stage.store, home.file)
     async with opening as part:
         yield part
 
 
 def _files(home: Home, state: State) -> list[DataFile]:
-    """The parts that a home has, of each table."""
+    """Returns the parts that a home has, of each table."""
     return [] if home.file is None else [home.file, *state.turns_beside(home.file)]
 
 
@@ -237,33 +234,28 @@ def _readings(spooled: Iterable[SpooledPart]) -> list[PartSequence]:
 
 
 async def _write(
-    home: Home,
-    window: Interval,
-    plan: MergePlan,
-    spooled: list[SpooledPart],
-    parts: PartsFactory,
-    marks: _Marks | None,
+    home: Home, window: Interval, plan: MergePlan, spooled: list[SpooledPart], stage: PartStage, marks: _Marks | None
 ) -> tuple[DataFile, ...]:
-    """What takes the place of a home's part, and of that of its turns; nothing when no row is left."""
+    """Writes what takes the place of a home's part, and of that of its turns; nothing when no row is left."""
     old = home.file
     if old is not None and not plan.taken and plan.dropped_rows == old.rows:
         return ()
-    writer = parts.new_part()
+    writer = stage.new_part()
     try:
-        async with _opened(home, parts, checked=True) as part:
-            lost, gained = await to_thread.run_sync(merge, plan, part, writer, limiter=parts.working)
-        finished = await to_thread.run_sync(writer.close, limiter=parts.working)
+        async with _opened(home, stage, checked=True) as part:
+            lost, gained = await to_thread.run_sync(merge, plan, part, writer, limiter=stage.working)
+        finished = await to_thread.run_sync(writer.close, limiter=stage.working)
     except BaseException:
         writer.abort()
         raise
     absent, withheld = marks or _still_absent(old, lost, spooled, gained)
-    return await parts.publish(finished.closed(home.partition, window, absent, withheld))
+    return await stage.publish(finished.closed(home.partition, window, absent, withheld))
 
 
 def _redeclared(
     narrowed: Iterable[Home], planned: Iterable[Home], marks: Mapping[Interval, _Marks], state: State
 ) -> Iterator[tuple[str, DataFile]]:
-    """Parts of which another thing is said from now on, whose rows stay as they are, by path."""
+    """Yields, by path, parts whose rows stay as they are, and of which something else is said from now on."""
     windows = {home.interval: home for home in narrowed}
     for home in (*windows.values(), *(home for home in planned if home.interval not in windows)):
         for file in _files(home, state):
@@ -277,17 +269,15 @@ def _redeclared(
                 yield file.path, said
 
 
-async def _marks(
-    home: Home, part: Path, plan: MergePlan, spooled: Iterable[SpooledPart], parts: PartsFactory
-) -> _Marks:
-    """As of `_still_absent`, where all rows but those that nobody has read again are known by now."""
+async def _marks(home: Home, part: Path, plan: MergePlan, spooled: Iterable[SpooledPart], stage: PartStage) -> _Marks:
+    """Returns what `_still_absent` does, where all rows are known by now except those that were not read again."""
     absent, withheld = Counter[str](), 0
     for read in spooled:
         absent.update(read.absent)
         withheld += read.withheld_rows
     old = home.file
     if old is not None and (old.absent or old.withheld_rows):
-        rest = await to_thread.run_sync(count_rest, part, plan, limiter=parts.working)
+        rest = await to_thread.run_sync(count_rest, part, plan, limiter=stage.working)
         absent.update({name: min(count, rest.by_column[name]) for name, count in old.absent.items()})
         withheld += min(old.withheld_rows, rest.withheld_rows)
     return {name: count for name, count in absent.items() if count}, withheld
@@ -296,7 +286,7 @@ async def _marks(
 def _still_absent(
     old: DataFile | None, lost: Nulls, spooled: Iterable[SpooledPart], gained: Nulls
 ) -> tuple[Mapping[str, int], int]:
-    """How many rows were served without a field, by field, and without any sensitive one.
+    """Returns how many rows were served without a field, by field, and without any sensitive one.
 
     Which of a part's rows they were is not known. A row where the field is null is taken for one of them, as long as
     there are any: exact where all or none of the rows lack the field, and never more than there are nulls.

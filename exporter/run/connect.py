@@ -65,7 +65,7 @@ async def open_reader(request: Request, context: RunContext) -> AsyncIterator[Re
         filters=request.filters,
         fields=request.fields,
         proxy=settings.proxy,
-        ssl_context=settings.ssl_context,
+        ca_file=settings.ca_file,
     ) as client:
         reader = Reader(
             client,

@@ -3,21 +3,18 @@
 from collections.abc import Callable
 from typing import Final
 
-from exporter.encode.batch import Encoder
-from exporter.encode.schema import table_schemas
-from exporter.encode.turns import TurnsEncoder
+from exporter.encode.tables import Tables
 from exporter.errors import DamagedPartError
 from exporter.lake.follow import are_written, write_tables
-from exporter.layout import partition_of
 from exporter.log.commits import CommitLog
 from exporter.log.manifest import check_not_behind, is_sealed
 from exporter.log.state import State
-from exporter.model import TURNS, TableFormat
+from exporter.model import TableFormat
 from exporter.parts.integrity import missized
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import merge_small_parts
 from exporter.pipeline.memory import Shares
-from exporter.pipeline.part_sink import PartsFactory
+from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.reader import wall_clock
 from exporter.progress import Observer
 from exporter.run.claim import Claim
@@ -47,13 +44,13 @@ async def check_whole(store: Store, state: State) -> None:
 
 async def is_in_order(store: Store, state: State) -> bool:
     """Returns whether `put_in_order` has nothing to do except merging. Raises `StoreError`."""
-    schemas = table_schemas(state.request or Request())
+    schemas = Tables.of(state.request or Request()).schemas
     return await is_sealed(store, state, schemas=schemas) and await are_written(store, state)
 
 
 async def seal(
     log: CommitLog,
-    factory: PartsFactory,
+    stage: PartStage,
     committer: Committer,
     observer: Observer,
     *,
@@ -67,12 +64,12 @@ async def seal(
     beyond it. Raises `StoreError`.
     """
     range_ = log.state.range
-    growing = partition_of(range_.end, factory.partition_by)[0] if goes_on and range_ else None
+    growing = stage.tables.place(range_.end)[0] if goes_on and range_ else None
     if least_bytes is None:
-        least_bytes = least_part_bytes(factory.target_part_bytes)
-    await merge_small_parts(log, factory, committer, observer, least_bytes=least_bytes, growing=growing)
+        least_bytes = least_part_bytes(stage.target_part_bytes)
+    await merge_small_parts(log, stage, committer, observer, least_bytes=least_bytes, growing=growing)
     await committer.write_manifest()
-    await write_tables(factory.store, log.state, observer)
+    await write_tables(stage.store, log.state, observer)
 
 
 async def put_in_order(
@@ -94,17 +91,15 @@ async def put_in_order(
     await check_whole(store, log.state)
     fresh = table_format if log.state.table_format is None else None
     await log.append(committed_at=wall_clock(), kind="resume", table_format=fresh)
-    encoder = Encoder(request.fields)
-    committer = Committer(store, log, table_schemas(request), observer, clock)
+    tables = Tables.of(request)
+    committer = Committer(store, log, tables.schemas, observer, clock)
     await committer.sweep()
-    factory = PartsFactory(
+    stage = PartStage(
         store,
-        encoder,
-        run=claim.run,
-        partition_by=request.partition_by,
+        tables,
+        claim.run,
         target_part_bytes=settings.target_part_bytes,
         row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency, len(request.tables)).row_group,
-        turns=TurnsEncoder() if TURNS in request.tables else None,
         clock=clock,
     )
-    await seal(log, factory, committer, observer, least_bytes=least_bytes)
+    await seal(log, stage, committer, observer, least_bytes=least_bytes)

@@ -15,7 +15,7 @@ from exporter.contract import BEGINNING, END_OF_TIME, Instant
 from exporter.model import Coverage, Interval
 from exporter.parts.ids import ids_in
 from exporter.pipeline.lookup import Copy, find_repeated
-from exporter.pipeline.spool_sink import Spool, SpoolFactory
+from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.upsert import merge_spool
 from exporter.plan.homes import Homes
 from exporter.plan.rereads import density_of, seams, windows_around
@@ -32,8 +32,8 @@ class Doubts:
     @classmethod
     async def find(cls, session: Session, homes: Homes) -> "Doubts":
         """Holds what was read against what is there. Raises `StoreError`."""
-        before, state, parts = session.before, session.log.state, session.parts
-        repeated = await find_repeated(parts.store, state, parts.working)
+        before, state, stage = session.before, session.log.state, session.stage
+        repeated = await find_repeated(stage.store, state, stage.working)
         times = [copy.created_at for copies in repeated.values() for copy in copies]
         files = [homes.of(instant).file for instant in times]
         density = [1.0 if file is None else density_of(file) for file in files]
@@ -75,18 +75,16 @@ async def settle(session: Session) -> None:
 
     Raises as `Session.read`, and `StoreError`.
     """
-    state, parts = session.log.state, session.parts
-    homes = Homes(state.conversations, state.coverage, parts.place)
-    doubts, spool = await Doubts.find(session, homes), Spool()
-    await session.read(doubts.windows, SpoolFactory(parts, parts.encoder, homes, spool, reading=1))
+    state, stage = session.log.state, session.stage
+    homes = Homes(state.conversations, state.coverage, stage.tables.place)
+    doubts, spool = await Doubts.find(session, homes), Spool(homes, session.guard)
+    await session.read(doubts.windows, SpoolSink(stage, spool, reading=1))
     change, _ = await merge_spool(
         spool,
         state,
-        homes,
-        parts,
+        stage,
         session.committer,
         gone=await doubts.strays(spool, homes),
-        refreshes=Coverage(),
         whole=doubts.windows,
         repeated=doubts.repeated.keys(),
     )

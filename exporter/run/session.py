@@ -6,27 +6,28 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Self
 
+import msgspec
 from anyio import to_thread
 
 from exporter.contract import BEGINNING, HIDDEN_STATUS, Instant
-from exporter.encode.batch import Encoder
-from exporter.encode.schema import table_schemas
-from exporter.encode.turns import TurnsEncoder
+from exporter.encode.tables import Tables
 from exporter.errors import DestinationError, ExporterError, StoreError
 from exporter.lake.follow import settle_table_format
 from exporter.log.commits import CommitLog
 from exporter.log.state import State
-from exporter.model import TURNS, Counters, Coverage, Interval, TableFormat
+from exporter.model import Counters, Coverage, Interval, TableFormat
 from exporter.parts.integrity import opened
 from exporter.parts.merge import sighted_rows
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.memory import Shares
-from exporter.pipeline.part_sink import PartsFactory
+from exporter.pipeline.part_sink import PartSink
+from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.probe import Opening, find_beginning
 from exporter.pipeline.reader import Reader, wall_clock
-from exporter.pipeline.role import Role
-from exporter.pipeline.sink import Factory
+from exporter.pipeline.role import Guard, Role
+from exporter.pipeline.scan import Scan
+from exporter.pipeline.sink import Sink
 from exporter.plan.homes import Place
 from exporter.plan.scheduler import Scheduler
 from exporter.run.claim import Claim, holding
@@ -55,7 +56,9 @@ class Session:
     reader: Reader
     opening: Opening
     context: RunContext
-    parts: PartsFactory
+    scan: Scan
+    stage: PartStage
+    guard: Guard
     committer: Committer
     began: float
     windows: int = field(default=0)
@@ -78,29 +81,26 @@ class Session:
         """
         store, log, before = claim.store, claim.log, claim.log.state
         request, reader, context = connection.request, connection.reader, connection.context
-        settings = context.settings
+        settings, tables = context.settings, Tables.of(request)
         await check_whole(store, before)
         await _declare(claim, connection, range_, keep_generations, table_format)
-        encoder = Encoder(request.fields)
-        committer = Committer(store, log, table_schemas(request), context.observer, context.clock)
+        committer = Committer(store, log, tables.schemas, context.observer, context.clock)
         await committer.sweep()
         is_hidden = connection.opening.is_hidden or knows_hidden(log.state, request)
-        parts = PartsFactory(
+        scan = Scan(range=range_, hidden_status=HIDDEN_STATUS if is_hidden else None)
+        stage = PartStage(
             store,
-            encoder,
-            run=claim.run,
-            partition_by=request.partition_by,
+            tables,
+            claim.run,
             target_part_bytes=settings.target_part_bytes,
             row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency, len(request.tables)).row_group,
-            turns=TurnsEncoder() if TURNS in request.tables else None,
-            organization=before.organization,
-            hidden_status=HIDDEN_STATUS if is_hidden else None,
-            role=Role(reader.fields_of, partial(find_sighted, store, log.state), encoder.sensitive),
-            refuses_withheld=refuses_withheld and has_sensitive_fields(before),
-            arrives=True,
             clock=context.clock,
         )
-        return cls(before, log, reader, connection.opening, context, parts, committer, context.clock())
+        role = Role(reader.fields_of, partial(find_sighted, store, log.state), tables.encoder.sensitive)
+        refuses_withheld = refuses_withheld and has_sensitive_fields(before)
+        guard = Guard(before.organization, role, refuses_withheld=refuses_withheld)
+        opening, began = connection.opening, context.clock()
+        return cls(before, log, reader, opening, context, scan, stage, guard, committer, began)
 
     @property
     def spent(self) -> Counters:
@@ -109,28 +109,31 @@ class Session:
 
     async def read_what_is_left(self) -> None:
         """Reads and commits what the range has and the coverage has not. Raises as `read`."""
-        await self.read(self.log.state.left, self.parts, density=self.opening.density)
+        await self.read(self.log.state.left, density=self.opening.density)
 
     async def read(
         self,
         what: Coverage,
-        into: PartsFactory,
+        into: Sink | None = None,
         *,
         reader: Reader | None = None,
+        updated_since: Instant | None = None,
         oldest: Instant | None = None,
         density: float | None = None,
     ) -> None:
-        """Reads all that was created in `what`. `oldest` is where that begins, roughly, if it is known.
+        """Reads all that was created in `what`. Without `into`, the rows go into parts of the export.
+
+        `updated_since` is as in `Scan`. `oldest` is where `what` begins, roughly, if it is known.
 
         `density`: rows a microsecond at the end of the export's range, if that is known.
 
         Raises the `ExporterError` that ended it early, after the manifest was brought up to date with the log.
         """
-        windows, range_ = what.intervals, self.log.state.range
-        known = density if windows and range_ and windows[-1].end == range_.end else None
-        page_size = self.context.settings.page_size
-        scheduler = await schedule(what, self.reader, self.parts.place, page_size, oldest, known)
-        pipeline = make_pipeline(scheduler, reader or self.reader, into, self.context, self.committer)
+        settings, place = self.context.settings, self.stage.tables.place
+        scan = msgspec.structs.replace(self.scan, windows=what.intervals, updated_since=updated_since)
+        scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density)
+        into = into or PartSink(self.stage, self.guard, arrives=True)
+        pipeline = Pipeline(scan, scheduler, reader or self.reader, into, self.committer, settings)
         try:
             await pipeline.run()
         except ExporterError:
@@ -209,18 +212,20 @@ async def find_sighted(store: Store, state: State) -> list[str]:
 
 
 async def schedule(
-    what: Coverage,
+    scan: Scan,
     reader: Reader,
     place: Place,
     page_size: int,
     oldest: Instant | None = None,
     density: float | None = None,
 ) -> Scheduler:
-    """Returns what divides `what` among the workers. `oldest` is where it begins, roughly; None: that is looked for.
+    """Returns what divides `scan` among the workers. `oldest` is where it begins, roughly; None: that is looked for.
 
-    `density`: rows a microsecond where it ends, if that is known. Raises `SourceError`.
+    `density`: rows a microsecond where the range ends, if that is known. Raises `SourceError`.
     """
-    windows = what.intervals
+    windows = scan.windows
+    if not windows or windows[-1].end != scan.range.end:
+        density = None
     start = BEGINNING if oldest is None else oldest
     if windows and oldest is None:
         start = await find_beginning(reader, Interval(windows[0].start, windows[-1].end), density, page_size)
@@ -230,24 +235,6 @@ async def schedule(
         return BEGINNING if interval is None else interval.start
 
     return Scheduler(windows, start, partition_start, page_size, density)
-
-
-def make_pipeline(
-    scheduler: Scheduler, reader: Reader, into: Factory, context: RunContext, committer: Committer | None = None
-) -> Pipeline:
-    """Returns what reads the windows of `scheduler` as the settings say. Without a committer nothing is committed."""
-    settings = context.settings
-    return Pipeline(
-        scheduler,
-        reader,
-        into,
-        committer,
-        context.observer,
-        concurrency=settings.concurrency,
-        page_size=settings.page_size,
-        clock=context.clock,
-        heeds_signals=settings.heeds_signals,
-    )
 
 
 async def _declare(

@@ -20,11 +20,9 @@ from exporter.errors import (
     AccessError,
     DoubtfulStreamError,
     InterruptedExportError,
-    TooLargeError,
     UnreachableError,
     UsageError,
 )
-from exporter.pipeline import batch_sink
 from exporter.progress import Snapshot
 from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations
 from tests.api.conftest import Serving, only_this_task
@@ -95,24 +93,6 @@ async def test_it_has_the_range_filters_and_fields_of_its_spec(serving: Serving)
     assert_same(found, wanted)
 
 
-async def test_nothing_is_requested_that_nobody_takes(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With room for a few pages the source is asked for no more until the consumer goes on."""
-    rows = make_conversations(5000, SINCE, UNTIL)
-    server = serving(rows)
-    monkeypatch.setattr("exporter.pipeline.memory._BASE_BYTES", 254 * 1024 * 1024)
-    async with exporter.stream(spec_for(server.url, memory="256MiB", concurrency=2)) as stream:
-        first = await anext(stream)
-        # As long as it takes until the requests stand still.
-        still, seen = 0, -1
-        while still < 20:
-            await anyio.sleep(0.01)
-            still, seen = (still + 1, seen) if len(server.requests) == seen else (0, len(server.requests))
-        assert seen < 40
-        found = by_id([first, *[batch async for batch in stream]])
-    assert len(found) == 5000
-    assert len(server.requests) > 100
-
-
 async def test_no_disk_is_touched(serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -142,15 +122,6 @@ async def test_rows_that_fit_no_column_are_told_at_the_end_and_kept_as_served(se
     assert stream.report is not None
     assert {row.id: row.text for row in stream.report.quarantined} == {f"odd-{n}": odd[n].raw for n in range(3)}
     assert all("duration" in row.reason for row in stream.report.quarantined)
-
-
-async def test_more_of_them_than_memory_should_hold_end_it(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_sink, "_MISFIT_BYTES", 1000)
-    odd = [Row(SINCE + n, raw=f'{{"id":"{n}","created_at":"2024-01-01T00:00:00Z","duration":1.5}}') for n in range(40)]
-    stream = exporter.stream(spec_for(serving(odd).url))
-    with pytest.raises(TooLargeError, match=r"rows fit no column, such as .*an export to a destination all"):
-        _ = [batch async for batch in stream]
-    assert stream.report is None
 
 
 async def test_rows_that_cannot_be_proven_are_given_and_told(serving: Serving) -> None:

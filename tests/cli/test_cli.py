@@ -386,8 +386,7 @@ def test_the_way_to_the_api(job: Job, monkeypatch: pytest.MonkeyPatch, run: Run,
     first, second = (settings for _, _, settings, _ in job.calls)
     assert first.proxy is not None
     assert (first.proxy.address, first.proxy == second.proxy) == ("proxy.example:3128", True)
-    assert first.ssl_context is not None
-    assert second.ssl_context is None
+    assert (first.ca_file, second.ca_file) == (tmp_path / "ca.pem", None)
 
 
 def test_the_range_can_be_given_by_the_api_s_inclusive_names(job: Job, run: Run) -> None:

@@ -9,7 +9,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporter.contract import ITEM_METRICS
-from exporter.encode import turns as encoding
 from exporter.encode.schema import arrow_schema, turns_schema
 from exporter.encode.turns import TurnsEncoder
 from tests.toolkit import turns_model
@@ -121,13 +120,11 @@ def served(draw: st.DrawFn) -> str | None:
 @example(['{"items": [{"content": []}, {"content": [""]}, {"content": ["a", "b"]}]}'], 0, 1)
 @example(['{"items": null}', "{}", '{"items": {}}', "[]", '"text"', "0", '{"items": null, "more": 1}'], 0, 1)
 def test_every_transcript_gives_the_rows_of_the_model(texts: list[str | None], skipped: int, at_once: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoding, "_BYTES_AT_ONCE", at_once)
-        encoder = TurnsEncoder()
-        check(texts, encoder)
-        # By now the names are known; and a batch may be a slice of another.
-        batch = conversations(texts).slice(skipped)
-        assert alike(map(parsed, found(list(encoder.encode(batch))))) == alike(turns_of(batch.to_pylist()))
+    encoder = TurnsEncoder(bytes_at_once=at_once)
+    check(texts, encoder)
+    # By now the names are known; and a batch may be a slice of another.
+    batch = conversations(texts).slice(skipped)
+    assert alike(map(parsed, found(list(encoder.encode(batch))))) == alike(turns_of(batch.to_pylist()))
 
 
 def test_the_columns_are_those_of_the_model() -> None:

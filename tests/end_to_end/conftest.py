@@ -13,7 +13,7 @@ from anyio.from_thread import start_blocking_portal
 from exporter.cli import main
 from exporter.contract import Instant
 from exporter.fetch.pace.retry import Patience, RetryPolicy
-from exporter.pipeline import reader
+from exporter.pipeline import attempts
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, serve
 from exporter.sandbox.clock import system_clock
 
@@ -152,7 +152,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asks a server that has not answered as often as ever, and soon gives it up."""
     patience = Patience(attempts=6, seconds=0.0, throttled_seconds=0.0)
     hasty = partial(RetryPolicy, unknown=patience, absent=patience, base_seconds=0.01)
-    monkeypatch.setattr(reader, "RetryPolicy", hasty)
+    monkeypatch.setattr(attempts, "RetryPolicy", hasty)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from exporter.contract import DAY, format_instant
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.fetch.wire import client
 from exporter.fetch.wire.line import Limits
-from exporter.pipeline import reader
+from exporter.pipeline import attempts as attempts_module
 from exporter.pipeline.memory import Shares
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, ServedRequest, gate, make_conversations
 from exporter.sandbox.behaviour import Fault
@@ -47,7 +47,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch, *, attempts: int, stalls: bool = True
     monkeypatch.setattr(Shares, "of", lambda *_: shares)
     patience = Patience(attempts=attempts, seconds=0.0, throttled_seconds=1.0 * attempts)
     monkeypatch.setattr(
-        reader,
+        attempts_module,
         "RetryPolicy",
         partial(RetryPolicy, known=patience, unknown=patience, doubted=patience, base_seconds=0.01),
     )
@@ -121,7 +121,7 @@ def test_a_source_that_fails_for_good_half_way(
     assert SAID[fault] in what
     assert f"(reading {format_instant(SINCE)[:8]}" in what
     is_passing = fault in PASSING and "one conversation takes" not in what
-    next_step = "run the same command again" if is_passing else "mend that, then run again"
+    next_step = "run the same command again" if is_passing else "fix that, then run again"
     assert what_now == f"What was read is committed; {next_step} to resume"
     assert what.startswith("exporter: given up") == is_passing
     kept = check_stopped(tmp_path / "out", rows)

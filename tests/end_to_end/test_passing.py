@@ -11,7 +11,7 @@ from anyio.from_thread import start_blocking_portal
 
 from exporter.contract import DAY, format_instant
 from exporter.fetch.pace.retry import RetryPolicy
-from exporter.pipeline import reader
+from exporter.pipeline import attempts
 from exporter.sandbox import Row, make_conversations
 from tests.end_to_end.conftest import Command, Serving
 from tests.end_to_end.exported import Exported
@@ -90,7 +90,7 @@ def swift(monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("known", "unknown", "absent", "doubted", "doubted_at_first")
         if (patience := getattr(policy, name))
     }
-    monkeypatch.setattr(reader, "RetryPolicy", partial(RetryPolicy, **shorter, base_seconds=0.01))
+    monkeypatch.setattr(attempts, "RetryPolicy", partial(RetryPolicy, **shorter, base_seconds=0.01))
 
 
 CASES = [(name, FIRST) for name in ANSWERS] + [(name, LATER) for name in (*ANSWERS, *WRONG)]

@@ -345,7 +345,7 @@ class TestFailures:
         options = (*RANGE, "--page-size", "10", "--concurrency", "1")
         done = command("export", tmp_path / "out", *options, server=server)
         assert done.status == 1
-        assert "mend that, then run again to resume" in done.err
+        assert "fix that, then run again to resume" in done.err
         exported = Exported(tmp_path / "out")
         exported.check_sound()
         assert len(exported.records()) > 50

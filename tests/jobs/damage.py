@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from exporter.contract import DAY
-from exporter.encode.schema import table_schemas
+from exporter.encode.tables import Tables
 from exporter.log.commits import load_state
 from exporter.log.manifest import write_manifest
 from exporter.store import disk
@@ -85,7 +85,7 @@ def settle(root: Path) -> None:
         store = LocalStore(root)
         state = await load_state(store)
         assert state.request is not None
-        await write_manifest(store, state, schemas=table_schemas(state.request))
+        await write_manifest(store, state, schemas=Tables.of(state.request).schemas)
 
     anyio.run(write)
 

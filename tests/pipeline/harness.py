@@ -17,8 +17,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from exporter.contract import Instant, TimestampStyle, format_instant, parse_timestamp
-from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
+from exporter.encode.tables import Tables
 from exporter.errors import RequestRefusedError, TooLargeError
 from exporter.fetch.wire.answer import Answer, Presence
 from exporter.layout import CONVERSATIONS, partition_of
@@ -26,15 +26,19 @@ from exporter.log.commits import CommitLog
 from exporter.log.publish import find_garbage
 from exporter.log.state import Author, State
 from exporter.model import Interval, PageRequest
+from exporter.pipeline import attempts
 from exporter.pipeline import reader as reader_module
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.memory import ByteBudget, Shares
-from exporter.pipeline.part_sink import PartsFactory
+from exporter.pipeline.part_sink import PartSink
+from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.reader import Reader
+from exporter.pipeline.role import Guard
+from exporter.pipeline.scan import Scan
 from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer, Quiet
-from exporter.settings import PartitionBy, Request
+from exporter.settings import PartitionBy, Request, RunSettings
 from exporter.store.local.store import LocalStore
 from tests.fetch.walk.server_model import ServerModel, StoredRow
 
@@ -117,7 +121,8 @@ class Clock:
             return decode(body)
 
         parts = {"sleep": sleep, "move_on_after": move_on_after, "Lock": anyio.Lock, "Event": anyio.Event}
-        patch.setattr(reader_module, "anyio", SimpleNamespace(**parts))
+        for module in (reader_module, attempts):
+            patch.setattr(module, "anyio", SimpleNamespace(**parts))
         patch.setattr(reader_module, "to_thread", SimpleNamespace(run_sync=run_sync))
 
 
@@ -134,6 +139,7 @@ class Destination:
     hidden_status: str | None = None
     shares: Shares = field(default_factory=lambda: Shares.of(1 << 29, 8))
     max_rps: float | None = None
+    report_seconds: float = 1.0
     observer: Observer = field(default_factory=Quiet)
     make_store: Callable[[Path], LocalStore] = LocalStore
     clock: Callable[[], float] = field(default_factory=lambda: Clock(0.001))
@@ -153,24 +159,23 @@ class Destination:
             await log.append(committed_at=SERVED_AT, kind="begin", request=request, range=self.range_)
         for path in await find_garbage(store, log.state):
             await store.delete(path)
-        observer, encoder = self.observer, Encoder(None)
+        observer, tables = self.observer, Tables.of(Request(partition_by=self.partition_by))
         left = log.state.left.intervals
 
         def align(instant: Instant) -> Instant:
             _, interval = partition_of(instant, self.partition_by)
             return self.range_.start if interval is None else interval.start
 
-        factory = PartsFactory(
+        stage = PartStage(
             store,
-            encoder,
-            run=run,
-            partition_by=self.partition_by,
+            tables,
+            run,
             target_part_bytes=self.target_part_bytes,
-            hidden_status=self.hidden_status,
             row_group_bytes=self.shares.row_group,
             clock=self.clock,
         )
         pipeline = Pipeline(
+            Scan(range=self.range_, windows=left, hidden_status=self.hidden_status),
             Scheduler(left, self.range_.start, align, self.page_size),
             Reader(
                 source,
@@ -181,11 +186,10 @@ class Destination:
                 max_rps=self.max_rps,
                 clock=self.reader_clock,
             ),
-            factory,
-            Committer(store, log, {CONVERSATIONS: encoder.schema}, observer),
-            observer,
-            concurrency=self.concurrency,
-            page_size=self.page_size,
+            PartSink(stage, Guard()),
+            Committer(store, log, tables.schemas, observer),
+            RunSettings(concurrency=self.concurrency, page_size=self.page_size),
+            report_seconds=self.report_seconds,
         )
         started(pipeline)
         await pipeline.run()

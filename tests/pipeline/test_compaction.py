@@ -7,14 +7,16 @@ import pytest
 
 from exporter.contract import DAY, HOUR
 from exporter.encode.batch import Encoder
+from exporter.encode.tables import Tables
 from exporter.errors import StoreError
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author
 from exporter.model import Interval
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import merge_small_parts
-from exporter.pipeline.part_sink import PartsFactory
+from exporter.pipeline.part_stage import PartStage
 from exporter.progress import Quiet
+from exporter.settings import Request
 from exporter.store.local.store import LocalStore
 from tests.fetch.walk.server_model import Behaviour, ServerModel, StoredRow
 from tests.pipeline.harness import Destination, ModelSource, check_exact
@@ -37,12 +39,10 @@ async def merge(destination: Destination, store: LocalStore | None = None, run: 
     store = store or LocalStore(destination.root)
     log = CommitLog(store, Author(run=run, host="host", pid=1))
     await log.load()
-    factory = PartsFactory(
-        store, Encoder(None), run=run, partition_by="day", target_part_bytes=1 << 28, row_group_bytes=1 << 24
-    )
-    committer = Committer(store, log, {"conversations": factory.encoder.schema}, Quiet())
+    stage = PartStage(store, Tables.of(Request()), run, target_part_bytes=1 << 28, row_group_bytes=1 << 24)
+    committer = Committer(store, log, stage.tables.schemas, Quiet())
     await committer.sweep()
-    await merge_small_parts(log, factory, committer, Quiet(), least_bytes=1 << 24)
+    await merge_small_parts(log, stage, committer, Quiet(), least_bytes=1 << 24)
     await committer.write_manifest()
     await destination.load()
 

@@ -14,17 +14,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY, HOUR, SECOND, Instant, format_instant
-from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
 from exporter.encode.rows import EncodeRow
+from exporter.encode.tables import Tables
 from exporter.errors import ContradictionError, StoreError
 from exporter.fetch.walk.window import Settled
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author
 from exporter.model import Change, Coverage, Interval, Rows, Unproven
 from exporter.parts.writer import PartWriter
-from exporter.pipeline import part_sink
-from exporter.pipeline.part_sink import PartsFactory, WindowWriter
+from exporter.pipeline.part_sink import PartSink, WindowWriter
+from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.role import Guard
+from exporter.pipeline.scan import Scan
+from exporter.pipeline.sink import MISFIT_BYTES
 from exporter.settings import PartitionBy, Request
 from exporter.store.local.store import LocalStore
 from tests.pipeline.harness import SERVED_AT, Clock, Destination
@@ -48,18 +51,27 @@ def rows_at(times: Sequence[Instant], misfits: Sequence[bool] = (), prefix: str 
     return Decoder(None).decode(json.dumps(documents).encode()).page.rows
 
 
-def factory_at(
-    root: Path, clock: Clock, *, partition_by: PartitionBy = "day", target_part_bytes: int = 1 << 30
-) -> PartsFactory:
-    return PartsFactory(
+def sink_at(
+    root: Path,
+    clock: Clock,
+    *,
+    partition_by: PartitionBy = "day",
+    target_part_bytes: int = 1 << 30,
+    misfit_bytes: int = MISFIT_BYTES,
+) -> PartSink:
+    stage = PartStage(
         LocalStore(root),
-        Encoder(None),
-        run="r1",
-        partition_by=partition_by,
+        Tables.of(Request(partition_by=partition_by)),
+        "r1",
         target_part_bytes=target_part_bytes,
         row_group_bytes=1 << 24,
         clock=clock,
     )
+    return PartSink(stage, Guard(), misfit_bytes=misfit_bytes)
+
+
+def window(sink: PartSink, end: Instant) -> WindowWriter:
+    return sink.open_window(end, Scan(range=Interval(BEGINNING, end)))
 
 
 @pytest.fixture
@@ -106,20 +118,21 @@ def streams(draw: st.DrawFn) -> tuple[Interval, list[Step]]:
 def test_whatever_a_window_settles_is_committed_once_in_its_place(
     stream: tuple[Interval, list[Step]], partition_by: PartitionBy, target: int, misfit_bytes: int
 ) -> None:
-    window, steps = stream
+    whole, steps = stream
 
     async def main(root: Path) -> None:
-        destination = Destination(root, window, partition_by=partition_by)
+        destination = Destination(root, whole, partition_by=partition_by)
         await LocalStore(root).prepare()
         log = CommitLog(LocalStore(root), Author(run="r1", host="host", pid=1))
-        await log.append(committed_at=SERVED_AT, kind="begin", request=Request(partition_by=partition_by), range=window)
+        await log.append(committed_at=SERVED_AT, kind="begin", request=Request(partition_by=partition_by), range=whole)
         clock = Clock()
-        writer = WindowWriter(factory_at(root, clock, partition_by=partition_by, target_part_bytes=target), window.end)
+        sink = sink_at(root, clock, partition_by=partition_by, target_part_bytes=target, misfit_bytes=misfit_bytes)
+        writer = window(sink, whole.end)
         fitting: list[tuple[str, Instant]] = []
         odd: list[tuple[str, Instant]] = []
         doubts: list[Unproven] = []
         reads: list[Instant] = []
-        settled_from = window.end
+        settled_from = whole.end
 
         async def commit(change: Change) -> None:
             assert len(change.covers) == 1
@@ -150,20 +163,19 @@ def test_whatever_a_window_settles_is_committed_once_in_its_place(
             await commit(change)
         writer.abort()
         state = await destination.load()
-        assert state.coverage == Coverage([Interval(settled_from, window.end)] if settled_from < window.end else [])
+        assert state.coverage == Coverage([Interval(settled_from, whole.end)] if settled_from < whole.end else [])
         assert sorted(destination.rows()) == sorted(fitting)
         assert sorted(destination.quarantined()) == sorted(name for name, _ in odd)
         assert sorted(state.unproven, key=str) == sorted(doubts, key=str)
         assert not list((root / "_exporter/staging").iterdir())
 
-    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(part_sink, "_MISFIT_BYTES", misfit_bytes)
+    with tempfile.TemporaryDirectory() as directory:
         anyio.run(main, Path(directory))
 
 
 async def test_a_part_is_closed_a_minute_after_it_was_opened(root: Path) -> None:
     clock = Clock()
-    writer = WindowWriter(factory_at(root, clock), T0 + DAY)
+    writer = window(sink_at(root, clock), T0 + DAY)
     hours = [T0 + hour * HOUR for hour in (20, 16, 12, 8)]
     assert writer.seconds_left == inf
     assert await writer.add(Settled(rows_at(hours[:1])), hours[0], SERVED_AT) is None
@@ -184,7 +196,7 @@ async def test_a_part_is_closed_a_minute_after_it_was_opened(root: Path) -> None
 
 
 async def test_a_part_is_closed_at_its_size(root: Path) -> None:
-    writer = WindowWriter(factory_at(root, Clock(), target_part_bytes=20_000), T0 + DAY)
+    writer = window(sink_at(root, Clock(), target_part_bytes=20_000), T0 + DAY)
     changes = []
     for hour in range(23, 0, -1):
         rows = rows_at([T0 + hour * HOUR + second * SECOND for second in range(40, 0, -1)], prefix=f"h{hour}-")
@@ -197,7 +209,7 @@ async def test_a_part_is_closed_at_its_size(root: Path) -> None:
 
 
 async def test_a_part_is_closed_when_the_walk_has_left_its_partition(root: Path) -> None:
-    writer = WindowWriter(factory_at(root, Clock()), T0 + 2 * DAY)
+    writer = window(sink_at(root, Clock()), T0 + 2 * DAY)
     change = await writer.add(Settled(rows_at([T0 + DAY + HOUR])), T0 + DAY + HOUR, SERVED_AT)
     assert change is None
     change = await writer.add(Settled(rows_at([T0 + DAY])), T0 + DAY, SERVED_AT)
@@ -206,7 +218,7 @@ async def test_a_part_is_closed_when_the_walk_has_left_its_partition(root: Path)
 
 
 async def test_a_page_over_three_partitions_closes_two(root: Path) -> None:
-    writer = WindowWriter(factory_at(root, Clock(), partition_by="hour"), T0 + DAY)
+    writer = window(sink_at(root, Clock(), partition_by="hour"), T0 + DAY)
     times = [T0 + 9 * HOUR, T0 + 8 * HOUR + 5, T0 + 3 * HOUR + 7]
     change = await writer.add(Settled(rows_at(times)), times[-1], SERVED_AT)
     assert change is not None
@@ -222,16 +234,15 @@ async def test_a_page_over_three_partitions_closes_two(root: Path) -> None:
 
 
 async def test_a_window_without_rows_is_covered_without_files(root: Path) -> None:
-    writer = WindowWriter(factory_at(root, Clock()), T0 + DAY)
+    writer = window(sink_at(root, Clock()), T0 + DAY)
     assert await writer.add(Settled(Rows()), T0, SERVED_AT) is None
     change = await writer.finish(T0)
     assert change == Change(covers=(Interval(T0, T0 + DAY),), read_since=SERVED_AT)
     assert await writer.finish(T0) is None
 
 
-async def test_misfits_are_written_out_though_no_part_is_open(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(part_sink, "_MISFIT_BYTES", 500)
-    writer = WindowWriter(factory_at(root, Clock()), T0 + DAY)
+async def test_misfits_are_written_out_though_no_part_is_open(root: Path) -> None:
+    writer = window(sink_at(root, Clock(), misfit_bytes=500), T0 + DAY)
     changes = []
     for hour in range(20, 0, -1):
         rows = rows_at([T0 + hour * HOUR], [True])
@@ -249,7 +260,7 @@ async def test_misfits_are_written_out_though_no_part_is_open(root: Path, monkey
 
 async def test_misfits_wait_for_a_minute_at_most(root: Path) -> None:
     clock = Clock()
-    writer = WindowWriter(factory_at(root, clock), T0 + DAY)
+    writer = window(sink_at(root, clock), T0 + DAY)
     clock.now = 5.0
     await writer.add(Settled(rows_at([T0 + 20 * HOUR], misfits=[True])), T0 + 20 * HOUR, SERVED_AT)
     clock.now = 25.0
@@ -262,7 +273,7 @@ async def test_misfits_wait_for_a_minute_at_most(root: Path) -> None:
 
 
 async def test_a_misfit_below_what_is_closed_waits_for_its_own_commit(root: Path) -> None:
-    writer = WindowWriter(factory_at(root, Clock()), T0 + 2 * DAY)
+    writer = window(sink_at(root, Clock()), T0 + 2 * DAY)
     rows = rows_at([T0 + DAY + 1, T0 + DAY, T0 + DAY - 1], [False, True, True])
     change = await writer.add(Settled(rows), T0 + DAY - 1, SERVED_AT)
     assert change is not None
@@ -277,7 +288,7 @@ async def test_what_cannot_be_closed_is_aborted(root: Path, monkeypatch: pytest.
         raise StoreError("the disk is full")
 
     monkeypatch.setattr(PartWriter, "close", close)
-    writer = WindowWriter(factory_at(root, Clock()), T0 + DAY)
+    writer = window(sink_at(root, Clock()), T0 + DAY)
     await writer.add(Settled(rows_at([T0 + HOUR])), T0 + HOUR, SERVED_AT)
     with pytest.raises(StoreError, match="full"):
         await writer.finish(T0 + HOUR)
@@ -286,9 +297,9 @@ async def test_what_cannot_be_closed_is_aborted(root: Path, monkeypatch: pytest.
 
 
 async def test_rows_of_another_organization_are_refused(root: Path) -> None:
-    factory = factory_at(root, Clock())
+    sink = sink_at(root, Clock())
     for text, is_refused in (("org-a", False), ("org-a", False), ("org-b", True)):
-        writer = WindowWriter(factory, T0 + DAY)
+        writer = window(sink, T0 + DAY)
         document = {"id": "c1", "created_at": format_instant(T0), "organization_id": text}
         rows = Decoder(None).decode(json.dumps([document]).encode()).page.rows
         if is_refused:

@@ -34,7 +34,7 @@ from exporter.log.commits import CommitLog
 from exporter.log.state import Author, state_name
 from exporter.model import Change, Interval, PageRequest
 from exporter.parts import writer
-from exporter.pipeline import reader
+from exporter.pipeline import attempts
 from exporter.pipeline.memory import Shares
 from exporter.pipeline.pipeline import Pipeline
 from exporter.progress import Quiet, Snapshot
@@ -290,7 +290,6 @@ async def test_who_waits_for_room_is_stopped_too(tmp_path: Path, monkeypatch: py
 async def test_a_run_says_where_it_stands_though_nothing_arrives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.pipeline.pipeline._REPORT_SECONDS", 0.001)
     server = ServerModel(rows_over_three_days(50), Behaviour())
     source, seen, enough = ModelSource(server), list[Snapshot](), anyio.Event()
     answer = source.get_page
@@ -309,7 +308,9 @@ async def test_a_run_says_where_it_stands_though_nothing_arrives(
         return answered
 
     monkeypatch.setattr(source, "get_page", get_page)
-    destination = Destination(tmp_path / "export", RANGE, page_size=5, concurrency=1, observer=Watching())
+    destination = Destination(
+        tmp_path / "export", RANGE, page_size=5, concurrency=1, observer=Watching(), report_seconds=0.001
+    )
     with anyio.fail_after(PATIENCE_SECONDS):
         await destination.run(source)
     assert [snapshot.rows for snapshot in seen[:3]] == [seen[0].rows] * 3
@@ -424,7 +425,7 @@ async def test_a_mistake_in_the_code_does_not_hang_the_run(tmp_path: Path) -> No
 
 @pytest.mark.anyio
 async def test_faults_in_between_are_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "RetryPolicy", lambda: RetryPolicy(base_seconds=0.0))
+    monkeypatch.setattr(attempts, "RetryPolicy", lambda: RetryPolicy(base_seconds=0.0))
 
     def fail(number: int) -> None:
         if number % 3 == 2:

@@ -308,7 +308,7 @@ async def test_a_fault_that_stays_is_raised_after_some_attempts(make: Make, cloc
 async def test_a_run_of_faults_ends_though_each_request_gets_through_in_the_end(make: Make) -> None:
     fault = ServerFailedError("500")
     reader, source = make(*([fault] * 8 + [GOOD]) * 30)
-    with pytest.raises(ServerFailedError, match=r"^given up, for most requests have failed of late: 500"):
+    with pytest.raises(ServerFailedError, match=r"^given up, because most requests have failed lately: 500"):
         for _ in range(30):
             await reader.look(REQUEST)
     assert len(source.attempts) < 150

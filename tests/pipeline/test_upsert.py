@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.contract import ALWAYS_FIELDS, DAY, HOUR, Instant, format_instant
-from exporter.encode.batch import Encoder
 from exporter.encode.exact import NO_ID
 from exporter.encode.rows import Misfit
+from exporter.encode.tables import Tables
 from exporter.errors import StoreError
 from exporter.layout import partition_of
 from exporter.log.commits import CommitLog
@@ -27,8 +27,10 @@ from exporter.log.state import Author, State
 from exporter.model import Change, Coverage, DataFile, Interval
 from exporter.parts.merge import Nulls
 from exporter.pipeline.committer import Committer
-from exporter.pipeline.part_sink import PartsFactory, StagedWindow
-from exporter.pipeline.spool_sink import Spool, SpooledPart, SpoolFactory
+from exporter.pipeline.part_sink import StagedWindow
+from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.role import Guard
+from exporter.pipeline.spool_sink import Spool, SpooledPart, SpoolSink
 from exporter.pipeline.table_parts import StagedPart
 from exporter.pipeline.upsert import UpsertCounts, _still_absent, merge_spool
 from exporter.plan.homes import Homes
@@ -51,16 +53,10 @@ class Destination:
     def __init__(self, root: Path) -> None:
         self.store = LocalStore(root)
         self.log = CommitLog(self.store, Author(run="run", host="host", pid=1))
-        self.factory = PartsFactory(
-            self.store,
-            Encoder(FIELDS),
-            run="run",
-            partition_by="day",
-            target_part_bytes=1 << 20,
-            row_group_bytes=1 << 20,
-        )
-        self.committer = Committer(self.store, self.log, {"conversations": self.factory.encoder.schema}, Quiet())
-        self.spool = Spool()
+        tables = Tables.of(Request(fields=FIELDS))
+        self.stage = PartStage(self.store, tables, "run", target_part_bytes=1 << 20, row_group_bytes=1 << 20)
+        self.committer = Committer(self.store, self.log, tables.schemas, Quiet())
+        self.spool = self.new_spool()
 
     @classmethod
     async def make(cls, root: Path, *parts: tuple[Interval, Rows]) -> Self:
@@ -70,9 +66,10 @@ class Destination:
         await self.log.append(committed_at=10, kind="begin", request=Request(fields=FIELDS), range=RANGE)
         adds: list[DataFile] = []
         for window, rows in parts:
-            adds += await self.factory.publish(self.write(rows, window))
+            adds += await self.stage.publish(self.write(rows, window))
         change = Change(covers=(RANGE,), adds=tuple(adds), read_since=5)
         await self.committer.commit(change)
+        self.spool = self.new_spool()
         await self.committer.write_manifest()
         return self
 
@@ -82,7 +79,7 @@ class Destination:
 
     def write(self, rows: Rows, window: Interval) -> list[StagedPart]:
         """A staged part."""
-        writer = self.factory.new_part()
+        writer = self.stage.new_part()
         ordered = sorted(rows.items(), key=lambda item: -item[1][0])
         columns: dict[str, Any] = {
             "id": [identity for identity, _ in ordered],
@@ -92,15 +89,14 @@ class Destination:
             "summary": [row[2] for _, row in ordered],
             "extra": [None] * len(ordered),
         }
-        schema = self.factory.encoder.schema
+        schema = self.stage.tables.encoder.schema
         writer.write(pa.record_batch({field.name: columns[field.name] for field in schema}, schema=schema))
         partition, _ = partition_of(ordered[0][1][0], "day")
         return writer.close().closed(partition, window, {}, 0)
 
     async def read_again(self, rows: Rows, reading: int = 1) -> None:
         """Puts rows aside, a part for each home."""
-        homes = self.homes()
-        into = SpoolFactory(self.factory, self.factory.encoder, homes, self.spool, reading=reading)
+        homes, into = self.spool.every, SpoolSink(self.stage, self.spool, reading=reading)
         for home in {homes.of(row[0]).interval: homes.of(row[0]) for row in rows.values()}.values():
             inside = {identity: row for identity, row in rows.items() if row[0] in home.interval}
             await into.hand_over(StagedWindow(home.interval, self.write(inside, home.interval), [], (), 9))
@@ -108,24 +104,22 @@ class Destination:
     async def meet(self, *misfits: Misfit) -> None:
         # Each as a run of its own, for it names its files.
         reading = 10 * self.state.number + len(self.spool.misfits)
-        into = SpoolFactory(self.factory, self.factory.encoder, self.homes(), self.spool, reading=reading)
+        into = SpoolSink(self.stage, self.spool, reading=reading)
         await into.hand_over(StagedWindow(RANGE, [], list(misfits), (), 9))
 
-    def homes(self) -> Homes:
-        return Homes(self.state.files.values(), Coverage([RANGE]), self.factory.place)
+    def new_spool(self) -> Spool:
+        return Spool(Homes(self.state.files.values(), Coverage([RANGE]), self.stage.tables.place), Guard())
 
     async def publish(self, gone: Collection[str] = (), whole: Coverage = NOTHING) -> tuple[Change, UpsertCounts]:
-        homes = self.homes()
-        return await merge_spool(
+        change, outcome = await merge_spool(
             self.spool,
             self.state,
-            homes,
-            self.factory,
+            self.stage,
             self.committer,
             gone=dict.fromkeys(self.spool.homes, gone),
-            refreshes=self.state.coverage,
             whole=whole,
         )
+        return msgspec.structs.replace(change, refreshes=self.state.coverage.intervals), outcome
 
     async def merge(self, gone: Collection[str] = (), whole: Coverage = NOTHING) -> UpsertCounts:
         change, outcome = await self.publish(gone, whole)
@@ -206,7 +200,7 @@ async def test_a_row_in_a_gap_gets_a_part_and_the_windows_around_it_make_room(tm
     assert there.windows() == [span(0, 24), span(24, 48), span(72, 96)]
     # It was not written again, and speaks for less.
     assert there.state.files[path].window == span(24, 48)
-    there.spool = Spool()
+    there.spool = there.new_spool()
     await there.read_again({"latest": at(60)})
     await there.merge()
     assert there.windows() == [span(0, 24), span(24, 48), span(48, 72), span(72, 96)]
@@ -243,13 +237,13 @@ async def test_rows_that_fit_no_more_change_places_with_those_that_do(tmp_path: 
     assert there.rows().keys() == {"b"}
     known = there.state.quarantine
     # As they were.
-    there.spool = Spool()
+    there.spool = there.new_spool()
     await there.meet(misfit("a", b"{}"), misfit("q", b"{}"))
     assert await there.merge() == UpsertCounts()
     assert there.state.quarantine == known
     assert [path.name for path in (tmp_path / "_exporter/quarantine").iterdir()] == [Path(next(iter(known))).name]
     # One is another now, and one fits.
-    there.spool = Spool()
+    there.spool = there.new_spool()
     await there.meet(misfit("q", b"[]"))
     await there.read_again({"a": at(1, "well", 6)})
     assert await there.merge() == UpsertCounts(inserted=1, rewritten=1, quarantined=1)
@@ -302,7 +296,7 @@ async def test_a_row_that_fits_no_more_where_it_moves_to_leaves_the_table(tmp_pa
     assert await there.merge() == UpsertCounts(removed=1, rewritten=1, quarantined=1)
     assert there.rows().keys() == {"b", "c"}
     # It moves again, and fits again.
-    there.spool = Spool()
+    there.spool = there.new_spool()
     await there.read_again({"a": at(50, "well", 6)})
     await there.merge()
     assert there.rows().keys() == {"a", "b", "c"}
@@ -318,7 +312,7 @@ async def test_a_row_without_an_id_leaves_quarantine_where_everything_was_read_a
     there = await Destination.make(tmp_path, (span(0, 96), {"a": at(1)}))
     await there.meet(nameless(2, at(2)[0]), nameless(3, at(3)[0]), nameless(4, None), nameless(50, at(50)[0]))
     await there.merge()
-    there.spool = Spool()
+    there.spool = there.new_spool()
     await there.meet(nameless(3, at(3)[0]))
     await there.read_again({"b": at(2, "mended", 6)})
     await there.merge(whole=Coverage([span(0, 24)]))
@@ -335,7 +329,7 @@ async def test_a_quarantine_file_that_is_gone_ends_it_before_anything_is_committ
     (path,) = there.state.quarantine
     (tmp_path / path).unlink()
     number = there.state.number
-    there.spool = Spool()
+    there.spool = there.new_spool()
     await there.read_again({"a": at(1, "new", 6)})
     with pytest.raises(StoreError, match="--repair"):
         await there.merge()
@@ -379,7 +373,7 @@ def test_any_merge_leaves_what_a_dictionary_would_and_windows_that_are_disjoint(
             }
             await destination.read_again(rows, number)
             latest |= rows
-            spooled |= {destination.homes().of(row[0]).interval for row in rows.values()}
+            spooled |= {destination.spool.every.of(row[0]).interval for row in rows.values()}
         assert destination.spool.homes.keys() == spooled
         await destination.merge(gone)
         # Of homes of which nothing was read, nothing goes.

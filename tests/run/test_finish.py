@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from exporter.contract import DAY
-from exporter.encode.batch import Encoder
+from exporter.encode.tables import Tables
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author
 from exporter.model import Interval
 from exporter.pipeline.committer import Committer
-from exporter.pipeline.part_sink import PartsFactory
+from exporter.pipeline.part_stage import PartStage
 from exporter.progress import Quiet
 from exporter.run import finish
 from exporter.run.finish import least_part_bytes, seal
@@ -50,11 +50,11 @@ async def test_it_is_the_one_in_which_the_range_ends(
     store = LocalStore(tmp_path)
     await store.prepare()
     log = CommitLog(store, Author(run="r1", host="host", pid=1))
-    await log.append(committed_at=0, kind="begin", request=Request(partition_by=by), range=Interval(0, end))
-    encoder = Encoder(None)
-    factory = PartsFactory(store, encoder, run="r1", partition_by=by, target_part_bytes=MIB, row_group_bytes=MIB)
-    committer = Committer(store, log, {"conversations": encoder.schema}, Quiet())
-    await seal(log, factory, committer, Quiet(), least_bytes=1, goes_on=goes_on)
+    request = Request(partition_by=by)
+    await log.append(committed_at=0, kind="begin", request=request, range=Interval(0, end))
+    stage = PartStage(store, Tables.of(request), "r1", target_part_bytes=MIB, row_group_bytes=MIB)
+    committer = Committer(store, log, stage.tables.schemas, Quiet())
+    await seal(log, stage, committer, Quiet(), least_bytes=1, goes_on=goes_on)
     assert seen == [growing]
     assert (tmp_path / "_manifest.json").exists()
 

@@ -38,9 +38,9 @@ from exporter.jobs.summary import Summary
 from exporter.jobs.sync import sync
 from exporter.log.state import State, state_name
 from exporter.model import TABLES
-from exporter.pipeline import reader
+from exporter.pipeline import attempts
 from exporter.pipeline.part_sink import WindowWriter
-from exporter.pipeline.spool_sink import SpoolFactory
+from exporter.pipeline.spool_sink import SpoolSink
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN
@@ -305,7 +305,7 @@ class World:
 
         def note(writer: WindowWriter, settled: Any, *args: Any) -> Coroutine[Any, Any, Any]:
             # What a sync reads again is put aside, and committed as a whole.
-            if not isinstance(writer._factory, SpoolFactory):
+            if not isinstance(writer._target, SpoolSink):
                 now = self.now()
                 for row in settled.rows.rows:
                     self.settled.setdefault(row.id, now)
@@ -319,7 +319,7 @@ class World:
                 (time, "time_ns", lambda: (self.wall_clock() + self.quirks.machine_ahead) * 1000),
                 (time, "sleep", lambda _: None),
                 (secrets, "token_hex", lambda size: f"{self.chance.getrandbits(8 * size):0{2 * size}x}"),
-                (reader, "random", seeded),
+                (attempts, "random", seeded),
                 (WindowWriter, "add", note),
                 (signals, "set_handler", self.loop.set_handler if self.loop else None),
             ):

@@ -51,6 +51,8 @@ class Traits:
         self._assumed: list[Interval] = []
         # Where lists have ended: no row lies there.
         self._ended: list[Interval] = []
+        # Since when a row of the list that is being read was updated; None: at any time.
+        self._updated_since: Instant | None = None
         self._was_misread = False
         self._gap = 0.0
         # How many pages of ids were cut after one row since one had more.
@@ -103,10 +105,12 @@ class Traits:
             self.shows_order = True
             self._gap = (times[0] - times[-1]) / (len(page) - 1)
 
-    def begin_list(self) -> None:
-        """Forgets where the list ends: another one is read from now on."""
-        self.lowest, self.proven_end = END_OF_TIME, BEGINNING
-        self._ended.clear()
+    def begin_list(self, updated_since: Instant | None) -> None:
+        """Forgets where the list ends, unless the one that is read next leaves out the same rows."""
+        if updated_since != self._updated_since:
+            self.lowest, self.proven_end = END_OF_TIME, BEGINNING
+            self._ended.clear()
+        self._updated_since = updated_since
 
     def note_lowest(self, page: Page[Any]) -> None:
         """Remembers the lowest row that any answer of the unfiltered list has shown."""

@@ -5,11 +5,11 @@ read, and no cookie is kept. A proxy on the way to an origin with TLS sees neith
 leaves this module holds the token, the proxy's password, or an exception of aiohttp's, whose `request_info` holds them.
 """
 
-import ssl
 import time
 import zlib
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 from urllib.parse import quote
@@ -42,7 +42,7 @@ from exporter.fetch.wire.refusals import (
     wants_slash,
 )
 from exporter.model import PageRequest
-from exporter.route import Proxy
+from exporter.route import Proxy, trust
 from exporter.settings import Credentials
 from exporter.version import __version__
 
@@ -66,7 +66,7 @@ class Client:
     """Asks for pages, as an async context manager. At most `concurrency` calls may be under way at a time.
 
     With `fields` None, the parameter is left out. Raises `UsageError` for an `updated_*` filter that is no ISO 8601
-    time.
+    time, and as `route.trust`.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Client:
         fields: tuple[str, ...] | None,
         limits: Limits | None = None,
         proxy: Proxy | None = None,
-        ssl_context: ssl.SSLContext | None = None,
+        ca_file: Path | None = None,
     ) -> None:
         #: How the server writes its timestamps, and so how it is asked.
         self.style = TimestampStyle()
@@ -95,7 +95,7 @@ class Client:
         self._query = Query(filters, fields)
         self._limits = limits or Limits()
         self._line = Line(self._url.host or "", self._host, credentials.token, self._limits, proxy)
-        self._ssl = ssl_context
+        self._ssl = trust(ca_file)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:

@@ -1,6 +1,5 @@
 import asyncio
 import gzip
-import ssl
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -63,7 +62,7 @@ def client(
     filters: dict[str, str] | None = None,
     limits: Limits = LIMITS,
     proxy: Proxy | None = None,
-    ssl_context: ssl.SSLContext | None = None,
+    ca_file: Path | None = None,
 ) -> Client:
     return Client(
         base_url,
@@ -73,7 +72,7 @@ def client(
         fields=fields,
         limits=limits,
         proxy=proxy,
-        ssl_context=ssl_context,
+        ca_file=ca_file,
     )
 
 
@@ -681,8 +680,7 @@ async def test_a_certificate_is_verified(tmp_path: Path) -> None:
         assert not isinstance(error, TransientError)
         assert "certificate cannot be verified (unable to get local issuer certificate)" in str(error)
         assert peer.requests == []
-        trusting = ssl.create_default_context(cafile=str(certificate))
-        async with client(peer.url, ssl_context=trusting) as source:
+        async with client(peer.url, ca_file=certificate) as source:
             assert (await source.get_page(PageRequest(limit=1), fits)).body == PAGE
 
 

@@ -1,0 +1,67 @@
+"""Where parts come to be: staged under the names of one run until they are whole, then published."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import count
+from typing import Final
+
+from anyio import CapacityLimiter
+
+from exporter.encode.tables import Tables
+from exporter.model import DataFile
+from exporter.pipeline.table_parts import StagedPart, TablesWriter
+from exporter.store.base import Store
+
+
+class PartStage:
+    """Names, stages and publishes the parts of one run. `working` limits the threads that encode and write them."""
+
+    def __init__(
+        self,
+        store: Store,
+        tables: Tables,
+        run: str,
+        *,
+        target_part_bytes: int,
+        row_group_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store: Final = store
+        self.tables: Final = tables
+        self.target_part_bytes: Final = target_part_bytes
+        self.clock: Final = clock
+        # Encoding holds the interpreter, compression does not: two threads keep two cores busy.
+        self.working: Final = CapacityLimiter(2)
+        self._run = run
+        self._row_group_bytes = row_group_bytes
+        self._names: Final = (f"{run}-{number:06d}" for number in count(1))
+
+    def aside(self, reading: int, tables: Tables | None = None) -> "PartStage":
+        """Returns the stage of what a reading puts aside: conversations alone, under names of its own.
+
+        `tables` makes them where they are not those of the run.
+        """
+        return PartStage(
+            self.store,
+            replace(tables or self.tables, turns=None),
+            f"{self._run}-r{reading}",
+            target_part_bytes=self.target_part_bytes,
+            row_group_bytes=self._row_group_bytes,
+            clock=self.clock,
+        )
+
+    def next_name(self) -> str:
+        return next(self._names)
+
+    def new_part(self) -> TablesWriter:
+        """Returns what writes a new part of each table."""
+        return TablesWriter(self.store, self.next_name(), self.tables, self._row_group_bytes)
+
+    async def publish(self, parts: Iterable[StagedPart]) -> tuple[DataFile, ...]:
+        """Moves whole parts to where a commit can name them."""
+        files = []
+        for part in parts:
+            await self.store.publish(self.store.staging_file(part.name), part.file.path)
+            files.append(part.file)
+        return tuple(files)
