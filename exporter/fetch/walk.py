@@ -16,7 +16,8 @@ What the rules defend against is in api.md, "What is unknown, and what can go wr
 - *Holding back.* Rows that share the last served time of a page are finished only when an older row has been seen (3).
 - *The end* is a row older than the window, or the end of the list: shown by a list of ids without a lower bound that
   ends at the same row as a longer page that began further up. Neither a short page nor an empty one proves it (4, 14).
-  Nor may a list with a lower bound show more below it.
+  Then it is asked for once more, with a lower bound: that answer must come to the same end, and be longer. A row below
+  the end that any other answer has shown, before or after, is asked for again.
   A few more rows are asked for below the window, so that its last page shows an older one and no further is needed.
 - *Groups.* Where no bound tells the rows at the position apart, they are read by slices of `updated_at` (`group`), down
   to a row that is listed below them. What stays in doubt is kept, and reported (3, 4).
