@@ -33,7 +33,7 @@ from msgspec.structs import replace
 from exporter.contract import DAY, EPOCH, MAX_PAGE_SIZE, SECOND, Instant, format_instant
 from exporter.errors import ContradictionError
 from exporter.fetch.approach import UNBOUNDED, Approach, Search
-from exporter.fetch.descent import AskingForPage, Descent, first_below
+from exporter.fetch.descent import AskingForPage, Descent, first_below, ids_up_to
 from exporter.fetch.group import AskingWhether, Group, shown_uncut
 from exporter.fetch.rows import Outline, TimedRow, each_row, ids_of, outline, rows_of
 from exporter.fetch.traits import Answer, Traits, is_longer, rows_by_time
@@ -184,6 +184,11 @@ class Walk(Descent[RowT]):
         return (yield from self._go_on())
 
     @property
+    def _bottom(self) -> Instant:
+        """What has been read goes down to here: to the last row, or to what was finished without one."""
+        return min(self._position, self.settled_from)
+
+    @property
     def _is_filtered(self) -> bool:
         return self._traits.is_filtered or self._status is not None
 
@@ -203,8 +208,7 @@ class Walk(Descent[RowT]):
         bottom = min(self._position, self._newest)
         distance = max(SECOND, (self._newest - bottom) // 4)
         while distance < _FARTHEST_DOWN and bottom - distance > self.start:
-            before = bottom - distance
-            page = yield PageRequest(MAX_PAGE_SIZE, created_before=before, before_cursor=before + 1, ids_only=True)
+            page = yield ids_up_to(bottom - distance)
             if page and page.rows.created_at[0] < self._position:
                 return (yield from self._go_on_after_gap(page))
             distance *= 2
@@ -212,11 +216,10 @@ class Walk(Descent[RowT]):
 
     def _look_for_lowest(self) -> AskingForPage[RowT]:
         lowest = self._traits.lowest
-        if not self.start <= lowest < min(self._position, self.settled_from):
+        if not self.start <= lowest < self._bottom:
             return None
-        before = lowest + SECOND
-        page = yield PageRequest(MAX_PAGE_SIZE, created_before=before, before_cursor=before + 1, ids_only=True)
-        if page and page.rows.created_at[0] < min(self._position, self.settled_from):
+        page = yield ids_up_to(lowest + SECOND)
+        if page and page.rows.created_at[0] < self._bottom:
             return (yield from self._go_on_after_gap(page))
         return None
 
@@ -228,7 +231,7 @@ class Walk(Descent[RowT]):
         this answer must be longer. It is asked once a run, and again for an end further up; not where all that was
         shown lies below the window, because then the list does not end there.
         """
-        bottom = min(self._position, self.settled_from)
+        bottom = self._bottom
         is_end = self._newest is None or self._newest >= self.start
         if self._status is not None or not is_end or bottom < self._traits.proven_end:
             return False
