@@ -118,8 +118,8 @@ class PageRequest(msgspec.Struct, frozen=True):
     `filtered` and `ids_only` tell which of the export's own filters and fields go along; unless ids alone are wanted,
     all fields are asked for without the filters. `status` is asked for too, unless a filter of the export's own names
     one. Whoever asks may ask for fewer rows than `limit` (see `Page.limit`); `entire`: only where there is no room for
-    them, since a group of equals is looked at whole. `may_be_refused`: an API that refuses it has
-    answered with nothing.
+    them, since a group of equals is looked at whole. `may_be_refused`: a refusal counts as
+    an empty page.
     """
 
     limit: int

@@ -139,8 +139,7 @@ class Descent(Windowed, Generic[RowT]):
         They may have become visible in the meantime. If they are not shown, bounds are no longer read as they were.
         """
         newest = next(time for time in page.rows.created_at if time < gap.end)
-        before = gap.end + SECOND
-        again = yield PageRequest(_FEW_ROWS, created_before=before, before_cursor=before + 1, ids_only=True)
+        again = yield ids_up_to(gap.end + SECOND, _FEW_ROWS)
         if not again or again.rows.created_at[0] < newest:
             self._doubt_assumed(gap)
 
@@ -259,6 +258,11 @@ class Descent(Windowed, Generic[RowT]):
         self._settled += rows_of(self._held.values())
         self._held = {}
         self.settled_from = min(self.settled_from, self._position)
+
+
+def ids_up_to(instant: Instant, limit: int = MAX_PAGE_SIZE) -> PageRequest:
+    """The question for the ids of the newest rows up to `instant`, by both parameters and without a lower bound."""
+    return PageRequest(limit, created_before=instant, before_cursor=instant + 1, ids_only=True)
 
 
 def first_below(descending: Sequence[Instant], instant: Instant) -> int:

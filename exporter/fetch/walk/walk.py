@@ -14,9 +14,10 @@ What the rules defend against is in api.md, "What is unknown, and what can go wr
   compares (2).
 - *Holding back.* Rows that share the last served time of a page are finished only when an older row has been seen (3).
 - *The end* is a row older than the window, or the end of the list: shown by a list of ids without a lower bound that
-  ends at the same row as a longer page that began further up. Neither a short page nor an empty one proves it (4, 14),
-  and a list with a lower bound must not show more below it. A few more rows are asked for below the window, so that its
-  last page shows an older one and no further page is needed.
+  ends at the same row as a longer page that began further up. Neither a short page nor an empty one proves it (4, 14).
+  It is asked for once more, with a lower bound: that answer must come to the same end, and be longer. A row below the
+  end that any other answer has shown, before or after, is asked for again. A few more rows are asked for below the
+  window, so that its last page shows an older one and no further page is needed.
 - *Groups.* Where no bound tells the rows at the position apart, they are read by slices of `updated_at` (`group`), down
   to a row that is listed below them. What stays in doubt is kept, and reported (3, 4).
 - *Any size.* Where rows are huge, each page may be asked for with fewer rows than `request` says, down to one (11): a
@@ -31,7 +32,7 @@ from msgspec.structs import replace
 from exporter.contract import DAY, EPOCH, MAX_PAGE_SIZE, SECOND, Instant, format_instant
 from exporter.errors import ContradictionError
 from exporter.fetch.walk.approach import UNBOUNDED, Approach, Search
-from exporter.fetch.walk.descent import AskingForPage, Descent, first_below
+from exporter.fetch.walk.descent import AskingForPage, Descent, first_below, ids_up_to
 from exporter.fetch.walk.group import AskingWhether, Group, shown_uncut
 from exporter.fetch.walk.rows import (
     Outline,
@@ -189,6 +190,11 @@ class Walk(Descent[RowT]):
         return (yield from self._go_on())
 
     @property
+    def _bottom(self) -> Instant:
+        """What has been read goes down to here: to the last row, or to what was finished without one."""
+        return min(self._position, self.settled_from)
+
+    @property
     def _is_filtered(self) -> bool:
         return self._traits.is_filtered or self._status is not None
 
@@ -208,8 +214,7 @@ class Walk(Descent[RowT]):
         bottom = min(self._position, self._newest)
         distance = max(SECOND, (self._newest - bottom) // 4)
         while distance < _FARTHEST_DOWN and bottom - distance > self.start:
-            before = bottom - distance
-            page = yield PageRequest(MAX_PAGE_SIZE, created_before=before, before_cursor=before + 1, ids_only=True)
+            page = yield ids_up_to(bottom - distance)
             if page and page.rows.created_at[0] < self._position:
                 return (yield from self._go_on_after_gap(page))
             distance *= 2
@@ -217,11 +222,10 @@ class Walk(Descent[RowT]):
 
     def _look_for_lowest(self) -> AskingForPage[RowT]:
         lowest = self._traits.lowest
-        if not self.start <= lowest < min(self._position, self.settled_from):
+        if not self.start <= lowest < self._bottom:
             return None
-        before = lowest + SECOND
-        page = yield PageRequest(MAX_PAGE_SIZE, created_before=before, before_cursor=before + 1, ids_only=True)
-        if page and page.rows.created_at[0] < min(self._position, self.settled_from):
+        page = yield ids_up_to(lowest + SECOND)
+        if page and page.rows.created_at[0] < self._bottom:
             return (yield from self._go_on_after_gap(page))
         return None
 
@@ -233,7 +237,7 @@ class Walk(Descent[RowT]):
         this answer must be longer. It is asked once a run, and again for an end further up; not where all that was
         shown lies below the window, because then the list does not end there.
         """
-        bottom = min(self._position, self.settled_from)
+        bottom = self._bottom
         is_end = self._newest is None or self._newest >= self.start
         if self._status is not None or not is_end or bottom < self._traits.proven_end:
             return False

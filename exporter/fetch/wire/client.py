@@ -52,8 +52,6 @@ _MAX_HEADER_BYTES: Final = 100 * 1024
 _MAX_HEADERS: Final = 2000
 #: A proxy that has changed something on the way says 203.
 _GOOD: Final = frozenset({200, 203})
-#: Some APIs answer so where a list is empty.
-_NO_CONTENT: Final = 204
 _AS_IT_IS: Final = frozenset({"", "identity", "none"})
 T = TypeVar("T")
 
@@ -219,8 +217,6 @@ class Client:
 
     async def _take(self, response: aiohttp.ClientResponse, fits: Callable[[int], bool], what: str = "array") -> Answer:
         served_at, now_seconds = _clock_of(response)
-        if response.status == _NO_CONTENT:
-            return Answer(b"[]", served_at, quota_of(response.headers, now_seconds))
         await self._refuse(response, now_seconds)
         body = await self._read(response, fits)
         if not begins_like(what, body):

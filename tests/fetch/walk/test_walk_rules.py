@@ -5,7 +5,7 @@ exactly, names what it cannot prove, or refuses what is not in order.
 """
 
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -103,20 +103,23 @@ def ends_at_short_pages(self: Walk[StoredRow], page: Page[StoredRow]) -> Settled
     return Settled(self._settled, settled.unproven)
 
 
-def ends_where_a_list_ends(self: Walk[StoredRow]) -> Asking:
+def ends_where_a_list_ends(self: Walk[StoredRow], seen: Set[str] = frozenset()) -> Asking:
     """Takes any list of ids that ends at the position for the end."""
-    self._above = Page(Rows([], [], []), 10**9)
+    self._above = Page(Rows([], [self._anchor], []), 10**9)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(walk_module, "is_longer", lambda page, listing: True)
-        return (yield from look_below(self))
+        page = yield from look_below(self, seen)
+    # Nor is it asked whether that list was cut.
+    self._end_listing = None
+    return page
 
 
-def takes_all_for_held(self: Walk[StoredRow]) -> Asking:
+def takes_all_for_held(self: Walk[StoredRow], seen: Set[str] = frozenset()) -> Asking:
     """Goes on below the position, though the list may name others there than are in hand."""
     search = self._search()
     listing = yield from self._try(search, ids_only=True)
     if listing is None or not self._brings_older(listing):
-        return (yield from look_below(self))
+        return (yield from look_below(self, seen))
     return (yield from self._go_below(listing))
 
 

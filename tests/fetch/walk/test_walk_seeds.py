@@ -1,6 +1,6 @@
 """Tests servers, windows and interruptions by the thousand, each made from one number, without hypothesis.
 
-EXPORTER_WALK_SEEDS=1000000 pytest tests/fetch/walk/test_walk_seeds.py       a million, in about six hours of one core
+EXPORTER_WALK_SEEDS=1000000 pytest tests/fetch/walk/test_walk_seeds.py       a million, in about four hours of one core
 EXPORTER_WALK_SEEDS=1 EXPORTER_WALK_FIRST_SEED=4711 pytest …            the one that failed
 """
 

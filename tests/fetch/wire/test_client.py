@@ -389,6 +389,7 @@ ERRORS: list[tuple[str, Script, type[SourceError], str]] = [
         "answered 200 with a JSON object of items instead of a",
     ),
     ("nothing", [http(b"")], UnusableAnswerError, "nothing instead"),
+    ("no-content", [b"HTTP/1.1 204 No Content\r\n\r\n"], UnusableAnswerError, "204"),
     ("not-gzip", [http(PAGE, headers={"Content-Encoding": "gzip"})], UnusableAnswerError, "not gzip"),
     (
         "other-encoding",
