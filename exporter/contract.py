@@ -1,7 +1,7 @@
-"""Describes the API as the exporter uses it: names, values, limits, timestamps and cursors (source: api.md).
+"""Describes the API as the exporter uses it: names, values, limits, timestamps and cursors (see source.md).
 
 Nothing here does I/O. An *instant* is an integer: microseconds since 1970-01-01T00:00:00Z. Integers compare, add and
-bisect exactly, and the API stores microseconds (api.md, 2).
+bisect exactly, and the API stores microseconds (source.md, 2).
 """
 
 import base64
@@ -53,7 +53,7 @@ STATUSES: Final = (
 )
 #: A conversation with one of these statuses is not over: it will change.
 OPEN_STATUSES: Final = ("token_created", "triggered", "ringing", "in_progress")
-#: The status that a list without a `status` filter may leave out, as the vendor's own view does (api.md, 7).
+#: The status that a list without a `status` filter may leave out, as the vendor's own view does (source.md, 7).
 HIDDEN_STATUS: Final = "token_created"
 
 
@@ -188,7 +188,7 @@ _ISO_8601 = re.compile(
 
 
 def parse_timestamp(text: str) -> Instant:
-    """Returns the instant that an ISO 8601 text names; a text without an offset is in UTC (api.md, 2).
+    """Returns the instant that an ISO 8601 text names; a text without an offset is in UTC (source.md, 2).
 
     Raises `ValueError` for anything else, and for a fraction that is finer than a microsecond.
     """
@@ -231,7 +231,7 @@ def format_instant(instant: Instant, style: TimestampStyle | None = None) -> str
 
 
 def encode_cursor(instant: Instant, style: TimestampStyle | None = None) -> str:
-    """Returns the `cursor` parameter: Base64 of an ISO 8601 timestamp (api.md, Request)."""
+    """Returns the `cursor` parameter: Base64 of an ISO 8601 timestamp (source.md, Request)."""
     return base64.b64encode(format_instant(instant, style).encode("ascii")).decode("ascii")
 
 

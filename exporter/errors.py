@@ -78,7 +78,7 @@ class RefusedError(SourceError):
 
 
 class AccessError(RefusedError):
-    """401 or 403: the token is missing, wrong, expired, revoked, or lacks a scope (api.md, Response)."""
+    """401 or 403: the token is missing, wrong, expired, revoked, or lacks a scope (source.md, Response)."""
 
     exit_status = 4
 

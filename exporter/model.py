@@ -114,7 +114,7 @@ class Coverage:
 class PageRequest(msgspec.Struct, frozen=True):
     """One request of a list. Every bound is inclusive, in microseconds; `None` leaves the parameter out.
 
-    `before_cursor` is sent as `cursor`, which may turn out strict or inclusive (api.md, 1).
+    `before_cursor` is sent as `cursor`, which may turn out strict or inclusive (source.md, 1).
     `filtered` and `ids_only` tell which of the export's own filters and fields go along; unless ids alone are wanted,
     all fields are asked for without the filters. `status` is asked for too, unless a filter of the export's own names
     one. Whoever asks may ask for fewer rows than `limit` (see `Page.limit`); `entire`: only where there is no room for
@@ -294,7 +294,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     read_since: Instant | None = None
     #: The organization that the conversations belong to, if a row says so.
     organization: str | None = None
-    #: The status that an unfiltered list was found to leave out, and that was read by a list of its own (api.md, 7).
+    #: The status that an unfiltered list was found to leave out, and that was read by a list of its own (source.md, 7).
     hidden_status: str | None = None
     arrives: bool = False
     settles: bool = False

@@ -116,7 +116,7 @@ def row_class(
 ) -> type[ServedRow]:
     """The class that a page's rows decode into.
 
-    Documented fields that were not asked for may come all the same (api.md, 5); no column keeps them.
+    Documented fields that were not asked for may come all the same (source.md, 5); no column keeps them.
     """
     agent = _with_unknown("Agent", Agent, {}, unknown_in_agent)
     row: type[ServedRow] = _with_unknown("Row", ServedRow, _members(asked, agent), unknown)

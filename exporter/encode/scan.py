@@ -1,8 +1,8 @@
 """A tolerant scanner: where the rows of a page lie, and the members of each, without deciding what they mean.
 
 It takes what strict parsers refuse or change (nesting of any depth, lone surrogates, `NaN`, bytes that are not UTF-8,
-integers of any length, duplicate keys; api.md, 11), because a row like that must not cost the other rows of its page.
-It does not take a text that ends early, brackets that do not match, or anything before or after the array.
+integers of any length, duplicate keys; source.md, 11), because a row like that must not cost the other rows of its
+page. It does not take a text that ends early, brackets that do not match, or anything before or after the array.
 """
 
 import re

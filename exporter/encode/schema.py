@@ -26,7 +26,7 @@ def asked_fields(fields: tuple[str, ...] | None) -> tuple[Field, ...]:
 def arrow_schema(fields: tuple[str, ...] | None) -> pa.Schema:
     """Returns the columns of conversations: one for each field that was asked for, then `extra`.
 
-    All are nullable, since any field may be missing (api.md, Response).
+    All are nullable, since any field may be missing (source.md, Response).
     Timestamps are microseconds in UTC. A JSON column holds the text of the value as it was served, byte for byte;
     null stands for a served `null` as for a field that was not served (`EncodedBatch.absent` counts these).
     """

@@ -249,7 +249,7 @@ def _file(file: DataFile) -> dict[str, Any]:
 class ServedFields(msgspec.Struct, frozen=True):
     """How fields were served.
 
-    `withheld` are sensitive fields that were asked for and are in no row: this token may not see them (api.md,
+    `withheld` are sensitive fields that were asked for and are in no row: this token may not see them (source.md,
     Response). `partly_withheld` are the windows of files with rows that came without any sensitive field, while other
     rows had them: the token's role has changed. `absent` counts, by other field, the rows that came without it.
     """

@@ -16,7 +16,7 @@ def load_credentials(
     """Returns the token from `token_file` or `ANYREACH_TOKEN`, and the organization that a personal token needs.
 
     Raises `UsageError` when there is no token, when others can read the file, or when a `pat_` has no organization
-    (api.md, Request: the API would answer 401).
+    (source.md, Request: the API would answer 401).
     """
     token = _read_token(token_file) if token_file else environment.get(TOKEN_VARIABLE, "").strip()
     if not token:

@@ -1,9 +1,9 @@
 """Merges what was read again into a part: decides which rows have changed, and writes the part that holds them.
 
 Blocking code. Rows are matched by `id`. What was read later counts, whatever its `updated_at` says: a time may lie in
-the future, stand still or go back (api.md, 15). Of rows that one reading has shown twice, because `created_at` changed
-meanwhile, the one with the newer `updated_at` counts. A row that differs only in the signature of its `recording_url`
-has not changed: the API signs it again at every reading (api.md, 12).
+the future, stand still or go back (source.md, 15). Of rows that one reading has shown twice, because `created_at`
+changed meanwhile, the one with the newer `updated_at` counts. A row that differs only in the signature of its
+`recording_url` has not changed: the API signs it again at every reading (source.md, 12).
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Where the rows with some ids are, and which ids are in more places than one, whatever the number of rows.
 
-An id has a home by its `created_at`, and that may change (api.md, 15): then the row is served elsewhere, and nothing
+An id has a home by its `created_at`, and that may change (source.md, 15): then the row is served elsewhere, and nothing
 tells where it was. So the ids of other parts must be looked at. Of each part its column of ids is read alone, some
 22 bytes a row where they are random; and where ids grow with time, the statistics of a row group tell that it has none
 of them. Of 10 million random ids that is 220 MB: to look some up takes a second or two, and to hold them all against

@@ -102,8 +102,8 @@ async def find_margin(reader: Reader, updated_at: Mapping[str, Instant]) -> Inst
     """Returns how much earlier `updated_after` must ask, so that nothing that was updated since is left out.
 
     `updated_at` are the times of a few of the newest conversations, by id. Each is the first of a list of what was
-    updated since its own time, or nearly; if it is not there, the bound is not read as it is meant (api.md, 14). None:
-    it is not there however much earlier was asked. Raises `SourceError`.
+    updated since its own time, or nearly; if it is not there, the bound is not read as it is meant (source.md, 14).
+    None: it is not there however much earlier was asked. Raises `SourceError`.
     """
     # Late in its minute and hour: had the bound been rounded to the nearest one, the row would not come back.
     late = sorted(updated_at, key=lambda identity: (updated_at[identity] % MINUTE, updated_at[identity] % HOUR))
@@ -118,7 +118,7 @@ async def find_margin(reader: Reader, updated_at: Mapping[str, Instant]) -> Inst
 
 async def is_hidden(reader: Reader, status: str) -> bool:
     """Returns whether an unfiltered list leaves conversations of `status` out, shown by one that it should hold
-    (api.md, 7).
+    (source.md, 7).
 
     One is looked for without bounds, which may not be read as they are meant (14). False when there is none of
     that status, or when the API does not know it. True when it cannot be told: what is then read twice is kept once.

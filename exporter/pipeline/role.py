@@ -1,7 +1,7 @@
 """Whose rows are served, and whether the API withholds their sensitive fields from this token or they have none.
 
-Without the scope `conversations:read_sensitive` these fields are absent (api.md, Response); but an API that leaves out
-what is null serves a row without any of them just the same. So a row without them is a suspicion. What decides is
+Without the scope `conversations:read_sensitive` these fields are absent (source.md, Response); but an API that leaves
+out what is null serves a row without any of them just the same. So a row without them is a suspicion. What decides is
 what the API answers later to an id: the token sees the fields if one conversation comes with any of them.
 """
 

@@ -39,7 +39,7 @@ def finer(until: Instant, oldest: Instant, newer: Instant | None) -> list[Instan
 def anything_before(instant: Instant) -> PageRequest:
     """Returns the request that asks whether there is a conversation at or before `instant`: one row, or none.
 
-    It has a lower bound, without which an API may show less (api.md, 14).
+    It has a lower bound, without which an API may show less (source.md, 14).
     """
     return PageRequest(1, min(EPOCH, instant), created_before=instant, before_cursor=instant + 1, ids_only=True)
 

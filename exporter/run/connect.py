@@ -121,7 +121,7 @@ async def _ask_first(
 
 
 def knows_hidden(state: State, request: Request) -> bool:
-    """Returns whether there is a status that the API leaves out of the list (api.md, 7), and that is read apart."""
+    """Returns whether there is a status that the API leaves out of the list (source.md, 7), and that is read apart."""
     return HIDDEN_STATUS in state.hidden_statuses and "status" not in request.filters
 
 

@@ -1,8 +1,9 @@
 """One conversation, one place: a row that readings at different times may have left in several is read again.
 
-A row is read where its `created_at` is, and that may change (api.md, 15): a row that moves from one window to another,
-after the first has been read and before the second, is there twice. All ids that a run has read are held against those
-that are there, and where one is in several places, each of them is read again: the row stays where the source shows it.
+A row is read where its `created_at` is, and that may change (source.md, 15): a row that moves from one window to
+another, after the first has been read and before the second, is there twice. All ids that a run has read are held
+against those that are there, and where one is in several places, each of them is read again: the row stays where the
+source shows it.
 """
 
 from collections.abc import Collection, Mapping

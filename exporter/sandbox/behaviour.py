@@ -1,4 +1,4 @@
-"""Says how the stand-in server behaves: a switch for everything that api.md calls unknown or possible.
+"""Says how the stand-in server behaves: a switch for everything that source.md calls unknown or possible.
 
 Each switch has the same name on the command line (`--behaviour cursor=inclusive`), where times are in seconds.
 """
@@ -43,7 +43,7 @@ _Share = msgspec.Meta(ge=0, le=1)
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Holds the server's switches. The defaults are a well-meaning server; numbers in brackets are api.md's list.
+    """Holds the server's switches. The defaults are a well-meaning server; numbers in brackets are source.md's list.
 
     Raises `ValueError` for an unknown parameter in `ignores` or `excludes`, an unknown reading, an impossible change,
     and for a fault rate without faults.

@@ -1,4 +1,4 @@
-"""Tells the server's times: the clock that it goes by, and what it says of it in `Date` (api.md, 15)."""
+"""Tells the server's times: the clock that it goes by, and what it says of it in `Date` (source.md, 15)."""
 
 import random
 import time

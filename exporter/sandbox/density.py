@@ -59,7 +59,7 @@ def _many_bursts(count: int, since: Instant, until: Instant, rng: random.Random)
 
 
 def _bulk(count: int, since: Instant, until: Instant, rng: random.Random) -> list[Instant]:
-    """Groups exactly equal instants, as imports leave them (api.md, 3); the first group is the largest that fits."""
+    """Groups exactly equal instants, as imports leave them (source.md, 3); the first group is the largest that fits."""
     left = round(count * _BULK_SHARE)
     instants = _flat(count - left, since, until, rng)
     size = min(_BULK_LARGEST, left // 2)

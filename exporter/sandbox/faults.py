@@ -1,4 +1,4 @@
-"""Does for real what can go wrong on the wire (api.md, 9). `body` is always the answer that would have been right."""
+"""Does for real what can go wrong on the wire (source.md, 9). `body` is always the right answer."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""Reads the query of a list as the API reads its parameters, or refuses it (api.md, Request)."""
+"""Reads the query of a list as the API reads its parameters, or refuses it (source.md, Request)."""
 
 import json
 from collections.abc import Callable, Mapping

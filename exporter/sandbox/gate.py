@@ -1,4 +1,4 @@
-"""Decides which requests get in, and how fast: tokens, roles and rate limits (api.md, Request; 8; 10)."""
+"""Decides which requests get in, and how fast: tokens, roles and rate limits (source.md, Request; 8; 10)."""
 
 import math
 import time
@@ -27,7 +27,7 @@ class Refusal(NamedTuple):
 
 
 def check_token(headers: Mapping[str, str]) -> Refusal | None:
-    """Refuses with 401 and 403, as api.md has them."""
+    """Refuses with 401 and 403, as source.md has them."""
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     if scheme != "Bearer" or token not in TOKENS:
         return Refusal(401, "Token is missing, invalid or expired.")

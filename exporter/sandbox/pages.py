@@ -1,4 +1,4 @@
-"""Decides how a page goes out: it may end early, be empty, or hold what is no row (api.md, 4 and 14)."""
+"""Decides how a page goes out: it may end early, be empty, or hold what is no row (source.md, 4 and 14)."""
 
 import random
 from typing import Final

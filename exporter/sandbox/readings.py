@@ -1,4 +1,4 @@
-"""Says how the server reads a time that it is asked with, and what it compares it with (api.md, 14).
+"""Says how the server reads a time that it is asked with, and what it compares it with (source.md, 14).
 
 A *reading* is a word: `cut-ms`, `half-up-s`, `up-minute` or `cut-day` put the time on a coarser grid, `+3h` and `-90m`
 shift it, `as-Europe/Berlin` takes it for a local time of that zone, and `in-Europe/Berlin` turns it into local time and

@@ -49,7 +49,7 @@ def served_instant(instant: Instant, precision: str, rounding: str) -> Instant:
 
 
 def served_text(instant: Instant, view: View) -> str:
-    """Returns the timestamp as it is served (api.md, 2)."""
+    """Returns the timestamp as it is served (source.md, 2)."""
     seconds, micros = divmod(served_instant(instant, view.precision, view.rounding), SECOND)
     text = (_EPOCH + timedelta(seconds=seconds)).isoformat()
     digits = f"{micros:06d}"

@@ -1,7 +1,7 @@
 """Describes a row of the stand-in server: when it was created and changed, and what it holds.
 
-Times are integers in microseconds, as the real server stores them (api.md, 2); `render` decides how they are written. A
-`created_at` may be stored finer than that, and is then cut to be served (api.md, 14).
+Times are integers in microseconds, as the real server stores them (source.md, 2); `render` decides how they are
+written. A `created_at` may be stored finer than that, and is then cut to be served (source.md, 14).
 """
 
 import json

@@ -104,7 +104,7 @@ class Sandbox:
         self.insert(Row(old.created_at, updated_at, fields, visible_from=old.visible_from, tenths=old.tenths))
 
     def move(self, identity: str, created_at: Instant, updated_at: Instant) -> None:
-        """Changes when the row with this id was created (api.md, 15). Raises `KeyError` when there is none."""
+        """Changes when the row with this id was created (source.md, 15). Raises `KeyError` when there is none."""
         old = self.delete(identity)
         self.insert(Row(created_at, updated_at, _fields_of(old), visible_from=old.visible_from))
 

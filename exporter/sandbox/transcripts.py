@@ -1,4 +1,4 @@
-"""Makes up transcripts, of exactly the form that api.md documents ("The transcript")."""
+"""Makes up transcripts, of exactly the form that source.md documents ("The transcript")."""
 
 import random
 from typing import Final, TypeAlias
@@ -7,7 +7,7 @@ from exporter.sandbox.phrases import SMALL_TALK, Exchange, Tool, Topic
 
 ItemJson: TypeAlias = dict[str, object]
 
-#: One exchange takes about 900 bytes of JSON, so that no transcript grows beyond 30 kB (api.md).
+#: One exchange takes about 900 bytes of JSON, so that no transcript grows beyond 30 kB (source.md).
 MAX_USER_TURNS: Final = 28
 
 _TOOL_ERROR = "the service did not answer within 5 s"

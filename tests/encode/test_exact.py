@@ -1,4 +1,4 @@
-"""The odd values of api.md, 11, each with what becomes of it; the rows around it never change."""
+"""The odd values of source.md, 11, each with what becomes of it; the rows around it never change."""
 
 import base64
 import json

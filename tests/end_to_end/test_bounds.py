@@ -1,4 +1,4 @@
-"""However an API reads what it is asked with, its export is exact where it can be, and otherwise says so (api.md, 14).
+"""Exports are exact where they can be, however an API reads what it is asked, and otherwise say so (source.md, 14).
 
 Each case is a server that would lose rows to a client that believes an answer without a look at what must be in it.
 """

@@ -1,4 +1,4 @@
-"""Conversations of 30 MB among small ones (api.md, 11) are exported exactly, within the memory that was given."""
+"""Conversations of 30 MB among small ones (source.md, 11) are exported exactly, within the memory that was given."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Defines what a world's server and clocks may do beyond what every world draws (api.md, 14, 15), and how it may end.
+"""Defines what a world's server and clocks may do beyond what every world draws (source.md, 14, 15), and its ends.
 
 A world ends `exact`, `named` when times are under `unproven`, or `refused`. A quirk says which is the worst that it
 excuses; a row that is missing and not named, or is there twice, nothing excuses. Where `exact` is due, a time may still

@@ -11,7 +11,7 @@ from typing import Any, Final
 from exporter.contract import MAX_PAGE_SIZE
 from exporter.model import Page, PageRequest
 
-#: Assumed until a page has come. A row of ids has about 150 bytes, one with its transcript up to 30 kB (api.md).
+#: Assumed until a page has come. A row of ids has about 150 bytes, one with its transcript up to 30 kB (source.md).
 _ROW_BYTES: Final = 8 * 1024
 _ROW_OF_IDS_BYTES: Final = 256
 #: A margin, because the rows of one page are not those of the next.

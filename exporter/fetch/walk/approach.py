@@ -1,8 +1,8 @@
 """Finds by trial where to ask from, so that the answer goes on from what is known; a run remembers it. Pure.
 
-How an API reads a bound is unknown (api.md, 14): it may cut or round it, shift it by a time zone, exclude it, or look
-at its date alone, and it may read `cursor` and `created_before` each in its own way. So a question about what lies at
-or below a row carries that row, and its answer is compared with it:
+How an API reads a bound is unknown (source.md, 14): it may cut or round it, shift it by a time zone, exclude it, or
+look at its date alone, and it may read `cursor` and `created_before` each in its own way. So a question about what lies
+at or below a row carries that row, and its answer is compared with it:
 
 - *too low*: nothing at or above the row came back. What lies between the row and the answer may have been left out.
 - *too high*: the page ended before it came to anything new.

@@ -1,6 +1,6 @@
 """Reads groups: rows that no bound of `created_at` tells apart, though there are more of them than a page holds.
 
-They are asked for by slices of `updated_at` (api.md, 3), each from above the group and down to below it. A slice is
+They are asked for by slices of `updated_at` (source.md, 3), each from above the group and down to below it. A slice is
 whole when a list of its ids alone names no others than its page, and goes on to what lies below, or ends there and a
 longer page that came after it shows that nothing cut it (4). A bound of `updated_at` may also be misread (14). So two
 slices must share a row: as long as a later bound is not read as an earlier one, nothing then lies between them. And

@@ -21,7 +21,7 @@ class Traits:
     """The finest time the server has shown, how it reads its bounds, and how dense and long its pages are.
 
     `unit` (microseconds) divides every served `created_at`, so it is never finer than the precision the server serves:
-    by value, not by digits, since `.123000` may be milliseconds written long (api.md, 2). `approach` is the one by
+    by value, not by digits, since `.123000` may be milliseconds written long (source.md, 2). `approach` is the one by
     which a known row last came back. `newest` is where each list began when it was last seen whole, by the status it is
     asked for, `oldest` where it was shown to end, and `lowest` the earliest row of the unfiltered list that an answer
     has shown; below `proven_end`, none was shown with a lower bound either. `shows_order` means that a page had two
@@ -183,7 +183,7 @@ class Traits:
 
 
 def _span(request: PageRequest) -> Instant:
-    """Returns how far apart the bounds are, which an API may hold against each other (api.md, 14)."""
+    """Returns how far apart the bounds are, which an API may hold against each other (source.md, 14)."""
     lower = BEGINNING if request.created_after is None else request.created_after
     return (END_OF_TIME if request.created_before is None else request.created_before) - lower
 

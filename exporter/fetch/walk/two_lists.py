@@ -1,8 +1,8 @@
 """Reads two lists as one: a window of a list that leaves one status out, and of the list that has that status alone.
 
-An unfiltered list may hide `token_created` conversations (api.md, 7). Their own list is read first, and the unfiltered
-one only down to where the first has got: a conversation that leaves the status in between then shows up in one of the
-two, or in both, and is taken once.
+An unfiltered list may hide `token_created` conversations (source.md, 7). Their own list is read first, and the
+unfiltered one only down to where the first has got: a conversation that leaves the status in between then shows up in
+one of the two, or in both, and is taken once.
 """
 
 from heapq import merge

@@ -3,7 +3,7 @@
 A walk is plain data and decisions. It says what to ask (`request`), is given the page (`receive`), and hands back the
 rows that are finished. Whatever drives it may stop at any page: rows at or above `settled_from` are then finished.
 
-What the rules defend against is in api.md, "What is unknown, and what can go wrong". They do it as follows:
+What the rules defend against is in source.md, "What is unknown, and what can go wrong". They do it as follows:
 
 - *Every question carries a row that must come back.* The list is in order, and a page is a stretch of it. So nothing is
   missing between the newest and the oldest row of a page, and what a walk reads is whole when each page shares a row

@@ -32,7 +32,7 @@ SUMMER_TIME: Instant = 1_770_000_002 * SECOND
 
 
 def read_bound(how: Reads, instant: Instant) -> Instant:
-    """Returns what a server takes a bound for: how it may be read is unknown (api.md, 14)."""
+    """Returns what a server takes a bound for: how it may be read is unknown (source.md, 14)."""
     match how:
         case "exact":
             return instant
@@ -76,7 +76,7 @@ class StoredRow(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What `api.md` calls unknown or possible. `precision` is the microseconds of one served step.
+    """What `source.md` calls unknown or possible. `precision` is the microseconds of one served step.
 
     `before`, `after` and `cursor_reads` are how the bounds and the cursor are read, and `updated_reads` how the bounds
     of `updated_at` are. `excludes` names bounds that are themselves left out. `compares` is what a bound is held
