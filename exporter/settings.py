@@ -10,13 +10,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from exporter.contract import (
-    DEFAULT_BASE_URL,
-    MAX_PAGE_SIZE,
-    TRANSCRIPT_FIELD,
-    Instant,
-    format_instant,
-)
+from exporter.contract import DEFAULT_BASE_URL, MAX_PAGE_SIZE, TRANSCRIPT_FIELD, Instant, format_instant
 from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TURNS, TableFormat
 from exporter.route import Proxy

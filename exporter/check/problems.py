@@ -12,15 +12,7 @@ import pyarrow as pa
 
 from exporter.check.facts import Content
 from exporter.contract import format_instant
-from exporter.layout import (
-    MANIFEST,
-    SUCCESS,
-    TABLES,
-    delta_log,
-    is_clutter,
-    is_export_file,
-    partition_of,
-)
+from exporter.layout import MANIFEST, SUCCESS, TABLES, delta_log, is_clutter, is_export_file, partition_of
 from exporter.log.manifest import differing_keys, generation_of, lost_commits
 from exporter.log.state import State, state_name
 from exporter.model import DataFile, QuarantineFile

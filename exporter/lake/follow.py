@@ -14,14 +14,7 @@ from anyio import to_thread
 
 from exporter.encode.tables import Tables
 from exporter.errors import DestinationError, ForeignTableError, UsageError
-from exporter.lake.table import (
-    LakeTable,
-    Step,
-    TableContents,
-    next_step,
-    readable,
-    states_at,
-)
+from exporter.lake.table import LakeTable, Step, TableContents, next_step, readable, states_at
 from exporter.log.commits import check_not_overtaken, load_commits
 from exporter.log.state import State
 from exporter.model import TableFormat

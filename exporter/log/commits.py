@@ -13,16 +13,7 @@ import msgspec
 from exporter.contract import Instant
 from exporter.errors import DamagedLogError, DestinationError, OvertakenError, StoreError
 from exporter.layout import COMMITS, SUCCESS, commit_number, commit_path
-from exporter.log.state import (
-    FORMAT_VERSION,
-    Author,
-    Commit,
-    CommitKind,
-    State,
-    apply,
-    fold,
-    state_name,
-)
+from exporter.log.state import FORMAT_VERSION, Author, Commit, CommitKind, State, apply, fold, state_name
 from exporter.model import Change, Counters, Interval, TableFormat
 from exporter.settings import Request
 from exporter.store.base import Store

@@ -22,13 +22,7 @@ from exporter.errors import StoreError
 from exporter.log.quarantine import quarantined_versions
 from exporter.log.state import State
 from exporter.model import Coverage, DataFile, Interval, QuarantineFile
-from exporter.parts.ids import (
-    Hashes,
-    Span,
-    hash_ids,
-    ids_among,
-    read_ids,
-)
+from exporter.parts.ids import Hashes, Span, hash_ids, ids_among, read_ids
 from exporter.parts.integrity import as_written, opened, read_as_written
 from exporter.parts.versions import VERSION_COLUMNS, versions_in
 from exporter.pipeline.compaction import MERGED_AT_ONCE

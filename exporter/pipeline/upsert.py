@@ -15,16 +15,7 @@ from exporter.log.state import State
 from exporter.model import Change, Coverage, DataFile, Interval
 from exporter.parts.ids import Hashes, hash_ids, ids_in, read_ids
 from exporter.parts.integrity import as_written, opened
-from exporter.parts.merge import (
-    MergePlan,
-    Nulls,
-    PartSequence,
-    Version,
-    count_rest,
-    count_values,
-    merge,
-    plan_merge,
-)
+from exporter.parts.merge import MergePlan, Nulls, PartSequence, Version, count_rest, count_values, merge, plan_merge
 from exporter.parts.versions import versions_in
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import MERGED_AT_ONCE

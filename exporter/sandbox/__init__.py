@@ -3,13 +3,7 @@
 from exporter.sandbox.behaviour import FAULTS, Behaviour, Fault, behaviour_from_options
 from exporter.sandbox.conversations import ORGANIZATION, make_conversations
 from exporter.sandbox.density import DENSITIES, Density
-from exporter.sandbox.gate import (
-    PERSONAL_TOKEN,
-    PERSONAL_TOKEN_NOSENSITIVE,
-    TOKEN,
-    TOKEN_NOSCOPE,
-    TOKEN_NOSENSITIVE,
-)
+from exporter.sandbox.gate import PERSONAL_TOKEN, PERSONAL_TOKEN_NOSENSITIVE, TOKEN, TOKEN_NOSCOPE, TOKEN_NOSENSITIVE
 from exporter.sandbox.rows import Row
 from exporter.sandbox.server import Sandbox, ServedRequest, run_sandbox, serve
 

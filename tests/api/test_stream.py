@@ -16,13 +16,7 @@ import exporter
 from exporter import ExportSpec
 from exporter.contract import DAY
 from exporter.encode.schema import arrow_schema
-from exporter.errors import (
-    AccessError,
-    DoubtfulStreamError,
-    InterruptedExportError,
-    UnreachableError,
-    UsageError,
-)
+from exporter.errors import AccessError, DoubtfulStreamError, InterruptedExportError, UnreachableError, UsageError
 from exporter.progress import Snapshot
 from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations
 from tests.api.conftest import Serving, only_this_task

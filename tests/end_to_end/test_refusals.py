@@ -8,13 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from exporter.contract import format_instant
-from exporter.sandbox import (
-    PERSONAL_TOKEN,
-    TOKEN_NOSCOPE,
-    Behaviour,
-    Sandbox,
-    make_conversations,
-)
+from exporter.sandbox import PERSONAL_TOKEN, TOKEN_NOSCOPE, Behaviour, Sandbox, make_conversations
 from tests.end_to_end.conftest import Command, Done, Serving, Spawn, unprivileged
 from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import SINCE, UNTIL, records

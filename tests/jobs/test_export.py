@@ -18,13 +18,7 @@ from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.run.reconcile import asks_for_more, known_end, settle_range, settle_request
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations, serve
-from exporter.settings import (
-    Credentials,
-    PartitionBy,
-    Request,
-    RunSettings,
-    Selection,
-)
+from exporter.settings import Credentials, PartitionBy, Request, RunSettings, Selection
 
 pytestmark = pytest.mark.usefixtures("hasty")
 

@@ -23,15 +23,7 @@ from exporter.lake import delta, iceberg
 from exporter.lake.delta import DeltaLog
 from exporter.lake.follow import check_place
 from exporter.lake.iceberg import IcebergTable
-from exporter.lake.table import (
-    LakeTable,
-    Step,
-    TableContents,
-    files_of,
-    next_step,
-    readable,
-    states_at,
-)
+from exporter.lake.table import LakeTable, Step, TableContents, files_of, next_step, readable, states_at
 from exporter.layout import part_path, partition_of
 from exporter.log.state import FORMAT_VERSION, Author, Commit, State
 from exporter.model import Change, DataFile, Interval, TableFormat

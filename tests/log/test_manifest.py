@@ -11,14 +11,7 @@ import pytest
 from exporter.contract import BEGINNING, DAY, FIELDS
 from exporter.layout import MANIFEST, SUCCESS, part_path, partition_of
 from exporter.log.manifest import render_manifest, write_manifest
-from exporter.log.state import (
-    FORMAT_VERSION,
-    Author,
-    Commit,
-    State,
-    apply,
-    fold,
-)
+from exporter.log.state import FORMAT_VERSION, Author, Commit, State, apply, fold
 from exporter.model import Change, Counters, DataFile, Interval, QuarantineFile, Unproven
 from exporter.settings import Request
 from exporter.store.local.store import LocalStore

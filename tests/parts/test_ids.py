@@ -11,13 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.parts.ids import (
-    Hashes,
-    Span,
-    Suspects,
-    hash_ids,
-    ids_among,
-)
+from exporter.parts.ids import Hashes, Span, Suspects, hash_ids, ids_among
 
 #: They are few, so that they repeat, and from all over the range, so that every cut has some.
 values = st.one_of(

@@ -14,12 +14,7 @@ from obstore.store import MemoryStore
 from exporter.errors import DamagedPartError, UnreadableFileError
 from exporter.model import ExportFile
 from exporter.parts import integrity
-from exporter.parts.integrity import (
-    as_written,
-    missized,
-    opened,
-    read_as_written,
-)
+from exporter.parts.integrity import as_written, missized, opened, read_as_written
 from exporter.store.base import Store
 from exporter.store.local.store import LocalStore
 from exporter.store.location import Url

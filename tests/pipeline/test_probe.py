@@ -17,13 +17,7 @@ from exporter.pipeline.memory import ByteBudget, Shares
 from exporter.pipeline.probe import find_beginning, find_margin, is_hidden, open_list
 from exporter.pipeline.reader import Reader
 from exporter.progress import Quiet
-from tests.fetch.walk.server_model import (
-    READS,
-    Behaviour,
-    Reads,
-    ServerModel,
-    StoredRow,
-)
+from tests.fetch.walk.server_model import READS, Behaviour, Reads, ServerModel, StoredRow
 from tests.pipeline.harness import SERVED_AT, ModelSource
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]

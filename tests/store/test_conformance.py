@@ -13,21 +13,8 @@ import anyio
 import pytest
 from obstore.store import MemoryStore
 
-from exporter.errors import (
-    DestinationError,
-    DestinationLockedError,
-    OvertakenError,
-    StoreError,
-    UnreadableFileError,
-)
-from exporter.layout import (
-    COMMITS,
-    DROPPED,
-    RUNS,
-    STAGING,
-    dropped_path,
-    part_path,
-)
+from exporter.errors import DestinationError, DestinationLockedError, OvertakenError, StoreError, UnreadableFileError
+from exporter.layout import COMMITS, DROPPED, RUNS, STAGING, dropped_path, part_path
 from exporter.log.commits import CommitLog
 from exporter.log.publish import find_garbage
 from exporter.log.state import Author

@@ -34,14 +34,7 @@ from exporter.errors import ContradictionError
 from exporter.fetch.walk.approach import UNBOUNDED, Approach, Search
 from exporter.fetch.walk.descent import AskingForPage, Descent, first_below, ids_up_to
 from exporter.fetch.walk.group import AskingWhether, Group, shown_uncut
-from exporter.fetch.walk.rows import (
-    Outline,
-    TimedRow,
-    each_row,
-    ids_of,
-    outline,
-    rows_of,
-)
+from exporter.fetch.walk.rows import Outline, TimedRow, each_row, ids_of, outline, rows_of
 from exporter.fetch.walk.traits import Answer, Traits, is_longer, rows_by_time
 from exporter.fetch.walk.window import Settled
 from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven

@@ -32,15 +32,7 @@ from exporter.fetch.wire.answer import Answer, Presence
 from exporter.fetch.wire.body import Body, begins_like, described
 from exporter.fetch.wire.line import Limits, Line
 from exporter.fetch.wire.query import Query
-from exporter.fetch.wire.refusals import (
-    age_of,
-    http_date,
-    own_words,
-    proxy_refusal,
-    quoted,
-    refusal,
-    wants_slash,
-)
+from exporter.fetch.wire.refusals import age_of, http_date, own_words, proxy_refusal, quoted, refusal, wants_slash
 from exporter.model import PageRequest
 from exporter.route import Proxy, trust
 from exporter.settings import Credentials

@@ -14,14 +14,7 @@ from exporter.errors import DestinationLockedError
 from exporter.layout import LOCK, PROBE
 from exporter.store.local.lock import host_name
 from exporter.store.objects.bucket import Bucket
-from exporter.store.objects.lease import (
-    Lease,
-    decode_lease,
-    encode_lease,
-    has_run_out,
-    looks_abandoned,
-    new_lease,
-)
+from exporter.store.objects.lease import Lease, decode_lease, encode_lease, has_run_out, looks_abandoned, new_lease
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion

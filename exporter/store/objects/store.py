@@ -12,16 +12,7 @@ import anyio
 from anyio import CancelScope, to_thread
 
 from exporter.errors import DestinationError, OvertakenError, StoreError, UnreadableFileError
-from exporter.layout import (
-    COMMITS,
-    LOCK,
-    MANIFEST,
-    PRIVATE,
-    PROBE,
-    RUNS,
-    STAGING,
-    staging_path,
-)
+from exporter.layout import COMMITS, LOCK, MANIFEST, PRIVATE, PROBE, RUNS, STAGING, staging_path
 from exporter.store.base import LockHolder
 from exporter.store.disk import free_bytes, reporting
 from exporter.store.location import Url

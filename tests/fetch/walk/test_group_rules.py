@@ -14,14 +14,7 @@ from exporter.fetch.walk.approach import Search
 from exporter.fetch.walk.group import AskingForIds, Group
 from exporter.fetch.walk.walk import Walk
 from tests.fetch.walk.server_model import Behaviour, StoredRow
-from tests.fetch.walk.test_walk_rules import (
-    Asking,
-    Case,
-    Mutation,
-    Outcome,
-    replaced,
-    run,
-)
+from tests.fetch.walk.test_walk_rules import Asking, Case, Mutation, Outcome, replaced, run
 
 
 def passes_over_groups(self: Walk[StoredRow], search: Search) -> Asking:

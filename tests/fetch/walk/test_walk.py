@@ -18,14 +18,7 @@ from exporter.fetch.walk.traits import Traits, close_question
 from exporter.fetch.walk.two_lists import DoubleWalk
 from exporter.fetch.walk.walk import Walk
 from exporter.model import Interval, Page, PageRequest, Rows, Unproven
-from tests.fetch.walk.server_model import (
-    READS,
-    SUMMER_TIME,
-    Behaviour,
-    Reads,
-    ServerModel,
-    StoredRow,
-)
+from tests.fetch.walk.server_model import READS, SUMMER_TIME, Behaviour, Reads, ServerModel, StoredRow
 
 T0 = 1_770_000_000 * SECOND
 EXAMPLES = int(os.environ.get("EXPORTER_WALK_EXAMPLES", "250"))

@@ -16,16 +16,7 @@ from exporter.errors import ContradictionError
 from exporter.fetch.walk import descent as descent_module
 from exporter.model import Interval
 from tests.fetch.walk.server_model import READS, Behaviour, ServerModel, StoredRow
-from tests.fetch.walk.test_walk import (
-    PARAMETERS,
-    T0,
-    Limiting,
-    Reader,
-    by_bytes,
-    by_limit,
-    by_whim,
-    check,
-)
+from tests.fetch.walk.test_walk import PARAMETERS, T0, Limiting, Reader, by_bytes, by_limit, by_whim, check
 
 SEEDS = int(os.environ.get("EXPORTER_WALK_SEEDS", "600"))
 FIRST_SEED = int(os.environ.get("EXPORTER_WALK_FIRST_SEED", "0"))

@@ -26,17 +26,7 @@ from exporter.fetch.wire.line import Limits
 from exporter.model import PageRequest
 from exporter.route import Proxy
 from exporter.settings import Credentials
-from tests.toolkit.peer import (
-    Peer,
-    Script,
-    Step,
-    Trickle,
-    gzip_bomb,
-    http,
-    http_gzip,
-    http_json,
-    self_signed,
-)
+from tests.toolkit.peer import Peer, Script, Step, Trickle, gzip_bomb, http, http_gzip, http_json, self_signed
 from tests.toolkit.said import everything_said
 
 TOKEN = "ak_4f9d2c71e0b8"

@@ -13,13 +13,7 @@ from exporter.errors import (
     ThrottledError,
     UnusableAnswerError,
 )
-from exporter.fetch.wire.refusals import (
-    http_date,
-    quoted,
-    refusal,
-    retry_after_seconds,
-    wants_slash,
-)
+from exporter.fetch.wire.refusals import http_date, quoted, refusal, retry_after_seconds, wants_slash
 
 NOW = parse_timestamp("2026-02-10T05:00:00Z") / SECOND
 TOKEN = "ak_4f9d2c71e0b8"
