@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from exporter.contract import BEGINNING, DAY, HOUR, MAX_PAGE_SIZE, MILLISECOND, MINUTE, SECOND, Instant
 from exporter.encode.rows import EncodeRow
 from exporter.errors import RequestRefusedError, UnplacedError
-from exporter.fetch.walk.traits import close_question
+from exporter.fetch.walk.approach import close_question
 from exporter.model import Interval, Page, PageRequest, Rows
 from exporter.pipeline.reader import Reader
 from exporter.plan import probes

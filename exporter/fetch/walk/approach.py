@@ -10,13 +10,15 @@ at or below a row carries that row, and its answer is compared with it:
 A `Search` proposes one `Approach` after another, until an answer is neither or none is left to try.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
 
-from exporter.contract import BEGINNING, DAY, END_OF_TIME, HOUR, MILLISECOND, MINUTE, SECOND, Instant
+from exporter.contract import BEGINNING, DAY, END_OF_TIME, EPOCH, HOUR, MILLISECOND, MINUTE, SECOND, Instant
+from exporter.model import PageRequest
 
 By: TypeAlias = Literal["both", "bound", "cursor"]
 
@@ -135,6 +137,31 @@ class Search:
         else:
             following = [*further, *others]
         return replace(following[0], has_floor=self._has_floor) if following else None
+
+
+def close_question(times: Sequence[Instant]) -> PageRequest | None:
+    """Returns the question for one of the newest rows, given their times, that shows that bounds are read closely.
+
+    Returns None where no row is at a time that can show it.
+    """
+    unit = math.gcd(SECOND, *times)
+    within = [time for time in times[1:] if shows_close_bound(time + unit - 1, time)]
+    if not within:
+        return None
+    # A row early in its day and hour: had the bound been rounded to one of them, it would not come back either.
+    before = min(within, key=lambda time: (time % DAY > DAY // 2, time % HOUR > HOUR // 2)) + unit - 1
+    # The bounds are as far apart as any that are asked for: an API may hold one against the other.
+    return PageRequest(1, min(EPOCH, before), before, before + 1, ids_only=True)
+
+
+def shows_close_bound(bound: Instant, newest: Instant) -> bool:
+    """Tells whether a row at `newest`, listed up to `bound`, would be left out by one cut or rounded to minutes."""
+    return max(bound - SECOND, nearest(bound, MINUTE)) < newest <= bound
+
+
+def nearest(instant: Instant, grid: Instant) -> Instant:
+    """Returns the nearest point of the grid, which is never below the one that the instant would be cut to."""
+    return (instant + grid // 2) // grid * grid
 
 
 def _between(low: Instant, high: Instant) -> Instant:

@@ -1,11 +1,14 @@
-"""Takes the rows of a page one by one with their times, by id, or without their texts."""
+"""Checks the rows of a page, and takes them one by one with their times, by id, or without their texts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from exporter.contract import Instant
-from exporter.model import Page, Rows, RowT
+from msgspec.structs import replace
+
+from exporter.contract import Instant, format_instant
+from exporter.errors import ContradictionError
+from exporter.model import Page, PageRequest, Rows, RowT
 
 TimedRow: TypeAlias = tuple[RowT, Instant, Instant | None]
 
@@ -40,3 +43,27 @@ def outline(page: Page[Any]) -> Page[Outline]:
 def ids_of(page: Page[RowT]) -> set[str]:
     """Returns the ids on a page."""
     return {row.id for row in page.rows.rows}
+
+
+def check_order(request: PageRequest, page: Page[RowT]) -> None:
+    times = page.rows.created_at
+    if len(page) > page.limit:
+        raise ContradictionError(f"{_asked(request)}, the API answered {len(page)} rows to limit={page.limit}")
+    if list(times) != sorted(times, reverse=True):
+        raise ContradictionError(f"{_asked(request)}, the API did not answer newest first")
+
+
+def without_repeats(request: PageRequest, page: Page[RowT]) -> Page[RowT]:
+    ids = ids_of(page)
+    if len(ids) == len(page):
+        return page
+    kept: dict[str, TimedRow[RowT]] = {}
+    for row in each_row(page.rows):
+        if kept.setdefault(row[0].id, row) != row:
+            raise ContradictionError(f"{_asked(request)}, the API answered one id twice, with different content")
+    return replace(page, rows=rows_of(kept.values()))
+
+
+def _asked(request: PageRequest) -> str:
+    before = request.created_before
+    return "asked for the newest" if before is None else f"asked for conversations up to {format_instant(before)}"

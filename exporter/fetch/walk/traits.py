@@ -1,20 +1,34 @@
 """Keeps what a run has learned of its server, for all its walks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator
 from typing import Any, Final, TypeAlias
 
-from exporter.contract import BEGINNING, DAY, END_OF_TIME, EPOCH, HOUR, MILLISECOND, MINUTE, SECOND, Instant
-from exporter.fetch.walk.approach import UNBOUNDED, Approach
-from exporter.model import Interval, Page, PageRequest, Rows
+from msgspec.structs import replace
+
+from exporter.contract import (
+    BEGINNING,
+    DAY,
+    END_OF_TIME,
+    MAX_PAGE_SIZE,
+    MILLISECOND,
+    SECOND,
+    Instant,
+)
+from exporter.fetch.walk.approach import UNBOUNDED, Approach, nearest, shows_close_bound
+from exporter.fetch.walk.rows import ids_of
+from exporter.model import Interval, Page, PageRequest, Rows, RowT
 
 Answer: TypeAlias = tuple[PageRequest, Page[Any]]
+AskingWhether: TypeAlias = Generator[PageRequest, Page[RowT], bool]
 
 #: A page of ids is trusted to hold two rows: so many that were cut after one, and none that was not.
 _MOST_LONE_ROWS: Final = 50
 #: How many rows a walk expects to see above its window: without one, nothing shows that the window's newest are there.
 _ROWS_ABOVE: Final = 8
 _FARTHEST_ABOVE: Final = 30 * DAY
+#: How far above the newest row to ask from: further than a zone or a day by which bounds may be misread.
+_FAR_ABOVE: Final = 2 * DAY
 
 
 class Traits:
@@ -79,7 +93,7 @@ class Traits:
             self.reads_closely = not self._was_misread
             self._close_span = max(self._close_span, _span(request))
             grids = (MILLISECOND, SECOND)
-            self.reads_exactly = self.reads_exactly or all(_nearest(before, grid) < times[0] for grid in grids)
+            self.reads_exactly = self.reads_exactly or all(nearest(before, grid) < times[0] for grid in grids)
         self.unit = math.gcd(self.unit, *times)
         is_plain = request.is_plain
         if is_plain:
@@ -188,31 +202,6 @@ def _span(request: PageRequest) -> Instant:
     return (END_OF_TIME if request.created_before is None else request.created_before) - lower
 
 
-def close_question(times: Sequence[Instant]) -> PageRequest | None:
-    """Returns the question for one of the newest rows, given their times, that shows that bounds are read closely.
-
-    Returns None where no row is at a time that can show it.
-    """
-    unit = math.gcd(SECOND, *times)
-    within = [time for time in times[1:] if shows_close_bound(time + unit - 1, time)]
-    if not within:
-        return None
-    # A row early in its day and hour: had the bound been rounded to one of them, it would not come back either.
-    before = min(within, key=lambda time: (time % DAY > DAY // 2, time % HOUR > HOUR // 2)) + unit - 1
-    # The bounds are as far apart as any that are asked for: an API may hold one against the other.
-    return PageRequest(1, min(EPOCH, before), before, before + 1, ids_only=True)
-
-
-def shows_close_bound(bound: Instant, newest: Instant) -> bool:
-    """Tells whether a row at `newest`, listed up to `bound`, would be left out by one cut or rounded to minutes."""
-    return max(bound - SECOND, _nearest(bound, MINUTE)) < newest <= bound
-
-
-def _nearest(instant: Instant, grid: Instant) -> Instant:
-    """Returns the nearest point of the grid, which is never below the one that the instant would be cut to."""
-    return (instant + grid // 2) // grid * grid
-
-
 def _any_covers(cut: list[Page[Any]], listing: Page[Any]) -> bool:
     """Returns whether one of the cut pages was no longer than `listing`, and no larger than it with one more row."""
     most_bytes = listing.size_bytes + _next_row_bytes(listing)
@@ -249,6 +238,42 @@ def _includes(earlier: PageRequest, later: PageRequest) -> bool:
 def _is_no_higher(later: PageRequest, earlier: PageRequest) -> bool:
     pairs = ((later.created_before, earlier.created_before), (later.before_cursor, earlier.before_cursor))
     return all(above is None or (bound is not None and bound <= above) for bound, above in pairs)
+
+
+def shown_uncut(listing: Page[RowT], traits: Traits) -> AskingWhether[RowT]:
+    """Returns whether a later page, much longer than `listing`, a list of ids, shows that no limit can have cut it (4).
+
+    The page is asked for with bounds where `listing` was, which lie above all. The only row of an organization is taken
+    for all, though nothing longer can be had: a page of ids is trusted to hold two rows.
+    """
+    if len(listing) >= listing.limit:
+        return False
+    top = max([*listing.rows.created_at[:1], *traits.newest.values()], default=BEGINNING) + _FAR_ABOVE
+    has_bound, has_cursor = listing.bounds
+    longest = PageRequest(
+        MAX_PAGE_SIZE,
+        created_before=top if has_bound else None,
+        before_cursor=top + 1 if has_cursor else None,
+        filtered=False,
+        ids_only=True,
+    )
+    newest = yield longest
+    if is_longer(newest, listing):
+        return True
+    if len(newest) > len(listing):
+        # A few more ids weigh little: whole rows weigh enough.
+        return is_longer((yield replace(longest, ids_only=False, entire=True)), listing)
+    if len(newest) != 1 or len(listing) != 1 or not newest.is_narrow:
+        return False
+    time = newest.rows.created_at[0]
+    for before in (time - 1, time - traits.unit // 2 - 1):
+        older = yield PageRequest(
+            MAX_PAGE_SIZE, created_before=before, before_cursor=before + 1, filtered=False, ids_only=True
+        )
+        # A server that rounds also shows the row below its own time.
+        if ids_of(older) - ids_of(newest):
+            return False
+    return True
 
 
 def rows_by_time(rows: Rows[Any], instant: Instant) -> set[str]:

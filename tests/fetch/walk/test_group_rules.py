@@ -9,7 +9,7 @@ import pytest
 
 from exporter.contract import Instant
 from exporter.fetch.walk import group as group_module
-from exporter.fetch.walk import walk as walk_module
+from exporter.fetch.walk import passage as passage_module
 from exporter.fetch.walk.approach import Search
 from exporter.fetch.walk.group import AskingForIds, Group
 from exporter.fetch.walk.walk import Walk
@@ -20,7 +20,7 @@ from tests.fetch.walk.test_walk_rules import Asking, Case, Mutation, Outcome, re
 def passes_over_groups(self: Walk[StoredRow], search: Search) -> Asking:
     """Takes the rows it has seen for the whole group, and goes on with what lies below."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(walk_module, "Group", EmptyGroup)
+        patch.setattr(passage_module, "Group", EmptyGroup)
         return (yield from pass_group(self, search))
 
 

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from exporter.contract import BEGINNING, DAY, END_OF_TIME, HOUR, MILLISECOND, MINUTE, SECOND, Instant
 from exporter.errors import ContradictionError
 from exporter.fetch.walk import descent as descent_module
-from exporter.fetch.walk.traits import Traits, close_question
+from exporter.fetch.walk.approach import close_question
+from exporter.fetch.walk.traits import Traits
 from exporter.fetch.walk.two_lists import DoubleWalk
 from exporter.fetch.walk.walk import Walk
 from exporter.model import Interval, Page, PageRequest, Rows, Unproven
