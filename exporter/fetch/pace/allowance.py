@@ -1,9 +1,9 @@
 """Decides whether to stop because answers say that no request is left, before the server refuses one. Pure.
 
-Headers are tested before they are believed: when none is left, one request is sent all the same, and all others wait
-for its answer. If it is let through, the headers mean something else, and are not heeded again. A refusal while none is
-left shows that they mean it, and they are believed for several resets; then they are tested again. No wait is longer
-than a minute. So headers that make no sense cost a run a request, or a few minutes.
+Headers are tested before they are believed: when none is left, one request is sent nevertheless, and all others
+wait for its answer. If it is let through, the headers mean something else, and are not heeded again. A refusal while
+none is left shows that they mean it, and they are believed for several resets; then they are tested again. No wait is
+longer than a minute. So headers that make no sense cost a run a request, or a few minutes.
 
 A reset that was never more than a second or two away is left to the pace: rounded up, it says nothing.
 """
@@ -15,7 +15,7 @@ from exporter.fetch.pace.quota import Quota
 from exporter.fetch.pace.rate import ROUNDED_SECONDS
 
 LONGEST_SECONDS: Final = 60.0
-#: How many resets are believed after one test.
+#: The number of resets that are believed after one test.
 _BELIEVED: Final = 8
 #: Two answers mean the same reset if they put it less than this apart.
 _SAME_RESET_SECONDS: Final = 1.5
@@ -25,7 +25,7 @@ class Allowance:
     """Tracks how many requests are left. Times are seconds of one monotonic clock."""
 
     def __init__(self) -> None:
-        #: Whether the headers mean what they say; None: not known yet.
+        #: True if the headers mean what they say; None: not known yet.
         self._is_meant: bool | None = None
         self._resets_until_trial = 0
         self._left = 0

@@ -11,7 +11,7 @@ than were recently let in, is not refused because of the crowd.
 
 from typing import Final
 
-#: How long a limit holds before one more is tried: longer each time that it turns out to be the same.
+#: The seconds for which a limit holds before one more is tried: longer each time that it turns out to be the same.
 _HOLD_SECONDS: Final = (2.0, 20.0)
 #: If a server asks for a long wait, the limit holds this many times as long, up to the longest hold.
 _HOLD_PER_WAIT: Final = 40

@@ -1,4 +1,4 @@
-"""Reads, with suspicion, how many more requests answers say are welcome: three generations of headers. Pure.
+"""Reads, with suspicion, how many further requests are welcome by what answers say: three generations of headers. Pure.
 
 - `RateLimit: "name";r=0;t=30`, one item per policy (draft-ietf-httpapi-ratelimit-headers, from -08), and
   `RateLimit: limit=100, remaining=0, reset=30` (-07)

@@ -3,9 +3,9 @@
 A refusal says that the server's token bucket is empty. This gives two lower bounds for the rate R at which it fills,
 neither of which needs to know how full the bucket was at any time:
 
-- Between two refusals, no more can have been let through than has flowed in: R is at least *passed / time*, and exactly
+- Between two refusals, at most what has flowed in can have been let through: R is at least *passed / time*, and exactly
   that unless the bucket overflowed in between.
-- In any stretch of time, no more can have been let through than R x time and one full bucket: R is at least
+- In any stretch of time, at most R x time and one full bucket can have been let through: R is at least
   *(passed - bucket) / time*, and exactly that for the stretch that began when the bucket was last full.
 
 After a refusal, all workers go on at about the greatest of these for a while, and then probe: slowly at first, since R
@@ -51,13 +51,13 @@ _HOLD_SECONDS: Final = (2.0, 11.0)
 _HOLD_PER_LOST: Final = (40, 10)
 _LONG_HOLD_SECONDS: Final = 600.0
 _HOLD_PER_SPAN: Final = 4
-#: How probing grows, by its seconds and their square, for this long; then it doubles every few seconds: the rate has
-#: been multiplied by four without a refusal, so the limit has risen, and nothing says how far.
+#: The growth of probing, by its seconds and their square, during its first seconds. Then it doubles every few seconds:
+#: the rate has been multiplied by four without a refusal, so the limit has risen, and nothing says how far.
 _PROBE: Final = (0.01, 0.02)
 _PROBE_SECONDS: Final = 12.0
 _PROBE_DOUBLING_SECONDS: Final = 5.0
 _SAMPLE_SECONDS: Final = 0.25
-#: How many requests may follow one another at once when workers come late for their slots.
+#: The number of requests that may follow one another at once when workers come late for their slots.
 _BURST: Final = 3
 _NEGLIGIBLE_SECONDS: Final = 1e-6
 #: The most that rounding up to whole seconds, of a date on both sides, may have made out of next to nothing.

@@ -50,7 +50,7 @@ class RetryPolicy:
 
     known: Patience = Patience(attempts=10, seconds=300.0, throttled_seconds=900.0)
     unknown: Patience = Patience(attempts=3, seconds=120.0, throttled_seconds=120.0)
-    #: Where nothing has ever answered, pauses are short, and the first failure after these seconds is the last.
+    #: If nothing has ever answered, pauses are short, and the first failure after these seconds is the last.
     absent: Patience = Patience(attempts=1, seconds=5.0, throttled_seconds=5.0)
     absent_cap_seconds: float = 2.0
     #: For refusals (`RefusedError`), once pages have been read, and before.

@@ -18,11 +18,11 @@ from exporter.fetch.pace.concurrency import Crowd
 from exporter.fetch.pace.quota import Quota
 from exporter.fetch.pace.rate import ROUNDED_SECONDS, Pace
 
-#: How long a page is assumed to take before one has been read, and how much each one counts after that.
+#: The assumed duration of a page before one has been read, and the weight of each one after that.
 _PAGE_SECONDS: Final = 0.3
 _WEIGHT: Final = 0.1
 _LEAST_SECONDS: Final = 0.001
-#: Workers for each one that is needed on average, for a rate and for room: some come late.
+#: The workers for each one that is needed on average, by rate and by room, because some come late.
 _RATE_HEADROOM: Final = 1.5
 _ROOM_HEADROOM: Final = 1.25
 _HTTP_SERVICE_UNAVAILABLE: Final = 503
@@ -57,7 +57,7 @@ class Throttle:
 
     @property
     def rate(self) -> float | None:
-        """The current rate; None when it is unlimited."""
+        """Returns the current rate; None when it is unlimited."""
         return self._pace.rate
 
     def delay_seconds(self, now: float) -> float:
@@ -107,7 +107,7 @@ class Throttle:
 
     @property
     def useful_concurrency(self) -> int:
-        """The number of workers that it takes to ask as fast as is allowed; `concurrency` when nothing limits them.
+        """Returns the number of workers that can ask as fast as is allowed; `concurrency` when nothing limits them.
 
         It begins with two, and grows by two with each page, so that a limit shows before there are many. What the rate
         asks for stays as it is while it is neither too small nor twice as large as necessary. Probing counts: where it

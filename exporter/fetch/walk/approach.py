@@ -22,7 +22,8 @@ from exporter.model import PageRequest
 
 By: TypeAlias = Literal["both", "bound", "cursor"]
 
-#: How far above a row to ask from when less brings nothing back. The last step leaves out the upper bound.
+#: The distances above a row to ask from, tried one after another until the row comes back. The last one leaves out the
+#: upper bound.
 _STEPS: Final[Sequence[Instant]] = (0, MILLISECOND, SECOND, MINUTE, HOUR, DAY, 30 * DAY, END_OF_TIME - BEGINNING)
 _UNBOUNDED: Final = _STEPS[-1]
 _WAYS: Final[Sequence[By]] = ("both", "bound", "cursor")

@@ -26,8 +26,8 @@ _HEAVY_ROW_BYTES: Final = 256 * 1024
 _MISREAD: Final = "the API has changed how it reads a bound, and may have left rows out at the end of a window"
 #: This many rows above a window are read rather than asked around.
 _FEW_ROWS: Final = 16
-#: How much further than its window a walk asks: this part of the time that a page spans. At first it asks as far again
-#: as the window is long: where the whole window fits on a page, a row below it ends it without another question.
+#: A walk asks further than its window by this part of the time that a page spans. At first it asks as far again as the
+#: window is long: if the whole window fits on a page, a row below it ends it without another question.
 _SPARE: Final = 1 / 8
 
 
@@ -254,7 +254,7 @@ class Descent(Windowed, Generic[RowT]):
 
 
 def ids_up_to(instant: Instant, limit: int = MAX_PAGE_SIZE) -> PageRequest:
-    """The question for the ids of the newest rows up to `instant`, by both parameters and without a lower bound."""
+    """Returns the question for the ids of the newest rows up to `instant`, by both parameters, with no lower bound."""
     return PageRequest(limit, created_before=instant, before_cursor=instant + 1, ids_only=True)
 
 

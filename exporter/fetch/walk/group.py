@@ -29,7 +29,7 @@ _MOST_REQUESTS: Final = 256
 _REQUESTS_PER_ROW: Final = 16
 #: Microseconds by which a slice is widened until it shares a row with the next.
 _STEPS: Final = (MILLISECOND, SECOND, MINUTE, HOUR, DAY)
-#: How often what was updated meanwhile is asked for: a source that changes faster is never read.
+#: The number of times that recent updates are asked for: a source that changes faster is never read.
 _LAST_LOOKS: Final = 20
 
 _ONE_TIME: Final = "more of them than a page holds, and all with the same updated_at"
@@ -83,7 +83,7 @@ class Group(Generic[RowT]):
         # Ids of rows that are known or that a question has brought or listed, and ids that whole slices brought.
         self._brought = set(known) if self._floor is None or position > self._floor else set()
         self._shown: set[str] = set()
-        # How far two slices reach over the update at which they meet.
+        # The distance by which two slices reach over the update at which they meet.
         self._margin = 1
         # Divides all times of update that were served, which may be compared more exactly.
         self._unit: Instant = SECOND
@@ -132,7 +132,7 @@ class Group(Generic[RowT]):
         elif self._requests > _MOST_REQUESTS + _REQUESTS_PER_ROW * len(self.rows):
             self._doubts(_ENDLESS)
         elif self._traits.updated_at_missing or not known:
-            # The reference has it on every row. Where one lacks it, others may be hidden, which cannot be asked for.
+            # The reference has it on every row. If one comes without it, others may be hidden, and cannot be asked for.
             self._doubts(_MISSING)
         elif (seam := self._seam(part, known)) is None:
             self._doubts(_ONE_TIME if known[0] == known[-1] else _COARSE)
@@ -170,7 +170,7 @@ class Group(Generic[RowT]):
         older = yield from self._read(_Slice(part.after, end))
         if self.doubt in (_IGNORED, _ENDLESS):
             return older
-        # What was updated meanwhile is in the newer one.
+        # Rows that were updated meanwhile are in the newer one.
         newer = yield from self._read(_Slice(start, part.before))
         for step in _STEPS:
             if self.doubt or older & newer or end + step >= most:
@@ -213,7 +213,7 @@ class Group(Generic[RowT]):
         return {row.id for row, time, _ in each_row(page.rows) if self._floor is None or time > self._floor}
 
     def _filters_first(self) -> AskingWhether[RowT]:
-        """Returns whether a page of one row shows one of a slice that lacks the first row of all but holds others.
+        """Returns whether a page of one row shows a row of a slice that has others, but not the first row of all.
 
         An API that limits a page before filtering it shows nothing there, and of each slice what the first page of all
         has (14).

@@ -22,12 +22,12 @@ from exporter.model import Interval, Page, PageRequest, Rows, RowT
 Answer: TypeAlias = tuple[PageRequest, Page[Any]]
 AskingWhether: TypeAlias = Generator[PageRequest, Page[RowT], bool]
 
-#: A page of ids is trusted to hold two rows: so many that were cut after one, and none that was not.
+#: A page of ids is trusted to hold two rows, until this many in a row were cut after one.
 _MOST_LONE_ROWS: Final = 50
-#: How many rows a walk expects to see above its window: without one, nothing shows that the window's newest are there.
+#: The rows that a walk expects to see above its window: without one, nothing shows that the window's newest are there.
 _ROWS_ABOVE: Final = 8
 _FARTHEST_ABOVE: Final = 30 * DAY
-#: How far above the newest row to ask from: further than a zone or a day by which bounds may be misread.
+#: The distance above the newest row to ask from: further than a zone or a day by which bounds may be misread.
 _FAR_ABOVE: Final = 2 * DAY
 
 
@@ -61,15 +61,15 @@ class Traits:
         self.fields_ignored = False
         # The longest stretch of time that was asked for by bounds of which the upper one was read closely.
         self._close_span: Instant = 0
-        # What was taken as read because bounds were read closely, until one is not.
+        # Taken as read because bounds were read closely, until one is not.
         self._assumed: list[Interval] = []
-        # Where lists have ended: no row lies there.
+        # Lists have ended here: no row lies in these intervals.
         self._ended: list[Interval] = []
         # Since when a row of the list that is being read was updated; None: at any time.
         self._updated_since: Instant | None = None
         self._was_misread = False
         self._gap = 0.0
-        # How many pages of ids were cut after one row since one had more.
+        # The pages of ids that were cut after one row, since one had more.
         self._lone_rows = 0
         # The largest pages that the server has delivered, none of which has as many rows and bytes as another.
         self._largest: list[Page[Any]] = []
@@ -179,7 +179,7 @@ class Traits:
         return self._lone_rows >= _MOST_LONE_ROWS
 
     def has_had_longer(self, listing: Page[Any]) -> bool:
-        """Returns whether the server has delivered a page so much longer that no limit of its kind cuts `listing`."""
+        """Returns whether the server has delivered a page so long that no limit of its kind can cut `listing`."""
         return any(is_longer(page, listing) for page in self._largest)
 
     def may_be_cut(self, listing: Page[Any]) -> bool:
@@ -244,7 +244,7 @@ def shown_uncut(listing: Page[RowT], traits: Traits) -> AskingWhether[RowT]:
     """Returns whether a later page, much longer than `listing`, a list of ids, shows that no limit can have cut it (4).
 
     The page is asked for with bounds where `listing` was, which lie above all. The only row of an organization is taken
-    for all, though nothing longer can be had: a page of ids is trusted to hold two rows.
+    for all of them, though no longer page exists: a page of ids is trusted to hold two rows.
     """
     if len(listing) >= listing.limit:
         return False

@@ -30,7 +30,7 @@ class DoubleWalk(Windowed, Generic[RowT]):
 
     @property
     def request(self) -> PageRequest | None:
-        """The page to ask for next; None when the window has been read."""
+        """Returns the page to ask for next; None when the window has been read."""
         if self._shown is not None:
             return self._shown.request
         return self._hidden.request if self.start < self.settled_from else None

@@ -3,7 +3,7 @@
 A walk is plain data and decisions. It says what to ask (`request`), is given the page (`receive`), and hands back the
 rows that are finished. Whatever drives it may stop at any page: rows at or above `settled_from` are then finished.
 
-What the rules defend against is in source.md, "What is unknown, and what can go wrong". They do it as follows:
+The dangers that the rules defend against are in source.md, "What is unknown, and what can go wrong". The rules:
 
 - *Every question carries a row that must come back.* The list is in order, and a page is a stretch of it. So nothing is
   missing between the newest and the oldest row of a page, and what a walk reads is whole when each page shares a row
@@ -41,7 +41,7 @@ from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
 _LEFT_OUT: Final = "the API leaves rows out of its pages, and shows none in between"
 _ENDS_EARLY: Final = "the API shows older conversations only when it is asked for those after a time, as --since does"
 _NULL: Final = "where the list seems to end, the API answers with null in place of conversations"
-#: How far below its last row a filtered list is searched: its rows are hardly further apart.
+#: A filtered list is searched this far below its last row: its rows are hardly further apart.
 _FARTHEST_DOWN: Final = 3650 * DAY
 
 _Asking: TypeAlias = Generator[PageRequest, Page[RowT], None]
@@ -182,7 +182,7 @@ class Walk(Passage[RowT]):
 
     @property
     def _bottom(self) -> Instant:
-        """What has been read goes down to here: to the last row, or to what was finished without one."""
+        """Returns how far down the list has been read: to the last row, or to where it was finished without one."""
         return min(self._position, self.settled_from)
 
     @property
@@ -236,7 +236,7 @@ class Walk(Passage[RowT]):
         lead = 0 if self._end_listing is None or self._above is None else self._above.rows.created_at[0] - self._anchor
         page = yield replace(
             request,
-            # As far down as any window of the run may lie. An API that refuses to look that far hides nothing.
+            # This is as far down as any window of the run may lie. An API that refuses to look that far hides nothing.
             created_after=min(EPOCH, bottom),
             created_before=None if request.created_before is None else request.created_before + lead,
             before_cursor=None if request.before_cursor is None else request.before_cursor + lead,

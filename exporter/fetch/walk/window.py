@@ -9,7 +9,7 @@ from exporter.model import Interval, Rows, RowT, Unproven
 
 @dataclass(frozen=True, slots=True)
 class Settled(Generic[RowT]):
-    """The rows that one page has finished, from new to old, and the doubts about them."""
+    """Holds the rows that one page has finished, from new to old, and the doubts about them."""
 
     rows: Rows[RowT]
     unproven: tuple[Unproven, ...] = ()
@@ -29,7 +29,7 @@ class Windowed:
 
     @property
     def remaining(self) -> Interval | None:
-        """The part of the window that is left if the walk stops now."""
+        """Returns the part of the window that is left if the walk stops now."""
         return Interval(self.start, self.settled_from) if self.start < self.settled_from else None
 
     def give_away_below(self, instant: Instant) -> Interval:

@@ -38,7 +38,7 @@ class _Unpacker(Protocol):
 class _Gunzip:
     """Unpacks gzip, of which members may follow one another.
 
-    As in gzip itself, padding after a whole member, and anything that is no member, is left out.
+    Padding after a whole member, and anything that is no member, is left out, as gzip itself does.
     """
 
     def __init__(self) -> None:

@@ -71,10 +71,10 @@ class Client:
         proxy: Proxy | None = None,
         ca_file: Path | None = None,
     ) -> None:
-        #: How the server writes its timestamps, and so how it is asked.
+        #: The server's way of writing timestamps, in which it is also asked.
         self.style = TimestampStyle()
         self._url = URL(base_url.rstrip("/") + CONVERSATIONS_PATH)
-        #: What the API wants at the end of the path of the list (False), and of one conversation (True).
+        #: The end that the API wants for the path of the list (False), and of one conversation (True).
         self._endings = {False: "", True: ""}
         self._proxy = proxy
         self._host = self._url.host_port_subcomponent or ""
@@ -263,7 +263,7 @@ class Client:
 
     def _check(self, fits: Callable[[int], bool], size_bytes: int) -> None:
         if not fits(size_bytes):
-            raise TooLargeError(f"{self._host} answered with a page of {size_bytes} bytes or more, too much for memory")
+            raise TooLargeError(f"{self._host} answered with {size_bytes} bytes or more, which is too much for memory")
 
     async def _read_error(self, response: aiohttp.ClientResponse) -> bytes:
         try:
@@ -282,9 +282,9 @@ def _codings(response: aiohttp.ClientResponse) -> list[str]:
 
 
 def _clock_of(response: aiohttp.ClientResponse) -> tuple[Instant | None, float]:
-    """Returns the server's clock, if it tells; and one in seconds, which is this machine's where the server does not.
+    """Returns the server's clock, None if it does not tell; and one in seconds, which may be this machine's.
 
-    Where the two differ by more than an hour, one is wrong, and a date to wait for is taken by the later one: it is met
+    If the two differ by more than an hour, one is wrong, and a date to wait for is taken by the later one: it is met
     sooner.
     """
     served_at, local = http_date(response.headers.get("Date")), time.time()
