@@ -1,4 +1,4 @@
-"""The tables of options, held against the help of each command."""
+"""The tables of options agree with the help of each command."""
 
 import re
 from itertools import chain
@@ -10,7 +10,7 @@ from exporter.sandbox import DENSITIES
 from tests.toolkit.manual import PAGES, defaults_in, help_of, in_code, names_in
 
 OPTIONS = PAGES["options"]
-#: The options of an export that those of other commands are told by.
+#: The options of an export, by which the manual describes those of other commands.
 OF_AN_EXPORT = [names_in(option) for option, *_ in OPTIONS.table_headed("option", "export")]
 FROM_CONCURRENCY_ON = set(OF_AN_EXPORT[OF_AN_EXPORT.index(names_in("--concurrency")) :])
 
@@ -20,7 +20,7 @@ def help_names(command: str) -> set[frozenset[str]]:
 
 
 def beside(command: str) -> set[frozenset[str]]:
-    """The options that a command has besides those of an export."""
+    """Returns the options that a command has besides those of an export."""
     return {names_in(in_code(option)[0]) for option, *_ in OPTIONS.table_headed("option", command)}
 
 

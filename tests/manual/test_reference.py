@@ -1,4 +1,4 @@
-"""What the manual lists, held against the code: columns, keys, names, variables, switches, rooms, figures."""
+"""Lists in the manual agree with the code: columns, keys, names, variables, switches, rooms, figures."""
 
 import json
 import re
@@ -135,7 +135,7 @@ def test_the_long_runs() -> None:
 
 
 def test_the_unknowns_keep_their_numbers() -> None:
-    """The code cites them, and the headings beside them."""
+    """The code cites these numbers, and the headings beside them."""
     page = PAGES["source"]
     numbers = re.findall(r"^(\d+)\. ", page.section("What is unknown, and what can go wrong"), re.MULTILINE)
     assert numbers == [str(number) for number in range(1, 16)]
@@ -147,7 +147,7 @@ def test_the_unknowns_keep_their_numbers() -> None:
 
 
 def test_speed_and_cost() -> None:
-    """The table, the machine and the picture are those of the last measurement that is kept."""
+    """The table, the machine and the picture are those of the last recorded measurement."""
     page = PAGES["speed"]
     results = load_results(ROOT / "benchmarks/results/results.json", "full")
     assert set(results.sessions) == set(PARTS)
