@@ -18,7 +18,7 @@ from exporter.options import parse
 from exporter.options.option import Option, options_of
 
 
-def flag(text: str, metavar: str | None = "TEXT") -> Any:
+def flag(text: str, metavar: str) -> Any:
     """Returns an option with this help."""
     return typer.Option(help=text, metavar=metavar)
 
@@ -113,7 +113,7 @@ def _completion(known: Option) -> Callable[[str], list[str]]:
 
 
 def _parse(name: str, typed: Any) -> Any:
-    """Returns what is typed for an option as its field takes it. Raises `UsageError`."""
+    """Returns the value of an option for its field, from what typer has read. Raises `UsageError`."""
     if name == "filters":
         return parse.parse_parameters(typed)
     if name not in FILTERS_BY_NAME:

@@ -55,6 +55,7 @@ def test_options_of_the_other_commands() -> None:
     assert named == {frozenset({"--json"}), frozenset({"--help"}), frozenset({"--version"})}
     assert defaults_in(help_of("status")).keys() == {frozenset({"--json"}), frozenset({"--help", "-h"})}
     completion = {frozenset({"--install-completion"}), frozenset({"--show-completion"})}
+    assert completion <= set(map(names_in, in_code(OPTIONS.section("Help and completion"))))
     assert defaults_in(help_of("")).keys() - completion == {frozenset({"--version"}), frozenset({"--help", "-h"})}
 
 

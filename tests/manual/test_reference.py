@@ -124,6 +124,12 @@ def test_the_rooms_in_the_readme() -> None:
     assert sorted(named) == sorted(name for name in entries_of_the_package() if name.endswith("/"))
 
 
+def test_the_files_that_contributors_are_sent_to() -> None:
+    named = {name for name in in_code(PAGES["contributing"].prose) if name.endswith(".py")}
+    assert {"options/spec.py", "log/commits.py", "encode/tables.py"} <= named
+    assert [name for name in named if not any((root / name).is_file() for root in (ROOT, ROOT / "exporter"))] == []
+
+
 def test_the_long_runs() -> None:
     page = PAGES["contributing"]
     commands = [page.command_holding(name) for name in ("WALK_EXAMPLES=", "WORLDS=", "SEQUENCES=")]
