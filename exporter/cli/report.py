@@ -119,7 +119,7 @@ def describe_status(found: "Status") -> Iterator[str]:
     if found.gaps:
         share = "" if found.covered_share is None else f"{found.covered_share:.1%} of the range is covered; "
         yield f"  {share}{count_of(len(found.gaps), 'window')} left, from the oldest:"
-        yield from first_of([f"    {describe_interval(gap)}" for gap in found.gaps], _SHOWN_GAPS)
+        yield from first_of([describe_interval(gap) for gap in found.gaps], _SHOWN_GAPS)
     if found.last_run is not None:
         run = found.last_run
         why = f": {run.message.splitlines()[0]}" if run.message else f": {run.error}" if run.error else ""
@@ -141,11 +141,10 @@ def status_figures(found: "Status") -> dict[str, Any]:
     }
 
 
-def first_of(lines: Sequence[str], most: int) -> Iterator[str]:
-    """Returns the first lines, and how many more there are."""
-    yield from lines[:most]
-    if (more := len(lines) - most) > 0:
-        indent = lines[0][: -len(lines[0].lstrip())]
+def first_of(items: Sequence[str], most: int = 20, indent: str = "    ") -> Iterator[str]:
+    """Returns a line for each of the first items, and one that counts the others."""
+    yield from (f"{indent}{item}" for item in items[:most])
+    if (more := len(items) - most) > 0:
         yield f"{indent}and {more:,} more: --json names all"
 
 

@@ -1,7 +1,7 @@
 """Reports the results of verify, compact and vacuum, which work on the existing files: lines for people."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from exporter.jobs.compact import CompactResult
     from exporter.jobs.vacuum import VacuumResult
     from exporter.jobs.verify import VerifyResult
-
-_SHOWN_PROBLEMS: Final = 20
 
 
 def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[str]:
@@ -31,19 +29,15 @@ def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[
         yield f"  compared {count_of(found.ids_compared, 'id')}: each file's with every other's that was read"
     if found.writer:
         yield f"  not judged, because {found.writer} was at work: the manifest, _SUCCESS, files that no commit names"
-    problems = [f"  {'mended: ' if one.mended else ''}{one.file}: {one.detail}" for one in found.problems]
-    yield from first_of(problems, _SHOWN_PROBLEMS)
+    problems = [f"{'mended: ' if one.mended else ''}{one.file}: {one.detail}" for one in found.problems]
+    yield from first_of(problems, indent="  ")
     yield from _advise(found, destination)
 
 
 def describe_drops(files: Sequence[str], directory: str) -> Iterator[str]:
     """Says which files a repair is about to take out of the export."""
     yield f"taking {count_of(len(files), 'file')} out of the export, to {directory}:"
-    yield from _first_of(files)
-
-
-def _first_of(files: Sequence[str]) -> Iterator[str]:
-    return first_of([f"    {file}" for file in files], _SHOWN_PROBLEMS)
+    yield from first_of(files)
 
 
 def describe_compacted(done: "CompactResult") -> Iterator[str]:
@@ -77,7 +71,7 @@ def describe_vacuumed(done: "VacuumResult", destination: Location, dry_run: bool
     if done.dropped_needed:
         what = f"{count_of(len(done.dropped_needed), 'file')} that repairs have dropped"
         yield f"  kept {what}, for conversations that are nowhere else; when you need none of them, delete by hand:"
-        yield from _first_of(done.dropped_needed)
+        yield from first_of(done.dropped_needed)
 
 
 def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
@@ -93,7 +87,7 @@ def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
         yield f"  {command} takes out what is wrong, so that the next export reads it again."
         if found.drops:
             yield f"  It would move to _exporter/dropped, and delete none of, {count_of(len(found.drops), 'file')}:"
-            yield from _first_of(found.drops)
+            yield from first_of(found.drops)
     if found.dropped_to is not None:
         yield f"  {count_of(len(found.drops), 'file')} dropped; those that existed are kept in {found.dropped_to}."
         yield f"    Once all has been read again, exporter vacuum {shell_word(destination)} deletes them."
