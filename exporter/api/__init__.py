@@ -1,1 +1,1 @@
-"""The package as a library: what Python programs call. Its names are those of `exporter`, which loads them lazily."""
+"""The calls for Python programs. Their names are those of `exporter`, which loads them lazily."""

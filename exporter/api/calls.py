@@ -1,9 +1,12 @@
-"""Exports and syncs as awaitable calls, for asyncio alone, which the HTTP client needs.
+"""Exports, syncs and rereads as awaitable calls, for asyncio alone, which the HTTP client needs.
 
 A call that is cancelled loses what is not committed yet, as if it were killed; the next call goes on from there.
 """
 
 import os
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
 
 from exporter.errors import UsageError
 from exporter.jobs.export import export as run_export
@@ -15,11 +18,14 @@ from exporter.jobs.summary import Summary
 from exporter.jobs.sync import SyncResult
 from exporter.jobs.sync import sync as run_sync
 from exporter.model import TURNS
-from exporter.options.spec import ExportSpec, Resolved
+from exporter.options.spec import ExportSpec
 from exporter.progress import Observer
 from exporter.run.context import RunContext
 from exporter.run.observer_guard import observed
+from exporter.settings import Selection
 from exporter.store.location import Location, parse_location
+
+T = TypeVar("T")
 
 
 async def export(spec: ExportSpec, *, observer: Observer | None = None) -> Summary:
@@ -32,12 +38,7 @@ async def export(spec: ExportSpec, *, observer: Observer | None = None) -> Summa
     Raises `ExporterError`: `UsageError`, `DestinationError` and `AccessError` before anything is touched, others after
     what had been read was committed.
     """
-    understood = spec.resolve(os.environ)
-    destination = _destination(spec)
-    return await observed(
-        observer,
-        lambda told: run_export(destination, understood.asked, _context(understood, told)),
-    )
+    return await _call(run_export, spec, observer)
 
 
 async def sync(
@@ -50,40 +51,24 @@ async def sync(
     """Brings `spec.destination` up to the present, or makes the first export, as `exporter sync` does.
 
     `refilter` drops rows that the filters no longer match. `keep_generations` is the number of last runs whose replaced
-    files are kept from now on. Everything else is as for `export`, except that `until` and `created_before` have no
-    place here.
+    files are kept from now on. Everything else is as for `export`, except that `until` and `created_before` must not be
+    given.
     """
     if spec.until is not None or spec.created_before is not None:
         raise UsageError("a sync ends at the present: leave until and created_before out")
     if keep_generations is not None and not 0 <= keep_generations <= 1000:
         raise UsageError(f"keep_generations {keep_generations}: must be from 0 to 1000")
-    understood = spec.resolve(os.environ)
-    destination = _destination(spec)
-    return await observed(
-        observer,
-        lambda told: run_sync(
-            destination,
-            understood.asked,
-            _context(understood, told),
-            refilter=refilter,
-            keep_generations=keep_generations,
-        ),
-    )
+    return await _call(partial(run_sync, refilter=refilter, keep_generations=keep_generations), spec, observer)
 
 
 async def reread(spec: ExportSpec, *, withheld: bool = False, observer: Observer | None = None) -> RereadResult:
-    """Reads what lies at `spec.destination` between `since` and `until` again, and replaces it by what comes, as
+    """Reads the part of `spec.destination` between `since` and `until` again, and replaces it by what comes, as
     `exporter reread` does.
 
-    With `withheld`, only where rows came without sensitive fields. Everything else is as for `export`, except that
-    filters, fields and tables are those of what is there.
+    With `withheld`, it reads only where rows came without sensitive fields. Everything else is as for `export`, except
+    that filters, fields and tables are those of the existing export.
     """
-    understood = spec.resolve(os.environ)
-    destination = _destination(spec)
-    return await observed(
-        observer,
-        lambda told: run_reread(destination, understood.asked, _context(understood, told), withheld=withheld),
-    )
+    return await _call(partial(run_reread, withheld=withheld), spec, observer)
 
 
 def stream(spec: ExportSpec, *, observer: Observer | None = None) -> Stream:
@@ -92,25 +77,25 @@ def stream(spec: ExportSpec, *, observer: Observer | None = None) -> Stream:
         async with exporter.stream(spec) as batches:
             async for batch in batches: ...
 
-    Each row is in exactly one batch; their order is not promised. Until the consumer takes what is there, no more is
-    requested than `spec.memory` has room for. `batches.schema` is there at once, `batches.report` at the end. After the
-    last batch `DoubtfulStreamError` is raised where rows fit no column or something is not proven; the report names
-    them. `destination`, `partition_by`, `part_size` and `table_format` mean nothing here, and `turns` are refused. A
-    stream that failed cannot be resumed.
+    Each row is in exactly one batch; their order is not promised. Until the consumer takes a batch, the stream requests
+    no more than `spec.memory` has room for. `batches.schema` is known at once, `batches.report` at the end. After the
+    last batch, `DoubtfulStreamError` is raised if rows fit no column or something is not proven; the report names them.
+    `destination`, `partition_by`, `part_size` and `table_format` mean nothing here, and `turns` are refused. A stream
+    that failed cannot be resumed.
 
     Raises `UsageError`; the iterator raises `ExporterError`, and what `observer` raises.
     """
-    understood = spec.resolve(os.environ)
-    if TURNS in (understood.asked.tables or ()):
+    resolved = spec.resolve(os.environ)
+    if TURNS in (resolved.asked.tables or ()):
         raise UsageError(f"a stream gives the conversations alone: leave {TURNS} out of tables")
-    return run_stream(understood.asked, understood.settings, understood.credentials, observer)
+    return run_stream(resolved.asked, resolved.settings, resolved.credentials, observer)
 
 
-def _context(understood: Resolved, observer: Observer) -> RunContext:
-    return RunContext(understood.settings, understood.credentials, observer)
-
-
-def _destination(spec: ExportSpec) -> Location:
+async def _call(
+    job: Callable[[Location, Selection, RunContext], Awaitable[T]], spec: ExportSpec, observer: Observer | None
+) -> T:
+    resolved = spec.resolve(os.environ)
     if spec.destination is None:
         raise UsageError("the spec has no destination")
-    return parse_location(str(spec.destination))
+    destination = parse_location(str(spec.destination))
+    return await observed(observer, lambda told: job(destination, resolved.asked, resolved.context(told)))

@@ -1,7 +1,7 @@
 """The command line: flags become a request, errors become exit statuses. Each command is a module.
 
-A command imports what it does when it runs, so that `--help` loads neither Arrow nor an HTTP client. Progress, logs,
-errors and the summary for people go to stderr; stdout holds what `--json` asks for.
+A command imports its job when it runs, so that `--help` loads neither Arrow nor an HTTP client. Progress, logs, errors
+and the summary for people go to stderr; `--json` prints to stdout.
 """
 
 import inspect
@@ -33,13 +33,16 @@ app = typer.Typer(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command, by default the process's own; returns its exit status. Only `-v` shows where errors arose."""
+    """Runs one command, by default that of the process, and returns its exit status.
+
+    Only `-v` shows where an unexpected error arose.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     # A core dump would leave the token and conversations on the disk.
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if "_EXPORTER_COMPLETE" in os.environ:
-        # Typer would wrap long help texts, and a shell would take each line for something to complete.
+        # Otherwise typer would wrap long help texts, and a shell would take each line for a completion.
         os.environ["COLUMNS"] = "1000"
     try:
         with translating():
@@ -97,5 +100,5 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "help": manual.manual,
 }
 for _name, _command in _COMMANDS.items():
-    # Typer would cut the first sentence off in the list of commands.
+    # Otherwise typer would cut the first sentence short in the list of commands.
     app.command(_name, short_help=(inspect.getdoc(_command) or "").partition("\n")[0])(_command)

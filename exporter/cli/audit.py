@@ -2,6 +2,7 @@
 
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from exporter.cli.audit_report import audited_figures, describe_audited
@@ -10,8 +11,6 @@ from exporter.cli.runner import Result, perform
 from exporter.errors import UsageError
 from exporter.options.parse import parse_share
 from exporter.options.spec import OF_THE_DATASET, ExportSpec
-from exporter.progress import Observer
-from exporter.run.context import RunContext
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def audit(
         bool, switch("--delete", "Together with --repair, drop the rows whose ids the API answers with 404.")
     ] = False,
 ) -> None:
-    """Compare DEST with the API, by the ids and times of change of all that DEST has read.
+    """Compare DEST with the API: the ids and times of change of every conversation that DEST has read.
 
     Without --repair it changes nothing, and takes no lock.
     """
@@ -42,18 +41,11 @@ def audit(
 
     from exporter.jobs.audit import audit as run_audit
 
-    async def job(observer: Observer) -> "AuditResult":
-        return await run_audit(
-            target,
-            wanted.asked,
-            RunContext(wanted.settings, wanted.credentials, observer),
-            now=time.time_ns() // 1000,
-            share=share,
-            repair=repair,
-            delete=delete,
-        )
+    run = partial(
+        run_audit, target, wanted.asked, now=time.time_ns() // 1000, share=share, repair=repair, delete=delete
+    )
 
     def tell(found: "AuditResult") -> Result:
         return Result(list(describe_audited(found, target)), audited_figures(found), found.exit_status)
 
-    perform(job, tell, display)
+    perform(lambda observer: run(wanted.context(observer)), tell, display)

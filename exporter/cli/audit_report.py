@@ -1,11 +1,11 @@
-"""The result of an audit: lines for people, figures for programs."""
+"""Reports the result of an audit: lines for people, figures for programs."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from exporter.cli.report import interval_figures
+from exporter.cli.report import describe_interval, interval_figures
 from exporter.contract import DAY, format_instant
 from exporter.model import Unproven
 from exporter.plan.differences import KINDS
@@ -29,7 +29,7 @@ def describe_audited(found: "AuditResult", destination: Location) -> Iterator[st
     whole = "the same" if found.is_same else "nothing differs among what could be listed"
     verdict = "different" if found.differs else whole
     listed = count_of(findings.total("listed"), "conversation")
-    yield f"{verdict}: {listed} listed, {findings.total('kept'):,} there"
+    yield f"{verdict}: {listed} listed, {findings.total('kept'):,} in the export"
     yield f"  compared what was created {start}before {format_instant(found.audited.end)}: {what}"
     if found.sampled:
         yield f"  {_bound(found)}"
@@ -52,7 +52,7 @@ def describe_audited(found: "AuditResult", destination: Location) -> Iterator[st
         yield f"    exporter sync {shell_word(destination)} --refilter drops what they no longer match."
     if found.state == "incomplete":
         command = f"exporter export {shell_word(destination)}"
-        yield f"  The export is incomplete; what was not read yet was not compared: run {command}"
+        yield f"  The export is incomplete, and what it has not read yet was not compared: run {command}"
     yield from _advise(found, destination)
 
 
@@ -60,20 +60,17 @@ def _doubts(unproven: Sequence[Unproven]) -> Iterator[str]:
     if not unproven:
         return
     times = count_of(len(unproven), "time")
-    yield f"  {times} could not be listed whole, so that rows may be lacking here that nobody has seen:"
+    yield f"  {times} could not be listed whole, so rows may be missing here that nobody has seen:"
     for doubt in sorted(unproven, key=lambda doubt: doubt.interval)[:_SHOWN_TIMES]:
         yield f"    {_when(doubt)}: {doubt.reason}"
     if (more := len(unproven) - _SHOWN_TIMES) > 0:
         yield f"    and {more:,} more"
-    yield "    Run the audit again, or with another --page-size. Where a time stays in doubt, export it to another"
-    yield "    directory with --since, --until and a filter that splits its rows, and compare that with what is here."
+    yield "    Run the audit again, or with another --page-size. If a time stays in doubt, export it to another"
+    yield "    directory with --since, --until and a filter that splits its rows, and compare the two."
 
 
 def _when(doubt: Unproven) -> str:
-    if doubt.since is None:
-        return format_instant(doubt.created_at)
-    start = "the beginning" if doubt.interval.open_below else format_instant(doubt.since)
-    return f"from {start} before {format_instant(doubt.interval.end)}"
+    return format_instant(doubt.created_at) if doubt.since is None else describe_interval(doubt.interval)
 
 
 def _bound(found: "AuditResult") -> str:
@@ -114,7 +111,7 @@ def _advise(found: "AuditResult", destination: Location) -> Iterator[str]:
 
 
 def audited_figures(found: "AuditResult") -> dict[str, Any]:
-    """Returns an audit for programs, with times as in the manifest and at most `comparison.MOST_IDS` ids of a kind."""
+    """Returns an audit for programs, with times as in the manifest, and at most `comparison.MOST_IDS` ids of a kind."""
     findings, differing = found.findings, len(found.findings.windows)
     sample = {
         "windows": found.windows,

@@ -1,34 +1,20 @@
 """`exporter compact`."""
 
-import json
 import sys
 from functools import partial
-from typing import Annotated
-
-import typer
 
 from exporter.cli.display import open_observer
-from exporter.cli.flags import Display, Existing, flag, shared, with_options
-from exporter.cli.runner import run_until_signal
+from exporter.cli.flags import Display, Existing, with_options
+from exporter.cli.runner import run_until_signal, show
 from exporter.cli.upkeep_report import describe_compacted
-from exporter.options.parse import to_bytes
-from exporter.options.spec import ExportSpec
-from exporter.settings import RunSettings
+from exporter.options.spec import OPTIONS, ExportSpec
 from exporter.store.location import parse_location
 
 
-@with_options("log_format")
-def compact(
-    destination: Existing,
-    display: Display,
-    part_size: Annotated[str, flag("Merge files until they have about this size.", "SIZE")] = str(ExportSpec.part_size),
-    memory: Annotated[str, shared("memory")] = str(ExportSpec.memory),
-) -> None:
+@with_options(*OPTIONS.keys() - {"part_size", "memory"}, "log_format")
+def compact(destination: Existing, spec: ExportSpec, display: Display) -> None:
     """Merge small files at DEST, and change nothing else. Needs no token and no network."""
-    target = parse_location(destination)
-    settings = RunSettings(
-        target_part_bytes=to_bytes(part_size, "--part-size"), memory_bytes=to_bytes(memory, "--memory")
-    )
+    target, settings = parse_location(destination), spec.settings()
 
     import msgspec
 
@@ -48,4 +34,4 @@ def compact(
         done = run_until_signal(work, "interrupted; run the same command again to continue")
     finally:
         observer.close()
-    typer.echo(json.dumps(msgspec.to_builtins(done)) if display.as_json else "\n".join(describe_compacted(done)))
+    show(describe_compacted(done), msgspec.to_builtins(done), as_json=display.as_json)

@@ -17,7 +17,7 @@ from exporter.store.location import parse_location
 if TYPE_CHECKING:
     from exporter.jobs.summary import Summary
 
-#: Where the demo's range ends, whenever it is run, because the second run must find what the first one left.
+#: The end of the demo's range, which never changes, because the second run must find what the first one left.
 _DEMO_UNTIL: Final = contract.parse_timestamp("2026-02-01")
 
 
@@ -45,7 +45,7 @@ def demo(
             return await run_export(target, asked, RunContext(settings, Credentials(server.token), observer))
 
     if isinstance(target, Path) and (target / "_manifest.json").exists():
-        say(f"{target} already holds an export; what it has is kept, and only older days would be added.")
+        say(f"{target} already holds an export; its files are kept, and only older days would be added.")
     else:
         say(f"A server in this process makes up {rows:,} conversations of {days} days; they are exported to {target}.")
         say("Stop it half-way and run it again: it continues. Run it once more: nothing is left to do.")

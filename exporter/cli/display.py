@@ -1,4 +1,4 @@
-"""What a terminal or a log shows while a run is under way."""
+"""Shows the progress of a run: a bar on a terminal, lines in a log."""
 
 import json
 from collections import deque
@@ -23,7 +23,7 @@ _DRAW_EVERY_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How fast a run is now. `seconds_left` is None while nothing tells it."""
+    """Tells how fast a run is now. `seconds_left` is None as long as it is unknown."""
 
     rows: float
     requests: float
@@ -55,7 +55,7 @@ class Meter:
 
 
 class LineProgress:
-    """A line every few seconds, for a log file or a pipe."""
+    """Writes a line every few seconds to a log file or a pipe."""
 
     def __init__(self, log: Log, *, verbose: bool) -> None:
         self._log = log
@@ -94,7 +94,7 @@ class LineProgress:
 
 
 class TerminalProgress:
-    """A bar that is redrawn as pages arrive, and every second; events scroll by above it."""
+    """Draws a bar as pages arrive, and every second; events scroll by above it."""
 
     def __init__(self, stream: TextIO, *, verbose: bool) -> None:
         from rich.console import Console
@@ -104,7 +104,7 @@ class TerminalProgress:
         self._meter = Meter()
         self._next_draw_seconds = 0.0
         self._console = Console(file=stream, highlight=False)
-        # Events draw it: there is no thread, and nothing is drawn while nothing happens.
+        # No thread draws it: events do, so nothing is drawn while nothing happens.
         self._live = Live(
             "connecting",
             console=self._console,

@@ -1,17 +1,11 @@
 """`exporter export`."""
 
 import os
-from typing import TYPE_CHECKING
 
 from exporter.cli.flags import Destination, Display, with_options
 from exporter.cli.runner import perform, tell_summary
 from exporter.options.spec import ExportSpec
-from exporter.progress import Observer
-from exporter.run.context import RunContext
 from exporter.store.location import parse_location
-
-if TYPE_CHECKING:
-    from exporter.jobs.summary import Summary
 
 
 @with_options()
@@ -25,7 +19,4 @@ def export(destination: Destination, spec: ExportSpec, display: Display) -> None
 
     from exporter.jobs.export import export as run_export
 
-    async def job(observer: Observer) -> "Summary":
-        return await run_export(target, wanted.asked, RunContext(wanted.settings, wanted.credentials, observer))
-
-    perform(job, tell_summary, display)
+    perform(lambda observer: run_export(target, wanted.asked, wanted.context(observer)), tell_summary, display)

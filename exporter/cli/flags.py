@@ -1,14 +1,14 @@
-"""Flags: those that several commands have, and those that a class of options stands for.
+"""Flags that several commands share, and flags that are made from a dataclass of options.
 
-A command takes an `ExportSpec`, or another dataclass of options, as one parameter; `with_options` makes the flags of
-it. Text becomes values here, and nowhere below, except where a program may also give a text.
+A command takes an `ExportSpec`, or another dataclass of options, as one parameter; `with_options` makes its flags.
+Text becomes values here, and nowhere below, except where a program may also give a text.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, is_dataclass
 from functools import wraps
-from typing import Annotated, Any, Final, TypeAlias, get_args, get_type_hints
+from typing import Annotated, Any, TypeAlias, get_args, get_type_hints
 
 import typer
 
@@ -16,10 +16,9 @@ from exporter.cli.display import LogFormat
 from exporter.contract import FILTERS_BY_NAME
 from exporter.options import parse
 from exporter.options.option import Option, options_of
-from exporter.options.spec import OPTIONS
 
 
-def flag(text: str, metavar: str | None = "TEXT") -> Any:
+def flag(text: str, metavar: str) -> Any:
     """Returns an option with this help."""
     return typer.Option(help=text, metavar=metavar)
 
@@ -29,36 +28,27 @@ def switch(name: str, text: str) -> Any:
     return typer.Option(name, help=text)
 
 
-def shared(name: str) -> Any:
-    """Returns the option of `ExportSpec` by this name, for a command that takes some of them alone."""
-    return _typer_option(name, OPTIONS[name], "")
-
-
-PLACE: Final = "A directory, or a URL: s3://, gs:// or az://."
-Destination = Annotated[str, typer.Argument(metavar="DEST", help=PLACE)]
+Destination = Annotated[str, typer.Argument(metavar="DEST", help="A directory, or a URL: s3://, gs:// or az://.")]
 Existing = Annotated[str, typer.Argument(metavar="DEST", help="The directory, or the URL, of an export.")]
 Rows = Annotated[int, typer.Option(min=1, max=10_000_000, help="Make up this many conversations.")]
 Days = Annotated[int, typer.Option(min=1, max=3650, help="Spread them over this many days.")]
 OneObject = Annotated[bool, switch("--json", "Print one JSON object in place of lines for people.")]
-Text: TypeAlias = str | None
 Command: TypeAlias = Callable[..., None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Display:
-    """How a command shows its progress and its result."""
+    """Says how a command shows its progress and its result."""
 
-    as_json: Annotated[bool, Option("Print the summary as one JSON object on stdout.", flags=("--json",))] = False
-    verbose: Annotated[
-        bool, Option("Say more, and show where an unexpected error arose.", flags=("--verbose", "-v"))
-    ] = False
-    log_format: Annotated[LogFormat, Option("Log to stderr as text, or as json: an object a line.", "FORMAT")] = "text"
+    as_json: bool = Option("Print the summary as one JSON object on stdout.", flags=("--json",)).field(False)
+    verbose: bool = Option("Say more, and show where unexpected errors arose.", flags=("--verbose", "-v")).field(False)
+    log_format: LogFormat = Option("Log to stderr as text, or as json: an object a line.", "FORMAT").field("text")
 
 
 def with_options(*without: str, **otherwise: str) -> Callable[[Command], Command]:
-    """Gives a command, in place of each parameter whose type is a dataclass of options, the flags of these options.
+    """Replaces each parameter of a command whose type is a dataclass of options by the flags of these options.
 
-    `without` names options that the command does not have; `otherwise` says for some what happens without them.
+    `without` names options that the command does not have; `otherwise` says, by name, what happens without an option.
     """
 
     def decorate(command: Command) -> Command:
@@ -75,7 +65,7 @@ def with_options(*without: str, **otherwise: str) -> Callable[[Command], Command
                 given[name] = kind(**{each: _parse(each, value) for each, value in typed.items() if value is not None})
             command(**given)
 
-        # For typer, which makes the command line of what a function says that it takes.
+        # Typer makes the command line from the signature and the annotations of a function.
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in flags]
         )
@@ -85,38 +75,32 @@ def with_options(*without: str, **otherwise: str) -> Callable[[Command], Command
     return decorate
 
 
-def _flags(kind: Any, without: Sequence[str], otherwise: dict[str, str]) -> list[inspect.Parameter]:
-    options, hints = options_of(kind), get_type_hints(kind)
-    return [
-        inspect.Parameter(
-            each.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=each.default,
-            annotation=Annotated[
-                _annotation(each.name, hints[each.name]),
-                _typer_option(each.name, known, otherwise.get(each.name, known.otherwise)),
-            ],
+def _flags(kind: Any, without: Collection[str], otherwise: Mapping[str, str]) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(kind)
+    for name, known in options_of(kind).items():
+        if name in without:
+            continue
+        default = otherwise.get(name, known.otherwise)
+        option = typer.Option(
+            *(known.flags or [parse.flag_of(name)]),
+            help=f"{known.help} Default: {default}." if default else known.help,
+            metavar=known.metavar,
+            autocompletion=_completion(known) if known.values or known.names else None,
         )
-        for each in fields(kind)
-        if (known := options.get(each.name)) is not None and each.name not in without
-    ]
+        yield inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=getattr(kind, name),
+            annotation=Annotated[_annotation(name, hints[name]), option],
+        )
 
 
 def _annotation(name: str, hint: Any) -> Any:
     if name == "filters" or name in FILTERS_BY_NAME:
-        # So that a filter given twice can be refused: of several values the last one would win in silence.
+        # So that a filter given twice can be refused: otherwise the last of several values would win in silence.
         return list[str] | None
     members = get_args(hint)
-    return Text if str in members else float | None if float in members else hint
-
-
-def _typer_option(name: str, known: Option, otherwise: str) -> Any:
-    return typer.Option(
-        *(known.flags or [parse.flag_of(name)]),
-        help=f"{known.help} Default: {otherwise}." if otherwise else known.help,
-        metavar=known.metavar,
-        autocompletion=_completion(known) if known.values or known.names else None,
-    )
+    return str | None if str in members else float | None if float in members else hint
 
 
 def _completion(known: Option) -> Callable[[str], list[str]]:
@@ -129,7 +113,7 @@ def _completion(known: Option) -> Callable[[str], list[str]]:
 
 
 def _parse(name: str, typed: Any) -> Any:
-    """Returns what is typed for an option as its field takes it. Raises `UsageError`."""
+    """Returns the value of an option for its field, from what typer has read. Raises `UsageError`."""
     if name == "filters":
         return parse.parse_parameters(typed)
     if name not in FILTERS_BY_NAME:

@@ -1,4 +1,4 @@
-"""Errors of the machine, in words: the last translation, for what no edge below has named in its own terms."""
+"""Puts errors of the machine into words, if no edge below has named them in its own terms."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +14,12 @@ _NO_THREAD = (
     "the machine lets this process start no more threads. Raise the limit of the user's processes (ulimit -u), or that "
     "of its container (pids); then run again"
 )
-_NOT_TEXT = "a path or a variable of the environment is not UTF-8, and only text can be used there. Rename it"
+_NOT_TEXT = "a path or an environment variable is not UTF-8, and only text can be used there. Rename it"
 
 
 @contextmanager
 def translating() -> Iterator[None]:
-    """Turns what the machine refuses into an error that a user can act on; any other error is a defect."""
+    """Turns a refusal of the machine into an error that a user can act on; any other error is a defect."""
     try:
         yield
     except (ExporterError, KeyboardInterrupt, SystemExit, GeneratorExit):
@@ -31,7 +31,7 @@ def translating() -> Iterator[None]:
 
 
 def explain(error: BaseException) -> ExporterError | None:
-    """Returns what `error`, a member of it, or its cause says of the machine; None where it is a defect."""
+    """Returns what `error`, one of its members or its cause says about the machine; None means a defect."""
     return next((known for one in _all_of(error) if (known := _explain(one)) is not None), None)
 
 

@@ -1,4 +1,4 @@
-"""`exporter help`: the manual, whose pages are the Markdown files of `exporter/manual`."""
+"""`exporter help`, which shows the manual: its pages are the Markdown files in `exporter/manual`."""
 
 import re
 import sys
@@ -18,19 +18,19 @@ _SENTENCE: Final = re.compile(r".+?[.!?](?=\s+[^a-z]|$)|.+")
 
 
 class Page(NamedTuple):
-    """A page of the manual: its text, and the line that the list of topics has for it."""
+    """Holds a page of the manual: its text, and its line in the list of topics."""
 
     text: str
     line: str
 
 
 def folder() -> Traversable:
-    """Returns where the pages are."""
+    """Returns the directory of the pages."""
     return files("exporter") / "manual"
 
 
 def read_pages(place: Traversable) -> dict[str, Page]:
-    """Returns the pages by topic, in the order of the links of `index.md`, where there is one; others by name."""
+    """Returns the pages by topic: first those that `index.md` links, in its order, then all others by name."""
     if not place.is_dir():
         return {}
     names = sorted(each.name for each in place.iterdir() if each.name.endswith(".md"))
@@ -49,7 +49,7 @@ def _line(text: str) -> str:
 
 
 def _complete(incomplete: str) -> list[tuple[str, str]]:
-    # A bracket would be markup to typer.
+    # Typer would read a bracket as markup.
     lines = {topic: page.line.translate(_NO_MARKUP) for topic, page in read_pages(folder()).items()}
     return [(topic, line) for topic, line in lines.items() if topic.startswith(incomplete)]
 

@@ -1,8 +1,8 @@
-"""The results of runs that read from the API, and of a status: lines for people, figures for programs."""
+"""Reports the results of runs that read from the API, and of a status: lines for people, figures for programs."""
 
 import glob
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -25,7 +25,7 @@ _SHOWN_GAPS: Final = 5
 
 
 def describe_summary(summary: "Summary") -> Iterator[str]:
-    """Says what was exported, where it is, what is in doubt, and what to do next."""
+    """Says what was exported, where it lies, what is in doubt, and what to do next."""
     what = _describe_data(summary)
     if summary.changed:
         # The rows of a resumed export are not all from this run.
@@ -74,7 +74,7 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
 
 
 def describe_synced(synced: "SyncResult") -> Iterator[str]:
-    """Says what a sync has changed, and then what is there."""
+    """Says what a sync has changed, and then what the export holds."""
     yield _moved(synced)
     yield f"  {_describe_data(synced.summary)}"
     if synced.updates_since is not None:
@@ -82,9 +82,9 @@ def describe_synced(synced: "SyncResult") -> Iterator[str]:
 
 
 def describe_reread(done: "RereadResult") -> Iterator[str]:
-    """Says what a reread has changed, and then what is there."""
+    """Says what a reread has changed, and then what the export holds."""
     if not done.intervals:
-        yield "nothing to read again: no row there came without sensitive fields"
+        yield "nothing to read again: no row came without sensitive fields"
     else:
         yield _moved(done)
     if done.kept:
@@ -94,7 +94,7 @@ def describe_reread(done: "RereadResult") -> Iterator[str]:
 
 
 def reread_figures(done: "RereadResult") -> dict[str, Any]:
-    """Returns what a reread has changed, for programs."""
+    """Returns the changes of a reread, for programs."""
     names = ("inserted", "updated", "removed", "unchanged", "rewritten", "kept")
     return {
         "intervals": [interval_figures(interval) for interval in done.intervals],
@@ -103,7 +103,7 @@ def reread_figures(done: "RereadResult") -> dict[str, Any]:
 
 
 def synced_figures(synced: "SyncResult") -> dict[str, Any]:
-    """Returns what a sync has changed, for programs."""
+    """Returns the changes of a sync, for programs."""
     before, now = synced.updates_since_before, synced.updates_since
     return {
         **{name: getattr(synced, name) for name in ("inserted", "updated", "removed", "unchanged", "rewritten")},
@@ -114,16 +114,12 @@ def synced_figures(synced: "SyncResult") -> dict[str, Any]:
 
 
 def describe_status(found: "Status") -> Iterator[str]:
-    """Says what is at a destination, what is missing, and which run is at work there."""
+    """Says what a destination holds, what is missing, and which run is at work there."""
     yield _describe_data(found)
     if found.gaps:
         share = "" if found.covered_share is None else f"{found.covered_share:.1%} of the range is covered; "
         yield f"  {share}{count_of(len(found.gaps), 'window')} left, from the oldest:"
-        for gap in found.gaps[:_SHOWN_GAPS]:
-            start = "the beginning" if gap.open_below else format_instant(gap.start)
-            yield f"    from {start} before {format_instant(gap.end)}"
-        if (more := len(found.gaps) - _SHOWN_GAPS) > 0:
-            yield f"    and {more:,} more: --json names all"
+        yield from first_of([describe_interval(gap) for gap in found.gaps], _SHOWN_GAPS)
     if found.last_run is not None:
         run = found.last_run
         why = f": {run.message.splitlines()[0]}" if run.message else f": {run.error}" if run.error else ""
@@ -143,6 +139,19 @@ def status_figures(found: "Status") -> dict[str, Any]:
         "updates_since": None if found.updates_since is None else format_instant(found.updates_since),
         "gaps": [interval_figures(gap) for gap in found.gaps],
     }
+
+
+def first_of(items: Sequence[str], most: int = 20, indent: str = "    ") -> Iterator[str]:
+    """Returns a line for each of the first items, and one that counts the others."""
+    yield from (f"{indent}{item}" for item in items[:most])
+    if (more := len(items) - most) > 0:
+        yield f"{indent}and {more:,} more: --json names all"
+
+
+def describe_interval(interval: Interval) -> str:
+    """Returns an interval in words."""
+    start = "the beginning" if interval.open_below else format_instant(interval.start)
+    return f"from {start} before {format_instant(interval.end)}"
 
 
 def interval_figures(interval: Interval) -> dict[str, str | None]:
@@ -186,12 +195,12 @@ def _location(summary: "Summary") -> Location:
 
 
 def _directory(summary: "Summary") -> str:
-    """Returns where the export is, for a reader that starts in another directory."""
+    """Returns the path of the export, also for a reader that starts in another directory."""
     return str(_location(summary))
 
 
 def taken_for_columns(directory: str) -> list[str]:
-    """Returns those directories on the way to an export that are named like a partition of one of its columns.
+    """Returns the directories above an export that are named like a partition of one of its columns.
 
     DuckDB and Polars look for partitions in the whole path, and let them stand in for the columns of the files.
     """

@@ -1,14 +1,13 @@
 """`exporter reread`."""
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from exporter.cli.flags import Display, Existing, switch, with_options
 from exporter.cli.report import describe_reread, reread_figures
 from exporter.cli.runner import Result, perform, tell_summary
 from exporter.options.spec import OF_THE_DATASET, ExportSpec
-from exporter.progress import Observer
-from exporter.run.context import RunContext
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
@@ -24,21 +23,17 @@ def reread(
         bool, switch("--withheld", "Read again only where rows came without sensitive fields.")
     ] = False,
 ) -> None:
-    """Read DEST again, or a range of it, and replace what is there by what comes.
+    """Read DEST again, or a range of it, and replace what it holds by what comes.
 
-    DEST stays as it is until all of it has been read.
+    DEST stays as it is until the whole range has been read.
     """
     target = parse_location(destination)
     wanted = spec.resolve(os.environ, heeds_signals=True)
 
     from exporter.jobs.reread import reread as run_reread
 
-    async def job(observer: Observer) -> "RereadResult":
-        return await run_reread(
-            target, wanted.asked, RunContext(wanted.settings, wanted.credentials, observer), withheld=withheld
-        )
-
-    perform(job, _tell, display)
+    run = partial(run_reread, target, wanted.asked, withheld=withheld)
+    perform(lambda observer: run(wanted.context(observer)), _tell, display)
 
 
 def _tell(done: "RereadResult") -> Result:

@@ -1,9 +1,9 @@
-"""Running a job for a command: its progress, its summary, its signals and its exit status."""
+"""Runs a job for a command: its progress, its summary, its signals and its exit status."""
 
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -30,8 +30,13 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def show(lines: Iterable[str], figures: object, *, as_json: bool) -> None:
+    """Prints a result to stdout: `lines` for people, or `figures` as one JSON object."""
+    typer.echo(json.dumps(figures) if as_json else "\n".join(lines))
+
+
 class Result(NamedTuple):
-    """What a job comes to: lines for people, figures for programs, and the exit status."""
+    """Tells how a job ended: lines for people, figures for programs, and the exit status."""
 
     lines: list[str]
     figures: dict[str, Any]
@@ -39,13 +44,13 @@ class Result(NamedTuple):
 
 
 def tell_summary(summary: "Summary") -> Result:
-    """Returns what an export comes to."""
+    """Returns the result of an export."""
     figures = {key: getattr(summary, key) for key in SUMMARY_KEYS}
     return Result(list(describe_summary(summary)), figures, summary.exit_status)
 
 
 def perform(job: Callable[[Observer], Awaitable[T]], tell: Callable[[T], Result], display: Display) -> None:
-    """Runs `job`, shows its progress and what `tell` makes of its result, and exits with its status."""
+    """Runs `job`, shows its progress and the result that `tell` makes of it, and exits with its status."""
     import logging
 
     from exporter.cli.heap import keep_heap_compact
@@ -74,10 +79,11 @@ def perform(job: Callable[[Observer], Awaitable[T]], tell: Callable[[T], Result]
 
 
 def run_until_signal(work: Callable[[], Awaitable[T]], otherwise: str) -> T:
-    """Runs `work`. The first Ctrl-C or SIGTERM cancels it, unless it listens to signals itself, as the pipeline does;
-    the second ends the process at once, which loses no more than a kill.
+    """Runs `work` until it ends, or until a signal does.
 
-    Raises `InterruptedExportError` with the message `otherwise`.
+    The first Ctrl-C or SIGTERM cancels it, unless it listens to signals itself, as the pipeline does; the second one
+    ends the process at once, which loses no more than a kill. Raises `InterruptedExportError` with the message
+    `otherwise`.
     """
     import asyncio
 

@@ -1,19 +1,13 @@
 """`exporter status`."""
 
-import json
-
-import typer
-
 from exporter.cli.flags import Existing, OneObject
 from exporter.cli.report import describe_status, status_figures
+from exporter.cli.runner import show
 from exporter.store.location import parse_location
 
 
-def status(
-    destination: Existing,
-    as_json: OneObject = False,
-) -> None:
-    """Say what is at DEST, how far it has come, and which run holds it. Changes nothing, and needs no token."""
+def status(destination: Existing, as_json: OneObject = False) -> None:
+    """Say what DEST holds, what is missing, and which run is at work there. Changes nothing, and needs no token."""
     target = parse_location(destination)
 
     import anyio
@@ -21,4 +15,4 @@ def status(
     from exporter.jobs.status import status as read_status
 
     found = anyio.run(read_status, target)
-    typer.echo(json.dumps(status_figures(found)) if as_json else "\n".join(describe_status(found)))
+    show(describe_status(found), status_figures(found), as_json=as_json)

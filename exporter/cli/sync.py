@@ -1,6 +1,7 @@
 """`exporter sync`."""
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,8 +10,6 @@ from exporter.cli.flags import Destination, Display, switch, with_options
 from exporter.cli.report import describe_synced, synced_figures
 from exporter.cli.runner import Result, perform, tell_summary
 from exporter.options.spec import ExportSpec
-from exporter.progress import Observer
-from exporter.run.context import RunContext
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def sync(
     spec: ExportSpec,
     display: Display,
     refilter: Annotated[
-        bool, switch("--refilter", "Drop rows that the filters match no longer, because the rows have changed.")
+        bool, switch("--refilter", "Drop rows that the filters no longer match, because the rows have changed.")
     ] = False,
     keep_generations: Annotated[
         int | None,
@@ -31,29 +30,21 @@ def sync(
             min=0,
             max=1000,
             metavar="N",
-            help="From now on, keep the files that the last N runs replaced. Default: as before, and at first 0.",
+            help="From now on, keep the files that the last N runs replaced. Default: as before; at first 0.",
         ),
     ] = None,
 ) -> None:
-    """Bring DEST up to the present: what is new, and what has changed since it was read.
+    """Bring DEST up to the present: read what is new, and what has changed since it was read.
 
-    Where there is no export, this makes the first one. Without options, the request stored at DEST is followed.
+    If DEST holds no export yet, this makes the first one. Without options, the request stored at DEST is followed.
     """
     target = parse_location(destination)
     wanted = spec.resolve(os.environ, heeds_signals=True)
 
     from exporter.jobs.sync import sync as run_sync
 
-    async def job(observer: Observer) -> "SyncResult":
-        return await run_sync(
-            target,
-            wanted.asked,
-            RunContext(wanted.settings, wanted.credentials, observer),
-            refilter=refilter,
-            keep_generations=keep_generations,
-        )
-
-    perform(job, _tell, display)
+    run = partial(run_sync, target, wanted.asked, refilter=refilter, keep_generations=keep_generations)
+    perform(lambda observer: run(wanted.context(observer)), _tell, display)
 
 
 def _tell(synced: "SyncResult") -> Result:

@@ -1,11 +1,11 @@
-"""The results of verify, compact and vacuum, which work on the files that are there: lines for people."""
+"""Reports the results of verify, compact and vacuum, which work on the existing files: lines for people."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from exporter.cli.report import interval_figures
+from exporter.cli.report import first_of, interval_figures
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of, format_seconds, format_size
 
@@ -14,11 +14,9 @@ if TYPE_CHECKING:
     from exporter.jobs.vacuum import VacuumResult
     from exporter.jobs.verify import VerifyResult
 
-_SHOWN_PROBLEMS: Final = 20
-
 
 def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[str]:
-    """Says what a verification looked at, what is wrong, and what to do about it."""
+    """Says what a verification has read, what is wrong, and what to do about it."""
     if found.state is not None:
         wrong = len(found.problems) - found.unreadable
         verdict = f"sound and {found.state}" if found.sound else f"wrong: {count_of(wrong, 'problem')}"
@@ -31,24 +29,15 @@ def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[
         yield f"  compared {count_of(found.ids_compared, 'id')}: each file's with every other's that was read"
     if found.writer:
         yield f"  not judged, because {found.writer} was at work: the manifest, _SUCCESS, files that no commit names"
-    for problem in found.problems[:_SHOWN_PROBLEMS]:
-        yield f"  {'mended: ' if problem.mended else ''}{problem.file}: {problem.detail}"
-    if (more := len(found.problems) - _SHOWN_PROBLEMS) > 0:
-        yield f"  and {more:,} more: --json names all"
+    problems = [f"{'mended: ' if one.mended else ''}{one.file}: {one.detail}" for one in found.problems]
+    yield from first_of(problems, indent="  ")
     yield from _advise(found, destination)
 
 
 def describe_drops(files: Sequence[str], directory: str) -> Iterator[str]:
-    """Says what a repair is about to take out of the export."""
+    """Says which files a repair is about to take out of the export."""
     yield f"taking {count_of(len(files), 'file')} out of the export, to {directory}:"
-    yield from _first_of(files)
-
-
-def _first_of(files: Sequence[str]) -> Iterator[str]:
-    for file in files[:_SHOWN_PROBLEMS]:
-        yield f"    {file}"
-    if (more := len(files) - _SHOWN_PROBLEMS) > 0:
-        yield f"    and {more:,} more: --json names all"
+    yield from first_of(files)
 
 
 def describe_compacted(done: "CompactResult") -> Iterator[str]:
@@ -66,7 +55,7 @@ def describe_compacted(done: "CompactResult") -> Iterator[str]:
 
 
 def describe_vacuumed(done: "VacuumResult", destination: Location, dry_run: bool) -> Iterator[str]:
-    """Says what was deleted, or would be."""
+    """Says which files were deleted, or would be."""
     what = f"{count_of(done.files, 'replaced file')} of {format_size(done.bytes)}"
     yield f"would delete {what}" if dry_run else f"deleted {what}"
     if done.kept_files:
@@ -82,7 +71,7 @@ def describe_vacuumed(done: "VacuumResult", destination: Location, dry_run: bool
     if done.dropped_needed:
         what = f"{count_of(len(done.dropped_needed), 'file')} that repairs have dropped"
         yield f"  kept {what}, for conversations that are nowhere else; when you need none of them, delete by hand:"
-        yield from _first_of(done.dropped_needed)
+        yield from first_of(done.dropped_needed)
 
 
 def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
@@ -90,19 +79,20 @@ def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
     if "log" in left:
         yield "  A repair cannot mend the log: restore _exporter/commits, or export to a new destination."
     elif found.unreadable:
-        yield "  That a file cannot be read says nothing about its bytes. Nothing was changed. Run again when it can,"
-        yield "    because a repair must read all. Move a file away that can never be read; it is missing then."
+        yield "  That a file cannot be read says nothing about its bytes. Nothing was changed. Run again when it can"
+        yield "    be read, because a repair must read all files. Move a file away that can never be read: then it is"
+        yield "    missing."
     elif left - {"stranger", "behind", "table"}:
         command = f"exporter verify {shell_word(destination)} --repair"
-        yield f"  {command} takes out what is wrong, so that an export reads it again."
+        yield f"  {command} takes out what is wrong, so that the next export reads it again."
         if found.drops:
             yield f"  It would move to _exporter/dropped, and delete none of, {count_of(len(found.drops), 'file')}:"
-            yield from _first_of(found.drops)
+            yield from first_of(found.drops)
     if found.dropped_to is not None:
-        yield f"  {count_of(len(found.drops), 'file')} dropped; those that were there are kept in {found.dropped_to}."
-        yield f"    When all has been read again, exporter vacuum {shell_word(destination)} deletes them."
+        yield f"  {count_of(len(found.drops), 'file')} dropped; those that existed are kept in {found.dropped_to}."
+        yield f"    Once all has been read again, exporter vacuum {shell_word(destination)} deletes them."
     if found.state == "incomplete":
-        yield f"  Not all of the range is there: run exporter export {shell_word(destination)}"
+        yield f"  A part of the range is missing: run exporter export {shell_word(destination)}"
     elif found.state == "unproven":
         yield "  All of the range was read; the manifest names what is in doubt."
 

@@ -1,15 +1,12 @@
 """`exporter vacuum`."""
 
-import json
 import re
 import time
 from functools import partial
 from typing import Annotated
 
-import typer
-
 from exporter.cli.flags import Existing, OneObject, flag, switch
-from exporter.cli.runner import run_until_signal
+from exporter.cli.runner import run_until_signal, show
 from exporter.cli.upkeep_report import describe_vacuumed
 from exporter.errors import UsageError
 from exporter.options.parse import to_instant
@@ -37,5 +34,4 @@ def vacuum(
 
     work = partial(run_vacuum, target, before=before, now=now, dry_run=dry_run)
     done = run_until_signal(work, "interrupted; run the same command again to continue")
-    lines = describe_vacuumed(done, target, dry_run)
-    typer.echo(json.dumps(msgspec.to_builtins(done)) if as_json else "\n".join(lines))
+    show(describe_vacuumed(done, target, dry_run), msgspec.to_builtins(done), as_json=as_json)

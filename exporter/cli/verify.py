@@ -1,6 +1,5 @@
 """`exporter verify`."""
 
-import json
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -9,7 +8,7 @@ from typing import Annotated
 import typer
 
 from exporter.cli.flags import Existing, OneObject, flag, switch
-from exporter.cli.runner import run_until_signal
+from exporter.cli.runner import run_until_signal, show
 from exporter.cli.upkeep_report import describe_drops, describe_verified, verified_figures
 from exporter.options.parse import parse_share
 from exporter.store.location import parse_location
@@ -41,5 +40,5 @@ def verify(
 
     work = partial(run_verify, target, now=now, share=share, repair=repair, announce=announce)
     found = run_until_signal(work, "interrupted; run the same command again to start over")
-    typer.echo(json.dumps(verified_figures(found)) if as_json else "\n".join(describe_verified(found, target)))
+    show(describe_verified(found, target), verified_figures(found), as_json=as_json)
     raise typer.Exit(found.exit_status)

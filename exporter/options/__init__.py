@@ -1,1 +1,1 @@
-"""What is asked for, from whatever asks: flags, files and Python programs build one `ExportSpec`."""
+"""Turns what a caller asks for into one checked request: flags and Python programs build the same `ExportSpec`."""

@@ -1,4 +1,4 @@
-"""The token, from the environment or a private file."""
+"""Finds the token, in the environment or in a private file."""
 
 import os
 import stat

@@ -1,16 +1,20 @@
-"""What an option says of itself: its flag, its help and its row in the manual are made of this."""
+"""Options: fields of a dataclass that state their flag, their help and their row in the manual."""
 
-from dataclasses import dataclass
-from typing import Annotated, get_args, get_origin, get_type_hints
+import dataclasses
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+_KEY: Final = "option"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Option:
-    """The command line's side of a field, in its annotation.
+    """States what the command line and the manual say about a field.
 
-    `flags` are given where the flag is not the name with dashes. `otherwise` says what happens without the option,
-    where its default does not. A shell completes `values`, and `names` also after a comma. `of_dataset` is for what
-    cannot change once there is a dataset.
+    `flags` is given if the flag is not the name with dashes. `otherwise` says what happens without the option, if its
+    default does not. A shell completes `values`, and `names` also after a comma. With `of_dataset`, the option cannot
+    change once there is a dataset.
     """
 
     help: str
@@ -21,8 +25,11 @@ class Option:
     names: tuple[str, ...] = ()
     of_dataset: bool = False
 
+    def field(self, default: T) -> T:
+        """Returns a field of a dataclass that is this option."""
+        return dataclasses.field(default=default, metadata={_KEY: self})
 
-def options_of(kind: type) -> dict[str, Option]:
-    """Returns the options among the fields of a class, by name, in order."""
-    hints = get_type_hints(kind, include_extras=True)
-    return {name: get_args(hint)[1] for name, hint in hints.items() if get_origin(hint) is Annotated}
+
+def options_of(kind: Any) -> dict[str, Option]:
+    """Returns the options among the fields of a dataclass, by name, in order."""
+    return {each.name: each.metadata[_KEY] for each in dataclasses.fields(kind) if _KEY in each.metadata}

@@ -1,4 +1,4 @@
-"""The values of options: what is typed as text, parsed; what a program gives as a value, checked."""
+"""Parses values of options that are typed as text, and checks those that a program gives."""
 
 import json
 import re
@@ -32,10 +32,9 @@ _SIZE_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**1
 
 
 def to_instant(value: str | date, now: Instant, option: str) -> Instant:
-    """Returns the instant of `--since` or `--until`: of an ISO 8601 text (UTC unless it has an offset), of an age such
-    as `7d` or `36h`, which counts back from `now`, or of a date or datetime (UTC unless it has a zone).
+    """Returns the instant that an ISO 8601 text, an age such as `7d` or `36h`, a date or a datetime names.
 
-    Raises `UsageError`, naming `option`.
+    An age counts back from `now`; a time without an offset or zone is in UTC. Raises `UsageError`, naming `option`.
     """
     if isinstance(value, datetime):
         instant = ((value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
@@ -56,12 +55,12 @@ def to_instant(value: str | date, now: Instant, option: str) -> Instant:
 
 
 def flag_of(name: str) -> str:
-    """Returns the flag of an option: its name, with dashes."""
+    """Returns the flag of an option, which is its name with dashes."""
     return "--" + name.replace("_", "-")
 
 
 def parse_filter(name: str, text: str) -> str | int:
-    """Returns what is typed for a filter under its own name, as `ExportSpec` takes it. Raises `UsageError`."""
+    """Returns the typed value of a filter that has a flag of its own, as `ExportSpec` takes it. Raises `UsageError`."""
     if FILTERS_BY_NAME[name].kind is not FilterKind.INTEGER:
         return text
     if re.fullmatch(r"-?\d{1,18}", text, re.ASCII) is None:
@@ -70,7 +69,10 @@ def parse_filter(name: str, text: str) -> str | int:
 
 
 def check_filter(name: str, value: Any) -> str:
-    """Returns what to send for a filter under its own name. Raises `UsageError` for what the API cannot understand."""
+    """Returns the query parameter of a filter that has a flag of its own.
+
+    Raises `UsageError` for a value that the API cannot understand.
+    """
     known, option = FILTERS_BY_NAME[name], flag_of(name)
     match known.kind:
         case FilterKind.CHOICE if value not in known.choices:
@@ -92,16 +94,15 @@ def check_filter(name: str, value: Any) -> str:
 def _metadata(value: Mapping[str, Any] | str, option: str) -> str:
     try:
         text = value if isinstance(value, str) else json.dumps(dict(value))
-        is_object = not isinstance(value, str) or isinstance(json.loads(value), dict)
+        if isinstance(json.loads(text), dict):
+            return text
     except (TypeError, ValueError, RecursionError):
-        text, is_object = str(value), False
-    if not is_object:
-        raise UsageError(f'{option} {text!r}: must be a JSON object, such as \'{{"order_id": "123"}}\'')
-    return text
+        text = str(value)
+    raise UsageError(f'{option} {text!r}: must be a JSON object, such as \'{{"order_id": "123"}}\'')
 
 
 def parse_parameters(texts: Sequence[str]) -> dict[str, str]:
-    """Returns what is typed for `--filter`, each a `name=value`, as a mapping. Raises `UsageError`."""
+    """Returns the typed values of `--filter`, each a `name=value`, as a mapping. Raises `UsageError`."""
     parameters: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -112,11 +113,11 @@ def parse_parameters(texts: Sequence[str]) -> dict[str, str]:
 
 
 def choose_filters(named: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, str] | None:
-    """Returns the query parameters of the filters under their own names (None: not given), and of those that are sent
-    unchecked; None when there is none.
+    """Returns the query parameters of all filters: those in `named`, checked, and `parameters`, as they are.
 
-    Raises `UsageError` for a value that `check_filter` refuses, a name that the walk itself needs, and a filter that is
-    given twice, because it is unknown which of them the API would heed.
+    A value of None in `named` means that the filter is not given; the result is None if no filter is. Raises
+    `UsageError` for a value that `check_filter` refuses, for a name that the walk itself needs, and for a filter that
+    is given twice, because nobody knows which of the two the API would heed.
     """
     filters = {name: check_filter(name, value) for name, value in named.items() if value is not None}
     for name, value in parameters.items():
@@ -148,9 +149,9 @@ def choose_range(
     created_before: str | date | None,
     now: Instant,
 ) -> tuple[Instant | None, Instant | None]:
-    """Returns the half-open range of `created_at`, from our names for its ends or the API's, whose ends are inclusive.
+    """Returns the half-open range of `created_at`. The ends `created_after` and `created_before` are both included.
 
-    Raises `UsageError` for an unreadable time, an end given under both names, and a range that holds nothing.
+    Raises `UsageError` for an unreadable time, an end that is given under both names, and an empty range.
     """
     start = _either(now, ("--since", since), ("--created-after", created_after))
     end = _either(now, ("--until", until), ("--created-before", created_before))
@@ -169,7 +170,7 @@ def _either(now: Instant, *options: tuple[str, str | date | None]) -> Instant | 
 
 
 def to_bytes(size: int | str, option: str) -> int:
-    """Returns a number of bytes, from itself or from `1000000`, `256MB` or `256MiB`. Raises `UsageError`."""
+    """Returns a number of bytes, which may be given as a text such as `256MB` or `256MiB`. Raises `UsageError`."""
     if isinstance(size, int):
         return size
     match = _SIZE.fullmatch(size.strip())
@@ -178,48 +179,48 @@ def to_bytes(size: int | str, option: str) -> int:
     return int(match.group(1)) * _SIZE_BYTES[match.group(2).lower()]
 
 
-def _names(value: Sequence[str] | str) -> set[str]:
-    return {str(name).strip() for name in (value.split(",") if isinstance(value, str) else value)} - {""}
-
-
 def choose_fields(only: Sequence[str] | str | None, without: Sequence[str] | str | None) -> tuple[str, ...] | None:
-    """Returns the fields to ask for, in the API's order, `ALWAYS_FIELDS` among them; None for all fields.
+    """Returns the fields to ask for, in the API's order, including `ALWAYS_FIELDS`; None means all fields.
 
-    Raises `UsageError` for both options at once, an unknown name, or an exclusion of what is always asked for.
+    Raises `UsageError` if both are given, for an unknown name, and if a field is excluded that is always asked for.
     """
-    if only is None and without is None:
-        return None
     if only is not None and without is not None:
         raise UsageError("--fields and --exclude-fields: give only one of them")
-    option, names = ("--fields", _names(only)) if only is not None else ("--exclude-fields", _names(without or ""))
-    if not names:
-        raise UsageError(f"{option}: must name a field")
-    if unknown := sorted(names - set(FIELD_NAMES)):
-        raise UsageError(f"{option}: no such field: {', '.join(unknown)}. The fields are {', '.join(FIELD_NAMES)}")
     if only is not None:
-        return tuple(name for name in FIELD_NAMES if name in names or name in ALWAYS_FIELDS)
+        names = {*_names("--fields", "field", only, FIELD_NAMES), *ALWAYS_FIELDS}
+        return tuple(name for name in FIELD_NAMES if name in names)
+    if without is None:
+        return None
+    names = _names("--exclude-fields", "field", without, FIELD_NAMES)
     if needed := [name for name in ALWAYS_FIELDS if name in names]:
         raise UsageError(f"--exclude-fields: {', '.join(needed)} cannot be left out")
     return tuple(name for name in FIELD_NAMES if name not in names)
 
 
 def choose_tables(tables: Sequence[str] | str | None) -> tuple[str, ...] | None:
-    """Returns the tables to write, in the order of `TABLES`; None where none are named.
+    """Returns the tables to write, in the order of `TABLES`; None if none are named.
 
     Raises `UsageError` for an unknown name, and without conversations, which the others are kept in step with.
     """
     if tables is None:
         return None
-    names = _names(tables)
-    if unknown := sorted(names - set(TABLES)):
-        raise UsageError(f"--tables: no such table: {', '.join(unknown)}. The tables are {', '.join(TABLES)}")
+    names = _names("--tables", "table", tables, TABLES)
     if CONVERSATIONS not in names:
         raise UsageError(f"--tables: {CONVERSATIONS} cannot be left out")
     return tuple(name for name in TABLES if name in names)
 
 
+def _names(option: str, what: str, value: Sequence[str] | str, known: Sequence[str]) -> set[str]:
+    names = {str(name).strip() for name in (value.split(",") if isinstance(value, str) else value)} - {""}
+    if not names:
+        raise UsageError(f"{option}: must name a {what}")
+    if unknown := sorted(names - set(known)):
+        raise UsageError(f"{option}: no such {what}: {', '.join(unknown)}. The {what}s are {', '.join(known)}")
+    return names
+
+
 def choose_table_format(kind: TableKind | None, catalog: str | None) -> TableFormat | None:
-    """Returns what `--table-format` and `--iceberg-catalog CATALOG[/NAMESPACE]` name. Raises `UsageError`."""
+    """Returns the format that `--table-format` and `--iceberg-catalog` name, if any. Raises `UsageError`."""
     if catalog is None:
         return None if kind is None else TableFormat(kind=kind)
     match = re.fullmatch(r"([A-Za-z0-9_-]+)(?:/([A-Za-z0-9_.-]+))?", catalog, re.ASCII)

@@ -1,7 +1,7 @@
-"""What a caller asks for, as one value: the command line and Python programs build the same `ExportSpec`.
+"""The request of a caller, as one value: the command line and Python programs build the same `ExportSpec`.
 
-A field that is an option says everything about it: the flag, its help and metavar, the Python keyword, the default and
-the manual's row are made of that one entry.
+Each option is stated here once, as a field: the flag, its help and metavar, the Python keyword, the default and the
+manual's row are made from that entry.
 """
 
 import time
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -21,6 +21,8 @@ from exporter.model import CONVERSATIONS, TABLES, TableKind
 from exporter.options import parse
 from exporter.options.credentials import load_credentials
 from exporter.options.option import Option, options_of
+from exporter.progress import Observer
+from exporter.run.context import RunContext
 from exporter.settings import (
     LEAST_MEMORY_BYTES,
     PARTITIONS,
@@ -33,30 +35,33 @@ from exporter.settings import (
 )
 
 _DEFAULTS: Final = RunSettings()
-
-
 _MIB: Final = 1024**2
 _Time: TypeAlias = str | date | None
 _Names: TypeAlias = Sequence[str] | str | None
 _of_dataset = partial(Option, of_dataset=True)
 
 
-def _filter(text: str, metavar: str = "TEXT", values: tuple[str, ...] = ()) -> Option:
-    return _of_dataset(f"Only conversations {text}{': ' if values else ''}{', '.join(values)}.", metavar, values=values)
+def _filter(text: str, metavar: str = "TEXT", values: tuple[str, ...] = ()) -> Any:
+    wanted = f"Only conversations {text}{': ' if values else ''}{', '.join(values)}."
+    return _of_dataset(wanted, metavar, values=values).field(None)
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a spec comes to: what jobs take."""
+    """Holds what jobs take: a spec, checked and complete."""
 
     asked: Selection
     settings: RunSettings
     credentials: Credentials
 
+    def context(self, observer: Observer) -> RunContext:
+        """Returns the context of a run that tells `observer` of its progress."""
+        return RunContext(self.settings, self.credentials, observer)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSpec:
-    """What to export, where to, how, and as whom: the options of `exporter export`, by the same names and defaults.
+    """Says what to export, where to, how, and as whom, with the options of `exporter export` and their defaults.
 
     Times are ISO 8601 texts (UTC without an offset), ages such as `7d`, dates or datetimes (UTC without a zone).
     `until` is excluded, `created_before` is included. `lag` is in seconds. `filters` are sent unchecked, as `--filter`.
@@ -64,139 +69,100 @@ class ExportSpec:
 
     `token`, `org_id` and `base_url` are those of the environment (`ANYREACH_TOKEN`, `ANYREACH_ORG_ID`,
     `ANYREACH_BASE_URL`) unless they are given; the environment is read when the spec is used. Neither `repr` nor `str`
-    shows the token. Raises `UsageError`, in the words of the command line, for what is wrong by itself.
+    shows the token. Raises `UsageError`, in the words of the command line, for a value that is wrong by itself.
     """
 
     destination: str | Path | None = None
-    since: Annotated[
-        _Time,
-        Option(
-            "Start of the range of created_at, included; an age such as 7d counts from now.", "TIME", "the beginning"
-        ),
-    ] = None
-    until: Annotated[
-        _Time,
-        Option(
-            "End of the range, excluded; a later one than --lag allows is cut to that.",
-            "TIME",
-            "the latest that it allows",
-        ),
-    ] = None
-    lag: Annotated[
-        int,
-        Option(
-            "End the range at least this long before the server's clock, even with a later --until, because the API "
-            "may not list the newest conversations yet. A sync also reads again what changed in this time before the "
-            "last run, and an audit does not count as a difference what changed in this time before it was read.",
-            "SECONDS",
-        ),
-    ] = _DEFAULTS.lag_seconds
-    created_after: Annotated[_Time, _of_dataset("The same as --since, by the API's name.", "TIME")] = None
-    created_before: Annotated[_Time, _of_dataset("As --until, but included, by the API's name.", "TIME")] = None
-    direction: Annotated[str | None, _filter("in this direction", values=contract.DIRECTIONS)] = None
-    channel: Annotated[str | None, _filter("on this channel", values=contract.CHANNELS)] = None
-    status: Annotated[str | None, _filter("with this status", values=contract.STATUSES)] = None
-    user_id: Annotated[str | None, _filter("of users whose id contains this, in any case")] = None
-    agent_number: Annotated[str | None, _filter("of agents whose number contains this, in any case")] = None
-    agent_id: Annotated[str | None, _filter("of the agent with this id")] = None
-    agent_version_id: Annotated[str | None, _filter("of the agent version with this id")] = None
-    web_widget_id: Annotated[str | None, _filter("of the web widget with this id")] = None
-    duration_above: Annotated[int | None, _filter("of at least this many seconds", "N")] = None
-    duration_below: Annotated[int | None, _filter("of at most this many seconds", "N")] = None
-    user_turn_count_above: Annotated[int | None, _filter("with at least this many turns of the user", "N")] = None
-    user_turn_count_below: Annotated[int | None, _filter("with at most this many turns of the user", "N")] = None
-    custom_metadata: Annotated[
-        Mapping[str, Any] | str | None, _filter("whose metadata contains this JSON object", "JSON")
-    ] = None
-    updated_after: Annotated[_Time, _filter("last changed at this time or later", "TIME")] = None
-    updated_before: Annotated[_Time, _filter("last changed at this time or earlier", "TIME")] = None
-    filters: Annotated[
-        Mapping[str, str] | None,
-        _of_dataset(
-            "Any other parameter of the API, or a newer value, sent unchecked; repeatable.",
-            "NAME=VALUE",
-            flags=("--filter",),
-            values=tuple(f"{name}=" for name in contract.FILTERS_BY_NAME),
-        ),
-    ] = None
-    fields: Annotated[
-        _Names,
-        _of_dataset(
-            f"Only these fields, besides {', '.join(contract.ALWAYS_FIELDS)}.", "A,B", "all", names=contract.FIELD_NAMES
-        ),
-    ] = None
-    exclude_fields: Annotated[_Names, _of_dataset("All fields except these.", "A,B", names=contract.FIELD_NAMES)] = None
-    partition_by: Annotated[
-        PartitionBy | None,
-        _of_dataset(f"Make a directory for each unit of time: {', '.join(PARTITIONS)}.", "UNIT", "day"),
-    ] = None
-    tables: Annotated[
-        _Names,
-        _of_dataset(
-            "Tables to write; conversations,turns also writes the items of transcripts.",
-            "A,B",
-            CONVERSATIONS,
-            names=TABLES,
-        ),
-    ] = None
-    table_format: Annotated[
-        TableKind | None, _of_dataset("Also keep each table as one of these: delta, iceberg.", "KIND")
-    ] = None
-    iceberg_catalog: Annotated[
-        str | None,
-        _of_dataset(
-            "Catalog of Iceberg tables, as pyiceberg's configuration names it.",
-            "CATALOG[/NAMESPACE]",
-            "a file in _iceberg",
-        ),
-    ] = None
-    concurrency: Annotated[int, Option("Requests at once, at most; 1 to 1024.", "N")] = _DEFAULTS.concurrency
-    max_rps: Annotated[int | float | None, Option("Requests a second, at most.", "X", "no ceiling")] = None
-    page_size: Annotated[int, Option("Rows in a page, at most; 1 to 1000.", "N")] = _DEFAULTS.page_size
-    part_size: Annotated[int | str, Option("Close a file at this size: 256MiB, 1GB, or a number of bytes.", "SIZE")] = (
+    since: _Time = Option(
+        "Start of the range of created_at, included; an age such as 7d counts from now.", "TIME", "the beginning"
+    ).field(None)
+    until: _Time = Option(
+        "End of the range, excluded; a later one than --lag allows is cut to that.", "TIME", "the latest that it allows"
+    ).field(None)
+    lag: int = Option(
+        "End the range at least this long before the server's clock, even with a later --until, because the API may "
+        "not list the newest conversations yet. A sync also reads again what changed in this time before the last run, "
+        "and an audit tolerates what changed in this time before it was read, or later.",
+        "SECONDS",
+    ).field(_DEFAULTS.lag_seconds)
+    created_after: _Time = _of_dataset("The same as --since, by the API's name.", "TIME").field(None)
+    created_before: _Time = _of_dataset("The same as --until, but included, by the API's name.", "TIME").field(None)
+    direction: str | None = _filter("in this direction", values=contract.DIRECTIONS)
+    channel: str | None = _filter("on this channel", values=contract.CHANNELS)
+    status: str | None = _filter("with this status", values=contract.STATUSES)
+    user_id: str | None = _filter("of users whose id contains this, in any case")
+    agent_number: str | None = _filter("of agents whose number contains this, in any case")
+    agent_id: str | None = _filter("of the agent with this id")
+    agent_version_id: str | None = _filter("of the agent version with this id")
+    web_widget_id: str | None = _filter("of the web widget with this id")
+    duration_above: int | None = _filter("of at least this many seconds", "N")
+    duration_below: int | None = _filter("of at most this many seconds", "N")
+    user_turn_count_above: int | None = _filter("with at least this many turns of the user", "N")
+    user_turn_count_below: int | None = _filter("with at most this many turns of the user", "N")
+    custom_metadata: Mapping[str, Any] | str | None = _filter("whose metadata contains this JSON object", "JSON")
+    updated_after: _Time = _filter("last changed at this time or later", "TIME")
+    updated_before: _Time = _filter("last changed at this time or earlier", "TIME")
+    filters: Mapping[str, str] | None = _of_dataset(
+        "Any other parameter of the API, or a newer value, sent unchecked; repeatable.",
+        "NAME=VALUE",
+        flags=("--filter",),
+        values=tuple(f"{name}=" for name in contract.FILTERS_BY_NAME),
+    ).field(None)
+    fields: _Names = _of_dataset(
+        f"Only these fields, besides {', '.join(contract.ALWAYS_FIELDS)}.", "A,B", "all", names=contract.FIELD_NAMES
+    ).field(None)
+    exclude_fields: _Names = _of_dataset("All fields except these.", "A,B", names=contract.FIELD_NAMES).field(None)
+    partition_by: PartitionBy | None = _of_dataset(
+        f"Make a directory for each unit of time: {', '.join(PARTITIONS)}.", "UNIT", "day"
+    ).field(None)
+    tables: _Names = _of_dataset(
+        "Tables to write; conversations,turns also writes the items of transcripts.", "A,B", CONVERSATIONS, names=TABLES
+    ).field(None)
+    table_format: TableKind | None = _of_dataset("Also keep each table as one of: delta, iceberg.", "KIND").field(None)
+    iceberg_catalog: str | None = _of_dataset(
+        "Catalog of Iceberg tables, as pyiceberg's configuration names it.", "CATALOG[/NAMESPACE]", "a file in _iceberg"
+    ).field(None)
+    concurrency: int = Option("Requests at once, at most; 1 to 1024.", "N").field(_DEFAULTS.concurrency)
+    max_rps: int | float | None = Option("Requests a second, at most.", "X", "no ceiling").field(None)
+    page_size: int = Option("Rows in a page, at most; 1 to 1000.", "N").field(_DEFAULTS.page_size)
+    part_size: int | str = Option("Make files of about this size: 256MiB, 1GB, or a number of bytes.", "SIZE").field(
         f"{_DEFAULTS.target_part_bytes // _MIB}MiB"
     )
-    memory: Annotated[
-        int | str, Option(f"What the process may take at its peak, at least {LEAST_MEMORY_BYTES // _MIB}MiB.", "SIZE")
-    ] = f"{_DEFAULTS.memory_bytes // _MIB}MiB"
-    trust_clock: Annotated[
-        TrustedClock | None,
-        Option(
-            "Clock to believe where the server's and this machine's differ: server, local.",
-            "WHOSE",
-            "the earlier one, and neither where they differ by more than an hour",
-        ),
-    ] = None
+    memory: int | str = Option(
+        f"Memory that the process may take at its peak, at least {LEAST_MEMORY_BYTES // _MIB}MiB.", "SIZE"
+    ).field(f"{_DEFAULTS.memory_bytes // _MIB}MiB")
+    trust_clock: TrustedClock | None = Option(
+        "Clock to believe if the server's and this machine's differ: server, local.",
+        "WHOSE",
+        "the earlier one, and neither if they differ by more than an hour",
+    ).field(None)
     token: str | None = field(default=None, repr=False)
-    token_file: Annotated[
-        Path | str | None,
-        Option("File that holds the token, and that nobody else can read.", "FILE", contract.TOKEN_VARIABLE),
-    ] = None
-    org_id: Annotated[
-        str | None, Option("Organization, for a personal token.", "ID", contract.ORGANIZATION_VARIABLE)
-    ] = None
-    ca_file: Annotated[Path | str | None, Option("Authorities to trust besides the system's, in PEM form.", "FILE")] = (
-        None
-    )
-    insecure_http: Annotated[bool, Option("Let the token travel unencrypted, over plain HTTP.")] = False
+    token_file: Path | str | None = Option(
+        "File that holds the token, and that nobody else can read.", "FILE", contract.TOKEN_VARIABLE
+    ).field(None)
+    org_id: str | None = Option("Organization of a personal token.", "ID", contract.ORGANIZATION_VARIABLE).field(None)
+    ca_file: Path | str | None = Option(
+        "Certificate authorities to trust besides the system's, in PEM form.", "FILE"
+    ).field(None)
+    insecure_http: bool = Option("Let the token travel unencrypted, over plain HTTP.").field(False)
     base_url: str | None = None
 
     def __post_init__(self) -> None:
-        for name, hint in HINTS.items():
+        for name, hint in _HINTS.items():
             _check_kind(name, getattr(self, name), hint)
-        self._select(self._settings())
+        self._select(self.settings())
 
     def resolve(self, environment: Mapping[str, str], *, heeds_signals: bool = False) -> Resolved:
-        """Returns what it comes to now, from where ages count.
+        """Returns the spec as jobs take it; ages count from now.
 
-        `heeds_signals` is for a process of our own: a program has its own signals, and cancels the task.
+        `heeds_signals` is for a process of our own: a program handles signals itself, and cancels the task.
         Raises `UsageError` for everything that can be found wrong before the first request.
         """
         if self.token is not None and self.token_file is not None:
             raise UsageError("token and token_file: give only one of them")
         given = {contract.TOKEN_VARIABLE: self.token, contract.BASE_URL_VARIABLE: self.base_url}
         environment = {**environment, **{name: value for name, value in given.items() if value is not None}}
-        settings = self._settings()
+        settings = self.settings()
         asked = self._select(settings)
         base_url = route.check_base_url(
             environment.get(contract.BASE_URL_VARIABLE) or contract.DEFAULT_BASE_URL,
@@ -214,7 +180,8 @@ class ExportSpec:
         token_file = None if self.token_file is None else Path(self.token_file)
         return Resolved(asked, settings, load_credentials(environment, token_file, self.org_id))
 
-    def _settings(self) -> RunSettings:
+    def settings(self) -> RunSettings:
+        """Returns what the spec alone says of how to read and write."""
         return RunSettings(
             lag_seconds=self.lag,
             trust_clock=self.trust_clock,
@@ -242,8 +209,7 @@ class ExportSpec:
         )
 
 
-#: The types of the fields, which the command line and `_check_kind` go by.
-HINTS: Final = get_type_hints(ExportSpec)
+_HINTS: Final = get_type_hints(ExportSpec)
 OPTIONS: Final = options_of(ExportSpec)
 OF_THE_DATASET: Final = tuple(name for name, each in OPTIONS.items() if each.of_dataset)
 

@@ -1,4 +1,4 @@
-"""A stand-in server beside the tests, in a loop of its own, so that what is left in a test's loop can be counted."""
+"""Runs a stand-in server in a loop of its own, so that tests can count what a call leaves in theirs."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +30,6 @@ def serving(beside: BlockingPortal) -> Iterator[Serving]:
 
 
 def only_this_task() -> bool:
-    """Whether nothing else goes on in this loop but the test, and what runs the tests."""
+    """Returns whether nothing runs in this loop except the test and its runner."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     return all("TestRunner" in repr(task.get_coro()) for task in others)

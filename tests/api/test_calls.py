@@ -1,4 +1,4 @@
-"""Exports and syncs as calls inside a loop of the caller's: what they leave, and what they leave alone."""
+"""Exports and syncs are calls inside the caller's loop: these tests say what they leave, and what they leave alone."""
 
 import asyncio
 import dataclasses
@@ -105,7 +105,7 @@ async def test_what_an_observer_raises_ends_the_call_and_what_was_committed_stay
     with pytest.raises(LookupError, match="enough"):
         await exporter.export(spec, observer=Impatient())
     assert only_this_task()
-    # Not only told of it when all was done.
+    # It was told during the export, and not only at the end.
     assert not (tmp_path / "out/_SUCCESS").exists()
     summary = await exporter.export(spec)
     assert (summary.state, summary.resumed) == ("complete", True)

@@ -179,7 +179,7 @@ async def test_leaving_early_ends_every_task_and_connection(serving: Serving) ->
         async for _ in stream:
             break
     assert only_this_task()
-    # Those that were under way are given up, and no more come: the whole takes more than thirty.
+    # Requests under way are given up, and no others follow: the whole stream takes more than thirty.
     assert len(server.requests) < 20
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
@@ -227,7 +227,7 @@ async def test_a_consumer_who_is_cancelled_while_it_waits_takes_all_along(by_sco
 
 
 async def test_a_scope_around_one_step_does_not_corrupt_the_rest(serving: Serving) -> None:
-    """What an async generator with a task group inside gets wrong: scopes of the consumer's between two steps."""
+    """An async generator with a task group inside fails here: the consumer opens a scope between two steps."""
     found = []
     async with exporter.stream(spec_for(serving(ROWS).url)) as stream:
         while True:

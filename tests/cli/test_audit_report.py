@@ -1,4 +1,4 @@
-"""What an audit tells people."""
+"""An audit tells people what it found, and what to do about it."""
 
 from collections import Counter
 from pathlib import Path
@@ -40,13 +40,13 @@ def told(audited: AuditResult, destination: Path = Path("/srv/calls")) -> str:
 
 
 def test_the_same_is_called_so() -> None:
-    assert told(found()).startswith("the same: 400 conversations listed, 400 there\n")
+    assert told(found()).startswith("the same: 400 conversations listed, 400 in the export\n")
     assert "whole" not in told(found())
 
 
 def test_what_differs_is_called_so_whether_or_not_the_list_is_in_doubt() -> None:
-    assert told(found(missing=1)).startswith("different: 400 conversations listed, 400 there\n")
-    assert told(found(DOUBT, missing=1)).startswith("different: 400 conversations listed, 400 there\n")
+    assert told(found(missing=1)).startswith("different: 400 conversations listed, 400 in the export\n")
+    assert told(found(DOUBT, missing=1)).startswith("different: 400 conversations listed, 400 in the export\n")
 
 
 @pytest.mark.parametrize("repaired", [None, RepairResult(inserted=0, updated=0, removed=0, unlisted=None)])
@@ -54,8 +54,8 @@ def test_where_only_the_list_is_in_doubt_nothing_differs(repaired: RepairResult 
     audited = found(DOUBT, repaired=repaired)
     assert audited.exit_status == 3
     text = told(audited)
-    assert text.startswith("nothing differs among what could be listed: 400 conversations listed, 400 there\n")
-    assert "  1 time could not be listed whole, so that rows may be lacking here that nobody has seen:\n" in text
+    assert text.startswith("nothing differs among what could be listed: 400 conversations listed, 400 in the export\n")
+    assert "  1 time could not be listed whole, so rows may be missing here that nobody has seen:\n" in text
     assert f"    {format_instant(END - DAY)}: they share one updated_at\n" in text
     assert "Run the audit again, or with another --page-size" in text
 

@@ -58,7 +58,7 @@ def summary_with(**changes: object) -> Summary:
 
 
 class Job:
-    """Stands in the place of the export job: keeps what it was asked for, and answers what the test wants."""
+    """Stands in for the export job: keeps the request that it was given, and returns what the test wants."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Path, Selection, RunSettings, Credentials]] = []
@@ -106,7 +106,7 @@ Run: TypeAlias = Callable[..., Done]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in this process. Whatever it prints, the token is not in it."""
+    """Runs a command in this process, and checks that its output never holds the token."""
 
     def run(*arguments: str) -> Done:
         status = main(arguments)
@@ -420,7 +420,7 @@ def test_every_filter_of_the_api_has_an_option_of_its_name(name: str, job: Job, 
 def test_the_list_of_commands_cuts_nobody_short(run: Run) -> None:
     listed = " ".join(run("--help").out.partition("Commands:")[2].split())
     assert "..." not in listed
-    assert "sync Bring DEST up to the present: what is new, and what has changed since it was read. " in listed
+    assert "sync Bring DEST up to the present: read what is new, and what has changed since it was read. " in listed
 
 
 def test_help_names_every_filter_and_value(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Shell completion, by the protocol that typer's scripts speak, in a process of its own for each shell."""
+"""Shells complete options, values and topics, by the protocol of typer's scripts, each in a process of its own."""
 
 import os
 import re
@@ -41,7 +41,7 @@ def pages(tmp_path: Path) -> Path:
 
 
 def words_of(shell: str, answer: str) -> set[str]:
-    """What a shell is given to choose from, without the help beside it."""
+    """Returns the words that a shell is given to choose from, without the help beside them."""
     if shell == "zsh":
         return set(re.findall(r'^(?:_arguments \'\*: :\(\()?"([^"]*)"', answer, re.MULTILINE))
     return {line.partition("\t")[0] for line in answer.splitlines()}
@@ -92,7 +92,7 @@ def test_the_script_is_shown_and_installed(shell: str, tmp_path: Path) -> None:
 
 
 def test_bash_itself_completes(tmp_path: Path) -> None:
-    """In a shell of its own, which the exporter finds out by itself."""
+    """A bash of its own completes, after the exporter has detected it."""
     program = tmp_path / "exporter"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m exporter "$@"\n')
     program.chmod(0o755)

@@ -1,4 +1,4 @@
-"""`exporter help`, by a manual of the test's own."""
+"""`exporter help` shows pages, here of a manual that the tests write."""
 
 import io
 import sys

@@ -19,7 +19,7 @@ def test_an_audit_and_its_repair(serving: Serving, command: Command, tmp_path: P
     before = snapshot(out)
     same = command("audit", out, server=server)
     assert (same.status, same.out) == (0, "")
-    assert "the same: 599 conversations listed, 599 there" in same.err
+    assert "the same: 599 conversations listed, 599 in the export" in same.err
 
     # Of long ago, as if it had shown up late.
     server.insert(rows[-1])

@@ -31,7 +31,7 @@ def test_a_token_that_has_gained_fields(serving: Serving, command: Command, tmp_
     before = committed(out)
     again = command("reread", out, "--withheld", server=server)
     assert (again.status, committed(out)) == (0, before)
-    assert "nothing to read again: no row there came without sensitive fields" in again.err
+    assert "nothing to read again: no row came without sensitive fields" in again.err
 
 
 def committed(root: Path) -> dict[str, tuple[bytes, int, int]]:

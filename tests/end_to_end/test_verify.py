@@ -160,7 +160,7 @@ def test_what_is_incomplete_is_said_to_be_and_is_not_wrong(
     done = command("verify", out)
     assert (done.status, done.err) == (3, "")
     assert done.out.startswith("sound and incomplete; ")
-    assert done.out.endswith(f"  Not all of the range is there: run exporter export {out}\n")
+    assert done.out.endswith(f"  A part of the range is missing: run exporter export {out}\n")
 
 
 def test_while_an_export_runs_there_are_no_false_alarms(

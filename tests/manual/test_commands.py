@@ -1,4 +1,4 @@
-"""What the manual says of each command: its examples, the keys of its JSON, its exit statuses."""
+"""Commands do what the manual says: its examples, the keys of its JSON, its exit statuses."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The commands, queries and programs of the README and the manual, which run as they are written."""
+"""The commands, queries and programs of the README and the manual run as they are written."""
 
 import ast
 import json
@@ -30,9 +30,9 @@ from tests.toolkit.manual import (
     snippets_in,
 )
 
-#: A web server has no end by itself; it is served in a test of its own.
+#: A web server does not end by itself; a test of its own runs it.
 HANDLERS = [program for program in PROGRAMS if "web.run_app" in program]
-#: What these need is larger than all the rest, or is tested elsewhere.
+#: Programs whose requirements are larger than everything else, or that are tested elsewhere.
 ELSEWHERE = re.compile(
     r"pyspark|web\.run_app|deltalake|scan_delta|pyiceberg|^(?:import|from) (?:airflow|dagster)", re.M
 )
@@ -178,7 +178,7 @@ def test_every_kind_of_snippet_is_looked_at() -> None:
 
 
 def test_each_row_is_counted_alike(demo: Path) -> None:
-    """The snippets only print; here the ways of reading that they show agree."""
+    """The snippets only print; this test checks that the ways of reading agree."""
     import pandas as pd
     import polars as pl
     import pyarrow.dataset as ds
@@ -194,7 +194,7 @@ def test_each_row_is_counted_alike(demo: Path) -> None:
 
 
 def test_the_notebook(api: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In a kernel of its own, whose event loop runs already."""
+    """The cells run in a kernel, whose event loop runs already."""
     import nbformat
     from nbclient import NotebookClient
 

@@ -1,4 +1,4 @@
-"""The tables of options, held against the help of each command."""
+"""The tables of options agree with the help of each command."""
 
 import re
 from itertools import chain
@@ -10,7 +10,7 @@ from exporter.sandbox import DENSITIES
 from tests.toolkit.manual import PAGES, defaults_in, help_of, in_code, names_in
 
 OPTIONS = PAGES["options"]
-#: The options of an export that those of other commands are told by.
+#: The options of an export, by which the manual describes those of other commands.
 OF_AN_EXPORT = [names_in(option) for option, *_ in OPTIONS.table_headed("option", "export")]
 FROM_CONCURRENCY_ON = set(OF_AN_EXPORT[OF_AN_EXPORT.index(names_in("--concurrency")) :])
 
@@ -20,7 +20,7 @@ def help_names(command: str) -> set[frozenset[str]]:
 
 
 def beside(command: str) -> set[frozenset[str]]:
-    """The options that a command has besides those of an export."""
+    """Returns the options that a command has besides those of an export."""
     return {names_in(in_code(option)[0]) for option, *_ in OPTIONS.table_headed("option", command)}
 
 
@@ -55,6 +55,7 @@ def test_options_of_the_other_commands() -> None:
     assert named == {frozenset({"--json"}), frozenset({"--help"}), frozenset({"--version"})}
     assert defaults_in(help_of("status")).keys() == {frozenset({"--json"}), frozenset({"--help", "-h"})}
     completion = {frozenset({"--install-completion"}), frozenset({"--show-completion"})}
+    assert completion <= set(map(names_in, in_code(OPTIONS.section("Help and completion"))))
     assert defaults_in(help_of("")).keys() - completion == {frozenset({"--version"}), frozenset({"--help", "-h"})}
 
 

@@ -1,4 +1,4 @@
-"""The README and the manual as a whole: its pages are there, are found, and link to what there is."""
+"""The README and the manual are whole: their pages exist, are listed, and link to what exists."""
 
 import re
 

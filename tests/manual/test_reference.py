@@ -1,4 +1,4 @@
-"""What the manual lists, held against the code: columns, keys, names, variables, switches, rooms, figures."""
+"""Lists in the manual agree with the code: columns, keys, names, variables, switches, rooms, figures."""
 
 import json
 import re
@@ -124,6 +124,12 @@ def test_the_rooms_in_the_readme() -> None:
     assert sorted(named) == sorted(name for name in entries_of_the_package() if name.endswith("/"))
 
 
+def test_the_files_that_contributors_are_sent_to() -> None:
+    named = {name for name in in_code(PAGES["contributing"].prose) if name.endswith(".py")}
+    assert {"options/spec.py", "log/commits.py", "encode/tables.py"} <= named
+    assert [name for name in named if not any((root / name).is_file() for root in (ROOT, ROOT / "exporter"))] == []
+
+
 def test_the_long_runs() -> None:
     page = PAGES["contributing"]
     commands = [page.command_holding(name) for name in ("WALK_EXAMPLES=", "WORLDS=", "SEQUENCES=")]
@@ -135,7 +141,7 @@ def test_the_long_runs() -> None:
 
 
 def test_the_unknowns_keep_their_numbers() -> None:
-    """The code cites them, and the headings beside them."""
+    """The code cites these numbers, and the headings beside them."""
     page = PAGES["source"]
     numbers = re.findall(r"^(\d+)\. ", page.section("What is unknown, and what can go wrong"), re.MULTILINE)
     assert numbers == [str(number) for number in range(1, 16)]
@@ -147,7 +153,7 @@ def test_the_unknowns_keep_their_numbers() -> None:
 
 
 def test_speed_and_cost() -> None:
-    """The table, the machine and the picture are those of the last measurement that is kept."""
+    """The table, the machine and the picture are those of the last recorded measurement."""
     page = PAGES["speed"]
     results = load_results(ROOT / "benchmarks/results/results.json", "full")
     assert set(results.sessions) == set(PARTS)

@@ -1,4 +1,4 @@
-"""The examples of the manual for schedulers: each runs the same command, and reads its statuses as they are."""
+"""The manual's examples for schedulers run the same command, and act on its exit statuses."""
 
 import ast
 import re
@@ -13,17 +13,17 @@ from exporter import errors
 from exporter.contract import ORGANIZATION_VARIABLE
 from tests.toolkit.manual import PAGES, PROGRAMS, README, defaults_in, help_of, names_in, run_shell, snippets_in
 
-#: What these programs need is larger than all the rest; they are looked at, not run.
+#: Programs whose requirements are larger than everything else: they are parsed, not run.
 SCHEDULED = [
     program for program in PROGRAMS if re.search(r"^(?:import|from) (?:airflow|dagster)", program, re.MULTILINE)
 ]
-#: What every scheduler of the manual runs; without the last, where nobody reads the summary.
+#: The command of every scheduler in the manual, without the last word if nobody reads the summary.
 SYNC = ["/opt/exporter/bin/exporter", "sync", "/srv/calls", "--token-file", "/etc/exporter/token", "--json"]
 
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """What the schedulers run: a stub for the exporter, which says how it was called, and ends as it is told."""
+    """Returns a stub for the exporter, which records how it was called, and ends as it is told."""
     program = tmp_path / "opt/exporter/bin/exporter"
     program.parent.mkdir(parents=True)
     program.write_text('#!/bin/sh\necho "$@" >>"$HOME/calls"\nexit "${STATUS:-0}"\n')

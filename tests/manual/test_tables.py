@@ -1,4 +1,4 @@
-"""What the manual says of Delta and Iceberg tables, and of the files that they keep."""
+"""Delta and Iceberg tables are, and keep, what the manual says."""
 
 import json
 import os
@@ -25,7 +25,7 @@ LAKE = [
 
 @pytest.fixture(scope="module")
 def lakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory for each kind of table, in which an export was made one, and has got rows since."""
+    """Returns a directory for each kind of table, with an export that was made a table and has got rows since."""
     directory = tmp_path_factory.mktemp("lakes")
     command = PAGES["tables"].command_holding("--table-format delta").strip()
     with serving(make_conversations(300, JANUARY, JANUARY + 90 * DAY)) as url:
@@ -44,7 +44,7 @@ def test_there_is_a_program_of_each_kind() -> None:
 
 @pytest.mark.parametrize(("kind", "program"), LAKE)
 def test_programs_that_read_tables(kind: str, program: str, lakes: Path) -> None:
-    # Else it warns that another package would plan a scan faster.
+    # Otherwise it warns that another package would plan a scan faster.
     environment = {**os.environ, "POLARS_ICEBERG_PLANNER": "pyiceberg"}
     command = [sys.executable, "-W", "error", "-c", program]
     done = subprocess.run(command, cwd=lakes / kind, env=environment, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""The manual's answers about transcripts, run as they are written and held against plain Python."""
+"""The manual's queries about transcripts run as written, and agree with plain Python."""
 
 import json
 import re
@@ -26,7 +26,7 @@ QUERIES = dict(re.findall(r"^([A-Z][^\n]*):\n\n```sql\n(.*?)^```$", PAGE.text, r
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a demo has left its export."""
+    """Returns the directory in which a demo has left its export."""
     directory = tmp_path_factory.mktemp("turns")
     command = [sys.executable, "-m", "exporter", "demo", "--rows", "400", "--days", "8"]
     subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=60)

@@ -1,4 +1,4 @@
-"""The rows of the manual's table of options, made of `ExportSpec`: `python -m tests.options.manual_rows`."""
+"""Makes the rows of the manual's table of options from `ExportSpec`: `python -m tests.options.manual_rows`."""
 
 import dataclasses
 import re
@@ -9,12 +9,12 @@ from exporter.options.option import Option
 from exporter.options.parse import flag_of
 from exporter.options.spec import OPTIONS, ExportSpec
 
-#: What is code in a text: flags, names with an underscore, ages and sizes.
+#: Words that are code in a text: flags, names with an underscore, ages and sizes.
 _CODE = re.compile(r"(?<![\w-])(--[a-z-]+|[A-Za-z]*_\w+|\d+(?:d|[MG]i?B)|conversations,turns)(?![\w-])")
 
 
 def rows() -> Iterator[str]:
-    """A row for each option: the flag, what it does, and what it is by default."""
+    """Returns a row for each option: its flag, its help and its default."""
     defaults = {each.name: each.default for each in dataclasses.fields(ExportSpec)}
     for name, option in OPTIONS.items():
         flag = " ".join([*(option.flags or (flag_of(name),)), *([option.metavar] if option.metavar else [])])

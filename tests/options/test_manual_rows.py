@@ -1,4 +1,4 @@
-"""The manual's table of options, held to the specification that it is made of."""
+"""The manual's table of options is made from the specification."""
 
 from pathlib import Path
 

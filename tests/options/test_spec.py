@@ -1,4 +1,4 @@
-"""An `ExportSpec` is the command line by another name: the same options, defaults, rules and result."""
+"""An `ExportSpec` is the command line under another name: the same options, defaults, rules and result."""
 
 import dataclasses
 import inspect
@@ -22,8 +22,8 @@ from exporter.contract import DAY, FILTERS, FilterKind, parse_timestamp
 from exporter.errors import ExporterError, UsageError
 from exporter.jobs.summary import Summary
 from exporter.options.spec import OPTIONS, ExportSpec, Resolved
-from exporter.progress import Observer
-from exporter.settings import Credentials, RunSettings, Selection
+from exporter.run.context import RunContext
+from exporter.settings import Selection
 
 TOKEN = "ak_a-secret-of-the-tests"
 ENVIRONMENT = {"ANYREACH_TOKEN": TOKEN, "ANYREACH_BASE_URL": "http://localhost:1"}
@@ -39,12 +39,12 @@ def test_the_command_line_has_its_options_with_their_defaults() -> None:
 
 
 def typed(command: list[str], monkeypatch: pytest.MonkeyPatch) -> Resolved:
-    """What a command line comes to."""
+    """Returns what a command line is resolved to."""
     resolved: list[Resolved] = []
     job = ModuleType("exporter.jobs.export")
 
-    async def run(_: Path, asked: Selection, settings: RunSettings, credentials: Credentials, __: Observer) -> Summary:
-        resolved.append(Resolved(asked, settings, credentials))
+    async def run(_: Path, asked: Selection, context: RunContext) -> Summary:
+        resolved.append(Resolved(asked, context.settings, context.credentials))
         raise ExporterError("enough")
 
     job.export = run  # type: ignore[attr-defined]
@@ -92,7 +92,7 @@ def test_it_comes_to_what_the_command_line_comes_to(
     assert spec.asked == typed_in.asked
     assert spec.credentials == typed_in.credentials
     assert msgspec.structs.replace(spec.settings, heeds_signals=True) == typed_in.settings
-    # A program has its own ideas of signals.
+    # A program handles signals itself.
     assert (spec.settings.heeds_signals, typed_in.settings.heeds_signals) == (False, True)
 
 
@@ -182,7 +182,7 @@ def test_nothing_shows_the_token() -> None:
     for shown in (repr(spec), str(spec), f"{spec}", repr(resolved), str(resolved)):
         assert TOKEN not in shown
     assert "destination='out'" in repr(spec)
-    # It is a value, and goes wherever values go: to another process, too.
+    # It is a value, and can also be sent to another process.
     assert pickle.loads(pickle.dumps(spec)) == spec
 
 
