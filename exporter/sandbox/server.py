@@ -16,8 +16,6 @@ from exporter.contract import CONVERSATIONS_PATH, Instant
 from exporter.errors import UsageError
 from exporter.sandbox.behaviour import Behaviour, Fault
 from exporter.sandbox.clock import date_header, system_clock
-from exporter.sandbox.conversations import make_conversations
-from exporter.sandbox.density import Density
 from exporter.sandbox.faults import answer
 from exporter.sandbox.filters import BadParameterError, parse_query
 from exporter.sandbox.gate import TOKEN, Refusal, TokenBucket, check_token, reads_sensitive, retry_after
@@ -244,25 +242,12 @@ async def serve(
 
 
 async def run_sandbox(
-    *,
-    port: int,
-    count: int,
-    since: Instant,
-    until: Instant,
-    on_ready: Callable[[str], None],
-    seed: int = 0,
-    density: Density = "office",
-    transcripts: bool = True,
-    behaviour: Behaviour | None = None,
-    warm: bool = False,
+    rows: Iterable[Row], behaviour: Behaviour | None = None, *, port: int, on_ready: Callable[[str], None]
 ) -> None:
-    """Serves made-up conversations until cancelled. `on_ready` is called with the URL once requests are answered.
+    """Serves `rows` until cancelled. `on_ready` is called with the URL once requests are answered.
 
-    `warm` writes every row's text beforehand, for benchmarks. Raises `UsageError`.
+    Raises `UsageError` when the port cannot be opened.
     """
-    rows = make_conversations(count, since, until, seed=seed, density=density, transcripts=transcripts)
     async with serve(rows, behaviour, port=port) as sandbox:
-        if warm:
-            sandbox.warm()
         on_ready(sandbox.url)
         await asyncio.Event().wait()
