@@ -49,6 +49,17 @@ def no_parquet(root: Path, path: str) -> None:
     tell(root, path)
 
 
+def no_page(root: Path, path: str) -> None:
+    """Spoils the first page of the ids of a part, and makes the log describe the file as written."""
+    ids = pq.read_metadata(root / path).row_group(0).column(0)
+    assert ids.path_in_schema == "id"
+    start = ids.dictionary_page_offset or ids.data_page_offset
+    data = bytearray((root / path).read_bytes())
+    data[start : start + ids.total_compressed_size] = b"\xff" * ids.total_compressed_size
+    (root / path).write_bytes(data)
+    tell(root, path)
+
+
 def swap(root: Path, one: str, other: str) -> None:
     (root / one).rename(root / "aside")
     (root / other).rename(root / one)

@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from exporter.parts import integrity
 from exporter.progress import Quiet
 from exporter.store import disk
 from tests.end_to_end.exported import snapshot
-from tests.jobs.damage import failing, flip, no_parquet, parts, quarantine
+from tests.jobs.damage import failing, flip, no_page, no_parquet, parts, quarantine
 from tests.jobs.made import NOW, make_exports
 
 
@@ -98,7 +98,7 @@ ARROW = {
 
 
 @pytest.mark.parametrize("name", ARROW)
-@pytest.mark.parametrize("when", ["opening", "reading"])
+@pytest.mark.parametrize("when", [pytest.param("", id="opening"), pytest.param(".iter_batches", id="reading")])
 @pytest.mark.parametrize("repair", [False, True])
 def test_arrow_that_fails_is_not_believed(
     name: str, when: str, repair: bool, complete: Path, monkeypatch: pytest.MonkeyPatch
@@ -106,10 +106,7 @@ def test_arrow_that_fails_is_not_believed(
     def fail(*_: object, **__: object) -> None:
         raise ARROW[name]
 
-    if when == "opening":
-        monkeypatch.setattr("exporter.parts.reader.pq.ParquetFile", fail)
-    else:
-        monkeypatch.setattr("exporter.check.facts._batches", fail)
+    monkeypatch.setattr(f"pyarrow.parquet.ParquetFile{when}", fail)
     before = data_of(complete)
     verified = check(complete, repair=repair)
     # Each may take a while to fail: not all are tried.
@@ -119,8 +116,11 @@ def test_arrow_that_fails_is_not_believed(
     assert data_of(complete) == before
 
 
-def test_what_is_no_parquet_though_its_bytes_are_right_is_no_damage(complete: Path) -> None:
-    no_parquet(complete, path := parts(complete)[0])
+@pytest.mark.parametrize("spoil", [no_parquet, no_page])
+def test_what_is_no_parquet_though_its_bytes_are_right_is_no_damage(
+    spoil: Callable[[Path, str], None], complete: Path
+) -> None:
+    spoil(complete, path := parts(complete)[0])
     before = data_of(complete)
     for repair in (False, True):
         verified = check(complete, repair=repair)
