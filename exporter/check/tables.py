@@ -14,7 +14,7 @@ async def inspect_tables(store: Store, state: State) -> list[Problem]:
         for table in tables:
             place = table.where.removeprefix(f"{directory_of(store)}/")
             try:
-                ((_, _, step),) = await steps_to(store, state, [table])
+                ((_, step),) = await steps_to(store, state, [table])
             except ForeignTableError as error:
                 problems.append(Problem(place, "table", f"not as the exporter left it: {error.what}"))
                 continue

@@ -5,8 +5,6 @@ repair it takes no lock, and changes nothing. A repair reads whole rows again wh
 and merges them by one commit, as a sync does.
 """
 
-from collections.abc import Collection, Mapping
-
 import msgspec
 
 from exporter.contract import ALWAYS_FIELDS, Instant
@@ -135,7 +133,7 @@ async def _audit(
                 inserted=outcome.inserted,
                 updated=outcome.updated,
                 removed=outcome.removed,
-                unlisted=_count(unlisted),
+                unlisted=None if unlisted is None else sum(map(len, unlisted.values())),
             )
         after = plan.state if claim is None else claim.log.state
         return AuditResult(
@@ -153,7 +151,3 @@ async def _audit(
             seconds=round(context.clock() - began, 3),
             repaired=repaired,
         )
-
-
-def _count(unlisted: Mapping[Interval, Collection[str]] | None) -> int | None:
-    return None if unlisted is None else sum(map(len, unlisted.values()))

@@ -18,7 +18,6 @@ from exporter.log.state import State
 from exporter.model import Coverage, Interval, Unproven
 from exporter.pipeline.committer import check_free_space
 from exporter.pipeline.comparison import Comparison, Differences
-from exporter.pipeline.memory import Shares
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.role import Guard
@@ -107,14 +106,8 @@ async def _list(plan: Plan, connection: Connection, aside: Store) -> Spool:
     reader.traits.approach = Approach(by="cursor")
     page_size = _other_page_size(context.settings.page_size)
     settings = msgspec.structs.replace(context.settings, page_size=page_size)
-    stage = PartStage(
-        aside,
-        Tables.of(msgspec.structs.replace(connection.request, partition_by=plan.request.partition_by)),
-        new_run(),
-        target_part_bytes=settings.target_part_bytes,
-        row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency).row_group,
-        clock=context.clock,
-    )
+    listed = msgspec.structs.replace(connection.request, partition_by=plan.request.partition_by)
+    stage = PartStage.of(aside, Tables.of(listed), new_run(), settings, context.clock)
     scan = Scan(
         range=Interval(plan.windows[0].start, plan.windows[-1].end),
         windows=tuple(plan.windows),

@@ -46,8 +46,9 @@ def open_dataset(
 
 def table_schema(schema: pa.Schema, partition_by: PartitionBy) -> pa.Schema:
     """Returns the columns that a reader of directories sees: those of the files, then the key of the partitions."""
-    key = _key(partition_by)
-    return schema if key is None else schema.append(key)
+    for key in partition_of(0, partition_by)[0]:
+        schema = schema.append(pa.field(key, pa.date32() if partition_by == "day" else pa.string()))
+    return schema
 
 
 async def load_schema(location: Location, table: str) -> tuple[pa.Schema, PartitionBy]:
@@ -107,12 +108,6 @@ def _schema_of(table: ManifestTable) -> pa.Schema:
     if unknown := [column.type for column in table.schema if column.type not in _TYPES]:
         raise DestinationError(f"columns of type {unknown[0][:80]}: a newer exporter wrote them. Upgrade to read them")
     return pa.schema([pa.field(column.name, _TYPES[column.type], column.nullable) for column in table.schema])
-
-
-def _key(partition_by: PartitionBy) -> pa.Field | None:
-    for name in partition_of(0, partition_by)[0]:
-        return pa.field(name, pa.date32() if partition_by == "day" else pa.string())
-    return None
 
 
 def _expression(partition: dict[str, str], schema: pa.Schema) -> Any:

@@ -20,7 +20,6 @@ from exporter.pipeline.comparison import Comparison, Differences
 from exporter.pipeline.role import sees
 from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.upsert import UpsertCounts, merge_spool
-from exporter.plan.homes import Homes
 from exporter.run.claim import holding
 from exporter.run.connect import Connection, connected
 from exporter.run.context import RunContext
@@ -119,21 +118,18 @@ async def _reread(session: Session, target: Coverage) -> RereadResult:
     if not again:
         await settle(session)
     else:
-        homes = Homes(state.conversations, state.coverage, stage.tables.place)
+        homes = session.homes()
         spool = Spool(homes, session.guard)
         doubts = await Doubts.find(session, homes)
         whole = again | doubts.windows
         await session.read(whole, SpoolSink(stage, spool, reading=1), oldest=oldest_row(state))
-        lag = session.context.lag
-        findings = await Comparison(
-            stage.store, state, spool, stage.store, again.intervals, lag=lag, remembers=True
-        ).run()
+        lag, store = session.context.lag, stage.store
+        findings = await Comparison(store, state, spool, store, again.intervals, lag=lag, remembers=True).run()
         gone = await drop_from(findings, spool, delete=False)
         kept = await _keep_what_is_known(findings, session)
-        for interval, ids in (await drop_from(findings, spool, delete=True)).items():
-            gone[interval] = {*gone.get(interval, ()), *ids}
-        for interval, ids in (await doubts.strays(spool, homes)).items():
-            gone[interval] = {*gone.get(interval, ()), *ids}
+        for found in (await drop_from(findings, spool, delete=True), await doubts.strays(spool, homes)):
+            for interval, ids in found.items():
+                gone[interval] = {*gone.get(interval, ()), *ids}
         # What was kept is not known to be up to date: it may have ceased to match the filters.
         refreshes = again - Coverage(kept)
         change, outcome = await merge_spool(
@@ -148,7 +144,7 @@ async def _reread(session: Session, target: Coverage) -> RereadResult:
     return RereadResult(
         summary=summary,
         intervals=target.intervals,
-        inserted=summary.rows - sum(file.rows for file in before.conversations) + outcome.removed,
+        inserted=summary.rows - before.totals.rows + outcome.removed,
         updated=outcome.updated,
         removed=outcome.removed,
         unchanged=outcome.unchanged,

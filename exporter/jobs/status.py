@@ -8,7 +8,6 @@ from exporter.log.journal import RunRecord, read_last_run
 from exporter.log.state import StateName, state_name
 from exporter.model import Coverage, Interval
 from exporter.run.reconcile import stored_export
-from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
 
@@ -41,13 +40,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 async def status(destination: Location) -> Status:
     """Raises `DestinationError` when there is no export, and `StoreError` when its log is damaged."""
     async with open_store(destination) as store:
-        return await _status(store)
-
-
-async def _status(store: Store) -> Status:
-    state = await load_state(store)
-    _, range_ = stored_export(state, store.location)
-    holder, left = await store.lock_holder(), state.left
+        state = await load_state(store)
+        _, range_ = stored_export(state, destination)
+        holder, last_run = await store.lock_holder(), await read_last_run(store)
+    left = state.left
     share = None if left and range_.open_below else 1 - left.length / Coverage([range_]).length
     return Status(
         state=state_name(state),
@@ -65,5 +61,5 @@ async def _status(store: Store) -> Status:
         committed_at=state.committed_at,
         updates_since=state.read_since,
         holder=None if holder is None else str(holder),
-        last_run=await read_last_run(store),
+        last_run=last_run,
     )

@@ -3,8 +3,9 @@
 import msgspec
 
 from exporter.contract import Instant
+from exporter.encode.tables import Tables
 from exporter.errors import StoreError
-from exporter.layout import MANIFEST, partition_of
+from exporter.layout import MANIFEST
 from exporter.log.manifest import served_fields
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters
@@ -67,9 +68,7 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         partly_withheld=len(served.partly_withheld),
         range_start=range_.since,
         range_end=range_.end,
-        partition_key=next(iter(partition_of(range_.end - 1, after.request.partition_by)[0]), None)
-        if after.request
-        else None,
+        partition_key=None if after.request is None else Tables.of(after.request).partition_key,
         kept_files=len(after.kept),
         turns=after.totals.turns,
         table_kind=None if after.table_format is None else after.table_format.kind,

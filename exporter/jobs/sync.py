@@ -139,7 +139,7 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
     """
     before, state, stage, reader = session.before, session.log.state, session.stage, session.reader
     _, range_ = stored_export(state, stage.store.location)
-    oldest, homes = oldest_row(state), Homes(state.conversations, state.coverage, stage.tables.place)
+    oldest, homes = oldest_row(state), session.homes()
     spool, changed = Spool(homes, session.guard), Spool(homes, session.guard)
     narrow = Tables.of(Request(fields=ALWAYS_FIELDS))
 
@@ -220,10 +220,9 @@ async def _gone(changed: Spool, spool: Spool) -> dict[Interval, set[str]]:
 def _synced(destination: Location, session: Session, outcome: UpsertCounts) -> SyncResult:
     before, after = session.before, session.log.state
     summary = summarize(destination, before, after, session.spent)
-    rows_before = sum(file.rows for file in before.conversations)
     return SyncResult(
         summary=summary,
-        inserted=summary.rows - rows_before + outcome.removed,
+        inserted=summary.rows - before.totals.rows + outcome.removed,
         updated=outcome.updated,
         removed=outcome.removed,
         unchanged=outcome.unchanged,

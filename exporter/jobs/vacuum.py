@@ -9,7 +9,6 @@ import msgspec
 
 from exporter.contract import Instant
 from exporter.encode.tables import Tables
-from exporter.errors import DestinationError
 from exporter.lake.follow import expire, write_tables
 from exporter.log.commits import CommitLog, check_not_overtaken, load_state
 from exporter.log.dropped import is_filled
@@ -19,6 +18,7 @@ from exporter.log.state import State
 from exporter.run.claim import holding
 from exporter.run.finish import check_whole
 from exporter.run.leftovers import Leftovers, find_leftovers
+from exporter.run.reconcile import stored_export
 from exporter.run.record import Run, recorded
 from exporter.settings import Request
 from exporter.store.base import Store
@@ -58,8 +58,7 @@ async def vacuum(destination: Location, *, before: Instant, now: Instant, dry_ru
     """
     async with open_store(destination) as store:
         state = await load_state(store)
-        if state.request is None:
-            raise DestinationError(f"{destination}: no export here")
+        stored_export(state, destination)
         if dry_run:
             await check_whole(store, state)
             gone = await expire(store, state, _replaced(state, before), dry_run=True)

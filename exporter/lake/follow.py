@@ -42,11 +42,12 @@ def settle_table_format(state: State, asked: Selection, destination: Location) -
             "Leave the option out to go on with it, or choose another destination"
         )
     format_ = stored or wanted
-    if format_ is not None and not isinstance(destination, Path):
+    if format_ is None:
+        return None
+    if not isinstance(destination, Path):
         raise UsageError(f"{destination}: no place for --table-format; its tables can only be kept on a disk")
     check_installed(format_)
-    if format_ is not None and isinstance(destination, Path):
-        check_place(format_, destination)
+    check_place(format_, destination)
     return format_
 
 
@@ -86,7 +87,7 @@ async def write_tables(store: Store, state: State, observer: Observer | None = N
     with open_tables(store, state) as tables:
         for table in tables:
             try:
-                ((_, _, step),) = await steps_to(store, state, [table])
+                ((_, step),) = await steps_to(store, state, [table])
                 if step is not None:
                     await to_thread.run_sync(table.write, step, state.number)
             except ForeignTableError as error:
@@ -103,7 +104,7 @@ async def are_written(store: Store, state: State) -> bool:
     if state.table_format is None or not state.is_whole:
         return True
     with open_tables(store, state) as tables:
-        return all(step is None for _, _, step in await steps_to(store, state, tables))
+        return all(step is None for _, step in await steps_to(store, state, tables))
 
 
 async def expire(store: Store, state: State, files: Collection[str], *, dry_run: bool) -> set[str]:
@@ -112,7 +113,7 @@ async def expire(store: Store, state: State, files: Collection[str], *, dry_run:
     The newest version of a table stays, whether it is in step with the log or not. Raises as `write_tables`.
     """
     with open_tables(store, state) as tables:
-        shown = [one for _, one, _ in await steps_to(store, state, tables) if one is not None]
+        shown = [one for one, _ in await steps_to(store, state, tables) if one is not None]
         gone = set(files).difference(*(one.files for one in shown))
         generations = {number for table in tables for number in table.generations()}
         if not dry_run:
@@ -162,7 +163,7 @@ def directory_of(store: Store) -> Path:
 
 async def steps_to(
     store: Store, state: State, tables: Sequence[LakeTable]
-) -> list[tuple[LakeTable, TableContents | None, Step | None]]:
+) -> list[tuple[TableContents | None, Step | None]]:
     """Returns what each table shows, and what it takes to show `state`."""
     shown = [await to_thread.run_sync(table.read) for table in tables]
     generations = {one.generation for one in shown if one is not None} - {state.number}
@@ -170,7 +171,7 @@ async def steps_to(
     if generations:
         then |= states_at(await load_commits(store), generations)
     return [
-        (table, one, next_step(table, one, then[one.generation if one else state.number], state))
+        (one, next_step(table, one, then[one.generation if one else state.number], state))
         for table, one in zip(tables, shown, strict=True)
     ]
 

@@ -60,6 +60,7 @@ class IcebergTable:
         self.where = str(root / ICEBERG / name) if format_.catalog is None else f"{format_.catalog}: {name}"
         self._format = format_
         self._root = root
+        self._database = root / ICEBERG / "catalog.db"
         self._location = f"file://{root / ICEBERG / name}"
         self._metadata = root / ICEBERG / name / "metadata"
         self._export_id = export_id
@@ -70,11 +71,10 @@ class IcebergTable:
         self._table: Table | None = None
 
     def read(self) -> TableContents | None:
-        database = self._root / ICEBERG / "catalog.db"
-        if self._format.catalog is None and not database.exists():
+        if self._format.catalog is None and not self._database.exists():
             return None
         with self._reporting():
-            self._catalog = self._open(database)
+            self._catalog = self._open()
             try:
                 table = self._table = self._catalog.load_table((self._format.namespace, self.name))
             except (NoSuchTableError, NoSuchNamespaceError):
@@ -131,18 +131,18 @@ class IcebergTable:
             self._catalog.close()
         self._catalog = self._table = None
 
-    def _open(self, database: Path) -> Catalog:
+    def _open(self) -> Catalog:
         if self._format.catalog is not None:
             return load_catalog(self._format.catalog)
         # Others could read it as SQLite makes it.
-        make_directories(database.parent, set())
-        with open(database, "ab", opener=open_private):
+        make_directories(self._database.parent, set())
+        with open(self._database, "ab", opener=open_private):
             pass
-        return SqlCatalog("exporter", uri=f"sqlite:///{database}")
+        return SqlCatalog("exporter", uri=f"sqlite:///{self._database}")
 
     def _create(self) -> Transaction:
         if self._catalog is None:
-            self._catalog = self._open(self._root / ICEBERG / "catalog.db")
+            self._catalog = self._open()
         self._catalog.create_namespace_if_not_exists(self._format.namespace)
         schema = pyarrow_to_schema(_with_ids(self._schema))
         spec = UNPARTITIONED_PARTITION_SPEC

@@ -73,13 +73,9 @@ def _doubt(told: ClockSample, now: Now, trusted: TrustedClock | None) -> str:
 def _differ(told: ClockSample) -> str:
     served, ahead = told.served or 0, told.ahead or 0
     return (
-        f"the API's clock ({format_instant(served)}, by its Date header) is {_seconds(abs(ahead))} "
+        f"the API's clock ({format_instant(served)}, by its Date header) is {format_seconds(abs(ahead) / SECOND)} "
         f"{'ahead of' if ahead > 0 else 'behind'} this machine's ({format_instant(told.local)})"
     )
-
-
-def _seconds(microseconds: int) -> str:
-    return format_seconds(microseconds / SECOND)
 
 
 def is_ahead(state: State, now: Instant | None = None) -> bool:

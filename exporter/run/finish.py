@@ -13,7 +13,6 @@ from exporter.model import TableFormat
 from exporter.parts.integrity import missized
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import merge_small_parts
-from exporter.pipeline.memory import Shares
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.reader import wall_clock
 from exporter.progress import Observer
@@ -94,12 +93,5 @@ async def put_in_order(
     tables = Tables.of(request)
     committer = Committer(store, log, tables.schemas, observer, clock)
     await committer.sweep()
-    stage = PartStage(
-        store,
-        tables,
-        claim.run,
-        target_part_bytes=settings.target_part_bytes,
-        row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency, len(request.tables)).row_group,
-        clock=clock,
-    )
+    stage = PartStage.of(store, tables, claim.run, settings, clock)
     await seal(log, stage, committer, observer, least_bytes=least_bytes)

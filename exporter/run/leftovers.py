@@ -83,7 +83,7 @@ async def _without_live(store: Store, state: State, within: Coverage, ids: set[s
             async with opened(store, file) as path:
                 rest -= await to_thread.run_sync(_read_ids, file, path)
     for quarantined in state.quarantine.values() if rest else ():
-        rest -= {id_of(line) for line in (await read_as_written(store, quarantined)).splitlines()}
+        rest -= await _ids_of(store, quarantined)
     return rest
 
 

@@ -76,8 +76,7 @@ async def settle(session: Session) -> None:
 
     Raises as `Session.read`, and `StoreError`.
     """
-    state, stage = session.log.state, session.stage
-    homes = Homes(state.conversations, state.coverage, stage.tables.place)
+    state, stage, homes = session.log.state, session.stage, session.homes()
     doubts, spool = await Doubts.find(session, homes), Spool(homes, session.guard)
     await session.read(doubts.windows, SpoolSink(stage, spool, reading=1))
     change, _ = await merge_spool(

@@ -19,7 +19,6 @@ from exporter.model import Counters, Coverage, Interval, TableFormat
 from exporter.parts.integrity import opened
 from exporter.parts.merge import sighted_rows
 from exporter.pipeline.committer import Committer
-from exporter.pipeline.memory import Shares
 from exporter.pipeline.part_sink import PartSink
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.pipeline import Pipeline
@@ -28,7 +27,7 @@ from exporter.pipeline.reader import Reader, wall_clock
 from exporter.pipeline.role import Guard, Role
 from exporter.pipeline.scan import Scan
 from exporter.pipeline.sink import Sink
-from exporter.plan.homes import Place
+from exporter.plan.homes import Homes, Place
 from exporter.plan.scheduler import Scheduler
 from exporter.run.claim import Claim, holding
 from exporter.run.clocks import take_back
@@ -81,21 +80,14 @@ class Session:
         """
         store, log, before = claim.store, claim.log, claim.log.state
         request, reader, context = connection.request, connection.reader, connection.context
-        settings, tables = context.settings, Tables.of(request)
+        tables = Tables.of(request)
         await check_whole(store, before)
         await _declare(claim, connection, range_, keep_generations, table_format)
         committer = Committer(store, log, tables.schemas, context.observer, context.clock)
         await committer.sweep()
         is_hidden = connection.opening.is_hidden or knows_hidden(log.state, request)
         scan = Scan(range=range_, hidden_status=HIDDEN_STATUS if is_hidden else None)
-        stage = PartStage(
-            store,
-            tables,
-            claim.run,
-            target_part_bytes=settings.target_part_bytes,
-            row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency, len(request.tables)).row_group,
-            clock=context.clock,
-        )
+        stage = PartStage.of(store, tables, claim.run, context.settings, context.clock)
         role = Role(reader.fields_of, partial(find_sighted, store, log.state), tables.encoder.sensitive)
         refuses_withheld = refuses_withheld and has_sensitive_fields(before)
         guard = Guard(before.organization, role, refuses_withheld=refuses_withheld)
@@ -106,6 +98,11 @@ class Session:
     def spent(self) -> Counters:
         """What the run has cost since it began to read."""
         return self.reader.counters + Counters(windows=self.windows, seconds=self.context.clock() - self.began)
+
+    def homes(self) -> Homes:
+        """Returns the homes of the rows that are stored now."""
+        state = self.log.state
+        return Homes(state.conversations, state.coverage, self.stage.tables.place)
 
     async def read_what_is_left(self) -> None:
         """Reads and commits what the range has and the coverage has not. Raises as `read`."""
