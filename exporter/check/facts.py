@@ -1,4 +1,4 @@
-"""What lies at a destination, read from its files: the facts that `problems` judges. Blocking code.
+"""Reads from the files of a destination the facts that `problems` judges. Blocking code.
 
 A file is read from the disk once: right after it was hashed, the two columns that are decoded come from the page cache.
 """
@@ -24,7 +24,7 @@ _BATCH_ROWS: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a part holds.
+    """Describes what a part holds.
 
     `incomplete` counts the rows without id or time; `oldest` and `newest` are None if no row has a time. The rows are
     not looked at if the schema is not the expected one.
@@ -47,7 +47,7 @@ def count_lines(path: Path) -> int:
 def read_content(
     path: Path, schema: pa.Schema | None, take_ids: Callable[[pa.Array], None], table: str = CONVERSATIONS
 ) -> Content:
-    """Decodes ids and times of a part of `table` that has `schema`, and gives `take_ids` batches of ids without nulls.
+    """Decodes ids and times of a part of `table` with `schema`, and gives `take_ids` batches of ids without nulls.
 
     Raises `UnreadableFileError`.
     """
@@ -59,9 +59,9 @@ def read_content(
 
 
 def count_misplaced(turns: Path, conversations: Path) -> int:
-    """Returns the number of rows of a part of turns that are not where they belong; both parts must have their schemas.
+    """Returns the number of rows of a part of turns that are out of place. Both parts must have their schemas.
 
-    Turns belong to the conversations of the other part, in the same order, those of each together, numbered from 0.
+    The turns of each conversation of the other part must lie together, numbered from 0, in the conversations' order.
     Raises `UnreadableFileError`.
     """
     misplaced, last = 0, -1

@@ -1,7 +1,7 @@
-"""What is wrong with an export, judged from the facts that `facts` has read. Pure.
+"""Judges what is wrong with an export, from the facts that `facts` has read. Pure.
 
-The fold of the log (`state.apply`) has checked already that windows are disjoint and inside the coverage, and the
-coverage inside the range; here files, manifest and marks are compared with it.
+The fold of the log (`state.apply`) has already checked that windows are disjoint and inside the coverage, and the
+coverage inside the range; here, files, manifest and marks are compared with the log.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -49,7 +49,7 @@ _ASIDE: Final = frozenset[What]({"log", "manifest", "behind", "success", "table"
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One thing that is wrong. `file` is relative to the destination; `mended` says whether a repair has fixed it."""
+    """Names one thing that is wrong. `file` is relative to the destination; a repair has fixed it if it is `mended`."""
 
     file: str
     what: What
@@ -58,7 +58,7 @@ class Problem(msgspec.Struct, frozen=True):
 
     @property
     def spoils_rows(self) -> bool:
-        """Whether the rows of this file must be read from the API again."""
+        """Returns whether the rows of this file must be read from the API again."""
         return self.what not in _ASIDE
 
 
@@ -79,7 +79,7 @@ def check_content(
     if content.rows != file.rows:
         yield Problem(file.path, "rows", f"has {content.rows:,} rows; the log says {file.rows:,}")
     if content.incomplete:
-        yield Problem(file.path, "values", f"{content.incomplete:,} rows lack `{identity}` or `{time}`")
+        yield Problem(file.path, "values", f"{content.incomplete:,} rows have no `{identity}` or no `{time}`")
     if not content.descends:
         yield Problem(file.path, "order", f"`{time}` does not descend, though the footer says so")
     if content.oldest is None or content.newest is None:
@@ -141,7 +141,7 @@ def check_names(state: State, found: Collection[str]) -> Iterator[Problem]:
 
 
 def check_manifest(state: State, manifest: bytes | None, expected: bytes) -> Iterator[Problem]:
-    """Judges the `manifest` that lies there; the log would have it as `expected`."""
+    """Judges the stored `manifest`; by the log, it should be as `expected`."""
     if manifest is None:
         yield Problem(MANIFEST, "manifest", "is not there")
         return
@@ -175,7 +175,7 @@ def check_success(state: State, is_there: bool) -> Iterator[Problem]:
 
 
 def describe_repeated(repeated: Mapping[str, Mapping[str, int]]) -> Iterator[Problem]:
-    """Makes a problem of each part with `repeated` ids: how often each is in which part, from `ids.Suspects`."""
+    """Makes a problem of each part with `repeated` ids, which come with how often each part has them."""
     shared: dict[str, list[str]] = {}
     for identity, places in repeated.items():
         for part in places:

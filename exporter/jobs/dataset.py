@@ -1,4 +1,4 @@
-"""The parts of a table as a dataset: exactly those that the manifest names, or that an older generation had."""
+"""Opens the parts of a table as a dataset: exactly those that the manifest names, or that an older generation had."""
 
 from datetime import date
 from pathlib import Path
@@ -20,7 +20,7 @@ from exporter.store.filesystem import open_filesystem
 from exporter.store.location import Location, parse_location
 from exporter.store.open import open_store
 
-#: The Arrow types, by the text that a manifest has for each.
+#: The Arrow types, by the text with which a manifest names each.
 _TYPES: Final = {str(field.type): field.type for field in (*arrow_schema(None), *turns_schema())}
 
 
@@ -31,11 +31,11 @@ def open_dataset(
     partitions.
 
     `generation` is a commit's number: the parts are those that were live then, as long as they are kept
-    (`keep_generations` of a sync). The key is a date where there is a directory a day, otherwise a text. No part is
-    opened yet. This blocks: in an event loop, call it in a thread.
+    (`keep_generations` of a sync). The key is a date if there is a directory a day, otherwise a text. No part is opened
+    yet. This blocks: in an event loop, call it in a thread.
 
-    Raises `DestinationError` where there is no export, where a newer exporter wrote it, and for a generation whose
-    parts are not all kept; `UsageError` for a table or a generation that does not exist, and `StoreError`.
+    Raises `DestinationError` if there is no export, if a newer exporter wrote it, and for a generation whose parts are
+    not all kept; `UsageError` for a table or a generation that does not exist, and `StoreError`.
     """
     if generation is not None and not isinstance(generation, int):
         raise UsageError(f"generation: must be int, not {type(generation).__name__}")
@@ -52,7 +52,7 @@ def table_schema(schema: pa.Schema, partition_by: PartitionBy) -> pa.Schema:
 
 
 async def load_schema(location: Location, table: str) -> tuple[pa.Schema, PartitionBy]:
-    """Returns what the manifest says of the files of a table. Raises as `open_dataset`."""
+    """Returns what the manifest says about the files of a table. Raises the errors of `open_dataset`."""
     async with open_store(location) as store:
         manifest = await _load(store)
     return _schema_of(_table_of(manifest, table)), manifest.request.partition_by
@@ -111,7 +111,7 @@ def _schema_of(table: ManifestTable) -> pa.Schema:
 
 
 def _expression(partition: dict[str, str], schema: pa.Schema) -> Any:
-    """Returns the statement that all rows of a part have its partition's key."""
+    """Returns the expression by which all rows of a part have its partition's key."""
     for name, text in partition.items():
         type_ = schema.field(name).type
         value = date.fromisoformat(text) if type_ == pa.date32() else text

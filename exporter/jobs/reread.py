@@ -1,9 +1,9 @@
-"""`exporter reread`: reads intervals again, and puts what comes in place of all that was there, by one commit.
+"""`exporter reread` reads intervals again, and replaces everything that was stored of them by one commit.
 
-The cure where a sync has nothing to go by: rows that came without what the token sees now, times that were in doubt,
-and what a repair has dropped. In this order, so that a run which is killed anywhere repeats without harm: what is not
-there is read and committed as by an export; then the rest is read, put aside, and held against what is there. A row
-that is there and was not listed leaves if the API answers 404 to its id, and stays otherwise.
+It helps where a sync has nothing to go by: rows that came without what the token sees now, times that were in doubt,
+and what a repair has dropped. Its order lets a run that is killed anywhere repeat without harm: what is missing is read
+and committed as by an export; then the rest is read, put aside, and compared with what is stored. A stored row that was
+not listed leaves if the API answers 404 to its id, and stays otherwise.
 """
 
 from typing import Final
@@ -33,15 +33,15 @@ from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
 
-#: Where most of what is there is no longer listed, this many ids tell whether it was deleted.
+#: If most stored rows are no longer listed, this many of their ids tell whether they were deleted.
 _LOOKED_UP: Final = 20
 
 
 class RereadResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a destination holds, and what the run has changed, in rows of the table; `rewritten` counts files.
+    """Reports what a destination holds, and what the run has changed, in rows of the table; `rewritten` counts files.
 
-    `intervals`: what was read. `kept`: rows that are no longer listed, although the API did not answer 404
-    to their ids.
+    `intervals` are those that were read. `kept` counts rows that are no longer listed, although the API did not answer
+    404 to their ids.
     """
 
     summary: Summary
@@ -61,15 +61,15 @@ class RereadResult(msgspec.Struct, frozen=True, kw_only=True):
 async def reread(
     destination: Location, asked: Selection, context: RunContext, *, withheld: bool = False
 ) -> RereadResult:
-    """Reads again what lies in the range of the export and between the bounds of `asked`; with `withheld`, of that
-    only where rows came without sensitive fields.
+    """Reads again what lies in the range of the export and between the bounds of `asked`; with `withheld`, only where
+    rows came without sensitive fields.
 
-    Raises `ExporterError` as `jobs.export.export`: `DestinationError` where there is no export, or another one,
-    `UsageError` for bounds with nothing of it between them, `AccessError` for a token that sees fewer fields than the
-    rows have, or with `withheld` no more than they have.
+    Raises the errors of `jobs.export.export`: `DestinationError` if there is no export, or another one, `UsageError` if
+    nothing of it lies between the bounds, `AccessError` for a token that sees fewer fields than the rows have, or with
+    `withheld` no more than they have.
     """
     async with open_store(destination) as store:
-        # Before there is a lock, which would be made where no export is.
+        # This comes before the lock, which would be made even if there is no export.
         found = await load_state(store)
         _, range_ = stored_export(found, destination)
         request, bounds = settle_request(found, asked, destination), between(range_, asked)
@@ -93,7 +93,8 @@ async def reread(
 
 
 def choose_target(state: State, bounds: Coverage, *, withheld: bool) -> Coverage:
-    """Returns what to read again. With `withheld`, whole windows: which of their rows lack fields is not known."""
+    """Returns what to read again. With `withheld`, these are whole windows, because only they are known to have rows
+    without fields."""
     target = bounds & Coverage([state.range] if state.range else ())
     if not withheld:
         return target
@@ -130,7 +131,7 @@ async def _reread(session: Session, target: Coverage) -> RereadResult:
         for found in (await drop_from(findings, spool, delete=True), await doubts.strays(spool, homes)):
             for interval, ids in found.items():
                 gone[interval] = {*gone.get(interval, ()), *ids}
-        # What was kept is not known to be up to date: it may have ceased to match the filters.
+        # Rows that were kept are not known to be up to date: they may no longer match the filters.
         refreshes = again - Coverage(kept)
         change, outcome = await merge_spool(
             spool, state, stage, committer, gone=gone, whole=whole, repeated=doubts.repeated.keys()
@@ -154,9 +155,9 @@ async def _reread(session: Session, target: Coverage) -> RereadResult:
 
 
 async def _keep_what_is_known(findings: Differences, session: Session) -> dict[Interval, set[str]]:
-    """Leaves those rows in the findings' `deleted` that the API answers 404 for, and returns the others, by home.
+    """Keeps only the rows in the findings' `deleted` for which the API answers 404, and returns the others, by home.
 
-    Raises as `confirm_deletions`, and `ContradictionError` where most rows are no longer listed, but known to the API.
+    Raises the errors of `confirm_deletions`, and `ContradictionError` if the API lists few rows, but knows the others.
     """
     reader, at_once = session.reader, session.context.settings.concurrency
     unlisted = [identity for ids in findings.deleted.values() for identity in ids]
@@ -168,7 +169,7 @@ async def _keep_what_is_known(findings: Differences, session: Session) -> dict[I
                     "Does it read the filters in another way now, or does this token see less? Nothing was changed"
                 )
     if findings.witness is not None and unlisted and not await reader.knows(findings.witness):
-        # Where the API answers 404 to what it lists, 404 tells nothing.
+        # If the API answers 404 to an id that it lists, 404 tells nothing.
         kept, findings.deleted = findings.deleted, {}
         return kept
     return await confirm_deletions(findings, reader, at_once)

@@ -1,4 +1,4 @@
-"""`exporter status`: what is at a destination, how far it is, and who holds it. Reads the log; changes nothing."""
+"""`exporter status` says what a destination holds, how far it is, and which run holds it. It changes nothing."""
 
 import msgspec
 
@@ -13,10 +13,11 @@ from exporter.store.open import open_store
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """What the commit log of a destination amounts to. `turns`: None where that table was not asked for.
+    """Sums up the commit log of a destination. `turns` is None if that table was not asked for.
 
-    `covered_share`: of the range, in time, 0 to 1; None where the range is open below and not yet complete. `gaps`:
-    what has not been read yet. `updates_since` is that of the manifest. `last_run` has ended, and was not killed.
+    `covered_share` is the share of the range, in time, that has been read, from 0 to 1; it is None if the range is open
+    below and not yet complete. `gaps` have not been read yet. `updates_since` is that of the manifest. `last_run` is
+    the last run that has ended and was not killed.
     """
 
     state: StateName
@@ -38,7 +39,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def status(destination: Location) -> Status:
-    """Raises `DestinationError` when there is no export, and `StoreError` when its log is damaged."""
+    """Returns the status of a destination.
+
+    Raises `DestinationError` if there is no export, and `StoreError` if its log is damaged.
+    """
     async with open_store(destination) as store:
         state = await load_state(store)
         _, range_ = stored_export(state, destination)

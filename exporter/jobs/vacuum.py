@@ -27,11 +27,11 @@ from exporter.store.open import open_store
 
 
 class VacuumResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The number of replaced `files` that were deleted, or would be, and their `bytes`; `kept_files` are left.
+    """Counts the replaced `files` that were deleted, or would be, and their `bytes`; `kept_files` are left.
 
-    Of the files that repairs have dropped, `dropped_files` of `dropped_bytes` were deleted, or would be;
-    `dropped_waiting` are kept because not all that they stood for was read again, and `dropped_needed`, by path,
-    because they alone hold some conversation.
+    `dropped_files` and `dropped_bytes` count likewise what repairs have dropped. `dropped_waiting` files are kept
+    because not everything that they stood for was read again, and the paths in `dropped_needed` because they alone hold
+    some conversation.
     """
 
     files: int
@@ -48,8 +48,8 @@ class VacuumResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def vacuum(destination: Location, *, before: Instant, now: Instant, dry_run: bool = False) -> VacuumResult:
-    """Deletes the files that were replaced before an instant, and that no newest version of a table needs; and what
-    repairs have dropped, once nothing needs it any longer.
+    """Deletes the files that were replaced before an instant and that the newest version of no table needs, and those
+    that repairs have dropped, if nothing needs them any longer.
 
     Raises `DestinationError` if there is no export, `DestinationLockedError` if another run is at work,
     `OvertakenError` if another run has gone on with the export meanwhile, `ForeignTableError` for a table that others
@@ -76,7 +76,7 @@ async def _vacuum(store: Store, log: CommitLog, before: Instant, now: Instant) -
     await check_whole(store, state)
     await write_tables(store, state)
     leftovers = await find_leftovers(store, state)
-    # The tables first: a version that is still listed has its files.
+    # The tables come first, so that every version that is still listed has its files.
     gone = await expire(store, state, _replaced(state, before), dry_run=False)
     done = await _vacuumed(store, state, gone, leftovers)
     if gone:
@@ -89,7 +89,7 @@ async def _vacuum(store: Store, log: CommitLog, before: Instant, now: Instant) -
 
 
 def _replaced(state: State, before: Instant) -> frozenset[str]:
-    """Returns what was replaced before an instant, without what a repair has dropped and no run has read again."""
+    """Returns the files replaced before an instant, without those that a repair dropped and no run has read again."""
     waiting = (dropped.files for dropped in state.dropped if not is_filled(dropped, state.coverage))
     return (replaced_before(state.replaced, before) & state.kept).difference(*waiting)
 
