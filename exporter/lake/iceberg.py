@@ -1,4 +1,4 @@
-"""The edge for an Iceberg table: its metadata lies beside the table's directory, and names the parts where they are.
+"""Reads and writes an Iceberg table: its metadata lies beside the table's directory, and names the parts in place.
 
 The parts hold no field ids, so the table has a name mapping. The catalog is a file of the export's own, or one of
 pyiceberg's configuration, which also has its credentials. Blocking.
@@ -40,17 +40,17 @@ _TRANSFORMS: Final[dict[str, Transform[Any, Any]]] = {
     "created_month": MonthTransform(),
 }
 _PROPERTIES: Final = {
-    # The parts belong to the export: no engine may delete them because of what it knows of the table alone.
+    # The parts belong to the export: no engine may delete them because the table alone no longer needs them.
     "gc.enabled": "false",
-    # A retry would come after what somebody else has written.
+    # A retry would come after what another writer has written.
     "commit.retry.num-retries": "0",
     "write.metadata.delete-after-commit.enabled": "true",
 }
 
 
 class IcebergTable:
-    """One table of the export `export_id` at `root`; `schema` is that of its parts, `partition` the key of its
-    directories. `table.LakeTable` says what the methods do."""
+    """Represents one table of the export `export_id` at `root`; `schema` is that of its parts, `partition` the key of
+    its directories. `table.LakeTable` says what the methods do."""
 
     def __init__(
         self, root: Path, name: str, export_id: str, schema: pa.Schema, partition: str | None, format_: TableFormat
@@ -134,7 +134,7 @@ class IcebergTable:
     def _open(self) -> Catalog:
         if self._format.catalog is not None:
             return load_catalog(self._format.catalog)
-        # Others could read it as SQLite makes it.
+        # As SQLite makes the file, other users could read it.
         make_directories(self._database.parent, set())
         with open(self._database, "ab", opener=open_private):
             pass
@@ -196,7 +196,7 @@ class IcebergTable:
             raise ForeignTableError(
                 self.where,
                 f"its metadata lies in {table.location()}, because the export was moved or copied. An Iceberg table "
-                "has whole paths",
+                "holds whole paths",
             )
         if table.properties.get(_EXPORT) != self._export_id:
             raise ForeignTableError(self.where, "it belongs to another export, or to none")
@@ -223,7 +223,7 @@ class IcebergTable:
         except StoreError:
             raise
         except CommitFailedException as error:
-            raise ForeignTableError(self.where, "somebody else has written to it at the same time") from error
+            raise ForeignTableError(self.where, "another program has written to it at the same time") from error
         except Exception as error:  # a catalog's client may raise anything
             # The messages of a user's own catalog may hold its credentials.
             said = "" if self._format.catalog else f": {str(error).strip().partition(chr(10))[0][:300]}"
@@ -264,13 +264,13 @@ def _metadata_files(table: Table, snapshot: Snapshot) -> Iterator[str]:
 
 
 def _map_names(transaction: Transaction) -> Transaction:
-    """Maps the names of columns, which the parts hold in place of ids."""
+    """Maps columns by their names, because the parts hold no ids."""
     mapping = transaction.table_metadata.schema().name_mapping
     return transaction.set_properties({_NAME_MAPPING: mapping.model_dump_json()})
 
 
 def _with_ids(schema: pa.Schema) -> pa.Schema:
-    """Numbers the columns: pyiceberg takes them by their ids, and a new table gives them others."""
+    """Numbers the columns, because pyiceberg needs ids; a new table then gives them others."""
     numbers = iter(range(1, 10_000))
 
     def number(field: pa.Field) -> pa.Field:
