@@ -125,9 +125,8 @@ async def _audit(
         lifted = lifted_doubts(plan.state, Coverage(plan.windows), unproven)
         repaired = None
         if claim is not None:
-            unlisted = None
-            if delete:
-                unlisted = await confirm_deletions(findings, connection.reader, context.settings.concurrency)
+            at_once = context.settings.concurrency
+            unlisted = await confirm_deletions(findings, connection.reader, at_once) if delete else None
             outcome = await Repair(plan, claim, findings, now, lifted, run, context).apply(delete=delete)
             repaired = RepairResult(
                 inserted=outcome.inserted,

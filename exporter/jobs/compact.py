@@ -63,26 +63,17 @@ async def compact(
 
 
 async def _compact(
-    store: Store,
-    run: Run,
-    settings: RunSettings,
-    observer: Observer,
-    clock: Callable[[], float],
+    store: Store, run: Run, settings: RunSettings, observer: Observer, clock: Callable[[], float]
 ) -> CompactResult:
     began, target_bytes = clock(), settings.target_part_bytes
     least_bytes = target_bytes // 2
     async with holding(store, run) as claim:
         before = claim.log.state
         await check_whole(store, before)
-        if not await _is_compact(store, before, least_bytes, target_bytes):
+        small = choose_merges(before.conversations, before.coverage, least_bytes=least_bytes, target_bytes=target_bytes)
+        if small or not await is_in_order(store, before):
             await put_in_order(claim, settings, observer, clock, least_bytes=least_bytes)
         return _compacted(before, claim.log.state, clock() - began)
-
-
-async def _is_compact(store: Store, state: State, least_bytes: int, target_bytes: int) -> bool:
-    if choose_merges(state.conversations, state.coverage, least_bytes=least_bytes, target_bytes=target_bytes):
-        return False
-    return await is_in_order(store, state)
 
 
 def _compacted(before: State, after: State, seconds: float) -> CompactResult:

@@ -54,14 +54,13 @@ def table_schema(schema: pa.Schema, partition_by: PartitionBy) -> pa.Schema:
 async def load_schema(location: Location, table: str) -> tuple[pa.Schema, PartitionBy]:
     """Returns what the manifest says about the files of a table. Raises the errors of `open_dataset`."""
     async with open_store(location) as store:
-        manifest = await _load(store)
-    return _schema_of(_table_of(manifest, table)), manifest.request.partition_by
+        manifest, shown = await _load(store, table)
+    return _schema_of(shown), manifest.request.partition_by
 
 
 async def _open(location: Location, table: str, generation: int | None) -> ds.FileSystemDataset:
     async with open_store(location) as store:
-        manifest = await _load(store)
-        shown = _table_of(manifest, table)
+        manifest, shown = await _load(store, table)
         files = shown.files
         if generation is not None and generation != manifest.generation:
             files = await _files_then(store, table, generation)
@@ -76,17 +75,14 @@ async def _open(location: Location, table: str, generation: int | None) -> ds.Fi
     )
 
 
-async def _load(store: Store) -> Manifest:
+async def _load(store: Store, table: str) -> tuple[Manifest, ManifestTable]:
     data = await store.read(MANIFEST)
     if data is None:
         raise DestinationError(f"{store.location}: no export here, or none with a manifest yet")
-    return read_manifest(data, store.location / MANIFEST)
-
-
-def _table_of(manifest: Manifest, table: str) -> ManifestTable:
+    manifest = read_manifest(data, store.location / MANIFEST)
     if table not in manifest.tables:
         raise UsageError(f"no table {table!r} here: there is {', '.join(manifest.tables)}")
-    return manifest.tables[table]
+    return manifest, manifest.tables[table]
 
 
 async def _files_then(store: Store, table: str, generation: int) -> list[ManifestFile]:

@@ -29,9 +29,9 @@ from exporter.store.open import open_store
 class VacuumResult(msgspec.Struct, frozen=True, kw_only=True):
     """Counts the replaced `files` that were deleted, or would be, and their `bytes`; `kept_files` are left.
 
-    `dropped_files` and `dropped_bytes` count likewise what repairs have dropped. `dropped_waiting` files are kept
-    because not everything that they stood for was read again, and the paths in `dropped_needed` because they alone hold
-    some conversation.
+    `dropped_files` and `dropped_bytes` are the same for files that repairs have dropped. `dropped_waiting` counts those
+    that are kept because not everything that they stood for was read again; `dropped_needed` are the paths of those
+    that are kept because they alone hold some conversation.
     """
 
     files: int

@@ -42,7 +42,7 @@ OutcomeT = TypeVar("OutcomeT", bound=CommandResult)
 
 @dataclass(slots=True)
 class Run:
-    """Represents a run under way; no other run has its name. `spent` returns what it has asked of the API so far."""
+    """Represents a run under way; no other run has its name. `spent` returns its requests to the API up to now."""
 
     command: Command
     name: str = field(default_factory=new_run)

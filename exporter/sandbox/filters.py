@@ -67,7 +67,7 @@ def parse_query(parameters: Mapping[str, str], behaviour: Behaviour) -> ParsedQu
 
 
 def compared(instant: Instant, behaviour: Behaviour) -> Instant:
-    """Returns the time with which bounds are compared, for a stored one."""
+    """Returns the time that stands for a stored one in comparisons with bounds."""
     if behaviour.compares == "served":
         return served_instant(instant, behaviour.precision, behaviour.rounding)
     return instant // DAY * DAY if behaviour.compares == "day" else instant
@@ -152,7 +152,7 @@ def _json_object(name: str, text: str) -> dict[str, object]:
 
 
 def contains(value: object, wanted: object) -> bool:
-    """Returns whether a JSON value holds another: objects by key, arrays by element, others by equality; true is not 1."""
+    """Returns whether a JSON value holds another: objects by key, arrays by element, others if equal; true is not 1."""
     if isinstance(wanted, dict):
         return isinstance(value, dict) and all(key in value and contains(value[key], wanted[key]) for key in wanted)
     if isinstance(wanted, list):
