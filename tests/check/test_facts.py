@@ -1,4 +1,4 @@
-"""What is read from files: the facts of a part held against its rows, and what cannot be read told apart."""
+"""The facts read from a part match its rows, and a part that cannot be read is told apart."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""What goes on with an export first sees that it is there: damage that is copied could never be found again."""
+"""A run that goes on with an export first checks its files: damage that was copied could never be found again."""
 
 import errno
 from pathlib import Path

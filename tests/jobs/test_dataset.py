@@ -1,4 +1,4 @@
-"""A dataset is the manifest's files and no other, of now or of a generation that is kept."""
+"""A dataset has the manifest's files and no others, of now or of a generation that is kept."""
 
 import json
 import os
@@ -45,7 +45,7 @@ async def exported(root: Path, partition_by: PartitionBy = "day") -> Path:
 async def test_it_is_what_the_manifest_names(partition_by: PartitionBy, tmp_path: Path) -> None:
     root = await exported(tmp_path / "out", partition_by)
     shown = Exported(root)
-    # What a run that was killed has left, and is in no manifest.
+    # A run that was killed has left this, and no manifest names it.
     left = root / shown.files[0]["path"]
     shutil.copy(left, left.with_name("part-left-000001.parquet"))
     dataset = exporter.open_dataset(root)

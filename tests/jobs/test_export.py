@@ -1,4 +1,4 @@
-"""The export job: what range it settles on, and that it ends as its errors say, wherever they come from."""
+"""An export settles on the right range, and ends as its errors say, wherever they come from."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ bounds = st.one_of(st.none(), instants)
 
 
 def settle(stored: Interval | None, asked: Selection, latest: Instant) -> Interval | None:
-    """The range, or None when there is nothing to export."""
+    """Returns the range, or None if there is nothing to export."""
     try:
         return settle_range(State(range=stored), asked, latest)
     except UsageError:
@@ -60,7 +60,7 @@ def test_the_same_command_again_asks_for_the_same_range(
         assert again == stored
         assert not asks_for_more(stored, asked)
     else:
-        # Asked for the future: what of it has come to be is read now.
+        # The future was asked for: what has happened of it by now is read.
         assert again == Interval(stored.start, min(until, LATEST + later))
         assert asks_for_more(stored, asked)
 
@@ -149,13 +149,13 @@ def ids_at(destination: Path) -> list[str]:
 async def test_a_token_revoked_at_any_request_is_told_as_such_and_the_next_run_goes_on(
     tmp_path: Path, requests: int
 ) -> None:
-    """Also while the beginning of the data is looked for, by several questions at once."""
+    """This holds also while several questions at once look for the beginning of the data."""
     rows = make_conversations(300, T0 - 20 * DAY, T0, transcripts=False)
     destination = tmp_path / "export"
     async with serve(rows, Behaviour(revoked_after=requests)) as server:
         with pytest.raises(AccessError):
             await run(server, destination, Selection(until=T0))
-        # What the first four answer must be known before anything is written.
+        # The answers to the first four requests must be known before anything is written.
         assert destination.exists() == (requests > 3)
         if requests > 3:
             found = await status(destination)

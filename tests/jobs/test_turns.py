@@ -1,4 +1,4 @@
-"""Turns beside conversations: what an export makes of transcripts, and what a verification says when they differ."""
+"""An export makes turns of transcripts, beside the conversations; a verification says when the two differ."""
 
 import json
 import shutil
@@ -99,7 +99,7 @@ def of_nobody(ids: pa.ChunkedArray) -> list[str]:
 
 
 def renamed(root: Path, path: str) -> str:
-    """The turns of no conversations, as far as names go."""
+    """Renames turns so that no part of conversations lies beside them."""
     other = path.replace("part-", "part-other-")
     (root / path).rename(root / other)
 

@@ -36,7 +36,7 @@ def complete(exports: dict[str, Path], tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """No pause is waited for; those that would have been are noted."""
+    """Notes pauses, and waits for none."""
     slept = list[float]()
     monkeypatch.setattr("exporter.store.disk.time.sleep", slept.append)
     return slept
@@ -47,7 +47,7 @@ def check(root: Path, **options: Any) -> VerifyResult:
 
 
 def data_of(root: Path) -> dict[str, Any]:
-    """What lies there but for the lock and the journal, which a repair writes to whatever it does."""
+    """Returns what lies there, except the lock and the journal, which a repair always writes to."""
     return {
         name: kept for name, kept in snapshot(root).items() if name not in ("_exporter/lock", "_exporter/runs.jsonl")
     }
@@ -72,7 +72,7 @@ def test_a_file_whose_bytes_cannot_be_had_is_left_alone(
 ) -> None:
     first, *others = parts(complete)
     monkeypatch.setattr(disk, "_readinto", failing(number, 10**9, lambda name: name.endswith(first)))
-    # What else is wrong waits, too: the reader may be what is wrong.
+    # Any other damage waits as well, because the reader may be what is wrong.
     flip(complete, others[0])
     before = data_of(complete)
     verified = check(complete, repair=repair)
@@ -109,7 +109,7 @@ def test_arrow_that_fails_is_not_believed(
     monkeypatch.setattr(f"pyarrow.parquet.ParquetFile{when}", fail)
     before = data_of(complete)
     verified = check(complete, repair=repair)
-    # Each may take a while to fail: not all are tried.
+    # Each may take a while to fail, so that not all are tried.
     assert len(verified.problems) == min(20, verified.files)
     assert {problem.what for problem in verified.problems} == {"unreadable"}
     assert (verified.exit_status, verified.dropped, verified.sound) == (1, 0, False)
@@ -130,7 +130,7 @@ def test_what_is_no_parquet_though_its_bytes_are_right_is_no_damage(
 
 
 def test_a_reading_that_comes_short_once_is_not_believed(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a mount that loses its server for a moment: no error, and fewer bytes, or other ones."""
+    """A mount that loses its server for a moment may give no error, and fewer bytes or other ones."""
     seen = set[str]()
     real = integrity.hash_file
 
