@@ -45,7 +45,11 @@ def count_lines(path: Path) -> int:
 
 
 def read_content(
-    path: Path, schema: pa.Schema | None, take_ids: Callable[[pa.Array], None], table: str = CONVERSATIONS
+    path: Path,
+    schema: pa.Schema | None,
+    take_ids: Callable[[pa.Array], None],
+    table: str = CONVERSATIONS,
+    batch_rows: int = _BATCH_ROWS,
 ) -> Content:
     """Decodes ids and times of a part of `table` with `schema`, and gives `take_ids` batches of ids without nulls.
 
@@ -55,10 +59,11 @@ def read_content(
         found = parquet.schema_arrow
         if schema is None or not is_of(found, schema):
             return Content(found)
-        return _summarize(found, _batches(parquet, [ID_COLUMNS[table], SORT_COLUMNS[table]]), take_ids)
+        columns = [ID_COLUMNS[table], SORT_COLUMNS[table]]
+        return _summarize(found, _batches(parquet, columns, batch_rows), take_ids)
 
 
-def count_misplaced(turns: Path, conversations: Path) -> int:
+def count_misplaced(turns: Path, conversations: Path, batch_rows: int = _BATCH_ROWS) -> int:
     """Returns the number of rows of a part of turns that are out of place. Both parts must have their schemas.
 
     The turns of each conversation of the other part must lie together, numbered from 0, in the conversations' order.
@@ -69,7 +74,7 @@ def count_misplaced(turns: Path, conversations: Path) -> int:
     with open_part(conversations) as parquet:
         known = parquet.read([ID_COLUMN], use_threads=False).column(0).combine_chunks()
     with open_part(turns) as parquet:
-        for ids, numbers in _batches(parquet, [ID_COLUMNS[TURNS], INDEX_COLUMN]):
+        for ids, numbers in _batches(parquet, [ID_COLUMNS[TURNS], INDEX_COLUMN], batch_rows):
             begins = pc.equal(numbers, 0)
             ids_before = pa.concat_arrays([pa.array([before[0]], pa.string()), ids[:-1]])
             numbers_before = pa.concat_arrays([pa.array([before[1]], pa.int64()), numbers[:-1]])
@@ -83,9 +88,9 @@ def count_misplaced(turns: Path, conversations: Path) -> int:
     return misplaced
 
 
-def _batches(parquet: pq.ParquetFile, columns: list[str]) -> Iterator[tuple[pa.Array, pa.Array]]:
+def _batches(parquet: pq.ParquetFile, columns: list[str], rows: int) -> Iterator[tuple[pa.Array, pa.Array]]:
     """Yields two columns, the second one as integers."""
-    for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False):
+    for batch in parquet.iter_batches(rows, columns=columns, use_threads=False):
         yield batch.column(columns[0]), batch.column(columns[1]).cast(pa.int64())
 
 
