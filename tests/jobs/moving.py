@@ -103,6 +103,12 @@ async def moving_source(seed: int, behaviour: Behaviour | None = None) -> AsyncI
         yield source
 
 
+def fill(source: Source, rows: int = 60, **fields: object) -> list[str]:
+    """Fills the source with rows over three days, an hour before now at the latest."""
+    end = source.now - HOUR
+    return [source.insert(end - number * 3 * DAY // rows, **fields) for number in range(rows)]
+
+
 def settings_for(source: Source, **settings: object) -> RunSettings:
     # The source has another clock than this machine.
     known = {"page_size": 7, "concurrency": 3, "target_part_bytes": 20_000, "trust_clock": "server"}

@@ -19,17 +19,11 @@ from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.settings import Credentials, Selection
 from tests.end_to_end.exported import Exported, snapshot
 from tests.jobs.damage import rewrite
-from tests.jobs.moving import Source, check, moving_source, run_sync, settings_for
+from tests.jobs.moving import Source, check, fill, moving_source, run_sync, settings_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
 
 KINDS = ("missing", "changed", "moved", "deleted", "later")
-
-
-def fill(source: Source, rows: int, **fields: object) -> list[str]:
-    """Fills the source with rows over three days, an hour before now at the latest."""
-    end = source.now - HOUR
-    return [source.insert(end - number * 3 * DAY // rows, **fields) for number in range(rows)]
 
 
 async def run_audit(

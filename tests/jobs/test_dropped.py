@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,24 +24,14 @@ from exporter.sandbox import TOKEN, Row, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.local.store import LocalStore
 from tests.jobs.damage import flip, parts, quarantine, share_an_id, truncate
-from tests.jobs.made import NOW, SINCE, UNTIL, make_exports, misfit
+from tests.jobs.made import NOW, SINCE, UNTIL, misfit
 
 ROWS = make_conversations(300, SINCE, UNTIL, transcripts=False)
 
 
-@pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return make_exports(tmp_path_factory.mktemp("exports"))
-
-
 @pytest.fixture
-def root(exports: dict[str, Path], tmp_path: Path) -> Path:
-    return Path(shutil.copytree(exports["complete"], tmp_path / "out"))
-
-
-@pytest.fixture
-def odd(exports: dict[str, Path], tmp_path: Path) -> Path:
-    return Path(shutil.copytree(exports["odd"], tmp_path / "odd"))
+def root(complete: Path) -> Path:
+    return complete
 
 
 def check(root: Path, **options: Any) -> VerifyResult:

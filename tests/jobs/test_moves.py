@@ -19,17 +19,11 @@ from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, ServedRequest
 from exporter.settings import Credentials, Selection
 from tests.end_to_end.exported import Exported
-from tests.jobs.moving import T0, Source, check, moving_source, run_sync, settings_for
+from tests.jobs.moving import T0, Source, check, fill, moving_source, run_sync, settings_for
 
 pytestmark = pytest.mark.anyio
 
 BOTH = Selection(tables=TABLES)
-
-
-def fill(source: Source, rows: int = 60) -> list[str]:
-    """Fills the source with rows over three days, an hour before now at the latest."""
-    end = source.now - HOUR
-    return [source.insert(end - number * 3 * DAY // rows) for number in range(rows)]
 
 
 async def run_export(destination: Path, source: Source, asked: Selection | None = None, **settings: object) -> Summary:

@@ -17,15 +17,9 @@ from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.settings import Credentials, Selection
 from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import conversation
-from tests.jobs.moving import T0, Source, check, moving_source, run_sync, settings_for
+from tests.jobs.moving import T0, check, fill, moving_source, run_sync, settings_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
-
-
-def fill(source: Source, rows: int, **fields: object) -> list[str]:
-    """Fills the source with rows over three days, an hour before now at the latest."""
-    end = source.now - HOUR
-    return [source.insert(end - number * 3 * DAY // rows, **fields) for number in range(rows)]
 
 
 @pytest.mark.parametrize("seed", range(12))

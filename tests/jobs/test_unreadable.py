@@ -21,17 +21,7 @@ from exporter.progress import Quiet
 from exporter.store import disk
 from tests.end_to_end.exported import snapshot
 from tests.jobs.damage import failing, flip, no_page, no_parquet, parts, quarantine
-from tests.jobs.made import NOW, make_exports
-
-
-@pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return make_exports(tmp_path_factory.mktemp("exports"))
-
-
-@pytest.fixture
-def complete(exports: dict[str, Path], tmp_path: Path) -> Path:
-    return Path(shutil.copytree(exports["complete"], tmp_path / "out"))
+from tests.jobs.made import NOW
 
 
 @pytest.fixture(autouse=True)
@@ -152,17 +142,14 @@ def test_readings_that_differ_are_no_damage(complete: Path, monkeypatch: pytest.
     assert (verified.exit_status, verified.dropped) == (1, 0)
 
 
-def test_quarantine_that_cannot_be_read_is_left_alone(
-    exports: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = Path(shutil.copytree(exports["odd"], tmp_path / "odd"))
-    path = quarantine(root)[0]
+def test_quarantine_that_cannot_be_read_is_left_alone(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = quarantine(odd)[0]
     monkeypatch.setattr(disk, "_readinto", failing(errno.EIO, 10**9, lambda name: name.endswith(path)))
-    before = data_of(root)
-    verified = check(root, repair=True)
+    before = data_of(odd)
+    verified = check(odd, repair=True)
     assert [(problem.file, problem.what) for problem in verified.problems] == [(path, "unreadable")]
     assert verified.exit_status == 1
-    assert data_of(root) == before
+    assert data_of(odd) == before
 
 
 @contextmanager
