@@ -132,7 +132,7 @@ async def _aside(destination: Location) -> AsyncIterator[LocalStore]:
     root = destination if isinstance(destination, Path) else None
     disk = temporary_directory(root)
     if root is not None and disk != root / SCRATCH and disk.resolve().is_relative_to(root.resolve()):
-        raise UsageError(f"TMPDIR lies in {destination}: an audit writes nothing there. Choose another one")
+        raise UsageError(f"TMPDIR lies in {destination}, where an audit writes nothing. Set it to another directory")
     with private_place(disk) as directory:
         store = LocalStore(directory)
         await check_free_space(store)

@@ -37,8 +37,8 @@ async def confirm_deletions(findings: Differences, lister: Reader, at_once: int)
         return unlisted
     if findings.witness is None:
         raise DestinationError(
-            "the API lists none of the conversations that are there. Is it the same organization and address? "
-            "Nothing was deleted; if they are, take a wider range"
+            "the API lists none of the stored conversations. Is it the same organization and address? "
+            "Nothing was deleted; if it is, take a wider range"
         )
     if not await lister.knows(findings.witness):
         raise ContradictionError(

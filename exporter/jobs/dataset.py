@@ -81,14 +81,14 @@ async def _load(store: Store, table: str) -> tuple[Manifest, ManifestTable]:
         raise DestinationError(f"{store.location}: no export here, or none with a manifest yet")
     manifest = read_manifest(data, store.location / MANIFEST)
     if table not in manifest.tables:
-        raise UsageError(f"no table {table!r} here: there is {', '.join(manifest.tables)}")
+        raise UsageError(f"no table {table!r} here; the tables are {', '.join(manifest.tables)}")
     return manifest, manifest.tables[table]
 
 
 async def _files_then(store: Store, table: str, generation: int) -> list[ManifestFile]:
     commits = await load_commits(store)
     if not 1 <= generation <= len(commits):
-        raise UsageError(f"generation {generation}: there are generations from 1 to {len(commits)}")
+        raise UsageError(f"generation {generation}: the generations are 1 to {len(commits)}")
     live = sorted(fold(commits[:generation]).files.values(), key=lambda file: (file.window, file.path))
     wanted = [ManifestFile(file.path, file.partition) for file in live if file.table == table]
     gone = {file.path for file in wanted} - set(await store.list(table))

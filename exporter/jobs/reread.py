@@ -165,8 +165,8 @@ async def _keep_what_is_known(findings: Differences, session: Session) -> dict[I
         for identity in unlisted[:_LOOKED_UP]:
             if await reader.knows(identity):
                 raise ContradictionError(
-                    "the API lists less than half of the conversations that are there, and knows others by their ids. "
-                    "Does it read the filters in another way now, or does this token see less? Nothing was changed"
+                    "the API lists fewer than half of the stored conversations, and knows others by their ids. "
+                    "Does it read the filters differently now, or does this token see less? Nothing was changed"
                 )
     if findings.witness is not None and unlisted and not await reader.knows(findings.witness):
         # If the API answers 404 to an id that it lists, 404 tells nothing.

@@ -27,7 +27,7 @@ _SQL: Final = {
 def new_schema(table: str, fields: tuple[str, ...] | None) -> pa.Schema:
     """Returns the columns that the files of a table have if it is exported now. `fields` is None for all."""
     if table not in TABLES:
-        raise UsageError(f"--table {table}: no such table; there are {', '.join(TABLES)}")
+        raise UsageError(f"--table {table}: no such table; the tables are {', '.join(TABLES)}")
     request = Request(fields=fields, tables=TABLES)
     return Tables.of(request).schemas[table]
 

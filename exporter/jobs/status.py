@@ -1,4 +1,4 @@
-"""`exporter status` says what a destination holds, how far it is, and which run holds it. It changes nothing."""
+"""`exporter status` shows what a destination has, how complete it is, and which run holds it. It changes nothing."""
 
 import msgspec
 

@@ -52,7 +52,7 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
         """Raises `DoubtfulStreamError` if an export would end with exit status 3."""
         if doubts := list(self._doubts()):
             raise DoubtfulStreamError(
-                f"all batches were given, and something is in doubt: {'; '.join(doubts)}.\nThe stream's `report` has "
+                f"all batches were given, but something is in doubt: {'; '.join(doubts)}.\nThe stream's `report` has "
                 "it under `quarantined`, `unproven` and `partly_withheld_rows`"
             )
 

@@ -89,7 +89,7 @@ async def _sync(
 ) -> SyncResult:
     found, request = await find_stored(store, run, asked)
     if settle_table_format(found, asked, store.location) and keep_generations is not None:
-        raise UsageError("--keep-generations: beside a table format all that is replaced is kept, until a vacuum")
+        raise UsageError("--keep-generations: with a table format, all that is replaced is kept until a vacuum")
     if not refilter:
         _check_filters(request)
     async with connected(request, found, None, context, run) as connection:
@@ -98,7 +98,9 @@ async def _sync(
             latest = max(latest, found.range.end)
         margin = await find_margin(connection.reader, connection.opening.updated_at) if found.coverage else 0
         if margin is None:
-            context.observer.warn("the API leaves out what was updated when it is asked for; all is read again")
+            context.observer.warn(
+                "the API leaves out updated rows when asked for them, so that all rows are read again"
+            )
         to_latest = msgspec.structs.replace(asked, until=latest)
         async with claimed(
             store, run, connection, to_latest, latest, refuses_withheld=True, keep_generations=keep_generations
@@ -123,8 +125,8 @@ def _check_filters(request: Request) -> None:
     changing = changing_filters(request)
     if changing:
         raise UsageError(
-            f"the export is filtered by {', '.join(changing)}, and that may change: rows must then leave as well as "
-            "arrive. Give --refilter to drop what the filters no longer match, or sync an export without them"
+            f"the export is filtered by {', '.join(changing)}, which may change: rows can leave it and enter it. "
+            "Give --refilter to drop what the filters no longer match, or sync an export without them"
         )
 
 
@@ -154,7 +156,7 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
 
     await read(before.coverage, since, 0)
     if spool.unasked:
-        session.context.observer.warn("the API does not keep to updated_after; rows that have not changed were dropped")
+        session.context.observer.warn("the API does not respect updated_after; rows that have not changed were dropped")
     doubts = await Doubts.find(session, homes)
     again = await _still_open(session, spool, range_.end - _OPEN_FOR)
     again |= doubts.windows | await _nameless(session, homes)

@@ -1,4 +1,4 @@
-"""Reads and writes an Iceberg table: its metadata lies beside the table's directory, and names the parts in place.
+"""Reads and writes an Iceberg table, whose metadata lies beside its directory and names the parts where they are.
 
 The parts hold no field ids, so the table has a name mapping. The catalog is a file of the export's own, or one of
 pyiceberg's configuration, which also has its credentials. Blocking.

@@ -17,7 +17,7 @@ from exporter.tasks import alongside
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Represents a destination that `run` holds, by its name: no other run writes to its log."""
+    """Represents a destination that the run named `run` holds: no other run writes to its log."""
 
     store: Store
     run: str

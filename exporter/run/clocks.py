@@ -131,7 +131,7 @@ def updates_since(state: State, now: Instant, observer: Observer) -> Instant | N
     since = trusted_since(state.read_since, now)
     if since != state.read_since:
         observer.warn(
-            f"this export is said to be up to date until {format_instant(state.read_since)}, and it is "
+            f"this export counts as up to date until {format_instant(state.read_since)}, and it is "
             f"{format_instant(now)}: the clock that an earlier run went by was ahead. "
             + ("Every row" if since is None else f"What was updated since {format_instant(since)}")
             + " is read again"

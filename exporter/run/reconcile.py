@@ -33,14 +33,14 @@ def settle_request(state: State, asked: Selection, destination: Location) -> Req
             tables=asked.tables or Request().tables,
         )
     differences = [
-        f"{name}: {_shown(there)} there, {_shown(here)} asked for"
-        for name, there, here in (
+        f"{name}: {_shown(kept)} stored, {_shown(wanted)} asked for"
+        for name, kept, wanted in (
             ("filters", stored.filters, asked.filters),
             ("fields", stored.fields, asked.fields),
             ("partitions", stored.partition_by, asked.partition_by),
             ("tables", stored.tables, asked.tables),
         )
-        if here is not None and here != there
+        if wanted is not None and wanted != kept
     ]
     if differences:
         raise DestinationError(

@@ -111,10 +111,10 @@ def test_a_bare_command_or_one_within_asks_for_no_more(since: Instant | None, un
 @pytest.mark.parametrize(
     ("asked", "difference"),
     [
-        (Selection(filters={"status": "failed"}), "filters: channel=email there, status=failed asked for"),
-        (Selection(filters={}), "filters: channel=email there, none asked for"),
-        (Selection(fields=("id",)), "fields: all there, id asked for"),
-        (Selection(partition_by="hour"), "partitions: day there, hour asked for"),
+        (Selection(filters={"status": "failed"}), "filters: channel=email stored, status=failed asked for"),
+        (Selection(filters={}), "filters: channel=email stored, none asked for"),
+        (Selection(fields=("id",)), "fields: all stored, id asked for"),
+        (Selection(partition_by="hour"), "partitions: day stored, hour asked for"),
     ],
 )
 def test_another_request_is_refused_with_the_difference(asked: Selection, difference: str) -> None:

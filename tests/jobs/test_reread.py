@@ -24,18 +24,12 @@ from exporter.store.local.store import LocalStore
 from tests.end_to_end.exported import Exported, assert_same, snapshot
 from tests.end_to_end.served import records
 from tests.jobs.damage import flip
-from tests.jobs.moving import Source, check, moving_source, run_sync, settings_for
+from tests.jobs.moving import Source, check, fill, moving_source, run_sync, settings_for
 
 pytestmark = pytest.mark.anyio
 
 NARROW = Credentials(TOKEN_NOSENSITIVE)
 BOTH = Selection(tables=TABLES)
-
-
-def fill(source: Source, rows: int, **fields: object) -> list[str]:
-    """Fills the source with rows over three days, an hour before now at the latest."""
-    end = source.now - HOUR
-    return [source.insert(end - number * 3 * DAY // rows, **fields) for number in range(rows)]
 
 
 async def run_reread(
@@ -339,7 +333,7 @@ async def test_a_list_that_has_lost_most_of_them_is_not_believed(tmp_path: Path)
         await run_sync(tmp_path, source)
         before = parts_of(tmp_path)
         hide(source, *ids[5:])
-        with pytest.raises(ContradictionError, match="less than half"):
+        with pytest.raises(ContradictionError, match="fewer than half"):
             await run_reread(tmp_path, source)
         hide(source, *ids)
         with pytest.raises((ContradictionError, DestinationError)):
