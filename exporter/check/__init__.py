@@ -1,1 +1,1 @@
-"""Whether everything at a destination is as it should be. Changes nothing."""
+"""Checks whether everything at a destination is as it should be. Changes nothing."""

@@ -1,4 +1,4 @@
-"""What lies at a destination, read from its files: the facts that `problems` judges. Blocking code.
+"""Reads from the files of a destination the facts that `problems` judges. Blocking code.
 
 A file is read from the disk once: right after it was hashed, the two columns that are decoded come from the page cache.
 """
@@ -24,7 +24,7 @@ _BATCH_ROWS: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a part holds.
+    """Describes what a part holds.
 
     `incomplete` counts the rows without id or time; `oldest` and `newest` are None if no row has a time. The rows are
     not looked at if the schema is not the expected one.
@@ -45,9 +45,13 @@ def count_lines(path: Path) -> int:
 
 
 def read_content(
-    path: Path, schema: pa.Schema | None, take_ids: Callable[[pa.Array], None], table: str = CONVERSATIONS
+    path: Path,
+    schema: pa.Schema | None,
+    take_ids: Callable[[pa.Array], None],
+    table: str = CONVERSATIONS,
+    batch_rows: int = _BATCH_ROWS,
 ) -> Content:
-    """Decodes ids and times of a part of `table` that has `schema`, and gives `take_ids` batches of ids without nulls.
+    """Decodes ids and times of a part of `table` with `schema`, and gives `take_ids` batches of ids without nulls.
 
     Raises `UnreadableFileError`.
     """
@@ -55,13 +59,14 @@ def read_content(
         found = parquet.schema_arrow
         if schema is None or not is_of(found, schema):
             return Content(found)
-        return _summarize(found, _batches(parquet, [ID_COLUMNS[table], SORT_COLUMNS[table]]), take_ids)
+        columns = [ID_COLUMNS[table], SORT_COLUMNS[table]]
+        return _summarize(found, _batches(parquet, columns, batch_rows), take_ids)
 
 
-def count_misplaced(turns: Path, conversations: Path) -> int:
-    """Returns the number of rows of a part of turns that are not where they belong; both parts must have their schemas.
+def count_misplaced(turns: Path, conversations: Path, batch_rows: int = _BATCH_ROWS) -> int:
+    """Returns the number of rows of a part of turns that are out of place. Both parts must have their schemas.
 
-    Turns belong to the conversations of the other part, in the same order, those of each together, numbered from 0.
+    The turns of each conversation of the other part must lie together, numbered from 0, in the conversations' order.
     Raises `UnreadableFileError`.
     """
     misplaced, last = 0, -1
@@ -69,7 +74,7 @@ def count_misplaced(turns: Path, conversations: Path) -> int:
     with open_part(conversations) as parquet:
         known = parquet.read([ID_COLUMN], use_threads=False).column(0).combine_chunks()
     with open_part(turns) as parquet:
-        for ids, numbers in _batches(parquet, [ID_COLUMNS[TURNS], INDEX_COLUMN]):
+        for ids, numbers in _batches(parquet, [ID_COLUMNS[TURNS], INDEX_COLUMN], batch_rows):
             begins = pc.equal(numbers, 0)
             ids_before = pa.concat_arrays([pa.array([before[0]], pa.string()), ids[:-1]])
             numbers_before = pa.concat_arrays([pa.array([before[1]], pa.int64()), numbers[:-1]])
@@ -83,9 +88,9 @@ def count_misplaced(turns: Path, conversations: Path) -> int:
     return misplaced
 
 
-def _batches(parquet: pq.ParquetFile, columns: list[str]) -> Iterator[tuple[pa.Array, pa.Array]]:
+def _batches(parquet: pq.ParquetFile, columns: list[str], rows: int) -> Iterator[tuple[pa.Array, pa.Array]]:
     """Yields two columns, the second one as integers."""
-    for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False):
+    for batch in parquet.iter_batches(rows, columns=columns, use_threads=False):
         yield batch.column(columns[0]), batch.column(columns[1]).cast(pa.int64())
 
 

@@ -1,7 +1,7 @@
 """Looks at everything at a destination, and says what is wrong. Changes nothing.
 
-Another run may be writing meanwhile. Then the manifest is behind the log for a moment, a file is there before its
-commit, and `_SUCCESS` is gone or not there yet. So these are judged only if no run was there while they were read: the
+Another run may be writing meanwhile. Then the manifest is behind the log for a moment, a file exists before its commit,
+and `_SUCCESS` is gone or does not exist yet. So these are judged only if no run was at work while they were read: the
 log has as many commits after as before, and nobody held the lock. What a commit names does not change, and is always
 judged; what a later commit has removed is forgotten.
 """
@@ -58,7 +58,7 @@ _MOST_UNREADABLE: Final = 20
 
 @dataclass(slots=True)
 class Inspection:
-    """What the log says, and how what lies there differs from it.
+    """Holds what the log says, and how the destination differs from it.
 
     `writer` is the run that was at work, if there was one. `schemas` are those of the tables. `parts_read`,
     `bytes_read` and `ids_compared` count what was looked into.
@@ -85,7 +85,9 @@ async def load_findings(store: Store) -> Inspection:
     state = fold(commits)
     if state.request is None:
         if await store.read(MANIFEST) is not None:
-            raise DamagedLogError(COMMITS, "the log is gone, and its manifest is there. Restore it, or export anew")
+            raise DamagedLogError(
+                COMMITS, "the log is gone, though its manifest is there. Restore it, or start a new export"
+            )
         raise DestinationError(f"{store.location}: no export here")
     return Inspection(commits, state, state.request.partition_by, Tables.of(state.request).schemas)
 
@@ -93,8 +95,8 @@ async def load_findings(store: Store) -> Inspection:
 async def inspect(store: Store, sample: Sample, *, alone: bool) -> Inspection:
     """Looks at names and sizes of all files, and into those parts that are in `sample`.
 
-    `alone` says that this process holds the lock. Raises as `load_findings`, and `StoreError` if the store cannot be
-    read.
+    `alone` says that this process holds the lock. Raises the errors of `load_findings`, and `StoreError` if the store
+    cannot be read.
     """
     findings = await load_findings(store)
     before = None if alone else await store.lock_holder()
@@ -164,7 +166,7 @@ async def _inspect_files(store: Store, findings: Inspection, sample: Sample) -> 
 async def _look(
     store: Store, findings: Inspection, file: ExportFile, look: Callable[[Path], T], opening: Opening = as_written
 ) -> T | None:
-    """Returns what `look`, which blocks, makes of a file that has the bytes that were written.
+    """Returns the result of `look`, which blocks, for a file that has the bytes that were written.
 
     If it does not have them, or cannot be read, notes a problem and returns None.
     """
@@ -174,7 +176,7 @@ async def _look(
     except DamagedPartError as error:
         findings.problems.append(Problem(file.path, error.kind, error.what))
     except UnreadableFileError as error:
-        # If two files are read at once, it may be the other one.
+        # If two files are read at once, the other one may have failed.
         failed = str(error.path).removeprefix(f"{store.location}/")
         findings.problems.append(Problem(failed, "unreadable", f"cannot be read here and now: {error.what}"))
     return None

@@ -1,4 +1,4 @@
-"""What a repair takes out of an export, so that the next run reads it again: spoiled files and their windows."""
+"""Finds what a repair must take out of an export for the next run to read again: spoiled files and their windows."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from exporter.model import Coverage, Interval
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a repair takes out.
+    """Says what a repair takes out.
 
     `lost` is no longer covered. `files` are the data files that go with it: their windows lie in `lost`. `quarantine`
-    are the spoiled quarantine files; sound ones may have rows in `lost`, which go as well.
+    names the spoiled quarantine files; sound ones may have rows in `lost`, which go as well.
     """
 
     lost: Coverage
@@ -24,7 +24,7 @@ class Loss:
 def plan_loss(state: State, commits: Iterable[Commit], spoiled: Collection[str]) -> Loss:
     """Returns the least that must go so that every file in `spoiled` is read again. Pure.
 
-    A quarantine file may not say which windows its rows are of; then what its commit covered does. A data file is
+    A quarantine file may not say which windows its rows are from; then what its commit covered says so. A data file is
     dropped whole, so what is lost grows to the windows that it cuts into.
     """
     origins = quarantine_origins(commits)
@@ -44,7 +44,8 @@ def plan_loss(state: State, commits: Iterable[Commit], spoiled: Collection[str])
 def quarantine_origins(commits: Iterable[Commit]) -> dict[str, Coverage]:
     """Returns, by quarantine file, the times that all its rows are from.
 
-    They are its window, or what the commit covered that added it, or those of the file that a repair kept its rows of.
+    They are its window or, if it has none, what the commit that added it covered, and the times of the files that this
+    commit removed: a repair keeps rows of these.
     """
     origins: dict[str, Coverage] = {}
     for commit in commits:

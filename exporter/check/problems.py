@@ -1,7 +1,7 @@
-"""What is wrong with an export, judged from the facts that `facts` has read. Pure.
+"""Judges what is wrong with an export, from the facts that `facts` has read. Pure.
 
-The fold of the log (`state.apply`) has checked already that windows are disjoint and inside the coverage, and the
-coverage inside the range; here files, manifest and marks are compared with it.
+The fold of the log (`state.apply`) has already checked that windows are disjoint and inside the coverage, and the
+coverage inside the range; here, files, manifest and marks are compared with the log.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -49,7 +49,7 @@ _ASIDE: Final = frozenset[What]({"log", "manifest", "behind", "success", "table"
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One thing that is wrong. `file` is relative to the destination; `mended` says whether a repair has fixed it."""
+    """Names one thing that is wrong. `file` is relative to the destination; a repair has fixed it if it is `mended`."""
 
     file: str
     what: What
@@ -58,7 +58,7 @@ class Problem(msgspec.Struct, frozen=True):
 
     @property
     def spoils_rows(self) -> bool:
-        """Whether the rows of this file must be read from the API again."""
+        """Returns whether the rows of this file must be read from the API again."""
         return self.what not in _ASIDE
 
 
@@ -79,7 +79,7 @@ def check_content(
     if content.rows != file.rows:
         yield Problem(file.path, "rows", f"has {content.rows:,} rows; the log says {file.rows:,}")
     if content.incomplete:
-        yield Problem(file.path, "values", f"{content.incomplete:,} rows lack `{identity}` or `{time}`")
+        yield Problem(file.path, "values", f"{content.incomplete:,} rows have no `{identity}` or no `{time}`")
     if not content.descends:
         yield Problem(file.path, "order", f"`{time}` does not descend, though the footer says so")
     if content.oldest is None or content.newest is None:
@@ -92,7 +92,7 @@ def check_content(
             f"from {format_instant(file.created_at_min)} to {format_instant(file.created_at_max)}",
         )
     if content.oldest not in file.window or content.newest not in file.window:
-        yield Problem(file.path, "window", "has rows outside the window that it speaks for")
+        yield Problem(file.path, "window", "has rows outside its window")
     ends = [partition_of(instant, partition_by)[0] for instant in (content.oldest, content.newest)]
     if ends != [file.partition, file.partition]:
         yield Problem(file.path, "partition", "has rows of another partition")
@@ -101,13 +101,15 @@ def check_content(
 def check_beside(file: DataFile, conversations: DataFile | None) -> Iterator[Problem]:
     """Judges a part of turns; `conversations` is the part that it should lie beside, or None if there is none."""
     if conversations is None or conversations.window != file.window:
-        yield Problem(file.path, "turns", "there is no part of conversations that it is made of")
+        yield Problem(file.path, "turns", "the part of conversations that it was made from is missing")
 
 
 def check_turns(file: DataFile, misplaced: int) -> Iterator[Problem]:
     """Judges a part of turns; `misplaced` is the number of rows that are not where they belong."""
     if misplaced:
-        yield Problem(file.path, "turns", f"{misplaced:,} rows are out of place, or of no conversation beside it")
+        yield Problem(
+            file.path, "turns", f"{misplaced:,} rows are out of place, or belong to no conversation beside it"
+        )
 
 
 def check_places(state: State) -> Iterator[Problem]:
@@ -129,7 +131,7 @@ def check_names(state: State, found: Collection[str]) -> Iterator[Problem]:
         if path in state.live or path in kept:
             continue
         if path in dropped:
-            yield Problem(path, "behind", "a repair has dropped it, and did not move it aside; the next run does")
+            yield Problem(path, "behind", "a repair dropped it, but did not move it aside; the next run will")
             continue
         # DuckDB and Polars also take a hidden file for data, if it has the name of one.
         if is_clutter(path) and not path.endswith(".parquet"):
@@ -141,9 +143,9 @@ def check_names(state: State, found: Collection[str]) -> Iterator[Problem]:
 
 
 def check_manifest(state: State, manifest: bytes | None, expected: bytes) -> Iterator[Problem]:
-    """Judges the `manifest` that lies there; the log would have it as `expected`."""
+    """Judges the stored `manifest`; by the log, it should be as `expected`."""
     if manifest is None:
-        yield Problem(MANIFEST, "manifest", "is not there")
+        yield Problem(MANIFEST, "manifest", "is missing")
         return
     generation = generation_of(manifest)
     if generation is not None and generation > state.number:
@@ -166,16 +168,16 @@ def check_manifest(state: State, manifest: bytes | None, expected: bytes) -> Ite
 
 
 def check_success(state: State, is_there: bool) -> Iterator[Problem]:
-    """Judges whether `_SUCCESS`, the mark of a complete export, `is_there` rightly."""
+    """Judges whether `_SUCCESS`, the mark of a complete export, exists if and only if it should."""
     complete = state_name(state) == "complete"
     if is_there and not complete:
-        yield Problem(SUCCESS, "success", f"is there, though the export is {state_name(state)}")
+        yield Problem(SUCCESS, "success", f"exists, though the export is {state_name(state)}")
     elif complete and not is_there:
-        yield Problem(SUCCESS, "success", "is not there, though the export is complete")
+        yield Problem(SUCCESS, "success", "is missing, though the export is complete")
 
 
 def describe_repeated(repeated: Mapping[str, Mapping[str, int]]) -> Iterator[Problem]:
-    """Makes a problem of each part with `repeated` ids: how often each is in which part, from `ids.Suspects`."""
+    """Yields a problem for each part with `repeated` ids; for each id, they count how often each part has it."""
     shared: dict[str, list[str]] = {}
     for identity, places in repeated.items():
         for part in places:
@@ -187,7 +189,7 @@ def describe_repeated(repeated: Mapping[str, Mapping[str, int]]) -> Iterator[Pro
         yield Problem(
             part,
             "duplicate",
-            f"{len(identities):,} ids are there more than once, {where}{more}; one is {min(identities)[:80]!r}",
+            f"{len(identities):,} ids occur more than once, {where}{more}; one is {min(identities)[:80]!r}",
         )
 
 

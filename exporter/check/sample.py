@@ -1,4 +1,4 @@
-"""The share of the files that a verification reads if it is not to read all of them."""
+"""Chooses the share of the files that a verification reads if it does not read all of them."""
 
 import hashlib
 import math
@@ -14,11 +14,12 @@ _FEWEST_GROUPS: Final = 11
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """About a share of all files: the paths fall into `groups`, and each day has `width` of them, beginning at `first`.
+    """Contains about a share of all files: paths fall into `groups`, and each day has `width` of these from `first` on.
 
-    Nothing must be remembered. Each day begins `width` groups after the day before, so on consecutive days everything
-    is read in the least number of days. Because the number of groups is prime, a run every N days begins at each group
-    in turn, and has read everything after as many runs as there are groups, unless N is a multiple of their number.
+    Nothing needs to be remembered. Each day begins `width` groups after the day before, so that daily runs read
+    everything in the least number of days. Because the number of groups is prime, a run every N days begins at each
+    group in turn, and has read everything after as many runs as there are groups, unless N is a multiple of their
+    number.
     """
 
     groups: int

@@ -1,4 +1,4 @@
-"""The Delta and Iceberg tables of an export, compared with its log."""
+"""Compares the Delta and Iceberg tables of an export with its log."""
 
 from exporter.check.problems import Problem
 from exporter.errors import ForeignTableError
@@ -14,11 +14,11 @@ async def inspect_tables(store: Store, state: State) -> list[Problem]:
         for table in tables:
             place = table.where.removeprefix(f"{directory_of(store)}/")
             try:
-                ((_, _, step),) = await steps_to(store, state, [table])
+                ((_, step),) = await steps_to(store, state, [table])
             except ForeignTableError as error:
                 problems.append(Problem(place, "table", f"not as the exporter left it: {error.what}"))
                 continue
             if step is not None and state.is_whole:
-                detail = "lacks what was committed, as after a run that was killed; the next run brings it up to date"
+                detail = "is behind the log, as after a run that was killed; the next run brings it up to date"
                 problems.append(Problem(place, "behind", detail))
     return problems

@@ -2,7 +2,6 @@
 
 import time
 from contextlib import suppress
-from functools import partial
 from typing import Annotated, Literal, TypeAlias
 
 import typer
@@ -24,7 +23,7 @@ def sandbox(
     behaviour: Annotated[list[str] | None, flag("Set a switch of the server; repeatable.", "NAME=VALUE")] = None,
 ) -> None:
     """Serve made-up conversations on loopback until Ctrl-C, to try exports against."""
-    from exporter.sandbox import TOKEN, behaviour_from_options, run_sandbox
+    from exporter.sandbox import TOKEN, behaviour_from_options, make_conversations, run_sandbox
 
     def announce(url: str) -> None:
         typer.echo(f"export {contract.BASE_URL_VARIABLE}={url} {contract.TOKEN_VARIABLE}={TOKEN}")
@@ -32,7 +31,11 @@ def sandbox(
 
     # An export ends a minute before the server's clock.
     until = time.time_ns() // 1000 - 2 * contract.MINUTE
-    run = partial(run_sandbox, port=port, count=rows, since=until - days * contract.DAY, until=until, seed=seed)
-    serving = partial(run, density=density, behaviour=behaviour_from_options(behaviour or ()), on_ready=announce)
+    switches = behaviour_from_options(behaviour or ())
+
+    async def run() -> None:
+        made = make_conversations(rows, until - days * contract.DAY, until, seed=seed, density=density)
+        await run_sandbox(made, switches, port=port, on_ready=announce)
+
     with suppress(InterruptedExportError):
-        run_until_signal(serving, "interrupted")
+        run_until_signal(run, "interrupted")

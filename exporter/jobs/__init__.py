@@ -1,1 +1,1 @@
-"""Commands, one module each: a composition root that opens the edges and runs the pipeline."""
+"""Holds the commands, one module each. A command opens the edges and runs the pipeline."""

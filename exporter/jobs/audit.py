@@ -1,11 +1,9 @@
-"""`exporter audit`: whether the dataset has what the API lists, by id and `updated_at`.
+"""`exporter audit` checks whether the dataset has what the API lists, by id and `updated_at`.
 
-The list is read as an export reads it, but of ids and times alone, and put aside in a temporary directory. Without a
-repair it takes no lock, and changes nothing. A repair reads whole rows again where something is missing or has changed,
-and merges them by one commit, as a sync does.
+The list is read as an export reads it, except that it has only ids and times, and is put aside in a temporary
+directory. Without a repair, an audit takes no lock and changes nothing. A repair reads whole rows again where something
+is missing or has changed, and merges them by one commit, as a sync does.
 """
-
-from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -28,7 +26,7 @@ from exporter.store.open import open_store
 
 
 class RepairResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a repair has changed, in rows. `unlisted`: ids that are not in the list, though the API answers to them."""
+    """Counts the rows that a repair has changed. `unlisted` are ids that the API does not list, but answers to."""
 
     inserted: int
     updated: int
@@ -37,11 +35,11 @@ class RepairResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What an audit has found. `state`: of the export. `audited`: from the first to the last of what was compared.
+    """Reports what an audit has found. `state` is that of the export; `audited` spans everything that was compared.
 
-    `windows`: how many there are, of which `windows_audited` were drawn. `lifted`: how many of the times
-    that the export has in doubt were listed whole; a repair makes them proven. `repaired`: None without a repair, after
-    which the findings' `deleted` are those that are left.
+    `windows` is the number of windows, of which `windows_audited` were drawn. `lifted` is the number of times in doubt
+    that were now listed whole; a repair makes them proven. `repaired` is None without a repair; after one, the
+    findings' `deleted` are those that are left.
     """
 
     state: StateName
@@ -60,7 +58,7 @@ class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def differs(self) -> bool:
-        """Something is not as the source has it, and no repair has mended it."""
+        """Returns whether something is not as the source has it, and no repair has mended it."""
         found = self.findings
         if self.repaired is not None:
             return any([*found.deleted.values(), *found.moved.values(), self.repaired.unlisted])
@@ -68,7 +66,7 @@ class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_same(self) -> bool:
-        """All that was compared is shown to be as the source has it, except for what happened there since."""
+        """Returns whether all that was compared is proven to be as the source has it, later changes there aside."""
         return not self.differs and not self.unproven
 
     @property
@@ -89,12 +87,12 @@ async def audit(
     """Compares what is covered and inside the range that is asked for, or about `share` (above 0, up to 1) of it.
 
     `repair` fetches what is missing or has changed; `delete` also drops what the source no longer has. Raises
-    `ExporterError`: `DestinationError` where there is no export, `UsageError` where nothing is to be compared, and
-    `DestinationLockedError` when a repair finds another run at work.
+    `ExporterError`: `DestinationError` if there is no export, `UsageError` if there is nothing to compare, and
+    `DestinationLockedError` if a repair finds another run at work.
     """
     async with open_store(destination) as store:
         state = await load_state(store)
-        stored_export(state, destination)  # before there is a lock, which would be made here
+        stored_export(state, destination)  # before the lock, which would be made even if there is no export
 
         def plan(state: State) -> Plan:
             return make_plan(store, state, asked, context.settings.page_size, share, now)
@@ -127,15 +125,14 @@ async def _audit(
         lifted = lifted_doubts(plan.state, Coverage(plan.windows), unproven)
         repaired = None
         if claim is not None:
-            unlisted = None
-            if delete:
-                unlisted = await confirm_deletions(findings, connection.reader, context.settings.concurrency)
+            at_once = context.settings.concurrency
+            unlisted = await confirm_deletions(findings, connection.reader, at_once) if delete else None
             outcome = await Repair(plan, claim, findings, now, lifted, run, context).apply(delete=delete)
             repaired = RepairResult(
                 inserted=outcome.inserted,
                 updated=outcome.updated,
                 removed=outcome.removed,
-                unlisted=_count(unlisted),
+                unlisted=None if unlisted is None else sum(map(len, unlisted.values())),
             )
         after = plan.state if claim is None else claim.log.state
         return AuditResult(
@@ -153,7 +150,3 @@ async def _audit(
             seconds=round(context.clock() - began, 3),
             repaired=repaired,
         )
-
-
-def _count(unlisted: Mapping[Interval, Collection[str]] | None) -> int | None:
-    return None if unlisted is None else sum(map(len, unlisted.values()))

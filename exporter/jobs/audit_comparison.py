@@ -1,4 +1,4 @@
-"""The comparison of an audit: the API's list of ids, put aside in a temporary directory, against what is there."""
+"""Compares the API's list of ids, put aside in a temporary directory, with what an export holds."""
 
 import random
 from collections.abc import AsyncIterator
@@ -18,7 +18,6 @@ from exporter.log.state import State
 from exporter.model import Coverage, Interval, Unproven
 from exporter.pipeline.committer import check_free_space
 from exporter.pipeline.comparison import Comparison, Differences
-from exporter.pipeline.memory import Shares
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.role import Guard
@@ -43,7 +42,8 @@ _WINDOW_SHARE: Final = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is held against what. `windows` are disjoint and ascending; if `sampled`, they are some of `all_windows`."""
+    """Says what an audit compares. `windows` are disjoint and ascending; if `sampled`, they are drawn from as many as
+    `all_windows`."""
 
     store: Store
     state: State
@@ -55,9 +55,9 @@ class Plan:
 
 
 def make_plan(store: Store, state: State, asked: Selection, page_size: int, share: float, now: Instant) -> Plan:
-    """Decides what to compare: about `share` of what is covered, others every day.
+    """Decides what to compare: about `share` of what is covered, a different share each day.
 
-    Raises `UsageError` where there is nothing to compare, and `DestinationError` where there is no export.
+    Raises `UsageError` if there is nothing to compare, and `DestinationError` if there is no export.
     """
     request, range_ = stored_export(state, store.location)
     covered = state.coverage & between(range_, asked)
@@ -74,9 +74,9 @@ def make_plan(store: Store, state: State, asked: Selection, page_size: int, shar
 
 
 def until_now(plan: Plan, now: Instant) -> Plan:
-    """Returns the plan without what is yet to come, because an export may have gone by a clock that was ahead.
+    """Returns the plan without the future, which is in it if the export went by a clock that was ahead.
 
-    Raises `UsageError` where nothing is left.
+    Raises `UsageError` if nothing is left.
     """
     windows = plan.windows
     if is_to_come(windows[-1].end, now):
@@ -88,9 +88,9 @@ def until_now(plan: Plan, now: Instant) -> Plan:
 
 
 async def compare(plan: Plan, connection: Connection, *, remembers: bool) -> tuple[Differences, tuple[Unproven, ...]]:
-    """Lists the plan's windows, and holds the list against what is there.
+    """Lists the plan's windows, and compares the list with what is stored.
 
-    `remembers`: what a repair needs is gathered. Raises `ExporterError`.
+    `remembers` gathers what a repair needs. Raises `ExporterError`.
     """
     async with _aside(plan.store.location) as aside:
         spool = await _list(plan, connection, aside)
@@ -100,21 +100,15 @@ async def compare(plan: Plan, connection: Connection, *, remembers: bool) -> tup
 
 
 async def _list(plan: Plan, connection: Connection, aside: Store) -> Spool:
-    """Puts what the API lists in the plan's windows where `aside` stages files."""
+    """Puts what the API lists in the plan's windows into files that `aside` stages."""
     reader, opening, context = connection.reader, connection.opening, connection.context
-    # What misled the export must not mislead an audit: its pages begin and end elsewhere, and it asks by the cursor
-    # alone, where that serves.
+    # Whatever misled the export must not mislead an audit: its pages begin and end elsewhere, and it asks by the cursor
+    # alone if the API serves that.
     reader.traits.approach = Approach(by="cursor")
     page_size = _other_page_size(context.settings.page_size)
     settings = msgspec.structs.replace(context.settings, page_size=page_size)
-    stage = PartStage(
-        aside,
-        Tables.of(msgspec.structs.replace(connection.request, partition_by=plan.request.partition_by)),
-        new_run(),
-        target_part_bytes=settings.target_part_bytes,
-        row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency).row_group,
-        clock=context.clock,
-    )
+    listed = msgspec.structs.replace(connection.request, partition_by=plan.request.partition_by)
+    stage = PartStage.of(aside, Tables.of(listed), new_run(), settings, context.clock)
     scan = Scan(
         range=Interval(plan.windows[0].start, plan.windows[-1].end),
         windows=tuple(plan.windows),
@@ -134,11 +128,11 @@ def _other_page_size(page_size: int) -> int:
 
 @asynccontextmanager
 async def _aside(destination: Location) -> AsyncIterator[LocalStore]:
-    """Yields a private place where a list is put aside. It goes away in the end."""
+    """Yields a store in a private directory, where a list is put aside, and deletes the directory in the end."""
     root = destination if isinstance(destination, Path) else None
     disk = temporary_directory(root)
     if root is not None and disk != root / SCRATCH and disk.resolve().is_relative_to(root.resolve()):
-        raise UsageError(f"TMPDIR lies in {destination}: an audit writes nothing there. Choose another one")
+        raise UsageError(f"TMPDIR lies in {destination}, where an audit writes nothing. Set it to another directory")
     with private_place(disk) as directory:
         store = LocalStore(directory)
         await check_free_space(store)

@@ -1,4 +1,4 @@
-"""The repair of an audit: whole rows where something differs, and deletions that the API confirms."""
+"""Repairs what an audit has found: reads whole rows where something differs, and confirms deletions by the API."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -28,17 +28,17 @@ from exporter.tasks import for_each
 
 
 async def confirm_deletions(findings: Differences, lister: Reader, at_once: int) -> dict[Interval, set[str]]:
-    """Leaves those deletions in `findings` that the API confirms by 404, and returns the others, by home.
+    """Keeps only the deletions in `findings` that the API confirms by 404, and returns the others, by home.
 
-    Raises `DestinationError` and `ContradictionError` where 404 would prove nothing.
+    Raises `DestinationError` and `ContradictionError` if 404 would prove nothing.
     """
     unlisted: dict[Interval, set[str]] = {}
     if not any(findings.deleted.values()):
         return unlisted
     if findings.witness is None:
         raise DestinationError(
-            "the API lists none of the conversations that are there. Is it the same organization and address? "
-            "Nothing was deleted; if they are, take a wider range"
+            "the API lists none of the stored conversations. Is it the same organization and address? "
+            "Nothing was deleted; if it is, take a wider range"
         )
     if not await lister.knows(findings.witness):
         raise ContradictionError(
@@ -59,9 +59,9 @@ async def confirm_deletions(findings: Differences, lister: Reader, at_once: int)
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """Mends under the lock what `findings` say differs from `plan`.
+    """Mends under the lock what `findings` say differs in the windows of `plan`.
 
-    `now` is the time to go by. `proves`: what is no longer in doubt.
+    `now` is the time to go by. `proves` is what is no longer in doubt.
     """
 
     plan: Plan
@@ -73,7 +73,7 @@ class Repair:
     context: RunContext
 
     async def apply(self, *, delete: bool) -> UpsertCounts:
-        """Reads again and merges. Afterwards the findings' `deleted` are those that are left."""
+        """Reads again and merges. Afterwards, the findings' `deleted` are those that are left."""
         plan, findings = self.plan, self.findings
         windows = Coverage(findings.reread)
         if not windows and not (delete and any(findings.deleted.values())):
@@ -100,14 +100,14 @@ class Repair:
             return outcome
 
     async def _put_in_order(self) -> None:
-        """Does what is left by a run that did not live to seal it."""
+        """Seals the export if an earlier run was killed before it could."""
         context = self.context
         if not await is_in_order(self.plan.store, self.claim.log.state):
             await put_in_order(self.claim, context.settings, context.observer, context.clock)
 
 
 async def drop_from(findings: Differences, spool: Spool, *, delete: bool) -> dict[Interval, Collection[str]]:
-    """Returns what to drop, by home: what lies elsewhere now and, with `delete`, what is gone.
+    """Returns the ids to drop, by home: those that are elsewhere now and, with `delete`, those that are gone.
 
     The findings keep the rest.
     """
@@ -118,7 +118,7 @@ async def drop_from(findings: Differences, spool: Spool, *, delete: bool) -> dic
     gone: dict[Interval, Collection[str]] = {}
     for interval in {*deleted, *moved}:
         left = [ids for ids in (deleted.get(interval), moved.get(interval)) if ids]
-        # A later walk has shown it where it is.
+        # A later walk has shown these ids in their old home.
         back = await to_thread.run_sync(ids_in, [part.path for part in spool.parts.get(interval, ())], missed)
         back |= spool.misfit_ids.get(interval, set())
         drop = (set[str]().union(*left) & read_again | (deleted.get(interval, set()) if delete else set())) - back
@@ -131,8 +131,8 @@ async def drop_from(findings: Differences, spool: Spool, *, delete: bool) -> dic
 
 
 def lifted_doubts(state: State, read: Coverage, doubts: Iterable[Unproven]) -> Coverage:
-    """Returns the times in doubt that a whole reading of `read` has proven, except where it has `doubts` of its own: a
-    time that is served less exactly now may stand for several."""
+    """Returns the times in doubt that a whole reading of `read` has proven, except around its own `doubts`: a time that
+    is served less exactly now may stand for several."""
     around = (Interval(one.interval.start - SECOND, one.interval.end + SECOND) for one in doubts)
     proven = read - Coverage(around)
     doubted = (Coverage([doubt.interval]) & state.coverage for doubt in state.unproven)

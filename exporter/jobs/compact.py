@@ -1,4 +1,4 @@
-"""`exporter compact`: makes few large parts of many small ones. Asks the API nothing, and changes no row."""
+"""`exporter compact` merges many small parts into few large ones. It asks the API nothing, and changes no row."""
 
 import time
 from collections.abc import Callable
@@ -21,10 +21,10 @@ from exporter.store.open import open_store
 
 
 class CompactResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How many files there were, how many there are now, and their `bytes`. `rows` has not changed.
+    """Counts the files and their `bytes`, before the run and after it. `rows` has not changed.
 
-    `changed`: the run committed something, if only to put in order what an earlier run had left. `state` is that of the
-    export, complete or not.
+    `changed` says that the run committed something, even if only to put in order what an earlier run had left. `state`
+    is that of the export, complete or not.
     """
 
     state: StateName
@@ -52,36 +52,28 @@ async def compact(
 ) -> CompactResult:
     """Merges parts smaller than half of `target_bytes` with their neighbours, to about that size.
 
-    Raises `DestinationError` where there is no export, `DestinationLockedError` when another run is at work, and
-    `StoreError`, after what can be committed was; `DamagedPartError`, before anything is, for a file that is missing.
+    Raises `DestinationError` if there is no export, `DestinationLockedError` if another run is at work,
+    `DamagedPartError` before anything is committed if a file is missing, and `StoreError` after everything that can be
+    committed was.
     """
     settings = RunSettings(target_part_bytes=target_bytes, memory_bytes=memory_bytes, concurrency=MERGED_AT_ONCE)
     async with open_store(destination) as store:
-        stored_export(await load_state(store), destination)  # before there is a lock, which would be made here
+        stored_export(await load_state(store), destination)  # before the lock, which would be made in any case
         return await recorded(store, "compact", lambda run: _compact(store, run, settings, observer, clock))
 
 
 async def _compact(
-    store: Store,
-    run: Run,
-    settings: RunSettings,
-    observer: Observer,
-    clock: Callable[[], float],
+    store: Store, run: Run, settings: RunSettings, observer: Observer, clock: Callable[[], float]
 ) -> CompactResult:
     began, target_bytes = clock(), settings.target_part_bytes
     least_bytes = target_bytes // 2
     async with holding(store, run) as claim:
         before = claim.log.state
         await check_whole(store, before)
-        if not await _is_compact(store, before, least_bytes, target_bytes):
+        small = choose_merges(before.conversations, before.coverage, least_bytes=least_bytes, target_bytes=target_bytes)
+        if small or not await is_in_order(store, before):
             await put_in_order(claim, settings, observer, clock, least_bytes=least_bytes)
         return _compacted(before, claim.log.state, clock() - began)
-
-
-async def _is_compact(store: Store, state: State, least_bytes: int, target_bytes: int) -> bool:
-    if choose_merges(state.conversations, state.coverage, least_bytes=least_bytes, target_bytes=target_bytes):
-        return False
-    return await is_in_order(store, state)
 
 
 def _compacted(before: State, after: State, seconds: float) -> CompactResult:

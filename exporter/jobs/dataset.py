@@ -1,4 +1,4 @@
-"""The parts of a table as a dataset: exactly those that the manifest names, or that an older generation had."""
+"""Opens the parts of a table as a dataset: exactly those that the manifest names, or that an older generation had."""
 
 from datetime import date
 from pathlib import Path
@@ -20,7 +20,7 @@ from exporter.store.filesystem import open_filesystem
 from exporter.store.location import Location, parse_location
 from exporter.store.open import open_store
 
-#: The Arrow types, by the text that a manifest has for each.
+#: The Arrow types, by the text with which a manifest names each.
 _TYPES: Final = {str(field.type): field.type for field in (*arrow_schema(None), *turns_schema())}
 
 
@@ -31,11 +31,11 @@ def open_dataset(
     partitions.
 
     `generation` is a commit's number: the parts are those that were live then, as long as they are kept
-    (`keep_generations` of a sync). The key is a date where there is a directory a day, otherwise a text. No part is
-    opened yet. This blocks: in an event loop, call it in a thread.
+    (`keep_generations` of a sync). The key is a date if there is a directory a day, otherwise a text. No part is opened
+    yet. This blocks: in an event loop, call it in a thread.
 
-    Raises `DestinationError` where there is no export, where a newer exporter wrote it, and for a generation whose
-    parts are not all kept; `UsageError` for a table or a generation that does not exist, and `StoreError`.
+    Raises `DestinationError` if there is no export, if a newer exporter wrote it, and for a generation whose parts are
+    not all kept; `UsageError` for a table or a generation that does not exist, and `StoreError`.
     """
     if generation is not None and not isinstance(generation, int):
         raise UsageError(f"generation: must be int, not {type(generation).__name__}")
@@ -46,21 +46,21 @@ def open_dataset(
 
 def table_schema(schema: pa.Schema, partition_by: PartitionBy) -> pa.Schema:
     """Returns the columns that a reader of directories sees: those of the files, then the key of the partitions."""
-    key = _key(partition_by)
-    return schema if key is None else schema.append(key)
+    for key in partition_of(0, partition_by)[0]:
+        schema = schema.append(pa.field(key, pa.date32() if partition_by == "day" else pa.string()))
+    return schema
 
 
 async def load_schema(location: Location, table: str) -> tuple[pa.Schema, PartitionBy]:
-    """Returns what the manifest says of the files of a table. Raises as `open_dataset`."""
+    """Returns what the manifest says about the files of a table. Raises the errors of `open_dataset`."""
     async with open_store(location) as store:
-        manifest = await _load(store)
-    return _schema_of(_table_of(manifest, table)), manifest.request.partition_by
+        manifest, shown = await _load(store, table)
+    return _schema_of(shown), manifest.request.partition_by
 
 
 async def _open(location: Location, table: str, generation: int | None) -> ds.FileSystemDataset:
     async with open_store(location) as store:
-        manifest = await _load(store)
-        shown = _table_of(manifest, table)
+        manifest, shown = await _load(store, table)
         files = shown.files
         if generation is not None and generation != manifest.generation:
             files = await _files_then(store, table, generation)
@@ -75,23 +75,20 @@ async def _open(location: Location, table: str, generation: int | None) -> ds.Fi
     )
 
 
-async def _load(store: Store) -> Manifest:
+async def _load(store: Store, table: str) -> tuple[Manifest, ManifestTable]:
     data = await store.read(MANIFEST)
     if data is None:
         raise DestinationError(f"{store.location}: no export here, or none with a manifest yet")
-    return read_manifest(data, store.location / MANIFEST)
-
-
-def _table_of(manifest: Manifest, table: str) -> ManifestTable:
+    manifest = read_manifest(data, store.location / MANIFEST)
     if table not in manifest.tables:
-        raise UsageError(f"no table {table!r} here: there is {', '.join(manifest.tables)}")
-    return manifest.tables[table]
+        raise UsageError(f"no table {table!r} here; the tables are {', '.join(manifest.tables)}")
+    return manifest, manifest.tables[table]
 
 
 async def _files_then(store: Store, table: str, generation: int) -> list[ManifestFile]:
     commits = await load_commits(store)
     if not 1 <= generation <= len(commits):
-        raise UsageError(f"generation {generation}: there are generations from 1 to {len(commits)}")
+        raise UsageError(f"generation {generation}: the generations are 1 to {len(commits)}")
     live = sorted(fold(commits[:generation]).files.values(), key=lambda file: (file.window, file.path))
     wanted = [ManifestFile(file.path, file.partition) for file in live if file.table == table]
     gone = {file.path for file in wanted} - set(await store.list(table))
@@ -109,14 +106,8 @@ def _schema_of(table: ManifestTable) -> pa.Schema:
     return pa.schema([pa.field(column.name, _TYPES[column.type], column.nullable) for column in table.schema])
 
 
-def _key(partition_by: PartitionBy) -> pa.Field | None:
-    for name in partition_of(0, partition_by)[0]:
-        return pa.field(name, pa.date32() if partition_by == "day" else pa.string())
-    return None
-
-
 def _expression(partition: dict[str, str], schema: pa.Schema) -> Any:
-    """Returns the statement that all rows of a part have its partition's key."""
+    """Returns the expression by which all rows of a part have its partition's key."""
     for name, text in partition.items():
         type_ = schema.field(name).type
         value = date.fromisoformat(text) if type_ == pa.date32() else text

@@ -1,4 +1,4 @@
-"""`exporter export`: brings a destination to what was asked for, from wherever it stands."""
+"""`exporter export` brings a destination to what was asked for, from whatever state it is in."""
 
 from exporter.errors import DestinationError
 from exporter.jobs.summary import Summary, summarize
@@ -22,8 +22,8 @@ from exporter.store.open import open_store
 async def export(destination: Location, asked: Selection, context: RunContext) -> Summary:
     """Reads what is missing of what was asked for, and commits it.
 
-    Raises `ExporterError`: before anything is touched when the request, the destination, the token or the host is
-    wrong; otherwise after everything that was read has been committed.
+    Raises `ExporterError`: before anything is touched if the request, the destination, the token or the host is wrong;
+    otherwise after everything that was read has been committed.
     """
     async with open_store(destination) as store:
         await store.check()
@@ -38,7 +38,7 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
         if table_format == found.table_format and await is_in_order(store, found):
             await check_whole(store, found)
             return summarize(destination, found, found, Counters())
-        return await _seal_what_is_there(store, run, request, table_format, context)
+        return await _seal_whole(store, run, request, table_format, context)
     async with (
         connected(request, found, known_end(found, asked), context, run) as connection,
         claimed(store, run, connection, asked, connection.latest) as session,
@@ -49,10 +49,10 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
         return summarize(destination, session.before, session.log.state, session.spent)
 
 
-async def _seal_what_is_there(
+async def _seal_whole(
     store: Store, run: Run, request: Request, table_format: TableFormat | None, context: RunContext
 ) -> Summary:
-    """Seals an export of which everything was read, by a run that did not live to seal it."""
+    """Seals an export of which everything was read by a run that was killed before it could seal it."""
     async with holding(store, run) as claim:
         log, before = claim.log, claim.log.state
         if not before.is_whole or before.request != request or before.table_format not in (None, table_format):

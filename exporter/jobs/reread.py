@@ -1,9 +1,9 @@
-"""`exporter reread`: reads intervals again, and puts what comes in place of all that was there, by one commit.
+"""`exporter reread` reads intervals again, and replaces everything that was stored of them by one commit.
 
-The cure where a sync has nothing to go by: rows that came without what the token sees now, times that were in doubt,
-and what a repair has dropped. In this order, so that a run which is killed anywhere repeats without harm: what is not
-there is read and committed as by an export; then the rest is read, put aside, and held against what is there. A row
-that is there and was not listed leaves if the API answers 404 to its id, and stays otherwise.
+It helps where a sync has nothing to go by: rows that came without what the token sees now, times that were in doubt,
+and what a repair has dropped. Its order lets a run that is killed anywhere repeat without harm: what is missing is read
+and committed as by an export; then the rest is read, put aside, and compared with what is stored. A stored row that was
+not listed leaves if the API answers 404 to its id, and stays otherwise.
 """
 
 from typing import Final
@@ -20,7 +20,6 @@ from exporter.pipeline.comparison import Comparison, Differences
 from exporter.pipeline.role import sees
 from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.upsert import UpsertCounts, merge_spool
-from exporter.plan.homes import Homes
 from exporter.run.claim import holding
 from exporter.run.connect import Connection, connected
 from exporter.run.context import RunContext
@@ -34,15 +33,15 @@ from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
 
-#: Where most of what is there is no longer listed, this many ids tell whether it was deleted.
+#: If most stored rows are no longer listed, this many of their ids tell whether they were deleted.
 _LOOKED_UP: Final = 20
 
 
 class RereadResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a destination holds, and what the run has changed, in rows of the table; `rewritten` counts files.
+    """Reports what a destination holds, and what the run has changed, in rows of the table; `rewritten` counts files.
 
-    `intervals`: what was read. `kept`: rows that are no longer listed, although the API did not answer 404
-    to their ids.
+    `intervals` are those that were read. `kept` counts rows that are no longer listed, although the API did not answer
+    404 to their ids.
     """
 
     summary: Summary
@@ -62,15 +61,15 @@ class RereadResult(msgspec.Struct, frozen=True, kw_only=True):
 async def reread(
     destination: Location, asked: Selection, context: RunContext, *, withheld: bool = False
 ) -> RereadResult:
-    """Reads again what lies in the range of the export and between the bounds of `asked`; with `withheld`, of that
-    only where rows came without sensitive fields.
+    """Reads again what lies in the range of the export and between the bounds of `asked`; with `withheld`, only where
+    rows came without sensitive fields.
 
-    Raises `ExporterError` as `jobs.export.export`: `DestinationError` where there is no export, or another one,
-    `UsageError` for bounds with nothing of it between them, `AccessError` for a token that sees fewer fields than the
-    rows have, or with `withheld` no more than they have.
+    Raises the errors of `jobs.export.export`: `DestinationError` if there is no export, or another one, `UsageError` if
+    nothing of it lies between the bounds, `AccessError` for a token that sees fewer fields than the rows have, or with
+    `withheld` no more than they have.
     """
     async with open_store(destination) as store:
-        # Before there is a lock, which would be made where no export is.
+        # This comes before the lock, which would be made even if there is no export.
         found = await load_state(store)
         _, range_ = stored_export(found, destination)
         request, bounds = settle_request(found, asked, destination), between(range_, asked)
@@ -94,7 +93,8 @@ async def reread(
 
 
 def choose_target(state: State, bounds: Coverage, *, withheld: bool) -> Coverage:
-    """Returns what to read again. With `withheld`, whole windows: which of their rows lack fields is not known."""
+    """Returns what to read again. With `withheld`, these are whole windows, because only they are known to have rows
+    without fields."""
     target = bounds & Coverage([state.range] if state.range else ())
     if not withheld:
         return target
@@ -119,22 +119,19 @@ async def _reread(session: Session, target: Coverage) -> RereadResult:
     if not again:
         await settle(session)
     else:
-        homes = Homes(state.conversations, state.coverage, stage.tables.place)
+        homes = session.homes()
         spool = Spool(homes, session.guard)
         doubts = await Doubts.find(session, homes)
         whole = again | doubts.windows
         await session.read(whole, SpoolSink(stage, spool, reading=1), oldest=oldest_row(state))
-        lag = session.context.lag
-        findings = await Comparison(
-            stage.store, state, spool, stage.store, again.intervals, lag=lag, remembers=True
-        ).run()
+        lag, store = session.context.lag, stage.store
+        findings = await Comparison(store, state, spool, store, again.intervals, lag=lag, remembers=True).run()
         gone = await drop_from(findings, spool, delete=False)
         kept = await _keep_what_is_known(findings, session)
-        for interval, ids in (await drop_from(findings, spool, delete=True)).items():
-            gone[interval] = {*gone.get(interval, ()), *ids}
-        for interval, ids in (await doubts.strays(spool, homes)).items():
-            gone[interval] = {*gone.get(interval, ()), *ids}
-        # What was kept is not known to be up to date: it may have ceased to match the filters.
+        for found in (await drop_from(findings, spool, delete=True), await doubts.strays(spool, homes)):
+            for interval, ids in found.items():
+                gone[interval] = {*gone.get(interval, ()), *ids}
+        # Rows that were kept are not known to be up to date: they may no longer match the filters.
         refreshes = again - Coverage(kept)
         change, outcome = await merge_spool(
             spool, state, stage, committer, gone=gone, whole=whole, repeated=doubts.repeated.keys()
@@ -148,7 +145,7 @@ async def _reread(session: Session, target: Coverage) -> RereadResult:
     return RereadResult(
         summary=summary,
         intervals=target.intervals,
-        inserted=summary.rows - sum(file.rows for file in before.conversations) + outcome.removed,
+        inserted=summary.rows - before.totals.rows + outcome.removed,
         updated=outcome.updated,
         removed=outcome.removed,
         unchanged=outcome.unchanged,
@@ -158,9 +155,9 @@ async def _reread(session: Session, target: Coverage) -> RereadResult:
 
 
 async def _keep_what_is_known(findings: Differences, session: Session) -> dict[Interval, set[str]]:
-    """Leaves those rows in the findings' `deleted` that the API answers 404 for, and returns the others, by home.
+    """Keeps only the rows in the findings' `deleted` for which the API answers 404, and returns the others, by home.
 
-    Raises as `confirm_deletions`, and `ContradictionError` where most rows are no longer listed, but known to the API.
+    Raises the errors of `confirm_deletions`, and `ContradictionError` if the API lists few rows, but knows the others.
     """
     reader, at_once = session.reader, session.context.settings.concurrency
     unlisted = [identity for ids in findings.deleted.values() for identity in ids]
@@ -168,11 +165,11 @@ async def _keep_what_is_known(findings: Differences, session: Session) -> dict[I
         for identity in unlisted[:_LOOKED_UP]:
             if await reader.knows(identity):
                 raise ContradictionError(
-                    "the API lists less than half of the conversations that are there, and knows others by their ids. "
-                    "Does it read the filters in another way now, or does this token see less? Nothing was changed"
+                    "the API lists fewer than half of the stored conversations, and knows others by their ids. "
+                    "Does it read the filters differently now, or does this token see less? Nothing was changed"
                 )
     if findings.witness is not None and unlisted and not await reader.knows(findings.witness):
-        # Where the API answers 404 to what it lists, 404 tells nothing.
+        # If the API answers 404 to an id that it lists, 404 tells nothing.
         kept, findings.deleted = findings.deleted, {}
         return kept
     return await confirm_deletions(findings, reader, at_once)

@@ -1,4 +1,4 @@
-"""`exporter schema`: the columns of a table, for people, programs and DuckDB."""
+"""`exporter schema` shows the columns of a table, for people, programs and DuckDB."""
 
 import json
 from collections.abc import Iterator
@@ -25,9 +25,9 @@ _SQL: Final = {
 
 
 def new_schema(table: str, fields: tuple[str, ...] | None) -> pa.Schema:
-    """Returns the columns that the files of a table have when it is exported now. `fields`: None for all."""
+    """Returns the columns that the files of a table have if it is exported now. `fields` is None for all."""
     if table not in TABLES:
-        raise UsageError(f"--table {table}: no such table; there are {', '.join(TABLES)}")
+        raise UsageError(f"--table {table}: no such table; the tables are {', '.join(TABLES)}")
     request = Request(fields=fields, tables=TABLES)
     return Tables.of(request).schemas[table]
 
@@ -77,5 +77,5 @@ def _quoted(name: str) -> str:
 def _description(table: str, schema: pa.Schema, column: str, partition_by: PartitionBy) -> str:
     if column not in schema.names:
         return PARTITION.format(unit=partition_by)
-    # A newer exporter may have written columns that this one has no word for.
+    # A newer exporter may have written columns that this one cannot describe.
     return DESCRIPTIONS.get(table, {}).get(column, "")

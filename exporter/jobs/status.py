@@ -1,4 +1,4 @@
-"""`exporter status`: what is at a destination, how far it is, and who holds it. Reads the log; changes nothing."""
+"""`exporter status` shows what a destination has, how complete it is, and which run holds it. It changes nothing."""
 
 import msgspec
 
@@ -8,16 +8,16 @@ from exporter.log.journal import RunRecord, read_last_run
 from exporter.log.state import StateName, state_name
 from exporter.model import Coverage, Interval
 from exporter.run.reconcile import stored_export
-from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """What the commit log of a destination amounts to. `turns`: None where that table was not asked for.
+    """Sums up the commit log of a destination. `turns` is None if that table was not asked for.
 
-    `covered_share`: of the range, in time, 0 to 1; None where the range is open below and not yet complete. `gaps`:
-    what has not been read yet. `updates_since` is that of the manifest. `last_run` has ended, and was not killed.
+    `covered_share` is the share of the range, in time, that has been read, from 0 to 1; it is None if the range is open
+    below and not yet complete. `gaps` have not been read yet. `updates_since` is that of the manifest. `last_run` is
+    the last run that has ended and was not killed.
     """
 
     state: StateName
@@ -39,15 +39,15 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def status(destination: Location) -> Status:
-    """Raises `DestinationError` when there is no export, and `StoreError` when its log is damaged."""
+    """Returns the status of a destination.
+
+    Raises `DestinationError` if there is no export, and `StoreError` if its log is damaged.
+    """
     async with open_store(destination) as store:
-        return await _status(store)
-
-
-async def _status(store: Store) -> Status:
-    state = await load_state(store)
-    _, range_ = stored_export(state, store.location)
-    holder, left = await store.lock_holder(), state.left
+        state = await load_state(store)
+        _, range_ = stored_export(state, destination)
+        holder, last_run = await store.lock_holder(), await read_last_run(store)
+    left = state.left
     share = None if left and range_.open_below else 1 - left.length / Coverage([range_]).length
     return Status(
         state=state_name(state),
@@ -65,5 +65,5 @@ async def _status(store: Store) -> Status:
         committed_at=state.committed_at,
         updates_since=state.read_since,
         holder=None if holder is None else str(holder),
-        last_run=await read_last_run(store),
+        last_run=last_run,
     )

@@ -1,4 +1,4 @@
-"""A stream: reads a range as an export does, and gives its rows to a consumer in this process in place of a disk."""
+"""Streams a range: reads it as an export does, and gives its rows to a consumer in this process, not to a disk."""
 
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -27,13 +27,14 @@ from exporter.words import count_of
 
 
 class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a stream has given, and what it could not give or prove. Times are integers: microseconds since 1970, UTC.
+    """Reports what a stream has given, and what it could not give or prove.
 
-    `range_start` (None: the beginning) and `range_end` (excluded) of `created_at`. `updates_since`: what changed since
-    then may be missing; None where nothing was read. `quarantined`: rows that fit no column, each with `id`,
-    `created_at`, `reason` and `text`, its JSON as served. `unproven`: times with more rows than the API would show for
-    certain; those that it showed were given. `withheld`: sensitive fields that came with no row, because this token may
-    not see them; `partly_withheld_rows`: how many came without, while others had them, because its role has changed.
+    Times are integers, in microseconds since 1970, UTC. `range_start` (None for the beginning) and `range_end`
+    (excluded) bound `created_at`. Changes after `updates_since` may be missing; it is None if nothing was read.
+    `quarantined` are rows that fit no column, each with `id`, `created_at`, `reason` and `text`, its JSON as served.
+    `unproven` are times with more rows than the API would show for certain; those that it showed were given. `withheld`
+    are sensitive fields that came with no row, because this token may not see them; `partly_withheld_rows` counts the
+    rows that came without them while others had them, because the token's role has changed.
     """
 
     rows: int
@@ -48,10 +49,10 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
     def check(self) -> None:
-        """Raises `DoubtfulStreamError` where an export would end with exit status 3."""
+        """Raises `DoubtfulStreamError` if an export would end with exit status 3."""
         if doubts := list(self._doubts()):
             raise DoubtfulStreamError(
-                f"all batches were given, and something is in doubt: {'; '.join(doubts)}.\nThe stream's `report` has "
+                f"all batches were given, but something is in doubt: {'; '.join(doubts)}.\nThe stream's `report` has "
                 "it under `quarantined`, `unproven` and `partly_withheld_rows`"
             )
 
@@ -75,7 +76,7 @@ def stream(
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> Stream:
-    """Returns the rows of what was asked for; nothing is requested before the first batch is.
+    """Returns the rows that were asked for; nothing is requested from the API before the first batch is.
 
     `asked.partition_by` has no meaning here. The stream raises `ExporterError`, and what the observer raises.
     """

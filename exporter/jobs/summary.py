@@ -1,10 +1,11 @@
-"""What a run has done, in figures."""
+"""Sums up in figures what a run has done."""
 
 import msgspec
 
 from exporter.contract import Instant
+from exporter.encode.tables import Tables
 from exporter.errors import StoreError
-from exporter.layout import MANIFEST, partition_of
+from exporter.layout import MANIFEST
 from exporter.log.manifest import served_fields
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters
@@ -12,11 +13,12 @@ from exporter.store.location import Location
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """What a destination holds after a run; `requests` and `seconds` are those of the run.
+    """Sums up what a destination holds after a run; `requests` and `seconds` are those of the run.
 
-    `turns`: None where that table was not asked for. `bytes` are those of the parts. `resumed`: there was something
-    before; `changed`: the run committed something. `kept_files`: replaced ones, for readers of older manifests.
-    `partly_withheld`: files with rows that came without sensitive fields, while other rows had them.
+    `turns` is None if that table was not asked for. `bytes` are those of the parts. `resumed` says that an export
+    existed before the run, and `changed` that the run committed something. `kept_files` counts replaced files that are
+    kept for readers of older manifests. `partly_withheld` counts files with rows that came without sensitive fields
+    while other rows had them.
     """
 
     state: StateName
@@ -46,7 +48,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarize(destination: Location, before: State, after: State, spent: Counters) -> Summary:
-    """Returns what is there now. `spent` is what the run has cost."""
+    """Returns the summary of a run that has led from `before` to `after`. `spent` is what the run has cost."""
     range_ = after.range
     if range_ is None:
         raise StoreError(f"{destination}: the log has no range")
@@ -67,9 +69,7 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         partly_withheld=len(served.partly_withheld),
         range_start=range_.since,
         range_end=range_.end,
-        partition_key=next(iter(partition_of(range_.end - 1, after.request.partition_by)[0]), None)
-        if after.request
-        else None,
+        partition_key=None if after.request is None else Tables.of(after.request).partition_key,
         kept_files=len(after.kept),
         turns=after.totals.turns,
         table_kind=None if after.table_format is None else after.table_format.kind,

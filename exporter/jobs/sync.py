@@ -1,8 +1,8 @@
-"""`exporter sync`: brings an export up to the present, with all that has changed since it was read.
+"""`exporter sync` brings an export up to the present, with everything that has changed since it was read.
 
-In this order, so that a run which is killed anywhere repeats without harm: what is not there yet is read and committed
-as by an export; then all that was updated since `updates_since` is read, put aside, and merged into the parts that hold
-it by one commit, which also says how far the data is known to be up to date.
+Its order lets a run that is killed anywhere repeat without harm: what is missing is read and committed as by an export;
+then everything that was updated since `updates_since` is read, put aside, and merged into the parts that hold it by one
+commit, which also says how far the data is known to be up to date.
 """
 
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ _OPEN_FOR: Final = 2 * DAY
 
 
 class SyncResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a destination holds, and what the run has changed, in rows of the table; `rewritten` counts files.
+    """Reports what a destination holds, and what the run has changed, in rows of the table; `rewritten` counts files.
 
     `updates_since` is that of the manifest; `updates_since_before` is None before the first run.
     """
@@ -76,7 +76,7 @@ async def sync(
 ) -> SyncResult:
     """Brings an export up to the present, or makes the first one. `refilter` drops rows that filters no longer match.
 
-    Raises `ExporterError` as `jobs.export.export`; `AccessError` for a token that sees fewer fields than the data has,
+    Raises the errors of `jobs.export.export`, `AccessError` for a token that sees fewer fields than the data has, and
     `UsageError` for filters on what changes without `refilter`.
     """
     async with open_store(destination) as store:
@@ -89,7 +89,7 @@ async def _sync(
 ) -> SyncResult:
     found, request = await find_stored(store, run, asked)
     if settle_table_format(found, asked, store.location) and keep_generations is not None:
-        raise UsageError("--keep-generations: beside a table format all that is replaced is kept, until a vacuum")
+        raise UsageError("--keep-generations: with a table format, all that is replaced is kept until a vacuum")
     if not refilter:
         _check_filters(request)
     async with connected(request, found, None, context, run) as connection:
@@ -98,7 +98,9 @@ async def _sync(
             latest = max(latest, found.range.end)
         margin = await find_margin(connection.reader, connection.opening.updated_at) if found.coverage else 0
         if margin is None:
-            context.observer.warn("the API leaves out what was updated when it is asked for; all is read again")
+            context.observer.warn(
+                "the API leaves out updated rows when asked for them, so that all rows are read again"
+            )
         to_latest = msgspec.structs.replace(asked, until=latest)
         async with claimed(
             store, run, connection, to_latest, latest, refuses_withheld=True, keep_generations=keep_generations
@@ -123,8 +125,8 @@ def _check_filters(request: Request) -> None:
     changing = changing_filters(request)
     if changing:
         raise UsageError(
-            f"the export is filtered by {', '.join(changing)}, and that may change: rows would have to go as well as "
-            "come. Give --refilter to drop what the filters no longer match, or sync an export without them"
+            f"the export is filtered by {', '.join(changing)}, which may change: rows can leave it and enter it. "
+            "Give --refilter to drop what the filters no longer match, or sync an export without them"
         )
 
 
@@ -133,19 +135,19 @@ def _lasting(filters: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _update(session: Session, since: Instant | None, lister: Reader | None) -> UpsertCounts:
-    """Merges what was updated `since` (None: ever) of what the run found covered.
+    """Merges what was updated `since` (None for ever) of what was covered when the run began.
 
-    `lister` lists what the filters may have left.
+    `lister` lists the rows that the filters may no longer match.
     """
     before, state, stage, reader = session.before, session.log.state, session.stage, session.reader
     _, range_ = stored_export(state, stage.store.location)
-    oldest, homes = oldest_row(state), Homes(state.conversations, state.coverage, stage.tables.place)
+    oldest, homes = oldest_row(state), session.homes()
     spool, changed = Spool(homes, session.guard), Spool(homes, session.guard)
     narrow = Tables.of(Request(fields=ALWAYS_FIELDS))
 
     async def read(what: Coverage, updated_since: Instant | None, reading: int) -> None:
-        # The other list first: what changes after it has been read is in the one that the filters leave, or is newer
-        # than either.
+        # The other list comes first: what changes after it has been read is in the list that the filters leave, or is
+        # newer than both.
         if lister is not None:
             into = SpoolSink(stage, changed, reading=reading, tables=narrow)
             await session.read(what, into, reader=lister, updated_since=updated_since, oldest=oldest)
@@ -154,7 +156,7 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
 
     await read(before.coverage, since, 0)
     if spool.unasked:
-        session.context.observer.warn("the API does not keep to updated_after; rows that have not changed were dropped")
+        session.context.observer.warn("the API does not respect updated_after; rows that have not changed were dropped")
     doubts = await Doubts.find(session, homes)
     again = await _still_open(session, spool, range_.end - _OPEN_FOR)
     again |= doubts.windows | await _nameless(session, homes)
@@ -176,7 +178,7 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
 
 
 async def _still_open(session: Session, spool: Spool, since: Instant) -> Coverage:
-    """Returns where conversations created `since` are that were not over when read, and that `spool` lacks."""
+    """Returns windows around conversations created `since` that were not over when read and are not in `spool`."""
     served = await to_thread.run_sync(ids_in, spool.paths)
     served |= set[str]().union(*spool.misfit_ids.values())
     found: list[tuple[Instant, float]] = []
@@ -195,7 +197,7 @@ async def _still_open(session: Session, spool: Spool, since: Instant) -> Coverag
 
 
 async def _nameless(session: Session, homes: Homes) -> Coverage:
-    """Returns where rows without an id are: only a reading of all that is there shows that they have one now."""
+    """Returns windows around rows without an id: only a reading of everything there shows whether they have one now."""
     times: list[tuple[Instant, float]] = []
     for _, file in sorted(session.log.state.quarantine.items()):
         for created_at in nameless_times(await read_as_written(session.stage.store, file)):
@@ -205,7 +207,7 @@ async def _nameless(session: Session, homes: Homes) -> Coverage:
 
 
 async def _gone(changed: Spool, spool: Spool) -> dict[Interval, set[str]]:
-    """Returns ids that have changed and that the filters do not match, by the interval of their home."""
+    """Returns the ids of rows that have changed and no longer match the filters, by the interval of their home."""
     gone = {}
     for interval, parts in changed.parts.items():
         matching = [part.path for part in spool.parts.get(interval, ())]
@@ -220,10 +222,9 @@ async def _gone(changed: Spool, spool: Spool) -> dict[Interval, set[str]]:
 def _synced(destination: Location, session: Session, outcome: UpsertCounts) -> SyncResult:
     before, after = session.before, session.log.state
     summary = summarize(destination, before, after, session.spent)
-    rows_before = sum(file.rows for file in before.conversations)
     return SyncResult(
         summary=summary,
-        inserted=summary.rows - rows_before + outcome.removed,
+        inserted=summary.rows - before.totals.rows + outcome.removed,
         updated=outcome.updated,
         removed=outcome.removed,
         unchanged=outcome.unchanged,

@@ -9,7 +9,6 @@ import msgspec
 
 from exporter.contract import Instant
 from exporter.encode.tables import Tables
-from exporter.errors import DestinationError
 from exporter.lake.follow import expire, write_tables
 from exporter.log.commits import CommitLog, check_not_overtaken, load_state
 from exporter.log.dropped import is_filled
@@ -19,6 +18,7 @@ from exporter.log.state import State
 from exporter.run.claim import holding
 from exporter.run.finish import check_whole
 from exporter.run.leftovers import Leftovers, find_leftovers
+from exporter.run.reconcile import stored_export
 from exporter.run.record import Run, recorded
 from exporter.settings import Request
 from exporter.store.base import Store
@@ -27,11 +27,11 @@ from exporter.store.open import open_store
 
 
 class VacuumResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The number of replaced `files` that were deleted, or would be, and their `bytes`; `kept_files` are left.
+    """Counts the replaced `files` that were deleted, or would be, and their `bytes`; `kept_files` are left.
 
-    Of the files that repairs have dropped, `dropped_files` of `dropped_bytes` were deleted, or would be;
-    `dropped_waiting` are kept because not all that they stood for was read again, and `dropped_needed`, by path,
-    because they alone hold some conversation.
+    `dropped_files` and `dropped_bytes` are the same for files that repairs have dropped. `dropped_waiting` counts those
+    that are kept because not everything that they stood for was read again; `dropped_needed` are the paths of those
+    that are kept because they alone hold some conversation.
     """
 
     files: int
@@ -48,8 +48,8 @@ class VacuumResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def vacuum(destination: Location, *, before: Instant, now: Instant, dry_run: bool = False) -> VacuumResult:
-    """Deletes the files that were replaced before an instant, and that no newest version of a table needs; and what
-    repairs have dropped, once nothing needs it any longer.
+    """Deletes the files that were replaced before an instant and that the newest version of no table needs, and those
+    that repairs have dropped, if nothing needs them any longer.
 
     Raises `DestinationError` if there is no export, `DestinationLockedError` if another run is at work,
     `OvertakenError` if another run has gone on with the export meanwhile, `ForeignTableError` for a table that others
@@ -58,8 +58,7 @@ async def vacuum(destination: Location, *, before: Instant, now: Instant, dry_ru
     """
     async with open_store(destination) as store:
         state = await load_state(store)
-        if state.request is None:
-            raise DestinationError(f"{destination}: no export here")
+        stored_export(state, destination)
         if dry_run:
             await check_whole(store, state)
             gone = await expire(store, state, _replaced(state, before), dry_run=True)
@@ -77,7 +76,7 @@ async def _vacuum(store: Store, log: CommitLog, before: Instant, now: Instant) -
     await check_whole(store, state)
     await write_tables(store, state)
     leftovers = await find_leftovers(store, state)
-    # The tables first: a version that is still listed has its files.
+    # The tables come first, so that every version that is still listed has its files.
     gone = await expire(store, state, _replaced(state, before), dry_run=False)
     done = await _vacuumed(store, state, gone, leftovers)
     if gone:
@@ -90,7 +89,7 @@ async def _vacuum(store: Store, log: CommitLog, before: Instant, now: Instant) -
 
 
 def _replaced(state: State, before: Instant) -> frozenset[str]:
-    """Returns what was replaced before an instant, without what a repair has dropped and no run has read again."""
+    """Returns the files replaced before an instant, without those that a repair dropped and no run has read again."""
     waiting = (dropped.files for dropped in state.dropped if not is_filled(dropped, state.coverage))
     return (replaced_before(state.replaced, before) & state.kept).difference(*waiting)
 

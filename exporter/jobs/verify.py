@@ -1,4 +1,4 @@
-"""`exporter verify` checks that what lies at a destination is what its log says. It asks the API nothing.
+"""`exporter verify` checks that a destination holds what its log says. It asks the API nothing.
 
 Without a repair it takes no lock, and changes nothing. A repair takes out of the export what cannot be trusted, by a
 commit, in the order that `log.publish` prescribes, and moves it aside; the next export reads it again. While anything
@@ -31,13 +31,13 @@ from exporter.store.open import open_store
 
 
 class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a verification has found. `state` is that of the export when it ended; None if its log is damaged.
+    """Reports what a verification has found. `state` is that of the export in the end, or None if its log is damaged.
 
     `rows`, `files` and `bytes` are those of the log; `files_read`, `bytes_read` and `ids_compared` count what was
-    looked into. `writer` is the run that was at work meanwhile, so that manifest, marks and left-over files were not
-    judged. `drops` are the files that a repair has taken out of the export, or would take out, and `dropped_to` is the
-    directory that it has moved them to. `uncovered` is what a repair has taken out of the coverage, with `dropped` data
-    files.
+    looked into. `writer` is the run that was at work meanwhile, if any; then manifest, marks and left-over files were
+    not judged. `drops` are the files that a repair has taken out of the export, or would take out, and `dropped_to` is
+    the directory that it has moved them to. `uncovered` is what a repair has taken out of the coverage, with `dropped`
+    data files.
     """
 
     state: StateName | None
@@ -58,12 +58,12 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sound(self) -> bool:
-        """Whether nothing is wrong, or a repair has mended all of it."""
+        """Returns whether nothing is wrong, or a repair has mended everything."""
         return all(problem.mended for problem in self.problems)
 
     @property
     def unreadable(self) -> int:
-        """The number of files that cannot be read here and now."""
+        """Returns the number of files that cannot be read here and now."""
         return sum(problem.what == "unreadable" for problem in self.problems)
 
     @property
@@ -73,7 +73,7 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
         return 0 if self.sound and self.state == "complete" else 3
 
 
-#: Takes the files that a repair is about to drop, and the directory that it will move them to.
+#: A function that takes the files that a repair is about to drop, and the directory that it will move them to.
 Announce = Callable[[Sequence[str], str], None]
 
 
@@ -94,7 +94,7 @@ async def verify(
     sample = Sample.of(share, now)
     async with open_store(destination) as store:
         try:
-            await load_findings(store)  # before there is a lock, which would be made where no export is
+            await load_findings(store)  # before the lock, which would be made even if there is no export
             if not repair:
                 findings = await inspect(store, sample, alone=False)
                 loss = _loss(findings) if _is_for_repair(findings) else None
@@ -125,7 +125,7 @@ async def _repair(store: Store, run: Run, sample: Sample, now: Instant, announce
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What a repair will do. `rest` are the lines that stay of sound quarantine files with lost rows, by path."""
+    """Says what a repair will do. `rest` are the lines that stay of sound quarantine files with lost rows, by path."""
 
     loss: Loss
     rest: dict[str, bytes]
@@ -136,7 +136,7 @@ class _Plan:
 
 
 def _is_for_repair(findings: Inspection) -> bool:
-    """Returns whether a repair may act: if commits are missing, files that none names may be all that is left."""
+    """Returns whether a repair may act: if commits are missing, files that no commit names may be all that is left."""
     return bool(findings.problems) and not any(problem.what in ("log", "unreadable") for problem in findings.problems)
 
 
@@ -146,7 +146,7 @@ def _loss(findings: Inspection) -> Loss:
 
 
 async def _plan(store: Store, findings: Inspection) -> _Plan:
-    """Returns what is to be dropped. Changes nothing."""
+    """Returns what a repair will drop. Changes nothing."""
     state, loss, rest = findings.state, _loss(findings), dict[str, bytes]()
     origins = quarantine_origins(findings.commits)
     for path in sorted(set(state.quarantine) - set(loss.quarantine)):

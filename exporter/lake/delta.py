@@ -1,8 +1,8 @@
-"""The edge for a Delta table: its log lies in the table's directory, and names the parts where they are. Blocking.
+"""Reads and writes a Delta table: its log lies in the table's directory, and names the parts where they are. Blocking.
 
 Every version that the exporter writes holds an application transaction whose version is the generation, so that the
-table itself tells what has been written already. There are no checkpoints: they would be Parquet files below the
-table's directory, in which globs would find them; a thousand versions are read in less than half a second without.
+table itself tells what has already been written. There are no checkpoints: they would be Parquet files below the
+table's directory, where globs would find them; without them, a thousand versions are read in less than half a second.
 """
 
 import json
@@ -31,8 +31,8 @@ _PARTITION_TYPES: Final = {"created_date": pa.date32(), "created_hour": pa.strin
 
 
 class DeltaLog:
-    """One table of the export `export_id` at `root`; `schema` is that of its parts, `partition` the key of its
-    directories. `table.LakeTable` says what the methods do."""
+    """Represents one table of the export `export_id` at `root`; `schema` is that of its parts, `partition` the key of
+    its directories. `table.LakeTable` says what the methods do."""
 
     def __init__(self, root: Path, name: str, export_id: str, schema: pa.Schema, partition: str | None) -> None:
         self.name = name
@@ -65,7 +65,7 @@ class DeltaLog:
     def write(self, step: Step, generation: int) -> None:
         properties = CommitProperties(
             custom_metadata={GENERATION: generation},
-            # A retry would come after what somebody else has written.
+            # A retry would come after what another writer has written.
             max_commit_retries=0,
             app_transactions=[Transaction(self._application, generation)],
         )
@@ -105,7 +105,7 @@ class DeltaLog:
         return ()  # versions cannot be taken out of a log one by one
 
     def expire(self, readable: Collection[int]) -> None:
-        """A version whose files are gone cannot be read, as after Delta's own vacuum; the log keeps its entry."""
+        """Does nothing: the log keeps versions that cannot be read without their files, as Delta's own vacuum does."""
 
     def close(self) -> None:
         self._table = None
@@ -141,7 +141,7 @@ class DeltaLog:
 
 
 def _fits(found: Schema, wanted: Schema) -> bool:
-    """Tells whether all of its columns are columns of the export, which may have gained some since."""
+    """Returns whether all columns that were found are columns of the export, which may have gained some since."""
     columns = {field.name: field for field in wanted.fields}
     return all(columns.get(field.name) == field for field in found.fields)
 
@@ -151,7 +151,7 @@ def _reporting(where: str) -> Iterator[None]:
     try:
         yield
     except CommitFailedError as error:
-        raise ForeignTableError(where, "somebody else has written to it at the same time") from error
+        raise ForeignTableError(where, "another program has written to it at the same time") from error
     except (DeltaError, OSError, ValueError) as error:
         what = str(error).strip().partition("\n")[0][:300]
         raise StoreError(f"{where}: cannot be read or written: {what}. Run again") from error

@@ -1,7 +1,7 @@
 """Brings Delta and Iceberg tables in step with the log: the last thing that a run does.
 
-A table follows when all of the range is there, and then in one transaction. In between it shows what it showed before:
-never half a sync, nor what a repair has taken out and nobody has read again.
+A table follows once all of the range has been read, and then in one transaction. Until then it shows what it showed
+before: never half a sync, nor the gap that a repair has left before it is read again.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -26,7 +26,7 @@ from exporter.store.objects.threads import check_threads
 from exporter.words import install_command
 
 _PACKAGES: Final = {"delta": "deltalake", "iceberg": "pyiceberg[sql-sqlite]"}
-#: Characters in a path that a format's libraries misunderstand, or for which they would find another directory.
+#: Characters in a path that a format's libraries misunderstand, or that would lead them to another directory.
 _MISREAD: Final = {"delta": "%\\", "iceberg": "#?%"}
 
 
@@ -42,16 +42,17 @@ def settle_table_format(state: State, asked: Selection, destination: Location) -
             "Leave the option out to go on with it, or choose another destination"
         )
     format_ = stored or wanted
-    if format_ is not None and not isinstance(destination, Path):
+    if format_ is None:
+        return None
+    if not isinstance(destination, Path):
         raise UsageError(f"{destination}: no place for --table-format; its tables can only be kept on a disk")
     check_installed(format_)
-    if format_ is not None and isinstance(destination, Path):
-        check_place(format_, destination)
+    check_place(format_, destination)
     return format_
 
 
 def check_place(format_: TableFormat, root: Path) -> None:
-    """Raises `DestinationError` for a directory whose path no reader of this format would find its way by."""
+    """Raises `DestinationError` for a directory whose path readers of this format would misunderstand."""
     path = str(root.absolute())
     wrong = sorted({one for one in path if one in _MISREAD[format_.kind] or one < " " or "\ud800" <= one <= "\udfff"})
     if wrong:
@@ -76,8 +77,8 @@ def check_installed(format_: TableFormat | None) -> None:
 async def write_tables(store: Store, state: State, observer: Observer | None = None) -> None:
     """Brings the tables to `state`, if it is whole.
 
-    Raises `StoreError`; `ForeignTableError` for a table that others have written to, which is left alone, after the
-    others have been brought in step.
+    Raises `StoreError`, and `ForeignTableError` for a table that others have written to: it is left alone, and the
+    other tables are brought in step first.
     """
     if state.table_format is None or not state.is_whole:
         return
@@ -86,7 +87,7 @@ async def write_tables(store: Store, state: State, observer: Observer | None = N
     with open_tables(store, state) as tables:
         for table in tables:
             try:
-                ((_, _, step),) = await steps_to(store, state, [table])
+                ((_, step),) = await steps_to(store, state, [table])
                 if step is not None:
                     await to_thread.run_sync(table.write, step, state.number)
             except ForeignTableError as error:
@@ -99,20 +100,20 @@ async def write_tables(store: Store, state: State, observer: Observer | None = N
 
 
 async def are_written(store: Store, state: State) -> bool:
-    """Tells whether `write_tables` has nothing to do. Raises as it does."""
+    """Returns whether `write_tables` has nothing to do. Raises the same errors."""
     if state.table_format is None or not state.is_whole:
         return True
     with open_tables(store, state) as tables:
-        return all(step is None for _, _, step in await steps_to(store, state, tables))
+        return all(step is None for _, step in await steps_to(store, state, tables))
 
 
 async def expire(store: Store, state: State, files: Collection[str], *, dry_run: bool) -> set[str]:
-    """Takes versions that need any of `files` out of the tables, and returns those of the files that none needs then.
+    """Takes versions that need any of `files` out of the tables, and returns the files that no version needs then.
 
-    The newest version of a table stays, whether it is in step with the log or not. Raises as `write_tables`.
+    The newest version of a table stays, whether it is in step with the log or not. Raises the errors of `write_tables`.
     """
     with open_tables(store, state) as tables:
-        shown = [one for _, one, _ in await steps_to(store, state, tables) if one is not None]
+        shown = [one for one, _ in await steps_to(store, state, tables) if one is not None]
         gone = set(files).difference(*(one.files for one in shown))
         generations = {number for table in tables for number in table.generations()}
         if not dry_run:
@@ -162,15 +163,15 @@ def directory_of(store: Store) -> Path:
 
 async def steps_to(
     store: Store, state: State, tables: Sequence[LakeTable]
-) -> list[tuple[LakeTable, TableContents | None, Step | None]]:
-    """Returns what each table shows, and what it takes to show `state`."""
+) -> list[tuple[TableContents | None, Step | None]]:
+    """Returns what each table shows, and the step that brings it to `state`."""
     shown = [await to_thread.run_sync(table.read) for table in tables]
     generations = {one.generation for one in shown if one is not None} - {state.number}
     then = {state.number: state}
     if generations:
         then |= states_at(await load_commits(store), generations)
     return [
-        (table, one, next_step(table, one, then[one.generation if one else state.number], state))
+        (one, next_step(table, one, then[one.generation if one else state.number], state))
         for table, one in zip(tables, shown, strict=True)
     ]
 

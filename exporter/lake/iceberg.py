@@ -1,4 +1,4 @@
-"""The edge for an Iceberg table: its metadata lies beside the table's directory, and names the parts where they are.
+"""Reads and writes an Iceberg table, whose metadata lies beside its directory and names the parts where they are.
 
 The parts hold no field ids, so the table has a name mapping. The catalog is a file of the export's own, or one of
 pyiceberg's configuration, which also has its credentials. Blocking.
@@ -40,17 +40,17 @@ _TRANSFORMS: Final[dict[str, Transform[Any, Any]]] = {
     "created_month": MonthTransform(),
 }
 _PROPERTIES: Final = {
-    # The parts belong to the export: no engine may delete them because of what it knows of the table alone.
+    # The parts belong to the export: no engine may delete them because the table alone no longer needs them.
     "gc.enabled": "false",
-    # A retry would come after what somebody else has written.
+    # A retry would come after what another writer has written.
     "commit.retry.num-retries": "0",
     "write.metadata.delete-after-commit.enabled": "true",
 }
 
 
 class IcebergTable:
-    """One table of the export `export_id` at `root`; `schema` is that of its parts, `partition` the key of its
-    directories. `table.LakeTable` says what the methods do."""
+    """Represents one table of the export `export_id` at `root`; `schema` is that of its parts, `partition` the key of
+    its directories. `table.LakeTable` says what the methods do."""
 
     def __init__(
         self, root: Path, name: str, export_id: str, schema: pa.Schema, partition: str | None, format_: TableFormat
@@ -60,6 +60,7 @@ class IcebergTable:
         self.where = str(root / ICEBERG / name) if format_.catalog is None else f"{format_.catalog}: {name}"
         self._format = format_
         self._root = root
+        self._database = root / ICEBERG / "catalog.db"
         self._location = f"file://{root / ICEBERG / name}"
         self._metadata = root / ICEBERG / name / "metadata"
         self._export_id = export_id
@@ -70,11 +71,10 @@ class IcebergTable:
         self._table: Table | None = None
 
     def read(self) -> TableContents | None:
-        database = self._root / ICEBERG / "catalog.db"
-        if self._format.catalog is None and not database.exists():
+        if self._format.catalog is None and not self._database.exists():
             return None
         with self._reporting():
-            self._catalog = self._open(database)
+            self._catalog = self._open()
             try:
                 table = self._table = self._catalog.load_table((self._format.namespace, self.name))
             except (NoSuchTableError, NoSuchNamespaceError):
@@ -131,18 +131,18 @@ class IcebergTable:
             self._catalog.close()
         self._catalog = self._table = None
 
-    def _open(self, database: Path) -> Catalog:
+    def _open(self) -> Catalog:
         if self._format.catalog is not None:
             return load_catalog(self._format.catalog)
-        # Others could read it as SQLite makes it.
-        make_directories(database.parent, set())
-        with open(database, "ab", opener=open_private):
+        # As SQLite makes the file, other users could read it.
+        make_directories(self._database.parent, set())
+        with open(self._database, "ab", opener=open_private):
             pass
-        return SqlCatalog("exporter", uri=f"sqlite:///{database}")
+        return SqlCatalog("exporter", uri=f"sqlite:///{self._database}")
 
     def _create(self) -> Transaction:
         if self._catalog is None:
-            self._catalog = self._open(self._root / ICEBERG / "catalog.db")
+            self._catalog = self._open()
         self._catalog.create_namespace_if_not_exists(self._format.namespace)
         schema = pyarrow_to_schema(_with_ids(self._schema))
         spec = UNPARTITIONED_PARTITION_SPEC
@@ -196,7 +196,7 @@ class IcebergTable:
             raise ForeignTableError(
                 self.where,
                 f"its metadata lies in {table.location()}, because the export was moved or copied. An Iceberg table "
-                "has whole paths",
+                "holds whole paths",
             )
         if table.properties.get(_EXPORT) != self._export_id:
             raise ForeignTableError(self.where, "it belongs to another export, or to none")
@@ -223,7 +223,7 @@ class IcebergTable:
         except StoreError:
             raise
         except CommitFailedException as error:
-            raise ForeignTableError(self.where, "somebody else has written to it at the same time") from error
+            raise ForeignTableError(self.where, "another program has written to it at the same time") from error
         except Exception as error:  # a catalog's client may raise anything
             # The messages of a user's own catalog may hold its credentials.
             said = "" if self._format.catalog else f": {str(error).strip().partition(chr(10))[0][:300]}"
@@ -264,13 +264,13 @@ def _metadata_files(table: Table, snapshot: Snapshot) -> Iterator[str]:
 
 
 def _map_names(transaction: Transaction) -> Transaction:
-    """Maps the names of columns, which the parts hold in place of ids."""
+    """Maps columns by their names, because the parts hold no ids."""
     mapping = transaction.table_metadata.schema().name_mapping
     return transaction.set_properties({_NAME_MAPPING: mapping.model_dump_json()})
 
 
 def _with_ids(schema: pa.Schema) -> pa.Schema:
-    """Numbers the columns: pyiceberg takes them by their ids, and a new table gives them others."""
+    """Numbers the columns, because pyiceberg needs ids; a new table then gives them others."""
     numbers = iter(range(1, 10_000))
 
     def number(field: pa.Field) -> pa.Field:

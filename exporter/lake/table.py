@@ -2,7 +2,7 @@
 
 A table is made of the parts as they are. It is written when a run has sealed the export, in one transaction, stamped
 with the generation; so it never shows what is half done, and a run that was killed in between leaves it as it was. What
-it showed at its last generation is known from the log: when it shows something else, others have written to it.
+it showed at its last generation is known from the log: if it shows something else, others have written to it.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
@@ -29,19 +29,19 @@ class TableContents:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Holds what a table lacks, and what it must let go."""
+    """Holds the files that a table must gain, and those that it must lose."""
 
     adds: Sequence[DataFile]
     removes: Sequence[DataFile]
 
 
 class LakeTable(Protocol):
-    """The edge to one table. All of it is blocking; raises `StoreError`, and `ForeignTableError` for a table that is
-    another export's, or was changed by others.
+    """Reads and writes one table. All methods block, and raise `StoreError`, and `ForeignTableError` for a table that
+    is another export's or was changed by others.
 
-    `read` comes first, and returns None if there is no table. `write` makes it if there is none, and fails if others
-    have written since. `expire` forgets versions that lose some of their files: those whose generation is not
-    `readable`. `where` names the table in messages, and for `verify`.
+    `read` comes first, and returns None if there is no table. `write` makes the table if there is none, and fails if
+    others have written to it since. `expire` forgets versions that lose some of their files: those whose generation is
+    not `readable`. `where` names the table in messages, and for `verify`.
     """
 
     name: str
@@ -60,10 +60,10 @@ def files_of(state: State, table: str) -> dict[str, DataFile]:
 
 
 def next_step(table: LakeTable, shown: TableContents | None, then: State, now: State) -> Step | None:
-    """Returns what brings a table from `shown` to `now`, or None if it is there. `then` is the state it was written
-    for.
+    """Returns the step that brings a table from `shown` to `now`, or None if none is needed. `then` is the state that
+    it was written for.
 
-    Raises `ForeignTableError` when it shows something else than it was made to.
+    Raises `ForeignTableError` if it shows something other than that state.
     """
     wanted = files_of(now, table.name)
     if shown is None:
@@ -78,12 +78,12 @@ def next_step(table: LakeTable, shown: TableContents | None, then: State, now: S
 
 
 def _describe(found: Mapping[str, object], made: Mapping[str, object]) -> str:
-    strange, lacking = sorted(found.keys() - made.keys()), sorted(made.keys() - found.keys())
+    strange, missing = sorted(found.keys() - made.keys()), sorted(made.keys() - found.keys())
     if strange:
         return f"it holds {len(strange):,} files that the exporter did not put there, such as {strange[0][:200]}"
-    if lacking:
-        return f"{len(lacking):,} files were taken out of it, such as {lacking[0]}"
-    return "it says something else of its files than the exporter did"
+    if missing:
+        return f"{len(missing):,} files were taken out of it, such as {missing[0]}"
+    return "it gives other sizes or rows for its files than the exporter did"
 
 
 def states_at(commits: Iterable[Commit], generations: Collection[int]) -> dict[int, State]:

@@ -4,13 +4,15 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import count
-from typing import Final
+from typing import Final, Self
 
 from anyio import CapacityLimiter
 
 from exporter.encode.tables import Tables
 from exporter.model import DataFile
+from exporter.pipeline.memory import Shares
 from exporter.pipeline.table_parts import StagedPart, TablesWriter
+from exporter.settings import RunSettings
 from exporter.store.base import Store
 
 
@@ -36,6 +38,15 @@ class PartStage:
         self._run = run
         self._row_group_bytes = row_group_bytes
         self._names: Final = (f"{run}-{number:06d}" for number in count(1))
+
+    @classmethod
+    def of(cls, store: Store, tables: Tables, run: str, settings: RunSettings, clock: Callable[[], float]) -> Self:
+        """Returns the stage of `run`, whose parts and row groups are as large as `settings` let them be."""
+        row_group_bytes = Shares.of(settings.memory_bytes, settings.concurrency, len(tables.schemas)).row_group
+        target_part_bytes = settings.target_part_bytes
+        return cls(
+            store, tables, run, target_part_bytes=target_part_bytes, row_group_bytes=row_group_bytes, clock=clock
+        )
 
     def aside(self, reading: int, tables: Tables | None = None) -> "PartStage":
         """Returns the stage of what a reading puts aside: conversations alone, under names of its own.

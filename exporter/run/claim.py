@@ -1,4 +1,4 @@
-"""How a run claims a destination: it takes the lock, and reads the log under it."""
+"""Claims a destination for a run: takes the lock, and reads the log under it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -17,7 +17,7 @@ from exporter.tasks import alongside
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A destination that is held: nobody else writes to its log. `run` is the name of the run that holds it."""
+    """Represents a destination that the run named `run` holds: no other run writes to its log."""
 
     store: Store
     run: str
@@ -26,11 +26,11 @@ class Claim:
 
 @asynccontextmanager
 async def holding(store: Store, run: Run) -> AsyncIterator[Claim]:
-    """Prepares the destination and holds it for the block; what a failing run has published in vain is withdrawn.
+    """Prepares the destination and holds it for the block; if the run fails, withdraws what it has published in vain.
 
-    Raises `DestinationLockedError` when another run has it, `DestinationError`, `UsageError` where the library that
-    writes its tables is not installed, and `StoreError`; `OvertakenError` for any error of the store in a run that has
-    been overtaken, because the other run may have deleted its files.
+    Raises `DestinationLockedError` if another run holds it, `DestinationError`, `UsageError` if the library that writes
+    its tables is not installed, and `StoreError`. In a run that has been overtaken, any error of the store becomes an
+    `OvertakenError`, because the other run may have deleted its files.
     """
     await check_free_space(store)
     await store.prepare()

@@ -1,4 +1,4 @@
-"""What a run makes of the clocks: which one it goes by, and what an earlier run took from one that was ahead."""
+"""Decides which clock a run goes by, and takes back what an earlier run claimed by a clock that was ahead."""
 
 from typing import Final
 
@@ -33,7 +33,7 @@ _HOW: Final = "Set the one that is wrong, or name the one to believe: --trust-cl
 def settle_time(reader: Reader, opening: Opening, until: Instant | None, context: RunContext) -> Now:
     """Returns the time to go by, from all that the first answers have told. `until` is the range's end, if it is known.
 
-    Raises `UsageError` where the clocks differ by too much to go by either.
+    Raises `UsageError` if the clocks differ by too much to go by either.
     """
     told, trusted, observer = choose_opinion(reader.told), context.settings.trust_clock, context.observer
     if trusted == "server" and told.server is None:
@@ -44,12 +44,12 @@ def settle_time(reader: Reader, opening: Opening, until: Instant | None, context
         raise UsageError(f"{_differ(told)}. Nothing was read. {_HOW}")
     newest = opening.newest
     if told.server is not None and until is not None and until < min(told.local, told.server):
-        newest = ()  # there are newer rows than these
+        newest = ()  # newer rows than these exist
     now = settle(told, newest, trusted)
     if is_doubted(told):
         observer.warn(_doubt(told, now, trusted))
     elif now.rows is not None:
-        # Every night may be as silent: that is no reason to warn.
+        # Each night may be this quiet, so there is no reason to warn.
         observer.note("the stream of conversations has ended", at=format_instant(now.rows))
     return now
 
@@ -73,25 +73,21 @@ def _doubt(told: ClockSample, now: Now, trusted: TrustedClock | None) -> str:
 def _differ(told: ClockSample) -> str:
     served, ahead = told.served or 0, told.ahead or 0
     return (
-        f"the API's clock ({format_instant(served)}, by its Date header) is {_seconds(abs(ahead))} "
+        f"the API's clock ({format_instant(served)}, by its Date header) is {format_seconds(abs(ahead) / SECOND)} "
         f"{'ahead of' if ahead > 0 else 'behind'} this machine's ({format_instant(told.local)})"
     )
 
 
-def _seconds(microseconds: int) -> str:
-    return format_seconds(microseconds / SECOND)
-
-
 def is_ahead(state: State, now: Instant | None = None) -> bool:
-    """Returns whether the range ends after `now` (None: this machine's time): a clock that an earlier run went by was
-    ahead."""
+    """Returns whether the range ends after `now` (this machine's time by default), because the clock that an earlier
+    run went by was ahead."""
     return state.range is not None and is_to_come(state.range.end, wall_clock() if now is None else now)
 
 
 async def take_back(log: CommitLog, now: Now, lag: int, observer: Observer) -> None:
-    """Takes out of the export what an earlier run took for read, although it is yet to come. Raises `StoreError`.
+    """Takes out of the coverage the future, which an earlier run took for read. Raises `StoreError`.
 
-    No row that has come to pass is dropped: the range then ends right after the newest of them.
+    No row of the past is dropped: the range then ends right after the newest of them.
     """
     state, range_ = log.state, log.state.range
     if range_ is None or not is_ahead(state, now.instant):
@@ -99,7 +95,8 @@ async def take_back(log: CommitLog, now: Now, lag: int, observer: Observer) -> N
     end = max(_reliable_end(state, now.instant, lag), range_.start + 1)
     observer.warn(
         f"the range of this export ends at {format_instant(range_.end)}, and it is {format_instant(now.instant)}: the "
-        f"clock that an earlier run went by was ahead. What lies after {format_instant(end)} is read again as it comes"
+        "clock that an earlier run went by was ahead. "
+        f"What is created after {format_instant(end)} is read again as it appears"
     )
     if end < range_.end:
         change = _cut(state, end)
@@ -107,14 +104,14 @@ async def take_back(log: CommitLog, now: Now, lag: int, observer: Observer) -> N
 
 
 def _reliable_end(state: State, now: Instant, lag: int) -> Instant:
-    """Returns up to where all that is covered had come to pass when it was read."""
+    """Returns the time before which everything that is covered had already happened when it was read."""
     read_since = now if state.read_since is None else trusted_since(state.read_since, now)
     held = [file.created_at_max + 1 for file in state.conversations if file.created_at_min <= now]
     return max([BEGINNING if read_since is None else read_since - lag, *held])
 
 
 def _cut(state: State, end: Instant) -> Change:
-    """Returns the change that leaves nothing covered from `end` on. Files keep their rows and their names."""
+    """Returns the change after which nothing is covered from `end` on. Files keep their rows and their names."""
     lost = state.coverage & Coverage([Interval(end, END_OF_TIME)])
     removes, adds = list[str](), list[DataFile]()
     for file in state.conversations:
@@ -128,13 +125,13 @@ def _cut(state: State, end: Instant) -> Change:
 
 
 def updates_since(state: State, now: Instant, observer: Observer) -> Instant | None:
-    """Returns where a sync begins: where the export says, if a believed clock has got there; None: at the start."""
+    """Returns where a sync begins: where the export says, if a believed clock has got there. None means the start."""
     if state.read_since is None:
         return None
     since = trusted_since(state.read_since, now)
     if since != state.read_since:
         observer.warn(
-            f"this export is said to be up to date until {format_instant(state.read_since)}, and it is "
+            f"this export counts as up to date until {format_instant(state.read_since)}, and it is "
             f"{format_instant(now)}: the clock that an earlier run went by was ahead. "
             + ("Every row" if since is None else f"What was updated since {format_instant(since)}")
             + " is read again"

@@ -1,4 +1,4 @@
-"""How a run reaches the API: the client, the reader, and the first questions. Nothing at a destination is touched."""
+"""Connects a run to the API: opens the client and the reader, and asks the first questions. Touches no destination."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,9 +27,9 @@ from exporter.words import count_of
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The API, once it has answered the first questions about what `request` asks for.
+    """Holds a reader of what `request` asks for, and what the API has answered to the first questions about it.
 
-    `known` is what the destination held when they were asked.
+    `known` is the state of the destination when they were asked.
     """
 
     request: Request
@@ -40,14 +40,14 @@ class Connection:
 
     @property
     def latest(self) -> Instant:
-        """Where a range without an end of its own ends."""
+        """Returns the end of a range that has none of its own."""
         return self.opening.now.end(self.context.lag)
 
 
 async def find_stored(store: Store, run: Run, asked: Selection) -> tuple[State, Request]:
-    """Returns what is at a destination, and what its dataset holds or will hold.
+    """Returns the state of a destination, and the request of the export that it holds or will hold.
 
-    Raises `DestinationError` where another export is there, and `StoreError`.
+    Raises `DestinationError` if it holds another export, and `StoreError`.
     """
     found = await load_state(store)
     run.saw(found)
@@ -56,7 +56,7 @@ async def find_stored(store: Store, run: Run, asked: Selection) -> tuple[State, 
 
 @asynccontextmanager
 async def open_reader(request: Request, context: RunContext) -> AsyncIterator[Reader]:
-    """Yields what reads pages of the list that the filters of `request` leave, with its fields and for its tables."""
+    """Yields a reader of the list that the filters of `request` leave, with its fields and for its tables."""
     settings = context.settings
     async with Client(
         settings.base_url,
@@ -92,8 +92,8 @@ async def connected(
 ) -> AsyncIterator[Connection]:
     """Asks the first questions, and yields a connection whose reader has the time to go by.
 
-    `until` is the end of the range, where it is known; `run` is charged with what is read; `now` is the time to go by,
-    where it is settled. Raises `SourceError`, and `UsageError` where the clocks differ.
+    `until` is the end of the range, if it is known; `run` is charged with what is read; `now` is the time to go by, if
+    it is settled. Raises `SourceError`, and `UsageError` if the clocks differ by too much.
     """
     async with open_reader(request, context) as reader:
         if run is not None:
@@ -121,12 +121,12 @@ async def _ask_first(
 
 
 def knows_hidden(state: State, request: Request) -> bool:
-    """Returns whether there is a status that the API leaves out of the list (source.md, 7), and that is read apart."""
+    """Returns whether the API is known to leave a status out of the list (source.md, 7), which is read separately."""
     return HIDDEN_STATUS in state.hidden_statuses and "status" not in request.filters
 
 
 async def mention_withheld(claim: Claim, connection: Connection) -> None:
-    """Warns where rows came without sensitive fields that this token sees. Raises `SourceError`."""
+    """Warns if rows came without sensitive fields that this token sees. Raises `SourceError`."""
     rows = sum(file.withheld_rows for file in claim.log.state.conversations)
     if rows and await sees(connection.reader.fields_of, connection.opening.newest_ids):
         connection.context.observer.warn(

@@ -1,4 +1,4 @@
-"""What a run is given, as one value: its settings, its credentials, the observer that it tells, and its clock."""
+"""Holds what a run is given, as one value: its settings, its credentials, the observer that it tells, and its clock."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from exporter.settings import Credentials, RunSettings
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What the steps of a run share. `clock` counts seconds, as the event loop does."""
+    """Holds what the steps of a run share. `clock` counts seconds, as the event loop does."""
 
     settings: RunSettings
     credentials: Credentials
@@ -20,5 +20,5 @@ class RunContext:
 
     @property
     def lag(self) -> int:
-        """The lag of the settings, in microseconds."""
+        """Returns the lag of the settings, in microseconds."""
         return self.settings.lag_seconds * SECOND

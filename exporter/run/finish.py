@@ -1,4 +1,4 @@
-"""How a run leaves an export behind: without crumbs, and with a manifest that says what is there."""
+"""Finishes a run: sweeps what no commit names, and writes a manifest that says what the export holds."""
 
 from collections.abc import Callable
 from typing import Final
@@ -13,7 +13,6 @@ from exporter.model import TableFormat
 from exporter.parts.integrity import missized
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import merge_small_parts
-from exporter.pipeline.memory import Shares
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.reader import wall_clock
 from exporter.progress import Observer
@@ -23,17 +22,17 @@ from exporter.settings import Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.location import shell_word
 
-#: Readers pay for each part, whatever its size; from this size on that is little beside the reading itself.
+#: From this size on, the cost that each part adds to a reading is small beside the reading itself.
 _LEAST_PART_BYTES: Final = 16 * 1024 * 1024
 
 
 def least_part_bytes(target_bytes: int) -> int:
-    """Returns the size below which an export keeps no parts where a partition could fill one of `target_bytes`."""
+    """Returns the size below which parts are merged, if their partition could fill one of `target_bytes`."""
     return min(_LEAST_PART_BYTES, target_bytes // 2)
 
 
 async def check_whole(store: Store, state: State) -> None:
-    """Checks that what a run builds on is there: the commits that the manifest rests on, and every file at its size.
+    """Checks that what a run builds on exists: the commits that the manifest rests on, and every file at its size.
 
     Raises `DamagedLogError` and `DamagedPartError`.
     """
@@ -57,11 +56,11 @@ async def seal(
     least_bytes: int | None = None,
     goes_on: bool = False,
 ) -> None:
-    """Merges parts below `least_bytes` (None: `least_part_bytes`), and brings the manifest and the tables up to date.
+    """Merges parts below `least_bytes` (`least_part_bytes` by default), and brings manifest and tables up to date.
 
-    `goes_on`: another run will soon add what is created after the range. The partition that this falls into is merged
-    so that what each run writes is in proportion to what it adds, and keeps some small parts until a later range ends
-    beyond it. Raises `StoreError`.
+    `goes_on` says that another run will soon add what is created after the range. The partition that this falls into is
+    then merged so that what each run writes is in proportion to what it adds, and keeps some small parts until a later
+    range ends beyond it. Raises `StoreError`.
     """
     range_ = log.state.range
     growing = stage.tables.place(range_.end)[0] if goes_on and range_ else None
@@ -81,10 +80,10 @@ async def put_in_order(
     least_bytes: int | None = None,
     table_format: TableFormat | None = None,
 ) -> None:
-    """Does all that a run does except reading, to an export that has begun: sweeps what no commit names, and seals.
+    """Does everything that a run does except reading: sweeps what no commit names, and seals.
 
-    `least_bytes` is that of `seal`. `table_format` counts where there is none. Raises `StoreError`, and
-    `DestinationError` where there is no export.
+    `least_bytes` is as in `seal`. `table_format` is for an export that has none yet. Raises `StoreError`, and
+    `DestinationError` if there is no export.
     """
     store, log = claim.store, claim.log
     request, _ = stored_export(log.state, store.location)
@@ -94,12 +93,5 @@ async def put_in_order(
     tables = Tables.of(request)
     committer = Committer(store, log, tables.schemas, observer, clock)
     await committer.sweep()
-    stage = PartStage(
-        store,
-        tables,
-        claim.run,
-        target_part_bytes=settings.target_part_bytes,
-        row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency, len(request.tables)).row_group,
-        clock=clock,
-    )
+    stage = PartStage.of(store, tables, claim.run, settings, clock)
     await seal(log, stage, committer, observer, least_bytes=least_bytes)

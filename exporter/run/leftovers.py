@@ -1,8 +1,8 @@
-"""What repairs have dropped, and which of it is no longer needed.
+"""Finds which of the files that repairs have dropped are no longer needed.
 
-A file whose bytes were damaged is needed until what it stood for has been read again. One that was dropped with its
-bytes as they were written may hold what the source has deleted since: it is needed while one of its conversations is
-nowhere else.
+A file whose bytes were damaged is needed until what it stood for has been read again. A file that was dropped with its
+bytes as they were written may hold what the source has deleted since: it is needed as long as one of its conversations
+is nowhere else.
 """
 
 from collections.abc import Iterable
@@ -25,10 +25,10 @@ from exporter.store.base import Store
 
 @dataclass(slots=True)
 class Leftovers:
-    """Dropped files, by where they are kept.
+    """Names dropped files by the paths at which they are kept.
 
-    `waiting`: not all that they stood for has been read again. `needed`: they have conversations that are nowhere else,
-    or cannot be read to find out. `gone`: they may be deleted.
+    The files in `waiting` stood for times that have not all been read again. Those in `needed` have conversations that
+    are nowhere else, or cannot be read to find out. Those in `gone` may be deleted.
     """
 
     waiting: list[str] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Leftovers:
 async def find_leftovers(store: Store, state: State) -> Leftovers:
     """Decides which dropped files are needed.
 
-    Raises `StoreError`, and `DamagedPartError` for a part that takes the place of what was dropped.
+    Raises `StoreError`, and `DamagedPartError` for a damaged part that takes the place of what was dropped.
     """
     found = Leftovers()
     there = frozenset(await store.list(DROPPED)) if state.dropped else frozenset[str]()
@@ -56,7 +56,7 @@ async def find_leftovers(store: Store, state: State) -> Leftovers:
 
 
 async def _find_needed(store: Store, state: State, dropped: DroppedFiles, files: Iterable[ExportFile]) -> set[str]:
-    """Returns those files of a repair that have ids which no live file has for the times that they may be of."""
+    """Returns the dropped files with ids that no live file has for the times that the files may be from."""
     needed, lacking = set[str](), dict[str, set[str]]()
     for file in files:
         try:
@@ -66,7 +66,7 @@ async def _find_needed(store: Store, state: State, dropped: DroppedFiles, files:
         except UnreadableFileError:
             needed.add(file.path)
             continue
-        # A row is nearly always in the part that has taken this one's place; then no other is read.
+        # A row is nearly always in the part that has taken this one's place; then no other part is read.
         window = dropped.holes if file.window is None else Coverage([file.window])
         if rest := await _without_live(store, state, window, ids):
             lacking[file.path] = rest
@@ -76,14 +76,14 @@ async def _find_needed(store: Store, state: State, dropped: DroppedFiles, files:
 
 
 async def _without_live(store: Store, state: State, within: Coverage, ids: set[str]) -> set[str]:
-    """Returns those of `ids` that no conversation has in a part `within`, or in quarantine."""
+    """Returns those of `ids` that no conversation has, either in a part `within` or in quarantine."""
     rest = set(ids)
     for file in state.conversations:
         if rest and Coverage([file.window]) & within:
             async with opened(store, file) as path:
                 rest -= await to_thread.run_sync(_read_ids, file, path)
     for quarantined in state.quarantine.values() if rest else ():
-        rest -= {id_of(line) for line in (await read_as_written(store, quarantined)).splitlines()}
+        rest -= await _ids_of(store, quarantined)
     return rest
 
 

@@ -1,4 +1,7 @@
-"""A caller's observer may raise: that ends the work, and is raised from it, whichever task the observer was told in."""
+"""Guards the work of a run against an observer that raises.
+
+The error ends the work, and is raised from it, whichever task the observer was called in.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -12,7 +15,7 @@ T = TypeVar("T")
 
 
 class GuardedObserver:
-    """Stands before an observer that may raise, and does not raise itself: it keeps the error, and calls `stop`."""
+    """Stands in front of an observer that may raise. It never raises itself: it keeps the error, and calls `stop`."""
 
     def __init__(self, observer: Observer, stop: Callable[[], object]) -> None:
         self.failure: Exception | None = None
@@ -42,7 +45,7 @@ class GuardedObserver:
 
 
 async def observed(observer: Observer | None, job: Callable[[Observer], Awaitable[T]]) -> T:
-    """Does `job`, which tells `observer` of it, if there is one. Raises what either raises."""
+    """Does `job`, which reports to `observer`, if there is one. Raises what either raises."""
     if observer is None:
         return await job(Quiet())
     with CancelScope() as scope:

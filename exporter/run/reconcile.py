@@ -1,4 +1,4 @@
-"""What a destination will become: what is asked for, beside what is there. Pure."""
+"""Reconciles what is asked for with what a destination holds: decides what it will become. Pure."""
 
 from typing import Final
 
@@ -13,16 +13,16 @@ _NEVER: Final[Instant] = 1 << 62
 
 
 def stored_export(state: State, destination: Location) -> tuple[Request, Interval]:
-    """Returns what the dataset at `destination` holds, and its range. Raises `DestinationError` where there is none."""
+    """Returns the request of the export at `destination`, and its range. Raises `DestinationError` if there is none."""
     if state.request is None or state.range is None:
         raise DestinationError(f"{destination}: no export here")
     return state.request, state.range
 
 
 def settle_request(state: State, asked: Selection, destination: Location) -> Request:
-    """Returns what the dataset holds: what is stored, if anything, and what is asked for must agree with it.
+    """Returns the request of the export: the stored one, if there is one, with which what is asked for must agree.
 
-    Raises `DestinationError` where it does not.
+    Raises `DestinationError` if it does not.
     """
     stored = state.request
     if stored is None:
@@ -33,14 +33,14 @@ def settle_request(state: State, asked: Selection, destination: Location) -> Req
             tables=asked.tables or Request().tables,
         )
     differences = [
-        f"{name}: {_shown(there)} there, {_shown(here)} asked for"
-        for name, there, here in (
+        f"{name}: {_shown(kept)} stored, {_shown(wanted)} asked for"
+        for name, kept, wanted in (
             ("filters", stored.filters, asked.filters),
             ("fields", stored.fields, asked.fields),
             ("partitions", stored.partition_by, asked.partition_by),
             ("tables", stored.tables, asked.tables),
         )
-        if here is not None and here != there
+        if wanted is not None and wanted != kept
     ]
     if differences:
         raise DestinationError(
@@ -51,7 +51,7 @@ def settle_request(state: State, asked: Selection, destination: Location) -> Req
 
 
 def settle_range(state: State, asked: Selection, latest: Instant) -> Interval:
-    """Returns the range to bring the destination to: what it has, widened to what is asked for, up to `latest`.
+    """Returns the range to bring the destination to: the stored one, widened to what is asked for, up to `latest`.
 
     Raises `UsageError` for an empty range.
     """
@@ -71,20 +71,20 @@ def settle_range(state: State, asked: Selection, latest: Instant) -> Interval:
 
 
 def between(range_: Interval, asked: Selection) -> Coverage:
-    """Returns what of a range lies between the bounds that are asked for."""
+    """Returns the part of a range that lies between the bounds that are asked for."""
     start = range_.start if asked.since is None else max(range_.start, asked.since)
     end = range_.end if asked.until is None else min(range_.end, asked.until)
     return Coverage([Interval(start, end)] if start < end else ())
 
 
 def known_end(state: State, asked: Selection) -> Instant | None:
-    """Returns where the range that `settle_range` will give ends; None where only the clock tells."""
+    """Returns the end of the range that `settle_range` will return, or None if only the clock tells."""
     end = settle_range(state, asked, _NEVER).end
     return None if end == _NEVER else end
 
 
 def asks_for_more(stored: Interval, asked: Selection) -> bool:
-    """Returns whether the range that is there must be widened."""
+    """Returns whether the stored range must be widened."""
     earlier = asked.since is not None and asked.since < stored.start
     later = asked.until is not None and asked.until > stored.end
     misses = asked.until is None and asked.since is not None and asked.since >= stored.end
@@ -92,18 +92,18 @@ def asks_for_more(stored: Interval, asked: Selection) -> bool:
 
 
 def changing_filters(request: Request) -> list[str]:
-    """Returns the filters that a conversation may come to match, or no longer match."""
-    # What an unknown parameter is compared with may change as well.
+    """Returns the filters that a conversation may begin or cease to match."""
+    # The value that an unknown parameter is compared with may change as well.
     return [name for name in request.filters if name in MUTABLE_FILTERS or name not in FILTERS_BY_NAME]
 
 
 def oldest_row(state: State) -> Instant | None:
-    """Returns when the oldest row was created; where there is none, the end of the range."""
+    """Returns when the oldest row was created, or the end of the range if there is no row."""
     return min((file.created_at_min for file in state.conversations), default=state.range.end if state.range else None)
 
 
 def has_sensitive_fields(state: State) -> bool:
-    """Returns whether some of the rows that are there came with sensitive fields."""
+    """Returns whether some of the stored rows came with sensitive fields."""
     return any(file.withheld_rows < file.rows for file in state.conversations)
 
 

@@ -1,4 +1,4 @@
-"""Runs leave a line in the journal, however they end: the frame around every command that changes an export."""
+"""Records each run in the journal, however it ends: frames every command that changes an export."""
 
 import os
 import platform
@@ -31,7 +31,7 @@ def new_run() -> str:
 
 
 class CommandResult(Protocol):
-    """What a command returns: it decides the exit status of the process."""
+    """Describes what a command returns; it decides the exit status of the process."""
 
     @property
     def exit_status(self) -> int: ...
@@ -42,7 +42,7 @@ OutcomeT = TypeVar("OutcomeT", bound=CommandResult)
 
 @dataclass(slots=True)
 class Run:
-    """A run under way, under a name that no other has. `spent`: what it has asked of the API so far."""
+    """Represents a run under way; no other run has its name. `spent` returns its requests to the API up to now."""
 
     command: Command
     name: str = field(default_factory=new_run)
@@ -51,7 +51,7 @@ class Run:
     after: State | None = None
 
     def saw(self, state: State) -> None:
-        """Notes the state of the log; the first one is what the run began with."""
+        """Notes the state of the log; the first one noted is the state that the run began with."""
         self.before = self.before or state
         self.after = state
 
@@ -59,7 +59,7 @@ class Run:
 async def recorded(store: Store, command: Command, work: Callable[[Run], Awaitable[OutcomeT]]) -> OutcomeT:
     """Does `work`, and adds a line to the journal of the export at `store`, if there is one.
 
-    Raises what `work` raises, and nothing of its own: a run keeps its status where the line cannot be written.
+    Raises what `work` raises, and nothing of its own: a run keeps its status if the line cannot be written.
     """
     run, started_at = Run(command), wall_clock()
     try:
@@ -90,7 +90,7 @@ async def _append(
     message: str | None = None,
 ) -> None:
     if exit_status == UsageError.exit_status:
-        return  # nothing was touched, and what is there may be another export
+        return  # nothing was touched, and the destination may hold another export
     before, after, spent = run.before, run.after, run.spent()
     record = RunRecord(
         run=run.name,
@@ -113,12 +113,12 @@ async def _append(
         pid=os.getpid(),
         exporter=__version__,
     )
-    # The disk may be full: a run that was stopped by it has said so.
+    # The disk may be full: a run that was stopped by this has said so.
     with CancelScope(shield=True), suppress(StoreError):
         await append_run(store, record)
 
 
 def author_of(run: str) -> Author:
-    """Returns this process and its software, as the author of commits."""
+    """Returns this process and its software as the author of commits."""
     software = {"exporter": __version__, "python": platform.python_version(), "pyarrow": pa.__version__}
     return Author(run=run, host=host_name(), pid=os.getpid(), software=software)

@@ -1,8 +1,8 @@
-"""One conversation, one place: a row that readings at different times may have left in several is read again.
+"""Keeps each conversation in one place: a row that readings at different times left in several is read again.
 
-A row is read where its `created_at` is, and that may change (source.md, 15): a row that moves from one window to
-another, after the first has been read and before the second, is there twice. All ids that a run has read are held
-against those that are there, and where one is in several places, each of them is read again: the row stays where the
+A row is read in the window of its `created_at`, which may change (source.md, 15): a row that moves from one window to
+another after the first has been read and before the second is, is stored twice. All ids that a run has read are
+compared with the stored ones. If one is in several places, each of them is read again, and the row stays where the
 source shows it.
 """
 
@@ -25,14 +25,14 @@ from exporter.run.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Doubts:
-    """What must be read again. `repeated`: by id, where it is; `windows`: those places, and the seams."""
+    """Names what must be read again: the places of `repeated` rows, by id, and `windows` around these and the seams."""
 
     repeated: Mapping[str, list[Copy]]
     windows: Coverage
 
     @classmethod
     async def find(cls, session: Session, homes: Homes) -> "Doubts":
-        """Holds what was read against what is there. Raises `StoreError`."""
+        """Compares what was read with what is stored. Raises `StoreError`."""
         before, state, stage = session.before, session.log.state, session.stage
         repeated = await find_repeated(stage.store, state, stage.working)
         times = [copy.created_at for copies in repeated.values() for copy in copies]
@@ -44,13 +44,13 @@ class Doubts:
             | seams(before.coverage, now, state.conversations)
             | seams(before.coverage - earlier, earlier, before.conversations)
         )
-        # What is not covered yet is read by the run that covers it.
+        # Windows that are not covered yet are read by the run that covers them.
         return cls(repeated, windows & state.coverage)
 
     async def strays(self, spool: Spool, homes: Homes) -> dict[Interval, Collection[str]]:
-        """Returns, by home, the ids that leave it after `spool` has been read; `spool` knows the homes then.
+        """Returns the ids that leave each home after `spool` has been read, and adds these homes to `spool`.
 
-        An id that the source no longer shows stays where it was updated last.
+        An id that the source no longer shows stays where its row was updated last.
         """
         there = {interval: await _ids(spool, interval) for interval in spool.parts}
         misfits = set[str]().union(*spool.misfit_ids.values())
@@ -74,10 +74,9 @@ class Doubts:
 async def settle(session: Session) -> None:
     """Reads again what is in doubt, and commits that no row is in two places.
 
-    Raises as `Session.read`, and `StoreError`.
+    Raises the errors of `Session.read`, and `StoreError`.
     """
-    state, stage = session.log.state, session.stage
-    homes = Homes(state.conversations, state.coverage, stage.tables.place)
+    state, stage, homes = session.log.state, session.stage, session.homes()
     doubts, spool = await Doubts.find(session, homes), Spool(homes, session.guard)
     await session.read(doubts.windows, SpoolSink(stage, spool, reading=1))
     change, _ = await merge_spool(
@@ -96,7 +95,7 @@ async def settle(session: Session) -> None:
 
 
 def _rank(copy: Copy, now: Instant) -> tuple[bool, Instant, Instant]:
-    """Ranks a row of the table above one in quarantine; a time of update after `now` says nothing."""
+    """Returns a rank: a row of the table is above one in quarantine, and a time of update after `now` says nothing."""
     updated_at = BEGINNING if copy.updated_at is None or copy.updated_at > now else copy.updated_at
     return copy.is_row, updated_at, copy.created_at
 

@@ -1,4 +1,4 @@
-"""A run at work: it begins under its claim, and reads window after window into what its commits are made of."""
+"""Runs a session: begins under its claim, and reads window after window into what its commits are made of."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -19,7 +19,6 @@ from exporter.model import Counters, Coverage, Interval, TableFormat
 from exporter.parts.integrity import opened
 from exporter.parts.merge import sighted_rows
 from exporter.pipeline.committer import Committer
-from exporter.pipeline.memory import Shares
 from exporter.pipeline.part_sink import PartSink
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.pipeline import Pipeline
@@ -28,7 +27,7 @@ from exporter.pipeline.reader import Reader, wall_clock
 from exporter.pipeline.role import Guard, Role
 from exporter.pipeline.scan import Scan
 from exporter.pipeline.sink import Sink
-from exporter.plan.homes import Place
+from exporter.plan.homes import Homes, Place
 from exporter.plan.scheduler import Scheduler
 from exporter.run.claim import Claim, holding
 from exporter.run.clocks import take_back
@@ -40,15 +39,15 @@ from exporter.run.record import Run
 from exporter.settings import Selection
 from exporter.store.base import Store
 
-#: How many parts are opened to find a row with sensitive fields, and how many of their rows are taken.
+#: The number of parts that are opened to find rows with sensitive fields, and of the rows that are taken.
 _LOOKED_INTO: Final = 3
 
 
 @dataclass(slots=True)
 class Session:
-    """A run that holds its destination, and has said so in the log.
+    """Represents a run that holds its destination, and has said so in the log.
 
-    `before` is what was there until then, `windows` how many were read.
+    `before` is the state until then, `windows` is the number of windows that were read.
     """
 
     before: State
@@ -76,26 +75,19 @@ class Session:
     ) -> Self:
         """Puts into the log what the export will become, and sweeps what no commit names.
 
-        `refuses_withheld`: a token that may not see the sensitive fields is refused where rows have them.
-        `table_format` counts where there is none. Raises `StoreError`, also for a file that was damaged.
+        `refuses_withheld` refuses a token that may not see sensitive fields if stored rows have them. `table_format` is
+        for an export that has none yet. Raises `StoreError`, also for a damaged file.
         """
         store, log, before = claim.store, claim.log, claim.log.state
         request, reader, context = connection.request, connection.reader, connection.context
-        settings, tables = context.settings, Tables.of(request)
+        tables = Tables.of(request)
         await check_whole(store, before)
         await _declare(claim, connection, range_, keep_generations, table_format)
         committer = Committer(store, log, tables.schemas, context.observer, context.clock)
         await committer.sweep()
         is_hidden = connection.opening.is_hidden or knows_hidden(log.state, request)
         scan = Scan(range=range_, hidden_status=HIDDEN_STATUS if is_hidden else None)
-        stage = PartStage(
-            store,
-            tables,
-            claim.run,
-            target_part_bytes=settings.target_part_bytes,
-            row_group_bytes=Shares.of(settings.memory_bytes, settings.concurrency, len(request.tables)).row_group,
-            clock=context.clock,
-        )
+        stage = PartStage.of(store, tables, claim.run, context.settings, context.clock)
         role = Role(reader.fields_of, partial(find_sighted, store, log.state), tables.encoder.sensitive)
         refuses_withheld = refuses_withheld and has_sensitive_fields(before)
         guard = Guard(before.organization, role, refuses_withheld=refuses_withheld)
@@ -104,11 +96,16 @@ class Session:
 
     @property
     def spent(self) -> Counters:
-        """What the run has cost since it began to read."""
+        """Returns what the run has cost since it began to read."""
         return self.reader.counters + Counters(windows=self.windows, seconds=self.context.clock() - self.began)
 
+    def homes(self) -> Homes:
+        """Returns the homes of the rows that are stored now."""
+        state = self.log.state
+        return Homes(state.conversations, state.coverage, self.stage.tables.place)
+
     async def read_what_is_left(self) -> None:
-        """Reads and commits what the range has and the coverage has not. Raises as `read`."""
+        """Reads and commits what the range has and the coverage has not. Raises the errors of `read`."""
         await self.read(self.log.state.left, density=self.opening.density)
 
     async def read(
@@ -123,11 +120,10 @@ class Session:
     ) -> None:
         """Reads all that was created in `what`. Without `into`, the rows go into parts of the export.
 
-        `updated_since` is as in `Scan`. `oldest` is where `what` begins, roughly, if it is known.
+        `updated_since` is as in `Scan`. `oldest` is roughly where `what` begins, if that is known. `density` is the
+        number of rows a microsecond at the end of the export's range, if that is known.
 
-        `density`: rows a microsecond at the end of the export's range, if that is known.
-
-        Raises the `ExporterError` that ended it early, after the manifest was brought up to date with the log.
+        Raises the `ExporterError` that ended the reading early, after the manifest was brought up to date with the log.
         """
         settings, place = self.context.settings, self.stage.tables.place
         scan = msgspec.structs.replace(self.scan, windows=what.intervals, updated_since=updated_since)
@@ -157,7 +153,7 @@ async def claimed(
 ) -> AsyncIterator[Session]:
     """Claims the destination for the block, and begins. The parameters are those of `begin`.
 
-    Raises as `holding` and `begin`; `UsageError` for an empty range, before anything is touched.
+    Raises the errors of `holding` and `begin`, and `UsageError` for an empty range before anything is touched.
     """
     settle_range(connection.known, asked, latest)
     async with holding(store, run) as claim:
@@ -181,10 +177,10 @@ async def begin(
     refuses_withheld: bool = False,
     keep_generations: int | None = None,
 ) -> Session:
-    """Settles what is asked for once more, beside what is there under the lock, and starts.
+    """Settles once more what is asked for, against the state that is read under the lock, and starts.
 
-    The range ends at `latest` unless an end is asked for or stored. Raises `DestinationError` where another run has
-    begun an export here since the connection was made, and as `Session.start`.
+    The range ends at `latest` unless an end is asked for or stored. Raises `DestinationError` if another run has begun
+    an export here since the connection was made, and the errors of `Session.start`.
     """
     location, context = claim.store.location, connection.context
     await take_back(claim.log, connection.opening.now, context.lag, context.observer)
@@ -202,7 +198,7 @@ async def begin(
 
 
 async def find_sighted(store: Store, state: State) -> list[str]:
-    """Returns the ids of a few rows that came with sensitive fields, from as small a part as there is."""
+    """Returns the ids of a few rows that came with sensitive fields, from as small a part as possible."""
     files = [file for file in state.conversations if file.withheld_rows < file.rows]
     for file in sorted(files, key=lambda file: file.size_bytes)[:_LOOKED_INTO]:
         async with opened(store, file) as part:
@@ -219,9 +215,10 @@ async def schedule(
     oldest: Instant | None = None,
     density: float | None = None,
 ) -> Scheduler:
-    """Returns what divides `scan` among the workers. `oldest` is where it begins, roughly; None: that is looked for.
+    """Returns the scheduler that divides `scan` among the workers. `oldest` is roughly where it begins; if it is None,
+    the API is asked.
 
-    `density`: rows a microsecond where the range ends, if that is known. Raises `SourceError`.
+    `density` is the number of rows a microsecond where the range ends, if that is known. Raises `SourceError`.
     """
     windows = scan.windows
     if not windows or windows[-1].end != scan.range.end:
@@ -246,8 +243,8 @@ async def _declare(
 ) -> None:
     """Puts into the log what this export will become, and that it is this run's turn.
 
-    A run that was overtaken, because locks do not reach it, fails at its next commit; what it has published until then
-    is swept. Without a commit at the start it could still commit files that the sweep has deleted.
+    A run that was overtaken because locks do not reach it fails at its next commit; what it has published until then is
+    swept. Without a commit at the start, it could still commit files that the sweep has deleted.
     """
     log = claim.log
     append = partial(

@@ -1,4 +1,4 @@
-"""Says how the stand-in server behaves: a switch for everything that source.md calls unknown or possible.
+"""Describes how the stand-in server behaves: a switch for everything that source.md calls unknown or possible.
 
 Each switch has the same name on the command line (`--behaviour cursor=inclusive`), where times are in seconds.
 """
@@ -43,15 +43,15 @@ _Share = msgspec.Meta(ge=0, le=1)
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Holds the server's switches. The defaults are a well-meaning server; numbers in brackets are source.md's list.
+    """Holds the server's switches. The defaults make a well-meaning server; numbers in brackets refer to source.md.
 
     Raises `ValueError` for an unknown parameter in `ignores` or `excludes`, an unknown reading, an impossible change,
     and for a fault rate without faults.
     """
 
-    #: [1] A strict cursor answers rows older than it; an inclusive one also those at it.
+    #: [1] A strict cursor serves rows older than it; an inclusive one also those of its own time.
     cursor: Literal["strict", "inclusive"] = "strict"
-    #: [2] `created_at` and `updated_at` are served like this; microseconds are stored.
+    #: [2] `created_at` and `updated_at` are served this precisely; microseconds are stored.
     precision: Literal["us", "ms", "s"] = "us"
     rounding: Literal["cut", "half-even", "half-up"] = "cut"
     #: [2] `fixed` shows the precision's digits; `python` six, or none when zero; `trimmed` no trailing zeros.
@@ -61,20 +61,20 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     compares: Literal["stored", "served", "day"] = "stored"
     #: [14] The times that are asked for, all or the named one, are read like this: `cut-ms`, `cursor:+3h`.
     reads: tuple[str, ...] = ()
-    #: [14] These bounds leave their own time out.
+    #: [14] These bounds leave out their own time.
     excludes: tuple[str, ...] = ()
 
     default_limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50
     #: [4] A page never holds more rows, or (beyond its first row) more bytes, than this; nothing says so.
     page_cap: Annotated[int, _AtLeast1] | None = None
     page_bytes: Annotated[int, _AtLeast1] | None = None
-    #: [14] A page is this likely to end early, with at least a row; to be empty; to hold an element that is not a row.
+    #: [14] The chances that a page ends early, with at least one row; is empty; holds an element that is not a row.
     short_pages: Annotated[float, _Share] = 0.0
     empty_pages: Annotated[float, _Share] = 0.0
     odd_elements: Annotated[float, _Share] = 0.0
-    #: [14] After its limit, an API makes short and empty pages of rows that do not match.
+    #: [14] An API that filters after its limit makes short and empty pages where rows do not match.
     filters: Literal["before-limit", "after-limit"] = "before-limit"
-    #: [3] Rows of one `created_at` come always in one order, or in a new one for every request.
+    #: [3] Rows of one `created_at` always come in the same order, or in a new one for every request.
     equals: Literal["fixed", "shuffled"] = "fixed"
     #: `oldest` answers from the other end; `shuffled` mixes the rows of a page; `unordered` pages rows as they lie.
     order: Literal["newest", "oldest", "shuffled", "unordered"] = "newest"
@@ -96,7 +96,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     #: [8] This many requests may be in flight; beyond them 503.
     max_in_flight: Annotated[int, _AtLeast1] | None = None
 
-    #: [9] A request meets one of `faults` this likely. `script` comes first: a fault or `ok` for each request in turn.
+    #: [9] The chance that a request meets one of `faults`. `script` comes first: a fault or `ok` for each request.
     fault_rate: Annotated[float, _Share] = 0.0
     faults: tuple[Fault, ...] = ("500", "502", "503", "504", "reset", "reset-mid-body", "short-body", "half-json")
     script: tuple[Fault | Literal["ok"], ...] = ()
@@ -108,7 +108,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     revoked_after: Annotated[int, _AtLeast0] | None = None
     role_changed_after: Annotated[int, _AtLeast0] | None = None
 
-    #: [15] `Date` says the server's time and `date_ahead` seconds, in each answer, in the `first` alone, or in one of
+    #: [15] `Date` says the server's time plus `date_ahead` seconds, in every answer, in the `first` alone, or in one of
     #: two at random (`jumping`); always the time of the first answer (`frozen`); or nothing that can be read.
     date: Literal["steady", "first", "jumping", "frozen", "malformed", "absent"] = "steady"
     date_ahead: float = 0.0
@@ -131,7 +131,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         _changed(self)
 
     def at(self, position: int) -> "Behaviour":
-        """Returns the behaviour for the request `position`; the first since it was set is 1."""
+        """Returns the behaviour for the request at `position`; the first one since it was set is at 1."""
         return _changed(self) if self.changes and position > self.changes_after else self
 
 
@@ -155,7 +155,7 @@ def _chosen(pairs: Iterable[str]) -> dict[str, object]:
         name, equals, value = pair.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or name not in _SWITCHES:
-            raise ValueError(f"{pair!r}: must be SWITCH=VALUE, with a switch of {', '.join(_SWITCHES)}")
+            raise ValueError(f"{pair!r}: must be SWITCH=VALUE; the switches are {', '.join(_SWITCHES)}")
         is_list = isinstance(_SWITCHES[name].default, tuple)
         chosen[name] = [part.strip() for part in value.split(",") if part.strip()] if is_list else value.strip()
     return chosen

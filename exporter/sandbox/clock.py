@@ -1,4 +1,4 @@
-"""Tells the server's times: the clock that it goes by, and what it says of it in `Date` (source.md, 15)."""
+"""Tells the server's time: by its own clock, and as it says in the header `Date` (source.md, 15)."""
 
 import random
 import time

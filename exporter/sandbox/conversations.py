@@ -55,7 +55,7 @@ class _Recipe(NamedTuple):
 
 
 class MadeUpRow(Row):
-    """Makes its fields when asked for them. What the filters look at is kept; the transcript is not."""
+    """Makes its fields when they are asked for. It keeps what the filters look at, but not the transcript."""
 
     __slots__ = ("_facts", "_number", "_recipe")
 
@@ -107,7 +107,7 @@ def make_conversations(
 
 
 def _updated_at(rng: random.Random, created_at: Instant, until: Instant) -> Instant:
-    """Returns when a row changed last: mostly when the call ends, a few times days later, never in the future."""
+    """Returns when a row changed last: mostly when the call ends, sometimes days later, never in the future."""
     lasted = int(rng.lognormvariate(4.4, 0.85) * SECOND)
     if rng.random() < 0.03:
         lasted += int(rng.random() * 5 * DAY)

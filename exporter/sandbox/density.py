@@ -19,7 +19,7 @@ _BULK_SHARE, _BULK_SMALLEST, _BULK_LARGEST = 0.7, 2, 4000
 
 
 def spread(count: int, since: Instant, until: Instant, density: Density, rng: random.Random) -> list[Instant]:
-    """Returns `count` instants of `[since, until)`, newest first."""
+    """Returns `count` instants in `[since, until)`, newest first."""
     return sorted(_SPREADS[density](count, since, until, rng), reverse=True)
 
 

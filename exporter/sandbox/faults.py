@@ -1,4 +1,4 @@
-"""Does for real what can go wrong on the wire (source.md, 9). `body` is always the right answer."""
+"""Makes real what can go wrong on the wire (source.md, 9). `body` is always the right answer."""
 
 import asyncio
 import gzip
@@ -95,7 +95,7 @@ async def _gzip_bomb(request: web.Request, body: bytes, behaviour: Behaviour) ->
 
 
 async def _redirect(request: web.Request, body: bytes, behaviour: Behaviour) -> web.StreamResponse:
-    """Redirects to another host's name, where the same server listens: so a test sees what would be sent there."""
+    """Redirects to another name of the same server, so that a test sees what would be sent to another host."""
     sockname = request.transport.get_extra_info("sockname") if request.transport else ("", 0)
     location = f"http://localhost:{sockname[1]}{request.path_qs}"
     return web.Response(status=307, headers={"Location": location})

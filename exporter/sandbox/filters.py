@@ -1,4 +1,4 @@
-"""Reads the query of a list as the API reads its parameters, or refuses it (source.md, Request)."""
+"""Reads the query of a list as the API reads it, or refuses it (source.md, Request)."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ class ParsedQuery:
     names_status: bool
 
     def matches(self, row: Row) -> bool:
-        """Tells whether the row passes all filters except the bounds on `created_at`."""
+        """Returns whether the row passes all filters except the bounds on `created_at`."""
         return all(test(row) for test in self.tests)
 
 
@@ -67,7 +67,7 @@ def parse_query(parameters: Mapping[str, str], behaviour: Behaviour) -> ParsedQu
 
 
 def compared(instant: Instant, behaviour: Behaviour) -> Instant:
-    """Returns what the bounds on a stored time are compared with."""
+    """Returns the time that stands for a stored one in comparisons with bounds."""
     if behaviour.compares == "served":
         return served_instant(instant, behaviour.precision, behaviour.rounding)
     return instant // DAY * DAY if behaviour.compares == "day" else instant
@@ -152,7 +152,7 @@ def _json_object(name: str, text: str) -> dict[str, object]:
 
 
 def contains(value: object, wanted: object) -> bool:
-    """Tells if a JSON value holds another: objects by key, arrays by element, the rest by equality (true is not 1)."""
+    """Returns whether a JSON value holds another: objects by key, arrays by element, others if equal; true is not 1."""
     if isinstance(wanted, dict):
         return isinstance(value, dict) and all(key in value and contains(value[key], wanted[key]) for key in wanted)
     if isinstance(wanted, list):

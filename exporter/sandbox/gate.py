@@ -19,7 +19,7 @@ TOKENS: Final = (TOKEN, TOKEN_NOSENSITIVE, TOKEN_NOSCOPE, PERSONAL_TOKEN, PERSON
 
 
 class Refusal(NamedTuple):
-    """Is an answer that is not a page."""
+    """Represents an answer that refuses a request."""
 
     status: int
     detail: str
@@ -27,7 +27,7 @@ class Refusal(NamedTuple):
 
 
 def check_token(headers: Mapping[str, str]) -> Refusal | None:
-    """Refuses with 401 and 403, as source.md has them."""
+    """Returns the refusal of a token, 401 or 403 as in source.md, or None if it is accepted."""
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     if scheme != "Bearer" or token not in TOKENS:
         return Refusal(401, "Token is missing, invalid or expired.")
@@ -42,12 +42,12 @@ def check_token(headers: Mapping[str, str]) -> Refusal | None:
 
 
 def reads_sensitive(headers: Mapping[str, str]) -> bool:
-    """Tells whether an accepted token has the scope `conversations:read_sensitive`."""
+    """Returns whether an accepted token has the scope `conversations:read_sensitive`."""
     return "nosensitive" not in headers.get("Authorization", "")
 
 
 class TokenBucket:
-    """Is a token bucket: `burst` requests at once, then `rate` a second. Either may change at any time."""
+    """Lets `burst` requests through at once, then `rate` a second. Either may change at any time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -55,7 +55,7 @@ class TokenBucket:
         self._filled_at = clock()
 
     def take(self, behaviour: Behaviour) -> Refusal | None:
-        """Lets one request through, or says 429."""
+        """Lets one request through, or returns its refusal with 429."""
         if behaviour.rate is None:
             return None
         now = self._clock()

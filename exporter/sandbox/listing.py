@@ -31,9 +31,6 @@ class Listing:
         self._by_id: dict[str, Row] | None = None
         self._some_hidden = any(row.visible_from is not None for row in self._rows)
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
     def __iter__(self) -> Iterator[Row]:
         """Yields the rows from new to old."""
         return reversed(self._rows)
@@ -45,7 +42,7 @@ class Listing:
             self._by_id[identity] = row
 
     def delete(self, identity: str) -> Row:
-        """Returns the row that is gone. Raises `KeyError`."""
+        """Deletes the row with this id, and returns it. Raises `KeyError` if there is none."""
         row = self._index().pop(identity)
         position = bisect_left(self._rows, _age(row), key=_age)
         while self._rows[position] is not row:
@@ -88,7 +85,7 @@ class Listing:
             return _age(row) if behaviour.compares == "stored" else compared(row.created_at, behaviour) * _TENTHS
 
         def count(bound: Bound, *, with_its_own: bool) -> int:
-            """Counts the rows that are older than a bound, or of its time."""
+            """Counts the rows that are older than a bound, or also those of its own time."""
             return (bisect_right if with_its_own else bisect_left)(self._rows, bound.at * _TENTHS, key=age)
 
         start = 0 if query.after is None else count(query.after, with_its_own=not query.after.included)
@@ -98,7 +95,7 @@ class Listing:
         return start, max(start, end)
 
     def _keep(self, query: ParsedQuery, behaviour: Behaviour, now: Instant) -> Callable[[Row], bool] | None:
-        """Returns what decides row by row, or None when every row within the bounds is served."""
+        """Returns a function that decides row by row, or None if every row within the bounds is served."""
         may_hide = self._some_hidden or behaviour.visible_delay > 0
         hides_token_created = behaviour.hides_token_created and not query.names_status
         if not (query.tests or may_hide or hides_token_created):

@@ -1,4 +1,4 @@
-"""Decides how a page goes out: it may end early, be empty, or hold what is no row (source.md, 4 and 14)."""
+"""Decides how a page goes out: it may end early, be empty, or hold elements that are not rows (source.md, 4 and 14)."""
 
 import random
 from typing import Final
@@ -11,7 +11,7 @@ ODD_ELEMENTS: Final = (b"null", b"17", b'"conversation"', b"[]", b"{}", b"true")
 
 
 def cut_at_random(rows: list[Row], behaviour: Behaviour, rng: random.Random) -> list[Row]:
-    """Returns the rows that are left of a page."""
+    """Returns the rows of a page that are left after a random cut, if there is one."""
     if behaviour.empty_pages and rng.random() < behaviour.empty_pages:
         return []
     if behaviour.short_pages and rows and rng.random() < behaviour.short_pages:
@@ -20,7 +20,7 @@ def cut_at_random(rows: list[Row], behaviour: Behaviour, rng: random.Random) -> 
 
 
 def page_of(texts: list[bytes], behaviour: Behaviour, rng: random.Random) -> bytes:
-    """Returns the JSON array of rows, as far as `page_bytes` allows, and at times of something else beside them."""
+    """Returns the JSON array of as many rows as `page_bytes` allows, sometimes with an element that is not a row."""
     if behaviour.page_bytes is not None:
         texts = _clamp(texts, behaviour.page_bytes)
     if behaviour.odd_elements and rng.random() < behaviour.odd_elements:

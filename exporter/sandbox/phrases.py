@@ -6,7 +6,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """Is a call that the agent makes between hearing and answering. `arguments` and `output` are JSON templates."""
+    """Represents a call that the agent makes before it answers. `arguments` and `output` are JSON templates."""
 
     name: str
     arguments: str

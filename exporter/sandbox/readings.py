@@ -1,8 +1,8 @@
-"""Says how the server reads a time that it is asked with, and what it compares it with (source.md, 14).
+"""Decides how the server reads the times in a request before it compares them (source.md, 14).
 
 A *reading* is a word: `cut-ms`, `half-up-s`, `up-minute` or `cut-day` put the time on a coarser grid, `+3h` and `-90m`
 shift it, `as-Europe/Berlin` takes it for a local time of that zone, and `in-Europe/Berlin` turns it into local time and
-then takes that for UTC. Where a zone's clocks change, one of the two leaves an hour out and the other has one twice.
+then takes that for UTC. When a zone's clocks change, one of the two leaves out an hour and the other repeats one.
 """
 
 import re
@@ -30,7 +30,7 @@ _EPOCH: Final = datetime(1970, 1, 1)
 def reads_of(texts: Iterable[str], parameter: str) -> Reading:
     """Returns how `parameter` is read: by each text, in turn, that names it, as in `cursor:cut-ms`, or names none.
 
-    Raises `ValueError` for a text that is no reading, or names something else than a time.
+    Raises `ValueError` for a text that is not a reading, or names a parameter that is not a time.
     """
     readings = []
     for text in texts:
@@ -49,7 +49,7 @@ def reads_of(texts: Iterable[str], parameter: str) -> Reading:
 
 
 def on_grid(instant: Instant, unit: Instant, rounding: str) -> Instant:
-    """Puts `instant` on a grid of `unit`: `cut` takes the point below, `up` the one above, the others the nearer."""
+    """Puts `instant` on a grid of `unit`: `cut` takes the point below, `up` the one above, others the nearer one."""
     whole, rest = divmod(instant, unit)
     if rounding == "up":
         up = rest > 0
@@ -77,7 +77,7 @@ def _reading(word: str) -> Reading:
             if match.group(1) == "as"
             else (lambda instant: _utc_to_local(instant, zone))
         )
-    raise ValueError(f"{word!r} is no way to read a time: cut-ms, half-up-s, up-minute, +3h, as-Europe/Berlin are some")
+    raise ValueError(f"{word!r} is no way to read a time; ways are cut-ms, half-up-s, up-minute, +3h, as-Europe/Berlin")
 
 
 def _zone(name: str) -> ZoneInfo:

@@ -1,4 +1,4 @@
-"""Turns a row into its JSON text, in the server's style of the moment; keeps texts, so that a page is only a join."""
+"""Turns a row into its JSON text, in the server's present style; keeps texts, so that a page is only a join."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ _MAX_VIEWS = 8
 
 
 class View(NamedTuple):
-    """Holds what decides a row's text beside the row itself: role, fields and the style of timestamps."""
+    """Holds what decides a row's text besides the row itself: role, fields and the style of timestamps."""
 
     fields: frozenset[str] | None
     sensitive: bool
@@ -44,7 +44,7 @@ class View(NamedTuple):
 
 
 def served_instant(instant: Instant, precision: str, rounding: str) -> Instant:
-    """Returns the instant that is left of a stored one when it is served; never out of order with another's."""
+    """Returns a stored instant as precisely as it is served; the order of instants is kept."""
     return on_grid(instant, _UNITS[precision], rounding)
 
 
@@ -78,7 +78,7 @@ def render(row: Row, view: View) -> bytes:
 
 
 class Renderer:
-    """Keeps the texts of the views asked for last, up to `max_bytes` in all."""
+    """Keeps the texts of the views that were asked for last, up to `max_bytes` in all."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -100,7 +100,7 @@ class Renderer:
         return texts
 
     def forget(self, row: Row) -> None:
-        """Lets go of a row that is no longer served."""
+        """Drops the texts of a row that is no longer served."""
         for kept in self._views.values():
             self._kept_bytes -= len(kept.pop(row, b""))
 

@@ -1,7 +1,7 @@
 """Describes a row of the stand-in server: when it was created and changed, and what it holds.
 
 Times are integers in microseconds, as the real server stores them (source.md, 2); `render` decides how they are
-written. A `created_at` may be stored finer than that, and is then cut to be served (source.md, 14).
+written. A `created_at` may be stored more finely, and is then cut when it is served (source.md, 14).
 """
 
 import json
@@ -11,7 +11,7 @@ from exporter.contract import Instant
 
 
 class Row:
-    """Is a conversation, given in full by its maker.
+    """Represents a conversation, given in full by its maker.
 
     `fields` are served as they are, beside `created_at` and `updated_at` in the server's style (unless `fields` has its
     own). `raw` is served as it is, whatever the role, `fields` or the style: for texts that no encoder would write
@@ -46,7 +46,7 @@ class Row:
         return self.fields
 
     def document(self, created_at: str, updated_at: str) -> dict[str, object]:
-        """Returns every field, with the times as they are to be served."""
+        """Returns every field, with the times as they are served."""
         return {"created_at": created_at, "updated_at": updated_at, **self.fields}
 
 

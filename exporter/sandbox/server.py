@@ -16,8 +16,6 @@ from exporter.contract import CONVERSATIONS_PATH, Instant
 from exporter.errors import UsageError
 from exporter.sandbox.behaviour import Behaviour, Fault
 from exporter.sandbox.clock import date_header, system_clock
-from exporter.sandbox.conversations import make_conversations
-from exporter.sandbox.density import Density
 from exporter.sandbox.faults import answer
 from exporter.sandbox.filters import BadParameterError, parse_query
 from exporter.sandbox.gate import TOKEN, Refusal, TokenBucket, check_token, reads_sensitive, retry_after
@@ -47,8 +45,8 @@ class ServedRequest:
 class Sandbox:
     """Serves the rows by the behaviour, both of which may change while it runs.
 
-    `requests` logs what came in (the first 100 000). `on_request`, if set, is called with each before it is answered:
-    the place for a test to change rows in the middle of a walk; `on_answer` when its answer is ready, or given up.
+    `requests` logs what came in (the first 100 000). `on_request`, if set, is called with each before it is answered,
+    so that a test can change rows in the middle of a walk; `on_answer` when its answer is ready, or given up.
     """
 
     def __init__(
@@ -77,7 +75,8 @@ class Sandbox:
 
     @behaviour.setter
     def behaviour(self, behaviour: Behaviour) -> None:
-        """Also restarts its counts: the script, the bucket, the requests until a token is revoked or it changes."""
+        """Sets the behaviour, and restarts its counts: the script, the bucket, and the requests after which a token is
+        revoked or switches change."""
         self._behaviour = behaviour
         self._since_change = 0
         self._first_answer_at: Instant | None = None
@@ -92,24 +91,24 @@ class Sandbox:
         self._listing.insert(row)
 
     def delete(self, identity: str) -> Row:
-        """Returns the row with this id, which is no longer served. Raises `KeyError` when there is none."""
+        """Deletes the row with this id, and returns it. Raises `KeyError` if there is none."""
         row = self._listing.delete(identity)
         self._renderer.forget(row)
         return row
 
     def update(self, identity: str, updated_at: Instant, **changes: object) -> None:
-        """Changes fields of the row with this id. Raises `KeyError` when there is none."""
+        """Changes fields of the row with this id. Raises `KeyError` if there is none."""
         old = self.delete(identity)
         fields = _fields_of(old) | changes
         self.insert(Row(old.created_at, updated_at, fields, visible_from=old.visible_from, tenths=old.tenths))
 
     def move(self, identity: str, created_at: Instant, updated_at: Instant) -> None:
-        """Changes when the row with this id was created (source.md, 15). Raises `KeyError` when there is none."""
+        """Changes when the row with this id was created (source.md, 15). Raises `KeyError` if there is none."""
         old = self.delete(identity)
         self.insert(Row(created_at, updated_at, _fields_of(old), visible_from=old.visible_from))
 
     def warm(self, fields: frozenset[str] | None = None) -> None:
-        """Writes every row's text once, so that the first walk, which asks for `fields`, is no slower than the next."""
+        """Writes every row's text once, so that the first walk that asks for `fields` is no slower than the next."""
         self._renderer.texts(self._listing, View.of(self._behaviour, fields))
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -143,8 +142,8 @@ class Sandbox:
                 self.on_answer(seen)
 
     async def date(self, _request: web.Request, response: web.StreamResponse) -> None:
-        """Every answer tells the server's time, or what the behaviour makes of it."""
-        # aiohttp has set it by now.
+        """Sets the header `Date` of an answer to the server's time, or to what the behaviour makes of it."""
+        # aiohttp has already set it.
         response.headers.popall("Date", None)
         if date := self.date_header(_POSITION.get()):
             response.headers["Date"] = date
@@ -157,7 +156,7 @@ class Sandbox:
         return date_header(self._behaviour.at(position), position, now, self._first_answer_at)
 
     def refuse(self, headers: Mapping[str, str], position: int) -> Refusal | None:
-        """Returns why a request does not get in; the first since the behaviour was set has `position` 1."""
+        """Returns the refusal of a request, or None; the first one since the behaviour was set has `position` 1."""
         behaviour = self._behaviour.at(position)
         if behaviour.max_in_flight is not None and self._in_flight > behaviour.max_in_flight:
             return Refusal(503, "Too many requests in flight.", 1)
@@ -218,7 +217,7 @@ async def serve(
 ) -> AsyncIterator[Sandbox]:
     """Serves `rows` on loopback while the block runs; port 0 takes a free one.
 
-    Raises `UsageError` when the port cannot be opened.
+    Raises `UsageError` if the port cannot be opened.
     """
     sandbox = Sandbox(rows, behaviour or Behaviour(), clock)
     application = web.Application()
@@ -230,7 +229,7 @@ async def serve(
     await runner.setup()
     try:
         try:
-            # asyncio would open it otherwise, but says nothing where the machine refuses one.
+            # asyncio would open it as well, but goes on silently if the machine refuses it.
             opened = socket.create_server((_HOST, port))
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
@@ -244,25 +243,12 @@ async def serve(
 
 
 async def run_sandbox(
-    *,
-    port: int,
-    count: int,
-    since: Instant,
-    until: Instant,
-    on_ready: Callable[[str], None],
-    seed: int = 0,
-    density: Density = "office",
-    transcripts: bool = True,
-    behaviour: Behaviour | None = None,
-    warm: bool = False,
+    rows: Iterable[Row], behaviour: Behaviour | None = None, *, port: int, on_ready: Callable[[str], None]
 ) -> None:
-    """Serves made-up conversations until cancelled. `on_ready` is called with the URL once requests are answered.
+    """Serves `rows` until cancelled. `on_ready` is called with the URL once requests are answered.
 
-    `warm` writes every row's text beforehand, for benchmarks. Raises `UsageError`.
+    Raises `UsageError` if the port cannot be opened.
     """
-    rows = make_conversations(count, since, until, seed=seed, density=density, transcripts=transcripts)
     async with serve(rows, behaviour, port=port) as sandbox:
-        if warm:
-            sandbox.warm()
         on_ready(sandbox.url)
         await asyncio.Event().wait()

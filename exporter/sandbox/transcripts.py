@@ -21,7 +21,7 @@ def make_transcript(
 
 
 class _Script:
-    """Holds the items of one transcript so far, and the time in it. `spoken` ones have speech metrics."""
+    """Writes one transcript, item by item, and keeps the time in it. If it is `spoken`, items have speech metrics."""
 
     __slots__ = ("facts", "items", "now", "random", "rng", "spoken")
 

@@ -1,4 +1,4 @@
-"""What is read from files: the facts of a part held against its rows, and what cannot be read told apart."""
+"""The facts read from a part match its rows, and a part that cannot be read is told apart."""
 
 import errno
 import hashlib
@@ -33,12 +33,11 @@ def nearly_descending(table: list[tuple[str | None, int | None]]) -> list[tuple[
 def test_the_facts_are_those_of_the_rows_wherever_batches_end(table: list[tuple[str | None, int | None]]) -> None:
     ids, times = [identity for identity, _ in table], [time for _, time in table]
     seen: list[str] = []
-    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(facts, "_BATCH_ROWS", 3)
+    with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "part.parquet"
         columns = [pa.array(ids, pa.string()), pa.array(times, pa.int64()).cast(SCHEMA.field(1).type)]
         pq.write_table(pa.table(columns, schema=SCHEMA), path, row_group_size=5)
-        content = facts.read_content(path, SCHEMA, lambda batch: seen.extend(batch.to_pylist()))
+        content = facts.read_content(path, SCHEMA, lambda batch: seen.extend(batch.to_pylist()), batch_rows=3)
         assert [identity for batch in read_ids(path) for identity in batch.to_pylist()] == ids
     known = [time for time in times if time is not None]
     assert content.schema.equals(SCHEMA)
@@ -114,8 +113,7 @@ def test_turns_are_in_place_where_they_follow_the_conversations(found: list[tupl
         for position, (identity, index) in enumerate(found)
     )
     in_order = all(later > earlier for earlier, later in pairwise([-1, *places]))
-    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(facts, "_BATCH_ROWS", 3)
+    with tempfile.TemporaryDirectory() as directory:
         conversations, part = Path(directory) / "conversations", Path(directory) / "turns"
         pq.write_table(pa.table({"id": pa.array(ids[:3], pa.string())}), conversations)
         columns = {
@@ -123,4 +121,4 @@ def test_turns_are_in_place_where_they_follow_the_conversations(found: list[tupl
             "item_index": pa.array([index for _, index in found], pa.int32()),
         }
         pq.write_table(pa.table(columns), part, row_group_size=4)
-        assert (facts.count_misplaced(part, conversations) == 0) == (in_place and in_order)
+        assert (facts.count_misplaced(part, conversations, batch_rows=3) == 0) == (in_place and in_order)

@@ -1,4 +1,4 @@
-"""What a repair takes out: enough to read all of it again, no more than needed, and a change that the log takes."""
+"""A repair takes out enough to read everything again, no more than that, and by a change that the log accepts."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +16,7 @@ def quarantine_file(name: str) -> QuarantineFile:
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Commit]:
-    """A log that reads the range from its end down, a stretch a commit: files with gaps, quarantine here and there."""
+    """Returns a log that reads the range from its end down, a stretch a commit, with gaps and some quarantine."""
     commits, end = [begin()], END
     while end > 0 and draw(st.booleans() if len(commits) > 3 else st.just(True)):
         start = draw(st.integers(max(0, end - 12), end - 1))
@@ -48,7 +48,7 @@ def test_what_is_lost_is_no_more_than_the_spoiled_and_what_they_cut_into(
     wanted = Coverage(state.files[path].window for path in spoiled & set(state.files))
     for path in loss.quarantine:
         wanted |= origins[path]
-    # Here each commit covers its files, so that nothing but the spoiled has to go.
+    # Here each commit covers its files, so that only the spoiled ones must go.
     assert loss.lost == wanted
     removes = (*loss.files, *loss.quarantine)
     after = apply(state, commit(state.number + 1, Change(uncovers=loss.lost.intervals, removes=removes), kind="repair"))
@@ -58,7 +58,7 @@ def test_what_is_lost_is_no_more_than_the_spoiled_and_what_they_cut_into(
 
 
 def test_a_file_that_reaches_beyond_what_is_lost_goes_whole() -> None:
-    """As a file does that a later commit has made of two."""
+    """A file does so if a later commit has made it of two."""
     first = Change(covers=(Interval(20, END),), adds=(data_file("a", 20, 30),), quarantines=(quarantine_file("q"),))
     second = Change(covers=(Interval(0, 20),), adds=(data_file("b", 10, 20),))
     paths = tuple(f"conversations/part-{name}.parquet" for name in "ab")
@@ -75,7 +75,7 @@ def test_rows_that_a_repair_has_kept_are_from_where_they_were() -> None:
     commits = [begin(), commit(2, first), commit(3, repair, kind="repair")]
     rest = quarantine_file("rest").path
     assert quarantine_origins(commits)[rest] == Coverage([Interval(10, END)])
-    # What is not covered any more cannot be lost.
+    # A time that is no longer covered cannot be lost.
     assert plan_loss(fold(commits), commits, {rest}).lost == Coverage([Interval(10, 30)])
 
 

@@ -98,11 +98,11 @@ def test_a_narrower_range_is_there_already(rows: list[Row], serving: Serving, co
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        (("--direction", "outbound"), "filters: direction=inbound there, direction=outbound asked for"),
-        (("--channel", "text"), "filters: direction=inbound there, channel=text asked for"),
-        (("--direction", "inbound", "--fields", "summary"), "fields: all there, "),
-        (("--exclude-fields", "summary"), "fields: all there, "),
-        (("--partition-by", "month"), "partitions: day there, month asked for"),
+        (("--direction", "outbound"), "filters: direction=inbound stored, direction=outbound asked for"),
+        (("--channel", "text"), "filters: direction=inbound stored, channel=text asked for"),
+        (("--direction", "inbound", "--fields", "summary"), "fields: all stored, "),
+        (("--exclude-fields", "summary"), "fields: all stored, "),
+        (("--partition-by", "month"), "partitions: day stored, month asked for"),
     ],
 )
 def test_another_request_is_refused_with_the_difference(

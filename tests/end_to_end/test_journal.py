@@ -3,13 +3,17 @@
 import json
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from exporter.contract import DAY, format_instant, parse_timestamp
+from exporter.jobs.compact import compact
 from exporter.layout import RUNS
+from exporter.progress import Quiet
 from exporter.sandbox import TOKEN, Behaviour, Row, make_conversations
 from tests.end_to_end.conftest import Command, Serving, Spawn
 from tests.jobs.damage import flip, parts
@@ -118,16 +122,17 @@ def test_a_run_ends_as_it_does_where_no_line_can_be_written(
 
 
 def test_a_defect_is_named_without_what_it_quotes(
-    rows: list[Row], serving: Serving, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rows: list[Row], serving: Serving, command: Command, tmp_path: Path
 ) -> None:
+    class Defective(Quiet):
+        def note(self, event: str, /, **details: object) -> None:
+            if event == "merging small files":
+                raise RuntimeError("a conversation, word for word")
+
     out = tmp_path / "out"
     assert command("export", out, *RANGE, "--part-size", "1", "--page-size", "20", server=serving(rows)).status == 0
-
-    def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("a conversation, word for word")
-
-    monkeypatch.setattr("exporter.jobs.compact._compacted", fail)
-    assert command("compact", out, token=None).status == 1
+    with pytest.raises(RuntimeError):
+        anyio.run(partial(compact, out, target_bytes=10**9, memory_bytes=1 << 29, observer=Defective()))
     line = lines(out)[-1]
     assert (line["command"], line["exit_status"], line["error"], line["message"]) == (
         "compact",

@@ -1,4 +1,4 @@
-"""Damage done on purpose to an export: by bytes, or so that the log tells of it and only a look inside can show it."""
+"""Damages an export on purpose: byte by byte, or so that the log agrees and only a look inside can show it."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 
 def parts(root: Path) -> list[str]:
-    """The parts that hold several rows, by path."""
+    """Returns the paths of the parts that hold several rows."""
     files = json.loads((root / "_manifest.json").read_bytes())["tables"]["conversations"]["files"]
     return sorted(file["path"] for file in files if file["rows"] > 2)
 
@@ -33,7 +33,7 @@ def quarantine(root: Path) -> list[str]:
 
 
 def flip(root: Path, path: str) -> None:
-    """Turns over one bit in the middle."""
+    """Flips one bit in the middle."""
     data = bytearray((root / path).read_bytes())
     data[len(data) // 2] ^= 1
     (root / path).write_bytes(data)
@@ -44,8 +44,19 @@ def truncate(root: Path, path: str) -> None:
 
 
 def no_parquet(root: Path, path: str) -> None:
-    """Puts a text in place of a part, and tells of it as of what was written."""
+    """Puts a text in place of a part, and makes the log describe the file as written."""
     (root / path).write_text("hello")
+    tell(root, path)
+
+
+def no_page(root: Path, path: str) -> None:
+    """Spoils the first page of the ids of a part, and makes the log describe the file as written."""
+    ids = pq.read_metadata(root / path).row_group(0).column(0)
+    assert ids.path_in_schema == "id"
+    start = ids.dictionary_page_offset or ids.data_page_offset
+    data = bytearray((root / path).read_bytes())
+    data[start : start + ids.total_compressed_size] = b"\xff" * ids.total_compressed_size
+    (root / path).write_bytes(data)
     tell(root, path)
 
 
@@ -56,7 +67,7 @@ def swap(root: Path, one: str, other: str) -> None:
 
 
 def edit_commits(root: Path, edit: Callable[[Json], None]) -> None:
-    """Writes every commit anew after `edit`."""
+    """Rewrites every commit after `edit`."""
     for path in sorted((root / "_exporter/commits").iterdir()):
         commit = json.loads(path.read_bytes())
         edit(commit)
@@ -91,13 +102,13 @@ def settle(root: Path) -> None:
 
 
 def rewrite(root: Path, path: str, change: Callable[[pa.Table], pa.Table], **facts: Any) -> None:
-    """Changes the rows of a part, and tells of its bytes and `facts`, but not of what has become of the rows."""
+    """Changes the rows of a part, and makes the log tell of its bytes and `facts`, but not of the change."""
     pq.write_table(change(pq.ParquetFile(root / path).read()), root / path)
     tell(root, path, **facts)
 
 
 def with_column(name: str, values: Callable[[pa.ChunkedArray], Any]) -> Callable[[pa.Table], pa.Table]:
-    """A change of one column, whose type stays."""
+    """Returns a change of one column, whose type stays."""
 
     def change(table: pa.Table) -> pa.Table:
         index = table.schema.get_field_index(name)
@@ -118,7 +129,7 @@ def a_day_later(times: pa.ChunkedArray) -> list[Any]:
 
 
 def failing(number: int, times: int, wanted: Callable[[str], bool]) -> Callable[..., Any]:
-    """In place of `disk._readinto`: `times` reads of the files whose names are `wanted` fail."""
+    """Returns a substitute for `disk._readinto` that fails in this many reads of files whose names are `wanted`."""
     left = times
 
     def readinto(file: disk.PatientFile, buffer: Any) -> Any:

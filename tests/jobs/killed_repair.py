@@ -1,4 +1,4 @@
-"""A repair that is killed before its n-th step on the file system, for every n.
+"""Kills a repair before its n-th step on the file system, for every n.
 
     python killed_repair.py EXPORT DIRECTORY      prints, for each n, the copy of EXPORT that it was killed in; the last
                                                   one was not killed

@@ -1,4 +1,4 @@
-"""Two small exports to do damage to, one complete and one with rows in quarantine."""
+"""Makes two small exports to damage: one complete, and one with rows in quarantine."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def misfit(number: int) -> Row:
 
 
 def make_exports(root: Path) -> dict[str, Path]:
-    """`complete` and `odd`, both of 300 rows that fit; they are sound."""
+    """Makes two sound exports of 300 rows that fit: `complete`, and `odd` with some that do not."""
     rows = make_conversations(300, SINCE, UNTIL, transcripts=False)
 
     async def make() -> None:

@@ -1,4 +1,4 @@
-"""A source that moves between runs, its clock, and what an export of it has to hold."""
+"""Models a source that moves between runs, its clock, and what an export of it must hold."""
 
 import random
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ STATUSES = ("completed", "failed", "in_progress", "token_created")
 
 
 def transcript(number: int) -> object:
-    """Of one of several forms, and no other's."""
+    """Returns a transcript of one of several forms, which no other number has."""
     message = {"type": "message", "role": "user", "content": [f"{number}"], "created_at": number / SECOND}
     forms: tuple[object, ...] = (
         None,
@@ -35,7 +35,7 @@ def transcript(number: int) -> object:
 
 @dataclass
 class Source:
-    """Rows on a server, and the server's clock. `gone`: deleted there; a sync keeps them as they were."""
+    """Holds rows on a server, and the server's clock. `gone` were deleted there; a sync keeps them as they were."""
 
     sandbox: Sandbox
     chance: random.Random
@@ -54,7 +54,7 @@ class Source:
     def update(
         self, identity: str, *, at: Instant | None = None, created_at: Instant | None = None, **fields: object
     ) -> None:
-        """`at`: the new `updated_at`; None: now. `created_at`: where it moves to; None: it stays."""
+        """Changes a row. `at` is the new `updated_at`, by default now; with `created_at`, the row moves there."""
         self.sandbox.delete(identity)
         old = self.rows[identity]
         fields = {"conversation": transcript(self.now // 1000), **fields}
@@ -68,9 +68,9 @@ class Source:
         self.gone[identity] = self.rows.pop(identity)
 
     def move(self, *, ahead: bool = True) -> None:
-        """Something happens: a call comes in, one ends late, one is looked at again or dated otherwise, one is erased.
+        """Makes something happen: a call comes in, ends late, is looked at again, gets another date, or is erased.
 
-        `ahead`: one may get a date that no run has come to yet.
+        With `ahead`, that date may be one that no run has reached yet.
         """
         chance = self.chance
         self.now += chance.choice((SECOND, MINUTE, HOUR)) * chance.randint(0, 5)
@@ -91,7 +91,7 @@ class Source:
             self.delete(identity)
 
     def expected(self, until: Instant) -> dict[str, dict[str, object]]:
-        """What is created before `until` and was not deleted, as it is now."""
+        """Returns the rows created before `until` that were not deleted, as they are now."""
         return records(self.rows.values(), self.sandbox.behaviour, until=until)
 
 
@@ -103,8 +103,14 @@ async def moving_source(seed: int, behaviour: Behaviour | None = None) -> AsyncI
         yield source
 
 
+def fill(source: Source, rows: int = 60, **fields: object) -> list[str]:
+    """Fills the source with rows over three days, an hour before now at the latest."""
+    end = source.now - HOUR
+    return [source.insert(end - number * 3 * DAY // rows, **fields) for number in range(rows)]
+
+
 def settings_for(source: Source, **settings: object) -> RunSettings:
-    # The source's clock is not that of this machine.
+    # The source has another clock than this machine.
     known = {"page_size": 7, "concurrency": 3, "target_part_bytes": 20_000, "trust_clock": "server"}
     return RunSettings(base_url=source.sandbox.url, **{**known, **settings})  # type: ignore[arg-type]
 
@@ -117,7 +123,7 @@ async def run_sync(
     credentials: Credentials | None = None,
     **options: object,
 ) -> SyncResult:
-    """A sync a minute later than what happened last, so that the lag hides none of it."""
+    """Syncs two minutes after the last change, so that the lag hides nothing."""
     source.now += 2 * MINUTE
     return await sync(
         destination,
@@ -128,7 +134,7 @@ async def run_sync(
 
 
 def check(destination: Path, source: Source) -> None:
-    """What is there is what the source has, and what has been deleted there since it was read."""
+    """Checks that an export has what the source has, and what was deleted there since it was read."""
     exported = Exported(destination)
     exported.check_sound()
     ((_, end),) = exported.coverage

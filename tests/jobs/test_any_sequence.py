@@ -1,4 +1,4 @@
-"""Whatever happens at a source, and whatever is run in whatever order: a destination is what a model of it is.
+"""Whatever happens at a source, and whatever is run in whatever order, a destination matches a model of it.
 
 EXPORTER_SEQUENCES=1000 pytest -s tests/jobs/test_any_sequence.py            a thousand sequences
 
@@ -49,9 +49,9 @@ T = TypeVar("T")
 
 #: A conversation begins with `token_created`, and never becomes it.
 LATER = ("completed", "failed", "in_progress")
-#: What a silent change leaves to chance: an open conversation is asked for again for so long.
+#: An open conversation is asked for again for this long; later, silent changes are seen only by chance.
 OPEN_FOR = 2 * DAY
-#: What a page may take on a machine that does much else.
+#: The time that a page may take on a busy machine.
 PATIENCE = 10 * MINUTE
 LAGS = (0, 60, 3600, 2 * 86_400)
 
@@ -68,12 +68,12 @@ behaviours = st.builds(
 offsets = st.one_of(
     st.sampled_from((0, 1, -1, SECOND, HOUR, DAY - 1, HOUR - 1, SECOND // 2)), st.integers(0, 23).map(HOUR.__mul__)
 )
-#: Which of those that there are, of whatever there is a list.
+#: Numbers that choose an element of any list.
 choices = st.integers(0, 1000)
 
 
 class Sequences(RuleBasedStateMachine):
-    """The model: `there` holds each row as it was when it was last read, whether it fits the columns or not.
+    """Models a destination: `there` holds each row as it was last read, whether it fits the columns or not.
 
     Rules whose names begin with `at_source` change the source, the others run a command. A further command needs a rule
     that says what it makes of `there` and `coverage`.
@@ -89,7 +89,7 @@ class Sequences(RuleBasedStateMachine):
         self.doubtful: set[str] = set()
         self.keep = 0
         self.older: list[set[str]] = []
-        #: What has been deleted by nobody's leave; a table's older versions may name it for ever.
+        #: Files that were deleted by no command; a table's older versions may name them for ever.
         self.lost: set[str] = set()
         self.in_step = False
         #: Each row is in one place, as after a run that was not cut short.
@@ -141,7 +141,7 @@ class Sequences(RuleBasedStateMachine):
         else:
             self._export(self.asked, 60)
 
-    # What happens at the source.
+    # These rules change the source.
 
     @rule(
         day=st.integers(-1, 9),
@@ -203,7 +203,7 @@ class Sequences(RuleBasedStateMachine):
     @rule(which=st.integers(0, 4), status=st.sampled_from(LATER))
     def at_source_an_open_row_changes_silently(self, which: int, status: str) -> None:
         rows = [(-row.created_at, name) for name, row in self.source.rows.items()]
-        # The youngest first: only of these a sync promises anything.
+        # The youngest come first: a sync makes promises about these only.
         open_ = [name for _, name in sorted(rows) if self.source.rows[name].fields["status"] in OPEN_STATUSES]
         if identity := self._one_of(open_, which):
             at = self.source.rows[identity].updated_at
@@ -218,7 +218,7 @@ class Sequences(RuleBasedStateMachine):
     def at_source_time_goes_by(self, hours: int) -> None:
         self.source.now += MINUTE + hours * HOUR
 
-    # What is run.
+    # These rules run a command.
 
     @rule(lag=st.sampled_from(LAGS), keep=st.sampled_from((None, None, 0, 1, 3)), earlier=st.booleans())
     def sync(self, lag: int, keep: int | None, earlier: bool) -> None:
@@ -256,7 +256,7 @@ class Sequences(RuleBasedStateMachine):
         self.doubtful |= self._beside_what_was_read()
 
     def _beside_what_was_read(self) -> set[str]:
-        """Rows that differ: they may be beside one that has moved, and on a page that was read again."""
+        """Returns rows that differ: they may be beside one that has moved, on a page that was read again."""
         rows = {name for name, row in self.source.rows.items() if _holds(self.coverage, self._served(row))}
         return {name for name in rows if self.there.get(name) is not self.source.rows[name]}
 
@@ -304,7 +304,7 @@ class Sequences(RuleBasedStateMachine):
         assert lost
         self.coverage -= lost
         self.there = {name: row for name, row in self.there.items() if not _holds(lost, self._served(row))}
-        # What a repair has taken out is kept for nobody but older versions of a table, as far as it was there.
+        # Files that a repair has taken out are kept only for older versions of a table, if they still exist.
         live = self._live()
         self.older = [files & live | {one for one in files if (self.root / one).exists()} for files in self.older]
 
@@ -319,7 +319,7 @@ class Sequences(RuleBasedStateMachine):
             for name, row in covered.items()
             if (known := self.there.get(name)) is None or self._shows_change(known, row)
         }
-        # Else a 404 proves nothing.
+        # Otherwise a 404 proves nothing.
         delete = delete and repair and bool(covered.keys() & self.there.keys())
         settings_ = settings_for(self.source, page_size=self.settings.page_size)
         found = self._run(
@@ -356,7 +356,7 @@ class Sequences(RuleBasedStateMachine):
         listed = {name: row for name, row in self.source.rows.items() if _holds(read, self._served(row))}
         unlisted = inside - listed.keys()
         elsewhere = unlisted & self.source.rows.keys()
-        # Where none of what is there is listed, or most of it is elsewhere, it refuses.
+        # If no stored row is listed, or most of them are elsewhere, it refuses.
         lists_some = any(_fits(self.there[name]) for name in inside & listed.keys())
         if not read or (unlisted and not lists_some) or (elsewhere and 2 * len(unlisted) > len(inside)):
             return
@@ -369,7 +369,7 @@ class Sequences(RuleBasedStateMachine):
         self.doubtful -= listed.keys()
         self.doubtful |= self._beside_what_was_read()
 
-    # What has to hold.
+    # These invariants must hold.
 
     @invariant()
     def is_what_the_model_is(self) -> None:
@@ -412,12 +412,12 @@ class Sequences(RuleBasedStateMachine):
         if self.has_table and self.in_step and not state.left:
             for table in self.asked.tables or ("conversations",):
                 there = {path for path, file in state.files.items() if file.table == table}
-                # One without a row has no log before its first.
+                # A table has no log before its first row.
                 if there or (self.root / table / "_delta_log").exists():
                     shown = pa.table(DeltaTable(self.root / table).get_add_actions())["path"].to_pylist()
                     assert {f"{table}/{path}" for path in shown} == there
 
-    # How.
+    # These helpers serve the rules.
 
     def _sync(self, asked: Selection, lag: int, keep: int | None) -> SyncResult:
         if keep is not None:
@@ -436,7 +436,7 @@ class Sequences(RuleBasedStateMachine):
     def _run(self, job: Callable[[], Any], *, writes: bool = True) -> Any:
         """Runs a command, and notes which files older manifests need that the new one may not.
 
-        `writes`: it brings the table into step, if it ends by itself.
+        `writes` says that it brings the table into step, if it ends by itself.
         """
         before = self._live() if self.coverage else set()
         self.in_step = self.in_step and not writes
@@ -455,7 +455,7 @@ class Sequences(RuleBasedStateMachine):
         return {file["path"] for file in [*exported.parts, *exported.manifest["quarantine"]["files"]]}
 
     def _note_read(self) -> None:
-        """What was not covered has been read."""
+        """Notes that what was not covered has been read."""
         if not (self.root / "_manifest.json").exists():
             return
         covered = Coverage(Interval(*interval) for interval in Exported(self.root).coverage)
@@ -497,7 +497,7 @@ class Sequences(RuleBasedStateMachine):
         return [*(file.window for file in state.files.values()), *self.coverage]
 
     def _shows_change(self, known: Row, row: Row) -> bool:
-        """Whether `updated_at`, as it is served, tells them apart."""
+        """Returns whether `updated_at`, as it is served, tells two rows apart."""
         precision, rounding = self.behaviour.precision, self.behaviour.rounding
         then, now = (served_instant(one.updated_at, precision, rounding) for one in (known, row))
         return then != now
@@ -520,7 +520,7 @@ def _holds(coverage: Coverage, instant: Instant) -> bool:
 Sequences.TestCase.settings = settings(
     max_examples=int(os.environ.get("EXPORTER_SEQUENCES", "10")),
     stateful_step_count=25,
-    # Shrinking takes minutes: for those who ask for more than the everyday run.
+    # Shrinking takes minutes, so that only longer runs than the everyday one do it.
     phases=list(Phase) if "EXPORTER_SEQUENCES" in os.environ else [Phase.explicit, Phase.reuse, Phase.generate],
     deadline=None,
     print_blob=True,

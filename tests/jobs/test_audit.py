@@ -19,17 +19,11 @@ from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.settings import Credentials, Selection
 from tests.end_to_end.exported import Exported, snapshot
 from tests.jobs.damage import rewrite
-from tests.jobs.moving import Source, check, moving_source, run_sync, settings_for
+from tests.jobs.moving import Source, check, fill, moving_source, run_sync, settings_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
 
 KINDS = ("missing", "changed", "moved", "deleted", "later")
-
-
-def fill(source: Source, rows: int, **fields: object) -> list[str]:
-    """Rows over three days, an hour before now at the latest."""
-    end = source.now - HOUR
-    return [source.insert(end - number * 3 * DAY // rows, **fields) for number in range(rows)]
 
 
 async def run_audit(
@@ -156,7 +150,7 @@ async def test_a_row_that_answers_by_id_is_kept(tmp_path: Path) -> None:
         source.delete(ids[0])
         kept, row = ids[1], source.rows[ids[1]]
         source.sandbox.delete(kept)
-        # Out of the list's range, where the API has it by its id alone.
+        # It is outside the list's range, and the API has it by its id alone.
         source.sandbox.insert(Row(row.created_at + 400 * DAY, row.updated_at, row.fields))
         found = await run_audit(tmp_path, source, repair=True, delete=True)
         assert found.repaired is not None
@@ -209,7 +203,7 @@ async def test_404_is_not_believed_where_it_proves_nothing(tmp_path: Path) -> No
         source.rows[ids[0]] = again
         source.sandbox.insert(again)
 
-        # A gateway that knows the list's path alone.
+        # A gateway may know the list's path alone.
         answer = source.sandbox.body
 
         def body(query, headers, position, rng, identity=None):  # type: ignore[no-untyped-def]
@@ -286,7 +280,7 @@ async def test_filters(tmp_path: Path) -> None:
         assert (await run_audit(tmp_path / "lasting", source, repair=True, delete=True)).is_same
         found = await run_audit(tmp_path / "changing", source, repair=True)
         assert (counts(found), found.changing_filters) == ({"deleted": 2}, ("status",))
-        # What the filters no longer match is known by its id.
+        # The API knows rows that the filters no longer match by their ids.
         found = await run_audit(tmp_path / "changing", source, repair=True, delete=True)
         assert found.repaired is not None
         assert (found.repaired.removed, found.repaired.unlisted) == (1, 1)
@@ -329,7 +323,7 @@ async def test_a_sample_finds_a_tenth_that_is_gone(tmp_path: Path) -> None:
         found = await run_audit(tmp_path, source, share=0.2, page_size=20)
         assert not found.is_same
         assert len(found.findings.windows) >= 10
-        # The same windows that day, others the day after.
+        # An audit draws the same windows on one day, and others the day after.
         again = await run_audit(tmp_path, source, share=0.2, page_size=20)
         assert again.findings.days == found.findings.days
         source.now += DAY

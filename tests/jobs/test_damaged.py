@@ -1,4 +1,4 @@
-"""What goes on with an export first sees that it is there: damage that is copied could never be found again."""
+"""A run that goes on with an export first checks its files: damage that was copied could never be found again."""
 
 import errno
 from pathlib import Path
@@ -19,8 +19,7 @@ from exporter.settings import Credentials, Selection
 from exporter.store import disk
 from tests.end_to_end.exported import snapshot
 from tests.jobs.damage import failing, flip
-from tests.jobs.moving import Source, check, moving_source, run_sync, settings_for
-from tests.jobs.test_sync import fill
+from tests.jobs.moving import Source, check, fill, moving_source, run_sync, settings_for
 
 pytestmark = pytest.mark.anyio
 

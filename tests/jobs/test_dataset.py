@@ -1,4 +1,4 @@
-"""A dataset is the manifest's files and no other, of now or of a generation that is kept."""
+"""A dataset has the manifest's files and no others, of now or of a generation that is kept."""
 
 import json
 import os
@@ -45,7 +45,7 @@ async def exported(root: Path, partition_by: PartitionBy = "day") -> Path:
 async def test_it_is_what_the_manifest_names(partition_by: PartitionBy, tmp_path: Path) -> None:
     root = await exported(tmp_path / "out", partition_by)
     shown = Exported(root)
-    # What a run that was killed has left, and is in no manifest.
+    # A run that was killed has left this, and no manifest names it.
     left = root / shown.files[0]["path"]
     shutil.copy(left, left.with_name("part-left-000001.parquet"))
     dataset = exporter.open_dataset(root)
@@ -101,13 +101,13 @@ async def test_older_generations_are_there_as_long_as_they_are_kept(tmp_path: Pa
     latest = Exported(root).manifest["generation"]
     assert exporter.open_dataset(root, generation=latest).files == exporter.open_dataset(root).files
     for absent in (0, latest + 1):
-        with pytest.raises(UsageError, match=f"there are generations from 1 to {latest}"):
+        with pytest.raises(UsageError, match=f"the generations are 1 to {latest}"):
             exporter.open_dataset(root, generation=absent)
 
 
 async def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
     root = await exported(tmp_path / "out")
-    with pytest.raises(UsageError, match="no table 'calls' here: there is conversations"):
+    with pytest.raises(UsageError, match="no table 'calls' here; the tables are conversations"):
         exporter.open_dataset(root, "calls")
     with pytest.raises(DestinationError, match="no export here"):
         exporter.open_dataset(tmp_path)
@@ -200,7 +200,7 @@ async def test_the_schema_for_people_and_programs(tmp_path: Path, capsys: pytest
     ("arguments", "complaint"),
     [
         (["out", "--fields", "id"], "DEST has its own fields and partitions"),
-        (["--table", "calls"], "--table calls: no such table; there are conversations, turns"),
+        (["--table", "calls"], "--table calls: no such table; the tables are conversations, turns"),
         (["nowhere"], "no export here"),
     ],
 )

@@ -1,8 +1,7 @@
-"""What a repair takes out of an export is kept until nothing needs it, whatever happens in between."""
+"""Files that a repair takes out of an export are kept until nothing needs them, whatever happens in between."""
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,24 +24,14 @@ from exporter.sandbox import TOKEN, Row, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.local.store import LocalStore
 from tests.jobs.damage import flip, parts, quarantine, share_an_id, truncate
-from tests.jobs.made import NOW, SINCE, UNTIL, make_exports, misfit
+from tests.jobs.made import NOW, SINCE, UNTIL, misfit
 
 ROWS = make_conversations(300, SINCE, UNTIL, transcripts=False)
 
 
-@pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return make_exports(tmp_path_factory.mktemp("exports"))
-
-
 @pytest.fixture
-def root(exports: dict[str, Path], tmp_path: Path) -> Path:
-    return Path(shutil.copytree(exports["complete"], tmp_path / "out"))
-
-
-@pytest.fixture
-def odd(exports: dict[str, Path], tmp_path: Path) -> Path:
-    return Path(shutil.copytree(exports["odd"], tmp_path / "odd"))
+def root(complete: Path) -> Path:
+    return complete
 
 
 def check(root: Path, **options: Any) -> VerifyResult:
@@ -62,7 +51,7 @@ def read_again(root: Path, rows: list[Row] = ROWS) -> None:
 
 
 def sums(root: Path) -> dict[str, str]:
-    """By path, of all data there is, dropped or not, the checksum."""
+    """Returns the checksums of all data files, dropped or not, by path."""
     found = [path for path in root.rglob("*") if path.is_file() and path.suffix in (".parquet", ".jsonl", ".dropped")]
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -96,7 +85,7 @@ def test_it_is_named_moved_and_kept_until_all_is_there_again(damage: Callable[[P
     assert dropped(root) == [kept]
     assert sorted(sums(root).values()) == sorted(before.values())
 
-    # Nobody takes it for something that is wrong, and nothing deletes it.
+    # Nothing takes it for a problem, and nothing deletes it.
     assert check(root).problems == ()
     assert check(root, repair=True).problems == ()
     waiting = clean(root)
@@ -117,7 +106,7 @@ def test_it_is_named_moved_and_kept_until_all_is_there_again(damage: Callable[[P
 
 
 def test_what_the_source_has_no_more_is_not_deleted_where_its_bytes_are_right(root: Path) -> None:
-    """An id in two parts: both are sound, and a conversation in one of them was deleted at the source since."""
+    """An id is in two parts; both are sound, and a conversation in one of them was since deleted at the source."""
     one, other = parts(root)[:2]
     share_an_id(root, one, other)
     mended = check(root, repair=True)
@@ -133,7 +122,7 @@ def test_what_the_source_has_no_more_is_not_deleted_where_its_bytes_are_right(ro
     assert (cleaned.dropped_files, cleaned.dropped_needed) == (1, (kept,))
     assert any("for conversations that are nowhere else" in line for line in describe_vacuumed(cleaned, root, False))
     assert dropped(root) == [kept]
-    # Whatever it says, it is no part of the export.
+    # Whatever it holds, it is not part of the export.
     assert (check(root).problems, check(root).state, check(root).rows) == ((), "complete", 299)
 
 
@@ -160,7 +149,7 @@ def test_quarantine_is_moved_as_well(odd: Path) -> None:
 
 
 def test_sound_quarantine_that_loses_rows_is_moved_as_well(odd: Path) -> None:
-    """A repair writes what stays of it anew; the lines that go are those of a time that is read again."""
+    """A repair rewrites the lines that stay; those that go are of a time that is read again."""
     flip(odd, parts(odd)[1])
     before = set(sums(odd).values())
     mended = check(odd, repair=True)
@@ -170,7 +159,7 @@ def test_sound_quarantine_that_loses_rows_is_moved_as_well(odd: Path) -> None:
 
 
 def test_what_was_away_for_a_while_and_is_back_is_moved_not_swept(root: Path, tmp_path: Path) -> None:
-    """As a disk that was not there: all of its files are missing, and a repair takes them out."""
+    """A disk may not have been mounted: all of its files are missing, and a repair takes them out."""
     before = sums(root)
     (root / "conversations").rename(away := tmp_path / "away")
     mended = check(root, repair=True)
@@ -196,7 +185,7 @@ def test_other_garbage_is_swept_as_ever(root: Path) -> None:
 
 
 def test_a_repair_that_is_killed_at_any_step_loses_nothing(odd: Path, tmp_path: Path) -> None:
-    """Nor does what comes next, be it a repair or an export."""
+    """The next run, be it a repair or an export, loses nothing either."""
     flip(odd, parts(odd)[1])
     before = set(sums(odd).values())
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)}
@@ -222,5 +211,5 @@ def test_a_repair_that_is_killed_at_any_step_loses_nothing(odd: Path, tmp_path: 
         assert dropped(root) == []
         assert check(root).problems == ()
     assert len(roots) > 20
-    # Before the commit; after it; while files are moved; and in the end.
+    # These are the moments before the commit, after it, while files are moved, and in the end.
     assert seen == {(False, False, False), (True, True, False), (True, True, True), (True, False, True)}

@@ -1,4 +1,4 @@
-"""The export job: what range it settles on, and that it ends as its errors say, wherever they come from."""
+"""An export settles on the right range, and ends as its errors say, wherever they come from."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ bounds = st.one_of(st.none(), instants)
 
 
 def settle(stored: Interval | None, asked: Selection, latest: Instant) -> Interval | None:
-    """The range, or None when there is nothing to export."""
+    """Returns the range, or None if there is nothing to export."""
     try:
         return settle_range(State(range=stored), asked, latest)
     except UsageError:
@@ -60,7 +60,7 @@ def test_the_same_command_again_asks_for_the_same_range(
         assert again == stored
         assert not asks_for_more(stored, asked)
     else:
-        # Asked for the future: what of it has come to be is read now.
+        # The future was asked for: what has happened of it by now is read.
         assert again == Interval(stored.start, min(until, LATEST + later))
         assert asks_for_more(stored, asked)
 
@@ -111,10 +111,10 @@ def test_a_bare_command_or_one_within_asks_for_no_more(since: Instant | None, un
 @pytest.mark.parametrize(
     ("asked", "difference"),
     [
-        (Selection(filters={"status": "failed"}), "filters: channel=email there, status=failed asked for"),
-        (Selection(filters={}), "filters: channel=email there, none asked for"),
-        (Selection(fields=("id",)), "fields: all there, id asked for"),
-        (Selection(partition_by="hour"), "partitions: day there, hour asked for"),
+        (Selection(filters={"status": "failed"}), "filters: channel=email stored, status=failed asked for"),
+        (Selection(filters={}), "filters: channel=email stored, none asked for"),
+        (Selection(fields=("id",)), "fields: all stored, id asked for"),
+        (Selection(partition_by="hour"), "partitions: day stored, hour asked for"),
     ],
 )
 def test_another_request_is_refused_with_the_difference(asked: Selection, difference: str) -> None:
@@ -149,13 +149,13 @@ def ids_at(destination: Path) -> list[str]:
 async def test_a_token_revoked_at_any_request_is_told_as_such_and_the_next_run_goes_on(
     tmp_path: Path, requests: int
 ) -> None:
-    """Also while the beginning of the data is looked for, by several questions at once."""
+    """This holds also while several questions at once look for the beginning of the data."""
     rows = make_conversations(300, T0 - 20 * DAY, T0, transcripts=False)
     destination = tmp_path / "export"
     async with serve(rows, Behaviour(revoked_after=requests)) as server:
         with pytest.raises(AccessError):
             await run(server, destination, Selection(until=T0))
-        # What the first four answer must be known before anything is written.
+        # The answers to the first four requests must be known before anything is written.
         assert destination.exists() == (requests > 3)
         if requests > 3:
             found = await status(destination)

@@ -1,4 +1,4 @@
-"""A conversation is in one place, as it was read last, whatever its times do at the source between two readings."""
+"""A conversation is in one place, as it was last read, whatever its times do at the source between two readings."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,17 +19,11 @@ from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, ServedRequest
 from exporter.settings import Credentials, Selection
 from tests.end_to_end.exported import Exported
-from tests.jobs.moving import T0, Source, check, moving_source, run_sync, settings_for
+from tests.jobs.moving import T0, Source, check, fill, moving_source, run_sync, settings_for
 
 pytestmark = pytest.mark.anyio
 
 BOTH = Selection(tables=TABLES)
-
-
-def fill(source: Source, rows: int = 60) -> list[str]:
-    """Rows over three days, an hour before now at the latest."""
-    end = source.now - HOUR
-    return [source.insert(end - number * 3 * DAY // rows) for number in range(rows)]
 
 
 async def run_export(destination: Path, source: Source, asked: Selection | None = None, **settings: object) -> Summary:
@@ -51,7 +45,7 @@ def midnight(source: Source) -> Instant:
     return (source.now - DAY) // DAY * DAY
 
 
-#: Where a row was, and where it is.
+#: The times at which a row was created before and after its move.
 MOVES: dict[str, Callable[[Source], tuple[Instant, Instant]]] = {
     "a microsecond over midnight": lambda source: (midnight(source) - 1, midnight(source)),
     "back over midnight": lambda source: (midnight(source), midnight(source) - 1),
@@ -77,7 +71,7 @@ async def test_a_sync_takes_a_row_to_where_it_is(tmp_path: Path, move: str, stan
         source.update(identity, at=at, created_at=new)
         synced = await run_sync(tmp_path, source)
         if stands_still and move != "to the newest end":
-            # Nothing tells a sync of it; an audit finds it, and mends it.
+            # A sync cannot see it; an audit finds it, and mends it.
             assert Exported(tmp_path).records().keys() == source.rows.keys()
             found = await run_audit(tmp_path, source)
             assert found.findings.total("moved") == (move != "by a microsecond")
@@ -113,7 +107,7 @@ async def test_a_row_that_leaves_the_range_stays_as_it_was(tmp_path: Path) -> No
         found = await run_audit(tmp_path, source, repair=True, delete=True)
         assert found.repaired is not None
         assert (found.repaired.removed, found.repaired.unlisted) == (0, 1)
-        # Once the range is wider, it is where it is.
+        # Once the range is wider, the row is where the source has it.
         await run_sync(tmp_path, source, Selection(since=source.now - 30 * DAY))
         check(tmp_path, source)
 
@@ -142,7 +136,7 @@ async def test_an_audit_names_a_move_and_mends_it_as_one(tmp_path: Path, move: s
         await run_sync(tmp_path, source, BOTH)
         if move == "to the newest end":
             new = source.now - 10 * MINUTE
-        # As if it had been so when it was read.
+        # It looks as if it had been so when it was read.
         source.update(identity, at=source.rows[identity].updated_at - 2 * HOUR, created_at=new)
         source.delete(ids[7])
         found = await run_audit(tmp_path, source)
@@ -197,7 +191,7 @@ async def test_a_row_that_moves_between_the_windows_of_an_export_is_there_once(
         source.sandbox.body = body  # type: ignore[method-assign,assignment]
 
         def move(seen: ServedRequest) -> None:
-            # Once the walk has passed the row, it goes to where the walk will come.
+            # Once the walk has passed the row, the row moves to where the walk has not been yet.
             if moving in shown and seen.query.get("created_before", "~") < format_instant(there - DAY):
                 source.sandbox.on_request = None
                 at = source.rows[moving].updated_at if stands_still else None
@@ -226,7 +220,7 @@ async def test_a_run_that_was_killed_before_it_had_looked_is_finished_by_the_nex
         source.now += HOUR
         source.update(ids[3], created_at=source.now)
         source.now += 5 * MINUTE
-        # It reads what is new, and is refused when it asks for what has changed.
+        # The run reads what is new, and is refused when it asks for what has changed.
         source.sandbox.on_request = lambda seen: refuse(source, seen)
         with pytest.raises(AccessError):
             await run_sync(tmp_path, source)
@@ -239,7 +233,7 @@ async def test_a_run_that_was_killed_before_it_had_looked_is_finished_by_the_nex
 
 
 def refuse(source: Source, seen: ServedRequest) -> None:
-    # Before it has read anything it looks whether that is read as it is meant.
+    # Before it reads anything, a run tries whether the API heeds that parameter.
     if "updated_after" in seen.query and seen.query["limit"] != "100":
         source.sandbox.behaviour = Behaviour(revoked_after=0)
 

@@ -1,5 +1,5 @@
-"""Night after night, a sync of a source that goes on: in the end every row is as the source has it, and each night has
-cost what had changed.
+"""Night after night, a sync follows a source: in the end every row is as the source has it, and each night has cost
+what had changed.
 
 EXPORTER_NIGHTS=30 EXPORTER_NIGHT_ROWS=300000 pytest -s -n 0 tests/jobs/test_nights.py        a month, with its table
 """
@@ -33,18 +33,18 @@ pytestmark = pytest.mark.anyio
 NIGHTS = int(os.environ.get("EXPORTER_NIGHTS", "4"))
 ROWS = int(os.environ.get("EXPORTER_NIGHT_ROWS", "3000"))
 SEED = int(os.environ.get("EXPORTER_NIGHTS_SEED", "0"))
-#: How far back the source goes on the first night.
+#: The number of days that the source goes back on the first night.
 DAYS = 60
-#: Of all rows, each day: so many are new, and so many of those before change; one in a thousand of these is erased.
+#: The shares of all rows that are new each day, and that change; one in a thousand of the latter is erased.
 NEW, CHANGED = 0.01, 0.02
-#: They are so many days old, on the average; one in so many is of any age.
+#: The age of those that change: on average this many days, except that one in this many is of any age.
 AGE_DAYS, ANY_AGE = 3, 500
 LAG_SECONDS = 60
 
 
 @dataclass
 class Night:
-    """What one night has cost. `rows_read`: whole ones; `ids_read`: of lists of ids."""
+    """Holds what one night has cost. `rows_read` are whole rows, `ids_read` are those of lists of ids."""
 
     night: int
     inserted: int
@@ -63,7 +63,7 @@ class Night:
 
 
 class Days:
-    """The source: its rows by age, and what a day does to them."""
+    """Models the source: its rows by age, and what a day does to them."""
 
     def __init__(self, sandbox: Sandbox, chance: random.Random) -> None:
         self.sandbox = sandbox
@@ -88,11 +88,11 @@ class Days:
 
     @property
     def read(self) -> tuple[int, int, int, int]:
-        """So far: pages, whole rows, rows of lists of ids, bytes."""
+        """Counts what was read up to now: pages, whole rows, rows of lists of ids, bytes."""
         return self.pages, self.rows_read, self.ids_read, self.bytes_read
 
     def pass_by(self, start: Instant, number: int) -> None:
-        """What happens on the day that begins at `start`."""
+        """Lets the day that begins at `start` pass."""
         for identity in self._choose():
             at = self.chance.randint(start, start + DAY - 1)
             if self.chance.random() < 0.001:
@@ -107,7 +107,7 @@ class Days:
             self.ids.append(str(row.facts()["id"]))
 
     def _choose(self) -> list[str]:
-        """Of those that are there, mostly young ones."""
+        """Chooses rows, mostly young ones."""
         chosen: dict[str, None] = {}
         while len(chosen) < round(ROWS * CHANGED):
             age = self.chance.randrange(len(self.ids))
@@ -131,12 +131,12 @@ async def test_a_month_of_nights_ends_exact(tmp_path: Path) -> None:
             days.pass_by(now, night)
             now += DAY
             nights.append(await one_night(tmp_path, night, days, settings))
-        # What was created during the lag, too.
+        # One more run reads what was created during the lag.
         now += HOUR
         nights.append(await one_night(tmp_path, NIGHTS + 1, days, settings))
         check_exact(tmp_path, days, behaviour)
     show(nights)
-    # Each night reads what has changed and what was open, with some that lie between, and asks for little more.
+    # Each night reads what has changed and what was open, with some rows between them, and asks for little more.
     for cost in nights[1:]:
         rows_at_least = cost.inserted + cost.updated + cost.unchanged
         assert cost.rows_read <= 1.3 * rows_at_least + 500
@@ -152,7 +152,7 @@ async def one_night(destination: Path, number: int, days: Days, settings: RunSet
     pages, rows_read, ids_read, bytes_read = map(sub, days.read, before)
     written = 0
     for commit in (await load_commits(LocalStore(destination)))[commits:]:
-        # A part that only speaks for less than before is not written again.
+        # A part whose window has only become narrower is not written again.
         written += sum(file.size_bytes for file in commit.change.adds if file.path not in commit.change.removes)
     night = Night(
         night=number,
@@ -175,7 +175,7 @@ async def one_night(destination: Path, number: int, days: Days, settings: RunSet
 
 
 def check_exact(destination: Path, days: Days, behaviour: Behaviour) -> None:
-    """Every row, a file at a time: there may be many."""
+    """Yields every row, a file at a time, because there may be many."""
     exported = Exported(destination)
     exported.check_sound()
     assert exported.state == "complete"
@@ -191,7 +191,7 @@ def check_exact(destination: Path, days: Days, behaviour: Behaviour) -> None:
         start, end = parse_interval(file["window"])
         assert all(start <= row.created_at < end for row in wanted)
         seen += len(wanted)
-    # Windows are disjoint, so no row is there twice.
+    # Windows are disjoint, so that no row is stored twice.
     assert seen == len(source)
 
 

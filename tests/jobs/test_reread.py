@@ -1,4 +1,4 @@
-"""What is read again takes the place of what was there: as the source has it, in every table, by one commit."""
+"""Rows that are read again replace the stored ones: as the source has them, in every table, by one commit."""
 
 import json
 import random
@@ -24,18 +24,12 @@ from exporter.store.local.store import LocalStore
 from tests.end_to_end.exported import Exported, assert_same, snapshot
 from tests.end_to_end.served import records
 from tests.jobs.damage import flip
-from tests.jobs.moving import Source, check, moving_source, run_sync, settings_for
+from tests.jobs.moving import Source, check, fill, moving_source, run_sync, settings_for
 
 pytestmark = pytest.mark.anyio
 
 NARROW = Credentials(TOKEN_NOSENSITIVE)
 BOTH = Selection(tables=TABLES)
-
-
-def fill(source: Source, rows: int, **fields: object) -> list[str]:
-    """Rows over three days, an hour before now at the latest."""
-    end = source.now - HOUR
-    return [source.insert(end - number * 3 * DAY // rows, **fields) for number in range(rows)]
 
 
 async def run_reread(
@@ -68,7 +62,7 @@ async def test_whatever_has_happened_all_is_as_the_source_has_it(tmp_path: Path,
         for _ in range(3):
             for _ in range(40):
                 source.move(ahead=False)
-            # Silently, which no sync would see.
+            # It changes silently, which no sync would see.
             for identity in source.chance.sample(sorted(source.rows), 5):
                 source.update(identity, at=source.rows[identity].updated_at - DAY, summary=f"{source.now}")
             done = await run_reread(tmp_path, source)
@@ -163,14 +157,14 @@ async def test_a_narrow_token_overwrites_nothing(tmp_path: Path) -> None:
 
 
 def group(source: Source, rows: int) -> None:
-    """More rows of one time than a page has. Their statuses alone tell them apart, which proves nothing."""
+    """Inserts more rows of one time than a page has; only their statuses tell them apart, which proves nothing."""
     at = source.now - 2 * DAY
     for number in range(rows):
         source.update(source.insert(at), at=at, status=("completed", "failed", "cancelled")[number % 3])
 
 
 async def doubtful(root: Path, source: Source) -> None:
-    """An export with a doubt about what the source shows whole by now."""
+    """Makes an export with a doubt about a time that the source shows whole by now."""
     fill(source, 30)
     group(source, 12)
     source.sandbox.behaviour = Behaviour(page_cap=9)
@@ -195,7 +189,7 @@ async def test_a_doubt_that_is_still_there_stays(tmp_path: Path) -> None:
         await doubtful(tmp_path, source)
         source.sandbox.behaviour = Behaviour(page_cap=9)
         done = await run_reread(tmp_path, source)
-        # The window that ends at that time is in doubt, too.
+        # The window that ends at that time is in doubt as well.
         assert (done.summary.unproven > 0, done.exit_status) == (True, 3)
         check(tmp_path, source)
 
@@ -281,7 +275,7 @@ async def test_quarantine_is_as_the_source_has_it(tmp_path: Path) -> None:
 
 
 def take_out(source: Source, nameless: Row) -> None:
-    """A row without an id is no longer served."""
+    """Takes a row without an id out of what is served."""
     source.sandbox._listing._rows.remove(nameless)
 
 
@@ -316,7 +310,7 @@ async def test_what_was_deleted_leaves_and_what_the_list_leaves_out_stays(tmp_pa
         done = await run_reread(tmp_path, source)
         assert (counts(done), done.exit_status) == ((0, 0, 5, 1), 3)
         assert Exported(tmp_path).records().keys() == source.rows.keys()
-        # What has become of it is still to be found out.
+        # Its present state is still unknown.
         state = await load_state(LocalStore(tmp_path))
         assert state.read_since is not None
         assert state.read_since < source.now - HOUR
@@ -324,7 +318,7 @@ async def test_what_was_deleted_leaves_and_what_the_list_leaves_out_stays(tmp_pa
 
 
 def hide(source: Source, *identities: str) -> None:
-    """The list leaves them out, and the API answers to their ids."""
+    """Leaves these rows out of the list, while the API answers to their ids."""
     page = source.sandbox._listing.page
 
     def without(*arguments: object) -> list[Row]:
@@ -339,7 +333,7 @@ async def test_a_list_that_has_lost_most_of_them_is_not_believed(tmp_path: Path)
         await run_sync(tmp_path, source)
         before = parts_of(tmp_path)
         hide(source, *ids[5:])
-        with pytest.raises(ContradictionError, match="less than half"):
+        with pytest.raises(ContradictionError, match="fewer than half"):
             await run_reread(tmp_path, source)
         hide(source, *ids)
         with pytest.raises((ContradictionError, DestinationError)):

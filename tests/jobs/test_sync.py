@@ -17,15 +17,9 @@ from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.settings import Credentials, Selection
 from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import conversation
-from tests.jobs.moving import T0, Source, check, moving_source, run_sync, settings_for
+from tests.jobs.moving import T0, check, fill, moving_source, run_sync, settings_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
-
-
-def fill(source: Source, rows: int, **fields: object) -> list[str]:
-    """Rows over three days, an hour before now at the latest."""
-    end = source.now - HOUR
-    return [source.insert(end - number * 3 * DAY // rows, **fields) for number in range(rows)]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -51,7 +45,7 @@ async def test_a_second_one_changes_no_file_and_reads_what_may_have_been_missed(
         check(tmp_path, source)
     assert (first.inserted, first.updated, first.updates_since_before) == (100, 0, None)
     assert (second.inserted, second.updated, second.unchanged, second.rewritten) == (0, 2, 0, 1)
-    # They are served again, for they may have become visible after the pages of the second one were read.
+    # They are served again, because they may have become visible after the pages of the second one were read.
     assert (third.inserted, third.updated, third.rewritten, third.summary.files) == (0, 0, 0, second.summary.files)
     assert {path: kept for path, kept in snapshot(tmp_path).items() if path.endswith(".parquet")} == parts
     assert second.updates_since is not None
@@ -87,7 +81,7 @@ async def test_an_api_that_shows_nothing_by_updated_after_is_read_as_a_whole(tmp
         source.update(names[7], summary="new")
 
         def cut(seen: ServedRequest) -> None:
-            # Later than any time there is.
+            # This is later than any time that exists.
             reads = ("updated_after:+876000h",) if "updated_after" in seen.query else ()
             source.sandbox.behaviour = Behaviour(reads=reads)
 
@@ -208,7 +202,7 @@ async def test_a_row_that_fits_no_more_goes_to_quarantine_and_comes_back(tmp_pat
             assert synced.summary.quarantined_rows == quarantined
             assert ("c3" in exported.records()) == (not quarantined)
             assert [json.loads(line["row"])["duration"] for line in exported.quarantined()] == [duration] * quarantined
-            # Read again, it is not new.
+            # When it is read again, it is not new.
             again = await run_sync(tmp_path, source)
             assert again.summary.quarantined_rows == quarantined
             assert again.summary.changed
@@ -254,7 +248,7 @@ async def test_rows_that_change_between_two_lists_are_dropped_by_the_next(tmp_pa
                 source.now += HOUR
 
         source.sandbox.on_request = change
-        # The range stays where it ends, so that nothing is read before the two lists.
+        # The range keeps its end, so that nothing is read before the two lists.
         late = settings_for(source, lag_seconds=2 * 86_400)
         await sync(tmp_path, asked, RunContext(late, Credentials(source.sandbox.token), Quiet()), refilter=True)
         await run_sync(tmp_path, source, refilter=True)
@@ -274,7 +268,7 @@ async def test_open_rows_that_the_filters_no_longer_match_are_dropped_without_a_
         synced = await run_sync(tmp_path, source, refilter=True)
         assert synced.removed == 1
         assert Exported(tmp_path).records().keys() == source.rows.keys() - {"c1"}
-        # Those of the other list count, too.
+        # The requests for the other list count as well.
         assert synced.summary.requests == len(source.sandbox.requests)
 
 

@@ -1,4 +1,4 @@
-"""Turns beside conversations: what an export makes of transcripts, and what a verification says when they differ."""
+"""An export makes turns of transcripts, beside the conversations; a verification says when the two differ."""
 
 import json
 import shutil
@@ -65,7 +65,7 @@ def test_an_export_with_turns_is_exact(original: Path) -> None:
 
 
 def test_other_tables_are_refused_with_the_difference(root: Path) -> None:
-    with pytest.raises(DestinationError, match="tables: conversations,turns there, conversations asked for"):
+    with pytest.raises(DestinationError, match="tables: conversations,turns stored, conversations asked for"):
         run(root, tables=("conversations",))
     assert not run(root, tables=None).changed
 
@@ -79,7 +79,7 @@ def test_a_log_without_tables_has_the_default(tmp_path: Path) -> None:
 
     edit_commits(tmp_path / "out", forget)
     assert not run(tmp_path / "out", tables=("conversations",)).changed
-    with pytest.raises(DestinationError, match="tables: conversations there, conversations,turns asked for"):
+    with pytest.raises(DestinationError, match="tables: conversations stored, conversations,turns asked for"):
         run(tmp_path / "out")
 
 
@@ -99,7 +99,7 @@ def of_nobody(ids: pa.ChunkedArray) -> list[str]:
 
 
 def renamed(root: Path, path: str) -> str:
-    """The turns of no conversations, as far as names go."""
+    """Renames turns so that no part of conversations lies beside them."""
     other = path.replace("part-", "part-other-")
     (root / path).rename(root / other)
 

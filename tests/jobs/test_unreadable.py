@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,23 +20,13 @@ from exporter.parts import integrity
 from exporter.progress import Quiet
 from exporter.store import disk
 from tests.end_to_end.exported import snapshot
-from tests.jobs.damage import failing, flip, no_parquet, parts, quarantine
-from tests.jobs.made import NOW, make_exports
-
-
-@pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return make_exports(tmp_path_factory.mktemp("exports"))
-
-
-@pytest.fixture
-def complete(exports: dict[str, Path], tmp_path: Path) -> Path:
-    return Path(shutil.copytree(exports["complete"], tmp_path / "out"))
+from tests.jobs.damage import failing, flip, no_page, no_parquet, parts, quarantine
+from tests.jobs.made import NOW
 
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """No pause is waited for; those that would have been are noted."""
+    """Notes pauses, and waits for none."""
     slept = list[float]()
     monkeypatch.setattr("exporter.store.disk.time.sleep", slept.append)
     return slept
@@ -47,7 +37,7 @@ def check(root: Path, **options: Any) -> VerifyResult:
 
 
 def data_of(root: Path) -> dict[str, Any]:
-    """What lies there but for the lock and the journal, which a repair writes to whatever it does."""
+    """Returns what lies there, except the lock and the journal, which a repair always writes to."""
     return {
         name: kept for name, kept in snapshot(root).items() if name not in ("_exporter/lock", "_exporter/runs.jsonl")
     }
@@ -72,7 +62,7 @@ def test_a_file_whose_bytes_cannot_be_had_is_left_alone(
 ) -> None:
     first, *others = parts(complete)
     monkeypatch.setattr(disk, "_readinto", failing(number, 10**9, lambda name: name.endswith(first)))
-    # What else is wrong waits, too: the reader may be what is wrong.
+    # Any other damage waits as well, because the reader may be what is wrong.
     flip(complete, others[0])
     before = data_of(complete)
     verified = check(complete, repair=repair)
@@ -98,7 +88,7 @@ ARROW = {
 
 
 @pytest.mark.parametrize("name", ARROW)
-@pytest.mark.parametrize("when", ["opening", "reading"])
+@pytest.mark.parametrize("when", [pytest.param("", id="opening"), pytest.param(".iter_batches", id="reading")])
 @pytest.mark.parametrize("repair", [False, True])
 def test_arrow_that_fails_is_not_believed(
     name: str, when: str, repair: bool, complete: Path, monkeypatch: pytest.MonkeyPatch
@@ -106,21 +96,21 @@ def test_arrow_that_fails_is_not_believed(
     def fail(*_: object, **__: object) -> None:
         raise ARROW[name]
 
-    if when == "opening":
-        monkeypatch.setattr("exporter.parts.reader.pq.ParquetFile", fail)
-    else:
-        monkeypatch.setattr("exporter.check.facts._batches", fail)
+    monkeypatch.setattr(f"pyarrow.parquet.ParquetFile{when}", fail)
     before = data_of(complete)
     verified = check(complete, repair=repair)
-    # Each may take a while to fail: not all are tried.
+    # Each may take a while to fail, so that not all are tried.
     assert len(verified.problems) == min(20, verified.files)
     assert {problem.what for problem in verified.problems} == {"unreadable"}
     assert (verified.exit_status, verified.dropped, verified.sound) == (1, 0, False)
     assert data_of(complete) == before
 
 
-def test_what_is_no_parquet_though_its_bytes_are_right_is_no_damage(complete: Path) -> None:
-    no_parquet(complete, path := parts(complete)[0])
+@pytest.mark.parametrize("spoil", [no_parquet, no_page])
+def test_what_is_no_parquet_though_its_bytes_are_right_is_no_damage(
+    spoil: Callable[[Path, str], None], complete: Path
+) -> None:
+    spoil(complete, path := parts(complete)[0])
     before = data_of(complete)
     for repair in (False, True):
         verified = check(complete, repair=repair)
@@ -130,7 +120,7 @@ def test_what_is_no_parquet_though_its_bytes_are_right_is_no_damage(complete: Pa
 
 
 def test_a_reading_that_comes_short_once_is_not_believed(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a mount that loses its server for a moment: no error, and fewer bytes, or other ones."""
+    """A mount that loses its server for a moment may give no error, and fewer bytes or other ones."""
     seen = set[str]()
     real = integrity.hash_file
 
@@ -152,17 +142,14 @@ def test_readings_that_differ_are_no_damage(complete: Path, monkeypatch: pytest.
     assert (verified.exit_status, verified.dropped) == (1, 0)
 
 
-def test_quarantine_that_cannot_be_read_is_left_alone(
-    exports: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = Path(shutil.copytree(exports["odd"], tmp_path / "odd"))
-    path = quarantine(root)[0]
+def test_quarantine_that_cannot_be_read_is_left_alone(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = quarantine(odd)[0]
     monkeypatch.setattr(disk, "_readinto", failing(errno.EIO, 10**9, lambda name: name.endswith(path)))
-    before = data_of(root)
-    verified = check(root, repair=True)
+    before = data_of(odd)
+    verified = check(odd, repair=True)
     assert [(problem.file, problem.what) for problem in verified.problems] == [(path, "unreadable")]
     assert verified.exit_status == 1
-    assert data_of(root) == before
+    assert data_of(odd) == before
 
 
 @contextmanager

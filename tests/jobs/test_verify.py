@@ -1,4 +1,4 @@
-"""Every kind of damage is found and named, and nothing else is; what a run at work leaves about is no damage."""
+"""Every kind of damage is found and named, and nothing else is; files that a run at work leaves are no damage."""
 
 import json
 import shutil
@@ -40,22 +40,7 @@ from tests.jobs.damage import (
     truncate,
     with_column,
 )
-from tests.jobs.made import NOW, make_exports
-
-
-@pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return make_exports(tmp_path_factory.mktemp("exports"))
-
-
-@pytest.fixture
-def complete(exports: dict[str, Path], tmp_path: Path) -> Path:
-    return Path(shutil.copytree(exports["complete"], tmp_path / "out"))
-
-
-@pytest.fixture
-def odd(exports: dict[str, Path], tmp_path: Path) -> Path:
-    return Path(shutil.copytree(exports["odd"], tmp_path / "odd"))
+from tests.jobs.made import NOW
 
 
 def check(root: Path, **options: Any) -> VerifyResult:
@@ -88,7 +73,7 @@ def remove_last_commit(root: Path) -> None:
 
 
 def overlap_windows(root: Path) -> None:
-    """Lets the first file of the log speak for what is before it, too."""
+    """Makes the first file of the log speak for times before it as well."""
     done: list[str] = []
 
     def edit(commit: Json) -> None:
@@ -101,7 +86,7 @@ def overlap_windows(root: Path) -> None:
 
 
 def another_table(root: Path) -> None:
-    """A file that the log counts to a table that this export does not have."""
+    """Makes the log count a file to a table that this export does not have."""
 
     def edit(commit: Json) -> None:
         for file in commit["change"].get("adds", []):
@@ -127,7 +112,7 @@ def leave(root: Path, path: str) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """What is done to an export whose parts are `parts`, and the problems that come of it."""
+    """Holds a damage to an export, given the paths of its parts, and the problems that come of it."""
 
     damage: Callable[[Path, list[str]], object]
     problems: Callable[[list[str]], list[tuple[str, str]]]
@@ -319,11 +304,11 @@ def test_commits_that_the_manifest_knows_and_the_log_has_lost(complete: Path) ->
         assert not verified.sound
         problems = {(problem.file, problem.what) for problem in verified.problems}
         assert (commit(lost), "log") in problems
-        # Where the last commit has merged parts, those that it took are missing; else it has said that each row is in
+        # If the last commit has merged parts, those that it took are missing; otherwise it has said that each row is in
         # one place.
         found = {what for _, what in problems}
         assert found in ({"log", "orphan", "missing"}, {"log", "success"})
-        # What is left of the lost commit is not swept away.
+        # The files of the lost commit are not swept away.
         assert not any(problem.mended for problem in verified.problems)
     assert all((complete / path).exists() for path in before)
 
@@ -416,7 +401,7 @@ def test_a_repair_of_what_is_sound_commits_nothing(complete: Path) -> None:
 
 
 def beside(work: Callable[[], Any]) -> None:
-    """Runs `work` to its end, in a loop of its own, as another process would."""
+    """Runs `work` to its end in an event loop of its own, as another process would."""
     thread = threading.Thread(target=anyio.run, args=(work,))
     thread.start()
     thread.join()
@@ -427,7 +412,7 @@ class TestWhileARunIsAtWork:
     async def test_a_run_that_the_lock_does_not_reach_stops_the_repair(
         self, complete: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What it has published meanwhile is not swept."""
+        """The files that it has published meanwhile are not swept."""
         flip(complete, parts(complete)[0])
         leave(complete, ORPHAN)
 
@@ -501,7 +486,7 @@ class TestWhileARunIsAtWork:
 
 
 def test_samples_take_turns(complete: Path) -> None:
-    """A tenth at a time, every file has been looked into after eleven days; names and sizes are looked at each day."""
+    """By a tenth at a time, every file is read within eleven days; names and sizes are checked each day."""
     paths = parts(complete)
     for path in paths:
         flip(complete, path)

@@ -1,4 +1,4 @@
-"""An API that leaves out what is null is no token that lost its scope; and one that did changes nothing."""
+"""An API that leaves out nulls is not taken for a token that lost its scope; and such a token changes nothing."""
 
 from pathlib import Path
 
@@ -20,12 +20,12 @@ from tests.jobs.moving import Source, moving_source, run_sync, settings_for
 
 pytestmark = pytest.mark.anyio
 
-#: As `exporter export DEST --fields summary,channel` asks.
+#: The selection of `exporter export DEST --fields summary,channel`.
 FEW = Selection(fields=("id", "channel", "status", "created_at", "updated_at", "summary"))
 
 
 class Warned(Quiet):
-    """Notes each warning, and how many commits there are by then."""
+    """Notes each warning, and the number of commits by then."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -36,7 +36,7 @@ class Warned(Quiet):
 
 
 def put(source: Source, identity: str, ago: int, **fields: object) -> None:
-    """A row of an API that leaves out what is null, in place of one with this id."""
+    """Puts a row of an API that leaves out nulls in place of the one with this id."""
     if identity in source.rows:
         source.sandbox.delete(identity)
     created_at = source.rows[identity].created_at if identity in source.rows else source.now - ago
@@ -46,7 +46,7 @@ def put(source: Source, identity: str, ago: int, **fields: object) -> None:
 
 
 def fill(source: Source, rows: int, without: int = 1, **fields: object) -> None:
-    """Rows over three days, of which the newest `without` have none of the fields that are given."""
+    """Fills the source with rows over three days; the newest `without` of them have none of the given fields."""
     for number in range(rows):
         put(source, f"c{number}", HOUR + number * 3 * DAY // rows, **(fields if number >= without else {}))
 
@@ -71,7 +71,7 @@ async def test_a_field_that_the_api_has_come_to_leave_out_is_kept(tmp_path: Path
             else:
                 await reread(tmp_path, Selection(), context)
         assert Exported(tmp_path).records() == before
-        # One that comes with it shows that the API still serves it.
+        # A row that comes with the field shows that the API still serves it.
         put(source, "c25", 0, **said)
         await run_sync(tmp_path, source)
         with_it = [record for record in Exported(tmp_path).records().values() if record["conversation"] is not None]
@@ -202,5 +202,5 @@ async def test_a_token_that_sees_more_says_so_before_it_writes(tmp_path: Path, c
         "this token sees sensitive fields that 30 rows here came without; "
         f"exporter reread '{root}' --withheld reads them again"
     )
-    # This machine's clock is not the source's, of which it warns too.
+    # This machine's clock is not the source's, so that there is a warning about it as well.
     assert [told for told in observer.warnings if "clock" not in told[0]] == [(said, before)]

@@ -1,4 +1,4 @@
-"""Keeps exports as Delta and Iceberg tables that others' readers read: all that was committed, in every version."""
+"""Delta and Iceberg tables show other readers all that was committed, in every version."""
 
 import os
 import re
@@ -76,7 +76,7 @@ async def killed(destination: Path, source: Source) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_each_version_reads_back_exact(kind: Kind, tmp_path: Path) -> None:
-    """This holds after an export, two syncs, and a third that is killed when all except the table is written."""
+    """This holds after an export, two syncs, and a third that is killed when everything except the table is written."""
     destination = tmp_path / "export"
     expected: dict[int, dict[str, Record]] = {}
 
@@ -248,15 +248,15 @@ async def test_a_table_that_others_have_written_to_is_left_alone(tmp_path: Path)
         with pytest.raises(ForeignTableError, match="not as the exporter left it"):
             await run_sync(tmp_path, source)
         assert DeltaTable(tmp_path / "conversations").version() == version
-        # All else is done.
+        # Everything else is done.
         exported = Exported(tmp_path)
         assert exported.state == "complete"
         found = await verify(tmp_path, now=source.now)
-        # What it has written itself also lies there.
+        # The file that the other writer made also lies there.
         assert ({problem.what for problem in found.problems}, found.exit_status) == ({"table", "stranger"}, 3)
         with pytest.raises(ForeignTableError):
             await vacuum(tmp_path, before=END_OF_TIME, now=source.now)
-        # Restored, it goes on.
+        # Once the table is restored, the export goes on.
         DeltaTable(tmp_path / "conversations").restore(0)
         for problem in found.problems:
             if problem.what == "stranger":
@@ -364,7 +364,7 @@ async def test_a_catalog_of_the_users_own(tmp_path: Path) -> None:
             rows = catalog.load_table("calls.conversations").scan().to_arrow().to_pylist()
         assert_same({row["id"]: row for row in rows}, exported.records())
         exported.check_sound()
-        # Elsewhere it may be called otherwise, or not at all.
+        # Elsewhere the catalog may have another name, or none.
         nameless = {name: value for name, value in environment.items() if "ICEBERG" not in name}
         done = await anyio.run_process([*command], env=nameless, check=False)
         assert (done.returncode, done.stderr.decode().count("prod: conversations: cannot be read")) == (1, 1)

@@ -1,4 +1,4 @@
-"""Tests the edges to Delta and Iceberg tables, and what they are told to do: against other writers, and every kill."""
+"""Delta and Iceberg tables stay right beside other writers, and after a kill at any step."""
 
 import json
 import random
@@ -146,7 +146,7 @@ def test_columns_that_were_added(kind: Kind, tmp_path: Path) -> None:
     found = shown(kind, tmp_path, schema=wider)
     assert found is not None
     assert (found.generation, len(found.files)) == (4, 2)
-    # An older exporter would take the new column for somebody else's.
+    # An older exporter would take the new column for another writer's.
     with pytest.raises(ForeignTableError, match="columns"):
         shown(kind, tmp_path)
 
@@ -179,10 +179,10 @@ def deleted_from_iceberg(root: Path) -> None:
 
 
 def masked_delta(root: Path) -> None:
-    """Deletes a row as engines that rewrite no file do: with a vector of what is deleted, here of the first row."""
+    """Deletes the first row as engines that rewrite no file do: by a vector of deleted rows."""
     (add,) = pa.table(delta_table(root).get_add_actions()).slice(0, 1).to_pylist()
     file = {"path": add["path"], "partitionValues": {}, "size": add["size_bytes"], "dataChange": True}
-    # A bitmap of 64 bits' rows: one of 32 bits, with one container, of one row.
+    # A bitmap of 64-bit row numbers: one bitmap of 32 bits, with one container of one row.
     deleted = struct.pack("<IQIIIHHIH2x", 1681511377, 1, 0, 12346, 1, 0, 0, 16, 0)
     vector = {"storageType": "i", "pathOrInlineDv": z85(deleted), "sizeInBytes": 34, "cardinality": 1}
     features = {"readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]}
@@ -344,7 +344,7 @@ def test_what_a_catalog_says_is_not_repeated(tmp_path: Path, monkeypatch: pytest
 
 
 class Killed(BaseException):
-    """Ends a run as a process that is gone: nothing catches it."""
+    """Ends a run as a kill ends a process: nothing catches it."""
 
 
 #: A write does these in order, each of which leaves something behind.
@@ -381,7 +381,7 @@ def die_at(patch: pytest.MonkeyPatch, where: object, name: str, after: bool) -> 
     [(kind, where, name, after) for kind in KINDS for where, name in STEPS[kind] for after in (False, True)],
 )
 def test_killed_while_it_writes(kind: Kind, where: object, name: str, after: bool, tmp_path: Path) -> None:
-    """Wherever that is, the table shows what it did, or all that it is to show; and the next run makes it so."""
+    """Wherever it is killed, the table shows its old state or the new one; the next run makes it the new one."""
     parts = [part(tmp_path, number) for number in range(3)]
     states = {0: State(), 5: state(5, parts[:2]), 6: state(6, parts[1:])}
     for generation in (5, 6):
@@ -395,7 +395,7 @@ def test_killed_while_it_writes(kind: Kind, where: object, name: str, after: boo
                 pass
             else:
                 assert generation == 6 if name in CREATING else generation == 5, "nobody has passed here"
-        for _ in range(2):  # the second has nothing to do
+        for _ in range(2):  # the second one has nothing to do
             with opened(kind, tmp_path) as (table, found):
                 at = found.generation if found else 0
                 assert at in (0 if generation == 5 else 5, generation)
@@ -405,7 +405,7 @@ def test_killed_while_it_writes(kind: Kind, where: object, name: str, after: boo
         assert step is None
         present = {file.rpartition("-")[2] for file in states[generation].files}
         assert len(ids(kind, tmp_path)) == 2 * len(present)
-    # What a library was killed over may be as it made it, in directories that are nobody else's, until more is written.
+    # Files over which a library was killed may stay as it made them, in private directories, until more is written.
     write(kind, tmp_path, Step(parts[:1], ()), 7)
     check_private(tmp_path / ("conversations/_delta_log" if kind == "delta" else "_iceberg"))
 
@@ -445,7 +445,7 @@ def test_snapshots_that_need_what_is_gone(tmp_path: Path) -> None:
 
 
 class Anything:
-    """Stands for a table, of which only the names matter."""
+    """Stands in for a table of which only the names matter."""
 
     name = "conversations"
     where = "there"

@@ -1,4 +1,4 @@
-"""No clock and no single answer decides what a run holds for read: what is yet to come is read when it has."""
+"""No clock and no single answer decides what a run takes for read: the future is read once it has come."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -129,7 +129,7 @@ async def test_the_age_of_an_answer_from_a_cache_is_counted(tmp_path: Path, sour
     await source.export(tmp_path)
     assert not source.warnings
     assert source.now - 62 * SECOND <= source.range_end(tmp_path)
-    # Its rows are as old as the answer.
+    # Its rows are as old as the answer itself.
     assert source.updates_since(tmp_path) <= source.now - 2 * HOUR
 
 
@@ -229,7 +229,7 @@ async def test_an_end_in_the_future_is_cut_to_the_earlier_clock(tmp_path: Path, 
 
 
 async def go_wrong(source: World, root: Path, how: str, asked: Selection | None = None) -> None:
-    """An export whose end lies in the future, as earlier versions have made them."""
+    """Makes an export whose end lies in the future, as earlier versions did."""
     if how == "date":
         source.date = 3 * HOUR
         await source.export(root, asked, trust_clock="server")
@@ -268,7 +268,7 @@ async def test_what_was_held_for_read_before_it_came_is_taken_back(
 async def test_rows_and_turns_that_lie_in_the_future_come_again_when_it_is_their_time(
     tmp_path: Path, source: World, partition_by: PartitionBy
 ) -> None:
-    """By the hour, they have a file of their own, which goes; else the file stays, and the range ends behind it."""
+    """By the hour, they have a file of their own, which goes; otherwise the file stays, and the range ends after it."""
     for number, ahead in enumerate((0, HOUR, 2 * HOUR)):
         source.stamps = ahead
         source.create(1, MINUTE, conversation=transcript(2), summary=f"{number}")

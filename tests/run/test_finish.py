@@ -1,4 +1,4 @@
-"""Which partition is merged sparingly, since runs go on adding to it."""
+"""A partition to which runs go on adding is merged sparingly."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A run begins only what it was asked for, beside what is there under the lock."""
+"""A run begins only what it was asked for, compared with what is stored under the lock."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ NOON = 1_770_000_000_000_000 // DAY * DAY + 12 * HOUR
 
 
 def connection(reader: Any = None) -> Connection:
-    """What a run holds that has asked the first questions where nothing was."""
+    """Returns the connection of a run that has asked the first questions before anything was stored."""
     context = RunContext(RunSettings(), Credentials("token"), Quiet())
     return Connection(Request(), State(), reader, Opening(now=Now(0.0, NOON)), context)
 

@@ -24,7 +24,7 @@ Get: TypeAlias = Callable[..., Awaitable[Got]]
 
 @pytest.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    # A server that never answers, by mistake, must fail a test, not hang it.
+    # A server that mistakenly never answers must fail a test, not hang it.
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
         yield session
 

@@ -36,7 +36,7 @@ def ask(client: aiohttp.ClientSession, sandbox: Sandbox) -> Any:
 
 
 async def arrived(response: aiohttp.ClientResponse) -> bytes:
-    """Returns what came of the body before it broke off."""
+    """Returns the bytes of the body that came before it broke off."""
     parts: list[bytes] = []
     with pytest.raises(aiohttp.ClientError):
         while True:

@@ -57,7 +57,7 @@ def holds(value: Any, wanted: Any) -> bool:
 
 
 def is_wanted(row: dict[str, Any], name: str, value: str) -> bool:
-    """Applies a filter as source.md words it to a row as it was served (in microseconds: texts sort as times)."""
+    """Applies a filter as source.md words it to a row as it was served; in microseconds, texts sort as times do."""
     if name in ("user_id", "agent_number"):
         return row[name] is not None and value.lower() in row[name].lower()
     if name == "custom_metadata":

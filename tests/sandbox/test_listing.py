@@ -14,7 +14,7 @@ BASE = parse_timestamp("2026-02-10T05:00:00Z")
 
 
 def numbered(ages: list[int]) -> list[Row]:
-    """Makes rows at BASE plus these microseconds; ids are positions."""
+    """Makes rows at BASE plus these microseconds; their ids are their positions."""
     return [Row(BASE + age, fields={"id": f"{n}", "status": "completed"}) for n, age in enumerate(ages)]
 
 

@@ -32,7 +32,7 @@ def test_a_reading(reading: str, read: str) -> None:
 
 
 def test_where_the_clocks_change_one_reading_leaves_an_hour_out_and_the_other_has_one_twice() -> None:
-    """In Berlin, 2026-03-29T01:00Z is followed by 03:00 local time; and 2026-10-25T01:00Z by 02:00, again."""
+    """In Berlin, it is 03:00 at 2026-03-29T01:00Z, and at 2026-10-25T01:00Z it is 02:00 for the second time."""
     in_berlin, as_berlin = (reads_of([f"{word}-Europe/Berlin"], "cursor") for word in ("in", "as"))
     spring, autumn = parse_timestamp("2026-03-29T01:00Z"), parse_timestamp("2026-10-25T01:00Z")
     assert in_berlin(spring) - in_berlin(spring - 1) == HOUR + 1

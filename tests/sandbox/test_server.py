@@ -183,9 +183,7 @@ async def test_warming_changes_nothing(get: Any) -> None:
 
 async def test_run_sandbox_serves_until_cancelled(client: aiohttp.ClientSession) -> None:
     url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    running = asyncio.ensure_future(
-        run_sandbox(port=0, count=3, since=SINCE, until=SINCE + DAY, warm=True, on_ready=url.set_result)
-    )
+    running = asyncio.ensure_future(run_sandbox(ROWS[:3], port=0, on_ready=url.set_result))
     address = await url
     assert address.startswith("http://127.0.0.1:")
     async with client.get(address + CONVERSATIONS_PATH, headers={"Authorization": "Bearer ak_sandbox"}) as response:
@@ -201,4 +199,4 @@ async def test_a_taken_port_is_a_usage_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"--port {port}"):
-            await run_sandbox(port=port, count=0, since=SINCE, until=SINCE + DAY, on_ready=print)
+            await run_sandbox((), port=port, on_ready=print)
