@@ -86,5 +86,5 @@ async def test_more_misfits_than_memory_should_hold_end_it() -> None:
     writer = sink.open_window(RANGE.end, Scan(range=RANGE))
     await writer.add(misfits(5), T0, SERVED_AT)
     assert len(sink.totals.misfits) == 5
-    with pytest.raises(TooLargeError, match=r"rows fit no column, such as .*an export to a destination all"):
+    with pytest.raises(TooLargeError, match=r"rows fit no column, such as .*an export to a destination keeps all"):
         await writer.add(misfits(40), T0, SERVED_AT)
