@@ -1,4 +1,4 @@
-"""The odd values of source.md, 11, each with what becomes of it; the rows around it never change."""
+"""Tests the odd values of source.md, 11, and what becomes of each; the rows around it never change."""
 
 import base64
 import json
@@ -185,7 +185,7 @@ def test_an_element_that_is_no_conversation_costs_no_other(convert: Convert, row
 
 
 def test_elements_that_look_alike_are_as_many_as_they_are(row_text: RowText) -> None:
-    """A page that seems shorter than it is would seem to be the last."""
+    """A page that seems shorter than it is would pass for the last."""
     earlier = row_text("b", created_at='"2026-02-10T04:00:00Z"')
     page = Decoder(None).decode(f"[null, {row_text('a')}, null, null, {earlier}, null, {{}}, {{}}]".encode()).page
     assert len({row.id for row in page.rows.rows}) == len(page) == 8
