@@ -1,4 +1,4 @@
-"""Rows to Arrow record batches, a column at a time."""
+"""Encodes rows to Arrow record batches, a column at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from exporter.model import Rows
 
 @dataclass(frozen=True, slots=True)
 class EncodedBatch:
-    """`batch` holds the rows that fit, in their order, and `created_at` their times beside them; the misfits are apart.
+    """Holds the rows that fit as a `batch`, in their order, and the misfits apart.
 
     `absent` counts, by field that was asked for, the rows of the batch that were served without it; never 0.
     `withheld_rows` counts those without any of the sensitive fields that were asked for; `sighted` and `bare` are the
@@ -26,7 +26,6 @@ class EncodedBatch:
     """
 
     batch: pa.RecordBatch
-    created_at: Sequence[Instant]
     quarantined: list[Misfit]
     absent: dict[str, int]
     withheld_rows: int
@@ -36,7 +35,7 @@ class EncodedBatch:
 
 
 class Encoder:
-    """Builds the batches of one export; `fields` as in `arrow_schema`."""
+    """Builds the batches of one export. `fields` is as in `arrow_schema`."""
 
     def __init__(self, fields: tuple[str, ...] | None) -> None:
         self._fields = asked_fields(fields)
@@ -44,7 +43,7 @@ class Encoder:
         self.schema = arrow_schema(fields)
 
     def encode(self, rows: Rows[EncodeRow]) -> EncodedBatch:
-        """One batch of any number of rows, whatever pages they came on.
+        """Returns one batch of any number of rows, from one page or several.
 
         The texts of one column must stay below 2 GiB. Nothing else can fail: decoding has checked every value.
         """
@@ -65,7 +64,6 @@ class Encoder:
         withheld_rows = self._count_withheld(fitting, absent)
         return EncodedBatch(
             batch=pa.RecordBatch.from_arrays(columns, schema=self.schema),
-            created_at=created_at,
             quarantined=quarantined,
             absent=absent,
             withheld_rows=withheld_rows,

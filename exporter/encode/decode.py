@@ -1,4 +1,4 @@
-"""Page bytes to rows: a whole page at a time where it is plain JSON, row by row and field by field where it is not."""
+"""Decodes page bytes to rows: a whole page at a time if it is plain JSON, otherwise row by row and field by field."""
 
 from array import array
 from collections.abc import Sequence
@@ -14,15 +14,12 @@ from exporter.contract import FIELD_NAMES, Instant, Kind, TimestampStyle
 from exporter.encode.exact import read_page
 from exporter.encode.keys import has_hidden_keys
 from exporter.encode.numbers import parse_integers
-from exporter.encode.rows import Agent, EncodeRow, ServedRow, exact_row_class, is_learnable, row_class
+from exporter.encode.rows import Agent, EncodeRow, ServedRow, are_learnable, exact_row_class, row_class
 from exporter.encode.scan import NotRowsError, UnscannableError
 from exporter.encode.schema import asked_fields
 from exporter.encode.times import parse_column
 from exporter.errors import ContradictionError, UnusableAnswerError
 from exporter.model import Page, Rows
-
-#: More unknown names than this are data in the place of names; pages with more are read row by row.
-_MAX_UNKNOWN_NAMES: Final = 64
 
 _FIELD_NAMES: Final = frozenset(FIELD_NAMES)
 _AGENT_NAMES: Final = frozenset(Agent.__struct_fields__)
@@ -36,7 +33,7 @@ _FREE_TEXT: Final = "summary"
 
 @dataclass(frozen=True, slots=True)
 class DecodedPage:
-    """A page, and how its first row wrote its `created_at` (None: no row)."""
+    """Holds a page, and how its first row wrote its `created_at` (None: no row)."""
 
     page: Page[EncodeRow]
     style: TimestampStyle | None
@@ -55,11 +52,11 @@ class Decoder:
         self._rows = self._row_decoder()
 
     def decode(self, body: bytes, at: Instant | None = None) -> DecodedPage:
-        """Returns every row of a page, in the order served; a row that does not fit is there as a `Misfit`.
+        """Returns every row of a page, in the order served; a row that does not fit is a `Misfit`.
 
-        `at` is where they are when none of them says so. Raises `UnusableAnswerError` for a text that ends before its
-        array does, or is not JSON, `ContradictionError` for JSON that is not an array, and without `at` `UnplacedError`
-        for rows without a usable `created_at` among them.
+        `at` is the time of the rows if none of them says one. Raises `UnusableAnswerError` for a text that ends before
+        its array does, or is not JSON, `ContradictionError` for JSON that is not an array, and, without `at`,
+        `UnplacedError` for rows without a usable `created_at` among them.
         """
         return self._decode_whole(body) or self._decode_exactly(body, at)
 
@@ -105,11 +102,8 @@ class Decoder:
                 names_in_agent |= _members_of_object.decode(agent).keys()
         unknown = self._unknown | (names - _FIELD_NAMES)
         unknown_in_agent = self._unknown_in_agent | (names_in_agent - _AGENT_NAMES)
-        if (unknown, unknown_in_agent) == (self._unknown, self._unknown_in_agent):
-            return False
-        if len(unknown) + len(unknown_in_agent) > _MAX_UNKNOWN_NAMES:
-            return False
-        if not all(map(is_learnable, unknown | unknown_in_agent)):
+        is_new = (unknown, unknown_in_agent) != (self._unknown, self._unknown_in_agent)
+        if not is_new or not are_learnable(unknown, unknown_in_agent):
             return False
         self._unknown, self._unknown_in_agent = unknown, unknown_in_agent
         self._rows = self._row_decoder()
@@ -135,7 +129,7 @@ class Decoder:
 
 
 def _is_utf8(body: bytes) -> bool:
-    """Without a copy: as a `str`, a page with a single emoji in it takes four times its bytes."""
+    """Checks without a copy: as a `str`, a page with a single emoji in it takes four times its bytes."""
     offsets = pa.py_buffer(array("q", (0, len(body))))
     text = pa.Array.from_buffers(pa.large_string(), 1, [None, offsets, pa.py_buffer(body)])
     try:
@@ -155,12 +149,12 @@ def _page(
 def _is_narrow(row: EncodeRow) -> bool:
     if isinstance(row, ServedRow):
         return row.is_narrow() and row.extra_text() is None
-    # What is not an object has no fields.
+    # Only an object has fields.
     return not row.text.startswith((b"{", b"base64:"))
 
 
 def _keep_as_utf8(rows: Sequence[EncodeRow]) -> None:
-    """Holds free texts as their bytes where a `str` would take up to four times as many."""
+    """Turns free texts into bytes if a `str` would take up to four times as many."""
     for row in rows:
         text = getattr(row, _FREE_TEXT, None)
         if isinstance(text, str) and not text.isascii():

@@ -1,28 +1,28 @@
-"""What the columns of the tables hold, in a few words each."""
+"""Describes what the columns of the tables hold, in a few words each."""
 
 from collections.abc import Mapping
 from typing import Final
 
 _JSON: Final = "the JSON text as served"
 
-#: By table and column.
+#: The descriptions, by table and column.
 DESCRIPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "conversations": {
         "id": "the conversation's id; no other row has it",
-        "organization_id": "whose conversation it is",
-        "user_id": "who the agent talked to",
+        "organization_id": "the organization that it belongs to",
+        "user_id": "the user that the agent talked to",
         "agent_id": "the agent's id",
         "agent_version_id": "the id of the version of the agent",
         "direction": "inbound or outbound; new values may appear",
         "channel": "telephone, webrtc, email or text; new values may appear",
-        "status": "how far it is, or how it ended; new values may appear",
+        "status": "its progress, or how it ended; new values may appear",
         "agent_number": "the agent's number",
-        "web_widget_id": "the web widget that it came by",
-        "trunk_id": "the trunk that it came by",
+        "web_widget_id": "the web widget that it came through",
+        "trunk_id": "the trunk that it came through",
         "duration": "seconds",
         "user_turn_count": "how often the user spoke",
         "created_at": "when it began; partitions are made of it",
-        "updated_at": "when it changed last, before it was read",
+        "updated_at": "when it last changed before it was read",
         "agent": "the agent's id and name; sensitive",
         "summary": "a summary that the API makes; sensitive",
         "initial_context": f"the context that it began with; {_JSON}; sensitive",
@@ -41,7 +41,7 @@ DESCRIPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "text": "what is text in the content, joined by line breaks",
         "content": f"all of the content, where some of it is not text; {_JSON}",
         "interrupted": "whether the message was interrupted",
-        "transcript_confidence": "how sure the transcription is",
+        "transcript_confidence": "the confidence of the transcription",
         "item_created_at": "when the item began, to the microsecond",
         "started_speaking_at": "seconds since 1970",
         "stopped_speaking_at": "seconds since 1970",
@@ -54,7 +54,7 @@ DESCRIPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "other_metrics": "a JSON object of the metrics without a column",
         "call_id": "the same for a call and its output",
         "tool_name": "the name of the tool",
-        "arguments": "what the tool was called with, as a rule JSON",
+        "arguments": "the arguments of the call, usually JSON",
         "output": "what the tool answered",
         "is_error": "whether the tool failed",
         "extra": "a JSON object of what has no column, or does not fit its own",

@@ -1,9 +1,9 @@
-"""Rows put together field by field, for the pages that strict decoding refuses.
+"""Puts rows together field by field, for pages that strict decoding refuses.
 
-Slower than decoding a page whole, and it decides about each row alone: what fits becomes a row equal to the one strict
-decoding gives, what does not becomes a `Misfit`. A JSON field keeps its text whatever is inside. A key that is there
-twice with the same text counts once; with different texts the row is a misfit, because readers disagree which one
-holds.
+This is slower than decoding a page whole, and decides about each row alone: a row that fits is equal to the one that
+strict decoding gives, and any other becomes a `Misfit`. A JSON field keeps its text whatever is inside. A key that
+appears twice with the same text counts once; with different texts the row is a misfit, because readers disagree about
+which one counts.
 """
 
 import base64
@@ -24,7 +24,7 @@ from exporter.encode.scan import ScannedRow, scan_object, scan_page
 from exporter.encode.times import parse_floored
 from exporter.errors import UnplacedError
 
-#: How the `id` of a misfit begins that has none of its own.
+#: The beginning of the `id` of a misfit that has none of its own.
 NO_ID: Final = "no id, sha256:"
 _ELEMENTS: Final = {b"[": "a list", b'"': "a string", b"n": "null"}
 _KINDS: Final = {known.name: known.kind for known in FIELDS}
@@ -32,7 +32,7 @@ _KINDS: Final = {known.name: known.kind for known in FIELDS}
 
 @dataclass(slots=True)
 class _RowDraft:
-    """What could be read of one row. `row` is None for a misfit, whose `reason` is the first that was met."""
+    """Holds what could be read of one row. `row` is None for a misfit, whose `reason` is the first that was met."""
 
     scanned: ScannedRow
     id: str | None = None
@@ -45,9 +45,9 @@ class _RowDraft:
 
 @dataclass(slots=True)
 class ExactPage:
-    """The rows of a page with their positions.
+    """Holds the rows of a page with their positions.
 
-    `created_at_text` is the first usable time as it was written; None: there is none.
+    `created_at_text` is the first usable time as it was written, or None.
     """
 
     rows: list[EncodeRow] = field(default_factory=list)
@@ -57,10 +57,9 @@ class ExactPage:
 
 
 def read_page(body: bytes, row_type: type[ExactRow], asked: frozenset[str], at: Instant | None = None) -> ExactPage:
-    """The rows of a page, none left out. `at` is where they are when none of them says so.
+    """Returns all rows of a page. `at` is their time if none of them says one.
 
-    Raises `scan.UnscannableError`, `scan.NotRowsError` and, where there are rows and nothing places them,
-    `UnplacedError`.
+    Raises `scan.UnscannableError`, `scan.NotRowsError` and, if there are rows and nothing places them, `UnplacedError`.
     """
     readings = [_read(scanned, row_type, asked) for scanned in scan_page(body)]
     first = next((reading for reading in readings if reading.created_at is not None), None)
@@ -73,7 +72,7 @@ def read_page(body: bytes, row_type: type[ExactRow], asked: frozenset[str], at: 
     same: Counter[tuple[bytes, Instant]] = Counter()
     for reading in readings:
         if reading.created_at is None:
-            # Some look alike, and are as many as there are.
+            # Rows with the same text are numbered, so that all of them are kept.
             same[reading.scanned.text, position] += 1
             number = same[reading.scanned.text, position]
             reading.id = reading.id or _stand_in(b"%b@%d#%d" % (reading.scanned.text, position, number))
@@ -114,7 +113,7 @@ def _unplaced(readings: Sequence[_RowDraft]) -> UnplacedError:
 def _read(scanned: ScannedRow, row_type: type[ExactRow], asked: frozenset[str]) -> _RowDraft:
     reading = _RowDraft(scanned)
     if scanned.members is None:
-        reading.reason = "is no object"
+        reading.reason = "is not an object"
         return reading
     members, problems = _named(scanned.members)
     try:
@@ -152,13 +151,13 @@ def _place(reading: _RowDraft, values: dict[str, Any], problems: list[str]) -> N
             continue
         instant, is_exact = parse_floored(text)
         if not is_exact:
-            problems.append(f"{name} is no date-time" if instant is None else f"{name} is finer than a microsecond")
+            problems.append(f"{name} is not a date-time" if instant is None else f"{name} is finer than a microsecond")
         setattr(reading, name, instant)
     reading.created_at_text = values.get("created_at")
 
 
 def _named(members: Sequence[tuple[bytes, bytes]]) -> tuple[dict[str, tuple[bytes, bytes]], list[str]]:
-    """Members by name, each with its key in one way of writing it, and what is wrong with the names."""
+    """Returns the members by name, each with its key in its canonical spelling, and what is wrong with the names."""
     named: dict[str, tuple[bytes, bytes]] = {}
     problems: list[str] = []
     for key, text in members:
@@ -168,14 +167,14 @@ def _named(members: Sequence[tuple[bytes, bytes]]) -> tuple[dict[str, tuple[byte
             problems.append("the name of a field is not valid JSON")
             continue
         if name in named and named[name][1] != text:
-            problems.append(f"{name if name in _KINDS else 'an unknown field'} is there twice, with different values")
+            problems.append(f"{name if name in _KINDS else 'an unknown field'} appears twice, with different values")
         named[name] = (canonical, text)
     return named, problems
 
 
 @lru_cache(maxsize=1024)
 def read_name(key: bytes) -> tuple[str, bytes]:
-    """What the text of a key names, and the text in one way of writing it. Raises `ValueError`."""
+    """Returns the name that the text of a key stands for, and its canonical spelling. Raises `ValueError`."""
     name = str(json.loads(key.decode(), strict=False))
     try:
         return name, msgspec.json.encode(name)
@@ -184,7 +183,7 @@ def read_name(key: bytes) -> tuple[str, bytes]:
 
 
 def _value(kind: Kind, text: bytes, unknown: dict[bytes, bytes]) -> Any:
-    """What a row holds for a field; unknown members of an agent go to `unknown`.
+    """Returns what a row holds for a field; unknown members of an agent go to `unknown`.
 
     Raises `ValueError` that says why the value fits no column, without the value.
     """
@@ -202,7 +201,7 @@ def _value(kind: Kind, text: bytes, unknown: dict[bytes, bytes]) -> Any:
 
 
 def read_string(text: bytes) -> str:
-    """The string that a JSON text is. Raises `ValueError` that says why it is none that a column takes."""
+    """Returns the string that a JSON text stands for. Raises `ValueError` that says why no column takes it."""
     if not text.startswith(b'"'):
         raise ValueError("is not a string")
     try:

@@ -1,23 +1,23 @@
-"""An item of a transcript between its JSON text and its row: decoded whole, or put together member by member.
+"""Reads the items of a transcript from their JSON text: decoded whole, or put together member by member.
 
 A member that has no column, or does not fit its own, is kept as its JSON text, so that no item is lost whatever it
-holds. Of a key that is there twice, the last counts.
+holds. If a key appears twice, the last one counts.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from math import isfinite
-from typing import Annotated, Any, ClassVar, Final, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, Raw
+from msgspec import Meta
 
 from exporter.contract import BEGINNING, END_OF_TIME, ITEM_METRICS, SECOND
 from exporter.encode.exact import read_name, read_string
-from exporter.encode.rows import object_text
+from exporter.encode.rows import OpenObject, object_text, open_class
 from exporter.encode.scan import scan_array, scan_object
 
-#: Texts of JSON: of content that is not text alone, of metrics without a column, and of everything else.
+#: The JSON texts of content that is not text alone, of metrics without a column, and of everything else.
 Beside: TypeAlias = tuple[bytes | None, bytes | None, bytes | None]
 
 ItemT = TypeVar("ItemT")
@@ -27,10 +27,8 @@ _MOST_TIME: Final = END_OF_TIME // SECOND - 1
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 
 
-class Metrics(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True):
-    """`contract.ITEM_METRICS`, in seconds. `unknown` is as in `Item`."""
-
-    unknown: ClassVar[tuple[tuple[str, bytes], ...]] = ()
+class Metrics(OpenObject, kw_only=True, forbid_unknown_fields=True):
+    """Holds `contract.ITEM_METRICS`, in seconds."""
 
     started_speaking_at: float | None = None
     stopped_speaking_at: float | None = None
@@ -42,13 +40,8 @@ class Metrics(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True
     e2e_latency: float | None = None
 
 
-class Item(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True):
-    """An item that fits, under the names of the API. `created_at`: seconds since 1970.
-
-    `unknown` pairs the attributes that hold unknown members with their keys as JSON text.
-    """
-
-    unknown: ClassVar[tuple[tuple[str, bytes], ...]] = ()
+class Item(OpenObject, kw_only=True, forbid_unknown_fields=True):
+    """Is an item that fits, under the names of the API. `created_at` is seconds since 1970."""
 
     id: str | None = None
     type: str | None = None
@@ -65,13 +58,13 @@ class Item(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True):
     is_error: bool | None = None
 
     def beside(self) -> Beside:
-        """What has no column of its own."""
-        metrics = None if self.metrics is None else _unknown_text(self.metrics)
-        return None, metrics, _unknown_text(self)
+        """Returns what has no column of its own."""
+        metrics = None if self.metrics is None else object_text(self.metrics.unknown_members())
+        return None, metrics, object_text(self.unknown_members())
 
 
 class ExactItem(Item, kw_only=True):
-    """An item that was put together member by member. `content` is one string at most."""
+    """Is an item that was put together member by member. `content` is at most one string."""
 
     texts: Beside = (None, None, None)
 
@@ -80,43 +73,20 @@ class ExactItem(Item, kw_only=True):
 
 
 class Transcript(msgspec.Struct, Generic[ItemT], gc=False):
-    """What is not an item is in the conversation alone."""
+    """Holds the items of a conversation; everything else of it is in the conversation alone."""
 
     items: list[ItemT]
 
 
 def item_class(unknown: Iterable[str], unknown_in_metrics: Iterable[str]) -> type[Item]:
     """Returns the class of items that may also have these members."""
-    metrics = _with_unknown("Metrics", Metrics, {}, sorted(unknown_in_metrics))
-    made: type[Item] = _with_unknown("Item", Item, {"metrics": metrics | None}, sorted(unknown))
+    metrics = open_class("Metrics", Metrics, [], sorted(unknown_in_metrics))
+    made: type[Item] = open_class("Item", Item, [("metrics", metrics | None, None)], sorted(unknown))
     return made
 
 
-def _with_unknown(name: str, base: type[Any], members: Mapping[str, Any], unknown: list[str]) -> type[Any]:
-    keys = {f"unknown_{number}": key for number, key in enumerate(unknown)}
-    return msgspec.defstruct(
-        name,
-        [
-            *((attribute, kind, None) for attribute, kind in members.items()),
-            *((attribute, Raw | msgspec.UnsetType, UNSET) for attribute in keys),
-        ],
-        bases=(base,),
-        namespace={"unknown": tuple((attribute, msgspec.json.encode(key)) for attribute, key in keys.items())},
-        rename=keys,
-        forbid_unknown_fields=True,
-        kw_only=True,
-        gc=False,
-    )
-
-
-def _unknown_text(holder: Item | Metrics) -> bytes | None:
-    return object_text(
-        {key: bytes(value) for attribute, key in holder.unknown if (value := getattr(holder, attribute)) is not UNSET}
-    )
-
-
 def read_items(text: bytes) -> list[Item]:
-    """The items of any transcript; one of an unknown form is a single item that is kept whole."""
+    """Returns the items of any transcript; one of an unknown form becomes a single item that is kept whole."""
     try:
         members = _members(text)
     except ValueError:
@@ -132,7 +102,7 @@ def _kept_whole(text: bytes) -> Item:
 
 
 def read_item(text: bytes) -> Item:
-    """Any JSON value as an item; one that is no object is kept whole."""
+    """Returns any JSON value as an item; one that is not an object is kept whole."""
     try:
         members = _members(text)
     except ValueError:
@@ -154,7 +124,7 @@ def read_item(text: bytes) -> Item:
 
 
 def _members(text: bytes) -> dict[str, tuple[bytes, bytes]]:
-    """By name: the key in one way of writing it, and the value. Raises `ValueError` for what is no object."""
+    """Returns, by name, the canonical key and the value. Raises `ValueError` for a text that is not an object."""
     if not text.startswith(b"{"):
         raise ValueError("not an object")
     members = {}
@@ -165,7 +135,7 @@ def _members(text: bytes) -> dict[str, tuple[bytes, bytes]]:
 
 
 def _content(text: bytes) -> tuple[str | None, bytes | None]:
-    """The texts in it, joined; and all of it, unless it is text alone."""
+    """Returns the texts in it, joined, and all of it unless it is text alone."""
     if text == b"null":
         return None, None
     parts = scan_array(text) if text.startswith(b"[") else [text]
@@ -179,7 +149,7 @@ def _content(text: bytes) -> tuple[str | None, bytes | None]:
 
 
 def _metrics(text: bytes) -> tuple[Metrics | None, bytes | None]:
-    """Raises `ValueError` for what is neither an object nor null."""
+    """Returns the metrics, and the text of those without a column. Raises `ValueError` for neither object nor null."""
     if text == b"null":
         return None, None
     values = {}
@@ -203,7 +173,7 @@ def _number(text: bytes) -> float:
 def _time(text: bytes) -> float:
     seconds = _number(text)
     if not _LEAST_TIME <= seconds <= _MOST_TIME:
-        raise ValueError("is no time of these years")
+        raise ValueError("is not a time of these years")
     return seconds
 
 

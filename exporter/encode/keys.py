@@ -1,9 +1,9 @@
-"""Duplicate keys, which strict decoding drops without a word (the last one wins).
+"""Finds duplicate keys, which strict decoding drops silently (the last one wins).
 
-A page is only taken as decoded when it holds as many keys as its rows show. Most servers write JSON as short as it can
-be: then the rows, written again like that, are as long as the page, which has no room for more. Otherwise the keys must
-be counted. Those inside JSON fields do not count: these keep their text. So the texts of JSON fields are cut out, and
-the keys of what is left are counted.
+A page counts as decoded only if it holds as many keys as its rows show. Most servers write JSON as short as possible:
+then the rows, written again like that, are as long as the page, which has no room for more. Otherwise the keys must be
+counted. Those inside JSON fields do not count, because these keep their text. So the texts of JSON fields are cut out,
+and the keys of the rest are counted.
 """
 
 import re
@@ -23,11 +23,11 @@ _STRING_OR_KEY: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+(:?)
 
 
 def has_hidden_keys(body: bytes, rows: Sequence[ServedRow]) -> bool:
-    """Whether a row, or its agent, was served with a key that the decoded row does not show.
+    """Returns whether a row, or its agent, was served with a key that the decoded row does not show.
 
-    `rows` are all rows of `body`, of one class. Also True where it cannot be told.
+    `rows` are all rows of `body`, of one class. Also returns True if this cannot be decided.
     """
-    # No JSON of the same values is shorter, so that a key more would show. Row by row, for the texts are not kept.
+    # No JSON of the same values is shorter, so one more key would show. Row by row, the texts need not be kept.
     if sum(map(len, map(_shortest.encode, rows))) + len(rows) + 1 == len(body):
         return False
     shown, opaque, agents = _count_shown(rows)
@@ -36,16 +36,15 @@ def has_hidden_keys(body: bytes, rows: Sequence[ServedRow]) -> bool:
     skeleton = _cut_out(body, opaque + opaque_in_agents)
     if skeleton is None:
         return True
-    # Every key except a spaced one ends like this, and some strings hold it too: when it is there no more often than
-    # keys
-    # are shown, there are no more keys than are shown.
+    # Every key except a spaced one ends like this, and some strings contain it: if it appears only as often as keys are
+    # shown, there are no other keys.
     if skeleton.count(b'":') == shown and _SPACED_KEY.search(skeleton) is None:
         return False
     return _STRING_OR_KEY.findall(skeleton).count(b":") != shown
 
 
 def _count_shown(holders: Sequence[ServedRow | Agent]) -> tuple[int, list[Raw], list[Agent]]:
-    """How many members these objects of one class show, and which of the values are opaque or agents."""
+    """Returns how many members these objects of one class show, and which of the values are opaque or agents."""
     if not holders:
         return 0, [], []
     shown = 0
@@ -63,7 +62,7 @@ def _count_shown(holders: Sequence[ServedRow | Agent]) -> tuple[int, list[Raw], 
 
 
 def _cut_out(body: bytes, opaque: Sequence[Raw]) -> bytes | None:
-    """The body without the texts of these values, which lie inside it; None if one does not."""
+    """Returns the body without the texts of these values, which lie inside it; None if one does not."""
     start = pa.py_buffer(body).address
     spans = sorted((buffer.address - start, buffer.size) for buffer in map(pa.py_buffer, opaque))
     pieces: list[bytes] = []

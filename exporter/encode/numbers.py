@@ -1,4 +1,4 @@
-"""Whole numbers out of the JSON texts of numbers, exactly: 55.0 and 5.5e1 are 55, and 2**53 + 1 stays what it is."""
+"""Parses whole numbers from JSON texts, exactly: 55.0 and 5.5e1 are 55, and 2**53 + 1 stays the same."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import pyarrow as pa
 from msgspec import Raw
 
 _NULL: Final = Raw(b"null")
-#: Takes no number with a fraction or an exponent.
+#: Refuses numbers with a fraction or an exponent.
 _plain: Final = msgspec.json.Decoder(list[int | None])
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,9})?")
 _INT64_MIN: Final = -(2**63)
@@ -19,7 +19,7 @@ _INT64_DIGITS: Final = 19
 
 
 def parse_integers(texts: Sequence[Raw | None]) -> pa.Array:
-    """An int64 column out of JSON values; None and `null` become null.
+    """Returns an int64 column of JSON values; None and `null` become null.
 
     Raises `ValueError` for a value that `parse_integer` refuses.
     """
@@ -31,11 +31,11 @@ def parse_integers(texts: Sequence[Raw | None]) -> pa.Array:
 
 
 def parse_integer(text: bytes) -> int:
-    """The integer of 64 bits that a JSON number is. Raises `ValueError` that says why it is none, without the text."""
+    """Returns a JSON number as a 64-bit integer. Raises `ValueError` that says why it is none, without the text."""
     if _NUMBER.fullmatch(text) is None:
         raise ValueError("is not a number")
     number = Decimal(text.decode())
-    # The exponent first: 1e999999999 is short to write and long to expand.
+    # The exponent comes first, because 1e999999999 is short to write and long to expand.
     if number.adjusted() >= _INT64_DIGITS or not _INT64_MIN <= number <= _INT64_MAX:
         raise ValueError("is beyond 64 bits")
     if number != int(number):

@@ -1,8 +1,8 @@
-"""A tolerant scanner: where the rows of a page lie, and the members of each, without deciding what they mean.
+"""Scans a page tolerantly: finds its rows and the members of each, without deciding what they mean.
 
-It takes what strict parsers refuse or change (nesting of any depth, lone surrogates, `NaN`, bytes that are not UTF-8,
-integers of any length, duplicate keys; source.md, 11), because a row like that must not cost the other rows of its
-page. It does not take a text that ends early, brackets that do not match, or anything before or after the array.
+The scanner takes what strict parsers refuse or change (nesting of any depth, lone surrogates, `NaN`, bytes that are not
+UTF-8, integers of any length, duplicate keys; source.md, 11), because a row like that must not cost the other rows of
+its page. It does not take a text that ends early, brackets that do not match, or anything before or after the array.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Final
 _SPACE: Final = rb"[ \t\r\n]*+"
 _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _BARE: Final = rb"(?:true|false|null|[+-]?(?i:nan|infinity|inf)|[+-]?\.?[0-9][0-9.eE+-]*+)"
-#: What may stand between two brackets beside strings: numbers, words, commas, colons.
+#: The text between two brackets beside strings: numbers, words, commas, colons.
 _BETWEEN: Final = rb"[ \t\r\n,:0-9A-Za-z.+-]*+"
 
 _SPACES = re.compile(_SPACE)
@@ -25,18 +25,18 @@ _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 class UnscannableError(ValueError):
-    """The text is cut, or is not JSON even to a tolerant eye."""
+    """Says that a text is cut short, or is not JSON even to a tolerant eye."""
 
 
 class NotRowsError(ValueError):
-    """The text is whole, but not an array."""
+    """Says that a text is whole, but not an array."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScannedRow:
-    """A row's text, and the texts of its keys (with their quotes) and values, in the order served.
+    """Holds a row's text, and the texts of its keys (with their quotes) and values, in the order served.
 
-    `members` is None for an element that is no object.
+    `members` is None for an element that is not an object.
     """
 
     text: bytes
@@ -44,7 +44,7 @@ class ScannedRow:
 
 
 def scan_page(body: bytes) -> list[ScannedRow]:
-    """The rows of a page. Raises `UnscannableError` or `NotRowsError`."""
+    """Returns the rows of a page. Raises `UnscannableError` or `NotRowsError`."""
     start = _skip_space(body, len(_BYTE_ORDER_MARK) if body.startswith(_BYTE_ORDER_MARK) else 0)
     if not body.startswith(b"[", start):
         _expect_end(body, _value_end(body, start))
@@ -67,12 +67,12 @@ def scan_page(body: bytes) -> list[ScannedRow]:
 
 
 def scan_object(text: bytes) -> list[tuple[bytes, bytes]]:
-    """The members of an object that a scan has found."""
+    """Returns the members of an object that a scan has found."""
     return _scan_members(text, 0)[0]
 
 
 def scan_array(text: bytes) -> list[bytes]:
-    """The texts of the values of an array that a scan has found."""
+    """Returns the texts of the values of an array that a scan has found."""
     values: list[bytes] = []
     position = _skip_space(text, 1)
     more = not text.startswith(b"]", position)
@@ -92,7 +92,7 @@ def _scan_members(body: bytes, start: int) -> tuple[list[tuple[bytes, bytes]], i
     while more:
         key = _KEY.match(body, position)
         if key is None:
-            raise UnscannableError("no key where one has to be")
+            raise UnscannableError("no key where there must be one")
         end = _value_end(body, key.end())
         members.append((key.group(1), body[key.end() : end]))
         position, more = _after_item(body, end, b"}")
@@ -103,7 +103,7 @@ def _value_end(body: bytes, start: int) -> int:
     if body[start : start + 1] not in _CLOSING:
         scalar = _SCALAR.match(body, start)
         if scalar is None:
-            raise UnscannableError("no value where one has to be")
+            raise UnscannableError("no value where there must be one")
         return scalar.end()
     open_brackets: list[bytes] = []
     position = start
@@ -121,7 +121,7 @@ def _value_end(body: bytes, start: int) -> int:
 
 
 def _after_item(body: bytes, position: int, closing: bytes) -> tuple[int, bool]:
-    """Past the comma or the closing bracket that follows an item, and whether it was a comma."""
+    """Returns the position after the comma or closing bracket that follows an item, and whether it was a comma."""
     separator = _AFTER_ITEM.match(body, position)
     if separator is None or separator[1] not in (b",", closing):
         raise UnscannableError("an item is followed by neither a comma nor the end")

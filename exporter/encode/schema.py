@@ -1,4 +1,4 @@
-"""The columns of the tables: the same for every token, page and file."""
+"""Defines the columns of the tables, which are the same for every token, page and file."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from exporter.contract import ADDED, FIELDS, ITEM_METRICS, Field, Kind
 
-#: The column for what the API serves beyond `contract.FIELDS`: the text of a JSON object, or null. Always the last.
+#: The last column, for what the API serves beyond `contract.FIELDS`: the text of a JSON object, or null.
 EXTRA: Final = "extra"
 
 _TYPES: Final = {
@@ -19,16 +19,16 @@ _TYPES: Final = {
 
 
 def asked_fields(fields: tuple[str, ...] | None) -> tuple[Field, ...]:
-    """The fields with a column, in the API's order. None: all of them."""
+    """Returns the fields with a column, in the API's order; all of them for None."""
     return tuple(field for field in FIELDS if fields is None or field.name in fields)
 
 
 def arrow_schema(fields: tuple[str, ...] | None) -> pa.Schema:
     """Returns the columns of conversations: one for each field that was asked for, then `extra`.
 
-    All are nullable, since any field may be missing (source.md, Response).
-    Timestamps are microseconds in UTC. A JSON column holds the text of the value as it was served, byte for byte;
-    null stands for a served `null` as for a field that was not served (`EncodedBatch.absent` counts these).
+    All are nullable, because any field may be missing (source.md, Response). Timestamps are microseconds in UTC. A JSON
+    column holds the text of the value as it was served, byte for byte. Null stands for a served `null` and for a field
+    that was not served (`EncodedBatch.absent` counts these).
     """
     columns = [
         pa.field(field.name, _TYPES[field.kind], metadata={ADDED: field.added} if field.added else None)
@@ -38,10 +38,10 @@ def arrow_schema(fields: tuple[str, ...] | None) -> pa.Schema:
 
 
 def turns_schema() -> pa.Schema:
-    """Returns the columns of turns, a row for each item of a transcript: what it is of, what every item may have, and
+    """Returns the columns of turns, a row for each item of a transcript: its place, what every item may have, and
     `extra`.
 
-    All are nullable, but in the first three no row has a null. JSON columns hold texts as they were served.
+    All are nullable, but no row has a null in the first three. JSON columns hold texts as they were served.
     """
     return pa.schema(
         [

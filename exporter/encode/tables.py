@@ -1,4 +1,4 @@
-"""What a request makes of the rows that are served: the tables, their columns, and the partition of a row."""
+"""Says what a request makes of the rows that are served: the tables, their columns, and the partition of a row."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -15,7 +15,7 @@ from exporter.settings import PartitionBy, Request
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The tables of one request. `turns` makes that table; it is None where the table is not asked for."""
+    """Holds the tables of one request. `turns` makes that table, and is None if it was not asked for."""
 
     encoder: Encoder
     turns: TurnsEncoder | None
@@ -27,7 +27,7 @@ class Tables:
 
     @property
     def schemas(self) -> dict[str, pa.Schema]:
-        """The columns of each table, by its name."""
+        """Returns the columns of each table, by its name."""
         turns = {} if self.turns is None else {TURNS: self.turns.schema}
         return {CONVERSATIONS: self.encoder.schema, **turns}
 
@@ -37,5 +37,5 @@ class Tables:
 
     @property
     def partition_key(self) -> str | None:
-        """What the directories of partitions are named by; None where there is one partition."""
+        """Returns the key that names the directories of partitions; None if there is only one partition."""
         return next(iter(self.place(0)[0]), None)

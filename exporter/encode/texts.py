@@ -1,4 +1,4 @@
-"""JSON texts to a column of them."""
+"""Makes a column of JSON texts."""
 
 from array import array
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _NULL: Final = Raw(b"null")
 
 
 def text_column(texts: Sequence[Raw | None], arrow_type: pa.DataType) -> pa.Array:
-    """A column of strings; None and `null` become null. The texts must stay below 2 GiB.
+    """Returns a column of strings; None and `null` become null. The texts must stay below 2 GiB.
 
     They are copied once: pages are large, and several are encoded at a time.
     """

@@ -1,4 +1,4 @@
-"""Served timestamps to instants, a column at a time."""
+"""Parses served timestamps to instants, a column at a time."""
 
 import re
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ import pyarrow.compute as pc
 
 from exporter.contract import BEGINNING, END_OF_TIME, Instant, parse_timestamp
 
-#: Arrow takes a time without minutes, which is more likely cut than meant.
+#: A time without minutes, which Arrow would take, but which is more likely cut than meant.
 _HOUR_ALONE: Final = "^.{13}[^:]|^.{13}$"
 _BELOW_MICROSECONDS: Final = re.compile(r"([.,]\d{6})\d+", re.ASCII)
 
 
 def parse_column(texts: Sequence[str | None]) -> list[Any] | None:
-    """The instants of a column, None staying None; or None if any text names no instant in whole microseconds.
+    """Returns the instants of a column, with None for None; None if any text is not an instant in whole microseconds.
 
     Takes what `contract.parse_timestamp` takes, within the years 1 to 9999.
     """
@@ -29,7 +29,7 @@ def parse_column(texts: Sequence[str | None]) -> list[Any] | None:
 
 
 def parse_floored(text: str) -> tuple[Instant | None, bool]:
-    """The instant, cut to microseconds, and whether it is exact; None for what is no timestamp."""
+    """Returns the instant, cut to microseconds, and whether it is exact; None for a text that is not a timestamp."""
     for exact, candidate in ((True, text), (False, _BELOW_MICROSECONDS.sub(r"\1", text))):
         try:
             instant = parse_timestamp(candidate)
@@ -40,7 +40,7 @@ def parse_floored(text: str) -> tuple[Instant | None, bool]:
 
 
 def _parse_alike(column: pa.Array) -> list[Any] | None:
-    """The instants of texts that have offsets throughout, or nowhere (then UTC); None for a mixture or anything odd."""
+    """Returns the instants of texts if all have offsets or none has (then UTC); None for a mixture or anything odd."""
     if pc.any(pc.match_substring_regex(column, _HOUR_ALONE)).as_py():
         return None
     for kind in (pa.timestamp("us", tz="UTC"), pa.timestamp("us")):
@@ -52,5 +52,5 @@ def _parse_alike(column: pa.Array) -> list[Any] | None:
 
 
 def _is_in_range(instant: Instant) -> bool:
-    """An offset can carry a text out of the years that windows are made of; year 0 is out of them anyway."""
+    """Checks the year: an offset can carry a text out of those that windows are made of; year 0 is never one."""
     return BEGINNING <= instant < END_OF_TIME

@@ -1,7 +1,7 @@
-"""Transcripts to the table `turns`: a row for each item, made from the rows of the table `conversations`.
+"""Encodes transcripts to the table `turns`: a row for each item, made from the rows of the table `conversations`.
 
-Whatever writes conversations writes their turns from the same rows, so that the tables never tell different things.
-A transcript is decoded whole where all of its items fit, and member by member where one does not.
+Whatever writes conversations writes their turns from the same rows, so that the tables never disagree. A transcript is
+decoded whole if all of its items fit, and member by member if one does not.
 """
 
 from collections import deque
@@ -19,13 +19,10 @@ from msgspec.structs import astuple
 
 from exporter.contract import ITEM_METRICS, TRANSCRIPT_FIELD
 from exporter.encode.items import Beside, Item, Metrics, Transcript, item_class, read_item, read_items
-from exporter.encode.rows import is_learnable
+from exporter.encode.rows import are_learnable
 from exporter.encode.schema import turns_schema
 
-#: More unknown names than this are data in the place of names; transcripts with more are read member by member.
-_MAX_UNKNOWN_NAMES: Final = 64
-
-#: By column, the attributes of an `Item` that have one.
+#: The attributes of an `Item` that have a column, by column.
 _PLAIN: Final = {
     "item_id": ("id", pa.string()),
     "type": ("type", pa.string()),
@@ -47,7 +44,7 @@ _BESIDE: Final = pa.struct([(name, pa.string()) for name in ("content", "other_m
 
 _MICROSECONDS_A_SECOND: Final = 1e6
 
-#: What strict decoding raises: a value of another type or an unknown member, no JSON, or nesting that is too deep.
+#: The errors of strict decoding: a value of another type or an unknown member, no JSON, or nesting that is too deep.
 _REFUSALS: Final = (msgspec.MsgspecError, RecursionError)
 _plain: Final = msgspec.json.Decoder(Transcript[Item])
 _item_texts: Final = msgspec.json.Decoder(Transcript[Raw])
@@ -59,8 +56,8 @@ _METRIC_NAMES: Final = frozenset(Metrics.__struct_fields__)
 class TurnsEncoder:
     """Makes the turns of one run. It learns unknown members as they come, so that they stay cheap.
 
-    Transcripts of `bytes_at_once` are objects at a time: these stay in the processor's cache, and cost no memory to
-    speak of. Of a larger transcript, about this much is made columns at a time.
+    Transcripts of `bytes_at_once` are objects at a time: these stay in the processor's cache, and cost hardly any
+    memory. A larger transcript becomes columns about this much at a time.
     """
 
     def __init__(self, *, bytes_at_once: int = 1024 * 1024) -> None:
@@ -71,8 +68,8 @@ class TurnsEncoder:
         self._transcript = _plain
 
     def encode(self, conversations: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        """The turns of these rows, which have `id`, `created_at` and `conversation`, in the same order: those of one
-        conversation lie together, in the order of the transcript. Some at a time, not none. Nothing of it can fail."""
+        """Yields the turns of these rows, which have `id`, `created_at` and `conversation`, in the same order: those of
+        one conversation lie together, in the order of the transcript. No batch is empty. This cannot fail."""
         texts = _texts(conversations.column(TRANSCRIPT_FIELD))
         start = size = 0
         for position, text in enumerate(texts, start=1):
@@ -96,7 +93,7 @@ class TurnsEncoder:
         transcripts.clear()
         step = -(-len(items) // max(1, sum(map(len, texts)) // self._bytes_at_once))
         for start in range(0, len(items), step or 1):
-            # Taken out, since what has become columns may go while these are written.
+            # They are taken out, so that items that have become columns need no memory while these are written.
             some = [items.popleft() for _ in range(min(step, len(items)))]
             places = whose.slice(start, step), indexes.slice(start, step)
             columns = self._columns(conversations, some, *places, beside[start : start + step] if beside else None)
@@ -124,7 +121,7 @@ class TurnsEncoder:
         return columns
 
     def _decode(self, text: memoryview) -> Sequence[Item]:
-        """The items of a transcript with unknown members, or with items that do not fit."""
+        """Returns the items of a transcript with unknown members, or with items that do not fit."""
         with suppress(*_REFUSALS):
             return self._transcript.decode(text).items
         try:
@@ -141,7 +138,7 @@ class TurnsEncoder:
             return read_item(bytes(text))
 
     def _learn_names(self, texts: Sequence[Raw]) -> None:
-        """Notes which unknown members there are, so that the next transcripts that have them are decoded whole."""
+        """Notes unknown members, so that the next transcripts that have them are decoded whole."""
         names: set[str] = set()
         names_in_metrics: set[str] = set()
         for text in texts:
@@ -153,9 +150,7 @@ class TurnsEncoder:
             if metrics.startswith(b"{"):
                 names_in_metrics |= _members.decode(metrics).keys()
         unknown = (self._unknown[0] | (names - _ITEM_NAMES), self._unknown[1] | (names_in_metrics - _METRIC_NAMES))
-        if unknown == self._unknown or sum(map(len, unknown)) > _MAX_UNKNOWN_NAMES:
-            return
-        if all(map(is_learnable, unknown[0] | unknown[1])):
+        if unknown != self._unknown and are_learnable(*unknown):
             item_type = item_class(*unknown)
             self._unknown = unknown
             self._item = msgspec.json.Decoder(item_type)
@@ -163,7 +158,7 @@ class TurnsEncoder:
 
 
 def _texts(column: pa.Array) -> list[memoryview]:
-    """The values of a column of strings, without a copy; null is empty, as no JSON text is."""
+    """Returns the values of a column of strings, without a copy; null becomes empty, as no JSON text is."""
     _, offsets, data = column.buffers()
     if not len(column) or data is None:
         return [memoryview(b"")] * len(column)
@@ -173,7 +168,7 @@ def _texts(column: pa.Array) -> list[memoryview]:
 
 
 def _places(counts: Sequence[int]) -> tuple[pa.Array, pa.Array]:
-    """Returns of each item which transcript it is of, and where it stands there; `counts` are the items of each."""
+    """Returns, for each item, its transcript and its position in it. `counts` are the numbers of items of each."""
     starts = pa.array(accumulate(counts, initial=0), pa.int32())
     items = pa.nulls(starts[-1].as_py())
     whose = pc.list_parent_indices(pa.ListArray.from_arrays(starts, items)).cast(pa.int32())
@@ -183,13 +178,7 @@ def _places(counts: Sequence[int]) -> tuple[pa.Array, pa.Array]:
 
 def _joined(items: Sequence[Item]) -> list[str | None]:
     return [
-        content
-        if content is None or type(content) is str
-        else content[0]
-        if len(content) == 1
-        else "\n".join(content)
-        if content
-        else None
+        content if content is None or type(content) is str else "\n".join(content) if content else None
         for content in map(attrgetter("content"), items)
     ]
 
@@ -203,7 +192,7 @@ def _metrics_columns(items: Sequence[Item]) -> dict[str, pa.Array]:
 
 
 def _beside(transcripts: Sequence[Sequence[Item]], odd: Sequence[int]) -> list[Beside | None] | None:
-    """What items have beside their columns; `odd`: the transcripts of which some may have anything. None: none has."""
+    """Returns what items have beside their columns, or None if none has anything; only `odd` transcripts may."""
     if not odd:
         return None
     starts = list(accumulate(map(len, transcripts), initial=0))

@@ -1,5 +1,4 @@
-"""The attempts at one request after another: how each has failed, whether to ask again, and in which words it is given
-up."""
+"""Makes the attempts at each request: notes how they fail, decides whether to ask again, and says why it gave up."""
 
 import random
 import time
@@ -29,13 +28,13 @@ _KINDS: Final = (ThrottledError, RefusedError, TransientError)
 
 @dataclass(slots=True)
 class Trouble:
-    """Says how often a request has failed in one way, and since when."""
+    """Counts how often a request has failed in one way, and since when."""
 
     since: float
     attempts: int = 0
 
     def words(self, failure: SourceError, now: float) -> str:
-        """Returns what is said of `failure`, which was the last of them."""
+        """Returns the message for `failure`, which was the last of them."""
         seconds = format_seconds(now - self.since)
         if not isinstance(failure, RefusedError):
             attempts = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
@@ -51,7 +50,7 @@ class Troubles:
         self._known: dict[type[SourceError], Trouble] = {}
 
     def add(self, failure: SourceError, now: float) -> Trouble:
-        """A refusal is doubted from when it was first met, anything else from when the request began."""
+        """Counts a failure. A refusal is doubted since it was first met, anything else since the request began."""
         kind = next(kind for kind in _KINDS if isinstance(failure, kind))
         trouble = self._known.setdefault(kind, Trouble(now if kind is RefusedError else self._began))
         trouble.attempts += 1
@@ -59,7 +58,7 @@ class Troubles:
 
 
 def until(wait_seconds: float, today: Instant) -> str:
-    """Says how long a server asks to be left alone, and until when, by a clock that says `today`."""
+    """Returns words for how long a server asks to be left alone, and until when by a clock that says `today`."""
     end = format_instant((today // SECOND + round(wait_seconds)) * SECOND)
     return f"asks to be left alone for {format_seconds(wait_seconds)}, until {end}"
 
@@ -70,7 +69,7 @@ def wall_clock() -> Instant:
 
 
 class Attempts:
-    """Makes attempts until one succeeds or it is no use, for all requests of a run. `count` is told what they cost."""
+    """Makes attempts at all requests of a run until one succeeds or more are no use. `count` is told what they cost."""
 
     def __init__(
         self, observer: Observer, concurrency: int, clock: Callable[[], float], count: Callable[[Counters], None]
@@ -85,6 +84,7 @@ class Attempts:
         self._chance = random.Random()  # noqa: S311 - jitter
 
     async def pursue(self, attempt_once: Callable[[], Awaitable[T]], *, believes: bool = False) -> T:
+        """Returns what an attempt has brought. With `believes`, a final refusal is raised at once."""
         troubles = Troubles(self._clock())
         while True:
             try:
@@ -109,7 +109,7 @@ class Attempts:
                 raise failure.with_message(self._given_up(failure, trouble))
 
     def _warn_of(self, failure: SourceError) -> None:
-        """Says once that there is no answer yet, where that goes on for a while."""
+        """Warns once that there is no answer yet, if that may go on for a while."""
         patience = self._policy.patience(failure, self._contact)
         if self._warned or self._contact is Contact.READING or not isinstance(failure, TransientError) or not patience:
             return
@@ -126,7 +126,7 @@ class Attempts:
         return said
 
     async def waited(self, error: SourceError, attempt: int, since: float) -> bool:
-        """Waits until it is time to ask again, failures like this having begun at `since`; False when it is no use."""
+        """Waits until it is time to ask again; failures like this began at `since`. Returns False if that is no use."""
         wait_seconds = self._policy.decide(error, attempt, self._clock() - since, self._contact, self._chance.random())
         if wait_seconds is None:
             return False

@@ -1,8 +1,8 @@
-"""Rows as batches for a consumer in this process: nothing is written, and nothing is read that nobody takes.
+"""Hands rows as batches to a consumer in this process: nothing is written, and nothing is read ahead of the consumer.
 
 A batch is handed over before the room of its page is released, so that a slow consumer holds up the requests.
-The pipeline runs in a task of its own. Inside an async generator its task groups and cancel scopes would be entered in
-the consumer's task and left in whichever finalizes the generator; and the consumer's own scopes would be left between.
+The pipeline runs in a task of its own. Inside an async generator, its task groups and cancel scopes would be entered in
+the consumer's task and left in whichever finalizes the generator, with the consumer's own scopes left in between.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ Send: TypeAlias = Callable[[pa.RecordBatch], Awaitable[None]]
 
 @dataclass(slots=True)
 class StreamTotals:
-    """Tells what has been handed over, and what could not be.
+    """Counts what has been handed over, and what could not be.
 
     `misfits` fit no column. `absent` and `withheld_rows` are as in `model.DataFile`, and `read_since` is the server's
     clock before the earliest page.
@@ -60,7 +60,7 @@ class BatchSink:
         self._encoder = encoder
         self._send = send
         self._guard = Guard()
-        # As in `PartStage`.
+        # Two, for the reason given in `PartStage`.
         self._working = CapacityLimiter(2)
         self._misfit_bytes = 0
         self._most_misfit_bytes = misfit_bytes
@@ -69,7 +69,7 @@ class BatchSink:
         return BatchWriter(self)
 
     async def give(self, rows: Rows[EncodeRow], unproven: tuple[Unproven, ...], read_since: Instant) -> None:
-        """Returns when the consumer has the batch. Raises `SourceError`."""
+        """Encodes the rows, and returns when the consumer has the batch. Raises `SourceError`."""
         totals = self.totals
         totals.unproven += unproven
         totals.read_since = read_since if totals.read_since is None else min(totals.read_since, read_since)
@@ -91,15 +91,15 @@ class BatchSink:
         if self._misfit_bytes > self._most_misfit_bytes:
             raise TooLargeError(
                 f"{len(totals.misfits):,} rows fit no column, such as {totals.misfits[0].id[:80]!r}: "
-                f"{totals.misfits[0].reason}. A stream keeps no more than {format_size(self._most_misfit_bytes)} of "
-                "them, an export to a destination all"
+                f"{totals.misfits[0].reason}. A stream keeps at most {format_size(self._most_misfit_bytes)} of them; "
+                "an export to a destination keeps all"
             )
 
 
 class BatchWriter:
     """Hands over the rows of one window."""
 
-    #: Nobody waits for what is handed over at once.
+    #: Rows are handed over at once, so that none wait.
     seconds_left: float = inf
 
     def __init__(self, sink: BatchSink) -> None:
@@ -109,17 +109,17 @@ class BatchWriter:
         await self._sink.give(settled.rows, tuple(settled.unproven), read_since)
 
     async def finish(self, _settled_from: Instant) -> None:
-        """Nothing is held back."""
+        """Does nothing: no row is held back."""
 
     def abort(self) -> None:
-        """Nothing is open."""
+        """Does nothing: no part is open."""
 
 
 class Report(Protocol):
-    """Tells at the end of a stream what is in doubt."""
+    """Says at the end of a stream what is in doubt."""
 
     def check(self) -> None:
-        """Raises what a consumer must know about batches that have all been given."""
+        """Raises what a consumer must know about the batches, all of which have been handed over."""
 
 
 ReportT = TypeVar("ReportT", bound=Report)
@@ -132,14 +132,13 @@ class _Outcome(Generic[ReportT]):
 
 
 class BatchStream(Generic[ReportT]):
-    """The batches of `work`, which begins when the first one is asked for: an async iterator, to be closed.
+    """Iterates over the batches of `work`, which begins when the first one is asked for.
 
-    `async with stream: async for batch in stream: ...`. Without `async with` it closes itself at its end, on any error
-    and where its consumer is cancelled while it waits; a consumer that stops early must call `aclose`. Closing ends
-    every request and task. The order of batches is not promised; each row is in one of them.
+    Use it as `async with stream: async for batch in stream: ...`. Without `async with`, it closes itself at its end, on
+    any error, and when its consumer is cancelled while it waits; a consumer that stops early must call `aclose`.
+    Closing ends every request and task. The order of batches is not promised; each row is in one of them.
 
-    `report` is there at the end. Then whatever ended the work early is raised, or what the report has in doubt; all
-    batches have been given before that.
+    `report` is set at the end. Only then, after all batches, is raised what ended the work early or what is in doubt.
     """
 
     def __init__(self, schema: pa.Schema, work: Callable[[Send], Awaitable[ReportT]]) -> None:
@@ -186,7 +185,7 @@ class BatchStream(Generic[ReportT]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Ends the work, and waits until nothing is left of it. Does nothing the second time."""
+        """Ends the work, and returns when nothing is left of it. Does nothing the second time."""
         self._closed = True
         if self._task is not None:
             self._task.cancel()
@@ -197,7 +196,7 @@ class BatchStream(Generic[ReportT]):
 
     def _begin(self) -> MemoryObjectReceiveStream[pa.RecordBatch]:
         send, self._batches = anyio.create_memory_object_stream[pa.RecordBatch](0)
-        # Nothing of the task leads back here, so that a stream which nobody has is collected, and ends it.
+        # The task holds no reference to this stream, so that an abandoned one is collected and ends the task.
         self._task = asyncio.create_task(_produce(self._work, send, self._outcome))
         return self._batches
 

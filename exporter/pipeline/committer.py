@@ -1,4 +1,4 @@
-"""Puts what the windows have finished into the log; changes that come together go into one commit."""
+"""Puts the changes of all windows into the log; changes that wait at the same time go into one commit."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from exporter.progress import Observer
 from exporter.store.base import Store
 from exporter.words import format_size
 
-#: Below this nothing more is written: the log and the manifest must fit on the disk as well.
+#: With less free space than this nothing is written, because the log and the manifest must fit on the disk as well.
 RESERVED_BYTES: Final = 64_000_000
 #: The manifest of a run that is killed is at most this much older than its last commit.
 _MANIFEST_SECONDS: Final = 5.0
@@ -40,7 +40,7 @@ async def check_free_space(store: Store, reserved_bytes: int = RESERVED_BYTES) -
 class Committer:
     """Appends changes to the log. `files` counts the files that this run has added, less those that it has removed.
 
-    Each commit is charged with what the run has cost since the one before. `reserved_bytes` of the disk are kept free.
+    Each commit is charged with what the run has cost since the previous one. `reserved_bytes` of the disk stay free.
     """
 
     def __init__(
@@ -67,20 +67,20 @@ class Committer:
         self._manifest_due = clock() + _MANIFEST_SECONDS
 
     async def commit(self, change: Change, spent: Counters | None = None, *, kind: CommitKind = "export") -> None:
-        """Returns when `change` is in the log; `spent` is what the run has cost so far, if it has grown.
+        """Returns when `change` is in the log. `spent` is the total cost of the run until now, if that has grown.
 
         Raises `StoreError`.
         """
         self._waiting.append((kind, change))
         async with self._turn:
             if not any(waiting is change for _, waiting in self._waiting):
-                return  # it went along with another
+                return  # another caller has committed it
             together = [one for one in self._waiting if one[0] == kind]
             self._waiting = [one for one in self._waiting if one[0] != kind]
             try:
                 await self._append(kind, _merged([one for _, one in together]), spent or self._charged)
             except BaseException:
-                # Callers that wait for the other changes must learn of it, by failing or succeeding themselves.
+                # Callers that wait with the other changes must fail or succeed themselves.
                 self._waiting += [one for one in together if one[1] is not change]
                 raise
             if self._clock() >= self._manifest_due:
@@ -95,7 +95,7 @@ class Committer:
         self._published()
 
     async def sweep(self) -> None:
-        """Writes the manifest, deletes what no commit names, and moves aside what repairs have dropped.
+        """Writes the manifest, deletes files that no commit names, and moves aside those that repairs have dropped.
 
         The caller must hold the destination's lock. Raises as `write_manifest`.
         """
@@ -103,7 +103,7 @@ class Committer:
         self._published()
 
     async def unseal(self) -> None:
-        """Takes `_SUCCESS` away until `write_manifest` is called, because rows are going to lie there twice.
+        """Removes `_SUCCESS` until `write_manifest` is called, because rows are about to be stored twice.
 
         Raises as `write_manifest`.
         """

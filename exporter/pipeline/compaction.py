@@ -1,4 +1,4 @@
-"""Small parts of one partition made one: neither splitting the work nor running often leaves crumbs to readers."""
+"""Merges small parts of a partition, so that neither splitting the work nor running often leaves crumbs to readers."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,9 +19,9 @@ from exporter.plan.compaction import choose_merges
 from exporter.progress import Observer
 from exporter.tasks import for_each
 
-#: This much lies there twice at a time: what has been merged is deleted before more is.
+#: About this much is stored twice at a time: sources that were merged are deleted before more are merged.
 _TWICE_BYTES: Final = 1024**3
-#: Each has files open, and row groups in memory.
+#: The number of merges at a time: each has files open, and row groups in memory.
 MERGED_AT_ONCE: Final = 2
 
 
@@ -37,9 +37,9 @@ async def merge_small_parts(
     """Merges parts below `least_bytes` with their neighbours, as `choose_merges` says, and commits each merged one in
     place of its sources. The manifest is brought up to date wherever something has changed.
 
-    Raises `StoreError`, after what can be committed was.
+    Raises `StoreError`, after committing what it could.
     """
-    # Again until there is nothing to choose: a merged part may come out smaller than its sources together.
+    # This repeats until there is nothing to choose: a merged part may come out smaller than its sources together.
     while groups := choose_merges(
         log.state.conversations,
         log.state.coverage,
@@ -68,7 +68,7 @@ async def _merge(
     observer: Observer,
 ) -> None:
     observer.note("merging small files", files=sum(map(len, groups)), into=len(groups))
-    # A reader that trusts it would count the rows of old and new parts.
+    # A reader that trusts `_SUCCESS` would count the rows of old and new parts.
     await committer.unseal()
 
     async def merge(group: Sequence[DataFile]) -> None:
@@ -81,7 +81,7 @@ async def _merge(
 
 
 async def _merged(group: Sequence[DataFile], stage: PartStage) -> tuple[DataFile, ...]:
-    """Publishes the part that holds what the parts of `group` held, which run from old to new, and that of its turns.
+    """Publishes the part that replaces those in `group`, which run from old to new, and the part of its turns.
 
     Nothing is committed.
     """

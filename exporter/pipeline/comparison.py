@@ -1,4 +1,4 @@
-"""A list that was put aside by home, held against the parts and quarantine files that are there."""
+"""Compares a list that was put aside by home with the parts and quarantine files of the export."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -25,9 +25,9 @@ from exporter.plan.homes import Home
 from exporter.plan.rereads import density_of, windows_around
 from exporter.store.base import Store
 
-#: This many ids of each kind are remembered: enough to look into, whatever has happened.
+#: This many ids of each kind are remembered: enough to look into in any case.
 MOST_IDS: Final = 500
-#: This many missing rows are held against this many deleted ones.
+#: At most this many missing rows are compared with this many deleted ones.
 _MOST_PAIRED: Final = 100_000
 #: This many times of rows to read again are kept before they become windows.
 _MOST_TIMES: Final = 50_000
@@ -37,11 +37,11 @@ _ByHome: TypeAlias = dict[Interval, list[tuple[str, Instant, Instant | None]]]
 
 @dataclass(slots=True)
 class Differences:
-    """Tells how a list differs from what is there.
+    """Says how a list differs from the export.
 
     `days` counts by UTC day of `created_at`, as days since 1970, the rows that were `listed` and `kept`, and those of
-    each kind. `ids` are at most `MOST_IDS` of each kind. `windows` are the positions of those that hold a difference
-    other than `later`. `reread` is where rows lie that are missing, have changed or moved, or have no id. `deleted` are
+    each kind. `ids` are at most `MOST_IDS` of each kind. `windows` are the positions of windows that hold a difference
+    other than `later`. `reread` covers the rows that are missing, have changed or moved, or have no id. `deleted` are
     the ids that the list does not have, by home, and `moved` those that it has elsewhere. `witness` is an id that both
     have. `nameless` counts the listed rows without an id; they cannot be told apart, and are not compared.
     """
@@ -65,10 +65,10 @@ class Differences:
 
 
 class Comparison:
-    """Holds `spool`, a list of what was created in `windows` (disjoint, ascending), against `state` in `store`.
+    """Compares `spool`, a list of what was created in `windows` (disjoint, ascending), with `state` in `store`.
 
-    `spooled_in` is where the spool lies, and `lag` is as in `LastRead`. With `remembers`, what a repair must know is
-    gathered.
+    `spooled_in` is the store of the spool, and `lag` is as in `LastRead`. With `remembers`, what a repair needs to know
+    is gathered.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Comparison:
         self._deleted: list[tuple[Interval, Difference]] = []
 
     async def run(self) -> Differences:
-        """Raises `StoreError`."""
+        """Compares all homes. Raises `StoreError`."""
         findings = self._findings
         for home in self._spool.every:
             if Coverage([home.interval]) & self._audited:
@@ -116,7 +116,7 @@ class Comparison:
         return findings
 
     async def _misfits(self, store: Store, files: Iterable[QuarantineFile]) -> tuple[_ByHome, int]:
-        """Returns what is in quarantine, by home, and how many rows of it have no id."""
+        """Returns the rows in quarantine files, by home, and how many more have no id."""
         found: _ByHome = {}
         nameless = 0
         for file in sorted(files, key=lambda file: file.path):
@@ -146,11 +146,8 @@ class Comparison:
         spooled = sorted(self._spool.parts.get(interval, ()), key=lambda part: -part.newest)
         listed = join_some(read_versions([part.path for part in spooled], self._audited), list(listed_misfits))
         kept = join_some(read_versions(parts, self._audited), list(kept_misfits))
-        # How many rows there are a microsecond, roughly.
-        if home.file is None:
-            density = sum(part.rows for part in spooled) / (interval.end - interval.start)
-        else:
-            density = density_of(home.file)
+        spooled_rows = sum(part.rows for part in spooled)
+        density = density_of(home.file) if home.file else spooled_rows / (interval.end - interval.start)
         again: list[tuple[Instant, float]] = []
         for found in find_differences(self._counted("listed", listed), self._counted("kept", kept), self._last_read):
             self._take(found)
@@ -174,7 +171,7 @@ class Comparison:
             findings.witness = next((identity for identity in ids if identity not in gone), None)
 
     def _find_moved(self, misfits: _ByHome) -> None:
-        """Makes one difference of two, where a row is not listed where it is kept, but elsewhere."""
+        """Makes one difference of two if a row is listed elsewhere than where it is stored."""
         findings, wanted = self._findings, {found.id for _, found in self._deleted}
         rows = chain(versions_in(self._spool.paths), chain.from_iterable(misfits.values()))
         listed = {identity: created_at for identity, created_at, _ in rows if identity in wanted}

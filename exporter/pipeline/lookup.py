@@ -1,10 +1,10 @@
-"""Where the rows with some ids are, and which ids are in more places than one, whatever the number of rows.
+"""Finds where the rows with some ids are, and which ids are in more than one place, whatever the number of rows.
 
 An id has a home by its `created_at`, and that may change (source.md, 15): then the row is served elsewhere, and nothing
-tells where it was. So the ids of other parts must be looked at. Of each part its column of ids is read alone, some
-22 bytes a row where they are random; and where ids grow with time, the statistics of a row group tell that it has none
-of them. Of 10 million random ids that is 220 MB: to look some up takes a second or two, and to hold them all against
-one another takes five. Nothing is read where no row has come to a place that is new to it.
+says where it was. So the ids of other parts must be looked at. Only the column of ids is read, about 22 bytes a row if
+they are random; if ids grow with time, the statistics of a row group show that it has none of them. For 10 million
+random ids that is 220 MB: looking some up takes a second or two, and comparing all with one another takes five. Nothing
+is read unless a row has arrived at a place that is new to it.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
@@ -30,12 +30,12 @@ from exporter.store.base import Store
 from exporter.store.filesystem import copy_columns
 from exporter.tasks import for_each
 
-#: This many ids in more places than one are remembered at a time.
-_MOST_REPEATED: Final = 100_000
+#: At most this many ids that are in more than one place are remembered at a time.
+MOST_REPEATED: Final = 100_000
 
 
 class Copy(NamedTuple):
-    """One of several rows with an id; `is_row`: it is in the table, and not in quarantine."""
+    """Is one of several rows with the same id. `is_row` says that it is in the table, and not in quarantine."""
 
     is_row: bool
     created_at: Instant
@@ -45,7 +45,7 @@ class Copy(NamedTuple):
 async def find_ids(
     store: Store, files: Iterable[DataFile], wanted: Collection[str], limiter: CapacityLimiter
 ) -> dict[str, set[str]]:
-    """Returns which of `wanted` the parts have, by path. Raises `StoreError`."""
+    """Returns which of the `wanted` ids each part has, by path. Raises `StoreError`."""
     found: dict[str, set[str]] = {}
     ids = pa.array(sorted(wanted), pa.string())
     span = Span()
@@ -61,8 +61,8 @@ async def find_ids(
 
 
 async def find_repeated(store: Store, state: State, limiter: CapacityLimiter) -> dict[str, list[Copy]]:
-    """Returns, by id, the places of ids that are in several, or twice in one: all that lie where `state` is unsettled,
-    and `_MOST_REPEATED` at most.
+    """Returns the copies of each id that more than one row has: of all such ids where `state` is unsettled, but at
+    most `MOST_REPEATED`.
 
     Raises `StoreError`.
     """
@@ -96,7 +96,7 @@ async def find_repeated(store: Store, state: State, limiter: CapacityLimiter) ->
 
         await for_each(fresh, take_fresh, at_once=1)
         await for_each(known, take_known, at_once=MERGED_AT_ONCE)
-        suspicious = await to_thread.run_sync(hashes.repeated, _MOST_REPEATED, limiter=limiter)
+        suspicious = await to_thread.run_sync(hashes.repeated, MOST_REPEATED, limiter=limiter)
     found: dict[str, list[Copy]] = {}
     for identity, created_at, updated_at in quarantined:
         if hash(identity) in suspicious:
@@ -115,7 +115,7 @@ async def find_repeated(store: Store, state: State, limiter: CapacityLimiter) ->
 
 @asynccontextmanager
 async def _identified(store: Store, file: DataFile) -> AsyncIterator[Path]:
-    """Yields a part, or the ids and times alone of one in an object store; all of it where these cannot be had alone.
+    """Yields a part, or only its ids and times if it is in an object store that serves them alone.
 
     Raises as `opened`.
     """

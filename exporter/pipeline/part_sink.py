@@ -1,4 +1,4 @@
-"""From settled rows to changes: a window's rows into parts, and what is closed into what can be committed."""
+"""Turns the settled rows of windows into parts, and closed parts into changes that can be committed."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -23,15 +23,15 @@ from exporter.pipeline.sink import MISFIT_BYTES
 from exporter.pipeline.table_parts import StagedPart, TablesWriter
 from exporter.plan.homes import Place
 
-#: A part is closed after this long even when it is small: a kill then costs no more than that much reading.
+#: A part is closed after this long even if it is small, so that a kill costs at most this much reading.
 _OPEN_SECONDS: Final = 60.0
-#: From this size on, the text of a page is dropped before its batch is written, which takes as much again and more.
+#: From this size of a batch on, the text of its page is dropped first, because writing takes as much again and more.
 _LARGE_BYTES: Final = 8 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class _OpenPart:
-    """Is a part under way. `interval` is where its rows may lie, None for anywhere; `top` is where its window ends."""
+    """Holds a part that is being written: `interval` is where its rows may lie (None: anywhere); `top` is its end."""
 
     writer: TablesWriter
     partition: dict[str, str]
@@ -44,10 +44,10 @@ class _OpenPart:
 
 @dataclass(frozen=True, slots=True)
 class StagedWindow:
-    """Holds what a window has finished: `covers` down to where its last part ends, and what was found there.
+    """Holds what a window has finished: `covers`, which reaches down to the end of its last part, and what is in it.
 
-    `covers` is None when there are only doubts, which may be about other windows. `read_since` is the server's clock
-    before the earliest page of the window; None when there was none. `hidden_status` is as in `Scan`.
+    `covers` is None if there are only doubts, which may be about other windows. `read_since` is the server's clock
+    before the earliest page of the window, or None before the first one. `hidden_status` is as in `Scan`.
     """
 
     covers: Interval | None
@@ -59,20 +59,20 @@ class StagedWindow:
 
 
 class PartTarget(Protocol):
-    """What a `WindowWriter` writes for: where rows belong, which of them are written, and what becomes of the parts."""
+    """Tells a `WindowWriter` where rows belong and which of them to write, and takes the parts."""
 
     stage: PartStage
     guard: Guard
     misfit_bytes: int
 
     def place(self, created_at: Instant) -> tuple[dict[str, str], Interval | None]:
-        """Returns the partition of a row, and where others lie that go into one part with it; None: anywhere."""
+        """Returns the partition of a row, and where the rows lie that may share its part (None: anywhere)."""
 
     def wanted(self, rows: Rows[EncodeRow], scan: Scan) -> Rows[EncodeRow]:
-        """Returns those of the rows that are written."""
+        """Returns the rows that must be written."""
 
     async def hand_over(self, staged: StagedWindow) -> Change | None:
-        """Takes what a window has finished. Returns what is to be committed, if anything is."""
+        """Takes what a window has finished. Returns the change to commit, if there is one."""
 
 
 class PartSink:
@@ -99,7 +99,7 @@ class PartSink:
         return rows
 
     async def hand_over(self, staged: StagedWindow) -> Change:
-        """Publishes what a window has finished. Raises as `Guard.withholds`, before anything is published."""
+        """Publishes what a window has finished. Raises as `Guard.withholds` does, before anything is published."""
         if not await self.guard.withholds(part.file.withheld_rows for part in staged.parts):
             for part in staged.parts:
                 part.file = msgspec.structs.replace(part.file, withheld_rows=0)
@@ -119,15 +119,16 @@ class PartSink:
 
 
 class WindowWriter:
-    """Writes the rows of one window, from new to old, and says what may be committed.
+    """Writes the rows of one window, from new to old, and says what can be committed.
 
-    A part is closed when its partition is left, at the target size, or when there are many misfits; and by `finish`,
-    for which it is time when `seconds_left` have passed. What is closed covers the window from where the last commit
-    ended down to the part's lower end.
+    A part is closed when its partition is left, at the target size, when there are many misfits, and by `finish`, which
+    is due when `seconds_left` have passed. It then covers the window from where the last commit ended down to its own
+    lower end. Doubts do not wait for the part that covers them, because they may be about another window.
     """
 
     def __init__(self, target: PartTarget, end: Instant, scan: Scan) -> None:
         self._target = target
+        self._stage = target.stage
         self._scan = scan
         self._part: _OpenPart | None = None
         self._top = end
@@ -140,16 +141,16 @@ class WindowWriter:
 
     @property
     def seconds_left(self) -> float:
-        """Until rows have waited for their commit for a minute; infinite when none do."""
+        """Returns the time until rows have waited for a minute for their commit; infinite if none wait."""
         since = min(self._part.opened_at if self._part else inf, self._misfits_since if self._misfits else inf)
-        return max(0.0, since + _OPEN_SECONDS - self._target.stage.clock())
+        return max(0.0, since + _OPEN_SECONDS - self._stage.clock())
 
     async def add(self, settled: Settled[EncodeRow], settled_from: Instant, read_since: Instant) -> Change | None:
-        """Takes what a page has settled. Returns what can be committed by now, its files published."""
-        # Rows held back were on an earlier page than this one.
+        """Takes what a page has settled. Returns what can be committed now, with its files published."""
+        # Rows that were held back came on an earlier page than this one.
         self._read_since = read_since if self._read_since is None else min(self._read_since, read_since)
         self._unproven += settled.unproven
-        closed = await to_thread.run_sync(self._write, settled.rows, settled_from, limiter=self._target.stage.working)
+        closed = await to_thread.run_sync(self._write, settled.rows, settled_from, limiter=self._stage.working)
         if self._has_bare_rows:
             await self._target.guard.begin()
         if closed:
@@ -159,25 +160,25 @@ class WindowWriter:
         return None
 
     async def finish(self, settled_from: Instant) -> Change | None:
-        """Closes what is open: the window is read down to `settled_from`, and no further."""
-        closed = await to_thread.run_sync(self._close, settled_from, limiter=self._target.stage.working)
+        """Closes the open part: the window has been read down to `settled_from`."""
+        closed = await to_thread.run_sync(self._close, settled_from, limiter=self._stage.working)
         is_new = settled_from < self._uncommitted_end or self._unproven
         return await self._hand_over(closed, settled_from) if is_new else None
 
     def abort(self) -> None:
-        """Gives up what is open."""
+        """Gives up the open part."""
         if self._part is not None:
             self._part.writer.abort()
             self._part = None
 
     def _write(self, rows: Rows[EncodeRow], settled_from: Instant) -> list[StagedPart]:
-        stage, closed = self._target.stage, list[StagedPart]()
+        closed: list[StagedPart] = []
         for piece, partition, interval in _by_place(self._target.wanted(rows, self._scan), self._target.place):
             if self._part is not None and self._part.interval != interval and self._part.interval is not None:
                 closed += self._close(self._part.interval.start)
-            encoded = stage.tables.encoder.encode(piece)
+            encoded = self._stage.tables.encoder.encode(piece)
             if not self._misfits:
-                self._misfits_since = self._target.stage.clock()
+                self._misfits_since = self._stage.clock()
             self._misfits += encoded.quarantined
             self._target.guard.check(encoded)
             self._has_bare_rows |= encoded.withheld_rows > 0
@@ -186,7 +187,9 @@ class WindowWriter:
                     if isinstance(row, ServedRow):
                         row.drop()
             if encoded.batch.num_rows:
-                self._part = self._part or self._open(partition, interval)
+                if self._part is None:
+                    writer = self._stage.new_part()
+                    self._part = _OpenPart(writer, partition, interval, self._top, self._stage.clock())
                 self._part.writer.write(encoded.batch)
                 self._part.absent.update(encoded.absent)
                 self._part.withheld_rows += encoded.withheld_rows
@@ -194,12 +197,9 @@ class WindowWriter:
             return closed
         if self._part.interval is not None and settled_from <= self._part.interval.start:
             closed += self._close(self._part.interval.start)
-        elif self._part.writer.size_bytes >= stage.target_part_bytes:
+        elif self._part.writer.size_bytes >= self._stage.target_part_bytes:
             closed += self._close(settled_from)
         return closed
-
-    def _open(self, partition: dict[str, str], interval: Interval | None) -> _OpenPart:
-        return _OpenPart(self._target.stage.new_part(), partition, interval, self._top, self._target.stage.clock())
 
     def _close(self, bottom: Instant) -> list[StagedPart]:
         part = self._part
@@ -230,7 +230,7 @@ def _by_place(rows: Rows[EncodeRow], place: Place) -> Iterator[tuple[Rows[Encode
     done = 0
     while done < len(rows):
         partition, interval = place(rows.created_at[done])
-        # The first row that is older.
+        # This is the position of the first row that is older.
         end = len(rows) if interval is None else bisect_right(rows.created_at, -interval.start, done, key=neg)
         yield rows[done:end], partition, interval
         done = end

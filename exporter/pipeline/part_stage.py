@@ -1,4 +1,4 @@
-"""Where parts come to be: staged under the names of one run until they are whole, then published."""
+"""Stages parts under the names of one run until they are whole, then publishes them."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -49,9 +49,9 @@ class PartStage:
         )
 
     def aside(self, reading: int, tables: Tables | None = None) -> "PartStage":
-        """Returns the stage of what a reading puts aside: conversations alone, under names of its own.
+        """Returns the stage for what a reading puts aside: conversations alone, under names of its own.
 
-        `tables` makes them where they are not those of the run.
+        `tables` makes their rows if they differ from those of the run.
         """
         return PartStage(
             self.store,
@@ -66,11 +66,11 @@ class PartStage:
         return next(self._names)
 
     def new_part(self) -> TablesWriter:
-        """Returns what writes a new part of each table."""
+        """Returns a writer of a new part of each table."""
         return TablesWriter(self.store, self.next_name(), self.tables, self._row_group_bytes)
 
     async def publish(self, parts: Iterable[StagedPart]) -> tuple[DataFile, ...]:
-        """Moves whole parts to where a commit can name them."""
+        """Moves whole parts to where a commit can name them, and returns their files."""
         files = []
         for part in parts:
             await self.store.publish(self.store.staging_file(part.name), part.file.path)

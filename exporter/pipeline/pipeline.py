@@ -1,9 +1,9 @@
-"""The pipeline: workers take windows, walks read them, writers turn them into parts, the committer into commits.
+"""Runs the pipeline: workers take windows, walks read them, and what is read becomes parts, and parts commits.
 
     scheduler → walk ⇄ reader (pace, attempts, decoding) → writer (encoding, parts) → committer → log
 
-Every task of a run is started here. Whatever ends a run early, a signal, a refused token, a disk that is full, the
-walks stop at the page they are at, and what they have read is closed and committed if the disk still takes it.
+Every task of a run is started here. Whatever ends a run early (a signal, a refused token, a full disk), the walks stop
+at their current page, and what they have read is closed and committed if the disk still takes it.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ _WindowWalk: TypeAlias = Walk[EncodeRow] | DoubleWalk[EncodeRow]
 
 @dataclass(frozen=True, slots=True)
 class _Delivery:
-    """Is what goes from a walk to its writer after a page; `rooms` are released when it is written."""
+    """Carries what a walk has settled to its writer. `rooms` are released when it is written."""
 
     settled: Settled[EncodeRow]
     settled_from: Instant
@@ -56,10 +56,10 @@ class _Delivery:
 
 
 class Pipeline:
-    """Reads all windows of `scan`, which `scheduler` splits, and commits their rows. `committer` is None where there is
-    nothing to commit. `report_seconds` pass between reports though nothing arrives.
+    """Reads all windows of `scan`, which `scheduler` splits, and commits their rows; a `committer` of None commits
+    nothing. A report is due every `report_seconds`, even if nothing arrives.
 
-    `run` raises the `ExporterError` that ended it early, after everything that could be committed was.
+    `run` raises the `ExporterError` that ended it early, after committing everything that it could.
     """
 
     def __init__(
@@ -84,16 +84,16 @@ class Pipeline:
         self._clock = reader.clock
         self._began = reader.clock()
         self._traits = reader.traits
-        #: How many have been read.
+        #: The number of windows that have been begun.
         self.windows = 0
-        #: Walks that are being read.
+        # The number of walks that are being read.
         self._open = 0
         self._rows = 0
         self._bytes = 0
         self._failure: ExporterError | None = None
         self._stopping = False
         self._moved = anyio.Event()
-        #: A dict for its order: a run whose times are simulated goes the same way twice.
+        # A dict keeps the order, so that a run with simulated times goes the same way twice.
         self._reading: dict[CancelScope, None] = {}
 
     @property
@@ -120,7 +120,7 @@ class Pipeline:
         return listening(partial(loop.call_soon_threadsafe, self._interrupt, everything))
 
     def stop(self, why: ExporterError) -> None:
-        """Ends the run at the pages that the walks are at. The first reason counts."""
+        """Ends the run at the current page of each walk. The first reason counts."""
         self._failure = self._failure or why
         self._stopping = True
         for scope in self._reading:
@@ -128,7 +128,7 @@ class Pipeline:
         self._wake()
 
     def _interrupt(self, everything: CancelScope) -> None:
-        """A signal has come. The second one does not wait for what can be committed."""
+        """Answers a signal. The second one does not wait for what can still be committed."""
         if self._stopping:
             everything.cancel()
         self.stop(InterruptedExportError("interrupted; run the same command again to resume"))
@@ -148,7 +148,7 @@ class Pipeline:
 
     async def _next_walk(self) -> _WindowWalk | None:
         while not (self._stopping or self._scheduler.is_done):
-            # More windows than the source has time for would only make the parts small.
+            # More windows than the source can serve would only make the parts small.
             is_useful = self._open < self._reader.useful_concurrency
             if is_useful and (window := self._scheduler.take()) is not None:
                 self._open += 1
@@ -173,7 +173,7 @@ class Pipeline:
                 while walk.request is not None and not self._stopping:
                     request = self._scan.narrowed(walk.request)
                     with self._abandonable() as scope:
-                        # After a stop nobody else makes room.
+                        # A walk that holds room must not wait for more: after a stop, no other makes any.
                         reading = await self._reader.read(request, portions, waits=not carried)
                     if scope.cancelled_caught:
                         return
@@ -184,18 +184,18 @@ class Pipeline:
                     self._report()
                     self._wake()
                     rooms = (*carried, reading.room)
-                    # What the next list of ids settles are rows of this page, which may be huge.
+                    # The next list of ids settles rows of this page, which may be huge.
                     carried = rooms if walk.request is not None and walk.request.ids_only else ()
                     handed_on = () if carried else rooms
                     delivery = _Delivery(settled, walk.settled_from, reading.read_since, handed_on)
-                    # What has been handed on is not held here until the next page has come.
+                    # Neither must stay in memory until the next page has come.
                     del reading, settled
                     await deliveries.send(delivery)
                     del delivery
             except ExporterError as error:
                 self.stop(_placed(error, walk, self._sink))
             except anyio.BrokenResourceError:
-                return  # the writer has failed, and has said why
+                return  # the writer has failed, and has reported why
 
     async def _write(
         self, walk: _WindowWalk, writer: WindowSink, deliveries: MemoryObjectReceiveStream[_Delivery]
@@ -206,7 +206,7 @@ class Pipeline:
                 with suppress(anyio.EndOfStream):
                     while True:
                         delivery = None
-                        # A source that stalls does not keep a part open.
+                        # A source that stalls must not keep a part open.
                         with anyio.move_on_after(writer.seconds_left):
                             delivery = await deliveries.receive()
                         if delivery is None:
@@ -221,7 +221,7 @@ class Pipeline:
         except ExporterError as error:
             self.stop(error)
         finally:
-            # What cannot be deleted now is swept by the next run.
+            # The next run sweeps what cannot be deleted now.
             with suppress(StoreError):
                 writer.abort()
 
@@ -231,7 +231,7 @@ class Pipeline:
 
     @contextmanager
     def _abandonable(self) -> Iterator[CancelScope]:
-        """A request that `stop` gives up: the walk then stays where it was."""
+        """Lets `stop` give up the request inside: the walk then stays where it was."""
         with CancelScope() as scope:
             self._reading[scope] = None
             if self._stopping:
@@ -269,7 +269,7 @@ class Pipeline:
 
 
 def _placed(error: ExporterError, walk: _WindowWalk, sink: Sink) -> ExporterError:
-    """Returns the same error, which now says where it happened, what is kept, and what to do."""
+    """Returns the error with where it happened, what is kept, and what to do."""
     start = "the beginning" if walk.remaining is None or walk.remaining.open_below else format_instant(walk.start)
     match error:
         case ContradictionError():

@@ -1,4 +1,4 @@
-"""Pages on which no row says when it was created. Such rows are with the row before them, otherwise with the next."""
+"""Places pages on which no row says when it was created: with the row before them, otherwise with the next one."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -10,21 +10,20 @@ from exporter.encode.decode import DecodedPage
 from exporter.errors import TooLargeError, UnplacedError
 from exporter.model import PageRequest
 
-#: How far to look for a row that says when it was created, in rows and bytes.
+#: The rows and bytes that are searched for a row that says when it was created.
 _FOLLOWING_ROWS: Final = 100
 _FOLLOWING_BYTES: Final = 4_000_000
-#: More of them may be a full page of a server that answers with fewer rows than it is asked for.
+#: The most nulls that end a list. More may be a full page of a server that answers with fewer rows than asked for.
 _MOST_NULLS: Final = 9
 
 
 async def when(
     request: PageRequest, unplaced: UnplacedError, ask: Callable[[PageRequest, int], Awaitable[DecodedPage]]
 ) -> Instant | None:
-    """Returns when the rows of a page, the answer to `request`, were created, by what follows them; None: they are
-    nothing.
+    """Returns when the rows on the page that answers `request` were created, judged by what follows them.
 
-    Where the list may go on, `ask` is asked for what comes next, in at most this many bytes. Where it is over, a few
-    elements that are null are nothing. Raises `UnplacedError` for anything else.
+    If the list may go on, `ask` is asked for what comes next, in at most this many bytes. At the end of the list, a few
+    elements that are null count as no rows, and None is returned. Raises `UnplacedError` for anything else.
     """
     if unplaced.rows >= request.limit:
         try:

@@ -1,4 +1,4 @@
-"""What is asked before the work is split: what the list is like, and where the data begins, roughly."""
+"""Asks the questions that come before the work is split: what the list is like, and roughly where the data begins."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,22 +16,22 @@ from exporter.plan import probes
 from exporter.plan.clock import Now, needs_another, row_times
 from exporter.tasks import for_each
 
-#: Microseconds. Where a zone's clocks change, an hour becomes two: a day is more than either.
+#: The margins to try, in microseconds. A change of a zone's clocks turns an hour into two; a day is more than either.
 _MARGINS: Final = (0, MILLISECOND, SECOND, MINUTE, DAY, 30 * DAY)
-#: Enough to find one of the newest rows, though some came meanwhile.
+#: This many rows are enough to find one of the newest, even if more have arrived since.
 _NEAR: Final = 100
-#: How often a sample is looked for whose status changes meanwhile.
+#: The number of tries for a sample whose status does not change meanwhile.
 _LOOKS: Final = 3
-#: Rows of which one, at the least, may be expected to have a sensitive field.
+#: This many rows can be expected to include one with a sensitive field.
 _FEW: Final = 3
 
 
 @dataclass(slots=True)
 class Opening:
-    """Holds what the first questions have told.
+    """Holds the answers to the first questions.
 
-    `density` is rows a microsecond at the end of the range, if that is known. `is_hidden` is what the function says,
-    and False when that was not asked. `newest` are times of the newest rows before the range's end, as from
+    `density` is rows a microsecond at the end of the range, if known. `is_hidden` is what the function of that name
+    says, and False if it was not asked. `newest` are times of the newest rows before the range's end, as from
     `plan.clock.row_times`, `newest_ids` a few of their ids, and `updated_at` the times of those few that have one, by
     id. `now` is the time to go by, once it is settled.
     """
@@ -45,9 +45,9 @@ class Opening:
 
 
 async def open_list(reader: Reader, until: Instant | None, status: str | None) -> Opening:
-    """Asks the first questions all at once, and more where the answers tell of clocks that differ.
+    """Asks the first questions all at once, and more if the answers show clocks that differ.
 
-    `until` is the end of the range, where it is known beforehand, and `status` one that may be hidden. Raises
+    `until` is the end of the range if it is known beforehand, and `status` one that may be hidden. Raises
     `SourceError`.
     """
     opening = Opening()
@@ -78,15 +78,15 @@ async def _ask_closely(reader: Reader, newest: Rows[EncodeRow]) -> None:
     try:
         page = await _look(reader, request, believes=True)
     except RequestRefusedError:
-        return  # so far back the API does not look
+        return  # the API refuses to look that far back
     if page is not None:
         reader.traits.observe(request, page)
 
 
 async def find_beginning(reader: Reader, range_: Interval, density: float | None, page_size: int) -> Instant:
-    """Returns an instant of the range before which there is nothing, or almost; only good for splitting the work.
+    """Returns an instant of the range before which there is nothing, or almost nothing. It only guides the splits.
 
-    `density` is rows a microsecond where the range ends, if that is known. Raises `SourceError`.
+    `density` is rows a microsecond where the range ends, if known. Raises `SourceError`.
     """
     asking = probes.find_beginning(range_, density, page_size)
     try:
@@ -101,9 +101,9 @@ async def find_beginning(reader: Reader, range_: Interval, density: float | None
 async def find_margin(reader: Reader, updated_at: Mapping[str, Instant]) -> Instant | None:
     """Returns how much earlier `updated_after` must ask, so that nothing that was updated since is left out.
 
-    `updated_at` are the times of a few of the newest conversations, by id. Each is the first of a list of what was
-    updated since its own time, or nearly; if it is not there, the bound is not read as it is meant (source.md, 14).
-    None: it is not there however much earlier was asked. Raises `SourceError`.
+    `updated_at` are the times of a few of the newest conversations, by id. Each should come first, or nearly, in a list
+    of what was updated since its own time; if it does not come, the API reads the bound in another way (source.md, 14).
+    Returns None if it does not come however much earlier was asked. Raises `SourceError`.
     """
     # Late in its minute and hour: had the bound been rounded to the nearest one, the row would not come back.
     late = sorted(updated_at, key=lambda identity: (updated_at[identity] % MINUTE, updated_at[identity] % HOUR))
@@ -117,14 +117,14 @@ async def find_margin(reader: Reader, updated_at: Mapping[str, Instant]) -> Inst
 
 
 async def is_hidden(reader: Reader, status: str) -> bool:
-    """Returns whether an unfiltered list leaves conversations of `status` out, shown by one that it should hold
+    """Returns whether an unfiltered list leaves out conversations of `status`, judged by one that it should hold
     (source.md, 7).
 
-    One is looked for without bounds, which may not be read as they are meant (14). False when there is none of
-    that status, or when the API does not know it. True when it cannot be told: what is then read twice is kept once.
+    That one is searched without bounds, which the API may read in another way (14). Returns False if there is none of
+    that status, or the API does not know it, and True if this cannot be decided: what is then read twice is kept once.
     Raises `SourceError`.
     """
-    # As many as there can be: an API may leave rows of other statuses out of a page after it has limited it.
+    # The limit is the highest, because an API may drop rows of other statuses from a page after limiting it.
     request = PageRequest(limit=MAX_PAGE_SIZE, status=status, ids_only=True)
     for _ in range(_LOOKS):
         try:
@@ -144,11 +144,11 @@ async def is_hidden(reader: Reader, status: str) -> bool:
 
 
 async def _is_listed(reader: Reader, status: str, sample: EncodeRow, created_at: Instant) -> bool | None:
-    """Returns whether the unfiltered list holds the sample, or another of its status; None when its status is another
-    now.
+    """Returns whether the unfiltered list holds the sample, or another row of its status.
 
-    It is asked for from ever further above, until a row above it comes: it must then come as well, however bounds
-    are read. Where that is more than a page above, this cannot be told.
+    The list is asked for from ever further above, until a row above the sample comes: the sample must then come as
+    well, however bounds are read. If that row is more than a page above, this cannot be told. Returns None if the
+    status of the sample has changed.
     """
     for reach in (SECOND, MINUTE, HOUR, DAY, 30 * DAY, None):
         before = None if reach is None else created_at + reach
@@ -168,14 +168,14 @@ async def _is_listed(reader: Reader, status: str, sample: EncodeRow, created_at:
 
 
 def _status(row: EncodeRow) -> str | None:
-    """Returns the status as served; None when it was not."""
+    """Returns the status as served, or None if it was not served."""
     value = getattr(row, "status", None)
     return value if isinstance(value, str) else None
 
 
 async def _ask(reader: Reader, instants: Sequence[Instant]) -> dict[Instant, bool | None]:
-    """Returns whether there is anything at or before each, even where nothing places it in time; None: it is
-    refused."""
+    """Returns whether anything lies at or before each instant, even if nothing places it in time; None if the API
+    refuses to say."""
     found: dict[Instant, bool | None] = {}
 
     async def ask(instant: Instant) -> None:
@@ -194,8 +194,8 @@ async def _ask(reader: Reader, instants: Sequence[Instant]) -> dict[Instant, boo
 
 
 async def _look(reader: Reader, request: PageRequest, *, believes: bool = False) -> Page[EncodeRow] | None:
-    """Returns the page; None where nothing places it in time, which ends a walk, but no question that only guides the
-    work."""
+    """Returns the page, or None if nothing places it in time: that would end a walk, but not a question that only
+    guides the work."""
     try:
         return (await reader.look(request, believes=believes)).page
     except UnplacedError:

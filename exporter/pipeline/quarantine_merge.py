@@ -1,4 +1,4 @@
-"""What a merge does to the quarantine: which lines come, which leave, and which file takes the place of which."""
+"""Merges the quarantine: decides which lines are added, which leave, and which files replace which."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -16,7 +16,7 @@ from exporter.pipeline.spool_sink import Spool, digest
 
 @dataclass(slots=True)
 class QuarantineChange:
-    """Says what a commit does to the quarantine. `fresh` counts rows that were not known as they are."""
+    """Holds what a commit changes in the quarantine. `fresh` counts rows that are new or have changed."""
 
     removes: list[str] = field(default_factory=list)
     adds: list[QuarantineFile] = field(default_factory=list)
@@ -25,7 +25,7 @@ class QuarantineChange:
 
 @dataclass(slots=True)
 class Quarantine:
-    """Holds the lines that are there, by file."""
+    """Holds the lines of the quarantine, by file."""
 
     state: State
     stage: PartStage
@@ -33,7 +33,7 @@ class Quarantine:
 
     @classmethod
     async def load(cls, state: State, stage: PartStage) -> "Quarantine":
-        """Raises `StoreError`."""
+        """Reads all quarantine files of `state`. Raises `StoreError`."""
         lines = {path: await _lines_of(file, stage) for path, file in sorted(state.quarantine.items())}
         return cls(state, stage, lines)
 
@@ -41,9 +41,9 @@ class Quarantine:
         return {id_of(line) for lines in self.lines.values() for line in lines}
 
     async def merge(self, spool: Spool, leaving: Collection[str], whole: Coverage) -> QuarantineChange:
-        """New misfits take the place of older ones with their ids; rows that fit now, or are gone, leave: `leaving`.
+        """Replaces older misfits by new ones with the same ids, and drops `leaving`: rows that fit now, or are gone.
 
-        `whole` is where everything was read again. A row without an id that is no longer there leaves as well.
+        `whole` is where everything was read again. A row without an id that no longer exists there leaves as well.
         """
         result = QuarantineChange()
         leaving = {*leaving}
@@ -62,34 +62,36 @@ class Quarantine:
                 result.fresh += len(fresh)
                 leaving |= lines.keys()
             read_later |= lines.keys()
-        for path, there in self.lines.items():
+        for path, lines_before in self.lines.items():
             window = self.state.quarantine[path].window
             rest = [
-                line for line in there if not (id_of(line) in leaving or _is_mended(line, window, whole, read_later))
+                line
+                for line in lines_before
+                if id_of(line) not in leaving and not _is_gone(line, window, whole, read_later)
             ]
-            if len(rest) < len(there):
+            if len(rest) < len(lines_before):
                 result.removes.append(path)
                 if rest:
                     result.adds.append(await write_lines(self.stage.store, self.stage.next_name(), rest, window))
         return result
 
     async def _without(self, file: QuarantineFile, ids: Collection[str]) -> QuarantineFile:
-        """Writes the lines of a file that was put aside, except those of `ids`, to one that takes its place."""
+        """Replaces a file that was put aside by one without the lines of `ids`."""
         rest = [line for line in await _lines_of(file, self.stage) if id_of(line) not in ids]
         await self.stage.store.delete(file.path)
         return await write_lines(self.stage.store, self.stage.next_name(), rest, file.window)
 
 
 def nameless_times(data: bytes) -> list[Instant]:
-    """Returns when the rows without an id in a quarantine file were created, as far as they tell themselves."""
+    """Returns when the rows without an id in a quarantine file were created, as far as they say so themselves."""
     nameless = (line for line in data.splitlines() if id_of(line).startswith(NO_ID))
     return [created_at for line in nameless if (created_at := own_created_at(line)) is not None]
 
 
-def _is_mended(line: bytes, window: Interval | None, whole: Coverage, read_again: Collection[str]) -> bool:
-    """Returns whether a row without an id is no longer there. `whole` is where everything was read again.
+def _is_gone(line: bytes, window: Interval | None, whole: Coverage, read_again: Collection[str]) -> bool:
+    """Returns whether a row without an id no longer exists. `whole` is where everything was read again.
 
-    One without a time of its own may be where another row stands: it has gone when all of its file's `window` was read.
+    A row without a time of its own has the position of another row: it is gone if all of its file's `window` was read.
     """
     identity = id_of(line)
     if not identity.startswith(NO_ID) or identity in read_again:

@@ -1,4 +1,4 @@
-"""Pages, asked for until they are whole: the pace, the attempts and the decoding of every request."""
+"""Reads whole pages: sets the pace, the attempts and the decoding of every request."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -37,12 +37,11 @@ from exporter.progress import Observer
 from exporter.words import format_size
 
 _AGAIN: Final = "Run the same command again when the API answers"
-T = TypeVar("T")
 AnswerT = TypeVar("AnswerT", bound=Answer | Presence)
 
 
 class Source(Protocol):
-    """Where pages come from: one attempt a call. `style` is how the server writes its timestamps."""
+    """Serves pages, with one attempt a call. `style` is how the server writes its timestamps."""
 
     style: TimestampStyle
 
@@ -67,7 +66,7 @@ def _names_in(body: bytes) -> frozenset[str]:
 class PageReading:
     """Holds a page, and an instant of the server's clock at or before which it had not been read yet.
 
-    `room` must be released when the page is.
+    `room` must be released together with the page.
     """
 
     page: Page[EncodeRow]
@@ -76,7 +75,7 @@ class PageReading:
 
 
 class Reader:
-    """Reads pages for all workers. `counters` and `in_flight` tell what that has come to, `traits` what was learned."""
+    """Reads pages for all workers. `counters` and `in_flight` say what that costs, and `traits` what it has shown."""
 
     def __init__(
         self,
@@ -92,8 +91,9 @@ class Reader:
         self.counters = Counters()
         self.in_flight = 0
         self.traits = Traits()
-        #: The time that is believed, once that is settled; until then, what each answer has told of it.
+        #: The time that is believed, once it is settled.
         self.now: Now | None = None
+        #: What each answer has told of the time, until `now` is settled.
         self.told: list[ClockSample] = []
         self._source = source
         self._decoder = decoder
@@ -105,26 +105,26 @@ class Reader:
         self._line = anyio.Lock()
         self._landed = anyio.Event()
         self._attempts = Attempts(observer, concurrency, clock, self._count)
-        # How many rows have been asked for without a refusal, and the most that are asked for.
+        # The most rows that were granted to a request, and the most that one may ask for.
         self._granted_rows, self._most_rows = 0, MAX_PAGE_SIZE
         self._whole_rows = 0
         self._whole_bytes = 0
-        # A decoder learns as it goes, and is not for two threads at once; beside it the event loop goes on.
+        # A decoder learns as it goes, so that only one thread at a time may use it.
         self._decoding = CapacityLimiter(1)
 
     @property
     def useful_concurrency(self) -> int:
-        """Returns how many workers it takes to ask as fast as the server, and the user, allow."""
+        """Returns the number of workers that ask as fast as the server and the user allow."""
         return self._throttle.useful_concurrency
 
     def portions(self) -> Portions:
-        """Returns how many rows a new walk asks for."""
+        """Returns what decides how many rows a new walk asks for."""
         shares = self._budget.shares
         typical = self._whole_bytes / self._whole_rows if self._whole_rows else None
         return Portions(shares.page, shares.largest_page, typical)
 
     async def look(self, request: PageRequest, *, believes: bool = False) -> PageReading:
-        """Reads a page that is looked at and dropped, before there is anything to commit; the rest is as in `read`."""
+        """Reads a page as `read` does, before anything is committed, and releases its room at once."""
         try:
             reading = await self.read(request, self.portions(), believes=believes)
         except TransientError as error:
@@ -138,12 +138,12 @@ class Reader:
     async def read(
         self, request: PageRequest, portions: Portions, *, waits: bool = True, believes: bool = False
     ) -> PageReading:
-        """Returns the answer to `request`, asked for with as many rows as there is room for, after as many attempts as
-        it takes. Raises `SourceError` when that is no use: `TooLargeError` where there is no room for a single row.
+        """Returns the answer to `request`, with as many rows as there is room for, after as many attempts as it takes.
+        Raises `SourceError` when more attempts are no use, and `TooLargeError` when there is no room for a single row.
 
-        A caller that already holds room for another page must pass `waits=False`, and a `request` for ids alone. Where
-        the API may not know what is asked for, `believes` raises its refusal at once. Where it refuses more rows than
-        it has been asked for before, it is asked for as many as then.
+        A caller that already holds room for another page must pass `waits=False`, and a `request` for ids alone. With
+        `believes`, a refusal is raised at once, because the API may not know what is asked for. If the API refuses
+        more rows than it has granted before, it is asked for that many.
         """
         rows = min(portions.rows(request), self._most_rows)
         size_bytes = portions.expected_bytes(request, rows)
@@ -171,13 +171,12 @@ class Reader:
                     attempt += 1
                     if not await self._attempts.waited(error, attempt, first):
                         raise TooLargeError(
-                            f"one conversation takes more than {format_size(largest_bytes)}, the most that there is "
-                            "memory for. Give a larger --memory, or leave its long fields out: "
-                            "--exclude-fields conversation"
+                            f"one conversation takes more than {format_size(largest_bytes)}, the most that fits in "
+                            "memory. Raise --memory, or leave out its long fields: --exclude-fields conversation"
                         ) from error
                     continue
                 alone, rows = rows == 1, portions.fewer(request, rows, room.wanted_bytes)
-                # Nothing is smaller than a row: it waits until there is room for the largest.
+                # A single row cannot be cut: it waits until there is room for the largest.
                 size_bytes = largest_bytes if alone else portions.expected_bytes(request, rows)
                 self.observer.note("asking for fewer rows", rows=rows)
                 self._count(Counters(retries=1))
@@ -193,8 +192,7 @@ class Reader:
                 return reading
 
     async def knows(self, identity: str) -> bool:
-        """Returns whether the API answers with a conversation to its id, rather than 404; after as many attempts as it
-        takes.
+        """Returns whether the API has a conversation with this id, after as many attempts as it takes.
 
         At most `concurrency` pages and ids may be asked for at a time. Raises `SourceError`.
         """
@@ -208,8 +206,8 @@ class Reader:
     async def fields_of(self, identity: str) -> frozenset[str] | None:
         """Returns the names of the fields that the conversation is served with, after as many attempts as it takes.
 
-        None where it cannot be had: the API does not know it, refuses it, or it is too large. The caller may hold room
-        for pages. Raises `TransientError`.
+        Returns None if the API does not know it or refuses it, or if it is too large. The caller may hold room for
+        pages. Raises `TransientError`.
         """
         room = await self._budget.reserve(1, self._budget.shares.page, waits=False)
         try:

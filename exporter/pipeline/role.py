@@ -1,8 +1,8 @@
-"""Whose rows are served, and whether the API withholds their sensitive fields from this token or they have none.
+"""Finds whose rows are served, and whether their sensitive fields are withheld from this token or do not exist.
 
 Without the scope `conversations:read_sensitive` these fields are absent (source.md, Response); but an API that leaves
-out what is null serves a row without any of them just the same. So a row without them is a suspicion. What decides is
-what the API answers later to an id: the token sees the fields if one conversation comes with any of them.
+out what is null also serves a row without any of them. So such a row only raises a suspicion. What decides is how the
+API answers later to an id: the token sees the fields if one conversation comes with any of them.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -16,15 +16,15 @@ from exporter.errors import AccessError, ContradictionError
 
 _SENSITIVE: Final = frozenset(field.name for field in FIELDS if field.sensitive)
 
-#: The names of the fields that a conversation is served with when it is asked for by its id; None: it cannot be had.
+#: Returns the names of the fields that a conversation is served with when asked for by its id, or None if it is not.
 Look = Callable[[str], Awaitable[frozenset[str] | None]]
 
 
 class Role:
-    """Judges by rows that are asked for by their ids, once for all rows that were served before.
+    """Judges all rows served before by rows that are asked for by their ids.
 
-    `find_known` gives ids of rows that are there and came with sensitive fields; it is called at most once. `asked` are
-    the sensitive fields that rows are asked for with.
+    `find_known` returns ids of stored rows that came with sensitive fields; it is called at most once. `asked` are the
+    sensitive fields that the run asks for.
     """
 
     def __init__(
@@ -37,38 +37,38 @@ class Role:
         self._seen: str | None = None
         self._bare: str | None = None
         self._withholds = False
-        #: When the first row came without such fields; None: none has come.
+        # Whether the token lacked the scope when the first row came without such fields; None before that.
         self._began_blind: bool | None = None
         self._turn = anyio.Lock()
 
     def note(self, sighted: str | None, bare: str | None) -> None:
-        """Takes notice of a row that came with sensitive fields, and of one that came without any."""
+        """Notes the id of a row that came with sensitive fields, and of one that came without any."""
         if sighted is not None:
             self._seen, self._withholds = sighted, False
         self._bare = bare or self._bare
 
     async def begin(self) -> None:
-        """Must be called when the first row has come without sensitive fields: a scope that the token gains later does
-        not show that the rows before it had none. Raises as `withholds`."""
+        """Judges the token now. Must be called when the first row has come without sensitive fields: a scope that the
+        token gains later does not show that earlier rows had none. Raises as `withholds` does."""
         async with self._turn:
             if self._began_blind is None:
                 blind = not await self._sees_any()
                 if not blind and self._bare is not None:
-                    # What the row has now, though it came without, was withheld then: the scope was gained since.
+                    # If the row now has what it came without, that was withheld, and the scope was gained since.
                     blind = bool((await self._look(self._bare) or frozenset()) & self._asked)
                 self._began_blind = self._withholds = blind
 
     async def withholds(self) -> bool:
-        """Returns whether rows that came without sensitive fields, all before this call, lack them because the token
-        lacks the scope.
+        """Returns whether the rows before this call that came without sensitive fields did so because the token has no
+        scope for them.
 
-        True also where nothing shows the contrary: what may have been withheld must not pass for what is. Raises
-        `SourceError`, and `StoreError`.
+        Also returns True if nothing shows the contrary: fields that may have been withheld must not pass for null.
+        Raises `SourceError`, and `StoreError`.
         """
         async with self._turn:
             if self._began_blind:
                 return True
-            # As long as no row comes with such fields, there is nothing that could show more than before.
+            # Until a row comes with such fields, nothing could show more than before.
             if not self._withholds:
                 self._withholds = not await self._sees_any()
             return self._withholds
@@ -82,10 +82,10 @@ class Role:
 
 
 class Guard:
-    """Refuses rows that must not stand beside those that are there.
+    """Refuses rows that must not be stored beside the existing ones.
 
-    `organization` is whose rows these are, once one of them has told. `role` judges rows that come without any
-    sensitive field; without it they are taken to be withheld. With `refuses_withheld` the rows that are there have
+    `organization` is the owner of the rows, once one of them has named it. `role` judges rows that come without any
+    sensitive field; without a role, the fields count as withheld. With `refuses_withheld`, the stored rows have
     sensitive fields, and a token that may not see them is refused.
     """
 
@@ -97,9 +97,9 @@ class Guard:
         self._refuses_withheld = refuses_withheld
 
     def check(self, served: EncodedBatch) -> None:
-        """Takes notice of whose rows these are, and as whom they were read.
+        """Notes whose rows these are, and whether they came with sensitive fields.
 
-        Raises `ContradictionError` when they are another organization's than those before.
+        Raises `ContradictionError` if they belong to another organization than earlier rows.
         """
         if self._role is not None:
             self._role.note(served.sighted, served.bare)
@@ -107,32 +107,32 @@ class Guard:
             self.organization = self.organization or organization
             if organization != self.organization:
                 raise ContradictionError(
-                    f"the API answered with rows of organization {organization[:80]!r}, and before with those of "
-                    f"{self.organization[:80]!r}. Is the token, or --org-id, another one?"
+                    f"the API answered with rows of organization {organization[:80]!r}, but earlier with those of "
+                    f"{self.organization[:80]!r}. Check whether the token or --org-id has changed"
                 )
 
     async def begin(self) -> None:
-        """Must be called when the first row has come without sensitive fields. Raises as `Role.begin`."""
+        """Calls `Role.begin`, and must be called when that must. Raises as it does."""
         if self._role is not None:
             await self._role.begin()
 
     async def withholds(self, bare_rows: Iterable[int]) -> bool:
-        """Whether this many rows that came without any sensitive field did so because the token lacks the scope.
+        """Returns whether any of `bare_rows`, counts of rows without any sensitive field, are so for want of the scope.
 
-        Raises `AccessError` where they must not be written because of that, and as `Role.withholds`.
+        Raises `AccessError` if they must not be written because of that, and as `Role.withholds` does.
         """
         if not any(bare_rows) or (self._role is not None and not await self._role.withholds()):
             return False
         if self._refuses_withheld:
             raise AccessError(
-                "the API withholds the sensitive fields from this token, and the rows that are there have them: null "
-                "would stand for what it may not see. Run again with a token that has conversations:read_sensitive"
+                "the API withholds the sensitive fields from this token, but the stored rows have them: null would "
+                "stand for what it may not see. Run again with a token that has conversations:read_sensitive"
             )
         return True
 
 
 async def sees(look: Look, identities: Iterable[str]) -> bool:
-    """Returns whether one of these conversations comes with a sensitive field. Raises as `look`."""
+    """Returns whether one of these conversations comes with a sensitive field. Raises as `look` does."""
     for identity in identities:
         served = await look(identity)
         if served is not None and served & _SENSITIVE:

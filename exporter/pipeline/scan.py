@@ -1,4 +1,4 @@
-"""What is read of the API's list."""
+"""Describes what a run reads of the API's list."""
 
 import msgspec
 from msgspec.structs import replace
@@ -8,11 +8,11 @@ from exporter.model import Interval, PageRequest
 
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is read: plain data, which can be sent to another process.
+    """Holds what is read, as plain data that can be sent to another process.
 
     `range` is all that the run is about, and `windows`, disjoint and ascending, what is read of it. An unfiltered list
-    leaves out the conversations of `hidden_status`, which are read by a list of their own. What was not updated since
-    `updated_since` is not asked for.
+    leaves out the conversations of `hidden_status`, which are read by a list of their own. Conversations that were not
+    updated since `updated_since` are not asked for.
     """
 
     range: Interval
@@ -21,7 +21,7 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
     updated_since: Instant | None = None
 
     def narrowed(self, request: PageRequest) -> PageRequest:
-        """Returns a request that asks for nothing older than `updated_since`, where the export's filters apply."""
+        """Returns `request`, bounded by `updated_since` if the export's filters apply to it."""
         if self.updated_since is None or not request.filtered:
             return request
         return replace(request, updated_after=max(self.updated_since, request.updated_after or self.updated_since))

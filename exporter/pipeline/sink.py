@@ -1,4 +1,4 @@
-"""What takes the rows that walks have settled, wherever it puts them."""
+"""Defines sinks, which take the rows that walks have settled, wherever they put them."""
 
 from typing import Final, Protocol
 
@@ -8,14 +8,14 @@ from exporter.fetch.walk.window import Settled
 from exporter.model import Change
 from exporter.pipeline.scan import Scan
 
-#: The text of misfits that a sink holds in memory: should the API change a type, every row is one.
+#: The most text of misfits that a sink holds in memory: if the API changes a type, every row is a misfit.
 MISFIT_BYTES: Final = 16 * 1024 * 1024
 
 
 class WindowSink(Protocol):
-    """Takes the rows of one window, from new to old. A change that it returns is to be committed.
+    """Takes the rows of one window, from new to old. The caller must commit each change that it returns.
 
-    `seconds_left` is the time until `finish` is called though nothing has come; it is infinite where nobody waits.
+    `seconds_left` is the time until `finish` is called even if no page has come; it is infinite if no row waits.
     """
 
     @property
@@ -26,12 +26,12 @@ class WindowSink(Protocol):
 
 
 class Sink(Protocol):
-    """Takes the rows of all windows of a scan. When a reading fails, `kept` says what became of the rows that were
-    read, and `again` what another run is good for."""
+    """Takes the rows of all windows of a scan. In the message of a failure, `kept` says what became of the rows that
+    were read, and `again` what another run would do."""
 
     @property
     def kept(self) -> str: ...
     @property
     def again(self) -> str: ...
     def open_window(self, end: Instant, scan: Scan) -> WindowSink:
-        """Returns what takes the rows of a window of `scan` that ends at `end`."""
+        """Returns the sink for the window of `scan` that ends at `end`."""

@@ -1,7 +1,8 @@
-"""Rows that are read again, put aside by home until all of them are there: nothing is committed on the way."""
+"""Puts rows that are read again aside by home until all have been read: nothing is committed on the way."""
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
@@ -20,15 +21,15 @@ from exporter.plan.homes import Home, Homes
 
 
 def digest(line: bytes) -> bytes:
-    """A hash that tells lines apart."""
+    """Returns a hash that tells lines apart."""
     return hashlib.sha256(line).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class SpooledPart:
-    """A staged part that holds rows of one home, from new to old. `absent` and `withheld_rows`: as `model.DataFile`.
+    """Is a staged part with rows of one home, from new to old. `absent` and `withheld_rows` are as in `model.DataFile`.
 
-    `reading`: the number of the reading that has shown them; a later one has a higher number.
+    `reading` is the number of the reading that has shown them; a later one has a higher number.
     """
 
     path: Path
@@ -41,12 +42,12 @@ class SpooledPart:
 
 @dataclass(slots=True)
 class Spool:
-    """What has been put aside, by interval, of the `every` homes; `homes` are those that it is about.
+    """Holds what has been put aside, by interval. `every` finds all homes; `homes` are those that the spool is about.
 
-    `guard` refuses rows that must not be merged. `misfits` are the quarantine files that rows which fit no column have
-    been written to, with the lines' hashes by id. `read_since` is the server's clock before the earliest page, and
-    `hidden_status` as in `Scan`. `unasked` counts rows that were served though they are older than what was asked for;
-    they are dropped. `is_suspicious`: rows came without any sensitive field.
+    `guard` refuses rows that must not be merged. `misfits` are the quarantine files of rows that fit no column, with
+    the hashes of their lines by id. `read_since` is the server's clock before the earliest page, and `hidden_status` is
+    as in `Scan`. `unasked` counts rows that were served though they are older than what was asked for; they are
+    dropped. `is_suspicious` says that rows came without any sensitive field.
     """
 
     every: Homes
@@ -63,37 +64,45 @@ class Spool:
 
     @property
     def paths(self) -> list[Path]:
-        """All parts."""
-        return [part.path for parts in self.parts.values() for part in parts]
+        """Returns the paths of all parts."""
+        return [part.path for part in self._all_parts]
+
+    @property
+    def _all_parts(self) -> list[SpooledPart]:
+        return [part for parts in self.parts.values() for part in parts]
 
     def left_out(self) -> set[str]:
         """Returns the fields that none of the rows came with."""
-        parts = [part for home in self.parts.values() for part in home]
-        absent = Counter[str]()
-        for part in parts:
-            absent.update(part.absent)
-        rows = sum(part.rows for part in parts)
-        return {name for name, count in absent.items() if count == rows}
+        rows = sum(part.rows for part in self._all_parts)
+        return {name for name, count in count_absent(self._all_parts).items() if count == rows}
 
     async def judge(self) -> None:
-        """Counts no row as withheld where the token is shown to see what the row lacks, now that all have been served.
+        """Counts no row as withheld if the token turns out to see the sensitive fields, now that all have been served.
 
-        Raises as `Guard.withholds`.
+        Raises as `Guard.withholds` does.
         """
-        if await self.guard.withholds(part.withheld_rows for home in self.parts.values() for part in home):
+        if await self.guard.withholds(part.withheld_rows for part in self._all_parts):
             return
-        for interval, home in self.parts.items():
-            self.parts[interval] = [replace(part, withheld_rows=0) for part in home]
+        for interval, parts in self.parts.items():
+            self.parts[interval] = [replace(part, withheld_rows=0) for part in parts]
+
+
+def count_absent(parts: Iterable[SpooledPart]) -> Counter[str]:
+    """Returns the number of rows in `parts` that were served without a field, by field."""
+    absent = Counter[str]()
+    for part in parts:
+        absent.update(part.absent)
+    return absent
 
 
 class SpoolSink:
     """Puts what the windows of a reading finish into `spool`, a staged part of conversations for each home in a window.
 
-    `stage` is where the run makes its parts, and `tables` makes the rows where they are not those of the run. Of a scan
-    with `updated_since`, only rows that were updated no earlier are wanted, give or take a second.
+    `stage` is where the run makes its parts, and `tables` makes the rows if they differ from those of the run. From a
+    scan with `updated_since`, only rows that were updated no earlier are kept, give or take a second.
     """
 
-    kept = "What is there was not changed"
+    kept = "The existing export was not changed"
     again = "to resume"
 
     def __init__(self, stage: PartStage, spool: Spool, *, reading: int, tables: Tables | None = None) -> None:
@@ -127,7 +136,7 @@ class SpoolSink:
     async def hand_over(self, staged: StagedWindow) -> None:
         spool, store = self._spool, self.stage.store
         if not spool.is_suspicious and any(part.file.withheld_rows for part in staged.parts):
-            # A token that sees too little is refused before it has read everything in vain.
+            # A token that sees too little is refused before it reads everything in vain.
             spool.is_suspicious = True
             await self.guard.withholds((1,))
         for part in staged.parts:

@@ -1,7 +1,7 @@
-"""One part of each table at a time: the conversations that are written, and the turns that their transcripts hold.
+"""Writes one part of each table at a time: conversations, and the turns that their transcripts hold.
 
-Beside each part of conversations lies one of turns, with the same name, partition and window, unless there is no turn
-in it. It is made of the rows that are written, whoever writes them: an export, a sync or a merge.
+Beside each part of conversations lies one of turns, with the same name, partition and window, unless it has no turns.
+It is made from the rows that are written, whether an export, a sync or a merge writes them.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from exporter.store.base import Store
 
 @dataclass(slots=True)
 class StagedPart:
-    """Is a part that is whole, still where it was staged under `name`."""
+    """Is a whole part that still lies where it was staged under `name`."""
 
     name: str
     file: DataFile
@@ -28,7 +28,7 @@ class StagedPart:
 
 @dataclass(frozen=True, slots=True)
 class TableParts:
-    """Holds what `TablesWriter` has written: the part of each table under the name it is staged by."""
+    """Holds what `TablesWriter` has written: the part of each table, and the name under which it is staged."""
 
     name: str
     parts: dict[str, tuple[str, WrittenPart]]
@@ -36,7 +36,7 @@ class TableParts:
     def closed(
         self, partition: dict[str, str], window: Interval, absent: Mapping[str, int], withheld_rows: int
     ) -> list[StagedPart]:
-        """Returns the parts with what a commit says of them; `absent` and `withheld_rows` are of the conversations."""
+        """Returns the parts as a commit describes them. `absent` and `withheld_rows` are those of the conversations."""
         return [
             StagedPart(staged, self._file(table, part, partition, window, absent, withheld_rows))
             for table, (staged, part) in self.parts.items()
@@ -69,7 +69,7 @@ class TableParts:
 
 
 class TablesWriter:
-    """Writes conversations, from new to old, and their turns where `tables` has them. Raises as `PartWriter`."""
+    """Writes conversations, from new to old, and their turns if `tables` has them. Raises as `PartWriter` does."""
 
     def __init__(self, store: Store, name: str, tables: Tables, row_group_bytes: int) -> None:
         self.name: Final = name

@@ -1,9 +1,10 @@
-"""What was read again, merged into the parts that hold it: every part that changes is replaced, in one commit."""
+"""Merges what was read again into the parts that hold it: every part that changes is replaced, in one commit."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -19,27 +20,25 @@ from exporter.parts.merge import MergePlan, Nulls, PartSequence, Version, count_
 from exporter.parts.versions import versions_in
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import MERGED_AT_ONCE
-from exporter.pipeline.lookup import find_ids
+from exporter.pipeline.lookup import MOST_REPEATED, find_ids
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.quarantine_merge import Quarantine
-from exporter.pipeline.spool_sink import Spool, SpooledPart
+from exporter.pipeline.spool_sink import Spool, SpooledPart, count_absent
 from exporter.plan.homes import Home
 from exporter.tasks import for_each
 
-#: How many rows were served without a field, by field, and without any sensitive one: as in `DataFile`.
+#: The number of rows served without a field, by field, and of those without any sensitive one, as in `DataFile`.
 _Marks: TypeAlias = tuple[Mapping[str, int], int]
 _NOTHING: Final = Coverage()
-#: Rows that do not all lose a field by chance.
+#: This many rows do not all lose a field by chance.
 _FEW: Final = 3
-#: Ids that moved while they were read.
-_MOST_REPEATED: Final = 100_000
 
 
 class UpsertCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts what a merge has done, in rows of the table: `removed` are those that left it, also for quarantine.
+    """Counts what a merge has done to the rows of the table. `removed` are those that left it, even for quarantine.
 
-    `unchanged` are rows that were read again, and are as they were. `quarantined` are rows that fit no column, and were
-    not known as they are. `rewritten` counts the parts that were replaced.
+    `unchanged` are rows that were read again and are the same. `quarantined` are rows that fit no column, and are new
+    or have changed. `rewritten` counts the parts that were replaced.
     """
 
     inserted: int = 0
@@ -60,12 +59,12 @@ async def merge_spool(
     whole: Coverage = _NOTHING,
     repeated: Collection[str] = (),
 ) -> tuple[Change, UpsertCounts]:
-    """Publishes what takes the place of the parts that change, and returns what is to be committed.
+    """Publishes the parts that replace those that change, and returns the change to commit.
 
-    An id that comes to a home that did not have it leaves the one that did. `gone` are ids to drop, by the interval of
-    their home, which `spool` knows. `whole` is where `spool` has all rows that there are, so that what was said of the
-    older ones leaves with them. `repeated` is as in `plan_merge`. Until the commit, and the deletion that follows it,
-    rows lie there twice; `_SUCCESS` is taken away before. Raises `StoreError`, and what `Spool.judge` raises.
+    An id that arrives at a home that did not have it leaves the one that did. `gone` are ids to drop, by the interval
+    of their home, which `spool` knows. `whole` is where `spool` has all existing rows, so that the marks of older ones
+    leave with them. `repeated` is as in `plan_merge`. Until the commit, and the deletion that follows it, rows are
+    stored twice; `_SUCCESS` is removed before. Raises `StoreError`, and what `Spool.judge` raises.
     """
     await spool.judge()
     quarantine = await Quarantine.load(state, stage)
@@ -83,7 +82,7 @@ async def merge_spool(
         async with _opened(home, stage, checked=False) as part:
             found = await to_thread.run_sync(plan_merge, part, readings, drop, repeated, limiter=stage.working)
             plans[interval] = found
-            # What several readings say of a row would count several times.
+            # The marks of a row in several readings would count several times.
             if part is not None and len(readings) <= 1 and Coverage([interval]) & whole:
                 marks[interval] = await _marks(home, part, found, spooled, stage)
 
@@ -104,7 +103,7 @@ async def merge_spool(
     if changing:
         await committer.unseal()
 
-    # Where rows came into a gap, parts speak for their own partitions alone from now on.
+    # If rows came into a gap, the parts that reach into it cover only their own partitions from now on.
     gaps = [home.interval for home, plan in changing if home.file is None and plan.taken]
     narrowed = {home.interval: home for gap in gaps for home in spool.every.overlapping(gap)}
     adds: list[DataFile] = []
@@ -138,10 +137,10 @@ async def merge_spool(
 
 
 async def _refuse_loss(spool: Spool, plans: Mapping[Interval, MergePlan], state: State, stage: PartStage) -> None:
-    """Raises `AccessError` where rows would lose a field because the API has come to leave it out of its list (13).
+    """Raises `AccessError` if rows would lose a field because the API has begun to leave it out of its list (13).
 
-    A row may lose a value, and an API may leave out what is null: then others come with the field. Where none does, it
-    takes a few rows that would lose it; or one, if the API has never left the field out before.
+    A row may lose a value, and an API may leave out what is null: then other rows come with the field. If none does, it
+    takes a few rows that would lose it, or one if the API has never left the field out before.
     """
     left_out = spool.left_out()
     lost = Counter[str]()
@@ -154,20 +153,19 @@ async def _refuse_loss(spool: Spool, plans: Mapping[Interval, MergePlan], state:
         if rows >= (1 if is_new else _FEW):
             raise AccessError(
                 f"the API no longer serves `{name}`: none of the conversations that were read came with it, though "
-                f"{rows} of them have it here. What is there was not changed.\n"
+                f"{rows} of them have it here. The existing export was not changed.\n"
                 "Run again when it serves the field to this token. If it never will, export to another destination, "
                 f"with --exclude-fields {name}"
             )
 
 
 def _shown_elsewhere(spool: Spool) -> dict[Interval, set[str]]:
-    """Returns ids that were shown in several homes, because they moved meanwhile, by each home except the one that
-    counts."""
+    """Returns the ids that moved from home to home while they were read, by each home except the one that counts."""
     with Hashes() as hashes:
-        for parts in spool.parts.values():
-            for ids in (ids for part in parts for ids in read_ids(part.path)):
+        for path in spool.paths:
+            for ids in read_ids(path):
                 hashes.add(hash_ids(ids))
-        suspicious = hashes.repeated(_MOST_REPEATED)
+        suspicious = hashes.repeated(MOST_REPEATED)
     shown: dict[str, list[tuple[Version, Interval]]] = {}
     for interval, parts in spool.parts.items() if suspicious else ():
         for part in parts:
@@ -186,7 +184,7 @@ def _shown_elsewhere(spool: Spool) -> dict[Interval, set[str]]:
 def _outcome(
     changing: Collection[tuple[Home, MergePlan]], plans: Collection[MergePlan], repeated: Collection[str], fresh: int
 ) -> UpsertCounts:
-    """Counts a row that has left for another place as updated. `fresh` rows have come to quarantine."""
+    """Counts the merge. A row that has moved to another place counts as updated. `fresh` rows went to quarantine."""
     arrived = set[str]().union(*(plan.arriving for plan in plans))
     left = set[str]().union(*(plan.dropped - plan.taken.keys() for plan in plans))
     moved = left & (arrived | {*repeated})
@@ -202,7 +200,7 @@ def _outcome(
 
 @asynccontextmanager
 async def _opened(home: Home, stage: PartStage, *, checked: bool) -> AsyncIterator[Path | None]:
-    """Yields the part of a home, if it has one; `checked` makes sure that its bytes are those that were written."""
+    """Yields the part of a home, or None; `checked` makes sure that its bytes are those that were written."""
     if home.file is None:
         yield None
         return
@@ -212,22 +210,19 @@ async def _opened(home: Home, stage: PartStage, *, checked: bool) -> AsyncIterat
 
 
 def _files(home: Home, state: State) -> list[DataFile]:
-    """Returns the parts that a home has, of each table."""
+    """Returns the parts of a home, one for each table."""
     return [] if home.file is None else [home.file, *state.turns_beside(home.file)]
 
 
 def _readings(spooled: Iterable[SpooledPart]) -> list[PartSequence]:
-    def number(part: SpooledPart) -> int:
-        return part.reading
-
     ordered = sorted(spooled, key=lambda part: (part.reading, -part.newest))
-    return [[part.path for part in parts] for _, parts in groupby(ordered, number)]
+    return [[part.path for part in parts] for _, parts in groupby(ordered, attrgetter("reading"))]
 
 
 async def _write(
     home: Home, window: Interval, plan: MergePlan, spooled: list[SpooledPart], stage: PartStage, marks: _Marks | None
 ) -> tuple[DataFile, ...]:
-    """Writes what takes the place of a home's part, and of that of its turns; nothing when no row is left."""
+    """Writes the part that replaces a home's, and the part of its turns; nothing if no row is left."""
     old = home.file
     if old is not None and not plan.taken and plan.dropped_rows == old.rows:
         return ()
@@ -246,49 +241,40 @@ async def _write(
 def _redeclared(
     narrowed: Iterable[Home], planned: Iterable[Home], marks: Mapping[Interval, _Marks], state: State
 ) -> Iterator[tuple[str, DataFile]]:
-    """Yields, by path, parts whose rows stay as they are, and of which something else is said from now on."""
+    """Yields, by path, the parts whose rows stay the same, but whose window or marks change."""
     windows = {home.interval: home for home in narrowed}
     for home in (*windows.values(), *(home for home in planned if home.interval not in windows)):
         for file in _files(home, state):
-            said = file
+            changed = file
             if home.interval in windows:
-                said = msgspec.structs.replace(said, window=home.interval)
+                changed = msgspec.structs.replace(changed, window=home.interval)
             if home.file is file and home.interval in marks:
                 absent, withheld = marks[home.interval]
-                said = msgspec.structs.replace(said, absent=dict(absent), withheld_rows=withheld)
-            if said != file:
-                yield file.path, said
+                changed = msgspec.structs.replace(changed, absent=dict(absent), withheld_rows=withheld)
+            if changed != file:
+                yield file.path, changed
 
 
-async def _marks(home: Home, part: Path, plan: MergePlan, spooled: Iterable[SpooledPart], stage: PartStage) -> _Marks:
-    """Returns what `_still_absent` does, where all rows are known by now except those that were not read again."""
-    absent, withheld = Counter[str](), 0
-    for read in spooled:
-        absent.update(read.absent)
-        withheld += read.withheld_rows
-    old = home.file
+async def _marks(home: Home, path: Path, plan: MergePlan, spooled: Collection[SpooledPart], stage: PartStage) -> _Marks:
+    """Returns the marks of a part of which all rows are known except those that were not read again."""
+    absent, withheld, old = count_absent(spooled), sum(part.withheld_rows for part in spooled), home.file
     if old is not None and (old.absent or old.withheld_rows):
-        rest = await to_thread.run_sync(count_rest, part, plan, limiter=stage.working)
+        rest = await to_thread.run_sync(count_rest, path, plan, limiter=stage.working)
         absent.update({name: min(count, rest.by_column[name]) for name, count in old.absent.items()})
         withheld += min(old.withheld_rows, rest.withheld_rows)
     return {name: count for name, count in absent.items() if count}, withheld
 
 
-def _still_absent(
-    old: DataFile | None, lost: Nulls, spooled: Iterable[SpooledPart], gained: Nulls
-) -> tuple[Mapping[str, int], int]:
-    """Returns how many rows were served without a field, by field, and without any sensitive one.
+def _still_absent(old: DataFile | None, lost: Nulls, spooled: Collection[SpooledPart], gained: Nulls) -> _Marks:
+    """Returns the marks of a part of which some rows have left, and to which some of those in `spooled` have come.
 
-    Which of a part's rows they were is not known. A row where the field is null is taken for one of them, as long as
-    there are any: exact where all or none of the rows lack the field, and never more than there are nulls.
+    Which of a part's rows were marked is not known. A row in which the field is null counts as one of them, as long as
+    any are left: exact if all or none of the rows were served without it, and never more than there are nulls.
     """
     absent = Counter(old.absent if old else {})
     for name, count in absent.items():
         absent[name] = count - min(count, lost.by_column[name])
     withheld = old.withheld_rows - min(old.withheld_rows, lost.withheld_rows) if old else 0
-    served_without = Counter[str]()
-    for part in spooled:
-        served_without.update(part.absent)
-    for name, count in served_without.items():
+    for name, count in count_absent(spooled).items():
         absent[name] += min(count, gained.by_column[name])
     return absent, withheld + min(sum(part.withheld_rows for part in spooled), gained.withheld_rows)

@@ -106,7 +106,7 @@ def is_doubted(told: ClockSample) -> bool:
 
 def settle(told: ClockSample, newest: Iterable[Instant], trusted: TrustedClock | None) -> Now:
     """Returns the time to go by. `newest` are the times of the list's newest rows, as `row_times` returns them; none if
-    only older ones are known. `trusted` is the clock that alone is to be believed, which `told` must have."""
+    only older ones are known. `trusted` is the only clock to believe, which `told` must have."""
     if trusted == "server" and told.server is not None:
         return Now(told.at, told.server)
     if trusted == "local":

@@ -1,4 +1,4 @@
-"""Chooses which small parts are made one: neighbours in a partition, so that it has no crumbs. Pure."""
+"""Chooses which small parts to merge: neighbours in a partition, so that it has no crumbs. Pure."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +42,7 @@ def choose_merges(
 
 
 def _ranges(sizes: Sequence[int], least: int, target: int, *, is_growing: bool) -> list[tuple[int, int]]:
-    """Returns half-open ranges of positions, disjoint and ascending; ranges of one are to be left alone."""
+    """Returns half-open ranges of positions, disjoint and ascending; ranges of one must be left alone."""
     ranges: list[tuple[int, int]] = []
     end = 0
     for is_small, positions in groupby(range(len(sizes)), lambda position: sizes[position] < least):

@@ -1,4 +1,4 @@
-"""Finds how a list of conversations differs from the rows that are there. Pure.
+"""Finds how a list of conversations differs from the rows of the dataset. Pure.
 
 Both run from new to old. A row that one side has shown waits until the other has come as far down, so that what is in
 memory does not grow with their length. Served times may differ by less than a second from one reading to the next.
@@ -72,11 +72,11 @@ def find_differences(listed: Iterator[Versions], kept: Iterator[Versions], last_
                         yield Difference("deleted", identity, first[0])
                     mine[identity] = created_at, updated_at
                     continue
-                listed_at, there = (created_at, updated_at) if side == 0 else other
+                listed_at, changed_at = (created_at, updated_at) if side == 0 else other
                 if abs(created_at - other[0]) >= SECOND:
-                    yield Difference(_kind("moved", listed_at, there, last_read), identity, listed_at)
+                    yield Difference(_kind("moved", listed_at, changed_at, last_read), identity, listed_at)
                 elif updated_at is not None and other[1] is not None and updated_at != other[1]:
-                    yield Difference(_kind("changed", listed_at, there, last_read), identity, listed_at)
+                    yield Difference(_kind("changed", listed_at, changed_at, last_read), identity, listed_at)
             down_to[side] = batch[1][-1] if batch[1] else down_to[side]
         for identity, created_at, updated_at in _passed(waiting[0], down_to[1]):
             yield Difference(_kind("missing", created_at, updated_at, last_read), identity, created_at)
@@ -85,7 +85,7 @@ def find_differences(listed: Iterator[Versions], kept: Iterator[Versions], last_
 
 
 def join_some(versions: Iterable[Versions], some: Sequence[tuple[str, Instant, Instant | None]]) -> Iterator[Versions]:
-    """Yields `versions` with `some` more among them, given in any order."""
+    """Yields `versions` with `some` more rows among them, which come in any order."""
     waiting = sorted(some, key=lambda row: row[1])
     for ids, created_at, updated_at in versions:
         due = []
@@ -103,7 +103,7 @@ def join_some(versions: Iterable[Versions], some: Sequence[tuple[str, Instant, I
 
 
 def _passed(waiting: _Waiting, position: Instant) -> list[tuple[str, Instant, Instant | None]]:
-    """Takes out what the other side would have shown by now."""
+    """Takes out the rows that the other side would have shown by now."""
     passed = []
     for identity, (created_at, updated_at) in waiting.items():
         if position > BEGINNING and created_at <= position + _TOLERANCE:

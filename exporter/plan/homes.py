@@ -1,4 +1,4 @@
-"""Finds where a row that is read again belongs: the part that may hold it, or a gap where a new one would lie. Pure.
+"""Finds where a row that is read again belongs: in the part that may hold it, or in a gap for a new one. Pure.
 
 The windows of parts are disjoint, but a window may reach over other partitions in which there were no rows when it was
 read. A row that shows up there later cannot go into that part: it has a home of its own.

@@ -85,7 +85,7 @@ def density(times: Sequence[Instant]) -> float | None:
 def beginning(asked: Iterable[tuple[Instant, bool | None]]) -> tuple[Instant, Instant | None]:
     """Returns the newest of these instants with nothing at or before it, and the next newer one.
 
-    When there is something before all of them, the oldest one stands in for the beginning.
+    If something lies before all of them, the oldest one stands in for the beginning.
     """
     descending = sorted(asked, reverse=True)
     newer: Instant | None = None

@@ -1,6 +1,5 @@
 """Chooses windows to audit in place of the whole, and tells what they say about it. Pure."""
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from math import ceil, comb
 from random import Random
@@ -39,12 +38,6 @@ def _cut(interval: Interval, cuts: Sequence[Instant]) -> Iterable[Interval]:
 def choose_windows(windows: Sequence[Interval], share: float, chance: Random) -> list[Interval]:
     """Returns about `share` of the windows, at least one, in ascending order."""
     return sorted(chance.sample(windows, max(1, min(len(windows), round(share * len(windows))))))
-
-
-def count_differing(windows: Sequence[Interval], instants: Iterable[Instant]) -> int:
-    """Counts how many of these windows, which are disjoint and ascend, hold one of the instants."""
-    starts = [window.start for window in windows]
-    return len({bisect_right(starts, instant) for instant in instants})
 
 
 def most_differing(windows: int, looked_at: int, differing: int, confidence: float = CONFIDENCE) -> int:

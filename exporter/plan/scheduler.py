@@ -22,11 +22,11 @@ from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
 from exporter.model import Interval
 from exporter.plan.stretch import Stretch
 
-#: What takes fewer pages than this is not worth a window of its own.
+#: Rows that take fewer pages than this are not worth a window of their own.
 _LEAST_PAGES_TO_SPLIT: Final = 2
 #: On average, this share of the page that a walk has asked for is still to come.
 _PAGES_UNDER_WAY: Final = 0.5
-#: Up to this share of the rows left is kept beyond half, for the sake of a cut at the start of a partition.
+#: Up to this share of the rows left is kept beyond half, if that puts the cut at the start of a partition.
 _ROWS_FOR_ALIGNMENT: Final = 0.2
 #: This many pages must make up for a window that turned out to hold less than a quarter of a page.
 _PAGES_FOR_A_MISS: Final = 2

@@ -11,7 +11,7 @@ Convert: TypeAlias = Callable[[bytes | str], EncodedBatch]
 
 @pytest.fixture
 def convert() -> Convert:
-    """A page to its batch, with every field asked for."""
+    """Returns a function that turns a page into its batch, with every field asked for."""
 
     def run(body: bytes | str) -> EncodedBatch:
         page = Decoder(None).decode(body.encode() if isinstance(body, str) else body).page
@@ -22,7 +22,7 @@ def convert() -> Convert:
 
 @pytest.fixture
 def row_text() -> Callable[..., str]:
-    """The JSON text of a row: an id, a `created_at`, and the members given as texts."""
+    """Returns a function that makes the JSON text of a row: an id, a `created_at`, and the members given as texts."""
 
     def make(name: str, **members: str) -> str:
         texts: dict[str, Any] = {"id": f'"{name}"', "created_at": '"2026-02-10T05:00:00Z"', **members}

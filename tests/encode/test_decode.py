@@ -1,4 +1,4 @@
-"""Pages to rows: what was served is what comes out, whichever way it was read."""
+"""Tests pages that become rows: what was served comes out, whichever way it was read."""
 
 import json
 import sys
@@ -62,7 +62,7 @@ def conversations(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def pages(draw: st.DrawFn) -> tuple[bytes, list[dict[str, Any]], list[dict[str, str]]]:
-    """A body, its rows, and the text that each value has in it."""
+    """Draws a body, its rows, and the text that each value has in it."""
     rows = draw(st.lists(conversations(), max_size=5))
     ascii_only = draw(st.booleans())
     separators = draw(st.sampled_from([(",", ":"), (", ", ": ")]))

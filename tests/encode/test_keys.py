@@ -22,7 +22,7 @@ SPACES = ["", "", "", " ", "\n"]
 
 @st.composite
 def objects(draw: st.DrawFn) -> tuple[str, bool]:
-    """The text of a row, and whether a key is in it twice."""
+    """Draws the text of a row, and whether a key is in it twice."""
     names = draw(st.lists(st.sampled_from(sorted(TEXTS)), max_size=6))
     members = [("id", '"x"'), ("created_at", '"2026-02-10"')]
     members += [(name, draw(st.sampled_from(TEXTS[name]))) for name in names]

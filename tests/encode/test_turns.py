@@ -41,7 +41,7 @@ def found(batches: Sequence[pa.RecordBatch]) -> list[dict[str, Any]]:
 
 
 def check(texts: Sequence[str | None], encoder: TurnsEncoder | None = None) -> list[dict[str, Any]]:
-    """The rows, which are those of the model."""
+    """Returns the rows, which are those of the model."""
     batch = conversations(texts)
     rows = found(list((encoder or TurnsEncoder()).encode(batch)))
     assert alike(map(parsed, rows)) == alike(turns_of(batch.to_pylist()))
@@ -108,7 +108,7 @@ transcripts = st.one_of(
 @st.composite
 def served(draw: st.DrawFn) -> str | None:
     value = draw(transcripts)
-    # As any server may write it. `NaN` is no JSON, and has a test of its own.
+    # Any server may write it like this. `NaN` is not JSON, and has a test of its own.
     indent = draw(st.sampled_from((None, None, 1)))
     separators = None if indent else draw(st.sampled_from((None, (",", ":"))))
     return None if value is None else json.dumps(value, indent=indent, separators=separators)
@@ -122,7 +122,7 @@ def served(draw: st.DrawFn) -> str | None:
 def test_every_transcript_gives_the_rows_of_the_model(texts: list[str | None], skipped: int, at_once: int) -> None:
     encoder = TurnsEncoder(bytes_at_once=at_once)
     check(texts, encoder)
-    # By now the names are known; and a batch may be a slice of another.
+    # By now the names are known, and a batch may be a slice of another.
     batch = conversations(texts).slice(skipped)
     assert alike(map(parsed, found(list(encoder.encode(batch))))) == alike(turns_of(batch.to_pylist()))
 

@@ -129,7 +129,7 @@ ODD_ROWS = {
     "id is missing": odd(4, '{"created_at":"AT","status":"completed"}'),
     "status is not a string": odd(5, '{"id":"o5","created_at":"AT","status":{"now":"completed"}}'),
     "created_at is missing": odd(6, '{"id":"o6","status":"completed"}'),
-    "duration is there twice, with different values": odd(7, '{"id":"o7","created_at":"AT","duration":1,"duration":2}'),
+    "duration appears twice, with different values": odd(7, '{"id":"o7","created_at":"AT","duration":1,"duration":2}'),
 }
 ODD_BUT_FITTING = [
     odd(11, '{"id":"f1","created_at":"AT","custom_metadata":{"n":NaN,"big":' + "9" * 40 + ',"s":"\\ud800"}}'),
@@ -187,7 +187,7 @@ def test_elements_that_are_no_conversations_cost_nothing_but_themselves(
     exported.check(records(rows))
     assert exported.state == "unproven"
     assert sorted(line["row"] for line in exported.quarantined()) == sorted(texts)
-    assert {line["reason"] for line in exported.quarantined()} == {"is no object", "id is missing"}
+    assert {line["reason"] for line in exported.quarantined()} == {"is not an object", "id is missing"}
     before = snapshot(tmp_path / "out")
     assert command("export", tmp_path / "out", server=server).status == 3
     assert snapshot(tmp_path / "out") == before

@@ -1,4 +1,4 @@
-"""A pipeline around a modelled server and a real directory, and what lies there afterwards."""
+"""Runs a pipeline on a modelled server and a real directory, and reads what it has stored."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ SERVED_AT = 1_780_000_000_000_000
 
 
 def row_text(server: ServerModel, row: StoredRow) -> str:
-    """A row as JSON, long enough for every limit of the model to weigh it as the walk does."""
+    """Returns a row as JSON, long enough for every limit of the model to weigh it as the walk does."""
     document: dict[str, object] = {"id": row.id, "created_at": format_instant(server.served(row.created_at))}
     if row.updated_at is not None:
         document["updated_at"] = format_instant(row.updated_at)
@@ -57,7 +57,7 @@ def row_text(server: ServerModel, row: StoredRow) -> str:
 
 
 class ModelSource:
-    """A source that answers from a model. `before` is called with the number of each request, from 1, and may raise."""
+    """Answers from a model. `before` is called with the number of each request, from 1, and may raise."""
 
     def __init__(self, server: ServerModel, before: Callable[[int], None] = lambda _: None) -> None:
         self.style = TimestampStyle()
@@ -93,7 +93,7 @@ class ModelSource:
 
 
 class Clock:
-    """Seconds that pass when a test says so, and `tick` at every look."""
+    """Counts seconds that pass when a test says so, and `tick` at every look."""
 
     def __init__(self, tick: float = 0.0) -> None:
         self.now = 0.0
@@ -104,7 +104,7 @@ class Clock:
         return self.now
 
     def take_over(self, patch: pytest.MonkeyPatch) -> None:
-        """Whatever a `Reader` waits for moves this clock on, and takes no time; decoding neither."""
+        """Makes whatever a `Reader` waits for move this clock on without taking time, and decoding take no time."""
 
         async def sleep(seconds: float) -> None:
             self.now += seconds
@@ -128,7 +128,7 @@ class Clock:
 
 @dataclass
 class Destination:
-    """An export of `range_` at `root`, through as many runs as it takes."""
+    """Holds an export of `range_` at `root`, through as many runs as it takes."""
 
     root: Path
     range_: Interval
@@ -148,7 +148,7 @@ class Destination:
     state: State = field(default_factory=State)
 
     async def run(self, source: ModelSource, started: Callable[[Pipeline], None] = lambda _: None) -> Pipeline:
-        """One run, to the end or to the error that ended it; `started` gets the pipeline first."""
+        """Runs once, to the end or to the error that ends it; `started` gets the pipeline first."""
         store = self.make_store(self.root)
         await store.prepare()
         run = f"run{next(self.runs)}"
@@ -201,7 +201,7 @@ class Destination:
         return self.state
 
     def rows(self) -> list[tuple[str, Instant]]:
-        """Id and `created_at` of every committed row, after checking each file against what the log says of it."""
+        """Returns id and `created_at` of every committed row, after checking each file against the log."""
         rows: list[tuple[str, Instant]] = []
         for file in self.state.files.values():
             data = (self.root / file.path).read_bytes()
@@ -217,11 +217,11 @@ class Destination:
         return rows
 
     def quarantined(self) -> list[str]:
-        """Ids of the rows in quarantine."""
+        """Returns the ids of the rows in quarantine."""
         return [json.loads(line["row"])["id"] for line in self._quarantine_lines()]
 
     def quarantined_times(self) -> set[Instant]:
-        """The times by which the rows in quarantine were placed."""
+        """Returns the times by which the rows in quarantine were placed."""
         return {parse_timestamp(line["created_at"]) for line in self._quarantine_lines()}
 
     def _quarantine_lines(self) -> list[dict[str, str]]:
@@ -236,7 +236,7 @@ class Destination:
 
 
 def check_exact(destination: Destination, server: ServerModel) -> None:
-    """Where the log says it is covered, every row is there once, but for those whose timestamp is named as unproven."""
+    """Checks that every row that the log covers is stored once, except those whose timestamp is named as unproven."""
     state = destination.state
     served = ((row.id, server.served(row.created_at)) for row in server.rows if row.matches)
     expected = Counter(row for row in served if any(row[1] in covered for covered in state.coverage))

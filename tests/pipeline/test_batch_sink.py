@@ -1,4 +1,4 @@
-"""Rows as batches for a consumer in this process: bounded by what it takes, and by what fits no column."""
+"""Tests batches for a consumer in this process: they are bounded by what it takes, and by what fits no column."""
 
 from collections.abc import Sequence
 
@@ -46,7 +46,7 @@ def reading(source: ModelSource, send: Send, shares: Shares) -> Pipeline:
 
 
 async def test_nothing_is_requested_that_nobody_takes() -> None:
-    """With room for a few pages the source is asked for no more until the consumer goes on."""
+    """With room for a few pages, the source is not asked for more until the consumer goes on."""
     source, rows = ModelSource(ServerModel(ROWS, Behaviour())), 0
     taken, goes_on = anyio.Event(), anyio.Event()
 
@@ -60,7 +60,7 @@ async def test_nothing_is_requested_that_nobody_takes() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(reading(source, send, shares).run)
         await taken.wait()
-        # As long as it takes until the requests stand still.
+        # This lasts until no more requests come.
         still, seen = 0, -1
         while still < 20:
             await anyio.sleep(0.01)
@@ -86,5 +86,5 @@ async def test_more_misfits_than_memory_should_hold_end_it() -> None:
     writer = sink.open_window(RANGE.end, Scan(range=RANGE))
     await writer.add(misfits(5), T0, SERVED_AT)
     assert len(sink.totals.misfits) == 5
-    with pytest.raises(TooLargeError, match=r"rows fit no column, such as .*an export to a destination all"):
+    with pytest.raises(TooLargeError, match=r"rows fit no column, such as .*an export to a destination keeps all"):
         await writer.add(misfits(40), T0, SERVED_AT)

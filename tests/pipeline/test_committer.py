@@ -1,4 +1,4 @@
-"""Group commit: every change is in the log exactly once, or whoever waits for it learns that it is not."""
+"""Tests group commits: every change is in the log exactly once, or its caller learns that it is not."""
 
 import random
 from pathlib import Path
@@ -34,7 +34,7 @@ def piece(number: int, read_since: int | None = None) -> Change:
 
 
 class SlowStore(LocalStore):
-    """A store whose commits wait for `gate`, and fail from the `failing`th on, as often as `failures` says."""
+    """Is a store whose commits wait for `gate`, and fail from the `failing`th on, as often as `failures` says."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -89,7 +89,7 @@ async def test_each_commit_is_charged_with_what_was_spent_since_the_last(tmp_pat
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 12), st.sets(st.integers(1, 6), max_size=3), st.integers(0, 10**6))
-def test_who_is_told_of_success_is_in_the_log_and_nobody_else(
+def test_a_change_is_in_the_log_exactly_if_its_caller_was_told_so(
     tmp_path_factory: pytest.TempPathFactory, tasks: int, failing: set[int], seed: int
 ) -> None:
     root = tmp_path_factory.mktemp("export")
@@ -120,7 +120,7 @@ def test_who_is_told_of_success_is_in_the_log_and_nobody_else(
     assert state.coverage == Coverage(piece(number).covers[0] for number, is_there in told.items() if is_there)
 
 
-async def test_all_who_wait_for_a_commit_that_fails_hear_of_it(tmp_path: Path) -> None:
+async def test_all_callers_that_wait_for_a_commit_that_fails_hear_of_it(tmp_path: Path) -> None:
     store, _, committer = await opened(tmp_path)
     store.gate = anyio.Event()
     store.failing = frozenset(range(1, 100))

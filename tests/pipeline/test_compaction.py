@@ -1,4 +1,4 @@
-"""Small parts merged: the rows are the same, in fewer files, and no reader is misled on the way."""
+"""Tests merged parts: the rows are the same, in fewer files, and no reader is misled on the way."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ ROWS = [StoredRow(f"c{number}", T0 + number * HOUR // 2, T0, size=100) for numbe
 
 
 async def exported(root: Path) -> Destination:
-    """An export with a file for nearly every page."""
+    """Makes an export with a file for nearly every page."""
     destination = Destination(root, RANGE, page_size=7, concurrency=3, target_part_bytes=1)
     await destination.run(ModelSource(ServerModel(ROWS, Behaviour())))
     await destination.load()
@@ -63,7 +63,7 @@ async def test_each_partition_becomes_one_file_of_the_same_rows(tmp_path: Path) 
     check_exact(destination, ServerModel(ROWS, Behaviour()))
     assert sorted(destination.rows()) == before
     assert destination.state.counters == counters
-    # A second time there is nothing to do.
+    # The second time, there is nothing to do.
     files = destination.state.files
     await merge(destination)
     assert destination.state.files == files
@@ -80,7 +80,7 @@ async def test_what_files_say_of_their_rows_is_added_up(tmp_path: Path) -> None:
 
 
 class StoppingStore(LocalStore):
-    """A store that fails at one step, and goes on failing."""
+    """Is a store that fails at one step, and goes on failing."""
 
     def __init__(self, root: Path, steps: int) -> None:
         super().__init__(root)

@@ -1,4 +1,4 @@
-"""Bytes in flight: never more than there is room for, whatever sizes turn out to be, and nobody waits for ever."""
+"""Tests the bytes in flight: they fit into their share, whatever sizes pages have, and no request waits forever."""
 
 import random
 
@@ -42,7 +42,7 @@ def test_a_huge_page_costs_its_copies() -> None:
     st.integers(0, 10**6),
 )
 def test_what_is_held_stays_below_the_limit(workers: list[list[tuple[int, int]]], seed: int) -> None:
-    """Pages that turn out larger than was reserved for them take more if it is there, or are given up."""
+    """Pages that turn out larger than was reserved for them take more room if there is any, or are given up."""
     chance = random.Random(seed)
     budget = ByteBudget(SMALL)
 
@@ -120,7 +120,7 @@ async def test_what_needs_much_is_not_overtaken_by_what_needs_little() -> None:
 
 
 @pytest.mark.anyio
-async def test_no_more_is_waited_for_than_there_is() -> None:
+async def test_only_as_much_is_waited_for_as_there_is() -> None:
     budget = ByteBudget(SMALL)
     with anyio.fail_after(5):
         room = await budget.reserve(1000, 10**9)

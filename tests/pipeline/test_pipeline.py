@@ -1,4 +1,4 @@
-"""The pipeline as a whole, on a modelled server and a real disk: whatever ends a run, the next one makes it exact."""
+"""Tests the whole pipeline on a modelled server and a real disk: whatever ends a run, the next one makes it exact."""
 
 import errno
 import os
@@ -48,7 +48,7 @@ pytestmark = pytest.mark.usefixtures("hasty")
 
 T0 = 1_770_000_000 * SECOND // DAY * DAY
 RANGE = Interval(T0 - DAY, T0 + 3 * DAY)
-#: Nothing here takes a second; what waits for ever, by mistake, should fail a test, not hang it.
+#: Nothing here takes a second; code that waits forever by mistake should fail a test, not hang it.
 PATIENCE_SECONDS = 120
 
 some = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
@@ -56,7 +56,7 @@ some = settings(max_examples=10, deadline=None, suppress_health_check=list(Healt
 
 @st.composite
 def servers(draw: st.DrawFn) -> ServerModel:
-    """Rows in three days, in bursts and groups, on a server with some of its quirks."""
+    """Draws rows in three days, in bursts and groups, on a server with some quirks."""
     behaviour = Behaviour(
         cursor=draw(st.sampled_from(["strict", "inclusive"])),
         precision=draw(st.sampled_from([1, 1000, SECOND])),
@@ -78,20 +78,20 @@ def servers(draw: st.DrawFn) -> ServerModel:
 
 
 def shares_for(page: int, largest_page: int) -> Shares:
-    """Room for one page of the largest size, and no more."""
+    """Returns room for just one page of the largest size."""
     shares = Shares(page, largest_page, 0, 1 << 24)
     return replace(shares, in_flight=shares.cost(1, largest_page))
 
 
 @contextmanager
 def workspace() -> Iterator[Path]:
-    """A directory of an example's own."""
+    """Yields a directory of an example's own."""
     with tempfile.TemporaryDirectory() as directory:
         yield Path(directory) / "export"
 
 
 async def finish(destination: Destination, server: ServerModel) -> None:
-    """Runs to the end, and sees that what lies there is what the server has."""
+    """Runs to the end, and checks that the export has what the server has."""
     destination.make_store = LocalStore
     with anyio.fail_after(PATIENCE_SECONDS):
         await destination.run(ModelSource(server))
@@ -104,7 +104,7 @@ async def finish(destination: Destination, server: ServerModel) -> None:
 
 
 async def run_into(destination: Destination, source: ModelSource, *kinds: type[ExporterError]) -> bool:
-    """A run that may end with an error of these kinds; whether it did."""
+    """Runs, and returns whether that ended with an error of these kinds."""
     try:
         with anyio.fail_after(PATIENCE_SECONDS):
             await destination.run(source)
@@ -114,7 +114,7 @@ async def run_into(destination: Destination, source: ModelSource, *kinds: type[E
 
 
 def destination_of(root: Path, server: ServerModel, options: dict[str, Any]) -> Destination:
-    """Where the server hides a status, the run knows it; where it does not, the run may be mistaken."""
+    """Draws what a run believes: it knows of a status that the server hides, and may suspect one that it does not."""
     if server.behaviour.hides:
         options = {**options, "hidden_status": server.behaviour.hides}
     return Destination(root, RANGE, **options)
@@ -190,7 +190,7 @@ def test_a_source_that_fails_for_good_leaves_what_can_be_resumed(
 
 
 class Disk:
-    """Room for `writes` writes; then the disk is full, be it before or after the write was done."""
+    """Is a disk with room for `writes` writes; then it is full, either before or after a write is done."""
 
     def __init__(self, writes: int, *, after: bool) -> None:
         self.left = writes
@@ -207,7 +207,7 @@ class Disk:
 
 
 class FullStore(LocalStore):
-    """A store on such a disk."""
+    """Returns a store on such a disk."""
 
     def __init__(self, root: Path, disk: Disk) -> None:
         super().__init__(root)
@@ -264,8 +264,8 @@ def rows_over_three_days(count: int) -> list[StoredRow]:
 
 
 @pytest.mark.anyio
-async def test_who_waits_for_room_is_stopped_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page fills all there is room for; when the run is stopped, the other walks still wait for it."""
+async def test_a_walk_that_waits_for_room_is_also_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page takes all the room; when the run is stopped, the other walks still wait for it."""
     server = ServerModel(rows_over_three_days(200), Behaviour())
     destination = Destination(
         tmp_path / "export", RANGE, page_size=10, concurrency=8, shares=shares_for(27_000, 27_000)
@@ -440,7 +440,7 @@ async def test_faults_in_between_are_asked_again(tmp_path: Path, monkeypatch: py
 
 
 class TimedSource(ModelSource):
-    """A source on a clock of its own: each answer takes 10 ms, and some are refusals."""
+    """Is a source on a clock of its own: each answer takes 10 ms, and some are refusals."""
 
     def __init__(self, server: ServerModel, clock: Clock, limit: Bucket | None) -> None:
         super().__init__(server)
@@ -487,7 +487,7 @@ async def test_a_slow_source_is_read_in_few_windows_and_a_fast_one_in_many(
 
 @pytest.mark.anyio
 async def test_what_a_list_hides_is_read_beside_it(tmp_path: Path) -> None:
-    """Also when such runs are stopped in between."""
+    """This also holds when such runs are stopped in between."""
     visible = [StoredRow(f"c{number}", T0 + number * HOUR, T0) for number in range(60)]
     hidden = [StoredRow(f"h{number}", T0 + number * HOUR + 7, T0, status=HIDDEN_STATUS) for number in range(40)]
     server = ServerModel(visible + hidden, Behaviour(hides=HIDDEN_STATUS))

@@ -12,7 +12,7 @@ ROW = b'{"id":"a","created_at":"1970-01-01T00:00:05Z"}'
 
 
 async def placed(body: bytes, following: bytes | None = None, *, request: PageRequest = REQUEST) -> int | None:
-    """By an API that answers with `following` when it is asked for more; None: with too much."""
+    """Places a page by an API that answers with `following` when asked for more, or with too much for None."""
     with pytest.raises(UnplacedError) as caught:
         Decoder(None).decode(body)
 

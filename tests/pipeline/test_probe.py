@@ -1,4 +1,4 @@
-"""Questions before the work is split, and what becomes of a source that fails at them."""
+"""Tests the questions before the work is split, and what becomes of a source that fails at them."""
 
 import dataclasses
 from collections import Counter
@@ -39,7 +39,7 @@ async def test_the_first_questions_are_asked_at_once(hides: bool, monkeypatch: p
     opening = await open_list(reader_of(source), T0, "token_created")
     assert opening.is_hidden is hides
     assert opening.density == pytest.approx((1 if hides else 2) / SECOND, rel=0.1)
-    # And whether one of the newest rows comes back, when it is asked up to.
+    # The other question is whether one of the newest rows comes back when asked up to.
     assert Counter(request.status for request in source.requests) == {None: 3, "token_created": 1}
     source.requests.clear()
     assert not (await open_list(reader_of(source), T0, None)).is_hidden
@@ -90,7 +90,7 @@ async def test_a_range_that_began_long_before_its_data(days: int, density: float
 
 @pytest.mark.parametrize("at", [1, 4, 9])
 async def test_a_refused_token_is_told_as_such(at: int) -> None:
-    """Not in a group with the other questions, which nobody above would know what to do with."""
+    """The error is not in a group with those of other questions, which no caller expects."""
 
     def refuse(number: int) -> None:
         if number >= at:
@@ -102,7 +102,7 @@ async def test_a_refused_token_is_told_as_such(at: int) -> None:
 
 
 class OddSource(ModelSource):
-    """Answers with an element that is no conversation where it has none."""
+    """Answers with an element that is not a conversation where it has none."""
 
     async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
         answer = await super().get_page(request, fits)
@@ -115,7 +115,7 @@ async def test_an_element_that_is_no_conversation_ends_no_question_about_the_beg
 
 
 async def test_an_element_that_is_no_conversation_ends_no_question_about_a_hidden_status() -> None:
-    """It cannot be told, then."""
+    """Then this cannot be decided."""
     source = OddSource(ServerModel([StoredRow("c0", T0)], Behaviour()))
     assert await is_hidden(reader_of(source), "token_created")
 

@@ -1,4 +1,4 @@
-"""One page, however many attempts it takes; in simulated time, so that nothing here waits."""
+"""Tests how one page is read, however many attempts it takes, in simulated time, so that nothing here waits."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -103,7 +103,7 @@ class Noting(Quiet):
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock that waiting moves on."""
+    """Returns a clock that waiting moves on."""
     clock = Clock()
     clock.take_over(monkeypatch)
     return clock
@@ -212,7 +212,7 @@ REFUSALS: dict[str, Callable[[], SourceError]] = {
 
 @pytest.mark.parametrize("status", REFUSALS)
 async def test_one_refusal_is_not_believed_after_pages(make: Make, status: str) -> None:
-    """So says a token service that restarts, or a gateway that has just come up."""
+    """A token service that restarts says so, or a gateway that has just come up."""
     error = REFUSALS[status]()
     reader, source = make(GOOD, error, GOOD, error, error, error, GOOD)
     for _ in range(3):
@@ -254,7 +254,7 @@ async def test_what_the_api_says_of_the_first_question_is_believed(make: Make) -
     with pytest.raises(RequestRefusedError, match=r"^answered 422"):
         await reader.look(REQUEST)
     assert len(source.attempts) == 1
-    # And of any that it may not know how to answer.
+    # The same goes for any that it may not know how to answer.
     reader, source = make(GOOD, wrong)
     await reader.look(REQUEST)
     with pytest.raises(RequestRefusedError, match=r"^answered 422"):
@@ -426,7 +426,7 @@ async def test_a_refusal_at_the_first_contact_is_no_silence(clock: Clock) -> Non
     assert [note["reason"] for note in observer.notes] == ["401"]
 
 
-async def test_a_request_that_is_given_up_is_in_flight_no_more(clock: Clock) -> None:
+async def test_a_request_that_is_given_up_is_no_longer_in_flight(clock: Clock) -> None:
     class Hanging(ScriptedSource):
         async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
             await anyio.sleep_forever()
@@ -445,7 +445,7 @@ async def test_a_request_that_is_given_up_is_in_flight_no_more(clock: Clock) -> 
 
 
 def test_every_fault_that_is_worth_another_attempt_is_tried() -> None:
-    """So that a new kind of `TransientError` is thought of here."""
+    """This fails for a new kind of `TransientError`, so that it is added here."""
     assert set(TransientError.__subclasses__()) == {
         ThrottledError,
         UnreachableError,
@@ -459,7 +459,7 @@ class Rows(ScriptedSource):
 
     row_bytes = 1_000
     limits: list[int]
-    #: How many answers are spoilt before the next good one: there is never room for them.
+    #: The number of answers that are spoilt before the next good one: there is never room for them.
     spoilt = 0
 
     async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
@@ -494,7 +494,7 @@ async def test_a_page_that_is_too_large_is_asked_for_with_fewer_rows(clock: Cloc
     assert (len(reading.page), reading.page.limit) == (3, 3)
     assert reader.counters.retries == 4
     reading.room.release()
-    # What one walk has learned is where the next one begins.
+    # The next walk begins with what this one has learned.
     for known in (portions, reader.portions()):
         (await reader.read(request, known)).room.release()
         assert source.limits[-1] == 1

@@ -1,4 +1,4 @@
-"""A token is judged by what it sees when it asks again, never by a row that merely has none of the fields."""
+"""Tests that a token is judged by what it sees when it asks again, never by a row without any of the fields."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Api:
-    """Answers ids with these fields (None: it cannot be had), and notes what it is asked."""
+    """Answers ids with these fields (None: it is not served), and notes what it is asked."""
 
     def __init__(self, fields: Mapping[str, frozenset[str] | None], known: Sequence[str] = ()) -> None:
         self.fields = dict(fields)
@@ -40,7 +40,7 @@ async def test_a_row_that_was_seen_with_them_and_comes_with_them_again_shows_the
     assert (api.asked, api.searches) == (["seen"], 0)
 
 
-async def test_a_row_may_lack_those_that_were_asked_for_and_have_others() -> None:
+async def test_a_row_may_come_without_those_that_were_asked_for_and_with_others() -> None:
     api = Api({"bare": BARE | {"agent"}})
     api.role.note(None, "bare")
     assert not await api.role.withholds()
@@ -107,7 +107,7 @@ async def test_where_nothing_can_be_had_by_its_id_nothing_is_shown() -> None:
     assert await api.role.withholds()
 
 
-async def test_a_null_is_served_to_who_may_see_it() -> None:
+async def test_a_null_is_served_to_a_token_that_may_see_it() -> None:
     api = Api({"a": None, "b": BARE, "c": frozenset({"id", "recording_details"})})
     assert await sees(api.look, ("a", "b", "c"))
     assert not await sees(api.look, ("a", "b"))

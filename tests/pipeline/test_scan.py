@@ -1,4 +1,4 @@
-"""What is read is plain data: another process can be sent it, with the settings to read it by."""
+"""Tests that a scan is plain data: it can be sent to another process, with the settings to read it by."""
 
 import pickle
 from pathlib import Path
@@ -55,7 +55,7 @@ async def test_where_a_list_ends_is_known_for_as_long_as_the_same_one_is_read() 
         traits.end(below)
 
     async def known_after(updated_since: Instant | None) -> bool:
-        """Reads no window of a list, and returns whether its end is known still."""
+        """Reads no window of a list, and returns whether its end is still known."""
         scheduler, settings = Scheduler((), 0, lambda instant: instant), RunSettings(concurrency=1)
         scan, sink = Scan(range=RANGE, updated_since=updated_since), BatchSink(Encoder(None), drop)
         await Pipeline(scan, scheduler, reader, sink, None, settings).run()
@@ -65,7 +65,7 @@ async def test_where_a_list_ends_is_known_for_as_long_as_the_same_one_is_read() 
         return found[2] is not None
 
     async def drop(_batch: pa.RecordBatch) -> None:
-        """Nothing is read."""
+        """Does nothing: nothing is read."""
 
     learn()
     since = (None, DAY, DAY, 2 * DAY, None, None)

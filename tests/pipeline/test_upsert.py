@@ -1,4 +1,4 @@
-"""What was read again, merged into an export: the parts that change are replaced, and all others stay as they are."""
+"""Tests merges of what was read again into an export: parts that change are replaced, and all others stay the same."""
 
 import json
 import tempfile
@@ -48,7 +48,7 @@ Rows = Mapping[str, tuple[Instant, Instant, str]]
 
 
 class Destination:
-    """An export of a few columns, and what a run does to it."""
+    """Holds an export of a few columns, and does to it what a run does."""
 
     def __init__(self, root: Path) -> None:
         self.store = LocalStore(root)
@@ -60,7 +60,7 @@ class Destination:
 
     @classmethod
     async def make(cls, root: Path, *parts: tuple[Interval, Rows]) -> Self:
-        """All of the range is covered; `parts`: rows of one day each, and the windows of their parts."""
+        """Covers all of the range. `parts` are rows of one day each, and the windows of their parts."""
         self = cls(root)
         await self.store.prepare()
         await self.log.append(committed_at=10, kind="begin", request=Request(fields=FIELDS), range=RANGE)
@@ -78,7 +78,7 @@ class Destination:
         return self.log.state
 
     def write(self, rows: Rows, window: Interval) -> list[StagedPart]:
-        """A staged part."""
+        """Stages a part."""
         writer = self.stage.new_part()
         ordered = sorted(rows.items(), key=lambda item: -item[1][0])
         columns: dict[str, Any] = {
@@ -102,7 +102,7 @@ class Destination:
             await into.hand_over(StagedWindow(home.interval, self.write(inside, home.interval), [], (), 9))
 
     async def meet(self, *misfits: Misfit) -> None:
-        # Each as a run of its own, for it names its files.
+        # Each is a run of its own, because it names its files.
         reading = 10 * self.state.number + len(self.spool.misfits)
         into = SpoolSink(self.stage, self.spool, reading=reading)
         await into.hand_over(StagedWindow(RANGE, [], list(misfits), (), 9))
@@ -150,12 +150,12 @@ def at(hours: float, summary: str = "", updated_at: Instant = 5) -> tuple[Instan
 
 
 def span(start: float, end: float) -> Interval:
-    """Hours of the range."""
+    """Returns hours of the range."""
     return Interval(T0 + round(start * HOUR), T0 + round(end * HOUR))
 
 
 @pytest.mark.anyio
-async def test_only_parts_with_changed_rows_are_written_anew(tmp_path: Path) -> None:
+async def test_only_parts_with_changed_rows_are_rewritten(tmp_path: Path) -> None:
     there = await Destination.make(
         tmp_path, (span(0, 24), {"a": at(1), "b": at(2)}), (span(24, 48), {"c": at(25)}), (span(48, 96), {"d": at(50)})
     )
@@ -198,7 +198,7 @@ async def test_a_row_in_a_gap_gets_a_part_and_the_windows_around_it_make_room(tm
     await there.read_again({"late": at(5), "later": at(80)})
     assert await there.merge() == UpsertCounts(inserted=2)
     assert there.windows() == [span(0, 24), span(24, 48), span(72, 96)]
-    # It was not written again, and speaks for less.
+    # It was not written again, and covers less.
     assert there.state.files[path].window == span(24, 48)
     there.spool = there.new_spool()
     await there.read_again({"latest": at(60)})
@@ -226,7 +226,7 @@ async def test_a_part_of_which_no_row_is_left_goes(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_rows_that_fit_no_more_change_places_with_those_that_do(tmp_path: Path) -> None:
+async def test_rows_that_no_longer_fit_change_places_with_those_that_do(tmp_path: Path) -> None:
     def misfit(identity: str, text: bytes) -> Misfit:
         return Misfit(identity, at(1)[0], "duration", text)
 
@@ -236,7 +236,7 @@ async def test_rows_that_fit_no_more_change_places_with_those_that_do(tmp_path: 
     assert there.state.quarantined_rows == 2
     assert there.rows().keys() == {"b"}
     known = there.state.quarantine
-    # As they were.
+    # They are the same.
     there.spool = there.new_spool()
     await there.meet(misfit("a", b"{}"), misfit("q", b"{}"))
     assert await there.merge() == UpsertCounts()
@@ -271,7 +271,7 @@ async def test_a_row_that_two_readings_met_is_quarantined_once_as_it_was_last(tm
 
 
 @pytest.mark.anyio
-async def test_a_row_that_moves_is_there_once_and_was_updated(tmp_path: Path) -> None:
+async def test_a_row_that_moves_is_stored_once_and_counts_as_updated(tmp_path: Path) -> None:
     there = await Destination.make(
         tmp_path, (span(0, 24), {"a": at(1), "b": at(2)}), (span(24, 48), {"c": at(25)}), (span(48, 72), {"d": at(50)})
     )
@@ -290,7 +290,7 @@ async def test_a_row_that_moves_is_there_once_and_was_updated(tmp_path: Path) ->
 
 
 @pytest.mark.anyio
-async def test_a_row_that_fits_no_more_where_it_moves_to_leaves_the_table(tmp_path: Path) -> None:
+async def test_a_row_that_no_longer_fits_where_it_moves_to_leaves_the_table(tmp_path: Path) -> None:
     there = await Destination.make(tmp_path, (span(0, 24), {"a": at(1), "b": at(2)}), (span(24, 96), {"c": at(25)}))
     await there.meet(Misfit("a", at(30)[0], "duration", b"{}"))
     assert await there.merge() == UpsertCounts(removed=1, rewritten=1, quarantined=1)
@@ -376,7 +376,7 @@ def test_any_merge_leaves_what_a_dictionary_would_and_windows_that_are_disjoint(
             spooled |= {destination.spool.every.of(row[0]).interval for row in rows.values()}
         assert destination.spool.homes.keys() == spooled
         await destination.merge(gone)
-        # Of homes of which nothing was read, nothing goes.
+        # Homes of which nothing was read lose nothing.
         model_now = {
             identity: row
             for identity, row in model.items()
@@ -393,7 +393,7 @@ def test_any_merge_leaves_what_a_dictionary_would_and_windows_that_are_disjoint(
 
 
 def parts_of(rows: Rows, cuts: Collection[int]) -> list[tuple[Interval, Rows]]:
-    """As an export leaves them: a part for each day in each window, which reaches down over days without rows."""
+    """Draws parts as exports leave them: one a day in each window, which reaches down over days without rows."""
     parts: list[tuple[Interval, Rows]] = []
     edges = [0, *sorted(cuts), 96]
     for start, end in pairwise(edges):
@@ -412,7 +412,7 @@ nulls = st.integers(0, 10)
 
 
 @given(old=st.tuples(nulls, nulls), extra=nulls, lost=nulls, served=st.tuples(nulls, nulls), gained=nulls, rows=nulls)
-def test_no_more_rows_are_said_to_lack_a_field_than_have_a_null_there(
+def test_at_most_as_many_rows_count_as_served_without_a_field_as_have_a_null_there(
     old: tuple[int, int], extra: int, lost: int, served: tuple[int, int], gained: int, rows: int
 ) -> None:
     absent, withheld = old
@@ -437,7 +437,7 @@ def test_no_more_rows_are_said_to_lack_a_field_than_have_a_null_there(
     )
     for before, came, now in ((absent, served[0], after["summary"]), (withheld, served[1], withheld_after)):
         assert 0 <= now <= nulls_before - lost + gained
-        # Where each null was a field that is lacking, it is exact.
+        # If each null was a field that was not served, the count is exact.
         if before == nulls_before and came >= gained:
             assert now == nulls_before - lost + gained
         if not before and not came:

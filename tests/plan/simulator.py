@@ -25,7 +25,7 @@ class SimulatedRow:
     id: str
 
     def detach(self) -> None:
-        """Does nothing: there is no page to let go of."""
+        """Does nothing: there is no page to detach from."""
 
 
 class SimulatedServer:
@@ -67,7 +67,7 @@ class SimulatedServer:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`makespan` is in seconds; `pages` is as many as the rows fill, and `rows` as often as they were read."""
+    """Holds what a run took: `makespan` is in seconds, `pages` is what the rows fill, `rows` counts each reading."""
 
     makespan: float
     requests: int
@@ -158,7 +158,7 @@ def density(name: str, rows: int, days: int, seed: int = 0) -> SimulatedServer:
 
 
 def _adversarial(chance: random.Random, within: Interval, rows: int) -> Iterator[Instant]:
-    """One half of every interval, down to minutes, has a twentieth of the rows: nothing tells what is beside it."""
+    """Puts a twentieth of the rows into one half of every interval, down to minutes: no half hints at the other."""
     if not rows:
         return
     if within.end - within.start < 2 * MINUTE:

@@ -99,7 +99,7 @@ def test_a_steady_stream_that_ends_is_a_clock_that_is_behind() -> None:
     assert suggested(90 * SECOND, [SECOND] * 30) is None
 
 
-def test_who_is_trusted_alone_is_asked_alone() -> None:
+def test_a_clock_that_is_trusted_alone_is_asked_alone() -> None:
     for ahead in (-DAY, -HOUR, 0, HOUR, DAY):
         assert settle(told(ahead), [T0 - HOUR], "server") == Now(0.0, T0 + ahead - SECOND)
         assert settle(told(ahead), [T0 - HOUR], "local") == Now(0.0, T0)

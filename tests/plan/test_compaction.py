@@ -76,7 +76,7 @@ def test_no_crumb_is_left_and_nothing_grows_beyond_the_target(partitions: list[l
     for group in groups:
         assert len({file.partition["created_date"] for file in group}) == 1
         assert all(after.window.start == before.window.end for before, after in pairwise(group))
-        # At most one large part between two heaps, each of them too small to be a part.
+        # There is at most one large part between two heaps, each of which is too small to be a part.
         assert sum(file.size_bytes for file in group) <= max(TARGET, *(file.size_bytes for file in group)) + 2 * LEAST
         assert any(file.size_bytes < LEAST for file in group)
     for _, together in groupby(files, lambda file: file.partition["created_date"]):
@@ -87,7 +87,7 @@ def test_no_crumb_is_left_and_nothing_grows_beyond_the_target(partitions: list[l
         assert len(sizes) == 1 or min(sizes.values()) >= LEAST
 
 
-def test_full_neighbours_take_no_more() -> None:
+def test_full_neighbours_take_no_crumbs() -> None:
     assert merged_sizes(271, 5) == [[271, 5]]
     assert merged_sizes(272, 5) == merged_sizes(272, 5, 300) == []
     assert merged_sizes(272, 5, 6, 271) == [[5, 6, 271]]
@@ -99,7 +99,7 @@ def test_nothing_is_merged_across_what_is_not_covered() -> None:
     del files[2]
     assert choose(files, Coverage([Interval(0, 2), Interval(3, 4)])) == [tuple(files[:2])]
     assert choose(files[1:], Coverage([Interval(0, 2), Interval(3, 4)])) == []
-    # Covered, and without a row.
+    # This is covered, and has no row.
     assert choose(files) == [tuple(files)]
 
 
@@ -163,7 +163,7 @@ def test_it_comes_to_rest_with_few_small_parts(sizes: list[int], shrunk_by: floa
     st.sampled_from([LEAST // 4, LEAST, 3 * LEAST]),
 )
 def test_what_is_written_is_in_proportion_to_what_is_added(days: list[list[int]], most: int) -> None:
-    """Runs add a part each to their day, of `most` at most; a day that is over is merged by the next day's first."""
+    """Each run adds a part of at most `most` to its day; a day that is over is merged by the first run of the next."""
     files: list[DataFile] = []
     added = written = clock = 0
     for number, sizes in enumerate(days):

@@ -1,4 +1,4 @@
-"""What differs is found, each once and of the right kind, however the two sides are cut into batches."""
+"""Tests that each difference is found once and of the right kind, however the two sides are cut into batches."""
 
 from collections.abc import Iterator
 from itertools import pairwise

@@ -36,7 +36,7 @@ def day(number: int) -> dict[str, str]:
     return partition_of(T0 + number * DAY, "day")[0]
 
 
-#: Its rows are of the second day; it speaks for three.
+#: A part with rows of the second day, whose window reaches over three.
 WIDE = part(T0, T0 + 3 * DAY, T0 + DAY, T0 + 2 * DAY - 1, day(1))
 
 

@@ -42,7 +42,7 @@ def test_how_dense_the_data_is_where_it_ends() -> None:
     assert len(times) == 100
     assert density == pytest.approx(1 / HOUR, rel=0.02)
     assert server.answer(probes.newest(T0 - 200 * HOUR)).rows.created_at[0] == T0 - 200 * HOUR
-    # Of few rows, and of equals, nothing can be told.
+    # Few rows, and equal ones, tell nothing.
     assert probes.density(times[:99]) is None
     assert probes.density([T0] * 100) is None
 
@@ -69,7 +69,7 @@ def test_finer_questions_lie_strictly_between(one: Instant, other: Instant, know
         ([(5, False), (3, False)], (5, None)),
         ([(5, True), (3, False), (1, False)], (3, 5)),
         ([(5, True), (3, True)], (3, None)),
-        # A row deleted between two questions: the newest one with nothing counts, for this is a guess.
+        # A row deleted between two questions: the newest one with nothing counts, because this is a guess.
         ([(5, False), (3, True)], (5, None)),
     ],
 )

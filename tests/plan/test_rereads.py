@@ -23,7 +23,7 @@ def test_neighbours_share_a_window_where_few_rows_lie_between_them() -> None:
     near, far = T0 + 40 * SECOND, T0 + HOUR
     found = windows_around([(far, a_row_a_second), (T0, a_row_a_second), (near, a_row_a_second)])
     assert found == Coverage([Interval(T0, near + 1), Interval(far, far + 1)])
-    # Where there is next to nothing, an hour is near.
+    # If there are hardly any rows, an hour is near.
     assert windows_around([(T0, 1 / HOUR), (far, 1 / HOUR)]) == Coverage([Interval(T0, far + 1)])
 
 

@@ -17,7 +17,7 @@ SINCE = Interval(T0 - 60 * DAY, T0)
 
 @dataclass(eq=False, slots=True)
 class FakeWalk:
-    """A walk that reads what it is told to have read."""
+    """Plays a walk that reads what it is told to have read."""
 
     start: Instant
     end: Instant
@@ -184,7 +184,7 @@ def test_a_partition_that_starts_far_from_the_half_is_cut_within() -> None:
 
 
 def test_all_the_idle_are_served_by_what_one_page_has_shown() -> None:
-    """Windows that have just been given away are halved in their turn: on even data, all come out the same."""
+    """Windows that have just been given away are halved in turn: on even data, all turn out the same."""
     scheduler, walk = reading(PAGE, read=DAY, left=64 * DAY)
     scheduler = Scheduler([Interval(walk.start, T0)], walk.start, to_beginning)
     taken = [FakeWalk.over(Interval(walk.start, T0))]
@@ -217,7 +217,7 @@ def test_where_a_burst_ends_is_looked_for_close_to_it() -> None:
     assert upper.settled_from - given.end < left / 5
 
 
-def test_windows_that_held_nothing_have_to_be_made_up_for() -> None:
+def test_windows_that_held_nothing_must_be_made_up_for() -> None:
     scheduler, walk = reading(50_000)
     empty = scheduler.take()
     assert empty is not None
@@ -225,7 +225,7 @@ def test_windows_that_held_nothing_have_to_be_made_up_for() -> None:
     scheduler.started(thief)
     scheduler.advanced(thief, thief.read(thief.end - thief.start, 0))
     scheduler.ended(thief)
-    # Until then, no more than half of the windows under way may be guesses.
+    # Until then, at most half of the windows under way may be guesses.
     for _ in range(2):
         window = scheduler.take()
         assert window is not None
@@ -257,7 +257,7 @@ def test_a_walk_that_is_past_the_guessed_beginning_is_left_alone() -> None:
 
 @pytest.mark.parametrize("rows", [1, 5_000])
 def test_rows_of_one_microsecond_are_no_density(rows: int) -> None:
-    """The last row of a window, or a bulk import: settled over a microsecond, they tell nothing of what is below."""
+    """The last row of a window, or a bulk import: settled over a microsecond, they say nothing about what is below."""
     scheduler = Scheduler([SINCE], SINCE.start, to_day)
     walk = FakeWalk.over(SINCE)
     scheduler.take()
@@ -277,7 +277,7 @@ def test_lists_of_ids_do_not_make_pages_look_larger() -> None:
 
 # Simulated runs: the time and the requests that a run takes, against the pages that its rows fill.
 
-#: A page; there are six hundred. The smaller it is, the more chance there is in what it spans.
+#: The rows of a page; there are six hundred pages. The smaller a page, the more its span is a matter of chance.
 ROWS = 200
 #: The most that it may take, by the number of workers: time ÷ ideal, for each of the densities.
 MOST_SLOWDOWN = {
@@ -311,7 +311,7 @@ def test_a_run_of_six_hundred_pages_is_shared_out(servers: dict[str, SimulatedSe
 
 
 @pytest.mark.parametrize("name", DENSITIES)
-def test_a_range_that_is_open_below_is_shared_out_too(servers: dict[str, SimulatedServer], name: str) -> None:
+def test_a_range_that_is_open_below_is_also_shared_out(servers: dict[str, SimulatedServer], name: str) -> None:
     outcome = simulate(servers[name], EVERYTHING, 16, page_size=ROWS, latency=jitter(16))
     assert outcome.rows == len(servers[name].times)
     assert outcome.slowdown <= MOST_SLOWDOWN[name][16]
@@ -322,7 +322,7 @@ def test_a_range_that_is_open_below_is_shared_out_too(servers: dict[str, Simulat
 def test_a_range_that_began_long_before_its_data(name: str, is_sparse_at_its_end: bool, most: int) -> None:
     server = density(name, 60 * ROWS, 60)
     if is_sparse_at_its_end:
-        # It seems soon read, so where the data begins is not asked: the first walks to find nothing look for the end.
+        # It seems quick to read, so no question looks for the beginning: the first walks to find nothing do.
         server.times[-90:] = [server.times[-91] + number * DAY for number in range(1, 91)]
     until = server.times[-1] + 1
     outcome = simulate(server, Interval(until - 2000 * DAY, until), 16, page_size=ROWS, latency=jitter(16))
@@ -352,13 +352,13 @@ def test_a_few_pages_are_not_chopped_up(name: str, workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [1, 8, 64])
 def test_a_page_or_none_costs_next_to_nothing(workers: int) -> None:
-    for rows, most in ((0, 4), (1, 11), (900, 9)):  # the end of a list is asked for with a lower bound, too
+    for rows, most in ((0, 4), (1, 11), (900, 9)):  # the end of a list is also asked for with a lower bound
         outcome = simulate(density("flat", rows, 60), SINCE, workers)
         assert outcome.rows == rows
         assert outcome.requests <= most
 
 
-def test_pages_that_take_longer_the_larger_they_are_are_shared_out_too(servers: dict[str, SimulatedServer]) -> None:
+def test_pages_that_take_longer_the_larger_they_are_are_also_shared_out(servers: dict[str, SimulatedServer]) -> None:
     outcome = simulate(servers["office hours"], SINCE, 8, page_size=ROWS, latency=lambda rows: 0.1 + 0.9 * rows / ROWS)
     assert outcome.slowdown <= 1.15
 
