@@ -1,4 +1,4 @@
-"""Every name and path at the destination. A path is text relative to the destination, with `/`. Pure.
+"""Makes every name and path at the destination. A path is text relative to the destination, with `/`. Pure.
 
     DEST/
       conversations/created_date=2026-02-10/part-….parquet

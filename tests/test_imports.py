@@ -1,4 +1,4 @@
-"""The import contract: stages never import a sibling, and imports only go down (`tool.importlinter`)."""
+"""Stages never import a sibling, and imports only go down (`tool.importlinter`)."""
 
 import subprocess
 import sys

@@ -30,13 +30,13 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
         "export_id": state.export_id,
         "generation": state.number,
         "state": state_name(state),
-        "request": None if state.request is None else _request(state),
+        "request": msgspec.to_builtins(state.request),
         "range": None if state.range is None else _interval(state.range),
         "organization": state.organization,
         "hidden_statuses": list(state.hidden_statuses),
         "coverage": [_interval(interval) for interval in state.coverage],
         "updates_since": _instant(state.read_since),
-        "table_format": None if state.table_format is None else msgspec.to_builtins(state.table_format),
+        "table_format": msgspec.to_builtins(state.table_format),
         "tables": {
             table: {
                 "schema": [
@@ -223,17 +223,6 @@ def _known_to(found: Any, truth: Any) -> Any:
     return truth
 
 
-def _request(state: State) -> dict[str, Any]:
-    request = state.request
-    assert request is not None  # noqa: S101 - the caller has looked
-    return {
-        "filters": dict(request.filters),
-        "fields": None if request.fields is None else list(request.fields),
-        "partition_by": request.partition_by,
-        "tables": list(request.tables),
-    }
-
-
 def _file(file: DataFile) -> dict[str, Any]:
     return {
         "path": file.path,
@@ -247,7 +236,7 @@ def _file(file: DataFile) -> dict[str, Any]:
 
 
 class ServedFields(msgspec.Struct, frozen=True):
-    """Tells how fields were served.
+    """Says how fields were served.
 
     `withheld` names sensitive fields that were asked for and are in no row: this token may not see them (source.md,
     Response). `partly_withheld` are the windows of files with rows that came without any sensitive field, while other

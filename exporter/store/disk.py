@@ -33,7 +33,7 @@ _NO_FSYNC: Final = NOT_SUPPORTED | {errno.EBADF, errno.EISDIR}
 _NO_MODES: Final = NOT_SUPPORTED | {errno.EPERM, errno.EROFS}
 #: A disk, or the network before it, answers these to a read that may succeed a moment later.
 _PASSING: Final = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT})
-#: Before each further try of such a read.
+#: The pauses before further tries of such a read.
 _PAUSES_SECONDS: Final = (0.05, 0.2, 0.5, 1.0)
 
 #: Linux's `renameat2` leaves alone what has the new name.

@@ -1,4 +1,4 @@
-"""What was read again, merged into a part, is what a dictionary of rows would be; and only real changes are changes."""
+"""A part that is merged holds what a dictionary of rows would, and only real changes count as changes."""
 
 import json
 import tempfile

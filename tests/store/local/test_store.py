@@ -1,4 +1,4 @@
-"""A directory as destination: whole or absent, private, never overwritten, and errors that say what to do."""
+"""Files in a directory are whole or absent, private and never overwritten, and errors say what to do."""
 
 import errno
 import os
