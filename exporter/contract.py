@@ -208,7 +208,7 @@ def parse_timestamp(text: str) -> Instant:
 
 @dataclass(frozen=True, slots=True)
 class TimestampStyle:
-    """Describes how a server writes its timestamps, so that requests can do the same. `offset` may be empty."""
+    """Describes how a server writes timestamps, for requests to do the same. `offset` is `Z`, `+00:00` or empty."""
 
     offset: str = "Z"
 

@@ -36,7 +36,7 @@ _CUTS: Final = tuple(range(-(2**63), 2**63, 2**56))
 
 @dataclass(slots=True)
 class Span:
-    """Reaches from the least to the greatest of some ids. In many APIs ids grow, so old parts have none inside it."""
+    """Spans some ids from the least to the greatest. In many APIs ids grow, so that old parts have none in between."""
 
     least: str | None = None
     greatest: str | None = None

@@ -32,7 +32,7 @@ _WRONG_KIND: Final = NOT_SUPPORTED | {errno.EXDEV, errno.ENOLCK, errno.ENOTTY}
 
 
 def describe(error: OSError, path: Path | None = None) -> str:
-    """Returns what went wrong and what to do, without the path. At `path`, if given, the cause is looked for."""
+    """Returns what went wrong and what to do, without the path. The cause is looked for at `path`, if given."""
     number = error.errno or 0
     if path is not None:
         if number == errno.ENOSPC and _lacks_inodes(path):

@@ -52,12 +52,12 @@ def decode_lease(data: bytes) -> Lease | None:
 
 
 def has_run_out(lease: Lease, age_seconds: float) -> bool:
-    """Returns whether another run may take it; `age_seconds` since its last renewal are by the store's clock."""
+    """Returns whether another run may take it, `age_seconds` after its last renewal by the store's clock."""
     return age_seconds > lease.lease_seconds + _MARGIN_SECONDS or _process_is_gone(lease)
 
 
 def looks_abandoned(lease: Lease, age_seconds: float) -> bool:
-    """Returns the same as `has_run_out`, for a reader that knows the age only by this machine's clock."""
+    """Returns the same as `has_run_out`, when the age is known only by this machine's clock."""
     return age_seconds > lease.lease_seconds + _LOOKER_MARGIN_SECONDS or _process_is_gone(lease)
 
 

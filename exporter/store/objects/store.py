@@ -239,7 +239,7 @@ class ObjectStore:
 
 
 async def _finished(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Does `work` in a thread to its end, even if the task is cancelled: what goes on must not pass for given up."""
+    """Does `work` in a thread, and waits for its end even if the task is cancelled, so that nothing goes on unseen."""
     with CancelScope(shield=True):
         done = await to_thread.run_sync(partial(work, *arguments, **named))
     return done  # noqa: RET504 - to a type checker, a scope may swallow what the block raises
