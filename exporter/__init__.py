@@ -7,20 +7,25 @@ a name needs, such as Arrow or an HTTP client, is loaded when the name is first 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.version import __version__
-
 if TYPE_CHECKING:
-    from exporter import errors, sandbox
-    from exporter.api.calls import export, reread, stream, sync
-    from exporter.errors import ExporterError
-    from exporter.jobs.dataset import open_dataset
-    from exporter.jobs.reread import RereadResult
-    from exporter.jobs.stream import StreamReport
-    from exporter.jobs.summary import Summary
-    from exporter.jobs.sync import SyncResult
-    from exporter.options.spec import ExportSpec
-    from exporter.progress import Observer, Quiet, Snapshot
-
+    from exporter import errors as errors
+    from exporter import sandbox as sandbox
+    from exporter.api.calls import export as export
+    from exporter.api.calls import reread as reread
+    from exporter.api.calls import stream as stream
+    from exporter.api.calls import sync as sync
+    from exporter.errors import ExporterError as ExporterError
+    from exporter.jobs.dataset import open_dataset as open_dataset
+    from exporter.jobs.reread import RereadResult as RereadResult
+    from exporter.jobs.stream import Stream as Stream
+    from exporter.jobs.stream import StreamReport as StreamReport
+    from exporter.jobs.summary import Summary as Summary
+    from exporter.jobs.sync import SyncResult as SyncResult
+    from exporter.options.spec import ExportSpec as ExportSpec
+    from exporter.progress import Observer as Observer
+    from exporter.progress import Quiet as Quiet
+    from exporter.progress import Snapshot as Snapshot
+    from exporter.version import __version__ as __version__
 
 #: The module that defines each name; None for a name that is a module itself.
 _NAMES: Final[dict[str, str | None]] = {
@@ -30,9 +35,11 @@ _NAMES: Final[dict[str, str | None]] = {
     "Quiet": "exporter.progress",
     "RereadResult": "exporter.jobs.reread",
     "Snapshot": "exporter.progress",
+    "Stream": "exporter.jobs.stream",
     "StreamReport": "exporter.jobs.stream",
     "Summary": "exporter.jobs.summary",
     "SyncResult": "exporter.jobs.sync",
+    "__version__": "exporter.version",
     "errors": None,
     "export": "exporter.api.calls",
     "open_dataset": "exporter.jobs.dataset",
@@ -41,26 +48,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "stream": "exporter.api.calls",
     "sync": "exporter.api.calls",
 }
-
-__all__ = [
-    "ExportSpec",
-    "ExporterError",
-    "Observer",
-    "Quiet",
-    "RereadResult",
-    "Snapshot",
-    "StreamReport",
-    "Summary",
-    "SyncResult",
-    "__version__",
-    "errors",
-    "export",
-    "open_dataset",
-    "reread",
-    "sandbox",
-    "stream",
-    "sync",
-]
+__all__ = [*_NAMES]
 
 
 def __getattr__(name: str) -> Any:

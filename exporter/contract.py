@@ -67,13 +67,13 @@ class Kind(Enum):
     JSON = "json"
 
 
-#: The key, in a column's metadata, of the exporter version that added the column. Earlier parts lack it.
+#: The key, in a column's metadata, of the exporter version that added the column. Earlier parts do not have the column.
 ADDED: Final = b"exporter.added"
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A documented field of a conversation.
+    """Describes a documented field of a conversation.
 
     `sensitive` means that the field is absent unless the token may read sensitive fields. `added` is the version of the
     exporter that gave the field a column, if the first version had none.
@@ -127,7 +127,7 @@ ITEM_METRICS: Final = (
 
 
 class FilterKind(Enum):
-    """Tells how a filter's value is checked before it is sent."""
+    """Names the way in which a filter's value is checked before it is sent."""
 
     TEXT = "text"
     CHOICE = "choice"
@@ -138,7 +138,7 @@ class FilterKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A query parameter that narrows the list. `choices` holds the known values of an enum."""
+    """Describes a query parameter that narrows the list. `choices` holds the known values of an enum."""
 
     name: str
     kind: FilterKind
@@ -175,7 +175,7 @@ MUTABLE_FILTERS: Final = (
     "updated_after",
     "updated_before",
 )
-#: Parameters the walk itself sets; a user cannot set them as a filter.
+#: Parameters that the walk itself sets; a user cannot set them as a filter.
 RESERVED_PARAMETERS: Final = ("created_after", "created_before", "cursor", "limit", "fields")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -208,7 +208,7 @@ def parse_timestamp(text: str) -> Instant:
 
 @dataclass(frozen=True, slots=True)
 class TimestampStyle:
-    """The way a server writes its timestamps, so that requests can use it. `offset` is `Z`, `+00:00` or empty."""
+    """Describes how a server writes timestamps, for requests to do the same. `offset` is `Z`, `+00:00` or empty."""
 
     offset: str = "Z"
 

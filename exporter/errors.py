@@ -12,7 +12,7 @@ where, and what to do. It never holds the token or a conversation's content.
     │   ├── RefusedError           1   believed only when it is repeated
     │   │   ├── AccessError            4   the token was refused, or lacks a scope
     │   │   └── RequestRefusedError    1   the API answers 4xx, or redirects
-    │   ├── TooLargeError          1   a body too large for the room there is: asking for fewer rows may help
+    │   ├── TooLargeError          1   a body larger than the room for it: asking for fewer rows may help
     │   ├── TransientError         1   asking again may help
     │   │   ├── ThrottledError         429, 503, or any refusal that says when to come back: too fast
     │   │   ├── UnreachableError       reset, cut, stalled
@@ -37,7 +37,7 @@ DamageKind: TypeAlias = Literal["missing", "size", "sha256"]
 
 
 class ExporterError(Exception):
-    """Something has gone wrong that a user can read about in one or two lines."""
+    """Tells a user in one or two lines what went wrong."""
 
     exit_status = 1
 
@@ -74,17 +74,17 @@ class SourceError(ExporterError):
 
 
 class RefusedError(SourceError):
-    """A refusal that claims to last. One alone is not believed: a restarting gateway says the same for a while."""
+    """The refusal claims to last. One alone is not believed: a restarting gateway says the same for a while."""
 
 
 class AccessError(RefusedError):
-    """401 or 403: the token is missing, wrong, expired, revoked, or lacks a scope (source.md, Response)."""
+    """The token is missing, wrong, expired, revoked, or lacks a scope: 401 or 403 (source.md, Response)."""
 
     exit_status = 4
 
 
 class RequestRefusedError(RefusedError):
-    """Another client error, or a redirect. `is_final` says that the API has read what it rejects."""
+    """The API answered another 4xx, or redirected. `is_final` says that it has read what it rejects."""
 
     def __init__(self, message: str, *, is_final: bool = False) -> None:
         super().__init__(message)
@@ -92,7 +92,7 @@ class RequestRefusedError(RefusedError):
 
 
 class TooLargeError(SourceError):
-    """A body is too large for the room there is; the rest of it was not read."""
+    """A body is larger than the room for it; the rest of it was not read."""
 
 
 class TransientError(SourceError):

@@ -1,4 +1,4 @@
-"""Every name and path at the destination. A path is text relative to the destination, with `/`. Pure.
+"""Makes every name and path at the destination. A path is text relative to the destination, with `/`. Pure.
 
     DEST/
       conversations/created_date=2026-02-10/part-….parquet
@@ -46,7 +46,7 @@ RUNS: Final = f"{PRIVATE}/runs.jsonl"
 #: Temporary files, if the machine has no other place for them.
 SCRATCH: Final = f"{PRIVATE}/scratch"
 
-#: What the directories of hive partitions are named after: see `partition_of`.
+#: The keys in the names of hive partitions' directories: see `partition_of`.
 PARTITION_KEYS: Final = ("created_date", "created_hour", "created_month")
 
 ICEBERG: Final = "_iceberg"
@@ -58,7 +58,7 @@ _PART = re.compile(
 
 
 class FileKind(NamedTuple):
-    """Files that commits name: the directory that they lie in, and the paths that the exporter gives them."""
+    """Describes a kind of file that commits name: its directory, and the paths that the exporter gives such files."""
 
     directory: str
     pattern: re.Pattern[str]
@@ -77,7 +77,7 @@ _CLUTTER: Final = frozenset(
 
 
 def is_clutter(path: str) -> bool:
-    """Returns whether a system left a file, or a directory that it lies in: hidden files, indices of pictures, …"""
+    """Returns whether a system left the file, or a directory around it: hidden files, indices of pictures, …"""
     return any(name.startswith(".") or name.lower() in _CLUTTER for name in path.split("/"))
 
 
@@ -144,7 +144,7 @@ def quarantine_path(name: str) -> str:
 
 
 def dropped_path(run: str, path: str) -> str:
-    """Returns where a file lies that the repair `run` has taken out of the export."""
+    """Returns where a file lies after the repair `run` has taken it out of the export."""
     return f"{DROPPED}/{_checked(run)}/{path}.dropped"
 
 

@@ -13,14 +13,14 @@ from exporter.contract import BEGINNING, MAX_PAGE_SIZE, Instant
 
 CONVERSATIONS: Final = "conversations"
 TURNS: Final = "turns"
-#: Those that there can be, in the order in which they are named.
+#: The tables that an export may have, in the order in which they are named.
 TABLES: Final = (CONVERSATIONS, TURNS)
 
 TableKind: TypeAlias = Literal["delta", "iceberg"]
 
 
 class Interval(msgspec.Struct, frozen=True, order=True):
-    """`[start, end)`, in microseconds since the epoch; never empty. `BEGINNING` as start: open below."""
+    """Holds `[start, end)`, which is never empty. An interval that starts at `BEGINNING` is open below."""
 
     start: Instant
     end: Instant
@@ -35,7 +35,7 @@ class Interval(msgspec.Struct, frozen=True, order=True):
 
     @property
     def since(self) -> Instant | None:
-        """Its start; None where it is open below."""
+        """Returns the start; None if the interval is open below."""
         return None if self.open_below else self.start
 
     def __contains__(self, instant: object) -> bool:
@@ -43,12 +43,12 @@ class Interval(msgspec.Struct, frozen=True, order=True):
 
 
 def are_disjoint(intervals: Iterable[Interval]) -> bool:
-    """Whether no instant is in two of them."""
+    """Returns whether no instant is in two of the intervals."""
     return all(one.end <= other.start for one, other in pairwise(sorted(intervals)))
 
 
 class Coverage:
-    """A set of instants, held as disjoint intervals in ascending order, with no two that touch."""
+    """Holds a set of instants as disjoint intervals in ascending order, of which no two touch."""
 
     __slots__ = ("intervals",)
 
@@ -71,12 +71,10 @@ class Coverage:
         hole = next(holes, None)
         for interval in self.intervals:
             start = interval.start
-            while hole is not None and hole.end <= start:
-                hole = next(holes, None)
             while hole is not None and hole.start < interval.end:
                 if start < hole.start:
                     left.append(Interval(start, hole.start))
-                start = hole.end
+                start = max(start, hole.end)
                 if hole.end >= interval.end:
                     break
                 hole = next(holes, None)
@@ -107,19 +105,18 @@ class Coverage:
 
     @property
     def length(self) -> int:
-        """Microseconds covered."""
+        """Returns the number of microseconds covered."""
         return sum(interval.end - interval.start for interval in self.intervals)
 
 
 class PageRequest(msgspec.Struct, frozen=True):
-    """One request of a list. Every bound is inclusive, in microseconds; `None` leaves the parameter out.
+    """Describes a request for a page. Every bound is inclusive, in microseconds; `None` leaves the parameter out.
 
-    `before_cursor` is sent as `cursor`, which may turn out strict or inclusive (source.md, 1).
-    `filtered` and `ids_only` tell which of the export's own filters and fields go along; unless ids alone are wanted,
-    all fields are asked for without the filters. `status` is asked for too, unless a filter of the export's own names
-    one. Whoever asks may ask for fewer rows than `limit` (see `Page.limit`); `entire`: only where there is no room for
-    them, since a group of equals is looked at whole. `may_be_refused`: a refusal counts as
-    an empty page.
+    `before_cursor` is sent as `cursor`, which may turn out strict or inclusive (source.md, 1). `filtered` says whether
+    the export's own filters are sent; without them all fields are requested, except with `ids_only`. `status` is also
+    sent, unless a filter of the export's own names one. The reader may request fewer rows than `limit` (see
+    `Page.limit`); if the page must be `entire`, as for a group of equals, only where memory has no room for it. If the
+    request `may_be_refused`, a refusal counts as an empty page.
     """
 
     limit: int
@@ -136,30 +133,30 @@ class PageRequest(msgspec.Struct, frozen=True):
 
     @property
     def bounds(self) -> tuple[bool, bool]:
-        """Whether `created_before` and `cursor` are asked for."""
+        """Returns whether `created_before` and `cursor` are sent."""
         return self.created_before is not None, self.before_cursor is not None
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is for the export's own list, and not for a part of it."""
+        """Returns whether the request is for the export's own list, and not for a part of it."""
         return self.filtered and self.status is None and self.updated_after is None and self.updated_before is None
 
 
 class Row(Protocol):
-    """What the walk needs to know of a row: a key that no other row has (its `id`, where it has one)."""
+    """Gives the walk what it needs to know of a row: a key that no other row has, which is its `id` if it has one."""
 
     @property
     def id(self) -> str: ...
 
     def detach(self) -> None:
-        """Lets go of the page it came on, which else stays in memory with it."""
+        """Lets go of the row's page, which otherwise stays in memory with it."""
 
 
 RowT = TypeVar("RowT", bound=Row)
 
 
 class Rows(msgspec.Struct, Generic[RowT], frozen=True):
-    """Rows from new to old, with their times beside them as columns: `created_at` and, where known, `updated_at`."""
+    """Holds rows from new to old, and their times as columns: `created_at` and, where known, `updated_at`."""
 
     rows: Sequence[RowT] = ()
     created_at: Sequence[Instant] = ()
@@ -172,23 +169,19 @@ class Rows(msgspec.Struct, Generic[RowT], frozen=True):
         return Rows(self.rows[part], self.created_at[part], self.updated_at[part])
 
     def __add__(self, other: "Rows[RowT]") -> "Rows[RowT]":
-        if not other:
-            return self
-        if not self:
-            return other
+        if not (self and other):
+            return self or other
         return Rows(
-            [*self.rows, *other.rows],
-            [*self.created_at, *other.created_at],
-            [*self.updated_at, *other.updated_at],
+            [*self.rows, *other.rows], [*self.created_at, *other.created_at], [*self.updated_at, *other.updated_at]
         )
 
 
 class Page(msgspec.Struct, Generic[RowT], frozen=True):
-    """One answer of the list, in the order it was served.
+    """Holds one answer of the list, in the order in which it was served.
 
-    `size_bytes`: of its JSON text. `is_narrow`: no row has more than `contract.ALWAYS_FIELDS`. `limit`: how many rows
-    were asked for in the end, at most `PageRequest.limit`. `is_null`: in place of rows it has elements that are null.
-    `bounds`: as of `PageRequest.bounds`.
+    `size_bytes` is the size of its JSON text. A page `is_narrow` if no row has more than `contract.ALWAYS_FIELDS`, and
+    `is_null` if its elements are null. `limit` is the number of rows requested in the end, at most
+    `PageRequest.limit`. `bounds` are those of the request.
     """
 
     rows: Rows[RowT]
@@ -203,7 +196,7 @@ class Page(msgspec.Struct, Generic[RowT], frozen=True):
 
 
 class Unproven(msgspec.Struct, frozen=True):
-    """Rows that cannot be shown to be all there are: of one `created_at`, or down to `since` if it is given."""
+    """Names times whose rows are not proven to be complete: `created_at`, and those down to `since` if it is given."""
 
     created_at: Instant
     rows: int
@@ -212,13 +205,13 @@ class Unproven(msgspec.Struct, frozen=True):
 
     @property
     def interval(self) -> Interval:
-        """The times of the rows that may be missing."""
+        """Returns the times of the rows that may be missing."""
         return Interval(self.created_at if self.since is None else self.since, self.created_at + 1)
 
 
 class ExportFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that a commit names. `path` is relative to the destination, with `/`. `window` is where the `created_at`
-    of all its rows are; None: in what the commit covers that adds the file."""
+    """Describes a file that a commit names. `path` is relative to the destination, with `/`. The `created_at` of all
+    its rows lie in `window`; if that is None, they lie in what the commit that adds the file covers."""
 
     path: str
     rows: int
@@ -228,8 +221,8 @@ class ExportFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DataFile(ExportFile, frozen=True, kw_only=True):
-    """A Parquet part. It speaks for its `window`: every row of its table with `created_at` inside it that was visible
-    when it was read is in this file. `absent` counts, by field, the rows that were served without it; `withheld_rows`
+    """Describes a Parquet part. It holds every row of its table that was visible when it was read and whose
+    `created_at` lies in `window`. `absent` counts, by field, the rows that were served without it; `withheld_rows`
     counts those without any of the sensitive fields that were asked for. `open_rows` counts the conversations that were
     not over when they were read (`contract.OPEN_STATUSES`)."""
 
@@ -244,12 +237,12 @@ class DataFile(ExportFile, frozen=True, kw_only=True):
 
 
 class QuarantineFile(ExportFile, frozen=True, kw_only=True):
-    """Rows that do not fit the column types, a JSON object a line: see `log.quarantine`."""
+    """Describes a file of rows that do not fit the column types, a JSON object a line: see `log.quarantine`."""
 
 
 class TableFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """What kind of table readers find the parts in, too. `catalog`: of an Iceberg table, by its name in pyiceberg's
-    configuration; None: the export's own. `namespace`: where it is in the catalog."""
+    """Names the kind of table in which readers also find the parts. `catalog` is the name of an Iceberg catalog in
+    pyiceberg's configuration, or None for the export's own; `namespace` is where the tables are in it."""
 
     kind: TableKind
     catalog: str | None = None
@@ -257,7 +250,7 @@ class TableFormat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
-    """What the work of a commit, or of a run, has cost."""
+    """Counts what the work of a commit, or of a run, has cost."""
 
     requests: int = 0
     pages: int = 0
@@ -274,7 +267,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What one commit does to the export: the intervals and files that it adds and takes away.
+    """Describes what one commit does to the export: the intervals and files that it adds and takes away.
 
     `refreshes` was covered before, and is brought up to date with all that changed until `read_since`. `proves` was
     read whole again, so that the doubts about it leave; new doubts are in `unproven`. If it `arrives`, what it covers
@@ -290,7 +283,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     removes: tuple[str, ...] = ()
     quarantines: tuple[QuarantineFile, ...] = ()
     unproven: tuple[Unproven, ...] = ()
-    #: The server's clock before the earliest page that this rests on; None when no page was read.
+    #: The server's clock before the earliest page that this rests on; None if no page was read.
     read_since: Instant | None = None
     #: The organization that the conversations belong to, if a row says so.
     organization: str | None = None
@@ -301,5 +294,5 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def files(self) -> tuple[ExportFile, ...]:
-        """All that it adds."""
+        """Returns all files that the change adds."""
         return (*self.adds, *self.quarantines)

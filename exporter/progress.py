@@ -11,7 +11,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of a run at one moment.
+    """Describes a run at one moment.
 
     `share` is the part of the range that is covered or has been read: 0 to 1, measured in time and not in rows. All
     other values count this run alone; `seconds` counts from its start, and `bytes` counts JSON text.

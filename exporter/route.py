@@ -19,7 +19,7 @@ from exporter.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy. `address` is its `host:port`, and `variable` is what named it; neither holds its password.
+    """Describes an HTTP proxy. `address` is its `host:port`, and `variable` named it; neither holds its password.
 
     `authorization` is the value of a `Proxy-Authorization` header; neither `repr` nor `str` shows it.
     """
@@ -78,7 +78,7 @@ def choose_proxy(environment: Mapping[str, str], base_url: str) -> Proxy | None:
 
 
 def trust(ca_file: Path | None) -> ssl.SSLContext | None:
-    """Returns a context that trusts the system's authorities and those in `ca_file`; None where the system's suffice.
+    """Returns a context that trusts the system's authorities and those in `ca_file`; None if the system's suffice.
 
     Raises `UsageError` when the file cannot be read or holds no certificate.
     """
@@ -130,6 +130,7 @@ def _is_exempt(host: str, port: int, exempted: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
+    """Returns whether the host is this machine."""
     if host == "localhost":
         return True
     try:

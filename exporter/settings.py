@@ -1,4 +1,4 @@
-"""What a user asks for: the export's request, a run's settings and the credentials, checked before the first request.
+"""Holds what a user asks for: the request, a run's settings and the credentials, checked before anything is sent.
 
 `Request` decides what the dataset holds; it is stored in the first commit and cannot change for a destination.
 `RunSettings` decides how it is read, and may differ from run to run. `Credentials` are never stored.
@@ -20,13 +20,12 @@ SchemaFormat: TypeAlias = Literal["arrow", "json", "sql"]
 TrustedClock: TypeAlias = Literal["server", "local"]
 PARTITIONS: Final[tuple[str, ...]] = get_args(PartitionBy)
 
-
 #: Arrow and the HTTP client alone take half of it.
 LEAST_MEMORY_BYTES: Final = 256 * 1024 * 1024
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What the dataset holds. `fields` is None when every field is wanted, known or not."""
+    """Says what the dataset holds. `fields` is None if every field is wanted, known or not."""
 
     filters: dict[str, str] = msgspec.field(default_factory=dict)
     fields: tuple[str, ...] | None = None
@@ -35,7 +34,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """The request as one caller states it: None, or an absent key, means "as stored, or the default"."""
+    """Holds the request as one caller states it: None, or an absent key, means "as stored, or the default"."""
 
     since: Instant | None = None
     until: Instant | None = None
@@ -51,10 +50,10 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run reads and writes.
+    """Says how a run reads and writes.
 
     `max_rps` is in requests a second; None means no ceiling. `trust_clock` names the one clock to believe; None means
-    the earlier one, and neither where they differ by much. `ca_file` holds authorities that may vouch for the API
+    the earlier one, or neither if they differ by much. `ca_file` holds authorities that may vouch for the API
     besides the system's. With `heeds_signals`, Ctrl-C and SIGTERM end the run in good order; otherwise they are left to
     the program.
     """
@@ -88,7 +87,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The token and, for a personal one, its organization. Neither `repr` nor `str` shows the token."""
+    """Holds the token and, for a personal one, its organization. Neither `repr` nor `str` shows the token."""
 
     token: str = field(repr=False)
     organization: str | None = None

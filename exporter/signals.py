@@ -15,7 +15,7 @@ set_handler: Callable[[signal.Signals, Any], Any] = signal.signal
 def listening(told: Callable[[], object]) -> Iterator[None]:
     """Makes each of the signals call `told` while the block runs, between two steps of whatever the main thread does.
 
-    Before and after, the previous handlers are in charge, and at no moment is there none. In another thread this does
+    Before and after, the previous handlers are in charge; at no moment is there no handler. In another thread this does
     nothing. asyncio's own handlers leave the system's default behind, which kills in the middle of the next step.
     """
     if threading.current_thread() is not threading.main_thread():

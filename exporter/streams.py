@@ -1,4 +1,4 @@
-"""Prints what a reader is there to take, and never lets that decide how a run ends.
+"""Prints as long as a reader takes the text, and never lets that decide how a run ends.
 
 A stream that is closed, full, or abandoned by its reader takes nothing further; the work goes on, and its exit status
 is its own.

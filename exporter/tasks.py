@@ -1,4 +1,4 @@
-"""Runs work on many items at once, which ends at the first failure, and work beside other work."""
+"""Runs work on many items at once, which ends at the first failure, and work alongside other work."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable

@@ -1,4 +1,4 @@
-"""The version of this package."""
+"""States the version of this package."""
 
 from typing import Final
 

@@ -35,6 +35,6 @@ def count_of(number: int, noun: str) -> str:
 def install_command(*packages: str) -> str:
     """Returns the command that adds packages to the environment in use, however the exporter was installed in it."""
     python = sys.executable
-    # An environment that uv has made holds no pip.
+    # An environment that uv made has no pip.
     installer = [python, "-m", "pip", "install"] if find_spec("pip") else ["uv", "pip", "install", "--python", python]
     return shlex.join([*installer, *packages])

@@ -1,4 +1,4 @@
-"""An error that passes by may be told what to do about it, and stays the same error."""
+"""An error may be given advice on its way, and stays the same error."""
 
 from exporter.errors import ThrottledError, UnreachableError
 

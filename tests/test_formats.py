@@ -1,4 +1,4 @@
-"""What was written once is read for ever: columns are only added, and datasets of every format live on."""
+"""Datasets that were written once can be read for ever: columns are only added, and every format lives on."""
 
 import json
 import subprocess
@@ -95,7 +95,7 @@ def test_no_column_is_ever_removed_or_made_of_another_type(version: int) -> None
 
 
 def test_a_column_that_is_added_says_so_and_is_kept_from_then_on() -> None:
-    """Readers of parts that were written before go by the mark (`contract.Field.added`)."""
+    """Readers of older parts rely on the mark (`contract.Field.added`)."""
     for table, columns in FROZEN[FORMAT_VERSION].items():
         known = columns | ADDED_SINCE[table]
         assert types(SCHEMAS[table]) == known, "a new column goes into ADDED_SINCE"

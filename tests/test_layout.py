@@ -1,4 +1,4 @@
-"""Names and paths: partitions agree with the calendar, and nothing else than a name becomes one."""
+"""Partitions agree with the calendar, and only names become parts of paths."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -55,7 +55,7 @@ def test_a_url_s_password_is_not_repeated() -> None:
 
 
 def chosen(environment: dict[str, str], base_url: str = API) -> str | None:
-    """The address of the proxy, with its variable."""
+    """Returns the address of the proxy, with its variable."""
     proxy = choose_proxy(environment, base_url)
     return f"{proxy.variable} {proxy.address}" if proxy else None
 

@@ -1,4 +1,4 @@
-"""The wheel, and nothing beside it and what it requires, in an environment of its own."""
+"""The wheel works in an environment that holds nothing else except what it requires."""
 
 import json
 import subprocess

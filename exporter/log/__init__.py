@@ -1,1 +1,1 @@
-"""What holds an export together: the numbered commits, the state they fold to, and the manifest."""
+"""Holds an export together: the numbered commits, the state that they fold to, and the manifest."""

@@ -1,4 +1,4 @@
-"""The numbered commit log over a store.
+"""Reads and writes the numbered commit log of a store.
 
 A run first claims the export with a commit of its own. Where locks do not reach, two runs may hold one export: from
 that commit on, an older run can add nothing more, and what it leaves behind is garbage.
@@ -19,8 +19,8 @@ from exporter.settings import Request
 from exporter.store.base import Store
 
 #: The format of commits that an exporter which knows only `FORMAT_VERSION` would not decode, or would fold to another
-#: state. It refuses them by their version, with the advice to upgrade, and can read all others. Among these are commits
-#: that arrive or settle: it ignores that, treats their rows like rows of its own, and a later run looks.
+#: state. Such an exporter refuses them by their version, with the advice to upgrade, and can read all others. These
+#: include commits that arrive or settle: it treats their rows like rows of its own, and a later run checks them.
 _NEWEST_FORMAT: Final = 2
 
 
@@ -29,7 +29,7 @@ class _Version(msgspec.Struct):
 
 
 class Entry(TypedDict, total=False):
-    """What a caller says of a commit; see `Commit`."""
+    """Holds what a caller says of a commit; see `Commit`."""
 
     committed_at: Required[Instant]
     kind: CommitKind
@@ -43,7 +43,7 @@ class Entry(TypedDict, total=False):
 
 
 class CommitLog:
-    """The log of one destination. `state` is what it folded to when it was last read or written here."""
+    """Gives access to the log of a destination. `state` is what it folded to when it was last read or written here."""
 
     def __init__(self, store: Store, author: Author) -> None:
         self._store = store
@@ -121,17 +121,17 @@ def _decode(path: str, data: bytes) -> Commit:
 
 
 async def check_not_overtaken(store: Store, state: State) -> None:
-    """Raises `OvertakenError` if the log goes on where `state` ends."""
+    """Raises `OvertakenError` if the log continues where `state` ends."""
     path = commit_path(state.number + 1)
     if await store.read(path) is not None:
         raise OvertakenError(path)
 
 
 async def is_overtaken(store: Store, state: State, run: str) -> bool:
-    """Returns whether a run other than `run` has gone on where `state` ends; False if the log cannot be read."""
+    """Returns whether a run other than `run` has continued where `state` ends; False if the log cannot be read."""
     try:
         latest = await load_state(store)
     except StoreError:
         return False
-    # A commit of its own may be there even though its writing failed.
+    # A commit of its own may exist even though its writing failed.
     return latest.number > state.number and latest.runs[-1] != run

@@ -1,7 +1,7 @@
-"""Doubts: times that are named as unproven, and how they leave.
+"""Follows doubts, which are times that are named as unproven.
 
-A doubt stays until all of its interval has been dropped, or proven by a whole reading. What is committed meanwhile does
-not matter, nor does whether its rows are there yet. What is left of a doubt is a doubt itself.
+A doubt stays until all of its interval has been dropped, or proven by a whole reading, whatever is committed meanwhile
+and whether or not its rows have been read yet. What is left of a doubt is itself a doubt.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""The journal of runs: one line of JSON for each, however it ended. Nothing rests on it; it is for people to read.
+"""Keeps a journal of runs: one line of JSON for each, however it ended. People read it; nothing else rests on it.
 
 A run that is killed leaves no line, or half a line, which does not spoil the next one.
 """
@@ -16,7 +16,7 @@ _MESSAGE_CHARACTERS: Final = 1000
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One run. Times are ISO 8601, in UTC, by this machine's clock.
+    """Describes one run. Times are ISO 8601, in UTC, by this machine's clock.
 
     `state`, `generation`, `rows`, `files` and `bytes` are those of the export when the run ended; they and
     `generation_before` are None if it ended before the log was read. `requests`, `retries` and `throttled` are those

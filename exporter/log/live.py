@@ -1,4 +1,4 @@
-"""The live files of an export: what a change makes of them, and what it must not do. Pure."""
+"""Applies a change to the live files of an export, and says why one does not fit them. Pure."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from exporter.model import Change, Coverage, DataFile, ExportFile, are_disjoint
 
 
 class Totals(NamedTuple):
-    """What live parts hold. `rows` are conversations; `turns` is None if that table was not asked for."""
+    """Sums up what live parts hold. `rows` are conversations; `turns` is None if that table was not asked for."""
 
     rows: int
     turns: int | None
@@ -29,7 +29,7 @@ class Totals(NamedTuple):
 
 
 def next_live(live: Mapping[str, ExportFile], change: Change) -> Mapping[str, ExportFile]:
-    """Returns the files after `change`, to which there must be no objections."""
+    """Returns the live files after `change`, against which there must be no objections."""
     files = dict(live)
     for path in change.removes:
         del files[path]
@@ -64,8 +64,8 @@ def objections(live: Mapping[str, ExportFile], change: Change, coverage: Coverag
 
 
 def _window_objections(live: Mapping[str, ExportFile], change: Change, coverage: Coverage, table: str) -> Iterator[str]:
-    """Windows of a table's live files are disjoint: a new one fits into what the change covers or has made free, and
-    may span what is covered without a file."""
+    """Says which windows overlap. Those of a table's live files must not: a new one fits into what the change covers or
+    makes free, and may span what is covered without a file."""
     gone = [live[path] for path in change.removes]
     room = Coverage(file.window for file in gone if isinstance(file, DataFile) and file.table == table)
     free = Coverage(change.covers) | (room - Coverage(change.uncovers))
@@ -79,7 +79,7 @@ def _window_objections(live: Mapping[str, ExportFile], change: Change, coverage:
 
 
 def _is_taken(file: DataFile, live: Mapping[str, ExportFile], change: Change) -> bool:
-    """Whether another file of the same table, which stays, speaks for some of the window."""
+    """Returns whether another file of the same table, which stays, speaks for some of the window."""
     return any(
         isinstance(other, DataFile)
         and other.table == file.table

@@ -1,4 +1,4 @@
-"""The manifest: the log folded into one file that a reader can check every byte with."""
+"""Writes and reads the manifest: the log folded into one file with which a reader can check every byte."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping
@@ -30,13 +30,13 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
         "export_id": state.export_id,
         "generation": state.number,
         "state": state_name(state),
-        "request": None if state.request is None else _request(state),
+        "request": msgspec.to_builtins(state.request),
         "range": None if state.range is None else _interval(state.range),
         "organization": state.organization,
         "hidden_statuses": list(state.hidden_statuses),
         "coverage": [_interval(interval) for interval in state.coverage],
         "updates_since": _instant(state.read_since),
-        "table_format": None if state.table_format is None else msgspec.to_builtins(state.table_format),
+        "table_format": msgspec.to_builtins(state.table_format),
         "tables": {
             table: {
                 "schema": [
@@ -91,7 +91,7 @@ async def write_manifest(
 ) -> None:
     """Brings `_manifest.json` and `_SUCCESS` up to date with `state`; changes nothing if they are.
 
-    `_SUCCESS` is there only while the manifest beside it is complete and no other part lies there: it is deleted first
+    `_SUCCESS` exists only while the manifest beside it is complete and no other part lies there: it is deleted first
     and created last, after the files that commits have `removed` are deleted.
     """
     complete = state_name(state) == "complete"
@@ -115,7 +115,7 @@ async def is_sealed(store: Store, state: State, *, schemas: Mapping[str, pa.Sche
 
 
 def lost_commits(generation: int, state: State) -> DamagedLogError:
-    """Returns what is wrong if the manifest is of a later `generation` than the log."""
+    """Returns the error for a manifest of a later `generation` than the log."""
     return DamagedLogError(
         commit_path(state.number + 1),
         f"missing: the manifest rests on {generation} commits, and there are {state.number}. Restore them; or, if "
@@ -131,7 +131,7 @@ async def check_not_behind(store: Store, state: State) -> None:
 
 
 class ManifestColumn(msgspec.Struct):
-    """A column; `type` is the text of its Arrow type."""
+    """Describes a column; `type` is the text of its Arrow type."""
 
     name: str
     type: str
@@ -139,14 +139,14 @@ class ManifestColumn(msgspec.Struct):
 
 
 class ManifestFile(msgspec.Struct):
-    """A part."""
+    """Describes a part."""
 
     path: str
     partition: dict[str, str]
 
 
 class ManifestTable(msgspec.Struct):
-    """A table, with its parts from old to new."""
+    """Describes a table, with its parts from old to new."""
 
     schema: list[ManifestColumn]
     files: list[ManifestFile]
@@ -157,7 +157,7 @@ class _Request(msgspec.Struct):
 
 
 class Manifest(msgspec.Struct):
-    """What readers of the tables need of a manifest."""
+    """Holds what readers of the tables need of a manifest."""
 
     generation: int
     request: _Request
@@ -173,9 +173,9 @@ class _Generation(msgspec.Struct):
 
 
 def read_manifest(manifest: bytes, where: object) -> Manifest:
-    """Returns what a manifest says; `where` it lies is for messages.
+    """Returns what a manifest says; messages name `where` it lies.
 
-    Raises `DestinationError` for one that a newer exporter wrote, and for one that no exporter wrote.
+    Raises `DestinationError` for one that a newer exporter wrote, and for one that is not an exporter's.
     """
     try:
         version = msgspec.json.decode(manifest, type=_Version).format_version
@@ -197,7 +197,7 @@ def generation_of(manifest: bytes) -> int | None:
 def differing_keys(manifest: bytes, expected: bytes, *, is_ours: bool) -> list[str] | None:
     """Returns the keys in which two manifests differ; None if `manifest` is not JSON that an exporter wrote.
 
-    Unless this version of the exporter wrote it (`is_ours`), it may not know of keys and columns that are expected.
+    Unless this version of the exporter wrote it (`is_ours`), keys and columns that are expected may be missing from it.
     """
     try:
         found = json.loads(manifest)
@@ -212,7 +212,7 @@ def differing_keys(manifest: bytes, expected: bytes, *, is_ours: bool) -> list[s
 
 
 def _known_to(found: Any, truth: Any) -> Any:
-    """Returns what of `truth` another version could say that wrote `found`."""
+    """Returns what another version, which wrote `found`, could say of `truth`."""
     if isinstance(truth, dict) and isinstance(found, dict):
         return {key: _known_to(found[key], value) for key, value in truth.items() if key in found}
     if isinstance(truth, list) and isinstance(found, list):
@@ -221,17 +221,6 @@ def _known_to(found: Any, truth: Any) -> Any:
         if len(known) == len(found):
             return [_known_to(*pair) for pair in zip(found, known, strict=True)]
     return truth
-
-
-def _request(state: State) -> dict[str, Any]:
-    request = state.request
-    assert request is not None  # noqa: S101 - the caller has looked
-    return {
-        "filters": dict(request.filters),
-        "fields": None if request.fields is None else list(request.fields),
-        "partition_by": request.partition_by,
-        "tables": list(request.tables),
-    }
 
 
 def _file(file: DataFile) -> dict[str, Any]:
@@ -247,9 +236,9 @@ def _file(file: DataFile) -> dict[str, Any]:
 
 
 class ServedFields(msgspec.Struct, frozen=True):
-    """How fields were served.
+    """Says how fields were served.
 
-    `withheld` are sensitive fields that were asked for and are in no row: this token may not see them (source.md,
+    `withheld` names sensitive fields that were asked for and are in no row: this token may not see them (source.md,
     Response). `partly_withheld` are the windows of files with rows that came without any sensitive field, while other
     rows had them: the token's role has changed. `absent` counts, by other field, the rows that came without it.
     """
@@ -260,7 +249,7 @@ class ServedFields(msgspec.Struct, frozen=True):
 
 
 def withheld_fields(asked: Collection[str] | None, rows: int, absent: Mapping[str, int]) -> list[str]:
-    """Returns the sensitive fields that were asked for (None: all), and that none of this many rows came with."""
+    """Returns the sensitive fields that were asked for (None: all) and came with none of this many rows."""
     return [
         field.name
         for field in FIELDS

@@ -1,4 +1,4 @@
-"""Publication: what a commit says becomes what readers find, and what no commit names is swept.
+"""Publishes commits: makes what a commit says what readers find, and sweeps what no commit names.
 
 A write goes in this order, so that a process killed between any two steps leaves nothing but garbage to sweep:
 
@@ -8,7 +8,7 @@ A write goes in this order, so that a process killed between any two steps leave
 4. the manifest is replaced;
 5. files that the commit has removed are deleted;
 6. `_SUCCESS` is created, if the export is complete;
-7. the log is looked at again: a run that was overtaken meanwhile restores the manifest of the other run;
+7. the log is read again: a run that was overtaken meanwhile restores the manifest of the other run;
 8. files that a repair has taken out are moved aside.
 """
 
@@ -28,8 +28,8 @@ from exporter.store.base import Store
 async def publish(store: Store, state: State, *, schemas: Mapping[str, pa.Schema], removed: Iterable[str] = ()) -> None:
     """Brings the manifest and `_SUCCESS` up to date with `state`, and deletes what commits have `removed`.
 
-    `schemas` are those of the tables. Raises `StoreError`; `OvertakenError` if the export is another run's by now, with
-    the manifest of that run in place.
+    `schemas` are those of the tables. Raises `StoreError`; `OvertakenError` if another run has continued the export,
+    with the manifest of that run in place.
     """
     # A run that overtakes this one writes parts only after its first commit: none of what is deleted is its own.
     await check_not_overtaken(store, state)
@@ -37,13 +37,13 @@ async def publish(store: Store, state: State, *, schemas: Mapping[str, pa.Schema
     try:
         await check_not_overtaken(store, state)
     except OvertakenError:
-        # What has just been replaced may have been the other run's manifest.
+        # The manifest that was just replaced may have been the other run's.
         await write_manifest(store, await load_state(store), schemas=schemas)
         raise
 
 
 async def sweep(store: Store, state: State, *, schemas: Mapping[str, pa.Schema], removed: Iterable[str] = ()) -> None:
-    """Publishes `state`, deletes what no commit names as well, and moves aside what repairs have taken out.
+    """Publishes `state`, deletes also what no commit names, and moves aside what repairs have taken out.
 
     The caller must hold the destination's lock. Raises as `publish`.
     """
@@ -53,9 +53,9 @@ async def sweep(store: Store, state: State, *, schemas: Mapping[str, pa.Schema],
 
 
 async def find_garbage(store: Store, state: State) -> list[str]:
-    """Returns the files that no commit names, of those that have a name as the exporter gives it.
+    """Returns the files that no commit names, among those with a name that the exporter gives.
 
-    What `state` keeps for readers of older manifests is no garbage. Garbage must be deleted only under the
+    Files that `state` keeps for readers of older manifests are not garbage. Garbage must be deleted only under the
     destination's lock, only if `check_not_overtaken` has found nothing since, and only after the manifest was brought
     up to date with `state`, because an older manifest may still name it.
     """
@@ -65,14 +65,14 @@ async def find_garbage(store: Store, state: State) -> list[str]:
 
 
 async def list_files(store: Store) -> list[str]:
-    """Returns all that lies in the directories of the files that commits name."""
+    """Returns every file in the directories of the files that commits name."""
     return [path for kind in FILE_KINDS for path in await store.list(kind.directory)]
 
 
 async def _put_aside(store: Store, state: State) -> None:
-    """Moves what repairs have taken out, and what still lies at its old path, to where dropped files are kept.
+    """Moves files that repairs have taken out, and that still lie at their old paths, to where dropped files are kept.
 
-    What `state` keeps for readers of older versions stays.
+    Files that `state` keeps for readers of older versions stay.
     """
     if not state.dropped:
         return
@@ -83,8 +83,8 @@ async def _put_aside(store: Store, state: State) -> None:
 
 
 async def withdraw(store: Store, run: str) -> None:
-    """Deletes the files of `run`, which writes nothing more, that no commit names."""
-    # The log is read again: it may have gone on, and a commit whose writing failed may be there all the same.
+    """Deletes the files of `run` that no commit names; `run` must write nothing more."""
+    # The log is read again: it may have continued, and a commit whose writing failed may exist nevertheless.
     for path in await find_garbage(store, await load_state(store)):
         if is_of_run(path, run):
             with suppress(StoreError):  # the next run sweeps

@@ -1,4 +1,4 @@
-"""Quarantine files: rows that do not fit the column types, kept as they were served, with the reason."""
+"""Keeps rows that do not fit the column types in quarantine files, as they were served and with the reason."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from exporter.store.base import Store
 
 
 class _Line(msgspec.Struct):
-    """What stands in a quarantine file for a row; `row` is its JSON as served."""
+    """Describes a row in a quarantine file; `row` is its JSON as served."""
 
     reason: str
     created_at: str
@@ -22,9 +22,9 @@ class _Line(msgspec.Struct):
 
 
 class Quarantined(Protocol):
-    """A row that does not fit; `text` is its JSON as served.
+    """Describes a row that does not fit; `text` is its JSON as served.
 
-    `id` is its own, or one that stands for its text; `created_at` is its own, or that of the row before it.
+    `id` is the row's own, or one that stands for its text; `created_at` is its own, or that of the row before it.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""Files that others have replaced, kept for readers of older manifests and of older versions of tables. Pure."""
+"""Remembers replaced files, kept for readers of older manifests and of older versions of tables. Pure."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from exporter.model import Change
 
 
 class Replacement(NamedTuple):
-    """The files that a run has replaced, the last of them `at` that instant."""
+    """Names the files that a run has replaced, the last of them `at` that instant."""
 
     run: str
     paths: frozenset[str]
@@ -21,9 +21,9 @@ def note_replaced(
 ) -> tuple[Replacement, ...]:
     """Returns `replaced` with what a commit of `run` replaces.
 
-    `runs_kept` is the number of latest runs whose replaced files are kept for readers of their manifests; None: of all
-    runs, for readers of older versions of tables. A version has held what a repair takes out as well, but never what
-    the run itself had written.
+    `runs_kept` is the number of latest runs whose replaced files are kept for readers of their manifests. If it is
+    None, those of all runs are kept, for readers of older versions of tables. A version has also held what a repair
+    takes out, but never what the run itself had written.
     """
     # A file that lives on, with another window, is not replaced.
     paths = frozenset(change.removes) - {file.path for file in change.adds}

@@ -1,4 +1,4 @@
-"""The commit log as values: what a commit says, and what the commits so far fold to. Pure.
+"""Defines the commit log as values: what a commit says, and the state to which commits fold. Pure.
 
 An export's progress is its coverage (disjoint half-open intervals of `created_at`); it is complete when coverage
 equals range. `apply` refuses every commit that two writers, a damaged log or a mistake may have left behind.
@@ -41,7 +41,7 @@ StateName: TypeAlias = Literal["complete", "incomplete", "unproven"]
 
 
 class Author(msgspec.Struct, frozen=True, kw_only=True):
-    """The author of commits: a run, its process, and its software by name and version."""
+    """Names the author of commits: a run, its process, and its software by name and version."""
 
     run: str
     host: str
@@ -50,12 +50,12 @@ class Author(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
-    """One file of the log. The first one, `begin`, holds the request and the range; a later one may widen the range,
-    and a `repair` end it earlier.
+    """Holds one file of the log. The first one, `begin`, holds the request and the range; a later one may widen the
+    range, and a `repair` may end it earlier.
 
-    A run that goes on begins with a `widen` or a `resume`: it takes the slot that the run before would commit to.
-    A `compact` puts a merged part in place of its sources, whichever command the run is of, and changes no row.
-    A `reread` puts what was read again in place of all that was there.
+    A run that continues an export begins with a `widen` or a `resume`, which takes the slot of the run before it. A
+    `compact` puts a merged part in place of its sources, whatever the command, and changes no row. A `reread` puts what
+    was read again in place of all that was stored.
     `counters` are what the run has cost since its last commit. From this commit on, the files that the latest
     `keep_generations` runs have replaced are kept, and the tables are kept in a `table_format`. `forgets` are replaced
     files that are no longer kept.
@@ -78,13 +78,13 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What the first `number` commits fold to; `number` is also the generation of the manifest, and 0 before the first.
+    """Holds what the first `number` commits fold to; `number`, 0 before the first, is the generation of the manifest.
 
-    `live` are the live files by path. `reads` says since when each interval is known as it is: by the clock that the
-    run went by, or by its machine's when it `began`, whichever is earlier. `replaced` is what the latest runs have
-    replaced, at most `keep_generations` of them; with a table format, what all runs have, except what they had written
-    themselves. `dropped` is what each repair has taken out. `unsettled` is where rows are that may also be elsewhere,
-    which no run has checked yet.
+    `live` are the live files by path. `reads` says from which instant on changes to each interval may be unknown: by
+    the clock that the run trusted, or by its machine's when it `began`, whichever is earlier. `replaced` is what the
+    latest runs have replaced, at most `keep_generations` of them; with a table format, what all runs have replaced,
+    except what they had written themselves. `dropped` is what each repair has taken out. `unsettled` is where rows lie
+    that may also be elsewhere, which no run has checked yet.
     """
 
     number: int = 0
@@ -111,12 +111,12 @@ class State:
 
     @cached_property
     def files(self) -> Mapping[str, DataFile]:
-        """The live parts, by path."""
+        """Returns the live parts, by path."""
         return {path: file for path, file in self.live.items() if isinstance(file, DataFile)}
 
     @cached_property
     def quarantine(self) -> Mapping[str, QuarantineFile]:
-        """The live quarantine files, by path."""
+        """Returns the live quarantine files, by path."""
         return {path: file for path, file in self.live.items() if isinstance(file, QuarantineFile)}
 
     @cached_property
@@ -125,31 +125,31 @@ class State:
 
     @property
     def conversations(self) -> list[DataFile]:
-        """The live parts of conversations."""
+        """Returns the live parts of conversations."""
         return [file for file in self.files.values() if file.table == CONVERSATIONS]
 
     def turns_beside(self, file: DataFile) -> list[DataFile]:
-        """Returns the part of turns beside this part of conversations; none if there is no turn."""
+        """Returns the part of turns beside this part of conversations, or no part if there is no turn."""
         return [self.files[path]] if (path := turns_path(file.path)) in self.files else []
 
     @property
     def left(self) -> Coverage:
-        """What is still to be read of the range."""
+        """Returns the part of the range that has not been read yet."""
         return Coverage([self.range] if self.range else ()) - self.coverage
 
     @property
     def is_whole(self) -> bool:
-        """All of the range is there, and each row in one place."""
+        """Returns whether all of the range is covered and each row is known to be in one place only."""
         return self.range is not None and not self.left and not self.unsettled
 
     @property
     def read_since(self) -> Instant | None:
-        """An instant before the earliest page that the live data rests on: a sync must begin there."""
+        """Returns an instant before the earliest page that the live data rests on: a sync must begin there."""
         return min((instant for instant, _ in self.reads), default=None)
 
     @property
     def role_changed(self) -> bool:
-        """Some rows were served with sensitive fields and some without: the token's role, or the token, has changed."""
+        """Returns whether some rows came with sensitive fields and some without: the token or its role has changed."""
         withheld = sum(file.withheld_rows for file in self.files.values())
         return 0 < withheld < sum(file.rows for file in self.conversations)
 
@@ -159,13 +159,13 @@ class State:
 
     @property
     def kept(self) -> frozenset[str]:
-        """Files that are no longer live, kept for readers of an older manifest or an older version of a table."""
+        """Returns the files that are no longer live, kept for readers of an older manifest or version of a table."""
         replaced = frozenset[str]().union(*(one.paths for one in self.replaced))
         return replaced - self.live.keys()
 
 
 def state_name(state: State) -> StateName:
-    """Returns `complete` if all of the range is there and proven, and `unproven` if all is there and needs a look."""
+    """Returns `complete` if all of the range is covered and proven, and `unproven` if it is covered and in doubt."""
     if state.range is None or state.left:
         return "incomplete"
     return "unproven" if state.unsettled or state.unproven or state.quarantine or state.role_changed else "complete"
@@ -252,7 +252,7 @@ def _next_reads(
         reads = tuple((instant, rest) for instant, read in reads if (rest := read - known_again))
     now_read = added | refreshed
     if now_read and commit.change.read_since is not None:
-        # The clock that the run went by may have been ahead, but the run had read nothing before it began.
+        # The clock that the run trusted may have been ahead, but the run had read nothing before it began.
         read_since = commit.change.read_since if state.began is None else min(commit.change.read_since, state.began)
         reads = (*reads, (read_since, now_read))
     return reads

@@ -1,4 +1,4 @@
-"""Names the columns of parts: a table's columns are only ever added to, so that older parts may lack some."""
+"""Names the columns of parts. A table only ever gains columns, so older parts may have fewer."""
 
 from collections.abc import Collection
 from typing import Final
@@ -9,15 +9,26 @@ from exporter.contract import ADDED, OPEN_STATUSES
 from exporter.errors import DestinationError
 from exporter.layout import CONVERSATIONS, TURNS
 
+ID_COLUMN: Final = "id"
+INDEX_COLUMN: Final = "item_index"
+SORT_COLUMN: Final = "created_at"
+STATUS_COLUMN: Final = "status"
+UPDATED_COLUMN: Final = "updated_at"
+#: In each table, this column says which conversation a row belongs to.
+ID_COLUMNS: Final = {CONVERSATIONS: ID_COLUMN, TURNS: "conversation_id"}
+#: The rows of each table descend by this column.
+SORT_COLUMNS: Final = {CONVERSATIONS: SORT_COLUMN, TURNS: "conversation_created_at"}
+OPEN_STATUS_ARRAY: Final = pa.array(OPEN_STATUSES, pa.string())
+
 
 def is_of(found: pa.Schema, schema: pa.Schema) -> bool:
-    """Tells whether a part has the columns of `schema`, or those that there were before some were added (`ADDED`)."""
+    """Returns whether a part has the columns of `schema`, except some that were added later (`ADDED`)."""
     there = set(found.names)
     return bool(found.equals(pa.schema([field for field in schema if field.name in there or not _was_added(field)])))
 
 
 def complete(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Returns rows of any part with the columns of `schema`: null in those that were added after it was written.
+    """Returns rows of any part with the columns of `schema`, which are null if they were added after it was written.
 
     Raises `DestinationError` for columns that `schema` does not have, because they would be lost.
     """
@@ -40,22 +51,6 @@ def _was_added(field: pa.Field) -> bool:
     return field.metadata is not None and ADDED in field.metadata
 
 
-ID_COLUMN: Final = "id"
-
-
-#: In each table, this column says which conversation a row belongs to.
-ID_COLUMNS: Final = {CONVERSATIONS: ID_COLUMN, TURNS: "conversation_id"}
-INDEX_COLUMN: Final = "item_index"
-SORT_COLUMN: Final = "created_at"
-
-
-#: The rows of each table descend by this column.
-SORT_COLUMNS: Final = {CONVERSATIONS: SORT_COLUMN, TURNS: "conversation_created_at"}
-STATUS_COLUMN: Final = "status"
-OPEN_STATUS_ARRAY: Final = pa.array(OPEN_STATUSES, pa.string())
-UPDATED_COLUMN: Final = "updated_at"
-
-
 def time_column(columns: Collection[str]) -> str:
     """Returns the column that a table is sorted and partitioned by."""
-    return next(name for name in ("conversation_created_at", "created_at") if name in columns)
+    return next(name for name in (SORT_COLUMNS[TURNS], SORT_COLUMN) if name in columns)

@@ -1,7 +1,7 @@
-"""Finds which ids are where, and whether any is there twice, among more ids than fit into memory.
+"""Finds which ids are where, and whether any occurs twice, among more ids than fit into memory.
 
 Ids become hashes of 64 bits; hashes are sorted in runs of bounded length and put aside in a private temporary file.
-Then they are looked at by their leading bits, a small part of every run at a time. Equal hashes only raise a suspicion:
+Then they are compared by their leading bits, a small part of every run at a time. Equal hashes only raise a suspicion:
 among 10 million different ids there is one in some hundred thousand times.
 """
 
@@ -30,13 +30,13 @@ from exporter.store.objects.scratch import temporary_directory
 #: Hashes in a run take 16 MiB, and a few times that while it is sorted.
 _RUN_LENGTH: Final = 2**21
 _BYTES: Final = 8
-#: Here the hashes are cut into parts of about equal size. A part of a thousand million is 32 MB.
+#: The hashes are cut here into parts of about equal size. A part of a thousand million hashes is 32 MB.
 _CUTS: Final = tuple(range(-(2**63), 2**63, 2**56))
 
 
 @dataclass(slots=True)
 class Span:
-    """Reaches from the least to the greatest of some ids: in many APIs ids grow, so old parts have none of them."""
+    """Spans some ids from the least to the greatest. In many APIs ids grow, so that old parts have none in between."""
 
     least: str | None = None
     greatest: str | None = None
@@ -48,7 +48,7 @@ class Span:
             self.greatest = found["max"] if self.greatest is None else max(self.greatest, found["max"])
 
     def meets(self, rows: pq.RowGroupMetaData) -> bool:
-        """Tells whether a row group may have an id inside."""
+        """Returns whether a row group may have an id inside."""
         if self.least is None or self.greatest is None:
             return False
         columns = map(rows.column, range(rows.num_columns))
@@ -61,7 +61,7 @@ class Span:
 def read_ids(part: Path, within: Span | None = None, table: str = CONVERSATIONS) -> Iterator[pa.Array]:
     """Yields the ids of the conversations in a part of `table`, a row group's at a time.
 
-    With `within`, row groups that cannot have an id inside it are left out. Raises `StoreError`.
+    With `within`, row groups that cannot have an id inside it are skipped. Raises `StoreError`.
     """
     for batch in read_batches([part], [ID_COLUMNS[table]], within.meets if within else lambda _: True):
         yield batch.column(0)
@@ -77,7 +77,7 @@ def ids_in(parts: Iterable[Path], wanted: Collection[str] | None = None) -> set[
 
 
 def ids_among(part: Path, wanted: pa.Array, within: Span) -> set[str]:
-    """Returns those of `wanted` that a part has; `within` says where they lie. Raises `StoreError`."""
+    """Returns those of `wanted` that a part has; `within` is their span. Raises `StoreError`."""
     found = set[str]()
     for ids in read_ids(part, within):
         found.update(ids.filter(pc.is_in(ids, wanted)).to_pylist())
@@ -85,15 +85,15 @@ def ids_among(part: Path, wanted: pa.Array, within: Span) -> set[str]:
 
 
 def hash_ids(ids: pa.Array) -> "array[int]":
-    """Returns the hashes of ids, none of them null. They are this process's own, so no ids can be chosen to collide."""
+    """Returns the hashes of ids, none of them null. They differ from process to process, so that none can be forged."""
     return array("q", map(hash, ids.to_pylist()))
 
 
 class Hashes:
-    """Holds any number of hashes. Threads may add at once. It is a context manager, which takes the file away.
+    """Holds any number of hashes. Threads may add at once. It is a context manager, which deletes the file.
 
     A temporary file is used beyond `run_length`; if the machine has no directory for such files, it lies below
-    `destination`. Raises `StoreError` when it cannot be written, and `UsageError` if there is no place for it.
+    `destination`. Raises `StoreError` if it cannot be written, and `UsageError` if there is no place for it.
     """
 
     def __init__(self, run_length: int = _RUN_LENGTH, destination: Path | None = None) -> None:
@@ -171,21 +171,21 @@ class Hashes:
 
 
 class Suspects:
-    """Finds, part by part, which ids whose hashes, `suspicious`, are there more than once are really repeated."""
+    """Finds, part by part, which of the ids with `suspicious` hashes, which occurred more than once, are repeated."""
 
     def __init__(self, suspicious: frozenset[int]) -> None:
         self._suspicious = suspicious
         self._found: dict[str, Counter[str]] = {}
 
     def look_into(self, part: str, ids: Iterable[pa.Array]) -> None:
-        """Counts the suspects among `ids`, which are all that `part` has, none of them null."""
+        """Counts the suspects among `ids`, which are all ids of `part`, none of them null."""
         for some in ids:
             for identity in some.to_pylist():
                 if hash(identity) in self._suspicious:
                     self._found.setdefault(identity, Counter())[part] += 1
 
     def repeated(self) -> Mapping[str, Mapping[str, int]]:
-        """Returns how often each id that is there more than once occurs, by id and part."""
+        """Returns how often each repeated id occurs, by id and part."""
         return {identity: places for identity, places in self._found.items() if places.total() > 1}
 
 

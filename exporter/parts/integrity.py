@@ -1,7 +1,7 @@
-"""Damage, in one place: a file that the log names is not there, or its size or SHA-256 is not what the log says.
+"""Decides, alone, what damage is: a file that the log names is missing, or has another size or SHA-256 than it says.
 
 Nothing else is damage. A file that cannot be opened, read or decoded here and now may still have the bytes that were
-written, and so may a file whose reading or download came short: two readings must agree before a file is called
+written, and so may a file that was not read or downloaded to its end: two readings must agree before a file is called
 damaged. All code that reads files of an export must open them with one of the two context managers here.
 """
 
@@ -24,7 +24,7 @@ from exporter.store.location import shell_word
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What is wrong with a file; `found` is the size or the SHA-256 that differs."""
+    """Says what is wrong with a file; `found` is the size or the SHA-256 that differs."""
 
     kind: DamageKind
     detail: str

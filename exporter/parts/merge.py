@@ -1,7 +1,7 @@
 """Merges what was read again into a part: decides which rows have changed, and writes the part that holds them.
 
-Blocking code. Rows are matched by `id`. What was read later counts, whatever its `updated_at` says: a time may lie in
-the future, stand still or go back (source.md, 15). Of rows that one reading has shown twice, because `created_at`
+Blocking code. Rows are matched by `id`. What was read later counts, whatever its `updated_at` says, because a time may
+lie in the future, stand still or go back (source.md, 15). If one reading has shown a row twice, because `created_at`
 changed meanwhile, the one with the newer `updated_at` counts. A row that differs only in the signature of its
 `recording_url` has not changed: the API signs it again at every reading (source.md, 12).
 """
@@ -33,7 +33,7 @@ PartSequence = Sequence[Path]
 
 
 class Version(NamedTuple):
-    """A row among others with its id: the number of the reading that has shown it, and the row's times.
+    """Tells a row from others with its id: by the number of the reading that has shown it, and by its times.
 
     The part itself is number 0, and the readings are numbered from 1.
     """
@@ -44,14 +44,14 @@ class Version(NamedTuple):
 
     @property
     def rank(self) -> tuple[int, Instant, Instant]:
-        """A version with a higher rank counts more."""
+        """Returns the rank: a version with a higher one counts more."""
         return self.reading, BEGINNING if self.updated_at is None else self.updated_at, self.created_at
 
 
 @dataclass(frozen=True, slots=True)
 class MergePlan:
-    """What becomes of one part. `taken` are the rows to take, by id. `dropped` are the ids of the part's own rows that
-    go, `dropped_rows` in number. `unchanged` counts the rows that were read again and are as they were."""
+    """Says what becomes of one part. `taken` are the rows to take, by id. `dropped` are the ids of the part's own rows
+    that go, `dropped_rows` in number. `unchanged` counts the rows that were read again and have not changed."""
 
     readings: tuple[PartSequence, ...]
     taken: Mapping[str, Version] = field(default_factory=dict)
@@ -65,12 +65,8 @@ class MergePlan:
 
     @property
     def arriving(self) -> set[str]:
-        """The ids of rows of which the part holds no older version."""
+        """Returns the ids of the rows to take of which the part holds no older version."""
         return self.taken.keys() - self.dropped
-
-    @property
-    def inserted(self) -> int:
-        return len(self.arriving)
 
     @property
     def updated(self) -> int:
@@ -78,13 +74,13 @@ class MergePlan:
 
     @property
     def removed(self) -> int:
-        """The number of rows that go without another in their place."""
+        """Returns the number of rows that go without another in their place."""
         return self.dropped_rows - len(self.taken.keys() & self.dropped)
 
 
 @dataclass(slots=True)
 class Nulls:
-    """Counts of some rows: those that are null, by column, and those that are null in all sensitive columns."""
+    """Counts, of some rows, those that are null, by column, and those that are null in all sensitive columns."""
 
     by_column: Counter[str] = field(default_factory=Counter)
     withheld_rows: int = 0
@@ -133,7 +129,7 @@ def plan_merge(
 
 
 def count_values(part: Path, ids: Collection[str], columns: Sequence[str]) -> Counter[str]:
-    """How many of the rows with these ids have a value in a column, by column. Raises `StoreError`."""
+    """Returns, by column, the number of rows with these ids that have a value in it. Raises `StoreError`."""
     pick = pa.array(sorted(ids), pa.string())
     values = Counter[str]()
     for batch in read_batches([part], [ID_COLUMN, *columns]):
@@ -199,10 +195,10 @@ def _picked(
 
 
 def _rows(paths: Iterable[Path], wanted: Mapping[str, Instant]) -> Iterator[pa.RecordBatch]:
-    """Yields the rows with these ids and `created_at`, each once."""
+    """Yields the rows with these ids and `created_at`, each once; reads nothing if none are `wanted`."""
     pick = pa.array(sorted(wanted), pa.string())
     left = set(wanted.items())
-    for batch in read_batches(paths):
+    for batch in read_batches(paths) if wanted else ():
         some = batch.filter(pc.is_in(batch.column(ID_COLUMN), pick))
         times = some.column(SORT_COLUMN).cast(pa.int64()).to_pylist()
         keep = []
@@ -229,9 +225,9 @@ def _in_order(older: Iterator[pa.RecordBatch], newer: Iterator[pa.RecordBatch]) 
                 break
             waiting = next(newer, None)
         yield _sorted(among)
-    while waiting is not None:
+    if waiting is not None:
         yield waiting
-        waiting = next(newer, None)
+        yield from newer
 
 
 def _sorted(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
@@ -257,29 +253,26 @@ def _alike(
 def _fingerprints(paths: Iterable[Path], wanted: Mapping[str, Instant]) -> dict[str, bytes]:
     """Returns a hash of what each row holds, except the signature of its recording, by id."""
     found = {}
-    for batch in _rows(paths, wanted) if wanted else ():
+    for batch in _rows(paths, wanted):
         for row in batch.to_pylist():
-            row[_SIGNED] = _unsigned(row.get(_SIGNED))
+            if details := row.get(_SIGNED):
+                row[_SIGNED] = _unsigned(details)
             # A column that was added after the part was written counts as null.
             values = [(name, value) for name, value in row.items() if value is not None]
             found[row[ID_COLUMN]] = hashlib.blake2b(repr(values).encode(), digest_size=16).digest()
     return found
 
 
-class _Recording(msgspec.Struct):
-    recording_url: str
-
-
-def _unsigned(text: str | None) -> Any:
-    """Returns `recording_details` without the query of its URL; a text without a URL is returned as it is."""
-    if text is None:
-        return None
+def _unsigned(text: str) -> Any:
+    """Returns `recording_details` without the query of its URL, or the text itself if it has no URL."""
     try:
-        url = msgspec.json.decode(text, type=_Recording).recording_url
-        details: dict[str, Any] = msgspec.json.decode(text)
+        details = msgspec.json.decode(text)
     except (msgspec.MsgspecError, RecursionError):
         return text
-    return details | {"recording_url": url.partition("?")[0]}
+    match details:
+        case {"recording_url": str(url)}:
+            return details | {"recording_url": url.partition("?")[0]}
+    return text
 
 
 def sighted_rows(part: Path, most: int) -> list[str]:
@@ -301,7 +294,6 @@ def count_rest(part: Path, plan: MergePlan) -> Nulls:
     for batch in read_batches([part]):
         rest.count(batch.filter(pc.invert(pc.is_in(batch.column(ID_COLUMN), gone))))
     # Of several rows with one id that were not read again, one stays.
-    if stay := {identity: taken.created_at for identity, taken in plan.taken.items() if not taken.reading}:
-        for batch in _rows([part], stay):
-            rest.count(batch)
+    for batch in _rows([part], {name: taken.created_at for name, taken in plan.taken.items() if not taken.reading}):
+        rest.count(batch)
     return rest

@@ -1,6 +1,6 @@
-"""The Parquet edge for reading: the rows of whole parts. Blocking code.
+"""Reads the rows of whole parts; this is the Parquet edge for reading. Blocking code.
 
-A part is opened as a file, never by a text that Arrow would take apart: what reads like a URI may be a directory. That
+A part is opened as a file, never by a text that Arrow would take apart: what looks like a URI may be a directory. That
 a part cannot be opened, read or decoded says nothing about its bytes; `integrity` alone judges those.
 """
 
@@ -18,13 +18,13 @@ from exporter.parts.writer import Writer
 from exporter.store.disk import open_patiently
 from exporter.store.oserrors import describe
 
-#: An error of Arrow's may quote this much of a file.
+#: An error of Arrow's is cut here, because it may quote a file at length.
 _SAID_CHARACTERS = 200
 
 
 @contextmanager
 def open_part(path: Path) -> Iterator[pq.ParquetFile]:
-    """Opens a part for the block. Raises `UnreadableFileError`, also for what the block meets in reading."""
+    """Opens a part for the block. Raises `UnreadableFileError`, also if the block fails to read it."""
     try:
         with BufferedReader(open_patiently(path)) as file, pq.ParquetFile(file) as part:
             yield part
@@ -37,7 +37,7 @@ def read_batches(
     columns: Sequence[str] | None = None,
     wants: Callable[[pq.RowGroupMetaData], bool] = lambda _: True,
 ) -> Iterator[pa.RecordBatch]:
-    """Yields the rows of whole parts, or these columns of them, by row group. `wants` says whether one is read.
+    """Yields the rows of whole parts, or these columns of them, by row group. `wants` says whether a row group is read.
 
     Raises `UnreadableFileError`.
     """

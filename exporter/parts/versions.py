@@ -1,4 +1,4 @@
-"""The versions of rows that are in parts: their ids and times alone. Blocking code."""
+"""Reads the versions of rows in parts: their ids and times alone. Blocking code."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +31,7 @@ def read_versions(parts: Iterable[Path], within: Coverage) -> Iterator[_Versions
         position = bisect_right(starts, instant) - 1
         return position >= 0 and instant < ends[position]
 
-    for whole in read_batches(parts, [ID_COLUMN, SORT_COLUMN, UPDATED_COLUMN]):
+    for whole in read_batches(parts, VERSION_COLUMNS):
         for offset in range(0, whole.num_rows, _BATCH_ROWS):
             batch = whole.slice(offset, _BATCH_ROWS)
             ids = batch.column(ID_COLUMN).to_pylist()
@@ -46,7 +46,7 @@ def read_versions(parts: Iterable[Path], within: Coverage) -> Iterator[_Versions
 
 def versions_in(paths: Iterable[Path]) -> Iterator[tuple[str, Instant, Instant | None]]:
     """Yields the id, `created_at` and `updated_at` of all rows. Raises `StoreError`."""
-    for batch in read_batches(paths, list(VERSION_COLUMNS)):
+    for batch in read_batches(paths, VERSION_COLUMNS):
         times = [batch.column(name).cast(pa.int64()).to_pylist() for name in (SORT_COLUMN, UPDATED_COLUMN)]
         yield from zip(batch.column(ID_COLUMN).to_pylist(), *times, strict=True)
 

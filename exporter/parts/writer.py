@@ -1,4 +1,4 @@
-"""The Parquet edge for writing: one part, written once, hashed on the way. Blocking code: call it from a worker thread.
+"""Writes a part once and hashes it on the way; this is the Parquet edge for writing. Call it from a worker thread.
 
 Row groups are cut by bytes in memory, because a reader holds a row group's column whole. zstd level 2: on JSON like
 transcripts it gave the size of level 3 (27 % of memory) at 1.6 times the speed, and 4 % less than level 1.
@@ -22,8 +22,8 @@ from exporter.parts.columns import OPEN_STATUS_ARRAY, SORT_COLUMNS, STATUS_COLUM
 from exporter.store.disk import fsync, open_private, reporting
 
 _ZSTD_LEVEL = 2
-#: Rows between two looks at the size of a page. A page of transcripts stays near 1 MB, so that the page index can lead
-#: to one of them; at Arrow's 1024 it would be 10 times that. A transcript has a dozen turns.
+#: The size of a page is checked after this many rows. A page of transcripts stays near 1 MB, so that the page index can
+#: lead to one of them; with Arrow's 1024 rows it would be 10 times that. A transcript has a dozen turns.
 _ROWS_PER_LOOK: Final = {CONVERSATIONS: 64, TURNS: 1024}
 #: A byte in memory becomes this many on disk, until a row group has shown it.
 _EXPECTED_RATIO = 0.3
@@ -114,17 +114,13 @@ class PartWriter:
                 raise
 
     @property
-    def rows(self) -> int:
-        return self._rows
-
-    @property
     def size_bytes(self) -> int:
-        """Returns the bytes on disk, and about what the gathered rows will add."""
+        """Returns the bytes on disk, plus an estimate of what the gathered rows will add."""
         ratio = self._file.size / self._written_bytes if self._written_bytes else _EXPECTED_RATIO
         return self._file.size + round(self._gathered_bytes * ratio)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Adds rows, none of them newer than the last one before."""
+        """Adds rows, none of them newer than the last row before."""
         if batch.num_rows == 0:
             return
         self._note_order(batch)
@@ -193,7 +189,7 @@ class PartWriter:
 
 
 class _HashingFile:
-    """Is a new private file for Arrow to write to. Once discarded, it swallows what is still written."""
+    """Gives Arrow a new private file to write to. After `discard`, it swallows what is still written."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor: int | None = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)

@@ -189,7 +189,7 @@ def _outcome(
     left = set[str]().union(*(plan.dropped - plan.taken.keys() for plan in plans))
     moved = left & (arrived | {*repeated})
     return UpsertCounts(
-        inserted=sum(plan.inserted for plan in plans) - len(moved & arrived),
+        inserted=sum(len(plan.arriving) for plan in plans) - len(moved & arrived),
         updated=sum(plan.updated for plan in plans) + len(moved),
         removed=sum(plan.removed for plan in plans) - len(moved),
         unchanged=sum(plan.unchanged for plan in plans),

@@ -12,7 +12,7 @@ from exporter.store.location import Location
 
 
 class LockHolder(msgspec.Struct, frozen=True, kw_only=True):
-    """Names who holds a destination: process, host and run, and since when."""
+    """Names the run that holds a destination, its process and host, and since when it does."""
 
     pid: int
     host: str
@@ -26,70 +26,70 @@ class LockHolder(msgspec.Struct, frozen=True, kw_only=True):
 class Store(Protocol):
     """Gives access to the files of a destination, named by paths relative to it, with `/`.
 
-    What is staged always lies on a local disk, and has a path below `layout.STAGING`. Every step that has begun is
-    finished: a cancelled task never leaves one half done behind its back; only an upload is given up, and leaves
-    nothing, or what is swept. Each method raises `StoreError` when the store fails, and for a path that leads out of
-    the destination.
+    Staged files always lie on a local disk, and have paths below `layout.STAGING`. Every step that has begun is
+    finished: a cancelled task never leaves one half done behind its back. Only an upload is given up, and leaves
+    nothing, or what is swept. Each method raises `StoreError` if the store fails, and for a path that leads out of the
+    destination.
     """
 
     @property
     def location(self) -> Location:
-        """Returns the destination, as its user named it; with `/` and a path, it names a file of it."""
+        """Returns the destination, as its user named it; `location / path` names one of its files."""
 
     @property
     def staged_on(self) -> Path:
         """Returns the directory on whose disk files are staged."""
 
     async def check(self) -> None:
-        """Touches nothing. Raises `DestinationError` for a destination that cannot be written to, or that holds
-        something else than an export."""
+        """Raises `DestinationError` for a destination that cannot be written to, or that holds something other than an
+        export. Changes nothing."""
 
     async def prepare(self) -> None:
-        """Makes the destination ready for commits, after `check`; what is in the log already is durable from then on.
+        """Makes the destination ready for commits, after `check`; existing commits are durable from then on.
 
         Raises `DestinationError`.
         """
 
     async def read(self, path: str) -> bytes | None:
-        """Returns the content of a file, or None when there is none."""
+        """Returns the content of a file, or None if there is none."""
 
     async def read_all(self, paths: Collection[str]) -> list[bytes | None]:
-        """Does as `read`, for many small files."""
+        """Reads many small files, as `read` does."""
 
     async def create(self, path: str, data: bytes) -> bool:
-        """Creates a file, whole and durable or not at all, and returns False when there is one already.
+        """Creates a file, whole and durable or not at all, and returns False if one exists already.
 
-        That may be this very one, if a store has kept what it said it could not: a caller that must know reads it.
+        That may be this very file, if a store has kept what it said it could not: a caller that must know reads it.
         """
 
     async def replace(self, path: str, data: bytes) -> None:
-        """Writes a file, in place of the one that may be there: a reader sees the old or the new, whole."""
+        """Writes a file, in place of any that exists: a reader sees the old or the new file, whole."""
 
     async def append(self, path: str, line: bytes) -> None:
-        """Adds a line to a file, durably, on a line of its own whatever a writer that was killed has left there.
+        """Adds a line to a file, durably, on a line of its own whatever a killed writer has left there.
 
-        If there is no export, nothing is done. Several processes may append at a time.
+        Does nothing if there is no export. Several processes may append at a time.
         """
 
     async def delete(self, *paths: str) -> None:
         """Deletes files durably; files that are missing are fine."""
 
     async def move(self, path: str, to: str) -> None:
-        """Gives a file another path, durably and in place of what may be there; a file that is missing is fine.
+        """Gives a file another path, durably and in place of any file there; a file that is missing is fine.
 
-        A process that is killed may leave it at both; never at neither.
+        A killed process may leave the file at both paths, but never at neither.
         """
 
     async def list(self, prefix: str) -> list[str]:
         """Returns the paths of all files in the directory `prefix` and below, sorted."""
 
     async def sizes(self, paths: Collection[str]) -> Mapping[str, int]:
-        """Returns the bytes of each file among `paths` that is there."""
+        """Returns the size in bytes of each file among `paths` that exists."""
 
     def fetched(self, path: str) -> AbstractAsyncContextManager[Path]:
-        """Makes a file available on a local disk, to be read and not written, for as long as the block lasts.
+        """Makes a file available on a local disk, for reading only and as long as the block lasts.
 
-        If the file is missing, there is none at that path either.
+        If the file is missing, there is also none at that path.
         """
 
     def staging_file(self, name: str) -> Path:
@@ -98,23 +98,23 @@ class Store(Protocol):
     async def publish(self, staged: Path, path: str) -> None:
         """Moves a fsynced file of `staging_file` to its final path, durably.
 
-        Raises `StoreError`, also when something has that path already.
+        Raises `StoreError`, also if a file has that path already.
         """
 
     async def free_bytes(self) -> int:
-        """Returns how much can still be written to `staged_on`, also before `prepare`."""
+        """Returns how many bytes can still be written to `staged_on`, also before `prepare`."""
 
     async def acquire_lock(self, holder: str) -> None:
         """Takes the destination for the run `holder`, for as long as this process lives.
 
-        Raises `DestinationLockedError` when another run has it.
+        Raises `DestinationLockedError` if another run has it.
         """
 
     async def keep_lock(self) -> None:
-        """Keeps the lock from running out; runs beside what it protects, until cancelled or there is no need."""
+        """Keeps the lock from running out; runs beside what it protects, until it is cancelled or no longer needed."""
 
     async def release_lock(self) -> None:
         """Gives the destination back; does nothing without a lock."""
 
     async def lock_holder(self) -> LockHolder | None:
-        """Returns who holds the destination now, or None when nobody does."""
+        """Returns the run that holds the destination now, or None if none does."""

@@ -33,13 +33,13 @@ _NO_FSYNC: Final = NOT_SUPPORTED | {errno.EBADF, errno.EISDIR}
 _NO_MODES: Final = NOT_SUPPORTED | {errno.EPERM, errno.EROFS}
 #: A disk, or the network before it, answers these to a read that may succeed a moment later.
 _PASSING: Final = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT})
-#: Before each further try of such a read.
+#: The pauses before further tries of such a read.
 _PAUSES_SECONDS: Final = (0.05, 0.2, 0.5, 1.0)
 
 #: Linux's `renameat2` leaves alone what has the new name.
 _FROM_HERE: Final = -100
 _NO_REPLACE: Final = 1
-#: What takes its turn by a claim waits this long for another that does.
+#: A rename that takes its turn by a claim waits this long for another.
 _CLAIM_PAUSES_SECONDS: Final = (0.05,) * 40
 
 
@@ -62,7 +62,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def patiently(read: Callable[[], T]) -> T:
-    """What `read` returns, which is tried again where its error may pass. Raises its last `OSError`."""
+    """Returns what `read` returns; tries again after an error that may pass. Raises the last `OSError`."""
     for pause_seconds in _PAUSES_SECONDS:
         try:
             return read()
@@ -74,7 +74,7 @@ def patiently(read: Callable[[], T]) -> T:
 
 
 class PatientFile(FileIO):
-    """A file of which every read is done `patiently`; `open_patiently` opens it in the same way."""
+    """Reads a file `patiently`; `open_patiently` opens it in the same way."""
 
     def readinto(self, buffer: Any) -> int | None:
         return patiently(partial(_readinto, self, buffer))
@@ -96,7 +96,7 @@ def open_patiently(path: Path) -> PatientFile:
 
 
 def file_size(path: Path) -> int | None:
-    """Returns the bytes of a file, or None when there is none. Raises `StoreError`."""
+    """Returns the size of a file in bytes, or None if there is none. Raises `StoreError`."""
     with reporting(path):
         try:
             status = patiently(path.stat)
@@ -106,7 +106,7 @@ def file_size(path: Path) -> int | None:
 
 
 def free_bytes(directory: Path) -> int:
-    """Returns what an unprivileged user can still write to the file system of `directory`, which may not exist yet.
+    """Returns the bytes that an unprivileged user can write to the file system of `directory`, which need not exist.
 
     Raises `StoreError`.
     """
@@ -122,7 +122,7 @@ def free_bytes(directory: Path) -> int:
 
 
 def is_read_only(directory: Path) -> bool:
-    """Tells whether the file system of `directory` says that it is read-only. Raises `OSError`."""
+    """Returns whether the file system of `directory` says that it is read-only. Raises `OSError`."""
     try:
         return bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
     except OSError as error:
@@ -137,7 +137,7 @@ def open_private(path: str | Path, flags: int) -> int:
 
 
 def fsync(descriptor: int) -> None:
-    """Makes a file or a directory survive a power cut, where its file system has something to do for that."""
+    """Makes a file or a directory survive a power cut, if its file system has something to do for that."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -155,9 +155,9 @@ def fsync_directory(directory: Path) -> None:
 
 
 def make_directories(directory: Path, durable: set[Path]) -> None:
-    """Creates `directory` and its missing parents, private and durable; `durable` has those known to be, and grows.
+    """Creates `directory` and its missing parents, private and durable; adds them to `durable`, those known to be so.
 
-    That a directory is there does not mean that it will be after a power cut: a run that was killed may have made it.
+    A directory that exists may be gone after a power cut, because a killed run may have made it.
     """
     if directory in durable:
         return
@@ -171,7 +171,7 @@ def make_directories(directory: Path, durable: set[Path]) -> None:
 
 
 def keep_private(directory: Path, known: Collection[str]) -> None:
-    """Makes durable, and private, what a library has written to `directory` since it held the names `known`."""
+    """Makes private and durable what a library has written to `directory` since it held the names `known`."""
     with reporting(directory):
         for entry in list(os.scandir(directory)):
             if entry.is_file(follow_symlinks=False) and (
@@ -195,10 +195,10 @@ def _make_private(descriptor: int) -> None:
 
 
 def place(whole: Path, final: Path) -> bool:
-    """Gives a whole, fsynced file its final name, durably; returns False, with nothing done, when that name is taken.
+    """Gives a whole, fsynced file its final name, durably; returns False, with nothing done, if that name is taken.
 
     The old name may stay behind; the caller must delete it. Every file system has one of three steps that never
-    overwrite, whatever else is at work: a hard link, a rename that says so, and a directory that can be made once.
+    overwrite, whatever else is at work: a hard link, a rename that promises it, and a directory that can be made once.
     """
     is_placed = _take_name(whole, final)
     # A caller that learns that a name is taken may rely on it: it must be as durable as the caller's own would be.
@@ -207,7 +207,7 @@ def place(whole: Path, final: Path) -> bool:
 
 
 def replace(whole: Path, final: Path) -> None:
-    """Gives a whole, fsynced file its final name, durably, in place of what has it."""
+    """Gives a whole, fsynced file its final name, durably, in place of any file that has it."""
     try:
         whole.replace(final)
     except FileExistsError:
@@ -240,7 +240,7 @@ def _rename_to_new(whole: Path, final: Path) -> None:
 
 
 def _rename_by_claim(whole: Path, final: Path) -> bool:
-    """Looks whether the name is free, and takes it, while no other may."""
+    """Takes the name if it is free, while no other process may."""
     claim = final.with_name(f"_{final.name}.claim")
     for pause_seconds in _CLAIM_PAUSES_SECONDS:
         try:

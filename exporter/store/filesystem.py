@@ -18,7 +18,7 @@ _READ_AHEAD_BYTES: Final = 64 * 1024
 
 
 def open_filesystem(location: Location) -> tuple[fs.FileSystem, str]:
-    """Returns it, and the prefix that an export's paths have there. Raises `UsageError` as `open.open_store`."""
+    """Returns the file system, and the prefix of an export's paths in it. Raises `UsageError` as `open.open_store`."""
     if not isinstance(location, Url):
         root = location.absolute()
         if _is_text(root):
@@ -31,7 +31,7 @@ def open_filesystem(location: Location) -> tuple[fs.FileSystem, str]:
 
 
 def copy_columns(location: Url, path: str, columns: Sequence[str], copy: Path) -> None:
-    """Writes these columns of a part in an object store to a new file, and reads nothing of the others.
+    """Writes these columns of a part in an object store to a new file, without reading the others.
 
     Raises `StoreError`; `UnreadableFileError` for what Arrow fails to read or write.
     """
@@ -53,7 +53,7 @@ def copy_columns(location: Url, path: str, columns: Sequence[str], copy: Path) -
 
 
 class _BlockingReader(RawIOBase):
-    """Reads an object as Python's own files are read."""
+    """Reads an object in the way that Python reads its own files."""
 
     def __init__(self, where: str, reader: Any) -> None:
         self._where = where
@@ -83,7 +83,7 @@ class _BlockingReader(RawIOBase):
 
 
 def _is_text(path: Path) -> bool:
-    """Tells whether the name is UTF-8."""
+    """Returns whether the name is UTF-8."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

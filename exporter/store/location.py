@@ -1,4 +1,4 @@
-"""Says where an export lies: a path, or the URL of a place in an object store."""
+"""Says where an export lies: at a path, or at the URL of a place in an object store."""
 
 import os
 import re
@@ -22,7 +22,7 @@ _FORMS: Final = "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """Locates an export. `prefix` has no `/` at either end; it is empty for a whole bucket. `url / path` is inside."""
+    """Locates an export. `prefix` has no `/` at either end, and is empty for a whole bucket. `url / path` is inside."""
 
     scheme: Scheme
     bucket: str
@@ -39,7 +39,7 @@ Location: TypeAlias = Path | Url
 
 
 def shell_word(location: Location) -> str:
-    """Returns the destination as a shell takes it for one word, wherever it is pasted, on one line."""
+    """Returns the destination quoted as one word for a shell, on one line, so that it can be pasted anywhere."""
     text = str(location.absolute() if isinstance(location, Path) else location)
     if text.isprintable():
         return shlex.quote(text)

@@ -1,4 +1,4 @@
-"""Tells a user what an error of the operating system means: what happened, why there, what to do. Changes nothing."""
+"""Tells a user what an error of the operating system means: what happened, why, and what to do. Changes nothing."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Final
 
-#: A file system answers these to what it cannot do. Some take that for a matter of the arguments.
+#: A file system answers these to what it cannot do. Some blame the arguments.
 NOT_SUPPORTED: Final = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
 
 _ADVICE: Final = {
@@ -27,12 +27,12 @@ _ADVICE: Final = {
     errno.ENAMETOOLONG: "the name is too long for this file system. Choose a shorter destination",
     errno.ESTALE: "the file server no longer knows this directory. Mount it again, then run again to resume",
 }
-#: These say that a file system is of the wrong kind, when a step that an export cannot do without ends with one.
+#: If a step that an export needs ends with one of these, the file system is of the wrong kind.
 _WRONG_KIND: Final = NOT_SUPPORTED | {errno.EXDEV, errno.ENOLCK, errno.ENOTTY}
 
 
 def describe(error: OSError, path: Path | None = None) -> str:
-    """Says what went wrong and what to do, without the path. `path` is where, and tells what can be learned there."""
+    """Returns what went wrong and what to do, without the path. The cause is looked for at `path`, if given."""
     number = error.errno or 0
     if path is not None:
         if number == errno.ENOSPC and _lacks_inodes(path):
@@ -48,7 +48,7 @@ def describe(error: OSError, path: Path | None = None) -> str:
 
 
 def nearest(path: Path) -> Path:
-    """Returns `path`, or the nearest directory above it that is there."""
+    """Returns `path`, or the nearest directory above it that exists."""
     while not path.exists() and path != path.parent:
         path = path.parent
     return path

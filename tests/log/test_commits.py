@@ -1,4 +1,4 @@
-"""The log on disk: slots are taken once, and a damaged log is never guessed at."""
+"""A slot of the log on disk is taken once, and a damaged log is never guessed at."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The journal: whole lines survive whatever befalls others."""
+"""Whole lines of the journal survive whatever happens to others."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""The manifest says, by the names of the design, what the log amounts to; `_SUCCESS` only when that is complete."""
+"""The manifest says, by the names of the design, what the log amounts to; `_SUCCESS` only if that is complete."""
 
 import json
 from pathlib import Path
@@ -69,7 +69,7 @@ def manifest_of(state: State) -> dict[str, Any]:
 
 
 def whole(absent: dict[str, int] | None = None, **fields: Any) -> Change:
-    """Covers the range newest first; the manifest has to sort."""
+    """Covers the range newest first; the manifest must sort."""
     return Change(
         covers=(Interval(DAY_0, DAY_0 + 2 * DAY),),
         adds=(part("b", DAY_0 + DAY, DAY_0 + 2 * DAY, absent), part("a", DAY_0, DAY_0 + DAY, absent)),

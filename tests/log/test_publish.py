@@ -1,4 +1,4 @@
-"""Publication: readers find what the log says, whichever run wrote last, and only garbage is swept."""
+"""Readers find what the log says, whichever run wrote last, and only garbage is swept."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ SCHEMAS = {"conversations": pa.schema([("id", pa.string())])}
 
 
 class SharedStore(LocalStore):
-    """A store in which another run commits and publishes all of the range right before a manifest is replaced here."""
+    """Lets another run commit and publish all of the range right before a manifest is replaced here."""
 
     other: CommitLog | None = None
 

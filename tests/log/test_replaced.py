@@ -1,4 +1,4 @@
-"""Which replaced files are kept, for whom and for how long: against a model of runs that replace each other's files."""
+"""Replaced files are kept as a model of runs, which replace each other's files, says."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""The fold of the log: what commits amount to, checked against sets of integers, and what it refuses."""
+"""The fold of the log agrees with sets of integers, and refuses what does not fit."""
 
 from collections.abc import Callable
 from typing import Any
@@ -58,7 +58,7 @@ def reading(name: str, start: int, end: int, **fields: Any) -> Change:
 
 @given(st.lists(st.tuples(st.integers(0, END - 1), st.integers(1, 9), st.booleans()), max_size=25))
 def test_the_fold_agrees_with_sets(steps: list[tuple[int, int, bool]]) -> None:
-    """Reads, and takes back, what the set of covered integers allows; the state has to say the same after each."""
+    """Reads, and takes back, what the set of covered integers allows; the state must say the same after each."""
     commits, covered, live, read_at = [begin()], set[int](), dict[str, set[int]](), dict[int, int]()
     state = fold(commits)
     for start, length, takes_back in steps:
@@ -113,7 +113,7 @@ def test_nothing_has_begun() -> None:
     )
 )
 def test_doubts_leave_where_a_whole_reading_lifts_them(steps: list[tuple[int, int, set[int]]]) -> None:
-    """Against a set: what is proven is in doubt no more, except what the same commit doubts anew."""
+    """What is proven is no longer in doubt, as in a set, except what the same commit doubts again."""
     doubted = set(range(0, END, 3))
     state = fold([begin(), commit(2, reading("1", 0, END, unproven=tuple(map(doubt, doubted))))])
     for number, (start, length, anew) in enumerate(steps, start=3):
@@ -136,7 +136,7 @@ def doubt(created_at: int) -> Unproven:
 
 
 def test_a_doubt_about_a_window_that_is_not_committed_yet_stays_when_it_is() -> None:
-    """What was taken for read there, before a bound was read otherwise elsewhere."""
+    """The window counted as read before a bound was read differently elsewhere."""
     doubt = Unproven(created_at=3, rows=0, reason="a bound", since=1)
     state = fold([begin(), commit(2, reading("1", 5, END, unproven=(doubt,))), commit(3, reading("2", 0, 5))])
     assert state.unproven == (doubt,)

@@ -1,4 +1,4 @@
-"""Older parts lack the columns that were added since, and no others; columns that nobody knows are not dropped."""
+"""Older parts are without the columns that were added since, and no others; unknown columns are not dropped."""
 
 import pyarrow as pa
 import pytest

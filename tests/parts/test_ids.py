@@ -1,4 +1,4 @@
-"""What is repeated is compared with counting in memory, whatever the runs, and whatever hashes collide."""
+"""Repeated ids are those that counting in memory finds, whatever the runs, and whatever hashes collide."""
 
 from array import array
 from collections import Counter

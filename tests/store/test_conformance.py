@@ -251,7 +251,7 @@ class TestCheck:
         await store.create("_manifest.json", b"{}")
         if isinstance(store, LocalStore):
             (store.root / COMMITS).rmdir()
-        with pytest.raises(DestinationError, match="gone"):
+        with pytest.raises(DestinationError, match="missing, although its manifest exists"):
             await (await opening()).check()
 
 

@@ -1,4 +1,4 @@
-"""What Arrow reads from an object store fails in words for a user, without the request, which is signed."""
+"""Arrow's reading from an object store fails in words for a user, without the request, which is signed."""
 
 import secrets
 

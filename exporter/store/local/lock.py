@@ -1,8 +1,8 @@
-"""Lets one run at a time use a destination: an advisory lock on a file that says who holds it.
+"""Lets one run at a time use a destination, by an advisory lock on a file that names the run.
 
-The kernel releases the lock of a process that is gone, however it ended. The file is never removed: two runs that lock
-two files of one name would both hold it. If the file system has no locks, a run goes on without one: the numbered
-commits keep two runs from spoiling one another's work.
+The kernel releases the lock of a process that is gone, however it ended. The file is never removed, because two runs
+that lock two files of one name would both hold the lock. If the file system has no locks, a run goes on without one:
+the numbered commits keep two runs from spoiling one another's work.
 """
 
 import errno
@@ -25,14 +25,14 @@ _NO_LOCKS: Final = NOT_SUPPORTED | {errno.ENOLCK, errno.EBADF}
 
 
 def host_name() -> str:
-    """Returns the name of this machine as text; it may have no name, or one that is not text."""
+    """Returns the name of this machine as text, even if it has no name, or one that is not text."""
     return platform.node().encode(errors="replace").decode() or "unknown host"
 
 
 def acquire(path: Path, run: str, now: Instant) -> int:
     """Takes the lock and returns its descriptor, for `release`. Waits for nobody.
 
-    Raises `DestinationLockedError` with who holds it, and `StoreError`.
+    Raises `DestinationLockedError`, which names the holder, and `StoreError`.
     """
     with reporting(path):
         descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
@@ -59,7 +59,7 @@ def release(descriptor: int) -> None:
 
 
 def current_holder(path: Path) -> LockHolder | None:
-    """Returns who holds the lock now, or None when nobody does. Takes nothing away from anybody.
+    """Returns the holder of the lock, or None if there is none. Takes the lock from nobody.
 
     Raises `StoreError`.
     """
@@ -75,7 +75,7 @@ def current_holder(path: Path) -> LockHolder | None:
             holder = _read(descriptor)
         finally:
             os.close(descriptor)
-        # Without locks, only the file says who holds it; a run that was killed stands there until the next one.
+        # Without locks, only the file names the holder; a killed run is named there until the next run.
         is_unknown = holder is None and lock_is_free is False
         return LockHolder(pid=0, host="unknown host", run="unknown", since=0) if is_unknown else holder
 

@@ -1,16 +1,16 @@
-"""The edge for a destination in a local directory. Every `OSError` becomes a `StoreError` with path and advice."""
+"""Keeps a destination in a local directory. Every `OSError` becomes a `StoreError` with its path and advice."""
 
 import errno
 import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import aiofiles
 from anyio import CancelScope, sleep, to_thread
@@ -47,7 +47,9 @@ from exporter.store.location import parts_inside
 from exporter.store.objects.scratch import sweep
 from exporter.store.oserrors import describe, nearest
 
-#: `status` tries the lock for an instant; a run that meets it there has to try again, not give up.
+T = TypeVar("T")
+
+#: `status` tries the lock for an instant; a run that meets it there must try again, not give up.
 _LOCK_PAUSES_SECONDS: Final = (0.05, 0.05, 0.05)
 
 
@@ -71,7 +73,7 @@ class LocalStore:
         await to_thread.run_sync(_check, self.root)
 
     async def prepare(self) -> None:
-        # A killed run may have left a commit that a power cut would still take away, from under the next one.
+        # A killed run may have left a commit that a power cut would still take away, from under the next commit.
         await to_thread.run_sync(_prepare, self.root, self._durable)
 
     async def read(self, path: str) -> bytes | None:
@@ -81,10 +83,10 @@ class LocalStore:
         return [await self.read(path) for path in paths]
 
     async def create(self, path: str, data: bytes) -> bool:
-        return await self._write(path, data, overwrite=False)
+        return await self._write(path, data, place)
 
     async def replace(self, path: str, data: bytes) -> None:
-        await self._write(path, data, overwrite=True)
+        await self._write(path, data, replace)
 
     async def append(self, path: str, line: bytes) -> None:
         await to_thread.run_sync(_append, self.root, self.locate(path), line)
@@ -121,7 +123,7 @@ class LocalStore:
 
     async def acquire_lock(self, holder: str) -> None:
         path, now = self.locate(LOCK), time.time_ns() // 1000
-        # Not in a thread: it would go on to take the lock when the task is cancelled, and nobody would give it back.
+        # Not in a thread: a cancelled task would leave it to take the lock, and nobody would give the lock back.
         for pause_seconds in _LOCK_PAUSES_SECONDS:
             with suppress(DestinationLockedError):
                 self._lock = lock.acquire(path, holder, now)
@@ -130,7 +132,7 @@ class LocalStore:
         self._lock = lock.acquire(path, holder, now)
 
     async def keep_lock(self) -> None:
-        """Does nothing, because the kernel keeps it."""
+        """Does nothing, because the kernel keeps the lock."""
 
     async def release_lock(self) -> None:
         if self._lock is not None:
@@ -141,7 +143,7 @@ class LocalStore:
     async def lock_holder(self) -> LockHolder | None:
         return await to_thread.run_sync(lock.current_holder, self.locate(LOCK))
 
-    async def _write(self, path: str, data: bytes, *, overwrite: bool) -> bool:
+    async def _write(self, path: str, data: bytes, install: Callable[[Path, Path], T]) -> T:
         final = self.locate(path)
         temporary = self.staging_file(secrets.token_hex(8))
         with CancelScope(shield=True), reporting(final):
@@ -150,7 +152,7 @@ class LocalStore:
                     await file.write(data)
                     await file.flush()
                     await to_thread.run_sync(fsync, file.fileno())
-                installed = await to_thread.run_sync(_install, temporary, final, overwrite)
+                installed = await to_thread.run_sync(install, temporary, final)
             finally:
                 await to_thread.run_sync(partial(temporary.unlink, missing_ok=True))
         return installed
@@ -173,7 +175,7 @@ def _prepare(root: Path, durable: set[Path]) -> None:
             make_directories(directory, durable)
         fsync_directory(root / COMMITS)
     with suppress(OSError):
-        # Killed audits have left these; one that is at work keeps its own.
+        # Killed audits have left these; an audit that is at work keeps its own.
         sweep(root / SCRATCH)
         (root / SCRATCH).rmdir()
 
@@ -198,21 +200,14 @@ def _check_what_is_there(root: Path) -> None:
     found = {entry.name for entry in root.iterdir() if not is_clutter(entry.name)}
     if not found:
         return
-    # A power cut may leave this of an export that had just begun.
+    # A power cut may leave only this of an export that had just begun.
     if found == {PRIVATE} and {path for path in (root / PRIVATE).rglob("*") if path.is_file()} <= {root / RUNS}:
         return
     if MANIFEST in found:
         raise DestinationError(
-            f"{root / COMMITS}: the log is gone, and its manifest is there. Restore it, or give a new directory"
+            f"{root / COMMITS}: missing, although its manifest exists. Restore it, or give a new directory"
         )
     raise DestinationError(f"{root}: not empty, and not an export. Give a new directory, or that of an export")
-
-
-def _install(temporary: Path, final: Path, overwrite: bool) -> bool:
-    if not overwrite:
-        return place(temporary, final)
-    replace(temporary, final)
-    return True
 
 
 def _append(root: Path, file: Path, line: bytes) -> None:
@@ -244,11 +239,15 @@ def _delete(path: Path) -> None:
 
 def _publish(staged: Path, final: Path, root: Path, durable: set[Path]) -> None:
     with reporting(final):
-        for directory in reversed(final.relative_to(root).parents):
-            make_directories(root / directory, durable)
+        _make_parents(root, final, durable)
         if not place(staged, final):
             raise StoreError(f"{final}: there is a file of this name already; it was left as it is")
         staged.unlink(missing_ok=True)
+
+
+def _make_parents(root: Path, final: Path, durable: set[Path]) -> None:
+    for directory in reversed(final.relative_to(root).parents):
+        make_directories(root / directory, durable)
 
 
 def _read(file: Path) -> bytes | None:
@@ -259,8 +258,7 @@ def _read(file: Path) -> bytes | None:
 
 def _move(file: Path, final: Path, root: Path, durable: set[Path]) -> None:
     with reporting(final):
-        for directory in reversed(final.relative_to(root).parents):
-            make_directories(root / directory, durable)
+        _make_parents(root, final, durable)
         try:
             replace(file, final)
         except (FileNotFoundError, NotADirectoryError):

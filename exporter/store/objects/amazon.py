@@ -1,4 +1,4 @@
-"""Asks botocore, which Amazon's own tools are built on, where a bucket is, and how and with what requests are signed.
+"""Asks botocore, on which Amazon's own tools are built, where a bucket is and how requests to it are signed.
 
 So each setting means here what it means there: profiles, `services` sections, FIPS, dual-stack, accelerated and other
 endpoints, the style of addressing, and the domains of all partitions. Blocking code.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from obstore.store import S3Credential
 
 _DEFAULT_REGION: Final = "us-east-1"
-#: botocore renews what runs out a quarter of an hour before it does.
+#: botocore renews credentials a quarter of an hour before they run out.
 _CREDENTIALS_FOR: Final = timedelta(minutes=5)
 #: These are for the one request that finds a bucket's region.
 _PATIENCE: Final = {"connect_timeout": 5, "read_timeout": 5, "retries": {"total_max_attempts": 1}}
@@ -44,7 +44,7 @@ _PLAIN: Final = (
     faults.MissingDependencyException,
 )
 _UNREACHED: Final = (faults.HTTPClientError, faults.ConnectionError)
-#: Getting credentials raises these, besides `KeylessError`.
+#: Besides `KeylessError`, getting credentials raises these.
 _UNRETRIEVED: Final = (
     OSError,
     faults.ClientError,
@@ -63,7 +63,7 @@ _REGION: Final = re.compile(r"[a-z0-9-]{1,32}")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Says where requests go: to `endpoint`, whose host has the bucket in it if it `is_virtual`, and has not otherwise.
+    """Says where requests go. The host of `endpoint` contains the bucket if it `is_virtual`.
 
     `provide` returns credentials that are valid now, and raises `KeylessError`.
     """
@@ -76,8 +76,8 @@ class Endpoint:
 
 
 def resolve(url: Url) -> Endpoint:
-    """Finds the endpoint. Raises `UsageError` for settings that do not go together, and where no credentials are found;
-    `StoreError` where some may be found in a while."""
+    """Finds the endpoint. Raises `UsageError` for settings that do not go together, and if no credentials are found;
+    `StoreError` if some may be found in a while."""
     if url.bucket.endswith(_DIRECTORY_BUCKET):
         raise UsageError(
             f"{url}: directory buckets, those of S3 Express, are not supported. Give a general purpose one"
@@ -107,7 +107,7 @@ def find_region(url: Url) -> str:
 
     try:
         client = _open_session().create_client("s3", config=botocore.config.Config(**_PATIENCE))
-        # This comes before botocore follows the answer, and asks again.
+        # This comes before botocore follows the answer and asks again.
         client.meta.events.register_first("response-received.s3", stop)
         client.head_bucket(Bucket=url.bucket)
     except _RegionFound as found:
@@ -120,7 +120,7 @@ def find_region(url: Url) -> str:
 
 def _open_session() -> Any:
     session = botocore.session.Session()
-    # botocore itself reads AWS_DEFAULT_REGION alone; each other tool of Amazon's reads AWS_REGION first.
+    # botocore itself reads only AWS_DEFAULT_REGION; Amazon's other tools read AWS_REGION first.
     region = os.environ.get("AWS_REGION") or session.get_config_variable("region") or _DEFAULT_REGION
     session.set_config_variable("region", region)
     process = botocore.credentials.ProcessProvider(
@@ -131,14 +131,14 @@ def _open_session() -> Any:
 
 
 class _RegionFound(Exception):  # noqa: N818 - nothing is wrong
-    """Ends a request whose answer names the `region` of the bucket, or does not."""
+    """Ends a request after its answer; `region` is what that names as the bucket's, or empty."""
 
     def __init__(self, region: str) -> None:
         self.region = region
 
 
 class _AddressFound(Exception):  # noqa: N818 - nothing is wrong
-    """Ends a request that is about to be signed, and would have gone to `address`."""
+    """Ends a request that is about to be signed and sent to `address`."""
 
     def __init__(self, address: str, region: str) -> None:
         self.address = address

@@ -1,9 +1,9 @@
-"""The edge to an object store, through obstore: objects below a prefix, whole or not at all, under two conditions.
+"""Reads and writes objects below a prefix, whole or not at all, through obstore; this is the edge to object stores.
 
 A write may be asked to happen only where nothing is, or only in place of what was read. What a store says of that is
-never believed alone. A write that is asked for again, because its answer was lost, may meet itself; one that meets
-another at the same instant may be refused though neither was done. So `swap` reads what is there, and an upload whose
-answer was lost is looked for.
+never believed alone. A write that is repeated, because its answer was lost, may meet itself; one that meets another at
+the same instant may be refused although neither was done. So `swap` reads what is stored, and an upload whose answer
+was lost is looked for.
 
 Blocking code: call it from a worker thread. obstore's own coroutines end in threads that may still be at work when the
 interpreter is gone, and abort the process.
@@ -38,7 +38,7 @@ _SENT_BYTES: Final = 5 * 1024 * 1024
 _SENT_AT_ONCE: Final = 4
 #: A download asks for this many bytes in a request, one request at a time.
 _RECEIVED_BYTES: Final = 16 * 1024 * 1024
-#: A chunk that came short is asked for this many times, besides what obstore does about a connection that is cut.
+#: A chunk that came short is requested this many times, besides what obstore does about a connection that is cut.
 _TRIES: Final = 3
 _PAUSES_SECONDS: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 #: This many small objects are read at a time.
@@ -54,9 +54,9 @@ class StoredObject(NamedTuple):
 
 
 class Bucket:
-    """Holds what lies below the prefix of `url`, by paths relative to it. Every method raises `StoreError`.
+    """Gives access to what lies below the prefix of `url`, by relative paths. Every method raises `StoreError`.
 
-    `pauses_seconds` are those before each further try of what obstore itself does not repeat.
+    `pauses_seconds` come before each further try of what obstore itself does not repeat.
     """
 
     def __init__(self, url: Url, store: "ObjectStore", pauses_seconds: Sequence[float] = _PAUSES_SECONDS) -> None:
@@ -77,12 +77,12 @@ class Bucket:
         return self._asking(self.url / path, work)
 
     def get_all(self, paths: Collection[str]) -> list[bytes | None]:
-        """Returns the content of each, or None where there is none."""
+        """Returns the content of each object, or None if there is none."""
         with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
             return [None if found is None else found.data for found in pool.map(self.get, paths)]
 
     def put(self, path: str, data: bytes, mode: "PutMode") -> "UpdateVersion | None":
-        """Writes an object; returns None when the store says that the condition is not met."""
+        """Writes an object; returns None if the store says that the condition is not met."""
 
         def work() -> "UpdateVersion | None":
             try:
@@ -95,8 +95,8 @@ class Bucket:
         return self._asking(self.url / path, work)
 
     def swap(self, path: str, data: bytes, mode: "PutMode") -> "UpdateVersion | None":
-        """Does as `put`, for data that nobody else writes. Returns None when what is there confirms that the condition
-        is not met: it may be this data, or nothing may have changed, because another write was refused then."""
+        """Writes, as `put` does, data that nobody else writes; returns None only if what is stored confirms it, because
+        a write that is refused may have been done, or may have met another that was also refused."""
         for pause in self._pauses_seconds:
             version = self.put(path, data, mode)
             if version is not None:
@@ -113,7 +113,7 @@ class Bucket:
         )
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        """Returns the bytes of all objects in the directory `prefix` (empty for everywhere) and below."""
+        """Returns the sizes of all objects in the directory `prefix` (empty for everywhere) and below."""
 
         def work() -> dict[str, int]:
             listed = obstore.list(self._store, (self._key(prefix) if prefix else self.url.prefix) or None)
@@ -122,7 +122,7 @@ class Bucket:
         return self._asking(self.url / prefix if prefix else self.url, work)
 
     def size(self, path: str) -> int | None:
-        """Returns the bytes of an object, or None where there is none."""
+        """Returns the size of an object, or None if there is none."""
 
         def work() -> int | None:
             try:
@@ -137,7 +137,7 @@ class Bucket:
         """Returns the first parts of all paths."""
         listed = self._asking(self.url, lambda: obstore.list_with_delimiter(self._store, self.url.prefix or None))
         found = {*map(self._path, listed["common_prefixes"]), *(self._path(one["path"]) for one in listed["objects"])}
-        # A directory that a console has made has an object of its name.
+        # A directory that a console made has an object of its name.
         return found - {""}
 
     def delete(self, paths: Sequence[str]) -> None:
@@ -148,14 +148,14 @@ class Bucket:
                 if paths:
                     obstore.delete(self._store, [self._key(path) for path in paths])
             except FileNotFoundError:
-                # Stores that say so may not have come to the others.
+                # Stores that say so may have left the other objects.
                 for path in paths if len(paths) > 1 else ():
                     self.delete([path])
 
         self._asking(self.url, work)
 
     def move(self, path: str, to: str) -> None:
-        """Moves an object by a copy, then a deletion; one that is missing is fine."""
+        """Copies an object, then deletes it; one that is missing is fine."""
 
         def copy() -> bool:
             try:
@@ -170,7 +170,7 @@ class Bucket:
             self.delete([path])
 
     def upload(self, file: Path, path: str, given_up: Event) -> None:
-        """Writes a file where nothing is; writes nothing as soon as it is `given_up`, except a small file."""
+        """Writes a file where no object is. Writes nothing once it is `given_up`, except a small file."""
         with reporting(file):
             size = file.stat().st_size
         for last in (False, False, True):
@@ -186,7 +186,7 @@ class Bucket:
                     raise
 
     def download(self, path: str, file: Path) -> None:
-        """Writes a new private file. If there is no object, there will be no file."""
+        """Writes an object to a new private file; writes no file if there is no object."""
         key, where = self._key(path), self.url / path
         size = self.size(path)
         if size is None:

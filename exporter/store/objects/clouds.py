@@ -1,7 +1,7 @@
 """Opens buckets with the endpoints and credentials that each cloud's own tools would use: those of the environment.
 
-botocore finds Amazon's, see `amazon`. obstore finds Google's and Azure's; what it does not read is read here. A setting
-that is not supported is refused, see `unsupported`.
+botocore finds Amazon's: see `amazon`. obstore finds Google's and Azure's; what it does not read is read here. Settings
+that are not supported are refused: see `unsupported`.
 """
 
 import os
@@ -24,7 +24,7 @@ from exporter.store.objects.unsupported import refuse_unsupported
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
-#: What a store may take until it is given up, for a run to end with what it has: about a minute.
+#: A store that fails is given up after about a minute, so that a run can end with what it has.
 RETRIES: Final["RetryConfig"] = {
     "max_retries": 8,
     "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=10), "base": 2},
@@ -33,7 +33,7 @@ RETRIES: Final["RetryConfig"] = {
 #: This suffices for a request with a body of megabytes, over a slow line.
 _REQUEST_SECONDS: Final = 120
 _CONNECT_SECONDS: Final = 10
-#: obstore's names, and the variables, of which the first that is set counts.
+#: obstore's names, each with the variables for it, of which the first that is set counts.
 _AZURE: Final = (
     ("account_name", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME"),
     ("account_key", "AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY"),
@@ -41,7 +41,7 @@ _AZURE: Final = (
     ("authority_host", "AZURE_STORAGE_AUTHORITY_HOST", "AZURE_AUTHORITY_HOST"),
     ("endpoint", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "AZURE_STORAGE_SERVICE_ENDPOINT"),
 )
-#: Azure's libraries take these where there is no key; obstore does not.
+#: Azure's libraries take these if there is no key; obstore does not.
 _AZURE_UNSUPPORTED: Final = ("AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_USERNAME", "AZURE_PASSWORD")
 #: The accounts that an authority vouches for lie in these domains.
 _AZURE_CLOUDS: Final = {
@@ -58,17 +58,17 @@ _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 
 
 def open_bucket(url: Url, retries: "RetryConfig" = RETRIES) -> "ObjectStore":
-    """Opens a bucket, and asks the store nothing yet, but asks a machine for credentials where it must. Blocking code.
+    """Opens a bucket. Asks the store nothing yet, but may ask the machine for credentials. Blocking code.
 
     Raises `UsageError` for an environment that names no credentials, an unknown profile, an endpoint without TLS, or
-    what is not supported; `StoreError` where credentials may be found in a while.
+    what is not supported; `StoreError` if credentials may be found in a while.
     """
     refuse_unsupported(url, os.environ)
     opens = {"s3": _open_s3, "gs": _open_gcs, "az": _open_azure}[url.scheme]
     try:
         return opens(url, retries)
     except (BaseError, ValueError) as error:
-        # Its text may repeat what is in the environment.
+        # The error's text may repeat what is in the environment.
         raise UsageError(f"{url}: the environment's settings for this store are not usable") from error
 
 

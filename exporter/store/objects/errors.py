@@ -1,7 +1,7 @@
-"""Reads what object stores answer in place of doing what was asked. obstore's errors end here, and only here.
+"""Reads what object stores answer instead of doing what was asked. obstore's errors end here, and only here.
 
 Their own texts hold the whole request, which may be signed, and are never repeated: only the store's error code, the
-HTTP status and the name of a region are told.
+HTTP status and the name of a region are passed on.
 """
 
 import re
@@ -28,11 +28,11 @@ _CLOCK_IS_WRONG = re.compile(r"[Dd]ate header too old|Request date header")
 _CAUSE = re.compile(r"(?:Keyless|Unreached)Error: ([^\n]{1,400})")
 #: A token service names what is wrong like this, by OAuth.
 _OAUTH = re.compile(r'\\?"error\\?"\s*:\s*\\?"([a-z_]{1,40})\\?"')
-#: Here machines in a cloud ask for their own credentials.
+#: Machines in a cloud ask for their own credentials at these.
 _MACHINE = re.compile(r"169\.254\.169\.254|metadata\.google|fd00:ec2|/metadata/identity|computeMetadata")
 #: obstore begins what it says of a service for credentials with this.
 _EXCHANGE: Final = "token request"
-#: obstore names what the network does by these words, which mean this.
+#: obstore's words for what the network does, and what they mean.
 _NETWORK: Final = {
     "dns error": "the name of its host is not known",
     "ConnectionRefused": "the connection is refused",
@@ -49,20 +49,20 @@ _SECRET_WORD = re.compile(r"(?=[A-Za-z/+=_-]*\d)(?=[\d/+=_-]*[A-Za-z])[A-Za-z0-9
 
 
 class KeylessError(Exception):
-    """No credentials were found: the text is one line, holds the cause, what to do about it, and no secret.
+    """No credentials were found. The text is one line, with the cause, what to do about it, and no secret.
 
-    What gives obstore credentials raises it through obstore, which keeps only its name and its text.
+    The provider of credentials raises it through obstore, which keeps only its name and its text.
     """
 
 
 class UnreachedError(KeylessError):
-    """What gives credentials does not answer, and may do so in a while."""
+    """The provider of credentials does not answer, and may do so in a while."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Says what happened. `said` is the HTTP status and the error code, `region` where a bucket is instead, `cause` why
-    there is no key."""
+    """Says what happened. `said` is the HTTP status and the error code, `region` is where a bucket is instead, and
+    `cause` is why there is no key."""
 
     kind: FaultKind
     said: str = ""
@@ -92,7 +92,7 @@ def translating(where: object) -> Iterator[None]:
 
 
 def asking(where: object, work: Callable[[], T], pauses_seconds: Iterable[float]) -> T:
-    """What `work` gives, which is done again where the store asks for that and obstore does not heed it.
+    """Returns what `work` returns; does it again if the store asks for that and obstore does not heed it.
 
     Raises `StoreError`.
     """
@@ -109,17 +109,17 @@ def asking(where: object, work: Callable[[], T], pauses_seconds: Iterable[float]
 
 
 def is_absence(error: FileNotFoundError) -> bool:
-    """Tells whether only an object is missing, and not its whole bucket."""
+    """Returns whether only an object is missing, and not its whole bucket."""
     return not _first(_CODE, str(error)) or read_fault(error).kind != "missing"
 
 
 def fault_of(error: StoreError) -> Fault | None:
-    """Returns what was translated, or None if the error came from elsewhere."""
+    """Returns the fault that became this error, or None if the error came from elsewhere."""
     return read_fault(error.__cause__) if isinstance(error.__cause__, BaseError | FileNotFoundError) else None
 
 
 def is_passing(error: StoreError) -> bool:
-    """Tells whether what was translated may be over by itself."""
+    """Returns whether the fault that became this error may pass by itself."""
     fault = fault_of(error)
     return fault is not None and fault.is_passing
 

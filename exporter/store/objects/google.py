@@ -1,4 +1,4 @@
-"""Finds what leads to Google's store in the environment, beyond what obstore reads from it."""
+"""Finds settings for Google's store in the environment that obstore does not read."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _INSTEAD: Final = (
 
 
 def find_credentials(environment: Mapping[str, str], home: Path) -> Path | None:
-    """Returns the file of credentials that Google's own libraries would take; None if others, or the machine's, are.
+    """Returns the file of credentials that Google's own libraries would use, or None if they would use others.
 
     Raises `UsageError` for one that cannot be used.
     """

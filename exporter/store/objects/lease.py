@@ -1,7 +1,7 @@
-"""Decides who holds a lock that reaches across machines, until when, and whether that has run out. Pure.
+"""Decides who holds a lock that reaches across machines, until when, and whether it has run out. Pure.
 
-The lock is an object that the holder renews. A run that finds that it was not renewed for as long as the lease lasts
-may take it over; ages are told by the store's own clock, because those of machines differ. Nothing rests on the lock
+The lock is an object that the holder renews. A run that finds it not renewed for as long as the lease lasts may take it
+over; its age is told by the store's own clock, because those of machines differ. Nothing rests on the lock
 alone: a run whose lease has run out while it slept fails at its next commit, because the other run has begun with one.
 """
 
@@ -17,16 +17,16 @@ from exporter.store.base import LockHolder
 
 #: A killed run keeps others out at most this long; a run that cannot reach the store this long may lose its lock.
 LEASE_SECONDS: Final = 60.0
-#: The store's clock may be off by this: stores tell times in whole seconds, and may be several machines.
+#: The store's clock may be wrong by this much: stores tell times in whole seconds, and may be several machines.
 _MARGIN_SECONDS: Final = 3.0
 #: The clock of a machine that only looks on may be wrong by this much.
 _LOOKER_MARGIN_SECONDS: Final = 240.0
 
 
 class Lease(LockHolder, frozen=True, kw_only=True):
-    """Adds `machine`, which tells this machine, since it was started, from others, and is empty if that is not known.
+    """Adds what a lease needs. `machine` tells a machine, since its start, from others, and is empty if not known.
 
-    `renewals` counts how often the lease was renewed, so that no two contents are equal.
+    `renewals` counts the renewals of the lease, so that no two contents are equal.
     """
 
     machine: str
@@ -44,7 +44,7 @@ def encode_lease(lease: Lease) -> bytes:
 
 
 def decode_lease(data: bytes) -> Lease | None:
-    """Returns None if nobody holds it: it was given back, or never written by an exporter."""
+    """Returns the lease, or None if nobody holds it: it was given back, or never written by an exporter."""
     try:
         return msgspec.json.decode(data, type=Lease)
     except msgspec.MsgspecError:
@@ -52,12 +52,12 @@ def decode_lease(data: bytes) -> Lease | None:
 
 
 def has_run_out(lease: Lease, age_seconds: float) -> bool:
-    """Tells whether another run may take it. `age_seconds` counts by the store's clock since it was last renewed."""
+    """Returns whether another run may take it, `age_seconds` after its last renewal by the store's clock."""
     return age_seconds > lease.lease_seconds + _MARGIN_SECONDS or _process_is_gone(lease)
 
 
 def looks_abandoned(lease: Lease, age_seconds: float) -> bool:
-    """Tells as `has_run_out`, for a reader that only looks on, and knows the age by this machine's clock."""
+    """Returns the same as `has_run_out`, when the age is known only by this machine's clock."""
     return age_seconds > lease.lease_seconds + _LOOKER_MARGIN_SECONDS or _process_is_gone(lease)
 
 
@@ -69,12 +69,12 @@ def _process_is_gone(lease: Lease) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        return False
+        pass
     return False
 
 
 def _machine() -> str:
-    """Names this boot, and the processes that can be seen: containers on one machine may give one number twice."""
+    """Names this boot and the visible processes, because containers on one machine may use one number twice."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
         namespace = Path("/proc/self/ns/pid").stat().st_ino

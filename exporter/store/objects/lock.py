@@ -1,7 +1,7 @@
 """Keeps the lock of a destination in an object store as an object: see `lease`. Blocking code.
 
-It is written only in place of what was read, so that one of two runs that want it gets it; and emptied to be given
-back, never deleted.
+It is written only in place of what was read, so that one of two runs that want it gets it. To give it back, a run
+empties it; it is never deleted.
 """
 
 import time
@@ -34,7 +34,7 @@ class RemoteLock:
         self._turn: Final = Lock()
 
     def acquire(self, run: str) -> None:
-        """Takes the lock. Raises `DestinationLockedError` when another run has it."""
+        """Takes the lock. Raises `DestinationLockedError` if another run has it."""
         lease = new_lease(run, host_name(), time.time_ns() // 1000, self.lease_seconds)
         for _ in range(_TRIES):
             found = self._bucket.get(LOCK)
@@ -67,7 +67,7 @@ class RemoteLock:
                 self._bucket.swap(LOCK, b"", version)
 
     def holder(self) -> Lease | None:
-        """Returns who has it, as far as can be told without writing anything."""
+        """Returns the lease of the holder, as far as can be told without writing anything."""
         found = self._bucket.get(LOCK)
         lease = None if found is None else decode_lease(found.data)
         if found is None or lease is None or looks_abandoned(lease, time.time() - found.written_at):
@@ -75,7 +75,7 @@ class RemoteLock:
         return lease
 
     def _now(self) -> float:
-        """Returns the store's clock, which it tells of what was just written."""
+        """Returns the time by the store's clock: that of what was just written."""
         self._bucket.put(PROBE, b"", "overwrite")
         found = self._bucket.get(PROBE)
         return time.time() if found is None else found.written_at

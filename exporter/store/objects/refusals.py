@@ -1,4 +1,4 @@
-"""Says in words for a user what the error codes of object stores mean, and which of them pass by themselves. Pure."""
+"""Tells a user what the error codes of object stores mean; says which of them pass by themselves. Pure."""
 
 from typing import Final, Literal, TypeAlias
 
@@ -32,7 +32,7 @@ FaultKind: TypeAlias = Literal[
 #: These may be over by themselves: the same request is worth asking again.
 PASSING: Final = frozenset[FaultKind]({"failing", "silent"})
 
-#: `{}` stands for the HTTP status and the error code, if there are any; for "silent" it is how the network failed.
+#: `{}` stands for the HTTP status and the error code, if there are any; for "silent", for how the network failed.
 TEXTS: Final[dict[FaultKind, str]] = {
     "account": "the account, or the bucket, is disabled or not paid for ({}). Ask its owner, or look at its billing",
     "archived": "it lies in an archive, and cannot be read from there ({}). Restore it, and keep exports in a storage "
@@ -119,6 +119,6 @@ def kind_of(status: str, code: str) -> FaultKind | None:
     if code.startswith(("KMS", "KeyVault")):
         return "encryption"
     if not status:
-        # The code stood in the body of an answer that began well.
+        # The code stood in the body of an answer whose status was a success.
         return "failing" if code else None
     return _OF_A_STATUS.get(status, "failing" if status.startswith("5") else "refused")

@@ -1,7 +1,7 @@
-"""Makes private places for what is temporary: staged files, and copies of what lies elsewhere. They go away in the end.
+"""Makes private places for temporary files: staged files, and copies of what lies elsewhere. Deletes them in the end.
 
-A process that is killed leaves its place behind. The next process that opens one beside it takes away those whose
-process is gone: in each, a file is locked for as long as its process lives.
+A killed process leaves its place behind. The next process that opens one beside it deletes those whose process is gone:
+in each, a file is locked for as long as its process lives.
 """
 
 import fcntl
@@ -27,7 +27,7 @@ _LOCK: Final = "lock"
 
 
 def temporary_directory(destination: Path | None = None) -> Path:
-    """Returns where temporary files go: as `TMPDIR` and the system say, otherwise below `destination`, a local one.
+    """Returns where temporary files go: where `TMPDIR` and the system say, otherwise below a local `destination`.
 
     Raises `UsageError` if neither can be written to.
     """
@@ -58,9 +58,9 @@ def private_place(disk: Path) -> Iterator[Path]:
 
 
 class Scratch:
-    """Is made when it is first needed, below the directory that `TMPDIR` names; `close` takes it away.
+    """Holds a private place, which is made below `disk` when it is first needed; `close` deletes it.
 
-    `disk` is the directory on whose disk it lies. Threads may use it. Raises `StoreError`; `UsageError` if there is no
+    `disk` is where `temporary_directory` says. Threads may use it. Raises `StoreError`; `UsageError` if there is no
     directory for temporary files.
     """
 
@@ -71,7 +71,7 @@ class Scratch:
         self._lock: Final = Lock()
 
     def staged(self, name: str = "") -> Path:
-        """Returns a staged file, or the directory of all."""
+        """Returns the path of a staged file, or of the directory that holds all."""
         return self._open() / "staged" / name
 
     def names(self) -> list[str]:
@@ -101,12 +101,12 @@ class Scratch:
 
 
 def sweep(disk: Path) -> None:
-    """Takes away the places in `disk` whose processes are gone."""
+    """Deletes the places in `disk` whose processes are gone."""
     for left in disk.glob(f"{_PREFIX}*"):
         try:
             descriptor = os.open(left / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
-            continue  # another user's, or gone
+            continue  # it is another user's, or gone
         try:
             if try_lock(descriptor, fcntl.LOCK_EX):
                 shutil.rmtree(left, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Keeps a destination in an object store: what is staged lies on a local disk, and is uploaded when it is whole."""
+"""Keeps a destination in an object store: files are staged on a local disk, and uploaded when they are whole."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 #: This many parts are uploaded or downloaded at a time, each with 20 MiB in memory.
 _TRANSFERS: Final = 2
-#: A line is added again up to this many times, because others add theirs at the same moment.
+#: Adding a line is tried this many times, because other runs may add theirs at the same moment.
 _TRIES: Final = 20
 #: A destination may hold these before any export has begun there.
 _BEFORE_THE_LOG: Final = frozenset({LOCK, PROBE, RUNS})
@@ -40,7 +40,7 @@ _NO_VERSION: Final = f'"{"0" * 32}"'
 
 
 class ObjectStore:
-    """Keeps files as objects of `bucket`, as `base.Store` promises. `close` takes away what was staged."""
+    """Keeps files as objects of `bucket`, as `base.Store` promises. `close` deletes what is staged."""
 
     def __init__(self, bucket: Bucket, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self._bucket: Final = bucket
@@ -132,11 +132,11 @@ class ObjectStore:
     async def keep_lock(self) -> None:
         while not self._lock.is_lost:
             await anyio.sleep(self._lock.lease_seconds / 4)
-            with suppress(StoreError):  # it is tried again before it runs out
+            with suppress(StoreError):  # renewal is tried again before the lock runs out
                 await _finished(self._lock.renew)
 
     async def release_lock(self) -> None:
-        with suppress(StoreError):  # what cannot be given back runs out
+        with suppress(StoreError):  # a lock that cannot be given back runs out
             await _finished(self._lock.release)
 
     async def lock_holder(self) -> LockHolder | None:
@@ -159,11 +159,11 @@ class ObjectStore:
             return
         if MANIFEST in found:
             log = self.location / COMMITS
-            raise DestinationError(f"{log}: missing, though its manifest is there. Restore it, or give a new prefix")
+            raise DestinationError(f"{log}: missing, although its manifest exists. Restore it, or give a new prefix")
         raise DestinationError(f"{self.location}: not empty, and not an export. Give a new prefix, or an export's")
 
     def _probe(self) -> None:
-        """Tries the conditions by which alone two runs that create a commit, or take the lock, tell which was first."""
+        """Tries the conditions, by which alone two runs tell which was first to create a commit or take the lock."""
         try:
             if self._heeds_conditions():
                 return
@@ -221,7 +221,7 @@ class ObjectStore:
         self._bucket.delete([path for path in paths if path not in staged])
 
     def _sizes(self, paths: Collection[str]) -> dict[str, int]:
-        """Lists directories, because a list tells of a thousand files at a time."""
+        """Lists directories, because a list gives the sizes of a thousand files at a time."""
         directories: dict[str, list[str]] = {}
         for path in paths:
             directory = path.rpartition("/")[0]
@@ -230,7 +230,7 @@ class ObjectStore:
         return {path: sizes[path] for sizes in listed for path in paths if path in sizes}
 
     def _publish(self, staged: Path, path: str, given_up: Event) -> None:
-        # No run has the names of another: this catches mistakes, not races.
+        # No two runs use the same names: this catches mistakes, not races.
         if self._bucket.size(path) is not None:
             raise StoreError(f"{self.location / path}: there is a file of this name already; it was left as it is")
         self._bucket.upload(staged, path, given_up)
@@ -239,7 +239,7 @@ class ObjectStore:
 
 
 async def _finished(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Does `work` in a thread, also when the task is cancelled: what goes on must not be taken for given up."""
+    """Does `work` in a thread, and waits for its end even if the task is cancelled, so that nothing goes on unseen."""
     with CancelScope(shield=True):
         done = await to_thread.run_sync(partial(work, *arguments, **named))
-    return done  # noqa: RET504 - for all that a type checker knows, a scope may swallow what the block raises
+    return done  # noqa: RET504 - to a type checker, a scope may swallow what the block raises

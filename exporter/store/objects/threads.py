@@ -1,13 +1,13 @@
 """Checks that this process may start the threads that a library in Rust takes for granted.
 
-Such a library aborts the process, or waits forever, where it gets none.
+Such a library aborts the process, or waits forever, if it gets none.
 """
 
 import os
 from threading import Event, Thread
 from typing import Final
 
-#: Such a library starts a worker for each core, and what reads and writes beside them.
+#: Such a library starts a worker for each core, and some threads that read and write.
 _NEEDED: Final = (os.cpu_count() or 1) + 4
 
 

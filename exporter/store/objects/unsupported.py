@@ -1,6 +1,6 @@
-"""Refuses settings of clouds that would change where data goes, or how, and that are not supported. Pure.
+"""Refuses settings of clouds that are not supported and would change where data goes, or how. Pure.
 
-None of them is passed over in silence: data that somebody meant for one place must not go to another.
+None of them is ignored in silence: data that a user meant for one place must not go to another.
 """
 
 from collections.abc import Mapping
@@ -60,7 +60,7 @@ _UNSUPPORTED: Final[Mapping[Scheme, Mapping[str, str]]] = {
         "AZURE_ENVIRONMENT": _AZURE_ENDPOINT,
         "AZURE_STORAGE_ACCOUNT_URL": _AZURE_ENDPOINT,
         "AZURE_STORAGE_BLOB_ENDPOINT": _AZURE_ENDPOINT,
-        "AZURE_STORAGE_AUTH_MODE": "Unset it, and set only the credentials that are to be used",
+        "AZURE_STORAGE_AUTH_MODE": "Unset it, and set only the credentials to use",
         "AZURE_STORAGE_PROXY_URL": _PROXY,
         "AZURE_PROXY_URL": _PROXY,
     },
@@ -70,7 +70,7 @@ _USUAL: Final = frozenset({"googleapis.com", "azurecloud", "azurepubliccloud", "
 
 
 def refuse_unsupported(url: Url, environment: Mapping[str, str]) -> None:
-    """Raises `UsageError` for a setting that is set, and has no effect here."""
+    """Raises `UsageError` for a setting that is set and would have no effect here."""
     for name, instead in _UNSUPPORTED[url.scheme].items():
         if environment.get(name, "").strip().lower() not in _NO | _USUAL:
             raise UsageError(f"{url}: {name} is set, and is not supported. {instead}")

@@ -1,4 +1,4 @@
-"""A small export that is killed before its n-th step on the file system, for every n, and then run again.
+"""Kills a small export before its n-th step on the file system, for every n, and then runs it again.
 
     python crashing_run.py DIRECTORY      prints, for each n, the directory of that run; the last one was not killed
 
@@ -109,7 +109,7 @@ def kill_before(step: int) -> None:
 
 
 def main(directory: Path) -> None:
-    # What libraries load at their first use is loaded here once, and not in every child.
+    # Modules that libraries load at their first use are loaded here once, and not in every child.
     importlib.import_module("anyio._backends._asyncio")
     pa.record_batch({"id": ["1"], "created_at": [1]}, schema=SCHEMA)
     step, killed = 0, True

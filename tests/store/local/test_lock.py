@@ -1,4 +1,4 @@
-"""One run at a time: the second one learns who holds the destination, and a dead one holds nothing."""
+"""One run at a time holds a destination: the second learns which, and a dead one holds nothing."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""A directory as destination: whole or absent, private, never overwritten, and errors that say what to do."""
+"""Files in a directory are whole or absent, private and never overwritten, and errors say what to do."""
 
 import errno
 import os
@@ -133,7 +133,7 @@ class TestPrepare:
         with pytest.raises(DestinationError) as raised:
             await LocalStore(tmp_path).prepare()
         assert str(raised.value) == (
-            f"{tmp_path / '_exporter/commits'}: the log is gone, and its manifest is there. "
+            f"{tmp_path / '_exporter/commits'}: missing, although its manifest exists. "
             "Restore it, or give a new directory"
         )
         assert list(tmp_path.iterdir()) == [tmp_path / "_manifest.json"]

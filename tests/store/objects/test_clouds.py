@@ -82,7 +82,7 @@ def test_variables_come_before_profiles(variable: str, s3: S3, tmp_path: Path, m
 def opened(
     environment: Mapping[str, str], profile: str, monkeypatch: pytest.MonkeyPatch, bucket: str = "bucket"
 ) -> str:
-    """Returns where a bucket's requests go, and the region they are signed for. `profile` is in the place of a file."""
+    """Returns where a bucket's requests go, and the region they are signed for. `profile` stands for a file."""
     set_all(monkeypatch, KEYS | dict(environment))
     Path(os.environ["AWS_CONFIG_FILE"]).write_text(f"[default]\n{profile}")
     config = cast(dict[str, str], cast(S3Store, open_bucket(Url("s3", bucket))).config)

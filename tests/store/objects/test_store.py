@@ -90,7 +90,7 @@ def memory() -> Bucket:
 
 
 def losing_once(*endings: str, method: str = "PUT") -> Callable[[Asked], bool]:
-    """Loses the first answer to each of these, though what was asked is done."""
+    """Loses the first answer to each of these, although what was asked is done."""
     left = set(endings)
 
     def loses(asked: Asked) -> bool:
@@ -102,7 +102,7 @@ def losing_once(*endings: str, method: str = "PUT") -> Callable[[Asked], bool]:
 
 
 def answering(*answers: Answer, to: Callable[[Asked], bool]) -> Callable[[Asked], Answer | None]:
-    """Answers what is asked like `to` with each of these once, in turn."""
+    """Answers requests like `to` with each of these once, in turn."""
     left = list(answers)
     return lambda asked: left.pop(0) if left and to(asked) else None
 
@@ -120,7 +120,7 @@ def completes(asked: Asked) -> bool:
 
 
 def hasty(url: Url) -> Bucket:
-    """What is asked again is asked again at once, and less often."""
+    """Makes repeated requests follow at once, and fewer of them."""
     return Bucket(url, open_bucket(url, {"max_retries": 1, "backoff": BACKOFF}), (0.0,) * 3)
 
 
@@ -169,7 +169,7 @@ async def committed(store: ObjectStore) -> int:
 
 
 class TestWhatPasses(Hasty):
-    """A refusal that another write at the same instant is to blame for is asked again, and what is there decides."""
+    """A write that is refused because of another at the same instant is tried again, and what is stored decides."""
 
     @pytest.mark.parametrize("code", ["ConditionalRequestConflict", "OperationAborted", ""])
     @pytest.mark.parametrize("is_done", [False, True])
