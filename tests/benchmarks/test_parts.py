@@ -151,9 +151,8 @@ def test_a_stage_is_not_charged_for_what_it_calls_of_another(monkeypatch: pytest
     assert counts.in_main == 123.0
 
 
-def test_repeated_rows_differ_in_id_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.rows._MODELS", 20)
-    rows = repeat_conversations(500, "flat", transcripts=True)
+def test_repeated_rows_differ_in_id_and_time() -> None:
+    rows = repeat_conversations(500, "flat", transcripts=True, models=20)
     documents = [json.loads(render(row, View.of(Behaviour()))) for row in rows]
     assert len({document["id"] for document in documents}) == 500
     assert all(SINCE <= row.created_at < UNTIL for row in rows)
