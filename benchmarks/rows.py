@@ -40,9 +40,9 @@ class RepeatedRow(Row):
 
 
 def repeat_conversations(count: int, density: Density, *, transcripts: bool, models: int = 4000) -> Sequence[Row]:
-    """Returns `count` rows between `SINCE` and `UNTIL`, newest first, with the fields of `models` conversations in turn.
+    """Returns `count` rows between `SINCE` and `UNTIL`, newest first, which repeat `models` conversations.
 
-    By default, those have far more text than any compressor looks back over. With `transcripts`, each row has one of
+    By default, these have far more text than any compressor looks back over. With `transcripts`, each row has one of
     5 to 6 kB, on average.
     """
     made = _models(min(count, models), transcripts)

@@ -53,7 +53,7 @@ NEEDY = {
 }
 
 
-def test_a_plain_run_prints_what_a_bare_machine_lacks() -> None:
+def test_a_plain_run_prints_what_is_missing_on_a_bare_machine() -> None:
     code = "import pytest, shutil, sys; shutil.which = lambda *_, **__: None; sys.exit(pytest.main(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", code, "-n", "0", "-p", "no:cacheprovider", *NEEDY],
