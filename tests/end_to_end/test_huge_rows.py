@@ -15,7 +15,7 @@ from tests.end_to_end.served import SINCE, conversation, records
 
 HUGE_BYTES = 30_000_000
 MEMORY_MIB = 384
-#: The process prints its own peak of memory, because its parent would also read what the parent itself had.
+#: The process prints its own peak of memory, because the peak that its parent can read includes the parent's memory.
 RUN = """
 import re, sys
 from exporter.cli import main

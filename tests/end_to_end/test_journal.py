@@ -66,7 +66,7 @@ def test_every_command_that_changes_an_export_is_there(
     assert repaired["rows"] < idle["rows"]
     assert len({line["run"] for line in found}) == 5
     assert all(line["started_at"] <= line["ended_at"] for line in found)
-    # No command takes it for an orphan.
+    # The journal is no orphan.
     assert command("verify", out).status == 0
 
 

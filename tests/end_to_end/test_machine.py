@@ -125,7 +125,7 @@ class TestTemporaryFiles:
 class TestAFinishedExport:
     """Tests that a command that reads an export works, and that one that would change it says why it does not."""
 
-    #: The commands that work: the export finds nothing to do.
+    #: The commands that only read, since the export finds nothing to do.
     READING = ("export", "status", "verify", "schema", "sandbox")
 
     @pytest.mark.parametrize("has_temporary", [True, False])
@@ -298,7 +298,7 @@ def as_somebody(threads: int | None) -> list[str]:
     limit = [] if threads is None else [find_program("prlimit", install), f"--nproc={threads}"]
     if os.getuid() != 0:
         return limit
-    # Root could start any number of threads; its right to read everywhere is kept.
+    # Root could start any number of threads; of its rights, only that to read everywhere is kept.
     kept = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--bounding-set=-all,+dac_override"]
     return [find_program("setpriv", install), f"--reuid={SOMEBODY}", "--clear-groups", *kept, *limit]
 

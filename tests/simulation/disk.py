@@ -138,7 +138,7 @@ class SimulatedDisk:
         return None
 
     def offloaded(self, func: Callable[..., Any]) -> None:
-        """Counts an open or a write of aiofiles, which goes past `os`, and may fail it; must be called just before it."""
+        """Counts an open or a write of aiofiles, which goes past `os`, before it is done. It may raise for it."""
         if not isinstance(func, partial) or func.func.__name__ not in ("open", "write"):
             return
         if self.step():

@@ -313,7 +313,7 @@ async def test_a_charset_counts_for_what_is_not_utf8(charset: str) -> None:
     async with Peer([[http(body, headers=named)] for body in bodies]) as peer, client(peer.url) as source:
         came = [(await source.get_page(PageRequest(limit=1), fits)).body for _ in bodies]
     assert came[:3] == [LATIN.encode(), LATIN.encode(), PAGE]
-    # In this charset a byte has no meaning; what is no text stays as it came.
+    # In windows-1252 one of these bytes has no meaning; what is no text stays as it came.
     assert came[3] == bodies[3] if "1252" in charset else came[3].decode()
 
 
@@ -326,7 +326,7 @@ async def test_no_other_charset_changes_a_body(charset: str) -> None:
 
 
 async def test_a_slash_that_the_api_wants_is_learned() -> None:
-    """Only the path is learned: the question is asked again, at the place where the API said it is."""
+    """Only the path of the redirect is learned: the same question is asked again at that path."""
     to_slash = http(b"", 307, {"Location": "http://127.0.0.1:1/core/conversations/?limit=99"})
     by_id = http(b"", 301, {"Location": "/core/conversations/c-1/"})
     scripts = [[to_slash], [http(PAGE)], [http(PAGE)], [by_id], [http(b"{}")], [http(b"{}", 404)]]
