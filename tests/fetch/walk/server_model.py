@@ -27,8 +27,12 @@ Reads: TypeAlias = Literal[
 ]
 READS: tuple[Reads, ...] = get_args(Reads)
 
+#: The time about which the rows of tests lie.
+T0: Instant = 1_770_000_000 * SECOND
 #: The start of summer time for servers that take bounds for local times.
-SUMMER_TIME: Instant = 1_770_000_002 * SECOND
+SUMMER_TIME: Instant = T0 + 2 * SECOND
+#: The parameters that a server may ignore.
+PARAMETERS = ("cursor", "created_before", "created_after", "updated_after", "updated_before", "fields")
 
 
 def read_bound(how: Reads, instant: Instant) -> Instant:

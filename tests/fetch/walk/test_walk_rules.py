@@ -23,8 +23,7 @@ from exporter.fetch.walk.traits import Traits
 from exporter.fetch.walk.walk import Walk
 from exporter.fetch.walk.window import Settled
 from exporter.model import Interval, Page, PageRequest, Rows, Unproven
-from tests.fetch.walk.server_model import Behaviour, ServerModel, StoredRow
-from tests.fetch.walk.test_walk import T0
+from tests.fetch.walk.server_model import T0, Behaviour, ServerModel, StoredRow
 
 MOST_REQUESTS = 3_000
 

@@ -14,18 +14,8 @@ import pytest
 from exporter.contract import BEGINNING, MILLISECOND, SECOND
 from exporter.errors import ContradictionError
 from exporter.model import Interval
-from tests.fetch.walk.server_model import READS, Behaviour, ServerModel, StoredRow
-from tests.fetch.walk.test_walk import (
-    HEAVY_UNIT_BYTES,
-    PARAMETERS,
-    T0,
-    Limiting,
-    Reader,
-    by_bytes,
-    by_limit,
-    by_whim,
-    check,
-)
+from tests.fetch.walk.reader import HEAVY_UNIT_BYTES, Limiting, Reader, by_bytes, by_limit, by_whim, check
+from tests.fetch.walk.server_model import PARAMETERS, READS, T0, Behaviour, ServerModel, StoredRow
 
 SEEDS = int(os.environ.get("EXPORTER_WALK_SEEDS", "600"))
 FIRST_SEED = int(os.environ.get("EXPORTER_WALK_FIRST_SEED", "0"))
