@@ -1,8 +1,8 @@
-"""Measures everything against the stand-in server; says, keeps and draws what was found.
+"""Measures everything against the stand-in server; prints, keeps and draws the results.
 
-Every figure is measured several times, in turns with what it is compared with. With --only, the other parts stay as
-they were measured before. It must run where the repository is checked out, with the extra `bench`, on a machine that
-has nothing else to do.
+Every figure is measured several times, in turns with what it is compared with. With --only, the other parts keep their
+earlier results. It must run in a checkout of the repository, with the extra `bench`, on a machine that has nothing else
+to do.
 """
 
 import argparse
@@ -28,8 +28,8 @@ class _Part(NamedTuple):
     describe: Callable[[Any], list[str]]
 
 
-#: By the field of `Results`. The last loads all of the exporter into this process, which would blur what others
-#: measure.
+#: The parts, by their field of `Results`. The last loads all of the exporter into this process, which would distort
+#: what others measure.
 PARTS: Final = {
     "start": _Part("Start", start.measure, start.describe),
     "cost": _Part("CPU and wall time", cost.measure, cost.describe),
@@ -46,11 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", choices=SIZES, default="full", help="quick: a minute; full: a quarter of an hour")
-    parser.add_argument("--quick", action="store_const", dest="size", const="quick", help="the same as --size quick")
-    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"some of: {', '.join(PARTS)}")
-    parser.add_argument("--rounds", type=int, metavar="N", help="how often each figure is measured; by default 2 to 9")
-    parser.add_argument("--draw", action="store_true", help="measure nothing; say and draw what there is")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="by default results, or quick, beside this program")
+    parser.add_argument("--quick", action="store_const", dest="size", const="quick", help="same as --size quick")
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, metavar="PART", help=f"measure only these of {', '.join(PARTS)}"
+    )
+    parser.add_argument("--rounds", type=int, metavar="N", help="measure each figure N times (default: 2 to 9)")
+    parser.add_argument("--draw", action="store_true", help="measure nothing; print and draw the results that exist")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="default: results, or quick, beside this program",
+    )
     options = parser.parse_args(arguments)
     output: Path = options.output or _HERE / ("results" if options.size == "full" else options.size)
     size = SIZES[options.size]
@@ -64,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with tempfile.TemporaryDirectory(prefix="benchmarks-") as work:
             setattr(results, name, PARTS[name].measure(size, Path(work)))
         results.sessions[name] = this_session()
-        # What has been measured is kept, whatever becomes of the next part.
+        # Each part is kept, even if the next one fails.
         save(output / "results.json", results)
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     for name, part in PARTS.items():
@@ -72,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"\n{part.title}\n", *(f"  {line}" for line in part.describe(result)), sep="\n")
     machines = {session.machine for session in results.sessions.values()}
     print("", *(f"Measured on {machine}." for machine in sorted(machines)), "", *table(results), sep="\n")
-    # Imported only now, because what draws is large.
+    # Imported only now, because the libraries that draw are large.
     from benchmarks.picture import draw
 
     draw(results, output / "picture.svg")

@@ -1,8 +1,8 @@
-"""Measures what an export costs beside other tools that read the same conversations, and beside DuckDB, which has them.
+"""Measures the cost of an export beside other tools that read the same conversations, and beside DuckDB.
 
-DuckDB converts the pages from the local disk, with two threads, to zstd Parquet: no network, nothing to page. The
-others read them from the stand-in server, whose rows are rendered beforehand. All take turns, each as a process. Where
-there are transcripts, the exporter takes part twice: the second time, it also writes the table `turns`.
+DuckDB has the pages on the local disk and converts them to zstd Parquet with two threads, without network or paging.
+The others read them from the stand-in server, whose rows are rendered beforehand. All take turns, each as a process.
+With transcripts, the exporter takes part twice: the second time, it also writes the table `turns`.
 """
 
 import base64
@@ -20,22 +20,22 @@ from urllib.request import Request, urlopen
 import msgspec
 
 from benchmarks.exports import environment, export_command
-from benchmarks.measuring import Cost, ratios, run, spread
+from benchmarks.measurement import Cost, ratios, run, spread
 from benchmarks.rows import SINCE, UNTIL
-from benchmarks.serving import serving
+from benchmarks.server import serving
 from benchmarks.size import Size
 from exporter.contract import CONVERSATIONS_PATH
 from exporter.sandbox import TOKEN, make_conversations
 
 _PROGRAMS: Final = Path(__file__).parent / "contenders"
 _COUNT: Final = "import sys, pyarrow.dataset as d; print(d.dataset(sys.argv[1], format='parquet').count_rows())"
-#: The contenders, by what they need.
+#: The library that each contender needs.
 _LIBRARIES: Final = {"DuckDB": "duckdb", "script": "requests", "dlt": "dlt"}
 WITH_TURNS: Final = "with turns"
 
 
 class Case(msgspec.Struct, frozen=True):
-    """`costs` holds those of each contender, by round. A contender that could not take part is not there."""
+    """Holds the costs of each contender, by round, except of those that could not take part."""
 
     rows: int
     transcripts: bool
@@ -43,7 +43,7 @@ class Case(msgspec.Struct, frozen=True):
     costs: dict[str, list[Cost]]
 
     def ratios(self, contender: str, other: str, what: str) -> list[float]:
-        """Returns `what` of one ÷ that of the other, by round; nothing where one of them is not there."""
+        """Returns `what` of `contender` ÷ that of `other`, by round; nothing if one of them did not take part."""
         ours, theirs = ([getattr(cost, what) for cost in self.costs.get(name, ())] for name in (contender, other))
         return ratios(ours, theirs) if ours and theirs else []
 
@@ -53,10 +53,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class _Contender(msgspec.Struct, frozen=True):
-    """A program to measure. `command` makes it write to a directory or file that is not there yet.
-
-    `table` is where in it the rows are.
-    """
+    """Describes a program to measure. `command` makes it write to a new directory or file, with the rows at `table`."""
 
     name: str
     command: Callable[[Path], Sequence[str | Path]]
@@ -112,7 +109,7 @@ def missing() -> list[str]:
 
 
 def save_pages(url: str, directory: Path) -> int:
-    """Keeps each page as it came, from new to old. Returns the bytes."""
+    """Saves each page as it came, from new to old. Returns the number of bytes."""
     cursor, number, size_bytes = "", 0, 0
     while True:
         request = Request(f"{url}{CONVERSATIONS_PATH}?limit=1000{cursor}", headers={"Authorization": f"Bearer {TOKEN}"})
@@ -127,8 +124,8 @@ def save_pages(url: str, directory: Path) -> int:
 
 
 def _check_rows(contender: _Contender, target: Path, rows: int) -> None:
-    """Raises `RuntimeError` where a contender has not done its work."""
-    # Done in a process of its own, so that what measures stays small.
+    """Raises `RuntimeError` if a contender has not written all rows."""
+    # This runs in a process of its own, so that the process that measures stays small.
     done = subprocess.run([sys.executable, "-c", _COUNT, target / contender.table], capture_output=True, text=True)
     if done.returncode or int(done.stdout) != rows:
         raise RuntimeError(f"{contender.name} wrote {done.stdout.strip() or 'nothing'} of {rows} rows: {done.stderr}")

@@ -1,7 +1,7 @@
-"""Measures rows per second against requests in flight, where a page takes seconds and has only a few fields.
+"""Measures rows per second against requests in flight, for pages that take seconds and have only a few fields.
 
-Each level reads the same number of pages per request in flight, so that each takes as long. The lower levels run side
-by side: they wait nearly all of the time.
+Each level reads the same number of pages per request in flight, so that all take the same time. The lower levels run
+side by side, because they wait nearly all of the time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,18 +15,18 @@ from typing import Final
 import msgspec
 
 from benchmarks.exports import ONLY_FEW_FIELDS, run_export
-from benchmarks.measuring import spread
+from benchmarks.measurement import spread
 from benchmarks.rows import FEW_FIELDS, repeat_conversations
-from benchmarks.serving import Server, serving
+from benchmarks.server import Server, serving
 from benchmarks.size import Size
 
 _PAGE_ROWS: Final = 1000
-#: This many requests in flight may be those of several levels.
+#: The most requests in flight of levels that run side by side.
 _SIDE_BY_SIDE: Final = 32
 
 
 class Case(msgspec.Struct, frozen=True):
-    """`seconds` is the time from the first request to the last answer, by round."""
+    """Holds the seconds from the first request to the last answer, by round."""
 
     in_flight: int
     rows: int
@@ -48,7 +48,7 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def linearity(self) -> list[float]:
-        """Returns the rate per request in flight of the most, ÷ that of one alone, by round."""
+        """Returns the rate per request in flight of the highest level ÷ that of the lowest, by round."""
         one, most = self.cases[0], self.cases[-1]
         share = one.in_flight / most.in_flight
         return [rate * share / alone for rate, alone in zip(most.rates, one.rates, strict=True)]
@@ -90,7 +90,7 @@ def _read(server: Server, target: Path, rows: int, level: int) -> float:
 
 
 def _groups(levels: Sequence[int]) -> Iterator[list[int]]:
-    """Groups neighbours as long as they have few requests in flight together."""
+    """Groups neighbouring levels that together have few requests in flight."""
     group: list[int] = []
     for level in levels:
         if group and sum(group) + level > _SIDE_BY_SIDE:

@@ -1,4 +1,4 @@
-"""Measures the peak of an export's memory, over rows of about 5 kB and over requests in flight."""
+"""Measures the peak of an export's memory, by the number of rows of about 5 kB and of requests in flight."""
 
 from contextlib import ExitStack
 from functools import partial
@@ -8,14 +8,14 @@ from shutil import rmtree
 import msgspec
 
 from benchmarks.exports import run_export
-from benchmarks.measuring import Cost, spread
+from benchmarks.measurement import Cost, spread
 from benchmarks.rows import repeat_conversations
-from benchmarks.serving import serving
+from benchmarks.server import serving
 from benchmarks.size import Size
 
 
 class Case(msgspec.Struct, frozen=True):
-    """Holds one run per round. The rows are those of a few thousand conversations, again and again."""
+    """Holds the cost of one run per round. The rows repeat a few thousand conversations."""
 
     rows: int
     in_flight: int

@@ -1,4 +1,4 @@
-"""Draws one picture of all that was measured."""
+"""Draws all results in one picture."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,12 +16,12 @@ _OURS, _IDEAL = "#1f6f8b", "#999999"
 _COLOURS: Final = ("#1f6f8b", "#e07a3f", "#7a9e57", "#b04a6f", "#8c7853", "#5b5ea6", "#c9a227")
 
 _Row: TypeAlias = dict[str, Any]
-#: altair leaves most of its types out.
+#: altair has no types for most of this.
 _Panel: TypeAlias = Any
 
 
 def draw(results: Results, target: Path) -> None:
-    """Writes an SVG of the parts that have been measured; nothing when there is none."""
+    """Writes an SVG of the parts that have been measured, if any."""
     panels = [panel(part) for name, panel in _PANELS.items() if (part := getattr(results, name)) is not None]
     if not panels:
         return
@@ -147,12 +147,12 @@ def _simulated(result: simulated.Result) -> _Panel:
 
 
 def _at(result: flight.Result | simulated.Result, name: str) -> alt.Axis:
-    """Puts ticks where there are points."""
+    """Returns an axis with a tick at each point."""
     return alt.Axis(values=sorted({getattr(case, name) for case in result.cases}), format="d")
 
 
 def _lines(rows: Sequence[_Row], x: alt.X, y: alt.Y, order: Sequence[str]) -> _Panel:
-    """Draws a line and points for each `who`, with the spread of what was measured."""
+    """Draws a line and points for each `who`, with the spread of its values."""
     colour = alt.Color("who:N", sort=list(order))
     base = _chart(rows).encode(x=x, color=colour)
     spreads = base.mark_rule(strokeWidth=1).encode(y=alt.Y("least:Q"), y2="most:Q")

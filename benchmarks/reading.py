@@ -1,8 +1,8 @@
-"""Measures how long reading takes beside the ideal, over HTTP, however unevenly the conversations lie in time.
+"""Measures how long reading takes beside the ideal, over HTTP, for conversations spread evenly and unevenly over time.
 
-The ideal is full pages alone, evenly shared among the requests in flight. Reading is timed by the server, from the
-first request of the run, whatever it asks for, to the last answer. Rows of few fields leave the processor out of it;
-one case has every field except the transcript, to show when it no longer can be left out.
+The ideal is full pages alone, evenly shared among the requests in flight. The server times the reading, from the first
+request of the run, whatever it asks for, to the last answer. With rows of few fields, the processor hardly matters; one
+case has every field except the transcript, to show when it does.
 """
 
 from contextlib import ExitStack
@@ -14,14 +14,14 @@ from typing import Final
 import msgspec
 
 from benchmarks.exports import ONLY_FEW_FIELDS, run_export, windows
-from benchmarks.measuring import spread
+from benchmarks.measurement import spread
 from benchmarks.rows import FEW_FIELDS, repeat_conversations
-from benchmarks.serving import serving
+from benchmarks.server import serving
 from benchmarks.size import Size
 from exporter.sandbox import Density
 
 _PAGE_ROWS: Final = 1000
-#: `one-burst` has three quarters of the rows in 3 % of the time.
+#: The density of each case, and whether its rows are whole. `one-burst` has three quarters of them in 3 % of the time.
 _CASES: Final[tuple[tuple[Density, bool], ...]] = (
     ("flat", False),
     ("office", False),

@@ -1,4 +1,4 @@
-"""Keeps what was measured, part by part: every run, so that medians and spreads can be had of it again."""
+"""Keeps the results part by part: every run, so that medians and spreads can be computed again."""
 
 import os
 import platform
@@ -28,7 +28,7 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class Results(msgspec.Struct):
-    """A part is None until it has been measured; `sessions` says when that was. `size` is a key of `size.SIZES`."""
+    """Holds each part that was measured, and in `sessions` when that was. `size` is a key of `size.SIZES`."""
 
     size: str
     sessions: dict[str, Session] = msgspec.field(default_factory=dict)
@@ -42,12 +42,12 @@ class Results(msgspec.Struct):
 
 
 def load(path: Path, size: str) -> Results:
-    """Returns what is there of this size, or nothing. Raises `ValueError` for what other code has measured."""
+    """Returns the kept results of this size, if any. Raises `ValueError` for results of other code."""
     if path.exists():
         try:
             found = msgspec.json.decode(path.read_bytes(), type=Results)
         except msgspec.ValidationError as error:
-            raise ValueError(f"{path} is not of this code ({error}): delete it, and measure all parts") from error
+            raise ValueError(f"{path} is not of this code ({error}): delete it, then measure all parts") from error
         if found.size == size:
             return found
     return Results(size)

@@ -1,4 +1,4 @@
-"""Makes conversations to serve: made-up ones, and as many again of a few whose texts are there beforehand."""
+"""Makes conversations to serve: any number of rows from a few made-up ones, whose nested values are encoded once."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,7 @@ UNTIL: Final = parse_timestamp("2026-03-02")
 SINCE: Final = UNTIL - 60 * DAY
 #: The fields of an export that needs only a few.
 FEW_FIELDS: Final = frozenset(("id", "created_at", "updated_at", "status", "channel", "duration"))
-#: Far more text than any compressor looks back over.
-_MODELS: Final = 4000
-#: Odd, so that every number is another's multiple; its multiples look random, and cost what random ids cost.
+#: An odd factor, so that every number is another's multiple; its multiples look random and cost what random ids cost.
 _SPREADING: Final = 0x9E3779B97F4A7C15F39CC0605CEDC835
 
 
@@ -41,31 +39,25 @@ class RepeatedRow(Row):
         return f"{self._number * _SPREADING % 2**128:032x}"
 
 
-def repeat_conversations(count: int, density: Density, *, transcripts: bool) -> Sequence[Row]:
-    """Returns `count` rows between `SINCE` and `UNTIL`, newest first.
+def repeat_conversations(count: int, density: Density, *, transcripts: bool, models: int = 4000) -> Sequence[Row]:
+    """Returns `count` rows between `SINCE` and `UNTIL`, newest first, which repeat `models` conversations.
 
-    With `transcripts`, each has one of 5 to 6 kB, on average.
+    By default, these have far more text than any compressor looks back over. With `transcripts`, each row has one of
+    5 to 6 kB, on average.
     """
-    models = _models(min(count, _MODELS), transcripts)
+    made = _models(min(count, models), transcripts)
     instants = spread(count, SINCE, UNTIL, density, random.Random(0))
-    return [
-        RepeatedRow(instant, number, models[number % len(models)]) for number, instant in enumerate(instants, start=1)
-    ]
+    return [RepeatedRow(instant, number, made[number % len(made)]) for number, instant in enumerate(instants, start=1)]
 
 
 @lru_cache
 def _models(count: int, transcripts: bool) -> Sequence[Mapping[str, object]]:
-    made = make_conversations(count, SINCE, UNTIL, transcripts=transcripts)
     models = []
-    for row in made:
+    for row in make_conversations(count, SINCE, UNTIL, transcripts=transcripts):
         document = row.document("", "")
-        # The texts of the nested values come beforehand: they are most of a row.
+        # Nested values are most of a row, so they are encoded beforehand.
         nested = {
-            name: msgspec.Raw(msgspec.json.encode(value)) for name, value in document.items() if _is_nested(value)
+            name: msgspec.Raw(msgspec.json.encode(value)) for name, value in document.items() if isinstance(value, dict)
         }
         models.append({**document, **nested})
     return models
-
-
-def _is_nested(value: object) -> bool:
-    return isinstance(value, dict)

@@ -1,7 +1,7 @@
-"""Measures how well work is shared out, in simulated time: real walks, the real scheduler, a server made of numbers.
+"""Measures how well work is shared, in simulated time: real walks, the real scheduler, a server made of numbers.
 
-A request takes 0.7 to 1.3 seconds. The ideal is full pages alone, evenly shared, without a first or a last one to wait
-for; of 600 pages, 256 workers get two or three each.
+A request takes 0.7 to 1.3 seconds. The ideal is full pages alone, evenly shared, without waiting for a first or a
+last one; of 600 pages, 256 workers get two or three each.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from benchmarks.measuring import spread
+from benchmarks.measurement import spread
 from benchmarks.size import Size
 from exporter.contract import DAY
 from exporter.model import Interval
@@ -33,8 +33,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def measure(size: Size, _work: Path) -> Result:
-    # Imported here, because it runs real walks, which need all of the exporter: what measures memory must not have
-    # loaded that before.
+    # Imported here, because real walks need all of the exporter, which must not be loaded before memory is measured.
     from tests.plan.simulator import DENSITIES, T0, density, jitter, simulate
 
     cases = []

@@ -1,4 +1,4 @@
-"""Says how much is measured: all of it, enough to see within about a minute that it works, or as little as can be."""
+"""Defines how much is measured: all, enough to see within about a minute that it works, or as little as possible."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -1,4 +1,4 @@
-"""Measures which stage of an export its CPU goes to, by the clocks of its threads (`counted`)."""
+"""Measures how the CPU of an export is divided among its stages, by the clocks of its threads (`stage_clocks`)."""
 
 import json
 import shutil
@@ -10,13 +10,13 @@ from typing import Final
 import msgspec
 
 from benchmarks.exports import check, environment, export_command
-from benchmarks.measuring import run, spread
+from benchmarks.measurement import run, spread
 from benchmarks.rows import SINCE, UNTIL
-from benchmarks.serving import serving
+from benchmarks.server import serving
 from benchmarks.size import Size
 from exporter.sandbox import make_conversations
 
-#: Names for people. The last covers files, commits and Arrow's own threads.
+#: Each stage's name for readers. The last covers files, commits and Arrow's own threads.
 STAGES: Final = {
     "start": "start (imports)",
     "fetch": "fetch (HTTP)",
@@ -29,7 +29,7 @@ STAGES: Final = {
 
 
 class Result(msgspec.Struct, frozen=True):
-    """`seconds` holds those of each stage, by round."""
+    """Holds the seconds of each stage, by round."""
 
     rows: int
     seconds: list[dict[str, float]]
@@ -44,7 +44,7 @@ def measure(size: Size, work: Path) -> Result:
     with serving(partial(make_conversations, size.cost_rows, SINCE, UNTIL), warm=True) as server:
         for _ in range(size.rounds):
             arguments = export_command(target)[3:]
-            run([sys.executable, "-m", "benchmarks.counted", counts, *arguments], environment(server.url))
+            run([sys.executable, "-m", "benchmarks.stage_clocks", counts, *arguments], environment(server.url))
             check(target, size.cost_rows)
             seconds.append(json.loads(counts.read_bytes()))
             shutil.rmtree(target)

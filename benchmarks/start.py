@@ -8,9 +8,9 @@ from shutil import rmtree
 import msgspec
 
 from benchmarks.exports import run_export
-from benchmarks.measuring import run, spread
+from benchmarks.measurement import run, spread
 from benchmarks.rows import repeat_conversations
-from benchmarks.serving import serving
+from benchmarks.server import serving
 from benchmarks.size import Size
 
 _ROWS = 10

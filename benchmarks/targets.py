@@ -1,4 +1,4 @@
-"""Says what is aimed at, and how near it is."""
+"""Compares the results with their targets."""
 
 from collections.abc import Iterator, Sequence
 from statistics import median
@@ -6,12 +6,12 @@ from statistics import median
 import msgspec
 
 from benchmarks import cost, memory, reading
-from benchmarks.measuring import ratios, spread
+from benchmarks.measurement import ratios, spread
 from benchmarks.results import Results
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Holds `values` by round; `limit` is the most that is wanted of their median, or with `at_least` the least."""
+    """Holds `values` by round. `limit` is the most that their median may be or, with `at_least`, the least."""
 
     what: str
     values: Sequence[float]
@@ -96,7 +96,7 @@ def _first(result: memory.Result, in_flight: int) -> memory.Case | None:
 
 
 def table(results: Results) -> list[str]:
-    """Returns them in Markdown, as in the README."""
+    """Returns the targets as a table in Markdown, as in the manual."""
     lines = ["| measured | target | median (least to most) | |", "|---|---|---|---|"]
     lines += [
         f"| {target.what} | {target.wanted} | {target.found} | {'met' if target.is_met else 'missed'} |"

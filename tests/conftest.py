@@ -9,7 +9,7 @@ from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.pipeline import attempts
 from tests.toolkit.clouds import S3, Cloud, azurite, google, moto
 
-#: Unless more are asked for, examples are the same on each run, so that a failure comes from the change.
+#: Unless one of these asks for more, examples are the same on each run, so that only a change can make them fail.
 _ASK_FOR_MORE = {"EXPORTER_RANDOM", "EXPORTER_SEQUENCES", "EXPORTER_WALK_EXAMPLES"}
 settings.register_profile("same", derandomize=True, print_blob=True)
 if not _ASK_FOR_MORE & os.environ.keys():
@@ -32,7 +32,7 @@ def no_proxies_of_this_machine() -> Iterator[None]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets a refusal be doubted as usual, and believed at once when it is repeated."""
+    """Makes a run doubt a refusal as usual, but believe it as soon as it is repeated."""
     again = Patience(attempts=2, seconds=0.0, throttled_seconds=0.0)
     hasty = partial(RetryPolicy, doubted=again, doubted_at_first=again, base_seconds=0.01)
     monkeypatch.setattr(attempts, "RetryPolicy", hasty)

@@ -15,8 +15,8 @@ from exporter.encode.tables import Tables
 from exporter.log.state import FORMAT_VERSION
 from exporter.model import TABLES
 from exporter.settings import Request
-from tests.datasets.living import copy_of, live, rows_at
-from tests.datasets.make import HERE, make
+from tests.datasets.maker import HERE, make
+from tests.datasets.trials import copy_of, live, rows_at
 
 #: By format version and table, the columns that the first exporter of it wrote. Nothing here is ever changed. A column
 #: that is added later is named below.
@@ -123,7 +123,7 @@ def test_a_dataset_of_each_format_lives_on(version: int, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_dataset_of_each_format_takes_a_column_that_is_added(version: int, tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "error", "-m", "tests.datasets.living", str(version), str(tmp_path), "language"]
+    command = [sys.executable, "-W", "error", "-m", "tests.datasets.trials", str(version), str(tmp_path), "language"]
     done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

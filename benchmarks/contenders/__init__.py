@@ -1,1 +1,1 @@
-"""Holds what the exporter is measured against: programs as people write them, each run in a process of its own."""
+"""Holds the programs that the exporter is compared with, as people write them; each runs in a process of its own."""

@@ -1,4 +1,4 @@
-"""Does the same with dlt: a resource that pages, to Parquet files on the local disk.
+"""Exports with dlt: a resource that pages, to Parquet files on the local disk.
 
 `python dlt_pipeline.py URL TOKEN DIRECTORY`. Nested values stay whole (`max_table_nesting=0`); by default they would
 become tables of their own, which takes several times as long.

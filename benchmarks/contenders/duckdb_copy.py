@@ -1,4 +1,4 @@
-"""Sets the floor: no network, and pages on the local disk. `python duckdb_copy.py PAGES PARQUET_FILE`."""
+"""Sets the floor: it reads pages from the local disk, without a network. `python duckdb_copy.py PAGES PARQUET_FILE`."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""Does what people write by hand: one page after another with requests, each a table and a file of its own.
+"""Exports as scripts written by hand do: one page after another with requests, each a table and a file of its own.
 
-`python script.py URL TOKEN DIRECTORY`. Nested values must become texts, because `initial_context` is now a string and
-now an object, which no column holds. The script believes that a short page is the last.
+`python script.py URL TOKEN DIRECTORY`. Nested values must become texts, because `initial_context` is sometimes a
+string and sometimes an object, which no column holds. The script believes that a short page is the last.
 """
 
 import base64

@@ -10,12 +10,12 @@ import pytest
 
 from benchmarks import cost, flight
 from benchmarks.__main__ import main
-from benchmarks.counted import Counts
 from benchmarks.exports import check, environment
-from benchmarks.measuring import Cost, ratios, run, spread
+from benchmarks.measurement import Cost, ratios, run, spread
 from benchmarks.results import Results, load, save
 from benchmarks.rows import SINCE, UNTIL, repeat_conversations
-from benchmarks.serving import serving
+from benchmarks.server import serving
+from benchmarks.stage_clocks import Counts
 from benchmarks.targets import Target, table
 from exporter.contract import CONVERSATIONS_PATH
 from exporter.sandbox import TOKEN, Behaviour, Row
@@ -62,9 +62,9 @@ def test_the_peak_of_a_process_that_is_larger_than_what_measures_it() -> None:
     block = 128 * 1024 * 1024
     held = f"held = b'x' * {block}"
     program = (
-        f"import sys; from benchmarks.measuring import run; print(run([sys.executable, '-c', {held!r}]).peak_bytes)"
+        f"import sys; from benchmarks.measurement import run; print(run([sys.executable, '-c', {held!r}]).peak_bytes)"
     )
-    # Tests are larger, and would be measured themselves.
+    # The process of the tests is larger, and would be measured itself.
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
     assert block < int(done.stdout) < 2 * block
@@ -91,7 +91,7 @@ def test_who_cannot_take_part_has_no_ratio() -> None:
 
 
 def test_contenders_do_their_work(tmp_path: Path) -> None:
-    """Those whose libraries are there; three pages, of which one is empty."""
+    """Only contenders whose libraries are installed take part; of three pages, one is empty."""
     pages = tmp_path / "pages"
     pages.mkdir()
     rows = partial(repeat_conversations, 1500, "flat", transcripts=False)
@@ -130,7 +130,7 @@ def test_levels_run_side_by_side_while_they_are_few() -> None:
 
 def test_a_stage_is_not_charged_for_what_it_calls_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("benchmarks.counted.thread_time", lambda: now)
+    monkeypatch.setattr("benchmarks.stage_clocks.thread_time", lambda: now)
     counts = Counts()
 
     def work(seconds: float) -> None:
@@ -151,9 +151,8 @@ def test_a_stage_is_not_charged_for_what_it_calls_of_another(monkeypatch: pytest
     assert counts.in_main == 123.0
 
 
-def test_repeated_rows_differ_in_id_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.rows._MODELS", 20)
-    rows = repeat_conversations(500, "flat", transcripts=True)
+def test_repeated_rows_differ_in_id_and_time() -> None:
+    rows = repeat_conversations(500, "flat", transcripts=True, models=20)
     documents = [json.loads(render(row, View.of(Behaviour()))) for row in rows]
     assert len({document["id"] for document in documents}) == 500
     assert all(SINCE <= row.created_at < UNTIL for row in rows)

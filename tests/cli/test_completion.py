@@ -13,6 +13,7 @@ from exporter.options.option import options_of
 from exporter.options.parse import flag_of
 from exporter.options.spec import ExportSpec
 from exporter.settings import PARTITIONS
+from tests.toolkit.programs import find_program
 
 SHELLS = ("bash", "zsh", "fish")
 FLAGS = {(each.flags or (flag_of(name),))[0] for name, each in options_of(ExportSpec).items()}
@@ -101,5 +102,6 @@ def test_bash_itself_completes(tmp_path: Path) -> None:
         '_exporter_completion exporter; echo "${COMPREPLY[@]}"'
     )
     variables = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-c", script], env=variables, capture_output=True, text=True, check=False)
+    bash = find_program("bash", "apt-get install bash")
+    done = subprocess.run([bash, "-c", script], env=variables, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "id,summary\n", "")

@@ -14,14 +14,14 @@ from exporter.cli import main
 from exporter.contract import Instant
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.pipeline import attempts
-from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, serve
+from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, ServedRequest, serve
 from exporter.sandbox.clock import system_clock
 
 NOBODY = 65_534
 
 
-class Done(NamedTuple):
-    """Tells how a command ended, and what it said."""
+class CommandResult(NamedTuple):
+    """Holds the exit status of a command, and what it printed."""
 
     status: int
     out: str
@@ -29,11 +29,11 @@ class Done(NamedTuple):
 
     @property
     def complaint(self) -> list[str]:
-        """Returns the lines on stderr, without those that a slow machine has had the time for."""
+        """Returns the lines on stderr, except those on progress, which come only on a slow machine."""
         return [line for line in self.err.splitlines() if " progress percent=" not in line]
 
-    def after_warning(self) -> "Done":
-        """Returns the rest, if the first thing that was said is that there is no answer yet."""
+    def after_warning(self) -> "CommandResult":
+        """Returns the rest of the output, whose first line must warn that no answer has come yet."""
         first, rest = self.err.split("\n", 1)
         assert " warning: no answer yet; asking again for about " in first
         return self._replace(err=rest)
@@ -57,14 +57,14 @@ class Command(Protocol):
         url: str | None = None,
         token: str | None = TOKEN,
         organization: str | None = None,
-    ) -> Done: ...
+    ) -> CommandResult: ...
 
 
-class Started(NamedTuple):
-    """Runs a process of the command line, and knows how to wait for its end."""
+class RunningCommand(NamedTuple):
+    """Holds a process of the command line; `wait` returns its result."""
 
     process: "subprocess.Popen[str]"
-    wait: Callable[..., Done]
+    wait: Callable[..., CommandResult]
 
 
 class Spawn(Protocol):
@@ -72,7 +72,7 @@ class Spawn(Protocol):
 
     def __call__(
         self, *arguments: str | Path, server: Sandbox | None = None, url: str | None = None, token: str = TOKEN
-    ) -> Started: ...
+    ) -> RunningCommand: ...
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         url: str | None = None,
         token: str | None = TOKEN,
         organization: str | None = None,
-    ) -> Done:
+    ) -> CommandResult:
         for name, value in _environment(server.url if server else url, token, organization).items():
             if value is None:
                 monkeypatch.delenv(name, raising=False)
@@ -106,7 +106,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
                 monkeypatch.setenv(name, value)
         capsys.readouterr()
         status = main([str(argument) for argument in arguments])
-        done = Done(status, *capsys.readouterr())
+        done = CommandResult(status, *capsys.readouterr())
         if token and token.strip():
             assert token not in done.out + done.err
         return done
@@ -120,7 +120,7 @@ def spawn() -> Iterator[Spawn]:
 
         def start(
             *arguments: str | Path, server: Sandbox | None = None, url: str | None = None, token: str = TOKEN
-        ) -> Started:
+        ) -> RunningCommand:
             known: dict[str, Any] = {name: value for name, value in os.environ.items() if "ANYREACH" not in name}
             wanted = _environment(server.url if server else url, token)
             chosen = {name: value for name, value in wanted.items() if value is not None}
@@ -134,30 +134,49 @@ def spawn() -> Iterator[Spawn]:
                     errors="surrogateescape",
                 )
             )
-            # This comes before the pipes are closed: a process that a failed test leaves behind must not be waited for.
+            # This precedes the closing of the pipes: nothing must wait for a process that a failed test leaves behind.
             stack.callback(process.kill)
 
-            def wait(timeout_seconds: float = 240.0) -> Done:
+            def wait(timeout_seconds: float = 240.0) -> CommandResult:
                 out, err = process.communicate(timeout=timeout_seconds)
                 assert token not in out + err
-                return Done(process.returncode, out, err)
+                return CommandResult(process.returncode, out, err)
 
-            return Started(process, wait)
+            return RunningCommand(process, wait)
 
         yield start
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asks a server that has not answered as often as ever, and soon gives it up."""
+    """Makes a run ask a server that does not answer as often as usual, but without long pauses."""
     patience = Patience(attempts=6, seconds=0.0, throttled_seconds=0.0)
     hasty = partial(RetryPolicy, unknown=patience, absent=patience, base_seconds=0.01)
     monkeypatch.setattr(attempts, "RetryPolicy", hasty)
 
 
+def when_asked(server: Sandbox, number: int, act: Callable[[], object]) -> None:
+    """Does something before the server answers request `number`."""
+
+    def see(seen: ServedRequest) -> None:
+        if seen.number == number:
+            act()
+
+    server.on_request = see
+
+
+def behave_from(server: Sandbox, number: int, behaviour: Behaviour) -> None:
+    """Gives the server another behaviour before it answers request `number`."""
+
+    def change() -> None:
+        server.behaviour = behaviour
+
+    when_asked(server, number, change)
+
+
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Runs as a user who may not write everywhere, also where the tests are run by one who may."""
+    """Runs as a user who may not write everywhere, even if root runs the tests."""
     if os.getuid() != 0:
         yield
         return

@@ -1,4 +1,4 @@
-"""Reads a destination with nothing but the manifest and the files, and tells whether all of it is sound."""
+"""Reads a destination by nothing but its manifest and its files, and checks that all of it is sound."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ _FORMATS = {"created_date": "%Y-%m-%d", "created_hour": "%Y-%m-%dT%H", "created_
 
 
 class Exported:
-    """Shows an export as a reader finds it."""
+    """Reads an export as its readers do."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -56,23 +56,23 @@ class Exported:
         return [json.loads(line) for line in lines]
 
     def check(self, expected: Mapping[str, Record]) -> None:
-        """Checks that all files are sound, all of the range is covered, and the rows are `expected`, in every field."""
+        """Checks that all files are sound, the whole range is covered, and the rows are `expected`, in every field."""
         self.check_sound()
         assert self.state in ("complete", "unproven")
         assert self.coverage == [parse_interval(self.manifest["range"])]
         assert_same(self.records(), expected)
 
     def check_sound(self, kept: Collection[str] = ()) -> None:
-        """Checks that the manifest tells the truth about every byte and name, and the log agrees; complete or not.
+        """Checks that the manifest is true of every byte and name, whether the export is complete or not.
 
-        `kept` are files that are there for readers of older manifests.
+        `kept` are files that remain for readers of older manifests.
         """
         self.check_shown()
         self._check_tree(kept)
         assert list((self.root / "_exporter" / "staging").iterdir()) == []
 
     def check_shown(self) -> None:
-        """Checks that what the manifest shows is there and true, whatever a killed run may have left beside it."""
+        """Checks that everything the manifest names exists as it says, whatever a killed run has left beside it."""
         for file in self.files:
             self._check_file(file, "conversations", "created_at")
         for file in self.turns:
@@ -83,7 +83,7 @@ class Exported:
         check_private(self.root)
 
     def _check_turns(self) -> None:
-        """Checks that they are what the transcripts say, part by part, in the same order."""
+        """Checks that the turns are those of the transcripts, part by part, in the same order."""
         if "turns" not in self.manifest["tables"]:
             return
         beside = {file["path"].removeprefix("turns"): file for file in self.turns}
@@ -144,7 +144,7 @@ class Exported:
             delta = tuple(f"{table}/_delta_log/" for table in self.manifest["tables"])
             logs = {"delta": delta, "iceberg": ("_iceberg/",)}[format_["kind"]]
             names = {name for name in names if not name.startswith(logs)}
-        # What a repair has taken out is kept for a while, and is not part of the export.
+        # A repair keeps for a while what it removes, which is not part of the export.
         names = {name for name in names if not name.startswith("_exporter/dropped/")}
         quarantine = self.manifest["quarantine"]["files"]
         for file in quarantine:
@@ -166,9 +166,9 @@ class Exported:
 
 
 def check_left(root: Path, expected: Mapping[str, Record]) -> State:
-    """Checks what holds wherever a run has ended, for a reader of the log, of the manifest, or of the files alone.
+    """Checks what holds wherever a run has ended, for readers of the log, of the manifest, or of the files alone.
 
-    Returns what the log amounts to.
+    Returns the state that the log gives.
     """
     if not root.exists():
         return State()
@@ -194,17 +194,17 @@ def check_left(root: Path, expected: Mapping[str, Record]) -> State:
 
 
 def check_private(root: Path) -> None:
-    """Checks that nobody else can read what is below `root`."""
+    """Checks that nobody else can read anything below `root`."""
     for path in [root, *root.rglob("*")]:
         mode = path.lstat().st_mode
         assert stat.S_IMODE(mode) == (0o700 if stat.S_ISDIR(mode) else 0o600), path
 
 
 def assert_same(got: Mapping[str, Record], expected: Mapping[str, Record]) -> None:
-    """Compares ids and fields; says what differs in a few lines, whatever the number of rows."""
+    """Compares ids and fields. Names what differs in a few lines, whatever the number of rows."""
     missing, surplus = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
     assert not missing, f"{len(missing)} of {len(expected)} rows are missing, such as {missing[:3]}"
-    assert not surplus, f"{len(surplus)} rows are not to be there, such as {surplus[:3]}"
+    assert not surplus, f"{len(surplus)} rows are surplus, such as {surplus[:3]}"
     for identity, record in expected.items():
         assert got[identity].keys() == record.keys()
         for name, value in record.items():
@@ -212,7 +212,7 @@ def assert_same(got: Mapping[str, Record], expected: Mapping[str, Record]) -> No
 
 
 def snapshot(root: Path) -> dict[str, tuple[bytes, int, int]]:
-    """Returns content, inode and time of change of every file except the journal: equal ones mean that none changed."""
+    """Returns content, inode and time of change of every file except the journal. Equal ones mean that none changed."""
     return {
         path.relative_to(root).as_posix(): (path.read_bytes(), status.st_ino, status.st_mtime_ns)
         for path in sorted(root.rglob("*"))
@@ -221,7 +221,7 @@ def snapshot(root: Path) -> dict[str, tuple[bytes, int, int]]:
 
 
 def texts(root: Path) -> Iterator[bytes]:
-    """Returns the content of everything that is not a table."""
+    """Yields the content of every file that is not Parquet."""
     yield from (path.read_bytes() for path in root.rglob("*") if path.is_file() and path.suffix != ".parquet")
 
 

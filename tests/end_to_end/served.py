@@ -1,4 +1,4 @@
-"""Tells what a server serves from its JSON texts, without the exporter's decoding: the measure of every export."""
+"""Reads what a server serves from its JSON, without the exporter's decoding: the measure of every export."""
 
 import json
 import random
@@ -16,7 +16,7 @@ from exporter.sandbox.render import View, render
 
 Record: TypeAlias = dict[str, Any]
 
-#: This is in the past of every machine that runs the tests.
+#: A time in the past of every machine that runs the tests.
 SINCE = parse_timestamp("2024-01-01")
 UNTIL = parse_timestamp("2024-03-01")
 
@@ -46,7 +46,7 @@ def records(
 
 
 def conversation(created_at: Instant, updated_at: Instant, identity: str, **fields: object) -> Row:
-    """Makes a row with every field, null where not given."""
+    """Makes a row with every field; those that are not given are null."""
     nothing = dict.fromkeys(field.name for field in FIELDS if field.kind is not Kind.TIMESTAMP)
     return Row(created_at, updated_at, {**nothing, "id": identity, "status": "completed", **fields})
 
@@ -92,7 +92,7 @@ _READ: dict[Kind, Callable[[str], Any]] = {
 
 
 def whole_rows_served(rows: Iterable[Row], requests: Iterable[ServedRequest], behaviour: Behaviour) -> list[Row]:
-    """Returns every row that went out in answer to `requests`, as often as it did; lists of ids alone do not count."""
+    """Returns every row that was served to `requests`, as often as it was; lists of ids alone do not count."""
     listing = Listing(rows)
     served: list[Row] = []
     for seen in requests:

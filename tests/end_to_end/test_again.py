@@ -1,4 +1,4 @@
-"""Runs the same command again, the bare command, a wider range, and another request for the same destination."""
+"""Tests the same command again, the bare command, a wider range, and another request for the same destination."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from exporter.contract import DAY, SECOND, Instant, format_instant, parse_timestamp
 from exporter.sandbox import Behaviour, Row, make_conversations
-from tests.end_to_end.conftest import Command, Done, Serving
+from tests.end_to_end.conftest import Command, CommandResult, Serving
 from tests.end_to_end.exported import Exported, parse_interval, snapshot
 from tests.end_to_end.served import SINCE, UNTIL, conversation, records
 
@@ -71,8 +71,7 @@ def test_a_wider_range_reads_only_what_is_missing(
     asked = [seen.query for seen in server.requests[first:] if "fields" not in seen.query]
     for query in asked:
         after_, before_ = parse_timestamp(query["created_after"]), parse_timestamp(query["created_before"])
-        # A few seconds are spared, because a bound may be cut; below, as far again as a window is long, for a row
-        # there.
+        # A few seconds are spared because a bound may be cut, and below it a window's length, for one more row.
         is_below = before_ < MIDDLE + 3 * SECOND and after_ >= since - (MIDDLE - since)
         assert is_below or after_ >= LATER - max(SECOND, until - LATER)
     assert 0 < len(asked) < len(server.requests[first:]) < 20
@@ -144,12 +143,12 @@ class TestWithoutSince:
         Exported(tmp_path / "out").check({})
 
 
-#: The server's clock is not that of this machine.
+#: The server's clock differs from that of this machine.
 TRUST = ("--trust-clock", "server")
 
 
 class TestWithoutUntil:
-    """The end is the server's clock less the lag, fixed at the first run."""
+    """Tests that the end is the server's clock less the lag, fixed at the first run."""
 
     def test_what_becomes_visible_late_is_waited_for(self, serving: Serving, command: Command, tmp_path: Path) -> None:
         now = UNTIL + 30 * SECOND
@@ -160,7 +159,7 @@ class TestWithoutUntil:
         )
         assert done.status == 0, done.err
         exported = Exported(tmp_path / "out")
-        # The server's clock is read to the second, and may have moved on by the time that it is.
+        # The server's clock is read to the second, and may have moved on meanwhile.
         (start, end), *others = exported.coverage
         assert (start, others) == (SINCE, [])
         assert now - 70 * SECOND < end <= now - 60 * SECOND
@@ -204,7 +203,7 @@ class TestStatus:
         assert command("export", tmp_path / "out", *between(SINCE, UNTIL), *options, server=server).status == 4
         exported = Exported(tmp_path / "out")
         covered = sum(end - start for start, end in exported.coverage)
-        done: Done = command("status", tmp_path / "out", token=None)
+        done: CommandResult = command("status", tmp_path / "out", token=None)
         assert done.status == 0
         assert f"incomplete: {exported.manifest['totals']['rows']} conversations" in done.out
         assert f"{covered / (UNTIL - SINCE):.1%} of the range is covered" in done.out

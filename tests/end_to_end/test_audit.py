@@ -21,7 +21,7 @@ def test_an_audit_and_its_repair(serving: Serving, command: Command, tmp_path: P
     assert (same.status, same.out) == (0, "")
     assert "the same: 599 conversations listed, 599 in the export" in same.err
 
-    # Of long ago, as if it had shown up late.
+    # Its time is long ago, as if it had appeared late.
     server.insert(rows[-1])
     gone, other = (str(row.document("", "")["id"]) for row in rows[:2])
     server.delete(gone)
@@ -71,7 +71,7 @@ def test_an_audit_and_its_repair(serving: Serving, command: Command, tmp_path: P
 
 
 def test_it_asks_otherwise_than_the_export_did(serving: Serving, command: Command, tmp_path: Path) -> None:
-    """It asks by the cursor alone, and for pages of another size: what misleads the one does not mislead the other."""
+    """It uses the cursor alone, and pages of another size: what misleads an export does not mislead it."""
     rows = make_conversations(900, SINCE, SINCE + 10 * DAY, seed=5, transcripts=False)
     out, server = tmp_path / "out", serving(rows)
     pages = ("--page-size", "70", "--concurrency", "1")
@@ -85,6 +85,6 @@ def test_it_asks_otherwise_than_the_export_did(serving: Serving, command: Comman
     listed = [seen.query for seen in server.requests[before:] if "cursor" in seen.query]
     assert "70" not in {query["limit"] for query in listed}
     by_cursor = [query for query in listed if "created_before" not in query]
-    # The opening looks at bounds by both.
+    # The first questions of a run try bounds by both parameters.
     assert len(by_cursor) > 900 // 70
     assert len(listed) - len(by_cursor) <= 3

@@ -1,6 +1,6 @@
-"""Exports are exact where they can be, however an API reads what it is asked, and otherwise say so (source.md, 14).
+"""Tests that exports are exact if they can be, however an API reads a question, and otherwise say so (source.md, 14).
 
-Each case is a server that would lose rows to a client that believes an answer without a look at what must be in it.
+Each case is a server on which a client loses rows if it believes an answer without looking for what must be in it.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,12 @@ import pytest
 
 from exporter.contract import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Instant, format_instant, parse_timestamp
 from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest
-from tests.end_to_end.conftest import Command, Done, Serving
+from tests.end_to_end.conftest import Command, CommandResult, Serving
 from tests.end_to_end.exported import Exported, assert_same
 from tests.end_to_end.served import SINCE, UNTIL, conversation, microseconds, records
 
 AT = SINCE + 30 * DAY + 5 * HOUR + 123_456
-#: A day before the clocks change in Europe.
+#: The day before the clocks change in Europe.
 SPRING = parse_timestamp("2024-03-30")
 
 
@@ -25,27 +25,27 @@ def row(created_at: Instant, identity: str, updated_at: Instant | None = None, *
 
 
 def spread(count: int, step: Instant, newest: Instant = AT, name: str = "s") -> list[Row]:
-    """Makes rows at `newest` and before, `step` apart."""
+    """Makes rows at `newest` and earlier, `step` apart."""
     return [row(newest - number * step, f"{name}{number:04d}") for number in range(count)]
 
 
 def equals(count: int, changed: Instant = SECOND, at: Instant = AT, name: str = "e") -> list[Row]:
-    """Makes rows of one time, updated one after another."""
+    """Makes rows of one time that were updated one after another."""
     return [row(at, f"{name}{number:04d}", at + number * changed) for number in range(count)]
 
 
-def export(server: Sandbox, command: Command, destination: Path, *options: str) -> Done:
+def export(server: Sandbox, command: Command, destination: Path, *options: str) -> CommandResult:
     range_ = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL + 60 * DAY))
     return command("export", destination, *range_, *options, server=server)
 
 
-def check_exact(done: Done, destination: Path, rows: list[Row], behaviour: Behaviour) -> None:
+def check_exact(done: CommandResult, destination: Path, rows: list[Row], behaviour: Behaviour) -> None:
     assert done.status == 0, done.err
     Exported(destination).check(records(rows, behaviour))
 
 
-def check_loud(done: Done, destination: Path, rows: list[Row], behaviour: Behaviour) -> None:
-    """Checks that it is refused, and not called complete; or whole except rows of the named times; or exact."""
+def check_loud(done: CommandResult, destination: Path, rows: list[Row], behaviour: Behaviour) -> None:
+    """Checks that an export is refused and not called complete, or whole except at the times it names, or exact."""
     assert done.status in (0, 1, 3), done.err
     assert "Traceback" not in done.err
     if done.status == 1:
@@ -67,12 +67,12 @@ def check_loud(done: Done, destination: Path, rows: list[Row], behaviour: Behavi
     assert_same(found, expected)
 
 
-#: All times are read so, or one of them.
+#: The parameters that are read in such a way: all of them, or one.
 EACH_APART = ("", "cursor:", "created_before:", "created_after:")
 
 
 class TestReadings:
-    """Tests how bounds and cursor are read, all of them or one."""
+    """Tests servers that misread bounds and cursor, all of them or one."""
 
     @pytest.mark.parametrize("page_size", ["1000", "100"])
     @pytest.mark.parametrize("named", EACH_APART)
@@ -143,7 +143,7 @@ class TestReadings:
     ) -> None:
         rows, behaviour = spread(2000, 3 * MINUTE), Behaviour(reads=(reading,), compares=compares)
         done = export(serving(rows, behaviour), command, tmp_path / "out")
-        # The end of a day is above all its rows, however few of them the bound is meant to leave.
+        # The end of a day is above all its rows, however few of them the bound should leave.
         check = check_loud if reading == "up-day" else check_exact
         check(done, tmp_path / "out", rows, behaviour)
 
@@ -157,7 +157,7 @@ class TestReadings:
 
 
 class TestBounds:
-    """Tests what a bound is compared with, and whether it is inside."""
+    """Tests what a bound is compared with, and whether it is inclusive."""
 
     @pytest.mark.parametrize(
         "excludes",
@@ -196,7 +196,7 @@ class TestBounds:
 
 
 class TestPages:
-    """Tests pages that are not as long as those before, or empty, or from the other end."""
+    """Tests pages that are shorter than those before, or empty, or from the other end."""
 
     ROWS: Callable[[], list[Row]] = staticmethod(
         lambda: [*spread(700, SECOND, AT + DAY), *equals(400), *spread(100, SECOND, AT - HOUR, "o")]
@@ -217,7 +217,7 @@ class TestPages:
     ) -> None:
         rows, behaviour = self.ROWS(), Behaviour(changes_after=after, changes=("page_cap=100",))
         done = export(serving(rows, behaviour), command, tmp_path / "out", "--concurrency", "1")
-        # Where it is lowered between two lists that are held against each other, neither proves anything.
+        # If the cap is lowered between two lists that are compared, neither of them proves anything.
         check_loud(done, tmp_path / "out", rows, behaviour)
 
     @pytest.mark.parametrize("caps", [(500, 100), (100, 500), (900, 100, 100), (300, 100, 200)])
@@ -233,7 +233,7 @@ class TestPages:
 
         server.on_request = cap
         done = export(server, command, tmp_path / "out", "--concurrency", concurrency)
-        # A list that is cut as often as it is asked for cannot be told from a whole one.
+        # A list that is cut at every request cannot be told from a whole one.
         check_loud(done, tmp_path / "out", rows, Behaviour())
 
     @pytest.mark.parametrize("changed", [0, SECOND])

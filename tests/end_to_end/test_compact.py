@@ -20,7 +20,7 @@ from tests.end_to_end.served import SINCE, Record, records
 
 DAYS = 6
 RANGE = ("--since", format_instant(SINCE), "--until", format_instant(SINCE + DAYS * DAY))
-#: A file for every few pages.
+#: The target size, which makes a file of every few pages.
 SMALL = ("--part-size", "1", "--page-size", "10")
 
 
@@ -36,7 +36,7 @@ def expected(rows: list[Row]) -> Mapping[str, Record]:
 
 @pytest.fixture
 def small(rows: list[Row], serving: Serving, command: Command, tmp_path: Path) -> Exported:
-    """Makes a complete export, in small files."""
+    """Makes a complete export in small files."""
     assert command("export", tmp_path / "out", *RANGE, *SMALL, server=serving(rows)).status == 0
     exported = Exported(tmp_path / "out")
     assert len(exported.files) > 3 * DAYS
@@ -44,7 +44,7 @@ def small(rows: list[Row], serving: Serving, command: Command, tmp_path: Path) -
 
 
 def written(root: Path) -> dict[str, tuple[bytes, int, int]]:
-    """Returns all files except the lock, which was held."""
+    """Returns all files except the lock, which a run has held."""
     return {path: file for path, file in snapshot(root).items() if path != "_exporter/lock"}
 
 
@@ -138,7 +138,7 @@ def test_killed_at_any_instant_it_is_done_by_the_next(
     for number in range(2):
         out = Path(shutil.copytree(small.root, tmp_path / str(number)))
         started = spawn("compact", out)
-        # It has begun to write when there is one more commit.
+        # It has begun to write once one more commit exists.
         while not (out / commit_path(small.manifest["generation"] + 1)).exists():
             assert started.process.poll() is None
         with suppress(subprocess.TimeoutExpired):

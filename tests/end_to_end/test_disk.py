@@ -1,4 +1,4 @@
-"""When a disk takes no more, or breaks, the run says so in a line, and what is there is whole; the next one goes on."""
+"""Tests a disk that is full or breaks: the run says so in a line, every file is whole, and the next run goes on."""
 
 import errno
 import os
@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from exporter.contract import DAY, format_instant
-from exporter.sandbox import Row, Sandbox, ServedRequest, make_conversations
-from tests.end_to_end.conftest import NOBODY, Command, Done, Serving, Spawn, unprivileged
+from exporter.sandbox import Row, Sandbox, make_conversations
+from tests.end_to_end.conftest import NOBODY, Command, CommandResult, Serving, Spawn, unprivileged, when_asked
 from tests.end_to_end.exported import Exported, check_left
 from tests.end_to_end.served import SINCE, records
 
@@ -31,18 +31,8 @@ def rows() -> list[Row]:
     return make_conversations(250, SINCE, UNTIL, seed=51, density="flat", transcripts=False)
 
 
-def when_asked(server: Sandbox, number: int, act: Callable[[], object]) -> None:
-    """Does something before the server answers request `number`."""
-
-    def see(seen: ServedRequest) -> None:
-        if seen.number == number:
-            act()
-
-    server.on_request = see
-
-
-def check_failed(done: Done, root: Path, rows: list[Row], *words: str) -> None:
-    """Checks that a line says where and what; every file is whole, in its place, and known to the log."""
+def check_failed(done: CommandResult, root: Path, rows: list[Row], *words: str) -> None:
+    """Checks that one line says what failed and where, and that the log knows every file, each of which is whole."""
     assert (done.status, done.out, len(done.complaint)) == (1, "", 1), done.err
     for word in (str(root), *words):
         assert word in done.err
@@ -59,7 +49,7 @@ def check_next(command: Command, server: Sandbox, root: Path, rows: list[Row]) -
     Exported(root).check(records(rows))
 
 
-# Commits have up to 2 kB, parts 9 kB, the last manifest 23 kB.
+# Commits have up to 2 kB, parts 9 kB, and the last manifest 23 kB.
 @pytest.mark.parametrize(("size", "number"), [(0, 1), (0, HALF_WAY), (4_000, HALF_WAY), (15_000, 1)])
 def test_files_that_may_not_grow(
     size: int, number: int, rows: list[Row], serving: Serving, spawn: Spawn, command: Command, tmp_path: Path
@@ -82,7 +72,7 @@ def test_files_that_may_not_grow(
 
 
 def failing(code: int, function: Callable[..., Any], calls: Iterator[bool]) -> Callable[..., Any]:
-    """Does as `function`, except for the calls that fail."""
+    """Returns `function`, except that some calls fail: those for which `calls` yields true."""
 
     def call(*arguments: Any) -> Any:
         if next(calls, True):
@@ -141,7 +131,7 @@ def test_a_directory_that_becomes_read_only(
 ) -> None:
     root = of_nobody / "out"
     server = serving(rows)
-    # Modules that are imported late may lie where only the owner of the tests can read.
+    # Modules that are imported late may be where only the owner of the tests can read.
     assert command("export", tmp_path / "first", *OPTIONS, server=server).status == 0
     server.on_request = lambda _: close(root / closed) if any(root.rglob("*.parquet")) else None
     with unprivileged():

@@ -1,4 +1,4 @@
-"""Every conversation is there once, every field as served, and the manifest explains every byte that is there."""
+"""Tests that an export has every conversation once, with every field as served, and a manifest of every byte."""
 
 import json
 from collections import Counter

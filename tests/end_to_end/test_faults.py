@@ -1,4 +1,4 @@
-"""What goes wrong on the wire, over real HTTP, is survived while it is the exception, and told plainly otherwise."""
+"""Tests faults on the wire, over real HTTP: a run survives them while they are rare, and otherwise names them."""
 
 from functools import partial
 from pathlib import Path
@@ -11,9 +11,9 @@ from exporter.fetch.wire import client
 from exporter.fetch.wire.line import Limits
 from exporter.pipeline import attempts as attempts_module
 from exporter.pipeline.memory import Shares
-from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, ServedRequest, gate, make_conversations
+from exporter.sandbox import TOKEN, Behaviour, Row, gate, make_conversations
 from exporter.sandbox.behaviour import Fault
-from tests.end_to_end.conftest import Command, Serving
+from tests.end_to_end.conftest import Command, Serving, behave_from
 from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import SINCE, records, whole_rows_served
 
@@ -26,7 +26,7 @@ PASSING: tuple[Fault, ...] = (
     *("html", "stall", "stall-mid-body", "trickle", "gzip-bomb", "oversized"),
 )
 HARMLESS: tuple[Fault, ...] = ("wrong-type", "gzip")
-#: It would be the same if asked for again.
+#: The next answer would be the same.
 LASTING: tuple[Fault, ...] = ("redirect",)
 
 #: A trickle this slow is never whole in time.
@@ -35,9 +35,9 @@ MAX_BODY_BYTES = 1_000_000
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch, *, attempts: int, stalls: bool = True) -> None:
-    """Decides as ever, in a hundredth of the time and of the memory; of the time only if there are `stalls`.
+    """Makes a run decide as usual, with a hundredth of the memory and, if there are `stalls`, of the time.
 
-    A machine that does much else may take a second to send what is too large.
+    A busy machine may take a second to send what is too large.
     """
     if stalls:
         monkeypatch.setattr(client, "Limits", partial(Limits, stall_seconds=0.2, total_seconds=0.7))
@@ -59,7 +59,7 @@ def rows() -> list[Row]:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_one_answer_in_five_is_spoilt_in_every_way_there_is(
+def test_one_answer_in_five_is_spoiled_in_every_way(
     seed: int,
     rows: list[Row],
     serving: Serving,
@@ -113,7 +113,7 @@ def test_a_source_that_fails_for_good_half_way(
     hurry(monkeypatch, attempts=3, stalls=fault in ("stall", "stall-mid-body", "trickle"))
     server = serving(rows)
     for_good = Behaviour(faults=(fault,), fault_rate=1.0, trickle_rate=TOO_SLOW, oversized_bytes=20 * MAX_BODY_BYTES)
-    when_asked(server, 30, for_good)
+    behave_from(server, 30, for_good)
     done = command("export", tmp_path / "out", *OPTIONS, server=server)
     assert (done.status, done.out) == (1, "")
     what, what_now = done.complaint
@@ -131,7 +131,7 @@ def test_a_source_that_fails_for_good_half_way(
     assert command("export", tmp_path / "out", *OPTIONS, server=server).status == 0
     Exported(tmp_path / "out").check(records(rows))
     again = whole_rows_served(rows, server.requests[first:], Behaviour())
-    # Each page goes on a little below its window.
+    # Each page reaches a little below its window.
     overlaps = 2 * (len(server.requests) - first)
     assert len(again) <= len(rows) - len(kept) + overlaps
 
@@ -157,18 +157,8 @@ def test_a_revoked_token_and_its_successor(
     Exported(tmp_path / "out").check(records(rows))
 
 
-def when_asked(server: Sandbox, number: int, behaviour: Behaviour) -> None:
-    """From request `number` on, the server behaves otherwise."""
-
-    def see(seen: ServedRequest) -> None:
-        if seen.number == number:
-            server.behaviour = behaviour
-
-    server.on_request = see
-
-
 def check_stopped(root: Path, rows: list[Row]) -> set[str]:
-    """Checks that an export that has failed half-way holds less than all, and all of it sound. Returns the ids."""
+    """Checks that an export that failed half-way is sound and has some of the rows. Returns their ids."""
     exported = Exported(root)
     exported.check_sound()
     assert exported.state == "incomplete"

@@ -1,4 +1,4 @@
-"""Where a file system lacks a call, an export works without it, or the command says which file system, and why not."""
+"""Tests file systems without some call: an export works without it, or the command names the file system and why."""
 
 import errno
 import fcntl
@@ -31,7 +31,7 @@ def rows() -> list[Row]:
 
 
 def refusing(number: int, when: Callable[..., bool] = lambda *_: True, real: Any = None) -> Callable[..., Any]:
-    """Makes a call that fails with this number where `when` is true of its arguments, and is the real one otherwise."""
+    """Returns the real call, except that it fails with this number if `when` is true of its arguments."""
 
     def call(*arguments: Any, **named: Any) -> Any:
         if when(*arguments):
@@ -124,7 +124,7 @@ def test_a_repair_moves_damage_aside_without(
     Exported(root).check(records(rows))
 
 
-#: Other file systems answer this to the same calls.
+#: The numbers with which other file systems refuse the same calls.
 SIBLINGS: dict[str, Spoil] = {
     **{f"link-{errno.errorcode[n]}": without("link", n) for n in (errno.EPERM, errno.EMLINK, *UNSUPPORTED)},
     **{f"flock-{errno.errorcode[n]}": without("flock", n, module=fcntl) for n in UNSUPPORTED},

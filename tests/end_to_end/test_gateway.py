@@ -1,4 +1,4 @@
-"""An export comes whole through what stands between: a real nginx with TLS of a private authority, and a proxy."""
+"""Tests that an export is whole behind a real nginx, with TLS of a private authority, and behind a proxy."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from anyio.from_thread import start_blocking_portal
 
 from exporter.contract import format_instant
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations
-from tests.end_to_end.conftest import Command, Done, Serving, Spawn
+from tests.end_to_end.conftest import Command, CommandResult, Serving, Spawn
 from tests.end_to_end.exported import Exported
 from tests.end_to_end.served import SINCE, UNTIL, records
 from tests.toolkit.forward_proxy import ForwardProxy
@@ -43,7 +43,7 @@ def forwarding() -> Iterator[Callable[[ForwardProxy], ForwardProxy]]:
         yield start
 
 
-def assert_failed(done: Done, status: int, *words: str) -> None:
+def assert_failed(done: CommandResult, status: int, *words: str) -> None:
     assert (done.status, done.out) == (status, "")
     assert 1 <= done.err.count("\n") <= 2, done.err
     for word in words:
@@ -110,7 +110,7 @@ class TestAuthorities:
         assert server.requests == []
         assert not (tmp_path / "out").exists()
 
-    def test_a_certificate_has_to_be_for_the_host(
+    def test_a_certificate_must_be_for_the_host(
         self, before: Gateway, server: Sandbox, command: Command, tmp_path: Path
     ) -> None:
         url = before.url.replace("127.0.0.1", "localhost")
@@ -147,7 +147,7 @@ class TestProxy:
         proxy = forwarding(ForwardProxy({f"{NAME}:443": before.port}, credentials))
         monkeypatch.setenv("HTTPS_PROXY", f"http://{'me:p%40ss:w%2Frd@' if credentials else ''}{proxy.address}/")
         options = (*RANGE, "--ca-file", before.authority, "-v")
-        # The name has no address: a client that connects to it does so by the proxy.
+        # The name has no address, so a client can reach it only through the proxy.
         done = spawn("export", tmp_path / "out", *options, url=f"https://{NAME}").wait()
         assert done.status == 0, done.err
         assert PASSWORD not in done.err

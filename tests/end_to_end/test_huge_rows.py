@@ -1,4 +1,4 @@
-"""Conversations of 30 MB among small ones (source.md, 11) are exported exactly, within the memory that was given."""
+"""Tests conversations of 30 MB among small ones (source.md, 11): they are exported exactly, within the given memory."""
 
 import os
 import subprocess
@@ -9,13 +9,13 @@ import pytest
 
 from exporter.contract import HOUR, MINUTE
 from exporter.sandbox import TOKEN, Row, Sandbox
-from tests.end_to_end.conftest import Done, Serving
+from tests.end_to_end.conftest import CommandResult, Serving
 from tests.end_to_end.exported import Exported
 from tests.end_to_end.served import SINCE, conversation, records
 
 HUGE_BYTES = 30_000_000
 MEMORY_MIB = 384
-#: A process's peak of memory cannot be read by its parent: that would also count what the parent had.
+#: The process prints its own peak of memory, because the peak that its parent can read includes the parent's memory.
 RUN = """
 import re, sys
 from exporter.cli import main
@@ -30,7 +30,7 @@ def row(minute: int, text: str) -> Row:
     return conversation(at, at, f"c-{minute:04d}", conversation={"items": [{"type": "message", "content": [text]}]})
 
 
-def export(destination: Path, server: Sandbox, *more: str) -> Done:
+def export(destination: Path, server: Sandbox, *more: str) -> CommandResult:
     range_ = ("--since", "2024-01-01", "--until", "2024-01-02")
     done = subprocess.run(
         [sys.executable, "-c", RUN, "export", str(destination), *range_, *more],
@@ -39,7 +39,7 @@ def export(destination: Path, server: Sandbox, *more: str) -> Done:
         text=True,
         timeout=600,
     )
-    return Done(done.returncode, done.stdout, done.stderr)
+    return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize("turns", [False, True])
@@ -63,7 +63,7 @@ def test_a_huge_transcript_of_many_items(serving: Serving, tmp_path: Path, items
     content = [{"type": "message", "role": "user", "content": [text]} for text in texts]
     rows = [row(minute, "hello") for minute in range(0, 1440, 20)]
     rows.append(conversation(SINCE + MINUTE, SINCE, "huge", conversation={"items": content}))
-    # The default, 384 MiB, also does.
+    # The default, 384 MiB, is also enough.
     done = export(tmp_path / "out", serving(rows), "--tables", "conversations,turns")
     assert done.status == 0, done.err
     Exported(tmp_path / "out").check(records(rows))

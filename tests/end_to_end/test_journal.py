@@ -1,4 +1,4 @@
-"""`_exporter/runs.jsonl` has a line for every run, however it ended, and never the token."""
+"""Tests that `_exporter/runs.jsonl` has a line for every run, however it ended, and never the token."""
 
 import json
 import shutil
@@ -70,7 +70,7 @@ def test_every_command_that_changes_an_export_is_there(
     assert repaired["rows"] < idle["rows"]
     assert len({line["run"] for line in found}) == 5
     assert all(line["started_at"] <= line["ended_at"] for line in found)
-    # It is no orphan, and in nobody's way.
+    # The journal is no orphan.
     assert command("verify", out).status == 0
 
 

@@ -1,12 +1,12 @@
-"""Real processes, killed at random instants of their whole life; what they leave is sound, and the next run goes on.
+"""Tests processes that are killed at random instants: what they leave is sound, and the next run goes on.
 
-EXPORTER_KILLS=500 pytest -s tests/end_to_end/test_kills.py             five hundred, in about a quarter of an hour;
-                                                                        half of them of exports, half of syncs, and
-                                                                        half as many again of rereads
+EXPORTER_KILLS=500 pytest -s tests/end_to_end/test_kills.py             five hundred, in about a quarter of an hour:
+                                                                        half of exports, half of syncs, and half as
+                                                                        many again of rereads
 EXPORTER_KILLS=9 EXPORTER_KILLS_SEED=4711 pytest …                      others than by default
 
-The instants are drawn from the seed, as a number of requests and a time after them; where exactly the process then is
-depends on the machine.
+The seed gives each instant as a number of requests and a time after them; what the process is doing then depends on
+the machine.
 """
 
 import os
@@ -17,9 +17,11 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from pyarrow import ArrowException
@@ -31,6 +33,8 @@ from tests.end_to_end.conftest import Serving, Spawn
 from tests.end_to_end.exported import Exported, check_left
 from tests.end_to_end.served import SINCE, Record, records, whole_rows_served
 
+T = TypeVar("T")
+
 KILLS = int(os.environ.get("EXPORTER_KILLS", "6"))
 SEED = int(os.environ.get("EXPORTER_KILLS_SEED", "0"))
 
@@ -40,7 +44,7 @@ RANGE = ("--since", format_instant(SINCE), "--until", format_instant(SINCE + DAY
 OPTIONS = (*SYNC_OPTIONS, *RANGE, "--tables", "conversations,turns")
 #: This share of the instants at which a sync is killed comes after its last request, while it merges.
 MERGING = 0.6
-#: A run takes at most this long on a machine that does much else.
+#: The longest time of a run on a busy machine.
 PATIENCE_SECONDS = 300.0
 
 
@@ -54,18 +58,18 @@ class Life:
     end: float
 
     def choose(self, chance: random.Random, late: float = 0.1) -> tuple[int, float]:
-        """Draws an instant, as a number of requests and seconds after them; with the chance `late`, after the last."""
+        """Draws an instant: a number of requests and the seconds after them; `late` is the likelihood of the last."""
         match chance.random():
             case share if share < 0.1:
                 return 0, chance.uniform(0, self.start)
             case share if share < 0.1 + late:
                 return self.requests, chance.uniform(0, self.end)
-        # The next few requests may already come meanwhile: a commit takes longer than a page.
+        # The next few requests may come in this time, because a commit takes longer than a page.
         return chance.randint(1, self.requests), chance.uniform(0, 4 * self.reading / self.requests)
 
 
 class Watch:
-    """Counts the requests of one process, and tells when they came."""
+    """Records when the requests of one process came."""
 
     def __init__(self, server: Sandbox) -> None:
         self.times = [time.monotonic()]
@@ -99,7 +103,7 @@ def live(server: Sandbox, spawn: Spawn, *arguments: str | Path) -> Life:
 
 
 def at_stake(exported: Exported) -> int:
-    """Returns the most rows that a kill takes with it: of each worker its open file, and the pages it has just had."""
+    """Returns the most rows that a kill may lose: of each worker its open file, and the pages it has just read."""
     most: int = max(file["rows"] for file in exported.files)
     return CONCURRENCY * (most + 3 * PAGE_SIZE)
 
@@ -120,7 +124,7 @@ def test_killed_at_any_instant(serving: Serving, spawn: Spawn, tmp_path: Path) -
         commits += export_until_done(server, spawn, tmp_path / str(exports), life, chance, most - len(commits))
         print(f"{exports} exports, {len(commits)} kills", flush=True)
     print(f"\n{life}, {whole.manifest['generation']} commits; {len(commits)} kills in {exports} exports")
-    print("commits there at a kill:", counted(commits))
+    print("commits at a kill:", counted(commits))
 
 
 @pytest.mark.parametrize("command", ["sync", "reread"])
@@ -145,7 +149,7 @@ def test_a_merge_killed_at_any_instant(serving: Serving, spawn: Spawn, tmp_path:
         print(f"{syncs} times {command}, {len(moments)} kills", flush=True)
     assert spawn("verify", destination, server=server).wait(PATIENCE_SECONDS).status == 0
     print(f"\n{life}; {len(moments)} kills of {command} in {syncs}")
-    print("what was there at a kill:", counted(moments))
+    print("state at a kill:", counted(moments))
 
 
 def counted(things: Iterable[object]) -> str:
@@ -153,14 +157,45 @@ def counted(things: Iterable[object]) -> str:
 
 
 def change(server: Sandbox, chance: random.Random) -> None:
-    """Changes rows of all days, and lets some come late."""
+    """Changes rows of all days, and inserts some late ones."""
     now = time.time_ns() // 1000
     for row in chance.sample(server.rows, 40):
         server.update(str(row.facts()["id"]), now, summary=f"{now}")
-    # Within the range that was asked for: a reread goes no further.
+    # They are within the range of the request, because a reread goes no further.
     at = SINCE + chance.randrange(DAYS * DAY - DAY // 2)
     for row in make_conversations(3, at, at + DAY // 2, seed=now):
         server.insert(Row(row.created_at, now, row.facts()))
+
+
+def kill_until_done(
+    server: Sandbox,
+    spawn: Spawn,
+    command: Sequence[str | Path],
+    choose: Callable[[], tuple[int, float]],
+    most_kills: int,
+    look: Callable[[], T],
+) -> list[T]:
+    """Runs a command, killed again and again, until a run ends by itself. Returns what `look` saw after each kill."""
+    seen: list[T] = []
+    while True:
+        requests, seconds = choose()
+        watch = Watch(server)
+        started = spawn(*command, server=server)
+        if len(seen) < most_kills:
+            watch.wait(started.process, requests, seconds)
+            started.process.kill()
+        done = started.wait(PATIENCE_SECONDS)
+        killed = done.status == -signal.SIGKILL
+        try:
+            assert killed or done.status == 0, done.err
+            found = look()
+        except (AssertionError, ExporterError, OSError, ArrowException) as error:
+            raise AssertionError(
+                f"seed {SEED}, {command[1]}, run {len(seen) + 1}, {requests} requests and {seconds:.4f} s: {error}"
+            ) from error
+        if not killed:
+            return seen
+        seen.append(found)
 
 
 def merge_until_done(
@@ -173,33 +208,20 @@ def merge_until_done(
     most_kills: int,
     before: Mapping[str, Record],
 ) -> list[str]:
-    """Runs a sync or a reread, killed again and again, until a run ends by itself. Returns what was there at each kill.
+    """Runs a sync or a reread until one ends by itself. Returns what each kill left.
 
-    Whatever the instant, all of what has changed is there, or nothing of it.
+    Whatever the instant, the export then has all of what has changed, or none of it.
     """
     after = records(server.rows)
-    moments: list[str] = []
-    killed = True
-    while killed:
-        requests, seconds = life.choose(chance, MERGING)
-        watch = Watch(server)
-        started = spawn(command, destination, *SYNC_OPTIONS, server=server)
-        if len(moments) < most_kills:
-            watch.wait(started.process, requests, seconds)
-            started.process.kill()
-        done = started.wait(PATIENCE_SECONDS)
-        killed = done.status == -signal.SIGKILL
-        try:
-            assert killed or done.status == 0, done.err
-            has_changed = Exported(destination).records() == after
-            check_left(destination, after if has_changed else before)
-        except (AssertionError, ExporterError, OSError, ArrowException) as error:
-            raise AssertionError(
-                f"seed {SEED}, run {len(moments) + 1}, {requests} requests and {seconds:.4f} s: {error}"
-            ) from error
-        if killed:
-            sealed = (destination / "_SUCCESS").exists()
-            moments.append(f"{'after' if has_changed else 'before'}, {'sealed' if sealed else 'open'}")
+
+    def look() -> str:
+        has_changed = Exported(destination).records() == after
+        check_left(destination, after if has_changed else before)
+        sealed = (destination / "_SUCCESS").exists()
+        return f"{'after' if has_changed else 'before'}, {'sealed' if sealed else 'open'}"
+
+    choose = partial(life.choose, chance, MERGING)
+    moments = kill_until_done(server, spawn, (command, destination, *SYNC_OPTIONS), choose, most_kills, look)
     Exported(destination).check(after)
     return moments
 
@@ -207,30 +229,15 @@ def merge_until_done(
 def export_until_done(
     server: Sandbox, spawn: Spawn, destination: Path, life: Life, chance: random.Random, most_kills: int
 ) -> list[int]:
-    """Runs an export, killed again and again, until a run ends by itself. Returns the commits there at each kill."""
+    """Runs an export until one ends by itself. Returns the number of commits at each kill."""
     expected = records(server.rows)
     server.requests.clear()
-    commits: list[int] = []
-    killed = True
-    while killed:
-        requests, seconds = life.choose(chance)
-        watch = Watch(server)
-        started = spawn("export", destination, *OPTIONS, server=server)
-        if len(commits) < most_kills:
-            watch.wait(started.process, requests, seconds)
-            started.process.kill()
-        done = started.wait(PATIENCE_SECONDS)
-        killed = done.status == -signal.SIGKILL
-        try:
-            assert killed or done.status == 0, done.err
-            there = check_left(destination, expected).number
-        except (AssertionError, ExporterError, OSError, ArrowException) as error:
-            raise AssertionError(
-                f"seed {SEED}, {destination.name}, run {len(commits) + 1}, "
-                f"{requests} requests and {seconds:.4f} s: {error}"
-            ) from error
-        if killed:
-            commits.append(there)
+
+    def look() -> int:
+        return check_left(destination, expected).number
+
+    choose = partial(life.choose, chance)
+    commits = kill_until_done(server, spawn, ("export", destination, *OPTIONS), choose, most_kills, look)
     exported = Exported(destination)
     exported.check(expected)
     served = len(whole_rows_served(server.rows, server.requests, server.behaviour))

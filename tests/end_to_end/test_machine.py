@@ -1,4 +1,4 @@
-"""On a machine that is not as expected, each command works all the same, or says what to change."""
+"""Tests that on an unusual machine, each command works, or says what to change."""
 
 import errno
 import os
@@ -24,9 +24,9 @@ from tests.toolkit.every_command import WORD_OF_A_DEFECT, commands_at, every_com
 from tests.toolkit.programs import find_program
 
 START = parse_timestamp("2026-01-10")
-#: No other test has processes of this user.
+#: A user who has no processes of other tests.
 SOMEBODY = 54_321
-#: Commands load these, which are large.
+#: Large libraries, which commands load.
 LIBRARIES = (
     "exporter.cli, exporter.jobs.export, exporter.jobs.audit, exporter.sandbox, pyarrow.dataset, pyarrow.parquet"
 )
@@ -55,7 +55,7 @@ def no_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def of_somebody() -> Iterator[Path]:
-    """Makes a directory of a user that has no name, and, except for these tests, no processes."""
+    """Makes a directory of a user who has no name, and no processes except those of these tests."""
     directory = Path(tempfile.mkdtemp())
     if os.getuid() == 0:
         os.chown(directory, SOMEBODY, SOMEBODY)
@@ -123,9 +123,9 @@ class TestTemporaryFiles:
 
 
 class TestAFinishedExport:
-    """What is there can be read, and what would change it says why it does not."""
+    """Tests that a command that reads an export works, and that one that would change it says why it does not."""
 
-    #: The export finds nothing to do.
+    #: The commands that only read, since the export finds nothing to do.
     READING = ("export", "status", "verify", "schema", "sandbox")
 
     @pytest.mark.parametrize("has_temporary", [True, False])
@@ -167,7 +167,7 @@ class TestAFinishedExport:
             "fields[5:8] = (1000, 0, 0)\n"  # f_files, f_ffree, f_favail
             "os.statvfs = lambda _: os.statvfs_result((*fields, 0))\n"
         )
-        # Reading comes first: a sync that fails has begun to change what is there.
+        # Reading comes first, because a sync that fails has begun to change the export.
         commands = sorted(every_command(exported, tmp_path / "demo"), key=lambda one: one[0] not in self.READING)
         ended = run_each(commands, serving(rows).url, tmp_path, spoil=spoil)
         assert WORD_OF_A_DEFECT not in ended.err
@@ -229,7 +229,7 @@ class TestLimits:
         "spoil",
         [
             "import exporter.cli; taken = 0; left = 300 << 20",
-            # A thread's stack is what is refused first.
+            # The system first refuses the stack of a thread.
             f"import {LIBRARIES}; pyarrow.array([1]).cast('int32')\n"
             "taken = int(open('/proc/self/statm').read().split()[0]) * os.sysconf('SC_PAGESIZE'); left = 20 << 20",
         ],
@@ -240,7 +240,7 @@ class TestLimits:
     ) -> None:
         spoil += "\nimport resource; resource.setrlimit(resource.RLIMIT_AS, (taken + left,) * 2)"
         commands = every_command(exported, tmp_path / "demo")
-        # Each runs apart: what is left after one would not do for the test's own part in the next.
+        # Each runs apart: the memory that one leaves is too little for the test's own part in the next.
         ended = run_each(commands, serving(rows).url, tmp_path, spoil=spoil, apart=True)
         assert set(ended.statuses.values()) <= {0, 1, 2, 3}, ended
         assert 1 in ended.statuses.values()
@@ -293,12 +293,12 @@ class TestLimits:
 
 
 def as_somebody(threads: int | None) -> list[str]:
-    """Returns what starts a process of a user without a name, who may start this many threads."""
+    """Returns the command that starts a process of a user without a name, who may start this many threads."""
     install = "apt-get install util-linux"
     limit = [] if threads is None else [find_program("prlimit", install), f"--nproc={threads}"]
     if os.getuid() != 0:
         return limit
-    # Root may start as many as it likes; only that it reads everywhere is left.
+    # Root could start any number of threads; of its rights, only that to read everywhere is kept.
     kept = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--bounding-set=-all,+dac_override"]
     return [find_program("setpriv", install), f"--reuid={SOMEBODY}", "--clear-groups", *kept, *limit]
 

@@ -1,4 +1,4 @@
-"""Tests a source that moves while it is read: what is promised then, and that a later run knows what to look at."""
+"""Tests a source that changes while it is read: what holds then, and that a later run knows where to look."""
 
 import random
 from pathlib import Path
@@ -79,13 +79,13 @@ async def test_rows_that_stay_are_there_and_what_moved_is_newer_than_updates_sin
     found = exported.records()
     stayed = {f"c{number}" for number in range(COUNT)} - mover.deleted
     assert len(mover.updated) > 10
-    # Every row that was there all along is there, once, as it was at some moment of the run: a row is never half old.
+    # Every row that existed all along is exported once, as it was at some moment of the run: a row is never half old.
     assert stayed <= found.keys()
     assert found.keys() <= stayed | mover.deleted | mover.inserted
     for identity in stayed:
         versions = {("completed", None)} | ({("failed", "changed")} if identity in mover.updated else set())
         assert (found[identity]["status"], found[identity]["summary"]) in versions
-    # Whatever moved meanwhile has a later `updated_at` than what the manifest tells to look from, across resumes.
+    # Every row that changed meanwhile has a later `updated_at` than the manifest's `updates_since`, across resumes.
     updates_since = parse_timestamp(exported.manifest["updates_since"])
     assert began - 5 * SECOND <= updates_since <= min(mover.updated.values())
 
@@ -98,6 +98,6 @@ async def test_rows_that_become_visible_within_the_lag_are_read(tmp_path: Path) 
         await export(tmp_path, Selection(since=now - 5 * MINUTE), RunContext(settings, Credentials(TOKEN), Quiet()))
     exported = Exported(tmp_path)
     ((_, end),) = exported.coverage
-    # The range ends before the first row that may still be hidden, and the manifest says where.
+    # The range ends before the first row that may still be hidden, and the manifest has that end.
     assert now - 70 * SECOND < end <= wall_clock() - 60 * SECOND
     assert exported.records().keys() == {f"c{number}" for number in range(1, 200) if now - number * SECOND < end}

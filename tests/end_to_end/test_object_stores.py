@@ -1,4 +1,4 @@
-"""What lies in an object store after exports is what a local disk would hold, whatever befalls the runs."""
+"""Tests that exports leave in an object store what they leave on a disk, whatever happens to the runs."""
 
 import json
 import os
@@ -46,14 +46,14 @@ class Place:
         return str(self.url)
 
     def mirror(self, directory: Path) -> Path:
-        """Copies all that lies there to files that are as private as a run would leave them."""
+        """Copies all objects below the place to files that are as private as a run would leave them."""
         root = directory / secrets.token_hex(4)
         for path in self.bucket.sizes(""):
             file = root / path
             for parent in reversed(file.relative_to(directory).parents):
                 (directory / parent).mkdir(mode=0o700, exist_ok=True)
             self.bucket.download(path, file)
-        # What there is of a disk's, and what there is beside it.
+        # Only a disk has the first of these, and only a store the second.
         (root / "_exporter" / "staging").mkdir(mode=0o700, exist_ok=True, parents=True)
         (root / "_exporter" / "probe").unlink(missing_ok=True)
         return root
@@ -180,7 +180,7 @@ def test_a_store_that_goes_away_keeps_what_was_committed(
         monkeypatch.setenv(variable, value)
     committed = check_left(place.mirror(tmp_path), records(rows)).number
     assert committed > 0
-    # In the same process it looks as if the run were still there; a process that has ended holds nothing.
+    # Within one process the run seems to be still alive; a process that has ended holds nothing.
     assert command("export", str(place), server=server).status == 5
     place.bucket.put(LOCK, b"", "overwrite")
     assert command("export", str(place), *SIZES, server=server).status == 0

@@ -1,4 +1,4 @@
-"""What a gateway says once, when it comes up or is in a bad mood, ends no run; what it goes on saying does."""
+"""Tests answers of a gateway: one that it gives once, such as at its start, ends no run; one that it repeats does."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,48 +16,48 @@ from exporter.sandbox import Row, make_conversations
 from tests.end_to_end.conftest import Command, Serving
 from tests.end_to_end.exported import Exported
 from tests.end_to_end.served import SINCE, records
-from tests.toolkit.meddler import Given, Meddle, meddling
+from tests.toolkit.meddler import Answer, Meddle, meddling
 
 UNTIL = SINCE + 2 * DAY
 OPTIONS = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL), "--page-size", "10")
-#: Request numbers: the first question, and one of many pages.
+#: The numbers of two requests: the first question, and one of many pages.
 FIRST, LATER = 1, 20
 HTML = {"Content-Type": "text/html"}
 JSON = {"Content-Type": "application/json"}
 
 
-def said(status: int, text: str = "no") -> Given:
-    return Given(status, json.dumps({"detail": text}).encode(), JSON)
+def said(status: int, text: str = "no") -> Answer:
+    return Answer(status, json.dumps({"detail": text}).encode(), JSON)
 
 
-#: Each has the exit status of a run that hears nothing else from some request on.
-ANSWERS: dict[str, tuple[Given, int]] = {
+#: Each comes with the exit status of a run that gets no other answer from some request on.
+ANSWERS: dict[str, tuple[Answer, int]] = {
     "token-service": (said(401, "Token is missing, invalid or expired."), 4),
-    "firewall": (Given(403, b"<html>Request blocked</html>", HTML), 4),
-    "throttle": (Given(403, b"<html>Slow down</html>", {"Retry-After": "0"}), 1),
-    "quota": (Given(403, b"", {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "0"}), 1),
-    "no-backend": (Given(404, b"default backend - 404"), 1),
+    "firewall": (Answer(403, b"<html>Request blocked</html>", HTML), 4),
+    "throttle": (Answer(403, b"<html>Slow down</html>", {"Retry-After": "0"}), 1),
+    "quota": (Answer(403, b"", {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "0"}), 1),
+    "no-backend": (Answer(404, b"default backend - 404"), 1),
     "gone": (said(410), 1),
-    "proxy": (Given(407, b"", HTML), 1),
+    "proxy": (Answer(407, b"", HTML), 1),
     "conflict": (said(409), 1),
-    "misdirected": (Given(421, b""), 1),
+    "misdirected": (Answer(421, b""), 1),
     "locked": (said(423), 1),
-    "legal": (Given(451, b"<html>", HTML), 1),
-    "timeout": (Given(408, b""), 1),
-    "too-early": (Given(425, b""), 1),
+    "legal": (Answer(451, b"<html>", HTML), 1),
+    "timeout": (Answer(408, b""), 1),
+    "too-early": (Answer(425, b""), 1),
     "overloaded": (said(529), 1),
-    "bandwidth": (Given(509, b""), 1),
-    **{f"cloudflare-{status}": (Given(status, b"<html>", HTML), 1) for status in (520, 525)},
-    "login": (Given(302, b"", {"Location": "/login"}), 1),
-    "login-page": (Given(200, b"<!doctype html><title>Sign in</title>", HTML), 1),
-    "error-in-an-object": (Given(200, b'{"error": "try again"}', JSON), 1),
-    "null": (Given(200, b"null", JSON), 1),
-    "nothing": (Given(204, b""), 1),
-    "part": (Given(206, b'[{"id": "x"}]', JSON), 1),
+    "bandwidth": (Answer(509, b""), 1),
+    **{f"cloudflare-{status}": (Answer(status, b"<html>", HTML), 1) for status in (520, 525)},
+    "login": (Answer(302, b"", {"Location": "/login"}), 1),
+    "login-page": (Answer(200, b"<!doctype html><title>Sign in</title>", HTML), 1),
+    "error-in-an-object": (Answer(200, b'{"error": "try again"}', JSON), 1),
+    "null": (Answer(200, b"null", JSON), 1),
+    "nothing": (Answer(204, b""), 1),
+    "part": (Answer(206, b'[{"id": "x"}]', JSON), 1),
 }
-#: An API that has looked at the first question is believed.
-WRONG: dict[str, tuple[Given, int]] = {
-    "bad-request": (Given(400, b"<html>", HTML), 1),
+#: Answers that are believed, because they come from an API that has looked at the first question.
+WRONG: dict[str, tuple[Answer, int]] = {
+    "bad-request": (Answer(400, b"<html>", HTML), 1),
     "unprocessable": (said(422), 1),
 }
 
@@ -72,7 +72,7 @@ Before = Callable[[str, Meddle], str]
 
 @pytest.fixture
 def before() -> Iterator[Before]:
-    """Puts a gateway before the server at an address, and returns the gateway's."""
+    """Puts a gateway before the server at an address, and returns the address of the gateway."""
     with start_blocking_portal() as portal, ExitStack() as stack:
 
         def start(url: str, meddle: Meddle) -> str:
@@ -83,7 +83,7 @@ def before() -> Iterator[Before]:
 
 @pytest.fixture(autouse=True)
 def swift(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asks as often as ever, without the pauses."""
+    """Makes a run ask as often as usual, without the pauses."""
     policy = RetryPolicy()
     shorter = {
         name: type(patience)(patience.attempts, 0.0, 0.0)
@@ -109,7 +109,7 @@ def test_what_is_said_once_is_asked_again(
     assert exported.manifest["totals"]["retries"] == 1
 
 
-#: These slow a run down, and are waited for by the quarter of an hour.
+#: Answers that slow a run down; it waits for a quarter of an hour.
 TOO_FAST = {"throttle", "quota", "overloaded", "bandwidth"}
 
 

@@ -1,4 +1,4 @@
-"""What is wrong is said in a line or two before any file is touched, with the exit status that scripts rely on."""
+"""Tests that a command names what is wrong in a line or two, before it touches a file, with the right exit status."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ import pytest
 
 from exporter.contract import format_instant
 from exporter.sandbox import PERSONAL_TOKEN, TOKEN_NOSCOPE, Behaviour, Sandbox, make_conversations
-from tests.end_to_end.conftest import Command, Done, Serving, Spawn, unprivileged
+from tests.end_to_end.conftest import Command, CommandResult, Serving, Spawn, unprivileged
 from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import SINCE, UNTIL, records
 
@@ -21,7 +21,7 @@ def server(serving: Serving) -> Sandbox:
     return serving(make_conversations(30, SINCE, UNTIL, seed=31, transcripts=False))
 
 
-def assert_refused(done: Done, status: int, *words: str) -> None:
+def assert_refused(done: CommandResult, status: int, *words: str) -> None:
     assert (done.status, done.out) == (status, "")
     assert 1 <= done.err.count("\n") <= 2, done.err
     assert done.err.endswith("\n")
@@ -115,7 +115,7 @@ class TestTokens:
     ) -> None:
         done = command("export", tmp_path / "out", *RANGE, server=server, token=token, organization=organization)
         assert_refused(done, 4, "refused 3 times in ", *words)
-        # Both of the first questions are asked again, until one of them has heard enough.
+        # A run repeats both of its first questions until one of them has had enough answers.
         assert 4 <= len(server.requests) <= 6
         assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""The token is nowhere: in no output, log, file, exception or crash, whichever way a run ends."""
+"""Tests that no output, log, file, exception or crash holds the token, whichever way a run ends."""
 
 import base64
 import errno
@@ -27,17 +27,17 @@ from exporter.pipeline.committer import Committer
 from exporter.sandbox import Behaviour, Sandbox, gate, make_conversations
 from exporter.sandbox.behaviour import Fault
 from exporter.store.local.store import LocalStore
-from tests.end_to_end.conftest import Command, Done, Serving, Spawn
+from tests.end_to_end.conftest import Command, CommandResult, Serving, Spawn, behave_from
 from tests.end_to_end.served import SINCE
 from tests.end_to_end.test_disk import failing
-from tests.end_to_end.test_faults import LASTING, PASSING, hurry, when_asked
+from tests.end_to_end.test_faults import LASTING, PASSING, hurry
+from tests.toolkit.disclosure import everything_said
 from tests.toolkit.peer import Peer, Script, http, http_json, self_signed
-from tests.toolkit.said import everything_said
 
 pytestmark = pytest.mark.usefixtures("hasty")
 
 _CORE = "7d1f0c93e2b84a65"
-#: It is different in every notation: quoted for a URL, escaped in JSON, or by `repr`.
+#: A token that differs in every notation: quoted for a URL, escaped in JSON, or printed by `repr`.
 TOKEN = f"ak_\"\\%{_CORE}+/=&<>'"
 
 UNTIL = SINCE + 3 * DAY
@@ -50,7 +50,7 @@ def spellings() -> Iterator[str]:
     yield _CORE
     for offset in range(3):
         encoded = base64.b64encode(b"." * offset + _CORE.encode()).decode()
-        # It lacks the characters that the neighbours have a part in.
+        # The characters that depend on the neighbours are left out.
         yield encoded[4 if offset else 0 : -4]
 
 
@@ -60,7 +60,7 @@ def assert_silent(text: str, where: str) -> None:
 
 
 class World:
-    """Holds an API that knows the token, a command line that is given it, and a look at all that comes of it."""
+    """Runs an API that knows the token and a command line that gets it, and looks for the token in all output."""
 
     def __init__(
         self,
@@ -100,18 +100,18 @@ class World:
         """Runs a server whose behaviour changes to `later` half-way."""
         server = self._serving(make_conversations(80, SINCE, UNTIL, seed=61, density="flat"), behaviour)
         if later is not None:
-            when_asked(server, 8, later)
+            behave_from(server, 8, later)
         return server
 
     def peer(self, script: Script, context: ssl.SSLContext | None = None) -> str:
         peer = Peer([script], ssl_context=context)
         return self._stack.enter_context(self._portal.wrap_async_context_manager(peer)).url
 
-    def export(self, *options: str | Path, **arguments: Any) -> Done:
-        """Runs the command, with every word it has."""
+    def export(self, *options: str | Path, **arguments: Any) -> CommandResult:
+        """Runs the command with its most detailed output."""
         return self.look(self._command("export", self.out, *OPTIONS, "-v", *options, token=TOKEN, **arguments))
 
-    def look(self, done: Done) -> Done:
+    def look(self, done: CommandResult) -> CommandResult:
         assert_silent(done.out + done.err, "output")
         assert_silent(self._caplog.text, "log")
         for path in self.root.rglob("*"):
@@ -147,64 +147,64 @@ def world(
         world.close()
 
 
-Case = Callable[[World], Done]
+Case = Callable[[World], CommandResult]
 
 
-def spoilt(fault: Fault, world: World) -> Done:
+def spoilt(fault: Fault, world: World) -> CommandResult:
     server = world.serve(later=Behaviour(faults=(fault,), fault_rate=1.0, trickle_rate=1000, oversized_bytes=2_000_000))
     return world.export(server=server)
 
 
-def told(status: int, world: World) -> Done:
-    """Lets the API say the token, in every place where it can say something."""
+def told(status: int, world: World) -> CommandResult:
+    """Makes the API say the token in every place where it can say something."""
     headers = {"Content-Type": f"text/{TOKEN}", "Location": f"https://{TOKEN}/{TOKEN}", "Retry-After": TOKEN}
     return world.export(url=world.peer([http_json({"detail": f"Bearer {TOKEN}: no"}, status, headers)]))
 
 
-def mistyped(url: str, world: World) -> Done:
+def mistyped(url: str, world: World) -> CommandResult:
     return world.export(url=url)
 
 
-def never(world: World) -> Done:
+def never(world: World) -> CommandResult:
     return world.export(server=world.serve())
 
 
-def refused_at_once(world: World) -> Done:
+def refused_at_once(world: World) -> CommandResult:
     world.monkeypatch.setattr(gate, "TOKENS", ("ak_other",))
     return world.export(server=world.serve())
 
 
-def without_scope(world: World) -> Done:
+def without_scope(world: World) -> CommandResult:
     world.monkeypatch.setattr(gate, "TOKEN_NOSCOPE", TOKEN)
     return world.export(server=world.serve())
 
 
-def revoked(world: World) -> Done:
+def revoked(world: World) -> CommandResult:
     return world.export(server=world.serve(Behaviour(revoked_after=10)))
 
 
-def contradiction(world: World) -> Done:
+def contradiction(world: World) -> CommandResult:
     return world.export(server=world.serve(Behaviour(order="oldest")))
 
 
-def untrusted(world: World) -> Done:
+def untrusted(world: World) -> CommandResult:
     context, _ = self_signed(world.root)
     return world.export(url=world.peer([http()], context).replace("http:", "https:"))
 
 
-def not_tls(world: World) -> Done:
+def not_tls(world: World) -> CommandResult:
     return world.export(url=world.peer([http()]).replace("http:", "https:"))
 
 
-def not_http(world: World) -> Done:
+def not_http(world: World) -> CommandResult:
     return world.export(url=world.peer([b"220 mail ready\r\n"]))
 
 
-def nobody_there(world: World) -> Done:
+def nobody_there(world: World) -> CommandResult:
     return world.export(url="http://127.0.0.1:9")
 
 
-def disk_full(world: World) -> Done:
+def disk_full(world: World) -> CommandResult:
     async def free_bytes(_: LocalStore) -> int:
         return 0
 
@@ -212,12 +212,12 @@ def disk_full(world: World) -> Done:
     return world.export(server=world.serve())
 
 
-def disk_broken(world: World) -> Done:
+def disk_broken(world: World) -> CommandResult:
     world.monkeypatch.setattr(os, "fsync", failing(errno.EIO, os.fsync, iter([False] * 12)))
     return world.export(server=world.serve())
 
 
-def defect(world: World) -> Done:
+def defect(world: World) -> CommandResult:
     async def fail(*_: object) -> None:
         raise RuntimeError("as no error that is meant for a user")
 
@@ -225,7 +225,7 @@ def defect(world: World) -> Done:
     return world.export(server=world.serve())
 
 
-def held(world: World) -> Done:
+def held(world: World) -> CommandResult:
     store = LocalStore(world.out)
     anyio.run(store.prepare)
     anyio.run(store.acquire_lock, "another")
@@ -235,13 +235,13 @@ def held(world: World) -> Done:
         anyio.run(store.release_lock)
 
 
-def another_request(world: World) -> Done:
+def another_request(world: World) -> CommandResult:
     server = world.serve()
     assert world.export(server=server).status == 0
     return world.export("--direction", "inbound", server=server)
 
 
-def token_for_a_file(world: World) -> Done:
+def token_for_a_file(world: World) -> CommandResult:
     return world.export("--token-file", TOKEN, server=world.serve())
 
 
@@ -300,7 +300,7 @@ def test_interrupted(world: World) -> None:
 
 @pytest.mark.parametrize("crash", [signal.SIGABRT, signal.SIGSEGV])
 def test_a_crash_leaves_no_core(crash: signal.Signals, world: World) -> None:
-    """This holds whatever the limit was that the process was started with."""
+    """Whatever limit the process started with, this holds."""
     server = world.serve()
     reached = threading.Event()
     server.on_request = lambda seen: reached.set() if seen.number == 8 else None
@@ -327,4 +327,4 @@ def test_a_crash_leaves_no_core(crash: signal.Signals, world: World) -> None:
     assert ended is not None
     assert (ended.si_code, ended.si_status) == (os.CLD_KILLED, crash)
     assert not list(world.root.glob("core*"))
-    world.look(Done(0, "", ""))
+    world.look(CommandResult(0, "", ""))

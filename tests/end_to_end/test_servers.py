@@ -1,4 +1,4 @@
-"""Whatever kind of server it turns out to be, an export of it is exact, or refused aloud."""
+"""Tests that an export is exact, or refused aloud, whatever the server turns out to be."""
 
 import random
 from pathlib import Path
@@ -13,12 +13,12 @@ from tests.end_to_end.served import SINCE, conversation, microseconds, records
 
 DAYS = 3
 END = SINCE + DAYS * DAY
-#: The range exported: rows lie on both sides of it.
+#: The range of the export; rows exist on both sides of it.
 FROM, TO = SINCE + DAY // 2, END - DAY // 2 + 123
 
 
 def dense_rows(seed: int) -> list[Row]:
-    """Makes rows with equal times, and times that are equal once cut or rounded, also at the ends of the range."""
+    """Makes rows whose times are equal, or equal once cut or rounded, also at the ends of the range."""
     rng = random.Random(seed)
     rows = make_conversations(160, SINCE, END, seed=seed, density="bulk", transcripts=False)
     instants: list[Instant] = []
@@ -97,7 +97,7 @@ def test_many_switches_at_once(seed: int, serving: Serving, command: Command, tm
     expected = records(rows, behaviour, since=FROM, until=TO)
     exported = Exported(tmp_path / "out")
     if done.status == 3:
-        # A list that holds whole rows in place of ids proves little where pages are short, or limited by bytes.
+        # A list of whole rows in place of ids proves little if pages are short, or limited by bytes.
         assert behaviour.ignores == ("fields",), (behaviour, exported.manifest["unproven"])
         doubtful = {parse_timestamp(one["created_at"]) for one in exported.manifest["unproven"]}
         found = exported.records()

@@ -1,4 +1,4 @@
-"""Tests what the API may do to an export: withhold fields, serve odd rows, fail, change, or take the token away."""
+"""Tests what the API may do to an export: withhold fields, serve odd rows, fail, change, or revoke the token."""
 
 import random
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Final, Literal
 import pytest
 
 from exporter.contract import ALWAYS_FIELDS, FIELD_NAMES, FIELDS, SECOND, format_instant
-from exporter.sandbox import TOKEN_NOSENSITIVE, Behaviour, Fault, Row, Sandbox, ServedRequest, make_conversations
-from tests.end_to_end.conftest import Command, Serving
+from exporter.sandbox import TOKEN_NOSENSITIVE, Behaviour, Fault, Row, ServedRequest, make_conversations
+from tests.end_to_end.conftest import Command, Serving, behave_from
 from tests.end_to_end.exported import Exported, assert_same, parse_interval, snapshot, texts
 from tests.end_to_end.served import SINCE, UNTIL, conversation, microseconds, records, whole_rows_served
 
@@ -117,7 +117,7 @@ def test_filters_go_along_with_every_page(rows: list[Row], serving: Serving, com
 
 
 def odd(number: int, text: str) -> Row:
-    """Makes a row served as `text`, which holds `AT` in the place of its time."""
+    """Makes a row that is served as `text`, which holds `AT` in the place of its time."""
     instant = SINCE + (number * 97_003 + 500) * SECOND
     return Row(instant, instant, raw=text.replace("AT", format_instant(instant)))
 
@@ -171,7 +171,7 @@ def test_odd_rows_cost_nothing_but_themselves(
 
 
 def element(number: int, text: str) -> Row:
-    """Makes an element that is no conversation, among those that are."""
+    """Makes an element of the list that is no conversation."""
     instant = SINCE + (number * 97_003 + 500) * SECOND
     return Row(instant, instant, raw=text)
 
@@ -328,7 +328,7 @@ class TestFailures:
         assert exported.state == "incomplete"
         kept = exported.records()
         served = {row.facts()["id"] for row in whole_rows_served(rows, server.requests[:12], Behaviour())}
-        # The last row waits for an older one, which would show that no other shares its time.
+        # The last row waits for an older one, which shows that no other row shares its time.
         assert (kept.keys() <= served, len(served) - len(kept)) == (True, 1)
         server.behaviour = Behaviour()
         first = len(server.requests)
@@ -341,7 +341,7 @@ class TestFailures:
         self, rows: list[Row], serving: Serving, command: Command, tmp_path: Path
     ) -> None:
         server = serving(rows)
-        server.on_request = lambda seen: fail_from(server, seen, 12)
+        behave_from(server, 12, Behaviour(faults=("redirect",), fault_rate=1.0))
         options = (*RANGE, "--page-size", "10", "--concurrency", "1")
         done = command("export", tmp_path / "out", *options, server=server)
         assert done.status == 1
@@ -352,12 +352,6 @@ class TestFailures:
         server.on_request, server.behaviour = None, Behaviour()
         assert command("export", tmp_path / "out", *options, server=server).status == 0
         Exported(tmp_path / "out").check(records(rows))
-
-
-def fail_from(server: Sandbox, seen: ServedRequest, number: int) -> None:
-    """Refuses all for good from request `number` on."""
-    if seen.number == number:
-        server.behaviour = Behaviour(faults=("redirect",), fault_rate=1.0)
 
 
 def test_rows_that_change_come_and_go_while_they_are_read(

@@ -1,4 +1,4 @@
-"""Runs that are killed, interrupted, or met by another run; the same command again finishes what they began."""
+"""Tests runs that are killed, interrupted, or met by another run; the same command again finishes what they began."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest, make_conversations
 from exporter.settings import Credentials, RunSettings, Selection
-from tests.end_to_end.conftest import Command, Done, Serving, Spawn
+from tests.end_to_end.conftest import Command, CommandResult, Serving, Spawn
 from tests.end_to_end.exported import Exported
 from tests.end_to_end.served import SINCE, UNTIL, records, whole_rows_served
 
@@ -26,10 +26,10 @@ OPTIONS = (
     *("--since", format_instant(SINCE), "--until", format_instant(UNTIL)),
     *("--concurrency", str(CONCURRENCY), "--page-size", str(PAGE_SIZE)),
 )
-#: Rows are spread evenly, so that a day has about as many as another.
+#: The number of rows, which are spread evenly, so that every day has about as many.
 ROWS = 1500
 STALLED = Behaviour(faults=("stall",), fault_rate=1.0)
-#: A user waits at most this long after Ctrl-C.
+#: The longest time that a user waits after Ctrl-C.
 PATIENCE_SECONDS = 5.0
 
 
@@ -39,7 +39,7 @@ def rows() -> list[Row]:
 
 
 class Moment:
-    """Comes when `server` has been asked `count` times from now on; then does what it is told, in the server."""
+    """Comes when `server` has had `count` more requests; then sends the signals, from within the server."""
 
     def __init__(self, server: Sandbox, count: int) -> None:
         self.reached = threading.Event()
@@ -52,7 +52,7 @@ class Moment:
         server.on_request = self._see
 
     def send(self, pid: int, *signals: signal.Signals, stalls: bool = False) -> None:
-        """Sends signals to the process; with `stalls`, requests are no longer answered."""
+        """Names the signals for the process; with `stalls`, the server then answers no more requests."""
         self._process, self.signals, self.stalls = pid, signals, stalls
         self.pid.set()
 
@@ -63,7 +63,7 @@ class Moment:
         if self.stalls:
             self._server.behaviour = STALLED
         if len(self.signals) > 1:
-            # Otherwise the process might be gone before it is sent the last of them.
+            # Otherwise the process might end before the last of them is sent.
             os.kill(self._process, signal.SIGSTOP)
         for one in self.signals:
             os.kill(self._process, one)
@@ -73,8 +73,8 @@ class Moment:
 
 def stop_at(
     count: int, *signals: signal.Signals, server: Sandbox, spawn: Spawn, destination: Path, stalls: bool = False
-) -> Done:
-    """Runs the export as a process that gets `signals` when it has asked `count` times."""
+) -> CommandResult:
+    """Runs the export as a process that gets `signals` at its request `count`."""
     server.behaviour = Behaviour(latency=0.002)
     moment = Moment(server, count)
     started = spawn("export", destination, *OPTIONS, server=server)
@@ -87,7 +87,7 @@ def stop_at(
 
 
 def at_stake(exported: Exported) -> int:
-    """Returns the most rows that a process can take with it: each worker's open file, and the pages it has just had."""
+    """Returns the most rows that a process may lose: of each worker its open file, and the pages it has just read."""
     day: Counter[str] = Counter()
     for file in exported.files:
         day[file["partition"]["created_date"]] += file["rows"]
@@ -103,10 +103,10 @@ def test_killed_again_and_again_at_any_instant(
     destination = tmp_path / "out"
     kills = 3
     for _ in range(kills):
-        # Together they are too few to finish.
+        # Together these runs are too short to finish.
         done = stop_at(rng.randrange(1, 25), signal.SIGKILL, server=server, spawn=spawn, destination=destination)
         assert done.status == -signal.SIGKILL
-    # What an unfinished export shows is also true.
+    # An unfinished export is also sound.
     if (destination / "_manifest.json").exists():
         shown = Exported(destination)
         assert not (destination / "_SUCCESS").exists()
@@ -134,7 +134,7 @@ def test_little_of_what_was_read_is_lost(
     assert served > ROWS * 0.7
     assert 0 < served - kept <= at_stake(exported)
     again, overlaps = whole_rows_served(rows, server.requests[first:], Behaviour()), len(server.requests) - first
-    # A page on its way when its window is split may bring rows that another worker then reads.
+    # If a window is split while a page is on its way, the page may have rows that another worker then reads.
     split = CONCURRENCY * PAGE_SIZE
     assert len(again) <= ROWS - kept + overlaps + split
 
@@ -154,7 +154,7 @@ def test_interrupted_while_the_server_stalls(
     assert exported.state == "incomplete"
     kept = exported.records()
     assert kept.items() <= records(rows).items()
-    # Each worker may hold a row back, until an older one shows that no other shares its time.
+    # Each worker may hold a row back until an older one shows that no other shares its time.
     served = {row.facts()["id"] for row in whole_rows_served(rows, server.requests[:-CONCURRENCY], Behaviour())}
     assert len(served - kept.keys()) <= CONCURRENCY * (1 + PAGE_SIZE)
     assert command("export", destination, *OPTIONS, server=server).status == 0

@@ -1,4 +1,4 @@
-"""When what is printed cannot be, the work is done, and the exit status is the work's."""
+"""Tests that a command whose output cannot be printed does its work, and ends with the exit status of the work."""
 
 import json
 import os
@@ -24,7 +24,7 @@ STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
 
 
 def closing(*names: str) -> Callable[[], None]:
-    """Returns what closes these in a process that is being started."""
+    """Returns a function that closes these descriptors in a process that is being started."""
 
     def close() -> None:
         for name in names:
@@ -58,11 +58,11 @@ def test_closed(closed: tuple[str, ...], serving: Serving, tmp_path: Path) -> No
     Exported(tmp_path / "out").check(records(ROWS))
     assert WORD_OF_A_DEFECT not in ended.err
     if "stdout" not in closed:
-        # It has only what was asked for, whatever becomes of stderr.
+        # It has only what was asked for, whatever happens to stderr.
         summary, *_ = ended.out.splitlines()
         assert json.loads(summary)["state"] == "complete"
         assert "paste into DuckDB" not in ended.out
-    # No file of the export got the number of a stream, and with it what libraries print there.
+    # No file of the export got the number of a stream, where it would get what libraries print.
     assert run_each([["verify", str(tmp_path / "out")]], server.url, tmp_path).statuses == {"verify": 0}
 
 
@@ -118,7 +118,7 @@ def test_a_path_is_printed_as_it_was_given(encoding: str, dash: bytes) -> None:
 def test_a_stream_that_does_not_wait_gets_everything(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.set_blocking(write, False)
-    # This is longer than a pipe.
+    # This is more than a pipe holds.
     code = "from exporter.streams import open_streams; open_streams(); print('x' * 300_000)"
     with os.fdopen(read, "rb") as reader, subprocess.Popen([sys.executable, "-c", code], stdout=write) as process:
         os.close(write)

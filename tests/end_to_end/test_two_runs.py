@@ -1,4 +1,4 @@
-"""When two runs meet on one destination, one waits outside, or, without locks, one ends as if it had never been."""
+"""Tests two runs at one destination: one is refused or, without locks, one ends as if it had never run."""
 
 import fcntl
 import json
@@ -78,9 +78,9 @@ def test_a_run_that_sleeps_still_holds_its_destination(
 
 
 class Pause:
-    """Holds the first run at its `step`-th call of the store, until `meanwhile` has been.
+    """Holds the first run at its `step`-th call of the store until `meanwhile` is done.
 
-    The other run is held at its first `publish`, if `other_may_publish` is not set.
+    The other run is held at its first `publish` until `other_may_publish` is set.
     """
 
     def __init__(self, step: int, meanwhile: Callable[[], Awaitable[None]], names: tuple[str, ...] = STEPS) -> None:
@@ -113,7 +113,7 @@ class Pause:
 
 
 async def run(destination: Path, server: Sandbox) -> Summary:
-    # There is one worker: while its store waits, all of the run does, except for a page or two.
+    # The run has one worker: while its store waits, all of the run waits, except for a page or two.
     settings = RunSettings(base_url=server.url, concurrency=1, page_size=20)
     context = RunContext(settings, Credentials(server.token), Quiet())
     return await export(destination, Selection(since=SINCE, until=UNTIL), context)
@@ -150,7 +150,7 @@ async def test_wherever_a_run_is_overtaken_the_other_alone_is_seen(
             reached = pause.reached
             try:
                 if reached == "delete" and not (destination / "_SUCCESS").exists():
-                    # The one step that asks for another run, as the message does: nothing is given for whole too early.
+                    # Only this step asks for another run, as the message says: nothing is called whole too early.
                     assert (await run(destination, server)).state == "complete"
                 Exported(destination).check(expected)
             except (AssertionError, ExporterError) as error:
@@ -161,7 +161,7 @@ async def test_wherever_a_run_is_overtaken_the_other_alone_is_seen(
 
 @pytest.mark.anyio
 async def test_a_run_that_goes_on_while_the_other_has_only_begun(rows: list[Row], tmp_path: Path) -> None:
-    """This run can no longer commit what the other run has swept at its beginning."""
+    """The run can no longer commit files that the other run swept when it began."""
     expected = records(rows)
     async with serve(rows) as server:
         step, reached = 0, "at first"
@@ -180,7 +180,7 @@ async def test_a_run_that_goes_on_while_the_other_has_only_begun(rows: list[Row]
 
 
 async def run_against_one_another(step: int, destination: Path, server: Sandbox) -> Pause:
-    """Holds the first run at `step` until the other has begun, and the other then until the first has ended."""
+    """Holds the first run at `step` until the other has begun, then the other until the first has ended."""
 
     async def overtake() -> None:
         group.start_soon(run_if_it_may, destination, server, pause.other_holds)
@@ -202,7 +202,7 @@ async def run_if_it_may(destination: Path, server: Sandbox, ended: anyio.Event) 
 
 
 async def leave_half(destination: Path, server: Sandbox) -> None:
-    """Makes an export whose last run stopped in mid-day, with a part that no commit names beside those it has."""
+    """Makes an export whose last run stopped within a day, with a part that no commit names beside its own."""
     last = len(server.requests) + 5
 
     def fail(seen: ServedRequest) -> None:
@@ -228,7 +228,7 @@ async def clean(destination: Path) -> None:
 
 
 async def replace_a_part(destination: Path) -> None:
-    """Puts a part in the place of another one, which is kept."""
+    """Replaces a part, and keeps the old one."""
     log = CommitLog(LocalStore(destination), author_of("merger"))
     old = (await log.load()).conversations[0]
     new = msgspec.structs.replace(old, path=old.path.replace("part-", "part-merger-"))
@@ -293,7 +293,7 @@ def test_what_the_user_of_an_overtaken_run_sees(
     assert pause.reached
     assert (done.status, done.out, len(done.complaint)) == (1, "", 1)
     assert "another run has gone on with this export, and this one stops. Run again to see its state" in done.err
-    # Not even for a moment was anything else there.
+    # At no moment did anything else exist.
     assert without_lock(snapshot(tmp_path / "out")) == without_lock(seen[0])
     Exported(tmp_path / "out").check(records(rows))
 

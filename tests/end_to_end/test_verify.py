@@ -65,7 +65,7 @@ def test_after_a_repair_the_same_command_reads_the_rest_and_is_exact(
     assert command("export", out, server=server).status == 3
     exported = Exported(out)
     exported.check(records(rows))
-    # Rows that lay in quarantine are neither lost nor there twice.
+    # Rows from the quarantine are neither lost nor doubled.
     assert sorted(line["row"] for line in exported.quarantined()) == expected
     done = command("verify", out)
     assert (done.status, done.out.startswith("sound and unproven; 300 conversations in ")) == (3, True)
@@ -78,7 +78,7 @@ def test_quarantine_is_read_again(rows: list[Row], serving: Serving, command: Co
     assert command("export", out, *RANGE, "--concurrency", "1", server=server).status == 3
     expected = sorted(line["row"] for line in Exported(out).quarantined())
     for _ in range(2):
-        # From the second time on, this is also a file that a repair has written.
+        # From the second time on, one of these is a file that a repair has written.
         flip(out, parts(out)[0])
         assert command("verify", out, "--repair").status == 3
         flip(out, quarantine(out)[0])
@@ -104,7 +104,7 @@ def test_a_repair_of_what_has_no_rows_ends_complete(
     assert (done.status, done.out.count("mended: ")) == (0, 3)
     Exported(out).check(records(rows))
     after = snapshot(out)
-    # A commit of its own tells a run that the lock does not reach that it was overtaken.
+    # A commit of its own shows a run beyond the reach of the lock that it was overtaken.
     changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
     number = Exported(out).manifest["generation"]
     assert changed == {"_manifest.json", "_SUCCESS", "_exporter/lock", f"_exporter/commits/{number:08d}.json"}
@@ -172,7 +172,7 @@ def test_while_an_export_runs_there_are_no_false_alarms(
     looks = []
     while running.process.poll() is None:
         done = command("verify", out, "--json")
-        if done.status != 2:  # there is an export by now
+        if done.status != 2:  # an export exists by now
             looks.append(json.loads(done.out))
     assert running.wait().status == 0
     assert [look["problems"] for look in looks] == [[]] * len(looks)

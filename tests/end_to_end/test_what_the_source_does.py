@@ -15,21 +15,12 @@ from exporter.progress import Observer, Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
+from tests.toolkit.observers import WarningRecorder
 
 pytestmark = pytest.mark.anyio
 
 UNTIL = parse_timestamp("2026-02-10")
 SINCE = UNTIL - 2 * DAY
-
-
-class Warned(Quiet):
-    """Keeps what it is warned of."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, event: str, /, **details: object) -> None:
-        self.warnings.append(event)
 
 
 async def run(
@@ -74,7 +65,7 @@ def ids_of(rows: list[Row]) -> list[str]:
 
 @pytest.mark.parametrize("hides", [True, False])
 async def test_conversations_that_the_unfiltered_list_hides_are_read(tmp_path: Path, hides: bool) -> None:
-    rows, observer = conversations(), Warned()
+    rows, observer = conversations(), WarningRecorder()
     async with serve(rows, Behaviour(hides_token_created=hides)) as sandbox:
         summary = await run(tmp_path / "out", sandbox, observer=observer)
     assert ["leaves out token_created" in warning for warning in observer.warnings] == ([True] if hides else [])

@@ -12,6 +12,7 @@ import pytest
 from exporter import errors
 from exporter.contract import ORGANIZATION_VARIABLE
 from tests.toolkit.manual import PAGES, PROGRAMS, README, defaults_in, help_of, names_in, run_shell, snippets_in
+from tests.toolkit.programs import find_program
 
 #: Programs whose requirements are larger than everything else: they are parsed, not run.
 SCHEDULED = [
@@ -50,8 +51,7 @@ def test_the_crontab(installed: Path) -> None:
 
 
 def test_the_units(installed: Path) -> None:
-    analyze = shutil.which("systemd-analyze")
-    assert analyze, "needs systemd-analyze, of the package systemd"
+    analyze = find_program("systemd-analyze", "apt-get install systemd")
     shutil.copytree("/lib/systemd/system", installed / "usr/lib/systemd/system", symlinks=True)
     (installed / "lib").symlink_to("usr/lib")
     units = installed / "etc/systemd/system"

@@ -1,9 +1,9 @@
-"""Says how worlds end, by what is drawn in them.
+"""Prints how worlds end, by what is drawn in them.
 
     EXPORTER_WORLDS_DRAW=bounds,clock python -m tests.simulation WORLDS FIRST
 
-WORLDS are lived that have a quirk, from the seed FIRST on. A world counts for each of its quirks. Of those that break a
-promise, the first few are told.
+This lives WORLDS worlds that have a quirk, from the seed FIRST on. A world counts for each of its quirks. The first few
+of those that break a promise are named.
 """
 
 import sys
@@ -18,7 +18,7 @@ _MOST_TOLD = 3
 
 
 def main(count: int, first: int) -> None:
-    """Prints a line for each quirk; worlds without any are lived only where none can be drawn."""
+    """Prints a line for each quirk; worlds without any are lived only if none can be drawn."""
     endings: dict[str, Counter[str]] = defaultdict(Counter)
     broken: dict[str, list[str]] = defaultdict(list)
     for seed in islice((seed for seed in count_from(first) if Quirks(seed).drawn or not DRAWN), count):

@@ -1,8 +1,8 @@
 """Simulates a disk that fails, fills up, dies and loses its power.
 
 The files are real ones, in a directory of the test. The calls of `os` that change them pass through here first, where
-they may fail; and every fsync is noted, so that a power cut can take away what was never fsynced: a file's content, or
-a name in a directory.
+they may fail. Every fsync is noted, so that a power cut can take away what was never fsynced: a file's content, or a
+name in a directory.
 """
 
 import errno
@@ -18,23 +18,23 @@ from typing import Any, Final, TypeAlias
 from unittest.mock import patch
 
 ERRNOS: Final = (errno.ENOSPC, errno.EIO)
-#: Calls that change what a directory or a file holds. pathlib and the exporter reach them through the module `os`.
+#: Calls that change a directory or a file. pathlib and the exporter reach them through the module `os`.
 CALLS: Final = ("link", "rename", "replace", "unlink", "mkdir", "ftruncate", "fsync", "write")
 
 
-class Killed(BaseException):
-    """The process is dead. It is told so whenever it reaches for the disk, until it has unwound."""
+class ProcessDeath(BaseException):
+    """Raised in a dead process at every call of the disk, until it has unwound."""
 
 
 class _File:
-    """Holds what of a file is durable; None: not even that it is empty."""
+    """Holds the durable content of a file; `None` means that not even its emptiness is durable."""
 
     def __init__(self) -> None:
         self.content: bytes | None = None
 
 
 class _Directory:
-    """Holds names that are durable."""
+    """Holds the durable names of a directory."""
 
     def __init__(self) -> None:
         self.entries: dict[str, _Node] = {}
@@ -44,11 +44,11 @@ _Node: TypeAlias = "_File | _Directory"
 
 
 class SimulatedDisk:
-    """The disk below `root`, for one process after another.
+    """Simulates the disk below `root`, for one process after another.
 
-    `operations` counts what the process has asked for. At the operation `dies_at` it is killed, before or after that
-    is done. From `fails_from` on, an operation fails with the likelihood `fail_rate`. `on_link` sees each hard link
-    before it is made: a file, and the name that it gets.
+    `operations` counts the calls of the process. At the operation `dies_at` the process is killed, before or after the
+    operation is done. From `fails_from` on, an operation fails with the likelihood `fail_rate`. `on_link` is called
+    before each hard link is made, with the file and the name that it gets.
     """
 
     def __init__(self, root: Path, chance: random.Random) -> None:
@@ -71,7 +71,7 @@ class SimulatedDisk:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Makes the calls of `os` this disk's while the block runs."""
+        """Puts this disk in the place of the calls of `os` while the block runs."""
         with ExitStack() as stack:
             for name in CALLS:
                 stack.enter_context(patch.object(os, name, self._guarded(name)))
@@ -83,20 +83,20 @@ class SimulatedDisk:
         self.is_dead = True
 
     def step(self) -> bool:
-        """Begins one operation; True: it is to fail half-way. Raises `Killed`, and what a failing disk answers."""
+        """Begins one operation; returns whether it must fail half-way. Raises `ProcessDeath` where the process dies."""
         if self.is_dead:
-            raise Killed
+            raise ProcessDeath
         self.operations += 1
         if self.operations == self.dies_at and self._chance.random() < 0.5:
             self.die()
-            raise Killed
+            raise ProcessDeath
         return bool(self.fail_rate) and self.operations >= self.fails_from and self._chance.random() < self.fail_rate
 
     def step_done(self) -> None:
-        """Ends the operation; the process may die before it knows."""
+        """Ends the operation; the process may die before it learns that."""
         if self.operations == self.dies_at:
             self.die()
-            raise Killed
+            raise ProcessDeath
 
     def _guarded(self, name: str) -> Callable[..., Any]:
         real = self._real[name]
@@ -108,7 +108,7 @@ class SimulatedDisk:
                 if name == "write":
                     real(args[0], memoryview(args[1])[: len(args[1]) // 2])
                 elif self._chance.random() < 0.5:
-                    # It was done all the same.
+                    # The operation is done although it fails.
                     self._perform(name, real, args, kwargs)
                 raise OSError(number, os.strerror(number))
             result = self._perform(name, real, args, kwargs)
@@ -126,19 +126,19 @@ class SimulatedDisk:
         victim = self._last_name(Path(args[-1])) if name in ("unlink", "replace") else None
         result = real(*args, **kwargs)
         if victim is not None:
-            # Its number may soon be another's.
+            # Another file may soon have its number.
             self._nodes.pop(victim, None)
         return result
 
     def _last_name(self, path: Path) -> int | None:
-        """Returns the number of a file that has no other name."""
+        """Returns the inode number of a file that has no other name; `None` for any other."""
         with suppress(FileNotFoundError):
             found = path.lstat()
             return found.st_ino if found.st_nlink == 1 else None
         return None
 
     def offloaded(self, func: Callable[..., Any]) -> None:
-        """aiofiles opens and writes past `os`; this is called before it does. Raises as `step`, and `OSError`."""
+        """Counts an open or a write of aiofiles, which goes past `os`, before it is done. It may raise for it."""
         if not isinstance(func, partial) or func.func.__name__ not in ("open", "write"):
             return
         if self.step():
@@ -150,7 +150,7 @@ class SimulatedDisk:
     def _statvfs(self, path: Path) -> os.statvfs_result:
         return os.statvfs_result((4096, 1, 1, 1, self.free_bytes, 1, 1, 1, 0, 255))
 
-    # What is durable.
+    # What is durable, and what a power cut leaves.
 
     def _note(self, descriptor: int) -> None:
         found = os.fstat(descriptor)
@@ -172,14 +172,14 @@ class SimulatedDisk:
                 yield entry.name, self._node(entry.inode(), is_directory=entry.is_dir())
 
     def durable_bytes(self, path: Path) -> bytes | None:
-        """Returns what a power cut now would surely leave of the file `path`; None when it might be gone, or torn."""
+        """Returns what a power cut now would surely leave of the file `path`; `None` if it might be gone, or torn."""
         node: _Node | None = self._durable
         for name in path.relative_to(self.root).parts:
             node = node.entries.get(name) if isinstance(node, _Directory) else None
         return node.content if isinstance(node, _File) else None
 
     def cut_power(self) -> None:
-        """Leaves what is durable, and some of what is not."""
+        """Leaves what is durable, and some of the rest."""
         tree = self._surviving(self.root, self._durable)
         shutil.rmtree(self.root)
         _write_tree(self.root, tree)
@@ -208,7 +208,7 @@ class SimulatedDisk:
         return self._chance.choice((durable or b"", torn, written))
 
     def _settle(self, path: Path, directory: _Directory) -> None:
-        """Notes, after a power cut, that all that is there has been on the disk."""
+        """Notes, after a power cut, that everything that is left is durable."""
         directory.entries = dict(self._listed(path))
         for name, node in directory.entries.items():
             if isinstance(node, _Directory):

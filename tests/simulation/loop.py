@@ -1,6 +1,7 @@
-"""An event loop whose time is a number. It jumps from timer to timer, and nothing outside ever wakes it.
+"""Simulates time: an event loop whose time is a number, which jumps from timer to timer.
 
-What is offloaded to threads is done in the loop itself, after a pause: one order of events for one seed.
+Nothing outside ever wakes it. The loop itself does what is offloaded to threads, after a pause, so that one seed gives
+one order of events.
 """
 
 import asyncio
@@ -18,11 +19,11 @@ Result = TypeVar("Result")
 
 
 class StuckError(Exception):
-    """Tasks wait, and nothing is left that could wake them."""
+    """Raised when tasks wait, and nothing is left that could wake them."""
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
-    """`pause_seconds` says how long each piece of offloaded work takes to come to its turn; `before` it is shown."""
+    """Runs tasks in simulated time. Offloaded work waits for `pause_seconds()`; `before` is called with it first."""
 
     def __init__(self, pause_seconds: Callable[[], float], before: Callable[[Callable[..., Any]], None]) -> None:
         super().__init__()
@@ -30,7 +31,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._pause_seconds = pause_seconds
         self._before = before
         self._handlers: dict[signal.Signals, Any] = {}
-        # What asyncio's own loop asks for events.
+        # asyncio's own loop asks this for events.
         self._selector = self
 
     def time(self) -> float:
@@ -43,10 +44,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return []
 
     def _process_events(self, events: list[Any]) -> None:
-        """Does nothing: there are none."""
+        """Does nothing, because no events come."""
 
     def _write_to_self(self) -> None:
-        """Does nothing: nothing sleeps in `select`."""
+        """Does nothing, because nothing sleeps in `select`."""
 
     def set_handler(self, number: signal.Signals, handler: Any) -> Any:
         """Stands in for `signal.signal`."""
@@ -55,7 +56,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return before
 
     def send_signal(self, number: signal.Signals) -> bool:
-        """Returns whether a handler was there for it."""
+        """Returns whether a handler took it."""
         handler = self._handlers.get(number, signal.SIG_DFL)
         if callable(handler):
             handler(number, None)
@@ -69,7 +70,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return future
 
     def _perform(self, future: "asyncio.Future[Result]", func: Callable[..., Result], args: tuple[Any, ...]) -> None:
-        # A thread also does its work when nothing waits for it any longer.
+        # A thread does its work even if nothing waits for it any longer.
         try:
             self._before(func)
             result = func(*args)

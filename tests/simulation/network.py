@@ -1,4 +1,4 @@
-"""Simulates a network between aiohttp's client and the stand-in server, made of timers, and what can go wrong on it."""
+"""Simulates a network of timers between aiohttp's client and the stand-in server, and its faults."""
 
 import asyncio
 import errno
@@ -20,7 +20,7 @@ from exporter.contract import CONVERSATIONS_PATH, Instant
 from exporter.sandbox import Sandbox
 from exporter.sandbox.gate import Refusal, retry_after
 
-#: What may happen to a request; none is worth giving up for.
+#: The faults that a request may meet; a run gives up for none of them.
 FAULTS: Final = (
     *("500", "502", "503", "504", "reset", "reset-mid-body", "short-body", "half-json", "html", "wrong-type"),
     *("stall", "stall-mid-body", "trickle", "refused", "gzip"),
@@ -30,7 +30,7 @@ _PAGE = b"<!DOCTYPE html><html><body>Please wait</body></html>"
 
 @dataclass
 class Network:
-    """Carries requests and answers between a process and `server`. Times are seconds of the loop.
+    """Carries requests and answers between a process and `server`. Times are in seconds of the loop.
 
     From `out_from` on, every request meets a fault that is worth another attempt.
     """
@@ -63,7 +63,7 @@ class Network:
         return fault
 
     def arrive(self, transport: "_Transport", head: bytes) -> None:
-        """Takes a request that has come to the server."""
+        """Takes a request that has reached the server."""
         self.requests += 1
         self.on_request(self.requests)
         request, *lines = head.decode("latin-1").split("\r\n")
@@ -158,7 +158,7 @@ class _Connector(aiohttp.BaseConnector):
 
 
 class _Transport(asyncio.Transport):
-    """One connection, as the client sees it."""
+    """Is one connection, as the client sees it."""
 
     def __init__(self, network: Network, protocol: ResponseHandler) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class _Transport(asyncio.Transport):
         self._is_closing = False
         self._loop = asyncio.get_running_loop()
 
-    # What the server does.
+    # The server's side.
 
     def send(self, delay: float, data: bytes) -> None:
         self._loop.call_later(delay, self._deliver, data)
@@ -193,7 +193,7 @@ class _Transport(asyncio.Transport):
                 self._protocol.eof_received()
             self._protocol.connection_lost(error)
 
-    # What the client does.
+    # The client's side.
 
     def write(self, data: Any) -> None:
         self._sent += data

@@ -1,4 +1,4 @@
-"""Checks what the exporter promises about a destination, at any instant and in the end."""
+"""Checks what the exporter promises about a destination, at any instant and at the end."""
 
 import hashlib
 import json
@@ -22,14 +22,14 @@ from tests.simulation.loop import SimulatedLoop, run_sync
 from tests.simulation.source import Source, Version
 from tests.toolkit.turns_model import alike, read_turns, turns_of
 
-#: A part is open for a minute at most; then it must be closed and committed, on a slow disk.
+#: A part is open for a minute at most; then it must be closed and committed, even on a slow disk.
 MOST_SECONDS_AT_STAKE = 60.0 + 5.0
 
 _HARDLY_ANY = 3
 
 
 def check_order(disk: SimulatedDisk, destination: Path, file: Path, name: Path) -> None:
-    """Checks that a commit gets its name only when all that it names would survive a power cut."""
+    """Checks that a commit gets its name only after everything that it names would survive a power cut."""
     if name.parent.name != "commits" or name.exists():
         return
     commit = json.loads(file.read_bytes())
@@ -42,7 +42,7 @@ def check_order(disk: SimulatedDisk, destination: Path, file: Path, name: Path) 
 
 
 def check_sound(destination: Path) -> State:
-    """Checks what holds at any instant, also of a destination that was just left by a dead process."""
+    """Checks what holds at any instant, even just after a process died."""
     state = _state(destination) if (destination / "_exporter").is_dir() else State()
     there = {path.relative_to(destination).as_posix() for path in destination.rglob("*") if path.is_file()}
     hashes = {file.path: file.sha256 for file in state.files.values()}
@@ -59,7 +59,7 @@ def check_sound(destination: Path) -> State:
         return state
     manifest = json.loads((destination / "_manifest.json").read_bytes())
     named = {file["path"] for table in manifest["tables"].values() for file in table["files"]}
-    # Those that a merge has replaced are there until the manifest no longer names them.
+    # Files that a merge has replaced remain until the manifest no longer names them.
     assert named <= there, "the manifest names files that are gone"
     if "_SUCCESS" in there:
         assert manifest["state"] == state_name(state) == "complete", "_SUCCESS without a complete export"
@@ -68,7 +68,7 @@ def check_sound(destination: Path) -> State:
 
 
 def check_turns(destination: Path, state: State) -> None:
-    """Checks that what is committed of transcripts is what the conversations beside it say."""
+    """Checks that the committed turns are those of the transcripts beside them."""
     beside = {file.path for file in state.files.values()} - {file.path for file in state.conversations}
     for file in state.conversations if state.request and TURNS in state.request.tables else ():
         with pq.ParquetFile(destination / file.path) as part:
@@ -83,7 +83,7 @@ def check_turns(destination: Path, state: State) -> None:
 
 
 def check_journal(destination: Path, state: State, exit_status: int) -> None:
-    """Checks that the last line is that of a run that has just ended so, whatever earlier runs have left there."""
+    """Checks that the last line is that of the run that has just ended, whatever earlier runs have left."""
     last = json.loads((destination / "_exporter/runs.jsonl").read_bytes().splitlines()[-1])
     assert (last["exit_status"], last["generation"]) == (exit_status, state.number), last
 
@@ -91,7 +91,7 @@ def check_journal(destination: Path, state: State, exit_status: int) -> None:
 def check_little_is_lost(destination: Path, state: State, settled: Mapping[str, float], ended_at: float) -> None:
     """Checks that rows that were settled more than a minute before the end are committed.
 
-    `settled` is when, in seconds, by id.
+    `settled` holds the seconds at which each was settled, by id.
     """
     kept = {str(record["id"]) for record in _exported(destination, state)} | set(_quarantined(destination, state))
     lost = [row for row, at in settled.items() if row not in kept and at < ended_at - MOST_SECONDS_AT_STAKE]
@@ -99,9 +99,9 @@ def check_little_is_lost(destination: Path, state: State, settled: Mapping[str, 
 
 
 def check_exact(destination: Path, state: State, source: Source) -> None:
-    """Checks, where complete, that each conversation that was never deleted is there once, as it was at some instant.
+    """Checks that a finished export has each conversation that was never deleted once, as it was at some instant.
 
-    Excepted are those that have appeared since `updates_since`, or are of a time that is named as unproven.
+    Conversations that have appeared since `updates_since`, or whose time is named as unproven, may be missing.
     """
     assert state.range is not None
     assert not state.left
@@ -115,18 +115,18 @@ def check_exact(destination: Path, state: State, source: Source) -> None:
             assert any(created_at in state.range for created_at in served), f"{row} is outside of the range"
         elif row in source.stable and all(time in state.range for time in latest) and not _is_doubted(state, served):
             assert state.read_since is not None
-            # One that is hidden is looked for where the first question has found its like.
+            # Hidden ones are looked for where the first question has found others of their status.
             unseen = source.behaviour.hides_token_created and known[0].row.fields["status"] == HIDDEN_STATUS
             last = max(number for number, version in enumerate(known) if version.placed)
             is_new = known[last].since > (0 if unseen else state.read_since)
-            # One that came unseen, and that has changed without a word since, only an audit finds.
+            # Only an audit finds a row that came unseen and has changed since with its `updated_at` unchanged.
             is_told = all(version.told for version in known[last:])
             assert is_new or not is_told, f"{row} of {' or '.join(map(format_instant, sorted(served)))} is missing"
     for record in exported:
         identity = str(record["id"])
         known = source.versions[identity]
         latest = source.served(known[-1].row)
-        # One that was deleted, or has left the range, stays as it was.
+        # A row that was deleted, or has left the range, stays as it was.
         is_there = (
             identity in source.stable and all(time in state.range for time in latest) and not _is_doubted(state, latest)
         )
@@ -138,10 +138,9 @@ def _is_doubted(state: State, served: Iterable[Instant]) -> bool:
 
 
 def check_doubts(state: State, source: Source, span: Instant) -> None:
-    """Checks that, where a server can be read, a time is named only if more rows are near it than are shown at once.
+    """Checks that, if a server can be read, a time is named only if more rows are near it than are shown at once.
 
-    It may also be named if there are hardly any others: then no longer page can be had, which would prove that theirs
-    was not cut.
+    It may also be named if hardly any other rows exist, because then no longer page can prove that theirs was not cut.
     """
     for doubt in state.unproven:
         near = source.rows_near(doubt.created_at, span + 2 * SECOND + doubt.created_at - doubt.interval.start)

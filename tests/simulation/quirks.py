@@ -1,12 +1,12 @@
-"""Defines what a world's server and clocks may do beyond what every world draws (source.md, 14, 15), and its ends.
+"""Defines what a world's server and clocks may do beyond what every world draws (source.md, 14, 15), and its endings.
 
-A world ends `exact`, `named` when times are under `unproven`, or `refused`. A quirk says which is the worst that it
-excuses; a row that is missing and not named, or is there twice, nothing excuses. Where `exact` is due, a time may still
-be named when the server shows fewer rows at once than lie within `span` of it, since nothing can tell them apart, and
-when there are hardly any other rows.
+A world ends `exact`, `named` if times are under `unproven`, or `refused`. A quirk names the worst ending that it
+excuses; nothing excuses a row that is missing and not named, or is exported twice. Where `exact` is due, a time may
+still be named if the server shows fewer rows at once than lie within `span` of it, because nothing can tell them apart,
+and if hardly any other rows exist.
 
-A quirk is drawn when its name begins with one of the words in EXPORTER_WORLDS_DRAW, and by numbers of its own, so that
-a world stays the same whichever others are drawn.
+A quirk may be drawn if its name begins with one of the words in EXPORTER_WORLDS_DRAW. Quirks are drawn by numbers of
+their own, so that a world stays the same whichever others are drawn.
 """
 
 import os
@@ -20,19 +20,19 @@ from exporter.contract import DAY, HOUR, MINUTE, SECOND, Instant
 Ending: TypeAlias = Literal["exact", "named", "refused"]
 ENDINGS: Final[tuple[Ending, ...]] = ("exact", "named", "refused")
 
-#: What is drawn unless the variable says otherwise: all that is read as it must be.
+#: The words that apply unless the variable is set: those of all quirks that the exporter reads as it must.
 DRAWN_BY_DEFAULT: Final = (
     "bounds pages-lowered pages-short pages-empty order-oldest order-shuffled order-changes clock moves"
 )
 DRAWN: Final = tuple(os.environ.get("EXPORTER_WORLDS_DRAW", DRAWN_BY_DEFAULT).replace(",", " ").split())
-#: Of each family that is drawn, a world has one quirk with this likelihood.
+#: The likelihood with which a world has one quirk of a family that may be drawn.
 _LIKELIHOOD: Final = 1 / 4
 _PRECISIONS: Final = ("us", "ms", "s")
 
 
 @dataclass(frozen=True)
 class Quirk:
-    """`switches` are those of the sandbox; what else a quirk does is done where its name is asked for."""
+    """Describes a quirk. `switches` are those of the sandbox; the code that looks for its name does the rest."""
 
     name: str
     worst: Ending
@@ -41,7 +41,7 @@ class Quirk:
 
 
 def _apart(chance: random.Random, *words: str) -> dict[str, Any]:
-    """Draws one of the readings, of all times or of some."""
+    """Draws one of the readings, for all times or for some."""
     word = chance.choice(words)
     named = chance.choice(
         (
@@ -75,7 +75,7 @@ def _zone(chance: random.Random) -> dict[str, Any]:
 
 
 def _changing(**values: tuple[Any, ...]) -> Callable[[random.Random], dict[str, Any]]:
-    """Makes one switch for each name change after some requests."""
+    """Makes the switch of each name change after some requests."""
     return lambda chance: {
         "changes_after": chance.choice((2, 5, 10, 30)) * chance.randint(1, 3),
         "changes": tuple(f"{name}={chance.choice(values_of)}" for name, values_of in values.items()),
@@ -97,7 +97,7 @@ QUIRKS: Final = (
     Quirk("bounds-by-day", "exact", lambda _: {"reads": ("cut-day",), "compares": "day"}, 2 * DAY),
     Quirk("bounds-served", "exact", lambda _: {"compares": "served"}),
     Quirk("bounds-finer", "exact"),
-    # A page of one row, over and over, is refused.
+    # A server whose every page has one row is refused.
     Quirk("pages-lowered", "refused", _changing(page_cap=(1, 2, 3, 5))),
     Quirk("pages-short", "named", lambda chance: {"short_pages": chance.choice((0.1, 0.5))}),
     Quirk("pages-empty", "refused", lambda chance: {"empty_pages": chance.choice((0.03, 0.3))}),
@@ -127,7 +127,7 @@ QUIRKS: Final = (
 
 
 class Quirks:
-    """Holds those of the world `seed`. `chance` is theirs alone."""
+    """Holds the quirks of the world `seed`. Nothing else draws from `chance`."""
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(f"{seed} quirks")
@@ -150,11 +150,11 @@ class Quirks:
         self.machine_ahead = self.chance.choice((-10_800, -900, 30, 900, 10_800)) * SECOND * ("clock-machine" in self)
 
     def __contains__(self, name: str) -> bool:
-        """Returns whether one of the quirks has a name that begins with this."""
+        """Returns whether the name of one of the quirks begins with `name`."""
         return any(quirk.name.startswith(name) for quirk in self.drawn)
 
     def switches_of_a_run(self) -> dict[str, Any]:
-        """Returns what the server's behaviour is to be changed by."""
+        """Returns the switches of the server in one run."""
         if "precision-between" in self:
             return self.switches | {"precision": self.chance.choice(_PRECISIONS)}
         return self.switches

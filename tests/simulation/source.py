@@ -1,4 +1,4 @@
-"""Simulates the source of a world: what it has been, and how it moves on while it is read."""
+"""Simulates the source of a world: every version of its conversations, and its changes while it is read."""
 
 import random
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from exporter.contract import DAY, SECOND, Instant
 from exporter.sandbox import Row, Sandbox
 from exporter.sandbox.render import served_instant
 from tests.jobs.moving import transcript
-from tests.simulation.making import LATER_STATUSES, T0, dense_rows, random_behaviour, random_row, random_rows
+from tests.simulation.material import LATER_STATUSES, T0, dense_rows, random_behaviour, random_row, random_rows
 from tests.simulation.quirks import Quirks
 
 _FAR_AHEAD = 70 * 365 * DAY
@@ -18,9 +18,9 @@ _FAR_AHEAD = 70 * 365 * DAY
 
 @dataclass(frozen=True)
 class Version:
-    """What a conversation was, from `since` on (the server's clock).
+    """Holds what a conversation was from `since` on (by the server's clock).
 
-    `placed` means that it was nowhere before, or elsewhere; `told`, that its `updated_at` says that it has changed.
+    `placed` means that it is new, or has another `created_at`; `told`, that its `updated_at` shows the change.
     """
 
     since: Instant
@@ -56,7 +56,7 @@ class Source:
         self._gone: dict[str, Row] = {}
 
     def begin_run(self, revoked_after: int | None) -> None:
-        """Sets what the server is like in the run that is about to begin."""
+        """Sets the behaviour of the server in the run that is about to begin."""
         switches = self._quirks.switches_of_a_run()
         behaviour = msgspec.structs.replace(self.behaviour, revoked_after=revoked_after, **switches)
         self.server.behaviour = behaviour
@@ -64,7 +64,7 @@ class Source:
             self._styles.add((one.precision, one.rounding))
 
     def served(self, row: Row) -> set[Instant]:
-        """Returns the `created_at` that a row may have been served with."""
+        """Returns each `created_at` that a row may have been served with."""
         return {served_instant(row.created_at, *style) for style in self._styles}
 
     def most_rows(self) -> int:
@@ -78,7 +78,7 @@ class Source:
             for versions in self.versions.values()
         )
 
-    # What happens.
+    # Changes.
 
     def move(self) -> None:
         """Makes a conversation come, change or go."""
@@ -115,7 +115,7 @@ class Source:
                 steps = (created_at - 1, created_at + 1, midnight - 1, midnight, created_at - DAY, created_at + DAY)
                 created_at = chance.choice((*steps, T0 + chance.randint(0, 3 * DAY)))
             elif "moves-future" in quirks:
-                # Corrected by whatever comes next.
+                # The next change of the row corrects it.
                 updated_at = now + _FAR_AHEAD
             elif "moves-still" in quirks:
                 updated_at, told = old.updated_at, False

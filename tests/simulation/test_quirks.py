@@ -1,4 +1,4 @@
-"""What worlds may draw is what a server can do, and what they promise is held against what is there."""
+"""Tests that worlds draw what a server can do, and that a broken promise is noticed."""
 
 import random
 from dataclasses import replace
@@ -11,7 +11,7 @@ from exporter.contract import DAY
 from exporter.model import Unproven
 from exporter.sandbox import Behaviour, Row
 from tests.simulation import quirks
-from tests.simulation.promises import check_doubts, check_exact
+from tests.simulation.promises import check_doubts, check_exact, check_sound
 from tests.simulation.quirks import QUIRKS, Quirk
 from tests.simulation.source import Version
 from tests.simulation.world import World
@@ -28,7 +28,7 @@ def test_a_promise_that_is_broken_is_noticed(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(quirks, "DRAWN", ())
     world = World(2, tmp_path)
     world.live()
-    state, source = world.check(), world.source
+    state, source = check_sound(world.destination), world.source
     assert state.range is not None
     identity = next(
         identity

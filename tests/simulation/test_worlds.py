@@ -2,7 +2,7 @@
 
 EXPORTER_WORLDS=100000 pytest tests/simulation/test_worlds.py            some 300,000 runs, a second of a core a world
 EXPORTER_WORLDS=1 EXPORTER_FIRST_WORLD=4711 pytest tests/simulation/…    the one that failed
-EXPORTER_WORLDS_DRAW=bounds,clock-first pytest tests/simulation/…         with these of `quirks`, in a quarter each
+EXPORTER_WORLDS_DRAW=bounds,clock-first pytest tests/simulation/…         with these quirks, in a quarter each
 EXPORTER_WORLDS_DRAW=bounds python -m tests.simulation 500                how such worlds end: a table by quirk
 """
 
@@ -17,9 +17,9 @@ from tests.simulation.world import World
 
 WORLDS = int(os.environ.get("EXPORTER_WORLDS", "160"))
 FIRST_WORLD = int(os.environ.get("EXPORTER_FIRST_WORLD", "0"))
-#: So that the processes of a test run share the work.
+#: The processes of a test run share the work in this many parts.
 SHARES = 8
-#: In memory, where there is such a place: an fsync costs nothing there.
+#: A place in memory, if the machine has one: an fsync costs nothing there.
 BASE = next((path for path in ("/dev/shm", tempfile.gettempdir()) if os.access(path, os.W_OK)), None)
 
 

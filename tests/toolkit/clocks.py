@@ -1,4 +1,4 @@
-"""Gives a server and a machine clocks of their own, either of which may be wrong, beside the time that it is."""
+"""Gives a server and a machine clocks of their own, either of which may differ from the true time."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -17,31 +17,22 @@ from exporter.jobs.reread import RereadResult, reread
 from exporter.jobs.summary import Summary
 from exporter.jobs.sync import SyncResult, sync
 from exporter.jobs.verify import verify
-from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Sandbox
 from exporter.settings import Credentials, RunSettings, Selection
 from tests.end_to_end.exported import Exported
 from tests.end_to_end.served import conversation
+from tests.toolkit.observers import WarningRecorder
 
 _START = parse_timestamp("2026-02-10T12:00:00Z")
 
 
-class Warned(Quiet):
-    """Keeps what it is warned of."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, event: str, /, **_details: object) -> None:
-        self.warnings.append(event)
-
-
 class World:
-    """`now` is the time. The server's `Date` and the machine's clock are `date` and `machine` microseconds ahead of it.
+    """Holds a server, its clocks and the machine's. `now` is the true time.
 
-    `header`, if set, makes the `Date` of the nth answer, or leaves it out; `age` is an `Age` header beside it. `stamps`
-    is how far the clock is ahead that stamps new rows.
+    The server's `Date` is `date` microseconds ahead of it, the machine's clock `machine`, and the clock that stamps new
+    rows `stamps`. `header` makes the `Date` of the nth answer; with `None`, that answer has none. `age` is an `Age`
+    header beside it.
     """
 
     def __init__(self) -> None:
@@ -54,20 +45,20 @@ class World:
         self.answers = 0
         self.sandbox = Sandbox((), Behaviour(), lambda: self.now)
         self.ids: set[str] = set()
-        self.observer = Warned()
+        self.observer = WarningRecorder()
 
     def http_date(self, ahead: int = 0) -> str:
         return formatdate((self.now + self.date + ahead) // SECOND, usegmt=True)
 
     def create(self, count: int, every: int, **fields: object) -> None:
-        """Creates `count` conversations, the last of them now, one `every` this many microseconds."""
+        """Creates `count` conversations, `every` microseconds apart, the last of them now."""
         for number in range(count):
             created_at = self.now + self.stamps - number * every
             self.ids.add(identity := f"c{len(self.ids)}")
             self.sandbox.insert(conversation(created_at, created_at, identity, **fields))
 
     async def live(self, span: int, every: int) -> None:
-        """Lets time pass, with a conversation `every` this many microseconds."""
+        """Lets `span` microseconds pass; a conversation is created every `every` microseconds."""
         self.now += span
         self.create(span // every, every)
 
@@ -105,7 +96,7 @@ class World:
     async def _run(
         self, job: Any, root: Path, asked: Selection | None, settings: dict[str, Any], **options: Any
     ) -> Any:
-        self.observer = Warned()
+        self.observer = WarningRecorder()
         context = RunContext(self.settings(**settings), Credentials(TOKEN), self.observer)
         return await job(root, asked or Selection(), context, **options)
 
@@ -114,7 +105,7 @@ class World:
         return "\n".join(self.observer.warnings)
 
     def held(self, root: Path) -> set[str]:
-        """Returns ids of what lies there, soundly; the manifest promises no more than has come to pass."""
+        """Returns the ids of the rows at `root`, which must be sound."""
         exported = Exported(root)
         exported.check_sound()
         return set(exported.records())
@@ -127,7 +118,7 @@ class World:
         return end
 
     async def has_all(self, root: Path) -> bool:
-        """Returns whether a sync two days later, when all clocks are right again, leaves what the server has."""
+        """Returns whether the export has every row after a sync two days later, when all clocks are right again."""
         self.now += 2 * DAY
         self.date = self.machine = self.stamps = 0
         self.header, self.age = lambda _: self.http_date(), None
@@ -137,7 +128,7 @@ class World:
 
 @asynccontextmanager
 async def world(patch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    """Yields a world whose server answers on loopback; this process takes its machine's clock for the time."""
+    """Yields a world whose server answers on loopback, and whose machine's clock is that of this process."""
     made = World()
     patch.setattr(time, "time_ns", lambda: (made.now + made.machine) * 1000)
     application = web.Application()

@@ -1,6 +1,6 @@
-"""Runs object stores on loopback, spoken to over HTTP: moto's S3 and a stand-in for Google's in threads, and Azurite.
+"""Runs object stores on loopback: moto's S3 and a stand-in for Google's, in threads, and Azurite, as a process.
 
-Before S3 there is a gate, which can lose answers, refuse requests and keep conditions from it.
+A gate stands before S3. It can lose answers, refuse requests and hide conditions from the store.
 """
 
 import base64
@@ -25,7 +25,7 @@ from exporter.store.location import Scheme
 from tests.toolkit.gcs import Gcs
 from tests.toolkit.programs import find_program
 
-#: As published with the emulators, for everybody.
+#: The emulators' documented account, which is the same everywhere.
 AZURE_ACCOUNT = "devstoreaccount1"
 AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
@@ -33,7 +33,7 @@ _SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>later</
 
 
 class Asked(NamedTuple):
-    """A request that came to the gate. `has_condition`: it must be done only if something is, or is not, there."""
+    """Describes a request at the gate. `has_condition` says that it depends on what the store has."""
 
     method: str
     path: str
@@ -43,9 +43,9 @@ class Asked(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the gate answers in the store's place. With `is_done`, the store does what was asked all the same.
+    """Holds what the gate answers in the store's place. With `is_done`, the store still does what was asked.
 
-    With the status 0 the connection is cut.
+    The status 0 cuts the connection.
     """
 
     status: int
@@ -66,9 +66,8 @@ class Answer(NamedTuple):
 class Gate:
     """Stands before the store.
 
-    `loses` says of which requests the answers are lost once, though they are done; `refuses`, which are not done, each
-    with its status; `ignores_conditions` hides conditions from the store; `answers` is what is answered in the store's
-    place.
+    `loses` says whether a request is done but its answer is lost; `refuses` returns the status of a request that is not
+    done; `ignores_conditions` hides conditions from the store; `answers` returns an answer in the store's place.
     """
 
     application: Callable[..., Iterable[bytes]]
@@ -109,7 +108,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Cloud:
-    """A store that serves any number of buckets. `environment` is what leads a process to it."""
+    """Describes a store with any number of buckets. `environment` leads a process to it."""
 
     scheme: Scheme
     environment: dict[str, str]
@@ -124,7 +123,7 @@ class S3(Cloud):
 
 @contextmanager
 def serving(application: Callable[..., Iterable[bytes]], context: ssl.SSLContext | None = None) -> Iterator[str]:
-    """Yields the address of a WSGI application that is served by threads beside the test."""
+    """Yields the address of a WSGI application, which threads serve beside the test."""
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)

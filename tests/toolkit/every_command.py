@@ -1,4 +1,4 @@
-"""Runs every command of the command line, one after another, in a process that the test has spoilt beforehand."""
+"""Runs every command of the command line, one after another, in a process that the test has spoiled beforehand."""
 
 import json
 import os
@@ -17,7 +17,7 @@ def end_what_serves():
     try:
         from exporter.cli import sandbox
     except (ImportError, MemoryError, OSError):
-        return  # The command says so, too.
+        return  # the command says so itself
     say = sandbox.say
     sandbox.say = lambda text: (say(text), signal.raise_signal(signal.SIGINT))
 exec(spoil)
@@ -44,7 +44,7 @@ import errno
 number, below, spared, only_new = json.loads({given!r})
 spared.append(statuses)
 written = os.O_CREAT if only_new else os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-#: Which of the arguments is the path that is new.
+#: The position of the new path among the arguments.
 making = dict([("os.link", 1), ("os.mkdir", 0), ("os.symlink", 1)])
 changing = ("os.chmod", "os.remove", "os.rename", "os.rmdir", "os.truncate")
 
@@ -57,7 +57,7 @@ def refuse(event, arguments):
         return
     if isinstance(path, int):
         return
-    # A name that is taken is said to be that first.
+    # The system reports first that a name is taken.
     is_there = (event in making or only_new) and os.path.lexists(path)
     whole = os.path.abspath(os.fsdecode(path))
     is_device = whole.startswith("/dev/") and not whole.startswith("/dev/shm/")
@@ -69,8 +69,8 @@ sys.addaudithook(refuse)
 WORD_OF_A_DEFECT = "this is a defect"
 
 
-class Ended(NamedTuple):
-    """The exit status of each command, and what all have said."""
+class CommandResults(NamedTuple):
+    """Holds the exit status of each command, and everything that they printed."""
 
     statuses: dict[str, int]
     out: str
@@ -78,7 +78,7 @@ class Ended(NamedTuple):
 
 
 def commands_at(root: Path, demo: Path) -> list[list[str]]:
-    """Returns all commands that end by themselves; `root` is exported from the server, and the demo goes to `demo`.
+    """Returns all commands that end by themselves; they export the server to `root`, and the demo to `demo`.
 
     The export reads one half of the rows of 2026-01-10, and the sync inserts the other.
     """
@@ -101,19 +101,19 @@ def commands_at(root: Path, demo: Path) -> list[list[str]]:
 
 
 def every_command(root: Path, demo: Path) -> list[list[str]]:
-    """Returns what `commands_at` does, and the sandbox, which `run_each` interrupts when it serves."""
+    """Returns what `commands_at` returns, and the sandbox, which `run_each` interrupts when it serves."""
     return [*commands_at(root, demo), ["sandbox", "--port", "0", "--rows", "40"]]
 
 
 def name_of(command: Sequence[str]) -> str:
-    """Returns the command, with the option that makes it do something else."""
+    """Returns the name of a command, with the option that makes it do something else."""
     return " ".join([command[0], *(word for word in command if word in ("--repair", "--withheld"))])
 
 
 def refusing(number: int, below: Path, *spared: Path, only_new: bool = False) -> str:
-    """Returns what makes a process's file system refuse whatever would change it.
+    """Returns Python source that makes a process's file system refuse, with the error `number`, whatever changes it.
 
-    With `only_new`, it refuses to make anything there.
+    With `only_new`, it refuses only to make anything new.
     """
     return _REFUSING.format(given=json.dumps([number, str(below), [str(one) for one in spared], only_new]))
 
@@ -129,8 +129,8 @@ def run_each(
     environment: dict[str, str] | None = None,
     prefix: Sequence[str] = (),
     **streams: Any,
-) -> Ended:
-    """Runs these in one process; `spoil`, Python source, runs in it first, and `preexec` before that.
+) -> CommandResults:
+    """Runs `commands` in one process. `spoil`, Python source, runs in it first, and `preexec` before that.
 
     With `apart`, each runs in a fork of that process, so that none meets what another has left in memory. `prefix` is a
     command that starts the process.
@@ -148,4 +148,6 @@ def run_each(
     )
     assert statuses.exists(), (done.returncode, done.stderr)
     found = dict(zip(map(name_of, commands), json.loads(statuses.read_text()), strict=True))
-    return Ended(found, (done.stdout or b"").decode(errors="replace"), (done.stderr or b"").decode(errors="replace"))
+    return CommandResults(
+        found, (done.stdout or b"").decode(errors="replace"), (done.stderr or b"").decode(errors="replace")
+    )

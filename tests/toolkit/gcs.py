@@ -1,4 +1,4 @@
-"""A stand-in for Google's store, as far as its XML API is documented: its emulators cannot write by that API.
+"""Stands in for Google's store by its documented XML API, by which none of the emulators can write.
 
 It keeps objects in memory, numbers their generations, and heeds `x-goog-if-generation-match`.
 """
@@ -28,7 +28,7 @@ class _Object(NamedTuple):
 
 
 class Gcs:
-    """A WSGI application. A bucket is made by putting it."""
+    """Serves the store as a WSGI application. Putting a bucket creates it."""
 
     def __init__(self) -> None:
         self._buckets: dict[str, dict[str, _Object]] = {}

@@ -1,4 +1,4 @@
-"""Reads Delta and Iceberg tables: each reader gives all rows of a table, now or at a generation."""
+"""Reads Delta and Iceberg tables: each reader returns all rows of a table, of the newest version or of an older one."""
 
 import os
 import shutil
@@ -20,9 +20,9 @@ from pyiceberg.table import Table
 from exporter.layout import partition_of
 from tests.end_to_end.served import Record
 
-#: The extension is built for one DuckDB: other tests use a newer one.
+#: The extension is built for this DuckDB; other tests use a newer one.
 _DUCKDB = "1.5.5"
-#: A table at a destination, and a version of it that the reader knows by this; None: the newest.
+#: Reads the table at a destination, in the version that the reader knows by this number; `None` is the newest.
 Read: TypeAlias = Callable[[Path, int | None], Mapping[str, Record]]
 
 Kind: TypeAlias = Literal["delta", "iceberg"]
@@ -30,14 +30,14 @@ KINDS: tuple[Kind, ...] = ("delta", "iceberg")
 
 
 def readers(kind: str) -> dict[str, Read]:
-    """Returns, by name, the readers of this kind of table that read in this process."""
+    """Returns, by name, the readers of this kind of table that run in this process."""
     if kind == "delta":
         return {"deltalake": _by_deltalake, "Polars": _by_polars_of_delta}
     return {"pyiceberg": _by_pyiceberg, "Polars": _by_polars_of_iceberg}
 
 
 def versions(root: Path, kind: str, table: str = "conversations") -> dict[int, int]:
-    """Returns what a reader knows the version of each generation by."""
+    """Returns the number by which a reader knows the version of each generation."""
     key = "exporter.generation"
     if kind == "delta":
         history = DeltaTable(root / table).history()
@@ -68,7 +68,7 @@ def _by_deltalake(root: Path, version: int | None) -> dict[str, Record]:
 
 
 def delta_rows(table: DeltaTable, where: str = "true") -> pa.Table:
-    """Returns the table's rows. Not by `to_pyarrow_table`, whose threads now and then abort a process that ends."""
+    """Returns the table's rows, without `to_pyarrow_table`, whose threads sometimes abort a process that ends."""
     reader = QueryBuilder().register("rows", table).execute(f"SELECT * FROM rows WHERE {where}")
     return pa.RecordBatchReader.from_stream(reader).read_all()
 
@@ -88,16 +88,13 @@ def _by_polars_of_iceberg(root: Path, version: int | None) -> dict[str, Record]:
 
 
 def by_duckdb(root: Path, version: int | None) -> dict[str, Record]:
-    """Returns the rows of a Delta table.
-
-    The first time, DuckDB and its extension are installed beside this environment.
-    """
+    """Returns the rows of a Delta table. The first call installs DuckDB and its extension beside this environment."""
     at = "" if version is None else f", version => {version}"
     return _records(query_by_duckdb(f"FROM delta_scan('conversations'{at})", root))
 
 
 def query_by_duckdb(query: str, directory: Path) -> pa.Table:
-    """Returns what a query answers in this directory."""
+    """Returns the answer to a query in this directory."""
     packages = _install()
     (extension,) = packages.glob("duckdb_extension_delta/extensions/*/delta.duckdb_extension")
     with tempfile.TemporaryDirectory() as temporary:

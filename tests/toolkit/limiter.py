@@ -1,4 +1,4 @@
-"""Simulates an API with limits, and workers that ask it as fast as a `Throttle` lets them."""
+"""Simulates an API with limits, and workers that send requests as fast as a `Throttle` lets them."""
 
 import heapq
 import math
@@ -18,7 +18,7 @@ _POLICY = RetryPolicy()
 
 
 class Refusal(NamedTuple):
-    """The answer of a server to a request that comes too fast."""
+    """Holds a server's answer to a request that comes too fast."""
 
     status: int
     retry_after_seconds: float | None
@@ -26,7 +26,7 @@ class Refusal(NamedTuple):
 
 @dataclass
 class Bucket:
-    """A token bucket. `rate` may change with time. Times are in seconds, and tokens are requests."""
+    """Limits requests by a token bucket. `rate` may change with time. Times are in seconds, and tokens are requests."""
 
     rate: Callable[[float], float]
     size: float
@@ -47,7 +47,7 @@ class Bucket:
         return True
 
     def hint(self, now: float) -> float | None:
-        """Returns it as a client reads it. A date has whole seconds, as has the `Date` that it is compared with."""
+        """Returns the `Retry-After` as a client reads it. A date has whole seconds, and so has the `Date` beside it."""
         missing = (1 - self.level) / self.rate(now)
         match self.retry_after:
             case "exact":
@@ -62,7 +62,7 @@ class Bucket:
 
 @dataclass
 class Window:
-    """A fixed window: this many requests in each `seconds`. Its answers say how many are left, and until when."""
+    """Limits requests by fixed windows of `seconds`. Its answers say how many are left, and until when."""
 
     requests: int
     seconds: float
@@ -85,7 +85,7 @@ class Window:
 
 @dataclass
 class Crowd:
-    """A server that works on `most` requests at once, which may change with time, and refuses those beyond."""
+    """Limits the requests that a server works on at once to `most`, which may change with time."""
 
     most: Callable[[float], int]
     retry_after_seconds: float | None = None
@@ -95,7 +95,7 @@ class Crowd:
 
 @dataclass
 class Outcome:
-    """Says when the server let requests through, and when it refused for lack of tokens or of room."""
+    """Holds when the server let requests through, and when it refused them."""
 
     passed: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
@@ -120,17 +120,17 @@ def simulate(
     pages_a_window: int | None = None,
     seed: int = 1,
 ) -> Outcome:
-    """Simulates workers that never run out of requests, each with one under way, that wait in one line for their turns.
+    """Simulates workers that never run out of requests. Each has one under way; all wait in one line for their turns.
 
-    `pages_a_window` makes them a pipeline's: no more than are useful have a window, of this many pages. Half of the
-    latency is the way to the server and half the way back; where there is a `crowd`, a twentieth each, and the rest is
-    work. `watch` is called at every request that is sent. It is deterministic for a seed.
+    With `pages_a_window`, they work as in a pipeline: only a useful number of them have a window, of this many pages.
+    Half of the latency is the way to the server and half the way back; with a `crowd`, each way is a twentieth, and the
+    rest is work. `watch` is called at every request that is sent. The same seed gives the same outcome.
     """
     rng = random.Random(seed)
     outcome = Outcome()
     events: list[tuple[float, int, Callable[[float], None]]] = []
     order = iter(range(1 << 62))
-    #: How often each request in line has been refused.
+    # The number of refusals of each request in line.
     line = deque([0] * workers) if pages_a_window is None else deque[int]()
     windows = 0
     shortest, longest = latency_seconds

@@ -1,4 +1,4 @@
-"""The README and the pages of the manual, taken apart: their sections, tables and snippets."""
+"""Takes the README and the pages of the manual apart, into sections, tables and snippets."""
 
 import os
 import re
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 MANUAL = ROOT / "exporter/manual"
 EXPORTER = Path(sysconfig.get_path("scripts")) / "exporter"
 
-#: A line of a table that is neither its head nor its rule.
+#: The cells of a line of a table that is neither its head nor its rule.
 Cells: TypeAlias = list[str]
 
 _SNIPPET = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -30,7 +30,7 @@ _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Page:
-    """A page in Markdown."""
+    """Reads a page in Markdown."""
 
     path: Path
 
@@ -44,12 +44,12 @@ class Page:
 
     @cached_property
     def snippets(self) -> list[tuple[str, str]]:
-        """Each snippet that says its language, with it."""
+        """Returns each snippet that names its language, after that language."""
         return [(language, text) for language, text in _SNIPPET.findall(self.text) if language]
 
     @cached_property
     def prose(self) -> str:
-        """The text without its snippets."""
+        """Returns the text without its snippets."""
         return _SNIPPET.sub("", self.text)
 
     @property
@@ -58,26 +58,26 @@ class Page:
 
     @property
     def summary(self) -> str:
-        """The first sentence of the first paragraph, as far as it stands in one line."""
+        """Returns the first sentence of the first paragraph, as far as it stands on one line."""
         line = self.text.split("\n")[2]
         return re.split(r"(?<=\.) (?=\S)", line)[0]
 
     @property
     def anchors(self) -> set[str]:
-        """What a link may name behind its `#`, as GitHub makes it of a heading."""
+        """Returns what a link may name after its `#`: GitHub derives it from each heading."""
         return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in _HEADING.findall(self.prose)}
 
     def in_language(self, language: str) -> list[str]:
         return [text for named, text in self.snippets if named == language]
 
     def section(self, title: str) -> str:
-        """The text under a heading, without its snippets."""
+        """Returns the text under a heading, without its snippets."""
         found = re.findall(rf"^##+ {re.escape(title)}\n(.*?)(?=^##|\Z)", self.prose, re.DOTALL | re.MULTILINE)
         (body,) = found
         return str(body)
 
     def tables_headed(self, first: str) -> list[list[Cells]]:
-        """The rows of every table whose first column has this head."""
+        """Returns the rows of every table whose first column has this head."""
         return _tables(self.prose, first)
 
     def table_headed(self, first: str, section: str = "") -> list[Cells]:
@@ -89,7 +89,7 @@ class Page:
         return command
 
     def keys_of_json(self, what: str) -> list[str]:
-        """What the page says the JSON of a command has."""
+        """Returns the keys that the JSON of a command has, as the page lists them."""
         (described,) = re.findall(rf"^The JSON of {what} has .*?\n(?:\n|\Z)", self.text, re.DOTALL | re.MULTILINE)
         return in_code(described)
 
@@ -101,13 +101,13 @@ def _tables(text: str, first: str) -> list[list[Cells]]:
 
 README = Page(ROOT / "README.md")
 INDEX = Page(MANUAL / "index.md")
-#: Every page of the manual but its index, by name.
+#: Every page of the manual except its index, by name.
 PAGES = {path.stem: Page(path) for path in sorted(MANUAL.glob("*.md")) if path != INDEX.path}
 ALL = [README, *PAGES.values()]
 
 
 def snippets_in(language: str) -> list[str]:
-    """Every snippet of a language, of whichever page, once."""
+    """Returns every snippet of a language once, whatever its page."""
     return list(dict.fromkeys(chain(*(page.in_language(language) for page in ALL))))
 
 
@@ -120,12 +120,12 @@ def in_code(text: str) -> list[str]:
 
 
 def names_in(text: str) -> frozenset[str]:
-    """The options that a text names."""
+    """Returns the options that a text names."""
     return frozenset(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text))
 
 
 def help_of(command: str) -> dict[str, str]:
-    """The options of a command by what precedes their help, which is the text, from the help itself."""
+    """Returns the help of each option of a command, by the names and the type that it begins with."""
     done = run_shell(f"exporter {command} --help", ROOT)
     assert done.returncode == 0, done.stderr
     _, _, options = done.stdout.partition("Options:\n")
@@ -134,7 +134,7 @@ def help_of(command: str) -> dict[str, str]:
 
 
 def defaults_in(options: dict[str, str]) -> dict[frozenset[str], str]:
-    """The default of each option in the help, by its names."""
+    """Returns the default of each option in the help, by its names."""
     found = {}
     for head, text in options.items():
         default = re.search(r"\[default: ([^;\]]+)", text)
@@ -158,6 +158,6 @@ def run_shell(command: str, directory: Path, **variables: str) -> subprocess.Com
 
 @contextmanager
 def serving(rows: list[Row]) -> Iterator[str]:
-    """The address of a server with these conversations."""
+    """Yields the address of a server with these conversations."""
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(rows)) as sandbox:
         yield sandbox.url

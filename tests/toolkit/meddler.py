@@ -8,16 +8,16 @@ import aiohttp
 from aiohttp import web
 
 
-class Given(NamedTuple):
-    """An answer."""
+class Answer(NamedTuple):
+    """Holds an answer that is on its way."""
 
     status: int
     body: bytes
     headers: Mapping[str, str] = {}
 
 
-#: What becomes of the answer to a request, by its number, from 1.
-Meddle = Callable[[int, Given], Given]
+#: Returns what the client gets in place of the answer to a request, which is known by its number, from 1.
+Meddle = Callable[[int, Answer], Answer]
 
 
 @asynccontextmanager
@@ -30,8 +30,8 @@ async def meddling(url: str, meddle: Meddle) -> AsyncIterator[str]:
         headers = {name: request.headers[name] for name in ("Authorization", "Accept") if name in request.headers}
         async with session.get(url + request.raw_path, headers=headers) as answer:
             date = {"Date": answer.headers["Date"]}
-            given = meddle(number, Given(answer.status, await answer.read(), {"Content-Type": answer.content_type}))
-        return web.Response(status=given.status, body=given.body, headers={**date, **given.headers})
+            changed = meddle(number, Answer(answer.status, await answer.read(), {"Content-Type": answer.content_type}))
+        return web.Response(status=changed.status, body=changed.body, headers={**date, **changed.headers})
 
     app = web.Application()
     app.router.add_get("/{tail:.*}", pass_on)

@@ -1,7 +1,6 @@
-"""Runs a real nginx as a gateway with TLS on loopback: a process of the user's own, which keeps all in one directory.
+"""Runs a real nginx as a gateway with TLS on loopback: a process of the user's own, whose files are in one directory.
 
-It is given its socket ready to be connected to, so that nothing must wait for it, and no other process can take its
-port.
+It inherits a socket that already listens, so that nothing must wait for it, and no other process can take its port.
 """
 
 import socket
@@ -15,13 +14,13 @@ import trustme
 
 from tests.toolkit.programs import find_program
 
-#: What the gateway is called in its certificate, besides 127.0.0.1.
+#: The name of the gateway in its certificate, besides 127.0.0.1.
 NAME = "api.gateway.test"
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """A line of the access log. `connection` tells connections apart; `gzipped` says whether nginx compressed it."""
+class AccessLine:
+    """Holds a line of the access log. `connection` tells connections apart; `gzipped` means that nginx compressed."""
 
     status: int
     connection: int
@@ -30,7 +29,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """`authority` is the file with the certificate of the authority that vouches for the gateway."""
+    """Describes a gateway. `authority` is the file with the certificate of the authority that vouches for it."""
 
     port: int
     authority: Path
@@ -40,10 +39,10 @@ class Gateway:
     def url(self) -> str:
         return f"https://127.0.0.1:{self.port}"
 
-    def served(self) -> list[Served]:
+    def served(self) -> list[AccessLine]:
         lines = (self.directory / "access.log").read_text(encoding="ascii").splitlines()
         return [
-            Served(int(status), int(connection), gzip_ratio != "-")
+            AccessLine(int(status), int(connection), gzip_ratio != "-")
             for status, connection, gzip_ratio in map(str.split, lines)
         ]
 
@@ -52,7 +51,7 @@ class Gateway:
 def gateway(
     directory: Path, upstream: str, *, server: str = "", location: str = "", http: str = ""
 ) -> Iterator[Gateway]:
-    """Stands before the server at `upstream` (http://HOST:PORT). The others are directives for a block each."""
+    """Runs nginx before the server at `upstream` (http://HOST:PORT). The rest are directives, for a block each."""
     # Debian keeps it out of the PATH of users other than root.
     program = find_program("nginx", "apt-get install nginx-light", "/usr/sbin")
     directory.mkdir()
@@ -65,7 +64,7 @@ def gateway(
         with (directory / "error.log").open("wb") as errors:
             process = subprocess.Popen(
                 [program, "-p", directory, "-c", directory / "nginx.conf"],
-                # So nginx is told which sockets its predecessor had open, when it is upgraded as it runs.
+                # An nginx that replaces a running one learns in this way which sockets are open.
                 env={"NGINX": f"{listening.fileno()};"},
                 pass_fds=[listening.fileno()],
                 stdout=errors,
@@ -83,7 +82,7 @@ def gateway(
 
 
 def _configuration(directory: Path, upstream: str, port: int, http: str, server: str, location: str) -> str:
-    # The user is heeded only where the tests are root's: workers would give that up, and lose sight of the directory.
+    # Only root's nginx heeds `user`: without it, root's workers would become a user who cannot read the directory.
     temporary = "\n".join(
         f"    {name}_temp_path {directory}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )

@@ -1,4 +1,4 @@
-"""Runs a scripted peer on loopback: it answers each request with the bytes it was told, as badly as it was told.
+"""Runs a scripted peer on loopback, which answers each request with the bytes of a script, however wrong they are.
 
 A *script* is what happens after one request head has been read: bytes are sent as they are, and the steps below do the
 rest. Each request takes the next script; the last one is used for every further request. After a script that does
@@ -13,19 +13,19 @@ import ssl
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeAlias
+from typing import TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 import trustme
 
+from tests.toolkit.loopback import LoopbackServer, close
+
 
 class Step(Enum):
-    """What a peer does besides sending. `STALL` does nothing until the client or the test has gone."""
+    """Names what a peer does besides sending. `STALL` does nothing until the client or the test has gone."""
 
     CLOSE = "close"
     RESET = "reset"
@@ -34,7 +34,7 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Trickle:
-    """Bytes sent one at a time."""
+    """Holds bytes that are sent one at a time."""
 
     data: bytes
     pause_seconds: float
@@ -44,8 +44,8 @@ Script: TypeAlias = Sequence[bytes | Step | Trickle]
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """One request head, as it came over the wire. Header names are in lower case."""
+class RequestHead:
+    """Holds one request head, as it came over the wire. Header names are in lower case."""
 
     target: str
     headers: dict[str, str]
@@ -56,7 +56,7 @@ class Received:
 
     @property
     def query(self) -> dict[str, str]:
-        """Parameters as a form-decoding server reads them: `+` is a space."""
+        """Returns the parameters as a form-decoding server reads them: `+` is a space."""
         return dict(parse_qsl(urlsplit(self.target).query, keep_blank_values=True, strict_parsing=True))
 
 
@@ -69,7 +69,7 @@ def http(
 ) -> bytes:
     """Returns an answer with a `Content-Length` and the type `application/json`.
 
-    `declared_length` is the length to claim, if it is to lie.
+    `declared_length` is the length to claim in place of the true one.
     """
     length = len(body) if declared_length is None else declared_length
     fields = {"Content-Type": "application/json", "Content-Length": str(length)} | dict(headers or {})
@@ -86,10 +86,7 @@ def http_gzip(body: bytes) -> bytes:
 
 
 def gzip_bomb(size_bytes: int) -> bytes:
-    """Returns a gzip body that starts like an array and unpacks to `size_bytes` of spaces.
-
-    That is about a thousand times its size.
-    """
+    """Returns a gzip body that starts like an array and unpacks to `size_bytes`, about a thousand times its size."""
     packer = zlib.compressobj(wbits=31)
     block = b" " * 1_000_000
     parts = [packer.compress(b"[")]
@@ -98,48 +95,16 @@ def gzip_bomb(size_bytes: int) -> bytes:
 
 
 @dataclass
-class Peer:
-    """Serves scripts on 127.0.0.1; an async context manager. `requests` holds what came, in order."""
+class Peer(LoopbackServer):
+    """Serves scripts. `requests` holds every request that came, in order."""
 
     scripts: Sequence[Script]
     ssl_context: ssl.SSLContext | None = None
-    requests: list[Received] = field(default_factory=list)
-    connections: int = 0
-    _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
-    _writers: list[asyncio.StreamWriter] = field(default_factory=list)
-    _server: asyncio.Server | None = None
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self.ssl_context)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        # Also for those whose task had not begun.
-        await asyncio.gather(*map(_close, self._writers), return_exceptions=True)
-        await self._server.wait_closed()
-
-    @property
-    def port(self) -> int:
-        assert self._server is not None
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+    requests: list[RequestHead] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         return f"{'https' if self.ssl_context else 'http'}://127.0.0.1:{self.port}"
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self._writers.append(writer)
-        task = asyncio.ensure_future(self._serve(reader, writer))
-        self._tasks.add(task)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -150,15 +115,9 @@ class Peer:
                         return
                     await _perform(step, reader, writer)
         except (OSError, asyncio.IncompleteReadError):
-            pass  # the client has gone, or was sent away
+            pass  # the client has gone, or the script has reset it
         finally:
-            await _close(writer)
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with suppress(OSError, ssl.SSLError):
-        await writer.wait_closed()
+            await close(writer)
 
 
 async def _perform(step: bytes | Step | Trickle, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -181,14 +140,14 @@ async def _perform(step: bytes | Step | Trickle, reader: asyncio.StreamReader, w
             raise ConnectionResetError
 
 
-def _parse(head: bytes) -> Received:
+def _parse(head: bytes) -> RequestHead:
     request, *lines = head.decode("latin-1").split("\r\n")
     pairs = (line.partition(":") for line in lines if line)
-    return Received(request.split(" ")[1], {name.lower(): value.strip() for name, _, value in pairs})
+    return RequestHead(request.split(" ")[1], {name.lower(): value.strip() for name, _, value in pairs})
 
 
 def self_signed(directory: Path) -> tuple[ssl.SSLContext, Path]:
-    """Returns a TLS context for 127.0.0.1, and the certificate of the authority that a client would need to trust."""
+    """Returns a TLS context for 127.0.0.1, and the certificate of the authority that a client must trust."""
     authority = trustme.CA()
     trusted = directory / "authority.pem"
     authority.cert_pem.write_to_path(trusted)

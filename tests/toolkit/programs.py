@@ -1,4 +1,4 @@
-"""The programs that tests run beside Python, which a machine may lack."""
+"""Finds the programs besides Python that tests run, which a machine may not have."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ import pytest
 def find_program(name: str, install: str, *directories: str) -> str:
     """Returns the path of a program, which may also be in `directories`.
 
-    Where it is missing, the test is skipped, or fails where `CI` is true; the reason names the command `install`.
+    If it is missing, the test is skipped, or fails if `CI` is true; the reason names the command `install`.
     """
     found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *directories]))
     if found is not None:

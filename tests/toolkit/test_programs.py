@@ -1,4 +1,4 @@
-"""A test without its program is skipped, and says what to install; where `CI` is true, it fails."""
+"""Tests that a test without its program is skipped and says what to install; where `CI` is true, it fails."""
 
 import os
 import re
@@ -49,11 +49,11 @@ NEEDY = {
     "tests/end_to_end/test_machine.py::TestLimits::test_too_few_threads[1]": "apt-get install util-linux",
     "tests/store/test_conformance.py::test_publish_never_overwrites[azure]": "npm install --prefix .* azurite",
     "tests/store/test_location.py::test_a_shell_takes_a_destination_for_one_word_on_one_line": "apt-get install bash",
-    "tests/test_readme.py::test_the_units": "apt-get install systemd",
+    "tests/manual/test_schedule.py::test_the_units": "apt-get install systemd",
 }
 
 
-def test_a_plain_run_prints_what_a_bare_machine_lacks() -> None:
+def test_a_plain_run_prints_what_is_missing_on_a_bare_machine() -> None:
     code = "import pytest, shutil, sys; shutil.which = lambda *_, **__: None; sys.exit(pytest.main(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", code, "-n", "0", "-p", "no:cacheprovider", *NEEDY],

@@ -1,4 +1,4 @@
-"""Says what the table `turns` must hold, in plain Python and without the exporter's decoding."""
+"""Computes what the table `turns` must hold, in plain Python and without the exporter's decoding."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ METRICS = (
     "tts_node_ttfb",
     "e2e_latency",
 )
-#: Columns that hold JSON texts.
+#: The columns that hold JSON texts.
 JSON = ("content", "other_metrics", "extra")
 COLUMNS = (
     "conversation_id",
@@ -52,7 +52,7 @@ _STRINGS = {"id": "item_id", "name": "tool_name"} | {
 
 
 def turns_of(conversations: Iterable[Mapping[str, Any]]) -> list[Turn]:
-    """Returns the rows for these, which have `id`, `created_at` and `conversation`.
+    """Returns the rows for these conversations, which have `id`, `created_at` and `conversation`.
 
     JSON is parsed; `item_created_at` is in microseconds.
     """
@@ -83,7 +83,7 @@ def read_turns(part: Path) -> list[Turn]:
 
 
 def alike(turns: Iterable[Turn]) -> list[str]:
-    """Returns texts that are equal where the rows are, types and all."""
+    """Returns texts that are equal if the rows are, types included."""
     return [json.dumps(turn, sort_keys=True, default=_in_utc) for turn in turns]
 
 

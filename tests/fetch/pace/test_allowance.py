@@ -12,7 +12,7 @@ chance = random.Random(3)
 
 
 def believed() -> Allowance:
-    """Returns an allowance whose headers were once found to be true."""
+    """Returns an allowance whose headers were once found to be right."""
     allowance = Allowance()
     allowance.told(Quota(0, 5.0), 0.0)
     assert allowance.refused(0.1)
@@ -34,7 +34,7 @@ def test_headers_that_are_found_wrong_are_not_heeded_again() -> None:
     allowance = Allowance()
     allowance.told(Quota(0, 30.0), 10.0)
     allowance.sent(10.0)
-    # Those that were under way before say nothing.
+    # Requests that were under way before say nothing.
     allowance.passed(9.9, 10.1)
     assert allowance.delay_seconds(1, 10.1) > 0
     allowance.passed(10.0, 10.2)
@@ -48,7 +48,7 @@ def test_no_more_are_sent_than_are_left() -> None:
     allowance.told(Quota(3, 30.0), 10.0)
     assert allowance.delay_seconds(2, 10.0) == 0
     assert allowance.delay_seconds(3, 10.0) == float("inf")
-    # An older answer that comes later.
+    # This is an older answer that comes later.
     allowance.told(Quota(4, 30.0), 10.1)
     assert allowance.delay_seconds(3, 10.1) == float("inf")
     allowance.told(Quota(100, 60.0), 40.1)

@@ -1,4 +1,4 @@
-"""Tests how many rows are asked for, and why."""
+"""Tests how many rows a request asks for, and why."""
 
 import random
 from typing import Any
@@ -42,7 +42,7 @@ def test_after_a_page_that_was_given_up_the_rows_come_back_by_doubling() -> None
         asked.append(portions.fewer(ROWS, asked[-1], 60 * MIB))
     assert asked == [1000, 250, 62, 15, 3, 1]
     assert portions.fewer(ROWS, 1, 60 * MIB) == 1
-    # The huge row itself, then small ones again.
+    # The first is the huge row itself; then small ones come again.
     portions.came(ROWS, page_of(1, 30 * MIB, 1))
     assert portions.rows(ROWS) == 1
     grown = []

@@ -23,7 +23,7 @@ faults = st.sampled_from(FAULTS)
 
 
 def ladder(error: SourceError, *, contact: Contact, attempt_seconds: float, randomness: float) -> tuple[int, float]:
-    """Returns the attempts made, and the seconds they took, of a request that always fails the same way."""
+    """Returns the number of attempts of a request that always fails the same way, and the seconds that they took."""
     elapsed, attempt = 0.0, 0
     while True:
         attempt += 1
@@ -81,12 +81,12 @@ def test_a_host_that_nobody_has_ever_answered_at_is_given_up_within_ten_seconds(
         attempts, elapsed = ladder(nobody, contact=Contact.NONE, attempt_seconds=0.01, randomness=randomness)
         assert attempts >= 3
         assert 5 <= elapsed < 7.1
-    # A connection that times out takes most of it.
+    # A connection that times out takes most of the time.
     assert ladder(nobody, contact=Contact.NONE, attempt_seconds=8.0, randomness=1.0) == (1, 8.0)
-    # One that has answered may be restarting.
+    # A server that has answered may be restarting.
     for contact, seconds in ((Contact.ANSWERED, 120), (Contact.READING, 300)):
         assert ladder(nobody, contact=contact, attempt_seconds=0.01, randomness=0.5)[1] >= seconds
-    # It is the host that is given up: what answers, however badly, is waited for.
+    # Only the host is given up: a run waits for anything that answers, however badly.
     assert ladder(ServerFailedError("502"), contact=Contact.NONE, attempt_seconds=0.01, randomness=0.5)[1] >= 120
 
 
@@ -127,7 +127,7 @@ def test_throttling_for_minutes_is_normal_but_not_for_ever() -> None:
     assert attempts > 500
     assert 900 <= elapsed < 902
     assert 120 <= ladder(throttled, contact=Contact.ANSWERED, attempt_seconds=0.1, randomness=0.5)[1] < 122
-    # After all those refusals the first fault is only the first.
+    # After all those refusals, the first fault still counts as the first.
     assert POLICY.decide(FAULTS[1], 1, elapsed, Contact.READING, 0.5) is not None
 
 
@@ -147,7 +147,7 @@ def test_a_run_that_half_fails_goes_on_and_one_that_mostly_fails_stops() -> None
     rng = random.Random(20260210)
     assert run(FailureBudget(8), failing=0.5, attempts=100_000, rng=rng) == 100_000
     assert run(FailureBudget(8), failing=0.9, attempts=100_000, rng=rng) < 1000
-    # An outage: every request of every worker gives up by itself first.
+    # In an outage, every request of every worker gives up by itself first.
     attempts, _ = ladder(FAULTS[0], contact=Contact.READING, attempt_seconds=0.1, randomness=0.5)
     assert run(FailureBudget(8), failing=1.0, attempts=100_000, rng=rng) >= 8 * attempts
 

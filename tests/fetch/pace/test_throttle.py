@@ -1,6 +1,6 @@
 """Tests the throttle against simulated limits, in simulated time.
 
-With EXPORTER_THROTTLE_SEEDS=N in the environment every combination is run, with N seeds; without it, one of each kind.
+With EXPORTER_THROTTLE_SEEDS=N in the environment, every combination is run with N seeds; without it, one of each kind.
 """
 
 import math
@@ -21,7 +21,7 @@ SEEDS = int(os.environ.get("EXPORTER_THROTTLE_SEEDS", "0"))
 BURST = 5
 RATES = (1, 2, 5, 9, 10, 20, 50, 100, 150, 200)
 RETRY_AFTERS: tuple[RetryAfter, ...] = ("exact", "whole", "date", "none")
-#: Round trips, in seconds.
+#: The shortest and the longest round trips, in seconds.
 NARROW, WIDE = (0.08, 0.12), (0.05, 0.5)
 WORKERS = (8, 32, 64, 256)
 REFUSED = ThrottledError("429", None)
@@ -31,10 +31,10 @@ Latency = tuple[float, float]
 
 @lru_cache
 def best_even_pace(rate: float, latency: Latency) -> float:
-    """Returns the share of `rate` that perfectly even requests get through when no more than 2 % may be refused.
+    """Returns the share of `rate` that perfectly even requests get through if at most 2 % may be refused.
 
-    Requests that leave evenly arrive unevenly. When more than a bucket of them may arrive in the wrong order, that
-    alone empties it, however well the sender knows the rate.
+    Requests that leave evenly arrive unevenly. If more than a bucket of them may arrive in the wrong order, that alone
+    empties it, however well the sender knows the rate.
     """
     best = 0.0
     for percent in range(60, 101, 2):
@@ -49,7 +49,7 @@ def best_even_pace(rate: float, latency: Latency) -> float:
 
 
 def target(rate: float, latency: Latency) -> float:
-    """Returns what must get through, in requests per second."""
+    """Returns the rate that must get through, in requests per second."""
     # This many requests, sent one after the other, may arrive in any order.
     disorder = rate * (latency[1] - latency[0]) / 2
     if disorder <= 0.7 * BURST:
@@ -58,7 +58,7 @@ def target(rate: float, latency: Latency) -> float:
 
 
 def enough_workers(rate: float, latency: Latency) -> list[int]:
-    """Returns the numbers of workers that can make this many requests while their retries wait for a second."""
+    """Returns the numbers of workers that can send requests at this rate while their retries wait for a second."""
     needed = rate * sum(latency) / 2 * 1.5 + 2
     return [workers for workers in WORKERS if workers >= needed]
 
@@ -109,11 +109,11 @@ def test_follows_a_limit_that_changes(
         Throttle(None, workers), limit=limit, workers=workers, seconds=140, latency_seconds=latency, seed=seed
     )
     check(outcome, 80, after, latency)
-    # What the change itself costs.
+    # These are the cost of the change itself.
     assert outcome.refusals(60, 80) <= max(20, 0.05 * before * 20)
 
 
-#: Limits that rise, with how long after that a run may take to get to 90 % of what it can have.
+#: Limits that rise, each with the time in which a run must then reach 90 % of what it can get.
 RISES = [
     (5, 100, "whole", 429, 40),
     (5, 100, "none", 429, 30),
@@ -130,7 +130,7 @@ RISES = [
 def test_a_limit_that_rises_opens_windows(
     before: float, after: float, retry_after: RetryAfter, status: int, within: float
 ) -> None:
-    """A pipeline opens no more windows than are useful: what it learned of the old limit must not keep it there."""
+    """A pipeline opens only as many windows as are useful: what it learned of the old limit must not hold it back."""
     limit = Bucket(lambda now: before if now < 20 else min(after, 1e9), BURST, retry_after, status)
     throttle = Throttle(None, 32)
     seconds = 20 + within + 60
@@ -189,7 +189,7 @@ def test_finds_how_many_may_be_under_way(most: int, latency: Latency, retry_afte
         seed=seed,
     )
     allowed = most / (sum(latency) / 2)
-    # The mean of so many round trips differs from their expectation by chance.
+    # The mean of this many round trips differs from their expectation by chance.
     deviation = (latency[1] - latency[0]) / math.sqrt(12) / (sum(latency) / 2) / math.sqrt(60 * allowed)
     assert outcome.rate(20, 80) >= allowed * (0.95 - 2 * deviation)
     assert outcome.refusals(20, 80) <= max(5, 0.02 * allowed * 60)
@@ -210,7 +210,7 @@ def test_a_rate_and_room_are_learned_together(most: int, rate: int) -> None:
     outcome = simulate(throttle, limit=limit, crowd=crowd, workers=32, seconds=80, latency_seconds=NARROW)
     allowed = min(rate, most / 0.1)
     assert outcome.rate(20, 80) >= 0.95 * allowed
-    # Each of the two limits is looked for.
+    # The throttle looks for each of the two limits.
     assert outcome.refusals(20, 80) <= max(10, 0.02 * allowed * 60)
 
 
@@ -219,7 +219,7 @@ def test_a_rate_and_room_are_learned_together(most: int, rate: int) -> None:
 def test_a_503_may_be_for_the_rate(rate: int, retry_after: RetryAfter) -> None:
     limit = Bucket(lambda _: rate, BURST, retry_after, status=503)
     outcome = simulate(Throttle(None, 64), limit=limit, workers=64, seconds=80, latency_seconds=NARROW)
-    # Less than for a 429: at first it is taken for want of room, and now and then again.
+    # This is less than for a 429, because at first, and sometimes again, a 503 is taken for too many requests at once.
     assert outcome.rate(20, 80) >= 0.8 * rate
     assert outcome.refusals(20, 80) <= max(8, 0.03 * rate * 60)
 
@@ -248,7 +248,7 @@ def test_waits_for_the_reset_that_answers_name(requests: int, seconds: float, wo
     outcome = simulate(Throttle(None, workers), limit=told, quota=told.quota, workers=workers, seconds=600)
     without = simulate(Throttle(None, workers), limit=untold, workers=workers, seconds=600)
     assert outcome.rate(0, 600) >= 0.99 * requests / seconds
-    # Those that were under way when it was learned, and a trial now and then.
+    # These are the requests that were under way when it was learned, and a trial now and then.
     assert len(outcome.refused) <= 1.5 * workers + 2 + 600 / seconds / 8
     assert len(outcome.refused) < len(without.refused) * 0.8
 
@@ -261,7 +261,7 @@ def test_the_ceiling_is_kept_in_every_stretch(ceiling: float) -> None:
     for first in range(len(sent)):
         for many in (2, 5, 20):
             if first + many < len(sent):
-                # A small burst, then even spacing.
+                # A small burst comes first, then even spacing.
                 assert sent[first + many] - sent[first] >= (many - 3) / ceiling
 
 
@@ -320,7 +320,7 @@ def test_one_wave_of_refusals_counts_once() -> None:
         assert throttle.rate is not None
         return throttle.rate
 
-    # Three in 400 are put up with; the fourth slows everybody down, the rest of its wave no further.
+    # Three in 400 are tolerated; the fourth slows all workers down, and the rest of its wave slows them no further.
     assert rate_after(3) == 100
     assert rate_after(4) < 100
     assert rate_after(16) == rate_after(4)
@@ -365,7 +365,7 @@ def test_as_many_workers_are_useful_as_the_rate_keeps_busy(rate: int, latency: L
         watch=watch,
     )
     assert fewest <= min(seen) <= max(seen) <= most
-    # It does not flap.
+    # The rate does not flap.
     assert sum(one != other for one, other in pairwise(seen)) <= 4
 
 
@@ -443,4 +443,4 @@ def test_whatever_happens_a_slot_comes_free_and_the_ceiling_holds(
             break
         now += wait
     else:
-        pytest.fail("a wait that was kept has to end")
+        pytest.fail("a wait that was kept must end")

@@ -1,4 +1,4 @@
-"""Models the server as a pure function: a list of rows and a behaviour, a page for a request. No network, no clock."""
+"""Models the server as a pure function, without network or clock: of rows and a behaviour, a page for each request."""
 
 import random
 from dataclasses import dataclass, field
@@ -27,12 +27,16 @@ Reads: TypeAlias = Literal[
 ]
 READS: tuple[Reads, ...] = get_args(Reads)
 
-#: When summer time begins where a server takes bounds for local times.
-SUMMER_TIME: Instant = 1_770_000_002 * SECOND
+#: The time about which the rows of tests lie.
+T0: Instant = 1_770_000_000 * SECOND
+#: The start of summer time for servers that take bounds for local times.
+SUMMER_TIME: Instant = T0 + 2 * SECOND
+#: The parameters that a server may ignore.
+PARAMETERS = ("cursor", "created_before", "created_after", "updated_after", "updated_before", "fields")
 
 
 def read_bound(how: Reads, instant: Instant) -> Instant:
-    """Returns what a server takes a bound for: how it may be read is unknown (source.md, 14)."""
+    """Returns the instant that a server takes a bound for, which is unknown (source.md, 14)."""
     match how:
         case "exact":
             return instant
@@ -56,10 +60,10 @@ def read_bound(how: Reads, instant: Instant) -> Instant:
 
 
 class StoredRow(msgspec.Struct, frozen=True):
-    """A row as the server stores it, in microseconds; `size` is what its body weighs.
+    """Holds a row as the server stores it; times are in microseconds, and `size` is that of its body.
 
-    A row of the status that the behaviour `hides` is listed only when asked for by it. `tenths` are tenths of a
-    microsecond, which are never served.
+    A row of the status that the behaviour `hides` is listed only in answer to a question that names the status.
+    `tenths` are tenths of a microsecond, which are never served.
     """
 
     id: str
@@ -71,20 +75,20 @@ class StoredRow(msgspec.Struct, frozen=True):
     tenths: int = 0
 
     def detach(self) -> None:
-        """Does nothing: there is no page to let go of."""
+        """Does nothing, because the row holds no page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What `source.md` calls unknown or possible. `precision` is the microseconds of one served step.
+    """Holds what `source.md` calls unknown or possible. `precision` is the microseconds of one served step.
 
-    `before`, `after` and `cursor_reads` are how the bounds and the cursor are read, and `updated_reads` how the bounds
-    of `updated_at` are. `excludes` names bounds that are themselves left out. `compares` is what a bound is held
-    against. `cap_after`: from the request of this number on, the page cap is the second. `fickle`: it differs from
-    answer to answer. `fills_updated_at`: a row that was never updated is served with its `created_at` as `updated_at`,
-    by which it is not found. `oldest_first` is the order. `filters_late`: rows that a filter leaves out count to the
-    limit of a page. `nulls` are the ids of rows that are answered as null, which are kept apart where others are beside
-    them.
+    `before`, `after` and `cursor_reads` say how the bounds and the cursor are read, and `updated_reads` how the bounds
+    of `updated_at` are. `excludes` names exclusive bounds. `compares` says what a bound is compared with. `cap_after`
+    is the number of a request, and the page cap from then on. `fickle` means that the cap differs from answer to
+    answer. `fills_updated_at` means that a row that was never updated is served with its `created_at` as `updated_at`,
+    by which it is not found. `oldest_first` is the order. `filters_late` means that rows that a filter leaves out count
+    towards the limit of a page. `nulls` are the ids of rows that are answered as null, which are kept apart if others
+    are beside them.
     """
 
     cursor: Literal["strict", "inclusive"] = "strict"
@@ -111,7 +115,7 @@ class Behaviour:
 
 @dataclass(slots=True)
 class ServerModel:
-    """Answers requests; equal timestamps come in an order that changes from request to request."""
+    """Answers requests. Rows of equal timestamps come in an order that changes from request to request."""
 
     rows: list[StoredRow]
     behaviour: Behaviour
@@ -127,7 +131,7 @@ class ServerModel:
         return (whole + up) * step
 
     def place(self, row: StoredRow) -> int:
-        """Returns what bounds are held against, in tenths of a microsecond."""
+        """Returns the time that bounds are compared with, in tenths of a microsecond."""
         if self.behaviour.compares == "served":
             return 10 * self.served(row.created_at)
         return 10 * row.created_at + row.tenths
@@ -197,7 +201,7 @@ class ServerModel:
         if self.behaviour.cap_after is not None and self.requests >= self.behaviour.cap_after[0]:
             cap = min(request.limit, self.behaviour.cap_after[1])
         if self.behaviour.fickle and cap > 8:
-            # Never the same twice in a row: a list that is cut alike each time cannot be told from a whole one.
+            # The cap is never the same twice in a row: a list that is always cut alike cannot be told from a whole one.
             cap = max(min(cap, 2), cap - self.requests % 7)
         if self.behaviour.heavy_cap is not None and not self._lists_ids(request):
             cap = min(cap, self.behaviour.heavy_cap)

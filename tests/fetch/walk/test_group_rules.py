@@ -1,4 +1,4 @@
-"""Every rule by which a group is read is needed: without it, a small server makes the walk lose rows in silence.
+"""Tests that every rule by which a group is read is needed: without it, the walk loses rows of a small server.
 
 The cases are like those of the walk's own rules (`test_walk_rules`): the rule taken out, and the least server found.
 """
@@ -18,7 +18,7 @@ from tests.fetch.walk.test_walk_rules import Asking, Case, Mutation, Outcome, re
 
 
 def passes_over_groups(self: Walk[StoredRow], search: Search) -> Asking:
-    """Takes the rows it has seen for the whole group, and goes on with what lies below."""
+    """Takes the rows that were seen for the whole group, and goes on below it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passage_module, "Group", EmptyGroup)
         return (yield from pass_group(self, search))
@@ -60,7 +60,7 @@ MUTATIONS: dict[str, Mutation] = {
     "what was updated meanwhile": replaced(Group, "_read_again", looks_once),
 }
 
-#: What goes wrong without each rule, and the least server found on which it does.
+#: Each rule with what goes wrong without it, and the least server found on which that happens.
 CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
     (
         "lost",

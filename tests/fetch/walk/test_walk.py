@@ -1,10 +1,10 @@
-"""Tests the walk against a modelled server: what it hands out is what was stored, or the doubt is named."""
+"""Tests the walk against a modelled server: it hands out what is stored, or names the doubt."""
 
 import os
 import random
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
@@ -13,119 +13,18 @@ from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, DAY, END_OF_TIME, HOUR, MILLISECOND, MINUTE, SECOND, Instant
 from exporter.errors import ContradictionError
-from exporter.fetch.walk import descent as descent_module
 from exporter.fetch.walk.approach import close_question
 from exporter.fetch.walk.traits import Traits
-from exporter.fetch.walk.two_lists import DoubleWalk
 from exporter.fetch.walk.walk import Walk
-from exporter.model import Interval, Page, PageRequest, Rows, Unproven
-from tests.fetch.walk.server_model import READS, SUMMER_TIME, Behaviour, Reads, ServerModel, StoredRow
+from exporter.model import Interval, Page, PageRequest, Rows
+from tests.fetch.walk.reader import HEAVY_UNIT_BYTES, Limiting, Reader, by_bytes, by_whim, check, expected
+from tests.fetch.walk.server_model import PARAMETERS, READS, SUMMER_TIME, T0, Behaviour, Reads, ServerModel, StoredRow
 
-T0 = 1_770_000_000 * SECOND
 EXAMPLES = int(os.environ.get("EXPORTER_WALK_EXAMPLES", "250"))
 
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-AnyWalk: TypeAlias = Walk[StoredRow] | DoubleWalk[StoredRow]
-#: How many rows are asked for, of those that a request is for, and the page that came if it was given up.
-Limiting: TypeAlias = Callable[[PageRequest, Page[StoredRow] | None], int]
-
-
-def by_limit(request: PageRequest, given_up: Page[StoredRow] | None) -> int:
-    return request.limit
-
-
-def by_whim(chance: random.Random) -> Limiting:
-    """Draws any number of rows, from one request to the next."""
-    return lambda request, given_up: min(request.limit, chance.choice((1, 1, 2, 3, 7, 1000)))
-
-
-def by_bytes(most_bytes: int) -> Limiting:
-    """Asks for a fourth of the rows, down to one, while a page has more than `most_bytes`."""
-
-    def limit(request: PageRequest, given_up: Page[StoredRow] | None) -> int:
-        if given_up is None:
-            return request.limit
-        return given_up.limit if given_up.size_bytes <= most_bytes else max(1, given_up.limit // 4)
-
-    return limit
-
-
-class Reader:
-    """Drives walks over a model, and gathers what they hand out."""
-
-    def __init__(
-        self,
-        server: ServerModel,
-        page_size: int = 1000,
-        traits: Traits | None = None,
-        limiting: Limiting = by_limit,
-    ) -> None:
-        self.server = server
-        self.page_size = page_size
-        self.traits = traits or Traits()
-        self.limiting = limiting
-        self.pages = 0
-        self.rows: list[StoredRow] = []
-        self.served_at: list[Instant] = []
-        self.unproven: list[Unproven] = []
-
-    def walk(self, window: Interval) -> AnyWalk:
-        if self.server.behaviour.hides is None:
-            return Walk(window, self.traits, self.page_size)
-        return DoubleWalk(window, self.traits, self.page_size, self.server.behaviour.hides)
-
-    def step(self, walk: AnyWalk) -> None:
-        assert walk.request is not None
-        self.take(walk, self.ask(walk.request))
-
-    def ask(self, request: PageRequest) -> Page[StoredRow]:
-        limit = self.limiting(request, None)
-        page = self.server.answer(request if limit == request.limit else replace(request, limit=limit))
-        while (fewer := self.limiting(request, page)) < page.limit:
-            page = self.server.answer(replace(request, limit=fewer))
-        return page
-
-    def take(self, walk: AnyWalk, page: Page[StoredRow]) -> None:
-        self.pages += 1
-        settled = walk.receive(page)
-        times = list(settled.rows.created_at)
-        assert times == sorted(times, reverse=True)
-        assert all(walk.settled_from <= time < walk.end for time in times)
-        self.rows += settled.rows.rows
-        self.served_at += times
-        self.unproven += settled.unproven
-
-    def read(self, window: Interval, most_requests: int = 100_000) -> None:
-        walk = self.walk(window)
-        for _ in range(most_requests):
-            if walk.request is None:
-                assert walk.settled_from == walk.start
-                return
-            self.step(walk)
-        raise AssertionError("the walk does not end")
-
-
-def expected(server: ServerModel, window: Interval) -> Counter[str]:
-    return Counter(row.id for row in server.rows if row.matches and server.served(row.created_at) in window)
-
-
-def check(reader: Reader, window: Interval) -> None:
-    """Checks that every row is there once, except those that share a timestamp that is named as unproven."""
-    assert max(Counter(row.id for row in reader.rows).values(), default=1) == 1
-    assert all(reader.server.served(row.created_at) in window for row in reader.rows)
-    missing = expected(reader.server, window) - Counter(row.id for row in reader.rows)
-    doubts = reader.unproven
-    silently_lost = [
-        row
-        for row in reader.server.rows
-        if row.id in missing and not any(reader.server.served(row.created_at) in doubt.interval for doubt in doubts)
-    ]
-    assert not silently_lost
-
-
-PARAMETERS = ("cursor", "created_before", "created_after", "updated_after", "updated_before", "fields")
 STATUSES = {"c": "completed", "t": "token_created"}
 OFFSETS = st.one_of(
     st.sampled_from([0, 1, 2, 499, 500, 501, 999, 1000, 1500, 499_999, 500_000, 500_001, 999_999, SECOND]),
@@ -143,7 +42,7 @@ GROUPS = st.tuples(
 
 @st.composite
 def odd_reads(draw: st.DrawFn) -> dict[str, Any]:
-    """Draws how bounds and cursor may be misread: in the same way, or each in its own."""
+    """Draws how a server may misread bounds and cursor: all in the same way, or each in its own."""
     names = ("before", "after", "cursor_reads")
     ways = st.sampled_from(READS)
     alike = ways.map(lambda way: dict.fromkeys(names, way))
@@ -238,7 +137,7 @@ def test_however_bounds_are_read_all_rows_are_handed_out_or_the_doubt_is_named(
     event(f"unproven: {bool(reader.unproven)}")
 
 
-#: Bounds that are merely coarse, shifted, or exclusive; none of them may cost a row, or so much as a doubt.
+#: Bounds that are merely coarse, shifted, or exclusive; none of them may cost a row, or even cause a doubt.
 HARMLESS: dict[str, dict[str, Any]] = {
     **{
         f"{reads}, alike": {"before": reads, "after": reads, "cursor_reads": reads}
@@ -350,19 +249,16 @@ def test_rows_that_come_to_be_shown_meanwhile_hide_no_others(
 LIMITINGS = st.one_of(
     st.integers(0, 10**6).map(lambda seed: by_whim(random.Random(seed))), st.sampled_from([99, 250, 1500]).map(by_bytes)
 )
-#: Whether the modelled rows, whose bodies are small, are taken for heavy.
-HEAVY = st.sampled_from([descent_module._HEAVY_ROW_BYTES, 80])
+UNITS = st.sampled_from([1, HEAVY_UNIT_BYTES])
 
 
 @many
-@given(servers(), windows(), st.sampled_from([1, 3, 1000]), LIMITINGS, HEAVY)
+@given(servers(), windows(), st.sampled_from([1, 3, 1000]), LIMITINGS, UNITS)
 def test_however_few_rows_a_page_is_asked_for_nothing_is_lost(
-    server: ServerModel, window: Interval, page_size: int, limiting: Limiting, heavy_row_bytes: int
+    server: ServerModel, window: Interval, page_size: int, limiting: Limiting, unit_bytes: int
 ) -> None:
-    reader = Reader(server, page_size, limiting=limiting)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(descent_module, "_HEAVY_ROW_BYTES", heavy_row_bytes)
-        reader.read(window)
+    reader = Reader(server, page_size, limiting=limiting, unit_bytes=unit_bytes)
+    reader.read(window)
     check(reader, window)
 
 
@@ -383,7 +279,7 @@ def test_a_huge_row_is_delivered_once() -> None:
 
 
 def reader_of(server: ServerModel) -> Reader:
-    """Returns a reader that knows where the list begins, as a run does that has asked."""
+    """Returns a reader that knows where the list begins, like a run that has asked for it."""
     return Reader(server, traits=Traits(max(server.served(row.created_at) for row in server.rows)))
 
 
@@ -402,7 +298,7 @@ def test_a_plain_list_costs_its_pages_and_two_requests_for_the_end() -> None:
 
 
 def test_a_million_rows_in_one_hour() -> None:
-    """There is a row every 3.6 ms, served in seconds: each second is a group of 277 or 278 equals."""
+    """A row exists every 3.6 ms and is served in seconds: each second is a group of 277 or 278 equals."""
     step, count = 3600 * SECOND // 1_000_000, 1_000_000
 
     def answer(request: PageRequest) -> Page[StoredRow]:
@@ -493,7 +389,7 @@ def test_however_bounds_of_updated_at_are_read_equals_are_handed_out_or_named(
     ],
 )
 def test_slices_of_updated_at_share_a_row(reads: Reads, page_cap: int, rows: list[tuple[int, int]]) -> None:
-    """Bounds that are cut and left out at once leave a second between two slices that overlap by less."""
+    """Bounds that are both cut and exclusive leave a second between two slices that overlap by less."""
     stored = [
         StoredRow(f"c{number}", T0 + created, T0 + SECOND + updated) for number, (created, updated) in enumerate(rows)
     ]
@@ -573,8 +469,8 @@ def test_lies_are_refused(lie: str) -> None:
         walk.receive(replace(page, rows=rows))
 
 
-class Twisted(ServerModel):
-    """Takes each question for another one. `is_steady` means that equal times come in the same order each time."""
+class TwistedServer(ServerModel):
+    """Takes each question for another one. `is_steady` keeps rows of equal times in one order."""
 
     twist: Callable[[PageRequest], PageRequest]
     is_steady = False
@@ -588,11 +484,11 @@ class Twisted(ServerModel):
 
 
 def test_a_limit_of_a_kind_of_question_proves_nothing_of_another() -> None:
-    """Lists that are bounded from above are cut sooner than those that are not."""
+    """Lists that are bounded from above are cut sooner than others."""
     group = [StoredRow(f"g{number:02}", T0, T0 + number * SECOND) for number in range(60)]
     newer = [StoredRow(f"c{number:02}", T0 + number * HOUR, T0 + number * HOUR) for number in range(1, 20)]
     for seed in range(4):
-        server = Twisted([*newer, *group], Behaviour(), seed=seed)
+        server = TwistedServer([*newer, *group], Behaviour(), seed=seed)
         server.is_steady = True
         server.twist = lambda asked: replace(asked, limit=min(asked.limit, 5 if any(asked.bounds) else 30))
         reader, window = reader_of(server), Interval(BEGINNING, T0 + DAY)
@@ -603,7 +499,7 @@ def test_a_limit_of_a_kind_of_question_proves_nothing_of_another() -> None:
 
 @pytest.mark.parametrize("start", [T0 - 100 * DAY, T0 - 40 * DAY])
 def test_bounds_that_are_held_against_each_other(start: Instant) -> None:
-    """Where they lie far apart, the upper one is lowered: one that was read closely alone is no evidence."""
+    """If they are far apart, the upper one is lowered: a bound that was read closely by itself is no evidence."""
 
     def lowered(asked: PageRequest) -> PageRequest:
         if asked.created_after is None or asked.created_before is None:
@@ -611,7 +507,7 @@ def test_bounds_that_are_held_against_each_other(start: Instant) -> None:
         lower = min(asked.created_before, asked.created_after + 31 * DAY)
         return replace(asked, created_before=lower, before_cursor=None)
 
-    server = Twisted(rows_at(*(T0 + 20 * SECOND - number * HOUR for number in range(2000))), Behaviour())
+    server = TwistedServer(rows_at(*(T0 + 20 * SECOND - number * HOUR for number in range(2000))), Behaviour())
     server.twist = lowered
     reader, middle = reader_of(server), T0 - 20 * DAY
     question = close_question([row.created_at for row in server.rows[:100]])
@@ -627,8 +523,8 @@ def test_bounds_that_are_held_against_each_other(start: Instant) -> None:
 
 
 def test_a_list_that_ends_early_where_it_is_not_bounded_from_below() -> None:
-    """It shows the last 30 days then; a question with a lower bound has shown that there is more."""
-    server = Twisted(rows_at(*(T0 - number * DAY for number in range(60))), Behaviour())
+    """The list then shows the last 30 days; a question with a lower bound has shown that more rows exist."""
+    server = TwistedServer(rows_at(*(T0 - number * DAY for number in range(60))), Behaviour())
     server.twist = lambda asked: (
         asked if asked.created_after is not None else replace(asked, created_after=T0 - 30 * DAY)
     )
@@ -641,8 +537,8 @@ def test_a_list_that_ends_early_where_it_is_not_bounded_from_below() -> None:
 
 
 def test_a_list_that_ends_early_in_one_window_is_not_believed_to_end_in_the_next() -> None:
-    """Without a lower bound the API shows 90 days; all that is left lies below the window that has come to the end."""
-    server = Twisted(
+    """Without a lower bound the API shows 90 days; all that is left is below the window that has reached the end."""
+    server = TwistedServer(
         rows_at(*(T0 - first * DAY - number * MINUTE for first in (2, 300) for number in range(40))), Behaviour()
     )
 
@@ -676,8 +572,11 @@ def test_an_end_is_held_against_every_row_that_was_shown(shown_at: int) -> None:
 
 @pytest.mark.parametrize("shows_again", [False, True])
 def test_an_end_is_held_against_every_row_that_is_shown_later(shows_again: bool) -> None:
-    """Unless the row is shown where the end was: then it came late, and a sync reads it."""
-    server, ended = Twisted(rows_at(*(T0 - number * HOUR for number in range(10))), Behaviour()), T0 - 150 * MINUTE
+    """If the row is shown where the end was, it came late, and a sync reads it."""
+    server, ended = (
+        TwistedServer(rows_at(*(T0 - number * HOUR for number in range(10))), Behaviour()),
+        T0 - 150 * MINUTE,
+    )
 
     def twist(asked: PageRequest) -> PageRequest:
         is_again = asked.created_before == ended + SECOND
@@ -691,7 +590,7 @@ def test_an_end_is_held_against_every_row_that_is_shown_later(shows_again: bool)
 
 
 def test_a_page_that_shows_what_was_taken_for_empty_withdraws_it() -> None:
-    """In winter bounds are read as they are meant, and in summer an hour of each window is not shown."""
+    """In winter bounds are read as they are meant; in summer an hour of each window is not shown."""
     rows = rows_at(*(SUMMER_TIME + number * 10 * MINUTE for number in range(-400, 400)))
     server = ServerModel(rows, Behaviour(before="london", after="london", cursor_reads="london"))
     reader = Reader(server, page_size=100)

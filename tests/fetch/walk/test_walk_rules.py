@@ -1,4 +1,4 @@
-"""Every rule of the walk is needed: without it, a small server makes the walk lose rows, repeat them, or never end.
+"""Tests that the walk needs each of its rules: without it, it loses or repeats rows of a small server, or never ends.
 
 Each case is a walk with one rule taken out, and the least server found on which that shows; the whole walk reads it
 exactly, names what it cannot prove, or refuses what is not in order.
@@ -23,14 +23,13 @@ from exporter.fetch.walk.traits import Traits
 from exporter.fetch.walk.walk import Walk
 from exporter.fetch.walk.window import Settled
 from exporter.model import Interval, Page, PageRequest, Rows, Unproven
-from tests.fetch.walk.server_model import Behaviour, ServerModel, StoredRow
-from tests.fetch.walk.test_walk import T0
+from tests.fetch.walk.server_model import T0, Behaviour, ServerModel, StoredRow
 
 MOST_REQUESTS = 3_000
 
 Outcome: TypeAlias = Literal["exact", "lost", "twice", "never ends", "refused", "unproven"]
 Asking: TypeAlias = Generator[PageRequest, Page[StoredRow], Any]
-#: Takes one rule out, until the stack is closed.
+#: Takes one rule out until the stack is closed.
 Mutation: TypeAlias = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -58,7 +57,7 @@ def believes_equal_times(self: Walk[StoredRow], approach: Approach, page: Page[S
 def takes_nothing_for_the_end(
     self: Walk[StoredRow], search: Search, *, ids_only: bool = False, entire: bool = False
 ) -> Asking:
-    """Makes the walk's own attempts, in which an empty page ends it."""
+    """Makes the walk's own attempts, except that an empty page ends it."""
     steps = attempts(self, search, ids_only=ids_only, entire=entire)
     request = next(steps)
     while True:
@@ -109,13 +108,13 @@ def ends_where_a_list_ends(self: Walk[StoredRow], seen: Set[str] = frozenset()) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(walk_module, "is_longer", lambda page, listing: True)
         page = yield from look_below(self, seen)
-    # Nor is it asked whether that list was cut.
+    # Nor does it ask whether that list was cut.
     self._end_listing = None
     return page
 
 
 def takes_all_for_held(self: Walk[StoredRow], seen: Set[str] = frozenset()) -> Asking:
-    """Goes on below the position, though the list may name others there than are in hand."""
+    """Goes on below the position, although the list may name other rows there than were read."""
     search = self._search()
     listing = yield from self._try(search, ids_only=True)
     if listing is None or not self._brings_older(listing):
@@ -198,10 +197,10 @@ PLAIN = Behaviour()
 
 @dataclass(frozen=True)
 class Case:
-    """A server: rows by offset from T0, with `updated_at` (None: there is none), size, and tenths of a microsecond.
+    """Holds a server: rows by offset from T0, with `updated_at` (or `None`), size, and tenths of a microsecond.
 
-    `updates`: before the answer to the request of this number, the row of that one gets another `updated_at`.
-    `left_out` holds the numbers of rows that the filter of the export leaves out.
+    `updates` names requests by number, each with the row that gets another `updated_at` before the answer. `left_out`
+    holds the numbers of rows that the filter of the export leaves out.
     """
 
     name: str
@@ -271,7 +270,7 @@ def read(case: Case) -> Outcome:
     return "unproven" if doubts else "exact"
 
 
-#: What goes wrong without each rule, and the least server found on which it does.
+#: Each rule with what goes wrong without it, and the least server found on which that happens.
 CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
     ("lost", "unproven", Case("a row above the window", ((0, 0, 100, 0), (1, 0, 100, 0)), Behaviour(before="cut_min"))),
     (

@@ -26,8 +26,8 @@ from exporter.fetch.wire.line import Limits
 from exporter.model import PageRequest
 from exporter.route import Proxy
 from exporter.settings import Credentials
+from tests.toolkit.disclosure import everything_said
 from tests.toolkit.peer import Peer, Script, Step, Trickle, gzip_bomb, http, http_gzip, http_json, self_signed
-from tests.toolkit.said import everything_said
 
 TOKEN = "ak_4f9d2c71e0b8"
 PROXY_AUTHORIZATION = "Basic bWU6aHVudGVyMg=="
@@ -69,7 +69,7 @@ def client(
 async def failure_of(
     base_url: str, limits: Limits = LIMITS, credentials: Credentials | None = None, proxy: Proxy | None = None
 ) -> SourceError:
-    """Returns the error of one request, after a look for the token and a proxy's password in all that hangs on it."""
+    """Returns the error of one request; nothing that it refers to may hold the token or a proxy's password."""
     async with client(base_url, limits=limits, credentials=credentials, proxy=proxy) as source:
         with pytest.raises(SourceError) as caught:
             await source.get_page(PageRequest(limit=10), fits)
@@ -118,7 +118,7 @@ async def test_a_request_on_the_wire() -> None:
     assert received.headers["accept"] == "application/json"
     assert received.headers["accept-encoding"] == "gzip"
     assert received.headers["user-agent"].startswith("exporter/")
-    # The peer reads `+` as a space, as servers do: what comes out is what was meant.
+    # The peer reads `+` as a space, as servers do, so this is what a server understands.
     assert received.query == {
         "limit": "7",
         "created_after": "2026-02-09T05:00:00.250+00:00",
@@ -218,7 +218,7 @@ def encoded(body: bytes, *codings: str) -> Script:
 
 
 def headed(*lines: bytes, status: bytes = b"HTTP/1.1 200 OK") -> Script:
-    """Returns an answer with these lines in its head."""
+    """Returns an answer whose head has these lines."""
     return [b"\r\n".join([status, *lines, b"Content-Length: %d" % len(PAGE), b"", PAGE])]
 
 
@@ -231,7 +231,7 @@ BARE = zlib.compressobj(wbits=-15)
 PACKED = gzip.compress(PAGE)
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LATIN = '[{"id":"Grüße"}]'
-#: What curl, or a program with the usual client, takes.
+#: Headers that curl, or a program with the usual client, accepts.
 WHOLE: dict[str, Script] = {
     "gzip": [http_gzip(PAGE)],
     "gzip-members": encoded(gzip.compress(PAGE[:5]) + gzip.compress(PAGE[5:]), "GZIP"),
@@ -313,7 +313,7 @@ async def test_a_charset_counts_for_what_is_not_utf8(charset: str) -> None:
     async with Peer([[http(body, headers=named)] for body in bodies]) as peer, client(peer.url) as source:
         came = [(await source.get_page(PageRequest(limit=1), fits)).body for _ in bodies]
     assert came[:3] == [LATIN.encode(), LATIN.encode(), PAGE]
-    # By this one a byte means nothing; what is no text stays as it came.
+    # In windows-1252 one of these bytes has no meaning; what is no text stays as it came.
     assert came[3] == bodies[3] if "1252" in charset else came[3].decode()
 
 
@@ -326,7 +326,7 @@ async def test_no_other_charset_changes_a_body(charset: str) -> None:
 
 
 async def test_a_slash_that_the_api_wants_is_learned() -> None:
-    """It is learned by the path alone: the question is asked again, and where it was told to be."""
+    """Only the path of the redirect is learned: the same question is asked again at that path."""
     to_slash = http(b"", 307, {"Location": "http://127.0.0.1:1/core/conversations/?limit=99"})
     by_id = http(b"", 301, {"Location": "/core/conversations/c-1/"})
     scripts = [[to_slash], [http(PAGE)], [http(PAGE)], [by_id], [http(b"{}")], [http(b"{}", 404)]]
@@ -483,7 +483,7 @@ async def test_what_goes_wrong_is_named_and_keeps_the_token(script: Script, kind
     assert type(error) is kind
     assert says in str(error)
     assert "127.0.0.1" in str(error)
-    # One attempt is one request: retries are somebody else's decision.
+    # One attempt is one request, because another part decides on retries.
     assert len(peer.requests) == 1
 
 
@@ -554,7 +554,7 @@ async def test_no_such_host() -> None:
 
 
 async def test_the_environment_cannot_divert_the_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Which proxy to use is decided before, and the client told; see `exporter.route`."""
+    """`exporter.route` decides which proxy to use, and tells the client."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password else\n")
     async with Peer([[http(PAGE)]]) as peer, Peer([[http(PAGE)]]) as proxy:
@@ -645,7 +645,7 @@ async def test_a_proxy_that_is_not_there() -> None:
 
 async def test_cookies_are_not_kept() -> None:
     sets_one = http(PAGE, headers={"Set-Cookie": "a=b"})
-    # By name: aiohttp's own jar takes no cookies from an address anyway.
+    # The host has a name, because aiohttp's own jar takes no cookies from an address.
     async with Peer([[sets_one]]) as peer, client(peer.url.replace("127.0.0.1", "localhost")) as source:
         for _ in range(2):
             await source.get_page(PageRequest(limit=1), fits)

@@ -87,7 +87,7 @@ def test_bounds_outside_the_calendar_mean_what_they_say(name: str, bound: int, i
     text = Query({}, None).parameters(request, STYLE).get(name)
     sent = text is None or (instant >= parse_timestamp(text) if "after" in name else instant <= parse_timestamp(text))
     meant = instant >= bound if "after" in name else instant <= bound
-    # At the very ends a clamped bound lets one instant through; the walk drops what lies outside its window.
+    # At either end a clamped bound admits one more instant; the walk drops rows outside its window.
     assert sent == meant or instant in (BEGINNING, END_OF_TIME - 1)
 
 

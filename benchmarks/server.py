@@ -1,4 +1,4 @@
-"""Runs the stand-in server in a process of its own, and says what it saw."""
+"""Runs the stand-in server in a process of its own, and reports its traffic."""
 
 import asyncio
 import multiprocessing
@@ -9,18 +9,18 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import NamedTuple, TypeAlias
 
-from exporter.sandbox import Behaviour, Row, ServedRequest, serve
+from exporter.sandbox import Behaviour, Row, serve
 
-#: Makes the rows in the server's process.
+#: Makes the rows, in the server's process.
 MakeRows: TypeAlias = Callable[[], Sequence[Row]]
 
 _READY_SECONDS = 300.0
 
 
 class Traffic(NamedTuple):
-    """The requests since the last look.
+    """Holds the number of requests since the last report.
 
-    It says when the first of them came in and the last was answered, by the machine's monotonic clock.
+    `began` is when the first of them came in, and `ended` when the last was answered, by the machine's monotonic clock.
     """
 
     requests: int
@@ -29,14 +29,14 @@ class Traffic(NamedTuple):
 
 
 class Server:
-    """Says where the stand-in listens, and asks it what it saw."""
+    """Knows where the stand-in listens, and asks it for its traffic."""
 
     def __init__(self, url: str, connection: Connection) -> None:
         self.url = url
         self._connection = connection
 
     def take_traffic(self) -> Traffic:
-        """Returns what came in since it was last asked. Raises `EOFError` when the server has died."""
+        """Returns the traffic since the last call. Raises `EOFError` if the server has died."""
         self._connection.send("traffic")
         traffic = self._connection.recv()
         assert isinstance(traffic, Traffic)
@@ -53,8 +53,8 @@ def serving(
 ) -> Iterator[Server]:
     """Runs a server with these rows while the block runs.
 
-    With `warm`, it has written the text of every row beforehand; with `warm_fields`, that of these fields. Raises
-    `RuntimeError` when it does not start.
+    With `warm`, it renders every row beforehand; with `warm_fields`, these fields. Raises `RuntimeError` if it does not
+    start.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -64,7 +64,7 @@ def serving(
     theirs.close()
     try:
         if not ours.poll(_READY_SECONDS):
-            raise RuntimeError(f"the server was not there after {_READY_SECONDS:.0f} s")
+            raise RuntimeError(f"the server did not start within {_READY_SECONDS:.0f} s")
         try:
             url = ours.recv()
         except EOFError as error:
@@ -96,17 +96,11 @@ async def _serve_until_closed(
     arrivals: list[float] = []
     answers: list[float] = []
 
-    def arrived(_: ServedRequest) -> None:
-        arrivals.append(time.monotonic())
-
-    def answered(_: ServedRequest) -> None:
-        answers.append(time.monotonic())
-
     async with serve(rows, behaviour) as sandbox:
         if warm or warm_fields:
             sandbox.warm(warm_fields)
-        sandbox.on_request = arrived
-        sandbox.on_answer = answered
+        sandbox.on_request = lambda _: arrivals.append(time.monotonic())
+        sandbox.on_answer = lambda _: answers.append(time.monotonic())
         connection.send(sandbox.url)
         while await _is_asked(connection):
             connection.send(Traffic(len(arrivals), arrivals[0] if arrivals else 0.0, answers[-1] if answers else 0.0))
@@ -115,7 +109,7 @@ async def _serve_until_closed(
 
 
 async def _is_asked(connection: Connection) -> bool:
-    """Waits for a question; False when the other side has gone."""
+    """Waits for a question; returns whether one came before the other side ended."""
     try:
         return bool(await asyncio.to_thread(connection.recv))
     except EOFError:

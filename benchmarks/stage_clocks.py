@@ -1,9 +1,9 @@
 """Runs the command line in this process, and counts the CPU of each stage.
 
-    python -m benchmarks.counted FILE export …
+    python -m benchmarks.stage_clocks FILE export …
 
-Each thread has a clock that runs only while the thread does. It is read where a stage is entered and left; what a stage
-calls of another stage is the other's. It writes a JSON object of seconds to FILE.
+Each thread has a clock that runs only while the thread does. It is read when a stage is entered and left; calls into
+another stage count for that stage. The seconds are written to FILE, as a JSON object.
 """
 
 import json
@@ -29,7 +29,7 @@ _CLASSES = {"steer": (Walk, Scheduler), "decode": (Decoder,), "encode": (Encoder
 
 
 class Counts:
-    """Counts seconds of CPU, of all threads; `in_main` and `start_of_main` are those of the main thread alone."""
+    """Counts seconds of CPU of all threads; `in_main` and `start_of_main` are those of the main thread alone."""
 
     def __init__(self) -> None:
         self.spent: Counter[str] = Counter()
@@ -40,7 +40,7 @@ class Counts:
         self._thread = threading.local()
 
     def count(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns the function, with the CPU of its calls counted for `stage`."""
+        """Returns a function that does the same, and counts the CPU of its calls for `stage`."""
 
         @wraps(function)
         def counted(*arguments: Any, **named: Any) -> Any:
@@ -61,7 +61,7 @@ class Counts:
         return counted
 
     def note_start(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns the function; what the process took until its first call is its start."""
+        """Returns a function that does the same; its first call ends the start of the process."""
 
         @wraps(function)
         def noted(*arguments: Any, **named: Any) -> Any:
@@ -74,8 +74,8 @@ class Counts:
     def stages(self) -> dict[str, float]:
         """Returns the seconds of each stage up to now.
 
-        `fetch` is what the event loop does beside what is counted: connections, HTTP, tasks. `rest` is what other
-        threads do beside it, such as renaming files, and the threads of Arrow itself.
+        `fetch` is what the event loop does besides the counted stages: connections, HTTP, tasks. `rest` is what other
+        threads do besides them, such as renaming files, and the threads of Arrow itself.
         """
         fetch = thread_time() - self.start_of_main - self.in_main
         counted = self.start + fetch + self.spent.total()

@@ -1,4 +1,4 @@
-"""Collects what of an exception may come to light."""
+"""Collects what an exception may disclose."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ _EXPORTER = str(Path(exporter.__file__).parent)
 
 
 def everything_said(error: BaseException) -> Iterator[str]:
-    """Returns what a log, a crash report or a debugger could print of an exception, and of all that it is chained to.
+    """Yields what a log, a crash report or a debugger could print of an exception, and of all that it is chained to.
 
     This includes the variables, in its traceback, of the exporter and of the libraries it calls.
     """

@@ -1,11 +1,11 @@
-"""Makes the small dataset that is kept of each format version, for ever: `python -m tests.datasets.make`.
+"""Makes the small dataset that is kept for each format version: `python -m tests.datasets.maker`.
 
-It is run once, by the last exporter that writes a format, and what it makes is committed as `format-N`; no later one
+It is run once, by the last exporter that writes a format, and its output is committed as `format-N`; no later exporter
 can make it again. The same exporter, on the same Python and PyArrow, makes the same bytes.
 
-Three days of 30 conversations, several small parts a day, made in two runs: an export, and a sync that keeps what it
-replaced. Beside them a row that fits no column (quarantine), and a group of equal times that the API does not show all
-of (unproven).
+The dataset has 30 conversations of three days, in several small parts a day, made in two runs: an export, and a sync
+that keeps what it replaced. It also has a row that does not fit its columns (quarantine), and a group of equal times of
+which the API shows only a part (unproven).
 """
 
 import itertools
@@ -33,16 +33,16 @@ from exporter.sandbox import ORGANIZATION, TOKEN, Behaviour, Row, Sandbox, make_
 HERE = Path(__file__).parent
 SINCE = parse_timestamp("2026-01-05")
 UNTIL = SINCE + 3 * DAY
-#: When a group was made of which the API shows a part alone.
+#: The time of a group of which the API shows only a part.
 SAME = SINCE + DAY + 6 * HOUR
-#: The row that the sync finds changed, by its place.
+#: The position of the row that the sync finds changed.
 CHANGED = 4
-#: More than these are not shown at once.
+#: The API shows at most this many rows at once.
 BEHAVIOUR = Behaviour(page_cap=8)
 
 
 def rows() -> list[Row]:
-    """What the source has when the first run begins."""
+    """Returns the rows of the source when the first run begins."""
     made = make_conversations(30, SINCE, UNTIL, seed=7)
     alike = [
         Row(SAME, SAME, {"id": f"alike-{number:02}", "status": "completed", "organization_id": ORGANIZATION})
@@ -53,14 +53,14 @@ def rows() -> list[Row]:
 
 
 def change(source: Sandbox, at: Instant) -> str:
-    """What happens there before the sync; the id of the row that has changed."""
+    """Changes a row before the sync, and returns its id."""
     identity = str(rows()[CHANGED].facts()["id"])
     source.update(identity, at, summary="summed up anew")
     return identity
 
 
 async def make(destination: Path) -> None:
-    """Makes the dataset at `destination`, which is not there yet."""
+    """Makes the dataset at `destination`, which must not exist yet."""
     now = [UNTIL + 2 * MINUTE]
     with fixed(lambda: now[0]):
         async with serve(rows(), BEHAVIOUR, clock=lambda: now[0]) as source:
@@ -82,9 +82,9 @@ async def make(destination: Path) -> None:
 
 @contextmanager
 def fixed(clock: Callable[[], Instant]) -> Iterator[None]:
-    """What differs from run to run is always the same: the time, names that are made up, and who has made it.
+    """Fixes what differs from run to run: the time, made-up names, the host and the process.
 
-    The runs' own clock is `float`, so that nothing has taken any time.
+    The runs' own clock is `float`, so that nothing takes any time.
     """
     numbers = itertools.count(1)
     with (
@@ -92,7 +92,7 @@ def fixed(clock: Callable[[], Instant]) -> Iterator[None]:
         mock.patch.object(secrets, "token_hex", lambda size: f"{next(numbers):0{2 * size}x}"),
         mock.patch.object(platform, "node", lambda: "host"),
         mock.patch.object(os, "getpid", lambda: 1),
-        # Before the release, whose own datasets are held against their manifests more strictly.
+        # A version before the release: datasets of the release are checked against their manifests more strictly.
         mock.patch("exporter.run.record.__version__", "0.1.0.dev1"),
     ):
         yield

@@ -1,4 +1,4 @@
-"""Measures what one process took, and what is typical of many runs."""
+"""Measures what one process takes, and what is typical of many runs."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ _PROCESS_SECONDS = 900.0
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """The cost of one process and the children it waited for. `began` is the machine's monotonic clock at its start."""
+    """Holds the cost of a process and the children it waited for. `began` is by the machine's monotonic clock."""
 
     began: float
     wall_seconds: float
@@ -23,9 +23,9 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 def run(command: Sequence[str | Path], environment: Mapping[str, str] = os.environ) -> Cost:
-    """Runs a command to its end. Raises `RuntimeError`, with what it said, when it fails or never ends.
+    """Runs a command to its end. Raises `RuntimeError`, with what it printed, if it fails or never ends.
 
-    The kernel counts the peak of a process from before it was another program: what calls this must stay small.
+    The kernel's peak of a process includes what its parent had when it forked, so the caller must stay small.
     """
     began = time.monotonic()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -46,11 +46,11 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str] = os.envir
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Returns the ratios of runs that took turns, each to the one beside it."""
+    """Returns the ratio of each run to the one that took its turn beside it."""
     return [mine / other for mine, other in zip(ours, theirs, strict=True)]
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Returns the median, the least and the most, such as `1.05 (1.02 to 1.10)`; one value alone as it is."""
+    """Returns the median, the least and the most, such as `1.05 (1.02 to 1.10)`, or a single value alone."""
     middle = f"{median(values):,.{digits}f}"
     return middle if len(values) == 1 else f"{middle} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"

@@ -1,4 +1,4 @@
-"""Makes what a world is made of: a server's quirks, and conversations alone, in groups and in odd shapes."""
+"""Draws the material of a world: a server's behaviour, and conversations alone, in groups and in odd shapes."""
 
 import random
 from typing import Final
@@ -7,7 +7,7 @@ from exporter.contract import DAY, HOUR, SECOND, Instant, parse_timestamp
 from exporter.sandbox import Behaviour, Row
 from tests.jobs.moving import transcript
 
-#: A day before the clocks change in Europe.
+#: The day before the clocks change in Europe.
 T0: Final = parse_timestamp("2026-03-28")
 #: A conversation begins with `token_created`, and never becomes it.
 LATER_STATUSES: Final = ("completed", "failed", "in_progress")
@@ -38,7 +38,7 @@ def random_rows(chance: random.Random) -> list[Row]:
         at = T0 + chance.choice(
             (chance.randint(0, 3 * DAY), chance.randint(0, 72) * HOUR, chance.randint(0, 5) * SECOND)
         )
-        # Groups of equals cost many requests, and are what the walk's own tests are about.
+        # Groups of equals cost many requests, and the walk's own tests cover them.
         spread = chance.choice((0, 1, 400, *(SECOND, 100 * SECOND, 2000 * SECOND) * 3))
         changed = chance.choice((0, 0, 1000, 2 * SECOND))
         for number in range(chance.choice((1, 1, 2, 3, 3, 7, 12))):
@@ -59,7 +59,7 @@ def dense_rows(chance: random.Random) -> list[Row]:
 
 
 def random_row(chance: random.Random, identity: str, created_at: Instant, updated_at: Instant) -> Row:
-    # One in fifty fits no column.
+    # One in fifty does not fit its column.
     duration = chance.choice(("a while",) + (None, 0, 61, 3600) * 12)
     fields = {
         "id": identity,

@@ -1,6 +1,6 @@
-"""What every kept dataset has to live through, with the exporter of today or of tomorrow.
+"""Puts a kept dataset through everything that it must survive, with the exporter of today or of tomorrow.
 
-As a program, `python -m tests.datasets.living FORMAT DIRECTORY COLUMN`: with one column more than there is today.
+`python -m tests.datasets.trials FORMAT DIRECTORY COLUMN` does so with one column more than the exporter of today has.
 """
 
 import json
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 
 def copy_of(version: int, directory: Path) -> Path:
-    """A kept dataset as its exporter left it: the repository keeps no modes."""
+    """Returns a copy of a kept dataset with the modes that its exporter set, which the repository does not keep."""
     root = directory / f"format-{version}"
     shutil.copytree(HERE / f"format-{version}", root)
     root.chmod(0o700)
@@ -28,7 +28,7 @@ def copy_of(version: int, directory: Path) -> Path:
 
 
 def rows_at(root: Path) -> dict[str, dict[str, Any]]:
-    """By id, what the files that the manifest names hold, in the columns that each of them has."""
+    """Returns, by id, the rows of the files that the manifest names, in the columns that each file has."""
     manifest = json.loads((root / "_manifest.json").read_bytes())
     paths = [root / file["path"] for file in manifest["tables"]["conversations"]["files"]]
     found = [row for path in paths for row in pq.ParquetFile(path).read().to_pylist()]
@@ -42,7 +42,7 @@ def columns_at(root: Path) -> list[str]:
 
 
 def live(root: Path, column: str | None) -> None:
-    """Reads, verifies, opens, syncs, exports and compacts it. `column`: that there was none of when it was written."""
+    """Reads, verifies, opens, syncs and compacts a dataset. `column` is one that its exporter did not know."""
     before, columns = rows_at(root), columns_at(root)
     check_as_found(root, before, columns)
     identity, other = anyio.run(bring_up_to_date, root, column)
@@ -58,7 +58,7 @@ def live(root: Path, column: str | None) -> None:
     for known, row in after.items():
         new = {name: row.pop(name, None) for name in set(row) - set(columns)}
         assert row == expected[known], known
-        # Rows that were not read again have none.
+        # Rows that were not read again do not have the new column.
         assert set(new) <= {column}
         assert new.get(column or "") == ("en" if column and known == other else None)
     anyio.run(compact_and_check, root, column)
@@ -82,7 +82,7 @@ def check_as_found(root: Path, rows: dict[str, dict[str, Any]], columns: list[st
     assert now.schema.names == [*columns, "created_date"]
     shown = {row["id"]: row for row in now.to_table(columns=columns).to_pylist()}
     assert shown == rows
-    # The sync has replaced one file, and kept it.
+    # The sync has replaced one file, and has kept the old one.
     kept = {row["id"]: row for row in then.to_table(columns=columns).to_pylist()}
     (changed,) = [identity for identity in rows if kept[identity] != rows[identity]]
     assert (rows[changed]["summary"], kept.keys()) == ("summed up anew", rows.keys())
@@ -96,15 +96,15 @@ def check_as_found(root: Path, rows: dict[str, dict[str, Any]], columns: list[st
 
 
 async def bring_up_to_date(root: Path, column: str | None) -> tuple[str, str]:
-    """The rows that have changed at the source: before the dataset was last synced, and since."""
+    """Returns the rows that have changed at the source: before the dataset was last synced, and since."""
     from exporter.jobs.sync import sync
     from exporter.options.spec import ExportSpec
     from exporter.progress import Quiet
     from exporter.run.context import RunContext
     from exporter.sandbox import TOKEN, serve
-    from tests.datasets.make import BEHAVIOUR, UNTIL, change, rows
+    from tests.datasets.maker import BEHAVIOUR, UNTIL, change, rows
 
-    # So soon after the last run that a row which was not over then is asked for again, and found as it was.
+    # This is soon after the last run: a row that was not over then is read again, and is unchanged.
     now = UNTIL + contract.DAY + 2 * contract.HOUR
     async with serve(rows(), BEHAVIOUR, clock=lambda: now) as source:
         identity = change(source, UNTIL + contract.DAY + 2 * contract.MINUTE - contract.HOUR)
@@ -122,7 +122,7 @@ async def bring_up_to_date(root: Path, column: str | None) -> tuple[str, str]:
 
 
 async def compact_and_check(root: Path, column: str | None) -> None:
-    """Old and new parts become one a day, with the columns of today."""
+    """Checks that compaction makes one part a day of old and new ones, with the columns of today."""
     from exporter.jobs.compact import compact
     from exporter.jobs.verify import verify
     from exporter.progress import Quiet
@@ -136,13 +136,13 @@ async def compact_and_check(root: Path, column: str | None) -> None:
         identity: none | row for identity, row in before.items()
     }
     merged = [row for row in after.values() if len(row) == len(contract.FIELDS) + 1]
-    assert len(merged) == (len(after) if column is None else 33)  # one part lies alone in its directory
+    assert len(merged) == (len(after) if column is None else 33)  # one part is alone in its directory
     verified = await verify(root, now=0)
     assert (verified.problems, verified.ids_compared) == ((), len(before))
 
 
 def add_column(name: str) -> None:
-    """Makes this process an exporter of a later version. To be called before anything else of it is loaded."""
+    """Makes this process an exporter of a later version. It must be called before anything else of it is loaded."""
     assert not [
         module
         for module in sys.modules
