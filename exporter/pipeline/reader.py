@@ -93,7 +93,7 @@ class Reader:
         self.traits = Traits()
         #: The time that is believed, once it is settled.
         self.now: Now | None = None
-        #: What each answer has told of the time, until `now` is settled.
+        #: The samples that answers have given of the time, until `now` is settled.
         self.told: list[ClockSample] = []
         self._source = source
         self._decoder = decoder
