@@ -261,7 +261,7 @@ class TestGroups:
         exported.check_sound()
         (doubt,) = exported.manifest["unproven"]
         assert doubt["created_at"] == format_instant(self.AT)
-        assert "with one updated_at too" in doubt["reason"]
+        assert "all with the same updated_at" in doubt["reason"]
         found = exported.records()
         assert doubt["rows"] == len(found) - len(rows) >= 100
         assert_same(found, {id_: record for id_, record in records([*rows, *group]).items() if id_ in found})
