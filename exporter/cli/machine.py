@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from exporter.errors import ExporterError, StoreError
+from exporter.store.oserrors import describe
 
 _NO_MEMORY = (
     "the machine gives this process no more memory. Raise its limit (ulimit -v, or its container's), or lower "
@@ -32,7 +33,10 @@ def translating() -> Iterator[None]:
 
 def explain(error: BaseException) -> ExporterError | None:
     """Returns what `error`, one of its members or its cause says about the machine; None means a defect."""
-    return next((known for one in _all_of(error) if (known := _explain(one)) is not None), None)
+    try:
+        return next((known for one in _all_of(error) if (known := _explain(one)) is not None), None)
+    except MemoryError:
+        return StoreError(_NO_MEMORY)
 
 
 def _all_of(error: BaseException) -> Iterator[BaseException]:
@@ -51,13 +55,15 @@ def _explain(error: BaseException) -> ExporterError | None:
         case MemoryError():
             return StoreError(_NO_MEMORY)
         case OSError():
-            from exporter.store.oserrors import describe
-
             if not isinstance(error.filename, str):
                 return StoreError(describe(error))
             return StoreError(f"{error.filename}: {describe(error, Path(error.filename))}")
-        case ImportError():
-            return StoreError(f"{error.name or 'a library'}: cannot be loaded: {error}. Install the exporter again")
+        case ImportError() if "failed to map segment" in (text := str(error)) and "not permitted" not in text:
+            return StoreError(_NO_MEMORY)
+        case ImportError() | SyntaxError():
+            # Python may also call a module's text wrong that there is no memory to parse.
+            name = getattr(error, "name", None) or "a library"
+            return StoreError(f"{name}: cannot be loaded: {error}. Install the exporter again")
         case UnicodeEncodeError() if all("\udc80" <= one <= "\udcff" for one in error.object[error.start : error.end]):
             return StoreError(_NOT_TEXT)
         case RuntimeError() if "start new thread" in str(error):
