@@ -32,9 +32,9 @@ from exporter.run.record import new_run
 from exporter.run.session import schedule
 from exporter.settings import Request, Selection
 from exporter.store.base import Store
+from exporter.store.local.scratch import private_place, temporary_directory
 from exporter.store.local.store import LocalStore
 from exporter.store.location import Location
-from exporter.store.objects.scratch import private_place, temporary_directory
 
 #: A sampled window is cut to this share of a page, so that it fits on one with the rows around it.
 _WINDOW_SHARE: Final = 0.75

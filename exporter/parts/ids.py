@@ -25,7 +25,7 @@ from exporter.model import CONVERSATIONS
 from exporter.parts.columns import ID_COLUMN, ID_COLUMNS
 from exporter.parts.reader import read_batches
 from exporter.store.disk import reporting
-from exporter.store.objects.scratch import temporary_directory
+from exporter.store.local.scratch import temporary_directory
 
 #: Hashes in a run take 16 MiB, and a few times that while it is sorted.
 _RUN_LENGTH: Final = 2**21

@@ -16,7 +16,7 @@ import pytest
 from exporter.contract import DAY, parse_timestamp
 from exporter.parts.ids import Hashes
 from exporter.sandbox import Row, make_conversations
-from exporter.store.objects import scratch
+from exporter.store.local import scratch
 from tests.end_to_end.conftest import Command, Serving, unprivileged
 from tests.end_to_end.exported import Exported, snapshot
 from tests.end_to_end.served import records
@@ -85,7 +85,7 @@ class TestTemporaryFiles:
         left = root / "_exporter/scratch"
         left.mkdir()
         code = (
-            "import os, signal, sys, pathlib; from exporter.store.objects import scratch\n"
+            "import os, signal, sys, pathlib; from exporter.store.local import scratch\n"
             "with scratch.private_place(pathlib.Path(sys.argv[1])) as place:\n"
             "    (place / 'list').touch(); os.kill(os.getpid(), signal.SIGKILL)"
         )

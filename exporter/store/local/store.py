@@ -43,8 +43,8 @@ from exporter.store.disk import (
     reporting,
 )
 from exporter.store.local import lock
+from exporter.store.local.scratch import sweep
 from exporter.store.location import parts_inside
-from exporter.store.objects.scratch import sweep
 from exporter.store.oserrors import describe, nearest
 
 T = TypeVar("T")

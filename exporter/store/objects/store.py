@@ -15,12 +15,12 @@ from exporter.errors import DestinationError, OvertakenError, StoreError, Unread
 from exporter.layout import COMMITS, LOCK, MANIFEST, PRIVATE, PROBE, RUNS, STAGING, staging_path
 from exporter.store.base import LockHolder
 from exporter.store.disk import free_bytes, reporting
+from exporter.store.local.scratch import Scratch
 from exporter.store.location import Url
 from exporter.store.objects.bucket import Bucket
 from exporter.store.objects.errors import fault_of, is_passing
 from exporter.store.objects.lease import LEASE_SECONDS
 from exporter.store.objects.lock import RemoteLock
-from exporter.store.objects.scratch import Scratch
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -26,6 +26,7 @@ from exporter.log.commits import CommitLog
 from exporter.log.state import Author
 from exporter.model import Interval
 from exporter.settings import Request
+from exporter.store.local.scratch import Scratch
 from exporter.store.location import Url
 from exporter.store.objects.bucket import Bucket
 from exporter.store.objects.clouds import open_bucket
@@ -39,7 +40,6 @@ from exporter.store.objects.lease import (
     new_lease,
 )
 from exporter.store.objects.lock import RemoteLock
-from exporter.store.objects.scratch import Scratch
 from exporter.store.objects.store import ObjectStore
 from tests.toolkit.clouds import S3, Answer, Asked, serving
 
@@ -604,7 +604,7 @@ class TestLease:
 class TestScratch:
     def test_what_a_killed_process_has_left_is_swept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         code = (
-            "from exporter.store.objects.scratch import Scratch\n"
+            "from exporter.store.local.scratch import Scratch\n"
             "Scratch().staged('x').write_bytes(b'x')\n"
             "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
         )
