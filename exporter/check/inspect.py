@@ -85,9 +85,7 @@ async def load_findings(store: Store) -> Inspection:
     state = fold(commits)
     if state.request is None:
         if await store.read(MANIFEST) is not None:
-            raise DamagedLogError(
-                COMMITS, "the log is gone, though its manifest is there. Restore it, or start a new export"
-            )
+            raise DamagedLogError(COMMITS, "missing, although its manifest exists. Restore it, or start a new export")
         raise DestinationError(f"{store.location}: no export here")
     return Inspection(commits, state, state.request.partition_by, Tables.of(state.request).schemas)
 
