@@ -21,7 +21,7 @@ class _Line(msgspec.Struct):
     row: str
 
 
-class Quarantined(Protocol):
+class QuarantineRow(Protocol):
     """Describes a row that does not fit; `text` is its JSON as served.
 
     `id` is the row's own, or one that stands for its text; `created_at` is its own, or that of the row before it.
@@ -37,7 +37,7 @@ class Quarantined(Protocol):
     def text(self) -> bytes: ...
 
 
-async def write_quarantine(store: Store, name: str, rows: Sequence[Quarantined]) -> QuarantineFile:
+async def write_quarantine(store: Store, name: str, rows: Sequence[QuarantineRow]) -> QuarantineFile:
     """Writes `rows` to a new quarantine file, durably, for a commit to name. Raises `StoreError`."""
     times = [row.created_at for row in rows]
     return await write_lines(store, name, map(line_of, rows), Interval(min(times), max(times) + 1))
@@ -52,7 +52,7 @@ async def write_lines(store: Store, name: str, lines: Iterable[bytes], window: I
     return QuarantineFile(path=path, rows=data.count(b"\n"), size_bytes=len(data), sha256=sha256, window=window)
 
 
-def line_of(row: Quarantined) -> bytes:
+def line_of(row: QuarantineRow) -> bytes:
     """Returns the line of a quarantine file that holds a row."""
     line = _Line(row.reason, format_instant(row.created_at), row.id, row.text.decode())
     return msgspec.json.encode(line) + b"\n"
@@ -72,11 +72,11 @@ def created_at_of(line: bytes) -> Instant:
     return parse_timestamp(_read(line).created_at)
 
 
-class _Updated(msgspec.Struct):
+class _UpdatedRow(msgspec.Struct):
     updated_at: str
 
 
-class _Created(msgspec.Struct):
+class _CreatedRow(msgspec.Struct):
     created_at: str
 
 
@@ -88,7 +88,7 @@ def quarantined_versions(data: bytes) -> Iterator[tuple[str, Instant, Instant | 
 
 def _updated_at(row: str) -> Instant | None:
     try:
-        return parse_timestamp(msgspec.json.decode(row, type=_Updated).updated_at)
+        return parse_timestamp(msgspec.json.decode(row, type=_UpdatedRow).updated_at)
     except (ValueError, msgspec.MsgspecError, RecursionError):
         return None
 
@@ -97,7 +97,7 @@ def own_created_at(line: bytes) -> Instant | None:
     """Returns when the row in a line of a quarantine file says it was created; None if it does not say."""
     try:
         known = _read(line)
-        instant = parse_timestamp(msgspec.json.decode(known.row, type=_Created).created_at)
+        instant = parse_timestamp(msgspec.json.decode(known.row, type=_CreatedRow).created_at)
     except (ValueError, msgspec.MsgspecError, RecursionError):
         return None
     return instant if instant == parse_timestamp(known.created_at) else None

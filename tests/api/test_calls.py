@@ -16,8 +16,8 @@ from exporter.progress import Snapshot
 from exporter.sandbox import TOKEN, Behaviour, make_conversations
 from exporter.sandbox.clock import system_clock
 from tests.api.conftest import Serving, only_this_task
-from tests.end_to_end.exported import Exported
-from tests.end_to_end.served import SINCE, UNTIL, records
+from tests.end_to_end.export_directory import ExportDirectory
+from tests.end_to_end.records import SINCE, UNTIL, records
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
 
@@ -31,7 +31,7 @@ def spec_for(url: str, destination: Path, **options: object) -> ExportSpec:
     return dataclasses.replace(spec, page_size=50, **options)  # type: ignore[arg-type]
 
 
-class Watching(exporter.Quiet):
+class Watcher(exporter.Quiet):
     def __init__(self) -> None:
         self.snapshots: list[Snapshot] = []
         self.events: list[str] = []
@@ -46,10 +46,10 @@ class Watching(exporter.Quiet):
 async def test_an_export_and_syncs_after_it(serving: Serving, tmp_path: Path) -> None:
     server = serving(ROWS)
     spec = spec_for(server.url, tmp_path / "out")
-    watching = Watching()
+    watching = Watcher()
     summary = await exporter.export(spec, observer=watching)
     assert (summary.state, summary.rows, summary.exit_status) == ("complete", 400, 0)
-    Exported(tmp_path / "out").check(records(ROWS))
+    ExportDirectory(tmp_path / "out").check(records(ROWS))
     assert watching.snapshots[-1].rows == 400
     assert watching.snapshots == sorted(watching.snapshots, key=lambda snapshot: snapshot.rows)
     assert "committed" in watching.events
@@ -61,14 +61,14 @@ async def test_an_export_and_syncs_after_it(serving: Serving, tmp_path: Path) ->
     server.update(silently, ROWS[9].updated_at, summary="another")
     reread = await exporter.reread(spec)
     assert (reread.updated, reread.unchanged, reread.exit_status) == (1, 399, 0)
-    Exported(tmp_path / "out").check(records(server.rows))
+    ExportDirectory(tmp_path / "out").check(records(server.rows))
     assert (await exporter.reread(spec, withheld=True)).intervals == ()
 
     identity = str(ROWS[7].facts()["id"])
     server.update(identity, system_clock(), summary="another one")
     synced = await exporter.sync(dataclasses.replace(spec, until=None), keep_generations=1)
     assert (synced.updated, synced.inserted, synced.summary.kept_files) == (1, 0, 1)
-    assert Exported(tmp_path / "out").records()[identity]["summary"] == "another one"
+    assert ExportDirectory(tmp_path / "out").records()[identity]["summary"] == "another one"
 
 
 async def test_what_has_no_place_in_a_call_is_refused(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ async def test_what_an_observer_raises_ends_the_call_and_what_was_committed_stay
     assert not (tmp_path / "out/_SUCCESS").exists()
     summary = await exporter.export(spec)
     assert (summary.state, summary.resumed) == ("complete", True)
-    Exported(tmp_path / "out").check(records(ROWS))
+    ExportDirectory(tmp_path / "out").check(records(ROWS))
 
 
 @pytest.mark.parametrize("by_scope", [True, False])
@@ -139,7 +139,7 @@ async def test_a_call_can_be_cancelled_and_gone_on_with(by_scope: bool, serving:
     # The lock is free at once, in this very process.
     summary = await exporter.export(spec)
     assert (summary.state, summary.resumed) == ("complete", True)
-    Exported(tmp_path / "out").check(records(ROWS))
+    ExportDirectory(tmp_path / "out").check(records(ROWS))
 
 
 async def test_two_calls_at_once_leave_signals_alone(serving: Serving, tmp_path: Path) -> None:

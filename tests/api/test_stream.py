@@ -20,8 +20,8 @@ from exporter.errors import AccessError, DoubtfulStreamError, InterruptedExportE
 from exporter.progress import Snapshot
 from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations
 from tests.api.conftest import Serving, only_this_task
-from tests.end_to_end.exported import assert_same
-from tests.end_to_end.served import SINCE, UNTIL, Record, records
+from tests.end_to_end.export_directory import assert_same
+from tests.end_to_end.records import SINCE, UNTIL, Record, records
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
 

@@ -8,8 +8,8 @@ import pytest
 from exporter.contract import DAY, SECOND, Instant, format_instant, parse_timestamp
 from exporter.sandbox import Behaviour, Row, make_conversations
 from tests.end_to_end.conftest import Command, CommandResult, Serving
-from tests.end_to_end.exported import Exported, parse_interval, snapshot
-from tests.end_to_end.served import SINCE, UNTIL, conversation, records
+from tests.end_to_end.export_directory import ExportDirectory, parse_interval, snapshot
+from tests.end_to_end.records import SINCE, UNTIL, conversation, records
 
 pytestmark = pytest.mark.usefixtures("hasty")
 
@@ -64,7 +64,7 @@ def test_a_wider_range_reads_only_what_is_missing(
     first = len(server.requests)
     assert command("export", tmp_path / "out", *between(since, until), server=server).status == 0
 
-    exported = Exported(tmp_path / "out")
+    exported = ExportDirectory(tmp_path / "out")
     exported.check(records(rows, since=since, until=until))
     after = snapshot(tmp_path / "out")
     assert {path: after[path] for path in parts} == {path: before[path] for path in parts}
@@ -83,7 +83,7 @@ def test_a_range_apart_is_joined_to_what_is_there(
     server = serving(rows)
     assert command("export", tmp_path / "out", *between(SINCE, SINCE + DAY), server=server).status == 0
     assert command("export", tmp_path / "out", *between(UNTIL - DAY, UNTIL), server=server).status == 0
-    Exported(tmp_path / "out").check(records(rows))
+    ExportDirectory(tmp_path / "out").check(records(rows))
 
 
 def test_a_narrower_range_is_there_already(rows: list[Row], serving: Serving, command: Command, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ class TestWithoutSince:
         server = serving(rows)
         done = command("export", tmp_path / "out", "--until", format_instant(UNTIL), server=server)
         assert done.status == 0, done.err
-        exported = Exported(tmp_path / "out")
+        exported = ExportDirectory(tmp_path / "out")
         exported.check(records(rows))
         assert exported.manifest["range"] == {"start": None, "end": format_instant(UNTIL)}
         before = snapshot(tmp_path / "out")
@@ -140,7 +140,7 @@ class TestWithoutSince:
     def test_nothing_at_all(self, serving: Serving, command: Command, tmp_path: Path) -> None:
         done = command("export", tmp_path / "out", "--until", format_instant(UNTIL), server=serving([]))
         assert done.status == 0, done.err
-        Exported(tmp_path / "out").check({})
+        ExportDirectory(tmp_path / "out").check({})
 
 
 #: The server's clock differs from that of this machine.
@@ -158,7 +158,7 @@ class TestWithoutUntil:
             "export", tmp_path / "out", "--since", format_instant(SINCE), "--lag", "60", *TRUST, server=server
         )
         assert done.status == 0, done.err
-        exported = Exported(tmp_path / "out")
+        exported = ExportDirectory(tmp_path / "out")
         # The server's clock is read to the second, and may have moved on meanwhile.
         (start, end), *others = exported.coverage
         assert (start, others) == (SINCE, [])
@@ -175,16 +175,16 @@ class TestWithoutUntil:
         assert command("export", tmp_path / "out", *since, server=later).status == 0
         assert snapshot(tmp_path / "out") == before
         assert command("export", tmp_path / "out", *since, "--until", format_instant(LATER), server=later).status == 0
-        Exported(tmp_path / "out").check(records(rows, until=LATER))
+        ExportDirectory(tmp_path / "out").check(records(rows, until=LATER))
 
     def test_an_end_in_the_future_is_now(self, serving: Serving, command: Command, tmp_path: Path) -> None:
         rows = make_conversations(200, SINCE, UNTIL, seed=11, transcripts=False)
         server = serving(rows, now=MIDDLE)
         assert command("export", tmp_path / "out", *between(SINCE, UNTIL), *TRUST, server=server).status == 0
-        ((start, end),) = Exported(tmp_path / "out").coverage
+        ((start, end),) = ExportDirectory(tmp_path / "out").coverage
         assert start == SINCE
         assert end <= MIDDLE - 60 * SECOND
-        Exported(tmp_path / "out").check(records(rows, until=end))
+        ExportDirectory(tmp_path / "out").check(records(rows, until=end))
 
 
 class TestStatus:
@@ -201,7 +201,7 @@ class TestStatus:
         server = serving(rows, Behaviour(revoked_after=20))
         options = ("--page-size", "20", "--concurrency", "2")
         assert command("export", tmp_path / "out", *between(SINCE, UNTIL), *options, server=server).status == 4
-        exported = Exported(tmp_path / "out")
+        exported = ExportDirectory(tmp_path / "out")
         covered = sum(end - start for start, end in exported.coverage)
         done: CommandResult = command("status", tmp_path / "out", token=None)
         assert done.status == 0

@@ -7,8 +7,8 @@ from exporter.contract import DAY
 from exporter.sandbox import make_conversations
 from exporter.store.local.lock import acquire, release
 from tests.end_to_end.conftest import Command, Serving
-from tests.end_to_end.exported import Exported, snapshot
-from tests.end_to_end.served import SINCE, records
+from tests.end_to_end.export_directory import ExportDirectory, snapshot
+from tests.end_to_end.records import SINCE, records
 
 
 def test_an_audit_and_its_repair(serving: Serving, command: Command, tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_an_audit_and_its_repair(serving: Serving, command: Command, tmp_path: P
     assert (healed.status, "repaired: 1 inserted, 1 updated, 0 removed" in healed.err) == (3, True)
     healed = command("audit", out, "--repair", "--delete", server=server)
     assert (healed.status, "repaired: 0 inserted, 0 updated, 1 removed" in healed.err) == (0, True)
-    Exported(out).check(records(server.rows))
+    ExportDirectory(out).check(records(server.rows))
     assert command("verify", out, token=None).status == 0
     journal = [json.loads(line) for line in (out / "_exporter/runs.jsonl").read_text().splitlines()]
     runs = [(line["command"], line["exit_status"]) for line in journal]

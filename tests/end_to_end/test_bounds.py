@@ -12,8 +12,8 @@ import pytest
 from exporter.contract import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Instant, format_instant, parse_timestamp
 from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest
 from tests.end_to_end.conftest import Command, CommandResult, Serving
-from tests.end_to_end.exported import Exported, assert_same
-from tests.end_to_end.served import SINCE, UNTIL, conversation, microseconds, records
+from tests.end_to_end.export_directory import ExportDirectory, assert_same
+from tests.end_to_end.records import SINCE, UNTIL, conversation, microseconds, records
 
 AT = SINCE + 30 * DAY + 5 * HOUR + 123_456
 #: The day before the clocks change in Europe.
@@ -41,7 +41,7 @@ def export(server: Sandbox, command: Command, destination: Path, *options: str) 
 
 def check_exact(done: CommandResult, destination: Path, rows: list[Row], behaviour: Behaviour) -> None:
     assert done.status == 0, done.err
-    Exported(destination).check(records(rows, behaviour))
+    ExportDirectory(destination).check(records(rows, behaviour))
 
 
 def check_loud(done: CommandResult, destination: Path, rows: list[Row], behaviour: Behaviour) -> None:
@@ -51,7 +51,7 @@ def check_loud(done: CommandResult, destination: Path, rows: list[Row], behaviou
     if done.status == 1:
         assert not (destination / "_SUCCESS").exists()
         return
-    exported = Exported(destination)
+    exported = ExportDirectory(destination)
     exported.check_sound()
     named = [
         (parse_timestamp(doubt.get("since", doubt["created_at"])), parse_timestamp(doubt["created_at"]))

@@ -15,8 +15,8 @@ from exporter.contract import DAY, format_instant
 from exporter.layout import commit_path
 from exporter.sandbox import Behaviour, Row, make_conversations
 from tests.end_to_end.conftest import Command, Serving, Spawn
-from tests.end_to_end.exported import Exported, assert_same, check_left, snapshot
-from tests.end_to_end.served import SINCE, Record, records
+from tests.end_to_end.export_directory import ExportDirectory, assert_same, check_left, snapshot
+from tests.end_to_end.records import SINCE, Record, records
 
 DAYS = 6
 RANGE = ("--since", format_instant(SINCE), "--until", format_instant(SINCE + DAYS * DAY))
@@ -35,10 +35,10 @@ def expected(rows: list[Row]) -> Mapping[str, Record]:
 
 
 @pytest.fixture
-def small(rows: list[Row], serving: Serving, command: Command, tmp_path: Path) -> Exported:
+def small(rows: list[Row], serving: Serving, command: Command, tmp_path: Path) -> ExportDirectory:
     """Makes a complete export in small files."""
     assert command("export", tmp_path / "out", *RANGE, *SMALL, server=serving(rows)).status == 0
-    exported = Exported(tmp_path / "out")
+    exported = ExportDirectory(tmp_path / "out")
     assert len(exported.files) > 3 * DAYS
     return exported
 
@@ -49,7 +49,7 @@ def written(root: Path) -> dict[str, tuple[bytes, int, int]]:
 
 
 def test_small_files_become_one_a_day_and_again_changes_nothing(
-    small: Exported, expected: Mapping[str, Record], command: Command
+    small: ExportDirectory, expected: Mapping[str, Record], command: Command
 ) -> None:
     out = small.root
     done = command("compact", out, token=None)
@@ -57,7 +57,7 @@ def test_small_files_become_one_a_day_and_again_changes_nothing(
     assert done.out.startswith(f"{len(small.files)} files of ")
     assert "became 6 files of " in done.out
     assert "with the same 400 conversations" in done.out
-    compacted = Exported(out)
+    compacted = ExportDirectory(out)
     compacted.check(expected)
     assert len(compacted.files) == DAYS
     kinds = [json.loads(path.read_bytes())["kind"] for path in sorted((out / "_exporter/commits").iterdir())]
@@ -74,10 +74,10 @@ def test_small_files_become_one_a_day_and_again_changes_nothing(
     assert "nothing to merge: 400 conversations in 6 files" in command("compact", out, token=None).out
 
 
-def test_the_target_size_is_kept(small: Exported, expected: Mapping[str, Record], command: Command) -> None:
+def test_the_target_size_is_kept(small: ExportDirectory, expected: Mapping[str, Record], command: Command) -> None:
     target = 60_000
     assert command("compact", small.root, "--part-size", str(target), token=None).status == 0
-    compacted = Exported(small.root)
+    compacted = ExportDirectory(small.root)
     compacted.check(expected)
     assert DAYS < len(compacted.files) < len(small.files)
     for file in compacted.files:
@@ -89,24 +89,24 @@ def test_the_target_size_is_kept(small: Exported, expected: Mapping[str, Record]
 
 
 def test_an_incomplete_export_is_merged_where_nothing_is_missing(
-    small: Exported, rows: list[Row], expected: Mapping[str, Record], serving: Serving, command: Command
+    small: ExportDirectory, rows: list[Row], expected: Mapping[str, Record], serving: Serving, command: Command
 ) -> None:
     out = small.root
     victims = sorted(file["path"] for file in small.files)[2::9]
     for victim in victims:
         (out / victim).unlink()
     assert command("verify", out, "--repair").status == 3
-    there = Exported(out).records()
+    there = ExportDirectory(out).records()
     done = command("compact", out, token=None)
     assert done.status == 0
     assert "The export is incomplete" in done.out
-    compacted = Exported(out)
+    compacted = ExportDirectory(out)
     compacted.check_sound()
     assert compacted.state == "incomplete"
     assert_same(compacted.records(), there)
     assert DAYS < len(compacted.files) <= DAYS + len(victims)
     assert command("export", out, server=serving(rows)).status == 0
-    Exported(out).check(expected)
+    ExportDirectory(out).check(expected)
 
 
 def test_where_there_is_no_export_nothing_is_made(command: Command, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_where_there_is_no_export_nothing_is_made(command: Command, tmp_path: Pa
 
 
 def test_another_run_at_work_is_respected(
-    small: Exported, rows: list[Row], serving: Serving, spawn: Spawn, command: Command
+    small: ExportDirectory, rows: list[Row], serving: Serving, spawn: Spawn, command: Command
 ) -> None:
     server = serving(rows, Behaviour(latency=1.0))
     later = ("--until", format_instant(SINCE + (DAYS + 9) * DAY))
@@ -132,7 +132,7 @@ def test_another_run_at_work_is_respected(
 
 
 def test_killed_at_any_instant_it_is_done_by_the_next(
-    small: Exported, expected: Mapping[str, Record], spawn: Spawn, command: Command, tmp_path: Path
+    small: ExportDirectory, expected: Mapping[str, Record], spawn: Spawn, command: Command, tmp_path: Path
 ) -> None:
     chance = random.Random(0)
     for number in range(2):
@@ -147,5 +147,5 @@ def test_killed_at_any_instant_it_is_done_by_the_next(
         started.wait()
         check_left(out, expected)
         assert command("compact", out, token=None).status == 0
-        Exported(out).check(expected)
-        assert len(Exported(out).files) == DAYS
+        ExportDirectory(out).check(expected)
+        assert len(ExportDirectory(out).files) == DAYS

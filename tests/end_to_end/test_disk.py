@@ -15,8 +15,8 @@ import pytest
 from exporter.contract import DAY, format_instant
 from exporter.sandbox import Row, Sandbox, make_conversations
 from tests.end_to_end.conftest import NOBODY, Command, CommandResult, Serving, Spawn, unprivileged, when_asked
-from tests.end_to_end.exported import Exported, check_left
-from tests.end_to_end.served import SINCE, records
+from tests.end_to_end.export_directory import ExportDirectory, check_left
+from tests.end_to_end.records import SINCE, records
 
 UNTIL = SINCE + 5 * DAY
 OPTIONS = (
@@ -46,7 +46,7 @@ def check_next(command: Command, server: Sandbox, root: Path, rows: list[Row]) -
     server.on_request = None
     done = command("export", root, *OPTIONS, server=server)
     assert done.status == 0, done.err
-    Exported(root).check(records(rows))
+    ExportDirectory(root).check(records(rows))
 
 
 # Commits have up to 2 kB, parts 9 kB, and the last manifest 23 kB.

@@ -12,8 +12,8 @@ import pytest
 from exporter.contract import format_instant
 from exporter.sandbox import Behaviour, make_conversations
 from tests.end_to_end.conftest import Command, Serving, Spawn
-from tests.end_to_end.exported import Exported, assert_same, texts
-from tests.end_to_end.served import SINCE, UNTIL, records
+from tests.end_to_end.export_directory import ExportDirectory, assert_same, texts
+from tests.end_to_end.records import SINCE, UNTIL, records
 
 RANGE = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL))
 
@@ -31,7 +31,7 @@ def test_thousands_of_conversations_and_every_common_reader(serving: Serving, sp
     assert done.out.count("\n") == 1
     assert (summary["state"], summary["rows"], summary["requests"]) == ("complete", 6000, len(server.requests))
     expected = records(rows, server.behaviour)
-    exported = Exported(destination)
+    exported = ExportDirectory(destination)
     exported.check(expected)
     assert exported.coverage == [(SINCE, UNTIL)]
     assert exported.manifest["totals"]["requests"] == len(server.requests)
@@ -69,7 +69,7 @@ def test_partitions(by: str, key: str | None, serving: Serving, command: Command
     server = serving(rows)
     destination = tmp_path / "out"
     assert command("export", destination, *RANGE, "--partition-by", by, "--page-size", "20", server=server).status == 0
-    exported = Exported(destination)
+    exported = ExportDirectory(destination)
     exported.check(records(rows))
     assert {tuple(file["partition"]) for file in exported.files} == {(key,) if key else ()}
     assert exported.manifest["request"]["partition_by"] == by
@@ -80,7 +80,7 @@ def test_small_files_when_asked_for(serving: Serving, command: Command, tmp_path
     server = serving(rows)
     options = (*RANGE, "--partition-by", "none", "--part-size", "100kB", "--page-size", "50", "--concurrency", "1")
     assert command("export", tmp_path / "out", *options, server=server).status == 0
-    exported = Exported(tmp_path / "out")
+    exported = ExportDirectory(tmp_path / "out")
     exported.check(records(rows))
     assert len(exported.files) > 3
 
@@ -89,7 +89,7 @@ def test_json_is_one_object_on_stdout_and_nothing_else(serving: Serving, command
     server = serving(make_conversations(50, SINCE, UNTIL, seed=4, transcripts=False))
     done = command("export", tmp_path / "out", *RANGE, "--json", server=server)
     summary = json.loads(done.out)
-    exported = Exported(tmp_path / "out")
+    exported = ExportDirectory(tmp_path / "out")
     assert done.out.count("\n") == 1
     assert summary.keys() == {"state", "rows", "files", "bytes", "requests", "seconds", "manifest"}
     assert (summary["rows"], summary["files"]) == (50, len(exported.files))
@@ -103,5 +103,5 @@ def test_an_organization_without_conversations(serving: Serving, command: Comman
     for _ in range(2):
         done = command("export", tmp_path / "out", *RANGE, server=server)
         assert done.status == 0, done.err
-        Exported(tmp_path / "out").check({})
+        ExportDirectory(tmp_path / "out").check({})
         assert (tmp_path / "out" / "_SUCCESS").read_bytes() == b""

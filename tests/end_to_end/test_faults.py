@@ -14,8 +14,8 @@ from exporter.pipeline.memory import Shares
 from exporter.sandbox import TOKEN, Behaviour, Row, gate, make_conversations
 from exporter.sandbox.behaviour import Fault
 from tests.end_to_end.conftest import Command, Serving, behave_from
-from tests.end_to_end.exported import Exported, snapshot
-from tests.end_to_end.served import SINCE, records, whole_rows_served
+from tests.end_to_end.export_directory import ExportDirectory, snapshot
+from tests.end_to_end.records import SINCE, records, whole_rows_served
 
 UNTIL = SINCE + 6 * DAY
 RANGE = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL))
@@ -78,7 +78,7 @@ def test_one_answer_in_five_is_spoiled_in_every_way(
     server = serving(rows, behaviour)
     done = command("export", tmp_path / "out", *OPTIONS, server=server)
     assert done.status == 0, done.err
-    exported = Exported(tmp_path / "out")
+    exported = ExportDirectory(tmp_path / "out")
     exported.check(records(rows))
     totals = exported.manifest["totals"]
     assert totals["requests"] == len(server.requests) == totals["pages"] + totals["retries"]
@@ -129,7 +129,7 @@ def test_a_source_that_fails_for_good_half_way(
     server.on_request, server.behaviour = None, Behaviour()
     first = len(server.requests)
     assert command("export", tmp_path / "out", *OPTIONS, server=server).status == 0
-    Exported(tmp_path / "out").check(records(rows))
+    ExportDirectory(tmp_path / "out").check(records(rows))
     again = whole_rows_served(rows, server.requests[first:], Behaviour())
     # Each page reaches a little below its window.
     overlaps = 2 * (len(server.requests) - first)
@@ -154,12 +154,12 @@ def test_a_revoked_token_and_its_successor(
     assert (done.status, len(done.complaint)) == (4, 1)
     assert snapshot(tmp_path / "out") == before
     assert command("export", tmp_path / "out", *OPTIONS, server=server, token="ak_new").status == 0
-    Exported(tmp_path / "out").check(records(rows))
+    ExportDirectory(tmp_path / "out").check(records(rows))
 
 
 def check_stopped(root: Path, rows: list[Row]) -> set[str]:
     """Checks that an export that failed half-way is sound and has some of the rows. Returns their ids."""
-    exported = Exported(root)
+    exported = ExportDirectory(root)
     exported.check_sound()
     assert exported.state == "incomplete"
     kept = exported.records()

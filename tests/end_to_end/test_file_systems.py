@@ -14,8 +14,8 @@ from exporter.errors import StoreError
 from exporter.sandbox import Row, make_conversations
 from exporter.store import disk
 from tests.end_to_end.conftest import Command, Serving
-from tests.end_to_end.exported import Exported
-from tests.end_to_end.served import records
+from tests.end_to_end.export_directory import ExportDirectory
+from tests.end_to_end.records import records
 from tests.toolkit.every_command import WORD_OF_A_DEFECT, commands_at
 
 START = parse_timestamp("2026-01-10")
@@ -102,7 +102,7 @@ def test_every_command_works_without(
     again = command("export", root, server=server)
     assert again.status == 0, again.err
     monkeypatch.undo()
-    Exported(root).check(records(rows))
+    ExportDirectory(root).check(records(rows))
     assert not list(root.rglob("*.claim"))
 
 
@@ -121,7 +121,7 @@ def test_a_repair_moves_damage_aside_without(
     assert aside.read_bytes() == b"?"
     assert command("export", root, server=server).status == 0
     monkeypatch.undo()
-    Exported(root).check(records(rows))
+    ExportDirectory(root).check(records(rows))
 
 
 #: The numbers with which other file systems refuse the same calls.
@@ -142,7 +142,7 @@ def test_an_export_works_without(
     done = command("export", root, server=server)
     assert done.status == 0, done.err
     monkeypatch.undo()
-    Exported(root).check(records(rows))
+    ExportDirectory(root).check(records(rows))
 
 
 @pytest.mark.parametrize("kind", ["delta", "iceberg"])

@@ -11,8 +11,8 @@ from anyio.from_thread import start_blocking_portal
 from exporter.contract import format_instant
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations
 from tests.end_to_end.conftest import Command, CommandResult, Serving, Spawn
-from tests.end_to_end.exported import Exported
-from tests.end_to_end.served import SINCE, UNTIL, records
+from tests.end_to_end.export_directory import ExportDirectory
+from tests.end_to_end.records import SINCE, UNTIL, records
 from tests.toolkit.forward_proxy import ForwardProxy
 from tests.toolkit.nginx import NAME, Gateway, gateway
 
@@ -72,7 +72,7 @@ def test_all_that_a_gateway_does_at_once(refusal: int, serving: Serving, command
         done = command("export", out, *RANGE, "--ca-file", nginx.authority, "--page-size", "30", url=nginx.url)
         served = nginx.served()
     assert done.status == 0, done.err
-    Exported(out).check(records(rows))
+    ExportDirectory(out).check(records(rows))
     statuses = Counter(one.status for one in served)
     assert {200, 502, 504, refusal} <= statuses.keys(), statuses
     assert any(one.gzipped for one in served)
@@ -89,7 +89,7 @@ class TestAuthorities:
             monkeypatch.setenv(way, str(before.authority))
         done = spawn("export", tmp_path / "out", *RANGE, *options, url=before.url).wait()
         assert done.status == 0, done.err
-        Exported(tmp_path / "out").check(records(server.rows))
+        ExportDirectory(tmp_path / "out").check(records(server.rows))
 
     def test_the_systems_own_still_count(
         self, before: Gateway, server: Sandbox, spawn: Spawn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -151,7 +151,7 @@ class TestProxy:
         done = spawn("export", tmp_path / "out", *options, url=f"https://{NAME}").wait()
         assert done.status == 0, done.err
         assert PASSWORD not in done.err
-        Exported(tmp_path / "out").check(records(server.rows))
+        ExportDirectory(tmp_path / "out").check(records(server.rows))
         assert {seen.authorization for seen in server.requests} == {f"Bearer {TOKEN}"}
         assert proxy.heads
         for head in proxy.heads:

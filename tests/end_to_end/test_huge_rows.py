@@ -10,8 +10,8 @@ import pytest
 from exporter.contract import HOUR, MINUTE
 from exporter.sandbox import TOKEN, Row, Sandbox
 from tests.end_to_end.conftest import CommandResult, Serving
-from tests.end_to_end.exported import Exported
-from tests.end_to_end.served import SINCE, conversation, records
+from tests.end_to_end.export_directory import ExportDirectory
+from tests.end_to_end.records import SINCE, conversation, records
 
 HUGE_BYTES = 30_000_000
 MEMORY_MIB = 384
@@ -51,7 +51,7 @@ def test_huge_rows_among_small_ones(serving: Serving, tmp_path: Path, turns: boo
     tables = ("--tables", "conversations,turns") if turns else ("--concurrency", "4")
     done = export(tmp_path / "out", serving(rows), "--memory", f"{MEMORY_MIB}MiB", *tables)
     assert done.status == 0, done.err
-    exported = Exported(tmp_path / "out")
+    exported = ExportDirectory(tmp_path / "out")
     assert exported.state == "complete"
     exported.check(records(rows))
     assert int(done.out) <= MEMORY_MIB * 1024
@@ -66,7 +66,7 @@ def test_a_huge_transcript_of_many_items(serving: Serving, tmp_path: Path, items
     # The default, 384 MiB, is also enough.
     done = export(tmp_path / "out", serving(rows), "--tables", "conversations,turns")
     assert done.status == 0, done.err
-    Exported(tmp_path / "out").check(records(rows))
+    ExportDirectory(tmp_path / "out").check(records(rows))
     assert int(done.out) <= MEMORY_MIB * 1024
 
 

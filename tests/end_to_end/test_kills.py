@@ -30,8 +30,8 @@ from exporter.contract import DAY, format_instant
 from exporter.errors import ExporterError
 from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest, make_conversations
 from tests.end_to_end.conftest import Serving, Spawn
-from tests.end_to_end.exported import Exported, check_left
-from tests.end_to_end.served import SINCE, Record, records, whole_rows_served
+from tests.end_to_end.export_directory import ExportDirectory, check_left
+from tests.end_to_end.records import SINCE, Record, records, whole_rows_served
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ def live(server: Sandbox, spawn: Spawn, *arguments: str | Path) -> Life:
     return Life(len(watch.times) - 1, first - started, last - first, ended - last)
 
 
-def at_stake(exported: Exported) -> int:
+def at_stake(exported: ExportDirectory) -> int:
     """Returns the most rows that a kill may lose: of each worker its open file, and the pages it has just read."""
     most: int = max(file["rows"] for file in exported.files)
     return CONCURRENCY * (most + 3 * PAGE_SIZE)
@@ -112,7 +112,7 @@ def test_killed_at_any_instant(serving: Serving, spawn: Spawn, tmp_path: Path) -
     rows = make_conversations(ROWS, SINCE, SINCE + DAYS * DAY, seed=11, density="flat")
     server = serving(rows, Behaviour(latency=0.002))
     life = live(server, spawn, "export", tmp_path / "undisturbed", *OPTIONS)
-    whole = Exported(tmp_path / "undisturbed")
+    whole = ExportDirectory(tmp_path / "undisturbed")
     whole.check(records(rows))
     assert whole.manifest["generation"] > 20
     chance = random.Random(SEED)
@@ -137,7 +137,7 @@ def test_a_merge_killed_at_any_instant(serving: Serving, spawn: Spawn, tmp_path:
     change(server, chance)
     life = live(server, spawn, command, destination, *SYNC_OPTIONS)
     before = records(server.rows)
-    Exported(destination).check(before)
+    ExportDirectory(destination).check(before)
     moments: list[str] = []
     syncs, kills = 0, KILLS // 4 if command == "reread" else KILLS // 2
     while len(moments) < kills:
@@ -215,14 +215,14 @@ def merge_until_done(
     after = records(server.rows)
 
     def look() -> str:
-        has_changed = Exported(destination).records() == after
+        has_changed = ExportDirectory(destination).records() == after
         check_left(destination, after if has_changed else before)
         sealed = (destination / "_SUCCESS").exists()
         return f"{'after' if has_changed else 'before'}, {'sealed' if sealed else 'open'}"
 
     choose = partial(life.choose, chance, MERGING)
     moments = kill_until_done(server, spawn, (command, destination, *SYNC_OPTIONS), choose, most_kills, look)
-    Exported(destination).check(after)
+    ExportDirectory(destination).check(after)
     return moments
 
 
@@ -238,7 +238,7 @@ def export_until_done(
 
     choose = partial(life.choose, chance)
     commits = kill_until_done(server, spawn, ("export", destination, *OPTIONS), choose, most_kills, look)
-    exported = Exported(destination)
+    exported = ExportDirectory(destination)
     exported.check(expected)
     served = len(whole_rows_served(server.rows, server.requests, server.behaviour))
     assert served <= ROWS + len(commits) * at_stake(exported) + len(server.requests)

@@ -18,8 +18,8 @@ from exporter.parts.ids import Hashes
 from exporter.sandbox import Row, make_conversations
 from exporter.store.local import scratch
 from tests.end_to_end.conftest import Command, Serving, unprivileged
-from tests.end_to_end.exported import Exported, snapshot
-from tests.end_to_end.served import records
+from tests.end_to_end.export_directory import ExportDirectory, snapshot
+from tests.end_to_end.records import records
 from tests.toolkit.every_command import WORD_OF_A_DEFECT, commands_at, every_command, refusing, run_each
 from tests.toolkit.programs import find_program
 
@@ -71,7 +71,7 @@ class TestTemporaryFiles:
         for arguments in commands_at(root, tmp_path / "demo"):
             done = command(*arguments, server=server)
             assert done.status == 0, (arguments, done.err)
-        Exported(root).check(records(rows))
+        ExportDirectory(root).check(records(rows))
         assert command("audit", root, server=server).status == 0
         assert list((root / "_exporter/scratch").iterdir()) == []
         assert command("sync", root, server=server).status == 0
@@ -189,7 +189,7 @@ class TestNames:
         for arguments in commands_at(root, tmp_path / "demo"):
             done = command(*arguments, server=server)
             assert done.status == 0, (arguments, done.err)
-        Exported(root).check(records(rows))
+        ExportDirectory(root).check(records(rows))
 
     @pytest.mark.parametrize("kind", ["delta", "iceberg"])
     @pytest.mark.parametrize("name", ["a%20b", "a%2Fb", "nl\nx"])

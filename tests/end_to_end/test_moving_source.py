@@ -13,8 +13,8 @@ from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, ServedRequest, serve
 from exporter.settings import Credentials, RunSettings, Selection
-from tests.end_to_end.exported import Exported
-from tests.end_to_end.served import conversation
+from tests.end_to_end.export_directory import ExportDirectory
+from tests.end_to_end.records import conversation
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
 
@@ -74,7 +74,7 @@ async def test_rows_that_stay_are_there_and_what_moved_is_newer_than_updates_sin
                 await run(tmp_path, sandbox)
             sandbox.behaviour = Behaviour()
         assert await run(tmp_path, sandbox) == "complete"
-    exported = Exported(tmp_path)
+    exported = ExportDirectory(tmp_path)
     exported.check_sound()
     found = exported.records()
     stayed = {f"c{number}" for number in range(COUNT)} - mover.deleted
@@ -96,7 +96,7 @@ async def test_rows_that_become_visible_within_the_lag_are_read(tmp_path: Path) 
     async with serve(rows, Behaviour(visible_delay=30)) as sandbox:
         settings = RunSettings(base_url=sandbox.url, lag_seconds=60, page_size=50)
         await export(tmp_path, Selection(since=now - 5 * MINUTE), RunContext(settings, Credentials(TOKEN), Quiet()))
-    exported = Exported(tmp_path)
+    exported = ExportDirectory(tmp_path)
     ((_, end),) = exported.coverage
     # The range ends before the first row that may still be hidden, and the manifest has that end.
     assert now - 70 * SECOND < end <= wall_clock() - 60 * SECOND

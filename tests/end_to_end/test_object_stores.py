@@ -22,10 +22,10 @@ from exporter.store.location import Url
 from exporter.store.objects.bucket import Bucket
 from exporter.store.objects.clouds import open_bucket
 from tests.end_to_end.conftest import Command, Serving, Spawn
-from tests.end_to_end.exported import Exported, check_left
-from tests.end_to_end.served import SINCE, records
+from tests.end_to_end.export_directory import ExportDirectory, check_left
+from tests.end_to_end.records import SINCE, records
 from tests.end_to_end.test_kills import OPTIONS, PATIENCE_SECONDS, Watch, live
-from tests.toolkit.clouds import S3, Asked, Cloud
+from tests.toolkit.clouds import S3, AskedRequest, Cloud
 
 KILLS = int(os.environ.get("EXPORTER_KILLS", "6")) // 3
 SEED = int(os.environ.get("EXPORTER_KILLS_SEED", "0"))
@@ -84,12 +84,12 @@ def test_the_same_export_is_the_same_everywhere(
     rows: list[Row], serving: Serving, command: Command, placing: Placing, s3: S3, azure: Cloud, tmp_path: Path
 ) -> None:
     server = serving(rows)
-    found: list[Exported] = []
+    found: list[ExportDirectory] = []
     for place in (tmp_path / "disk", placing(s3), placing(azure)):
         done = command("export", str(place), *RANGE, *SIZES, "--json", server=server)
         assert done.status == 0, done.err
         assert json.loads(done.out)["manifest"] == f"{place}/_manifest.json"
-        exported = Exported(place.mirror(tmp_path) if isinstance(place, Place) else place)
+        exported = ExportDirectory(place.mirror(tmp_path) if isinstance(place, Place) else place)
         exported.check(records(rows))
         found.append(exported)
     disk, *others = found
@@ -127,12 +127,12 @@ def test_every_command_works_there(
         server.update(str(row.facts()["id"]), now, summary=f"changed {now}")
     synced = json.loads(succeeds("sync", *SIZES, "--json"))
     assert synced["updated"] > 0
-    Exported(place.mirror(tmp_path)).check(records(server.rows))
+    ExportDirectory(place.mirror(tmp_path)).check(records(server.rows))
     assert json.loads(succeeds("audit", "--json"))["same"]
     files = synced["files"]
     compacted = json.loads(succeeds("compact", "--json"))
     assert compacted["files"] < files
-    Exported(place.mirror(tmp_path)).check(records(server.rows))
+    ExportDirectory(place.mirror(tmp_path)).check(records(server.rows))
     verified = json.loads(succeeds("verify", "--json", token=None))
     assert (verified["sound"], verified["files_read"]) == (True, compacted["files"])
     status = json.loads(succeeds("status", "--json", token=None))
@@ -148,7 +148,7 @@ def test_every_command_works_there(
         server.update(str(row.facts()["id"]), row.updated_at, summary=f"changed silently {now}")
     read_again = json.loads(succeeds("reread", *SIZES, "--json"))
     assert (read_again["state"], read_again["updated"] > 0, read_again["kept"]) == ("complete", True, 0)
-    Exported(place.mirror(tmp_path)).check(records(server.rows))
+    ExportDirectory(place.mirror(tmp_path)).check(records(server.rows))
 
 
 def test_a_store_that_goes_away_keeps_what_was_committed(
@@ -161,9 +161,9 @@ def test_a_store_that_goes_away_keeps_what_was_committed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     place, server = placing(s3), serving(rows)
-    seen: list[Asked] = []
+    seen: list[AskedRequest] = []
 
-    def refuse(asked: Asked) -> int | None:
+    def refuse(asked: AskedRequest) -> int | None:
         seen.append(asked)
         return 503 if len(seen) > 40 else None
 
@@ -184,7 +184,7 @@ def test_a_store_that_goes_away_keeps_what_was_committed(
     assert command("export", str(place), server=server).status == 5
     place.bucket.put(LOCK, b"", "overwrite")
     assert command("export", str(place), *SIZES, server=server).status == 0
-    Exported(place.mirror(tmp_path)).check(records(rows))
+    ExportDirectory(place.mirror(tmp_path)).check(records(rows))
 
 
 def test_killed_at_any_instant_an_export_to_s3_goes_on(
@@ -213,5 +213,5 @@ def test_killed_at_any_instant_an_export_to_s3_goes_on(
                 check_left(place.mirror(tmp_path), expected)
             except AssertionError as error:
                 raise AssertionError(f"seed {SEED}, kill {kills}, {requests} requests, {seconds:.4f} s") from error
-        Exported(place.mirror(tmp_path)).check(expected)
+        ExportDirectory(place.mirror(tmp_path)).check(expected)
     print(f"\n{life}; {kills} kills in {exports} exports")

@@ -14,8 +14,8 @@ from exporter.fetch.pace.retry import RetryPolicy
 from exporter.pipeline import attempts
 from exporter.sandbox import Row, make_conversations
 from tests.end_to_end.conftest import Command, Serving
-from tests.end_to_end.exported import Exported
-from tests.end_to_end.served import SINCE, records
+from tests.end_to_end.export_directory import ExportDirectory
+from tests.end_to_end.records import SINCE, records
 from tests.toolkit.meddler import Answer, Meddle, meddling
 
 UNTIL = SINCE + 2 * DAY
@@ -104,7 +104,7 @@ def test_what_is_said_once_is_asked_again(
     url = before(serving(rows).url, lambda now, given: answer if now == number else given)
     done = command("export", tmp_path / "out", *OPTIONS, url=url)
     assert done.status == 0, done.err
-    exported = Exported(tmp_path / "out")
+    exported = ExportDirectory(tmp_path / "out")
     exported.check(records(rows))
     assert exported.manifest["totals"]["retries"] == 1
 
@@ -124,5 +124,5 @@ def test_what_is_said_from_then_on_ends_the_run_by_its_kind(
     what, what_now = done.complaint
     assert str(answer.status) in what
     assert what_now.startswith("What was read is committed; ")
-    Exported(tmp_path / "out").check_sound()
-    assert Exported(tmp_path / "out").state == "incomplete"
+    ExportDirectory(tmp_path / "out").check_sound()
+    assert ExportDirectory(tmp_path / "out").state == "incomplete"

@@ -10,8 +10,8 @@ import pytest
 from exporter.contract import format_instant
 from exporter.sandbox import PERSONAL_TOKEN, TOKEN_NOSCOPE, Behaviour, Sandbox, make_conversations
 from tests.end_to_end.conftest import Command, CommandResult, Serving, Spawn, unprivileged
-from tests.end_to_end.exported import Exported, snapshot
-from tests.end_to_end.served import SINCE, UNTIL, records
+from tests.end_to_end.export_directory import ExportDirectory, snapshot
+from tests.end_to_end.records import SINCE, UNTIL, records
 
 RANGE = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL))
 
@@ -94,7 +94,7 @@ class TestTokens:
             "export", tmp_path / "out", *RANGE, server=server, token=PERSONAL_TOKEN, organization="org_sandbox"
         )
         assert done.status == 0, done.err
-        Exported(tmp_path / "out").check(records(server.rows))
+        ExportDirectory(tmp_path / "out").check(records(server.rows))
 
     @pytest.mark.parametrize(
         ("token", "organization", "words"),
@@ -188,7 +188,7 @@ class TestDestinations:
         destination = tmp_path / "a" / "b"
         destination.mkdir(parents=True, mode=0o700)
         assert command("export", destination, *RANGE, server=server).status == 0
-        Exported(destination).check(records(server.rows))
+        ExportDirectory(destination).check(records(server.rows))
 
     @pytest.mark.parametrize("url", ["s3://bucket/out", "az://container/out"])
     def test_an_object_store_without_credentials(

@@ -7,8 +7,8 @@ from exporter.contract import DAY
 from exporter.sandbox import TOKEN_NOSENSITIVE, make_conversations
 from exporter.store.local.lock import acquire, release
 from tests.end_to_end.conftest import Command, Serving
-from tests.end_to_end.exported import Exported, snapshot
-from tests.end_to_end.served import SINCE, records
+from tests.end_to_end.export_directory import ExportDirectory, snapshot
+from tests.end_to_end.records import SINCE, records
 
 RANGE = ("--since", "2024-01-01", "--until", "2024-02-01")
 
@@ -26,7 +26,7 @@ def test_a_token_that_has_gained_fields(serving: Serving, command: Command, tmp_
     done = command("reread", out, "--withheld", server=server)
     assert (done.status, done.out) == (0, "")
     assert "updated" in done.err
-    Exported(out).check(records(rows))
+    ExportDirectory(out).check(records(rows))
     assert command("verify", out, token=None).status == 0
     before = committed(out)
     again = command("reread", out, "--withheld", server=server)
@@ -55,7 +55,7 @@ def test_what_it_says_and_notes(serving: Serving, command: Command, tmp_path: Pa
     named = ("inserted", "updated", "removed", "kept", "rewritten")
     assert [figures[name] for name in named] == [0, 1, 1, 0, 1]
     assert "1 updated, 1 removed" in done.err
-    Exported(out).check(records(server.rows))
+    ExportDirectory(out).check(records(server.rows))
     held = acquire(out / "_exporter/lock", "another", 0)
     try:
         assert command("reread", out, server=server).status == 5

@@ -28,7 +28,7 @@ from exporter.sandbox import Behaviour, Sandbox, gate, make_conversations
 from exporter.sandbox.behaviour import Fault
 from exporter.store.local.store import LocalStore
 from tests.end_to_end.conftest import Command, CommandResult, Serving, Spawn, behave_from
-from tests.end_to_end.served import SINCE
+from tests.end_to_end.records import SINCE
 from tests.end_to_end.test_disk import failing
 from tests.end_to_end.test_faults import LASTING, PASSING, hurry
 from tests.toolkit.disclosure import everything_said

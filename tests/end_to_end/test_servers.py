@@ -8,8 +8,8 @@ import pytest
 from exporter.contract import DAY, SECOND, Instant, format_instant, parse_timestamp
 from exporter.sandbox import Behaviour, Row, make_conversations
 from tests.end_to_end.conftest import Command, Serving
-from tests.end_to_end.exported import Exported
-from tests.end_to_end.served import SINCE, conversation, microseconds, records
+from tests.end_to_end.export_directory import ExportDirectory
+from tests.end_to_end.records import SINCE, conversation, microseconds, records
 
 DAYS = 3
 END = SINCE + DAYS * DAY
@@ -85,7 +85,7 @@ def test_one_switch_at_a_time(name: str, page_size: int, serving: Serving, comma
     rows, behaviour = dense_rows(1), ONE_SWITCH[name]
     done = command(*arguments(tmp_path / "out", page_size, 3), server=serving(rows, behaviour))
     assert done.status == 0, done.err
-    Exported(tmp_path / "out").check(records(rows, behaviour, since=FROM, until=TO))
+    ExportDirectory(tmp_path / "out").check(records(rows, behaviour, since=FROM, until=TO))
 
 
 @pytest.mark.parametrize("seed", range(100, 116))
@@ -95,7 +95,7 @@ def test_many_switches_at_once(seed: int, serving: Serving, command: Command, tm
     rows, behaviour = dense_rows(seed), random_behaviour(seed)
     done = command(*arguments(tmp_path / "out", page_size, concurrency), server=serving(rows, behaviour))
     expected = records(rows, behaviour, since=FROM, until=TO)
-    exported = Exported(tmp_path / "out")
+    exported = ExportDirectory(tmp_path / "out")
     if done.status == 3:
         # A list of whole rows in place of ids proves little if pages are short, or limited by bytes.
         assert behaviour.ignores == ("fields",), (behaviour, exported.manifest["unproven"])

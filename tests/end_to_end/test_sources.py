@@ -9,8 +9,8 @@ import pytest
 from exporter.contract import ALWAYS_FIELDS, FIELD_NAMES, FIELDS, SECOND, format_instant
 from exporter.sandbox import TOKEN_NOSENSITIVE, Behaviour, Fault, Row, ServedRequest, make_conversations
 from tests.end_to_end.conftest import Command, Serving, behave_from
-from tests.end_to_end.exported import Exported, assert_same, parse_interval, snapshot, texts
-from tests.end_to_end.served import SINCE, UNTIL, conversation, microseconds, records, whole_rows_served
+from tests.end_to_end.export_directory import ExportDirectory, assert_same, parse_interval, snapshot, texts
+from tests.end_to_end.records import SINCE, UNTIL, conversation, microseconds, records, whole_rows_served
 
 pytestmark = pytest.mark.usefixtures("hasty")
 
@@ -32,10 +32,10 @@ class TestFields:
         done = command("export", tmp_path / "out", *RANGE, server=server, token=TOKEN_NOSENSITIVE)
         assert done.status == 0
         assert "not shown to this token (scope conversations:read_sensitive): agent, summary, " in done.err
-        exported = Exported(tmp_path / "out")
+        exported = ExportDirectory(tmp_path / "out")
         exported.check(records(rows, sensitive=False))
         assert exported.manifest["fields"] == {"withheld": SENSITIVE, "partly_withheld": [], "absent": {}}
-        tables = [Exported(tmp_path / name).manifest["tables"]["conversations"] for name in ("all", "out")]
+        tables = [ExportDirectory(tmp_path / name).manifest["tables"]["conversations"] for name in ("all", "out")]
         assert tables[0]["schema"] == tables[1]["schema"]
         assert not any(TOKEN_NOSENSITIVE.encode() in text for text in texts(tmp_path))
 
@@ -45,7 +45,7 @@ class TestFields:
         server = serving(rows, Behaviour(role_changed_after=8))
         done = command("export", tmp_path / "out", *RANGE, "--page-size", "30", server=server)
         assert done.status == 3
-        exported = Exported(tmp_path / "out")
+        exported = ExportDirectory(tmp_path / "out")
         exported.check_sound()
         assert exported.state == "unproven"
         found, whole, bare = exported.records(), records(rows), records(rows, sensitive=False)
@@ -80,7 +80,7 @@ class TestFields:
         server = serving(rows)
         assert command("export", tmp_path / "out", *RANGE, option, names, server=server).status == 0
         fields = [name for name in FIELD_NAMES if name in kept]
-        exported = Exported(tmp_path / "out")
+        exported = ExportDirectory(tmp_path / "out")
         exported.check(records(rows, fields=fields))
         columns = [column["name"] for column in exported.manifest["tables"]["conversations"]["schema"]]
         assert columns == [*fields, "extra"]
@@ -93,7 +93,7 @@ class TestFields:
     ) -> None:
         server = serving(rows, Behaviour(extra_fields=True))
         assert command("export", tmp_path / "out", *RANGE, server=server).status == 0
-        Exported(tmp_path / "out").check(records(rows, server.behaviour))
+        ExportDirectory(tmp_path / "out").check(records(rows, server.behaviour))
         assert {seen.query.get("fields") for seen in server.requests} == {None, ",".join(ALWAYS_FIELDS)}
 
 
@@ -109,7 +109,7 @@ def test_filters_go_along_with_every_page(rows: list[Row], serving: Serving, com
         and record["updated_at"].isoformat() <= "2024-02-15T00:00:00+00:00"
     }
     assert 0 < len(expected) < len(rows)
-    exported = Exported(tmp_path / "out")
+    exported = ExportDirectory(tmp_path / "out")
     exported.check(expected)
     filters = {"direction": "inbound", "duration_above": "60", "updated_before": "2024-02-15T00:00:00Z"}
     assert exported.manifest["request"]["filters"] == filters
@@ -151,7 +151,7 @@ def test_odd_rows_cost_nothing_but_themselves(
     done = command("export", tmp_path / "out", *RANGE, "--page-size", "20", server=server)
     assert done.status == 3
     assert "kept as served, because they do not fit the columns: 7 rows" in done.err
-    exported = Exported(tmp_path / "out")
+    exported = ExportDirectory(tmp_path / "out")
     exported.check_sound()
     assert (exported.state, exported.manifest["quarantine"]["rows"]) == ("unproven", 7)
     assert {line["reason"]: line["row"].encode() for line in exported.quarantined()} == {
@@ -183,7 +183,7 @@ def test_elements_that_are_no_conversations_cost_nothing_but_themselves(
     server = serving([*rows, *(element(number, text) for number, text in enumerate(texts, 1))])
     done = command("export", tmp_path / "out", *RANGE, "--page-size", "20", server=server)
     assert done.status == 3, done.err
-    exported = Exported(tmp_path / "out")
+    exported = ExportDirectory(tmp_path / "out")
     exported.check(records(rows))
     assert exported.state == "unproven"
     assert sorted(line["row"] for line in exported.quarantined()) == sorted(texts)
@@ -205,7 +205,7 @@ def test_null_at_either_end_of_the_list_ends_nothing_early(
         "export", tmp_path / "out", "--until", format_instant(UNTIL), "--page-size", page_size, server=server
     )
     assert done.status in (0, 3), done.err
-    Exported(tmp_path / "out").check(records(few))
+    ExportDirectory(tmp_path / "out").check(records(few))
     assert done.status == 3 or "null in place of conversations" in done.err
 
 
@@ -213,7 +213,7 @@ def test_nothing_but_null_is_no_empty_list(serving: Serving, command: Command, t
     server = serving([Row(SINCE + number * SECOND, SINCE, raw="null") for number in range(3)])
     done = command("export", tmp_path / "out", *RANGE, server=server)
     assert done.status == 3, done.err
-    (doubt,) = Exported(tmp_path / "out").manifest["unproven"]
+    (doubt,) = ExportDirectory(tmp_path / "out").manifest["unproven"]
     assert "null" in doubt["reason"]
     assert not (tmp_path / "out/_SUCCESS").exists()
 
@@ -226,8 +226,8 @@ def test_an_element_that_has_become_a_conversation_leaves_the_quarantine(
     whole = serving(rows)
     done = command("reread", tmp_path / "out", "--since", RANGE[1], "--until", RANGE[3], server=whole)
     assert done.status == 0, done.err
-    Exported(tmp_path / "out").check(records(rows))
-    assert not Exported(tmp_path / "out").quarantined()
+    ExportDirectory(tmp_path / "out").check(records(rows))
+    assert not ExportDirectory(tmp_path / "out").quarantined()
 
 
 class TestGroups:
@@ -246,7 +246,7 @@ class TestGroups:
         group = self.group(350, 1)
         server = serving([*rows, *group], Behaviour(page_cap=100, equals="shuffled"))
         assert command("export", tmp_path / "out", *RANGE, server=server).status == 0
-        Exported(tmp_path / "out").check(records([*rows, *group]))
+        ExportDirectory(tmp_path / "out").check(records([*rows, *group]))
 
     def test_are_named_where_nothing_tells_them_apart(
         self, rows: list[Row], serving: Serving, command: Command, tmp_path: Path
@@ -257,7 +257,7 @@ class TestGroups:
         assert done.status == 3
         assert "1 timestamp may have more rows than the API would show" in done.err
         assert f"  exporter reread {tmp_path / 'out'}\n" in done.err
-        exported = Exported(tmp_path / "out")
+        exported = ExportDirectory(tmp_path / "out")
         exported.check_sound()
         (doubt,) = exported.manifest["unproven"]
         assert doubt["created_at"] == format_instant(self.AT)
@@ -290,7 +290,7 @@ class TestFailures:
         server = serving(rows, Behaviour(fault_rate=0.2, faults=FAULTS, latency=0.002, retry_after="absent", seed=seed))
         done = command("export", tmp_path / "out", *RANGE, "--page-size", "10", server=server)
         assert done.status == 0, done.err
-        exported = Exported(tmp_path / "out")
+        exported = ExportDirectory(tmp_path / "out")
         exported.check(records(rows))
         totals = exported.manifest["totals"]
         assert totals["requests"] == len(server.requests) == totals["pages"] + totals["retries"]
@@ -304,12 +304,12 @@ class TestFailures:
         server = serving(rows, Behaviour(script=tuple(script), trickle_rate=1_000_000))
         options = (*RANGE, "--page-size", "10", "--concurrency", "2")
         assert command("export", tmp_path / "out", *options, server=server).status == 0
-        Exported(tmp_path / "out").check(records(rows))
+        ExportDirectory(tmp_path / "out").check(records(rows))
 
     def test_too_fast(self, rows: list[Row], serving: Serving, command: Command, tmp_path: Path) -> None:
         server = serving(rows, Behaviour(rate=60, burst=3, retry_after="absent"))
         assert command("export", tmp_path / "out", *RANGE, "--page-size", "10", server=server).status == 0
-        exported = Exported(tmp_path / "out")
+        exported = ExportDirectory(tmp_path / "out")
         exported.check(records(rows))
         assert exported.manifest["totals"]["throttled"] > 0
 
@@ -323,7 +323,7 @@ class TestFailures:
         assert "401" in done.err
         assert "What was read is committed; run again with a token that is let in to resume" in done.err
         assert server.token not in done.err
-        exported = Exported(tmp_path / "out")
+        exported = ExportDirectory(tmp_path / "out")
         exported.check_sound()
         assert exported.state == "incomplete"
         kept = exported.records()
@@ -333,7 +333,7 @@ class TestFailures:
         server.behaviour = Behaviour()
         first = len(server.requests)
         assert command("export", tmp_path / "out", *options, server=server).status == 0
-        Exported(tmp_path / "out").check(records(rows))
+        ExportDirectory(tmp_path / "out").check(records(rows))
         again = {row.facts()["id"] for row in whole_rows_served(rows, server.requests[first:], Behaviour())}
         assert len(again & kept.keys()) <= 1
 
@@ -346,12 +346,12 @@ class TestFailures:
         done = command("export", tmp_path / "out", *options, server=server)
         assert done.status == 1
         assert "fix that, then run again to resume" in done.err
-        exported = Exported(tmp_path / "out")
+        exported = ExportDirectory(tmp_path / "out")
         exported.check_sound()
         assert len(exported.records()) > 50
         server.on_request, server.behaviour = None, Behaviour()
         assert command("export", tmp_path / "out", *options, server=server).status == 0
-        Exported(tmp_path / "out").check(records(rows))
+        ExportDirectory(tmp_path / "out").check(records(rows))
 
 
 def test_rows_that_change_come_and_go_while_they_are_read(
@@ -376,7 +376,7 @@ def test_rows_that_change_come_and_go_while_they_are_read(
 
     server.on_request = stir
     assert command("export", tmp_path / "out", *RANGE, "--page-size", "10", server=server).status == 0
-    exported = Exported(tmp_path / "out")
+    exported = ExportDirectory(tmp_path / "out")
     exported.check_sound()
     found = exported.records()
     assert all(record in versions[identity] for identity, record in found.items())

@@ -18,8 +18,8 @@ from exporter.run.context import RunContext
 from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest, make_conversations
 from exporter.settings import Credentials, RunSettings, Selection
 from tests.end_to_end.conftest import Command, CommandResult, Serving, Spawn
-from tests.end_to_end.exported import Exported
-from tests.end_to_end.served import SINCE, UNTIL, records, whole_rows_served
+from tests.end_to_end.export_directory import ExportDirectory
+from tests.end_to_end.records import SINCE, UNTIL, records, whole_rows_served
 
 CONCURRENCY, PAGE_SIZE = 3, 20
 OPTIONS = (
@@ -86,7 +86,7 @@ def stop_at(
     return done
 
 
-def at_stake(exported: Exported) -> int:
+def at_stake(exported: ExportDirectory) -> int:
     """Returns the most rows that a process may lose: of each worker its open file, and the pages it has just read."""
     day: Counter[str] = Counter()
     for file in exported.files:
@@ -108,11 +108,11 @@ def test_killed_again_and_again_at_any_instant(
         assert done.status == -signal.SIGKILL
     # An unfinished export is also sound.
     if (destination / "_manifest.json").exists():
-        shown = Exported(destination)
+        shown = ExportDirectory(destination)
         assert not (destination / "_SUCCESS").exists()
         assert shown.records().items() <= records(rows).items()
     assert command("export", destination, *OPTIONS, server=server).status == 0
-    exported = Exported(destination)
+    exported = ExportDirectory(destination)
     exported.check(records(rows))
     overlaps = len(server.requests)
     served = len(whole_rows_served(rows, server.requests, Behaviour()))
@@ -129,7 +129,7 @@ def test_little_of_what_was_read_is_lost(
     kept = json.loads(command("status", tmp_path / "out", "--json", token=None).out)["rows"]
     first = len(server.requests)
     assert command("export", tmp_path / "out", *OPTIONS, server=server).status == 0
-    exported = Exported(tmp_path / "out")
+    exported = ExportDirectory(tmp_path / "out")
     exported.check(records(rows))
     assert served > ROWS * 0.7
     assert 0 < served - kept <= at_stake(exported)
@@ -149,7 +149,7 @@ def test_interrupted_while_the_server_stalls(
     assert (done.status, done.out) == (130, "")
     assert done.err.splitlines()[-1] == "exporter: interrupted; run the same command again to resume"
     assert "Traceback" not in done.err
-    exported = Exported(destination)
+    exported = ExportDirectory(destination)
     exported.check_sound()
     assert exported.state == "incomplete"
     kept = exported.records()
@@ -158,7 +158,7 @@ def test_interrupted_while_the_server_stalls(
     served = {row.facts()["id"] for row in whole_rows_served(rows, server.requests[:-CONCURRENCY], Behaviour())}
     assert len(served - kept.keys()) <= CONCURRENCY * (1 + PAGE_SIZE)
     assert command("export", destination, *OPTIONS, server=server).status == 0
-    Exported(destination).check(records(rows))
+    ExportDirectory(destination).check(records(rows))
 
 
 def test_interrupted_more_than_once(
@@ -171,7 +171,7 @@ def test_interrupted_more_than_once(
     assert (done.status, done.out) == (130, "")
     assert "Traceback" not in done.err
     assert command("export", destination, *OPTIONS, server=server).status == 0
-    Exported(destination).check(records(rows))
+    ExportDirectory(destination).check(records(rows))
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
@@ -221,4 +221,4 @@ def test_a_second_run_at_once_is_told_who_holds_the_destination(
     first.process.send_signal(signal.SIGTERM)
     assert first.wait(PATIENCE_SECONDS).status == 130
     assert command("export", destination, *OPTIONS, server=serving(rows)).status == 0
-    Exported(destination).check(records(rows))
+    ExportDirectory(destination).check(records(rows))

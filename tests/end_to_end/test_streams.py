@@ -14,8 +14,8 @@ import pytest
 from exporter.contract import DAY, parse_timestamp
 from exporter.sandbox import make_conversations
 from tests.end_to_end.conftest import Serving
-from tests.end_to_end.exported import Exported
-from tests.end_to_end.served import records
+from tests.end_to_end.export_directory import ExportDirectory
+from tests.end_to_end.records import records
 from tests.toolkit.every_command import WORD_OF_A_DEFECT, every_command, run_each
 
 START = parse_timestamp("2026-01-10")
@@ -55,7 +55,7 @@ def test_closed(closed: tuple[str, ...], serving: Serving, tmp_path: Path) -> No
     commands = every_command(tmp_path / "out", tmp_path / "demo")
     ended = run_each(commands, server.url, tmp_path, preexec=closing(*closed))
     assert set(ended.statuses.values()) == {0}, ended
-    Exported(tmp_path / "out").check(records(ROWS))
+    ExportDirectory(tmp_path / "out").check(records(ROWS))
     assert WORD_OF_A_DEFECT not in ended.err
     if "stdout" not in closed:
         # It has only what was asked for, whatever happens to stderr.
@@ -73,7 +73,7 @@ def test_full_or_left(breaking: Any, serving: Serving, tmp_path: Path) -> None:
     with breaking() as out, breaking() as err:
         ended = run_each(commands, server.url, tmp_path, stdout=out, stderr=err)
     assert set(ended.statuses.values()) == {0}, ended
-    Exported(tmp_path / "out").check(records(ROWS))
+    ExportDirectory(tmp_path / "out").check(records(ROWS))
 
 
 @pytest.mark.parametrize("breaking", [left_by_its_reader, full])

@@ -29,8 +29,8 @@ from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest, make_conver
 from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.local.store import LocalStore
 from tests.end_to_end.conftest import Command, Serving, Spawn
-from tests.end_to_end.exported import Exported, snapshot
-from tests.end_to_end.served import SINCE, records
+from tests.end_to_end.export_directory import ExportDirectory, snapshot
+from tests.end_to_end.records import SINCE, records
 from tests.end_to_end.test_stopped import Moment
 from tests.jobs.damage import flip, parts, settle
 
@@ -57,7 +57,7 @@ def test_a_run_that_was_killed_holds_nothing(
     assert json.loads((tmp_path / "out" / "_exporter" / "lock").read_bytes())["pid"] == killed.process.pid
     assert json.loads(command("status", tmp_path / "out", "--json", token=None).out)["holder"] is None
     assert command("export", tmp_path / "out", *OPTIONS, server=serving(rows)).status == 0
-    Exported(tmp_path / "out").check(records(rows))
+    ExportDirectory(tmp_path / "out").check(records(rows))
 
 
 def test_a_run_that_sleeps_still_holds_its_destination(
@@ -74,7 +74,7 @@ def test_a_run_that_sleeps_still_holds_its_destination(
     assert f"(process {sleeping.process.pid} on " in done.err
     os.kill(sleeping.process.pid, signal.SIGCONT)
     assert sleeping.wait().status == 0
-    Exported(tmp_path / "out").check(records(rows))
+    ExportDirectory(tmp_path / "out").check(records(rows))
 
 
 class Pause:
@@ -152,7 +152,7 @@ async def test_wherever_a_run_is_overtaken_the_other_alone_is_seen(
                 if reached == "delete" and not (destination / "_SUCCESS").exists():
                     # Only this step asks for another run, as the message says: nothing is called whole too early.
                     assert (await run(destination, server)).state == "complete"
-                Exported(destination).check(expected)
+                ExportDirectory(destination).check(expected)
             except (AssertionError, ExporterError) as error:
                 raise AssertionError(f"step {step}, before {reached}: {error}") from error
     assert ended["overtaken"] > 10
@@ -173,7 +173,7 @@ async def test_a_run_that_goes_on_while_the_other_has_only_begun(rows: list[Row]
             reached = pause.reached
             try:
                 assert (await run(destination, server)).state == "complete"
-                Exported(destination).check(expected)
+                ExportDirectory(destination).check(expected)
             except (AssertionError, ExporterError, OSError) as error:
                 raise AssertionError(f"step {step}, before {reached}: {error}") from error
     assert step > 20
@@ -213,7 +213,7 @@ async def leave_half(destination: Path, server: Sandbox) -> None:
     with pytest.raises(RequestRefusedError):
         await run(destination, server)
     server.on_request, server.behaviour = None, Behaviour()
-    exported = Exported(destination)
+    exported = ExportDirectory(destination)
     assert exported.state == "incomplete"
     part = destination / exported.files[-1]["path"]
     shutil.copy(part, part.with_name("part-killed-000001.parquet"))
@@ -295,7 +295,7 @@ def test_what_the_user_of_an_overtaken_run_sees(
     assert "another run has gone on with this export, and this one stops. Run again to see its state" in done.err
     # At no moment did anything else exist.
     assert without_lock(snapshot(tmp_path / "out")) == without_lock(seen[0])
-    Exported(tmp_path / "out").check(records(rows))
+    ExportDirectory(tmp_path / "out").check(records(rows))
 
 
 def without_lock(files: dict[str, tuple[bytes, int, int]]) -> dict[str, tuple[bytes, int, int]]:

@@ -12,8 +12,8 @@ from exporter.contract import DAY, format_instant
 from exporter.sandbox import Behaviour, Row, make_conversations
 from exporter.store.location import shell_word
 from tests.end_to_end.conftest import Command, Serving, Spawn
-from tests.end_to_end.exported import Exported, snapshot
-from tests.end_to_end.served import SINCE, UNTIL, records
+from tests.end_to_end.export_directory import ExportDirectory, snapshot
+from tests.end_to_end.records import SINCE, UNTIL, records
 from tests.jobs.damage import a_day_later, flip, parts, quarantine, rewrite, share_an_id, swap, truncate, with_column
 
 pytestmark = pytest.mark.usefixtures("hasty")
@@ -50,7 +50,7 @@ def test_after_a_repair_the_same_command_reads_the_rest_and_is_exact(
 ) -> None:
     server, out = serving([*rows, *map(misfit, range(24))]), tmp_path / "out"
     assert command("export", out, *RANGE, "--part-size", "20kB", server=server).status == 3
-    exported = Exported(out)
+    exported = ExportDirectory(out)
     expected = sorted(line["row"] for line in exported.quarantined())
     assert len(expected) == 24
     DAMAGE[name](out, parts(out))
@@ -59,11 +59,11 @@ def test_after_a_repair_the_same_command_reads_the_rest_and_is_exact(
     assert (done.status, done.err) == (3, "")
     assert "mended: conversations/" in done.out
     assert f"run exporter export {out}" in done.out
-    Exported(out).check_sound()
+    ExportDirectory(out).check_sound()
 
     requests = len(server.requests)
     assert command("export", out, server=server).status == 3
-    exported = Exported(out)
+    exported = ExportDirectory(out)
     exported.check(records(rows))
     # Rows from the quarantine are neither lost nor doubled.
     assert sorted(line["row"] for line in exported.quarantined()) == expected
@@ -76,7 +76,7 @@ def test_after_a_repair_the_same_command_reads_the_rest_and_is_exact(
 def test_quarantine_is_read_again(rows: list[Row], serving: Serving, command: Command, tmp_path: Path) -> None:
     server, out = serving([*rows, *map(misfit, range(24))]), tmp_path / "out"
     assert command("export", out, *RANGE, "--concurrency", "1", server=server).status == 3
-    expected = sorted(line["row"] for line in Exported(out).quarantined())
+    expected = sorted(line["row"] for line in ExportDirectory(out).quarantined())
     for _ in range(2):
         # From the second time on, one of these is a file that a repair has written.
         flip(out, parts(out)[0])
@@ -85,8 +85,8 @@ def test_quarantine_is_read_again(rows: list[Row], serving: Serving, command: Co
         done = command("verify", out, "--repair")
         assert "mended: _exporter/quarantine/" in done.out
         assert command("export", out, server=server).status == 3
-        Exported(out).check(records(rows))
-        assert sorted(line["row"] for line in Exported(out).quarantined()) == expected
+        ExportDirectory(out).check(records(rows))
+        assert sorted(line["row"] for line in ExportDirectory(out).quarantined()) == expected
 
 
 def test_a_repair_of_what_has_no_rows_ends_complete(
@@ -102,11 +102,11 @@ def test_a_repair_of_what_has_no_rows_ends_complete(
     assert command("verify", out).status == 3
     done = command("verify", out, "--repair")
     assert (done.status, done.out.count("mended: ")) == (0, 3)
-    Exported(out).check(records(rows))
+    ExportDirectory(out).check(records(rows))
     after = snapshot(out)
     # A commit of its own shows a run beyond the reach of the lock that it was overtaken.
     changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
-    number = Exported(out).manifest["generation"]
+    number = ExportDirectory(out).manifest["generation"]
     assert changed == {"_manifest.json", "_SUCCESS", "_exporter/lock", f"_exporter/commits/{number:08d}.json"}
 
 

@@ -12,8 +12,8 @@ from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, serve
 from exporter.settings import Credentials, RunSettings, Selection
-from tests.end_to_end.exported import Exported, assert_same
-from tests.end_to_end.served import conversation, records
+from tests.end_to_end.export_directory import ExportDirectory, assert_same
+from tests.end_to_end.records import conversation, records
 
 T0: Instant = 1_770_000_000 * SECOND // DAY * DAY
 STATUSES = ("completed", "failed", "in_progress", "token_created")
@@ -135,7 +135,7 @@ async def run_sync(
 
 def check(destination: Path, source: Source) -> None:
     """Checks that an export has what the source has, and what was deleted there since it was read."""
-    exported = Exported(destination)
+    exported = ExportDirectory(destination)
     exported.check_sound()
     ((_, end),) = exported.coverage
     found = exported.records()

@@ -40,8 +40,8 @@ from exporter.sandbox import TOKEN, Behaviour, Row, serve
 from exporter.sandbox.render import served_instant
 from exporter.settings import Credentials, Selection
 from exporter.store.local.store import LocalStore
-from tests.end_to_end.exported import Exported, assert_same
-from tests.end_to_end.served import records
+from tests.end_to_end.export_directory import ExportDirectory, assert_same
+from tests.end_to_end.records import records
 from tests.jobs.damage import flip, truncate
 from tests.jobs.moving import T0, Source, settings_for
 
@@ -286,7 +286,7 @@ class Sequences(RuleBasedStateMachine):
     @precondition(lambda self: self.coverage and self.is_settled)
     @rule(which=choices, damage=st.sampled_from((flip, truncate, None)))
     def a_file_is_damaged_and_repaired(self, which: int, damage: Callable[[Path, str], None] | None) -> None:
-        exported = Exported(self.root)
+        exported = ExportDirectory(self.root)
         files = [*exported.parts, *exported.manifest["quarantine"]["files"]]
         path = self._one_of(sorted(file["path"] for file in files), which)
         if path is None:
@@ -376,7 +376,7 @@ class Sequences(RuleBasedStateMachine):
         if not self.coverage:
             return
         state = self.portal.call(load_state, LocalStore(self.root))
-        exported = Exported(self.root)
+        exported = ExportDirectory(self.root)
         exported.check_sound(kept=state.kept - self.lost)
         assert Coverage(Interval(*interval) for interval in exported.coverage) == self.coverage
         self.is_settled = not state.unsettled
@@ -451,14 +451,14 @@ class Sequences(RuleBasedStateMachine):
                 self.older = self.older[-self.keep :] if self.keep else []
 
     def _live(self) -> set[str]:
-        exported = Exported(self.root)
+        exported = ExportDirectory(self.root)
         return {file["path"] for file in [*exported.parts, *exported.manifest["quarantine"]["files"]]}
 
     def _note_read(self) -> None:
         """Notes that what was not covered has been read."""
         if not (self.root / "_manifest.json").exists():
             return
-        covered = Coverage(Interval(*interval) for interval in Exported(self.root).coverage)
+        covered = Coverage(Interval(*interval) for interval in ExportDirectory(self.root).coverage)
         assert not self.coverage - covered
         fresh = covered - self.coverage
         self.there |= {name: row for name, row in self.source.rows.items() if _holds(fresh, self._served(row))}
@@ -470,7 +470,7 @@ class Sequences(RuleBasedStateMachine):
         then = dict(self.there)
         before = {name for name, row in then.items() if _fits(row)}
         self._note_read()
-        exported = Exported(self.root)
+        exported = ExportDirectory(self.root)
         ((_, end),) = exported.coverage
         assert parse_timestamp(exported.manifest["updates_since"]) > self.source.now - PATIENCE
         for identity, row in self.source.rows.items():

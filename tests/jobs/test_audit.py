@@ -17,7 +17,7 @@ from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, ServedRequest
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.settings import Credentials, Selection
-from tests.end_to_end.exported import Exported, snapshot
+from tests.end_to_end.export_directory import ExportDirectory, snapshot
 from tests.jobs.damage import rewrite
 from tests.jobs.moving import Source, check, fill, moving_source, run_sync, settings_for
 
@@ -45,7 +45,7 @@ async def hide(root: Path, *identities: str) -> None:
         return table.filter(pa.array([one not in identities for one in table.column("id").to_pylist()]))
 
     def work() -> None:
-        for file in Exported(root).files:
+        for file in ExportDirectory(root).files:
             left = without(pq.ParquetFile(root / file["path"]).read()).num_rows
             if left < file["rows"]:
                 rewrite(root, file["path"], without, rows=left)
@@ -60,7 +60,7 @@ async def test_after_a_sync_nothing_but_deletions_differ_and_a_repair_drops_them
             for _ in range(source.chance.choice((1, 10, 60))):
                 source.move()
             await run_sync(tmp_path, source)
-            there = Exported(tmp_path).records().keys()
+            there = ExportDirectory(tmp_path).records().keys()
             before = snapshot(tmp_path)
             found = await run_audit(tmp_path, source)
             assert snapshot(tmp_path) == before
@@ -74,7 +74,7 @@ async def test_after_a_sync_nothing_but_deletions_differ_and_a_repair_drops_them
             healed = await run_audit(tmp_path, source, repair=True, delete=bool(left))
             check(tmp_path, source)
             assert healed.is_same == (bool(left) or not source.gone.keys() & there)
-            assert not source.gone.keys() & Exported(tmp_path).records().keys() or not left
+            assert not source.gone.keys() & ExportDirectory(tmp_path).records().keys() or not left
             assert (await verify(tmp_path, now=source.now)).sound
             if left:
                 assert not counts(await run_audit(tmp_path, source))
@@ -109,7 +109,7 @@ async def test_each_kind_by_day_and_by_id(tmp_path: Path) -> None:
         check(tmp_path, source)
         assert healed.repaired is not None
         assert (healed.repaired.inserted, healed.repaired.updated, healed.repaired.removed) == (2, 3, 1)
-        assert ids[5] not in Exported(tmp_path).records()
+        assert ids[5] not in ExportDirectory(tmp_path).records()
 
 
 async def test_what_happened_since_is_no_difference(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ async def test_a_part_that_lost_rows_is_made_whole_by_few_requests(tmp_path: Pat
         check(tmp_path, source)
         assert healed.is_same
         assert (await verify(tmp_path, now=source.now)).sound
-        assert Exported(tmp_path).state == "complete"
+        assert ExportDirectory(tmp_path).state == "complete"
 
 
 async def test_a_row_that_answers_by_id_is_kept(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ async def test_a_row_that_answers_by_id_is_kept(tmp_path: Path) -> None:
         found = await run_audit(tmp_path, source, repair=True, delete=True)
         assert found.repaired is not None
         assert (found.repaired.removed, found.repaired.unlisted, found.is_same) == (1, 1, False)
-        there = Exported(tmp_path).records()
+        there = ExportDirectory(tmp_path).records()
         assert kept in there
         assert ids[0] not in there
 
@@ -196,7 +196,7 @@ async def test_404_is_not_believed_where_it_proves_nothing(tmp_path: Path) -> No
         await run_sync(tmp_path, source)
         for identity in ids:
             source.delete(identity)
-        before = Exported(tmp_path).records()
+        before = ExportDirectory(tmp_path).records()
         with pytest.raises(DestinationError, match="same organization"):
             await run_audit(tmp_path, source, repair=True, delete=True)
         again = source.gone.pop(ids[0])
@@ -212,7 +212,7 @@ async def test_404_is_not_believed_where_it_proves_nothing(tmp_path: Path) -> No
         source.sandbox.body = body  # type: ignore[method-assign]
         with pytest.raises(ContradictionError, match="404"):
             await run_audit(tmp_path, source, repair=True, delete=True)
-        assert Exported(tmp_path).records() == before
+        assert ExportDirectory(tmp_path).records() == before
 
 
 @pytest.mark.parametrize("hides", [False, True])
@@ -223,14 +223,14 @@ async def test_hidden_rows_and_quarantine_are_compared_as_well(tmp_path: Path, h
             source.update(identity, status="token_created")
         odd = [source.insert(source.now - HOUR, duration="long") for _ in range(3)]
         await run_sync(tmp_path, source)
-        assert len(Exported(tmp_path).quarantined()) == 3
+        assert len(ExportDirectory(tmp_path).quarantined()) == 3
         found = await run_audit(tmp_path, source)
         assert (counts(found), found.findings.total("kept")) == ({}, 33)
         source.delete(odd[0])
         source.update(odd[1], at=source.now - HOUR, duration="longer")
         assert counts(await run_audit(tmp_path, source)) == {"deleted": 1, "changed": 1}
         assert (await run_audit(tmp_path, source, repair=True, delete=True)).is_same
-        assert {line["id"] for line in Exported(tmp_path).quarantined()} == set(odd[1:])
+        assert {line["id"] for line in ExportDirectory(tmp_path).quarantined()} == set(odd[1:])
         assert not counts(await run_audit(tmp_path, source))
 
 
@@ -240,7 +240,7 @@ async def test_rows_that_fit_not_even_the_list_are_compared_by_their_ids(tmp_pat
         odd = [source.insert(source.now - HOUR - number * SECOND, status=number) for number in range(3)]
         source.sandbox.insert(Row(source.now - 3 * HOUR, source.now - 3 * HOUR, {"status": "completed"}))
         await run_sync(tmp_path, source)
-        assert len(Exported(tmp_path).quarantined()) == 4
+        assert len(ExportDirectory(tmp_path).quarantined()) == 4
         found = await run_audit(tmp_path, source)
         assert (counts(found), found.findings.total("kept"), found.findings.nameless) == ({}, 33, 1)
         assert found.is_same
@@ -296,7 +296,7 @@ async def test_a_repair_puts_in_order_what_one_before_has_left(tmp_path: Path) -
         orphan = next(tmp_path.rglob("part-*.parquet"))
         orphan.with_name("part-left.parquet").write_bytes(orphan.read_bytes())
         assert (await run_audit(tmp_path, source, repair=True)).is_same
-        Exported(tmp_path).check_sound()
+        ExportDirectory(tmp_path).check_sound()
 
 
 async def test_a_token_that_sees_less_repairs_nothing(tmp_path: Path) -> None:
@@ -304,11 +304,11 @@ async def test_a_token_that_sees_less_repairs_nothing(tmp_path: Path) -> None:
         ids = fill(source, 30, summary="secret")
         await run_sync(tmp_path, source)
         await hide(tmp_path, ids[0])
-        before = Exported(tmp_path).records()
+        before = ExportDirectory(tmp_path).records()
         assert counts(await run_audit(tmp_path, source, token=TOKEN_NOSENSITIVE)) == {"missing": 1}
         with pytest.raises(AccessError):
             await run_audit(tmp_path, source, token=TOKEN_NOSENSITIVE, repair=True)
-        assert Exported(tmp_path).records() == before
+        assert ExportDirectory(tmp_path).records() == before
 
 
 async def test_a_sample_finds_a_tenth_that_is_gone(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN
 from exporter.settings import Credentials, Selection
 from exporter.store import disk
-from tests.end_to_end.exported import snapshot
+from tests.end_to_end.export_directory import snapshot
 from tests.jobs.damage import failing, flip
 from tests.jobs.moving import Source, check, fill, moving_source, run_sync, settings_for
 

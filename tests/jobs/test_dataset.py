@@ -24,8 +24,8 @@ from exporter.sandbox import make_conversations
 from exporter.sandbox.clock import system_clock
 from exporter.sandbox.server import serve
 from exporter.settings import Credentials, PartitionBy, RunSettings, Selection
-from tests.end_to_end.exported import Exported, assert_same
-from tests.end_to_end.served import SINCE, UNTIL, records
+from tests.end_to_end.export_directory import ExportDirectory, assert_same
+from tests.end_to_end.records import SINCE, UNTIL, records
 from tests.toolkit.clouds import S3
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +44,7 @@ async def exported(root: Path, partition_by: PartitionBy = "day") -> Path:
 @pytest.mark.parametrize("partition_by", ["day", "hour", "month", "none"])
 async def test_it_is_what_the_manifest_names(partition_by: PartitionBy, tmp_path: Path) -> None:
     root = await exported(tmp_path / "out", partition_by)
-    shown = Exported(root)
+    shown = ExportDirectory(root)
     # A run that was killed has left this, and no manifest names it.
     left = root / shown.files[0]["path"]
     shutil.copy(left, left.with_name("part-left-000001.parquet"))
@@ -88,8 +88,8 @@ async def test_older_generations_are_there_as_long_as_they_are_kept(tmp_path: Pa
         settings, credentials = RunSettings(base_url=source.url), Credentials(source.token)
         await export(root, Selection(since=SINCE, until=UNTIL), RunContext(settings, credentials, Quiet()))
         for number in range(3):
-            generations.append(Exported(root).manifest["generation"])
-            summaries.append(Exported(root).records()[identity]["summary"])
+            generations.append(ExportDirectory(root).manifest["generation"])
+            summaries.append(ExportDirectory(root).records()[identity]["summary"])
             source.update(identity, system_clock(), summary=f"number {number}")
             await sync(root, Selection(), RunContext(settings, credentials, Quiet()), keep_generations=2)
     for generation, summary in list(zip(generations, summaries, strict=True))[1:]:
@@ -98,7 +98,7 @@ async def test_older_generations_are_there_as_long_as_they_are_kept(tmp_path: Pa
         assert table.filter(ds.field("id") == identity)["summary"].to_pylist() == [summary]
     with pytest.raises(DestinationError, match=r"1 of the \d+ files of generation \d+ were replaced since"):
         exporter.open_dataset(root, generation=generations[0])
-    latest = Exported(root).manifest["generation"]
+    latest = ExportDirectory(root).manifest["generation"]
     assert exporter.open_dataset(root, generation=latest).files == exporter.open_dataset(root).files
     for absent in (0, latest + 1):
         with pytest.raises(UsageError, match=f"the generations are 1 to {latest}"):

@@ -18,7 +18,7 @@ from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, ServedRequest
 from exporter.settings import Credentials, Selection
-from tests.end_to_end.exported import Exported
+from tests.end_to_end.export_directory import ExportDirectory
 from tests.jobs.moving import T0, Source, check, fill, moving_source, run_sync, settings_for
 
 pytestmark = pytest.mark.anyio
@@ -72,7 +72,7 @@ async def test_a_sync_takes_a_row_to_where_it_is(tmp_path: Path, move: str, stan
         synced = await run_sync(tmp_path, source)
         if stands_still and move != "to the newest end":
             # A sync cannot see it; an audit finds it, and mends it.
-            assert Exported(tmp_path).records().keys() == source.rows.keys()
+            assert ExportDirectory(tmp_path).records().keys() == source.rows.keys()
             found = await run_audit(tmp_path, source)
             assert found.findings.total("moved") == (move != "by a microsecond")
             assert (await run_audit(tmp_path, source, repair=True, delete=True)).is_same
@@ -103,7 +103,7 @@ async def test_a_row_that_leaves_the_range_stays_as_it_was(tmp_path: Path) -> No
         source.now += HOUR
         source.update(ids[3], created_at=source.now - 20 * DAY)
         await run_sync(tmp_path, source)
-        assert Exported(tmp_path).records().keys() == source.rows.keys()
+        assert ExportDirectory(tmp_path).records().keys() == source.rows.keys()
         found = await run_audit(tmp_path, source, repair=True, delete=True)
         assert found.repaired is not None
         assert (found.repaired.removed, found.repaired.unlisted) == (0, 1)
@@ -204,13 +204,13 @@ async def test_a_row_that_moves_between_the_windows_of_an_export_is_there_once(
             with pytest.raises(AccessError):
                 await run_export(tmp_path, source, BOTH, concurrency=1)
             source.sandbox.behaviour = Behaviour()
-            moving = next(name for name in Exported(tmp_path).records())
+            moving = next(name for name in ExportDirectory(tmp_path).records())
             at = source.rows[moving].updated_at if stands_still else None
             source.update(moving, at=at, created_at=source.now - 3 * DAY)
         await run_export(tmp_path, source, BOTH, concurrency=1)
         assert source.sandbox.on_request is None
         check(tmp_path, source)
-        assert Exported(tmp_path).state == "complete"
+        assert ExportDirectory(tmp_path).state == "complete"
 
 
 async def test_a_run_that_was_killed_before_it_had_looked_is_finished_by_the_next(tmp_path: Path) -> None:
@@ -225,10 +225,10 @@ async def test_a_run_that_was_killed_before_it_had_looked_is_finished_by_the_nex
         with pytest.raises(AccessError):
             await run_sync(tmp_path, source)
         source.sandbox.on_request, source.sandbox.behaviour = None, Behaviour()
-        assert Exported(tmp_path).state == "unproven"
+        assert ExportDirectory(tmp_path).state == "unproven"
         summary = await run_export(tmp_path, source)
         assert summary.state == "complete"
-        assert Exported(tmp_path).records().keys() == source.rows.keys()
+        assert ExportDirectory(tmp_path).records().keys() == source.rows.keys()
         assert (await verify(tmp_path, now=source.now)).sound
 
 
@@ -287,7 +287,7 @@ async def test_times_that_are_served_finer_or_coarser_lose_no_row_where_runs_mee
         else:
             wider = Selection(since=seam - 30 * DAY) if by == "earlier" else Selection(until=source.now - HOUR)
             await run_export(tmp_path, source, wider)
-        exported = Exported(tmp_path)
+        exported = ExportDirectory(tmp_path)
         exported.check_sound()
         assert exported.records().keys() == source.rows.keys()
         assert exported.state == "complete"
@@ -315,7 +315,7 @@ async def test_a_row_without_an_id_that_has_got_one_leaves_quarantine(tmp_path: 
         for row in (odd, other):
             source.sandbox.insert(row)
         await run_sync(tmp_path, source)
-        assert len(Exported(tmp_path).quarantined()) == 2
+        assert len(ExportDirectory(tmp_path).quarantined()) == 2
         source.now += HOUR
         source.sandbox.delete("")
         source.insert(odd.created_at, status="completed")
@@ -323,9 +323,9 @@ async def test_a_row_without_an_id_that_has_got_one_leaves_quarantine(tmp_path: 
             await run_audit(tmp_path, source, repair=True)
         else:
             await run_sync(tmp_path, source)
-        (line,) = Exported(tmp_path).quarantined()
+        (line,) = ExportDirectory(tmp_path).quarantined()
         assert '"failed"' in line["row"]
-        assert Exported(tmp_path).records().keys() == source.rows.keys()
+        assert ExportDirectory(tmp_path).records().keys() == source.rows.keys()
 
 
 async def test_nights_that_find_nothing_new_look_into_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

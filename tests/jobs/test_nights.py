@@ -25,8 +25,8 @@ from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.local.store import LocalStore
-from tests.end_to_end.exported import Exported, assert_same, parse_interval
-from tests.end_to_end.served import SINCE, Record, records
+from tests.end_to_end.export_directory import ExportDirectory, assert_same, parse_interval
+from tests.end_to_end.records import SINCE, Record, records
 
 pytestmark = pytest.mark.anyio
 
@@ -176,7 +176,7 @@ async def one_night(destination: Path, number: int, days: Days, settings: RunSet
 
 def check_exact(destination: Path, days: Days, behaviour: Behaviour) -> None:
     """Yields every row, a file at a time, because there may be many."""
-    exported = Exported(destination)
+    exported = ExportDirectory(destination)
     exported.check_sound()
     assert exported.state == "complete"
     ((_, end),) = exported.coverage

@@ -21,8 +21,8 @@ from exporter.sandbox import TOKEN, Behaviour, Row, ServedRequest
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.settings import Credentials, Selection
 from exporter.store.local.store import LocalStore
-from tests.end_to_end.exported import Exported, assert_same, snapshot
-from tests.end_to_end.served import records
+from tests.end_to_end.export_directory import ExportDirectory, assert_same, snapshot
+from tests.end_to_end.records import records
 from tests.jobs.damage import flip
 from tests.jobs.moving import Source, check, fill, moving_source, run_sync, settings_for
 
@@ -67,7 +67,7 @@ async def test_whatever_has_happened_all_is_as_the_source_has_it(tmp_path: Path,
                 source.update(identity, at=source.rows[identity].updated_at - DAY, summary=f"{source.now}")
             done = await run_reread(tmp_path, source)
             assert (done.exit_status, done.kept) == (0, 0)
-            exported = Exported(tmp_path)
+            exported = ExportDirectory(tmp_path)
             exported.check_sound()
             ((_, end),) = exported.coverage
             assert_same(exported.records(), source.expected(end))
@@ -83,17 +83,17 @@ async def test_what_lies_outside_stays_as_it_is(tmp_path: Path) -> None:
         await run_sync(tmp_path, source, Selection(tables=TABLES, partition_by="none"))
         middle = source.now - 2 * DAY
         old = {name: row for name, row in source.rows.items() if row.created_at >= middle + 5 * HOUR}
-        before = Exported(tmp_path).records()
+        before = ExportDirectory(tmp_path).records()
         for identity in list(source.rows):
             source.update(identity, at=source.rows[identity].updated_at, summary="another")
         done = await run_reread(tmp_path, source, middle, middle + 5 * HOUR)
-        found = Exported(tmp_path).records()
+        found = ExportDirectory(tmp_path).records()
         inside = {name for name, row in source.rows.items() if middle <= row.created_at < middle + 5 * HOUR}
         assert counts(done) == (0, len(inside), 0, 0)
         assert 15 < len(inside) < 25
         assert {name for name, row in found.items() if row["summary"] == "another"} == inside
         assert {name: found[name] for name in old} == {name: before[name] for name in old}
-        Exported(tmp_path).check_sound()
+        ExportDirectory(tmp_path).check_sound()
         ((_, last),) = await commits_of(tmp_path, "reread")
         assert last == (Interval(middle, middle + 5 * HOUR),)
 
@@ -119,7 +119,7 @@ async def test_a_token_that_gained_fields_fills_them_in(tmp_path: Path, share: f
         done = await run_reread(tmp_path, source, withheld=True)
         assert (counts(done), done.exit_status) == ((0, 200 - first, 0, 0), 0)
         check(tmp_path, source)
-        manifest = Exported(tmp_path).manifest
+        manifest = ExportDirectory(tmp_path).manifest
         assert (manifest["state"], manifest["fields"]["partly_withheld"]) == ("complete", [])
         assert manifest["fields"] == {"withheld": [], "partly_withheld": [], "absent": {}}
         again = await run_reread(tmp_path, source, withheld=True)
@@ -145,14 +145,14 @@ async def test_a_narrow_token_overwrites_nothing(tmp_path: Path) -> None:
     async with moving_source(4) as source:
         fill(source, 60)
         await run_sync(tmp_path, source)
-        before = Exported(tmp_path).records()
+        before = ExportDirectory(tmp_path).records()
         for options in ({}, {"withheld": True}):
             if options:
                 assert not (await run_reread(tmp_path, source, token=TOKEN_NOSENSITIVE, **options)).intervals
                 continue
             with pytest.raises(AccessError, match="read_sensitive"):
                 await run_reread(tmp_path, source, token=TOKEN_NOSENSITIVE)
-        assert Exported(tmp_path).records() == before
+        assert ExportDirectory(tmp_path).records() == before
         check(tmp_path, source)
 
 
@@ -233,7 +233,7 @@ async def test_what_a_repair_has_dropped_is_read(tmp_path: Path) -> None:
     async with moving_source(9) as source:
         fill(source, 200)
         await run_sync(tmp_path, source, BOTH)
-        for file in Exported(tmp_path).files[1:3]:
+        for file in ExportDirectory(tmp_path).files[1:3]:
             flip(tmp_path, file["path"])
         mended = await verify(tmp_path, now=source.now, repair=True)
         lost = Coverage(mended.uncovered)
@@ -262,7 +262,10 @@ async def test_quarantine_is_as_the_source_has_it(tmp_path: Path) -> None:
         source.delete("c32")
         take_out(source, nameless[0])
         assert (await run_reread(tmp_path, source)).summary.quarantined_rows == 2
-        assert sorted(json.loads(line["row"]).get("id", "") for line in Exported(tmp_path).quarantined()) == ["", "c31"]
+        assert sorted(json.loads(line["row"]).get("id", "") for line in ExportDirectory(tmp_path).quarantined()) == [
+            "",
+            "c31",
+        ]
         before = snapshot(tmp_path)
         assert (await run_reread(tmp_path, source)).summary.quarantined_rows == 2
         assert {path for path in snapshot(tmp_path) if "quarantine" in path} == {
@@ -309,7 +312,7 @@ async def test_what_was_deleted_leaves_and_what_the_list_leaves_out_stays(tmp_pa
         source.now += DAY
         done = await run_reread(tmp_path, source)
         assert (counts(done), done.exit_status) == ((0, 0, 5, 1), 3)
-        assert Exported(tmp_path).records().keys() == source.rows.keys()
+        assert ExportDirectory(tmp_path).records().keys() == source.rows.keys()
         # Its present state is still unknown.
         state = await load_state(LocalStore(tmp_path))
         assert state.read_since is not None
@@ -346,12 +349,12 @@ async def test_an_api_that_knows_no_ids_deletes_nothing(tmp_path: Path) -> None:
     async with moving_source(14) as source:
         ids = fill(source, 60)
         await run_sync(tmp_path, source)
-        there = Exported(tmp_path).records().keys()
+        there = ExportDirectory(tmp_path).records().keys()
         source.delete(ids[3])
         source.sandbox._listing.get = lambda *_: None  # type: ignore[method-assign]
         done = await run_reread(tmp_path, source)
         assert (counts(done), done.exit_status) == ((0, 0, 0, 1), 3)
-        assert Exported(tmp_path).records().keys() == there
+        assert ExportDirectory(tmp_path).records().keys() == there
 
 
 async def test_rows_that_filters_no_longer_match_are_left_to_a_sync_that_drops_them(tmp_path: Path) -> None:
@@ -366,7 +369,7 @@ async def test_rows_that_filters_no_longer_match_are_left_to_a_sync_that_drops_t
         assert counts(done) == (0, 1, 0, 1)
         synced = await run_sync(tmp_path, source, refilter=True)
         assert synced.removed == 1
-        assert Exported(tmp_path).records().keys() == source.rows.keys() - {"c3"}
+        assert ExportDirectory(tmp_path).records().keys() == source.rows.keys() - {"c3"}
 
 
 async def test_a_row_that_moves_within_what_is_read_is_there_once(tmp_path: Path) -> None:
@@ -381,7 +384,7 @@ async def test_a_row_that_moves_within_what_is_read_is_there_once(tmp_path: Path
             source.sandbox.insert(source.rows[identity])
         done = await run_reread(tmp_path, source)
         assert (done.kept, done.summary.rows, done.summary.quarantined_rows) == (0, 59, 1)
-        exported = Exported(tmp_path)
+        exported = ExportDirectory(tmp_path)
         exported.check_sound()
         expected = records([row for name, row in source.rows.items() if name != ids[4]])
         assert_same(exported.records(), expected)
@@ -412,12 +415,12 @@ async def test_one_that_is_cut_short_has_changed_nothing_and_the_next_begins_ane
         await run_sync(tmp_path, source, BOTH)
         for identity in ids:
             source.update(identity, at=source.rows[identity].updated_at, summary="another")
-        before = Exported(tmp_path)
+        before = ExportDirectory(tmp_path)
         for requests in (3, 10, 25):
             source.sandbox.behaviour = Behaviour(revoked_after=requests)
             with pytest.raises(AccessError):
                 await run_reread(tmp_path, source)
-            after = Exported(tmp_path)
+            after = ExportDirectory(tmp_path)
             assert (after.files, after.turns) == (before.files, before.turns)
         source.sandbox.behaviour = Behaviour()
         assert (await run_reread(tmp_path, source)).updated == 200

@@ -15,8 +15,8 @@ from exporter.run.context import RunContext
 from exporter.sandbox import Behaviour, ServedRequest
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.settings import Credentials, Selection
-from tests.end_to_end.exported import Exported, snapshot
-from tests.end_to_end.served import conversation
+from tests.end_to_end.export_directory import ExportDirectory, snapshot
+from tests.end_to_end.records import conversation
 from tests.jobs.moving import T0, check, fill, moving_source, run_sync, settings_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
@@ -99,7 +99,7 @@ async def test_what_becomes_visible_only_a_while_after_its_update_is_found(tmp_p
         source.sandbox.insert(late)
         assert (await run_sync(tmp_path, source)).inserted == 20
         assert (await run_sync(tmp_path, source)).inserted == 1
-        assert "late" in Exported(tmp_path).records()
+        assert "late" in ExportDirectory(tmp_path).records()
 
 
 async def test_a_lag_longer_than_the_range_is_no_reason_not_to_look_again(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ async def test_open_conversations_are_asked_for_again_though_their_time_of_updat
             source.update(identity, at=source.rows[identity].updated_at, status="completed", duration=5)
         source.now += HOUR
         synced = await run_sync(tmp_path, source)
-    found = Exported(tmp_path).records()
+    found = ExportDirectory(tmp_path).records()
     assert (found[young]["status"], found[old]["status"]) == ("completed", "in_progress")
     assert (synced.updated, synced.open_rows) == (1, 1)
 
@@ -197,7 +197,7 @@ async def test_a_row_that_fits_no_more_goes_to_quarantine_and_comes_back(tmp_pat
         for duration, quarantined in ((1.5, 1), (2.5, 1), (60, 0)):
             source.update("c3", duration=duration)
             synced = await run_sync(tmp_path, source)
-            exported = Exported(tmp_path)
+            exported = ExportDirectory(tmp_path)
             exported.check_sound()
             assert synced.summary.quarantined_rows == quarantined
             assert ("c3" in exported.records()) == (not quarantined)
@@ -223,7 +223,7 @@ async def test_rows_that_the_filters_no_longer_match_are_dropped_when_that_is_as
         source.update("c2", summary="new")
         source.update(source.insert(source.now - HOUR, status="failed"), status="completed")
         synced = await run_sync(tmp_path, source, refilter=True)
-        found = Exported(tmp_path).records()
+        found = ExportDirectory(tmp_path).records()
         with pytest.raises(UsageError, match="--refilter"):
             await run_sync(tmp_path, source)
     assert (synced.inserted, synced.updated, synced.removed) == (1, 1, 1)
@@ -252,7 +252,7 @@ async def test_rows_that_change_between_two_lists_are_dropped_by_the_next(tmp_pa
         late = settings_for(source, lag_seconds=2 * 86_400)
         await sync(tmp_path, asked, RunContext(late, Credentials(source.sandbox.token), Quiet()), refilter=True)
         await run_sync(tmp_path, source, refilter=True)
-        assert "c1" not in Exported(tmp_path).records()
+        assert "c1" not in ExportDirectory(tmp_path).records()
 
 
 async def test_open_rows_that_the_filters_no_longer_match_are_dropped_without_a_new_time_of_update(
@@ -267,7 +267,7 @@ async def test_open_rows_that_the_filters_no_longer_match_are_dropped_without_a_
         source.sandbox.requests.clear()
         synced = await run_sync(tmp_path, source, refilter=True)
         assert synced.removed == 1
-        assert Exported(tmp_path).records().keys() == source.rows.keys() - {"c1"}
+        assert ExportDirectory(tmp_path).records().keys() == source.rows.keys() - {"c1"}
         # The requests for the other list count as well.
         assert synced.summary.requests == len(source.sandbox.requests)
 
@@ -278,10 +278,10 @@ async def test_a_token_that_sees_less_than_is_there_changes_nothing(tmp_path: Pa
         await run_sync(tmp_path, source)
         source.now += DAY
         source.update("c4", summary="new")
-        before = Exported(tmp_path)
+        before = ExportDirectory(tmp_path)
         with pytest.raises(AccessError, match="read_sensitive"):
             await run_sync(tmp_path, source, credentials=Credentials(TOKEN_NOSENSITIVE))
-        after = Exported(tmp_path)
+        after = ExportDirectory(tmp_path)
         assert (after.records(), after.files) == (before.records(), before.files)
         await run_sync(tmp_path, source)
         check(tmp_path, source)
@@ -295,7 +295,7 @@ async def test_a_narrow_token_may_go_on_with_what_it_has_read_itself(tmp_path: P
         source.now += DAY
         source.update("c4", status="failed")
         synced = await run_sync(tmp_path, source, credentials=narrow)
-        manifest = Exported(tmp_path).manifest
+        manifest = ExportDirectory(tmp_path).manifest
     assert synced.updated == 1
     assert "summary" in manifest["fields"]["withheld"]
     assert manifest["state"] == "complete"
@@ -309,7 +309,7 @@ async def test_files_are_kept_for_readers_of_older_manifests_as_long_as_was_said
             source.now += DAY
             source.update("c4", summary=f"{source.now}")
             await run_sync(tmp_path, source, keep_generations=keep)
-            shown.append(Exported(tmp_path))
+            shown.append(ExportDirectory(tmp_path))
             assert (await verify(tmp_path, now=source.now)).sound
             readable = [all((tmp_path / file["path"]).exists() for file in older.files) for older in shown]
             assert readable == [

@@ -23,8 +23,8 @@ from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, TOKEN_NOSENSITIVE, Row, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
-from tests.end_to_end.exported import Exported
-from tests.end_to_end.served import records
+from tests.end_to_end.export_directory import ExportDirectory
+from tests.end_to_end.records import records
 from tests.jobs.damage import Json, edit_commits, flip, rewrite, settle, with_column
 
 T0 = 1_770_000_000 * SECOND
@@ -55,7 +55,7 @@ def root(original: Path, tmp_path: Path) -> Path:
 
 
 def test_an_export_with_turns_is_exact(original: Path) -> None:
-    exported = Exported(original)
+    exported = ExportDirectory(original)
     exported.check(records(ROWS))
     assert exported.turns
     turns = sum(file["rows"] for file in exported.turns)
@@ -132,13 +132,13 @@ def found_at(root: Path) -> list[tuple[str, str]]:
 def test_turns_that_are_not_those_of_the_conversations(
     change: Callable[[pa.Table], pa.Table], what: str, root: Path
 ) -> None:
-    path = Exported(root).turns[0]["path"]
+    path = ExportDirectory(root).turns[0]["path"]
     rewrite(root, path, change)
     assert found_at(root) == [(path, what)]
 
 
 def test_damage_is_named_once_and_a_repair_reads_both_tables_again(root: Path) -> None:
-    exported = Exported(root)
+    exported = ExportDirectory(root)
     one, other = exported.turns[0]["path"], exported.turns[1]["path"].replace("turns", "conversations", 1)
     flip(root, one)
     (root / other).unlink()
@@ -146,16 +146,16 @@ def test_damage_is_named_once_and_a_repair_reads_both_tables_again(root: Path) -
     mended = anyio.run(partial(verify, root, now=T0, repair=True))
     assert (mended.state, mended.dropped) == ("incomplete", 4)
     run(root)
-    Exported(root).check(records(ROWS))
+    ExportDirectory(root).check(records(ROWS))
 
 
 def test_turns_of_no_conversations(root: Path) -> None:
-    path = renamed(root, Exported(root).turns[0]["path"])
+    path = renamed(root, ExportDirectory(root).turns[0]["path"])
     assert found_at(root) == [(path, "turns")]
 
 
 def test_a_sample_looks_at_turns_whose_conversations_are_not_in_it(root: Path) -> None:
-    path = Exported(root).turns[0]["path"]
+    path = ExportDirectory(root).turns[0]["path"]
     rewrite(root, path, rows_taken(1, 0))
     found = [anyio.run(partial(verify, root, now=T0 + day * DAY, share=0.2)).problems for day in range(20)]
     assert {(one.file, one.what) for problems in found for one in problems} == {(path, "turns")}
@@ -165,6 +165,6 @@ def test_conversations_without_items_have_no_part_of_turns(tmp_path: Path) -> No
     rows = make_conversations(30, SINCE, UNTIL, transcripts=False)
     summary = run(tmp_path / "out", rows=rows)
     assert summary.turns == 0
-    exported = Exported(tmp_path / "out")
+    exported = ExportDirectory(tmp_path / "out")
     exported.check(records(rows))
     assert json.loads(json.dumps(exported.manifest["tables"]["turns"]["files"])) == []

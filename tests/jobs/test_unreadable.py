@@ -19,7 +19,7 @@ from exporter.jobs.verify import VerifyResult, verify
 from exporter.parts import integrity
 from exporter.progress import Quiet
 from exporter.store import disk
-from tests.end_to_end.exported import snapshot
+from tests.end_to_end.export_directory import snapshot
 from tests.jobs.damage import failing, flip, no_page, no_parquet, parts, quarantine
 from tests.jobs.made import NOW
 

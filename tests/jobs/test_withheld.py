@@ -15,7 +15,7 @@ from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Row, ServedRequest
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.settings import Credentials, Selection
-from tests.end_to_end.exported import Exported
+from tests.end_to_end.export_directory import ExportDirectory
 from tests.jobs.moving import Source, moving_source, run_sync, settings_for
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 FEW = Selection(fields=("id", "channel", "status", "created_at", "updated_at", "summary"))
 
 
-class Warned(Quiet):
+class WarningRecorder(Quiet):
     """Notes each warning, and the number of commits by then."""
 
     def __init__(self, root: Path) -> None:
@@ -57,7 +57,7 @@ async def test_a_field_that_the_api_has_come_to_leave_out_is_kept(tmp_path: Path
     async with moving_source(1) as source:
         fill(source, 30, 0, **said)
         await run_sync(tmp_path, source)
-        before = Exported(tmp_path).records()
+        before = ExportDirectory(tmp_path).records()
         source.now += HOUR
         changed = 30 if job == "reread" else 20
         for number in range(changed):
@@ -70,11 +70,13 @@ async def test_a_field_that_the_api_has_come_to_leave_out_is_kept(tmp_path: Path
                 await audit(tmp_path, Selection(), context, now=source.now, repair=True)
             else:
                 await reread(tmp_path, Selection(), context)
-        assert Exported(tmp_path).records() == before
+        assert ExportDirectory(tmp_path).records() == before
         # A row that comes with the field shows that the API still serves it.
         put(source, "c25", 0, **said)
         await run_sync(tmp_path, source)
-        with_it = [record for record in Exported(tmp_path).records().values() if record["conversation"] is not None]
+        with_it = [
+            record for record in ExportDirectory(tmp_path).records().values() if record["conversation"] is not None
+        ]
         assert len(with_it) == max(30 - changed, 1)
 
 
@@ -86,7 +88,7 @@ async def test_an_api_that_leaves_out_what_is_null_may_take_values_away(tmp_path
         for number in (20, 21):
             put(source, f"c{number}", 0)
         await run_sync(tmp_path, source)
-        assert sum(record["summary"] is not None for record in Exported(tmp_path).records().values()) == 18
+        assert sum(record["summary"] is not None for record in ExportDirectory(tmp_path).records().values()) == 18
 
 
 @pytest.mark.parametrize("others", [{"agent": {"id": "a", "name": "A"}}, {}])
@@ -98,7 +100,7 @@ async def test_an_export_of_calls_of_which_one_has_no_summary_is_complete(
         put(source, "c12", 0, **others)
         first = await run_sync(tmp_path, source, FEW)
     assert (first.summary.state, first.summary.rows, first.summary.partly_withheld) == ("complete", 30, 0)
-    assert Exported(tmp_path).manifest["fields"]["absent"] == {"channel": 30, "summary": 1}
+    assert ExportDirectory(tmp_path).manifest["fields"]["absent"] == {"channel": 30, "summary": 1}
 
 
 async def test_a_call_without_a_summary_stops_no_sync_and_no_repair(tmp_path: Path) -> None:
@@ -110,13 +112,13 @@ async def test_a_call_without_a_summary_stops_no_sync_and_no_repair(tmp_path: Pa
         put(source, "c4", 0, channel="text")
         synced = await run_sync(tmp_path, source)
         assert (synced.inserted, synced.updated, synced.exit_status) == (1, 1, 0)
-        assert Exported(tmp_path).records()["c4"]["summary"] is None
+        assert ExportDirectory(tmp_path).records()["c4"]["summary"] is None
         put(source, "c5", 0, channel="text")
         put(source, "late", 2 * DAY)
         context = RunContext(settings_for(source), Credentials(TOKEN), Quiet())
         found = await audit(tmp_path, Selection(), context, now=source.now, repair=True)
         assert (found.exit_status, found.state) == (0, "complete")
-        assert Exported(tmp_path).records()["c5"]["channel"] == "text"
+        assert ExportDirectory(tmp_path).records()["c5"]["channel"] == "text"
 
 
 @pytest.mark.parametrize("fields", [{"summary": "said"}, {"summary": "said", "agent": {"id": "a"}}])
@@ -130,7 +132,7 @@ async def test_a_scope_that_is_lost_before_or_while_a_sync_reads_overwrites_noth
         source.now += DAY
         for number in range(0, 60, 2):
             put(source, f"c{number}", 0, **fields, channel="text")
-        before = Exported(tmp_path).records()
+        before = ExportDirectory(tmp_path).records()
 
         def narrow(seen: ServedRequest) -> None:
             if len(source.sandbox.requests) > at:
@@ -142,7 +144,7 @@ async def test_a_scope_that_is_lost_before_or_while_a_sync_reads_overwrites_noth
         with pytest.raises(AccessError, match="read_sensitive"):
             await run_sync(tmp_path, source)
         source.sandbox.body, source.sandbox.on_request = body, None  # type: ignore[method-assign]
-        assert Exported(tmp_path).records() == before
+        assert ExportDirectory(tmp_path).records() == before
         assert (await run_sync(tmp_path, source)).updated == 30
 
 
@@ -158,11 +160,11 @@ async def test_a_scope_that_is_gained_while_an_export_reads_is_noticed(tmp_path:
 
         source.sandbox.body = widen  # type: ignore[method-assign,assignment]
         synced = await run_sync(tmp_path, source, FEW)
-        without = [name for name, row in Exported(tmp_path).records().items() if row["summary"] is None]
+        without = [name for name, row in ExportDirectory(tmp_path).records().items() if row["summary"] is None]
         assert synced.summary.state == ("unproven" if without else "complete"), without
         context = RunContext(settings_for(source), Credentials(TOKEN), Quiet())
         await reread(tmp_path, Selection(), context, withheld=True)
-        found = Exported(tmp_path)
+        found = ExportDirectory(tmp_path)
         assert (found.state, {row["summary"] for row in found.records().values()}) == ("complete", {"said"})
 
 
@@ -184,13 +186,13 @@ async def test_a_narrow_token_costs_a_sync_few_requests_more(tmp_path: Path) -> 
 @pytest.mark.parametrize("command", ["sync", "export", "audit"])
 async def test_a_token_that_sees_more_says_so_before_it_writes(tmp_path: Path, command: str) -> None:
     root = tmp_path / "the calls"
-    observer = Warned(root)
+    observer = WarningRecorder(root)
     async with moving_source(5) as source:
         fill(source, 30, 0, summary="said")
         await run_sync(root, source, credentials=Credentials(TOKEN_NOSENSITIVE))
         source.now += DAY
         put(source, "c4", 0, summary="new")
-        before = Exported(root).manifest["generation"]
+        before = ExportDirectory(root).manifest["generation"]
         settings, token = settings_for(source), Credentials(TOKEN)
         if command == "sync":
             await sync(root, Selection(), RunContext(settings, token, observer))

@@ -34,8 +34,8 @@ from exporter.settings import Credentials, Selection
 from exporter.store.local.store import LocalStore
 from exporter.store.location import Url
 from exporter.words import install_command
-from tests.end_to_end.exported import Exported, assert_same, check_private
-from tests.end_to_end.served import Record
+from tests.end_to_end.export_directory import ExportDirectory, assert_same, check_private
+from tests.end_to_end.records import Record
 from tests.jobs.moving import Source, moving_source, run_sync, settings_for
 from tests.toolkit.lake import KINDS, Kind, by_duckdb, readers, versions
 
@@ -81,7 +81,7 @@ async def test_each_version_reads_back_exact(kind: Kind, tmp_path: Path) -> None
     expected: dict[int, dict[str, Record]] = {}
 
     def note() -> None:
-        exported = Exported(destination)
+        exported = ExportDirectory(destination)
         expected[exported.manifest["generation"]] = exported.records()
 
     async def check(newest: int) -> None:
@@ -181,7 +181,7 @@ async def test_a_vacuum_deletes_what_only_old_versions_need(kind: Kind, tmp_path
         move(source, 20)
         await run_sync(destination, source)
         read = next(iter(readers(kind).values()))
-        assert_same(await anyio.to_thread.run_sync(read, destination, None), Exported(destination).records())
+        assert_same(await anyio.to_thread.run_sync(read, destination, None), ExportDirectory(destination).records())
 
 
 async def test_a_vacuum_spares_what_a_table_shows_that_has_fallen_behind(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ async def test_a_vacuum_without_a_table_deletes_what_generations_keep(tmp_path: 
         kept = (await state_of(tmp_path)).kept
         assert kept
         assert (await vacuum(tmp_path, before=END_OF_TIME, now=source.now)).files == len(kept)
-        Exported(tmp_path).check_sound()
+        ExportDirectory(tmp_path).check_sound()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -232,7 +232,7 @@ async def test_an_export_that_is_there_becomes_a_table(kind: Kind, tmp_path: Pat
         assert (summary.requests, summary.changed, summary.table_kind) == (0, True, kind)
         assert parts(tmp_path) == before
         for read in readers(kind).values():
-            assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), Exported(tmp_path).records())
+            assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), ExportDirectory(tmp_path).records())
         other = Selection(table_format=TableFormat(kind="iceberg" if kind == "delta" else "delta"))
         with pytest.raises(DestinationError, match=f"kept as {kind}, and cannot become"):
             await export(tmp_path, other, RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
@@ -249,7 +249,7 @@ async def test_a_table_that_others_have_written_to_is_left_alone(tmp_path: Path)
             await run_sync(tmp_path, source)
         assert DeltaTable(tmp_path / "conversations").version() == version
         # Everything else is done.
-        exported = Exported(tmp_path)
+        exported = ExportDirectory(tmp_path)
         assert exported.state == "complete"
         found = await verify(tmp_path, now=source.now)
         # The file that the other writer made also lies there.
@@ -289,7 +289,7 @@ async def test_a_table_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
         assert [problem.what for problem in found.problems] == ["behind"]
         await export(tmp_path, Selection(), RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
         read = readers("iceberg")["pyiceberg"]
-        assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), Exported(tmp_path).records())
+        assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), ExportDirectory(tmp_path).records())
 
 
 async def test_a_repair_brings_a_table_into_step(tmp_path: Path) -> None:
@@ -357,7 +357,7 @@ async def test_a_catalog_of_the_users_own(tmp_path: Path) -> None:
         for arguments in (options, []):
             done = await anyio.run_process([*command, *arguments], env=environment, check=False)
             assert done.returncode == 0, done.stderr.decode()
-        exported = Exported(tmp_path / "export")
+        exported = ExportDirectory(tmp_path / "export")
         assert exported.manifest["table_format"] == {"kind": "iceberg", "catalog": "prod", "namespace": "calls"}
         assert not (tmp_path / "export/_iceberg/catalog.db").exists()
         with SqlCatalog("prod", uri=f"sqlite:///{tmp_path}/prod.db") as catalog:

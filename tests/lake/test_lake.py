@@ -28,7 +28,7 @@ from exporter.layout import part_path, partition_of
 from exporter.log.state import FORMAT_VERSION, Author, Commit, State
 from exporter.model import Change, DataFile, Interval, TableFormat
 from exporter.settings import PartitionBy, Request
-from tests.end_to_end.exported import check_private
+from tests.end_to_end.export_directory import check_private
 from tests.toolkit.lake import KINDS, Kind, delta_rows
 from tests.toolkit.lake import iceberg as open_iceberg
 
@@ -343,7 +343,7 @@ def test_what_a_catalog_says_is_not_repeated(tmp_path: Path, monkeypatch: pytest
 # Kills.
 
 
-class Killed(BaseException):
+class KillError(BaseException):
     """Ends a run as a kill ends a process: nothing catches it."""
 
 
@@ -371,7 +371,7 @@ def die_at(patch: pytest.MonkeyPatch, where: object, name: str, after: bool) -> 
     def die(*arguments: Any, **options: Any) -> Any:
         if after:
             real(*arguments, **options)
-        raise Killed
+        raise KillError
 
     patch.setattr(where, name, staticmethod(die) if name == "_write_metadata" else die)
 
@@ -391,7 +391,7 @@ def test_killed_while_it_writes(kind: Kind, where: object, name: str, after: boo
             die_at(patch, where, name, after)
             try:
                 table.write(step, generation)
-            except Killed:
+            except KillError:
                 pass
             else:
                 assert generation == 6 if name in CREATING else generation == 5, "nobody has passed here"

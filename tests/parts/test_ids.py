@@ -41,7 +41,7 @@ def test_no_more_than_asked_for(distinct: list[int], at_most: int) -> None:
     assert found <= set(distinct)
 
 
-class Colliding(str):
+class CollidingId(str):
     """Is a text whose hash is that of many others."""
 
     def __hash__(self) -> int:
@@ -58,7 +58,7 @@ def test_ids_of_one_hash_are_told_apart(parts: list[list[str]]) -> None:
             self.ids = ids
 
         def to_pylist(self) -> list[str]:
-            return [Colliding(identity) for identity in self.ids]
+            return [CollidingId(identity) for identity in self.ids]
 
     by_name = {str(number): ids for number, ids in enumerate(parts)}
 

@@ -294,7 +294,7 @@ async def test_a_run_says_where_it_stands_though_nothing_arrives(
     source, seen, enough = ModelSource(server), list[Snapshot](), anyio.Event()
     answer = source.get_page
 
-    class Watching(Quiet):
+    class Watcher(Quiet):
         def progress(self, snapshot: Snapshot) -> None:
             if len(source.requests) == 4 and snapshot.in_flight:
                 seen.append(snapshot)
@@ -309,7 +309,7 @@ async def test_a_run_says_where_it_stands_though_nothing_arrives(
 
     monkeypatch.setattr(source, "get_page", get_page)
     destination = Destination(
-        tmp_path / "export", RANGE, page_size=5, concurrency=1, observer=Watching(), report_seconds=0.001
+        tmp_path / "export", RANGE, page_size=5, concurrency=1, observer=Watcher(), report_seconds=0.001
     )
     with anyio.fail_after(PATIENCE_SECONDS):
         await destination.run(source)
@@ -391,7 +391,7 @@ async def test_rows_that_fit_nowhere_are_quarantined_once(tmp_path: Path) -> Non
 
 @pytest.mark.anyio
 async def test_every_page_is_reported_and_the_last_report_is_all(tmp_path: Path) -> None:
-    class Watching(Quiet):
+    class Watcher(Quiet):
         def __init__(self) -> None:
             self.snapshots: list[Snapshot] = []
 
@@ -399,7 +399,7 @@ async def test_every_page_is_reported_and_the_last_report_is_all(tmp_path: Path)
             self.snapshots.append(snapshot)
 
     server = ServerModel(rows_over_three_days(100), Behaviour())
-    observer = Watching()
+    observer = Watcher()
     destination = Destination(tmp_path / "export", RANGE, page_size=5, observer=observer)
     pipeline = await destination.run(ModelSource(server))
     state = await destination.load()

@@ -89,7 +89,7 @@ class LimitingSource(ScriptedSource):
         return Answer(GOOD, self.served_at)
 
 
-class Noting(Quiet):
+class NoteRecorder(Quiet):
     def __init__(self) -> None:
         self.notes: list[dict[str, object]] = []
         self.warnings: list[tuple[str, object]] = []
@@ -400,7 +400,7 @@ async def test_the_server_is_asked_in_its_own_hand(make: Make) -> None:
 
 
 async def test_each_repeat_is_told_with_its_reason(clock: Clock) -> None:
-    observer = Noting()
+    observer = NoteRecorder()
     source = ScriptedSource(clock, [UnreachableError("reset by peer"), GOOD])
     reader = Reader(source, Decoder(None), observer, ByteBudget(SHARES), concurrency=1, max_rps=None, clock=clock)
     await reader.look(REQUEST)
@@ -408,7 +408,7 @@ async def test_each_repeat_is_told_with_its_reason(clock: Clock) -> None:
 
 
 async def test_that_there_is_no_answer_yet_is_told_once_and_without_being_asked(clock: Clock) -> None:
-    observer = Noting()
+    observer = NoteRecorder()
     refused = UnreachableError("nobody there")
     source = ScriptedSource(clock, [refused, refused, GOOD, UnreachableError("reset"), GOOD])
     reader = Reader(source, Decoder(None), observer, ByteBudget(SHARES), concurrency=1, max_rps=None, clock=clock)
@@ -418,7 +418,7 @@ async def test_that_there_is_no_answer_yet_is_told_once_and_without_being_asked(
 
 
 async def test_a_refusal_at_the_first_contact_is_no_silence(clock: Clock) -> None:
-    observer = Noting()
+    observer = NoteRecorder()
     source = ScriptedSource(clock, [AccessError("401"), GOOD])
     reader = Reader(source, Decoder(None), observer, ByteBudget(SHARES), concurrency=1, max_rps=None, clock=clock)
     await reader.look(REQUEST)

@@ -20,8 +20,8 @@ from exporter.jobs.verify import verify
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Sandbox
 from exporter.settings import Credentials, RunSettings, Selection
-from tests.end_to_end.exported import Exported
-from tests.end_to_end.served import conversation
+from tests.end_to_end.export_directory import ExportDirectory
+from tests.end_to_end.records import conversation
 from tests.toolkit.observers import WarningRecorder
 
 _START = parse_timestamp("2026-02-10T12:00:00Z")
@@ -106,15 +106,15 @@ class World:
 
     def held(self, root: Path) -> set[str]:
         """Returns the ids of the rows at `root`, which must be sound."""
-        exported = Exported(root)
+        exported = ExportDirectory(root)
         exported.check_sound()
         return set(exported.records())
 
     def updates_since(self, root: Path) -> Instant:
-        return parse_timestamp(Exported(root).manifest["updates_since"])
+        return parse_timestamp(ExportDirectory(root).manifest["updates_since"])
 
     def range_end(self, root: Path) -> Instant:
-        ((_, end),) = Exported(root).coverage
+        ((_, end),) = ExportDirectory(root).coverage
         return end
 
     async def has_all(self, root: Path) -> bool:

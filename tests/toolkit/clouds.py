@@ -32,7 +32,7 @@ AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZ
 _SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>later</Message></Error>"
 
 
-class Asked(NamedTuple):
+class AskedRequest(NamedTuple):
     """Describes a request at the gate. `has_condition` says that it depends on what the store has."""
 
     method: str
@@ -71,14 +71,14 @@ class Gate:
     """
 
     application: Callable[..., Iterable[bytes]]
-    loses: Callable[[Asked], bool] = lambda _: False
-    refuses: Callable[[Asked], int | None] = lambda _: None
+    loses: Callable[[AskedRequest], bool] = lambda _: False
+    refuses: Callable[[AskedRequest], int | None] = lambda _: None
     ignores_conditions: bool = False
-    answers: Callable[[Asked], Answer | None] = lambda _: None
-    asked: list[Asked] = field(default_factory=list)
+    answers: Callable[[AskedRequest], Answer | None] = lambda _: None
+    asked: list[AskedRequest] = field(default_factory=list)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        asked = Asked(
+        asked = AskedRequest(
             environ["REQUEST_METHOD"],
             environ["PATH_INFO"],
             environ.get("HTTP_AUTHORIZATION", ""),

@@ -18,7 +18,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
 from exporter.layout import partition_of
-from tests.end_to_end.served import Record
+from tests.end_to_end.records import Record
 
 #: The extension is built for this DuckDB; other tests use a newer one.
 _DUCKDB = "1.5.5"

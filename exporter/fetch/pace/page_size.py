@@ -20,7 +20,7 @@ _FEWER: Final = 4
 
 
 @dataclass(slots=True)
-class _Recent:
+class _RecentPages:
     """Bytes per row on recent pages of one kind, whole rows or ids, and how many rows may be asked for."""
 
     row_bytes: float
@@ -37,8 +37,8 @@ class Portions:
     def __init__(self, target_bytes: int, largest_bytes: int, row_bytes: float | None = None) -> None:
         self._target_bytes = target_bytes
         self._largest_bytes = largest_bytes
-        self._whole = _Recent(row_bytes or _ROW_BYTES)
-        self._ids = _Recent(_ROW_OF_IDS_BYTES)
+        self._whole = _RecentPages(row_bytes or _ROW_BYTES)
+        self._ids = _RecentPages(_ROW_OF_IDS_BYTES)
 
     def rows(self, request: PageRequest) -> int:
         """Returns how many rows to ask for, from 1 to `request.limit`."""
@@ -65,5 +65,5 @@ class Portions:
         recent.most_rows = max(1, rows // _FEWER)
         return recent.most_rows
 
-    def _recent(self, request: PageRequest) -> _Recent:
+    def _recent(self, request: PageRequest) -> _RecentPages:
         return self._ids if request.ids_only else self._whole

@@ -15,7 +15,7 @@ from exporter.errors import ContradictionError
 from exporter.fetch.walk.approach import Approach, Search
 from exporter.fetch.walk.rows import Outline, TimedRow, each_row, ids_of, outline, rows_of
 from exporter.fetch.walk.traits import Traits, rows_by_time
-from exporter.fetch.walk.window import Windowed
+from exporter.fetch.walk.window import WindowProgress
 from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
 
 #: A page to go on with; None when there is nothing more to read.
@@ -31,7 +31,7 @@ _FEW_ROWS: Final = 16
 _SPARE: Final = 1 / 8
 
 
-class Descent(Windowed, Generic[RowT]):
+class Descent(WindowProgress, Generic[RowT]):
     """Keeps what has been read of a window, and what the next answer must show: a known row, or one above it."""
 
     def __init__(self, window: Interval, traits: Traits, page_size: int, status: str | None = None) -> None:

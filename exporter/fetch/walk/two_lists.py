@@ -12,11 +12,11 @@ from exporter.contract import Instant
 from exporter.fetch.walk.rows import TimedRow, each_row, rows_of
 from exporter.fetch.walk.traits import Traits
 from exporter.fetch.walk.walk import Walk
-from exporter.fetch.walk.window import Settled, Windowed
+from exporter.fetch.walk.window import Settled, WindowProgress
 from exporter.model import Interval, Page, PageRequest, RowT
 
 
-class DoubleWalk(Windowed, Generic[RowT]):
+class DoubleWalk(WindowProgress, Generic[RowT]):
     """Reads `window` of both lists; otherwise, it is like `Walk`."""
 
     def __init__(self, window: Interval, traits: Traits, page_size: int, status: str) -> None:

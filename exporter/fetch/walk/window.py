@@ -15,8 +15,8 @@ class Settled(Generic[RowT]):
     unproven: tuple[Unproven, ...] = ()
 
 
-class Windowed:
-    """A window that is read from its end towards its start.
+class WindowProgress:
+    """Holds how far a window, which is read from its end towards its start, has been read.
 
     Every row of the window with `created_at` at or above `settled_from` has been handed out.
     """

@@ -41,7 +41,7 @@ from exporter.store.objects.lease import (
 )
 from exporter.store.objects.lock import RemoteLock
 from exporter.store.objects.store import ObjectStore
-from tests.toolkit.clouds import S3, Answer, Asked, serving
+from tests.toolkit.clouds import S3, Answer, AskedRequest, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -89,11 +89,11 @@ def memory() -> Bucket:
     return Bucket(Url("s3", "memory"), MemoryStore())
 
 
-def losing_once(*endings: str, method: str = "PUT") -> Callable[[Asked], bool]:
+def losing_once(*endings: str, method: str = "PUT") -> Callable[[AskedRequest], bool]:
     """Loses the first answer to each of these, although what was asked is done."""
     left = set(endings)
 
-    def loses(asked: Asked) -> bool:
+    def loses(asked: AskedRequest) -> bool:
         found = {ending for ending in left if asked.method == method and asked.path.endswith(ending)}
         left.difference_update(found)
         return bool(found)
@@ -101,21 +101,23 @@ def losing_once(*endings: str, method: str = "PUT") -> Callable[[Asked], bool]:
     return loses
 
 
-def answering(*answers: Answer, to: Callable[[Asked], bool]) -> Callable[[Asked], Answer | None]:
+def answering(*answers: Answer, to: Callable[[AskedRequest], bool]) -> Callable[[AskedRequest], Answer | None]:
     """Answers requests like `to` with each of these once, in turn."""
     left = list(answers)
     return lambda asked: left.pop(0) if left and to(asked) else None
 
 
-def always(answer: Answer, to: Callable[[Asked], bool] = lambda _: True) -> Callable[[Asked], Answer | None]:
+def always(
+    answer: Answer, to: Callable[[AskedRequest], bool] = lambda _: True
+) -> Callable[[AskedRequest], Answer | None]:
     return lambda asked: answer if to(asked) else None
 
 
-def puts(ending: str) -> Callable[[Asked], bool]:
+def puts(ending: str) -> Callable[[AskedRequest], bool]:
     return lambda asked: asked.method == "PUT" and asked.path.endswith(ending)
 
 
-def completes(asked: Asked) -> bool:
+def completes(asked: AskedRequest) -> bool:
     return asked.method == "POST" and asked.query.startswith("uploadId=")
 
 
@@ -138,7 +140,7 @@ class TestLostAnswers:
         await log.append(committed_at=1, kind="begin", request=Request(), range=Interval(0, 10))
         await log.append(committed_at=2, kind="resume")
         assert (await log.load()).number == 2
-        assert not cloud.gate.loses(Asked("PUT", commit_path(2), ""))
+        assert not cloud.gate.loses(AskedRequest("PUT", commit_path(2), ""))
 
     async def test_a_commit_of_a_rival_is_not(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
         store = opening(bucket)
@@ -459,9 +461,9 @@ class TestRefusals:
     async def test_a_store_that_fails_for_good(
         self, cloud: S3, bucket: Bucket, opening: Opening, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked: list[Asked] = []
+        asked: list[AskedRequest] = []
 
-        def refuse(one: Asked) -> int:
+        def refuse(one: AskedRequest) -> int:
             asked.append(one)
             return 500
 
@@ -665,7 +667,7 @@ async def test_an_upload_that_is_cancelled_is_taken_back(cloud: S3, bucket: Buck
     with anyio.CancelScope() as scope:
         token = anyio.lowlevel.current_token()
 
-        def refuse(asked: Asked) -> None:
+        def refuse(asked: AskedRequest) -> None:
             if asked.method == "PUT" and not cancelled.is_set():
                 loop.run_sync(scope.cancel, token=token)
                 cancelled.set()

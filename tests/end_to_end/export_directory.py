@@ -15,13 +15,13 @@ from exporter.contract import BEGINNING, Instant, parse_timestamp
 from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.store.local.store import LocalStore
-from tests.end_to_end.served import Record, microseconds
+from tests.end_to_end.records import Record, microseconds
 from tests.toolkit.turns_model import alike, read_turns, turns_of
 
 _FORMATS = {"created_date": "%Y-%m-%d", "created_hour": "%Y-%m-%dT%H", "created_month": "%Y-%m"}
 
 
-class Exported:
+class ExportDirectory:
     """Reads an export as its readers do."""
 
     def __init__(self, root: Path) -> None:
@@ -182,7 +182,7 @@ def check_left(root: Path, expected: Mapping[str, Record]) -> State:
     if not (root / "_manifest.json").exists():
         assert not complete
         return state
-    shown = Exported(root)
+    shown = ExportDirectory(root)
     shown.check_shown()
     assert shown.manifest["generation"] <= state.number
     assert shown.records().items() <= expected.items()
