@@ -1,12 +1,12 @@
 """Defines every error that a user can meet, in one tree.
 
-The class alone decides two things: whether it makes sense to repeat the request (`TransientError`),
-and the exit status of the command (`exit_status`). The message is one or two lines: what happened,
-where, and what to do. It never holds the token or a conversation's content.
+The class alone decides two things: whether it makes sense to repeat the request (`TransientError`), and the exit status
+of the command (`exit_status`). The message is one or two lines: what happened, where, and what to do. It never holds
+the token or a conversation's content.
 
     ExporterError                  1
     ├── UsageError                 2   an option, a time, a filter or the environment is wrong
-    ├── DestinationError           2   the destination is a file, is not ours, or belongs to another request
+    ├── DestinationError           2   the destination is a file, is somebody else's, or belongs to another request
     ├── DestinationLockedError     5   another run holds the destination
     ├── SourceError                1   the API, or whatever answers in its place
     │   ├── RefusedError           1   believed only when it is repeated

@@ -1,1 +1,1 @@
-"""The calls for Python programs. Their names are those of `exporter`, which loads them lazily."""
+"""Holds the calls for Python programs. `exporter` exports them, and loads them lazily."""

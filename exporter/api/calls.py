@@ -35,8 +35,8 @@ async def export(spec: ExportSpec, *, observer: Observer | None = None) -> Summa
     is in quarantine or unproven. `observer` is told of progress, in the event loop; what it raises ends the call, and
     is raised here.
 
-    Raises `ExporterError`: `UsageError`, `DestinationError` and `AccessError` before anything is touched, others after
-    what had been read was committed.
+    Raises `ExporterError`: `UsageError` before anything is touched, others, such as `AccessError` for a token that was
+    revoked meanwhile, after what had been read was committed.
     """
     return await _call(run_export, spec, observer)
 
@@ -54,10 +54,10 @@ async def sync(
     files are kept from now on. Everything else is as for `export`, except that `until` and `created_before` must not be
     given.
     """
-    if spec.until is not None or spec.created_before is not None:
+    if _checked(spec).until is not None or spec.created_before is not None:
         raise UsageError("a sync ends at the present: leave until and created_before out")
-    if keep_generations is not None and not 0 <= keep_generations <= 1000:
-        raise UsageError(f"keep_generations {keep_generations}: must be from 0 to 1000")
+    if keep_generations is not None and keep_generations not in range(1001):
+        raise UsageError(f"keep_generations {keep_generations!r}: must be from 0 to 1000")
     return await _call(partial(run_sync, refilter=refilter, keep_generations=keep_generations), spec, observer)
 
 
@@ -85,16 +85,22 @@ def stream(spec: ExportSpec, *, observer: Observer | None = None) -> Stream:
 
     Raises `UsageError`; the iterator raises `ExporterError`, and what `observer` raises.
     """
-    resolved = spec.resolve(os.environ)
+    resolved = _checked(spec).resolve(os.environ)
     if TURNS in (resolved.asked.tables or ()):
         raise UsageError(f"a stream gives the conversations alone: leave {TURNS} out of tables")
     return run_stream(resolved.asked, resolved.settings, resolved.credentials, observer)
 
 
+def _checked(spec: ExportSpec) -> ExportSpec:
+    if not isinstance(spec, ExportSpec):
+        raise UsageError(f"spec: must be ExportSpec, not {type(spec).__name__}")
+    return spec
+
+
 async def _call(
     job: Callable[[Location, Selection, RunContext], Awaitable[T]], spec: ExportSpec, observer: Observer | None
 ) -> T:
-    resolved = spec.resolve(os.environ)
+    resolved = _checked(spec).resolve(os.environ)
     if spec.destination is None:
         raise UsageError("the spec has no destination")
     destination = parse_location(str(spec.destination))

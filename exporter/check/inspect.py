@@ -86,7 +86,7 @@ async def load_findings(store: Store) -> Inspection:
     if state.request is None:
         if await store.read(MANIFEST) is not None:
             raise DamagedLogError(COMMITS, "missing, although its manifest exists. Restore it, or start a new export")
-        raise DestinationError(f"{store.location}: no export here")
+        raise DestinationError(f"{store.location}: no export here; check the path, or run exporter export first")
     return Inspection(commits, state, state.request.partition_by, Tables.of(state.request).schemas)
 
 

@@ -25,7 +25,7 @@ _DEMO_UNTIL: Final = contract.parse_timestamp("2026-02-01")
 def demo(
     display: Display,
     destination: Annotated[
-        str, typer.Argument(metavar="[DEST]", help="A directory, or a URL: s3://, gs:// or az://.")
+        str, typer.Argument(metavar="DEST", help="A directory, or a URL: s3://, gs:// or az://.")
     ] = "demo-export",
     rows: Rows = 2000,
     days: Days = 30,

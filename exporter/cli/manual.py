@@ -56,7 +56,7 @@ def _complete(incomplete: str) -> list[tuple[str, str]]:
 
 def manual(
     topic: Annotated[
-        str | None, typer.Argument(metavar="[TOPIC]", help="Show this page of the manual.", autocompletion=_complete)
+        str | None, typer.Argument(metavar="TOPIC", help="Show this page of the manual.", autocompletion=_complete)
     ] = None,
 ) -> None:
     """Show a page of the manual, or list its topics."""

@@ -125,7 +125,8 @@ def describe_status(found: "Status") -> Iterator[str]:
         why = f": {run.message.splitlines()[0]}" if run.message else f": {run.error}" if run.error else ""
         yield f"  last run: {run.command}, ended at {run.ended_at} with exit status {run.exit_status}{why}"
     if found.updates_since is not None:
-        yield f"  up to date with what changed before {format_instant(found.updates_since)}"
+        what = "what is covered is up to date" if found.gaps else "up to date"
+        yield f"  {what} with what changed before {format_instant(found.updates_since)}"
     yield f"  held by {found.holder}" if found.holder else "  no run holds it"
 
 

@@ -15,7 +15,7 @@ from exporter.store.location import parse_location
 @with_options(*OPTIONS.keys() - {"fields", "exclude_fields", "partition_by"})
 def schema(
     spec: ExportSpec,
-    destination: Annotated[str | None, typer.Argument(metavar="[DEST]", help="An export, to show its columns.")] = None,
+    destination: Annotated[str | None, typer.Argument(metavar="DEST", help="An export, to show its columns.")] = None,
     table: Annotated[str, flag("Show the columns of this table.", "NAME")] = "conversations",
     output: Annotated[
         SchemaFormat, typer.Option("--format", help="arrow for people, json for programs, sql for DuckDB.")

@@ -41,7 +41,7 @@ class Metrics(OpenObject, kw_only=True, forbid_unknown_fields=True):
 
 
 class Item(OpenObject, kw_only=True, forbid_unknown_fields=True):
-    """Is an item that fits, under the names of the API. `created_at` is seconds since 1970."""
+    """Represents an item that fits, under the names of the API. `created_at` is seconds since 1970."""
 
     id: str | None = None
     type: str | None = None
@@ -64,7 +64,7 @@ class Item(OpenObject, kw_only=True, forbid_unknown_fields=True):
 
 
 class ExactItem(Item, kw_only=True):
-    """Is an item that was put together member by member. `content` is at most one string."""
+    """Represents an item that was put together member by member. `content` is at most one string."""
 
     texts: Beside = (None, None, None)
 

@@ -22,7 +22,7 @@ _SERVED_TEXT: Final = Raw | UnsetType
 
 
 class Misfit(msgspec.Struct, frozen=True, gc=False):
-    """Is a row that does not fit its column types, or has no usable `id` or `created_at`.
+    """Represents a row that does not fit its column types, or has no usable `id` or `created_at`.
 
     `id` is the row's own if usable, otherwise made from a hash of its text. `created_at` is its own, cut to
     microseconds if served finer, otherwise that of the row before it on the page. `text` is the row's JSON as served;
@@ -39,7 +39,7 @@ class Misfit(msgspec.Struct, frozen=True, gc=False):
 
 
 class OpenObject(msgspec.Struct, gc=False, kw_only=True):
-    """Is an object of the API, which may have unknown members in classes that `open_class` makes.
+    """Represents an object of the API, which may have unknown members in classes that `open_class` makes.
 
     `unknown` pairs the attributes that hold unknown members with their keys as JSON text. `opaque` names the attributes
     whose values are text that may hold keys of its own.
@@ -63,7 +63,7 @@ class Agent(OpenObject, kw_only=True):
 
 
 class ServedRow(OpenObject, kw_only=True):
-    """Is a row that fits. Its other attributes have the names of the API's fields.
+    """Represents a row that fits. Its other attributes have the names of the API's fields.
 
     `may_have_extra` says that rows of this class must be asked for their `extra_text`.
     """
@@ -99,7 +99,7 @@ class ServedRow(OpenObject, kw_only=True):
 
 
 class ExactRow(ServedRow, kw_only=True):
-    """Is a row that was put together field by field."""
+    """Represents a row that was put together field by field."""
 
     extra: bytes | None = None
 

@@ -56,8 +56,8 @@ _METRIC_NAMES: Final = frozenset(Metrics.__struct_fields__)
 class TurnsEncoder:
     """Makes the turns of one run. It learns unknown members as they come, so that they stay cheap.
 
-    Transcripts of `bytes_at_once` are objects at a time: these stay in the processor's cache, and cost hardly any
-    memory. A larger transcript becomes columns about this much at a time.
+    At most `bytes_at_once` of transcript text is decoded into objects at a time: these stay in the processor's cache,
+    and cost hardly any memory. A larger transcript becomes columns about this much at a time.
     """
 
     def __init__(self, *, bytes_at_once: int = 1024 * 1024) -> None:

@@ -1,4 +1,4 @@
-"""Brings Delta and Iceberg tables in step with the log: the last thing that a run does.
+"""Brings Delta and Iceberg tables into step with the log: the last thing that a run does.
 
 A table follows once all of the range has been read, and then in one transaction. Until then it shows what it showed
 before: never half a sync, nor the gap that a repair has left before it is read again.

@@ -29,7 +29,7 @@ class _Version(msgspec.Struct):
 
 
 class Entry(TypedDict, total=False):
-    """Holds what a caller says of a commit; see `Commit`."""
+    """Holds what a caller specifies for a commit; see `Commit`."""
 
     committed_at: Required[Instant]
     kind: CommitKind

@@ -1,4 +1,4 @@
-"""Writes and reads the manifest: the log folded into one file with which a reader can check every byte."""
+"""Writes and reads the manifest: the log folded into one file that lets a reader verify every byte."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""The request of a caller, as one value: the command line and Python programs build the same `ExportSpec`.
+"""Defines the request of a caller as one value, `ExportSpec`.
 
 Each option is stated here once, as a field: the flag, its help and metavar, the Python keyword, the default and the
 manual's row are made from that entry.

@@ -51,7 +51,7 @@ class Version(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class MergePlan:
     """Says what becomes of one part. `taken` are the rows to take, by id. `dropped` are the ids of the part's own rows
-    that go, `dropped_rows` in number. `unchanged` counts the rows that were read again and have not changed."""
+    to remove, and `dropped_rows` counts these. `unchanged` counts rows that were read again and have not changed."""
 
     readings: tuple[PartSequence, ...]
     taken: Mapping[str, Version] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class MergePlan:
 
 @dataclass(slots=True)
 class Nulls:
-    """Counts, of some rows, those that are null, by column, and those that are null in all sensitive columns."""
+    """Counts the null values of each column, and the rows that are null in every sensitive column."""
 
     by_column: Counter[str] = field(default_factory=Counter)
     withheld_rows: int = 0

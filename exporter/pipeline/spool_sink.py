@@ -27,9 +27,10 @@ def digest(line: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class SpooledPart:
-    """Is a staged part with rows of one home, from new to old. `absent` and `withheld_rows` are as in `model.DataFile`.
+    """Describes a staged part with rows of one home, from new to old.
 
-    `reading` is the number of the reading that has shown them; a later one has a higher number.
+    `absent` and `withheld_rows` are as in `model.DataFile`. `reading` is the number of the reading that has shown them;
+    a later one has a higher number.
     """
 
     path: Path

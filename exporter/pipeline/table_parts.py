@@ -20,7 +20,7 @@ from exporter.store.base import Store
 
 @dataclass(slots=True)
 class StagedPart:
-    """Is a whole part that still lies where it was staged under `name`."""
+    """Describes a whole part that still lies where it was staged under `name`."""
 
     name: str
     file: DataFile

@@ -5,13 +5,13 @@ its density, and nothing that a page or two will read; so a sparse range costs f
 
 *How much a walk has left* is judged by the density of its last page, or of all it has read if that is more, and by that
 at the top of the window below, where its own will end. A window that is given away starts out with the density that was
-expected there: all idle workers can be served at once, the thieves' windows being split as well, before the first of
-them has brought a page. What its pages then show replaces the guess.
+expected there. So all idle workers can be served at once: the windows that were just given away can be split too,
+before the first of them has brought a page. What its pages then show replaces the guess.
 
 *Which walk is cut* is decided by the most that it could have left: a burst that has just been entered is worth a try,
-at the price of a request that finds little, and a walk that read a burst alone to its end would keep all the others
-waiting. *Where it is cut* is at half of the rows that are expected, which is not half of the time. *Whether any is cut*
-depends on how the guesses have turned out: where there is little to read, little is tried.
+at the price of a request that finds little. Otherwise, a walk that read a burst alone to its end would keep all the
+others waiting. *Where it is cut* is at half of the rows that are expected, which is not half of the time. *Whether any
+is cut* depends on how the guesses have turned out: where there is little to read, little is tried.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -35,7 +35,7 @@ _GUESSES_AFTER_MISSES: Final = 1 / 2
 
 
 class Divisible(Protocol):
-    """Is a walk, as far as the scheduler sees it."""
+    """Describes a walk, as far as the scheduler sees it."""
 
     start: Instant
     end: Instant

@@ -15,7 +15,7 @@ _NEVER: Final[Instant] = 1 << 62
 def stored_export(state: State, destination: Location) -> tuple[Request, Interval]:
     """Returns the request of the export at `destination`, and its range. Raises `DestinationError` if there is none."""
     if state.request is None or state.range is None:
-        raise DestinationError(f"{destination}: no export here")
+        raise DestinationError(f"{destination}: no export here; check the path, or run exporter export first")
     return state.request, state.range
 
 

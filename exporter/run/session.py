@@ -1,4 +1,4 @@
-"""Runs a session: begins under its claim, and reads window after window into what its commits are made of."""
+"""Runs a session: begins under its claim, and reads window after window into the parts that its commits add."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -39,7 +39,7 @@ from exporter.run.record import Run
 from exporter.settings import Selection
 from exporter.store.base import Store
 
-#: The number of parts that are opened to find rows with sensitive fields, and of the rows that are taken.
+#: The most parts to open when looking for rows with sensitive fields, and the most rows to take.
 _LOOKED_INTO: Final = 3
 
 
@@ -241,7 +241,7 @@ async def _declare(
     keep_generations: int | None,
     table_format: TableFormat | None,
 ) -> None:
-    """Puts into the log what this export will become, and that it is this run's turn.
+    """Puts into the log what this export will become, and that this run now holds it.
 
     A run that was overtaken because locks do not reach it fails at its next commit; what it has published until then is
     swept. Without a commit at the start, it could still commit files that the sweep has deleted.

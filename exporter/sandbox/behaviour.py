@@ -155,7 +155,8 @@ def _chosen(pairs: Iterable[str]) -> dict[str, object]:
         name, equals, value = pair.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or name not in _SWITCHES:
-            raise ValueError(f"{pair!r}: must be SWITCH=VALUE; the switches are {', '.join(_SWITCHES)}")
+            what = "no such switch" if equals else "must be SWITCH=VALUE"
+            raise ValueError(f"{pair!r}: {what}; the switches are {', '.join(_SWITCHES)}")
         is_list = isinstance(_SWITCHES[name].default, tuple)
         chosen[name] = [part.strip() for part in value.split(",") if part.strip()] if is_list else value.strip()
     return chosen

@@ -5,6 +5,7 @@ import dataclasses
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -80,6 +81,12 @@ async def test_what_has_no_place_in_a_call_is_refused(tmp_path: Path) -> None:
             await exporter.sync(spec)
     with pytest.raises(UsageError, match="keep_generations -1"):
         await exporter.sync(ExportSpec(token=TOKEN, destination=tmp_path), keep_generations=-1)
+    with pytest.raises(UsageError, match="keep_generations '2': must be from 0 to 1000"):
+        await exporter.sync(ExportSpec(token=TOKEN, destination=tmp_path), keep_generations="2")  # type: ignore[arg-type]
+    calls: tuple[Any, ...] = (exporter.export, exporter.sync, exporter.reread, exporter.stream)
+    for call in calls:
+        with pytest.raises(UsageError, match="spec: must be ExportSpec, not str"):
+            await call(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 

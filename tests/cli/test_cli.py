@@ -134,11 +134,13 @@ BAD_COMMANDS = [
     ("--since 2026-02-10T00:00:00.1234567Z", "--since '2026-02-10T00:00:00.1234567Z': finer than a microsecond."),
     (
         "--since 2026-02-11 --until 2026-02-10",
-        "nothing to export: the range starts at 2026-02-11T00:00:00Z and ends at 2026-02-10T00:00:00Z\n",
+        "nothing to export: the range starts at 2026-02-11T00:00:00Z and ends at 2026-02-10T00:00:00Z. Give an "
+        "earlier --since, or a later --until\n",
     ),
     (
         "--since 2026-02-10 --until 2026-02-10",
-        "nothing to export: the range starts at 2026-02-10T00:00:00Z and ends at 2026-02-10T00:00:00Z\n",
+        "nothing to export: the range starts at 2026-02-10T00:00:00Z and ends at 2026-02-10T00:00:00Z. Give an "
+        "earlier --since, or a later --until\n",
     ),
     ("--since 30s", "nothing to export: the range starts at "),
     ("--created-after 2026-02-11 --created-before 2026-02-10", "nothing to export: the range starts at "),
@@ -606,7 +608,7 @@ def test_status_tells_how_far_an_export_is(run: Run, monkeypatch: pytest.MonkeyP
         "incomplete: 5 conversations created before 2026-02-01T00:00:00Z, in 1 file of 2.0 kB\n"
         "  75.0% of the range is covered; 1 window left, from the oldest:\n"
         "    from the beginning before 2026-01-01T00:00:00Z\n"
-        "  up to date with what changed before 1970-01-01T00:00:00.500Z\n"
+        "  what is covered is up to date with what changed before 1970-01-01T00:00:00.500Z\n"
         "  held by pid 7 on somewhere\n",
         "",
     )
@@ -682,7 +684,10 @@ def test_what_the_summary_advises_is_taken_for_what_it_is(name: str, tmp_path: P
     text = summarize(manifest=str(Path(name) / "_manifest.json"), state="unproven", unproven=2)
     (advised,) = [line.strip() for line in text.splitlines() if line.strip().startswith("exporter audit")]
     done = run(*shlex.split(advised)[1:])
-    assert (done.status, done.err) == (2, f"exporter: {tmp_path / name}: no export here\n")
+    assert (done.status, done.err) == (
+        2,
+        f"exporter: {tmp_path / name}: no export here; check the path, or run exporter export first\n",
+    )
 
 
 def test_a_summary_of_two_tables_says_that_they_are_two() -> None:

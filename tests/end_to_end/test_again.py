@@ -215,5 +215,8 @@ class TestStatus:
     def test_of_nothing(self, command: Command, tmp_path: Path) -> None:
         done = command("status", tmp_path / "nowhere", token=None)
         assert (done.status, done.out) == (2, "")
-        assert done.err == f"exporter: {tmp_path / 'nowhere'}: no export here\n"
+        assert (
+            done.err
+            == f"exporter: {tmp_path / 'nowhere'}: no export here; check the path, or run exporter export first\n"
+        )
         assert not (tmp_path / "nowhere").exists()

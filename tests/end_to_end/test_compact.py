@@ -111,7 +111,10 @@ def test_an_incomplete_export_is_merged_where_nothing_is_missing(
 
 def test_where_there_is_no_export_nothing_is_made(command: Command, tmp_path: Path) -> None:
     done = command("compact", tmp_path / "nothing", token=None)
-    assert (done.status, done.err) == (2, f"exporter: {tmp_path / 'nothing'}: no export here\n")
+    assert (done.status, done.err) == (
+        2,
+        f"exporter: {tmp_path / 'nothing'}: no export here; check the path, or run exporter export first\n",
+    )
     assert not list(tmp_path.iterdir())
     assert command("compact", tmp_path / "nothing", "--part-size", "many", token=None).status == 2
 

@@ -98,7 +98,7 @@ def test_what_a_terminal_has_no_characters_for_is_escaped(encoding: str, tmp_pat
         [["status", str(tmp_path / name)]], "http://127.0.0.1:9", tmp_path, environment={"PYTHONIOENCODING": encoding}
     )
     assert ended.statuses == {"status": 2}
-    assert ended.err.endswith(r"\udce9: no export here" + "\n")
+    assert r"\udce9: no export here" in ended.err
 
 
 @pytest.mark.parametrize(

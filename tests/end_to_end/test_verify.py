@@ -189,6 +189,10 @@ def test_a_sample_is_a_share(text: str, command: Command, tmp_path: Path) -> Non
 
 def test_no_export_and_another_path(command: Command, tmp_path: Path) -> None:
     done = command("verify", tmp_path)
-    assert (done.status, done.out, done.err) == (2, "", f"exporter: {tmp_path}: no export here\n")
+    assert (done.status, done.out, done.err) == (
+        2,
+        "",
+        f"exporter: {tmp_path}: no export here; check the path, or run exporter export first\n",
+    )
     (tmp_path / "_exporter").write_text("a file")
     assert command("verify", tmp_path, "--repair").status == 2

@@ -51,7 +51,7 @@ def test_options_of_commands_that_read_again(command: str) -> None:
 
 
 def test_options_of_the_other_commands() -> None:
-    named = {names for names in map(names_in, in_code(OPTIONS.section("The others"))) if names}
+    named = {names for names in map(names_in, in_code(OPTIONS.section("Other commands"))) if names}
     assert named == {frozenset({"--json"}), frozenset({"--help"}), frozenset({"--version"})}
     assert defaults_in(help_of("status")).keys() == {frozenset({"--json"}), frozenset({"--help", "-h"})}
     completion = {frozenset({"--install-completion"}), frozenset({"--show-completion"})}

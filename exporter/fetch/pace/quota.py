@@ -24,7 +24,7 @@ _SEPARATE: Final = (("RateLimit-Remaining", "RateLimit-Reset"), ("X-RateLimit-Re
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """`remaining` requests may follow in the next `reset_seconds`; then there will be more."""
+    """Says that `remaining` requests may follow in the next `reset_seconds`; then there will be more."""
 
     remaining: int
     reset_seconds: float

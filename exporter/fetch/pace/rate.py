@@ -8,8 +8,8 @@ neither of which needs to know how full the bucket was at any time:
 - In any stretch of time, at most R x time and one full bucket can have been let through: R is at least
   *(passed - bucket) / time*, and exactly that for the stretch that began when the bucket was last full.
 
-After a refusal, all workers go on at about the greatest of these for a while, and then probe: slowly at first, since R
-has probably not changed, then faster and faster, since it has. Until there is a bound, the rate is halved at each
+After a refusal, all workers go on at about the greatest of these for a while, and then probe: slowly at first, because
+R is probably unchanged, then ever faster, because it evidently rose. Until there is a bound, the rate is halved at each
 refusal and doubled every two seconds in between.
 
 `Retry-After` stops all workers. But a second or two may have been rounded up from anything, even a fiftieth of a
@@ -24,7 +24,7 @@ from typing import Final
 
 #: The size that a limiter's bucket is taken to have, in requests; the next refusal shows if it holds more.
 _BUCKET: Final = 5
-#: A bound from fewer requests, or less time, than this is noise; one older than the memory may no longer hold.
+#: A bound from fewer requests or less time than this is noise; one older than the memory may no longer hold.
 _LEAST_PASSED: Final = 8
 _LEAST_SECONDS: Final = 0.5
 _LEAST_STRETCH_SECONDS: Final = 1.0
@@ -66,7 +66,7 @@ ROUNDED_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """The counts at a moment: requests passed, refusals learned from, and seconds in which the bucket overflowed."""
+    """Holds counts at a moment: requests passed, refusals learned from, and seconds in which the bucket overflowed."""
 
     at: float
     passed: int

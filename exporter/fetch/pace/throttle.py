@@ -30,7 +30,7 @@ _HTTP_SERVICE_UNAVAILABLE: Final = 503
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A request under way: `at` is when it was sent, and `in_flight` how many were under way then, itself included."""
+    """Represents a request under way: it was sent at `at`, and then `in_flight` were under way, itself included."""
 
     at: float
     in_flight: int
@@ -128,7 +128,7 @@ class Throttle:
 
 
 class _Average:
-    """A moving average."""
+    """Keeps a moving average."""
 
     def __init__(self) -> None:
         self._known: float | None = None

@@ -30,7 +30,7 @@ _WAYS: Final[Sequence[By]] = ("both", "bound", "cursor")
 
 
 class Approach(msgspec.Struct, frozen=True):
-    """A way to ask for what lies at or below an instant.
+    """Represents a way to ask for what lies at or below an instant.
 
     `by` names the parameters that bound the answer from above. `extra` is how many microseconds above the instant to
     ask from, negative where the API answers with what is later than asked for. With `has_floor`, it sends
@@ -51,7 +51,7 @@ UNBOUNDED: Final = Approach(extra=_UNBOUNDED)
 
 
 class Search:
-    """A search for an approach, which begins with `first`. `approach` is the next to try; None when none is left.
+    """Represents a search for an approach, which begins with `first`. `approach` is the next to try, if one is left.
 
     `is_expected` means that a row is known to lie there, so an answer without it was to another question. Then the
     lower bound is left out, the question starts up to a second further up, `created_before` and `cursor` are tried

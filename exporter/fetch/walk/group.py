@@ -57,7 +57,7 @@ class _Slice:
 
 
 class Group(Generic[RowT]):
-    """The rows that `question` brings above those of the page `below`, by id.
+    """Holds the rows that `question` brings above those of the page `below`, by id.
 
     `position` is the time of most of them, and `known` are ids of these. `question` is bounded from above only. `below`
     is known to be listed below the group, None if nothing is. `doubt` says why rows may be missing, if they may.

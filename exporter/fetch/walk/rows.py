@@ -26,7 +26,7 @@ def rows_of(rows: Iterable[TimedRow[RowT]]) -> Rows[RowT]:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """The remainder of a row that has been looked at."""
+    """Holds the remainder of a row that has been looked at."""
 
     id: str
 

@@ -32,16 +32,19 @@ _FAR_ABOVE: Final = 2 * DAY
 
 
 class Traits:
-    """The finest time the server has shown, how it reads its bounds, and how dense and long its pages are.
+    """Holds the finest time the server has shown, how it reads its bounds, and how dense and long its pages are.
 
-    `unit` (microseconds) divides every served `created_at`, so it is never finer than the precision the server serves:
-    by value, not by digits, since `.123000` may be milliseconds written long (source.md, 2). `approach` is the one by
-    which a known row last came back. `newest` is where each list began when it was last seen whole, by the status it is
-    asked for, `oldest` where it was shown to end, and `lowest` the earliest row of the unfiltered list that an answer
-    has shown; below `proven_end`, none was shown with a lower bound either. `shows_order` means that a page had two
-    times, in order; `reads_closely`, that a row within a second of a bound came back that the bound, cut or rounded to
-    minutes, would have left out; `reads_exactly`, the same for seconds and milliseconds; `is_filtered`, that rows are
-    left out of the list; `cuts_at_random`, that the server has cut a page, and then delivered a longer one.
+    - `unit` (microseconds) divides every served `created_at`, so it is never finer than the precision that is served:
+      by value, not by digits, since `.123000` may be milliseconds written long (source.md, 2).
+    - `approach` is the one by which a known row last came back.
+    - `newest` is where each list began when it was last seen whole, by the status it is asked for; `oldest` is where it
+      was shown to end, and `lowest` the earliest row of the unfiltered list that an answer has shown. Below
+      `proven_end`, none was shown with a lower bound either.
+    - `shows_order` means that a page had two times, in order.
+    - `reads_closely` means that a row within a second of a bound came back that the bound, cut or rounded to minutes,
+      would have left out; `reads_exactly`, the same for seconds and milliseconds.
+    - `is_filtered` means that rows are left out of the list.
+    - `cuts_at_random` means that the server has cut a page, and then delivered a longer one.
     """
 
     def __init__(self, newest: Instant | None = None) -> None:

@@ -8,7 +8,7 @@ from exporter.fetch.pace.quota import Quota
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A body that begins like a JSON array, or like an object for one conversation.
+    """Represents a body that begins like a JSON array, or like an object for one conversation.
 
     `served_at` is the server's clock, None when it sent no usable `Date`. `quota` is how many more requests are
     welcome, if the headers say. `age` is how long ago, in microseconds, a cache says that the server answered.

@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 class _WantsSlashError(RequestRefusedError):
-    """A redirect to the same path with a slash at its end, or without one, which is heeded once."""
+    """Represents a redirect to the same path with a slash at its end, or without one, which is heeded once."""
 
 
 class Client:

@@ -29,7 +29,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The way to the API. `host` is its bare name, and `named` is how messages name it."""
+    """Holds the way to the API. `host` is its bare name, and `named` is how messages name it."""
 
     host: str
     named: str

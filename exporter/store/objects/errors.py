@@ -22,7 +22,7 @@ _CODE = re.compile(r"<Code>([A-Za-z0-9_.-]{1,64})</Code>|\(code: ([A-Za-z0-9_.-]
 _STATUS = re.compile(r"status code: (\d{3})")
 _REGION = re.compile(r"<Region>([a-z0-9-]{1,32})</Region>")
 _UNREADABLE = re.compile(r"Got invalid|Unable to extract metadata|Received non-partial response")
-#: Azure says this of a signature whose time is over, or of a clock that is wrong.
+#: Azure says this of an expired signature, or of a clock that is wrong.
 _TIME_IS_OVER = re.compile(r"not valid in the specified time frame|[Ee]xpired")
 _CLOCK_IS_WRONG = re.compile(r"[Dd]ate header too old|Request date header")
 _CAUSE = re.compile(r"(?:Keyless|Unreached)Error: ([^\n]{1,400})")
