@@ -77,7 +77,7 @@ class PatientFile(FileIO):
     """Reads a file `patiently`; `open_patiently` opens it in the same way."""
 
     def readinto(self, buffer: Any) -> int | None:
-        return patiently(partial(_readinto, self, buffer))
+        return patiently(partial(read_once, self, buffer))
 
     def readall(self) -> bytes:
         return b"".join(iter(partial(self._read_some, 1 << 20), b""))
@@ -87,7 +87,8 @@ class PatientFile(FileIO):
         return bytes(memoryview(buffer)[: self.readinto(buffer) or 0])
 
 
-_readinto: Final = FileIO.readinto
+#: Reads from a file once, without patience.
+read_once: Final = FileIO.readinto
 
 
 def open_patiently(path: Path) -> PatientFile:

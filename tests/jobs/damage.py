@@ -129,7 +129,7 @@ def a_day_later(times: pa.ChunkedArray) -> list[Any]:
 
 
 def failing(number: int, times: int, wanted: Callable[[str], bool]) -> Callable[..., Any]:
-    """Returns a substitute for `disk._readinto` that fails in this many reads of files whose names are `wanted`."""
+    """Returns a substitute for `disk.read_once` that fails in this many reads of files whose names are `wanted`."""
     left = times
 
     def readinto(file: disk.PatientFile, buffer: Any) -> Any:
@@ -139,5 +139,5 @@ def failing(number: int, times: int, wanted: Callable[[str], bool]) -> Callable[
             raise OSError(number, os.strerror(number))
         return real(file, buffer)
 
-    real = disk._readinto
+    real = disk.read_once
     return readinto

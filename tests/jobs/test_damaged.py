@@ -78,7 +78,7 @@ async def test_what_cannot_be_read_is_not_merged_and_not_called_damaged(
         await export(tmp_path, Selection(), RunContext(settings, Credentials(TOKEN), Quiet()))
         part = sorted(tmp_path.rglob("*.parquet"))[1].name
         monkeypatch.setattr("exporter.store.disk.time.sleep", lambda _: None)
-        monkeypatch.setattr(disk, "_readinto", failing(errno.EIO, 10**9, lambda name: name.endswith(part)))
+        monkeypatch.setattr(disk, "read_once", failing(errno.EIO, 10**9, lambda name: name.endswith(part)))
         with pytest.raises(UnreadableFileError, match=f"{part}: cannot be read here and now") as raised:
             await compact(tmp_path, target_bytes=10**9, memory_bytes=1 << 29, observer=Quiet())
         assert raised.value.exit_status == 1

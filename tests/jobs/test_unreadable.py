@@ -48,7 +48,7 @@ def data_of(root: Path) -> dict[str, Any]:
 def test_reads_that_fail_for_a_moment_are_done_again(
     number: int, repair: bool, complete: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
 ) -> None:
-    monkeypatch.setattr(disk, "_readinto", failing(number, 3, lambda name: name.endswith(".parquet")))
+    monkeypatch.setattr(disk, "read_once", failing(number, 3, lambda name: name.endswith(".parquet")))
     before = data_of(complete)
     verified = check(complete, repair=repair)
     assert (verified.problems, verified.exit_status, len(pauses)) == ((), 0, 3)
@@ -61,7 +61,7 @@ def test_a_file_whose_bytes_cannot_be_had_is_left_alone(
     number: int, repair: bool, complete: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, *others = parts(complete)
-    monkeypatch.setattr(disk, "_readinto", failing(number, 10**9, lambda name: name.endswith(first)))
+    monkeypatch.setattr(disk, "read_once", failing(number, 10**9, lambda name: name.endswith(first)))
     # Any other damage waits as well, because the reader may be what is wrong.
     flip(complete, others[0])
     before = data_of(complete)
@@ -144,7 +144,7 @@ def test_readings_that_differ_are_no_damage(complete: Path, monkeypatch: pytest.
 
 def test_quarantine_that_cannot_be_read_is_left_alone(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = quarantine(odd)[0]
-    monkeypatch.setattr(disk, "_readinto", failing(errno.EIO, 10**9, lambda name: name.endswith(path)))
+    monkeypatch.setattr(disk, "read_once", failing(errno.EIO, 10**9, lambda name: name.endswith(path)))
     before = data_of(odd)
     verified = check(odd, repair=True)
     assert [(problem.file, problem.what) for problem in verified.problems] == [(path, "unreadable")]

@@ -40,7 +40,7 @@ class RemoteLock:
             found = self._bucket.get(LOCK)
             other = None if found is None else decode_lease(found.data)
             if found is not None and other is not None:
-                age_seconds = self._now() - found.written_at
+                age_seconds = self.now() - found.written_at
                 if not has_run_out(other, age_seconds):
                     raise DestinationLockedError(_held_by(self._bucket, other, age_seconds))
             version = self._bucket.swap(LOCK, encode_lease(lease), "create" if found is None else found.version)
@@ -74,7 +74,7 @@ class RemoteLock:
             return None
         return lease
 
-    def _now(self) -> float:
+    def now(self) -> float:
         """Returns the time by the store's clock: that of what was just written."""
         self._bucket.put(PROBE, b"", "overwrite")
         found = self._bucket.get(PROBE)

@@ -44,7 +44,7 @@ class ObjectStore:
 
     def __init__(self, bucket: Bucket, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self._bucket: Final = bucket
-        self._lock: Final = RemoteLock(bucket, lease_seconds)
+        self.lock: Final = RemoteLock(bucket, lease_seconds)
         self._scratch: Final = Scratch()
         self._transfers: Final = anyio.Semaphore(_TRANSFERS)
 
@@ -74,7 +74,7 @@ class ObjectStore:
         return await _finished(self._bucket.get_all, paths)
 
     async def create(self, path: str, data: bytes) -> bool:
-        if self._lock.is_lost:
+        if self.lock.is_lost:
             raise OvertakenError(LOCK)
         return await _finished(self._bucket.swap, path, data, "create") is not None
 
@@ -127,20 +127,20 @@ class ObjectStore:
         return await _finished(free_bytes, self.staged_on)
 
     async def acquire_lock(self, holder: str) -> None:
-        await _finished(self._lock.acquire, holder)
+        await _finished(self.lock.acquire, holder)
 
     async def keep_lock(self) -> None:
-        while not self._lock.is_lost:
-            await anyio.sleep(self._lock.lease_seconds / 4)
+        while not self.lock.is_lost:
+            await anyio.sleep(self.lock.lease_seconds / 4)
             with suppress(StoreError):  # renewal is tried again before the lock runs out
-                await _finished(self._lock.renew)
+                await _finished(self.lock.renew)
 
     async def release_lock(self) -> None:
         with suppress(StoreError):  # a lock that cannot be given back runs out
-            await _finished(self._lock.release)
+            await _finished(self.lock.release)
 
     async def lock_holder(self) -> LockHolder | None:
-        return await _finished(self._lock.holder)
+        return await _finished(self.lock.holder)
 
     def _check(self) -> None:
         try:

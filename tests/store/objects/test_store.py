@@ -210,16 +210,16 @@ class TestWhatPasses(Hasty):
             cloud.gate.answers = answering(conflict, to=puts(LOCK))
             await store.acquire_lock("r1")
             cloud.gate.answers = answering(*[conflict] * 2, to=puts(LOCK))
-            await anyio.to_thread.run_sync(store._lock.renew)
-            assert not store._lock.is_lost
+            await anyio.to_thread.run_sync(store.lock.renew)
+            assert not store.lock.is_lost
             await store.release_lock()
 
     async def test_a_lock_that_somebody_has_deleted_is_lost(self, bucket: Bucket, opening: Opening) -> None:
         store = opening(bucket)
         await store.acquire_lock("r1")
         await store.delete(LOCK)
-        await anyio.to_thread.run_sync(store._lock.renew)
-        assert store._lock.is_lost
+        await anyio.to_thread.run_sync(store.lock.renew)
+        assert store.lock.is_lost
 
     @pytest.mark.parametrize("method", ["GET", "POST"])
     async def test_lists_and_deletions(self, method: str, cloud: S3, bucket: Bucket, opening: Opening) -> None:
@@ -506,16 +506,16 @@ class TestLease:
         await asleep.acquire_lock("asleep")
         with pytest.raises(DestinationLockedError, match=r"its hold ends \d\d s from now"):
             await awake.acquire_lock("awake")
-        now = RemoteLock._now
-        monkeypatch.setattr(RemoteLock, "_now", lambda lock: now(lock) + LEASE_SECONDS + 4)
+        now = RemoteLock.now
+        monkeypatch.setattr(RemoteLock, "now", lambda lock: now(lock) + LEASE_SECONDS + 4)
         await awake.acquire_lock("awake")
         monkeypatch.undo()
         holder = await asleep.lock_holder()
         assert holder is not None
         assert holder.run == "awake"
         # It wakes up, and neither takes its lock back, nor the other's away, nor writes to the log.
-        await anyio.to_thread.run_sync(asleep._lock.renew)
-        assert asleep._lock.is_lost
+        await anyio.to_thread.run_sync(asleep.lock.renew)
+        assert asleep.lock.is_lost
         with pytest.raises(OvertakenError):
             await asleep.create(commit_path(1), b"")
         await asleep.release_lock()
@@ -545,7 +545,7 @@ class TestLease:
     ) -> None:
         store = opening(memory, lease_seconds=0.04)
         await store.acquire_lock("r1")
-        renew, calls, renewed = store._lock.renew, list[int](), anyio.Event()
+        renew, calls, renewed = store.lock.renew, list[int](), anyio.Event()
 
         def failing() -> None:
             calls.append(1)
@@ -554,13 +554,13 @@ class TestLease:
             renew()
             anyio.from_thread.run_sync(renewed.set)
 
-        monkeypatch.setattr(store._lock, "renew", failing)
+        monkeypatch.setattr(store.lock, "renew", failing)
         async with anyio.create_task_group() as group:
             group.start_soon(store.keep_lock)
             with anyio.fail_after(10):
                 await renewed.wait()
             group.cancel_scope.cancel()
-        assert not store._lock.is_lost
+        assert not store.lock.is_lost
 
     async def test_what_was_renewed_meanwhile_is_not_taken_over(
         self, memory: Bucket, opening: Opening, monkeypatch: pytest.MonkeyPatch
@@ -569,14 +569,14 @@ class TestLease:
         await holder.acquire_lock("holder")
 
         def renewing(lock: RemoteLock) -> float:
-            holder._lock.renew()
+            holder.lock.renew()
             return 1e12
 
-        monkeypatch.setattr(RemoteLock, "_now", renewing)
+        monkeypatch.setattr(RemoteLock, "now", renewing)
         with pytest.raises(DestinationLockedError, match="several runs"):
             await other.acquire_lock("other")
-        await anyio.to_thread.run_sync(holder._lock.renew)
-        assert not holder._lock.is_lost
+        await anyio.to_thread.run_sync(holder.lock.renew)
+        assert not holder.lock.is_lost
 
     async def test_a_process_of_this_machine_that_is_gone_holds_nothing(self, memory: Bucket, opening: Opening) -> None:
         here = new_lease("killed", "host", 0, LEASE_SECONDS)
