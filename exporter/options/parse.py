@@ -80,6 +80,8 @@ def check_filter(name: str, value: Any) -> str:
                 f"{option} {value!r}: known values are {', '.join(known.choices)}. "
                 f"To send a newer one unchecked, give --filter {name}={value}"
             )
+        case FilterKind.INTEGER if len(str(value).lstrip("-")) > 18:
+            raise UsageError(f"{option} {value}: must have at most 18 digits")
         case FilterKind.METADATA:
             return _metadata(value, option)
         case FilterKind.TIME if isinstance(value, str) and _RELATIVE.fullmatch(value.strip()):
@@ -171,9 +173,7 @@ def _either(now: Instant, *options: tuple[str, str | date | None]) -> Instant | 
 
 def to_bytes(size: int | str, option: str) -> int:
     """Returns a number of bytes, which may be given as a text such as `256MB` or `256MiB`. Raises `UsageError`."""
-    if isinstance(size, int):
-        return size
-    match = _SIZE.fullmatch(size.strip())
+    match = _SIZE.fullmatch(str(size).strip())
     if match is None:
         raise UsageError(f"{option} {size!r}: write a size as 256MB, 1GiB, or a number of bytes")
     return int(match.group(1)) * _SIZE_BYTES[match.group(2).lower()]

@@ -123,7 +123,7 @@ class WindowWriter:
 
     A part is closed when its partition is left, at the target size, when there are many misfits, and by `finish`, which
     is due when `seconds_left` have passed. It then covers the window from where the last commit ended down to its own
-    lower end. Doubts wait for no part, because they may be about another window.
+    lower end. A doubt about anything else than what the next commit will cover is committed at once.
     """
 
     def __init__(self, target: PartTarget, end: Instant, scan: Scan) -> None:
@@ -135,6 +135,7 @@ class WindowWriter:
         self._uncommitted_end = end
         self._misfits: list[Misfit] = []
         self._misfits_since = inf
+        self._unproven: list[Unproven] = []
         self._read_since: Instant | None = None
         self._has_bare_rows = False
 
@@ -148,25 +149,25 @@ class WindowWriter:
         """Takes what a page has settled. Returns what can be committed now, with its files published."""
         # Rows that were held back came on an earlier page than this one.
         self._read_since = read_since if self._read_since is None else min(self._read_since, read_since)
+        self._unproven += settled.unproven
         closed = await to_thread.run_sync(self._write, settled.rows, settled_from, limiter=self._stage.working)
         if self._has_bare_rows:
             await self._target.guard.begin()
         if closed:
-            return await self._hand_over(closed, closed[-1].file.window.start, settled.unproven)
+            return await self._hand_over(closed, closed[-1].file.window.start)
         if sum(len(misfit.text) for misfit in self._misfits) >= self._target.misfit_bytes:
-            return await self._finish(settled_from, settled.unproven)
-        if settled.unproven:
-            # A doubt may be about a window that is committed already, so a kill must not lose it.
-            return await self._hand_over([], self._uncommitted_end, settled.unproven)
-        return None
+            return await self.finish(settled_from)
+        # After a kill, what is not committed is read again, and may then be proven. Any other doubt may be about a
+        # window that is committed already, and must not be lost.
+        doubted = [doubt.interval for doubt in settled.unproven]
+        if all(settled_from <= one.start and one.end <= self._uncommitted_end for one in doubted):
+            return None
+        return await self._hand_over([], self._uncommitted_end)
 
     async def finish(self, settled_from: Instant) -> Change | None:
         """Closes the open part: the window has been read down to `settled_from`."""
-        return await self._finish(settled_from, ()) if settled_from < self._uncommitted_end else None
-
-    async def _finish(self, settled_from: Instant, unproven: tuple[Unproven, ...]) -> Change | None:
         closed = await to_thread.run_sync(self._close, settled_from, limiter=self._stage.working)
-        return await self._hand_over(closed, settled_from, unproven)
+        return await self._hand_over(closed, settled_from) if settled_from < self._uncommitted_end else None
 
     def abort(self) -> None:
         """Gives up the open part."""
@@ -213,18 +214,17 @@ class WindowWriter:
         self._top = bottom
         return finished.closed(part.partition, Interval(bottom, part.top), part.absent, part.withheld_rows)
 
-    async def _hand_over(
-        self, closed: list[StagedPart], bottom: Instant, unproven: tuple[Unproven, ...]
-    ) -> Change | None:
+    async def _hand_over(self, closed: list[StagedPart], bottom: Instant) -> Change | None:
         finished = StagedWindow(
             Interval(bottom, self._uncommitted_end) if bottom < self._uncommitted_end else None,
             closed,
             [misfit for misfit in self._misfits if misfit.created_at >= bottom],
-            unproven,
+            tuple(self._unproven),
             self._read_since,
             self._scan.hidden_status,
         )
         self._misfits = [misfit for misfit in self._misfits if misfit.created_at < bottom]
+        self._unproven = []
         self._top = self._uncommitted_end = bottom
         return await self._target.hand_over(finished)
 

@@ -124,6 +124,8 @@ def test_it_comes_to_what_the_command_line_comes_to(
         ({"since": 5}, "since: must be str or date, not int"),
         ({"duration_above": "10"}, "duration_above: must be int, not str"),
         ({"filters": {"a b": "c"}}, "--filter 'a b=c': must be name=value"),
+        ({"duration_above": -(10**18)}, "--duration-above -1000000000000000000: must have at most 18 digits"),
+        ({"memory": 10**20}, "--memory 100000000000000000000: write a size as 256MB, 1GiB, or a number of bytes"),
         ({"insecure_http": "no"}, "insecure_http: must be bool, not str"),
         ({"token": b"ak_secret"}, "token: must be str, not bytes"),
     ],

@@ -144,6 +144,7 @@ def test_whatever_a_window_settles_is_committed_once_in_its_place(
             before = destination.quarantined_times()
             await log.append(committed_at=SERVED_AT, change=change)
             await destination.load()
+            assert sorted(log.state.unproven, key=str) == sorted(doubts, key=str)
             fresh = destination.quarantined_times() - before
             assert all(any(time in covered for covered in change.covers) for time in fresh)
 
@@ -162,8 +163,6 @@ def test_whatever_a_window_settles_is_committed_once_in_its_place(
                 # Rows that were held back may have come on an earlier page.
                 assert change.read_since == min(reads)
                 await commit(change)
-            # No doubt waits: it may be about a window that is committed already, and a kill must not lose it.
-            assert sorted(log.state.unproven, key=str) == sorted(doubts, key=str)
         change = await writer.finish(settled_from)
         if change is not None:
             await commit(change)
@@ -314,3 +313,26 @@ async def test_rows_of_another_organization_are_refused(root: Path) -> None:
         else:
             await writer.add(Settled(rows), T0, SERVED_AT)
         writer.abort()
+
+
+async def test_a_doubt_about_what_was_committed_before_waits_for_nothing(root: Path) -> None:
+    writer = window(sink_at(root, Clock()), T0 + DAY)
+    elsewhere = Unproven(T0 + 2 * DAY, 1, "elsewhere")
+    change = await writer.add(Settled(rows_at([T0 + 20 * HOUR]), (elsewhere,)), T0 + 20 * HOUR, SERVED_AT)
+    assert change is not None
+    assert (change.covers, change.files, change.unproven) == ((), (), (elsewhere,))
+    # The window was not read down to this time: another may have been.
+    below = Unproven(T0 + HOUR, 1, "below")
+    change = await writer.add(Settled(rows_at([]), (below,)), T0 + 20 * HOUR, SERVED_AT)
+    assert change is not None
+    assert (change.covers, change.unproven) == ((), (below,))
+    writer.abort()
+
+
+async def test_a_doubt_about_what_a_kill_would_have_read_again_waits_for_its_commit(root: Path) -> None:
+    writer = window(sink_at(root, Clock()), T0 + DAY)
+    own = Unproven(T0 + 20 * HOUR, 1, "own")
+    assert await writer.add(Settled(rows_at([T0 + 20 * HOUR]), (own,)), T0 + 20 * HOUR, SERVED_AT) is None
+    change = await writer.finish(T0 + 20 * HOUR)
+    assert change is not None
+    assert (change.covers, change.unproven) == ((Interval(T0 + 20 * HOUR, T0 + DAY),), (own,))
