@@ -10,11 +10,26 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """Tells what the API, or the connection to it, said last, while no answer helps the run any further.
+
+    `since_seconds` is when that began, and `until_seconds` when the run gives up, by the clock of `Snapshot.seconds`;
+    None means that it does not give up. `throttled` means that the API asks to be asked less often.
+    """
+
+    reason: str
+    since_seconds: float
+    until_seconds: float | None
+    throttled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Describes a run at one moment.
 
-    `share` is the part of the range that is covered or has been read: 0 to 1, measured in time and not in rows. All
-    other values count this run alone; `seconds` counts from its start, and `bytes` counts JSON text.
+    `share` is the part of the whole range that is covered or has been read: 0 to 1, measured in time and not in rows.
+    `stored_rows` is the number of conversations that the export held when the run began. All other values count this
+    run alone; `seconds` counts from its start, and `bytes` counts JSON text. `trouble` is None while answers come.
     """
 
     share: float
@@ -27,6 +42,8 @@ class Snapshot:
     in_flight: int
     windows: int
     seconds: float
+    stored_rows: int = 0
+    trouble: Trouble | None = None
 
 
 class Observer(Protocol):

@@ -2,6 +2,8 @@
 
 import shlex
 import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib.util import find_spec
 
 
@@ -30,6 +32,23 @@ def format_size(size_bytes: float) -> str:
 def count_of(number: int, noun: str) -> str:
     """Returns a count such as `1 row` or `2,000 rows`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Returns the known name that `name` is most likely a slip of, if there is one; case, `-` and `_` do not matter."""
+    folded = {_fold(each): each for each in known}
+    found = get_close_matches(_fold(name), folded, n=1, cutoff=0.7)
+    return folded[found[0]] if found else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns ` Did you mean X?`, to follow a sentence that refuses `name`, or nothing."""
+    found = nearest(name, known)
+    return "" if found is None else f" Did you mean {found}?"
+
+
+def _fold(name: str) -> str:
+    return name.strip().casefold().replace("-", "_")
 
 
 def install_command(*packages: str) -> str:
