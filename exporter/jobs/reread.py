@@ -134,7 +134,7 @@ async def _reread(session: Session, target: Coverage) -> RereadResult:
         # Rows that were kept are not known to be up to date: they may no longer match the filters.
         refreshes = again - Coverage(kept)
         change, outcome = await merge_spool(
-            spool, state, stage, committer, gone=gone, whole=whole, repeated=doubts.repeated.keys()
+            spool, state, stage, committer, gone=gone, whole=whole, repeated=doubts.repeated
         )
         change = msgspec.structs.replace(change, refreshes=refreshes.intervals, proves=again.intervals, settles=True)
         await committer.commit(change, session.spent, kind="reread")
@@ -145,7 +145,7 @@ async def _reread(session: Session, target: Coverage) -> RereadResult:
     return RereadResult(
         summary=summary,
         intervals=target.intervals,
-        inserted=summary.rows - before.totals.rows + outcome.removed,
+        inserted=outcome.inserted_by_run(before.totals.rows, summary.rows),
         updated=outcome.updated,
         removed=outcome.removed,
         unchanged=outcome.unchanged,

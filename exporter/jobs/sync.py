@@ -169,7 +169,7 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
         spool.read_since = min(spool.read_since, changed.read_since)
         spool.unproven += changed.unproven
     change, outcome = await merge_spool(
-        spool, state, stage, session.committer, gone=gone, whole=again, repeated=doubts.repeated.keys()
+        spool, state, stage, session.committer, gone=gone, whole=again, repeated=doubts.repeated
     )
     change = msgspec.structs.replace(change, refreshes=before.coverage.intervals, settles=True)
     await session.committer.commit(change, session.spent, kind="sync")
@@ -224,7 +224,7 @@ def _synced(destination: Location, session: Session, outcome: UpsertCounts) -> S
     summary = summarize(destination, before, after, session.spent)
     return SyncResult(
         summary=summary,
-        inserted=summary.rows - before.totals.rows + outcome.removed,
+        inserted=outcome.inserted_by_run(before.totals.rows, summary.rows),
         updated=outcome.updated,
         removed=outcome.removed,
         unchanged=outcome.unchanged,

@@ -69,13 +69,14 @@ class MergePlan:
         return self.taken.keys() - self.dropped
 
     @property
-    def updated(self) -> int:
-        return sum(version.reading > 0 for identity, version in self.taken.items() if identity in self.dropped)
+    def updated(self) -> set[str]:
+        """Returns the ids of rows that were read again and take the place of an older version."""
+        return {identity for identity in self.taken.keys() & self.dropped if self.taken[identity].reading > 0}
 
     @property
-    def removed(self) -> int:
-        """Returns the number of rows that go without another in their place."""
-        return self.dropped_rows - len(self.taken.keys() & self.dropped)
+    def left(self) -> frozenset[str]:
+        """Returns the ids of rows that go without another in their place."""
+        return self.dropped - self.taken.keys()
 
 
 @dataclass(slots=True)

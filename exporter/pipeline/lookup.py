@@ -7,8 +7,10 @@ random ids that is 220 MB: looking some up takes a second or two, and comparing 
 is read unless a row has arrived at a place that is new to it.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
@@ -40,6 +42,26 @@ class Copy(NamedTuple):
     is_row: bool
     created_at: Instant
     updated_at: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """Holds the `copies` of each id that several rows have. `surplus` counts, by id, the rows beyond the first one that
+    the table had before the run."""
+
+    copies: Mapping[str, Sequence[Copy]]
+    surplus: Mapping[str, int]
+
+    @classmethod
+    def of(cls, copies: Mapping[str, Sequence[Copy]], before: Coverage) -> "Repeated":
+        """Returns `copies` with their surplus; `before` was covered before the run."""
+        rows = Counter(
+            name for name, found in copies.items() for each in found if each.is_row and each.created_at in before
+        )
+        return cls(copies, {name: count - 1 for name, count in rows.items() if count > 1})
+
+
+NOTHING_REPEATED: Final = Repeated({}, {})
 
 
 async def find_ids(

@@ -20,7 +20,7 @@ from exporter.parts.merge import MergePlan, Nulls, PartSequence, Version, count_
 from exporter.parts.versions import versions_in
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import MERGED_AT_ONCE
-from exporter.pipeline.lookup import MOST_REPEATED, find_ids
+from exporter.pipeline.lookup import MOST_REPEATED, NOTHING_REPEATED, Copy, Repeated, find_ids
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.quarantine_merge import Quarantine
 from exporter.pipeline.spool_sink import Spool, SpooledPart, count_absent
@@ -38,7 +38,8 @@ class UpsertCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Counts what a merge has done to the rows of the table. `removed` are those that left it, even for quarantine.
 
     `unchanged` are rows that were read again and are the same. `quarantined` are rows that fit no column, and are new
-    or have changed. `rewritten` counts the parts that were replaced.
+    or have changed. `rewritten` counts the parts that were replaced. `surplus` counts the rows that the table had
+    several times before the run, beyond the first of each.
     """
 
     inserted: int = 0
@@ -47,6 +48,11 @@ class UpsertCounts(msgspec.Struct, frozen=True, kw_only=True):
     unchanged: int = 0
     quarantined: int = 0
     rewritten: int = 0
+    surplus: int = 0
+
+    def inserted_by_run(self, rows_before: int, rows_after: int) -> int:
+        """Returns the number of conversations that a run has added, of which this merge was one step."""
+        return rows_after - (rows_before - self.surplus) + self.removed
 
 
 async def merge_spool(
@@ -57,14 +63,14 @@ async def merge_spool(
     *,
     gone: Mapping[Interval, Collection[str]],
     whole: Coverage = _NOTHING,
-    repeated: Collection[str] = (),
+    repeated: Repeated = NOTHING_REPEATED,
 ) -> tuple[Change, UpsertCounts]:
     """Publishes the parts that replace those that change, and returns the change to commit.
 
     An id that arrives at a home that did not have it leaves the one that did. `gone` are ids to drop, by the interval
     of their home, which `spool` knows. `whole` is where `spool` has all existing rows, so that the marks of older ones
-    leave with them. `repeated` is as in `plan_merge`. Until the commit, and the deletion that follows it, rows are
-    stored twice; `_SUCCESS` is removed before. Raises `StoreError`, and what `Spool.judge` raises.
+    leave with them. Of each `repeated` row, one copy in a part stays. Until the commit, and the deletion that follows
+    it, rows are stored twice; `_SUCCESS` is removed before. Raises `StoreError`, and what `Spool.judge` raises.
     """
     await spool.judge()
     quarantine = await Quarantine.load(state, stage)
@@ -80,7 +86,7 @@ async def merge_spool(
         home, spooled = spool.homes[interval], spool.parts.get(interval, [])
         readings = _readings(spooled)
         async with _opened(home, stage, checked=False) as part:
-            found = await to_thread.run_sync(plan_merge, part, readings, drop, repeated, limiter=stage.working)
+            found = await to_thread.run_sync(plan_merge, part, readings, drop, repeated.copies, limiter=stage.working)
             plans[interval] = found
             # The marks of a row in several readings would count several times.
             if part is not None and len(readings) <= 1 and Coverage([interval]) & whole:
@@ -133,7 +139,7 @@ async def merge_spool(
         organization=spool.guard.organization,
         hidden_status=spool.hidden_status,
     )
-    return change, _outcome(changing, [plan for _, plan in ordered], repeated, lines.fresh)
+    return change, _outcome(changing, plans, repeated, spool, lines.fresh)
 
 
 async def _refuse_loss(spool: Spool, plans: Mapping[Interval, MergePlan], state: State, stage: PartStage) -> None:
@@ -182,19 +188,32 @@ def _shown_elsewhere(spool: Spool) -> dict[Interval, set[str]]:
 
 
 def _outcome(
-    changing: Collection[tuple[Home, MergePlan]], plans: Collection[MergePlan], repeated: Collection[str], fresh: int
+    changing: Collection[tuple[Home, MergePlan]],
+    plans: Mapping[Interval, MergePlan],
+    repeated: Repeated,
+    spool: Spool,
+    fresh: int,
 ) -> UpsertCounts:
-    """Counts the merge. A row that has moved to another place counts as updated. `fresh` rows went to quarantine."""
-    arrived = set[str]().union(*(plan.arriving for plan in plans))
-    left = set[str]().union(*(plan.dropped - plan.taken.keys() for plan in plans))
-    moved = left & (arrived | {*repeated})
+    """Counts the merge. A row that has moved to another place counts as updated, unless it was stored at both places
+    before the run. `fresh` rows went to quarantine."""
+
+    def stays(copy: Copy, identity: str) -> bool:
+        plan = plans.get(spool.every.of(copy.created_at).interval)
+        return copy.is_row and (plan is None or identity not in plan.left)
+
+    arrived = set[str]().union(*(plan.arriving for plan in plans.values()))
+    left = set[str]().union(*(plan.left for plan in plans.values()))
+    moved = left & arrived
+    joined = {name for name in left - arrived if any(stays(copy, name) for copy in repeated.copies.get(name, ()))}
+    changed = moved.union(*(plan.updated for plan in plans.values())) | (joined - repeated.surplus.keys())
     return UpsertCounts(
-        inserted=sum(len(plan.arriving) for plan in plans) - len(moved & arrived),
-        updated=sum(plan.updated for plan in plans) + len(moved),
-        removed=sum(plan.removed for plan in plans) - len(moved),
-        unchanged=sum(plan.unchanged for plan in plans),
+        inserted=len(arrived - moved),
+        updated=len(changed),
+        removed=len(left - moved - joined),
+        unchanged=sum(plan.unchanged for plan in plans.values()),
         quarantined=fresh,
         rewritten=sum(home.file is not None for home, _ in changing),
+        surplus=sum(repeated.surplus.values()),
     )
 
 

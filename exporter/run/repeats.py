@@ -6,7 +6,7 @@ compared with the stored ones. If one is in several places, each of them is read
 source shows it.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import msgspec
@@ -15,7 +15,7 @@ from anyio import to_thread
 from exporter.contract import BEGINNING, END_OF_TIME, Instant
 from exporter.model import Coverage, Interval
 from exporter.parts.ids import ids_in
-from exporter.pipeline.lookup import Copy, find_repeated
+from exporter.pipeline.lookup import Copy, Repeated, find_repeated
 from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.upsert import merge_spool
 from exporter.plan.homes import Homes
@@ -25,17 +25,17 @@ from exporter.run.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Doubts:
-    """Names what must be read again: the places of `repeated` rows, by id, and `windows` around these and the seams."""
+    """Names what must be read again: the places of `repeated` rows, and `windows` around these and the seams."""
 
-    repeated: Mapping[str, list[Copy]]
+    repeated: Repeated
     windows: Coverage
 
     @classmethod
     async def find(cls, session: Session, homes: Homes) -> "Doubts":
         """Compares what was read with what is stored. Raises `StoreError`."""
         before, state, stage = session.before, session.log.state, session.stage
-        repeated = await find_repeated(stage.store, state, stage.working)
-        times = [copy.created_at for copies in repeated.values() for copy in copies]
+        repeated = Repeated.of(await find_repeated(stage.store, state, stage.working), before.coverage)
+        times = [copy.created_at for copies in repeated.copies.values() for copy in copies]
         files = [homes.of(instant).file for instant in times]
         density = [1.0 if file is None else density_of(file) for file in files]
         now, earlier = state.coverage - before.coverage, before.unsettled
@@ -56,7 +56,7 @@ class Doubts:
         misfits = set[str]().union(*spool.misfit_ids.values())
         shown = misfits.union(*there.values())
         strays: dict[Interval, Collection[str]] = {}
-        for identity, copies in self.repeated.items():
+        for identity, copies in self.repeated.copies.items():
             places = {homes.of(copy.created_at).interval: homes.of(copy.created_at) for copy in copies}
             if identity in shown:
                 stays = {interval for interval, ids in there.items() if identity in ids}
@@ -86,7 +86,7 @@ async def settle(session: Session) -> None:
         session.committer,
         gone=await doubts.strays(spool, homes),
         whole=doubts.windows,
-        repeated=doubts.repeated.keys(),
+        repeated=doubts.repeated,
     )
     if state.unsettled or change.adds or change.removes or change.quarantines:
         await session.committer.commit(msgspec.structs.replace(change, settles=True), session.spent)

@@ -96,6 +96,30 @@ async def test_a_row_that_moves_again_and_back_is_there_once(tmp_path: Path) -> 
             check(tmp_path, source)
 
 
+@pytest.mark.parametrize("changes", [False, True])
+async def test_a_row_that_a_run_cut_short_has_left_twice_counts_once(tmp_path: Path, changes: bool) -> None:
+    doubled = 0
+    for requests in (8, 11, 14):
+        async with moving_source(2) as source:
+            ids, root = fill(source), tmp_path / str(requests)
+            await run_sync(root, source)
+            source.now += HOUR
+            source.update(ids[3], created_at=source.now)
+            source.sandbox.behaviour = Behaviour(revoked_after=requests)
+            with pytest.raises(AccessError):
+                await run_sync(root, source)
+            twice = sum(part["rows"] for part in ExportDirectory(root).parts) == 61
+            source.sandbox.behaviour = Behaviour()
+            if changes:
+                source.now += HOUR
+                source.update(ids[3], summary="changed once more")
+            synced = await run_sync(root, source)
+            assert (synced.inserted, synced.updated, synced.removed) == (0, changes or not twice, 0)
+            assert synced.summary.rows == 60
+            doubled += twice
+    assert doubled >= 2
+
+
 async def test_a_row_that_leaves_the_range_stays_as_it_was(tmp_path: Path) -> None:
     async with moving_source(3) as source:
         ids = fill(source)

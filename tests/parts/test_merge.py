@@ -101,7 +101,7 @@ def test_what_was_read_later_counts_whatever_its_time_of_update_says(
     part = write(tmp_path, [there])
     plan = plan_merge(part, [[write(tmp_path, [again])]])
     assert plan.changes_nothing == (not changes)
-    assert (len(plan.arriving), plan.updated, plan.removed, plan.unchanged) == (0, changes, 0, not changes)
+    assert (len(plan.arriving), len(plan.updated), len(plan.left), plan.unchanged) == (0, changes, 0, not changes)
     assert merged(tmp_path, part, plan) == [again if changes else there]
 
 
@@ -131,13 +131,13 @@ def test_what_is_to_go_goes_from_the_part_and_from_what_was_read(tmp_path: Path)
     part = write(tmp_path, [row("1", 5), row("2", 5)])
     again = write(tmp_path, [row("1", 6), row("3", 6)])
     plan = plan_merge(part, [[again]], gone={"1", "3", "4"})
-    assert (len(plan.arriving), plan.updated, plan.removed) == (0, 0, 1)
+    assert (len(plan.arriving), len(plan.updated), len(plan.left)) == (0, 0, 1)
     assert merged(tmp_path, part, plan) == [row("2", 5)]
 
 
 def test_without_a_part_all_that_was_read_is_new(tmp_path: Path) -> None:
     plan = plan_merge(None, [[write(tmp_path, [row("1", 5, "one")])], [write(tmp_path, [row("1", 5, "two")])]])
-    assert (len(plan.arriving), plan.updated, plan.removed) == (1, 0, 0)
+    assert (len(plan.arriving), len(plan.updated), len(plan.left)) == (1, 0, 0)
     assert merged(tmp_path, None, plan) == [row("1", 5, "two")]
     assert plan_merge(None, []).changes_nothing
 
@@ -148,7 +148,7 @@ def test_a_row_that_a_reading_has_shown_at_two_times_is_there_once(tmp_path: Pat
     after = write(tmp_path, [row("1", 7, "moved", created_at=7)])
     for reading in ([before, after], [after, before]):
         plan = plan_merge(part, [sorted(reading, key=lambda path: path == after)])
-        assert (len(plan.arriving), plan.updated, plan.removed) == (0, 1, 0)
+        assert (len(plan.arriving), len(plan.updated), len(plan.left)) == (0, 1, 0)
         assert merged(tmp_path, part, plan) == [row("2", 5), row("1", 7, "moved", created_at=7)]
 
 
@@ -159,10 +159,10 @@ def test_a_row_that_the_part_has_twice_is_there_once(tmp_path: Path, again: str 
     readings = [] if again is None else [[write(tmp_path, [row("1", 6, again, created_at=7)])]]
     assert plan_merge(part, []).changes_nothing
     plan = plan_merge(part, readings, repeated={"1", "2", "3"})
-    assert (len(plan.arriving), plan.updated, plan.removed) == (0, again is not None, 1)
+    assert (len(plan.arriving), len(plan.updated), len(plan.left)) == (0, again is not None, 0)
     assert merged(tmp_path, part, plan) == [row("2", 5), row("1", 6, again or "kept", created_at=7)]
     plan = plan_merge(part, readings, gone={"1"}, repeated={"1"})
-    assert (len(plan.arriving), plan.updated, plan.removed) == (0, 0, 2)
+    assert (len(plan.arriving), len(plan.updated), len(plan.left)) == (0, 0, 1)
     assert merged(tmp_path, part, plan) == [row("2", 5)]
 
 
@@ -230,8 +230,8 @@ def test_any_merge_is_what_a_dictionary_would_be(
             changed |= {identity}
         assert plan.changes_nothing == (not changed)
         assert len(plan.arriving) == len(expected.keys() - mine.keys())
-        assert plan.removed == len(mine.keys() - expected.keys())
-        assert plan.updated == len(changed & mine.keys() & expected.keys())
+        assert plan.left == mine.keys() - expected.keys()
+        assert plan.updated == changed & mine.keys() & expected.keys()
         assert plan.unchanged == len((latest.keys() & mine.keys()) - changed)
         found = merged(directory, part, plan)
         assert {each["id"]: each for each in found} == expected
