@@ -194,7 +194,7 @@ def parse_timestamp(text: str) -> Instant:
     """
     match = _ISO_8601.fullmatch(text)
     if match is None:
-        raise ValueError("not an ISO 8601 date-time")
+        raise ValueError("not a time")
     date, time, fraction, offset = match.groups()
     digits = (fraction or "").ljust(6, "0")
     if digits[6:].strip("0"):
@@ -202,7 +202,10 @@ def parse_timestamp(text: str) -> Instant:
     if fraction and time.count(":") == 1:
         raise ValueError("a fraction needs seconds")
     zone = "+00:00" if offset is None or offset in "Zz" else offset
-    moment = datetime.fromisoformat(f"{date}T{time or '00:00'}{zone}")
+    try:
+        moment = datetime.fromisoformat(f"{date}T{time or '00:00'}{zone}")
+    except ValueError as error:
+        raise ValueError("there is no such day or time") from error
     return (moment - _EPOCH) // timedelta(microseconds=1) + int(digits[:6])
 
 

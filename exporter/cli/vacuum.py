@@ -1,6 +1,5 @@
 """`exporter vacuum`."""
 
-import re
 import time
 from functools import partial
 from typing import Annotated
@@ -9,7 +8,7 @@ from exporter.cli.flags import Existing, OneObject, flag, switch
 from exporter.cli.runner import run_until_signal, show
 from exporter.cli.upkeep_report import describe_vacuumed
 from exporter.errors import UsageError
-from exporter.options.parse import to_instant
+from exporter.options.times import duration_of, to_instant
 from exporter.store.location import parse_location
 
 
@@ -23,7 +22,7 @@ def vacuum(
 ) -> None:
     """Delete replaced files at DEST, and the versions of its tables that need them. Needs no token and no network."""
     target, now = parse_location(destination), time.time_ns() // 1000
-    if re.fullmatch(r"\s*\d+[smhdw]\s*", older_than, re.ASCII) is None:
+    if duration_of(older_than) is None:
         raise UsageError(f"--older-than {older_than!r}: must be an age, such as 36h or 7d, or 0s for all")
     # So that 0s also deletes what was replaced in this very microsecond.
     before = to_instant(older_than, now + 1, "--older-than")

@@ -3,55 +3,29 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Any, Final
 
 from exporter.contract import (
     ALWAYS_FIELDS,
-    BEGINNING,
     END_OF_TIME,
     FIELD_NAMES,
     FILTERS_BY_NAME,
     MICROSECOND,
     RESERVED_PARAMETERS,
-    SECOND,
     FilterKind,
     Instant,
     format_instant,
-    parse_timestamp,
 )
 from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TABLES, TableFormat, TableKind
+from exporter.options.times import depends_on_now, to_instant, to_seconds
 from exporter.settings import check_range
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_RELATIVE = re.compile(r"(\d{1,9})([smhdw])")
-_RELATIVE_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+#: Filters whose number is one of seconds.
+DURATIONS: Final = ("duration_above", "duration_below")
 _SIZE = re.compile(r"(\d{1,15})\s*(|B|kB|MB|GB|KiB|MiB|GiB)", re.ASCII | re.IGNORECASE)
 _SIZE_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-
-
-def to_instant(value: str | date, now: Instant, option: str) -> Instant:
-    """Returns the instant that an ISO 8601 text, an age such as `7d` or `36h`, a date or a datetime names.
-
-    An age counts back from `now`; a time without an offset or zone is in UTC. Raises `UsageError`, naming `option`.
-    """
-    if isinstance(value, datetime):
-        instant = ((value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
-    elif isinstance(value, date):
-        instant = (value - _EPOCH.date()) // timedelta(microseconds=1)
-    elif relative := _RELATIVE.fullmatch(value.strip()):
-        instant = now - int(relative.group(1)) * _RELATIVE_SECONDS[relative.group(2)] * SECOND
-    else:
-        try:
-            instant = parse_timestamp(value.strip())
-        except ValueError as error:
-            raise UsageError(
-                f"{option} {value!r}: {error}. Write a time as 2026-02-10, 2026-02-10T05:00:00Z, or an age as 7d, 36h"
-            ) from error
-    if not BEGINNING < instant < END_OF_TIME:
-        raise UsageError(f"{option} {str(value)!r}: outside the years 1 to 9999")
-    return instant
 
 
 def flag_of(name: str) -> str:
@@ -61,6 +35,8 @@ def flag_of(name: str) -> str:
 
 def parse_filter(name: str, text: str) -> str | int:
     """Returns the typed value of a filter that has a flag of its own, as `ExportSpec` takes it. Raises `UsageError`."""
+    if name in DURATIONS:
+        return to_seconds(text, flag_of(name))
     if FILTERS_BY_NAME[name].kind is not FilterKind.INTEGER:
         return text
     if re.fullmatch(r"-?\d{1,18}", text, re.ASCII) is None:
@@ -74,6 +50,8 @@ def check_filter(name: str, value: Any) -> str:
     Raises `UsageError` for a value that the API cannot understand.
     """
     known, option = FILTERS_BY_NAME[name], flag_of(name)
+    if name in DURATIONS:
+        value = to_seconds(value, option)
     match known.kind:
         case FilterKind.CHOICE if value not in known.choices:
             raise UsageError(
@@ -84,8 +62,11 @@ def check_filter(name: str, value: Any) -> str:
             raise UsageError(f"{option} {value}: must have at most 18 digits")
         case FilterKind.METADATA:
             return _metadata(value, option)
-        case FilterKind.TIME if isinstance(value, str) and _RELATIVE.fullmatch(value.strip()):
-            raise UsageError(f"{option} {value!r}: must be a time, not an age, because it is stored with the export")
+        case FilterKind.TIME if isinstance(value, str) and depends_on_now(value):
+            raise UsageError(
+                f"{option} {value!r}: must be a time such as 2026-02-10, the same on every day, because it is stored "
+                "with the export"
+            )
         case FilterKind.TIME:
             return format_instant(to_instant(value, 0, option))
         case FilterKind.TEXT if not value:

@@ -21,6 +21,7 @@ from exporter.model import CONVERSATIONS, TABLES, TableKind
 from exporter.options import parse
 from exporter.options.credentials import load_credentials
 from exporter.options.option import Option, options_of
+from exporter.options.times import to_seconds
 from exporter.progress import Observer
 from exporter.run.context import RunContext
 from exporter.settings import (
@@ -63,9 +64,9 @@ class Resolved:
 class ExportSpec:
     """Says what to export, where to, how, and as whom, with the options of `exporter export` and their defaults.
 
-    Times are ISO 8601 texts (UTC without an offset), ages such as `7d`, dates or datetimes (UTC without a zone).
-    `until` is excluded, `created_before` is included. `lag` is in seconds. `filters` are sent unchecked, as `--filter`.
-    `part_size` and `memory` are bytes, or texts such as `256MiB`. A stream needs no `destination`.
+    Times are texts as on the command line (UTC without an offset), dates or datetimes (UTC without a zone). `until` is
+    excluded, `created_before` is included. Durations are seconds, or texts such as `5m`. `filters` are sent unchecked,
+    as `--filter`. `part_size` and `memory` are bytes, or texts such as `256MiB`. A stream needs no `destination`.
 
     `token`, `org_id` and `base_url` are those of the environment (`ANYREACH_TOKEN`, `ANYREACH_ORG_ID`,
     `ANYREACH_BASE_URL`) unless they are given; the environment is read when the spec is used. Neither `repr` nor `str`
@@ -79,11 +80,11 @@ class ExportSpec:
     until: _Time = Option(
         "End of the range, excluded; a later one than --lag allows is cut to that.", "TIME", "the latest that it allows"
     ).field(None)
-    lag: int = Option(
+    lag: int | str = Option(
         "End the range at least this long before the server's clock, even with a later --until, because the API may "
         "not list the newest conversations yet. A sync also reads again what changed in this time before the last run, "
         "and an audit tolerates what changed in this time before it was read, or later.",
-        "SECONDS",
+        "DURATION",
     ).field(_DEFAULTS.lag_seconds)
     created_after: _Time = _of_dataset("The same as --since, by the API's name.", "TIME").field(None)
     created_before: _Time = _of_dataset("The same as --until, but included, by the API's name.", "TIME").field(None)
@@ -95,8 +96,8 @@ class ExportSpec:
     agent_id: str | None = _filter("of the agent with this id")
     agent_version_id: str | None = _filter("of the agent version with this id")
     web_widget_id: str | None = _filter("of the web widget with this id")
-    duration_above: int | None = _filter("of at least this many seconds", "N")
-    duration_below: int | None = _filter("of at most this many seconds", "N")
+    duration_above: int | str | None = _filter("at least this long", "DURATION")
+    duration_below: int | str | None = _filter("at most this long", "DURATION")
     user_turn_count_above: int | None = _filter("with at least this many turns of the user", "N")
     user_turn_count_below: int | None = _filter("with at most this many turns of the user", "N")
     custom_metadata: Mapping[str, Any] | str | None = _filter("whose metadata contains this JSON object", "JSON")
@@ -183,7 +184,7 @@ class ExportSpec:
     def settings(self) -> RunSettings:
         """Returns what the spec alone says of how to read and write."""
         return RunSettings(
-            lag_seconds=self.lag,
+            lag_seconds=to_seconds(self.lag, "--lag"),
             trust_clock=self.trust_clock,
             concurrency=self.concurrency,
             max_rps=self.max_rps,

@@ -129,8 +129,8 @@ def run_process(*arguments: str, **variables: str) -> subprocess.CompletedProces
 
 
 BAD_COMMANDS = [
-    ("--since yesterday", "--since 'yesterday': not an ISO 8601 date-time. Write a time as 2026-02-10,"),
-    ("--until 2026-02-30", "--until '2026-02-30': day is out of range for month. Write a time as"),
+    ("--since someday", "--since 'someday': not a time. Write a time as 2026-02-10,"),
+    ("--until 2026-02-30", "--until '2026-02-30': there is no such day or time. Write a time as"),
     ("--since 2026-02-10T00:00:00.1234567Z", "--since '2026-02-10T00:00:00.1234567Z': finer than a microsecond."),
     (
         "--since 2026-02-11 --until 2026-02-10",
@@ -155,10 +155,14 @@ BAD_COMMANDS = [
         "--channel 'fax': known values are telephone, webrtc, email, text. To send a newer one unchecked",
     ),
     ("--status done", "--status 'done': known values are token_created, triggered, ringing, in_progress, completed,"),
-    ("--duration-above long", "--duration-above 'long': must be a whole number\n"),
+    ("--duration-above long", "--duration-above 'long': must be a duration such as 90s, 5m or 2h, or a number of"),
     ("--user-turn-count-below 1.5", "--user-turn-count-below '1.5': must be a whole number\n"),
-    ("--updated-after 7d", "--updated-after '7d': must be a time, not an age, because it is stored with the export\n"),
-    ("--updated-before soon", "--updated-before 'soon': not an ISO 8601 date-time."),
+    (
+        "--updated-after 7d",
+        "--updated-after '7d': must be a time such as 2026-02-10, the same on every day, because it is stored "
+        "with the export\n",
+    ),
+    ("--updated-before soon", "--updated-before 'soon': not a time."),
     ("--custom-metadata [1]", "--custom-metadata '[1]': must be a JSON object, such as '{\"order_id\": \"123\"}'\n"),
     ("--custom-metadata order", "--custom-metadata 'order': must be a JSON object"),
     ("--agent-id ''", "--agent-id: must have a value\n"),
