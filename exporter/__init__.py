@@ -8,19 +8,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from exporter import blocking as blocking
     from exporter import errors as errors
     from exporter import sandbox as sandbox
+    from exporter.api.calls import audit as audit
+    from exporter.api.calls import compact as compact
     from exporter.api.calls import export as export
     from exporter.api.calls import reread as reread
+    from exporter.api.calls import schema as schema
+    from exporter.api.calls import status as status
     from exporter.api.calls import stream as stream
     from exporter.api.calls import sync as sync
+    from exporter.api.calls import vacuum as vacuum
+    from exporter.api.calls import verify as verify
     from exporter.errors import ExporterError as ExporterError
+    from exporter.jobs.audit import AuditResult as AuditResult
+    from exporter.jobs.compact import CompactResult as CompactResult
     from exporter.jobs.dataset import open_dataset as open_dataset
     from exporter.jobs.reread import RereadResult as RereadResult
+    from exporter.jobs.status import Status as Status
     from exporter.jobs.stream import Stream as Stream
     from exporter.jobs.stream import StreamReport as StreamReport
     from exporter.jobs.summary import Summary as Summary
     from exporter.jobs.sync import SyncResult as SyncResult
+    from exporter.jobs.vacuum import VacuumResult as VacuumResult
+    from exporter.jobs.verify import VerifyResult as VerifyResult
     from exporter.options.spec import ExportSpec as ExportSpec
     from exporter.progress import Observer as Observer
     from exporter.progress import Quiet as Quiet
@@ -29,24 +41,36 @@ if TYPE_CHECKING:
 
 #: The module that defines each name; None for a name that is a module itself.
 _NAMES: Final[dict[str, str | None]] = {
+    "AuditResult": "exporter.jobs.audit",
+    "CompactResult": "exporter.jobs.compact",
     "ExportSpec": "exporter.options.spec",
     "ExporterError": "exporter.errors",
     "Observer": "exporter.progress",
     "Quiet": "exporter.progress",
     "RereadResult": "exporter.jobs.reread",
     "Snapshot": "exporter.progress",
+    "Status": "exporter.jobs.status",
     "Stream": "exporter.jobs.stream",
     "StreamReport": "exporter.jobs.stream",
     "Summary": "exporter.jobs.summary",
     "SyncResult": "exporter.jobs.sync",
+    "VacuumResult": "exporter.jobs.vacuum",
+    "VerifyResult": "exporter.jobs.verify",
     "__version__": "exporter.version",
+    "audit": "exporter.api.calls",
+    "blocking": None,
+    "compact": "exporter.api.calls",
     "errors": None,
     "export": "exporter.api.calls",
     "open_dataset": "exporter.jobs.dataset",
     "reread": "exporter.api.calls",
     "sandbox": None,
+    "schema": "exporter.api.calls",
+    "status": "exporter.api.calls",
     "stream": "exporter.api.calls",
     "sync": "exporter.api.calls",
+    "vacuum": "exporter.api.calls",
+    "verify": "exporter.api.calls",
 }
 __all__ = [*_NAMES]
 
@@ -61,4 +85,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_NAMES})
+    return sorted(_NAMES)

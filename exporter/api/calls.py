@@ -1,29 +1,50 @@
-"""Exports, syncs and rereads as awaitable calls, for asyncio alone, which the HTTP client needs.
+"""Runs commands as awaitable calls, for asyncio alone, which the HTTP client needs.
 
 A call that is cancelled loses what is not committed yet, as if it were killed; the next call goes on from there.
 """
 
 import os
+import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
+import pyarrow as pa
+
+from exporter.contract import SECOND, Instant
 from exporter.errors import UsageError
+from exporter.jobs.audit import AuditResult
+from exporter.jobs.audit import audit as run_audit
+from exporter.jobs.compact import CompactResult
+from exporter.jobs.compact import compact as run_compact
+from exporter.jobs.dataset import load_schema, table_schema
 from exporter.jobs.export import export as run_export
 from exporter.jobs.reread import RereadResult
 from exporter.jobs.reread import reread as run_reread
+from exporter.jobs.schema import new_schema
+from exporter.jobs.status import Status
+from exporter.jobs.status import status as run_status
 from exporter.jobs.stream import Stream
 from exporter.jobs.stream import stream as run_stream
 from exporter.jobs.summary import Summary
 from exporter.jobs.sync import SyncResult
 from exporter.jobs.sync import sync as run_sync
-from exporter.model import TURNS
+from exporter.jobs.vacuum import VacuumResult
+from exporter.jobs.vacuum import vacuum as run_vacuum
+from exporter.jobs.verify import VerifyResult
+from exporter.jobs.verify import verify as run_verify
+from exporter.model import CONVERSATIONS, TABLES, TURNS
+from exporter.options.parse import choose_fields, parse_share
 from exporter.options.spec import ExportSpec
+from exporter.options.times import to_seconds
 from exporter.progress import Observer
 from exporter.run.context import RunContext
 from exporter.run.observer_guard import observed
 from exporter.settings import Selection
 from exporter.store.location import Location, parse_location
+from exporter.words import did_you_mean
 
 T = TypeVar("T")
 
@@ -71,24 +92,114 @@ async def reread(spec: ExportSpec, *, withheld: bool = False, observer: Observer
     return await _call(partial(run_reread, withheld=withheld), spec, observer)
 
 
-def stream(spec: ExportSpec, *, observer: Observer | None = None) -> Stream:
+async def audit(
+    spec: ExportSpec,
+    *,
+    sample: str = "100%",
+    repair: bool = False,
+    delete: bool = False,
+    observer: Observer | None = None,
+) -> AuditResult:
+    """Compares `spec.destination` with the API, as `exporter audit` does; with `repair`, fetches what differs.
+
+    `sample` is the share to compare. `delete`, together with `repair`, drops rows whose ids the API answers with 404.
+    Only `since`, `until`, and how to read and as whom count in the spec. Everything else is as for `export`.
+    """
+    share = parse_share(sample)
+    if delete and not repair:
+        raise UsageError("delete: give it together with repair")
+    job = partial(run_audit, now=wall_clock(), share=share, repair=repair, delete=delete)
+    return await _call(job, spec, observer)
+
+
+async def compact(spec: ExportSpec, *, observer: Observer | None = None) -> CompactResult:
+    """Merges small files at `spec.destination`, as `exporter compact` does. It needs no token.
+
+    Only `part_size` and `memory` count in the spec. Raises `ExporterError`.
+    """
+    settings, destination = _checked(spec).settings(), _destination(spec)
+
+    def job(told: Observer) -> Awaitable[CompactResult]:
+        return run_compact(
+            destination,
+            target_bytes=settings.target_part_bytes,
+            memory_bytes=settings.memory_bytes,
+            observer=told,
+        )
+
+    return await observed(observer, job)
+
+
+async def status(destination: str | Path) -> Status:
+    """Returns what an export holds, what is missing, and which run is at work there, as `exporter status` does.
+
+    Raises `DestinationError` if there is no export, and `StoreError`.
+    """
+    return await run_status(parse_location(str(destination)))
+
+
+async def verify(destination: str | Path, *, sample: str = "100%", repair: bool = False) -> VerifyResult:
+    """Checks every file of an export against its log, as `exporter verify` does. It needs no token.
+
+    `sample` is the share of the files whose content is read; `repair` takes out what is wrong, so that the next export
+    reads it again. The result tells what was found: no exception says that something is damaged. Raises
+    `DestinationError` if there is no export, and `StoreError`.
+    """
+    share = parse_share(sample)
+    return await run_verify(parse_location(str(destination)), now=wall_clock(), share=share, repair=repair)
+
+
+async def vacuum(
+    destination: str | Path, *, older_than: str | int | timedelta = "7d", dry_run: bool = False
+) -> VacuumResult:
+    """Deletes files that were replaced longer ago than `older_than`, as `exporter vacuum` does. It needs no token.
+
+    `older_than` is a text such as `36h`, a number of seconds or a timedelta. Raises `ExporterError`.
+    """
+    seconds = older_than.total_seconds() if isinstance(older_than, timedelta) else to_seconds(older_than, "older_than")
+    now = wall_clock()
+    # So that 0 seconds also delete what was replaced in this very microsecond.
+    before = now + 1 - round(seconds * SECOND)
+    return await run_vacuum(parse_location(str(destination)), before=before, now=now, dry_run=dry_run)
+
+
+async def schema(of: ExportSpec | str | Path, table: str = CONVERSATIONS) -> pa.Schema:
+    """Returns the columns of a table, with the key of its partitions at the end: those of the export at a destination,
+    or those that an export of a spec would write.
+
+    Raises `UsageError` for a table that does not exist, `DestinationError` if there is no export, and `StoreError`.
+    """
+    if isinstance(of, ExportSpec):
+        fields = choose_fields(of.fields, of.exclude_fields)
+        return table_schema(new_schema(table, fields), of.partition_by or "day")
+    return table_schema(*await load_schema(parse_location(str(of)), table))
+
+
+def stream(spec: ExportSpec, *, table: str = CONVERSATIONS, observer: Observer | None = None) -> Stream:
     """Gives the rows of `spec` as Arrow record batches, which touch no disk, by the requests and proofs of an export.
 
         async with exporter.stream(spec) as batches:
             async for batch in batches: ...
 
-    Each row is in exactly one batch; their order is not promised. Until the consumer takes a batch, the stream requests
-    no more than `spec.memory` has room for. `batches.schema` is known at once, `batches.report` at the end. After the
-    last batch, `DoubtfulStreamError` is raised if rows fit no column or something is not proven; the report names them.
-    `destination`, `partition_by`, `part_size` and `table_format` mean nothing here, and `turns` are refused. A stream
-    that failed cannot be resumed.
+    `table` is `conversations` or `turns`; turns are made of the transcripts, whatever `spec.fields` are. Each row is in
+    exactly one batch; their order is not promised, except that the turns of a conversation lie together. Until the
+    consumer takes a batch, the stream requests no more than `spec.memory` has room for. `batches.schema` is known at
+    once, `batches.report` at the end. After the last batch, `DoubtfulStreamError` is raised if rows fit no column or
+    something is not proven; the report names them. `destination`, `partition_by`, `part_size` and `table_format` mean
+    nothing here, and `tables` with turns are refused. A stream that failed cannot be resumed.
 
     Raises `UsageError`; the iterator raises `ExporterError`, and what `observer` raises.
     """
     resolved = _checked(spec).resolve(os.environ)
+    if table not in TABLES:
+        raise UsageError(f"table {table!r}: the tables are {', '.join(TABLES)}.{did_you_mean(str(table), TABLES)}")
     if TURNS in (resolved.asked.tables or ()):
-        raise UsageError(f"a stream gives the conversations alone: leave {TURNS} out of tables")
-    return run_stream(resolved.asked, resolved.settings, resolved.credentials, observer)
+        raise UsageError(f'a stream gives one table: leave tables out, and give stream(spec, table="{TURNS}")')
+    return run_stream(resolved.asked, resolved.settings, resolved.credentials, observer, table=table)
+
+
+def wall_clock() -> Instant:
+    return time.time_ns() // 1000
 
 
 def _checked(spec: ExportSpec) -> ExportSpec:
@@ -101,7 +212,11 @@ async def _call(
     job: Callable[[Location, Selection, RunContext], Awaitable[T]], spec: ExportSpec, observer: Observer | None
 ) -> T:
     resolved = _checked(spec).resolve(os.environ)
+    destination = _destination(spec)
+    return await observed(observer, lambda told: job(destination, resolved.asked, resolved.context(told)))
+
+
+def _destination(spec: ExportSpec) -> Location:
     if spec.destination is None:
         raise UsageError("the spec has no destination")
-    destination = parse_location(str(spec.destination))
-    return await observed(observer, lambda told: job(destination, resolved.asked, resolved.context(told)))
+    return parse_location(str(spec.destination))

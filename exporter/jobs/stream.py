@@ -6,13 +6,13 @@ from typing import TypeAlias
 
 import msgspec
 
-from exporter.contract import HIDDEN_STATUS, Instant
-from exporter.encode.batch import Encoder
+from exporter.contract import ALWAYS_FIELDS, HIDDEN_STATUS, TRANSCRIPT_FIELD, Instant
 from exporter.encode.rows import Misfit
+from exporter.encode.tables import Tables
 from exporter.errors import DoubtfulStreamError
 from exporter.log.manifest import withheld_fields
 from exporter.log.state import State
-from exporter.model import Interval, Unproven
+from exporter.model import CONVERSATIONS, TURNS, Interval, Unproven
 from exporter.pipeline.batch_sink import BatchSink, BatchStream, Send, StreamTotals
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.scan import Scan
@@ -27,7 +27,7 @@ from exporter.words import count_of
 
 
 class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Reports what a stream has given, and what it could not give or prove.
+    """Reports what a stream has given, and what it could not give or prove. `rows` are those of its table.
 
     Times are integers, in microseconds since 1970, UTC. `range_start` (None for the beginning) and `range_end`
     (excluded) bound `created_at`. Changes after `updates_since` may be missing; it is None if nothing was read.
@@ -74,31 +74,35 @@ def stream(
     credentials: Credentials,
     observer: Observer | None,
     *,
+    table: str = CONVERSATIONS,
     clock: Callable[[], float] = time.monotonic,
 ) -> Stream:
-    """Returns the rows that were asked for; nothing is requested from the API before the first batch is.
+    """Returns the rows of `table` that were asked for; nothing is requested from the API before the first batch is.
 
-    `asked.partition_by` has no meaning here. The stream raises `ExporterError`, and what the observer raises.
+    `asked.partition_by` has no meaning here, and turns are made of the transcript alone, whatever `asked.fields` are.
+    The stream raises `ExporterError`, and what the observer raises.
     """
-    request = Request(filters=asked.filters or {}, fields=asked.fields)
-    encoder = Encoder(request.fields)
+    fields = (*ALWAYS_FIELDS, TRANSCRIPT_FIELD) if table == TURNS else asked.fields
+    tables = Tables.of(Request(filters=asked.filters or {}, fields=fields, tables=(CONVERSATIONS, table)))
 
     async def give(send: Send) -> StreamReport:
+        sink = BatchSink(tables.encoder, send, turns=tables.turns)
+
         def read(told: Observer) -> Awaitable[StreamReport]:
-            return _read(request, asked, RunContext(settings, credentials, told, clock), encoder, send)
+            return _read(asked, fields, RunContext(settings, credentials, told, clock), sink)
 
         return await observed(observer, read)
 
-    return BatchStream(encoder.schema, give)
+    return BatchStream(tables.schemas[table], give)
 
 
-async def _read(request: Request, asked: Selection, context: RunContext, encoder: Encoder, send: Send) -> StreamReport:
-    began = context.clock()
+async def _read(asked: Selection, fields: tuple[str, ...] | None, context: RunContext, sink: BatchSink) -> StreamReport:
+    began, request = context.clock(), Request(filters=asked.filters or {}, fields=fields)
     async with connected(request, State(), known_end(State(), asked), context) as connection:
         reader, opening, settings = connection.reader, connection.opening, context.settings
         range_ = settle_range(State(), asked, connection.latest)
         hidden_status = HIDDEN_STATUS if opening.is_hidden else None
-        scan, sink = Scan(range=range_, windows=(range_,), hidden_status=hidden_status), BatchSink(encoder, send)
+        scan = Scan(range=range_, windows=(range_,), hidden_status=hidden_status)
         scheduler = await schedule(scan, reader, _anywhere, settings.page_size, density=opening.density)
         await Pipeline(scan, scheduler, reader, sink, None, settings).run()
         return _report(request, range_, sink.totals, reader.counters.requests, context.clock() - began)
@@ -116,8 +120,8 @@ def _report(request: Request, range_: Interval, given: StreamTotals, requests: i
         updates_since=given.read_since,
         quarantined=tuple(given.misfits),
         unproven=tuple(given.unproven),
-        withheld=tuple(withheld_fields(request.fields, given.rows, given.absent)),
-        partly_withheld_rows=given.withheld_rows if given.withheld_rows < given.rows else 0,
+        withheld=tuple(withheld_fields(request.fields, given.conversations, given.absent)),
+        partly_withheld_rows=given.withheld_rows if given.withheld_rows < given.conversations else 0,
         requests=requests,
         seconds=round(seconds, 3),
     )

@@ -22,6 +22,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from exporter.contract import Instant
 from exporter.encode.batch import EncodedBatch, Encoder
 from exporter.encode.rows import EncodeRow, Misfit
+from exporter.encode.turns import TurnsEncoder
 from exporter.errors import InterruptedExportError, TooLargeError
 from exporter.fetch.walk.window import Settled
 from exporter.model import Rows, Unproven
@@ -37,11 +38,12 @@ Send: TypeAlias = Callable[[pa.RecordBatch], Awaitable[None]]
 class StreamTotals:
     """Counts what has been handed over, and what could not be.
 
-    `misfits` fit no column. `absent` and `withheld_rows` are as in `model.DataFile`, and `read_since` is the server's
-    clock before the earliest page.
+    `rows` are those of the table, and `conversations` those that they were made from. `misfits` fit no column. `absent`
+    and `withheld_rows` are as in `model.DataFile`, and `read_since` is the server's clock before the earliest page.
     """
 
     rows: int = 0
+    conversations: int = 0
     withheld_rows: int = 0
     absent: Counter[str] = field(default_factory=Counter)
     misfits: list[Misfit] = field(default_factory=list)
@@ -50,14 +52,17 @@ class StreamTotals:
 
 
 class BatchSink:
-    """Hands the rows of every window to `send`, a batch a page."""
+    """Hands the rows of every window to `send`: a batch a page, or the `turns` of a page's transcripts as batches."""
 
     kept = "The batches before that are whole"
     again = "to begin again"
 
-    def __init__(self, encoder: Encoder, send: Send, *, misfit_bytes: int = MISFIT_BYTES) -> None:
+    def __init__(
+        self, encoder: Encoder, send: Send, *, turns: TurnsEncoder | None = None, misfit_bytes: int = MISFIT_BYTES
+    ) -> None:
         self.totals: Final = StreamTotals()
         self._encoder = encoder
+        self._turns = turns
         self._send = send
         self._guard = Guard()
         # Two, for the reason given in `PartStage`.
@@ -69,7 +74,7 @@ class BatchSink:
         return BatchWriter(self)
 
     async def give(self, rows: Rows[EncodeRow], unproven: tuple[Unproven, ...], read_since: Instant) -> None:
-        """Encodes the rows, and returns when the consumer has the batch. Raises `SourceError`."""
+        """Encodes the rows, and returns when the consumer has them. Raises `SourceError`."""
         totals = self.totals
         totals.unproven += unproven
         totals.read_since = read_since if totals.read_since is None else min(totals.read_since, read_since)
@@ -77,13 +82,22 @@ class BatchSink:
             return
         encoded = await to_thread.run_sync(self._encoder.encode, rows, limiter=self._working)
         self._count(encoded)
-        if encoded.batch.num_rows:
-            await self._send(encoded.batch)
+        if self._turns is None:
+            await self._hand_over(encoded.batch)
+            return
+        turns = self._turns.encode(encoded.batch)
+        while (batch := await to_thread.run_sync(next, turns, None, limiter=self._working)) is not None:
+            await self._hand_over(batch)
+
+    async def _hand_over(self, batch: pa.RecordBatch) -> None:
+        if batch.num_rows:
+            self.totals.rows += batch.num_rows
+            await self._send(batch)
 
     def _count(self, encoded: EncodedBatch) -> None:
         totals = self.totals
         self._guard.check(encoded)
-        totals.rows += encoded.batch.num_rows
+        totals.conversations += encoded.batch.num_rows
         totals.withheld_rows += encoded.withheld_rows
         totals.absent.update(encoded.absent)
         totals.misfits += encoded.quarantined

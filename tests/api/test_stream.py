@@ -15,7 +15,7 @@ import pytest
 import exporter
 from exporter import ExportSpec
 from exporter.contract import DAY
-from exporter.encode.schema import arrow_schema
+from exporter.encode.schema import arrow_schema, turns_schema
 from exporter.errors import AccessError, DoubtfulStreamError, InterruptedExportError, UnreachableError, UsageError
 from exporter.progress import Snapshot
 from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations
@@ -168,9 +168,38 @@ async def test_a_range_that_holds_nothing_is_an_error_and_one_without_rows_is_no
         _ = [batch async for batch in exporter.stream(spec_for(server.url, until=None, since="2999-01-01", lag=0))]
 
 
-async def test_turns_are_in_no_stream() -> None:
-    with pytest.raises(UsageError, match="conversations alone"):
+async def test_turns_are_a_stream_of_their_own(serving: Serving, tmp_path: Path) -> None:
+    server = serving(make_conversations(120, SINCE, UNTIL))
+    spec = spec_for(server.url, destination=tmp_path / "out")
+    stream = exporter.stream(spec, table="turns")
+    assert stream.schema == turns_schema()
+    batches = [batch async for batch in stream]
+    await exporter.export(dataclasses.replace(spec, tables=["conversations", "turns"]))
+    stored = exporter.open_dataset(tmp_path / "out", "turns").to_table(columns=stream.schema.names)
+    order = [("conversation_id", "ascending"), ("item_index", "ascending")]
+    given = pa.Table.from_batches(batches, stream.schema)
+    assert given.sort_by(order).to_pylist() == stored.sort_by(order).to_pylist()
+    assert stream.report is not None
+    assert (stream.report.rows, stream.report.partly_withheld_rows) == (given.num_rows, 0)
+    assert given.num_rows > 120
+    asked = {name for request in server.requests for name in request.query.get("fields", "").split(",")}
+    assert "conversation" in asked
+    assert "summary" not in asked
+
+
+async def test_transcripts_that_a_token_may_not_see_make_no_turns(serving: Serving) -> None:
+    server = serving(make_conversations(60, SINCE, UNTIL))
+    stream = exporter.stream(spec_for(server.url, token=f"{TOKEN}_nosensitive"), table="turns")
+    assert [batch async for batch in stream] == []
+    assert stream.report is not None
+    assert (stream.report.rows, stream.report.withheld) == (0, ("conversation",))
+
+
+async def test_a_stream_gives_one_table() -> None:
+    with pytest.raises(UsageError, match="gives one table"):
         exporter.stream(spec_for("http://127.0.0.1:9", tables=["conversations", "turns"]))
+    with pytest.raises(UsageError, match=r"'turn': the tables are conversations, turns\. Did you mean turns\?"):
+        exporter.stream(spec_for("http://127.0.0.1:9"), table="turn")
 
 
 async def test_leaving_early_ends_every_task_and_connection(serving: Serving) -> None:

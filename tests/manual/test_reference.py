@@ -31,7 +31,8 @@ def test_the_names_of_the_library() -> None:
         for names, _ in PAGES["python"].table_headed("name")
         for name in in_code(names)
     }
-    returned = {"Summary", "SyncResult", "RereadResult", "Stream", "StreamReport"}
+    returned = {"Summary", "Status", "Stream", "StreamReport"}
+    returned |= {f"{command}Result" for command in ("Sync", "Reread", "Audit", "Verify", "Compact", "Vacuum")}
     assert described | returned | {"__version__"} == set(exporter.__all__)
 
 

@@ -1,0 +1,119 @@
+"""Runs commands as plain calls, for scripts that have no event loop; each returns what its awaitable twin returns.
+
+    summary = exporter.blocking.export(spec)
+
+A call runs an event loop of its own until it is done. Where one runs already, as in a notebook, it raises `UsageError`:
+`await exporter.export(spec)` there. Ctrl-C ends a call with `KeyboardInterrupt`; what was committed is kept.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack
+from functools import wraps
+from types import TracebackType
+from typing import Any, Final, ParamSpec, Self, TypeVar
+
+import pyarrow as pa
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from exporter.api import calls
+from exporter.errors import UsageError
+from exporter.jobs.stream import Stream, StreamReport
+from exporter.model import CONVERSATIONS
+from exporter.options.spec import ExportSpec
+from exporter.progress import Observer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+__all__ = [
+    "BatchIterator",
+    "audit",
+    "compact",
+    "export",
+    "reread",
+    "schema",
+    "status",
+    "stream",
+    "sync",
+    "vacuum",
+    "verify",
+]
+
+
+def _plain(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    @wraps(call)
+    def run(*args: P.args, **options: P.kwargs) -> T:
+        _refuse_a_loop(call.__name__)
+        return asyncio.run(call(*args, **options))
+
+    return run
+
+
+def _refuse_a_loop(name: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise UsageError(f"an event loop runs in this thread: use exporter.{name} with await, not exporter.blocking.{name}")
+
+
+audit: Final = _plain(calls.audit)
+compact: Final = _plain(calls.compact)
+export: Final = _plain(calls.export)
+reread: Final = _plain(calls.reread)
+schema: Final = _plain(calls.schema)
+status: Final = _plain(calls.status)
+sync: Final = _plain(calls.sync)
+vacuum: Final = _plain(calls.vacuum)
+verify: Final = _plain(calls.verify)
+
+
+class BatchIterator:
+    """Iterates over the batches of a stream, whose event loop runs in a thread of its own.
+
+    Use it as `with blocking.stream(spec) as batches: for batch in batches: ...`. `schema` and `report` are those of the
+    stream.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self.schema: Final[pa.Schema] = stream.schema
+        self._stream = stream
+        self._stack = ExitStack()
+        self._portal: BlockingPortal | None = None
+
+    @property
+    def report(self) -> StreamReport | None:
+        return self._stream.report
+
+    def __enter__(self) -> Self:
+        portal = self._portal = self._stack.enter_context(start_blocking_portal())
+        self._stack.callback(portal.call, self._stream.aclose)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._portal = None
+        self._stack.close()
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        while (batch := self._call_next()) is not None:
+            yield batch
+
+    def _call_next(self) -> pa.RecordBatch | None:
+        if self._portal is None:
+            raise UsageError("this stream is not open: iterate inside `with exporter.blocking.stream(spec) as batches`")
+        return self._portal.call(self._next)
+
+    async def _next(self) -> pa.RecordBatch | None:
+        return await anext(self._stream, None)
+
+
+def stream(spec: ExportSpec, *, table: str = CONVERSATIONS, observer: Observer | None = None) -> BatchIterator:
+    """Gives the rows of `spec` as `exporter.stream` does, to a plain `for`. The observer is called in another thread.
+
+    Raises `UsageError`; the iterator raises `ExporterError`, and what `observer` raises.
+    """
+    _refuse_a_loop("stream")
+    return BatchIterator(calls.stream(spec, table=table, observer=observer))
