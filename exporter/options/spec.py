@@ -5,13 +5,12 @@ manual's row are made from that entry.
 """
 
 import time
-import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeAlias, get_type_hints
 
 import msgspec
 
@@ -21,6 +20,7 @@ from exporter.model import CONVERSATIONS, TABLES, TableKind
 from exporter.options import parse
 from exporter.options.credentials import load_credentials
 from exporter.options.dialect import for_caller
+from exporter.options.keywords import check_kind, refusing_unknown
 from exporter.options.option import Group, Option, options_of
 from exporter.options.times import to_seconds
 from exporter.progress import Observer
@@ -35,9 +35,6 @@ from exporter.settings import (
     TrustedClock,
     check_range,
 )
-from exporter.words import any_of, did_you_mean
-
-T = TypeVar("T")
 
 _DEFAULTS: Final = RunSettings()
 _MIB: Final = 1024**2
@@ -55,21 +52,6 @@ def _filter(text: str, metavar: str, values: tuple[str, ...] = ()) -> Any:
     return _of_filter(wanted, metavar, values=values).field(None)
 
 
-def _refusing_unknown(kind: type[T]) -> type[T]:
-    """Returns a dataclass that raises `UsageError` for a keyword that it does not have."""
-    made: Callable[..., None] = kind.__init__
-
-    @wraps(made)
-    def check(self: T, **given: Any) -> None:
-        known = kind.__dataclass_fields__  # type: ignore[attr-defined]
-        if unknown := next((name for name in given if name not in known), None):
-            raise UsageError(f"{unknown}: there is no such option.{did_you_mean(unknown, known)}")
-        made(self, **given)
-
-    kind.__init__ = check  # type: ignore[assignment]
-    return kind
-
-
 @dataclass(frozen=True, slots=True)
 class Resolved:
     """Holds what jobs take: a spec, checked and complete."""
@@ -83,7 +65,7 @@ class Resolved:
         return RunContext(self.settings, self.credentials, observer)
 
 
-@_refusing_unknown
+@refusing_unknown
 @dataclass(frozen=True, kw_only=True)
 class ExportSpec:
     """Says what to export, where to, how, and as whom, with the options of `exporter export` and their defaults.
@@ -197,7 +179,7 @@ class ExportSpec:
 
     def __post_init__(self) -> None:
         for name, hint in _HINTS.items():
-            _check_kind(name, getattr(self, name), hint)
+            check_kind(name, getattr(self, name), hint)
         for name, value in (self.filters or {}).items():
             if not isinstance(value, str):
                 raise UsageError(f"filters: {name} must be a text, not {type(value).__name__}")
@@ -265,29 +247,6 @@ class ExportSpec:
         )
 
 
-_KIND_WORDS: Final[dict[Any, str]] = {
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "True or False",
-    date: "a date",
-    Path: "a path",
-    Mapping: "a mapping",
-    Sequence: "a list of names",
-}
 _HINTS: Final = get_type_hints(ExportSpec)
 OPTIONS: Final = options_of(ExportSpec)
 OF_THE_DATASET: Final = tuple(name for name, each in OPTIONS.items() if each.of_dataset)
-
-
-def _check_kind(name: str, value: object, hint: Any) -> None:
-    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    choices = [choice for member in members if get_origin(member) is Literal for choice in get_args(member)]
-    kinds = tuple(get_origin(member) or member for member in members if get_origin(member) is not Literal)
-    if value in choices or (isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))):
-        return
-    if choices:
-        near = did_you_mean(value, choices) if isinstance(value, str) else ""
-        raise UsageError(f"{name}: must be {any_of(choices)}, not {value!r}.{near}".rstrip("."))
-    kind_words = any_of([_KIND_WORDS[kind] for kind in kinds if kind in _KIND_WORDS])
-    raise UsageError(f"{name}: must be {kind_words}, not {type(value).__name__}")
