@@ -78,7 +78,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
         if self.max_rps is not None and not 0 < self.max_rps < float("inf"):
             raise UsageError(f"--max-rps {self.max_rps}: must be a number above 0")
         if not 0 <= self.lag_seconds <= 366 * 86_400:
-            raise UsageError(f"--lag {self.lag_seconds}: must be from 0 to {366 * 86_400} seconds")
+            raise UsageError(f"--lag {self.lag_seconds}s: must be from 0 to 366 days")
         if self.target_part_bytes < 1:
             raise UsageError("--part-size: must be at least one byte")
         if self.memory_bytes < LEAST_MEMORY_BYTES:

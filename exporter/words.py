@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
 
@@ -32,6 +32,12 @@ def format_size(size_bytes: float) -> str:
 def count_of(number: int, noun: str) -> str:
     """Returns a count such as `1 row` or `2,000 rows`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def any_of(names: Sequence[str]) -> str:
+    """Returns names as a choice: `day, hour or month`."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

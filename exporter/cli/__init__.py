@@ -15,16 +15,36 @@ from typing import Annotated, Final
 
 import typer
 
-from exporter import contract
-from exporter.cli import audit, compact, demo, export, manual, reread, sandbox, schema, status, sync, vacuum, verify
+from exporter.cli import (
+    audit,
+    compact,
+    demo,
+    export,
+    manual,
+    reread,
+    sandbox,
+    schema,
+    status,
+    sync,
+    usage,
+    vacuum,
+    verify,
+)
+from exporter.cli import version as version_command
+from exporter.cli.help import HelpedCommand, HelpedGroup
 from exporter.cli.machine import translating
 from exporter.cli.runner import say
-from exporter.errors import ExporterError
-from exporter.version import __version__
+from exporter.cli.typed import taking_text
+from exporter.errors import ExporterError, UsageError
+from exporter.options.dialect import in_flags
+from exporter.options.parse import to_choice
+
+_COMPLETION: Final = ("--install-completion", "--show-completion")
+_SHELLS: Final = ("bash", "zsh", "fish", "powershell", "pwsh")
 
 app = typer.Typer(
+    cls=HelpedGroup,
     help="Export every conversation of an organization to partitioned Parquet.",
-    epilog=f"The token is read from {contract.TOKEN_VARIABLE} or --token-file, never from an argument.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -45,10 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Otherwise typer would wrap long help texts, and a shell would take each line for a completion.
         os.environ["COLUMNS"] = "1000"
     try:
-        with translating():
-            app(args=list(arguments), prog_name="exporter")
+        with in_flags(), translating():
+            if len(arguments) > 1 and arguments[0] in _COMPLETION:
+                to_choice(arguments[1], _SHELLS, arguments[0])
+                # Typer takes a shell after these options only where it does not look for the shell itself.
+                os.environ["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"
+            status = app(args=list(arguments), prog_name="exporter", standalone_mode=False)
+        return status if isinstance(status, int) else 0
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+    except usage.Refusal as refusal:
+        say(usage.describe(refusal))
+        return UsageError.exit_status
     except ExporterError as error:
         say(f"exporter: {error}")
         return error.exit_status
@@ -57,7 +85,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not {"-v", "--verbose"}.isdisjoint(arguments):
             say("\n".join(_frames(error)))
         return 1
-    return 0
 
 
 def _frames(error: BaseException) -> Iterator[str]:
@@ -73,11 +100,13 @@ def _frames(error: BaseException) -> Iterator[str]:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"exporter {__version__}")
+        version_command.version()
         raise typer.Exit
 
 
-Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
+Version = Annotated[
+    bool, typer.Option("-V", "--version", callback=_print_version, is_eager=True, help="Print the version.")
+]
 
 
 @app.callback()
@@ -98,7 +127,9 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "schema": schema.schema,
     "sandbox": sandbox.sandbox,
     "help": manual.manual,
+    "version": version_command.version,
 }
 for _name, _command in _COMMANDS.items():
     # Otherwise typer would cut the first sentence short in the list of commands.
-    app.command(_name, short_help=(inspect.getdoc(_command) or "").partition("\n")[0])(_command)
+    _line = (inspect.getdoc(_command) or "").partition("\n")[0]
+    app.command(_name, cls=HelpedCommand, short_help=_line)(taking_text(_command))

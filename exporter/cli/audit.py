@@ -9,6 +9,7 @@ from exporter.cli.audit_report import audited_figures, describe_audited
 from exporter.cli.flags import Display, Existing, flag, switch, with_options
 from exporter.cli.runner import Result, perform
 from exporter.errors import UsageError
+from exporter.options.option import Group
 from exporter.options.parse import parse_share
 from exporter.options.spec import OF_THE_DATASET, ExportSpec
 from exporter.store.location import parse_location
@@ -23,11 +24,12 @@ def audit(
     spec: ExportSpec,
     display: Display,
     sample: Annotated[
-        str, flag("Compare about this share, drawn at random; each day draws another.", "PERCENT")
+        str, flag("Compare about this share, drawn at random; each day draws another.", "PERCENT", Group.DONE)
     ] = "100%",
-    repair: Annotated[bool, switch("--repair", "Fetch what is missing, has changed or has moved.")] = False,
+    repair: Annotated[bool, switch("--repair", "Fetch what is missing, has changed or has moved.", Group.DONE)] = False,
     delete: Annotated[
-        bool, switch("--delete", "Together with --repair, drop the rows whose ids the API answers with 404.")
+        bool,
+        switch("--delete", "Together with --repair, drop the rows whose ids the API answers with 404.", Group.DONE),
     ] = False,
 ) -> None:
     """Compare DEST with the API: the ids and times of change of every conversation that DEST has read.

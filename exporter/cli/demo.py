@@ -8,6 +8,7 @@ import typer
 from exporter import contract
 from exporter.cli.flags import Days, Display, Rows, with_options
 from exporter.cli.runner import perform, say, tell_summary
+from exporter.errors import DestinationError
 from exporter.model import TABLES
 from exporter.progress import Observer
 from exporter.run.context import RunContext
@@ -44,6 +45,8 @@ def demo(
             settings = RunSettings(base_url=server.url)
             return await run_export(target, asked, RunContext(settings, Credentials(server.token), observer))
 
+    if isinstance(target, Path) and target.is_file():
+        raise DestinationError(f"{target}: a file, not a directory. Give a directory")
     if isinstance(target, Path) and (target / "_manifest.json").exists():
         say(f"{target} already holds an export; its files are kept, and only older days would be added.")
     else:

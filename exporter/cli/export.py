@@ -12,7 +12,8 @@ from exporter.store.location import parse_location
 def export(destination: Destination, spec: ExportSpec, display: Display) -> None:
     """Export conversations to DEST. The same command again resumes, or changes nothing.
 
-    Times are ISO 8601, and UTC unless they have an offset. Without options, the request stored at DEST is resumed.
+    A time is 2026-02-10, 2026-02-10T05:00:00Z, 2026-02, yesterday, last-month or an age such as 7d; UTC without an
+    offset. Without options, the request stored at DEST is resumed.
     """
     target = parse_location(destination)
     wanted = spec.resolve(os.environ, heeds_signals=True)

@@ -15,24 +15,24 @@ import typer
 from exporter.cli.display import LogFormat
 from exporter.contract import FILTERS_BY_NAME
 from exporter.options import parse
-from exporter.options.option import Option, options_of
+from exporter.options.option import Group, Option, options_of
 
 
-def flag(text: str, metavar: str) -> Any:
-    """Returns an option with this help."""
-    return typer.Option(help=text, metavar=metavar)
+def flag(text: str, metavar: str, group: Group | None = None, *names: str, **bounds: int) -> Any:
+    """Returns an option with this help. `bounds` are `min` and `max` of a number."""
+    return typer.Option(*names, help=text, metavar=metavar, rich_help_panel=group, **bounds)  # type: ignore[arg-type]
 
 
-def switch(name: str, text: str) -> Any:
+def switch(name: str, text: str, group: Group | None = None) -> Any:
     """Returns an option without a value, which has no opposite."""
-    return typer.Option(name, help=text)
+    return typer.Option(name, help=text, rich_help_panel=group)
 
 
 Destination = Annotated[str, typer.Argument(metavar="DEST", help="A directory, or a URL: s3://, gs:// or az://.")]
 Existing = Annotated[str, typer.Argument(metavar="DEST", help="The directory, or the URL, of an export.")]
-Rows = Annotated[int, typer.Option(min=1, max=10_000_000, help="Make up this many conversations.")]
-Days = Annotated[int, typer.Option(min=1, max=3650, help="Spread them over this many days.")]
-OneObject = Annotated[bool, switch("--json", "Print one JSON object in place of lines for people.")]
+Rows = Annotated[int, flag("Make up this many conversations.", "N", Group.MADE_UP, min=1, max=10_000_000)]
+Days = Annotated[int, flag("Spread them over this many days.", "N", Group.MADE_UP, min=1, max=3650)]
+OneObject = Annotated[bool, switch("--json", "Print one JSON object in place of lines for people.", Group.OUTPUT)]
 Command: TypeAlias = Callable[..., None]
 
 
@@ -62,7 +62,8 @@ def with_options(*without: str, **otherwise: str) -> Callable[[Command], Command
         def run(**given: Any) -> None:
             for name, kind in kinds.items():
                 typed = {each: given.pop(each) for each in options_of(kind) if each in given}
-                given[name] = kind(**{each: _parse(each, value) for each, value in typed.items() if value is not None})
+                parsed = {each: _parse(each, value) for each, value in typed.items() if value is not None}
+                given[name] = kind(**parsed)
             command(**given)
 
         # Typer makes the command line from the signature and the annotations of a function.
@@ -85,6 +86,7 @@ def _flags(kind: Any, without: Collection[str], otherwise: Mapping[str, str]) ->
             *(known.flags or [parse.flag_of(name)]),
             help=f"{known.help} Default: {default}." if default else known.help,
             metavar=known.metavar,
+            rich_help_panel=known.group or (Group.OUTPUT if kind is Display else None),
             autocompletion=_completion(known) if known.values or known.names else None,
         )
         yield inspect.Parameter(

@@ -1,18 +1,24 @@
 """`exporter help`, which shows the manual: its pages are the Markdown files in `exporter/manual`."""
 
+import os
 import re
+import shutil
 import sys
-from difflib import get_close_matches
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
+from exporter.cli.about import ABOUT
+from exporter.cli.flags import switch
 from exporter.errors import UsageError
+from exporter.options.option import Group
+from exporter.words import did_you_mean
 
 _INDEX: Final = "index"
 _LINK: Final = re.compile(r"\[([^]]*)\]\(([^)#]*)[^)]*\)")
+_PAGE_LINK: Final = re.compile(r"\[([^]]*)\]\(([a-z-]+)\.md(?:#[^)]*)?\)")
 _NO_MARKUP: Final = str.maketrans("[]", "()")
 _SENTENCE: Final = re.compile(r".+?[.!?](?=\s+[^a-z]|$)|.+")
 
@@ -48,33 +54,86 @@ def _line(text: str) -> str:
     return found[0] if found else ""
 
 
+def read_table(topic: str, head: str) -> list[tuple[str, str]]:
+    """Returns the first two cells of each row of the tables, on a page, whose first column has this head."""
+    page = read_pages(folder()).get(topic)
+    expression = rf"^\| {re.escape(head)} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)"
+    tables = re.findall(expression, page.text if page else "", re.MULTILINE)
+    rows = [line.replace("`", "").split(" | ") for line in "".join(tables).splitlines()]
+    return [(name.strip("| "), text.strip("| ")) for name, text, *_ in rows]
+
+
 def _complete(incomplete: str) -> list[tuple[str, str]]:
     # Typer would read a bracket as markup.
     lines = {topic: page.line.translate(_NO_MARKUP) for topic, page in read_pages(folder()).items()}
+    lines |= {command: f"The options of exporter {command}." for command in ABOUT if command not in lines}
     return [(topic, line) for topic, line in lines.items() if topic.startswith(incomplete)]
 
 
 def manual(
+    context: typer.Context,
     topic: Annotated[
-        str | None, typer.Argument(metavar="TOPIC", help="Show this page of the manual.", autocompletion=_complete)
+        str | None,
+        typer.Argument(
+            metavar="TOPIC", help="Show this page of the manual, or this command.", autocompletion=_complete
+        ),
     ] = None,
+    everything: Annotated[bool, switch("--all", "Show every page of the manual.", Group.DONE)] = False,
 ) -> None:
-    """Show a page of the manual, or list its topics."""
+    """Show a topic of the manual, or the options of a command and its page; without TOPIC, list the topics."""
     pages = read_pages(folder())
-    if topic is None:
+    root = context.find_root()
+    commands: dict[str, Any] = getattr(root.command, "commands", {})
+    if everything:
+        if topic is not None:
+            raise UsageError(f"--all shows every page: leave {topic} out")
+        _show("\n".join(page.text for page in pages.values()))
+    elif topic is None:
         width = max(map(len, pages), default=0)
         lines = [f"  {name:{width}}  {page.line}" for name, page in pages.items()]
-        typer.echo("\n".join(["Topics of the manual; exporter help TOPIC shows one:", *lines]))
-    elif topic not in pages:
-        nearest = "".join(f"; the nearest is {name}" for name in get_close_matches(topic, pages, n=1, cutoff=0))
-        raise UsageError(
-            f"the manual has no topic {topic!r}{nearest}. exporter help lists all of them, "
-            "and exporter COMMAND --help the options of a command"
-        )
-    elif sys.stdout.isatty():
-        from rich.console import Console
-        from rich.markdown import Markdown
-
-        Console().print(Markdown(pages[topic].text, hyperlinks=False))
+        _show("", "\n".join(["Topics of the manual; exporter help TOPIC shows one:", *lines, ""]))
+    elif topic in commands:
+        inner = commands[topic].make_context(topic, [], parent=root, resilient_parsing=True)
+        about = ABOUT.get(topic)
+        page = pages.get(about.topic) if about else None
+        _show(page.text if page else "", inner.get_help() + "\n\n")
+    elif topic in pages:
+        _show(pages[topic].text)
     else:
-        typer.echo(pages[topic].text, nl=False)
+        near = did_you_mean(topic, [*pages, *commands]) or " exporter help lists the topics"
+        raise UsageError(f"the manual has no topic {topic!r}.{near}")
+
+
+def _show(text: str, before: str = "") -> None:
+    """Prints Markdown, after lines that are none: rendered on a terminal, and as it is otherwise."""
+    if not sys.stdout.isatty():
+        typer.echo(before + text, nl=False)
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console()
+    with console.capture() as captured:
+        console.print(Markdown(_PAGE_LINK.sub(r"\1 (`exporter help \2`)", text), hyperlinks=False))
+    _page(before + captured.get())
+
+
+def _page(text: str) -> None:
+    """Prints a text through the user's pager if it is longer than the screen."""
+    if text.count("\n") < shutil.get_terminal_size().lines:
+        typer.echo(text, nl=False)
+        return
+    import shlex
+    import signal
+    import subprocess
+
+    # Ctrl-C is for the pager, which takes it for the end of a search.
+    heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        pager = shlex.split(os.environ.get("PAGER", "less"))
+        # The user's own program, by the user's own choice.
+        subprocess.run(pager, input=text, text=True, env={"LESS": "FRX", **os.environ}, check=False)  # noqa: S603
+    except (OSError, ValueError, IndexError):
+        typer.echo(text, nl=False)
+    finally:
+        signal.signal(signal.SIGINT, heeded)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from exporter.cli.flags import Display, Existing, switch, with_options
 from exporter.cli.report import describe_reread, reread_figures
 from exporter.cli.runner import Result, perform, tell_summary
+from exporter.options.option import Group
 from exporter.options.spec import OF_THE_DATASET, ExportSpec
 from exporter.store.location import parse_location
 
@@ -20,7 +21,7 @@ def reread(
     spec: ExportSpec,
     display: Display,
     withheld: Annotated[
-        bool, switch("--withheld", "Read again only where rows came without sensitive fields.")
+        bool, switch("--withheld", "Read again only where rows came without sensitive fields.", Group.DONE)
     ] = False,
 ) -> None:
     """Read DEST again, or a range of it, and replace what it holds by what comes.

@@ -2,25 +2,42 @@
 
 import time
 from contextlib import suppress
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 import typer
 
 from exporter import contract
 from exporter.cli.flags import Days, Rows, flag
+from exporter.cli.manual import read_table
 from exporter.cli.runner import run_until_signal, say
 from exporter.errors import InterruptedExportError
+from exporter.options.option import Group
 
 Density: TypeAlias = Literal["flat", "office", "one-burst", "many-bursts", "bulk"]
 
 
 def sandbox(
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on, on loopback; 0 for any.")] = 8080,
+    port: Annotated[
+        int, flag("Listen on this port of loopback; 0 for any.", "N", Group.SERVER, max=65_535, min=0)
+    ] = 8080,
     rows: Rows = 10_000,
     days: Days = 30,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same conversations.")] = 0,
-    density: Annotated[Density, typer.Option(help="Shape in which they are spread over the days.")] = "office",
-    behaviour: Annotated[list[str] | None, flag("Set a switch of the server; repeatable.", "NAME=VALUE")] = None,
+    seed: Annotated[int, flag("Make the same ones for the same seed.", "N", Group.MADE_UP, min=0)] = 0,
+    density: Annotated[
+        Density,
+        flag(f"Spread them in this shape: {', '.join(get_args(Density))}.", "SHAPE", Group.MADE_UP),
+    ] = "office",
+    behaviour: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--behaviour",
+            "--behavior",
+            help="Set a switch of the server, of those below; repeatable.",
+            metavar="NAME=VALUE",
+            rich_help_panel=Group.SERVER,
+            autocompletion=lambda: [f"{name}=" for name, _ in read_table("sandbox", "switch")],
+        ),
+    ] = None,
 ) -> None:
     """Serve made-up conversations on loopback until Ctrl-C, to try exports against."""
     from exporter.sandbox import TOKEN, behaviour_from_options, make_conversations, run_sandbox

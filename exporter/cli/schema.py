@@ -6,6 +6,7 @@ import typer
 
 from exporter.cli.flags import flag, with_options
 from exporter.errors import UsageError
+from exporter.options.option import Group
 from exporter.options.parse import choose_fields
 from exporter.options.spec import OPTIONS, ExportSpec
 from exporter.settings import SchemaFormat
@@ -16,9 +17,12 @@ from exporter.store.location import parse_location
 def schema(
     spec: ExportSpec,
     destination: Annotated[str | None, typer.Argument(metavar="DEST", help="An export, to show its columns.")] = None,
-    table: Annotated[str, flag("Show the columns of this table.", "NAME")] = "conversations",
+    table: Annotated[str, flag("Show the columns of this table.", "NAME", Group.DONE)] = "conversations",
     output: Annotated[
-        SchemaFormat, typer.Option("--format", help="arrow for people, json for programs, sql for DuckDB.")
+        SchemaFormat,
+        flag(
+            "Show them as arrow for people, json for programs, or sql for DuckDB.", "FORMAT", Group.OUTPUT, "--format"
+        ),
     ] = "arrow",
 ) -> None:
     """Show the columns of a table: those at DEST, or those that `export` would write with these options."""

@@ -4,11 +4,10 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from exporter.cli.flags import Destination, Display, switch, with_options
+from exporter.cli.flags import Destination, Display, flag, switch, with_options
 from exporter.cli.report import describe_synced, synced_figures
 from exporter.cli.runner import Result, perform, tell_summary
+from exporter.options.option import Group
 from exporter.options.spec import ExportSpec
 from exporter.store.location import parse_location
 
@@ -22,15 +21,16 @@ def sync(
     spec: ExportSpec,
     display: Display,
     refilter: Annotated[
-        bool, switch("--refilter", "Drop rows that the filters no longer match, because the rows have changed.")
+        bool, switch("--refilter", "Drop rows that have changed so that the filters no longer match them.", Group.DONE)
     ] = False,
     keep_generations: Annotated[
         int | None,
-        typer.Option(
+        flag(
+            "From now on, keep the files that the last N runs replaced. Default: as before; at first 0.",
+            "N",
+            Group.DONE,
             min=0,
             max=1000,
-            metavar="N",
-            help="From now on, keep the files that the last N runs replaced. Default: as before; at first 0.",
         ),
     ] = None,
 ) -> None:

@@ -8,6 +8,7 @@ from exporter.cli.flags import Existing, OneObject, flag, switch
 from exporter.cli.runner import run_until_signal, show
 from exporter.cli.upkeep_report import describe_vacuumed
 from exporter.errors import UsageError
+from exporter.options.option import Group
 from exporter.options.times import duration_of, to_instant
 from exporter.store.location import parse_location
 
@@ -15,9 +16,9 @@ from exporter.store.location import parse_location
 def vacuum(
     destination: Existing,
     older_than: Annotated[
-        str, flag("Delete files that were replaced longer ago than this: 36h, 7d; 0s for all.", "AGE")
+        str, flag("Delete files that were replaced longer ago than this: 36h, 7d; 0s for all.", "AGE", Group.DONE)
     ] = "7d",
-    dry_run: Annotated[bool, switch("--dry-run", "Only say what would be deleted.")] = False,
+    dry_run: Annotated[bool, switch("--dry-run", "Only say what would be deleted.", Group.DONE)] = False,
     as_json: OneObject = False,
 ) -> None:
     """Delete replaced files at DEST, and the versions of its tables that need them. Needs no token and no network."""

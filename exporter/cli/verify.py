@@ -10,6 +10,7 @@ import typer
 from exporter.cli.flags import Existing, OneObject, flag, switch
 from exporter.cli.runner import run_until_signal, show
 from exporter.cli.upkeep_report import describe_drops, describe_verified, verified_figures
+from exporter.options.option import Group
 from exporter.options.parse import parse_share
 from exporter.store.location import parse_location
 
@@ -17,10 +18,10 @@ from exporter.store.location import parse_location
 def verify(
     destination: Existing,
     sample: Annotated[
-        str, flag("Read the content of about this share of the files; each day draws others.", "PERCENT")
+        str, flag("Read the content of about this share of the files; each day draws others.", "PERCENT", Group.DONE)
     ] = "100%",
     repair: Annotated[
-        bool, switch("--repair", "Take out what is wrong, so that the next export reads it again.")
+        bool, switch("--repair", "Take out what is wrong, so that the next export reads it again.", Group.DONE)
     ] = False,
     as_json: OneObject = False,
 ) -> None:

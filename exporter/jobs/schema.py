@@ -12,6 +12,7 @@ from exporter.errors import UsageError
 from exporter.jobs.dataset import table_schema
 from exporter.layout import TABLES
 from exporter.settings import PartitionBy, Request, SchemaFormat
+from exporter.words import did_you_mean
 
 _SQL: Final = {
     pa.string(): "VARCHAR",
@@ -27,7 +28,8 @@ _SQL: Final = {
 def new_schema(table: str, fields: tuple[str, ...] | None) -> pa.Schema:
     """Returns the columns that the files of a table have if it is exported now. `fields` is None for all."""
     if table not in TABLES:
-        raise UsageError(f"--table {table}: no such table; the tables are {', '.join(TABLES)}")
+        near = did_you_mean(table, TABLES) or f" The tables are {', '.join(TABLES)}"
+        raise UsageError(f"--table {table}: no such table.{near}")
     request = Request(fields=fields, tables=TABLES)
     return Tables.of(request).schemas[table]
 

@@ -1,6 +1,7 @@
 """Options: fields of a dataclass that state their flag, their help and their row in the manual."""
 
 import dataclasses
+from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -8,12 +9,27 @@ T = TypeVar("T")
 _KEY: Final = "option"
 
 
+class Group(StrEnum):
+    """Titles a group of options in the help of a command, in this order."""
+
+    DONE = "What is done"
+    RANGE = "Range and times"
+    FILTERS = "Filters"
+    WRITTEN = "What is written"
+    READ = "How it is read"
+    CONNECTION = "Token and connection"
+    MADE_UP = "Made-up conversations"
+    SERVER = "Server"
+    OUTPUT = "Output and help"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Option:
     """States what the command line and the manual say about a field.
 
-    `flags` is given if the flag is not the name with dashes. `otherwise` says what happens without the option, if its
-    default does not. A shell completes `values`, and `names` also after a comma. With `of_dataset`, the option cannot
+    `group` is where help lists the option, and must be given, except for options of how a result is shown. `flags` is
+    given if the flag is not the name with dashes. `otherwise` says what happens without the option, if its default
+    does not. A shell completes `values`, and `names` also after a comma. With `of_dataset`, the option cannot
     change once there is a dataset.
     """
 
@@ -24,6 +40,7 @@ class Option:
     values: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     of_dataset: bool = False
+    group: Group | None = None
 
     def field(self, default: T) -> T:
         """Returns a field of a dataclass that is this option."""

@@ -13,14 +13,16 @@ from exporter.contract import (
     FILTERS_BY_NAME,
     MICROSECOND,
     RESERVED_PARAMETERS,
+    TRANSCRIPT_FIELD,
     FilterKind,
     Instant,
     format_instant,
 )
 from exporter.errors import UsageError
-from exporter.model import CONVERSATIONS, TABLES, TableFormat, TableKind
+from exporter.model import CONVERSATIONS, TABLES, TURNS, TableFormat, TableKind
 from exporter.options.times import depends_on_now, to_instant, to_seconds
 from exporter.settings import check_range
+from exporter.words import any_of, did_you_mean
 
 #: Filters whose number is one of seconds.
 DURATIONS: Final = ("duration_above", "duration_below")
@@ -31,6 +33,28 @@ _SIZE_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**1
 def flag_of(name: str) -> str:
     """Returns the flag of an option, which is its name with dashes."""
     return "--" + name.replace("_", "-")
+
+
+def to_choice(text: str, choices: Sequence[str], option: str) -> str:
+    """Returns one of `choices`. Raises `UsageError`."""
+    if text in choices:
+        return text
+    raise UsageError(f"{option} {text!r}: must be {any_of(choices)}.{did_you_mean(text, choices)}".rstrip("."))
+
+
+def to_number(
+    text: str, kind: type[int] | type[float], option: str, least: Any = None, most: Any = None
+) -> int | float:
+    """Returns a number from `least` to `most`; None means no bound. Raises `UsageError`."""
+    try:
+        number = kind(text)
+    except ValueError:
+        number = None
+    if number is not None and (least is None or least <= number) and (most is None or number <= most):
+        return number
+    what = "a number" if kind is float else "a whole number"
+    bounds = f", at least {least}" if most is None else f" from {least} to {most}"
+    raise UsageError(f"{option} {text!r}: must be {what}{'' if least is None else bounds}")
 
 
 def parse_filter(name: str, text: str) -> str | int:
@@ -54,8 +78,9 @@ def check_filter(name: str, value: Any) -> str:
         value = to_seconds(value, option)
     match known.kind:
         case FilterKind.CHOICE if value not in known.choices:
+            near = did_you_mean(str(value), known.choices)
             raise UsageError(
-                f"{option} {value!r}: known values are {', '.join(known.choices)}. "
+                f"{option} {value!r}: known values are {', '.join(known.choices)}.{near} "
                 f"To send a newer one unchecked, give --filter {name}={value}"
             )
         case FilterKind.INTEGER if len(str(value).lstrip("-")) > 18:
@@ -141,6 +166,14 @@ def choose_range(
     if end is not None:
         if created_before is not None:
             end = min(end + MICROSECOND, END_OF_TIME - MICROSECOND)
+        if start is not None and start > end:
+            names = (
+                "--created-after" if since is None else "--since",
+                "--created-before" if until is None else "--until",
+            )
+            raise UsageError(
+                f"{names[0]} ({format_instant(start)}) lies after {names[1]} ({format_instant(end)}): swap them?"
+            )
         check_range(start, end)
     return start, end
 
@@ -196,8 +229,14 @@ def _names(option: str, what: str, value: Sequence[str] | str, known: Sequence[s
     if not names:
         raise UsageError(f"{option}: must name a {what}")
     if unknown := sorted(names - set(known)):
-        raise UsageError(f"{option}: no such {what}: {', '.join(unknown)}. The {what}s are {', '.join(known)}")
+        raise UsageError(f"{option}: no such {what}: {', '.join(unknown)}.{_instead(unknown[0], what, known)}")
     return names
+
+
+def _instead(name: str, what: str, known: Sequence[str]) -> str:
+    if what == "field" and name.casefold() in ("transcript", "transcripts", TURNS):
+        return f" The transcript is the field {TRANSCRIPT_FIELD}"
+    return did_you_mean(name, known) or f" The {what}s are {', '.join(known)}"
 
 
 def choose_table_format(kind: TableKind | None, catalog: str | None) -> TableFormat | None:

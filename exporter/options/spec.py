@@ -5,13 +5,12 @@ manual's row are made from that entry.
 """
 
 import time
-import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeAlias, get_type_hints
 
 import msgspec
 
@@ -20,7 +19,9 @@ from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TABLES, TableKind
 from exporter.options import parse
 from exporter.options.credentials import load_credentials
-from exporter.options.option import Option, options_of
+from exporter.options.dialect import for_caller
+from exporter.options.keywords import check_kind, refusing_unknown
+from exporter.options.option import Group, Option, options_of
 from exporter.options.times import to_seconds
 from exporter.progress import Observer
 from exporter.run.context import RunContext
@@ -39,12 +40,16 @@ _DEFAULTS: Final = RunSettings()
 _MIB: Final = 1024**2
 _Time: TypeAlias = str | date | None
 _Names: TypeAlias = Sequence[str] | str | None
-_of_dataset = partial(Option, of_dataset=True)
+_of_range = partial(Option, group=Group.RANGE)
+_of_filter = partial(Option, group=Group.FILTERS, of_dataset=True)
+_of_dataset = partial(Option, group=Group.WRITTEN, of_dataset=True)
+_of_reading = partial(Option, group=Group.READ)
+_of_connection = partial(Option, group=Group.CONNECTION)
 
 
-def _filter(text: str, metavar: str = "TEXT", values: tuple[str, ...] = ()) -> Any:
+def _filter(text: str, metavar: str, values: tuple[str, ...] = ()) -> Any:
     wanted = f"Only conversations {text}{': ' if values else ''}{', '.join(values)}."
-    return _of_dataset(wanted, metavar, values=values).field(None)
+    return _of_filter(wanted, metavar, values=values).field(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ class Resolved:
         return RunContext(self.settings, self.credentials, observer)
 
 
+@refusing_unknown
 @dataclass(frozen=True, kw_only=True)
 class ExportSpec:
     """Says what to export, where to, how, and as whom, with the options of `exporter export` and their defaults.
@@ -74,28 +80,33 @@ class ExportSpec:
     """
 
     destination: str | Path | None = None
-    since: _Time = Option(
-        "Start of the range of created_at, included; an age such as 7d counts from now.", "TIME", "the beginning"
+    since: _Time = _of_range(
+        "Read conversations created at this time or later: 2026-01, yesterday, last-month, 7d.",
+        "TIME",
+        otherwise="the beginning",
     ).field(None)
-    until: _Time = Option(
-        "End of the range, excluded; a later one than --lag allows is cut to that.", "TIME", "the latest that it allows"
+    until: _Time = _of_range(
+        "Read conversations created before this time: --since 2026-01 --until 2026-02 is January.",
+        "TIME",
+        otherwise="now, less the lag",
     ).field(None)
-    lag: int | str = Option(
-        "End the range at least this long before the server's clock, even with a later --until, because the API may "
-        "not list the newest conversations yet. A sync also reads again what changed in this time before the last run, "
-        "and an audit tolerates what changed in this time before it was read, or later.",
+    lag: int | str = _of_range(
+        "Leave out conversations newer than this, because the API may not list them yet; a sync also reads again what "
+        "changed this long before the last run, and an audit tolerates it.",
         "DURATION",
-    ).field(_DEFAULTS.lag_seconds)
-    created_after: _Time = _of_dataset("The same as --since, by the API's name.", "TIME").field(None)
-    created_before: _Time = _of_dataset("The same as --until, but included, by the API's name.", "TIME").field(None)
-    direction: str | None = _filter("in this direction", values=contract.DIRECTIONS)
-    channel: str | None = _filter("on this channel", values=contract.CHANNELS)
-    status: str | None = _filter("with this status", values=contract.STATUSES)
-    user_id: str | None = _filter("of users whose id contains this, in any case")
-    agent_number: str | None = _filter("of agents whose number contains this, in any case")
-    agent_id: str | None = _filter("of the agent with this id")
-    agent_version_id: str | None = _filter("of the agent version with this id")
-    web_widget_id: str | None = _filter("of the web widget with this id")
+    ).field(f"{_DEFAULTS.lag_seconds}s")
+    created_after: _Time = _of_range("The same as --since, by the API's name.", "TIME", of_dataset=True).field(None)
+    created_before: _Time = _of_range(
+        "The same as --until, but included, by the API's name.", "TIME", of_dataset=True
+    ).field(None)
+    direction: str | None = _filter("in this direction", "DIRECTION", values=contract.DIRECTIONS)
+    channel: str | None = _filter("on this channel", "CHANNEL", values=contract.CHANNELS)
+    status: str | None = _filter("with this status", "STATUS", values=contract.STATUSES)
+    user_id: str | None = _filter("of users whose id contains this text; case does not matter", "ID")
+    agent_number: str | None = _filter("of agents whose number contains this text; case does not matter", "NUMBER")
+    agent_id: str | None = _filter("of the agent with this id", "ID")
+    agent_version_id: str | None = _filter("of the agent version with this id", "ID")
+    web_widget_id: str | None = _filter("of the web widget with this id", "ID")
     duration_above: int | str | None = _filter("at least this long", "DURATION")
     duration_below: int | str | None = _filter("at most this long", "DURATION")
     user_turn_count_above: int | None = _filter("with at least this many turns of the user", "N")
@@ -103,55 +114,77 @@ class ExportSpec:
     custom_metadata: Mapping[str, Any] | str | None = _filter("whose metadata contains this JSON object", "JSON")
     updated_after: _Time = _filter("last changed at this time or later", "TIME")
     updated_before: _Time = _filter("last changed at this time or earlier", "TIME")
-    filters: Mapping[str, str] | None = _of_dataset(
-        "Any other parameter of the API, or a newer value, sent unchecked; repeatable.",
+    filters: Mapping[str, str] | None = _of_filter(
+        "Send any other parameter of the API, or a newer value, unchecked; repeatable.",
         "NAME=VALUE",
         flags=("--filter",),
         values=tuple(f"{name}=" for name in contract.FILTERS_BY_NAME),
     ).field(None)
     fields: _Names = _of_dataset(
-        f"Only these fields, besides {', '.join(contract.ALWAYS_FIELDS)}.", "A,B", "all", names=contract.FIELD_NAMES
+        f"Write only these fields, besides {', '.join(contract.ALWAYS_FIELDS)}.",
+        "A,B",
+        otherwise="all",
+        names=contract.FIELD_NAMES,
     ).field(None)
-    exclude_fields: _Names = _of_dataset("All fields except these.", "A,B", names=contract.FIELD_NAMES).field(None)
+    exclude_fields: _Names = _of_dataset("Write all fields except these.", "A,B", names=contract.FIELD_NAMES).field(
+        None
+    )
     partition_by: PartitionBy | None = _of_dataset(
-        f"Make a directory for each unit of time: {', '.join(PARTITIONS)}.", "UNIT", "day"
+        f"Make a directory for each unit of time: {', '.join(PARTITIONS)}.", "UNIT", otherwise="day", values=PARTITIONS
     ).field(None)
     tables: _Names = _of_dataset(
-        "Tables to write; conversations,turns also writes the items of transcripts.", "A,B", CONVERSATIONS, names=TABLES
+        "Write these tables; conversations,turns adds a row for each item of a transcript.",
+        "A,B",
+        otherwise=CONVERSATIONS,
+        names=TABLES,
     ).field(None)
     table_format: TableKind | None = _of_dataset("Also keep each table as one of: delta, iceberg.", "KIND").field(None)
     iceberg_catalog: str | None = _of_dataset(
-        "Catalog of Iceberg tables, as pyiceberg's configuration names it.", "CATALOG[/NAMESPACE]", "a file in _iceberg"
+        "Keep the Iceberg tables in this catalog, as pyiceberg's configuration names it.",
+        "CATALOG[/NAMESPACE]",
+        otherwise="a file in _iceberg",
     ).field(None)
-    concurrency: int = Option("Requests at once, at most; 1 to 1024.", "N").field(_DEFAULTS.concurrency)
-    max_rps: int | float | None = Option("Requests a second, at most.", "X", "no ceiling").field(None)
-    page_size: int = Option("Rows in a page, at most; 1 to 1000.", "N").field(_DEFAULTS.page_size)
-    part_size: int | str = Option("Make files of about this size: 256MiB, 1GB, or a number of bytes.", "SIZE").field(
-        f"{_DEFAULTS.target_part_bytes // _MIB}MiB"
+    concurrency: int = _of_reading("Send at most this many requests at once; 1 to 1024.", "N").field(
+        _DEFAULTS.concurrency
     )
-    memory: int | str = Option(
-        f"Memory that the process may take at its peak, at least {LEAST_MEMORY_BYTES // _MIB}MiB.", "SIZE"
+    max_rps: int | float | None = _of_reading(
+        "Send at most this many requests a second.", "X", otherwise="no ceiling"
+    ).field(None)
+    page_size: int = _of_reading("Ask for at most this many rows in a page; 1 to 1000.", "N").field(_DEFAULTS.page_size)
+    part_size: int | str = Option(
+        "Make files of about this size: 256MiB, 1GB, or a number of bytes.", "SIZE", group=Group.WRITTEN
+    ).field(f"{_DEFAULTS.target_part_bytes // _MIB}MiB")
+    memory: int | str = _of_reading(
+        f"Take at most this much memory at the peak; at least {LEAST_MEMORY_BYTES // _MIB}MiB.", "SIZE"
     ).field(f"{_DEFAULTS.memory_bytes // _MIB}MiB")
-    trust_clock: TrustedClock | None = Option(
-        "Clock to believe if the server's and this machine's differ: server, local.",
+    trust_clock: TrustedClock | None = _of_range(
+        "Believe this clock if the server's and this machine's differ: server, local.",
         "WHOSE",
-        "the earlier one, and neither if they differ by more than an hour",
+        otherwise="the earlier one, and neither if they differ by more than an hour",
     ).field(None)
     token: str | None = field(default=None, repr=False)
-    token_file: Path | str | None = Option(
-        "File that holds the token, and that nobody else can read.", "FILE", contract.TOKEN_VARIABLE
+    token_file: Path | str | None = _of_connection(
+        "Read the token from this file, which nobody else may be able to read.",
+        "FILE",
+        otherwise=contract.TOKEN_VARIABLE,
     ).field(None)
-    org_id: str | None = Option("Organization of a personal token.", "ID", contract.ORGANIZATION_VARIABLE).field(None)
-    ca_file: Path | str | None = Option(
-        "Certificate authorities to trust besides the system's, in PEM form.", "FILE"
+    org_id: str | None = _of_connection(
+        "Read this organization, with a personal token.", "ID", otherwise=contract.ORGANIZATION_VARIABLE
     ).field(None)
-    insecure_http: bool = Option("Let the token travel unencrypted, over plain HTTP.").field(False)
+    ca_file: Path | str | None = _of_connection(
+        "Trust the certificate authorities in this PEM file besides the system's.", "FILE"
+    ).field(None)
+    insecure_http: bool = _of_connection("Allow plain HTTP, over which the token travels unencrypted.").field(False)
     base_url: str | None = None
 
     def __post_init__(self) -> None:
         for name, hint in _HINTS.items():
-            _check_kind(name, getattr(self, name), hint)
-        self._select(self.settings())
+            check_kind(name, getattr(self, name), hint)
+        for name, value in (self.filters or {}).items():
+            if not isinstance(value, str):
+                raise UsageError(f"filters: {name} must be a text, not {type(value).__name__}")
+        with for_caller():
+            self._select(self.settings())
 
     def resolve(self, environment: Mapping[str, str], *, heeds_signals: bool = False) -> Resolved:
         """Returns the spec as jobs take it; ages count from now.
@@ -159,6 +192,10 @@ class ExportSpec:
         `heeds_signals` is for a process of our own: a program handles signals itself, and cancels the task.
         Raises `UsageError` for everything that can be found wrong before the first request.
         """
+        with for_caller():
+            return self._resolve(environment, heeds_signals=heeds_signals)
+
+    def _resolve(self, environment: Mapping[str, str], *, heeds_signals: bool) -> Resolved:
         if self.token is not None and self.token_file is not None:
             raise UsageError("token and token_file: give only one of them")
         given = {contract.TOKEN_VARIABLE: self.token, contract.BASE_URL_VARIABLE: self.base_url}
@@ -213,15 +250,3 @@ class ExportSpec:
 _HINTS: Final = get_type_hints(ExportSpec)
 OPTIONS: Final = options_of(ExportSpec)
 OF_THE_DATASET: Final = tuple(name for name, each in OPTIONS.items() if each.of_dataset)
-
-
-def _check_kind(name: str, value: object, hint: Any) -> None:
-    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    choices = [choice for member in members if get_origin(member) is Literal for choice in get_args(member)]
-    kinds = tuple(get_origin(member) or member for member in members if get_origin(member) is not Literal)
-    if value in choices or (isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))):
-        return
-    if choices:
-        raise UsageError(f"{name}: must be {' or '.join(choices)}, not {value!r}")
-    words = " or ".join(kind.__name__ for kind in kinds if kind is not types.NoneType)
-    raise UsageError(f"{name}: must be {words}, not {type(value).__name__}")

@@ -5,13 +5,15 @@ Each switch has the same name on the command line (`--behaviour cursor=inclusive
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Annotated, Final, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
 from exporter.contract import FILTERS_BY_NAME, RESERVED_PARAMETERS
 from exporter.errors import UsageError
 from exporter.sandbox.readings import TIMES, reads_of
+from exporter.sandbox.switches import read_switch
+from exporter.words import any_of, did_you_mean
 
 Fault: TypeAlias = Literal[
     "500",
@@ -122,9 +124,10 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.ignores) - PARAMETERS):
-            raise ValueError(f"no such parameter: {', '.join(unknown)}")
+            near = did_you_mean(unknown[0], PARAMETERS)
+            raise ValueError(f"ignores={unknown[0]}: there is no such parameter.{near}".rstrip("."))
         if unknown := sorted(set(self.excludes) - BOUNDS):
-            raise ValueError(f"excludes: no bound is called {', '.join(unknown)}")
+            raise ValueError(f"excludes={unknown[0]}: must be {any_of(sorted(BOUNDS))}")
         reads_of(self.reads, "")
         if self.fault_rate and not self.faults:
             raise ValueError("a fault_rate needs faults")
@@ -144,21 +147,22 @@ def behaviour_from_options(pairs: Iterable[str]) -> Behaviour:
     Raises `UsageError` for a switch or a value that is not known; if a switch is given twice, the last one counts.
     """
     try:
-        return msgspec.convert(_chosen(pairs), Behaviour, strict=False)
+        return Behaviour(**_chosen(pairs))
     except ValueError as error:
         raise UsageError(f"--behaviour {error}") from error
 
 
-def _chosen(pairs: Iterable[str]) -> dict[str, object]:
-    chosen: dict[str, object] = {}
+def _chosen(pairs: Iterable[str]) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         name = name.strip().replace("-", "_")
-        if not equals or name not in _SWITCHES:
-            what = "no such switch" if equals else "must be SWITCH=VALUE"
-            raise ValueError(f"{pair!r}: {what}; the switches are {', '.join(_SWITCHES)}")
-        is_list = isinstance(_SWITCHES[name].default, tuple)
-        chosen[name] = [part.strip() for part in value.split(",") if part.strip()] if is_list else value.strip()
+        if name not in _SWITCHES:
+            near = did_you_mean(name, _SWITCHES) or " exporter sandbox --help lists the switches"
+            raise ValueError(f"{pair}: there is no such switch.{near}")
+        if not equals:
+            raise ValueError(f"{pair}: must have a value, as in {name}=VALUE")
+        chosen[name] = read_switch(name, value, _SWITCHES[name].type)
     return chosen
 
 
@@ -168,5 +172,5 @@ def _changed(behaviour: Behaviour) -> Behaviour:
     if not behaviour.changes:
         return behaviour
     chosen = _chosen(behaviour.changes)
-    changed = msgspec.convert(chosen, Behaviour, strict=False)
+    changed = Behaviour(**chosen)
     return msgspec.structs.replace(behaviour, changes=(), **{name: getattr(changed, name) for name in chosen})

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from exporter.cli.about import ABOUT
 from exporter.contract import FIELD_NAMES, FILTERS_BY_NAME, STATUSES
 from exporter.options.option import options_of
 from exporter.options.parse import flag_of
 from exporter.options.spec import ExportSpec
+from exporter.sandbox import DENSITIES
 from exporter.settings import PARTITIONS
 from tests.toolkit.programs import find_program
 
@@ -38,6 +40,10 @@ print([name for name in ("pyarrow", "aiohttp", "asyncio") if name in sys.modules
 def pages(tmp_path: Path) -> Path:
     (tmp_path / "clocks.md").write_text("# Clocks\n\nWhich clock [/a] run goes by.\n", encoding="utf-8")
     (tmp_path / "sync.md").write_text("# Sync\n\nBring it up to date.\n", encoding="utf-8")
+    (tmp_path / "sandbox.md").write_text(
+        "# The sandbox\n\nServe.\n\n| switch | what |\n|---|---|\n| `faults` | a |\n| `fault_rate` | b |\n",
+        encoding="utf-8",
+    )
     return tmp_path
 
 
@@ -64,9 +70,12 @@ def test_what_is_completed(shell: str, pages: Path) -> None:
         "exporter export out --exclude-fields conv": {"conversation"},
         "exporter export out --tables conversations,": {"conversations,turns"},
         "exporter export out --filter ": {f"{name}=" for name in FILTERS_BY_NAME},
-        "exporter help ": {"clocks", "sync"},
-        "exporter help c": {"clocks"},
+        "exporter help ": {"clocks", *ABOUT},
+        "exporter help c": {"clocks", "compact"},
         "exporter a": {"audit"},
+        "exporter sandbox --density ": set(DENSITIES),
+        "exporter sandbox --behaviour fault": {"fault_rate=", "faults="},
+        "exporter export out --log-format ": {"text", "json"},
     }
     command = [sys.executable, "-c", PROGRAM, shell, str(pages), *wanted]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -78,14 +87,14 @@ def test_what_is_completed(shell: str, pages: Path) -> None:
 
 def exporter(*arguments: str, **variables: str) -> str:
     command = [sys.executable, "-m", "exporter", *arguments]
-    environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1", **variables}
+    environment = {**os.environ, **variables}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
     return done.stdout
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_script_is_shown_and_installed(shell: str, tmp_path: Path) -> None:
-    script = exporter("--show-completion", shell)
+    script = exporter("--show-completion", shell, SHELL="/bin/sh")
     assert f"_EXPORTER_COMPLETE=complete_{shell}" in script
     exporter("--install-completion", shell, HOME=str(tmp_path))
     installed = [path for path in tmp_path.rglob("*exporter*") if path.is_file()]

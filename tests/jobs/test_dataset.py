@@ -200,7 +200,7 @@ async def test_the_schema_for_people_and_programs(tmp_path: Path, capsys: pytest
     ("arguments", "complaint"),
     [
         (["out", "--fields", "id"], "DEST has its own fields and partitions"),
-        (["--table", "calls"], "--table calls: no such table; the tables are conversations, turns"),
+        (["--table", "calls"], "--table calls: no such table. The tables are conversations, turns"),
         (["nowhere"], "no export here"),
     ],
 )

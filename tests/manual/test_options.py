@@ -28,7 +28,7 @@ def beside(command: str) -> set[frozenset[str]]:
 def test_options(command: str) -> None:
     page, section = (PAGES["sandbox"], "Options") if command == "sandbox" else (OPTIONS, command)
     rows = page.table_headed("option", section)
-    described = {names_in(option): default.strip("`") for option, _, default in rows}
+    described = {names_in(option): default.replace("`", "") for option, _, default in rows}
     actual = defaults_in(help_of(command))
     assert described.keys() == actual.keys()
     assert {names: described[names] for names, default in actual.items() if default} == {

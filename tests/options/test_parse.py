@@ -45,7 +45,7 @@ def test_times_outside_the_years_that_can_be_written_are_refused(text: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("since", "until"), [("2026-02-10", "2026-02-10"), ("2026-02-10T02:00:00+02:00", "2026-02-10"), ("1h", "2h")]
+    ("since", "until"), [("2026-02-10", "2026-02-10"), ("2026-02-10T02:00:00+02:00", "2026-02-10"), ("1h", "1h")]
 )
 def test_a_range_without_an_instant_is_refused(since: str, until: str) -> None:
     with pytest.raises(
@@ -208,8 +208,8 @@ def test_the_fields_that_are_always_needed_are_asked_for() -> None:
         ("id", "agent", "--fields and --exclude-fields: give only one of them"),
         ("", None, "--fields: must name a field"),
         (None, " , ", "--exclude-fields: must name a field"),
-        ("id,nme,Id", None, "--fields: no such field: Id, nme. The fields are id, organization_id,"),
-        (None, "transcript", "--exclude-fields: no such field: transcript. The fields are"),
+        ("id,nme,Id", None, "--fields: no such field: Id, nme. Did you mean id?"),
+        (None, "transcript", "--exclude-fields: no such field: transcript. The transcript is the field conversation"),
         (None, "agent,status,id", "--exclude-fields: id, status cannot be left out"),
     ],
 )
@@ -296,7 +296,7 @@ def test_credentials_do_not_show_the_token() -> None:
         ({"max_rps": 0.0}, "--max-rps 0.0: must be a number above 0"),
         ({"max_rps": float("nan")}, "--max-rps nan: must be a number above 0"),
         ({"max_rps": float("inf")}, "--max-rps inf: must be a number above 0"),
-        ({"lag_seconds": -1}, "--lag -1: must be from 0 to 31622400 seconds"),
+        ({"lag_seconds": -1}, "--lag -1s: must be from 0 to 366 days"),
         ({"target_part_bytes": 0}, "--part-size: must be at least one byte"),
     ],
 )

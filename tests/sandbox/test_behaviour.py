@@ -1,7 +1,8 @@
 import pytest
 
 from exporter.errors import UsageError
-from exporter.sandbox import Behaviour, behaviour_from_options
+from exporter.sandbox import FAULTS, Behaviour, behaviour_from_options
+from exporter.words import any_of
 
 
 def test_no_options_is_the_default() -> None:
@@ -56,6 +57,35 @@ def test_the_last_of_a_switch_counts_and_values_may_hold_signs() -> None:
 def test_refuses_what_it_does_not_know(text: str) -> None:
     with pytest.raises(UsageError, match="--behaviour"):
         behaviour_from_options([text])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cursor", "cursor: must have a value, as in cursor=VALUE"),
+        ("curser=strict", "curser=strict: there is no such switch. Did you mean cursor?"),
+        ("mood=bad", "mood=bad: there is no such switch. exporter sandbox --help lists the switches"),
+        ("cursor=loose", "cursor=loose: must be strict or inclusive"),
+        ("order=newst", "order=newst: must be newest, oldest, shuffled or unordered. Did you mean newest?"),
+        ("page_cap=ten", "page_cap=ten: must be a whole number, at least 1"),
+        ("default_limit=1001", "default_limit=1001: must be a whole number from 1 to 1000"),
+        ("fault_rate=1.5", "fault_rate=1.5: must be a number from 0 to 1"),
+        ("rate=0", "rate=0: must be a number above 0"),
+        ("latency=abc", "latency=abc: must be a number of seconds, at least 0"),
+        ("date_ahead=x", "date_ahead=x: must be a number of seconds"),
+        ("faults=stal", "faults=stal: no such fault: stal. Did you mean stall?"),
+        ("faults=500,zzz", f"faults=500,zzz: no such fault: zzz. It must be {any_of(FAULTS)}"),
+        ("script=ok,okk", "script=ok,okk: no such fault: okk. Did you mean ok?"),
+        ("ignores=curser", "ignores=curser: there is no such parameter. Did you mean cursor?"),
+        ("excludes=cursor", "excludes=cursor: must be created_after, created_before, updated_after or updated_before"),
+        ("hides_token_created=perhaps", "hides_token_created=perhaps: must be true or false"),
+        ("changes=order=any", "order=any: must be newest, oldest, shuffled or unordered"),
+    ],
+)
+def test_says_what_a_value_must_be_in_words_for_people(text: str, said: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        behaviour_from_options([text])
+    assert str(raised.value) == f"--behaviour {said}"
 
 
 def test_what_changes_is_a_behaviour_of_its_own_from_then_on() -> None:

@@ -128,8 +128,8 @@ def help_of(command: str) -> dict[str, str]:
     """Returns the help of each option of a command, by the names and the type that it begins with."""
     done = run_shell(f"exporter {command} --help", ROOT)
     assert done.returncode == 0, done.stderr
-    _, _, options = done.stdout.partition("Options:\n")
-    blocks = re.split(r"\n(?=  -)", "\n" + options)[1:]
+    sections = re.split(r"\n(?=\S)", done.stdout)
+    blocks = [block for section in sections for block in re.split(r"\n(?=  -)", section)[1:]]
     return {" ".join(block.split(maxsplit=3)[:3]): " ".join(block.split()) for block in blocks}
 
 
@@ -137,7 +137,7 @@ def defaults_in(options: dict[str, str]) -> dict[frozenset[str], str]:
     """Returns the default of each option in the help, by its names."""
     found = {}
     for head, text in options.items():
-        default = re.search(r"\[default: ([^;\]]+)", text)
+        default = re.search(r" Default: (.+?)\.$", text)
         found[names_in(head)] = default[1] if default else ""
     return found
 

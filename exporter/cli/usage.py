@@ -1,0 +1,48 @@
+"""Says in one line what is wrong with a command line, where typer has several lines of its own words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import typer
+
+from exporter.words import did_you_mean
+
+#: The base of all errors by which typer refuses a command line; it has no public name.
+Refusal: Final[type[Exception]] = typer.BadParameter.__mro__[1]
+
+
+@contextmanager
+def of_command(context: Any) -> Iterator[None]:
+    """Lets a `Refusal` know the command whose words it refuses, which typer does not always tell."""
+    try:
+        yield
+    except Refusal as error:
+        error.ctx = context  # type: ignore[attr-defined]
+        raise
+
+
+def describe(error: Any) -> str:
+    """Returns what a `Refusal` means, and what to do; a command line without a word asks for help."""
+    return str(error.format_message()) if type(error).__name__ == "NoArgsIsHelpError" else f"exporter: {_what(error)}"
+
+
+def _what(error: Any) -> str:
+    match type(error).__name__:
+        case "NoSuchOption":
+            return _no_such_option(error.option_name, error.ctx)
+        case "MissingParameter":
+            about = (error.param.help or "").rstrip(".")
+            return f"{error.ctx.info_name} needs {error.param.metavar}: {about[:1].lower()}{about[1:]}"
+        case "BadOptionUsage":
+            (option,) = [each for each in error.ctx.command.params if error.option_name in each.opts]
+            if option.is_flag:
+                return f"{error.option_name}: takes no value"
+            return f"{error.option_name}: must have a value: {error.option_name} {option.metavar}"
+    return str(error.format_message()).rstrip(".")
+
+
+def _no_such_option(name: str, context: Any) -> str:
+    known = [flag for each in context.command.get_params(context) for flag in each.opts if flag.startswith("--")]
+    of = f"{context.info_name} has no option" if context.parent else "before a command, there is no option"
+    return f"{of} {name}.{did_you_mean(name, known) or f' {context.command_path} --help lists all'}"
