@@ -93,10 +93,12 @@ class Credentials:
     organization: str | None = None
 
 
-def check_range(since: Instant | None, until: Instant) -> None:
-    """Raises `UsageError` when `[since, until)` holds nothing."""
+def check_range(
+    since: Instant | None, until: Instant, advice: str = "Give an earlier --since, or a later --until"
+) -> None:
+    """Raises `UsageError`, which ends with `advice`, when `[since, until)` holds nothing."""
     if since is not None and since >= until:
         raise UsageError(
-            f"nothing to export: the range starts at {format_instant(since)} and ends at {format_instant(until)}. Give "
-            "an earlier --since, or a later --until"
+            f"nothing to export: the range starts at {format_instant(since)} and ends at {format_instant(until)}. "
+            f"{advice}"
         )

@@ -134,8 +134,8 @@ BAD_COMMANDS = [
     ("--since 2026-02-10T00:00:00.1234567Z", "--since '2026-02-10T00:00:00.1234567Z': finer than a microsecond."),
     (
         "--since 2026-02-11 --until 2026-02-10",
-        "nothing to export: the range starts at 2026-02-11T00:00:00Z and ends at 2026-02-10T00:00:00Z. Give an "
-        "earlier --since, or a later --until\n",
+        "nothing to export: the range starts at 2026-02-11T00:00:00Z and ends at 2026-02-10T00:00:00Z. "
+        "--since lies after --until: swap them?\n",
     ),
     (
         "--since 2026-02-10 --until 2026-02-10",
