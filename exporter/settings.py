@@ -34,7 +34,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """Holds the request as one caller states it: None, or an absent key, means "as stored, or the default"."""
+    """Holds the request as one caller states it: None, or an absent key, means "as stored, or the default".
+
+    `organization` is the one that the rows must belong to.
+    """
 
     since: Instant | None = None
     until: Instant | None = None
@@ -43,6 +46,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     partition_by: PartitionBy | None = None
     tables: tuple[str, ...] | None = None
     table_format: TableFormat | None = None
+    organization: str | None = None
 
     def __post_init__(self) -> None:
         if TURNS in (self.tables or ()) and self.fields is not None and TRANSCRIPT_FIELD not in self.fields:

@@ -98,7 +98,8 @@ async def _read(request: Request, asked: Selection, context: RunContext, encoder
         reader, opening, settings = connection.reader, connection.opening, context.settings
         range_ = settle_range(State(), asked, connection.latest)
         hidden_status = HIDDEN_STATUS if opening.is_hidden else None
-        scan, sink = Scan(range=range_, windows=(range_,), hidden_status=hidden_status), BatchSink(encoder, send)
+        scan = Scan(range=range_, windows=(range_,), hidden_status=hidden_status)
+        sink = BatchSink(encoder, send, asked.organization)
         scheduler = await schedule(scan, reader, _anywhere, settings.page_size, density=opening.density)
         await Pipeline(scan, scheduler, reader, sink, None, settings).run()
         return _report(request, range_, sink.totals, reader.counters.requests, context.clock() - began)

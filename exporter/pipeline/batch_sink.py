@@ -50,16 +50,18 @@ class StreamTotals:
 
 
 class BatchSink:
-    """Hands the rows of every window to `send`, a batch a page."""
+    """Hands the rows of every window to `send`, a batch a page. They must belong to `organization`, if it is given."""
 
     kept = "The batches before that are whole"
     again = "to begin again"
 
-    def __init__(self, encoder: Encoder, send: Send, *, misfit_bytes: int = MISFIT_BYTES) -> None:
+    def __init__(
+        self, encoder: Encoder, send: Send, organization: str | None = None, *, misfit_bytes: int = MISFIT_BYTES
+    ) -> None:
         self.totals: Final = StreamTotals()
         self._encoder = encoder
         self._send = send
-        self._guard = Guard()
+        self._guard = Guard(asked_organization=organization)
         # Two, for the reason given in `PartStage`.
         self._working = CapacityLimiter(2)
         self._misfit_bytes = 0
