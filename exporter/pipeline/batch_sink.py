@@ -38,7 +38,7 @@ class StreamTotals:
     """Counts what has been handed over, and what could not be.
 
     `misfits` fit no column. `absent` and `withheld_rows` are as in `model.DataFile`, and `read_since` is the server's
-    clock before the earliest page.
+    clock before the earliest page. `organization` is the one that the rows name.
     """
 
     rows: int = 0
@@ -47,6 +47,7 @@ class StreamTotals:
     misfits: list[Misfit] = field(default_factory=list)
     unproven: list[Unproven] = field(default_factory=list)
     read_since: Instant | None = None
+    organization: str | None = None
 
 
 class BatchSink:
@@ -85,6 +86,7 @@ class BatchSink:
     def _count(self, encoded: EncodedBatch) -> None:
         totals = self.totals
         self._guard.check(encoded)
+        totals.organization = self._guard.organization
         totals.rows += encoded.batch.num_rows
         totals.withheld_rows += encoded.withheld_rows
         totals.absent.update(encoded.absent)
