@@ -114,9 +114,10 @@ class PageRequest(msgspec.Struct, frozen=True):
 
     `before_cursor` is sent as `cursor`, which may turn out strict or inclusive (source.md, 1). `filtered` says whether
     the export's own filters are sent; without them all fields are requested, except with `ids_only`. `status` is also
-    sent, unless a filter of the export's own names one. The reader may request fewer rows than `limit` (see
-    `Page.limit`); if the page must be `entire`, as for a group of equals, only where memory has no room for it. If the
-    request `may_be_refused`, a refusal counts as an empty page.
+    sent, unless a filter of the export's own names one. `extra` are parameters that are sent in place of others of the
+    same name. The reader may request fewer rows than `limit` (see `Page.limit`); if the page must be `entire`, as for a
+    group of equals, only where memory has no room for it. If the request `may_be_refused`, a refusal counts as an empty
+    page.
     """
 
     limit: int
@@ -130,6 +131,7 @@ class PageRequest(msgspec.Struct, frozen=True):
     ids_only: bool = False
     entire: bool = False
     may_be_refused: bool = False
+    extra: tuple[tuple[str, str], ...] = ()
 
     @property
     def bounds(self) -> tuple[bool, bool]:

@@ -34,7 +34,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """Holds the request as one caller states it: None, or an absent key, means "as stored, or the default"."""
+    """Holds the request as one caller states it: None, or an absent key, means "as stored, or the default".
+
+    `organization` is the one that the rows must belong to.
+    """
 
     since: Instant | None = None
     until: Instant | None = None
@@ -43,6 +46,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     partition_by: PartitionBy | None = None
     tables: tuple[str, ...] | None = None
     table_format: TableFormat | None = None
+    organization: str | None = None
 
     def __post_init__(self) -> None:
         if TURNS in (self.tables or ()) and self.fields is not None and TRANSCRIPT_FIELD not in self.fields:
@@ -93,10 +97,12 @@ class Credentials:
     organization: str | None = None
 
 
-def check_range(since: Instant | None, until: Instant) -> None:
-    """Raises `UsageError` when `[since, until)` holds nothing."""
+def check_range(
+    since: Instant | None, until: Instant, advice: str = "Give an earlier --since, or a later --until"
+) -> None:
+    """Raises `UsageError`, which ends with `advice`, when `[since, until)` holds nothing."""
     if since is not None and since >= until:
         raise UsageError(
-            f"nothing to export: the range starts at {format_instant(since)} and ends at {format_instant(until)}. Give "
-            "an earlier --since, or a later --until"
+            f"nothing to export: the range starts at {format_instant(since)} and ends at {format_instant(until)}. "
+            f"{advice}"
         )

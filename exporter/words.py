@@ -40,10 +40,13 @@ def any_of(names: Sequence[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Returns the known name that `name` is most likely a slip of, if there is one; case, `-` and `_` do not matter."""
+def nearest(name: str, known: Iterable[str], likeness: float = 0.7) -> str | None:
+    """Returns the known name that `name` is most likely a slip of, if there is one; case, `-` and `_` do not matter.
+
+    `likeness` is how much alike the two must be, from 0 to 1; at 0.85, they differ by a letter or two.
+    """
     folded = {_fold(each): each for each in known}
-    found = get_close_matches(_fold(name), folded, n=1, cutoff=0.7)
+    found = get_close_matches(_fold(name), folded, n=1, cutoff=likeness)
     return folded[found[0]] if found else None
 
 

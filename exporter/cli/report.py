@@ -12,6 +12,7 @@ import msgspec
 from exporter.contract import TRANSCRIPT_FIELD, format_instant
 from exporter.layout import MANIFEST, PARTITION_KEYS
 from exporter.model import Interval
+from exporter.settings import Request
 from exporter.store.location import Location, parse_location, shell_word
 from exporter.words import count_of, format_seconds, format_size
 
@@ -35,6 +36,7 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
     else:
         yield f"nothing to do, already {what}"
     yield f"  manifest: {summary.manifest}"
+    yield from describe_surprises(summary)
     if taken := taken_for_columns(_directory(summary)):
         yield f"  {' and '.join(taken)} in its path is taken for every row's value by readers of hive partitions;"
         yield "    read it with hive partitioning off, as the query does, or move it to a directory without `=`."
@@ -71,6 +73,25 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
             return
         where = ", once it has a SECRET for this store" if _is_remote(summary) else ""
         yield f"  To look at it, paste into DuckDB{where}:\n    {_query(summary)}"
+
+
+def describe_surprises(summary: "Summary") -> Iterator[str]:
+    """Says why there may be less than was expected: an end that lies ahead, or filters that nothing matches."""
+    if summary.end_ahead is not None:
+        asked, end = format_instant(summary.end_ahead), format_instant(summary.range_end)
+        yield f"  --until {asked} lies ahead; exported up to {end}, run again later for the rest."
+    if summary.request is not None and summary.matches_nothing:
+        filters = [f"{name}={_filter_text(value)}" for name, value in summary.request.filters.items()]
+        yield f"  nothing in this range matches {' and '.join(filters)}."
+
+
+def _filter_text(value: object) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def request_figures(data: "Summary | Status") -> dict[str, Any]:
+    """Returns what an export holds by request, for programs; `fields` is null if it holds all."""
+    return {"organization": data.organization, **msgspec.to_builtins(data.request or Request())}
 
 
 def describe_synced(synced: "SyncResult") -> Iterator[str]:
@@ -132,8 +153,11 @@ def describe_status(found: "Status") -> Iterator[str]:
 
 def status_figures(found: "Status") -> dict[str, Any]:
     """Returns a status for programs: times are ISO 8601, as in the manifest, and an open start is null."""
+    figures = msgspec.to_builtins(found)
+    del figures["request"]
     return {
-        **msgspec.to_builtins(found),
+        **figures,
+        **request_figures(found),
         "range_start": None if found.range_start is None else format_instant(found.range_start),
         "range_end": format_instant(found.range_end),
         "committed_at": None if found.committed_at is None else format_instant(found.committed_at),

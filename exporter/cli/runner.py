@@ -8,12 +8,13 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+import msgspec
 import typer
 
 from exporter.cli.display import open_log, open_observer
 from exporter.cli.flags import Display
 from exporter.cli.machine import translating
-from exporter.cli.report import describe_summary
+from exporter.cli.report import describe_summary, request_figures
 from exporter.errors import ExporterError, InterruptedExportError
 from exporter.progress import Observer
 
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SUMMARY_KEYS: Final = ("state", "rows", "files", "bytes", "requests", "seconds", "manifest")
+SUMMARY_KEYS: Final = (
+    "state", "rows", "files", "bytes", "requests", "seconds", "manifest",
+    "organization", "filters", "fields", "partition_by", "tables",
+)  # fmt: skip
 
 
 def say(text: str) -> None:
@@ -45,7 +49,8 @@ class Result(NamedTuple):
 
 def tell_summary(summary: "Summary") -> Result:
     """Returns the result of an export."""
-    figures = {key: getattr(summary, key) for key in SUMMARY_KEYS}
+    known = msgspec.structs.asdict(summary) | request_figures(summary)
+    figures = {key: known[key] for key in SUMMARY_KEYS}
     return Result(list(describe_summary(summary)), figures, summary.exit_status)
 
 

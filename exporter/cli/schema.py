@@ -28,7 +28,7 @@ def schema(
     """Show the columns of a table: those at DEST, or those that `export` would write with these options."""
     fields, partition_by = choose_fields(spec.fields, spec.exclude_fields), spec.partition_by
     if destination is not None and (fields is not None or partition_by is not None):
-        raise UsageError("DEST has its own fields and partitions: leave these options out")
+        raise UsageError(f"{destination}: has its own fields and partitions: leave these options out")
     target = None if destination is None else parse_location(destination)
 
     import anyio

@@ -27,7 +27,8 @@ async def export(destination: Location, asked: Selection, context: RunContext) -
     """
     async with open_store(destination) as store:
         await store.check()
-        return await recorded(store, "export", lambda run: _export(store, run, asked, context))
+        summary = await recorded(store, "export", lambda run: _export(store, run, asked, context))
+        return summary.with_end(asked.until, context.lag)
 
 
 async def _export(store: Store, run: Run, asked: Selection, context: RunContext) -> Summary:

@@ -34,7 +34,8 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     `quarantined` are rows that fit no column, each with `id`, `created_at`, `reason` and `text`, its JSON as served.
     `unproven` are times with more rows than the API would show for certain; those that it showed were given. `withheld`
     are sensitive fields that came with no row, because this token may not see them; `partly_withheld_rows` counts the
-    rows that came without them while others had them, because the token's role has changed.
+    rows that came without them while others had them, because the token's role has changed. `filters`, and `fields`
+    unless all were, are what was asked for; `organization` is the one that the rows name.
     """
 
     rows: int
@@ -47,6 +48,9 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     partly_withheld_rows: int
     requests: int
     seconds: float
+    organization: str | None
+    filters: dict[str, str]
+    fields: tuple[str, ...] | None
 
     def check(self) -> None:
         """Raises `DoubtfulStreamError` if an export would end with exit status 3."""
@@ -86,7 +90,7 @@ def stream(
     tables = Tables.of(Request(filters=asked.filters or {}, fields=fields, tables=(CONVERSATIONS, table)))
 
     async def give(send: Send) -> StreamReport:
-        sink = BatchSink(tables.encoder, send, turns=tables.turns)
+        sink = BatchSink(tables.encoder, send, asked.organization, turns=tables.turns)
 
         def read(told: Observer) -> Awaitable[StreamReport]:
             return _read(asked, fields, RunContext(settings, credentials, told, clock), sink)
@@ -124,4 +128,7 @@ def _report(request: Request, range_: Interval, given: StreamTotals, requests: i
         partly_withheld_rows=given.withheld_rows if given.withheld_rows < given.conversations else 0,
         requests=requests,
         seconds=round(seconds, 3),
+        organization=given.organization,
+        filters=request.filters,
+        fields=request.fields,
     )

@@ -1,15 +1,21 @@
 """Sums up in figures what a run has done."""
 
+from typing import Final, Self
+
 import msgspec
 
-from exporter.contract import Instant
+from exporter.contract import MINUTE, Instant
 from exporter.encode.tables import Tables
 from exporter.errors import StoreError
 from exporter.layout import MANIFEST
 from exporter.log.manifest import served_fields
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters
+from exporter.settings import Request
 from exporter.store.location import Location
+
+#: An end such as `--until 0s` means now; it was reckoned a little earlier, and by another clock.
+_A_WHILE: Final = MINUTE
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,7 +24,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `turns` is None if that table was not asked for. `bytes` are those of the parts. `resumed` says that an export
     existed before the run, and `changed` that the run committed something. `kept_files` counts replaced files that are
     kept for readers of older manifests. `partly_withheld` counts files with rows that came without sensitive fields
-    while other rows had them.
+    while other rows had them. `end_ahead` is the end that was asked for, if it lay ahead of what could be read.
     """
 
     state: StateName
@@ -40,11 +46,25 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     kept_files: int = 0
     turns: int | None = None
     table_kind: str | None = None
+    organization: str | None = None
+    request: Request | None = None
+    end_ahead: Instant | None = None
 
     @property
     def exit_status(self) -> int:
         doubtful = self.state == "unproven" or self.quarantined_rows or self.unproven
         return 1 if self.state == "incomplete" else 3 if doubtful else 0
+
+    @property
+    def matches_nothing(self) -> bool:
+        """Returns whether no conversation of the whole range matches the filters."""
+        return self.state == "complete" and not self.rows and self.request is not None and bool(self.request.filters)
+
+    def with_end(self, asked: Instant | None, lag: int) -> Self:
+        """Returns the summary of a run that was asked for an export up to `asked`, and ended it `lag` before now."""
+        if asked is None or asked <= self.range_end + lag + _A_WHILE:
+            return self
+        return msgspec.structs.replace(self, end_ahead=asked)
 
 
 def summarize(destination: Location, before: State, after: State, spent: Counters) -> Summary:
@@ -73,4 +93,6 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         kept_files=len(after.kept),
         turns=after.totals.turns,
         table_kind=None if after.table_format is None else after.table_format.kind,
+        organization=after.organization,
+        request=after.request,
     )

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
@@ -17,15 +17,23 @@ from exporter.contract import (
     FilterKind,
     Instant,
     format_instant,
+    parse_timestamp,
 )
 from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TABLES, TURNS, TableFormat, TableKind
 from exporter.options.times import depends_on_now, to_instant, to_seconds
 from exporter.settings import check_range
-from exporter.words import any_of, did_you_mean
+from exporter.words import any_of, did_you_mean, nearest
 
 #: Filters whose number is one of seconds.
 DURATIONS: Final = ("duration_above", "duration_below")
+#: Options that may be taken for parameters of the API.
+_LIKE_PARAMETERS: Final = ("since", "until", "page_size", "exclude_fields", "org_id")
+_REVERSIBLE: Final[tuple[tuple[str, str, Callable[[str], int]], ...]] = (
+    ("duration_above", "duration_below", int),
+    ("user_turn_count_above", "user_turn_count_below", int),
+    ("updated_after", "updated_before", parse_timestamp),
+)
 _SIZE = re.compile(r"(\d{1,15})\s*(|B|kB|MB|GB|KiB|MiB|GiB)", re.ASCII | re.IGNORECASE)
 _SIZE_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -124,19 +132,45 @@ def choose_filters(named: Mapping[str, Any], parameters: Mapping[str, str]) -> d
     """Returns the query parameters of all filters: those in `named`, checked, and `parameters`, as they are.
 
     A value of None in `named` means that the filter is not given; the result is None if no filter is. Raises
-    `UsageError` for a value that `check_filter` refuses, for a name that the walk itself needs, and for a filter that
-    is given twice, because nobody knows which of the two the API would heed.
+    `UsageError` for a value that `check_filter` refuses, for a name that the walk itself needs or that is a slip of a
+    known one, for filters that no conversation can match together, and for a filter that is given twice, because
+    nobody knows which of the two the API would heed.
     """
     filters = {name: check_filter(name, value) for name, value in named.items() if value is not None}
     for name, value in parameters.items():
-        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\[\]-]*", name) is None:
-            raise UsageError(f"--filter {f'{name}={value}'!r}: must be name=value")
-        if name in RESERVED_PARAMETERS:
+        _check_parameter(name, value)
+        _add(filters, name, value)
+    for above, below, read in _REVERSIBLE:
+        if above in filters and below in filters and _is_reversed(filters[above], filters[below], read):
             raise UsageError(
-                f"--filter {name}: the exporter sets this itself; use --since, --until, --page-size or --fields"
+                f"nothing can match both {flag_of(above)} {filters[above]} and {flag_of(below)} {filters[below]}: swap "
+                "the two values?"
             )
-        _add(filters, name, str(value))
     return filters or None
+
+
+def _check_parameter(name: object, value: object) -> None:
+    if not isinstance(name, str) or not isinstance(value, str):
+        what, wrong = ("a name", name) if not isinstance(name, str) else (f"the value of {name}", value)
+        raise UsageError(f"filters: {what} must be str, not {type(wrong).__name__}")
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\[\]-]*", name) is None:
+        raise UsageError(f"--filter {f'{name}={value}'!r}: must be name=value")
+    if name in RESERVED_PARAMETERS:
+        raise UsageError(
+            f"--filter {name}: the exporter sets this itself; use --since, --until, --page-size or --fields"
+        )
+    meant = nearest(name, (*FILTERS_BY_NAME, *RESERVED_PARAMETERS, *_LIKE_PARAMETERS), likeness=0.85)
+    if meant in _LIKE_PARAMETERS:
+        raise UsageError(f"--filter {name}: this is no parameter of the API; use {flag_of(meant)}")
+    if meant not in (None, name):
+        raise UsageError(f"--filter {name}: the API has no such parameter. Did you mean {meant}?")
+
+
+def _is_reversed(above: str, below: str, read: Callable[[str], int]) -> bool:
+    try:
+        return read(above) > read(below)
+    except ValueError:
+        return False  # a value that is sent unchecked
 
 
 def _add(filters: dict[str, str], name: str, value: str) -> None:

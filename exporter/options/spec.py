@@ -216,7 +216,9 @@ class ExportSpec:
             heeds_signals=heeds_signals,
         )
         token_file = None if self.token_file is None else Path(self.token_file)
-        return Resolved(asked, settings, load_credentials(environment, token_file, self.org_id))
+        credentials = load_credentials(environment, token_file, self.org_id)
+        asked = msgspec.structs.replace(asked, organization=credentials.organization)
+        return Resolved(asked, settings, credentials)
 
     def settings(self) -> RunSettings:
         """Returns what the spec alone says of how to read and write."""

@@ -40,6 +40,7 @@ class StreamTotals:
 
     `rows` are those of the table, and `conversations` those that they were made from. `misfits` fit no column. `absent`
     and `withheld_rows` are as in `model.DataFile`, and `read_since` is the server's clock before the earliest page.
+    `organization` is the one that the rows name.
     """
 
     rows: int = 0
@@ -49,22 +50,32 @@ class StreamTotals:
     misfits: list[Misfit] = field(default_factory=list)
     unproven: list[Unproven] = field(default_factory=list)
     read_since: Instant | None = None
+    organization: str | None = None
 
 
 class BatchSink:
-    """Hands the rows of every window to `send`: a batch a page, or the `turns` of a page's transcripts as batches."""
+    """Hands the rows of every window to `send`: a batch a page, or the `turns` of a page's transcripts as batches.
+
+    The rows must belong to `organization`, if it is given.
+    """
 
     kept = "The batches before that are whole"
     again = "to begin again"
 
     def __init__(
-        self, encoder: Encoder, send: Send, *, turns: TurnsEncoder | None = None, misfit_bytes: int = MISFIT_BYTES
+        self,
+        encoder: Encoder,
+        send: Send,
+        organization: str | None = None,
+        *,
+        turns: TurnsEncoder | None = None,
+        misfit_bytes: int = MISFIT_BYTES,
     ) -> None:
         self.totals: Final = StreamTotals()
         self._encoder = encoder
         self._turns = turns
         self._send = send
-        self._guard = Guard()
+        self._guard = Guard(asked_organization=organization)
         # Two, for the reason given in `PartStage`.
         self._working = CapacityLimiter(2)
         self._misfit_bytes = 0
@@ -97,6 +108,7 @@ class BatchSink:
     def _count(self, encoded: EncodedBatch) -> None:
         totals = self.totals
         self._guard.check(encoded)
+        totals.organization = self._guard.organization
         totals.conversations += encoded.batch.num_rows
         totals.withheld_rows += encoded.withheld_rows
         totals.absent.update(encoded.absent)

@@ -10,7 +10,7 @@ from typing import Final
 
 import anyio
 
-from exporter.contract import FIELDS
+from exporter.contract import FIELDS, ORGANIZATION_VARIABLE
 from exporter.encode.batch import EncodedBatch
 from exporter.errors import AccessError, ContradictionError
 
@@ -84,31 +84,47 @@ class Role:
 class Guard:
     """Refuses rows that must not be stored beside the existing ones.
 
-    `organization` is the owner of the rows, once one of them has named it. `role` judges rows that come without any
-    sensitive field; without a role, the fields count as withheld. With `refuses_withheld`, the stored rows have
-    sensitive fields, and a token that may not see them is refused.
+    `stored_organization` is the owner of the stored rows, and `asked_organization` the one that was asked for, if they
+    are known; `organization` is the owner of the rows, once one of them has named it. `role` judges rows that come
+    without any sensitive field; without a role, the fields count as withheld. With `refuses_withheld`, the stored rows
+    have sensitive fields, and a token that may not see them is refused.
     """
 
     def __init__(
-        self, organization: str | None = None, role: Role | None = None, *, refuses_withheld: bool = False
+        self,
+        stored_organization: str | None = None,
+        role: Role | None = None,
+        *,
+        asked_organization: str | None = None,
+        refuses_withheld: bool = False,
     ) -> None:
-        self.organization = organization
+        self.organization = stored_organization
+        self._stored_organization = stored_organization
+        self._asked_organization = asked_organization
         self._role = role
         self._refuses_withheld = refuses_withheld
 
     def check(self, served: EncodedBatch) -> None:
         """Notes whose rows these are, and whether they came with sensitive fields.
 
-        Raises `ContradictionError` if they belong to another organization than earlier rows.
+        Raises `AccessError` if they belong to another organization than the stored rows, or than was asked for, and
+        `ContradictionError` if to another one than earlier rows of this run.
         """
         if self._role is not None:
             self._role.note(served.sighted, served.bare)
         for organization in served.organizations:
+            check_owner(organization, self._asked_organization)
+            if self._stored_organization not in (None, organization):
+                raise AccessError(
+                    f"the API serves this token conversations of organization {organization[:80]!r}, but those stored "
+                    f"here are of {self._stored_organization!r}. Give a token of that organization, or export to "
+                    "another destination"
+                )
             self.organization = self.organization or organization
             if organization != self.organization:
                 raise ContradictionError(
                     f"the API answered with rows of organization {organization[:80]!r}, but earlier with those of "
-                    f"{self.organization[:80]!r}. Check whether the token or --org-id has changed"
+                    f"{self.organization[:80]!r}. An export holds those of one organization"
                 )
 
     async def begin(self) -> None:
@@ -129,6 +145,20 @@ class Guard:
                 "stand for what it may not see. Run again with a token that has conversations:read_sensitive"
             )
         return True
+
+
+def check_owner(served: str, asked: str | None) -> None:
+    """Raises `AccessError` if rows belong to another organization than was asked for."""
+    if asked is not None and not is_same_organization(served, asked):
+        raise AccessError(
+            f"the API serves this token conversations of organization {served[:80]!r}, but --org-id or "
+            f"{ORGANIZATION_VARIABLE} asks for {asked!r}. Correct it, or give a token of that organization"
+        )
+
+
+def is_same_organization(one: str, other: str) -> bool:
+    """Returns whether two ids name one organization; people type them in either case."""
+    return one.casefold() == other.casefold()
 
 
 async def sees(look: Look, identities: Iterable[str]) -> bool:

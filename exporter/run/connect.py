@@ -17,6 +17,8 @@ from exporter.plan.clock import Now
 from exporter.run.claim import Claim
 from exporter.run.clocks import settle_time
 from exporter.run.context import RunContext
+from exporter.run.filter_trial import try_filters
+from exporter.run.organization import check_organization
 from exporter.run.reconcile import settle_request
 from exporter.run.record import Run
 from exporter.settings import Request, Selection
@@ -93,14 +95,19 @@ async def connected(
     """Asks the first questions, and yields a connection whose reader has the time to go by.
 
     `until` is the end of the range, if it is known; `run` is charged with what is read; `now` is the time to go by, if
-    it is settled. Raises `SourceError`, and `UsageError` if the clocks differ by too much.
+    it is settled. Raises `SourceError`, also if another organization is served than is asked for, and `UsageError` if
+    the clocks differ by too much.
     """
     async with open_reader(request, context) as reader:
         if run is not None:
             earlier = run.spent
             run.spent = lambda: earlier() + reader.counters
         reader.now = now
-        yield Connection(request, known, reader, await _ask_first(reader, known, request, until, context), context)
+        opening = await _ask_first(reader, known, request, until, context)
+        await check_organization(reader, known, context.credentials.organization)
+        if known.request is None:
+            await try_filters(reader, request, opening.now.end(context.lag))
+        yield Connection(request, known, reader, opening, context)
 
 
 async def _ask_first(

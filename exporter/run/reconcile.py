@@ -6,6 +6,7 @@ from exporter.contract import BEGINNING, FILTERS_BY_NAME, MUTABLE_FILTERS, Insta
 from exporter.errors import DestinationError, UsageError
 from exporter.log.state import State
 from exporter.model import Coverage, Interval
+from exporter.pipeline.role import is_same_organization
 from exporter.settings import Request, Selection
 from exporter.store.location import Location
 
@@ -42,6 +43,9 @@ def settle_request(state: State, asked: Selection, destination: Location) -> Req
         )
         if wanted is not None and wanted != kept
     ]
+    kept_by, asked_by = state.organization, asked.organization
+    if kept_by is not None and asked_by is not None and not is_same_organization(kept_by, asked_by):
+        differences.append(f"organization: {kept_by} stored, {asked_by} asked for by --org-id or ANYREACH_ORG_ID")
     if differences:
         raise DestinationError(
             f"{destination}: holds another export ({'; '.join(differences)}).\n"

@@ -90,7 +90,8 @@ class Session:
         stage = PartStage.of(store, tables, claim.run, context.settings, context.clock)
         role = Role(reader.fields_of, partial(find_sighted, store, log.state), tables.encoder.sensitive)
         refuses_withheld = refuses_withheld and has_sensitive_fields(before)
-        guard = Guard(before.organization, role, refuses_withheld=refuses_withheld)
+        asked = context.credentials.organization
+        guard = Guard(before.organization, role, asked_organization=asked, refuses_withheld=refuses_withheld)
         opening, began = connection.opening, context.clock()
         return cls(before, log, reader, opening, context, scan, stage, guard, committer, began)
 

@@ -82,6 +82,9 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     order: Literal["newest", "oldest", "shuffled", "unordered"] = "newest"
     #: [5] These parameters are not looked at.
     ignores: tuple[str, ...] = ()
+    #: A parameter that no reference names is not looked at, is answered with 422, or leaves the rows whose field of
+    #: that name has that value (or a number `_above` or `_below` it).
+    unknown: Literal["ignored", "refused", "applied"] = "ignored"
     #: [6] A row becomes visible this many seconds after its `created_at`.
     visible_delay: Annotated[float, _AtLeast0] = 0.0
     #: [7] `token_created` is left out unless a `status` is asked for.
@@ -109,6 +112,9 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     #: [10] After this many requests the token is refused, or no longer reads sensitive fields.
     revoked_after: Annotated[int, _AtLeast0] | None = None
     role_changed_after: Annotated[int, _AtLeast0] | None = None
+
+    #: An organization that is named beside an `ak_` key must be the key's; otherwise the answer is 403.
+    checks_organization: bool = False
 
     #: [15] `Date` says the server's time plus `date_ahead` seconds, in every answer, in the `first` alone, or in one of
     #: two at random (`jumping`); always the time of the first answer (`frozen`); or nothing that can be read.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from exporter.contract import DAY, FILTERS, MAX_PAGE_SIZE, FilterKind, Instant, decode_cursor, parse_timestamp
-from exporter.sandbox.behaviour import Behaviour
+from exporter.sandbox.behaviour import PARAMETERS, Behaviour
 from exporter.sandbox.readings import reads_of
 from exporter.sandbox.render import served_instant
 from exporter.sandbox.rows import Row
@@ -47,13 +47,17 @@ class ParsedQuery:
 
 
 def parse_query(parameters: Mapping[str, str], behaviour: Behaviour) -> ParsedQuery:
-    """Reads a query, or raises `BadParameterError`. What the behaviour ignores is not read; unknown parameters pass."""
+    """Reads a query, or raises `BadParameterError`. What the behaviour ignores is not read."""
     asked = {name: value for name, value in parameters.items() if name not in behaviour.ignores}
+    unknown = () if behaviour.unknown == "ignored" else sorted(asked.keys() - PARAMETERS)
+    if unknown and behaviour.unknown == "refused":
+        raise BadParameterError(f"{unknown[0]}: no such parameter")
     tests = [
         _of_facts(_test(known.name, known.kind, known.choices, asked[known.name]))
         for known in FILTERS
         if known.name in asked and known.kind is not FilterKind.TIME
     ]
+    tests += [_of_facts(_test(name, _kind_of(name), (), asked[name])) for name in unknown]
     fields = asked.get("fields")
     return ParsedQuery(
         limit=_limit(asked, behaviour),
@@ -87,6 +91,10 @@ def _updated_tests(asked: Mapping[str, str], behaviour: Behaviour) -> list[Calla
 
 def _of_facts(test: Test) -> Callable[[Row], bool]:
     return lambda row: test(row.facts())
+
+
+def _kind_of(name: str) -> FilterKind:
+    return FilterKind.INTEGER if name.endswith(("_above", "_below")) else FilterKind.TEXT
 
 
 def _limit(asked: Mapping[str, str], behaviour: Behaviour) -> int:

@@ -26,7 +26,7 @@ class Refusal(NamedTuple):
     retry_after_seconds: float | None = None
 
 
-def check_token(headers: Mapping[str, str]) -> Refusal | None:
+def check_token(headers: Mapping[str, str], *, checks_organization: bool = False) -> Refusal | None:
     """Returns the refusal of a token, 401 or 403 as in source.md, or None if it is accepted."""
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     if scheme != "Bearer" or token not in TOKENS:
@@ -34,8 +34,9 @@ def check_token(headers: Mapping[str, str]) -> Refusal | None:
     if token.startswith(PERSONAL_TOKEN_PREFIX):
         if ORGANIZATION_HEADER not in headers:
             return Refusal(401, "Token is missing organization claim.")
-        if headers[ORGANIZATION_HEADER] != ORGANIZATION:
-            return Refusal(403, "No access to this organization.")
+        checks_organization = True
+    if checks_organization and headers.get(ORGANIZATION_HEADER, ORGANIZATION) != ORGANIZATION:
+        return Refusal(403, "No access to this organization.")
     if token == TOKEN_NOSCOPE:
         return Refusal(403, "Missing scope conversations:read.")
     return None

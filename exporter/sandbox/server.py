@@ -164,7 +164,7 @@ class Sandbox:
             return refusal
         if behaviour.revoked_after is not None and position > behaviour.revoked_after:
             return Refusal(401, "Token is missing, invalid or expired.")
-        return check_token(headers)
+        return check_token(headers, checks_organization=behaviour.checks_organization)
 
     def _refused(self, refusal: Refusal, behaviour: Behaviour) -> web.Response:
         headers = retry_after(refusal, behaviour, self._clock())

@@ -68,6 +68,7 @@ async def test_every_row_is_given_once_and_whole(behaviour: Behaviour, serving: 
     assert (report.rows, report.range_start, report.range_end) == (600, SINCE, UNTIL)
     assert (report.quarantined, report.unproven, report.withheld) == ((), (), ())
     assert report.updates_since is not None
+    assert (report.filters, report.fields, report.organization) == ({}, None, ORGANIZATION)
     assert only_this_task()
     assert [batch async for batch in stream] == []
 
@@ -85,6 +86,10 @@ async def test_it_has_the_range_filters_and_fields_of_its_spec(serving: Serving)
     }
     assert wanted
     assert_same(found, wanted)
+    report = stream.report
+    assert report is not None
+    assert (report.filters, report.fields) == ({"channel": "email"}, spec.resolve({"ANYREACH_TOKEN": "x"}).asked.fields)
+    assert report.organization is None  # the field that names it was not asked for
 
 
 async def test_no_disk_is_touched(serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from exporter.jobs.vacuum import VacuumResult
 from exporter.model import Interval, TableFormat
 from exporter.progress import Observer, Snapshot
 from exporter.run.context import RunContext
-from exporter.settings import Credentials, RunSettings, Selection
+from exporter.settings import Credentials, Request, RunSettings, Selection
 
 TOKEN = "ak_a-secret-of-the-tests"
 
@@ -50,6 +50,8 @@ SUMMARY = Summary(
     range_start=parse_timestamp("2026-01-01"),
     range_end=parse_timestamp("2026-02-01"),
     partition_key="created_date",
+    organization="org_1",
+    request=Request(filters={"channel": "email"}),
 )
 
 
@@ -453,6 +455,11 @@ def test_json_puts_one_object_on_stdout_and_people_read_stderr(job: Job, run: Ru
         "requests": 130,
         "seconds": 12.3,
         "manifest": "/data/out/_manifest.json",
+        "organization": "org_1",
+        "filters": {"channel": "email"},
+        "fields": None,
+        "partition_by": "day",
+        "tables": ["conversations"],
     }
     assert done.out.count("\n") == 1
     assert "12,345 conversations" in done.err
@@ -572,6 +579,16 @@ def test_the_summary_says_what_is_in_doubt() -> None:
     assert "DuckDB" not in summarize(rows=0, files=0)
 
 
+def test_the_summary_says_why_there_is_less_than_was_expected() -> None:
+    said = "--until 2026-03-01T00:00:00Z lies ahead; exported up to 2026-02-01T00:00:00Z, run again later for the rest."
+    assert said in summarize(end_ahead=parse_timestamp("2026-03-01"))
+    nothing = "nothing in this range matches "
+    both = Request(filters={"channel": "email", "agent_id": "nosuch"})
+    assert f"{nothing}channel=email and agent_id=nosuch." in summarize(rows=0, files=0, request=both)
+    for changes in ({}, {"rows": 0, "request": Request()}, {"rows": 0, "state": "incomplete"}):
+        assert nothing not in summarize(**changes)
+
+
 def test_a_hint_at_all_files_is_not_given_where_older_ones_are_kept() -> None:
     assert "DuckDB" in summarize()
     assert "DuckDB" not in summarize(kept_files=2)
@@ -595,6 +612,8 @@ STATUS = {
     "gaps": (Interval(BEGINNING, parse_timestamp("2026-01-01")),),
     "holder": "pid 7 on somewhere",
     "turns": None,
+    "organization": "org_1",
+    "request": Request(filters={"agent_id": "a"}, fields=("id",)),
 }
 
 
@@ -622,6 +641,9 @@ def test_status_tells_how_far_an_export_is(run: Run, monkeypatch: pytest.MonkeyP
     assert figures["covered_share"] == 0.75
     assert figures["gaps"] == [{"start": None, "end": "2026-01-01T00:00:00Z"}]
     assert (figures["range_end"], figures["committed_at"]) == ("2026-02-01T00:00:00Z", "1970-01-01T00:00:01Z")
+    assert (figures["organization"], figures["filters"], figures["fields"]) == ("org_1", {"agent_id": "a"}, ["id"])
+    assert (figures["tables"], figures["partition_by"]) == (["conversations"], "day")
+    assert "request" not in figures
 
 
 @pytest.mark.parametrize(

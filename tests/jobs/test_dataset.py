@@ -199,7 +199,7 @@ async def test_the_schema_for_people_and_programs(tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["out", "--fields", "id"], "DEST has its own fields and partitions"),
+        (["out", "--fields", "id"], "out: has its own fields and partitions"),
         (["--table", "calls"], "--table calls: no such table. The tables are conversations, turns"),
         (["nowhere"], "no export here"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from exporter.contract import BEGINNING, DAY, SECOND, Instant
+from exporter.contract import ALWAYS_FIELDS, BEGINNING, DAY, SECOND, Instant
 from exporter.errors import AccessError, DestinationError, SourceError, UsageError
 from exporter.jobs.export import export
 from exporter.jobs.status import status
@@ -18,6 +18,7 @@ from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.run.reconcile import asks_for_more, known_end, settle_range, settle_request
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations, serve
+from exporter.sandbox.clock import system_clock
 from exporter.settings import Credentials, PartitionBy, Request, RunSettings, Selection
 
 pytestmark = pytest.mark.usefixtures("hasty")
@@ -200,3 +201,20 @@ async def test_the_same_again_sends_nothing(tmp_path: Path) -> None:
         summary = await run(server, tmp_path / "export", Selection(until=T0))
         assert len(server.requests) == sent
     assert (summary.changed, summary.resumed, summary.requests, summary.rows) == (False, True, 0, 50)
+
+
+@pytest.mark.anyio
+async def test_what_it_holds_by_request_and_an_end_that_lies_ahead_are_summed_up(tmp_path: Path) -> None:
+    rows = make_conversations(50, T0 - 2 * DAY, T0, transcripts=False)
+    ahead = 4_000_000_000 * SECOND
+    async with serve(rows) as server:
+        nothing = await run(server, tmp_path / "none", Selection(until=ahead, filters={"agent_id": "nosuch"}))
+        some = await run(server, tmp_path / "some", Selection(until=T0, fields=("organization_id", *ALWAYS_FIELDS)))
+        now = await run(server, tmp_path / "now", Selection(until=system_clock()))
+        unknown = await run(server, tmp_path / "bare", Selection(until=T0, fields=ALWAYS_FIELDS))
+    assert (nothing.end_ahead, nothing.matches_nothing, nothing.exit_status) == (ahead, True, 0)
+    assert nothing.request == Request(filters={"agent_id": "nosuch"})
+    assert (some.end_ahead, some.matches_nothing, some.organization) == (None, False, "org_sandbox")
+    assert (unknown.organization, now.end_ahead) == (None, None)
+    found = await status(tmp_path / "some")
+    assert (found.organization, found.request) == ("org_sandbox", some.request)

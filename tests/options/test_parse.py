@@ -45,13 +45,22 @@ def test_times_outside_the_years_that_can_be_written_are_refused(text: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("since", "until"), [("2026-02-10", "2026-02-10"), ("2026-02-10T02:00:00+02:00", "2026-02-10"), ("1h", "1h")]
+    ("since", "until"), [("2026-02-10", "2026-02-10"), ("2026-02-10T02:00:00+02:00", "2026-02-10"), ("1h", "60m")]
 )
 def test_a_range_without_an_instant_is_refused(since: str, until: str) -> None:
     with pytest.raises(
         UsageError, match=r"^nothing to export: the range starts at 2026-.*Z and ends at 2026-.*Z\. Give "
     ):
         choose_range(since, until, None, None, NOW)
+
+
+@pytest.mark.parametrize(("since", "until"), [("2026-02-10", "2026-02-09"), ("1d", "2d"), ("1h", "1d")])
+def test_a_reversed_range_is_seen_as_one(since: str, until: str) -> None:
+    message = r"^nothing to export: .* --since lies after --until: swap them\?$"
+    with pytest.raises(UsageError, match=message):
+        choose_range(since, until, None, None, NOW)
+    with pytest.raises(UsageError, match=message):
+        choose_range(None, None, since, until, NOW)
 
 
 def test_the_api_s_names_for_the_range_are_inclusive() -> None:
@@ -164,6 +173,72 @@ def test_a_parameter_must_be_name_and_value(text: str) -> None:
 def test_a_parameter_cannot_take_what_the_walk_sets(name: str) -> None:
     with pytest.raises(UsageError, match=f"^--filter {name}: the exporter sets this itself"):
         choose_filters({}, {name: "1"})
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("agent-id", "the API has no such parameter. Did you mean agent_id?"),
+        ("agnt_id", "the API has no such parameter. Did you mean agent_id?"),
+        ("Agent_ID", "the API has no such parameter. Did you mean agent_id?"),
+        ("statuses", "the API has no such parameter. Did you mean status?"),
+        ("durationAbove", "the API has no such parameter. Did you mean duration_above?"),
+        ("created-after", "the API has no such parameter. Did you mean created_after?"),
+        ("since", "this is no parameter of the API; use --since"),
+        ("page-size", "this is no parameter of the API; use --page-size"),
+    ],
+)
+def test_a_slip_of_a_known_name_is_refused(name: str, advice: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        choose_filters({}, {name: "3"})
+    assert str(caught.value) == f"--filter {name}: {advice}"
+
+
+@pytest.mark.parametrize("name", ["order", "page", "sort", "tag", "agent_name", "duration", "trunk_id", "created_by"])
+def test_another_name_may_be_a_parameter_that_the_api_has_got_since(name: str) -> None:
+    assert choose_filters({}, {name: "3"}) == {name: "3"}
+
+
+@pytest.mark.parametrize("name", FILTERS_BY_NAME)
+def test_a_known_name_is_none_of_another_s_slips(name: str) -> None:
+    assert choose_filters({}, {name: "3"}) == {name: "3"}
+
+
+@pytest.mark.parametrize(
+    ("named", "parameters"),
+    [
+        ({"duration_above": 10, "duration_below": 5}, {}),
+        ({"user_turn_count_above": 10, "user_turn_count_below": 9}, {}),
+        ({"updated_after": "2026-02-10", "updated_before": "2026-02-09"}, {}),
+        ({"duration_above": 10}, {"duration_below": "5"}),
+    ],
+)
+def test_filters_that_nothing_can_match_together_are_refused(
+    named: dict[str, object], parameters: dict[str, str]
+) -> None:
+    with pytest.raises(UsageError, match=r"^nothing can match both --[a-z-]+ [0-9TZ:-]+ and --.*: swap the two values"):
+        choose_filters(named, parameters)
+
+
+def test_filters_that_meet_are_not_reversed() -> None:
+    assert choose_filters({"duration_above": 10, "duration_below": 10}, {}) is not None
+    assert choose_filters({"updated_after": "2026-02-10", "updated_before": "2026-02-10"}, {}) is not None
+    assert choose_filters({"duration_above": 10}, {"duration_below": "new"}) is not None
+
+
+@pytest.mark.parametrize(
+    ("filters", "complaint"),
+    [
+        ({"a": 3}, "the value of a must be str, not int"),
+        ({"a": None}, "the value of a must be str, not NoneType"),
+        ({"a": ["x"]}, "the value of a must be str, not list"),
+        ({3: "a"}, "a name must be str, not int"),
+    ],
+)
+def test_names_and_values_of_a_program_s_filters_are_texts(filters: dict[str, str], complaint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        choose_filters({}, filters)
+    assert str(caught.value) == f"filters: {complaint}"
 
 
 def test_filters_of_both_kinds_are_gathered() -> None:

@@ -59,10 +59,14 @@ VALUES = {
     FilterKind.METADATA: st.sampled_from([{"order_id": "1"}, {}]),
     FilterKind.TIME: st.sampled_from(["2026-01-01", "2026-01-01T10:00:00+02:00"]),
 }
+#: Filters that nothing can match together are refused.
+UPPER = {FilterKind.INTEGER: st.integers(10**6, 10**7), FilterKind.TIME: st.sampled_from(["2026-01-02"])}
 filters = st.fixed_dictionaries(
     {},
     optional={
-        each.name: st.sampled_from(each.choices) if each.kind is FilterKind.CHOICE else VALUES[each.kind]
+        each.name: st.sampled_from(each.choices)
+        if each.kind is FilterKind.CHOICE
+        else (UPPER if each.name.endswith(("_below", "_before")) else VALUES)[each.kind]
         for each in FILTERS
     },
 )
@@ -135,6 +139,8 @@ def test_it_comes_to_what_the_command_line_comes_to(
         ({"org_id": 5}, "org_id: must be a text, not int"),
         ({"since": 5}, "since: must be a text or a date, not int"),
         ({"user_turn_count_above": "10"}, "user_turn_count_above: must be a whole number, not str"),
+        ({"filters": {"agent-id": "3"}}, "filters agent-id: the API has no such parameter. Did you mean agent_id?"),
+        ({"duration_above": 3, "duration_below": 2}, "nothing can match both duration_above 3 and dur"),
         ({"filters": {"a b": "c"}}, "filters 'a b=c': must be name=value"),
         ({"duration_above": -(10**18)}, "duration_above -1000000000000000000: must have at most 18 digits"),
         ({"memory": 10**20}, "memory 100000000000000000000: write a size as 256MB, 1GiB, or a number of bytes"),

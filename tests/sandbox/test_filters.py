@@ -153,6 +153,24 @@ async def test_unknown_parameters_are_let_pass(office: Sandbox, get: Any) -> Non
     assert (await get(office, colour="blue")).body == (await get(office)).body
 
 
+@pytest.mark.anyio
+async def test_unknown_parameters_are_refused_or_applied_if_so_told(office: Sandbox, get: Any) -> None:
+    plain = (await get(office)).json
+    trunk = next(row["trunk_id"] for row in plain if row["trunk_id"])
+    try:
+        office.behaviour = Behaviour(unknown="refused")
+        refused = await get(office, colour="blue")
+        assert (refused.status, refused.json) == (422, {"detail": "colour: no such parameter"})
+        assert (await get(office, direction="inbound", limit=5, fields="id")).status == 200
+        office.behaviour = Behaviour(unknown="applied")
+        assert (await get(office, colour="blue")).json == []
+        found = (await get(office, trunk_id=trunk)).json
+        assert found and all(row["trunk_id"] == trunk for row in found)
+        assert (await get(office, user_turn_count_above="x")).status == 422
+    finally:
+        office.behaviour = Behaviour()
+
+
 @pytest.mark.parametrize(
     ("value", "wanted", "answer"),
     [

@@ -39,6 +39,10 @@ async def test_tokens(get: Any) -> None:
         assert (without.status, without.json) == (401, {"detail": "Token is missing organization claim."})
         assert (await get(sandbox, token=PERSONAL_TOKEN, organization=ORGANIZATION)).status == 200
         assert (await get(sandbox, token=PERSONAL_TOKEN, organization="org_other")).status == 403
+        assert (await get(sandbox, organization="org_other")).status == 200
+        sandbox.behaviour = Behaviour(checks_organization=True)
+        assert (await get(sandbox, organization="org_other")).status == 403
+        assert (await get(sandbox, organization=ORGANIZATION)).status == (await get(sandbox)).status == 200
 
 
 async def test_no_token_or_another_scheme(client: aiohttp.ClientSession) -> None:

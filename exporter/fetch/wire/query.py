@@ -65,7 +65,7 @@ class Query:
         if fields is not None:
             parameters["fields"] = ",".join(fields)
         parameters["limit"] = str(request.limit)
-        return parameters
+        return parameters | dict(request.extra)
 
 
 def _time_filter(filters: Mapping[str, str], name: str) -> Instant | None:

@@ -48,6 +48,8 @@ def test_filters_and_fields_go_along_unless_told_otherwise() -> None:
     bare = query.parameters(PageRequest(1, filtered=False, ids_only=True), STYLE)
     assert bare == {"fields": "id,created_at,updated_at,status", "limit": "1"}
     assert query.parameters(PageRequest(1, filtered=False), STYLE) == {"limit": "1"}
+    more = PageRequest(1, filtered=False, ids_only=True, extra=(("colour", "red"), ("fields", "id")))
+    assert query.parameters(more, STYLE) == {"fields": "id", "limit": "1", "colour": "red"}
 
 
 @given(st.none() | st.integers(-5, 5), st.none() | st.integers(-5, 5), st.none() | st.integers(-5, 5), st.booleans())
