@@ -88,9 +88,10 @@ def test_variables() -> None:
 
 
 def test_switches() -> None:
-    table = PAGES["sandbox"].table_headed("switch")
-    rows = {in_code(name)[0]: (in_code(text), in_code(default)) for name, text, default in table}
-    plain = {in_code(name)[0]: default.strip("`") for name, _, default in table}
+    table = PAGES["sandbox"].table_headed("no.")
+    assert [number for number, *_ in table] == [str(number) for number in range(1, len(table) + 1)]
+    rows = {in_code(name)[0]: (in_code(text), in_code(default)) for _, name, text, default in table}
+    plain = {in_code(name)[0]: default.strip("`") for _, name, _, default in table}
     fields = {field.name: field for field in msgspec.structs.fields(Behaviour)}
     assert list(rows) == list(fields)
     for name, field in fields.items():
