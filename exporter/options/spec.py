@@ -27,6 +27,7 @@ from exporter.settings import (
     LEAST_MEMORY_BYTES,
     PARTITIONS,
     Credentials,
+    FileMode,
     PartitionBy,
     RunSettings,
     Selection,
@@ -122,6 +123,13 @@ class ExportSpec:
     iceberg_catalog: str | None = _of_dataset(
         "Catalog of Iceberg tables, as pyiceberg's configuration names it.", "CATALOG[/NAMESPACE]", "a file in _iceberg"
     ).field(None)
+    file_mode: FileMode | None = Option(
+        "Who may read the files on a disk, those that are there and from now on: private (their owner alone), group "
+        "(also the group of DEST).",
+        "MODE",
+        "as before; at first private",
+        values=get_args(FileMode),
+    ).field(None)
     concurrency: int = Option("Requests at once, at most; 1 to 1024.", "N").field(_DEFAULTS.concurrency)
     max_rps: int | float | None = Option("Requests a second, at most.", "X", "no ceiling").field(None)
     page_size: int = Option("Rows in a page, at most; 1 to 1000.", "N").field(_DEFAULTS.page_size)
@@ -206,6 +214,7 @@ class ExportSpec:
             partition_by=self.partition_by,
             tables=parse.choose_tables(self.tables),
             table_format=parse.choose_table_format(self.table_format, self.iceberg_catalog),
+            file_mode=self.file_mode,
         )
 
 
