@@ -100,7 +100,7 @@ async def _serve_until_closed(
         if warm or warm_fields:
             sandbox.warm(warm_fields)
         sandbox.on_request = lambda _: arrivals.append(time.monotonic())
-        sandbox.on_answer = lambda _: answers.append(time.monotonic())
+        sandbox.on_answer = lambda *_: answers.append(time.monotonic())
         connection.send(sandbox.url)
         while await _is_asked(connection):
             connection.send(Traffic(len(arrivals), arrivals[0] if arrivals else 0.0, answers[-1] if answers else 0.0))

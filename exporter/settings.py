@@ -18,6 +18,9 @@ from exporter.route import Proxy
 PartitionBy: TypeAlias = Literal["day", "hour", "month", "none"]
 SchemaFormat: TypeAlias = Literal["arrow", "json", "sql"]
 TrustedClock: TypeAlias = Literal["server", "local"]
+#: Who may read the files of an export: their owner alone, or also the group of its directory.
+FileMode: TypeAlias = Literal["private", "group"]
+FILE_MODES: Final[tuple[str, ...]] = get_args(FileMode)
 PARTITIONS: Final[tuple[str, ...]] = get_args(PartitionBy)
 
 #: Arrow and the HTTP client alone take half of it.
@@ -47,6 +50,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     tables: tuple[str, ...] | None = None
     table_format: TableFormat | None = None
     organization: str | None = None
+    file_mode: FileMode | None = None
 
     def __post_init__(self) -> None:
         if TURNS in (self.tables or ()) and self.fields is not None and TRANSCRIPT_FIELD not in self.fields:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from exporter.jobs.audit import AuditResult
 
 
-@with_options(*OF_THE_DATASET, until="all that DEST has read")
+@with_options(*OF_THE_DATASET, "file_mode", until="all that DEST has read")
 def audit(
     destination: Existing,
     spec: ExportSpec,

@@ -1,22 +1,24 @@
-"""`exporter demo`: an export from a server in the same process."""
+"""`exporter demo`: an export from a server in the same process and, if asked for, some nights after it."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from exporter import contract
-from exporter.cli.flags import Days, Display, Rows, with_options
-from exporter.cli.runner import perform, say, tell_summary
+from exporter.cli.flags import Days, Display, Rows, flag, with_options
+from exporter.cli.nights import Clock, Night, by_the_server, describe_nights, figures_of, live_through
+from exporter.cli.runner import Result, perform, say, tell_summary
 from exporter.errors import DestinationError
 from exporter.model import TABLES
+from exporter.options.option import Group
 from exporter.progress import Observer
 from exporter.run.context import RunContext
 from exporter.settings import Credentials, RunSettings, Selection
-from exporter.store.location import parse_location
+from exporter.store.location import Location, parse_location
 
 if TYPE_CHECKING:
     from exporter.jobs.summary import Summary
+    from exporter.log.state import State
 
 #: The end of the demo's range, which never changes, because the second run must find what the first one left.
 _DEMO_UNTIL: Final = contract.parse_timestamp("2026-02-01")
@@ -30,6 +32,16 @@ def demo(
     ] = "demo-export",
     rows: Rows = 2000,
     days: Days = 30,
+    nights: Annotated[
+        int,
+        flag(
+            "Then let this many days go by at the server, with a sync and an audit after each.",
+            "N",
+            Group.DONE,
+            min=0,
+            max=366,
+        ),
+    ] = 0,
 ) -> None:
     """Export made-up conversations from a server in this process: no token, no network."""
     target = parse_location(destination)
@@ -38,18 +50,53 @@ def demo(
 
     from exporter.jobs.export import export as run_export
     from exporter.sandbox import make_conversations, serve
+    from exporter.sandbox.clock import system_clock
 
-    async def job(observer: Observer) -> "Summary":
-        async with serve(make_conversations(rows, since, _DEMO_UNTIL)) as server:
+    async def job(observer: Observer) -> "tuple[Summary, list[Night]]":
+        found = await _look(target)
+        _introduce(target, found, rows, days)
+        clock = Clock(_DEMO_UNTIL)
+        past = 0 if found.range is None else clock.nights_before(found.range.end)
+        async with serve(
+            make_conversations(rows, since, _DEMO_UNTIL), clock=clock if nights else system_clock
+        ) as server:
             observer.note("sandbox", url=server.url)
-            settings = RunSettings(base_url=server.url)
-            return await run_export(target, asked, RunContext(settings, Credentials(server.token), observer))
+            context = RunContext(RunSettings(base_url=server.url), Credentials(server.token), observer)
+            if not nights:
+                return await run_export(target, asked, context), []
+            context = by_the_server(context)
+            summary = await run_export(target, asked, context)
+            return summary, await live_through(server, clock, target, context, nights=nights, past=past)
 
-    if isinstance(target, Path) and target.is_file():
-        raise DestinationError(f"{target}: a file, not a directory. Give a directory")
-    if isinstance(target, Path) and (target / "_manifest.json").exists():
+    perform(job, _tell, display)
+
+
+async def _look(target: Location) -> "State":
+    """Returns what is at the destination. Raises `DestinationError` for what the demo must not touch."""
+    from exporter.log.commits import load_state
+    from exporter.sandbox import ORGANIZATION
+    from exporter.store.open import open_store
+
+    async with open_store(target) as store:
+        await store.check()
+        found = await load_state(store)
+    if found.organization not in (None, ORGANIZATION):
+        raise DestinationError(f"{target}: an export of {found.organization}, not of a demo. Give another directory")
+    return found
+
+
+def _introduce(target: Location, found: "State", rows: int, days: int) -> None:
+    if found.range is not None:
         say(f"{target} already holds an export; its files are kept, and only older days would be added.")
-    else:
-        say(f"A server in this process makes up {rows:,} conversations of {days} days; they are exported to {target}.")
-        say("Stop it half-way and run it again: it continues. Run it once more: nothing is left to do.")
-    perform(job, tell_summary, display)
+        return
+    say(f"A server in this process makes up {rows:,} conversations of {days} days; they are exported to {target}.")
+    say("Stop it half-way and run it again: it continues. Run it once more: nothing is left to do.")
+
+
+def _tell(done: "tuple[Summary, list[Night]]") -> Result:
+    summary, nights = done
+    told = tell_summary(summary)
+    if not nights:
+        return told
+    status = told.status or (0 if all(night.is_same for night in nights) else 3)
+    return Result([*told.lines, *describe_nights(nights)], told.figures | {"nights": figures_of(nights)}, status)

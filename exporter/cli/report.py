@@ -148,6 +148,8 @@ def describe_status(found: "Status") -> Iterator[str]:
     if found.updates_since is not None:
         what = "what is covered is up to date" if found.gaps else "up to date"
         yield f"  {what} with what changed before {format_instant(found.updates_since)}"
+    if found.file_mode == "group":
+        yield "  the group of the directory can read the files (--file-mode group)"
     yield f"  held by {found.holder}" if found.holder else "  no run holds it"
 
 

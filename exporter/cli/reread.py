@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from exporter.jobs.reread import RereadResult
 
 
-@with_options(*OF_THE_DATASET, until="the end of what DEST holds")
+@with_options(*OF_THE_DATASET, "file_mode", until="the end of what DEST holds")
 def reread(
     destination: Existing,
     spec: ExportSpec,

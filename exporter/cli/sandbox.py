@@ -1,17 +1,23 @@
 """`exporter sandbox`: the stand-in server, until Ctrl-C."""
 
+import sys
 import time
 from contextlib import suppress
-from typing import Annotated, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, get_args
 
 import typer
 
 from exporter import contract
-from exporter.cli.flags import Days, Rows, flag
+from exporter.cli.flags import Days, Rows, flag, switch
 from exporter.cli.manual import read_table
 from exporter.cli.runner import run_until_signal, say
 from exporter.errors import InterruptedExportError
 from exporter.options.option import Group
+from exporter.words import count_of
+
+if TYPE_CHECKING:
+    from exporter.sandbox import Sandbox
+    from exporter.sandbox.life import Life
 
 Density: TypeAlias = Literal["flat", "office", "one-burst", "many-bursts", "bulk"]
 
@@ -22,11 +28,16 @@ def sandbox(
     ] = 8080,
     rows: Rows = 10_000,
     days: Days = 30,
-    seed: Annotated[int, flag("Make the same ones for the same seed.", "N", Group.MADE_UP, min=0)] = 0,
+    seed: Annotated[int, flag("Make the same ones, and events, for the same seed.", "N", Group.MADE_UP, min=0)] = 0,
     density: Annotated[
         Density,
         flag(f"Spread them in this shape: {', '.join(get_args(Density))}.", "SHAPE", Group.MADE_UP),
     ] = "office",
+    live: Annotated[
+        str | None,
+        flag("Create, change and delete this many while it serves: 5/s, 20/min, 300/h.", "RATE", Group.MADE_UP),
+    ] = None,
+    log: Annotated[bool, switch("--log", "Write a line to stderr for each request.", Group.SERVER)] = False,
     behaviour: Annotated[
         list[str] | None,
         typer.Option(
@@ -40,19 +51,59 @@ def sandbox(
     ] = None,
 ) -> None:
     """Serve made-up conversations on loopback until Ctrl-C, to try exports against."""
-    from exporter.sandbox import TOKEN, behaviour_from_options, make_conversations, run_sandbox
+    from exporter.sandbox import TOKEN, ServedAnswer, ServedRequest, behaviour_from_options, make_conversations
+    from exporter.sandbox import run_sandbox as run
+    from exporter.sandbox.clock import system_clock
+    from exporter.sandbox.life import Life, parse_rate
+    from exporter.sandbox.request_log import line_of
 
-    def announce(url: str) -> None:
-        typer.echo(f"export {contract.BASE_URL_VARIABLE}={url} {contract.TOKEN_VARIABLE}={TOKEN}")
-        say("Set these in the shell where you try `exporter export DEST`. Ctrl-C ends the sandbox.")
+    rate = None if live is None else parse_rate(live)
+    serving: list[tuple[Sandbox, Life | None]] = []
+
+    def show(request: ServedRequest, answer: ServedAnswer) -> None:
+        print(line_of(request, answer, system_clock()), file=sys.stderr, flush=True)
+
+    def begin(server: "Sandbox") -> None:
+        life = None if rate is None else Life(server, events_per_second=rate, start=system_clock(), seed=seed)
+        serving.append((server, life))
+        if life is not None:
+            server.on_request = lambda _: life.advance(system_clock())
+        server.on_answer = show if log else None
+        typer.echo(f"export {contract.BASE_URL_VARIABLE}={server.url} {contract.TOKEN_VARIABLE}={TOKEN}")
+        say(_announce(live))
 
     # An export ends a minute before the server's clock.
     until = time.time_ns() // 1000 - 2 * contract.MINUTE
     switches = behaviour_from_options(behaviour or ())
 
-    async def run() -> None:
+    async def serve() -> None:
         made = make_conversations(rows, until - days * contract.DAY, until, seed=seed, density=density)
-        await run_sandbox(made, switches, port=port, on_ready=announce)
+        await run(made, switches, port=port, on_ready=begin)
 
     with suppress(InterruptedExportError):
-        run_until_signal(run, "interrupted")
+        run_until_signal(serve, "interrupted")
+    for server, life in serving:
+        if life is not None:
+            life.advance(system_clock())
+        typer.echo(_sum_up(server, life), err=True)
+
+
+def _announce(live: str | None) -> str:
+    lines = ["Set these in the shell where you try `exporter export DEST`. Ctrl-C ends the sandbox."]
+    if live is not None:
+        lines += [
+            f"At {live}, conversations are created, change (transcripts grow, statuses become final) or are deleted:",
+            "`exporter sync DEST` brings an export up to date, and `exporter audit DEST` compares it with the sandbox.",
+            "Both leave out the last minute; with --lag 1, the last second.",
+        ]
+    return "\n".join(lines)
+
+
+def _sum_up(server: "Sandbox", life: "Life | None") -> str:
+    # The terminal has shown ^C on this line.
+    told = ("\n" if sys.stderr.isatty() else "") + f"served {count_of(server.count, 'request')}"
+    if life is None:
+        return told
+    return (
+        f"{told}; {count_of(life.created, 'conversation')} created, {life.changed:,} changed, {life.deleted:,} deleted"
+    )

@@ -8,7 +8,7 @@ from exporter.log.journal import RunRecord, read_last_run
 from exporter.log.state import StateName, state_name
 from exporter.model import Coverage, Interval
 from exporter.run.reconcile import stored_export
-from exporter.settings import Request
+from exporter.settings import FileMode, Request
 from exporter.store.location import Location
 from exporter.store.open import open_store
 
@@ -18,7 +18,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     `covered_share` is the share of the range, in time, that has been read, from 0 to 1; it is None if the range is open
     below and not yet complete. `gaps` have not been read yet. `updates_since` is that of the manifest. `last_run` is
-    the last run that has ended and was not killed.
+    the last run that has ended and was not killed. `file_mode` is that of files on a disk.
     """
 
     state: StateName
@@ -39,6 +39,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     turns: int | None = None
     organization: str | None = None
     request: Request | None = None
+    file_mode: FileMode = "private"
 
 
 async def status(destination: Location) -> Status:
@@ -71,4 +72,5 @@ async def status(destination: Location) -> Status:
         last_run=last_run,
         organization=state.organization,
         request=request,
+        file_mode=state.file_mode,
     )

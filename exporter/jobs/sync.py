@@ -32,7 +32,7 @@ from exporter.run.clocks import is_ahead, updates_since
 from exporter.run.connect import connected, find_stored, open_reader
 from exporter.run.context import RunContext
 from exporter.run.finish import seal
-from exporter.run.reconcile import changing_filters, oldest_row, stored_export
+from exporter.run.reconcile import changing_filters, check_file_mode, oldest_row, stored_export
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import Doubts, settle
 from exporter.run.session import Session, claimed
@@ -79,6 +79,7 @@ async def sync(
     Raises the errors of `jobs.export.export`, `AccessError` for a token that sees fewer fields than the data has, and
     `UsageError` for filters on what changes without `refilter`.
     """
+    check_file_mode(asked, destination)
     async with open_store(destination) as store:
         await store.check()
         return await recorded(store, "sync", lambda run: _sync(store, run, asked, context, refilter, keep_generations))

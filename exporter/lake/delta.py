@@ -23,7 +23,8 @@ from exporter.lake.table import GENERATION, Step, TableContents
 from exporter.layout import delta_log
 from exporter.model import DataFile
 from exporter.parts.columns import time_column
-from exporter.store.disk import keep_private, make_directories, reporting
+from exporter.settings import FileMode
+from exporter.store.disk import keep_modes, make_directories, reporting
 
 _NO_CHECKPOINT: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 #: Hive partitions become columns: the key is in no file.
@@ -34,11 +35,20 @@ class DeltaLog:
     """Represents one table of the export `export_id` at `root`; `schema` is that of its parts, `partition` the key of
     its directories. `table.LakeTable` says what the methods do."""
 
-    def __init__(self, root: Path, name: str, export_id: str, schema: pa.Schema, partition: str | None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        export_id: str,
+        schema: pa.Schema,
+        partition: str | None,
+        file_mode: FileMode = "private",
+    ) -> None:
         self.name = name
         self.where = str(root / delta_log(name))
         self._root = root
         self._log = root / delta_log(name)
+        self._file_mode: FileMode = file_mode
         self._application = f"{export_id}/{name}"
         columns = [*schema] if partition is None else [*schema, pa.field(partition, _PARTITION_TYPES[partition])]
         self._schema = Schema.from_arrow(pa.schema(columns))
@@ -70,7 +80,7 @@ class DeltaLog:
             app_transactions=[Transaction(self._application, generation)],
         )
         with reporting(self._log):
-            make_directories(self._log, set())
+            make_directories(self._log, set(), self._file_mode)
             known = {entry.name for entry in self._log.iterdir()}
         adds = [self._add(file) for file in step.adds]
         with _reporting(self.where):
@@ -99,7 +109,7 @@ class DeltaLog:
                     commit_properties=properties,
                     post_commithook_properties=_NO_CHECKPOINT,
                 )
-        keep_private(self._log, known)
+        keep_modes(self._log, known, self._file_mode)
 
     def generations(self) -> Collection[int]:
         return ()  # versions cannot be taken out of a log one by one

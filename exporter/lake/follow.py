@@ -142,11 +142,11 @@ def open_tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
             check_threads()
             from exporter.lake.delta import DeltaLog
 
-            tables.append(DeltaLog(root, name, state.export_id, schema, partition))
+            tables.append(DeltaLog(root, name, state.export_id, schema, partition, state.file_mode))
         else:
             from exporter.lake.iceberg import IcebergTable
 
-            tables.append(IcebergTable(root, name, state.export_id, schema, partition, format_))
+            tables.append(IcebergTable(root, name, state.export_id, schema, partition, format_, state.file_mode))
     try:
         yield tables
     finally:

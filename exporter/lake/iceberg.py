@@ -29,7 +29,8 @@ from exporter.lake.table import GENERATION, Step, TableContents
 from exporter.layout import ICEBERG
 from exporter.model import DataFile, TableFormat
 from exporter.parts.columns import time_column
-from exporter.store.disk import keep_private, make_directories, open_private, reporting
+from exporter.settings import FileMode
+from exporter.store.disk import finish, keep_modes, make_directories, open_private, reporting
 
 _EXPORT: Final = "exporter.export-id"
 _NAME_MAPPING: Final = "schema.name-mapping.default"
@@ -53,12 +54,20 @@ class IcebergTable:
     its directories. `table.LakeTable` says what the methods do."""
 
     def __init__(
-        self, root: Path, name: str, export_id: str, schema: pa.Schema, partition: str | None, format_: TableFormat
+        self,
+        root: Path,
+        name: str,
+        export_id: str,
+        schema: pa.Schema,
+        partition: str | None,
+        format_: TableFormat,
+        file_mode: FileMode = "private",
     ) -> None:
         root = root.absolute()
         self.name = name
         self.where = str(root / ICEBERG / name) if format_.catalog is None else f"{format_.catalog}: {name}"
         self._format = format_
+        self._file_mode: FileMode = file_mode
         self._root = root
         self._database = root / ICEBERG / "catalog.db"
         self._location = f"file://{root / ICEBERG / name}"
@@ -85,7 +94,7 @@ class IcebergTable:
 
     def write(self, step: Step, generation: int) -> None:
         with reporting(self._metadata):
-            make_directories(self._metadata, set())
+            make_directories(self._metadata, set(), self._file_mode)
             known = {entry.name for entry in self._metadata.iterdir()}
         with self._reporting():
             if self._table is None:
@@ -96,7 +105,7 @@ class IcebergTable:
             if step.adds or step.removes:
                 self._stage(transaction, step, generation)
             self._table = transaction.commit_transaction()
-        keep_private(self._metadata, known)
+        keep_modes(self._metadata, known, self._file_mode)
 
     def generations(self) -> Collection[int]:
         table = self._table
@@ -120,7 +129,7 @@ class IcebergTable:
                 table.maintenance.expire_snapshots().by_ids(gone).commit()
                 table.refresh()
             needed = {Path(path).name for one in table.snapshots() for path in _metadata_files(table, one)}
-        keep_private(self._metadata, known)
+        keep_modes(self._metadata, known, self._file_mode)
         with reporting(self._metadata):
             for name in known - needed:
                 if name.endswith(".avro"):
@@ -135,9 +144,11 @@ class IcebergTable:
         if self._format.catalog is not None:
             return load_catalog(self._format.catalog)
         # As SQLite makes the file, other users could read it.
-        make_directories(self._database.parent, set())
-        with open(self._database, "ab", opener=open_private):
-            pass
+        make_directories(self._database.parent, set(), self._file_mode)
+        is_new = not self._database.exists()
+        with open(self._database, "ab", opener=open_private) as file:
+            if is_new:
+                finish(file.fileno(), self._file_mode)
         return SqlCatalog("exporter", uri=f"sqlite:///{self._database}")
 
     def _create(self) -> Transaction:

@@ -15,7 +15,7 @@ from exporter.errors import DamagedLogError, DestinationError, OvertakenError, S
 from exporter.layout import COMMITS, SUCCESS, commit_number, commit_path
 from exporter.log.state import FORMAT_VERSION, Author, Commit, CommitKind, State, apply, fold, state_name
 from exporter.model import Change, Counters, Interval, TableFormat
-from exporter.settings import Request
+from exporter.settings import FileMode, Request
 from exporter.store.base import Store
 
 #: The format of commits that an exporter which knows only `FORMAT_VERSION` would not decode, or would fold to another
@@ -39,6 +39,7 @@ class Entry(TypedDict, total=False):
     counters: Counters
     keep_generations: int | None
     table_format: TableFormat | None
+    file_mode: FileMode | None
     forgets: tuple[str, ...]
 
 
@@ -84,12 +85,18 @@ class CommitLog:
             if not await self._store.create(path, data) and await self._store.read(path) != data:
                 raise OvertakenError(path)
             self.state = after
+            self._store.file_mode = after.file_mode
             return after
 
 
 async def load_state(store: Store) -> State:
-    """Returns what the log in `store` folds to. Raises as `CommitLog.load`."""
-    return fold(await load_commits(store))
+    """Returns what the log in `store` folds to; the store writes with its file mode from now on.
+
+    Raises as `CommitLog.load`.
+    """
+    state = fold(await load_commits(store))
+    store.file_mode = state.file_mode
+    return state
 
 
 async def load_commits(store: Store) -> list[Commit]:

@@ -30,7 +30,7 @@ from exporter.model import (
     Unproven,
     are_disjoint,
 )
-from exporter.settings import Request
+from exporter.settings import FileMode, Request
 
 FORMAT_VERSION: Final = 1
 
@@ -57,8 +57,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     `compact` puts a merged part in place of its sources, whatever the command, and changes no row. A `reread` puts what
     was read again in place of all that was stored.
     `counters` are what the run has cost since its last commit. From this commit on, the files that the latest
-    `keep_generations` runs have replaced are kept, and the tables are kept in a `table_format`. `forgets` are replaced
-    files that are no longer kept.
+    `keep_generations` runs have replaced are kept, the tables are kept in a `table_format`, and files are written with
+    a `file_mode`. `forgets` are replaced files that are no longer kept.
     """
 
     format_version: int
@@ -73,6 +73,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     counters: Counters = Counters()
     keep_generations: int | None = None
     table_format: TableFormat | None = None
+    file_mode: FileMode | None = None
     forgets: tuple[str, ...] = ()
 
 
@@ -106,6 +107,7 @@ class State:
     keep_generations: int = 0
     replaced: tuple[Replacement, ...] = ()
     table_format: TableFormat | None = None
+    file_mode: FileMode = "private"
     dropped: tuple[DroppedFiles, ...] = ()
     unsettled: Coverage = field(default_factory=Coverage)
 
@@ -233,6 +235,7 @@ def apply(state: State, commit: Commit) -> State:
             runs_kept=keep if table_format is None else None,
         ),
         table_format=table_format,
+        file_mode=commit.file_mode or state.file_mode,
         dropped=note_dropped(state.dropped, change, run, state.live),
         unsettled=Coverage()
         if change.settles

@@ -26,9 +26,11 @@ from exporter.options.times import to_seconds
 from exporter.progress import Observer
 from exporter.run.context import RunContext
 from exporter.settings import (
+    FILE_MODES,
     LEAST_MEMORY_BYTES,
     PARTITIONS,
     Credentials,
+    FileMode,
     PartitionBy,
     RunSettings,
     Selection,
@@ -144,6 +146,13 @@ class ExportSpec:
         "CATALOG[/NAMESPACE]",
         otherwise="a file in _iceberg",
     ).field(None)
+    file_mode: FileMode | None = Option(
+        "Let their owner alone read the files on a disk (private), or also the group of DEST (group).",
+        "MODE",
+        group=Group.WRITTEN,
+        otherwise="as before; at first private",
+        values=FILE_MODES,
+    ).field(None)
     concurrency: int = _of_reading("Send at most this many requests at once; 1 to 1024.", "N").field(
         _DEFAULTS.concurrency
     )
@@ -246,6 +255,7 @@ class ExportSpec:
             partition_by=self.partition_by,
             tables=parse.choose_tables(self.tables),
             table_format=parse.choose_table_format(self.table_format, self.iceberg_catalog),
+            file_mode=self.file_mode,
         )
 
 

@@ -3,6 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+
+from anyio import to_thread
 
 from exporter.errors import ExporterError, OvertakenError, StoreError
 from exporter.lake.follow import check_installed
@@ -11,7 +14,9 @@ from exporter.log.commits import CommitLog, is_overtaken
 from exporter.log.publish import withdraw
 from exporter.pipeline.committer import check_free_space
 from exporter.run.record import Run, author_of
+from exporter.settings import FileMode
 from exporter.store.base import Store
+from exporter.store.local.modes import apply_file_mode
 from exporter.tasks import alongside
 
 
@@ -22,6 +27,16 @@ class Claim:
     store: Store
     run: str
     log: CommitLog
+
+    async def set_file_mode(self, file_mode: FileMode | None) -> FileMode | None:
+        """Gives everything at the destination this mode, if there is one, and returns it for the next commit if it is
+        new to the log. Raises `DestinationError` and `StoreError`.
+        """
+        if file_mode is None or not isinstance(self.store.location, Path):
+            return None
+        await to_thread.run_sync(apply_file_mode, self.store.location, file_mode)
+        self.store.file_mode = file_mode
+        return None if file_mode == self.log.state.file_mode else file_mode
 
 
 @asynccontextmanager

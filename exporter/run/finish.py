@@ -1,7 +1,10 @@
 """Finishes a run: sweeps what no commit names, and writes a manifest that says what the export holds."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
+
+from anyio import to_thread
 
 from exporter.encode.tables import Tables
 from exporter.errors import DamagedPartError
@@ -18,8 +21,9 @@ from exporter.pipeline.reader import wall_clock
 from exporter.progress import Observer
 from exporter.run.claim import Claim
 from exporter.run.reconcile import stored_export
-from exporter.settings import Request, RunSettings
+from exporter.settings import FileMode, Request, RunSettings
 from exporter.store.base import Store
+from exporter.store.local.modes import has_file_mode
 from exporter.store.location import shell_word
 
 #: From this size on, the cost that each part adds to a reading is small beside the reading itself.
@@ -45,6 +49,13 @@ async def is_in_order(store: Store, state: State) -> bool:
     """Returns whether `put_in_order` has nothing to do except merging. Raises `StoreError`."""
     schemas = Tables.of(state.request or Request()).schemas
     return await is_sealed(store, state, schemas=schemas) and await are_written(store, state)
+
+
+async def has_asked_mode(store: Store, state: State, asked: FileMode | None) -> bool:
+    """Returns whether the export has the file mode that is `asked` for. Raises `StoreError`."""
+    if asked is None or not isinstance(store.location, Path):
+        return True
+    return asked == state.file_mode and await to_thread.run_sync(has_file_mode, store.location, asked)
 
 
 async def seal(
@@ -79,17 +90,19 @@ async def put_in_order(
     *,
     least_bytes: int | None = None,
     table_format: TableFormat | None = None,
+    file_mode: FileMode | None = None,
 ) -> None:
     """Does everything that a run does except reading: sweeps what no commit names, and seals.
 
-    `least_bytes` is as in `seal`. `table_format` is for an export that has none yet. Raises `StoreError`, and
-    `DestinationError` if there is no export.
+    `least_bytes` is as in `seal`. `table_format` is for an export that has none yet, and `file_mode` for all that is
+    there and will be. Raises `StoreError`, and `DestinationError` if there is no export.
     """
     store, log = claim.store, claim.log
     request, _ = stored_export(log.state, store.location)
     await check_whole(store, log.state)
     fresh = table_format if log.state.table_format is None else None
-    await log.append(committed_at=wall_clock(), kind="resume", table_format=fresh)
+    file_mode = await claim.set_file_mode(file_mode)
+    await log.append(committed_at=wall_clock(), kind="resume", table_format=fresh, file_mode=file_mode)
     tables = Tables.of(request)
     committer = Committer(store, log, tables.schemas, observer, clock)
     await committer.sweep()

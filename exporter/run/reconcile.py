@@ -8,7 +8,7 @@ from exporter.log.state import State
 from exporter.model import Coverage, Interval
 from exporter.pipeline.role import is_same_organization
 from exporter.settings import Request, Selection
-from exporter.store.location import Location
+from exporter.store.location import Location, Url
 
 _NEVER: Final[Instant] = 1 << 62
 
@@ -72,6 +72,15 @@ def settle_range(state: State, asked: Selection, latest: Instant) -> Interval:
     if stored is None:
         return Interval(since, until)
     return Interval(min(since, stored.start), max(until, stored.end))
+
+
+def check_file_mode(asked: Selection, destination: Location) -> None:
+    """Raises `UsageError` if a file mode is asked for where files have none."""
+    if asked.file_mode is not None and isinstance(destination, Url):
+        raise UsageError(
+            f"--file-mode {asked.file_mode}: {destination} is in an object store, where files have no modes. Leave it "
+            "out, and let the policy of the bucket say who may read"
+        )
 
 
 def between(range_: Interval, asked: Selection) -> Coverage:

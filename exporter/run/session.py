@@ -36,7 +36,7 @@ from exporter.run.context import RunContext
 from exporter.run.finish import check_whole
 from exporter.run.reconcile import has_sensitive_fields, settle_range, settle_request
 from exporter.run.record import Run
-from exporter.settings import Selection
+from exporter.settings import FileMode, Selection
 from exporter.store.base import Store
 
 #: The most parts to open when looking for rows with sensitive fields, and the most rows to take.
@@ -71,18 +71,20 @@ class Session:
         *,
         refuses_withheld: bool = False,
         table_format: TableFormat | None = None,
+        file_mode: FileMode | None = None,
         keep_generations: int | None = None,
     ) -> Self:
         """Puts into the log what the export will become, and sweeps what no commit names.
 
         `refuses_withheld` refuses a token that may not see sensitive fields if stored rows have them. `table_format` is
-        for an export that has none yet. Raises `StoreError`, also for a damaged file.
+        for an export that has none yet, and `file_mode` for all that is there and will be. Raises `StoreError`, also
+        for a damaged file, and `DestinationError` if files cannot have that mode.
         """
         store, log, before = claim.store, claim.log, claim.log.state
         request, reader, context = connection.request, connection.reader, connection.context
         tables = Tables.of(request)
         await check_whole(store, before)
-        await _declare(claim, connection, range_, keep_generations, table_format)
+        await _declare(claim, connection, range_, keep_generations, table_format, file_mode)
         committer = Committer(store, log, tables.schemas, context.observer, context.clock)
         await committer.sweep()
         is_hidden = connection.opening.is_hidden or knows_hidden(log.state, request)
@@ -194,6 +196,7 @@ async def begin(
         settle_range(before, asked, latest),
         refuses_withheld=refuses_withheld,
         table_format=settle_table_format(before, asked, location),
+        file_mode=asked.file_mode,
         keep_generations=keep_generations,
     )
 
@@ -241,6 +244,7 @@ async def _declare(
     range_: Interval,
     keep_generations: int | None,
     table_format: TableFormat | None,
+    file_mode: FileMode | None,
 ) -> None:
     """Puts into the log what this export will become, and that this run now holds it.
 
@@ -253,6 +257,7 @@ async def _declare(
         committed_at=wall_clock(),
         keep_generations=keep_generations,
         table_format=table_format if log.state.table_format is None else None,
+        file_mode=await claim.set_file_mode(file_mode),
     )
     if log.state.range is None:
         await append(kind="begin", request=connection.request, range=range_)

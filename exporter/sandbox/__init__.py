@@ -5,7 +5,7 @@ from exporter.sandbox.conversations import ORGANIZATION, make_conversations
 from exporter.sandbox.density import DENSITIES, Density
 from exporter.sandbox.gate import PERSONAL_TOKEN, PERSONAL_TOKEN_NOSENSITIVE, TOKEN, TOKEN_NOSCOPE, TOKEN_NOSENSITIVE
 from exporter.sandbox.rows import Row
-from exporter.sandbox.server import Sandbox, ServedRequest, run_sandbox, serve
+from exporter.sandbox.server import Sandbox, ServedAnswer, ServedRequest, run_sandbox, serve
 
 __all__ = [
     "DENSITIES",
@@ -21,6 +21,7 @@ __all__ = [
     "Fault",
     "Row",
     "Sandbox",
+    "ServedAnswer",
     "ServedRequest",
     "behaviour_from_options",
     "make_conversations",

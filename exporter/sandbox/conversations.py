@@ -8,7 +8,7 @@ import random
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from exporter.contract import DAY, MINUTE, SECOND, Instant, format_instant
+from exporter.contract import DAY, END_OF_TIME, MINUTE, SECOND, Instant, format_instant
 from exporter.errors import UsageError
 from exporter.sandbox.density import DENSITIES, Density, spread
 from exporter.sandbox.names import CITIES, FIRST_NAMES, LAST_NAMES, PRODUCTS
@@ -104,6 +104,12 @@ def make_conversations(
         MadeUpRow(created_at, _updated_at(rng, created_at, until), number, recipe)
         for number, created_at in enumerate(spread(count, since, until, density, rng))
     ]
+
+
+def make_another(number: int, created_at: Instant, *, seed: int = 0) -> Row:
+    """Makes one more conversation, as it is in the end. `make_conversations` has used the numbers below its count."""
+    rng = random.Random(f"{seed} {number}")
+    return MadeUpRow(created_at, _updated_at(rng, created_at, END_OF_TIME), number, _Recipe(seed, transcripts=True))
 
 
 def _updated_at(rng: random.Random, created_at: Instant, until: Instant) -> Instant:

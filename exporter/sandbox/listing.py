@@ -43,12 +43,17 @@ class Listing:
 
     def delete(self, identity: str) -> Row:
         """Deletes the row with this id, and returns it. Raises `KeyError` if there is none."""
-        row = self._index().pop(identity)
+        row = self._index()[identity]
+        self.remove(row)
+        return row
+
+    def remove(self, row: Row) -> None:
         position = bisect_left(self._rows, _age(row), key=_age)
         while self._rows[position] is not row:
             position += 1
         del self._rows[position]
-        return row
+        if self._by_id is not None and isinstance(identity := row.facts().get("id"), str):
+            del self._by_id[identity]
 
     def get(self, identity: str, behaviour: Behaviour, now: Instant) -> Row | None:
         row = self._index().get(identity)

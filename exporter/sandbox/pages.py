@@ -3,6 +3,8 @@
 import random
 from typing import Final
 
+import msgspec
+
 from exporter.sandbox.behaviour import Behaviour
 from exporter.sandbox.rows import Row
 
@@ -27,6 +29,15 @@ def page_of(texts: list[bytes], behaviour: Behaviour, rng: random.Random) -> byt
         place = rng.randint(0, len(texts))
         texts = [*texts[:place], rng.choice(ODD_ELEMENTS), *texts[place:]]
     return b"[" + b",".join(texts) + b"]"
+
+
+def count_rows(body: bytes) -> int | None:
+    """Returns how many elements a page has, 1 for a conversation by itself, or None for what is neither."""
+    try:
+        value = msgspec.json.decode(body, type=list[msgspec.Raw] | dict[str, msgspec.Raw])
+    except msgspec.MsgspecError:
+        return None
+    return len(value) if isinstance(value, list) else 1 if "created_at" in value else None
 
 
 def _clamp(texts: list[bytes], max_bytes: int) -> list[bytes]:

@@ -49,6 +49,11 @@ class Row:
         """Returns every field, with the times as they are served."""
         return {"created_at": created_at, "updated_at": updated_at, **self.fields}
 
+    def content(self) -> dict[str, object]:
+        """Returns every field except the two times, as a row keeps them that only differs in some."""
+        document = self.document("", "")
+        return {name: value for name, value in document.items() if name not in ("created_at", "updated_at")}
+
 
 def _facts_of(raw: bytes) -> Mapping[str, object]:
     try:

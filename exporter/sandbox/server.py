@@ -20,7 +20,7 @@ from exporter.sandbox.faults import answer
 from exporter.sandbox.filters import BadParameterError, parse_query
 from exporter.sandbox.gate import TOKEN, Refusal, TokenBucket, check_token, reads_sensitive, retry_after
 from exporter.sandbox.listing import Listing
-from exporter.sandbox.pages import cut_at_random, page_of
+from exporter.sandbox.pages import count_rows, cut_at_random, page_of
 from exporter.sandbox.render import Renderer, View
 from exporter.sandbox.rows import Row
 
@@ -42,6 +42,20 @@ class ServedRequest:
     authorization: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ServedAnswer:
+    """Describes the answer to a request: `status` is None if it was given up, and `rows` unless it has conversations.
+
+    `seconds` is how long it took, and `fault` what was done to it on the way.
+    """
+
+    status: int | None
+    rows: int | None
+    size_bytes: int
+    seconds: float
+    fault: Fault | None
+
+
 class Sandbox:
     """Serves the rows by the behaviour, both of which may change while it runs.
 
@@ -60,7 +74,7 @@ class Sandbox:
         self.token = TOKEN
         self.requests: list[ServedRequest] = []
         self.on_request: Callable[[ServedRequest], None] | None = None
-        self.on_answer: Callable[[ServedRequest], None] | None = None
+        self.on_answer: Callable[[ServedRequest, ServedAnswer], None] | None = None
         self._count = 0
         self._in_flight = 0
         self._clock = clock
@@ -83,6 +97,11 @@ class Sandbox:
         self._bucket = TokenBucket(self._seconds)
 
     @property
+    def count(self) -> int:
+        """Returns how many requests came in."""
+        return self._count
+
+    @property
     def rows(self) -> Sequence[Row]:
         """Returns every row, from new to old."""
         return list(self._listing)
@@ -96,16 +115,23 @@ class Sandbox:
         self._renderer.forget(row)
         return row
 
+    def replace(self, old: Row, *new: Row) -> None:
+        """Takes a row that is served away, and serves what is given in its place."""
+        self._listing.remove(old)
+        self._renderer.forget(old)
+        for row in new:
+            self.insert(row)
+
     def update(self, identity: str, updated_at: Instant, **changes: object) -> None:
         """Changes fields of the row with this id. Raises `KeyError` if there is none."""
         old = self.delete(identity)
-        fields = _fields_of(old) | changes
+        fields = old.content() | changes
         self.insert(Row(old.created_at, updated_at, fields, visible_from=old.visible_from, tenths=old.tenths))
 
     def move(self, identity: str, created_at: Instant, updated_at: Instant) -> None:
         """Changes when the row with this id was created (source.md, 15). Raises `KeyError` if there is none."""
         old = self.delete(identity)
-        self.insert(Row(created_at, updated_at, _fields_of(old), visible_from=old.visible_from))
+        self.insert(Row(created_at, updated_at, old.content(), visible_from=old.visible_from))
 
     def warm(self, fields: frozenset[str] | None = None) -> None:
         """Writes every row's text once, so that the first walk that asks for `fields` is no slower than the next."""
@@ -124,22 +150,27 @@ class Sandbox:
             self.requests.append(seen)
         if self.on_request is not None:
             self.on_request(seen)
+        answered: web.StreamResponse | None = None
+        began, fault = self._seconds(), None
         self._in_flight += 1
         try:
             if refusal := self.refuse(request.headers, position):
-                return self._refused(refusal, behaviour)
+                answered = self._refused(refusal, behaviour)
+                return answered
             if behaviour.latency:
                 await asyncio.sleep(behaviour.latency)
             rng = random.Random(behaviour.seed << 32 | position)
             fault = _choose_fault(behaviour, position, rng)
             body = self.body(request.query, request.headers, position, rng, request.match_info.get("id"))
             if isinstance(body, Refusal):
-                return self._refused(body, behaviour)
-            return await answer(fault, request, body, behaviour)
+                answered = self._refused(body, behaviour)
+            else:
+                answered = await answer(fault, request, body, behaviour)
+            return answered
         finally:
             self._in_flight -= 1
             if self.on_answer is not None:
-                self.on_answer(seen)
+                self.on_answer(seen, _describe(answered, fault, self._seconds() - began))
 
     async def date(self, _request: web.Request, response: web.StreamResponse) -> None:
         """Sets the header `Date` of an answer to the server's time, or to what the behaviour makes of it."""
@@ -196,8 +227,13 @@ class Sandbox:
         return page_of(texts, behaviour, rng)
 
 
-def _fields_of(row: Row) -> dict[str, object]:
-    return {name: value for name, value in row.document("", "").items() if name not in ("created_at", "updated_at")}
+def _describe(answered: web.StreamResponse | None, fault: Fault | None, seconds: float) -> ServedAnswer:
+    if answered is None:
+        return ServedAnswer(None, None, 0, seconds, fault)
+    body = answered.body if isinstance(answered, web.Response) else None
+    text = body if isinstance(body, bytes) else b""
+    size = len(text) if text else answered.content_length or 0
+    return ServedAnswer(answered.status, count_rows(text), size, seconds, fault)
 
 
 def _choose_fault(behaviour: Behaviour, position: int, rng: random.Random) -> Fault | None:
@@ -243,12 +279,12 @@ async def serve(
 
 
 async def run_sandbox(
-    rows: Iterable[Row], behaviour: Behaviour | None = None, *, port: int, on_ready: Callable[[str], None]
+    rows: Iterable[Row], behaviour: Behaviour | None = None, *, port: int, on_ready: Callable[[Sandbox], None]
 ) -> None:
-    """Serves `rows` until cancelled. `on_ready` is called with the URL once requests are answered.
+    """Serves `rows` until cancelled. `on_ready` is called with the server once requests are answered.
 
     Raises `UsageError` if the port cannot be opened.
     """
     async with serve(rows, behaviour, port=port) as sandbox:
-        on_ready(sandbox.url)
+        on_ready(sandbox)
         await asyncio.Event().wait()

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from exporter.contract import Instant, format_instant
+from exporter.settings import FileMode
 from exporter.store.location import Location
 
 
@@ -31,6 +32,9 @@ class Store(Protocol):
     nothing, or what is swept. Each method raises `StoreError` if the store fails, and for a path that leads out of the
     destination.
     """
+
+    file_mode: FileMode
+    """Says who may read the files that are written from now on, where files have modes; first `private`."""
 
     @property
     def location(self) -> Location:

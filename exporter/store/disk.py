@@ -13,16 +13,18 @@ from contextlib import contextmanager
 from functools import partial
 from io import FileIO
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_IMODE, S_ISREG
 from typing import Any, Final, TypeVar
 
 from exporter.errors import StoreError, UnreadableFileError
+from exporter.settings import FileMode
 from exporter.store.oserrors import NOT_SUPPORTED, describe, nearest
 
 T = TypeVar("T")
 
-PRIVATE_FILE: Final = 0o600
-PRIVATE_DIRECTORY: Final = 0o700
+#: In a directory whose mode has the first digit 2, whatever is made has the group of the directory.
+FILE_MODES: Final[dict[FileMode, int]] = {"private": 0o600, "group": 0o640}
+DIRECTORY_MODES: Final[dict[FileMode, int]] = {"private": 0o700, "group": 0o2750}
 
 #: File systems without hard links answer these (exFAT, some network and shared mounts), as do those that have them only
 #: within one directory.
@@ -134,7 +136,7 @@ def is_read_only(directory: Path) -> bool:
 
 def open_private(path: str | Path, flags: int) -> int:
     """Opens a file that nobody else can read, as `os.open` does; fits `opener=`."""
-    return os.open(path, flags | os.O_CLOEXEC, PRIVATE_FILE)
+    return os.open(path, flags | os.O_CLOEXEC, FILE_MODES["private"])
 
 
 def fsync(descriptor: int) -> None:
@@ -143,6 +145,22 @@ def fsync(descriptor: int) -> None:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in _NO_FSYNC:
+            raise
+
+
+def finish(descriptor: int, file_mode: FileMode) -> None:
+    """Gives a whole file its mode, until when only its owner can read it, and makes it survive a power cut."""
+    if file_mode != "private":
+        set_mode(descriptor, file_mode)
+    fsync(descriptor)
+
+
+def set_mode(descriptor: int, file_mode: FileMode) -> None:
+    """Gives a file its mode, if its file system keeps modes."""
+    try:
+        os.fchmod(descriptor, FILE_MODES[file_mode])
+    except OSError as error:
+        if error.errno not in _NO_MODES:
             raise
 
 
@@ -155,44 +173,49 @@ def fsync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def make_directories(directory: Path, durable: set[Path]) -> None:
-    """Creates `directory` and its missing parents, private and durable; adds them to `durable`, those known to be so.
+def make_directories(directory: Path, durable: set[Path], file_mode: FileMode = "private") -> None:
+    """Creates `directory` and its missing parents, durable; adds them to `durable`, those known to be so.
 
-    A directory that exists may be gone after a power cut, because a killed run may have made it.
+    A directory that exists may be gone after a power cut, because a killed run may have made it, and may not have got
+    to its mode.
     """
     if directory in durable:
         return
     if not directory.parent.exists():
-        make_directories(directory.parent, durable)
-    directory.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+        make_directories(directory.parent, durable, file_mode)
+    directory.mkdir(mode=DIRECTORY_MODES["private"], exist_ok=True)
+    if file_mode != "private":
+        _open_to_group(directory)
     if os.access(directory.parent, os.R_OK):
         # The parent of several users' directories may often be entered, but not read.
         fsync_directory(directory.parent)
     durable.add(directory)
 
 
-def keep_private(directory: Path, known: Collection[str]) -> None:
-    """Makes private and durable what a library has written to `directory` since it held the names `known`."""
+def _open_to_group(directory: Path) -> None:
+    mode = S_IMODE(directory.stat().st_mode)
+    if DIRECTORY_MODES["group"] & ~mode:
+        try:
+            directory.chmod(mode | DIRECTORY_MODES["group"])
+        except OSError as error:
+            if error.errno not in _NO_MODES:
+                raise
+
+
+def keep_modes(directory: Path, known: Collection[str], file_mode: FileMode) -> None:
+    """Gives what a library has written to `directory`, since it held the names `known`, its mode, durably."""
     with reporting(directory):
         for entry in list(os.scandir(directory)):
             if entry.is_file(follow_symlinks=False) and (
-                entry.name not in known or entry.stat().st_mode & 0o777 != PRIVATE_FILE
+                entry.name not in known or entry.stat().st_mode & 0o777 != FILE_MODES[file_mode]
             ):
                 descriptor = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    _make_private(descriptor)
+                    set_mode(descriptor, file_mode)
                     fsync(descriptor)
                 finally:
                     os.close(descriptor)
         fsync_directory(directory)
-
-
-def _make_private(descriptor: int) -> None:
-    try:
-        os.fchmod(descriptor, PRIVATE_FILE)
-    except OSError as error:
-        if error.errno not in _NO_MODES:
-            raise
 
 
 def place(whole: Path, final: Path) -> bool:
@@ -245,7 +268,7 @@ def _rename_by_claim(whole: Path, final: Path) -> bool:
     claim = final.with_name(f"_{final.name}.claim")
     for pause_seconds in _CLAIM_PAUSES_SECONDS:
         try:
-            claim.mkdir(mode=PRIVATE_DIRECTORY)
+            claim.mkdir(mode=DIRECTORY_MODES["private"])
             break
         except FileExistsError:
             time.sleep(pause_seconds)

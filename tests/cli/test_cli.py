@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -777,6 +778,37 @@ def test_the_sandbox_says_how_to_reach_it_and_ends_with_ctrl_c() -> None:
     assert words[2].startswith("ANYREACH_TOKEN=")
     assert process.returncode == 0
     assert "Traceback" not in errors
+
+
+def test_a_sandbox_that_lives_says_what_it_served_and_what_changed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "exporter", "sandbox", "--port", "0", "--rows", "10", "--live", "900/s", "--log"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        environment = dict(word.split("=", 1) for word in process.stdout.readline().split()[1:])
+        done = subprocess.run(
+            [sys.executable, "-m", "exporter", "export", str(tmp_path / "tried"), "--lag", "0", "--json"],
+            env=os.environ | environment,
+            capture_output=True,
+            check=True,
+        )
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    lines = errors.splitlines()
+    assert any(line.startswith("At 900/s, conversations are created, change") for line in lines)
+    requests = [line for line in lines if " GET /" in line]
+    assert all(environment["ANYREACH_TOKEN"] not in line for line in requests)
+    assert re.fullmatch(r"served \d+ requests; [\d,]+ conversations created, [\d,]+ changed, [\d,]+ deleted", lines[-1])
+    served, created, changed, deleted = (int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", lines[-1]))
+    assert served == len(requests) == json.loads(done.stdout)["requests"]
+    assert created > changed > deleted > 0
+    assert json.loads(done.stdout)["rows"] > 10
+
+
+@pytest.mark.parametrize("rate", ["5", "fast", "5/year"])
+def test_the_sandbox_refuses_what_is_no_rate(run: Run, rate: str) -> None:
+    done = run("sandbox", "--port", "0", "--live", rate)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"exporter: --live {rate!r}: must be a rate such as 5/s")
 
 
 def test_the_sandbox_refuses_switches_it_does_not_have(run: Run) -> None:

@@ -353,14 +353,14 @@ STEPS: Mapping[str, list[tuple[object, str]]] = {
         (delta, "make_directories"),
         (delta, "create_table_with_add_actions"),
         (deltalake.DeltaTable, "create_write_transaction"),
-        (delta, "keep_private"),
+        (delta, "keep_modes"),
     ],
     "iceberg": [
         (iceberg, "make_directories"),
         (SqlCatalog, "create_namespace"),
         (SqlCatalog, "_write_metadata"),
         (SqlCatalog, "commit_table"),
-        (iceberg, "keep_private"),
+        (iceberg, "keep_modes"),
     ],
 }
 

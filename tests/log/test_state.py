@@ -314,3 +314,9 @@ def test_nothing_is_known_from_after_the_run_began_by_its_machines_clock() -> No
     commits += [commit(3, kind="resume"), commit(4, reading("2", 9, 12, read_since=5000))]
     assert sorted(instant for instant, _ in fold(commits).reads) == [1001, 1003]
     assert fold([*commits, commit(5, Change(refreshes=(Interval(0, 12),), read_since=900))]).read_since == 900
+
+
+def test_the_file_mode_is_private_until_a_commit_says_otherwise_and_then_stays() -> None:
+    commits = [begin(), commit(2, file_mode="group"), commit(3), commit(4, file_mode="private"), commit(5)]
+    states = [fold(commits[:count]).file_mode for count in range(1, 6)]
+    assert states == ["private", "group", "group", "private", "private"]

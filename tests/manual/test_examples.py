@@ -98,18 +98,25 @@ def test_exporting_with_turns(name: str, api: str, tmp_path: Path) -> None:
     assert (tmp_path / "calls/turns").is_dir()
 
 
-def test_trying_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("served", "tried", "said"),
+    [
+        ("sandbox --rows 3000 --behaviour", "export tried", "complete: 3,000 conversations"),
+        ("sandbox --rows 3000 --live", "sync tried", " inserted"),
+    ],
+)
+def test_trying_out(tmp_path: Path, served: str, tried: str, said: str) -> None:
     page = PAGES["sandbox"]
-    _, name, *options = shlex.split(page.command_holding("exporter sandbox"))
+    _, name, *options = shlex.split(page.command_holding(served))
     sandbox = subprocess.Popen(
         [EXPORTER, name, *options, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     try:
         assert sandbox.stdout is not None
         line = sandbox.stdout.readline()
-        done = run_shell(line + page.command_holding("export tried"), tmp_path)
+        done = run_shell(line + page.command_holding(tried), tmp_path)
         assert done.returncode == 0, done.stderr
-        assert "complete: 3,000 conversations" in done.stderr
+        assert said in done.stderr
     finally:
         sandbox.terminate()
         sandbox.communicate(timeout=10)

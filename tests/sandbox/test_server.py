@@ -16,6 +16,7 @@ from exporter.sandbox import (
     TOKEN_NOSENSITIVE,
     Behaviour,
     Row,
+    Sandbox,
     ServedRequest,
     make_conversations,
     run_sandbox,
@@ -140,7 +141,7 @@ async def test_answers_are_told_of_though_they_be_refused(get: Any) -> None:
     async with serve(ROWS, Behaviour(script=("ok", "500"))) as sandbox:
         told: list[str] = []
         sandbox.on_request = lambda seen: told.append(f"asked {seen.number}")
-        sandbox.on_answer = lambda seen: told.append(f"answered {seen.number}")
+        sandbox.on_answer = lambda seen, _: told.append(f"answered {seen.number}")
         statuses = [(await get(sandbox)).status, (await get(sandbox)).status, (await get(sandbox, token="none")).status]
         assert statuses == [200, 500, 401]
         assert told == [f"{what} {number}" for number in (1, 2, 3) for what in ("asked", "answered")]
@@ -186,9 +187,9 @@ async def test_warming_changes_nothing(get: Any) -> None:
 
 
 async def test_run_sandbox_serves_until_cancelled(client: aiohttp.ClientSession) -> None:
-    url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    running = asyncio.ensure_future(run_sandbox(ROWS[:3], port=0, on_ready=url.set_result))
-    address = await url
+    ready: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
+    running = asyncio.ensure_future(run_sandbox(ROWS[:3], port=0, on_ready=ready.set_result))
+    address = (await ready).url
     assert address.startswith("http://127.0.0.1:")
     async with client.get(address + CONVERSATIONS_PATH, headers={"Authorization": "Bearer ak_sandbox"}) as response:
         assert len(await response.json()) == 3

@@ -16,8 +16,9 @@ import msgspec
 
 from exporter.contract import Instant
 from exporter.errors import DestinationLockedError
+from exporter.settings import FileMode
 from exporter.store.base import LockHolder
-from exporter.store.disk import open_private, reporting
+from exporter.store.disk import open_private, reporting, set_mode
 from exporter.store.oserrors import NOT_SUPPORTED
 
 #: File systems without locks answer these: some network and shared mounts.
@@ -29,7 +30,7 @@ def host_name() -> str:
     return platform.node().encode(errors="replace").decode() or "unknown host"
 
 
-def acquire(path: Path, run: str, now: Instant) -> int:
+def acquire(path: Path, run: str, now: Instant, file_mode: FileMode = "private") -> int:
     """Takes the lock and returns its descriptor, for `release`. Waits for nobody.
 
     Raises `DestinationLockedError`, which names the holder, and `StoreError`.
@@ -43,6 +44,8 @@ def acquire(path: Path, run: str, now: Instant) -> int:
                 raise DestinationLockedError(
                     f"{path.parent.parent}: held by {who}. Wait until it ends, or stop it, then run again"
                 )
+            if file_mode != "private":
+                set_mode(descriptor, file_mode)
             _write(descriptor, LockHolder(pid=os.getpid(), host=host_name(), run=run, since=now))
         except BaseException:
             os.close(descriptor)

@@ -5,8 +5,8 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
@@ -15,26 +15,23 @@ from typing import Final, TypeVar
 import aiofiles
 from anyio import CancelScope, sleep, to_thread
 
-from exporter.errors import DestinationError, DestinationLockedError, StoreError
+from exporter.errors import DestinationLockedError, StoreError
 from exporter.layout import (
     COMMITS,
     LOCK,
-    MANIFEST,
     PRIVATE,
     QUARANTINE,
-    RUNS,
     SCRATCH,
     STAGING,
-    is_clutter,
     staging_path,
 )
+from exporter.settings import FileMode
 from exporter.store.base import LockHolder
 from exporter.store.disk import (
     file_size,
+    finish,
     free_bytes,
-    fsync,
     fsync_directory,
-    is_read_only,
     make_directories,
     open_patiently,
     open_private,
@@ -43,9 +40,9 @@ from exporter.store.disk import (
     reporting,
 )
 from exporter.store.local import lock
+from exporter.store.local.checks import check_directory, refusing
 from exporter.store.local.scratch import sweep
 from exporter.store.location import parts_inside
-from exporter.store.oserrors import describe, nearest
 
 T = TypeVar("T")
 
@@ -58,6 +55,7 @@ class LocalStore:
 
     def __init__(self, root: Path) -> None:
         self.root: Final = root
+        self.file_mode: FileMode = "private"
         self._lock: int | None = None
         self._durable: set[Path] = set()
 
@@ -70,11 +68,11 @@ class LocalStore:
         return self.root
 
     async def check(self) -> None:
-        await to_thread.run_sync(_check, self.root)
+        await to_thread.run_sync(check_directory, self.root)
 
     async def prepare(self) -> None:
         # A killed run may have left a commit that a power cut would still take away, from under the next commit.
-        await to_thread.run_sync(_prepare, self.root, self._durable)
+        await to_thread.run_sync(_prepare, self.root, self._durable, self.file_mode)
 
     async def read(self, path: str) -> bytes | None:
         return await to_thread.run_sync(_read, self.locate(path))
@@ -89,14 +87,14 @@ class LocalStore:
         await self._write(path, data, replace)
 
     async def append(self, path: str, line: bytes) -> None:
-        await to_thread.run_sync(_append, self.root, self.locate(path), line)
+        await to_thread.run_sync(_append, self.root, self.locate(path), line, self.file_mode)
 
     async def delete(self, *paths: str) -> None:
         for path in paths:
             await to_thread.run_sync(_delete, self.locate(path))
 
     async def move(self, path: str, to: str) -> None:
-        await to_thread.run_sync(_move, self.locate(path), self.locate(to), self.root, self._durable)
+        await to_thread.run_sync(self._move, self.locate(path), self.locate(to))
 
     async def list(self, prefix: str) -> list[str]:
         return await to_thread.run_sync(_list, self.root, self.locate(prefix))
@@ -109,7 +107,7 @@ class LocalStore:
         yield self.locate(path)
 
     async def publish(self, staged: Path, path: str) -> None:
-        await to_thread.run_sync(_publish, staged, self.locate(path), self.root, self._durable)
+        await to_thread.run_sync(self._publish, staged, self.locate(path))
 
     async def free_bytes(self) -> int:
         return await to_thread.run_sync(free_bytes, self.root)
@@ -126,10 +124,10 @@ class LocalStore:
         # Not in a thread: a cancelled task would leave it to take the lock, and nobody would give the lock back.
         for pause_seconds in _LOCK_PAUSES_SECONDS:
             with suppress(DestinationLockedError):
-                self._lock = lock.acquire(path, holder, now)
+                self._lock = lock.acquire(path, holder, now, self.file_mode)
                 return
             await sleep(pause_seconds)
-        self._lock = lock.acquire(path, holder, now)
+        self._lock = lock.acquire(path, holder, now, self.file_mode)
 
     async def keep_lock(self) -> None:
         """Does nothing, because the kernel keeps the lock."""
@@ -151,28 +149,54 @@ class LocalStore:
                 async with aiofiles.open(temporary, "xb", opener=open_private) as file:
                     await file.write(data)
                     await file.flush()
-                    await to_thread.run_sync(fsync, file.fileno())
+                    await to_thread.run_sync(finish, file.fileno(), self.file_mode)
                 installed = await to_thread.run_sync(install, temporary, final)
             finally:
                 await to_thread.run_sync(partial(temporary.unlink, missing_ok=True))
         return installed
 
+    def _publish(self, staged: Path, final: Path) -> None:
+        with reporting(final):
+            self._make_parents(final)
+            if self.file_mode != "private":
+                with open_patiently(staged) as whole:
+                    finish(whole.fileno(), self.file_mode)
+            if not place(staged, final):
+                raise StoreError(f"{final}: there is a file of this name already; it was left as it is")
+            staged.unlink(missing_ok=True)
 
-@contextmanager
-def _refusing(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DestinationError(f"{root}: no directory can be made there. Choose another destination") from error
-    except OSError as error:
-        raise DestinationError(f"{root}: {describe(error, root)}") from error
+    def _move(self, file: Path, final: Path) -> None:
+        with reporting(final):
+            self._make_parents(final)
+            try:
+                replace(file, final)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._copy(file, final)
+                file.unlink()
+            fsync_directory(file.parent)
+
+    def _copy(self, file: Path, final: Path) -> None:
+        temporary = self.staging_file(secrets.token_hex(8))
+        with BufferedReader(open_patiently(file)) as source, open(temporary, "xb", opener=open_private) as copy:
+            shutil.copyfileobj(source, copy)
+            copy.flush()
+            finish(copy.fileno(), self.file_mode)
+        replace(temporary, final)
+
+    def _make_parents(self, final: Path) -> None:
+        for directory in reversed(final.relative_to(self.root).parents):
+            make_directories(self.root / directory, self._durable, self.file_mode)
 
 
-def _prepare(root: Path, durable: set[Path]) -> None:
-    _check(root)
-    with _refusing(root):
+def _prepare(root: Path, durable: set[Path], file_mode: FileMode) -> None:
+    check_directory(root)
+    with refusing(root):
         for directory in (root, root / PRIVATE, *(root / name for name in (COMMITS, STAGING, QUARANTINE))):
-            make_directories(directory, durable)
+            make_directories(directory, durable, file_mode)
         fsync_directory(root / COMMITS)
     with suppress(OSError):
         # Killed audits have left these; an audit that is at work keeps its own.
@@ -180,37 +204,7 @@ def _prepare(root: Path, durable: set[Path]) -> None:
         (root / SCRATCH).rmdir()
 
 
-def _check(root: Path) -> None:
-    with _refusing(root):
-        _check_what_is_there(root)
-
-
-def _check_what_is_there(root: Path) -> None:
-    if root.is_symlink() and not root.exists():
-        raise DestinationError(f"{root}: a link that leads nowhere. Give a directory")
-    existing = nearest(root)
-    if not existing.is_dir():
-        raise DestinationError(f"{existing}: a file, not a directory. Give a directory")
-    if is_read_only(existing):
-        raise DestinationError(f"{existing}: {describe(OSError(errno.EROFS, ''))}")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise DestinationError(f"{existing}: not writable. Run as the user who owns it, or choose another destination")
-    if existing != root or (root / COMMITS).is_dir():
-        return
-    found = {entry.name for entry in root.iterdir() if not is_clutter(entry.name)}
-    if not found:
-        return
-    # A power cut may leave only this of an export that had just begun.
-    if found == {PRIVATE} and {path for path in (root / PRIVATE).rglob("*") if path.is_file()} <= {root / RUNS}:
-        return
-    if MANIFEST in found:
-        raise DestinationError(
-            f"{root / COMMITS}: missing, although its manifest exists. Restore it, or give a new directory"
-        )
-    raise DestinationError(f"{root}: not empty, and not an export. Give a new directory, or that of an export")
-
-
-def _append(root: Path, file: Path, line: bytes) -> None:
+def _append(root: Path, file: Path, line: bytes, file_mode: FileMode) -> None:
     if not (root / COMMITS).is_dir():
         return
     with reporting(file):
@@ -221,7 +215,7 @@ def _append(root: Path, file: Path, line: bytes) -> None:
                 line = b"\n" + line
             while line:
                 line = line[os.write(descriptor, line) :]
-            fsync(descriptor)
+            finish(descriptor, file_mode)
         finally:
             os.close(descriptor)
         if not size:
@@ -237,46 +231,10 @@ def _delete(path: Path) -> None:
         fsync_directory(path.parent)
 
 
-def _publish(staged: Path, final: Path, root: Path, durable: set[Path]) -> None:
-    with reporting(final):
-        _make_parents(root, final, durable)
-        if not place(staged, final):
-            raise StoreError(f"{final}: there is a file of this name already; it was left as it is")
-        staged.unlink(missing_ok=True)
-
-
-def _make_parents(root: Path, final: Path, durable: set[Path]) -> None:
-    for directory in reversed(final.relative_to(root).parents):
-        make_directories(root / directory, durable)
-
-
 def _read(file: Path) -> bytes | None:
     with reporting(file), suppress(FileNotFoundError), open_patiently(file) as opened:
         return opened.readall()
     return None
-
-
-def _move(file: Path, final: Path, root: Path, durable: set[Path]) -> None:
-    with reporting(final):
-        _make_parents(root, final, durable)
-        try:
-            replace(file, final)
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            _copy(file, root / staging_path(secrets.token_hex(8)), final)
-            file.unlink()
-        fsync_directory(file.parent)
-
-
-def _copy(file: Path, temporary: Path, final: Path) -> None:
-    with BufferedReader(open_patiently(file)) as source, open(temporary, "xb", opener=open_private) as copy:
-        shutil.copyfileobj(source, copy)
-        copy.flush()
-        fsync(copy.fileno())
-    replace(temporary, final)
 
 
 def _list(root: Path, directory: Path) -> list[str]:

@@ -13,6 +13,7 @@ from anyio import CancelScope, to_thread
 
 from exporter.errors import DestinationError, OvertakenError, StoreError, UnreadableFileError
 from exporter.layout import COMMITS, LOCK, MANIFEST, PRIVATE, PROBE, RUNS, STAGING, staging_path
+from exporter.settings import FileMode
 from exporter.store.base import LockHolder
 from exporter.store.disk import free_bytes, reporting
 from exporter.store.local.scratch import Scratch
@@ -43,6 +44,7 @@ class ObjectStore:
     """Keeps files as objects of `bucket`, as `base.Store` promises. `close` deletes what is staged."""
 
     def __init__(self, bucket: Bucket, *, lease_seconds: float = LEASE_SECONDS) -> None:
+        self.file_mode: FileMode = "private"
         self._bucket: Final = bucket
         self.lock: Final = RemoteLock(bucket, lease_seconds)
         self._scratch: Final = Scratch()
