@@ -10,7 +10,7 @@ the token or a conversation's content.
     ├── DestinationLockedError     5   another run holds the destination
     ├── SourceError                1   the API, or whatever answers in its place
     │   ├── RefusedError           1   believed only when it is repeated
-    │   │   ├── AccessError            4   the token was refused, or lacks a scope
+    │   │   ├── AccessError            4   the token was refused, lacks a scope, or is another organization's
     │   │   └── RequestRefusedError    1   the API answers 4xx, or redirects
     │   ├── TooLargeError          1   a body larger than the room for it: asking for fewer rows may help
     │   ├── TransientError         1   asking again may help
@@ -78,7 +78,8 @@ class RefusedError(SourceError):
 
 
 class AccessError(RefusedError):
-    """The token is missing, wrong, expired, revoked, or lacks a scope: 401 or 403 (source.md, Response)."""
+    """The token is missing, wrong, expired, revoked, or lacks a scope: 401 or 403 (source.md, Response). Or what it may
+    read is not what the export needs: another organization, or rows without sensitive fields."""
 
     exit_status = 4
 
