@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any, Final
 
 from exporter.contract import (
@@ -17,6 +17,7 @@ from exporter.contract import (
     SECOND,
     FilterKind,
     Instant,
+    TimestampStyle,
     format_instant,
     parse_timestamp,
 )
@@ -31,15 +32,14 @@ _SIZE = re.compile(r"(\d{1,15})\s*(|B|kB|MB|GB|KiB|MiB|GiB)", re.ASCII | re.IGNO
 _SIZE_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
-def to_instant(value: str | date, now: Instant, option: str) -> Instant:
+def to_instant(value: str | date, now: Instant, option: str, zone: tzinfo = UTC) -> Instant:
     """Returns the instant that an ISO 8601 text, an age such as `7d` or `36h`, a date or a datetime names.
 
-    An age counts back from `now`; a time without an offset or zone is in UTC. Raises `UsageError`, naming `option`.
+    An age counts back from `now`; a time without an offset or zone is in `zone`. Raises `UsageError`, naming `option`.
     """
-    if isinstance(value, datetime):
-        instant = ((value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
-    elif isinstance(value, date):
-        instant = (value - _EPOCH.date()) // timedelta(microseconds=1)
+    if isinstance(value, date):
+        moment = value if isinstance(value, datetime) else datetime.combine(value, time())
+        instant = _in_zone(moment, moment.tzinfo or zone)
     elif relative := _RELATIVE.fullmatch(value.strip()):
         instant = now - int(relative.group(1)) * _RELATIVE_SECONDS[relative.group(2)] * SECOND
     else:
@@ -49,9 +49,15 @@ def to_instant(value: str | date, now: Instant, option: str) -> Instant:
             raise UsageError(
                 f"{option} {value!r}: {error}. Write a time as 2026-02-10, 2026-02-10T05:00:00Z, or an age as 7d, 36h"
             ) from error
+        if not TimestampStyle.of(value.strip()).offset:
+            instant = _in_zone(_EPOCH + timedelta(microseconds=instant), zone)
     if not BEGINNING < instant < END_OF_TIME:
         raise UsageError(f"{option} {str(value)!r}: outside the years 1 to 9999")
     return instant
+
+
+def _in_zone(moment: datetime, zone: tzinfo) -> Instant:
+    return (moment.replace(tzinfo=zone) - _EPOCH) // timedelta(microseconds=1)
 
 
 def flag_of(name: str) -> str:
@@ -68,8 +74,8 @@ def parse_filter(name: str, text: str) -> str | int:
     return int(text)
 
 
-def check_filter(name: str, value: Any) -> str:
-    """Returns the query parameter of a filter that has a flag of its own.
+def check_filter(name: str, value: Any, zone: tzinfo = UTC) -> str:
+    """Returns the query parameter of a filter that has a flag of its own. A time without an offset is in `zone`.
 
     Raises `UsageError` for a value that the API cannot understand.
     """
@@ -87,7 +93,7 @@ def check_filter(name: str, value: Any) -> str:
         case FilterKind.TIME if isinstance(value, str) and _RELATIVE.fullmatch(value.strip()):
             raise UsageError(f"{option} {value!r}: must be a time, not an age, because it is stored with the export")
         case FilterKind.TIME:
-            return format_instant(to_instant(value, 0, option))
+            return format_instant(to_instant(value, 0, option, zone))
         case FilterKind.TEXT if not value:
             raise UsageError(f"{option}: must have a value")
     return str(value)
@@ -114,14 +120,16 @@ def parse_parameters(texts: Sequence[str]) -> dict[str, str]:
     return parameters
 
 
-def choose_filters(named: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, str] | None:
+def choose_filters(
+    named: Mapping[str, Any], parameters: Mapping[str, str], zone: tzinfo = UTC
+) -> dict[str, str] | None:
     """Returns the query parameters of all filters: those in `named`, checked, and `parameters`, as they are.
 
     A value of None in `named` means that the filter is not given; the result is None if no filter is. Raises
     `UsageError` for a value that `check_filter` refuses, for a name that the walk itself needs, and for a filter that
     is given twice, because nobody knows which of the two the API would heed.
     """
-    filters = {name: check_filter(name, value) for name, value in named.items() if value is not None}
+    filters = {name: check_filter(name, value, zone) for name, value in named.items() if value is not None}
     for name, value in parameters.items():
         if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\[\]-]*", name) is None:
             raise UsageError(f"--filter {f'{name}={value}'!r}: must be name=value")
@@ -150,13 +158,15 @@ def choose_range(
     created_after: str | date | None,
     created_before: str | date | None,
     now: Instant,
+    zone: tzinfo = UTC,
 ) -> tuple[Instant | None, Instant | None]:
     """Returns the half-open range of `created_at`. The ends `created_after` and `created_before` are both included.
+    Times without an offset are in `zone`.
 
     Raises `UsageError` for an unreadable time, an end that is given under both names, and an empty range.
     """
-    start = _either(now, ("--since", since), ("--created-after", created_after))
-    end = _either(now, ("--until", until), ("--created-before", created_before))
+    start = _either(now, zone, ("--since", since), ("--created-after", created_after))
+    end = _either(now, zone, ("--until", until), ("--created-before", created_before))
     if end is not None:
         if created_before is not None:
             end = min(end + MICROSECOND, END_OF_TIME - MICROSECOND)
@@ -164,11 +174,11 @@ def choose_range(
     return start, end
 
 
-def _either(now: Instant, *options: tuple[str, str | date | None]) -> Instant | None:
+def _either(now: Instant, zone: tzinfo, *options: tuple[str, str | date | None]) -> Instant | None:
     given = [(option, value) for option, value in options if value is not None]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(option for option, _ in given)}: give only one of them")
-    return to_instant(given[0][1], now, given[0][0]) if given else None
+    return to_instant(given[0][1], now, given[0][0], zone) if given else None
 
 
 def to_bytes(size: int | str, option: str) -> int:

@@ -1,7 +1,8 @@
 import os
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from types import MappingProxyType
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -180,6 +181,24 @@ def test_a_datetime_is_the_instant_that_its_text_names(moment: datetime) -> None
     if BEGINNING < instant < END_OF_TIME:
         assert to_instant(moment, NOW, "--since") == instant
         assert to_instant(format_instant(instant), NOW, "--since") == instant
+
+
+@given(st.datetimes(), st.timezones())
+def test_a_time_without_an_offset_is_in_the_zone_that_is_given(moment: datetime, zone: tzinfo) -> None:
+    meant = (moment.replace(tzinfo=zone) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta.resolution
+    if BEGINNING < meant < END_OF_TIME:
+        for way in (moment, moment.isoformat()):
+            assert to_instant(way, NOW, "--since", zone) == meant
+        for way in (moment.replace(tzinfo=UTC), f"{moment.isoformat()}Z"):
+            assert to_instant(way, NOW, "--since", zone) == to_instant(way, NOW, "--since")
+        assert to_instant("7d", NOW, "--since", zone) == NOW - 7 * DAY
+
+
+def test_days_in_a_range_and_in_filters_are_those_of_the_zone() -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    midnights = (parse_timestamp("2026-02-09T23:00:00Z"), parse_timestamp("2026-07-09T22:00:00Z"))
+    assert choose_range("2026-02-10", date(2026, 7, 10), None, None, NOW, zone) == midnights
+    assert choose_filters({"updated_after": "2026-02-10"}, {}, zone) == {"updated_after": "2026-02-09T23:00:00Z"}
 
 
 def test_a_parameter_is_not_looked_into() -> None:
