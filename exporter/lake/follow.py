@@ -146,7 +146,7 @@ def open_tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
         else:
             from exporter.lake.iceberg import IcebergTable
 
-            tables.append(IcebergTable(root, name, state.export_id, schema, partition, format_))
+            tables.append(IcebergTable(root, name, state.export_id, schema, partition, format_, asked.zone))
     try:
         yield tables
     finally:

@@ -24,6 +24,7 @@ from exporter.contract import (
 from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TABLES, TableFormat, TableKind
 from exporter.settings import check_range
+from exporter.zones import check_zone
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RELATIVE = re.compile(r"(\d{1,9})([smhdw])")
@@ -227,6 +228,11 @@ def _names(option: str, what: str, value: Sequence[str] | str, known: Sequence[s
     if unknown := sorted(names - set(known)):
         raise UsageError(f"{option}: no such {what}: {', '.join(unknown)}. The {what}s are {', '.join(known)}")
     return names
+
+
+def choose_timezone(name: str | None) -> str | None:
+    """Returns the name of a time zone as its database spells it; None if none is given. Raises `UsageError`."""
+    return None if name is None else check_zone(name, "--timezone")
 
 
 def choose_table_format(kind: TableKind | None, catalog: str | None) -> TableFormat | None:

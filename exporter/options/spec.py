@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypeAlias, Union, get_args, get_origin, 
 import msgspec
 
 from exporter import contract, route
+from exporter.contract import Instant
 from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TABLES, TableKind
 from exporter.options import parse
@@ -33,6 +34,7 @@ from exporter.settings import (
     TrustedClock,
     check_range,
 )
+from exporter.zones import UTC_NAME, load_zone
 
 _DEFAULTS: Final = RunSettings()
 _MIB: Final = 1024**2
@@ -63,7 +65,8 @@ class Resolved:
 class ExportSpec:
     """Says what to export, where to, how, and as whom, with the options of `exporter export` and their defaults.
 
-    Times are ISO 8601 texts (UTC without an offset), ages such as `7d`, dates or datetimes (UTC without a zone).
+    Times are ISO 8601 texts, ages such as `7d`, dates or datetimes. Without an offset, they are in `timezone`: in the
+    one that is stored at the destination, or in UTC, unless it is given.
     `until` is excluded, `created_before` is included. `lag` is in seconds. `filters` are sent unchecked, as `--filter`.
     `part_size` and `memory` are bytes, or texts such as `256MiB`. A stream needs no `destination`.
 
@@ -114,6 +117,12 @@ class ExportSpec:
     exclude_fields: _Names = _of_dataset("All fields except these.", "A,B", names=contract.FIELD_NAMES).field(None)
     partition_by: PartitionBy | None = _of_dataset(
         f"Make a directory for each unit of time: {', '.join(PARTITIONS)}.", "UNIT", "day"
+    ).field(None)
+    timezone: str | None = _of_dataset(
+        "Make partitions in this time zone, and read times without an offset in it; an IANA name such as "
+        "Europe/Berlin.",
+        "NAME",
+        "the one that is stored, otherwise UTC",
     ).field(None)
     tables: _Names = _of_dataset(
         "Tables to write; conversations,turns also writes the items of transcripts.", "A,B", CONVERSATIONS, names=TABLES
@@ -193,15 +202,24 @@ class ExportSpec:
         )
 
     def _select(self, settings: RunSettings) -> Selection:
-        now = time.time_ns() // 1000
-        since, until = parse.choose_range(self.since, self.until, self.created_after, self.created_before, now)
+        now, timezone = time.time_ns() // 1000, parse.choose_timezone(self.timezone)
+        times = (self.since, self.until, self.created_after, self.created_before, self.updated_after)
+        selected = self._select_in(timezone or UTC_NAME, now, settings)
+        if timezone is not None:
+            return msgspec.structs.replace(selected, timezone=timezone)
+        in_zone = partial(self._select_in, now=now, settings=settings)
+        return msgspec.structs.replace(selected, in_zone=in_zone) if any((*times, self.updated_before)) else selected
+
+    def _select_in(self, timezone: str, now: Instant, settings: RunSettings) -> Selection:
+        zone = load_zone(timezone)
+        since, until = parse.choose_range(self.since, self.until, self.created_after, self.created_before, now, zone)
         if until is None:
             check_range(since, now - settings.lag_seconds * contract.SECOND)
         named = {name: getattr(self, name) for name in contract.FILTERS_BY_NAME}
         return Selection(
             since=since,
             until=until,
-            filters=parse.choose_filters(named, self.filters or {}),
+            filters=parse.choose_filters(named, self.filters or {}, zone),
             fields=parse.choose_fields(self.fields, self.exclude_fields),
             partition_by=self.partition_by,
             tables=parse.choose_tables(self.tables),
