@@ -22,16 +22,12 @@ Spark, Arrow and Athena skip names that begin with `_`. Nothing that is unfinish
 """
 
 import re
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Final, NamedTuple
 
-from exporter.contract import DAY, END_OF_TIME, HOUR, Instant, format_instant
 from exporter.model import CONVERSATIONS as CONVERSATIONS
 from exporter.model import TABLES as TABLES
 from exporter.model import TURNS as TURNS
-from exporter.model import Interval
-from exporter.settings import PartitionBy
+from exporter.partitions import PARTITION_KEYS
 
 MANIFEST: Final = "_manifest.json"
 SUCCESS: Final = "_SUCCESS"
@@ -46,14 +42,11 @@ RUNS: Final = f"{PRIVATE}/runs.jsonl"
 #: Temporary files, if the machine has no other place for them.
 SCRATCH: Final = f"{PRIVATE}/scratch"
 
-#: The keys in the names of hive partitions' directories: see `partition_of`.
-PARTITION_KEYS: Final = ("created_date", "created_hour", "created_month")
-
 ICEBERG: Final = "_iceberg"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 _COMMIT = re.compile(re.escape(COMMITS) + r"/(\d{8})\.json", re.ASCII)
 _PART = re.compile(
-    rf"(?:{'|'.join(TABLES)})/(?:(?:{'|'.join(PARTITION_KEYS)})=[0-9T-]+/)?part-{_NAME.pattern}\.parquet", re.ASCII
+    rf"(?:{'|'.join(TABLES)})/(?:(?:{'|'.join(PARTITION_KEYS)})=[0-9TW+-]+/)?part-{_NAME.pattern}\.parquet", re.ASCII
 )
 
 
@@ -95,7 +88,7 @@ def commit_number(path: str) -> int | None:
 
 
 def part_path(table: str, partition: dict[str, str], name: str) -> str:
-    """Returns the final path of a part; `partition` is what `partition_of` returns."""
+    """Returns the final path of a part; `partition` is what `partitions.partition_of` returns."""
     keys = [f"{key}={value}" for key, value in partition.items()]
     path = "/".join([table, *keys, f"part-{_checked(name)}.parquet"])
     if not is_part(path):
@@ -152,41 +145,3 @@ def _checked(name: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise ValueError(f"not a name: {name!r}")
     return name
-
-
-def partition_of(instant: Instant, by: PartitionBy) -> tuple[dict[str, str], Interval | None]:
-    """Returns the hive partition that `instant` falls into, in UTC, and the instants that share it (None: all)."""
-    match by:
-        case "none":
-            return {}, None
-        case "hour":
-            key, value, interval = _hour(instant // HOUR)
-        case "day":
-            key, value, interval = _day(instant // DAY)
-        case "month":
-            key, value, interval = _month(instant // DAY)
-    return {key: value}, interval
-
-
-@lru_cache(maxsize=4096)
-def _hour(hour: int) -> tuple[str, str, Interval]:
-    start = hour * HOUR
-    return "created_hour", format_instant(start)[:13], Interval(start, start + HOUR)
-
-
-@lru_cache(maxsize=4096)
-def _day(day: int) -> tuple[str, str, Interval]:
-    start = day * DAY
-    return "created_date", format_instant(start)[:10], Interval(start, start + DAY)
-
-
-@lru_cache(maxsize=4096)
-def _month(day: int) -> tuple[str, str, Interval]:
-    text = format_instant(day * DAY)[:7]
-    year, month = int(text[:4]), int(text[5:])
-    end = END_OF_TIME if (year, month) == (9999, 12) else _midnight(year + month // 12, month % 12 + 1)
-    return "created_month", text, Interval(_midnight(year, month), end)
-
-
-def _midnight(year: int, month: int) -> Instant:
-    return (datetime(year, month, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

@@ -4,9 +4,10 @@
 `RunSettings` decides how it is read, and may differ from run to run. `Credentials` are never stored.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, Self, TypeAlias, get_args
 
 import msgspec
 
@@ -14,8 +15,9 @@ from exporter.contract import DEFAULT_BASE_URL, MAX_PAGE_SIZE, TRANSCRIPT_FIELD,
 from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TURNS, TableFormat
 from exporter.route import Proxy
+from exporter.zones import UTC_NAME
 
-PartitionBy: TypeAlias = Literal["day", "hour", "month", "none"]
+PartitionBy: TypeAlias = Literal["day", "hour", "week", "month", "none"]
 SchemaFormat: TypeAlias = Literal["arrow", "json", "sql"]
 TrustedClock: TypeAlias = Literal["server", "local"]
 #: Who may read the files of an export: their owner alone, or also the group of its directory.
@@ -28,18 +30,26 @@ LEAST_MEMORY_BYTES: Final = 256 * 1024 * 1024
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """Says what the dataset holds. `fields` is None if every field is wanted, known or not."""
+    """Says what the dataset holds. `fields` is None if every field is wanted, known or not; `timezone` is unset for
+    UTC, which is stored as it was before there were others."""
 
     filters: dict[str, str] = msgspec.field(default_factory=dict)
     fields: tuple[str, ...] | None = None
     partition_by: PartitionBy = "day"
     tables: tuple[str, ...] = (CONVERSATIONS,)
+    timezone: str | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def zone(self) -> str:
+        """Returns the name of the time zone that partitions are made in."""
+        return UTC_NAME if self.timezone is msgspec.UNSET else self.timezone
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Holds the request as one caller states it: None, or an absent key, means "as stored, or the default".
 
-    `organization` is the one that the rows must belong to.
+    `organization` is the one that the rows must belong to. Unless a time zone was given, `in_zone` returns the same
+    with times in this one; they are in UTC here.
     """
 
     since: Instant | None = None
@@ -51,6 +61,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     table_format: TableFormat | None = None
     organization: str | None = None
     file_mode: FileMode | None = None
+    timezone: str | None = None
+    in_zone: Callable[[str], Self] | None = None
 
     def __post_init__(self) -> None:
         if TURNS in (self.tables or ()) and self.fields is not None and TRANSCRIPT_FIELD not in self.fields:

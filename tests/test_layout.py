@@ -1,6 +1,4 @@
-"""Partitions agree with the calendar, and only names become parts of paths."""
-
-from datetime import UTC, datetime, timedelta
+"""Only names become parts of paths."""
 
 import pytest
 from hypothesis import given
@@ -13,47 +11,22 @@ from exporter.layout import (
     is_export_file,
     is_part,
     part_path,
-    partition_of,
     quarantine_path,
     staging_path,
 )
+from exporter.partitions import partition_of
 from exporter.settings import PARTITIONS, PartitionBy
+from exporter.zones import known_zones
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 INSTANTS = st.integers(BEGINNING, END_OF_TIME - 1)
-
-
-def moment(instant: int) -> datetime:
-    return EPOCH + timedelta(microseconds=instant)
-
-
-@given(INSTANTS)
-def test_partitions_agree_with_the_calendar(instant: int) -> None:
-    at = moment(instant)
-    date = f"{at.year:04d}-{at.month:02d}-{at.day:02d}"
-    assert partition_of(instant, "day")[0] == {"created_date": date}
-    assert partition_of(instant, "hour")[0] == {"created_hour": f"{date}T{at.hour:02d}"}
-    assert partition_of(instant, "month")[0] == {"created_month": date[:7]}
-    assert partition_of(instant, "none") == ({}, None)
-
-
-@given(INSTANTS, st.sampled_from(["day", "hour", "month"]))
-def test_a_partition_is_exactly_its_interval(instant: int, by: PartitionBy) -> None:
-    partition, interval = partition_of(instant, by)
-    assert interval is not None
-    assert instant in interval
-    assert partition_of(interval.start, by) == partition_of(interval.end - 1, by) == (partition, interval)
-    if interval.end < END_OF_TIME:
-        assert partition_of(interval.end, by)[0] != partition
-    if interval.start > BEGINNING:
-        assert partition_of(interval.start - 1, by)[0] != partition
 
 
 def test_paths_are_those_of_the_design() -> None:
     at = 1_770_699_600_000_000
-    day, hour, month, none = (partition_of(at, by)[0] for by in ("day", "hour", "month", "none"))
+    day, hour, week, month, none = (partition_of(at, by)[0] for by in ("day", "hour", "week", "month", "none"))
     assert part_path("conversations", day, "7") == "conversations/created_date=2026-02-10/part-7.parquet"
     assert part_path("turns", hour, "7") == "turns/created_hour=2026-02-10T05/part-7.parquet"
+    assert part_path("turns", week, "7") == "turns/created_week=2026-W07/part-7.parquet"
     assert part_path("turns", month, "7") == "turns/created_month=2026-02/part-7.parquet"
     assert part_path("turns", none, "a-b_1") == "turns/part-a-b_1.parquet"
     assert staging_path("7") == "_exporter/staging/7.partial"
@@ -61,9 +34,14 @@ def test_paths_are_those_of_the_design() -> None:
     assert commit_path(1) == "_exporter/commits/00000001.json"
 
 
-@given(INSTANTS, st.sampled_from(PARTITIONS), st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,20}", fullmatch=True))
-def test_every_part_path_is_known_as_one(instant: int, by: PartitionBy, name: str) -> None:
-    path = part_path("conversations", partition_of(instant, by)[0], name)
+@given(
+    INSTANTS,
+    st.sampled_from(PARTITIONS),
+    st.sampled_from(sorted(known_zones())),
+    st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,20}", fullmatch=True),
+)
+def test_every_part_path_is_known_as_one(instant: int, by: PartitionBy, zone: str, name: str) -> None:
+    path = part_path("conversations", partition_of(instant, by, zone)[0], name)
     assert is_part(path)
     assert is_export_file(path)
     assert is_export_file(quarantine_path(name))

@@ -172,7 +172,8 @@ async def schema(of: ExportSpec | str | Path, table: str = CONVERSATIONS) -> pa.
     if isinstance(of, ExportSpec):
         fields = choose_fields(of.fields, of.exclude_fields)
         return table_schema(new_schema(table, fields), of.partition_by or "day")
-    return table_schema(*await load_schema(parse_location(str(of)), table))
+    columns, partition_by, _ = await load_schema(parse_location(str(of)), table)
+    return table_schema(columns, partition_by)
 
 
 def stream(spec: ExportSpec, *, table: str = CONVERSATIONS, observer: Observer | None = None) -> Stream:

@@ -43,7 +43,7 @@ from exporter.log.state import Commit, State, fold
 from exporter.model import DataFile, ExportFile
 from exporter.parts.ids import Hashes, Suspects, hash_ids, read_ids
 from exporter.parts.integrity import as_written, missized, opened
-from exporter.settings import PartitionBy
+from exporter.plan.homes import Place
 from exporter.store.base import Store
 from exporter.tasks import for_each
 
@@ -60,13 +60,13 @@ _MOST_UNREADABLE: Final = 20
 class Inspection:
     """Holds what the log says, and how the destination differs from it.
 
-    `writer` is the run that was at work, if there was one. `schemas` are those of the tables. `parts_read`,
+    `writer` is the run that was at work, if there was one. `place` and `schemas` are those of the tables. `parts_read`,
     `bytes_read` and `ids_compared` count what was looked into.
     """
 
     commits: Sequence[Commit]
     state: State
-    partition_by: PartitionBy
+    place: Place
     schemas: dict[str, pa.Schema]
     problems: list[Problem] = field(default_factory=list)
     writer: str | None = None
@@ -87,7 +87,8 @@ async def load_findings(store: Store) -> Inspection:
         if await store.read(MANIFEST) is not None:
             raise DamagedLogError(COMMITS, "missing, although its manifest exists. Restore it, or start a new export")
         raise DestinationError(f"{store.location}: no export here; check the path, or run exporter export first")
-    return Inspection(commits, state, state.request.partition_by, Tables.of(state.request).schemas)
+    tables = Tables.of(state.request)
+    return Inspection(commits, state, tables.place, tables.schemas)
 
 
 async def inspect(store: Store, sample: Sample, *, alone: bool) -> Inspection:
@@ -140,7 +141,7 @@ async def _inspect_files(store: Store, findings: Inspection, sample: Sample) -> 
             content = await _look(store, findings, file, partial(_read_part, findings, file, hashes))
             if content is not None:
                 schema = findings.schemas.get(file.table)
-                problems = list(check_content(file, content, schema, findings.partition_by))
+                problems = list(check_content(file, content, schema, findings.place))
                 findings.problems += problems
                 if not problems:
                     sound.add(file.path)

@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from exporter.check.facts import Content
 from exporter.contract import format_instant
-from exporter.layout import MANIFEST, SUCCESS, TABLES, delta_log, is_clutter, is_export_file, partition_of
+from exporter.layout import MANIFEST, SUCCESS, TABLES, delta_log, is_clutter, is_export_file
 from exporter.log.manifest import differing_keys, generation_of, lost_commits
 from exporter.log.state import State, state_name
 from exporter.model import DataFile, QuarantineFile
 from exporter.parts.columns import ID_COLUMNS, SORT_COLUMNS, is_of
-from exporter.settings import PartitionBy
+from exporter.plan.homes import Place
 from exporter.version import __version__
 
 What: TypeAlias = Literal[
@@ -68,10 +68,10 @@ def check_lines(file: QuarantineFile, lines: int) -> Iterator[Problem]:
         yield Problem(file.path, "rows", f"has {lines:,} rows; the log says {file.rows:,}")
 
 
-def check_content(
-    file: DataFile, content: Content, schema: pa.Schema | None, partition_by: PartitionBy
-) -> Iterator[Problem]:
-    """Judges the `content` of a part that has the bytes that were written; `schema` is None for an unknown table."""
+def check_content(file: DataFile, content: Content, schema: pa.Schema | None, place: Place) -> Iterator[Problem]:
+    """Judges the `content` of a part that has the bytes that were written; `schema` is None for an unknown table;
+    `place` tells the partition of a row.
+    """
     if schema is None or not is_of(content.schema, schema):
         yield Problem(file.path, "schema", _describe_difference(content.schema, schema))
         return
@@ -93,7 +93,7 @@ def check_content(
         )
     if content.oldest not in file.window or content.newest not in file.window:
         yield Problem(file.path, "window", "has rows outside its window")
-    ends = [partition_of(instant, partition_by)[0] for instant in (content.oldest, content.newest)]
+    ends = [place(instant)[0] for instant in (content.oldest, content.newest)]
     if ends != [file.partition, file.partition]:
         yield Problem(file.path, "partition", "has rows of another partition")
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from exporter.cli.report import describe_interval, interval_figures
-from exporter.contract import DAY, format_instant
+from exporter.contract import format_instant
 from exporter.model import Unproven
+from exporter.partitions import day_text
 from exporter.plan.differences import KINDS
 from exporter.plan.sample import CONFIDENCE, most_differing
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of
+from exporter.zones import UTC_NAME
 
 if TYPE_CHECKING:
     from exporter.jobs.audit import AuditResult
@@ -84,11 +86,11 @@ def _bound(found: "AuditResult") -> str:
 
 def _table(found: "AuditResult", days: list[int]) -> Iterator[str]:
     findings = found.findings
+    if findings.zone != UTC_NAME:
+        yield f"  by day in {findings.zone}:"
     yield "  ".join(["  day       ", *(f"{name:>10}" for name in _COLUMNS)])
     for day in days[-_SHOWN_DAYS:]:
-        yield "  ".join(
-            [f"  {format_instant(day * DAY)[:10]}", *(f"{findings.days[day][name]:>10,}" for name in _COLUMNS)]
-        )
+        yield "  ".join([f"  {day_text(day)}", *(f"{findings.days[day][name]:>10,}" for name in _COLUMNS)])
     if (more := len(days) - _SHOWN_DAYS) > 0:
         yield f"  and {count_of(more, 'older day')} that differ: --json has all"
     yield "  ".join(["  all days  ", *(f"{findings.total(name):>10,}" for name in _COLUMNS)])
@@ -129,8 +131,9 @@ def audited_figures(found: "AuditResult") -> dict[str, Any]:
         "nameless": findings.nameless,
         "unproven": len(found.unproven),
         "lifted": found.lifted,
+        "timezone": findings.zone,
         "days": [
-            {"day": format_instant(day * DAY)[:10], **{name: counts[name] for name in _COLUMNS}}
+            {"day": day_text(day), **{name: counts[name] for name in _COLUMNS}}
             for day, counts in sorted(findings.days.items())
         ],
         "ids": dict(findings.ids),

@@ -10,8 +10,9 @@ from urllib.parse import unquote
 import msgspec
 
 from exporter.contract import TRANSCRIPT_FIELD, format_instant
-from exporter.layout import MANIFEST, PARTITION_KEYS
+from exporter.layout import MANIFEST
 from exporter.model import Interval
+from exporter.partitions import PARTITION_KEYS
 from exporter.settings import Request
 from exporter.store.location import Location, parse_location, shell_word
 from exporter.words import count_of, format_seconds, format_size

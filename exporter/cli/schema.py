@@ -7,13 +7,14 @@ import typer
 from exporter.cli.flags import flag, with_options
 from exporter.errors import UsageError
 from exporter.options.option import Group
-from exporter.options.parse import choose_fields
+from exporter.options.parse import choose_fields, choose_timezone
 from exporter.options.spec import OPTIONS, ExportSpec
 from exporter.settings import SchemaFormat
 from exporter.store.location import parse_location
+from exporter.zones import UTC_NAME
 
 
-@with_options(*OPTIONS.keys() - {"fields", "exclude_fields", "partition_by"})
+@with_options(*OPTIONS.keys() - {"fields", "exclude_fields", "partition_by", "timezone"}, timezone="UTC")
 def schema(
     spec: ExportSpec,
     destination: Annotated[str | None, typer.Argument(metavar="DEST", help="An export, to show its columns.")] = None,
@@ -27,7 +28,7 @@ def schema(
 ) -> None:
     """Show the columns of a table: those at DEST, or those that `export` would write with these options."""
     fields, partition_by = choose_fields(spec.fields, spec.exclude_fields), spec.partition_by
-    if destination is not None and (fields is not None or partition_by is not None):
+    if destination is not None and (fields, partition_by, spec.timezone) != (None, None, None):
         raise UsageError(f"{destination}: has its own fields and partitions: leave these options out")
     target = None if destination is None else parse_location(destination)
 
@@ -37,7 +38,7 @@ def schema(
     from exporter.jobs.schema import new_schema, render_schema
 
     if target is None:
-        columns, by = new_schema(table, fields), partition_by or "day"
+        columns, by, zone = new_schema(table, fields), partition_by or "day", choose_timezone(spec.timezone) or UTC_NAME
     else:
-        columns, by = anyio.run(load_schema, target, table)
-    typer.echo(render_schema(table, columns, by, output))
+        columns, by, zone = anyio.run(load_schema, target, table)
+    typer.echo(render_schema(table, columns, by, output, zone))

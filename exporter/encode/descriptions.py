@@ -61,4 +61,4 @@ DESCRIPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 #: Describes the column that directories are named by; it is in no file.
-PARTITION: Final = "from the names of the directories: the UTC {unit} of created_at"
+PARTITION: Final = "from the names of the directories: the {zone} {unit} of created_at"

@@ -5,6 +5,7 @@ from typing import Final
 import pyarrow as pa
 
 from exporter.contract import ADDED, FIELDS, ITEM_METRICS, Field, Kind
+from exporter.partitions import key_of
 
 #: The last column, for what the API serves beyond `contract.FIELDS`: the text of a JSON object, or null.
 EXTRA: Final = "extra"
@@ -16,6 +17,11 @@ _TYPES: Final = {
     Kind.AGENT: pa.struct([pa.field("id", pa.string()), pa.field("name", pa.string())]),
     Kind.JSON: pa.string(),
 }
+
+
+def partition_field(key: str) -> pa.Field:
+    """Returns the column that readers make of the names of partitions' directories."""
+    return pa.field(key, pa.date32() if key == key_of("day") else pa.string())
 
 
 def asked_fields(fields: tuple[str, ...] | None) -> tuple[Field, ...]:

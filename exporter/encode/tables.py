@@ -8,9 +8,10 @@ import pyarrow as pa
 from exporter.contract import Instant
 from exporter.encode.batch import Encoder
 from exporter.encode.turns import TurnsEncoder
-from exporter.layout import partition_of
 from exporter.model import CONVERSATIONS, TURNS, Interval
+from exporter.partitions import Partition, key_of, partition_of
 from exporter.settings import PartitionBy, Request
+from exporter.zones import load_zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +21,14 @@ class Tables:
     encoder: Encoder
     turns: TurnsEncoder | None
     partition_by: PartitionBy
+    zone: str
 
     @classmethod
     def of(cls, request: Request) -> Self:
-        return cls(Encoder(request.fields), TurnsEncoder() if TURNS in request.tables else None, request.partition_by)
+        """Returns the tables of a request. Raises `UsageError` if this machine does not know its time zone."""
+        load_zone(request.zone)
+        turns = TurnsEncoder() if TURNS in request.tables else None
+        return cls(Encoder(request.fields), turns, request.partition_by, request.zone)
 
     @property
     def schemas(self) -> dict[str, pa.Schema]:
@@ -31,11 +36,11 @@ class Tables:
         turns = {} if self.turns is None else {TURNS: self.turns.schema}
         return {CONVERSATIONS: self.encoder.schema, **turns}
 
-    def place(self, created_at: Instant) -> tuple[dict[str, str], Interval | None]:
+    def place(self, created_at: Instant) -> tuple[Partition, Interval | None]:
         """Returns the partition of a row, and the instants that share it (None: all)."""
-        return partition_of(created_at, self.partition_by)
+        return partition_of(created_at, self.partition_by, self.zone)
 
     @property
     def partition_key(self) -> str | None:
         """Returns the key that names the directories of partitions; None if there is only one partition."""
-        return next(iter(self.place(0)[0]), None)
+        return key_of(self.partition_by)

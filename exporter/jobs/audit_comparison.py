@@ -27,7 +27,7 @@ from exporter.plan.clock import DOUBT, is_to_come, trusted_since
 from exporter.plan.homes import Homes
 from exporter.plan.sample import choose_windows, cut_windows
 from exporter.run.connect import Connection
-from exporter.run.reconcile import between, oldest_row, stored_export
+from exporter.run.reconcile import between, in_stored_zone, oldest_row, stored_export
 from exporter.run.record import new_run
 from exporter.run.session import schedule
 from exporter.settings import Request, Selection
@@ -60,7 +60,7 @@ def make_plan(store: Store, state: State, asked: Selection, page_size: int, shar
     Raises `UsageError` if there is nothing to compare, and `DestinationError` if there is no export.
     """
     request, range_ = stored_export(state, store.location)
-    covered = state.coverage & between(range_, asked)
+    covered = state.coverage & between(range_, in_stored_zone(state, asked))
     if not covered:
         raise UsageError("nothing to compare: the export has read nothing of that range yet")
     files = state.conversations
@@ -107,7 +107,8 @@ async def _list(plan: Plan, connection: Connection, aside: Store) -> Spool:
     reader.traits.approach = Approach(by="cursor")
     page_size = _other_page_size(context.settings.page_size)
     settings = msgspec.structs.replace(context.settings, page_size=page_size)
-    listed = msgspec.structs.replace(connection.request, partition_by=plan.request.partition_by)
+    request = plan.request
+    listed = msgspec.structs.replace(connection.request, partition_by=request.partition_by, timezone=request.timezone)
     stage = PartStage.of(aside, Tables.of(listed), new_run(), settings, context.clock)
     scan = Scan(
         range=Interval(plan.windows[0].start, plan.windows[-1].end),

@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from anyio.from_thread import start_blocking_portal
 
-from exporter.encode.schema import arrow_schema, turns_schema
+from exporter.encode.schema import arrow_schema, partition_field, turns_schema
 from exporter.errors import DestinationError, UsageError
-from exporter.layout import CONVERSATIONS, MANIFEST, partition_of
+from exporter.layout import CONVERSATIONS, MANIFEST
 from exporter.log.commits import load_commits
 from exporter.log.manifest import Manifest, ManifestFile, ManifestTable, read_manifest
 from exporter.log.state import fold
+from exporter.partitions import key_of
 from exporter.settings import PartitionBy
 from exporter.store.base import Store
 from exporter.store.filesystem import open_filesystem
@@ -46,16 +47,18 @@ def open_dataset(
 
 def table_schema(schema: pa.Schema, partition_by: PartitionBy) -> pa.Schema:
     """Returns the columns that a reader of directories sees: those of the files, then the key of the partitions."""
-    for key in partition_of(0, partition_by)[0]:
-        schema = schema.append(pa.field(key, pa.date32() if partition_by == "day" else pa.string()))
-    return schema
+    key = key_of(partition_by)
+    return schema if key is None else schema.append(partition_field(key))
 
 
-async def load_schema(location: Location, table: str) -> tuple[pa.Schema, PartitionBy]:
-    """Returns what the manifest says about the files of a table. Raises the errors of `open_dataset`."""
+async def load_schema(location: Location, table: str) -> tuple[pa.Schema, PartitionBy, str]:
+    """Returns the columns of a table's files, and the unit and the time zone of its partitions, by the manifest.
+
+    Raises the errors of `open_dataset`.
+    """
     async with open_store(location) as store:
         manifest, shown = await _load(store, table)
-    return _schema_of(shown), manifest.request.partition_by
+    return _schema_of(shown), manifest.request.partition_by, manifest.request.timezone
 
 
 async def _open(location: Location, table: str, generation: int | None) -> ds.FileSystemDataset:

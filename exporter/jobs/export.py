@@ -34,7 +34,7 @@ async def export(destination: Location, asked: Selection, context: RunContext) -
 
 async def _export(store: Store, run: Run, asked: Selection, context: RunContext) -> Summary:
     destination = store.location
-    found, request = await find_stored(store, run, asked)
+    found, request, asked = await find_stored(store, run, asked)
     table_format = settle_table_format(found, asked, destination)
     if found.range is not None and found.is_whole and not asks_for_more(found.range, asked) and not is_ahead(found):
         has_modes = await has_asked_mode(store, found, asked.file_mode)

@@ -24,7 +24,7 @@ from exporter.run.claim import holding
 from exporter.run.connect import Connection, connected
 from exporter.run.context import RunContext
 from exporter.run.finish import seal
-from exporter.run.reconcile import between, oldest_row, settle_request, stored_export
+from exporter.run.reconcile import between, in_stored_zone, oldest_row, settle_request, stored_export
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import Doubts, settle
 from exporter.run.session import Session, begin, find_sighted
@@ -72,6 +72,7 @@ async def reread(
         # This comes before the lock, which would be made even if there is no export.
         found = await load_state(store)
         _, range_ = stored_export(found, destination)
+        asked = in_stored_zone(found, asked)
         request, bounds = settle_request(found, asked, destination), between(range_, asked)
         if not bounds:
             raise UsageError("nothing to read again: the range of the export has nothing between --since and --until")

@@ -13,6 +13,7 @@ from exporter.jobs.dataset import table_schema
 from exporter.layout import TABLES
 from exporter.settings import PartitionBy, Request, SchemaFormat
 from exporter.words import did_you_mean
+from exporter.zones import UTC_NAME
 
 _SQL: Final = {
     pa.string(): "VARCHAR",
@@ -34,9 +35,12 @@ def new_schema(table: str, fields: tuple[str, ...] | None) -> pa.Schema:
     return Tables.of(request).schemas[table]
 
 
-def render_schema(table: str, schema: pa.Schema, partition_by: PartitionBy, as_: SchemaFormat) -> str:
+def render_schema(
+    table: str, schema: pa.Schema, partition_by: PartitionBy, as_: SchemaFormat, zone: str = UTC_NAME
+) -> str:
     """Returns the columns as text. `schema` is that of the table's files; the key of the partitions comes last."""
     whole = table_schema(schema, partition_by)
+    partition = PARTITION.format(zone=zone, unit=partition_by)
     match as_:
         case "arrow":
             return str(whole.to_string(show_field_metadata=False, show_schema_metadata=False))
@@ -47,20 +51,20 @@ def render_schema(table: str, schema: pa.Schema, partition_by: PartitionBy, as_:
                     "type": str(field.type),
                     "nullable": field.nullable,
                     "partition": field.name not in schema.names,
-                    "description": _description(table, schema, field.name, partition_by),
+                    "description": _description(table, schema, field.name, partition),
                 }
                 for field in whole
             ]
             return json.dumps(columns, indent=2)
         case "sql":
-            return "\n".join(_sql(table, whole, schema, partition_by))
+            return "\n".join(_sql(table, whole, schema, partition))
 
 
-def _sql(table: str, whole: pa.Schema, schema: pa.Schema, partition_by: PartitionBy) -> Iterator[str]:
+def _sql(table: str, whole: pa.Schema, schema: pa.Schema, partition: str) -> Iterator[str]:
     yield f"CREATE TABLE {_quoted(table)} ("
     for number, field in enumerate(whole, start=1):
         comma = "," if number < len(whole) else ""
-        description = _description(table, schema, field.name, partition_by)
+        description = _description(table, schema, field.name, partition)
         yield f"  {_quoted(field.name)} {_sql_type(field.type)}{comma} -- {description}"
     yield ");"
 
@@ -76,8 +80,8 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _description(table: str, schema: pa.Schema, column: str, partition_by: PartitionBy) -> str:
+def _description(table: str, schema: pa.Schema, column: str, partition: str) -> str:
     if column not in schema.names:
-        return PARTITION.format(unit=partition_by)
+        return partition
     # A newer exporter may have written columns that this one cannot describe.
     return DESCRIPTIONS.get(table, {}).get(column, "")

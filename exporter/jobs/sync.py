@@ -88,7 +88,7 @@ async def sync(
 async def _sync(
     store: Store, run: Run, asked: Selection, context: RunContext, refilter: bool, keep_generations: int | None
 ) -> SyncResult:
-    found, request = await find_stored(store, run, asked)
+    found, request, asked = await find_stored(store, run, asked)
     if settle_table_format(found, asked, store.location) and keep_generations is not None:
         raise UsageError("--keep-generations: with a table format, all that is replaced is kept until a vacuum")
     if not refilter:

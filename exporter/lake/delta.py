@@ -18,6 +18,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from exporter.contract import format_instant
+from exporter.encode.schema import partition_field
 from exporter.errors import ForeignTableError, StoreError
 from exporter.lake.table import GENERATION, Step, TableContents
 from exporter.layout import delta_log
@@ -27,8 +28,6 @@ from exporter.settings import FileMode
 from exporter.store.disk import keep_modes, make_directories, reporting
 
 _NO_CHECKPOINT: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
-#: Hive partitions become columns: the key is in no file.
-_PARTITION_TYPES: Final = {"created_date": pa.date32(), "created_hour": pa.string(), "created_month": pa.string()}
 
 
 class DeltaLog:
@@ -50,7 +49,8 @@ class DeltaLog:
         self._log = root / delta_log(name)
         self._file_mode: FileMode = file_mode
         self._application = f"{export_id}/{name}"
-        columns = [*schema] if partition is None else [*schema, pa.field(partition, _PARTITION_TYPES[partition])]
+        # Hive partitions become columns: the key is in no file.
+        columns = [*schema] if partition is None else [*schema, partition_field(partition)]
         self._schema = Schema.from_arrow(pa.schema(columns))
         self._partition = [] if partition is None else [partition]
         self._time_column = time_column(schema.names)

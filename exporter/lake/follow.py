@@ -146,7 +146,11 @@ def open_tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
         else:
             from exporter.lake.iceberg import IcebergTable
 
-            tables.append(IcebergTable(root, name, state.export_id, schema, partition, format_, state.file_mode))
+            tables.append(
+                IcebergTable(
+                    root, name, state.export_id, schema, partition, format_, asked.zone, file_mode=state.file_mode
+                )
+            )
     try:
         yield tables
     finally:

@@ -7,7 +7,7 @@ pyiceberg's configuration, which also has its credentials. Blocking.
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog, load_catalog
@@ -17,29 +17,25 @@ from pyiceberg.exceptions import CommitFailedException, NoSuchNamespaceError, No
 from pyiceberg.io.pyarrow import pyarrow_to_schema
 from pyiceberg.manifest import DataFile as IcebergFile
 from pyiceberg.manifest import DataFileContent, FileFormat
-from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Snapshot
-from pyiceberg.transforms import DayTransform, HourTransform, MonthTransform, Transform
 from pyiceberg.typedef import Record
 from pyiceberg.types import TimestamptzType
 
 from exporter.errors import ForeignTableError, StoreError
+from exporter.lake.iceberg_partition import IcebergPartition
 from exporter.lake.table import GENERATION, Step, TableContents
 from exporter.layout import ICEBERG
 from exporter.model import DataFile, TableFormat
 from exporter.parts.columns import time_column
 from exporter.settings import FileMode
 from exporter.store.disk import finish, keep_modes, make_directories, open_private, reporting
+from exporter.zones import UTC_NAME
 
 _EXPORT: Final = "exporter.export-id"
 _NAME_MAPPING: Final = "schema.name-mapping.default"
 _FIELD_ID: Final = b"PARQUET:field_id"
-_TRANSFORMS: Final[dict[str, Transform[Any, Any]]] = {
-    "created_date": DayTransform(),
-    "created_hour": HourTransform(),
-    "created_month": MonthTransform(),
-}
 _PROPERTIES: Final = {
     # The parts belong to the export: no engine may delete them because the table alone no longer needs them.
     "gc.enabled": "false",
@@ -51,7 +47,7 @@ _PROPERTIES: Final = {
 
 class IcebergTable:
     """Represents one table of the export `export_id` at `root`; `schema` is that of its parts, `partition` the key of
-    its directories. `table.LakeTable` says what the methods do."""
+    its directories, in `zone`. `table.LakeTable` says what the methods do."""
 
     def __init__(
         self,
@@ -61,6 +57,8 @@ class IcebergTable:
         schema: pa.Schema,
         partition: str | None,
         format_: TableFormat,
+        zone: str = UTC_NAME,
+        *,
         file_mode: FileMode = "private",
     ) -> None:
         root = root.absolute()
@@ -73,9 +71,10 @@ class IcebergTable:
         self._location = f"file://{root / ICEBERG / name}"
         self._metadata = root / ICEBERG / name / "metadata"
         self._export_id = export_id
-        self._schema = schema
-        self._transform = None if partition is None else _TRANSFORMS[partition]
         self._time_column = time_column(schema.names)
+        self._partition = None if partition is None else IcebergPartition.of(partition, zone, self._time_column)
+        added = None if self._partition is None else self._partition.added
+        self._schema = schema if added is None else schema.append(added)
         self._catalog: Catalog | None = None
         self._table: Table | None = None
 
@@ -156,16 +155,11 @@ class IcebergTable:
             self._catalog = self._open()
         self._catalog.create_namespace_if_not_exists(self._format.namespace)
         schema = pyarrow_to_schema(_with_ids(self._schema))
-        spec = UNPARTITIONED_PARTITION_SPEC
-        if self._transform is not None:
-            source = schema.find_field(self._time_column).field_id
-            name = f"{self._time_column}_{self._transform.root}"
-            spec = PartitionSpec(PartitionField(source, 1000, self._transform, name))
         transaction = self._catalog.create_table_transaction(
             (self._format.namespace, self.name),
             schema,
             location=self._location,
-            partition_spec=spec,
+            partition_spec=UNPARTITIONED_PARTITION_SPEC if self._partition is None else self._partition.spec(schema),
             properties={**_PROPERTIES, _EXPORT: self._export_id},
         )
         return _map_names(transaction)
@@ -182,12 +176,11 @@ class IcebergTable:
     def _file(self, file: DataFile, transaction: Transaction) -> IcebergFile:
         metadata = transaction.table_metadata
         time_id = metadata.schema().find_field(self._time_column).field_id
-        key = [] if self._transform is None else [self._transform.transform(TimestamptzType())(file.created_at_min)]
         made = IcebergFile.from_args(
             content=DataFileContent.DATA,
             file_path=f"file://{self._root / file.path}",
             file_format=FileFormat.PARQUET,
-            partition=Record(*key),
+            partition=Record() if self._partition is None else Record(self._partition.value_of(file)),
             record_count=file.rows,
             file_size_in_bytes=file.size_bytes,
             value_counts={time_id: file.rows},
@@ -217,7 +210,7 @@ class IcebergTable:
         if {field.name: field for field in wanted.fields} != {field.name: field for field in table.schema().fields}:
             raise ForeignTableError(self.where, "its columns are not those of the export")
         transforms = [field.transform for field in table.spec().fields]
-        if transforms != ([] if self._transform is None else [self._transform]):
+        if transforms != ([] if self._partition is None else [self._partition.transform]):
             raise ForeignTableError(self.where, "its partitions are not those of the export")
 
     def _add_columns(self, transaction: Transaction) -> None:

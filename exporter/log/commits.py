@@ -21,7 +21,7 @@ from exporter.store.base import Store
 #: The format of commits that an exporter which knows only `FORMAT_VERSION` would not decode, or would fold to another
 #: state. Such an exporter refuses them by their version, with the advice to upgrade, and can read all others. These
 #: include commits that arrive or settle: it treats their rows like rows of its own, and a later run checks them.
-_NEWEST_FORMAT: Final = 2
+_NEWEST_FORMAT: Final = 3
 
 
 class _Version(msgspec.Struct):
@@ -70,7 +70,7 @@ class CommitLog:
         async with self._turn:
             kind, change = entry.setdefault("kind", "export"), entry.get("change", Change())
             commit = Commit(
-                format_version=_NEWEST_FORMAT if kind == "reread" or change.proves else FORMAT_VERSION,
+                format_version=_format_of(kind, change, entry.get("request")),
                 number=self.state.number + 1,
                 export_id=self.state.export_id or uuid.uuid5(uuid.NAMESPACE_OID, self._author.run).hex,
                 author=self._author,
@@ -87,6 +87,12 @@ class CommitLog:
             self.state = after
             self._store.file_mode = after.file_mode
             return after
+
+
+def _format_of(kind: CommitKind, change: Change, request: Request | None) -> int:
+    if request is not None and (request.timezone is not msgspec.UNSET or request.partition_by == "week"):
+        return 3
+    return 2 if kind == "reread" or change.proves else FORMAT_VERSION
 
 
 async def load_state(store: Store) -> State:

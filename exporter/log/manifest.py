@@ -14,6 +14,7 @@ from exporter.log.state import FORMAT_VERSION, State, state_name
 from exporter.model import DataFile, Interval
 from exporter.settings import PartitionBy
 from exporter.store.base import Store
+from exporter.zones import UTC_NAME
 
 
 def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
@@ -154,6 +155,7 @@ class ManifestTable(msgspec.Struct):
 
 class _Request(msgspec.Struct):
     partition_by: PartitionBy
+    timezone: str = UTC_NAME
 
 
 class Manifest(msgspec.Struct):

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, tzinfo
 from typing import Any, Final
 
 from exporter.contract import (
@@ -24,6 +24,7 @@ from exporter.model import CONVERSATIONS, TABLES, TURNS, TableFormat, TableKind
 from exporter.options.times import depends_on_now, to_instant, to_seconds
 from exporter.settings import check_range
 from exporter.words import any_of, did_you_mean, nearest
+from exporter.zones import check_zone
 
 #: Filters whose number is one of seconds.
 DURATIONS: Final = ("duration_above", "duration_below")
@@ -76,8 +77,8 @@ def parse_filter(name: str, text: str) -> str | int:
     return int(text)
 
 
-def check_filter(name: str, value: Any) -> str:
-    """Returns the query parameter of a filter that has a flag of its own.
+def check_filter(name: str, value: Any, zone: tzinfo = UTC) -> str:
+    """Returns the query parameter of a filter that has a flag of its own. A time without an offset is in `zone`.
 
     Raises `UsageError` for a value that the API cannot understand.
     """
@@ -101,7 +102,7 @@ def check_filter(name: str, value: Any) -> str:
                 "with the export"
             )
         case FilterKind.TIME:
-            return format_instant(to_instant(value, 0, option))
+            return format_instant(to_instant(value, 0, option, zone))
         case FilterKind.TEXT if not value:
             raise UsageError(f"{option}: must have a value")
     return str(value)
@@ -128,7 +129,9 @@ def parse_parameters(texts: Sequence[str]) -> dict[str, str]:
     return parameters
 
 
-def choose_filters(named: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, str] | None:
+def choose_filters(
+    named: Mapping[str, Any], parameters: Mapping[str, str], zone: tzinfo = UTC
+) -> dict[str, str] | None:
     """Returns the query parameters of all filters: those in `named`, checked, and `parameters`, as they are.
 
     A value of None in `named` means that the filter is not given; the result is None if no filter is. Raises
@@ -136,7 +139,7 @@ def choose_filters(named: Mapping[str, Any], parameters: Mapping[str, str]) -> d
     known one, for filters that no conversation can match together, and for a filter that is given twice, because
     nobody knows which of the two the API would heed.
     """
-    filters = {name: check_filter(name, value) for name, value in named.items() if value is not None}
+    filters = {name: check_filter(name, value, zone) for name, value in named.items() if value is not None}
     for name, value in parameters.items():
         _check_parameter(name, value)
         _add(filters, name, value)
@@ -190,13 +193,15 @@ def choose_range(
     created_after: str | date | None,
     created_before: str | date | None,
     now: Instant,
+    zone: tzinfo = UTC,
 ) -> tuple[Instant | None, Instant | None]:
     """Returns the half-open range of `created_at`. The ends `created_after` and `created_before` are both included.
+    Times without an offset are in `zone`.
 
     Raises `UsageError` for an unreadable time, an end that is given under both names, and an empty range.
     """
-    start = _either(now, ("--since", since), ("--created-after", created_after))
-    end = _either(now, ("--until", until), ("--created-before", created_before))
+    start = _either(now, zone, ("--since", since), ("--created-after", created_after))
+    end = _either(now, zone, ("--until", until), ("--created-before", created_before))
     if end is not None:
         if created_before is not None:
             end = min(end + MICROSECOND, END_OF_TIME - MICROSECOND)
@@ -212,11 +217,11 @@ def choose_range(
     return start, end
 
 
-def _either(now: Instant, *options: tuple[str, str | date | None]) -> Instant | None:
+def _either(now: Instant, zone: tzinfo, *options: tuple[str, str | date | None]) -> Instant | None:
     given = [(option, value) for option, value in options if value is not None]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(option for option, _ in given)}: give only one of them")
-    return to_instant(given[0][1], now, given[0][0]) if given else None
+    return to_instant(given[0][1], now, given[0][0], zone) if given else None
 
 
 def to_bytes(size: int | str, option: str) -> int:
@@ -271,6 +276,11 @@ def _instead(name: str, what: str, known: Sequence[str]) -> str:
     if what == "field" and name.casefold() in ("transcript", "transcripts", TURNS):
         return f" The transcript is the field {TRANSCRIPT_FIELD}"
     return did_you_mean(name, known) or f" The {what}s are {', '.join(known)}"
+
+
+def choose_timezone(name: str | None) -> str | None:
+    """Returns the name of a time zone as its database spells it; None if none is given. Raises `UsageError`."""
+    return None if name is None else check_zone(name, "--timezone")
 
 
 def choose_table_format(kind: TableKind | None, catalog: str | None) -> TableFormat | None:

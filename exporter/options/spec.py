@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias, get_type_hints
 import msgspec
 
 from exporter import contract, route
+from exporter.contract import Instant
 from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TABLES, TableKind
 from exporter.options import parse
@@ -37,6 +38,7 @@ from exporter.settings import (
     TrustedClock,
     check_range,
 )
+from exporter.zones import UTC_NAME, load_zone
 
 _DEFAULTS: Final = RunSettings()
 _MIB: Final = 1024**2
@@ -72,9 +74,10 @@ class Resolved:
 class ExportSpec:
     """Says what to export, where to, how, and as whom, with the options of `exporter export` and their defaults.
 
-    Times are texts as on the command line (UTC without an offset), dates or datetimes (UTC without a zone). `until` is
-    excluded, `created_before` is included. Durations are seconds, or texts such as `5m`. `filters` are sent unchecked,
-    as `--filter`. `part_size` and `memory` are bytes, or texts such as `256MiB`. A stream needs no `destination`.
+    Times are texts as on the command line, dates or datetimes. Without an offset, they are in `timezone`: in the one
+    that is stored at the destination, or in UTC, unless it is given. `until` is excluded, `created_before` is included.
+    Durations are seconds, or texts such as `5m`. `filters` are sent unchecked, as `--filter`. `part_size` and `memory`
+    are bytes, or texts such as `256MiB`. A stream needs no `destination`.
 
     `token`, `org_id` and `base_url` are those of the environment (`ANYREACH_TOKEN`, `ANYREACH_ORG_ID`,
     `ANYREACH_BASE_URL`) unless they are given; the environment is read when the spec is used. Neither `repr` nor `str`
@@ -133,6 +136,12 @@ class ExportSpec:
     )
     partition_by: PartitionBy | None = _of_dataset(
         f"Make a directory for each unit of time: {', '.join(PARTITIONS)}.", "UNIT", otherwise="day", values=PARTITIONS
+    ).field(None)
+    timezone: str | None = _of_dataset(
+        "Make partitions in this time zone, and read times without an offset in it; an IANA name such as "
+        "Europe/Berlin.",
+        "NAME",
+        otherwise="the one that is stored, otherwise UTC",
     ).field(None)
     tables: _Names = _of_dataset(
         "Write these tables; conversations,turns adds a row for each item of a transcript.",
@@ -242,15 +251,24 @@ class ExportSpec:
         )
 
     def _select(self, settings: RunSettings) -> Selection:
-        now = time.time_ns() // 1000
-        since, until = parse.choose_range(self.since, self.until, self.created_after, self.created_before, now)
+        now, timezone = time.time_ns() // 1000, parse.choose_timezone(self.timezone)
+        times = (self.since, self.until, self.created_after, self.created_before, self.updated_after)
+        selected = self._select_in(timezone or UTC_NAME, now, settings)
+        if timezone is not None:
+            return msgspec.structs.replace(selected, timezone=timezone)
+        in_zone = partial(self._select_in, now=now, settings=settings)
+        return msgspec.structs.replace(selected, in_zone=in_zone) if any((*times, self.updated_before)) else selected
+
+    def _select_in(self, timezone: str, now: Instant, settings: RunSettings) -> Selection:
+        zone = load_zone(timezone)
+        since, until = parse.choose_range(self.since, self.until, self.created_after, self.created_before, now, zone)
         if until is None:
             check_range(since, now - settings.lag_seconds * contract.SECOND)
         named = {name: getattr(self, name) for name in contract.FILTERS_BY_NAME}
         return Selection(
             since=since,
             until=until,
-            filters=parse.choose_filters(named, self.filters or {}),
+            filters=parse.choose_filters(named, self.filters or {}, zone),
             fields=parse.choose_fields(self.fields, self.exclude_fields),
             partition_by=self.partition_by,
             tables=parse.choose_tables(self.tables),

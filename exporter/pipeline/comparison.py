@@ -11,11 +11,12 @@ from typing import Final, TypeAlias
 
 from anyio import to_thread
 
-from exporter.contract import DAY, Instant
+from exporter.contract import Instant
 from exporter.encode.exact import NO_ID
 from exporter.log.quarantine import quarantined_versions
 from exporter.log.state import State
 from exporter.model import Coverage, Interval, QuarantineFile
+from exporter.partitions import local_day
 from exporter.parts.integrity import opened, read_as_written
 from exporter.parts.versions import read_versions, versions_in
 from exporter.pipeline.quarantine_merge import nameless_times
@@ -24,6 +25,7 @@ from exporter.plan.differences import KINDS, Difference, Kind, LastRead, Version
 from exporter.plan.homes import Home
 from exporter.plan.rereads import density_of, windows_around
 from exporter.store.base import Store
+from exporter.zones import UTC_NAME
 
 #: This many ids of each kind are remembered: enough to look into in any case.
 MOST_IDS: Final = 500
@@ -39,13 +41,14 @@ _ByHome: TypeAlias = dict[Interval, list[tuple[str, Instant, Instant | None]]]
 class Differences:
     """Says how a list differs from the export.
 
-    `days` counts by UTC day of `created_at`, as days since 1970, the rows that were `listed` and `kept`, and those of
-    each kind. `ids` are at most `MOST_IDS` of each kind. `windows` are the positions of windows that hold a difference
-    other than `later`. `reread` covers the rows that are missing, have changed or moved, or have no id. `deleted` are
-    the ids that the list does not have, by home, and `moved` those that it has elsewhere. `witness` is an id that both
-    have. `nameless` counts the listed rows without an id; they cannot be told apart, and are not compared.
+    `days` counts by the day of `created_at` in `zone`, as days since 1970, the rows that were `listed` and `kept`, and
+    those of each kind. `ids` are at most `MOST_IDS` of each kind. `windows` are the positions of windows that hold a
+    difference other than `later`. `reread` covers the rows that are missing, have changed or moved, or have no id.
+    `deleted` are the ids that the list does not have, by home, and `moved` those that it has elsewhere. `witness` is an
+    id that both have. `nameless` counts the listed rows without an id; they cannot be told apart, and are not compared.
     """
 
+    zone: str = UTC_NAME
     days: dict[int, Counter[str]] = field(default_factory=dict)
     ids: dict[Kind, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     windows: set[int] = field(default_factory=set)
@@ -60,7 +63,7 @@ class Differences:
         return sum(day[name] for day in self.days.values())
 
     def count(self, name: str, instants: Iterable[Instant]) -> None:
-        for day, number in Counter(instant // DAY for instant in instants).items():
+        for day, number in Counter(local_day(instant, self.zone) for instant in instants).items():
             self.days.setdefault(day, Counter())[name] += number
 
 
@@ -90,7 +93,7 @@ class Comparison:
         self._starts = [window.start for window in windows]
         self._last_read = LastRead(state.reads, lag)
         self._remembers = remembers
-        self._findings = Differences()
+        self._findings = Differences(UTC_NAME if state.request is None else state.request.zone)
         self._differing = Counter[int]()
         self._missing: dict[str, Difference] = {}
         self._deleted: list[tuple[Interval, Difference]] = []
@@ -192,7 +195,8 @@ class Comparison:
     def _take(self, found: Difference, number: int = 1) -> None:
         """Counts a difference; `number` -1 takes it back."""
         findings, ids = self._findings, self._findings.ids[found.kind]
-        findings.days.setdefault(found.created_at // DAY, Counter())[found.kind] += number
+        day = local_day(found.created_at, findings.zone)
+        findings.days.setdefault(day, Counter())[found.kind] += number
         if number < 0 and found.id in ids:
             ids.remove(found.id)
         elif number > 0 and len(ids) < MOST_IDS:

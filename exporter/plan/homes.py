@@ -67,7 +67,9 @@ class Homes:
         partition, shared = self._place(file.created_at_min)
         window = file.window
         if shared is not None:
-            window = Interval(max(window.start, shared.start), min(window.end, shared.end))
+            # If a time zone's rules were changed for the past, rows may lie beyond their partition.
+            start, end = min(shared.start, file.created_at_min), max(shared.end, file.created_at_max + 1)
+            window = Interval(max(window.start, start), min(window.end, end))
         return Home(window, partition, file)
 
 

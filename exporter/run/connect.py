@@ -19,7 +19,7 @@ from exporter.run.clocks import settle_time
 from exporter.run.context import RunContext
 from exporter.run.filter_trial import try_filters
 from exporter.run.organization import check_organization
-from exporter.run.reconcile import settle_request
+from exporter.run.reconcile import in_stored_zone, settle_request
 from exporter.run.record import Run
 from exporter.settings import Request, Selection
 from exporter.store.base import Store
@@ -46,14 +46,16 @@ class Connection:
         return self.opening.now.end(self.context.lag)
 
 
-async def find_stored(store: Store, run: Run, asked: Selection) -> tuple[State, Request]:
-    """Returns the state of a destination, and the request of the export that it holds or will hold.
+async def find_stored(store: Store, run: Run, asked: Selection) -> tuple[State, Request, Selection]:
+    """Returns the state of a destination, the request of the export that it holds or will hold, and what is asked for
+    with times in the stored time zone.
 
     Raises `DestinationError` if it holds another export, and `StoreError`.
     """
     found = await load_state(store)
     run.saw(found)
-    return found, settle_request(found, asked, store.location)
+    asked = in_stored_zone(found, asked)
+    return found, settle_request(found, asked, store.location), asked
 
 
 @asynccontextmanager

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from msgspec import UNSET
+
 from exporter.contract import BEGINNING, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, format_instant
 from exporter.errors import DestinationError, UsageError
 from exporter.log.state import State
@@ -9,6 +11,7 @@ from exporter.model import Coverage, Interval
 from exporter.pipeline.role import is_same_organization
 from exporter.settings import Request, Selection
 from exporter.store.location import Location, Url
+from exporter.zones import UTC_NAME
 
 _NEVER: Final[Instant] = 1 << 62
 
@@ -18,6 +21,11 @@ def stored_export(state: State, destination: Location) -> tuple[Request, Interva
     if state.request is None or state.range is None:
         raise DestinationError(f"{destination}: no export here; check the path, or run exporter export first")
     return state.request, state.range
+
+
+def in_stored_zone(state: State, asked: Selection) -> Selection:
+    """Returns what is asked for with times in the stored time zone, unless they are in one that was given."""
+    return asked if asked.in_zone is None or state.request is None else asked.in_zone(state.request.zone)
 
 
 def settle_request(state: State, asked: Selection, destination: Location) -> Request:
@@ -32,6 +40,7 @@ def settle_request(state: State, asked: Selection, destination: Location) -> Req
             fields=asked.fields,
             partition_by=asked.partition_by or Request().partition_by,
             tables=asked.tables or Request().tables,
+            timezone=UNSET if asked.timezone in (None, UTC_NAME) else asked.timezone,
         )
     differences = [
         f"{name}: {_shown(kept)} stored, {_shown(wanted)} asked for"
@@ -40,6 +49,7 @@ def settle_request(state: State, asked: Selection, destination: Location) -> Req
             ("fields", stored.fields, asked.fields),
             ("partitions", stored.partition_by, asked.partition_by),
             ("tables", stored.tables, asked.tables),
+            ("time zone", stored.zone, asked.timezone),
         )
         if wanted is not None and wanted != kept
     ]

@@ -44,6 +44,13 @@ def test_the_same_is_called_so() -> None:
     assert "whole" not in told(found())
 
 
+def test_local_days_are_called_so() -> None:
+    audited = found(missing=1)
+    audited.findings.zone = "Europe/Berlin"
+    assert "\n  by day in Europe/Berlin:\n  day " in told(audited)
+    assert "by day in" not in told(found(missing=1))
+
+
 def test_what_differs_is_called_so_whether_or_not_the_list_is_in_doubt() -> None:
     assert told(found(missing=1)).startswith("different: 400 conversations listed, 400 in the export\n")
     assert told(found(DOUBT, missing=1)).startswith("different: 400 conversations listed, 400 in the export\n")

@@ -277,7 +277,7 @@ def test_an_empty_destination_is_not_the_current_directory(job: Job, run: Run) -
         ["export"],
         ["export", "out", "--nonsense"],
         ["export", "out", "--page-size", "many"],
-        ["export", "out", "--partition-by", "week"],
+        ["export", "out", "--partition-by", "year"],
         ["export", "out", "--table-format", "hudi"],
         ["export", "out", "--log-format", "xml"],
         ["export", "out", "--token", TOKEN[:3]],
@@ -648,7 +648,8 @@ def test_status_tells_how_far_an_export_is(run: Run, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    "partition", [None, "created_date=2026-01-05", "created_hour=2026-01-05T07", "created_month=2026-01"]
+    "partition",
+    [None, "created_date=2026-01-05", "created_hour=2026-01-05T07", "created_week=2026-W02", "created_month=2026-01"],
 )
 @pytest.mark.parametrize(
     "name",

@@ -1,8 +1,8 @@
 from exporter.contract import ALWAYS_FIELDS, DAY
 from exporter.encode.schema import arrow_schema, turns_schema
 from exporter.encode.tables import Tables
-from exporter.layout import partition_of
 from exporter.model import CONVERSATIONS, TABLES, TURNS
+from exporter.partitions import partition_of
 from exporter.settings import Request
 
 

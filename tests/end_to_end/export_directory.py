@@ -18,7 +18,12 @@ from exporter.store.local.store import LocalStore
 from tests.end_to_end.records import Record, microseconds
 from tests.toolkit.turns_model import alike, read_turns, turns_of
 
-_FORMATS = {"created_date": "%Y-%m-%d", "created_hour": "%Y-%m-%dT%H", "created_month": "%Y-%m"}
+_FORMATS = {
+    "created_date": "%Y-%m-%d",
+    "created_hour": "%Y-%m-%dT%H",
+    "created_week": "%G-W%V",
+    "created_month": "%Y-%m",
+}
 
 
 class ExportDirectory:

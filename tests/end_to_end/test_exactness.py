@@ -62,7 +62,14 @@ def test_thousands_of_conversations_and_every_common_reader(serving: Serving, sp
 
 
 @pytest.mark.parametrize(
-    ("by", "key"), [("hour", "created_hour"), ("day", "created_date"), ("month", "created_month"), ("none", None)]
+    ("by", "key"),
+    [
+        ("hour", "created_hour"),
+        ("day", "created_date"),
+        ("week", "created_week"),
+        ("month", "created_month"),
+        ("none", None),
+    ],
 )
 def test_partitions(by: str, key: str | None, serving: Serving, command: Command, tmp_path: Path) -> None:
     rows = make_conversations(150, SINCE, UNTIL, seed=2, transcripts=False)

@@ -31,7 +31,7 @@ from tests.toolkit.clouds import S3
 pytestmark = pytest.mark.anyio
 
 ROWS = make_conversations(200, SINCE, UNTIL)
-KEYS = {"day": "created_date", "hour": "created_hour", "month": "created_month"}
+KEYS = {"day": "created_date", "hour": "created_hour", "week": "created_week", "month": "created_month"}
 
 
 async def exported(root: Path, partition_by: PartitionBy = "day") -> Path:
@@ -41,7 +41,7 @@ async def exported(root: Path, partition_by: PartitionBy = "day") -> Path:
     return root
 
 
-@pytest.mark.parametrize("partition_by", ["day", "hour", "month", "none"])
+@pytest.mark.parametrize("partition_by", ["day", "hour", "week", "month", "none"])
 async def test_it_is_what_the_manifest_names(partition_by: PartitionBy, tmp_path: Path) -> None:
     root = await exported(tmp_path / "out", partition_by)
     shown = ExportDirectory(root)
@@ -58,7 +58,7 @@ async def test_it_is_what_the_manifest_names(partition_by: PartitionBy, tmp_path
     ]
     found = dataset.to_table().to_pylist()
     if key:
-        formats = {"day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H", "month": "%Y-%m"}
+        formats = {"day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H", "week": "%G-W%V", "month": "%Y-%m"}
         assert all(str(row.pop(key)) == row["created_at"].strftime(formats[partition_by]) for row in found)
     assert_same({row["id"]: row for row in found}, records(ROWS))
 
@@ -157,7 +157,7 @@ def shown_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("partition_by", ["day", "hour", "month", "none"])
+@pytest.mark.parametrize("partition_by", ["day", "hour", "week", "month", "none"])
 async def test_the_schema_in_sql_takes_the_files_by_name(
     partition_by: PartitionBy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,10 +6,12 @@ import string
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import deltalake
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,9 +26,10 @@ from exporter.lake.delta import DeltaLog
 from exporter.lake.follow import check_place
 from exporter.lake.iceberg import IcebergTable
 from exporter.lake.table import LakeTable, Step, TableContents, files_of, next_step, readable, states_at
-from exporter.layout import part_path, partition_of
+from exporter.layout import part_path
 from exporter.log.state import FORMAT_VERSION, Author, Commit, State
 from exporter.model import Change, DataFile, Interval, TableFormat
+from exporter.partitions import key_of, partition_of
 from exporter.settings import PartitionBy, Request
 from tests.end_to_end.export_directory import check_private
 from tests.toolkit.lake import KINDS, Kind, delta_rows
@@ -37,10 +40,10 @@ SCHEMA = pa.schema([pa.field("id", pa.string()), pa.field("created_at", pa.times
 CHANGE = Step((), ())
 
 
-def part(root: Path, number: int, by: PartitionBy = "day", **more: list[Any]) -> DataFile:
+def part(root: Path, number: int, by: PartitionBy = "day", zone: str = "UTC", **more: list[Any]) -> DataFile:
     """Makes a part of two rows, the second of which is the newest of its partition, to the microsecond."""
     start = T0 + number * DAY
-    partition, interval = partition_of(start, by)
+    partition, interval = partition_of(start, by, zone)
     newest = start + 1 if interval is None else interval.end - 1
     path = part_path("conversations", partition, f"r-{number:06d}")
     (root / path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -62,12 +65,17 @@ def part(root: Path, number: int, by: PartitionBy = "day", **more: list[Any]) ->
 
 
 def made(
-    kind: Kind, root: Path, schema: pa.Schema = SCHEMA, by: PartitionBy = "day", export_id: str = "x"
+    kind: Kind,
+    root: Path,
+    schema: pa.Schema = SCHEMA,
+    by: PartitionBy = "day",
+    export_id: str = "x",
+    zone: str = "UTC",
 ) -> LakeTable:
-    key = next(iter(partition_of(T0, by)[0]), None)
+    key = key_of(by)
     if kind == "delta":
         return DeltaLog(root, "conversations", export_id, schema, key)
-    return IcebergTable(root, "conversations", export_id, schema, key, TableFormat(kind="iceberg"))
+    return IcebergTable(root, "conversations", export_id, schema, key, TableFormat(kind="iceberg"), zone)
 
 
 @contextmanager
@@ -104,20 +112,47 @@ def ids(kind: Kind, root: Path, after: int = T0) -> set[str]:
     return set(rows["id"].to_pylist())
 
 
-@pytest.mark.parametrize("by", ["hour", "day", "month", "none"])
+@pytest.mark.parametrize("zone", ["UTC", "America/St_Johns"])
+@pytest.mark.parametrize("by", ["hour", "day", "week", "month", "none"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_table_of_parts(kind: Kind, by: PartitionBy, tmp_path: Path) -> None:
-    assert shown(kind, tmp_path, by=by) is None
+def test_a_table_of_parts(kind: Kind, by: PartitionBy, zone: str, tmp_path: Path) -> None:
+    where: dict[str, Any] = {"by": by, "zone": zone}
+    assert shown(kind, tmp_path, **where) is None
     assert list(tmp_path.iterdir()) == [], "reading leaves nothing"
-    parts = [part(tmp_path, 40 * number, by) for number in range(3)]
-    write(kind, tmp_path, Step(parts[:2], ()), 7, by=by)
-    assert shown(kind, tmp_path, by=by) == TableContents(7, {file.path: (file.size_bytes, 2) for file in parts[:2]})
-    write(kind, tmp_path, Step(parts[2:], parts[:1]), 9, by=by)
-    assert shown(kind, tmp_path, by=by) == TableContents(9, {file.path: (file.size_bytes, 2) for file in parts[1:]})
+    parts = [part(tmp_path, 40 * number, by, zone) for number in range(3)]
+    write(kind, tmp_path, Step(parts[:2], ()), 7, **where)
+    assert shown(kind, tmp_path, **where) == TableContents(7, {file.path: (file.size_bytes, 2) for file in parts[:2]})
+    write(kind, tmp_path, Step(parts[2:], parts[:1]), 9, **where)
+    assert shown(kind, tmp_path, **where) == TableContents(9, {file.path: (file.size_bytes, 2) for file in parts[1:]})
     assert ids(kind, tmp_path) == {"40a", "40b", "80a", "80b"}
     # The bounds in the table must be those of the rows; otherwise a reader would skip the file.
     assert ids(kind, tmp_path, parts[2].created_at_max) == {"80b"}
     check_private(tmp_path / ("conversations/_delta_log" if kind == "delta" else "_iceberg"))
+
+
+@pytest.mark.parametrize("by", ["hour", "day", "week", "month"])
+@pytest.mark.parametrize("name", ["deltalake", "Polars of delta", "pyiceberg", "Polars of iceberg"])
+def test_readers_find_rows_by_the_partition_of_a_time_zone(
+    name: str, by: PartitionBy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POLARS_ICEBERG_PLANNER", "pyiceberg")
+    kind: Kind = "delta" if "delta" in name else "iceberg"
+    parts = [part(tmp_path, 40 * number, by, "Asia/Kathmandu") for number in range(3)]
+    write(kind, tmp_path, Step(parts, ()), 1, by=by, zone="Asia/Kathmandu")
+    ((key, text),) = parts[1].partition.items()
+    value = date.fromisoformat(text) if by == "day" else text
+    match name:
+        case "deltalake":
+            rows = delta_rows(delta_table(tmp_path), f"{key} = '{text}'")
+        case "Polars of delta":
+            rows = pl.scan_delta(tmp_path / "conversations").filter(pl.col(key) == value).collect().to_arrow()
+        case _:
+            with open_iceberg(tmp_path) as table:
+                if name == "pyiceberg":
+                    rows = table.scan(row_filter=f"{key} = '{text}'").to_arrow()
+                else:
+                    rows = pl.scan_iceberg(table).filter(pl.col(key) == value).collect().to_arrow()
+    assert {(row["id"], row[key]) for row in rows.to_pylist()} == {("40a", value), ("40b", value)}
 
 
 @pytest.mark.parametrize("kind", KINDS)

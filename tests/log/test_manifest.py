@@ -9,10 +9,11 @@ import pyarrow as pa
 import pytest
 
 from exporter.contract import BEGINNING, DAY, FIELDS
-from exporter.layout import MANIFEST, SUCCESS, part_path, partition_of
+from exporter.layout import MANIFEST, SUCCESS, part_path
 from exporter.log.manifest import render_manifest, write_manifest
 from exporter.log.state import FORMAT_VERSION, Author, Commit, State, apply, fold
 from exporter.model import Change, Counters, DataFile, Interval, QuarantineFile, Unproven
+from exporter.partitions import partition_of
 from exporter.settings import Request
 from exporter.store.local.store import LocalStore
 

@@ -66,7 +66,7 @@ def test_choices_and_the_summary() -> None:
     for option in ("--direction", "--channel", "--status"):
         (text,) = [text for head, text in options.items() if head.split()[0] == option]
         assert ", ".join(rows[option]) in text
-    assert rows["--partition-by"] == ["day", "hour", "month", "none"]
+    assert rows["--partition-by"] == ["day", "hour", "week", "month", "none"]
     assert rows["--density"] == list(DENSITIES)
     (line,) = [text for option, text, *_ in OPTIONS.table_headed("option", "export") if option.startswith("`--json`")]
     assert tuple(in_code(line)) == SUMMARY_KEYS

@@ -2,6 +2,7 @@ import os
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from types import MappingProxyType
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -156,6 +157,13 @@ def test_what_a_program_gives_is_sent_as_the_api_reads_it() -> None:
     assert check_filter("custom_metadata", MappingProxyType({"order_id": "123"})) == '{"order_id": "123"}'
     with pytest.raises(UsageError, match=r"^--custom-metadata .*: must be a JSON object"):
         check_filter("custom_metadata", {"order_id": object()})
+
+
+def test_days_in_a_range_and_in_filters_are_those_of_the_zone() -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    midnights = (parse_timestamp("2026-02-09T23:00:00Z"), parse_timestamp("2026-07-09T22:00:00Z"))
+    assert choose_range("2026-02-10", date(2026, 7, 10), None, None, NOW, zone) == midnights
+    assert choose_filters({"updated_after": "2026-02-10"}, {}, zone) == {"updated_after": "2026-02-09T23:00:00Z"}
 
 
 def test_a_parameter_is_not_looked_into() -> None:

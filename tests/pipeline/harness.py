@@ -21,11 +21,12 @@ from exporter.encode.decode import Decoder
 from exporter.encode.tables import Tables
 from exporter.errors import RequestRefusedError, TooLargeError
 from exporter.fetch.wire.answer import Answer, Presence
-from exporter.layout import CONVERSATIONS, partition_of
+from exporter.layout import CONVERSATIONS
 from exporter.log.commits import CommitLog
 from exporter.log.publish import find_garbage
 from exporter.log.state import Author, State
 from exporter.model import Interval, PageRequest
+from exporter.partitions import partition_of
 from exporter.pipeline import attempts
 from exporter.pipeline import reader as reader_module
 from exporter.pipeline.committer import Committer

@@ -21,10 +21,10 @@ from exporter.encode.exact import NO_ID
 from exporter.encode.rows import Misfit
 from exporter.encode.tables import Tables
 from exporter.errors import StoreError
-from exporter.layout import partition_of
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author, State
 from exporter.model import Change, Coverage, DataFile, Interval
+from exporter.partitions import partition_of
 from exporter.parts.merge import Nulls
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.part_sink import StagedWindow

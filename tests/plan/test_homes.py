@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY
-from exporter.layout import partition_of
 from exporter.model import Coverage, DataFile, Interval
+from exporter.partitions import partition_of
 from exporter.plan.homes import Home, Homes
 from exporter.settings import PartitionBy
 
@@ -47,6 +47,13 @@ def test_a_part_is_home_to_its_own_partition_alone() -> None:
     assert homes.of(T0 + DAY - 1) == Home(Interval(T0, T0 + DAY), day(0), None)
     assert homes.of(T0 + 2 * DAY) == Home(Interval(T0 + 2 * DAY, T0 + 3 * DAY), day(2), None)
     assert homes.of(T0 - DAY) == Home(Interval(T0 - DAY, T0), day(-1), None)
+
+
+def test_a_part_is_home_to_all_its_rows_even_if_the_rules_of_its_time_zone_have_changed() -> None:
+    both = part(T0, T0 + 3 * DAY, T0 + DAY, T0 + 2 * DAY + 5, day(1))
+    homes = homes_of([both], Interval(T0, T0 + 3 * DAY))
+    assert homes.of(T0 + 2 * DAY + 5) == Home(Interval(T0 + DAY, T0 + 2 * DAY + 6), day(1), both)
+    assert homes.of(T0 + 2 * DAY + 6) == Home(Interval(T0 + 2 * DAY + 6, T0 + 3 * DAY), day(2), None)
 
 
 def test_a_gap_ends_where_a_part_of_its_partition_begins() -> None:
