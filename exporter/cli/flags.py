@@ -118,6 +118,8 @@ def _parse(name: str, typed: Any) -> Any:
         return parse.parse_parameters(typed)
     if name not in FILTERS_BY_NAME:
         return typed
+    if FILTERS_BY_NAME[name].takes_several:
+        return typed
     if len(typed) > 1:
         raise parse.given_twice(name, *typed[:2])
     return parse.parse_filter(name, typed[0])

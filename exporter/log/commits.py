@@ -21,7 +21,7 @@ from exporter.store.base import Store
 #: The format of commits that an exporter which knows only `FORMAT_VERSION` would not decode, or would fold to another
 #: state. Such an exporter refuses them by their version, with the advice to upgrade, and can read all others. These
 #: include commits that arrive or settle: it treats their rows like rows of its own, and a later run checks them.
-_NEWEST_FORMAT: Final = 2
+_NEWEST_FORMAT: Final = 3
 
 
 class _Version(msgspec.Struct):
@@ -69,7 +69,7 @@ class CommitLog:
         async with self._turn:
             kind, change = entry.setdefault("kind", "export"), entry.get("change", Change())
             commit = Commit(
-                format_version=_NEWEST_FORMAT if kind == "reread" or change.proves else FORMAT_VERSION,
+                format_version=_format_of(kind, change, entry.get("request")),
                 number=self.state.number + 1,
                 export_id=self.state.export_id or uuid.uuid5(uuid.NAMESPACE_OID, self._author.run).hex,
                 author=self._author,
@@ -108,6 +108,13 @@ async def load_commits(store: Store) -> list[Commit]:
 async def list_commits(store: Store) -> list[int]:
     """Returns the numbers of the commits in `store`, ascending."""
     return sorted(number for path in await store.list(COMMITS) if (number := commit_number(path)) is not None)
+
+
+def _format_of(kind: CommitKind, change: Change, request: Request | None) -> int:
+    """Returns the oldest format whose exporters understand such a commit."""
+    if request is not None and request.has_several_values:
+        return 3
+    return 2 if kind == "reread" or change.proves else FORMAT_VERSION
 
 
 def _decode(path: str, data: bytes) -> Commit:

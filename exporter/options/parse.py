@@ -1,6 +1,7 @@
 """Parses values of options that are typed as text, and checks those that a program gives."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -12,6 +13,7 @@ from exporter.contract import (
     END_OF_TIME,
     FIELD_NAMES,
     FILTERS_BY_NAME,
+    MAX_LISTS,
     MICROSECOND,
     RESERVED_PARAMETERS,
     SECOND,
@@ -22,7 +24,8 @@ from exporter.contract import (
 )
 from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TABLES, TableFormat, TableKind
-from exporter.settings import check_range
+from exporter.settings import Filters, check_range
+from exporter.words import did_you_mean
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RELATIVE = re.compile(r"(\d{1,9})([smhdw])")
@@ -68,16 +71,34 @@ def parse_filter(name: str, text: str) -> str | int:
     return int(text)
 
 
+def check_values(name: str, value: Any) -> str | tuple[str, ...]:
+    """Returns the query parameter of a filter that has a flag of its own, or several, sorted, if it has several values.
+
+    Raises `UsageError` as `check_filter`, and for a sequence that holds no value.
+    """
+    known = FILTERS_BY_NAME[name]
+    if not known.takes_several:
+        return check_filter(name, value)
+    each = [value] if isinstance(value, str) else list(value)
+    if known.choices:
+        each = [text.strip() for one in each for text in str(one).split(",")]
+    values = sorted({check_filter(name, one) for one in each})
+    if not values:
+        raise UsageError(f"{flag_of(name)}: must have a value")
+    return values[0] if len(values) == 1 else tuple(values)
+
+
 def check_filter(name: str, value: Any) -> str:
-    """Returns the query parameter of a filter that has a flag of its own.
+    """Returns the query parameter of one value of a filter that has a flag of its own.
 
     Raises `UsageError` for a value that the API cannot understand.
     """
     known, option = FILTERS_BY_NAME[name], flag_of(name)
     match known.kind:
         case FilterKind.CHOICE if value not in known.choices:
+            guess = did_you_mean(str(value), known.choices)
             raise UsageError(
-                f"{option} {value!r}: known values are {', '.join(known.choices)}. "
+                f"{option} {value!r}: known values are {', '.join(known.choices)}.{guess} "
                 f"To send a newer one unchecked, give --filter {name}={value}"
             )
         case FilterKind.INTEGER if len(str(value).lstrip("-")) > 18:
@@ -90,6 +111,8 @@ def check_filter(name: str, value: Any) -> str:
             return format_instant(to_instant(value, 0, option))
         case FilterKind.TEXT if not value:
             raise UsageError(f"{option}: must have a value")
+        case FilterKind.TEXT if not isinstance(value, str):
+            raise UsageError(f"{option} {value!r}: must be text")
     return str(value)
 
 
@@ -114,14 +137,21 @@ def parse_parameters(texts: Sequence[str]) -> dict[str, str]:
     return parameters
 
 
-def choose_filters(named: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, str] | None:
+def choose_filters(named: Mapping[str, Any], parameters: Mapping[str, str]) -> Filters | None:
     """Returns the query parameters of all filters: those in `named`, checked, and `parameters`, as they are.
 
     A value of None in `named` means that the filter is not given; the result is None if no filter is. Raises
-    `UsageError` for a value that `check_filter` refuses, for a name that the walk itself needs, and for a filter that
-    is given twice, because nobody knows which of the two the API would heed.
+    `UsageError` for a value that `check_filter` refuses, for more lists than `MAX_LISTS`, for a name that the walk
+    itself needs, and for a filter that is given twice, because nobody knows which of the two the API would heed.
     """
-    filters = {name: check_filter(name, value) for name, value in named.items() if value is not None}
+    filters = {name: check_values(name, value) for name, value in named.items() if value is not None}
+    several = {name: values for name, values in filters.items() if not isinstance(values, str)}
+    lists = math.prod(len(values) for values in several.values())
+    if lists > MAX_LISTS:
+        raise UsageError(
+            f"{', '.join(map(flag_of, several))}: each combination of values is a list to read, and these are {lists} "
+            f"lists; at most {MAX_LISTS} can be read together. Give fewer values, or export to several destinations"
+        )
     for name, value in parameters.items():
         if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\[\]-]*", name) is None:
             raise UsageError(f"--filter {f'{name}={value}'!r}: must be name=value")
@@ -133,15 +163,16 @@ def choose_filters(named: Mapping[str, Any], parameters: Mapping[str, str]) -> d
     return filters or None
 
 
-def _add(filters: dict[str, str], name: str, value: str) -> None:
+def _add(filters: dict[str, Any], name: str, value: str) -> None:
     if name in filters:
         raise given_twice(name, filters[name], value)
     filters[name] = value
 
 
-def given_twice(name: str, first: str, second: str) -> UsageError:
-    """Returns the error of a filter that has two values."""
-    return UsageError(f"the filter {name} is given twice: {first!r} and {second!r}")
+def given_twice(name: str, first: str | tuple[str, ...], second: str) -> UsageError:
+    """Returns the error of a filter that is given in two places, or has two values though it takes one."""
+    shown = first if isinstance(first, str) else ",".join(first)
+    return UsageError(f"the filter {name} is given twice: {shown!r} and {second!r}")
 
 
 def choose_range(

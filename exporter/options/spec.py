@@ -38,6 +38,7 @@ _DEFAULTS: Final = RunSettings()
 _MIB: Final = 1024**2
 _Time: TypeAlias = str | date | None
 _Names: TypeAlias = Sequence[str] | str | None
+_Values: TypeAlias = str | Sequence[str] | None
 _of_dataset = partial(Option, of_dataset=True)
 
 
@@ -64,6 +65,7 @@ class ExportSpec:
     """Says what to export, where to, how, and as whom, with the options of `exporter export` and their defaults.
 
     Times are ISO 8601 texts (UTC without an offset), ages such as `7d`, dates or datetimes (UTC without a zone).
+    `status=["completed", "failed"]` is any of several values, which `direction`, `channel` and `agent_id` also take.
     `until` is excluded, `created_before` is included. `lag` is in seconds. `filters` are sent unchecked, as `--filter`.
     `part_size` and `memory` are bytes, or texts such as `256MiB`. A stream needs no `destination`.
 
@@ -87,12 +89,12 @@ class ExportSpec:
     ).field(_DEFAULTS.lag_seconds)
     created_after: _Time = _of_dataset("The same as --since, by the API's name.", "TIME").field(None)
     created_before: _Time = _of_dataset("The same as --until, but included, by the API's name.", "TIME").field(None)
-    direction: str | None = _filter("in this direction", values=contract.DIRECTIONS)
-    channel: str | None = _filter("on this channel", values=contract.CHANNELS)
-    status: str | None = _filter("with this status", values=contract.STATUSES)
+    direction: _Values = _filter("in this direction, or in any of several", values=contract.DIRECTIONS)
+    channel: _Values = _filter("on this channel, or on any of several", values=contract.CHANNELS)
+    status: _Values = _filter("with this status, or any of several", values=contract.STATUSES)
     user_id: str | None = _filter("of users whose id contains this, in any case")
     agent_number: str | None = _filter("of agents whose number contains this, in any case")
-    agent_id: str | None = _filter("of the agent with this id")
+    agent_id: _Values = _filter("of the agent with this id; repeatable")
     agent_version_id: str | None = _filter("of the agent version with this id")
     web_widget_id: str | None = _filter("of the web widget with this id")
     duration_above: int | None = _filter("of at least this many seconds", "N")

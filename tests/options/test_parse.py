@@ -17,6 +17,7 @@ from exporter.contract import (
     HOUR,
     RESERVED_PARAMETERS,
     SECOND,
+    STATUSES,
     Instant,
     format_instant,
     parse_timestamp,
@@ -204,10 +205,46 @@ def test_filters_of_both_kinds_are_gathered() -> None:
     assert choose_filters({"status": "failed"}, {"a": "b"}) == {"status": "failed", "a": "b"}
 
 
+@given(st.lists(st.sampled_from(STATUSES), min_size=1), st.sampled_from(["each", "text", "texts"]))
+def test_several_values_come_to_the_same_however_they_are_given(values: list[str], how: str) -> None:
+    given_as = {"each": values, "text": ",".join(values), "texts": [", ".join(values), values[0]]}[how]
+    unique = tuple(sorted(set(values)))
+    expected = unique[0] if len(unique) == 1 else unique
+    assert choose_filters({"status": given_as}, {}) == {"status": expected}
+
+
+def test_a_comma_in_the_id_of_an_agent_is_part_of_it() -> None:
+    assert choose_filters({"agent_id": "a,b"}, {}) == {"agent_id": "a,b"}
+    assert choose_filters({"agent_id": ["b", "a,b"]}, {}) == {"agent_id": ("a,b", "b")}
+
+
+@pytest.mark.parametrize(
+    ("named", "complaint"),
+    [
+        ({"status": []}, "--status: must have a value"),
+        ({"status": ["completed", "Failed"]}, "--status 'Failed': known values are "),
+        ({"status": ["completed", "Failed"]}, ". Did you mean failed? To send a newer one unchecked"),
+        ({"agent_id": ["a", ""]}, "--agent-id: must have a value"),
+        ({"agent_id": ["a", 7]}, "--agent-id 7: must be text"),
+        (
+            {"status": STATUSES, "channel": ["email", "text"], "direction": ["inbound", "outbound"]},
+            "--direction, --channel, --status: each combination of values is a list to read, and these are 36 lists; "
+            "at most 32 can be read together.",
+        ),
+    ],
+)
+def test_values_that_cannot_be_read_are_refused(named: dict[str, object], complaint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        choose_filters({name: named.get(name) for name in FILTERS_BY_NAME}, {})
+    assert complaint in str(caught.value)
+
+
 def test_a_filter_that_is_given_twice_is_refused() -> None:
     message = r"^the filter status is given twice: 'completed' and 'failed'$"
     with pytest.raises(UsageError, match=message):
         choose_filters({"status": "completed"}, {"status": "failed"})
+    with pytest.raises(UsageError, match=r"^the filter status is given twice: 'completed,failed' and 'ringing'$"):
+        choose_filters({"status": ["failed", "completed"]}, {"status": "ringing"})
     with pytest.raises(UsageError, match=message):
         parse_parameters(["status=completed", "status=failed"])
 
