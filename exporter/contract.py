@@ -138,21 +138,25 @@ class FilterKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Describes a query parameter that narrows the list. `choices` holds the known values of an enum."""
+    """Describes a query parameter that narrows the list. `choices` holds the known values of an enum.
+
+    If it `takes_several` values, the list of each is read, because the API takes one value of a parameter.
+    """
 
     name: str
     kind: FilterKind
     choices: tuple[str, ...] = ()
+    takes_several: bool = False
 
 
 #: Every filter except `created_after` and `created_before`, which make up the exporter's range.
 FILTERS: Final = (
-    Filter("direction", FilterKind.CHOICE, DIRECTIONS),
-    Filter("channel", FilterKind.CHOICE, CHANNELS),
-    Filter("status", FilterKind.CHOICE, STATUSES),
+    Filter("direction", FilterKind.CHOICE, DIRECTIONS, takes_several=True),
+    Filter("channel", FilterKind.CHOICE, CHANNELS, takes_several=True),
+    Filter("status", FilterKind.CHOICE, STATUSES, takes_several=True),
     Filter("user_id", FilterKind.TEXT),
     Filter("agent_number", FilterKind.TEXT),
-    Filter("agent_id", FilterKind.TEXT),
+    Filter("agent_id", FilterKind.TEXT, takes_several=True),
     Filter("agent_version_id", FilterKind.TEXT),
     Filter("web_widget_id", FilterKind.TEXT),
     Filter("duration_above", FilterKind.INTEGER),
@@ -175,6 +179,8 @@ MUTABLE_FILTERS: Final = (
     "updated_after",
     "updated_before",
 )
+#: The most lists that are read for filters of several values: one for each combination of them.
+MAX_LISTS: Final = 32
 #: Parameters that the walk itself sets; a user cannot set them as a filter.
 RESERVED_PARAMETERS: Final = ("created_after", "created_before", "cursor", "limit", "fields")
 

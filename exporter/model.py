@@ -17,6 +17,7 @@ TURNS: Final = "turns"
 TABLES: Final = (CONVERSATIONS, TURNS)
 
 TableKind: TypeAlias = Literal["delta", "iceberg"]
+Values: TypeAlias = tuple[tuple[str, str], ...]
 
 
 class Interval(msgspec.Struct, frozen=True, order=True):
@@ -110,14 +111,13 @@ class Coverage:
 
 
 class PageRequest(msgspec.Struct, frozen=True):
-    """Describes a request for a page. Every bound is inclusive, in microseconds; `None` leaves the parameter out.
+    """Describes a request for a page. Bounds are inclusive, in microseconds; `None` leaves the parameter out.
 
-    `before_cursor` is sent as `cursor`, which may turn out strict or inclusive (source.md, 1). `filtered` says whether
-    the export's own filters are sent; without them all fields are requested, except with `ids_only`. `status` is also
-    sent, unless a filter of the export's own names one. `extra` are parameters that are sent in place of others of the
-    same name. The reader may request fewer rows than `limit` (see `Page.limit`); if the page must be `entire`, as for a
-    group of equals, only where memory has no room for it. If the request `may_be_refused`, a refusal counts as an empty
-    page.
+    `before_cursor` is sent as `cursor`, strict or not (source.md, 1). `filtered` says whether the export's own filters
+    are sent, and `values` for those that have several; without them, all fields are requested, except with `ids_only`.
+    `status` is sent unless a filter names one, and `extra` in place of others of the same name. The reader may request
+    fewer rows than `limit` (see `Page.limit`), of an `entire` page only where memory has no room for it. If it
+    `may_be_refused`, a refusal is an empty page.
     """
 
     limit: int
@@ -127,6 +127,7 @@ class PageRequest(msgspec.Struct, frozen=True):
     updated_after: Instant | None = None
     updated_before: Instant | None = None
     status: str | None = None
+    values: Values = ()
     filtered: bool = True
     ids_only: bool = False
     entire: bool = False

@@ -4,16 +4,17 @@
 `RunSettings` decides how it is read, and may differ from run to run. `Credentials` are never stored.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Final, Literal, Self, TypeAlias, get_args
 
 import msgspec
 
-from exporter.contract import DEFAULT_BASE_URL, MAX_PAGE_SIZE, TRANSCRIPT_FIELD, Instant, format_instant
+from exporter.contract import DEFAULT_BASE_URL, MAX_PAGE_SIZE, STATUSES, TRANSCRIPT_FIELD, Instant, format_instant
 from exporter.errors import UsageError
-from exporter.model import CONVERSATIONS, TURNS, TableFormat
+from exporter.model import CONVERSATIONS, TURNS, TableFormat, Values
 from exporter.route import Proxy
 from exporter.zones import UTC_NAME
 
@@ -24,6 +25,8 @@ TrustedClock: TypeAlias = Literal["server", "local"]
 FileMode: TypeAlias = Literal["private", "group"]
 FILE_MODES: Final[tuple[str, ...]] = get_args(FileMode)
 PARTITIONS: Final[tuple[str, ...]] = get_args(PartitionBy)
+#: Filters by name, each with its value, or with several, sorted.
+Filters: TypeAlias = Mapping[str, str | tuple[str, ...]]
 
 #: Arrow and the HTTP client alone take half of it.
 LEAST_MEMORY_BYTES: Final = 256 * 1024 * 1024
@@ -31,9 +34,12 @@ LEAST_MEMORY_BYTES: Final = 256 * 1024 * 1024
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Says what the dataset holds. `fields` is None if every field is wanted, known or not; `timezone` is unset for
-    UTC, which is stored as it was before there were others."""
+    UTC, which is stored as it was before there were others.
 
-    filters: dict[str, str] = msgspec.field(default_factory=dict)
+    A filter may have several values, sorted, any of which a conversation matches.
+    """
+
+    filters: Filters = msgspec.field(default_factory=dict)
     fields: tuple[str, ...] | None = None
     partition_by: PartitionBy = "day"
     tables: tuple[str, ...] = (CONVERSATIONS,)
@@ -43,6 +49,27 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     def zone(self) -> str:
         """Returns the name of the time zone that partitions are made in."""
         return UTC_NAME if self.timezone is msgspec.UNSET else self.timezone
+
+    @property
+    def common_filters(self) -> dict[str, str]:
+        """Returns the filters that have one value, which all lists of the export are asked for by."""
+        return {name: value for name, value in self.filters.items() if isinstance(value, str)}
+
+    @property
+    def has_several_values(self) -> bool:
+        """Returns whether a filter has several values."""
+        return len(self.common_filters) < len(self.filters)
+
+    @property
+    def lists(self) -> tuple[Values, ...]:
+        """Returns what each of the lists is asked for by that make up the export, in the order in which a conversation
+        goes through their statuses."""
+        several = sorted(
+            ((name, value) for name, value in self.filters.items() if not isinstance(value, str)),
+            key=lambda filter_: filter_[0] != "status",
+        )
+        ordered = [[(name, value) for value in sorted(values, key=_stage)] for name, values in several]
+        return tuple(product(*ordered))
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +81,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
     since: Instant | None = None
     until: Instant | None = None
-    filters: dict[str, str] | None = None
+    filters: Filters | None = None
     fields: tuple[str, ...] | None = None
     partition_by: PartitionBy | None = None
     tables: tuple[str, ...] | None = None
@@ -111,6 +138,11 @@ class Credentials:
 
     token: str = field(repr=False)
     organization: str | None = None
+
+
+def _stage(value: str) -> int:
+    """Returns how far a conversation of this status has gone."""
+    return STATUSES.index(value) if value in STATUSES else len(STATUSES)
 
 
 def check_range(

@@ -14,7 +14,7 @@ import typer
 
 from exporter.cli.display import LogFormat
 from exporter.contract import FILTERS_BY_NAME
-from exporter.options import parse
+from exporter.options import filters, parse
 from exporter.options.option import Group, Option, options_of
 
 
@@ -117,9 +117,11 @@ def _completion(known: Option) -> Callable[[str], list[str]]:
 def _parse(name: str, typed: Any) -> Any:
     """Returns the value of an option for its field, from what typer has read. Raises `UsageError`."""
     if name == "filters":
-        return parse.parse_parameters(typed)
+        return filters.parse_parameters(typed)
     if name not in FILTERS_BY_NAME:
         return typed
+    if FILTERS_BY_NAME[name].takes_several:
+        return typed
     if len(typed) > 1:
-        raise parse.given_twice(name, *typed[:2])
-    return parse.parse_filter(name, typed[0])
+        raise filters.given_twice(name, *typed[:2])
+    return filters.parse_filter(name, typed[0])

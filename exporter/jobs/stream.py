@@ -22,7 +22,7 @@ from exporter.run.context import RunContext
 from exporter.run.observer_guard import observed
 from exporter.run.reconcile import known_end, settle_range
 from exporter.run.session import schedule
-from exporter.settings import Credentials, Request, RunSettings, Selection
+from exporter.settings import Credentials, Filters, Request, RunSettings, Selection
 from exporter.words import count_of
 
 
@@ -49,7 +49,7 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     seconds: float
     organization: str | None
-    filters: dict[str, str]
+    filters: Filters
     fields: tuple[str, ...] | None
 
     def check(self) -> None:

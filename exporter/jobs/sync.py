@@ -5,7 +5,6 @@ then everything that was updated since `updates_since` is read, put aside, and m
 commit, which also says how far the data is known to be up to date.
 """
 
-from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Final
 
@@ -36,7 +35,7 @@ from exporter.run.reconcile import changing_filters, check_file_mode, oldest_row
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import Doubts, settle
 from exporter.run.session import Session, claimed
-from exporter.settings import Request, Selection
+from exporter.settings import Filters, Request, Selection
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
@@ -131,7 +130,7 @@ def _check_filters(request: Request) -> None:
         )
 
 
-def _lasting(filters: Mapping[str, str]) -> dict[str, str]:
+def _lasting(filters: Filters) -> Filters:
     return {name: text for name, text in filters.items() if name in FILTERS_BY_NAME and name not in MUTABLE_FILTERS}
 
 

@@ -89,12 +89,6 @@ class CommitLog:
             return after
 
 
-def _format_of(kind: CommitKind, change: Change, request: Request | None) -> int:
-    if request is not None and (request.timezone is not msgspec.UNSET or request.partition_by == "week"):
-        return 3
-    return 2 if kind == "reread" or change.proves else FORMAT_VERSION
-
-
 async def load_state(store: Store) -> State:
     """Returns what the log in `store` folds to; the store writes with its file mode from now on.
 
@@ -121,6 +115,15 @@ async def load_commits(store: Store) -> list[Commit]:
 async def list_commits(store: Store) -> list[int]:
     """Returns the numbers of the commits in `store`, ascending."""
     return sorted(number for path in await store.list(COMMITS) if (number := commit_number(path)) is not None)
+
+
+def _format_of(kind: CommitKind, change: Change, request: Request | None) -> int:
+    """Returns the oldest format whose exporters understand such a commit."""
+    if request is not None and (
+        request.has_several_values or request.timezone is not msgspec.UNSET or request.partition_by == "week"
+    ):
+        return 3
+    return 2 if kind == "reread" or change.proves else FORMAT_VERSION
 
 
 def _decode(path: str, data: bytes) -> Commit:

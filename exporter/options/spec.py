@@ -18,7 +18,7 @@ from exporter import contract, route
 from exporter.contract import Instant
 from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TABLES, TableKind
-from exporter.options import parse
+from exporter.options import filters, parse
 from exporter.options.credentials import load_credentials
 from exporter.options.dialect import for_caller
 from exporter.options.keywords import check_kind, refusing_unknown
@@ -44,6 +44,7 @@ _DEFAULTS: Final = RunSettings()
 _MIB: Final = 1024**2
 _Time: TypeAlias = str | date | None
 _Names: TypeAlias = Sequence[str] | str | None
+_Values: TypeAlias = str | Sequence[str] | None
 _of_range = partial(Option, group=Group.RANGE)
 _of_filter = partial(Option, group=Group.FILTERS, of_dataset=True)
 _of_dataset = partial(Option, group=Group.WRITTEN, of_dataset=True)
@@ -76,8 +77,9 @@ class ExportSpec:
 
     Times are texts as on the command line, dates or datetimes. Without an offset, they are in `timezone`: in the one
     that is stored at the destination, or in UTC, unless it is given. `until` is excluded, `created_before` is included.
-    Durations are seconds, or texts such as `5m`. `filters` are sent unchecked, as `--filter`. `part_size` and `memory`
-    are bytes, or texts such as `256MiB`. A stream needs no `destination`.
+    Durations are seconds, or texts such as `5m`. `status=["completed", "failed"]` is any of several values, which
+    `direction`, `channel` and `agent_id` also take. `filters` are sent unchecked, as `--filter`. `part_size` and
+    `memory` are bytes, or texts such as `256MiB`. A stream needs no `destination`.
 
     `token`, `org_id` and `base_url` are those of the environment (`ANYREACH_TOKEN`, `ANYREACH_ORG_ID`,
     `ANYREACH_BASE_URL`) unless they are given; the environment is read when the spec is used. Neither `repr` nor `str`
@@ -104,12 +106,12 @@ class ExportSpec:
     created_before: _Time = _of_range(
         "The same as --until, but included, by the API's name.", "TIME", of_dataset=True
     ).field(None)
-    direction: str | None = _filter("in this direction", "DIRECTION", values=contract.DIRECTIONS)
-    channel: str | None = _filter("on this channel", "CHANNEL", values=contract.CHANNELS)
-    status: str | None = _filter("with this status", "STATUS", values=contract.STATUSES)
+    direction: _Values = _filter("in this direction, or in any of several", "DIRECTION", values=contract.DIRECTIONS)
+    channel: _Values = _filter("on this channel, or on any of several", "CHANNEL", values=contract.CHANNELS)
+    status: _Values = _filter("with this status, or any of several", "STATUS", values=contract.STATUSES)
     user_id: str | None = _filter("of users whose id contains this text; case does not matter", "ID")
     agent_number: str | None = _filter("of agents whose number contains this text; case does not matter", "NUMBER")
-    agent_id: str | None = _filter("of the agent with this id", "ID")
+    agent_id: _Values = _filter("of the agent with this id; repeatable", "ID")
     agent_version_id: str | None = _filter("of the agent version with this id", "ID")
     web_widget_id: str | None = _filter("of the web widget with this id", "ID")
     duration_above: int | str | None = _filter("at least this long", "DURATION")
@@ -198,9 +200,6 @@ class ExportSpec:
     def __post_init__(self) -> None:
         for name, hint in _HINTS.items():
             check_kind(name, getattr(self, name), hint)
-        for name, value in (self.filters or {}).items():
-            if not isinstance(value, str):
-                raise UsageError(f"filters: {name} must be a text, not {type(value).__name__}")
         with for_caller():
             self._select(self.settings())
 
@@ -268,7 +267,7 @@ class ExportSpec:
         return Selection(
             since=since,
             until=until,
-            filters=parse.choose_filters(named, self.filters or {}, zone),
+            filters=filters.choose_filters(named, self.filters or {}, zone),
             fields=parse.choose_fields(self.fields, self.exclude_fields),
             partition_by=self.partition_by,
             tables=parse.choose_tables(self.tables),

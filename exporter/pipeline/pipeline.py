@@ -28,7 +28,8 @@ from exporter.errors import (
     StoreError,
     TooLargeError,
 )
-from exporter.fetch.walk.two_lists import DoubleWalk
+from exporter.fetch.walk.several_lists import JoinedWalk
+from exporter.fetch.walk.two_lists import DoubleWalk, new_walk
 from exporter.fetch.walk.walk import Walk
 from exporter.fetch.walk.window import Settled
 from exporter.model import Change, Counters, Interval
@@ -42,7 +43,7 @@ from exporter.progress import Snapshot
 from exporter.settings import RunSettings
 from exporter.signals import listening
 
-_WindowWalk: TypeAlias = Walk[EncodeRow] | DoubleWalk[EncodeRow]
+_WindowWalk: TypeAlias = Walk[EncodeRow] | DoubleWalk[EncodeRow] | JoinedWalk[EncodeRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ class Pipeline:
         return self._reader.counters + Counters(windows=self.windows, seconds=self._clock() - self._began)
 
     async def run(self) -> None:
-        self._traits.begin_list(self._scan.updated_since)
+        for traits in self._reader.lists.values():
+            traits.begin_list(self._scan.updated_since)
         with CancelScope() as everything, self._listening(everything):
             async with anyio.create_task_group() as reporting:
                 reporting.start_soon(self._report_regularly)
@@ -159,11 +161,10 @@ class Pipeline:
         return None
 
     def _new_walk(self, window: Interval) -> _WindowWalk:
-        hidden_status, page_size = self._scan.hidden_status, self._settings.page_size
-        if hidden_status is None:
-            return Walk(window, self._traits, page_size)
-        self._traits.is_filtered = True
-        return DoubleWalk(window, self._traits, page_size, hidden_status)
+        lists, page_size, hidden_status = self._reader.lists, self._settings.page_size, self._scan.hidden_status
+        if len(lists) > 1:
+            return JoinedWalk(window, lists, page_size, hidden_status)
+        return new_walk(window, self._traits, page_size, hidden_status)
 
     async def _read(self, walk: _WindowWalk, deliveries: MemoryObjectSendStream[_Delivery]) -> None:
         portions = self._reader.portions()

@@ -27,7 +27,7 @@ from exporter.fetch.pace.page_size import Portions
 from exporter.fetch.pace.throttle import Throttle, Ticket
 from exporter.fetch.walk.traits import Traits
 from exporter.fetch.wire.answer import Answer, Presence
-from exporter.model import Counters, Page, PageRequest
+from exporter.model import Counters, Page, PageRequest, Values
 from exporter.pipeline.attempts import Attempts
 from exporter.pipeline.attempts import wall_clock as wall_clock
 from exporter.pipeline.memory import ByteBudget, Room
@@ -91,6 +91,9 @@ class Reader:
         self.counters = Counters()
         self.in_flight = 0
         self.traits = Traits()
+        #: The lists that make up the export, each with what it has shown. Where a filter has several values, `traits`
+        #: are those of the list without that filter.
+        self.lists: dict[Values, Traits] = {(): self.traits}
         #: The time that is believed, once it is settled.
         self.now: Now | None = None
         #: The samples that answers have given of the time, until `now` is settled.
@@ -121,7 +124,8 @@ class Reader:
         """Returns what decides how many rows a new walk asks for."""
         shares = self._budget.shares
         typical = self._whole_bytes / self._whole_rows if self._whole_rows else None
-        return Portions(shares.page, shares.largest_page, typical)
+        # A page of each list waits for the others.
+        return Portions(shares.page // len(self.lists), shares.largest_page, typical)
 
     async def look(self, request: PageRequest, *, believes: bool = False) -> PageReading:
         """Reads a page as `read` does, before anything is committed, and releases its room at once."""

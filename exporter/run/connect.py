@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from exporter.contract import HIDDEN_STATUS, Instant
 from exporter.encode.decode import Decoder
+from exporter.fetch.walk.traits import Traits
 from exporter.fetch.wire.client import Client
 from exporter.log.commits import load_state
 from exporter.log.state import State
@@ -66,7 +67,7 @@ async def open_reader(request: Request, context: RunContext) -> AsyncIterator[Re
         settings.base_url,
         context.credentials,
         concurrency=settings.concurrency,
-        filters=request.filters,
+        filters=request.common_filters,
         fields=request.fields,
         proxy=settings.proxy,
         ca_file=settings.ca_file,
@@ -81,6 +82,8 @@ async def open_reader(request: Request, context: RunContext) -> AsyncIterator[Re
             clock=context.clock,
         )
         reader.traits.is_filtered = bool(request.filters)
+        if request.has_several_values:
+            reader.lists = {values: Traits.of_a_part() for values in request.lists}
         yield reader
 
 

@@ -44,7 +44,7 @@ async def try_filters(
         found = (await reader.look(replace(page, extra=extra), believes=True)).page.rows
         return frozenset(row.id for row in found.rows)
 
-    for name, value in request.filters.items():
+    for name, value in request.common_filters.items():
         if name in FILTERS_BY_NAME:
             continue
         is_known: bool | None = None

@@ -137,5 +137,5 @@ def _shown(value: object) -> str:
         case tuple():
             return ",".join(value)
         case dict():
-            return " ".join(f"{name}={text}" for name, text in value.items()) or "none"
+            return " ".join(f"{name}={_shown(filter_)}" for name, filter_ in value.items()) or "none"
     return str(value)

@@ -51,7 +51,7 @@ async def test_what_is_appended_is_loaded(store: LocalStore) -> None:
         )
     assert state is log.state
     assert await load_state(store) == state
-    assert await CommitLog(store, AUTHOR).load() == state
+    assert await CommitLog(store, Author(run="r1", host="here", pid=1)).load() == state
     assert state_name(state) == "complete"
     assert state.number == 11
     assert state.counters == Counters(requests=10, seconds=5.0)
@@ -66,6 +66,16 @@ async def test_a_commit_that_an_older_exporter_would_fold_otherwise_is_of_a_newe
     commits = await store.read_all([commit_path(number) for number in range(1, 5)])
     assert [msgspec.json.decode(commit or b"")["format_version"] for commit in commits] == [1, 1, 2, 2]
     assert await load_state(store) == log.state
+
+
+async def test_a_request_of_several_values_is_of_a_format_that_an_exporter_of_one_refuses(store: LocalStore) -> None:
+    log = CommitLog(store, Author(run="r1", host="here", pid=1))
+    filters = {"status": ("completed", "failed")}
+    await log.append(committed_at=1, kind="begin", request=Request(filters=filters), range=Interval(0, 100))
+    assert msgspec.json.decode(await store.read(commit_path(1)) or b"")["format_version"] == 3
+    state = await load_state(store)
+    assert state == log.state
+    assert state.request == Request(filters=filters)
 
 
 async def test_tasks_take_turns(store: LocalStore) -> None:

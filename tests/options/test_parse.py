@@ -16,20 +16,14 @@ from exporter.contract import (
     FILTERS_BY_NAME,
     HOUR,
     RESERVED_PARAMETERS,
+    STATUSES,
     format_instant,
     parse_timestamp,
 )
 from exporter.errors import UsageError
 from exporter.options.credentials import load_credentials
-from exporter.options.parse import (
-    check_filter,
-    choose_fields,
-    choose_filters,
-    choose_range,
-    parse_filter,
-    parse_parameters,
-    to_bytes,
-)
+from exporter.options.filters import check_filter, choose_filters, parse_filter, parse_parameters
+from exporter.options.parse import choose_fields, choose_range, to_bytes
 from exporter.options.times import to_instant
 from exporter.settings import Credentials, RunSettings, Selection, check_range
 
@@ -237,10 +231,10 @@ def test_filters_that_meet_are_not_reversed() -> None:
 @pytest.mark.parametrize(
     ("filters", "complaint"),
     [
-        ({"a": 3}, "the value of a must be str, not int"),
-        ({"a": None}, "the value of a must be str, not NoneType"),
-        ({"a": ["x"]}, "the value of a must be str, not list"),
-        ({3: "a"}, "a name must be str, not int"),
+        ({"a": 3}, "a must be a text, not int"),
+        ({"a": None}, "a must be a text, not NoneType"),
+        ({"a": ["x"]}, "a must be a text, not list"),
+        ({3: "a"}, "a name must be a text, not int"),
     ],
 )
 def test_names_and_values_of_a_program_s_filters_are_texts(filters: dict[str, str], complaint: str) -> None:
@@ -254,10 +248,46 @@ def test_filters_of_both_kinds_are_gathered() -> None:
     assert choose_filters({"status": "failed"}, {"a": "b"}) == {"status": "failed", "a": "b"}
 
 
+@given(st.lists(st.sampled_from(STATUSES), min_size=1), st.sampled_from(["each", "text", "texts"]))
+def test_several_values_come_to_the_same_however_they_are_given(values: list[str], how: str) -> None:
+    given_as = {"each": values, "text": ",".join(values), "texts": [", ".join(values), values[0]]}[how]
+    unique = tuple(sorted(set(values)))
+    expected = unique[0] if len(unique) == 1 else unique
+    assert choose_filters({"status": given_as}, {}) == {"status": expected}
+
+
+def test_a_comma_in_the_id_of_an_agent_is_part_of_it() -> None:
+    assert choose_filters({"agent_id": "a,b"}, {}) == {"agent_id": "a,b"}
+    assert choose_filters({"agent_id": ["b", "a,b"]}, {}) == {"agent_id": ("a,b", "b")}
+
+
+@pytest.mark.parametrize(
+    ("named", "complaint"),
+    [
+        ({"status": []}, "--status: must have a value"),
+        ({"status": ["completed", "Failed"]}, "--status 'Failed': known values are "),
+        ({"status": ["completed", "Failed"]}, ". Did you mean failed? To send a newer one unchecked"),
+        ({"agent_id": ["a", ""]}, "--agent-id: must have a value"),
+        ({"agent_id": ["a", 7]}, "--agent-id 7: must be text"),
+        (
+            {"status": STATUSES, "channel": ["email", "text"], "direction": ["inbound", "outbound"]},
+            "--direction, --channel, --status: each combination of values is a list to read, and these are 36 lists; "
+            "at most 32 can be read together.",
+        ),
+    ],
+)
+def test_values_that_cannot_be_read_are_refused(named: dict[str, object], complaint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        choose_filters({name: named.get(name) for name in FILTERS_BY_NAME}, {})
+    assert complaint in str(caught.value)
+
+
 def test_a_filter_that_is_given_twice_is_refused() -> None:
     message = r"^the filter status is given twice: 'completed' and 'failed'$"
     with pytest.raises(UsageError, match=message):
         choose_filters({"status": "completed"}, {"status": "failed"})
+    with pytest.raises(UsageError, match=r"^the filter status is given twice: 'completed,failed' and 'ringing'$"):
+        choose_filters({"status": ["failed", "completed"]}, {"status": "ringing"})
     with pytest.raises(UsageError, match=message):
         parse_parameters(["status=completed", "status=failed"])
 

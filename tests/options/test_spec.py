@@ -64,12 +64,16 @@ UPPER = {FilterKind.INTEGER: st.integers(10**6, 10**7), FilterKind.TIME: st.samp
 filters = st.fixed_dictionaries(
     {},
     optional={
-        each.name: st.sampled_from(each.choices)
+        each.name: st.sampled_from(each.choices) | st.lists(st.sampled_from(each.choices), min_size=1, max_size=2)
         if each.kind is FilterKind.CHOICE
         else (UPPER if each.name.endswith(("_below", "_before")) else VALUES)[each.kind]
         for each in FILTERS
     },
 )
+
+
+def text_of(value: object) -> str:
+    return json.dumps(value) if isinstance(value, dict) else ",".join(value) if isinstance(value, list) else str(value)
 
 
 @hypothesis.settings(max_examples=30, deadline=None)
@@ -82,7 +86,7 @@ filters = st.fixed_dictionaries(
 def test_it_comes_to_what_the_command_line_comes_to(
     named: dict[str, Any], raw: dict[str, str], fields: tuple[str, ...] | None, since: str | None
 ) -> None:
-    texts = {name: json.dumps(value) if isinstance(value, dict) else str(value) for name, value in named.items()}
+    texts = {name: text_of(value) for name, value in named.items()}
     command = ["export", "out", *(f"--{name.replace('_', '-')}={text}" for name, text in texts.items())]
     command += [f"--filter={name}={value}" for name, value in raw.items()]
     command += [] if fields is None else [f"--fields={','.join(fields)}"]

@@ -148,7 +148,11 @@ class Run:
     async def sync(self) -> Summary:
         keep_generations = self._chance.choice((None, 0, 2))
         synced = await sync(
-            self._world.destination, self._world.asked, self._context(), keep_generations=keep_generations
+            self._world.destination,
+            self._world.asked,
+            self._context(),
+            refilter=self._world.asked.filters is not None,
+            keep_generations=keep_generations,
         )
         return synced.summary
 

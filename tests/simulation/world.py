@@ -4,6 +4,7 @@ A world exports into one destination and syncs it, run after run, most of which 
 complete. In between and at the end it checks what the exporter promises.
 """
 
+import os
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from exporter.model import TABLES
 from exporter.settings import PartitionBy, RunSettings, Selection
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.loop import SimulatedLoop
-from tests.simulation.material import T0
+from tests.simulation.material import STATUSES, T0
 from tests.simulation.promises import (
     check_doubts,
     check_exact,
@@ -31,6 +32,7 @@ from tests.simulation.run import FATES, Run
 from tests.simulation.source import Source
 
 NOW: Final = T0 + 10 * DAY
+_LISTS_LIKELIHOOD: Final = float(os.environ.get("EXPORTER_WORLDS_IN_LISTS", "0.2"))
 
 
 @dataclass
@@ -59,7 +61,10 @@ class World:
             until = None
         partition_by: PartitionBy = self.chance.choice(("day", "day", "hour", "month", "none"))
         tables = self.chance.choice((None, None, TABLES))
-        self.asked = Selection(since=since, until=until, partition_by=partition_by, tables=tables)
+        # All values of a filter, which is every conversation, as lists between which they move while they are read.
+        is_in_lists = random.Random(f"lists {self.seed}").random() < _LISTS_LIKELIHOOD
+        filters = {"status": tuple(sorted(STATUSES))} if is_in_lists else None
+        self.asked = Selection(since=since, until=until, filters=filters, partition_by=partition_by, tables=tables)
         self.settings = RunSettings(
             base_url="http://127.0.0.1:1",
             concurrency=self.chance.choice((1, 2, 3, 6)),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Generator
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from msgspec.structs import replace
 
@@ -71,6 +71,8 @@ class Traits:
         # Since when a row of the list that is being read was updated; None: at any time.
         self._updated_since: Instant | None = None
         self._was_misread = False
+        # A row that was shown may have left the list.
+        self._loses_rows = False
         self._gap = 0.0
         # The pages of ids that were cut after one row, since one had more.
         self._lone_rows = 0
@@ -80,6 +82,13 @@ class Traits:
         # lower bound.
         self._cut: list[Page[Any]] = []
         self._surely_cut: list[Page[Any]] = []
+
+    @classmethod
+    def of_a_part(cls) -> Self:
+        """Returns the traits of one of several lists, from which rows go to others, before anything is known of it."""
+        traits = cls()
+        traits.is_filtered = traits._loses_rows = True
+        return traits
 
     def expect(self, newest: Instant | None, density: float | None) -> None:
         """Takes what the first question has shown: where the list begins, and rows per microsecond; None: unknown."""
@@ -109,7 +118,7 @@ class Traits:
             self._largest.append(Page(Rows([None] * len(page)), page.size_bytes, bounds=page.bounds))
         if page.is_narrow and len(page) > 1:
             self._lone_rows = 0
-        elif is_plain and page.is_narrow and page.limit > 1 and request.created_after is None:
+        elif is_plain and page.is_narrow and page.limit > 1 and request.created_after is None and not self._loses_rows:
             # A lower row is known, which would have been on the page.
             self._lone_rows += len(times) == 1 and times[0] > self.lowest
         if ids_only:

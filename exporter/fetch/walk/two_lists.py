@@ -16,6 +16,16 @@ from exporter.fetch.walk.window import Settled, WindowProgress
 from exporter.model import Interval, Page, PageRequest, RowT
 
 
+def new_walk(
+    window: Interval, traits: Traits, page_size: int, hidden_status: str | None
+) -> "Walk[RowT] | DoubleWalk[RowT]":
+    """Returns a walk of the list, and of that of `hidden_status` if there is one."""
+    if hidden_status is None:
+        return Walk(window, traits, page_size)
+    traits.is_filtered = True
+    return DoubleWalk(window, traits, page_size, hidden_status)
+
+
 class DoubleWalk(WindowProgress, Generic[RowT]):
     """Reads `window` of both lists; otherwise, it is like `Walk`."""
 

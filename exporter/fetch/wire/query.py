@@ -42,9 +42,9 @@ class Query:
     def parameters(self, request: PageRequest, style: TimestampStyle) -> dict[str, str]:
         """Returns parameters by name. Bounds outside the years 1 to 9999 are left out, or clamped if that widens."""
         afters, befores = [request.updated_after], [request.updated_before]
-        parameters = {}
+        parameters: dict[str, str] = {}
         if request.filtered:
-            parameters.update(self._filters)
+            parameters |= self._filters | dict(request.values)
             # The walk's bounds narrow the user's: what a parameter sent twice means is up to each server.
             afters.append(self._updated_after)
             befores.append(self._updated_before)

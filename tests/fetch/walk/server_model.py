@@ -73,6 +73,7 @@ class StoredRow(msgspec.Struct, frozen=True):
     matches: bool = True
     status: str = "completed"
     tenths: int = 0
+    agent_id: str = "a"
 
     def detach(self) -> None:
         """Does nothing, because the row holds no page."""
@@ -150,13 +151,15 @@ class ServerModel:
         if request.created_after is not None and "created_after" not in ignores:
             bound = 10 * read_bound(behaviour.after, request.created_after)
             oldest = max(oldest, bound + ("created_after" in excludes))
-        status, takes_all = request.status, not request.filtered or behaviour.filters_late
+        status = dict(request.values).get("status", request.status)
+        takes_all = not request.filtered or behaviour.filters_late
         found = [
             row
             for row in self.rows
             if oldest <= self.place(row) <= newest
             and (takes_all or row.matches)
-            and (row.status != behaviour.hides if status is None else row.status == status)
+            and (status == row.status if status is not None else row.status != behaviour.hides)
+            and all(getattr(row, name) == value for name, value in request.values)
         ]
         if request.updated_after is not None or request.updated_before is not None:
             found = [row for row in found if self._updated_within(row, request)]

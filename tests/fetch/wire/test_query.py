@@ -112,3 +112,12 @@ def test_everything_special_is_quoted(offset: str) -> None:
 def test_a_time_filter_that_is_no_time_is_refused() -> None:
     with pytest.raises(UsageError, match="updated_after"):
         Query({"updated_after": "yesterday"}, None)
+
+
+def test_a_list_is_asked_for_by_its_values_unless_filters_are_left_out() -> None:
+    query = Query({"channel": "email"}, None)
+    request = PageRequest(5, values=(("status", "failed"), ("agent_id", "a")), status="token_created")
+    asked = {"channel": "email", "status": "failed", "agent_id": "a", "limit": "5"}
+    assert query.parameters(request, STYLE) == asked
+    without = PageRequest(5, values=request.values, filtered=False)
+    assert query.parameters(without, STYLE) == {"limit": "5"}
