@@ -5,8 +5,8 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
@@ -15,17 +15,11 @@ from typing import Final, TypeVar
 import aiofiles
 from anyio import CancelScope, sleep, to_thread
 
-from exporter.errors import DestinationError, DestinationLockedError, StoreError
+from exporter.contract import Instant
+from exporter.errors import DestinationLockedError, StoreError
 from exporter.layout import (
     COMMITS,
     LOCK,
-    MANIFEST,
-    PRIVATE,
-    QUARANTINE,
-    RUNS,
-    SCRATCH,
-    STAGING,
-    is_clutter,
     staging_path,
 )
 from exporter.store.base import LockHolder
@@ -34,7 +28,6 @@ from exporter.store.disk import (
     free_bytes,
     fsync,
     fsync_directory,
-    is_read_only,
     make_directories,
     open_patiently,
     open_private,
@@ -42,10 +35,8 @@ from exporter.store.disk import (
     replace,
     reporting,
 )
-from exporter.store.local import lock
-from exporter.store.local.scratch import sweep
+from exporter.store.local import ground, lock
 from exporter.store.location import parts_inside
-from exporter.store.oserrors import describe, nearest
 
 T = TypeVar("T")
 
@@ -60,6 +51,8 @@ class LocalStore:
         self.root: Final = root
         self._lock: int | None = None
         self._durable: set[Path] = set()
+        #: The directories that `prepare` has made of the way to `root`, from below.
+        self._new: list[Path] = []
 
     @property
     def location(self) -> Path:
@@ -70,11 +63,12 @@ class LocalStore:
         return self.root
 
     async def check(self) -> None:
-        await to_thread.run_sync(_check, self.root)
+        await to_thread.run_sync(ground.check, self.root)
 
     async def prepare(self) -> None:
         # A killed run may have left a commit that a power cut would still take away, from under the next commit.
-        await to_thread.run_sync(_prepare, self.root, self._durable)
+        self._new += [path for path in (self.root, *self.root.parents) if not path.exists()]
+        await to_thread.run_sync(ground.prepare, self.root, self._durable)
 
     async def read(self, path: str) -> bytes | None:
         return await to_thread.run_sync(_read, self.locate(path))
@@ -126,19 +120,44 @@ class LocalStore:
         # Not in a thread: a cancelled task would leave it to take the lock, and nobody would give the lock back.
         for pause_seconds in _LOCK_PAUSES_SECONDS:
             with suppress(DestinationLockedError):
-                self._lock = lock.acquire(path, holder, now)
-                return
+                self._lock = self._acquire(path, holder, now)
+                break
             await sleep(pause_seconds)
-        self._lock = lock.acquire(path, holder, now)
+            await self._prepare_again()
+        else:
+            self._lock = self._acquire(path, holder, now)
+        try:
+            await self._prepare_again()
+        except BaseException:
+            await self.release_lock()
+            raise
+
+    def _acquire(self, path: Path, holder: str, now: Instant) -> int:
+        try:
+            return lock.acquire(path, holder, now)
+        except StoreError:
+            if not self._durable or path.parent.exists():
+                raise
+            raise DestinationLockedError(f"{self.root}: another run is just ending there. Run again") from None
+
+    async def _prepare_again(self) -> None:
+        """Makes what a run that has begun nothing has taken away since `prepare`."""
+        if self._durable and not ground.is_prepared(self.root):
+            self._durable.clear()
+            await self.prepare()
 
     async def keep_lock(self) -> None:
         """Does nothing, because the kernel keeps the lock."""
 
-    async def release_lock(self) -> None:
+    async def release_lock(self, *, clears: bool = False) -> None:
         if self._lock is not None:
             descriptor, self._lock = self._lock, None
             with reporting(self.locate(LOCK)):
-                lock.release(descriptor)
+                try:
+                    if clears:
+                        ground.clear(self.root, self._new)
+                finally:
+                    lock.release(descriptor)
 
     async def lock_holder(self) -> LockHolder | None:
         return await to_thread.run_sync(lock.current_holder, self.locate(LOCK))
@@ -156,58 +175,6 @@ class LocalStore:
             finally:
                 await to_thread.run_sync(partial(temporary.unlink, missing_ok=True))
         return installed
-
-
-@contextmanager
-def _refusing(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DestinationError(f"{root}: no directory can be made there. Choose another destination") from error
-    except OSError as error:
-        raise DestinationError(f"{root}: {describe(error, root)}") from error
-
-
-def _prepare(root: Path, durable: set[Path]) -> None:
-    _check(root)
-    with _refusing(root):
-        for directory in (root, root / PRIVATE, *(root / name for name in (COMMITS, STAGING, QUARANTINE))):
-            make_directories(directory, durable)
-        fsync_directory(root / COMMITS)
-    with suppress(OSError):
-        # Killed audits have left these; an audit that is at work keeps its own.
-        sweep(root / SCRATCH)
-        (root / SCRATCH).rmdir()
-
-
-def _check(root: Path) -> None:
-    with _refusing(root):
-        _check_what_is_there(root)
-
-
-def _check_what_is_there(root: Path) -> None:
-    if root.is_symlink() and not root.exists():
-        raise DestinationError(f"{root}: a link that leads nowhere. Give a directory")
-    existing = nearest(root)
-    if not existing.is_dir():
-        raise DestinationError(f"{existing}: a file, not a directory. Give a directory")
-    if is_read_only(existing):
-        raise DestinationError(f"{existing}: {describe(OSError(errno.EROFS, ''))}")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise DestinationError(f"{existing}: not writable. Run as the user who owns it, or choose another destination")
-    if existing != root or (root / COMMITS).is_dir():
-        return
-    found = {entry.name for entry in root.iterdir() if not is_clutter(entry.name)}
-    if not found:
-        return
-    # A power cut may leave only this of an export that had just begun.
-    if found == {PRIVATE} and {path for path in (root / PRIVATE).rglob("*") if path.is_file()} <= {root / RUNS}:
-        return
-    if MANIFEST in found:
-        raise DestinationError(
-            f"{root / COMMITS}: missing, although its manifest exists. Restore it, or give a new directory"
-        )
-    raise DestinationError(f"{root}: not empty, and not an export. Give a new directory, or that of an export")
 
 
 def _append(root: Path, file: Path, line: bytes) -> None:
