@@ -29,7 +29,7 @@ from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest, make_conver
 from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.local.store import LocalStore
 from tests.end_to_end.conftest import Command, Serving, Spawn
-from tests.end_to_end.export_directory import ExportDirectory, snapshot
+from tests.end_to_end.export_directory import ExportDirectory, snapshot, without_lock
 from tests.end_to_end.records import SINCE, records
 from tests.end_to_end.test_stopped import Moment
 from tests.jobs.damage import flip, parts, settle
@@ -338,7 +338,3 @@ def test_what_the_user_of_an_overtaken_run_sees(
     # At no moment did anything else exist.
     assert without_lock(snapshot(tmp_path / "out")) == without_lock(seen[0])
     ExportDirectory(tmp_path / "out").check(records(rows))
-
-
-def without_lock(files: dict[str, tuple[bytes, int, int]]) -> dict[str, tuple[bytes, int, int]]:
-    return {path: file for path, file in files.items() if path != "_exporter/lock"}
