@@ -117,7 +117,9 @@ async def _sync(
         if not session.before.coverage:
             await settle(session)
         else:
-            listing = open_reader(Request(filters=_lasting(request.filters), fields=ALWAYS_FIELDS), context)
+            listing = open_reader(
+                Request(filters=_lasting(request.filters), fields=ALWAYS_FIELDS), context, connection.reader
+            )
             async with listing if refilter else nullcontext() as lister:
                 if lister is not None:
                     lister.now = now

@@ -27,6 +27,10 @@ from exporter.settings import check_range
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RELATIVE = re.compile(r"(\d{1,9})([smhdw])")
 _RELATIVE_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION = re.compile(
+    r"(\d{1,9}(?:\.\d{1,9})?)\s*(|s|sec|seconds?|m|min|minutes?|h|hours?|d|days?|w|weeks?)", re.ASCII | re.IGNORECASE
+)
+_DURATION_SECONDS = {"": 1, **_RELATIVE_SECONDS}
 _SIZE = re.compile(r"(\d{1,15})\s*(|B|kB|MB|GB|KiB|MiB|GiB)", re.ASCII | re.IGNORECASE)
 _SIZE_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -177,6 +181,14 @@ def to_bytes(size: int | str, option: str) -> int:
     if match is None:
         raise UsageError(f"{option} {size!r}: write a size as 256MB, 1GiB, or a number of bytes")
     return int(match.group(1)) * _SIZE_BYTES[match.group(2).lower()]
+
+
+def to_seconds(value: float | str, option: str) -> float:
+    """Returns a number of seconds, which may be given as a text such as `5m`, `90` or `2 min`. Raises `UsageError`."""
+    match = _DURATION.fullmatch(str(value).strip())
+    if match is None:
+        raise UsageError(f"{option} {value!r}: write a duration as 90, 5m, 2 min or 1h")
+    return float(match.group(1)) * _DURATION_SECONDS[match.group(2)[:1].lower()]
 
 
 def choose_fields(only: Sequence[str] | str | None, without: Sequence[str] | str | None) -> tuple[str, ...] | None:

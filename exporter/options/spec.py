@@ -65,7 +65,8 @@ class ExportSpec:
 
     Times are ISO 8601 texts (UTC without an offset), ages such as `7d`, dates or datetimes (UTC without a zone).
     `until` is excluded, `created_before` is included. `lag` is in seconds. `filters` are sent unchecked, as `--filter`.
-    `part_size` and `memory` are bytes, or texts such as `256MiB`. A stream needs no `destination`.
+    `wait` is in seconds, or a text
+    such as `2m`. `part_size` and `memory` are bytes, or texts such as `256MiB`. A stream needs no `destination`.
 
     `token`, `org_id` and `base_url` are those of the environment (`ANYREACH_TOKEN`, `ANYREACH_ORG_ID`,
     `ANYREACH_BASE_URL`) unless they are given; the environment is read when the spec is used. Neither `repr` nor `str`
@@ -123,7 +124,12 @@ class ExportSpec:
         "Catalog of Iceberg tables, as pyiceberg's configuration names it.", "CATALOG[/NAMESPACE]", "a file in _iceberg"
     ).field(None)
     concurrency: int = Option("Requests at once, at most; 1 to 1024.", "N").field(_DEFAULTS.concurrency)
-    max_rps: int | float | None = Option("Requests a second, at most.", "X", "no ceiling").field(None)
+    max_rps: int | float | None = Option("Requests a second, at most, from the first one on.", "X", "no ceiling").field(
+        None
+    )
+    wait: int | float | str = Option(
+        "Give up after this long if the API never answers at all: 2m, or a number of seconds.", "DURATION"
+    ).field(f"{_DEFAULTS.wait_seconds:g}s")
     page_size: int = Option("Rows in a page, at most; 1 to 1000.", "N").field(_DEFAULTS.page_size)
     part_size: int | str = Option("Make files of about this size: 256MiB, 1GB, or a number of bytes.", "SIZE").field(
         f"{_DEFAULTS.target_part_bytes // _MIB}MiB"
@@ -187,6 +193,7 @@ class ExportSpec:
             trust_clock=self.trust_clock,
             concurrency=self.concurrency,
             max_rps=self.max_rps,
+            wait_seconds=parse.to_seconds(self.wait, "--wait"),
             page_size=self.page_size,
             target_part_bytes=parse.to_bytes(self.part_size, "--part-size"),
             memory_bytes=parse.to_bytes(self.memory, "--memory"),

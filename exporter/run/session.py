@@ -33,7 +33,7 @@ from exporter.run.clocks import take_back
 from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.finish import check_whole
-from exporter.run.reconcile import has_sensitive_fields, settle_range
+from exporter.run.reconcile import has_sensitive_fields, oldest_row, settle_range
 from exporter.settings import Selection
 from exporter.store.base import Store
 
@@ -126,8 +126,9 @@ class Session:
         settings, place = self.context.settings, self.stage.tables.place
         scan = msgspec.structs.replace(self.scan, windows=what.intervals, updated_since=updated_since)
         scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density)
+        covered = self._covered(scheduler) if into is None else 0
         into = into or PartSink(self.stage, self.guard, arrives=True)
-        pipeline = Pipeline(scan, scheduler, reader or self.reader, into, self.committer, settings)
+        pipeline = Pipeline(scan, scheduler, reader or self.reader, into, self.committer, settings, covered=covered)
         try:
             await pipeline.run()
         except ExporterError:
@@ -136,6 +137,13 @@ class Session:
             raise
         finally:
             self.windows += pipeline.windows
+
+    def _covered(self, scheduler: Scheduler) -> int:
+        """Returns how much of the range was read before, in microseconds, from where its data roughly begins."""
+        state, range_ = self.log.state, self.scan.range
+        bottom = min(scheduler.oldest, oldest_row(state) or range_.end)
+        start = max(range_.start, min(bottom, range_.end - 1))
+        return (state.coverage & Coverage([Interval(start, range_.end)])).length
 
 
 async def begin(

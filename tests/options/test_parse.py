@@ -32,6 +32,7 @@ from exporter.options.parse import (
     parse_parameters,
     to_bytes,
     to_instant,
+    to_seconds,
 )
 from exporter.settings import Credentials, RunSettings, Selection, check_range
 
@@ -327,6 +328,7 @@ def test_credentials_do_not_show_the_token() -> None:
         ({"page_size": 1001}, "--page-size 1001: must be from 1 to 1000"),
         ({"concurrency": 0}, "--concurrency 0: must be from 1 to 1024"),
         ({"max_rps": 0.0}, "--max-rps 0.0: must be a number above 0"),
+        ({"wait_seconds": 0.5}, "--wait 0.5: must be from 1 second to 1 day"),
         ({"max_rps": float("nan")}, "--max-rps nan: must be a number above 0"),
         ({"max_rps": float("inf")}, "--max-rps inf: must be a number above 0"),
         ({"lag_seconds": -1}, "--lag -1: must be from 0 to 31622400 seconds"),
@@ -344,3 +346,17 @@ def test_turns_need_the_transcripts() -> None:
     Selection(tables=("conversations",), fields=("id",))
     with pytest.raises(UsageError, match="the field conversation"):
         Selection(tables=("conversations", "turns"), fields=("id",))
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [(90, 90), (1.5, 1.5), ("90", 90), ("5m", 300), ("2 min", 120), ("1.5h", 5400), ("10 Seconds", 10), ("1d", 86_400)],
+)
+def test_a_duration_is_a_number_of_seconds_or_has_a_unit(value: float | str, seconds: float) -> None:
+    assert to_seconds(value, "--wait") == seconds
+
+
+@pytest.mark.parametrize("value", ["", "m", "5 x", "-1s", "nan", -3, "1h30m"])
+def test_what_is_no_duration_is_refused(value: float | str) -> None:
+    with pytest.raises(UsageError, match=r"^--wait .*: write a duration as 90, 5m"):
+        to_seconds(value, "--wait")
