@@ -25,6 +25,7 @@ the token or a conversation's content.
     │   ├── DamagedLogError        1   a commit is missing, unreadable, or does not fit
     │   ├── DamagedPartError       3   a file is missing, or not as it was written
     │   ├── UnreadableFileError    1   a file cannot be read here and now, which says nothing about its bytes
+    │   ├── WrongBucketError       2   there is no such bucket or container, or it lies elsewhere
     │   ├── ForeignTableError      3   a Delta or Iceberg table was changed by others, or belongs to another export
     │   └── OvertakenError         1   another run has committed in our place
     ├── DoubtfulStreamError        3   a stream has ended, but not all of its rows were delivered or proven
@@ -114,7 +115,7 @@ class UnreachableError(TransientError):
 
 
 class NoConnectionError(UnreachableError):
-    """There is no such host, no listener, or no TLS. If nothing has ever answered, the address is probably wrong."""
+    """There is no such host, no listener, no TLS, or no byte of a first answer: the address is probably wrong."""
 
 
 class ServerFailedError(TransientError):
@@ -178,6 +179,12 @@ class UnreadableFileError(StoreError):
             f"{path}: cannot be read here and now: {what}\n"
             "That says nothing about its bytes, and nothing was done to it. Once it can be read, run again",
         )
+
+
+class WrongBucketError(StoreError):
+    """There is no such bucket or container, or it lies in another region. Running again does not help."""
+
+    exit_status = 2
 
 
 class ForeignTableError(StoreError):

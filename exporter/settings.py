@@ -99,7 +99,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Says how a run reads and writes.
 
-    `max_rps` is in requests a second; None means no ceiling. `trust_clock` names the one clock to believe; None means
+    `max_rps` is in requests a second; None means no ceiling. `wait_seconds` is how long an API is asked that has never
+    answered. `trust_clock` names the one clock to believe; None means
     the earlier one, or neither if they differ by much. `ca_file` holds authorities that may vouch for the API
     besides the system's. With `heeds_signals`, Ctrl-C and SIGTERM end the run in good order; otherwise they are left to
     the program.
@@ -112,6 +113,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     trust_clock: TrustedClock | None = None
     concurrency: int = 8
     max_rps: float | None = None
+    wait_seconds: float = 10.0
     page_size: int = MAX_PAGE_SIZE
     target_part_bytes: int = 256 * 1024 * 1024
     memory_bytes: int = 384 * 1024 * 1024
@@ -124,6 +126,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(f"--concurrency {self.concurrency}: must be from 1 to 1024")
         if self.max_rps is not None and not 0 < self.max_rps < float("inf"):
             raise UsageError(f"--max-rps {self.max_rps}: must be a number above 0")
+        if not 1 <= self.wait_seconds <= 86_400:
+            raise UsageError(f"--wait {self.wait_seconds:g}: must be from 1 second to 1 day")
         if not 0 <= self.lag_seconds <= 366 * 86_400:
             raise UsageError(f"--lag {self.lag_seconds}s: must be from 0 to 366 days")
         if self.target_part_bytes < 1:

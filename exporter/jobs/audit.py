@@ -127,7 +127,8 @@ async def _audit(
         if claim is not None:
             at_once = context.settings.concurrency
             unlisted = await confirm_deletions(findings, connection.reader, at_once) if delete else None
-            outcome = await Repair(plan, claim, findings, now, lifted, run, context).apply(delete=delete)
+            repair = Repair(plan, claim, findings, now, lifted, run, context, connection.reader)
+            outcome = await repair.apply(delete=delete)
             repaired = RepairResult(
                 inserted=outcome.inserted,
                 updated=outcome.updated,

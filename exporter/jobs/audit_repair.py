@@ -71,6 +71,7 @@ class Repair:
     proves: Coverage
     run: Run
     context: RunContext
+    lister: Reader
 
     async def apply(self, *, delete: bool) -> UpsertCounts:
         """Reads again and merges. Afterwards, the findings' `deleted` are those that are left."""
@@ -83,7 +84,9 @@ class Repair:
             await self._put_in_order()
             return UpsertCounts()
         range_ = plan.state.range or plan.windows[0]
-        async with connected(plan.request, plan.state, range_.end, self.context, self.run, now=self.now) as connection:
+        async with connected(
+            plan.request, plan.state, range_.end, self.context, self.run, now=self.now, beside=self.lister
+        ) as connection:
             await mention_withheld(self.claim, connection)
             session = await Session.start(self.claim, connection, range_, refuses_withheld=True)
             spool = Spool(plan.homes, session.guard)

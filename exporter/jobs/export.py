@@ -1,19 +1,19 @@
 """`exporter export` brings a destination to what was asked for, from whatever state it is in."""
 
-from exporter.errors import DestinationError
 from exporter.jobs.summary import Summary, summarize
 from exporter.lake.follow import settle_table_format
-from exporter.model import Counters, TableFormat
+from exporter.log.state import State
+from exporter.model import Counters
 from exporter.run.claim import holding
 from exporter.run.clocks import is_ahead
-from exporter.run.connect import connected, find_stored
+from exporter.run.connect import connected, find_stored, mention_withheld
 from exporter.run.context import RunContext
 from exporter.run.finish import check_whole, has_asked_mode, is_in_order, put_in_order, seal
-from exporter.run.reconcile import asks_for_more, check_file_mode, known_end
+from exporter.run.reconcile import asks_for_more, check_file_mode, in_stored_zone, known_end, settle_request
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import settle
-from exporter.run.session import claimed
-from exporter.settings import FileMode, Request, Selection
+from exporter.run.session import begin
+from exporter.settings import Selection
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
@@ -34,43 +34,48 @@ async def export(destination: Location, asked: Selection, context: RunContext) -
 
 async def _export(store: Store, run: Run, asked: Selection, context: RunContext) -> Summary:
     destination = store.location
-    found, request, asked = await find_stored(store, run, asked)
-    table_format = settle_table_format(found, asked, destination)
-    if found.range is not None and found.is_whole and not asks_for_more(found.range, asked) and not is_ahead(found):
-        has_modes = await has_asked_mode(store, found, asked.file_mode)
-        if table_format == found.table_format and has_modes and await is_in_order(store, found):
-            await check_whole(store, found)
-            return summarize(destination, found, found, Counters())
-        return await _seal_whole(store, run, request, table_format, asked.file_mode, context)
-    async with (
-        connected(request, found, known_end(found, asked), context, run) as connection,
-        claimed(store, run, connection, asked, connection.latest) as session,
-    ):
-        await session.read_what_is_left()
-        await settle(session)
-        await seal(session.log, session.stage, session.committer, context.observer)
-        return summarize(destination, session.before, session.log.state, session.spent)
-
-
-async def _seal_whole(
-    store: Store,
-    run: Run,
-    request: Request,
-    table_format: TableFormat | None,
-    file_mode: FileMode | None,
-    context: RunContext,
-) -> Summary:
-    """Seals an export of which everything was read, because a run was killed before it could, or for what is new."""
+    found, _, asked = await find_stored(store, run, asked)
+    if await _is_idle(store, found, asked):
+        return summarize(destination, found, found, Counters())
     async with holding(store, run) as claim:
         log, before = claim.log, claim.log.state
-        if not before.is_whole or before.request != request or before.table_format not in (None, table_format):
-            raise DestinationError(f"{store.location}: another run has changed the export meanwhile; run again")
-        await put_in_order(
-            claim,
-            context.settings,
-            context.observer,
-            context.clock,
-            table_format=table_format,
-            file_mode=file_mode,
-        )
-        return summarize(store.location, before, log.state, Counters())
+        asked = in_stored_zone(before, asked)
+        request = settle_request(before, asked, destination)
+        if _has_all(before, asked):
+            # A run that was killed may have read everything, and sealed nothing.
+            await put_in_order(
+                claim,
+                context.settings,
+                context.observer,
+                context.clock,
+                table_format=settle_table_format(before, asked, destination),
+                file_mode=asked.file_mode,
+            )
+            return summarize(destination, before, log.state, Counters())
+        async with connected(request, before, known_end(before, asked), context, run) as connection:
+            await mention_withheld(claim, connection)
+            session = await begin(claim, connection, asked, connection.latest)
+            await session.read_what_is_left()
+            await settle(session)
+            await seal(log, session.stage, session.committer, context.observer)
+            return summarize(destination, session.before, log.state, session.spent)
+
+
+def _has_all(state: State, asked: Selection) -> bool:
+    """Returns whether everything that is asked for was read."""
+    return state.range is not None and state.is_whole and not asks_for_more(state.range, asked) and not is_ahead(state)
+
+
+async def _is_idle(store: Store, found: State, asked: Selection) -> bool:
+    """Returns whether there is nothing to do, and no other run is doing it: then not even the lock is written.
+
+    Raises the errors of `check_whole`.
+    """
+    if not _has_all(found, asked) or settle_table_format(found, asked, store.location) != found.table_format:
+        return False
+    if await store.lock_holder() is not None or not await has_asked_mode(store, found, asked.file_mode):
+        return False
+    if not await is_in_order(store, found):
+        return False
+    await check_whole(store, found)
+    return True

@@ -27,16 +27,23 @@ from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.upsert import UpsertCounts, merge_spool
 from exporter.plan.homes import Homes
 from exporter.plan.rereads import density_of, windows_around
+from exporter.run.claim import Claim, holding
 from exporter.run.clocks import is_ahead, updates_since
-from exporter.run.connect import connected, find_stored, open_reader
+from exporter.run.connect import connected, mention_withheld, open_reader
 from exporter.run.context import RunContext
 from exporter.run.finish import seal
-from exporter.run.reconcile import changing_filters, check_file_mode, oldest_row, stored_export
+from exporter.run.reconcile import (
+    changing_filters,
+    check_file_mode,
+    in_stored_zone,
+    oldest_row,
+    settle_request,
+    stored_export,
+)
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import Doubts, settle
-from exporter.run.session import Session, claimed
+from exporter.run.session import Session, begin
 from exporter.settings import Filters, Request, Selection
-from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
 
@@ -81,14 +88,21 @@ async def sync(
     check_file_mode(asked, destination)
     async with open_store(destination) as store:
         await store.check()
-        return await recorded(store, "sync", lambda run: _sync(store, run, asked, context, refilter, keep_generations))
+
+        async def work(run: Run) -> SyncResult:
+            async with holding(store, run) as claim:
+                return await _sync(claim, run, asked, context, refilter, keep_generations)
+
+        return await recorded(store, "sync", work)
 
 
 async def _sync(
-    store: Store, run: Run, asked: Selection, context: RunContext, refilter: bool, keep_generations: int | None
+    claim: Claim, run: Run, asked: Selection, context: RunContext, refilter: bool, keep_generations: int | None
 ) -> SyncResult:
-    found, request, asked = await find_stored(store, run, asked)
-    if settle_table_format(found, asked, store.location) and keep_generations is not None:
+    found, location = claim.log.state, claim.store.location
+    asked = in_stored_zone(found, asked)
+    request = settle_request(found, asked, location)
+    if settle_table_format(found, asked, location) and keep_generations is not None:
         raise UsageError("--keep-generations: with a table format, all that is replaced is kept until a vacuum")
     if not refilter:
         _check_filters(request)
@@ -101,24 +115,27 @@ async def _sync(
             context.observer.warn(
                 "the API leaves out updated rows when asked for them, so that all rows are read again"
             )
+        await mention_withheld(claim, connection)
         to_latest = msgspec.structs.replace(asked, until=latest)
-        async with claimed(
-            store, run, connection, to_latest, latest, refuses_withheld=True, keep_generations=keep_generations
-        ) as session:
-            await session.read_what_is_left()
-            outcome = UpsertCounts()
-            if not session.before.coverage:
-                await settle(session)
-            else:
-                listing = open_reader(Request(filters=_lasting(request.filters), fields=ALWAYS_FIELDS), context)
-                async with listing if refilter else nullcontext() as lister:
-                    if lister is not None:
-                        lister.now = now
-                    since = updates_since(session.before, now.instant, context.observer)
-                    asked_since = None if since is None or margin is None else since - context.lag - margin
-                    outcome = await _update(session, asked_since, lister)
-            await seal(session.log, session.stage, session.committer, context.observer, goes_on=True)
-            return _synced(store.location, session, outcome)
+        session = await begin(
+            claim, connection, to_latest, latest, refuses_withheld=True, keep_generations=keep_generations
+        )
+        await session.read_what_is_left()
+        outcome = UpsertCounts()
+        if not session.before.coverage:
+            await settle(session)
+        else:
+            listing = open_reader(
+                Request(filters=_lasting(request.filters), fields=ALWAYS_FIELDS), context, connection.reader
+            )
+            async with listing if refilter else nullcontext() as lister:
+                if lister is not None:
+                    lister.now = now
+                since = updates_since(session.before, now.instant, context.observer)
+                asked_since = None if since is None or margin is None else since - context.lag - margin
+                outcome = await _update(session, asked_since, lister)
+        await seal(session.log, session.stage, session.committer, context.observer, goes_on=True)
+        return _synced(location, session, outcome)
 
 
 def _check_filters(request: Request) -> None:

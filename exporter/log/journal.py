@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from exporter.errors import DestinationLockedError
 from exporter.layout import RUNS
 from exporter.log.state import StateName
 from exporter.store.base import Store
@@ -54,10 +55,13 @@ async def append_run(store: Store, record: RunRecord) -> None:
 
 
 async def read_last_run(store: Store) -> RunRecord | None:
-    """Returns the last run that has a whole line; None if there is none. Raises `StoreError`."""
+    """Returns the last run that has a whole line and was not refused; None if there is none. Raises `StoreError`."""
     for line in reversed((await store.read(RUNS) or b"").splitlines()):
         try:
-            return msgspec.json.decode(line, type=RunRecord)
+            record = msgspec.json.decode(line, type=RunRecord)
         except (msgspec.MsgspecError, ValueError):
             continue
+        # Exporters used to add a line for a run that found another at work, whose line comes later.
+        if record.exit_status != DestinationLockedError.exit_status:
+            return record
     return None

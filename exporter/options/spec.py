@@ -170,6 +170,9 @@ class ExportSpec:
     max_rps: int | float | None = _of_reading(
         "Send at most this many requests a second.", "X", otherwise="no ceiling"
     ).field(None)
+    wait: int | str = _of_connection(
+        "Give up after this long if the API never answers at all: 2m, or a number of seconds.", "DURATION"
+    ).field(f"{_DEFAULTS.wait_seconds:g}s")
     page_size: int = _of_reading("Ask for at most this many rows in a page; 1 to 1000.", "N").field(_DEFAULTS.page_size)
     part_size: int | str = Option(
         "Make files of about this size: 256MiB, 1GB, or a number of bytes.", "SIZE", group=Group.WRITTEN
@@ -244,6 +247,7 @@ class ExportSpec:
             trust_clock=self.trust_clock,
             concurrency=self.concurrency,
             max_rps=self.max_rps,
+            wait_seconds=to_seconds(self.wait, "--wait"),
             page_size=self.page_size,
             target_part_bytes=parse.to_bytes(self.part_size, "--part-size"),
             memory_bytes=parse.to_bytes(self.memory, "--memory"),

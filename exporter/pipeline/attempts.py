@@ -3,7 +3,8 @@
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Final, TypeVar
 
 import anyio
@@ -17,9 +18,9 @@ from exporter.errors import (
     ThrottledError,
     TransientError,
 )
-from exporter.fetch.pace.retry import Contact, FailureBudget, RetryPolicy
+from exporter.fetch.pace.retry import Contact, FailureBudget, Patience, RetryPolicy
 from exporter.model import Counters
-from exporter.progress import Observer
+from exporter.progress import Observer, Trouble
 from exporter.words import format_seconds
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ _KINDS: Final = (ThrottledError, RefusedError, TransientError)
 
 
 @dataclass(slots=True)
-class Trouble:
+class Failures:
     """Counts how often a request has failed in one way, and since when."""
 
     since: float
@@ -42,19 +43,20 @@ class Trouble:
         return str(failure) if self.attempts == 1 else f"refused {self.attempts} times in {seconds}: {failure}"
 
 
-class Troubles:
-    """Holds the troubles of one request, which began at `began`, by kind."""
+class Pursuit:
+    """Holds the failures of one request, which began at `began`, by kind. `ends_at` is when it is given up."""
 
     def __init__(self, began: float) -> None:
+        self.ends_at = inf
         self._began: Final = began
-        self._known: dict[type[SourceError], Trouble] = {}
+        self._known: dict[type[SourceError], Failures] = {}
 
-    def add(self, failure: SourceError, now: float) -> Trouble:
+    def add(self, failure: SourceError, now: float) -> Failures:
         """Counts a failure. A refusal is doubted since it was first met, anything else since the request began."""
         kind = next(kind for kind in _KINDS if isinstance(failure, kind))
-        trouble = self._known.setdefault(kind, Trouble(now if kind is RefusedError else self._began))
-        trouble.attempts += 1
-        return trouble
+        failures = self._known.setdefault(kind, Failures(now if kind is RefusedError else self._began))
+        failures.attempts += 1
+        return failures
 
 
 def until(wait_seconds: float, today: Instant) -> str:
@@ -69,67 +71,110 @@ def wall_clock() -> Instant:
 
 
 class Attempts:
-    """Makes attempts at all requests of a run until one succeeds or more are no use. `count` is told what they cost."""
+    """Makes attempts at all requests of a run until one succeeds or more are no use. `count` is told what they cost.
+
+    If nothing ever answers, the first request is given up after `wait_seconds`, if they are given.
+    """
 
     def __init__(
-        self, observer: Observer, concurrency: int, clock: Callable[[], float], count: Callable[[Counters], None]
+        self,
+        observer: Observer,
+        concurrency: int,
+        clock: Callable[[], float],
+        count: Callable[[Counters], None],
+        wait_seconds: float | None = None,
     ) -> None:
         self._observer = observer
         self._clock = clock
         self._count = count
-        self._policy: Final = RetryPolicy()
+        policy = RetryPolicy()
+        if wait_seconds is not None:
+            policy = replace(policy, absent=Patience(1, wait_seconds, wait_seconds))
+        self._policy: Final = policy
         self._failures = FailureBudget(concurrency)
         self._contact = Contact.NONE
-        self._warned = False
+        self._answered_at = clock()
+        #: The latest failure since the last good answer, and the requests that are pursued.
+        self._failure: SourceError | None = None
+        self._pursued: dict[Pursuit, None] = {}
         self._chance = random.Random()  # noqa: S311 - jitter
+
+    @property
+    def is_silent(self) -> bool:
+        """Returns whether nothing has ever answered."""
+        return self._contact is Contact.NONE
+
+    def trouble(self, silent_since: float | None = None) -> Trouble | None:
+        """Returns what keeps the run from an answer now, with times of the clock; None if nothing does.
+
+        `silent_since` is when a request was sent that has had no answer for long.
+        """
+        ends_at = min((pursuit.ends_at for pursuit in self._pursued), default=inf)
+        until = None if ends_at == inf else ends_at
+        if self._failure is not None:
+            is_throttled = isinstance(self._failure, ThrottledError)
+            return Trouble(str(self._failure), self._answered_at, until, throttled=is_throttled)
+        if silent_since is not None:
+            return Trouble("no answer yet", max(self._answered_at, silent_since), until)
+        return None
 
     async def pursue(self, attempt_once: Callable[[], Awaitable[T]], *, believes: bool = False) -> T:
         """Returns what an attempt has brought. With `believes`, a final refusal is raised at once."""
-        troubles = Troubles(self._clock())
+        pursuit = Pursuit(began := self._clock())
+        patience = self._policy.patience(NoConnectionError(), self._contact)
+        pursuit.ends_at = inf if patience is None else began + patience.seconds
+        self._pursued[pursuit] = None
+        try:
+            return await self._pursue(attempt_once, pursuit, believes=believes)
+        finally:
+            self._pursued.pop(pursuit, None)
+
+    async def _pursue(self, attempt_once: Callable[[], Awaitable[T]], pursuit: Pursuit, *, believes: bool) -> T:
         while True:
             try:
                 result = await attempt_once()
             except (TransientError, RefusedError) as error:
                 failure = error
             else:
-                self._contact = Contact.READING
-                self._failures.succeeded()
+                self._succeeded()
                 return result
             if believes and isinstance(failure, RequestRefusedError) and failure.is_final:
                 raise failure
-            trouble = troubles.add(failure, self._clock())
+            failures = pursuit.add(failure, self._clock())
+            if self.is_silent and not isinstance(failure, NoConnectionError):
+                self._contact = Contact.ANSWERED
             if isinstance(failure, ThrottledError):
                 self._count(Counters(throttled=1))
-            else:
+            elif not self.is_silent:
                 self._failures.failed()
-            if self._contact is Contact.NONE and not isinstance(failure, NoConnectionError):
-                self._contact = Contact.ANSWERED
-            self._warn_of(failure)
-            if self._failures.exhausted or not await self.waited(failure, trouble.attempts, trouble.since):
-                raise failure.with_message(self._given_up(failure, trouble))
+            self._failure = failure
+            if self._failures.exhausted or not await self.waited(failure, failures.attempts, failures.since, pursuit):
+                raise failure.with_message(self._given_up(failure, failures))
 
-    def _warn_of(self, failure: SourceError) -> None:
-        """Warns once that there is no answer yet, if that may go on for a while."""
-        patience = self._policy.patience(failure, self._contact)
-        if self._warned or self._contact is Contact.READING or not isinstance(failure, TransientError) or not patience:
-            return
-        self._warned = True
-        seconds = format_seconds(patience.seconds)
-        self._observer.warn(f"no answer yet; asking again for about {seconds}", reason=str(failure))
+    def _succeeded(self) -> None:
+        self._contact = Contact.READING
+        self._failures.succeeded()
+        self._answered_at, self._failure = self._clock(), None
 
-    def _given_up(self, failure: SourceError, trouble: Trouble) -> str:
+    def _given_up(self, failure: SourceError, failures: Failures) -> str:
         if self._failures.exhausted:
             return f"given up, because most requests have failed lately: {failure}"
-        said = trouble.words(failure, self._clock())
+        said = failures.words(failure, self._clock())
         if isinstance(failure, ThrottledError) and self._policy.asks_for_long(failure):
             said += f", and {until(failure.retry_after_seconds or 0.0, wall_clock())}"
         return said
 
-    async def waited(self, error: SourceError, attempt: int, since: float) -> bool:
+    async def waited(self, error: SourceError, attempt: int, since: float, pursuit: Pursuit | None = None) -> bool:
         """Waits until it is time to ask again; failures like this began at `since`. Returns False if that is no use."""
-        wait_seconds = self._policy.decide(error, attempt, self._clock() - since, self._contact, self._chance.random())
+        now = self._clock()
+        wait_seconds = self._policy.decide(error, attempt, now - since, self._contact, self._chance.random())
         if wait_seconds is None:
             return False
+        patience = self._policy.patience(error, self._contact)
+        if pursuit is not None and patience is not None:
+            is_throttled = isinstance(error, ThrottledError)
+            seconds = patience.throttled_seconds if is_throttled else patience.seconds
+            pursuit.ends_at = max(since + seconds, now + wait_seconds)
         self._observer.note("asking again", reason=str(error), wait_seconds=round(wait_seconds, 1))
         self._count(Counters(retries=1))
         await anyio.sleep(wait_seconds)

@@ -39,7 +39,6 @@ from exporter.pipeline.reader import Reader
 from exporter.pipeline.scan import Scan
 from exporter.pipeline.sink import Sink, WindowSink
 from exporter.plan.scheduler import Scheduler
-from exporter.progress import Snapshot
 from exporter.settings import RunSettings
 from exporter.signals import listening
 
@@ -58,7 +57,7 @@ class _Delivery:
 
 class Pipeline:
     """Reads all windows of `scan`, which `scheduler` splits, and commits their rows; a `committer` of None commits
-    nothing. A report is due every `report_seconds`, even if nothing arrives.
+    nothing. `covered` are microseconds of the range that were read before.
 
     `run` raises the `ExporterError` that ended it early, after committing everything that it could.
     """
@@ -72,7 +71,7 @@ class Pipeline:
         committer: Committer | None,
         settings: RunSettings,
         *,
-        report_seconds: float = 1.0,
+        covered: int = 0,
     ) -> None:
         self._scan = scan
         self._scheduler = scheduler
@@ -80,8 +79,7 @@ class Pipeline:
         self._sink = sink
         self._committer = committer
         self._settings = settings
-        self._report_seconds = report_seconds
-        self._span = max(1, scheduler.span)
+        self._whole = max(1, covered + scheduler.span)
         self._clock = reader.clock
         self._began = reader.clock()
         self._traits = reader.traits
@@ -89,8 +87,6 @@ class Pipeline:
         self.windows = 0
         # The number of walks that are being read.
         self._open = 0
-        self._rows = 0
-        self._bytes = 0
         self._failure: ExporterError | None = None
         self._stopping = False
         self._moved = anyio.Event()
@@ -106,12 +102,9 @@ class Pipeline:
         for traits in self._reader.lists.values():
             traits.begin_list(self._scan.updated_since)
         with CancelScope() as everything, self._listening(everything):
-            async with anyio.create_task_group() as reporting:
-                reporting.start_soon(self._report_regularly)
-                async with anyio.create_task_group() as working:
-                    for _ in range(self._settings.concurrency):
-                        working.start_soon(self._work)
-                reporting.cancel_scope.cancel()
+            async with anyio.create_task_group() as working:
+                for _ in range(self._settings.concurrency):
+                    working.start_soon(self._work)
         if self._failure is not None:
             raise self._failure
 
@@ -138,6 +131,7 @@ class Pipeline:
     async def _work(self) -> None:
         while (walk := await self._next_walk()) is not None:
             self.windows += 1
+            self._reader.report.windows += 1
             writer = self._sink.open_window(walk.end, self._scan)
             send, receive = anyio.create_memory_object_stream[_Delivery](1)
             async with anyio.create_task_group() as group:
@@ -180,9 +174,7 @@ class Pipeline:
                         return
                     settled = walk.receive(reading.page)
                     self._scheduler.advanced(walk, reading.page.rows.created_at)
-                    self._rows += len(settled.rows)
-                    self._bytes += reading.page.size_bytes
-                    self._report()
+                    self._report(len(settled.rows), reading.page.size_bytes)
                     self._wake()
                     rooms = (*carried, reading.room)
                     # The next list of ids settles rows of this page, which may be huge.
@@ -246,27 +238,15 @@ class Pipeline:
         self._moved.set()
         self._moved = anyio.Event()
 
-    async def _report_regularly(self) -> None:
-        while True:
-            await anyio.sleep(self._report_seconds)
-            self._report()
-
-    def _report(self) -> None:
-        counters = self._reader.counters
-        self._reader.observer.progress(
-            Snapshot(
-                share=1 - min(1.0, self._scheduler.left / self._span),
-                rows=self._rows,
-                bytes=self._bytes,
-                files=self._committer.files if self._committer else 0,
-                requests=counters.requests,
-                retries=counters.retries,
-                throttled=counters.throttled,
-                in_flight=self._reader.in_flight,
-                windows=self.windows,
-                seconds=self._clock() - self._began,
-            )
-        )
+    def _report(self, rows: int, size_bytes: int) -> None:
+        """Reports a page."""
+        report = self._reader.report
+        report.rows += rows
+        report.bytes += size_bytes
+        report.share = 1 - min(1.0, self._scheduler.left / self._whole)
+        if self._committer is not None:
+            report.files = self._committer.files
+        report.send()
 
 
 def _placed(error: ExporterError, walk: _WindowWalk, sink: Sink) -> ExporterError:

@@ -45,27 +45,30 @@ class Opening:
 
 
 async def open_list(reader: Reader, until: Instant | None, status: str | None) -> Opening:
-    """Asks the first questions all at once, and more if the answers show clocks that differ.
+    """Asks the first question, then the others at once, and more if the answers show clocks that differ.
+
+    Until something has answered, two questions would only cost what one does twice: a refusal, or a wait.
 
     `until` is the end of the range if it is known beforehand, and `status` one that may be hidden. Raises
     `SourceError`.
     """
     opening = Opening()
 
-    async def look() -> None:
-        rows = (await reader.look(probes.newest(until))).page.rows
-        newest = None if until is not None else rows.created_at[0] if rows else BEGINNING
-        opening.density, opening.newest = probes.density(rows.created_at), row_times(rows.created_at, rows.updated_at)
-        opening.newest_ids = tuple(row.id for row in rows.rows[:_FEW])
-        times = zip(opening.newest_ids, rows.updated_at, strict=False)
-        opening.updated_at = {identity: time for identity, time in times if time is not None}
-        reader.traits.expect(newest, opening.density)
+    rows = (await reader.look(probes.newest(until))).page.rows
+    newest = None if until is not None else rows.created_at[0] if rows else BEGINNING
+    opening.density, opening.newest = probes.density(rows.created_at), row_times(rows.created_at, rows.updated_at)
+    opening.newest_ids = tuple(row.id for row in rows.rows[:_FEW])
+    times = zip(opening.newest_ids, rows.updated_at, strict=False)
+    opening.updated_at = {identity: time for identity, time in times if time is not None}
+    reader.traits.expect(newest, opening.density)
+
+    async def look_closely() -> None:
         await _ask_closely(reader, rows)
 
     async def look_for_hidden() -> None:
         opening.is_hidden = status is not None and await is_hidden(reader, status)
 
-    await for_each((look, look_for_hidden), lambda ask: ask(), at_once=2)
+    await for_each((look_closely, look_for_hidden), lambda ask: ask(), at_once=2)
     while needs_another(reader.told):
         await reader.look(replace(probes.newest(until), limit=1))
     return opening

@@ -2,18 +2,16 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import replace as dataclass_replace
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, Self, TypeVar
 
 import anyio
-import msgspec
 from anyio import CapacityLimiter, to_thread
 from msgspec.structs import replace
 
-from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant, TimestampStyle
+from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
 from exporter.encode.decode import DecodedPage, Decoder
-from exporter.encode.rows import EncodeRow
 from exporter.errors import (
     RefusedError,
     RequestRefusedError,
@@ -21,61 +19,35 @@ from exporter.errors import (
     TooLargeError,
     TransientError,
     UnplacedError,
-    UnusableAnswerError,
 )
 from exporter.fetch.pace.page_size import Portions
 from exporter.fetch.pace.throttle import Throttle, Ticket
 from exporter.fetch.walk.traits import Traits
 from exporter.fetch.wire.answer import Answer, Presence
-from exporter.model import Counters, Page, PageRequest, Values
+from exporter.model import Counters, PageRequest, Values
 from exporter.pipeline.attempts import Attempts
 from exporter.pipeline.attempts import wall_clock as wall_clock
 from exporter.pipeline.memory import ByteBudget, Room
 from exporter.pipeline.placement import when
+from exporter.pipeline.report import Report
+from exporter.pipeline.source import PageReading as PageReading
+from exporter.pipeline.source import Source, names_in
 from exporter.plan.clock import ClockSample, Now, settle
-from exporter.progress import Observer
+from exporter.progress import Observer, Trouble
 from exporter.words import format_size
 
 _AGAIN: Final = "Run the same command again when the API answers"
+_LONGER: Final = ", or wait longer for its first answer: --wait 2m"
+#: A request that has had no answer for this long is told of.
+_SILENCE_SECONDS: Final = 5.0
 AnswerT = TypeVar("AnswerT", bound=Answer | Presence)
 
 
-class Source(Protocol):
-    """Serves pages, with one attempt a call. `style` is how the server writes its timestamps."""
-
-    style: TimestampStyle
-
-    async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer: ...
-
-    async def look_up(self, identity: str) -> Presence: ...
-
-    async def get_one(self, identity: str, fits: Callable[[int], bool]) -> Answer: ...
-
-
-_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-def _names_in(body: bytes) -> frozenset[str]:
-    try:
-        return frozenset(_members.decode(body))
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise UnusableAnswerError(f"the answer ({len(body)} bytes) is cut short or is not JSON. Ask again") from error
-
-
-@dataclass(frozen=True, slots=True)
-class PageReading:
-    """Holds a page, and an instant of the server's clock at or before which it had not been read yet.
-
-    `room` must be released together with the page.
-    """
-
-    page: Page[EncodeRow]
-    read_since: Instant
-    room: Room
-
-
 class Reader:
-    """Reads pages for all workers. `counters` and `in_flight` say what that costs, and `traits` what it has shown."""
+    """Reads pages for all workers. `counters` and `in_flight` say what that costs, and `traits` what it has shown.
+
+    A reader `beside` another one, which reads nothing meanwhile, goes on at its pace and with its experience.
+    """
 
     def __init__(
         self,
@@ -87,9 +59,13 @@ class Reader:
         concurrency: int,
         max_rps: float | None,
         clock: Callable[[], float] = time.monotonic,
+        wait_seconds: float | None = None,
+        beside: Self | None = None,
     ) -> None:
         self.counters = Counters()
-        self.in_flight = 0
+        #: What the observer is told of the run.
+        self.report: Report = beside.report if beside else Report(observer, clock)
+        self.report.troubles.append(self._trouble)
         self.traits = Traits()
         #: The lists that make up the export, each with what it has shown. Where a filter has several values, `traits`
         #: are those of the list without that filter.
@@ -103,17 +79,26 @@ class Reader:
         self.observer = observer
         self._budget = budget
         self.clock = clock
-        self._throttle = Throttle(max_rps, concurrency)
+        # When the requests were sent that are under way.
+        self._sent: list[float] = []
+        self._throttle: Throttle = beside._throttle if beside else Throttle(max_rps, concurrency)
         # The first in line waits for a turn, the others for their turn to wait.
         self._line = anyio.Lock()
         self._landed = anyio.Event()
-        self._attempts = Attempts(observer, concurrency, clock, self._count)
+        self._attempts: Attempts = (
+            beside._attempts if beside else Attempts(observer, concurrency, clock, self._count, wait_seconds)
+        )
         # The most rows that were granted to a request, and the most that one may ask for.
         self._granted_rows, self._most_rows = 0, MAX_PAGE_SIZE
         self._whole_rows = 0
         self._whole_bytes = 0
         # A decoder learns as it goes, so that only one thread at a time may use it.
         self._decoding = CapacityLimiter(1)
+
+    @property
+    def in_flight(self) -> int:
+        """Returns the number of requests that are under way."""
+        return len(self._sent)
 
     @property
     def useful_concurrency(self) -> int:
@@ -132,7 +117,7 @@ class Reader:
         try:
             reading = await self.read(request, self.portions(), believes=believes)
         except TransientError as error:
-            error.with_advice(_AGAIN)
+            error.with_advice(_AGAIN + (_LONGER if self._attempts.is_silent else ""))
             raise
         if request.is_plain:
             self.traits.note_lowest(reading.page)
@@ -226,10 +211,25 @@ class Reader:
 
     async def _read_names(self, identity: str, room: Room) -> frozenset[str]:
         _, answer = await self._attempt(lambda: self._source.get_one(identity, room.fits))
-        return await to_thread.run_sync(_names_in, answer.body, limiter=self._decoding)
+        return await to_thread.run_sync(names_in, answer.body, limiter=self._decoding)
 
     def _count(self, more: Counters) -> None:
         self.counters += more
+        self.report.counters += more
+
+    def _trouble(self) -> Trouble | None:
+        """Returns what keeps this reader from an answer now, by the clock of the report."""
+        now, began = self.clock(), self.report.began
+        oldest = min(self._sent, default=now)
+        trouble = self._attempts.trouble(oldest if now - oldest >= _SILENCE_SECONDS else None)
+        if trouble is None:
+            return None
+        until = trouble.until_seconds
+        return dataclass_replace(
+            trouble,
+            since_seconds=trouble.since_seconds - began,
+            until_seconds=None if until is None else until - began,
+        )
 
     async def _take_turn(self) -> Ticket:
         async with self._line:
@@ -241,7 +241,8 @@ class Reader:
     async def _attempt(self, ask: Callable[[], Awaitable[AnswerT]]) -> tuple[Ticket, AnswerT]:
         sent = await self._take_turn()
         self._count(Counters(requests=1))
-        self.in_flight += 1
+        self._sent.append(sent.at)
+        self.report.in_flight += 1
         try:
             answer = await ask()
         except ThrottledError as error:
@@ -254,7 +255,8 @@ class Reader:
             self._throttle.succeeded(sent, self.clock(), answer.quota)
             return sent, answer
         finally:
-            self.in_flight -= 1
+            self._sent.remove(sent.at)
+            self.report.in_flight -= 1
             self._landed.set()
             self._landed = anyio.Event()
 

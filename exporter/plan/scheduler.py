@@ -79,7 +79,7 @@ class Scheduler:
         density: float | None = None,
     ) -> None:
         self._waiting = sorted(windows)
-        self._oldest = oldest
+        self.oldest: Final = oldest
         self._align = align
         self._page_size = page_size
         self._active: dict[Divisible, Instant] = {}
@@ -180,7 +180,7 @@ class Scheduler:
         kept = min((stretch.rows + _PAGES_UNDER_WAY * self.page_rows) / 2, 0.9 * stretch.rows)
         cut = walk.settled_from - stretch.depth_of(kept)
         edge = self._align(cut)
-        if edge > max(walk.start, self._oldest):
+        if edge > max(walk.start, self.oldest):
             more = stretch.rows_above(walk.settled_from - edge) - kept
             if more <= _ROWS_FOR_ALIGNMENT * stretch.rows:
                 cut = edge
@@ -190,4 +190,4 @@ class Scheduler:
         return walk.give_away_below(cut)
 
     def _length(self, start: Instant, end: Instant) -> Instant:
-        return max(0, end - max(start, self._oldest))
+        return max(0, end - max(start, self.oldest))

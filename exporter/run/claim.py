@@ -43,6 +43,8 @@ class Claim:
 async def holding(store: Store, run: Run) -> AsyncIterator[Claim]:
     """Prepares the destination and holds it for the block; if the run fails, withdraws what it has published in vain.
 
+    If the block begins no export, nothing stays of what this has made.
+
     Raises `DestinationLockedError` if another run holds it, `DestinationError`, `UsageError` if the library that writes
     its tables is not installed, and `StoreError`. In a run that has been overtaken, any error of the store becomes an
     `OvertakenError`, because the other run may have deleted its files.
@@ -66,4 +68,4 @@ async def holding(store: Store, run: Run) -> AsyncIterator[Claim]:
     finally:
         if log.state.number:
             run.saw(log.state)
-        await store.release_lock()
+        await store.release_lock(clears=not log.state.number)

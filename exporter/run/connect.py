@@ -25,6 +25,7 @@ from exporter.run.record import Run
 from exporter.settings import Request, Selection
 from exporter.store.base import Store
 from exporter.store.location import shell_word
+from exporter.tasks import alongside
 from exporter.words import count_of
 
 
@@ -60,8 +61,11 @@ async def find_stored(store: Store, run: Run, asked: Selection) -> tuple[State, 
 
 
 @asynccontextmanager
-async def open_reader(request: Request, context: RunContext) -> AsyncIterator[Reader]:
-    """Yields a reader of the list that the filters of `request` leave, with its fields and for its tables."""
+async def open_reader(request: Request, context: RunContext, beside: Reader | None = None) -> AsyncIterator[Reader]:
+    """Yields a reader of the list that the filters of `request` leave, with its fields and for its tables.
+
+    It goes on where the reader `beside` it, which must read nothing meanwhile, has learned of the API.
+    """
     settings = context.settings
     async with Client(
         settings.base_url,
@@ -71,6 +75,7 @@ async def open_reader(request: Request, context: RunContext) -> AsyncIterator[Re
         fields=request.fields,
         proxy=settings.proxy,
         ca_file=settings.ca_file,
+        wait_seconds=None if beside else settings.wait_seconds,
     ) as client:
         reader = Reader(
             client,
@@ -80,6 +85,8 @@ async def open_reader(request: Request, context: RunContext) -> AsyncIterator[Re
             concurrency=settings.concurrency,
             max_rps=settings.max_rps,
             clock=context.clock,
+            wait_seconds=settings.wait_seconds,
+            beside=beside,
         )
         reader.traits.is_filtered = bool(request.filters)
         if request.has_several_values:
@@ -96,14 +103,17 @@ async def connected(
     run: Run | None = None,
     *,
     now: Now | None = None,
+    beside: Reader | None = None,
 ) -> AsyncIterator[Connection]:
     """Asks the first questions, and yields a connection whose reader has the time to go by.
 
     `until` is the end of the range, if it is known; `run` is charged with what is read; `now` is the time to go by, if
-    it is settled. Raises `SourceError`, also if another organization is served than is asked for, and `UsageError` if
-    the clocks differ by too much.
+    it is settled; `beside` is as in `open_reader`. From the first question until the block ends, the observer is told
+    every second how far the run is. Raises `SourceError`, also if another organization is served than is asked for, and
+    `UsageError` if the clocks differ by too much.
     """
-    async with open_reader(request, context) as reader:
+    async with open_reader(request, context, beside) as reader, alongside(reader.report.repeat):
+        reader.report.stored_rows = known.totals.rows
         if run is not None:
             earlier = run.spent
             run.spent = lambda: earlier() + reader.counters

@@ -7,13 +7,13 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias, TypeVar
+from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
 import pyarrow as pa
 from anyio import CancelScope
 
 from exporter.contract import Instant, format_instant
-from exporter.errors import ExporterError, InterruptedExportError, StoreError, UsageError
+from exporter.errors import DestinationLockedError, ExporterError, InterruptedExportError, StoreError, UsageError
 from exporter.log.journal import RunRecord, append_run
 from exporter.log.state import Author, State, state_name
 from exporter.model import Counters
@@ -23,6 +23,10 @@ from exporter.store.local.lock import host_name
 from exporter.version import __version__
 
 Command: TypeAlias = Literal["export", "sync", "compact", "verify", "audit", "vacuum", "reread"]
+
+
+#: With these, nothing was touched: the destination holds another export, or another run is at work there.
+_REFUSED: Final = (UsageError.exit_status, DestinationLockedError.exit_status)
 
 
 def new_run() -> str:
@@ -57,7 +61,7 @@ class Run:
 
 
 async def recorded(store: Store, command: Command, work: Callable[[Run], Awaitable[OutcomeT]]) -> OutcomeT:
-    """Does `work`, and adds a line to the journal of the export at `store`, if there is one.
+    """Does `work`, and adds a line to the journal of the export at `store`, if there is one, unless it is refused.
 
     Raises what `work` raises, and nothing of its own: a run keeps its status if the line cannot be written.
     """
@@ -89,8 +93,8 @@ async def _append(
     error: str | None = None,
     message: str | None = None,
 ) -> None:
-    if exit_status == UsageError.exit_status:
-        return  # nothing was touched, and the destination may hold another export
+    if exit_status in _REFUSED:
+        return
     before, after, spent = run.before, run.after, run.spent()
     record = RunRecord(
         run=run.name,

@@ -1,7 +1,6 @@
 """Runs a session: begins under its claim, and reads window after window into the parts that its commits add."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Self
@@ -11,7 +10,7 @@ from anyio import to_thread
 
 from exporter.contract import BEGINNING, HIDDEN_STATUS, Instant
 from exporter.encode.tables import Tables
-from exporter.errors import DestinationError, ExporterError, StoreError
+from exporter.errors import ExporterError, StoreError
 from exporter.lake.follow import settle_table_format
 from exporter.log.commits import CommitLog
 from exporter.log.state import State
@@ -29,13 +28,12 @@ from exporter.pipeline.scan import Scan
 from exporter.pipeline.sink import Sink
 from exporter.plan.homes import Homes, Place
 from exporter.plan.scheduler import Scheduler
-from exporter.run.claim import Claim, holding
+from exporter.run.claim import Claim
 from exporter.run.clocks import take_back
-from exporter.run.connect import Connection, knows_hidden, mention_withheld
+from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.finish import check_whole
-from exporter.run.reconcile import has_sensitive_fields, settle_range, settle_request
-from exporter.run.record import Run
+from exporter.run.reconcile import has_sensitive_fields, oldest_row, settle_range
 from exporter.settings import FileMode, Selection
 from exporter.store.base import Store
 
@@ -131,8 +129,9 @@ class Session:
         settings, place = self.context.settings, self.stage.tables.place
         scan = msgspec.structs.replace(self.scan, windows=what.intervals, updated_since=updated_since)
         scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density)
+        covered = self._covered(scheduler) if into is None else 0
         into = into or PartSink(self.stage, self.guard, arrives=True)
-        pipeline = Pipeline(scan, scheduler, reader or self.reader, into, self.committer, settings)
+        pipeline = Pipeline(scan, scheduler, reader or self.reader, into, self.committer, settings, covered=covered)
         try:
             await pipeline.run()
         except ExporterError:
@@ -142,33 +141,12 @@ class Session:
         finally:
             self.windows += pipeline.windows
 
-
-@asynccontextmanager
-async def claimed(
-    store: Store,
-    run: Run,
-    connection: Connection,
-    asked: Selection,
-    latest: Instant,
-    *,
-    refuses_withheld: bool = False,
-    keep_generations: int | None = None,
-) -> AsyncIterator[Session]:
-    """Claims the destination for the block, and begins. The parameters are those of `begin`.
-
-    Raises the errors of `holding` and `begin`, and `UsageError` for an empty range before anything is touched.
-    """
-    settle_range(connection.known, asked, latest)
-    async with holding(store, run) as claim:
-        await mention_withheld(claim, connection)
-        yield await begin(
-            claim,
-            connection,
-            asked,
-            latest,
-            refuses_withheld=refuses_withheld,
-            keep_generations=keep_generations,
-        )
+    def _covered(self, scheduler: Scheduler) -> int:
+        """Returns how much of the range was read before, in microseconds, from where its data roughly begins."""
+        state, range_ = self.log.state, self.scan.range
+        bottom = min(scheduler.oldest, oldest_row(state) or range_.end)
+        start = max(range_.start, min(bottom, range_.end - 1))
+        return (state.coverage & Coverage([Interval(start, range_.end)])).length
 
 
 async def begin(
@@ -180,22 +158,19 @@ async def begin(
     refuses_withheld: bool = False,
     keep_generations: int | None = None,
 ) -> Session:
-    """Settles once more what is asked for, against the state that is read under the lock, and starts.
+    """Settles the range, and starts. It ends at `latest` unless an end is asked for or stored.
 
-    The range ends at `latest` unless an end is asked for or stored. Raises `DestinationError` if another run has begun
-    an export here since the connection was made, and the errors of `Session.start`.
+    Raises `UsageError` for an empty range, and the errors of `Session.start`.
     """
-    location, context = claim.store.location, connection.context
+    context = connection.context
     await take_back(claim.log, connection.opening.now, context.lag, context.observer)
     before = claim.log.state
-    if settle_request(before, asked, location) != connection.request:
-        raise DestinationError(f"{location}: another run has begun an export here meanwhile; run again")
     return await Session.start(
         claim,
         connection,
         settle_range(before, asked, latest),
         refuses_withheld=refuses_withheld,
-        table_format=settle_table_format(before, asked, location),
+        table_format=settle_table_format(before, asked, claim.store.location),
         file_mode=asked.file_mode,
         keep_generations=keep_generations,
     )

@@ -117,8 +117,11 @@ class Store(Protocol):
     async def keep_lock(self) -> None:
         """Keeps the lock from running out; runs beside what it protects, until it is cancelled or no longer needed."""
 
-    async def release_lock(self) -> None:
-        """Gives the destination back; does nothing without a lock."""
+    async def release_lock(self, *, clears: bool = False) -> None:
+        """Gives the destination back; does nothing without a lock.
+
+        With `clears`, it also takes away what `prepare` and the lock have made, unless there is a commit.
+        """
 
     async def lock_holder(self) -> LockHolder | None:
         """Returns the run that holds the destination now, or None if none does."""

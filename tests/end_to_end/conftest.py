@@ -32,12 +32,6 @@ class CommandResult(NamedTuple):
         """Returns the lines on stderr, except those on progress, which come only on a slow machine."""
         return [line for line in self.err.splitlines() if " progress percent=" not in line]
 
-    def after_warning(self) -> "CommandResult":
-        """Returns the rest of the output, whose first line must warn that no answer has come yet."""
-        first, rest = self.err.split("\n", 1)
-        assert " warning: no answer yet; asking again for about " in first
-        return self._replace(err=rest)
-
 
 class Serving(Protocol):
     """Serves `rows` on loopback, beside the test, until it ends."""
@@ -149,9 +143,12 @@ def spawn() -> Iterator[Spawn]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes a run ask a server that does not answer as often as usual, but without long pauses."""
+    """Makes a run ask a server that answers badly as often as usual, but without long pauses.
+
+    For one that does not answer, give --wait.
+    """
     patience = Patience(attempts=6, seconds=0.0, throttled_seconds=0.0)
-    hasty = partial(RetryPolicy, unknown=patience, absent=patience, base_seconds=0.01)
+    hasty = partial(RetryPolicy, unknown=patience, base_seconds=0.01)
     monkeypatch.setattr(attempts, "RetryPolicy", hasty)
 
 

@@ -225,6 +225,11 @@ def snapshot(root: Path) -> dict[str, tuple[bytes, int, int]]:
     }
 
 
+def without_lock(files: dict[str, tuple[bytes, int, int]]) -> dict[str, tuple[bytes, int, int]]:
+    """Returns a snapshot without the lock, which a run writes before it knows whether it can do anything."""
+    return {path: file for path, file in files.items() if path != "_exporter/lock"}
+
+
 def texts(root: Path) -> Iterator[bytes]:
     """Yields the content of every file that is not Parquet."""
     yield from (path.read_bytes() for path in root.rglob("*") if path.is_file() and path.suffix != ".parquet")

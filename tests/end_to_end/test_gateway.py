@@ -174,7 +174,7 @@ class TestProxy:
     ) -> None:
         proxy = forwarding(ForwardProxy({f"{NAME}:443": before.port}))
         monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
-        done = command("export", tmp_path / "out", *RANGE, url=f"https://{NAME}")
+        done = command("export", tmp_path / "out", *RANGE, "--wait", "1s", url=f"https://{NAME}")
         assert_failed(done, 1, NAME, proxy.address, "certificate cannot be verified", "--ca-file")
         assert TOKEN.encode() not in proxy.heard
         assert server.requests == []
@@ -198,9 +198,7 @@ class TestProxy:
     ) -> None:
         proxy = forwarding(ForwardProxy({}, f"me:{PASSWORD}"))
         monkeypatch.setenv("HTTPS_PROXY", f"http://{named}{proxy.address}")
-        done = command("export", tmp_path / "out", *RANGE, url=f"https://{NAME}")
-        if "407" not in words:
-            done = done.after_warning()
+        done = command("export", tmp_path / "out", *RANGE, "--wait", "1s", url=f"https://{NAME}")
         assert_failed(done, 1, proxy.address, *words)
         assert TOKEN.encode() not in proxy.heard
         assert not (tmp_path / "out").exists()
@@ -224,8 +222,8 @@ class TestProxy:
         proxy = forwarding(ForwardProxy({}))
         monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
         monkeypatch.setenv("NO_PROXY", "elsewhere.test, .gateway.test")
-        done = command("export", tmp_path / "named", *RANGE, url=f"https://{NAME}")
-        assert_failed(done.after_warning(), 1, f"{NAME}: no such host")
+        done = command("export", tmp_path / "named", *RANGE, "--wait", "1s", url=f"https://{NAME}")
+        assert_failed(done, 1, f"{NAME}: no such host")
         done = command("export", tmp_path / "out", *RANGE, "--ca-file", before.authority, url=before.url)
         assert done.status == 0, done.err
         assert proxy.heads == []

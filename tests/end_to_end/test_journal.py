@@ -95,7 +95,6 @@ def test_runs_that_fail_are_there_and_the_token_is_not(
         (0, None),
         (4, "AccessError"),
         (4, "AccessError"),
-        (5, "DestinationLockedError"),
         (130, "InterruptedExportError"),
     ]
     assert "answered 401" in found[1]["message"]

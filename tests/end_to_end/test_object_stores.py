@@ -80,6 +80,27 @@ def rows() -> list[Row]:
     return make_conversations(300, SINCE, SINCE + 5 * DAY, seed=3, density="flat")
 
 
+def test_a_wrong_bucket_is_2_whatever_is_asked_of_it(
+    rows: list[Row], serving: Serving, command: Command, placing: Placing, s3: S3
+) -> None:
+    placing(s3)
+    server = serving(rows)
+    for words in ("status", "verify", "export", "sync", "audit", "reread", "compact", "vacuum --older-than 0s"):
+        name, *options = words.split()
+        done = command(name, "s3://no-such-bucket-here/some/where", *options, server=server)
+        assert (done.status, done.out, len(done.complaint)) == (2, "", 1), (words, done)
+        assert "s3://no-such-bucket-here: there is no such bucket or container (404 NoSuchBucket)" in done.err
+    assert server.requests == []
+
+
+def test_a_run_that_begins_nothing_leaves_nothing(
+    rows: list[Row], serving: Serving, command: Command, placing: Placing, s3: S3
+) -> None:
+    place = placing(s3)
+    assert command("export", str(place), *RANGE, server=serving(rows), token="ak_wrong").status == 4
+    assert place.bucket.sizes("") == {}
+
+
 def test_the_same_export_is_the_same_everywhere(
     rows: list[Row], serving: Serving, command: Command, placing: Placing, s3: S3, azure: Cloud, tmp_path: Path
 ) -> None:

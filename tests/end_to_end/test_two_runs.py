@@ -29,7 +29,7 @@ from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest, make_conver
 from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.local.store import LocalStore
 from tests.end_to_end.conftest import Command, Serving, Spawn
-from tests.end_to_end.export_directory import ExportDirectory, snapshot
+from tests.end_to_end.export_directory import ExportDirectory, snapshot, without_lock
 from tests.end_to_end.records import SINCE, records
 from tests.end_to_end.test_stopped import Moment
 from tests.jobs.damage import flip, parts, settle
@@ -75,6 +75,48 @@ def test_a_run_that_sleeps_still_holds_its_destination(
     os.kill(sleeping.process.pid, signal.SIGCONT)
     assert sleeping.wait().status == 0
     ExportDirectory(tmp_path / "out").check(records(rows))
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["export", "sync", "reread", "audit --repair", "verify --repair", "compact", "vacuum --older-than 0s"],
+)
+def test_a_second_run_asks_nothing_and_is_no_last_run(
+    words: str, rows: list[Row], serving: Serving, command: Command, tmp_path: Path
+) -> None:
+    out, server = tmp_path / "out", serving(rows)
+    assert command("export", out, *OPTIONS, server=server).status == 0
+    last = json.loads(command("status", out, "--json").out)["last_run"]
+    asked = len(server.requests)
+    # An exporter before this one has added such a line.
+    with (out / "_exporter" / "runs.jsonl").open("a") as journal:
+        journal.write(json.dumps({**last, "exit_status": 5, "error": "DestinationLockedError"}) + "\n")
+    lines = (out / "_exporter" / "runs.jsonl").read_bytes()
+    holder = LocalStore(out)
+    anyio.run(holder.acquire_lock, "at-work")
+    name, *options = words.split()
+    done = command(name, out, *options, server=server)
+    assert (done.status, len(done.complaint)) == (5, 1)
+    assert "held by run at-work (process " in done.err
+    assert len(server.requests) == asked
+    assert (out / "_exporter" / "runs.jsonl").read_bytes() == lines
+    assert json.loads(command("status", out, "--json").out)["last_run"] == last
+    anyio.run(holder.release_lock)
+
+
+def test_a_run_holds_its_destination_before_it_has_an_answer(
+    rows: list[Row], serving: Serving, spawn: Spawn, command: Command, tmp_path: Path
+) -> None:
+    silent, idle = serving(rows, Behaviour(latency=3600.0)), serving(rows)
+    first = spawn("export", tmp_path / "new" / "out", *OPTIONS, server=silent)
+    while not silent.requests:
+        assert first.process.poll() is None
+    for name in ("export", "sync"):
+        assert command(name, tmp_path / "new" / "out", server=idle).status == 5
+    assert idle.requests == []
+    first.process.send_signal(signal.SIGTERM)
+    assert first.wait().status == 130
+    assert list(tmp_path.iterdir()) == []
 
 
 class Pause:
@@ -296,7 +338,3 @@ def test_what_the_user_of_an_overtaken_run_sees(
     # At no moment did anything else exist.
     assert without_lock(snapshot(tmp_path / "out")) == without_lock(seen[0])
     ExportDirectory(tmp_path / "out").check(records(rows))
-
-
-def without_lock(files: dict[str, tuple[bytes, int, int]]) -> dict[str, tuple[bytes, int, int]]:
-    return {path: file for path, file in files.items() if path != "_exporter/lock"}

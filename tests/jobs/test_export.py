@@ -14,7 +14,7 @@ from exporter.jobs.status import status
 from exporter.jobs.summary import Summary
 from exporter.log.state import State
 from exporter.model import Interval
-from exporter.progress import Quiet
+from exporter.progress import Quiet, Snapshot
 from exporter.run.context import RunContext
 from exporter.run.reconcile import asks_for_more, known_end, settle_range, settle_request
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations, serve
@@ -218,3 +218,45 @@ async def test_what_it_holds_by_request_and_an_end_that_lies_ahead_are_summed_up
     assert (unknown.organization, now.end_ahead) == (None, None)
     found = await status(tmp_path / "some")
     assert (found.organization, found.request) == ("org_sandbox", some.request)
+
+
+class Watching(Quiet):
+    def __init__(self) -> None:
+        self.snapshots: list[Snapshot] = []
+
+    def progress(self, snapshot: Snapshot) -> None:
+        self.snapshots.append(snapshot)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("since", [T0 - 30 * DAY, None])
+async def test_a_resumed_run_tells_of_the_whole_range_and_of_what_was_stored(
+    since: Instant | None, tmp_path: Path
+) -> None:
+    asked = Selection(since=since, until=T0)
+    async with serve(make_conversations(3000, T0 - 30 * DAY, T0, seed=5, density="flat")) as server:
+        settings = RunSettings(base_url=server.url, page_size=50, concurrency=2)
+
+        async def run() -> tuple[Summary | None, list[Snapshot]]:
+            observer = Watching()
+            try:
+                return await export(
+                    tmp_path, asked, RunContext(settings, Credentials(TOKEN), observer)
+                ), observer.snapshots
+            except AccessError:
+                return None, observer.snapshots
+
+        server.behaviour = Behaviour(revoked_after=40)
+        stopped, seen = await run()
+        assert stopped is None
+        found = await status(tmp_path)
+        assert (seen[0].stored_rows, 0.2 < seen[-1].share < 0.9) == (0, True)
+        server.behaviour = Behaviour()
+        done, again = await run()
+    assert done is not None
+    assert {snapshot.stored_rows for snapshot in again} == {found.rows}
+    pages = [snapshot for snapshot in again if snapshot.rows]
+    # The first page was read before this snapshot.
+    assert pages[0].share == pytest.approx(found.rows / 3000, abs=0.08)
+    assert [snapshot.share for snapshot in pages] == sorted(snapshot.share for snapshot in pages)
+    assert (pages[-1].share, pages[-1].rows) == (1.0, 3000 - found.rows)

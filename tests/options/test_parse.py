@@ -407,6 +407,7 @@ def test_credentials_do_not_show_the_token() -> None:
         ({"page_size": 1001}, "--page-size 1001: must be from 1 to 1000"),
         ({"concurrency": 0}, "--concurrency 0: must be from 1 to 1024"),
         ({"max_rps": 0.0}, "--max-rps 0.0: must be a number above 0"),
+        ({"wait_seconds": 0.5}, "--wait 0.5: must be from 1 second to 1 day"),
         ({"max_rps": float("nan")}, "--max-rps nan: must be a number above 0"),
         ({"max_rps": float("inf")}, "--max-rps inf: must be a number above 0"),
         ({"lag_seconds": -1}, "--lag -1s: must be from 0 to 366 days"),

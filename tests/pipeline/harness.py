@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from math import inf
 from pathlib import Path
@@ -41,6 +42,7 @@ from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer, Quiet
 from exporter.settings import PartitionBy, Request, RunSettings
 from exporter.store.local.store import LocalStore
+from exporter.tasks import alongside
 from tests.fetch.walk.server_model import ServerModel, StoredRow
 
 #: JSON characters for a unit of a modelled row's size. The model's rows of ids weigh 50, which is 200 characters.
@@ -175,25 +177,26 @@ class Destination:
             row_group_bytes=self.shares.row_group,
             clock=self.clock,
         )
+        reader = Reader(
+            source,
+            Decoder(None),
+            observer,
+            ByteBudget(self.shares),
+            concurrency=self.concurrency,
+            max_rps=self.max_rps,
+            clock=self.reader_clock,
+        )
         pipeline = Pipeline(
             Scan(range=self.range_, windows=left, hidden_status=self.hidden_status),
             Scheduler(left, self.range_.start, align, self.page_size),
-            Reader(
-                source,
-                Decoder(None),
-                observer,
-                ByteBudget(self.shares),
-                concurrency=self.concurrency,
-                max_rps=self.max_rps,
-                clock=self.reader_clock,
-            ),
+            reader,
             PartSink(stage, Guard()),
             Committer(store, log, tables.schemas, observer),
             RunSettings(concurrency=self.concurrency, page_size=self.page_size),
-            report_seconds=self.report_seconds,
         )
         started(pipeline)
-        await pipeline.run()
+        async with alongside(partial(reader.report.repeat, self.report_seconds)):
+            await pipeline.run()
         return pipeline
 
     async def load(self) -> State:

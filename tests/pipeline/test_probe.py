@@ -4,6 +4,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable
 
+import anyio
 import pytest
 from msgspec.structs import replace
 
@@ -28,6 +29,25 @@ EVERYTHING = Interval(BEGINNING, T0)
 
 def reader_of(source: ModelSource) -> Reader:
     return Reader(source, Decoder(None), Quiet(), ByteBudget(Shares.of(1 << 29, 8)), concurrency=4, max_rps=None)
+
+
+async def test_until_one_question_is_answered_no_other_is_asked() -> None:
+    class Slow(ModelSource):
+        under_way = 0
+        seen: list[int]
+
+        async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
+            self.under_way += 1
+            await anyio.wait_all_tasks_blocked()
+            self.seen.append(self.under_way)
+            self.under_way -= 1
+            return await super().get_page(request, fits)
+
+    source = Slow(ServerModel([StoredRow(f"c{number}", T0 - number * SECOND) for number in range(200)], Behaviour()))
+    source.seen = []
+    await open_list(reader_of(source), None, "token_created")
+    assert source.seen[0] == 1
+    assert max(source.seen) == 2
 
 
 @pytest.mark.parametrize("hides", [True, False])

@@ -1,22 +1,20 @@
-"""A run begins only what it was asked for, compared with what is stored under the lock."""
+"""A run begins only what was asked for, and leaves nothing if that is nothing."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from exporter.contract import DAY, HOUR
-from exporter.errors import DestinationError, UsageError
-from exporter.log.commits import CommitLog, load_state
-from exporter.log.state import Author, State
-from exporter.model import Interval
+from exporter.errors import UsageError
+from exporter.log.state import State
 from exporter.pipeline.probe import Opening
 from exporter.plan.clock import Now
 from exporter.progress import Quiet
+from exporter.run.claim import holding
 from exporter.run.connect import Connection
 from exporter.run.context import RunContext
 from exporter.run.record import Run
-from exporter.run.session import claimed
+from exporter.run.session import begin
 from exporter.settings import Credentials, Request, RunSettings, Selection
 from exporter.store.local.store import LocalStore
 
@@ -24,28 +22,12 @@ pytestmark = pytest.mark.anyio
 NOON = 1_770_000_000_000_000 // DAY * DAY + 12 * HOUR
 
 
-def connection(reader: Any = None) -> Connection:
-    """Returns the connection of a run that has asked the first questions before anything was stored."""
+async def test_an_empty_range_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     context = RunContext(RunSettings(), Credentials("token"), Quiet())
-    return Connection(Request(), State(), reader, Opening(now=Now(0.0, NOON)), context)
-
-
-async def test_it_refuses_what_another_run_has_begun_meanwhile(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    await store.prepare()
-    other = CommitLog(store, Author(run="r1", host="host", pid=1))
-    await other.append(committed_at=0, kind="begin", request=Request(partition_by="hour"), range=Interval(0, NOON))
-    made = connection()
-    with pytest.raises(DestinationError, match="another run has begun an export here meanwhile"):
-        async with claimed(store, Run("export"), made, Selection(), made.latest):
-            pass
-    assert (await load_state(store)).number == 1
-
-
-async def test_an_empty_range_is_refused_before_anything_is_touched(tmp_path: Path) -> None:
-    made = connection()
+    reader: object = None
+    made = Connection(Request(), State(), reader, Opening(now=Now(0.0, NOON)), context)  # type: ignore[arg-type]
     assert made.latest == NOON - 60 * 1_000_000
     with pytest.raises(UsageError, match="nothing to export"):
-        async with claimed(LocalStore(tmp_path), Run("export"), made, Selection(since=NOON), made.latest):
-            pass
+        async with holding(LocalStore(tmp_path / "out"), Run("export")) as claim:
+            await begin(claim, made, Selection(since=NOON), made.latest)
     assert not list(tmp_path.iterdir())

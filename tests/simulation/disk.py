@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 ERRNOS: Final = (errno.ENOSPC, errno.EIO)
 #: Calls that change a directory or a file. pathlib and the exporter reach them through the module `os`.
-CALLS: Final = ("link", "rename", "replace", "unlink", "mkdir", "ftruncate", "fsync", "write")
+CALLS: Final = ("link", "rename", "replace", "unlink", "mkdir", "rmdir", "ftruncate", "fsync", "write")
 
 
 class ProcessDeath(BaseException):
@@ -123,7 +123,7 @@ class SimulatedDisk:
             return None
         if name == "link":
             self.on_link(Path(args[0]), Path(args[1]))
-        victim = self._last_name(Path(args[-1])) if name in ("unlink", "replace") else None
+        victim = self._last_name(Path(args[-1])) if name in ("unlink", "replace", "rmdir") else None
         result = real(*args, **kwargs)
         if victim is not None:
             # Another file may soon have its number.
@@ -131,10 +131,10 @@ class SimulatedDisk:
         return result
 
     def _last_name(self, path: Path) -> int | None:
-        """Returns the inode number of a file that has no other name; `None` for any other."""
+        """Returns the inode number of a directory, or of a file that has no other name; `None` for any other."""
         with suppress(FileNotFoundError):
             found = path.lstat()
-            return found.st_ino if found.st_nlink == 1 else None
+            return found.st_ino if found.st_nlink == 1 or stat.S_ISDIR(found.st_mode) else None
         return None
 
     def offloaded(self, func: Callable[..., Any]) -> None:

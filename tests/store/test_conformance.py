@@ -296,6 +296,19 @@ class TestLock:
         assert await other.lock_holder() is None
         await other.acquire_lock("r2")
 
+    async def test_nothing_stays_of_a_run_that_has_begun_nothing(self, opening: Opening) -> None:
+        store = await opening()
+        await store.prepare()
+        await store.acquire_lock("r1")
+        await store.release_lock(clears=True)
+        assert await store.list("_exporter") == []
+        await store.prepare()
+        await store.acquire_lock("r2")
+        log = await begun(store)
+        await store.release_lock(clears=True)
+        assert await (await opening()).lock_holder() is None
+        assert await CommitLog(store, Author(run="r3", host="host", pid=3)).load() == log.state
+
     async def test_of_many_one_takes_it(self, store: Store, opening: Opening) -> None:
         won: list[Store] = []
 

@@ -84,6 +84,8 @@ class Pace:
         self._is_measured = False
         self._hold_seconds = 0.0
         self._free_at = -inf
+        #: The next request must not be sent before this, whatever the rate: between two, the ceiling allows no burst.
+        self._ceiling_at = -inf
         self._blocked_until = 0.0
         self._tolerance = 0.0
         self._passed = 0
@@ -97,13 +99,15 @@ class Pace:
     def delay_seconds(self, now: float) -> float:
         """Returns the seconds until the next request may be sent."""
         self.rate = self._rate_at(now)
-        wait = max(self._blocked_until, self._free_at) - now
+        wait = max(self._blocked_until, self._free_at, self._ceiling_at) - now
         return wait if wait > _NEGLIGIBLE_SECONDS else 0.0
 
     def sent(self, now: float) -> None:
         """Notes that a request takes its slot."""
         slot = 1 / self.rate if self.rate else 0.0
         self._free_at = max(self._free_at, now - (_BURST - 1) * slot) + slot
+        if self._ceiling is not None:
+            self._ceiling_at = now + 1 / self._ceiling
         self._sample(now)
 
     def passed(self, now: float) -> None:

@@ -51,7 +51,7 @@ class RetryPolicy:
     known: Patience = Patience(attempts=10, seconds=300.0, throttled_seconds=900.0)
     unknown: Patience = Patience(attempts=3, seconds=120.0, throttled_seconds=120.0)
     #: If nothing has ever answered, pauses are short, and the first failure after these seconds is the last.
-    absent: Patience = Patience(attempts=1, seconds=5.0, throttled_seconds=5.0)
+    absent: Patience = Patience(attempts=1, seconds=10.0, throttled_seconds=10.0)
     absent_cap_seconds: float = 2.0
     #: For refusals (`RefusedError`), once pages have been read, and before.
     doubted: Patience = Patience(attempts=4, seconds=10.0, throttled_seconds=10.0)
@@ -83,7 +83,9 @@ class RetryPolicy:
             return None if self.asks_for_long(error) else error.retry_after_seconds
         cap_seconds = self.absent_cap_seconds if patience is self.absent else self.cap_seconds
         # Full jitter: workers that failed together do not come back together. The exponent is bounded, like floats.
-        return random * min(cap_seconds, self.base_seconds * 2.0 ** min(attempt - 1, 32))
+        wait_seconds = random * min(cap_seconds, self.base_seconds * 2.0 ** min(attempt - 1, 32))
+        # The last attempt comes when the time is over, and not later.
+        return min(wait_seconds, self.absent.seconds - elapsed_seconds) if patience is self.absent else wait_seconds
 
     def patience(self, error: SourceError, contact: Contact) -> Patience | None:
         """Returns how long a request that fails like this is pursued; None: not at all."""

@@ -5,10 +5,12 @@ read, and no cookie is kept. A proxy on the way to an origin with TLS sees neith
 leaves this module holds the token, the proxy's password, or an exception of aiohttp's, whose `request_info` holds them.
 """
 
+import asyncio
 import time
 import zlib
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -20,19 +22,23 @@ from yarl import URL
 from exporter.contract import (
     BASE_URL_VARIABLE,
     CONVERSATIONS_PATH,
-    HOUR,
     ORGANIZATION_HEADER,
-    SECOND,
-    Instant,
     TimestampStyle,
 )
-from exporter.errors import RequestRefusedError, SourceError, TooLargeError, UnreachableError, UnusableAnswerError
+from exporter.errors import (
+    NoConnectionError,
+    RequestRefusedError,
+    SourceError,
+    TooLargeError,
+    UnreachableError,
+    UnusableAnswerError,
+)
 from exporter.fetch.pace.quota import quota_of
 from exporter.fetch.wire.answer import Answer, Presence
 from exporter.fetch.wire.body import Body, begins_like, described
-from exporter.fetch.wire.line import Limits, Line
+from exporter.fetch.wire.line import Limits, Line, Silence
 from exporter.fetch.wire.query import Query
-from exporter.fetch.wire.refusals import age_of, http_date, own_words, proxy_refusal, quoted, refusal, wants_slash
+from exporter.fetch.wire.refusals import age_of, clock_of, own_words, proxy_refusal, quoted, refusal, wants_slash
 from exporter.model import PageRequest
 from exporter.route import Proxy, trust
 from exporter.settings import Credentials
@@ -55,7 +61,8 @@ class _WantsSlashError(RequestRefusedError):
 class Client:
     """Asks for pages, as an async context manager. At most `concurrency` calls may be under way at a time.
 
-    With `fields` None, the parameter is left out. Raises `UsageError` for an `updated_*` filter that is no ISO 8601
+    With `fields` None, the parameter is left out. Until something has answered, no attempt waits for its answer longer
+    than until `wait_seconds` after the first attempt. Raises `UsageError` for an `updated_*` filter that is no ISO 8601
     time, and as `route.trust`.
     """
 
@@ -70,6 +77,7 @@ class Client:
         limits: Limits | None = None,
         proxy: Proxy | None = None,
         ca_file: Path | None = None,
+        wait_seconds: float | None = None,
     ) -> None:
         #: The server's way of writing timestamps, in which it is also asked.
         self.style = TimestampStyle()
@@ -84,6 +92,7 @@ class Client:
         self._concurrency = concurrency
         self._query = Query(filters, fields)
         self._limits = limits or Limits()
+        self._silence = Silence(wait_seconds)
         self._line = Line(self._url.host or "", self._host, credentials.token, self._limits, proxy)
         self._ssl = trust(ca_file)
         self._session: aiohttp.ClientSession | None = None
@@ -99,11 +108,6 @@ class Client:
             connector=connector,
             # Nothing more, because aiohttp also gives a session's headers to the proxy.
             headers={"User-Agent": f"exporter/{__version__}"},
-            timeout=aiohttp.ClientTimeout(
-                total=self._limits.total_seconds,
-                connect=self._limits.connect_seconds,
-                sock_read=self._limits.stall_seconds,
-            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # done here, where what comes out is counted
             trust_env=False,
@@ -159,27 +163,35 @@ class Client:
         return await self._once(f"{self._url}{segment}{other}{query}", take)
 
     async def _once(self, url: str, take: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
+        limits = self._silence.limit(self._limits, asyncio.get_running_loop().time())
         try:
-            return await self._get(URL(url, encoded=True), take)
+            return await self._get(URL(url, encoded=True), limits, take)
         except (aiohttp.ClientError, OSError) as error:
-            failure: BaseException = self._line.translate(error)
+            line = replace(self._line, limits=limits, is_silent=self._silence.lasts)
+            failure: BaseException = line.translate(error)
         except (SourceError, CancelledError) as error:
             failure = error
+        if not isinstance(failure, NoConnectionError | CancelledError):
+            self._silence.lasts = False
         # Raised outside `except`, because a chained ClientResponseError would carry the request's headers, and so the
         # token. So would the variables of the functions below, which a traceback keeps; a cancellation may be the
         # context of the defect that caused it.
         raise failure.with_traceback(None)
 
-    async def _get(self, url: URL, take: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
+    async def _get(self, url: URL, limits: Limits, take: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
         if self._session is None:
             raise RuntimeError("the client has not been entered")
         async with self._session.get(
             url,
+            timeout=aiohttp.ClientTimeout(
+                total=limits.total_seconds, connect=limits.connect_seconds, sock_read=limits.stall_seconds
+            ),
             allow_redirects=False,
             headers=self._headers(),
             proxy=self._proxy.url if self._proxy else None,
             proxy_headers=self._proxy_headers(),
         ) as response:
+            self._silence.lasts = False
             return await take(response)
 
     def _headers(self) -> dict[str, str]:
@@ -208,7 +220,7 @@ class Client:
         raise failure
 
     async def _take(self, response: aiohttp.ClientResponse, fits: Callable[[int], bool], what: str = "array") -> Answer:
-        served_at, now_seconds = _clock_of(response)
+        served_at, now_seconds = clock_of(response.headers.get("Date"), time.time())
         await self._refuse(response, now_seconds)
         body = await self._read(response, fits)
         if not begins_like(what, body):
@@ -222,7 +234,7 @@ class Client:
         return Answer(body, served_at, quota_of(response.headers, now_seconds), age_of(response.headers.get("Age")))
 
     async def _take_presence(self, response: aiohttp.ClientResponse) -> Presence:
-        _, now_seconds = _clock_of(response)
+        _, now_seconds = clock_of(response.headers.get("Date"), time.time())
         if response.status == 404:
             await self._read_error(response)  # so that the connection stays open
         else:
@@ -279,16 +291,3 @@ def _codings(response: aiohttp.ClientResponse) -> list[str]:
     """Returns what was done to the body, in this order."""
     named = ",".join(response.headers.getall("Content-Encoding", ())).lower().split(",")
     return [name for name in map(str.strip, named) if name not in _AS_IT_IS]
-
-
-def _clock_of(response: aiohttp.ClientResponse) -> tuple[Instant | None, float]:
-    """Returns the server's clock, None if it does not tell; and one in seconds, which may be this machine's.
-
-    If the two differ by more than an hour, one is wrong, and a date to wait for is taken by the later one: it is met
-    sooner.
-    """
-    served_at, local = http_date(response.headers.get("Date")), time.time()
-    if served_at is None:
-        return None, local
-    served = served_at / SECOND
-    return served_at, max(served, local) if abs(served - local) > HOUR / SECOND else served

@@ -5,7 +5,7 @@ Nothing that aiohttp raises is kept: its exceptions hold the request's headers, 
 
 import errno
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import aiohttp
@@ -15,6 +15,7 @@ from exporter.errors import NoConnectionError, SourceError, UnreachableError
 from exporter.fetch.wire.refusals import proxy_refusal, quoted
 from exporter.route import Proxy
 
+_LEAST_SECONDS: Final = 0.1
 _CHECK: Final = f"Check {BASE_URL_VARIABLE} and the network"
 
 
@@ -27,15 +28,44 @@ class Limits:
     total_seconds: float = 300.0
 
 
+class Silence:
+    """Lasts from the first attempt until something answers: no attempt then goes on for longer than `seconds` after it.
+
+    Without `seconds`, there is none.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self.lasts = seconds is not None
+        self._seconds = seconds or 0.0
+        self._ends_at: float | None = None
+
+    def limit(self, limits: Limits, now: float) -> Limits:
+        """Returns the limits of an attempt that begins now."""
+        if not self.lasts:
+            return limits
+        if self._ends_at is None:
+            self._ends_at = now + self._seconds
+        left = max(_LEAST_SECONDS, self._ends_at - now)
+        return replace(
+            limits,
+            connect_seconds=min(limits.connect_seconds, left),
+            stall_seconds=min(limits.stall_seconds, left),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Holds the way to the API. `host` is its bare name, and `named` is how messages name it."""
+    """Holds the way to the API. `host` is its bare name, and `named` is how messages name it.
+
+    `is_silent` says that nothing has ever come back from there.
+    """
 
     host: str
     named: str
     token: str = field(repr=False)
     limits: Limits
     proxy: Proxy | None = None
+    is_silent: bool = False
 
     def translate(self, error: Exception) -> SourceError:
         """Returns the error of this package that an error of aiohttp's or the system's stands for."""
@@ -67,8 +97,10 @@ class Line:
                 return NoConnectionError(f"{self.named}: no connection ({_reason(error.os_error)}). {_CHECK}")
             case aiohttp.ConnectionTimeoutError():
                 return NoConnectionError(
-                    f"{self.named}: no connection within {self.limits.connect_seconds:g} s. {_CHECK}"
+                    f"{self.named}: no connection within {self.limits.connect_seconds:.3g} s. {_CHECK}"
                 )
+            case TimeoutError() if self.is_silent:
+                return NoConnectionError(f"{self.named}: not a byte for {self.limits.stall_seconds:.3g} s. {_CHECK}")
             case aiohttp.SocketTimeoutError():
                 return UnreachableError(f"{self.named}: not a byte for {self.limits.stall_seconds:g} s")
             case TimeoutError():

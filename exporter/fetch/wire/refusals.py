@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from exporter.contract import (
     BASE_URL_VARIABLE,
     CONVERSATIONS_PATH,
+    HOUR,
     ORGANIZATION_VARIABLE,
     PERSONAL_TOKEN_PREFIX,
     SECOND,
@@ -62,11 +63,12 @@ def refusal(
     wait_seconds = _wait_seconds(headers, now_seconds)
     match status:
         case 401:
-            hint = f"The token is wrong, expired or revoked; check {TOKEN_VARIABLE} or --token-file"
+            what = answered if said else f"{answered}: the token is wrong, expired or revoked"
+            hint = f"check {TOKEN_VARIABLE} or --token-file"
             if token.startswith(PERSONAL_TOKEN_PREFIX):
                 where = f"{ORGANIZATION_VARIABLE} or --org-id"
                 hint += f", and {where}: a personal token (pat_) works for the organization it names"
-            return AccessError(f"{answered}. {hint}")
+            return AccessError(f"{what}; {hint}")
         # A refusal that says when to come back is for coming too fast, whatever its status.
         case _ if status in _TOO_FAST or (status >= 400 and "Retry-After" in headers and wait_seconds is not None):
             return ThrottledError(answered, wait_seconds, status)
@@ -124,6 +126,19 @@ def http_date(text: str | None) -> Instant | None:
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * SECOND
     except (ValueError, OverflowError):
         return None
+
+
+def clock_of(date: str | None, local: float) -> tuple[Instant | None, float]:
+    """Returns the server's clock by its `Date`, None if it does not tell; and one in seconds, which may be `local`.
+
+    If the two differ by more than an hour, one is wrong, and a date to wait for is taken by the later one: it is met
+    sooner.
+    """
+    served_at = http_date(date)
+    if served_at is None:
+        return None, local
+    served = served_at / SECOND
+    return served_at, max(served, local) if abs(served - local) > HOUR / SECOND else served
 
 
 def age_of(text: str | None) -> int:

@@ -1,8 +1,9 @@
 """Lets one run at a time use a destination, by an advisory lock on a file that names the run.
 
-The kernel releases the lock of a process that is gone, however it ended. The file is never removed, because two runs
-that lock two files of one name would both hold the lock. If the file system has no locks, a run goes on without one:
-the numbered commits keep two runs from spoiling one another's work.
+The kernel releases the lock of a process that is gone, however it ended. The file may be removed by its holder alone,
+and a run that has locked a file looks whether it is still there: two runs that lock two files of one name would both
+hold the lock. If the file system has no locks, a run goes on without one: the numbered commits keep two runs from
+spoiling one another's work.
 """
 
 import errno
@@ -43,6 +44,10 @@ def acquire(path: Path, run: str, now: Instant, file_mode: FileMode = "private")
                 who = str(holder) if holder else "another run, which is just starting"
                 raise DestinationLockedError(
                     f"{path.parent.parent}: held by {who}. Wait until it ends, or stop it, then run again"
+                )
+            if not _is_at(path, descriptor):
+                raise DestinationLockedError(
+                    f"{path.parent.parent}: held by another run, which is just ending. Run again"
                 )
             if file_mode != "private":
                 set_mode(descriptor, file_mode)
@@ -94,6 +99,14 @@ def try_lock(descriptor: int, kind: int) -> bool | None:
             raise
         return None
     return True
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Returns whether the open file is the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _write(descriptor: int, holder: LockHolder) -> None:

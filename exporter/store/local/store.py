@@ -15,14 +15,11 @@ from typing import Final, TypeVar
 import aiofiles
 from anyio import CancelScope, sleep, to_thread
 
+from exporter.contract import Instant
 from exporter.errors import DestinationLockedError, StoreError
 from exporter.layout import (
     COMMITS,
     LOCK,
-    PRIVATE,
-    QUARANTINE,
-    SCRATCH,
-    STAGING,
     staging_path,
 )
 from exporter.settings import FileMode
@@ -39,9 +36,7 @@ from exporter.store.disk import (
     replace,
     reporting,
 )
-from exporter.store.local import lock
-from exporter.store.local.checks import check_directory, refusing
-from exporter.store.local.scratch import sweep
+from exporter.store.local import ground, lock
 from exporter.store.location import parts_inside
 
 T = TypeVar("T")
@@ -58,6 +53,8 @@ class LocalStore:
         self.file_mode: FileMode = "private"
         self._lock: int | None = None
         self._durable: set[Path] = set()
+        #: The directories that `prepare` has made of the way to `root`, from below.
+        self._new: list[Path] = []
 
     @property
     def location(self) -> Path:
@@ -68,11 +65,12 @@ class LocalStore:
         return self.root
 
     async def check(self) -> None:
-        await to_thread.run_sync(check_directory, self.root)
+        await to_thread.run_sync(ground.check, self.root)
 
     async def prepare(self) -> None:
         # A killed run may have left a commit that a power cut would still take away, from under the next commit.
-        await to_thread.run_sync(_prepare, self.root, self._durable, self.file_mode)
+        self._new += [path for path in (self.root, *self.root.parents) if not path.exists()]
+        await to_thread.run_sync(ground.prepare, self.root, self._durable, self.file_mode)
 
     async def read(self, path: str) -> bytes | None:
         return await to_thread.run_sync(_read, self.locate(path))
@@ -124,19 +122,44 @@ class LocalStore:
         # Not in a thread: a cancelled task would leave it to take the lock, and nobody would give the lock back.
         for pause_seconds in _LOCK_PAUSES_SECONDS:
             with suppress(DestinationLockedError):
-                self._lock = lock.acquire(path, holder, now, self.file_mode)
-                return
+                self._lock = self._acquire(path, holder, now)
+                break
             await sleep(pause_seconds)
-        self._lock = lock.acquire(path, holder, now, self.file_mode)
+            await self._prepare_again()
+        else:
+            self._lock = self._acquire(path, holder, now)
+        try:
+            await self._prepare_again()
+        except BaseException:
+            await self.release_lock()
+            raise
+
+    def _acquire(self, path: Path, holder: str, now: Instant) -> int:
+        try:
+            return lock.acquire(path, holder, now, self.file_mode)
+        except StoreError:
+            if not self._durable or path.parent.exists():
+                raise
+            raise DestinationLockedError(f"{self.root}: another run is just ending there. Run again") from None
+
+    async def _prepare_again(self) -> None:
+        """Makes what a run that has begun nothing has taken away since `prepare`."""
+        if self._durable and not ground.is_prepared(self.root):
+            self._durable.clear()
+            await self.prepare()
 
     async def keep_lock(self) -> None:
         """Does nothing, because the kernel keeps the lock."""
 
-    async def release_lock(self) -> None:
+    async def release_lock(self, *, clears: bool = False) -> None:
         if self._lock is not None:
             descriptor, self._lock = self._lock, None
             with reporting(self.locate(LOCK)):
-                lock.release(descriptor)
+                try:
+                    if clears:
+                        ground.clear(self.root, self._new)
+                finally:
+                    lock.release(descriptor)
 
     async def lock_holder(self) -> LockHolder | None:
         return await to_thread.run_sync(lock.current_holder, self.locate(LOCK))
@@ -190,18 +213,6 @@ class LocalStore:
     def _make_parents(self, final: Path) -> None:
         for directory in reversed(final.relative_to(self.root).parents):
             make_directories(self.root / directory, self._durable, self.file_mode)
-
-
-def _prepare(root: Path, durable: set[Path], file_mode: FileMode) -> None:
-    check_directory(root)
-    with refusing(root):
-        for directory in (root, root / PRIVATE, *(root / name for name in (COMMITS, STAGING, QUARANTINE))):
-            make_directories(directory, durable, file_mode)
-        fsync_directory(root / COMMITS)
-    with suppress(OSError):
-        # Killed audits have left these; an audit that is at work keeps its own.
-        sweep(root / SCRATCH)
-        (root / SCRATCH).rmdir()
 
 
 def _append(root: Path, file: Path, line: bytes, file_mode: FileMode) -> None:

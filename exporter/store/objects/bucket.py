@@ -25,7 +25,7 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 from exporter.errors import StoreError, UnreadableFileError
 from exporter.store.disk import open_private, reporting
 from exporter.store.location import Url, parts_inside
-from exporter.store.objects.errors import asking, fault_of, is_absence
+from exporter.store.objects.errors import asking, failed, fault_of, is_absence
 
 if TYPE_CHECKING:
     from obstore import PutMode, UpdateVersion
@@ -225,7 +225,7 @@ class Bucket:
 
             if not (region := find_region(self.url)):
                 raise
-            raise StoreError(f"{where}: {replace(fault, region=region)}") from error.__cause__
+            raise failed(where, replace(fault, region=region)) from error.__cause__
 
     def _key(self, path: str) -> str:
         return "/".join([*filter(None, [self.url.prefix]), *parts_inside(self.url, path)])

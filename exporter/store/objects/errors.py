@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
-from exporter.errors import StoreError
+from exporter.errors import StoreError, WrongBucketError
 from exporter.store.objects.refusals import PASSING, TEXTS, FaultKind, kind_of
 
 T = TypeVar("T")
@@ -74,6 +74,11 @@ class Fault:
     def is_passing(self) -> bool:
         return self.kind in PASSING
 
+    @property
+    def is_of_bucket(self) -> bool:
+        """Returns whether it is certain that the bucket is the wrong one, and not only an object missing."""
+        return self.kind == "elsewhere" or (self.kind == "missing" and " " in self.said)
+
     def __str__(self) -> str:
         if self.region:
             return f"the bucket lies in the region {self.region}. Set AWS_REGION={self.region}"
@@ -88,7 +93,7 @@ def translating(where: object) -> Iterator[None]:
     try:
         yield
     except (BaseError, FileNotFoundError) as error:
-        raise StoreError(f"{where}: {read_fault(error)}") from error
+        raise failed(where, read_fault(error)) from error
 
 
 def asking(where: object, work: Callable[[], T], pauses_seconds: Iterable[float]) -> T:
@@ -102,10 +107,18 @@ def asking(where: object, work: Callable[[], T], pauses_seconds: Iterable[float]
         except (BaseError, FileNotFoundError) as error:
             fault = read_fault(error)
             if fault.was_repeated or not fault.is_passing:
-                raise StoreError(f"{where}: {fault}") from error
+                raise failed(where, fault) from error
         time.sleep(pause)
     with translating(where):
         return work()
+
+
+def failed(where: object, fault: Fault) -> StoreError:
+    """Returns the error of a fault at `where`, which is the URL of a destination, or one inside it."""
+    if not fault.is_of_bucket:
+        return StoreError(f"{where}: {fault}")
+    scheme, _, rest = str(where).partition("://")
+    return WrongBucketError(f"{scheme}://{rest.partition('/')[0]}: {fault}")
 
 
 def is_absence(error: FileNotFoundError) -> bool:

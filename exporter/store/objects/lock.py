@@ -1,7 +1,7 @@
 """Keeps the lock of a destination in an object store as an object: see `lease`. Blocking code.
 
 It is written only in place of what was read, so that one of two runs that want it gets it. To give it back, a run
-empties it; it is never deleted.
+empties it; only a run that has begun nothing deletes it.
 """
 
 import time
@@ -65,6 +65,14 @@ class RemoteLock:
             if self._held is not None:
                 (_, version), self._held = self._held, None
                 self._bucket.swap(LOCK, b"", version)
+
+    def remove(self) -> None:
+        """Gives the lock back and leaves no object of it. Nobody else may take the lock meanwhile."""
+        self.renew()
+        with self._turn:
+            if self._held is not None:
+                self._held = None
+                self._bucket.delete([LOCK, PROBE])
 
     def holder(self) -> Lease | None:
         """Returns the lease of the holder, as far as can be told without writing anything."""

@@ -137,9 +137,9 @@ class ObjectStore:
             with suppress(StoreError):  # renewal is tried again before the lock runs out
                 await _finished(self.lock.renew)
 
-    async def release_lock(self) -> None:
+    async def release_lock(self, *, clears: bool = False) -> None:
         with suppress(StoreError):  # a lock that cannot be given back runs out
-            await _finished(self.lock.release)
+            await _finished(self._clear if clears else self.lock.release)
 
     async def lock_holder(self) -> LockHolder | None:
         return await _finished(self.lock.holder)
@@ -164,10 +164,17 @@ class ObjectStore:
             raise DestinationError(f"{log}: missing, although its manifest exists. Restore it, or give a new prefix")
         raise DestinationError(f"{self.location}: not empty, and not an export. Give a new prefix, or an export's")
 
+    def _clear(self) -> None:
+        if self._bucket.sizes(COMMITS):
+            self.lock.release()
+        else:
+            self.lock.remove()
+
     def _probe(self) -> None:
         """Tries the conditions, by which alone two runs tell which was first to create a commit or take the lock."""
         try:
-            if self._heeds_conditions():
+            # Another run, which has begun nothing, may delete the object in between.
+            if self._heeds_conditions() or self._heeds_conditions():
                 return
         except StoreError as error:
             if is_passing(error):

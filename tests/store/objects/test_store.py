@@ -20,7 +20,14 @@ import pytest
 import trustme
 from obstore.store import MemoryStore, S3Store
 
-from exporter.errors import DestinationError, DestinationLockedError, ExporterError, OvertakenError, StoreError
+from exporter.errors import (
+    DestinationError,
+    DestinationLockedError,
+    ExporterError,
+    OvertakenError,
+    StoreError,
+    WrongBucketError,
+)
 from exporter.layout import LOCK, RUNS, commit_path
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author
@@ -357,18 +364,19 @@ class TestRefusals:
     async def test_a_bucket_that_is_not_there(self, cloud: S3, opening: Opening) -> None:
         url = Url("s3", "no-such-bucket", "x")
         store = opening(Bucket(url, open_bucket(url)))
-        words = (str(url), "there is no such bucket or container (404 NoSuchBucket)")
-        await self.says(DestinationError, store.check, *words)
-        await self.says(DestinationError, store.prepare, *words)
-        await self.says(StoreError, lambda: store.list("conversations"), *words)
-        await self.says(StoreError, lambda: store.replace("_SUCCESS", b""), *words)
+        words = "s3://no-such-bucket: there is no such bucket or container (404 NoSuchBucket)"
+        await self.says(DestinationError, store.check, words)
+        await self.says(DestinationError, store.prepare, words)
+        await self.says(WrongBucketError, lambda: store.list("conversations"), words)
+        await self.says(WrongBucketError, lambda: store.replace("_SUCCESS", b""), words)
+        assert WrongBucketError.exit_status == DestinationError.exit_status
 
     async def test_a_bucket_that_goes_away_holds_not_merely_nothing(
         self, cloud: S3, bucket: Bucket, opening: Opening
     ) -> None:
         cloud.gate.answers = always(Answer(404, "NoSuchBucket"))
         store = opening(bucket)
-        await self.says(StoreError, lambda: store.read("_manifest.json"), "there is no such bucket")
+        await self.says(WrongBucketError, lambda: store.read("_manifest.json"), "there is no such bucket")
 
     @pytest.mark.parametrize(
         ("status", "code", "words"),
@@ -400,9 +408,13 @@ class TestRefusals:
     ) -> None:
         cloud.gate.answers = always(Answer(status, code))
         store, said = opening(hasty(bucket.url)), f"({status} {code})"
-        known = [] if "elsewhere" in words else [said]
-        await self.says(DestinationError, store.check, str(bucket.url), words, *known)
-        await self.says(StoreError, lambda: store.replace("_SUCCESS", b""), "_SUCCESS: ", words, *known)
+        where = f"s3://{bucket.url.bucket}"
+        if "elsewhere" in words:
+            await self.says(DestinationError, store.check, where, words)
+            await self.says(WrongBucketError, lambda: store.replace("_SUCCESS", b""), f"{where}: {words}")
+        else:
+            await self.says(DestinationError, store.check, str(bucket.url), words, said)
+            await self.says(StoreError, lambda: store.replace("_SUCCESS", b""), "_SUCCESS: ", words, said)
 
     @pytest.mark.parametrize(
         "answer",
@@ -417,7 +429,7 @@ class TestRefusals:
     ) -> None:
         cloud.gate.answers = always(answer)
         words = ("the bucket lies in the region eu-west-3", "AWS_REGION=eu-west-3")
-        await self.says(DestinationError, opening(bucket).check, str(bucket.url), *words)
+        await self.says(DestinationError, opening(bucket).check, f"s3://{bucket.url.bucket}: ", *words)
 
     async def test_a_deletion_that_is_refused_for_some(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
         inside = "<Error><Key>pre/_SUCCESS</Key><Code>AccessDenied</Code><Message>not-a-secret</Message></Error>"

@@ -1,0 +1,49 @@
+"""Describes what a reader reads from, and what it returns."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+
+from exporter.contract import Instant, TimestampStyle
+from exporter.encode.rows import EncodeRow
+from exporter.errors import UnusableAnswerError
+from exporter.fetch.wire.answer import Answer, Presence
+from exporter.model import Page, PageRequest
+from exporter.pipeline.memory import Room
+
+
+class Source(Protocol):
+    """Serves pages, with one attempt a call. `style` is how the server writes its timestamps."""
+
+    style: TimestampStyle
+
+    async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer: ...
+
+    async def look_up(self, identity: str) -> Presence: ...
+
+    async def get_one(self, identity: str, fits: Callable[[int], bool]) -> Answer: ...
+
+
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def names_in(body: bytes) -> frozenset[str]:
+    """Returns the names of the members of a JSON object. Raises `UnusableAnswerError`."""
+    try:
+        return frozenset(_members.decode(body))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UnusableAnswerError(f"the answer ({len(body)} bytes) is cut short or is not JSON. Ask again") from error
+
+
+@dataclass(frozen=True, slots=True)
+class PageReading:
+    """Holds a page, and an instant of the server's clock at or before which it had not been read yet.
+
+    `room` must be released together with the page.
+    """
+
+    page: Page[EncodeRow]
+    read_since: Instant
+    room: Room
