@@ -1,7 +1,7 @@
 """The command line: flags become a request, errors become exit statuses. Each command is a module.
 
-A command imports its job when it runs, so that `--help` loads neither Arrow nor an HTTP client. Progress, logs, errors
-and the summary for people go to stderr; `--json` prints to stdout.
+A command imports its job when it runs, so that `--help` loads neither Arrow nor an HTTP client. Reports go to stdout;
+progress, warnings and errors go to stderr.
 """
 
 import inspect
@@ -18,7 +18,7 @@ import typer
 from exporter import contract
 from exporter.cli import audit, compact, demo, export, manual, reread, sandbox, schema, status, sync, vacuum, verify
 from exporter.cli.machine import translating
-from exporter.cli.runner import say
+from exporter.cli.output import say
 from exporter.errors import ExporterError
 from exporter.version import __version__
 

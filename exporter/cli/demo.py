@@ -7,7 +7,8 @@ import typer
 
 from exporter import contract
 from exporter.cli.flags import Days, Display, Rows, with_options
-from exporter.cli.runner import perform, say, tell_summary
+from exporter.cli.output import say
+from exporter.cli.runner import perform, tell_summary
 from exporter.model import TABLES
 from exporter.progress import Observer
 from exporter.run.context import RunContext
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _DEMO_UNTIL: Final = contract.parse_timestamp("2026-02-01")
 
 
-@with_options("log_format")
+@with_options()
 def demo(
     display: Display,
     destination: Annotated[
@@ -49,4 +50,4 @@ def demo(
     else:
         say(f"A server in this process makes up {rows:,} conversations of {days} days; they are exported to {target}.")
         say("Stop it half-way and run it again: it continues. Run it once more: nothing is left to do.")
-    perform(job, tell_summary, display)
+    perform(job, tell_summary, display, target, counts_stored=True)

@@ -8,7 +8,8 @@ import typer
 
 from exporter import contract
 from exporter.cli.flags import Days, Rows, flag
-from exporter.cli.runner import run_until_signal, say
+from exporter.cli.output import say
+from exporter.cli.runner import run_until_signal
 from exporter.errors import InterruptedExportError
 
 Density: TypeAlias = Literal["flat", "office", "one-burst", "many-bursts", "bulk"]

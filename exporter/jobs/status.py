@@ -8,6 +8,7 @@ from exporter.log.journal import RunRecord, read_last_run
 from exporter.log.state import StateName, state_name
 from exporter.model import Coverage, Interval
 from exporter.run.reconcile import stored_export
+from exporter.settings import Request
 from exporter.store.location import Location
 from exporter.store.open import open_store
 
@@ -36,6 +37,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     holder: str | None
     last_run: RunRecord | None
     turns: int | None = None
+    organization: str | None = None
+    request: Request | None = None
 
 
 async def status(destination: Location) -> Status:
@@ -45,7 +48,7 @@ async def status(destination: Location) -> Status:
     """
     async with open_store(destination) as store:
         state = await load_state(store)
-        _, range_ = stored_export(state, destination)
+        request, range_ = stored_export(state, destination)
         holder, last_run = await store.lock_holder(), await read_last_run(store)
     left = state.left
     share = None if left and range_.open_below else 1 - left.length / Coverage([range_]).length
@@ -66,4 +69,6 @@ async def status(destination: Location) -> Status:
         updates_since=state.read_since,
         holder=None if holder is None else str(holder),
         last_run=last_run,
+        organization=state.organization,
+        request=request,
     )

@@ -9,6 +9,7 @@ from exporter.layout import MANIFEST
 from exporter.log.manifest import served_fields
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters
+from exporter.settings import Request
 from exporter.store.location import Location
 
 
@@ -16,9 +17,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Sums up what a destination holds after a run; `requests` and `seconds` are those of the run.
 
     `turns` is None if that table was not asked for. `bytes` are those of the parts. `resumed` says that an export
-    existed before the run, and `changed` that the run committed something. `kept_files` counts replaced files that are
-    kept for readers of older manifests. `partly_withheld` counts files with rows that came without sensitive fields
-    while other rows had them.
+    existed before the run, and `changed` that the run committed something. `new_rows` counts what the table has more
+    than before, and `kept_files` replaced files that are kept for readers of older manifests. `partly_withheld` counts
+    files with rows that came without sensitive fields while other rows had them.
     """
 
     state: StateName
@@ -40,6 +41,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     kept_files: int = 0
     turns: int | None = None
     table_kind: str | None = None
+    organization: str | None = None
+    request: Request | None = None
+    new_rows: int = 0
+    retries: int = 0
+    throttled: int = 0
 
     @property
     def exit_status(self) -> int:
@@ -73,4 +79,9 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         kept_files=len(after.kept),
         turns=after.totals.turns,
         table_kind=None if after.table_format is None else after.table_format.kind,
+        organization=after.organization,
+        request=after.request,
+        new_rows=max(0, after.totals.rows - before.totals.rows),
+        retries=spent.retries,
+        throttled=spent.throttled,
     )

@@ -264,6 +264,7 @@ class Pipeline:
                 in_flight=self._reader.in_flight,
                 windows=self.windows,
                 seconds=self._clock() - self._began,
+                reading=self._scheduler.reading,
             )
         )
 
