@@ -50,9 +50,13 @@ class Observers:
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """Holds what shows a run. `logs` take what must stand in a log, `json_log` what stderr gets in place of text."""
+    """Holds what shows a run. `logs` take what must stand in a log, `json_log` what stderr gets in place of text.
+
+    `draws` says that a picture is on the terminal until the observer is closed.
+    """
 
     observer: Observers
+    draws: bool
     logs: Sequence[Log]
     json_log: Log | None
 
@@ -68,7 +72,8 @@ def open_display(display: Display, name: str, *, counts_stored: bool = False) ->
         raise UsageError("--log-file-size: give it together with --log-file")
     to_stderr = open_log(written_to(sys.stderr), display.log_format)
     json_log = to_stderr if display.log_format == "json" else None
-    observers: list[Observer] = [_on_stderr(display, to_stderr, name, counts_stored)]
+    on_stderr = _on_stderr(display, to_stderr, name, counts_stored)
+    observers: list[Observer] = [on_stderr]
     logs = [] if json_log is None else [json_log]
     if display.log_file is not None:
         size = None if display.log_file_size is None else to_bytes(display.log_file_size, "--log-file-size")
@@ -77,7 +82,7 @@ def open_display(display: Display, name: str, *, counts_stored: bool = False) ->
         logs.append(log)
     if display.json_lines:
         observers.append(ObjectProgress(lambda fields: typer.echo(json.dumps(fields))))
-    return Shown(observer=Observers(observers), logs=logs, json_log=json_log)
+    return Shown(observer=Observers(observers), draws=isinstance(on_stderr, Screen), logs=logs, json_log=json_log)
 
 
 def _on_stderr(display: Display, log: Log, name: str, counts_stored: bool) -> Observer:

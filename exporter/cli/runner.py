@@ -79,6 +79,9 @@ def perform(
         result = tell(run_until_signal(partial(job, shown.observer), f"stopped; run the same command {again}"))
     except ExporterError as error:
         if isinstance(error, InterruptedExportError):
+            if not shown.draws and is_terminal(sys.stderr):
+                # The terminal has shown ^C, and the cursor stands behind it.
+                print(file=sys.stderr)
             _say_what_is_kept(error, shown.observer.last if counts_stored else None, destination)
         _tell_failure(shown, display, error)
         if shown.json_log is None:

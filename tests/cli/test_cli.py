@@ -21,11 +21,12 @@ import trustme
 from exporter import __version__
 from exporter.cli import main
 from exporter.cli.reading import describe_reading
-from exporter.cli.report import describe_status, describe_summary
+from exporter.cli.report import describe_status, describe_summary, describe_synced
 from exporter.contract import BEGINNING, DAY, FILTERS_BY_NAME, RESERVED_PARAMETERS, format_instant, parse_timestamp
 from exporter.errors import AccessError, DestinationLockedError, InterruptedExportError
 from exporter.jobs.status import Status
 from exporter.jobs.summary import Summary
+from exporter.jobs.sync import SyncResult
 from exporter.jobs.vacuum import VacuumResult
 from exporter.model import Interval, TableFormat
 from exporter.progress import Observer, Snapshot
@@ -922,3 +923,27 @@ def test_a_signal_says_what_is_kept(job: Job, run: Run) -> None:
         "",
         "exporter: stopped: 20,497 conversations (33 %) are kept in slow; run the same command to go on\n",
     )
+
+
+def test_a_sync_that_changed_nothing_says_so_in_two_lines() -> None:
+    synced = SyncResult(
+        summary=summary_with(organization=None),
+        inserted=0,
+        updated=0,
+        removed=0,
+        unchanged=77,
+        rewritten=0,
+        open_rows=3,
+        updates_since_before=0,
+        updates_since=parse_timestamp("2026-11-28T11:10:00.979584Z"),
+    )
+    assert list(describe_synced(synced)) == [
+        "✔ up to date  12,345 conversations, nothing has changed; 77 read again and unchanged",
+        "  all changes up to 2026-11-28 11:10 UTC · at /data/out · 130 requests · 12 s",
+    ]
+    told = list(describe_synced(msgspec.structs.replace(synced, updated=2, rewritten=1)))
+    assert told[0].startswith("✔ complete  12,345 conversations")
+    assert told[1] == "  this run  2 updated, 77 read again and unchanged; 1 file rewritten · 130 requests · 12 s"
+    assert told[2] == "  current   all changes up to 2026-11-28 11:10 UTC"
+    doubtful = msgspec.structs.replace(synced, summary=summary_with(state="unproven", unproven=1))
+    assert any("exporter reread" in line for line in describe_synced(doubtful))
