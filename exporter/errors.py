@@ -217,6 +217,7 @@ class DoubtfulStreamError(ExporterError):
 
 
 class InterruptedExportError(ExporterError):
-    """Ctrl-C or SIGTERM stopped the run; what was read is committed."""
+    """Ctrl-C or SIGTERM stopped the run; what was read is committed. `kept_rows` is all that the export then holds."""
 
     exit_status = 130
+    kept_rows: int | None = None

@@ -1,8 +1,7 @@
 """Defines what a run reports while it works: a snapshot after every page and every second, and events worth a line.
 
 All of it goes to stderr, and none of it can stop an export: a stream that breaks is no longer written to. Rates come
-from the snapshots' own `seconds`, so an observer needs no clock. The observer that needs rich or structlog loads it,
-because `exporter --help` must not wait for either.
+from the snapshots' own `seconds`, so an observer needs no clock.
 """
 
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ class Snapshot:
     `share` is the part of the whole range that is covered or has been read: 0 to 1, measured in time and not in rows.
     `stored_rows` is the number of conversations that the export held when the run began. All other values count this
     run alone; `seconds` counts from its start, and `bytes` counts JSON text. `trouble` is None while answers come.
+    `reading` spans what is being read, in microseconds since 1970; None if that is nothing.
     """
 
     share: float
@@ -44,6 +44,7 @@ class Snapshot:
     seconds: float
     stored_rows: int = 0
     trouble: Trouble | None = None
+    reading: tuple[int, int] | None = None
 
 
 class Observer(Protocol):

@@ -1,7 +1,7 @@
 """The command line: flags become a request, errors become exit statuses. Each command is a module.
 
-A command imports its job when it runs, so that `--help` loads neither Arrow nor an HTTP client. Progress, logs, errors
-and the summary for people go to stderr; `--json` prints to stdout.
+A command imports its job when it runs, so that `--help` loads neither Arrow nor an HTTP client. Reports go to stdout;
+progress, warnings and errors go to stderr.
 """
 
 import inspect
@@ -33,7 +33,7 @@ from exporter.cli import (
 from exporter.cli import version as version_command
 from exporter.cli.help import HelpedCommand, HelpedGroup
 from exporter.cli.machine import translating
-from exporter.cli.runner import say
+from exporter.cli.output import say
 from exporter.cli.typed import taking_text
 from exporter.errors import ExporterError, UsageError
 from exporter.options.dialect import in_flags

@@ -1,11 +1,11 @@
 """Reports the result of an audit: lines for people, figures for programs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from exporter.cli.report import describe_interval, interval_figures
+from exporter.cli.report import describe_interval, for_people, interval_figures
 from exporter.contract import format_instant
 from exporter.model import Unproven
 from exporter.partitions import day_text
@@ -16,9 +16,10 @@ from exporter.words import count_of
 from exporter.zones import UTC_NAME
 
 if TYPE_CHECKING:
-    from exporter.jobs.audit import AuditResult
+    from exporter.jobs.audit import AuditResult, RepairResult
 
 _COLUMNS: Final = ("listed", "kept", *KINDS)
+_DIFFERENCES: Final = [kind for kind in KINDS if kind != "later"]
 _SHOWN_DAYS: Final = 40
 _SHOWN_TIMES: Final = 5
 
@@ -27,19 +28,19 @@ def describe_audited(found: "AuditResult", destination: Location) -> Iterator[st
     """Says how the dataset differs from the source, by day, and what to do about it."""
     findings = found.findings
     what = "part of it was drawn at random" if found.sampled else "all of it"
-    start = "" if found.audited.open_below else f"from {format_instant(found.audited.start)} "
-    whole = "the same" if found.is_same else "nothing differs among what could be listed"
-    verdict = "different" if found.differs else whole
+    start = "" if found.audited.open_below else f"from {for_people(found.audited.start)} "
     listed = count_of(findings.total("listed"), "conversation")
-    yield f"{verdict}: {listed} listed, {findings.total('kept'):,} in the export"
-    yield f"  compared what was created {start}before {format_instant(found.audited.end)}: {what}"
+    had = "in the export" if found.repaired is None else "in the export before the repair"
+    yield f"{_verdict(found)}: {listed} listed, {findings.total('kept'):,} {had}"
+    yield f"  compared what was created {start}up to {for_people(found.audited.end)} UTC: {what}"
     if found.sampled:
         yield f"  {_bound(found)}"
-    days = [day for day in sorted(findings.days) if any(findings.days[day][kind] for kind in KINDS)]
+    days = [day for day in sorted(findings.days) if any(findings.days[day][kind] for kind in _DIFFERENCES)]
     if days:
         yield from _table(found, days)
     if findings.total("later"):
-        yield "  later: new or changed at the source after it was read; a sync brings it, and it is no difference."
+        later = f"{findings.total('later'):,}"
+        yield f"  later: {later} new or changed at the source after they were read; a sync brings them. No difference."
     if findings.nameless:
         yield f"  not compared, because they have no id: {count_of(findings.nameless, 'row')}"
     yield from _doubts(found.unproven)
@@ -56,6 +57,14 @@ def describe_audited(found: "AuditResult", destination: Location) -> Iterator[st
         command = f"exporter export {shell_word(destination)}"
         yield f"  The export is incomplete, and what it has not read yet was not compared: run {command}"
     yield from _advise(found, destination)
+
+
+def _verdict(found: "AuditResult") -> str:
+    if found.differs:
+        return "different"
+    whole = "the same" if found.is_same else "nothing differs among what could be listed"
+    has_differed = any(found.findings.total(kind) for kind in _DIFFERENCES)
+    return f"was different, now {whole}" if found.repaired is not None and has_differed else whole
 
 
 def _doubts(unproven: Sequence[Unproven]) -> Iterator[str]:
@@ -85,15 +94,34 @@ def _bound(found: "AuditResult") -> str:
 
 
 def _table(found: "AuditResult", days: list[int]) -> Iterator[str]:
+    """Returns a line for each day that differs, with the columns that have something in them."""
     findings = found.findings
+    names = [name for name in _COLUMNS if findings.total(name)]
+    widths = [max(len(name), len(f"{findings.total(name):,}")) for name in names]
+
+    def line(head: str, cells: Iterable[str]) -> str:
+        return "  ".join([f"  {head:10}", *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))])
+
     if findings.zone != UTC_NAME:
         yield f"  by day in {findings.zone}:"
-    yield "  ".join(["  day       ", *(f"{name:>10}" for name in _COLUMNS)])
+    yield line("day", names)
     for day in days[-_SHOWN_DAYS:]:
-        yield "  ".join([f"  {day_text(day)}", *(f"{findings.days[day][name]:>10,}" for name in _COLUMNS)])
+        yield line(day_text(day), (f"{findings.days[day][name]:,}" for name in names))
     if (more := len(days) - _SHOWN_DAYS) > 0:
         yield f"  and {count_of(more, 'older day')} that differ: --json has all"
-    yield "  ".join(["  all days  ", *(f"{findings.total(name):>10,}" for name in _COLUMNS)])
+    yield line("all days", (f"{findings.total(name):,}" for name in names))
+
+
+def _repaired(found: "AuditResult", repaired: "RepairResult") -> str:
+    """Says what a repair has changed. A row that has moved was inserted in one place and removed from another."""
+    moved = min(found.findings.total("moved"), repaired.inserted, repaired.removed)
+    counts = {
+        "inserted": repaired.inserted - moved,
+        "updated": repaired.updated,
+        "moved": moved,
+        "removed": repaired.removed - moved,
+    }
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "nothing"
 
 
 def _advise(found: "AuditResult", destination: Location) -> Iterator[str]:
@@ -105,7 +133,7 @@ def _advise(found: "AuditResult", destination: Location) -> Iterator[str]:
         if findings.total("deleted"):
             yield f"  {command} --delete drops what the API answers 404 for."
         return
-    yield f"  repaired: {repaired.inserted:,} inserted, {repaired.updated:,} updated, {repaired.removed:,} removed"
+    yield f"  repaired: {_repaired(found, repaired)}"
     if repaired.unlisted:
         yield f"  kept, because the API has them by id, though it leaves them out of its list: {repaired.unlisted:,}"
     elif left := sum(map(len, findings.deleted.values())):

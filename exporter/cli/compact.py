@@ -1,37 +1,30 @@
 """`exporter compact`."""
 
-import sys
 from functools import partial
+from typing import TYPE_CHECKING
 
-from exporter.cli.display import open_observer
 from exporter.cli.flags import Display, Existing, with_options
-from exporter.cli.runner import run_until_signal, show
+from exporter.cli.runner import Result, perform
 from exporter.cli.upkeep_report import describe_compacted
 from exporter.options.spec import OPTIONS, ExportSpec
 from exporter.store.location import parse_location
 
+if TYPE_CHECKING:
+    from exporter.jobs.compact import CompactResult
 
-@with_options(*OPTIONS.keys() - {"part_size", "memory"}, "log_format")
+
+@with_options(*OPTIONS.keys() - {"part_size", "memory"})
 def compact(destination: Existing, spec: ExportSpec, display: Display) -> None:
     """Merge small files at DEST, and change nothing else. Needs no token and no network."""
     target, settings = parse_location(destination), spec.settings()
 
     import msgspec
 
-    from exporter.cli.heap import keep_heap_compact
     from exporter.jobs.compact import compact as run_compact
 
-    keep_heap_compact()
-    observer = open_observer(sys.stderr, "text", verbose=display.verbose)
-    work = partial(
-        run_compact,
-        target,
-        target_bytes=settings.target_part_bytes,
-        memory_bytes=settings.memory_bytes,
-        observer=observer,
-    )
-    try:
-        done = run_until_signal(work, "interrupted; run the same command again to continue")
-    finally:
-        observer.close()
-    show(describe_compacted(done), msgspec.to_builtins(done), as_json=display.as_json)
+    run = partial(run_compact, target, target_bytes=settings.target_part_bytes, memory_bytes=settings.memory_bytes)
+
+    def tell(done: "CompactResult") -> Result:
+        return Result(list(describe_compacted(done)), msgspec.to_builtins(done), done.exit_status)
+
+    perform(lambda observer: run(observer=observer), tell, display, target)

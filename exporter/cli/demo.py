@@ -7,7 +7,8 @@ import typer
 from exporter import contract
 from exporter.cli.flags import Days, Display, Rows, flag, with_options
 from exporter.cli.nights import Clock, Night, by_the_server, describe_nights, figures_of, live_through
-from exporter.cli.runner import Result, perform, say, tell_summary
+from exporter.cli.output import say
+from exporter.cli.runner import Result, perform, tell_summary
 from exporter.errors import DestinationError
 from exporter.model import TABLES
 from exporter.options.option import Group
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _DEMO_UNTIL: Final = contract.parse_timestamp("2026-02-01")
 
 
-@with_options("log_format")
+@with_options()
 def demo(
     display: Display,
     destination: Annotated[
@@ -68,7 +69,7 @@ def demo(
             summary = await run_export(target, asked, context)
             return summary, await live_through(server, clock, target, context, nights=nights, past=past)
 
-    perform(job, _tell, display)
+    perform(job, _tell, display, target, counts_stored=True)
 
 
 async def _look(target: Location) -> "State":
@@ -99,4 +100,5 @@ def _tell(done: "tuple[Summary, list[Night]]") -> Result:
     if not nights:
         return told
     status = told.status or (0 if all(night.is_same for night in nights) else 3)
-    return Result([*told.lines, *describe_nights(nights)], told.figures | {"nights": figures_of(nights)}, status)
+    figures = told.figures | {"nights": figures_of(nights)}
+    return Result([*told.lines, *describe_nights(nights)], figures, status, told.hint)

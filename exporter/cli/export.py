@@ -20,4 +20,10 @@ def export(destination: Destination, spec: ExportSpec, display: Display) -> None
 
     from exporter.jobs.export import export as run_export
 
-    perform(lambda observer: run_export(target, wanted.asked, wanted.context(observer)), tell_summary, display)
+    perform(
+        lambda observer: run_export(target, wanted.asked, wanted.context(observer)),
+        tell_summary,
+        display,
+        target,
+        counts_stored=True,
+    )

@@ -8,11 +8,11 @@ import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import wraps
-from typing import Annotated, Any, TypeAlias, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
 
 import typer
 
-from exporter.cli.display import LogFormat
+from exporter.cli.log import LogFormat
 from exporter.contract import FILTERS_BY_NAME
 from exporter.options import filters, parse
 from exporter.options.option import Group, Option, options_of
@@ -34,15 +34,30 @@ Rows = Annotated[int, flag("Make up this many conversations.", "N", Group.MADE_U
 Days = Annotated[int, flag("Spread them over this many days.", "N", Group.MADE_UP, min=1, max=3650)]
 OneObject = Annotated[bool, switch("--json", "Print one JSON object in place of lines for people.", Group.OUTPUT)]
 Command: TypeAlias = Callable[..., None]
+ProgressKind: TypeAlias = Literal["auto", "bar", "lines", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Display:
     """Says how a command shows its progress and its result."""
 
-    as_json: bool = Option("Print the summary as one JSON object on stdout.", flags=("--json",)).field(False)
+    as_json: bool = Option("Print one JSON object on stdout in place of the report.", flags=("--json",)).field(False)
+    json_lines: bool = Option("Print JSON on stdout: an object a second, and a last one that sums up.").field(False)
+    quiet: bool = Option("Print errors, and one line of the report.", flags=("--quiet", "-q")).field(False)
     verbose: bool = Option("Say more, and show where unexpected errors arose.", flags=("--verbose", "-v")).field(False)
-    log_format: LogFormat = Option("Log to stderr as text, or as json: an object a line.", "FORMAT").field("text")
+    progress: ProgressKind = Option(
+        "Show progress on stderr as a bar, as lines, or none; auto: a bar on a terminal, otherwise a line a minute.",
+        "KIND",
+    ).field("auto")
+    log_file: str | None = Option("Also write what happens, and the report, to the end of this file.", "FILE").field(
+        None
+    )
+    log_file_size: str | None = Option(
+        "Rename the log file before it exceeds this size, and keep five older ones.",
+        "SIZE",
+        "no limit, but reopened if moved",
+    ).field(None)
+    log_format: LogFormat = Option("Log as text, or as json: an object a line.", "FORMAT").field("text")
 
 
 def with_options(*without: str, **otherwise: str) -> Callable[[Command], Command]:

@@ -1,51 +1,97 @@
 """Reports the results of runs that read from the API, and of a status: lines for people, figures for programs."""
 
-import glob
-import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from exporter.contract import TRANSCRIPT_FIELD, format_instant
+from exporter.cli.log import key_values
+from exporter.cli.reading import directory_of, location_of, taken_for_columns
+from exporter.contract import DAY, MINUTE, SECOND, TRANSCRIPT_FIELD, Instant, format_instant, parse_timestamp
+from exporter.errors import InterruptedExportError
 from exporter.layout import MANIFEST
 from exporter.model import Interval
-from exporter.partitions import PARTITION_KEYS
 from exporter.settings import Request
-from exporter.store.location import Location, parse_location, shell_word
+from exporter.store.location import Location, shell_word
 from exporter.words import count_of, format_seconds, format_size
+from exporter.zones import UTC_NAME
 
 if TYPE_CHECKING:
     from exporter.jobs.reread import RereadResult
     from exporter.jobs.status import Status
     from exporter.jobs.summary import Summary
     from exporter.jobs.sync import SyncResult
-
-_SHOWN_GAPS: Final = 5
+    from exporter.log.journal import RunRecord
 
 
 def describe_summary(summary: "Summary") -> Iterator[str]:
-    """Says what was exported, where it lies, what is in doubt, and what to do next."""
-    what = _describe_data(summary)
-    if summary.changed:
-        # The rows of a resumed export are not all from this run.
-        rate = "" if summary.resumed else f", {summary.rows / max(summary.seconds, 0.001):,.0f} rows/s"
-        yield what
-        yield f"  took {format_seconds(summary.seconds)} and {count_of(summary.requests, 'request')}{rate}"
-    else:
-        yield f"nothing to do, already {what}"
-    yield f"  manifest: {summary.manifest}"
+    """Says what the export holds, what this run has added, where it lies, what is in doubt, and what to do next."""
+    new = f"{summary.new_rows:,} new"
+    yield _first_line(summary)
+    yield f"  this run  {_with_cost(new, summary) if summary.changed else 'nothing to do: all of it was there'}"
+    yield from _describe_place(summary)
     yield from describe_surprises(summary)
-    if taken := taken_for_columns(_directory(summary)):
+    yield from _describe_doubts(summary)
+
+
+def describe_request(request: Request, organization: str | None) -> str:
+    """Returns what an export holds by request: its organization, filters, fields, partitions and tables."""
+    zone = "" if request.zone == UTC_NAME else f" in {request.zone}"
+    by = "not partitioned" if request.partition_by == "none" else f"by {request.partition_by}{zone}"
+    filters = {name: _filter_text(value) for name, value in request.filters.items()}
+    words = [
+        "" if organization is None else f"organization {organization}",
+        key_values("filters", dict(filters)) if filters else "filters none",
+        "all fields" if request.fields is None else f"fields {', '.join(request.fields)}",
+        by,
+        f"tables {', '.join(request.tables)}",
+    ]
+    return " · ".join(filter(None, words))
+
+
+def for_people(instant: Instant) -> str:
+    """Returns a time in UTC as short as it can be; parts of a second are left out."""
+    text = format_instant(instant - instant % SECOND)
+    date, time = text[:10], text[11:19]
+    if instant % DAY < SECOND:
+        return date
+    return f"{date} {time[:5]}" if instant % MINUTE < SECOND else f"{date} {time}"
+
+
+def _first_line(summary: "Summary") -> str:
+    sign = "! " if summary.exit_status else "✔ "
+    turns = "" if summary.turns is None else f" with {count_of(summary.turns, 'turn')}"
+    return f"{sign}{summary.state}  {count_of(summary.rows, 'conversation')}{turns}, {_describe_range(summary)}"
+
+
+def _describe_range(data: "Summary | Status") -> str:
+    since = "" if data.range_start is None else f"from {for_people(data.range_start)} "
+    # An end that the clock has set lies between two rows anyway.
+    excluded = " (not included)" if data.range_end % SECOND == 0 else ""
+    return f"{since}up to {for_people(data.range_end)} UTC{excluded}"
+
+
+def _with_cost(done: str, summary: "Summary") -> str:
+    slowed = f" ({summary.throttled:,} slowed down)" if summary.throttled else ""
+    return f"{done} · {count_of(summary.requests, 'request')}{slowed} · {format_seconds(summary.seconds)}"
+
+
+def _describe_place(summary: "Summary") -> Iterator[str]:
+    place = summary.manifest.removesuffix(MANIFEST).rstrip("/") or "."
+    yield f"  at        {place} ({count_of(summary.files, 'file')}, {format_size(summary.bytes)})"
+    if summary.request is not None:
+        yield f"  request   {describe_request(summary.request, summary.organization)}"
+
+
+def _describe_doubts(summary: "Summary") -> Iterator[str]:
+    if taken := taken_for_columns(directory_of(summary)):
         yield f"  {' and '.join(taken)} in its path is taken for every row's value by readers of hive partitions;"
         yield "    read it with hive partitioning off, as the query does, or move it to a directory without `=`."
     if summary.withheld:
         yield f"  not shown to this token (scope conversations:read_sensitive): {', '.join(summary.withheld)}"
         if summary.turns == 0 and TRANSCRIPT_FIELD in summary.withheld:
             yield "    without transcripts, the table turns is empty."
-    destination = shell_word(_location(summary))
+    destination = shell_word(location_of(summary))
     if summary.unproven:
         yield f"  {count_of(summary.unproven, 'timestamp')} may have more rows than the API would show;"
         yield "    what it showed is kept, and the manifest names them under `unproven`. The first of these reads them"
@@ -66,21 +112,15 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
         yield f"  read the {summary.table_kind.capitalize()} table, not the files under it: some are of older versions."
     elif summary.kept_files:
         yield "  files that were replaced are kept for readers of older manifests: read those that the manifest names."
-    elif summary.files:
-        if summary.turns is not None:
-            yield "  each table is a directory of its own: read conversations or turns, never what lies above both."
-        if not _is_remote(summary) and re.search(r"[\\\ud800-\udfff]", _directory(summary)):
-            yield "  DuckDB finds no file below a path with a backslash, or with a name that is not UTF-8."
-            return
-        where = ", once it has a SECRET for this store" if _is_remote(summary) else ""
-        yield f"  To look at it, paste into DuckDB{where}:\n    {_query(summary)}"
+    elif summary.files and summary.turns is not None:
+        yield "  read conversations/ and turns/ separately: each is a table of its own."
 
 
 def describe_surprises(summary: "Summary") -> Iterator[str]:
     """Says why there may be less than was expected: an end that lies ahead, or filters that nothing matches."""
     if summary.end_ahead is not None:
-        asked, end = format_instant(summary.end_ahead), format_instant(summary.range_end)
-        yield f"  --until {asked} lies ahead; exported up to {end}, run again later for the rest."
+        asked, end = for_people(summary.end_ahead), for_people(summary.range_end)
+        yield f"  --until {asked} UTC lies ahead; exported up to {end} UTC, run again later for the rest."
     if summary.request is not None and summary.matches_nothing:
         filters = [f"{name}={_filter_text(value)}" for name, value in summary.request.filters.items()]
         yield f"  nothing in this range matches {' and '.join(filters)}."
@@ -96,23 +136,32 @@ def request_figures(data: "Summary | Status") -> dict[str, Any]:
 
 
 def describe_synced(synced: "SyncResult") -> Iterator[str]:
-    """Says what a sync has changed, and then what the export holds."""
-    yield _moved(synced)
-    yield f"  {_describe_data(synced.summary)}"
-    if synced.updates_since is not None:
-        yield f"  up to date with what changed before {format_instant(synced.updates_since)}"
+    """Says what the export holds, and what a sync has changed. A sync that has changed nothing is told in two lines."""
+    summary, until = synced.summary, synced.updates_since
+    known = "" if until is None else f"all changes up to {for_people(until)} UTC"
+    if synced.exit_status == 0 and not (synced.inserted or synced.updated or synced.removed or synced.rewritten):
+        read = f"; {synced.unchanged:,} read again and unchanged" if synced.unchanged else ""
+        yield f"✔ up to date  {count_of(summary.rows, 'conversation')}, nothing has changed{read}"
+        yield f"  {' · '.join(filter(None, [known, _with_cost(f'at {location_of(summary)}', summary)]))}"
+        return
+    yield _first_line(summary)
+    yield f"  this run  {_with_cost(_moved(synced), summary)}"
+    if known:
+        yield f"  current   {known}"
+    yield from _describe_place(summary)
+    yield from _describe_doubts(summary)
 
 
 def describe_reread(done: "RereadResult") -> Iterator[str]:
-    """Says what a reread has changed, and then what the export holds."""
-    if not done.intervals:
-        yield "nothing to read again: no row came without sensitive fields"
-    else:
-        yield _moved(done)
+    """Says what the export holds, and what a reread has changed."""
+    moved = _moved(done) if done.intervals else "nothing to read again: no row came without sensitive fields"
+    yield _first_line(done.summary)
+    yield f"  this run  {_with_cost(moved, done.summary)}"
     if done.kept:
         rows = count_of(done.kept, "row")
         yield f"  kept, though the API does not list them, because it has not answered 404 to their ids: {rows}"
-    yield f"  {_describe_data(done.summary)}"
+    yield from _describe_place(done.summary)
+    yield from _describe_doubts(done.summary)
 
 
 def reread_figures(done: "RereadResult") -> dict[str, Any]:
@@ -135,23 +184,37 @@ def synced_figures(synced: "SyncResult") -> dict[str, Any]:
     }
 
 
-def describe_status(found: "Status") -> Iterator[str]:
+def describe_status(found: "Status", destination: Location) -> Iterator[str]:
     """Says what a destination holds, what is missing, and which run is at work there."""
-    yield _describe_data(found)
+    yield f"{destination}  locked by {found.holder}" if found.holder else f"{destination}"
+    turns = "" if found.turns is None else f" with {count_of(found.turns, 'turn')}"
+    share = ""
+    if found.gaps and found.covered_share is not None:
+        share = f"{int(100 * found.covered_share)} % of the range "
+    rows = count_of(found.rows, "conversation")
+    yield f"  state     {found.state}: {rows}{turns}, {share}{_describe_range(found)}"
+    yield f"  files     {found.files:,} of {format_size(found.bytes)}"
+    if found.request is not None:
+        yield f"  request   {describe_request(found.request, found.organization)}"
     if found.gaps:
-        share = "" if found.covered_share is None else f"{found.covered_share:.1%} of the range is covered; "
-        yield f"  {share}{count_of(len(found.gaps), 'window')} left, from the oldest:"
-        yield from first_of([describe_interval(gap) for gap in found.gaps], _SHOWN_GAPS)
+        oldest = found.gaps[0]
+        start = "" if oldest.open_below else f"from {for_people(oldest.start)} "
+        gaps = count_of(len(found.gaps), "interval")
+        yield f"  missing   {gaps}, the oldest {start}up to {for_people(oldest.end)} UTC (--json lists them)"
+    elif found.updates_since is not None:
+        yield f"  current   all changes up to {for_people(found.updates_since)} UTC"
     if found.last_run is not None:
-        run = found.last_run
-        why = f": {run.message.splitlines()[0]}" if run.message else f": {run.error}" if run.error else ""
-        yield f"  last run: {run.command}, ended at {run.ended_at} with exit status {run.exit_status}{why}"
-    if found.updates_since is not None:
-        what = "what is covered is up to date" if found.gaps else "up to date"
-        yield f"  {what} with what changed before {format_instant(found.updates_since)}"
+        yield f"  last run  {_describe_run(found.last_run)}"
     if found.file_mode == "group":
-        yield "  the group of the directory can read the files (--file-mode group)"
-    yield f"  held by {found.holder}" if found.holder else "  no run holds it"
+        yield "  readable  by the group of the directory (--file-mode group)"
+
+
+def _describe_run(run: "RunRecord") -> str:
+    ended_at = for_people(parse_timestamp(run.ended_at))
+    if run.exit_status == InterruptedExportError.exit_status:
+        return f"{run.command}, interrupted at {ended_at} UTC ({run.exit_status})"
+    why = f": {run.message.splitlines()[0]}" if run.message else f": {run.error}" if run.error else ""
+    return f"{run.command}, ended at {ended_at} UTC with exit status {run.exit_status}{why}"
 
 
 def status_figures(found: "Status") -> dict[str, Any]:
@@ -179,7 +242,7 @@ def first_of(items: Sequence[str], most: int = 20, indent: str = "    ") -> Iter
 def describe_interval(interval: Interval) -> str:
     """Returns an interval in words."""
     start = "the beginning" if interval.open_below else format_instant(interval.start)
-    return f"from {start} before {format_instant(interval.end)}"
+    return f"from {start} up to {format_instant(interval.end)}"
 
 
 def interval_figures(interval: Interval) -> dict[str, str | None]:
@@ -201,51 +264,3 @@ def _moved(done: "SyncResult | RereadResult") -> str:
     ]
     files = f"; {count_of(done.rewritten, 'file')} rewritten" if done.rewritten else ""
     return (", ".join(moved) or "nothing has changed") + files
-
-
-def _describe_data(data: "Summary | Status") -> str:
-    since = "" if data.range_start is None else f"from {format_instant(data.range_start)} "
-    turns = "" if data.turns is None else f" with {count_of(data.turns, 'turn')}"
-    return (
-        f"{data.state}: {count_of(data.rows, 'conversation')}{turns} created {since}before "
-        f"{format_instant(data.range_end)}, in {count_of(data.files, 'file')} of {format_size(data.bytes)}"
-    )
-
-
-def _is_remote(summary: "Summary") -> bool:
-    return "://" in summary.manifest  # which no path holds
-
-
-def _location(summary: "Summary") -> Location:
-    if _is_remote(summary):
-        return parse_location(summary.manifest.removesuffix(f"/{MANIFEST}"))
-    return Path(summary.manifest).parent.absolute()
-
-
-def _directory(summary: "Summary") -> str:
-    """Returns the path of the export, also for a reader that starts in another directory."""
-    return str(_location(summary))
-
-
-def taken_for_columns(directory: str) -> list[str]:
-    """Returns the directories above an export that are named like a partition of one of its columns.
-
-    DuckDB and Polars look for partitions in the whole path, and let them stand in for the columns of the files.
-    """
-    from exporter.encode.descriptions import DESCRIPTIONS
-
-    columns = {*PARTITION_KEYS, *(column for table in DESCRIPTIONS.values() for column in table)}
-    parts = [part for part in directory.split("/") if "=" in part]
-    return [part for part in parts if unquote(part.partition("=")[0]).lower() in columns]
-
-
-def _query(summary: "Summary") -> str:
-    directory = _directory(summary)
-    is_safe = not taken_for_columns(directory)
-    if not _is_remote(summary):
-        directory = glob.escape(directory)
-    files = f"{directory}/conversations/**/*.parquet".replace("'", "''")
-    # The status is the one field for groups that every export has.
-    keys = f"{summary.partition_key}, status" if summary.partition_key and is_safe else "status"
-    table = f"read_parquet('{files}', hive_partitioning = {str(is_safe).lower()})"
-    return f"SELECT {keys}, count(*) AS conversations FROM {table} GROUP BY ALL ORDER BY ALL;"  # noqa: S608 - escaped

@@ -34,10 +34,9 @@ def reread(
     from exporter.jobs.reread import reread as run_reread
 
     run = partial(run_reread, target, wanted.asked, withheld=withheld)
-    perform(lambda observer: run(wanted.context(observer)), _tell, display)
+    perform(lambda observer: run(wanted.context(observer)), _tell, display, target)
 
 
 def _tell(done: "RereadResult") -> Result:
     whole = tell_summary(done.summary)
-    lines = [*describe_reread(done), *whole.lines[1:]]
-    return Result(lines, whole.figures | reread_figures(done), done.exit_status)
+    return Result(list(describe_reread(done)), whole.figures | reread_figures(done), done.exit_status)

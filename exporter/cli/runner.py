@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import msgspec
 import typer
 
-from exporter.cli.display import open_log, open_observer
+from exporter.cli.display import Shown, open_display
 from exporter.cli.flags import Display
 from exporter.cli.machine import translating
+from exporter.cli.output import is_terminal, report
+from exporter.cli.reading import describe_reading
 from exporter.cli.report import describe_summary, request_figures
 from exporter.errors import ExporterError, InterruptedExportError
-from exporter.progress import Observer
+from exporter.progress import Observer, Snapshot
+from exporter.store.location import Location
+from exporter.words import count_of
 
 if TYPE_CHECKING:
     from exporter.jobs.summary import Summary
@@ -24,63 +28,107 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SUMMARY_KEYS: Final = (
-    "state", "rows", "files", "bytes", "requests", "seconds", "manifest",
+    "state", "rows", "new_rows", "files", "bytes", "requests", "retries", "throttled", "seconds", "manifest",
     "organization", "filters", "fields", "partition_by", "tables",
 )  # fmt: skip
 
 
-def say(text: str) -> None:
-    """Writes `text` to stderr, for people."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def show(lines: Iterable[str], figures: object, *, as_json: bool) -> None:
     """Prints a result to stdout: `lines` for people, or `figures` as one JSON object."""
-    typer.echo(json.dumps(figures) if as_json else "\n".join(lines))
+    if as_json:
+        typer.echo(json.dumps(figures))
+    else:
+        report("\n".join(lines))
 
 
 class Result(NamedTuple):
-    """Tells how a job ended: lines for people, figures for programs, and the exit status."""
+    """Tells how a job ended: lines for people, figures for programs, the exit status, and a hint for terminals."""
 
     lines: list[str]
     figures: dict[str, Any]
     status: int
+    hint: tuple[str, ...] = ()
 
 
 def tell_summary(summary: "Summary") -> Result:
     """Returns the result of an export."""
     known = msgspec.structs.asdict(summary) | request_figures(summary)
     figures = {key: known[key] for key in SUMMARY_KEYS}
-    return Result(list(describe_summary(summary)), figures, summary.exit_status)
+    return Result(list(describe_summary(summary)), figures, summary.exit_status, tuple(describe_reading(summary)))
 
 
-def perform(job: Callable[[Observer], Awaitable[T]], tell: Callable[[T], Result], display: Display) -> None:
-    """Runs `job`, shows its progress and the result that `tell` makes of it, and exits with its status."""
+def perform(
+    job: Callable[[Observer], Awaitable[T]],
+    tell: Callable[[T], Result],
+    display: Display,
+    destination: Location,
+    *,
+    again: str = "to go on",
+    counts_stored: bool = False,
+) -> None:
+    """Runs `job`, shows its progress and the result that `tell` makes of it, and exits with its status.
+
+    `again` says what the same command does after an interruption.
+    """
     import logging
 
     from exporter.cli.heap import keep_heap_compact
 
+    shown = open_display(display, str(destination), counts_stored=counts_stored)
     keep_heap_compact()
     # Otherwise a library's complaint about a task would reach the user with its traceback.
     logging.getLogger().addHandler(logging.NullHandler())
-    log = open_log(sys.stderr, "json") if display.log_format == "json" else None
-    observer = open_observer(sys.stderr, display.log_format, verbose=display.verbose)
     try:
-        told = tell(run_until_signal(partial(job, observer), "interrupted; run the same command again to resume"))
+        result = tell(run_until_signal(partial(job, shown.observer), f"stopped; run the same command {again}"))
     except ExporterError as error:
-        if log is None:
+        if isinstance(error, InterruptedExportError):
+            if not shown.draws and is_terminal(sys.stderr):
+                # The terminal has shown ^C, and the cursor stands behind it.
+                print(file=sys.stderr)
+            _say_what_is_kept(error, shown.observer.last if counts_stored else None, destination)
+        _tell_failure(shown, display, error)
+        if shown.json_log is None:
             raise
-        log("error", "failed", {"reason": str(error), "exit_status": error.exit_status})
         raise typer.Exit(error.exit_status) from error
     finally:
-        observer.close()
-    if log is None:
-        say("\n".join(told.lines))
-    else:
-        log("info", "finished", told.figures)
+        shown.observer.close()
+    _tell_result(shown, display, result)
+    raise typer.Exit(result.status)
+
+
+def _say_what_is_kept(error: InterruptedExportError, last: Snapshot | None, destination: Location) -> None:
+    if error.kept_rows is None:
+        return
+    share = "" if last is None or last.share >= 1 else f" ({int(100 * last.share)} %)"
+    rows = count_of(error.kept_rows, "conversation")
+    are = "is" if error.kept_rows == 1 else "are"
+    error.with_message(f"stopped: {rows}{share} {are} kept in {destination}; run the same command to go on")
+
+
+def _tell_failure(shown: Shown, display: Display, error: ExporterError) -> None:
+    for log in shown.logs:
+        log("error", "failed", {"reason": str(error), "exit_status": error.exit_status})
+    if display.json_lines:
+        typer.echo(json.dumps({"event": "failed", "reason": str(error), "exit_status": error.exit_status}))
+
+
+def _tell_result(shown: Shown, display: Display, result: Result) -> None:
+    for log in shown.logs:
+        if display.quiet and log is shown.json_log:
+            continue
+        if display.log_format == "json":
+            log("info", "finished", result.figures)
+        else:
+            for line in result.lines:
+                log("info", line, {})
     if display.as_json:
-        typer.echo(json.dumps(told.figures))
-    raise typer.Exit(told.status)
+        typer.echo(json.dumps(result.figures))
+    elif display.json_lines:
+        typer.echo(json.dumps({"event": "summary", **result.figures}))
+    elif display.quiet:
+        report(result.lines[0])
+    else:
+        report("\n".join([*result.lines, *(result.hint if is_terminal(sys.stdout) else ())]))
 
 
 def run_until_signal(work: Callable[[], Awaitable[T]], otherwise: str) -> T:
@@ -128,6 +176,5 @@ def run_until_signal(work: Callable[[], Awaitable[T]], otherwise: str) -> T:
 
 def _end_at_once() -> None:
     with suppress(OSError):
-        # A progress bar may have hidden the cursor.
-        os.write(2, b"\x1b[?25hinterrupted\n" if os.isatty(2) else b"interrupted\n")
+        os.write(2, b"interrupted\n")
     os._exit(InterruptedExportError.exit_status)

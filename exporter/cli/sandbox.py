@@ -10,7 +10,8 @@ import typer
 from exporter import contract
 from exporter.cli.flags import Days, Rows, flag, switch
 from exporter.cli.manual import read_table
-from exporter.cli.runner import run_until_signal, say
+from exporter.cli.output import say
+from exporter.cli.runner import run_until_signal
 from exporter.errors import InterruptedExportError
 from exporter.options.option import Group
 from exporter.words import count_of

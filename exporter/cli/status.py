@@ -15,4 +15,4 @@ def status(destination: Existing, as_json: OneObject = False) -> None:
     from exporter.jobs.status import status as read_status
 
     found = anyio.run(read_status, target)
-    show(describe_status(found), status_figures(found), as_json=as_json)
+    show(describe_status(found, target), status_figures(found), as_json=as_json)

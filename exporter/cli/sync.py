@@ -44,9 +44,9 @@ def sync(
     from exporter.jobs.sync import sync as run_sync
 
     run = partial(run_sync, target, wanted.asked, refilter=refilter, keep_generations=keep_generations)
-    perform(lambda observer: run(wanted.context(observer)), _tell, display)
+    perform(lambda observer: run(wanted.context(observer)), _tell, display, target)
 
 
 def _tell(synced: "SyncResult") -> Result:
     whole = tell_summary(synced.summary)
-    return Result([*describe_synced(synced), *whole.lines[1:]], whole.figures | synced_figures(synced), whole.status)
+    return whole._replace(lines=list(describe_synced(synced)), figures=whole.figures | synced_figures(synced))

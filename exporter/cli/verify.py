@@ -3,27 +3,30 @@
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from exporter.cli.flags import Existing, OneObject, flag, switch
-from exporter.cli.runner import run_until_signal, show
+from exporter.cli.flags import Display, Existing, flag, switch, with_options
+from exporter.cli.output import report
+from exporter.cli.runner import Result, perform
 from exporter.cli.upkeep_report import describe_drops, describe_verified, verified_figures
 from exporter.options.option import Group
 from exporter.options.parse import parse_share
 from exporter.store.location import parse_location
 
+if TYPE_CHECKING:
+    from exporter.jobs.verify import VerifyResult
 
+
+@with_options()
 def verify(
     destination: Existing,
+    display: Display,
     sample: Annotated[
         str, flag("Read the content of about this share of the files; each day draws others.", "PERCENT", Group.DONE)
     ] = "100%",
     repair: Annotated[
         bool, switch("--repair", "Take out what is wrong, so that the next export reads it again.", Group.DONE)
     ] = False,
-    as_json: OneObject = False,
 ) -> None:
     """Check every file at DEST against the log and the manifest. Needs no token and no network.
 
@@ -32,14 +35,16 @@ def verify(
     target, share = parse_location(destination), parse_share(sample)
 
     def announce(drops: Sequence[str], directory: str) -> None:
-        if not as_json:
-            typer.echo("\n".join(describe_drops(drops, directory)))
+        if not (display.as_json or display.json_lines or display.quiet):
+            report("\n".join(describe_drops(drops, directory)))
 
     now = time.time_ns() // 1000
 
     from exporter.jobs.verify import verify as run_verify
 
     work = partial(run_verify, target, now=now, share=share, repair=repair, announce=announce)
-    found = run_until_signal(work, "interrupted; run the same command again to start over")
-    show(describe_verified(found, target), verified_figures(found), as_json=as_json)
-    raise typer.Exit(found.exit_status)
+
+    def tell(found: "VerifyResult") -> Result:
+        return Result(list(describe_verified(found, target)), verified_figures(found), found.exit_status)
+
+    perform(lambda _: work(), tell, display, target, again="to start over")

@@ -22,9 +22,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Sums up what a destination holds after a run; `requests` and `seconds` are those of the run.
 
     `turns` is None if that table was not asked for. `bytes` are those of the parts. `resumed` says that an export
-    existed before the run, and `changed` that the run committed something. `kept_files` counts replaced files that are
-    kept for readers of older manifests. `partly_withheld` counts files with rows that came without sensitive fields
-    while other rows had them. `end_ahead` is the end that was asked for, if it lay ahead of what could be read.
+    existed before the run, and `changed` that the run committed something. `new_rows` counts what the table has more
+    than before, and `kept_files` replaced files that are kept for readers of older manifests. `partly_withheld` counts
+    files with rows that came without sensitive fields while other rows had them. `end_ahead` is the end that was asked
+    for, if it lay ahead of what could be read.
     """
 
     state: StateName
@@ -49,6 +50,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     organization: str | None = None
     request: Request | None = None
     end_ahead: Instant | None = None
+    new_rows: int = 0
+    retries: int = 0
+    throttled: int = 0
 
     @property
     def exit_status(self) -> int:
@@ -95,4 +99,7 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         table_kind=None if after.table_format is None else after.table_format.kind,
         organization=after.organization,
         request=after.request,
+        new_rows=max(0, after.totals.rows - before.totals.rows),
+        retries=spent.retries,
+        throttled=spent.throttled,
     )

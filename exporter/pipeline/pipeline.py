@@ -244,6 +244,7 @@ class Pipeline:
         report.rows += rows
         report.bytes += size_bytes
         report.share = 1 - min(1.0, self._scheduler.left / self._whole)
+        report.reading = self._scheduler.reading
         if self._committer is not None:
             report.files = self._committer.files
         report.send()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import anyio
 
+from exporter.contract import Instant
 from exporter.model import Counters
 from exporter.progress import Observer, Snapshot, Trouble
 
@@ -24,6 +25,7 @@ class Report:
         self.files = 0
         self.windows = 0
         self.in_flight = 0
+        self.reading: tuple[Instant, Instant] | None = None
         self.counters = Counters()
         self.troubles: list[Callable[[], Trouble | None]] = []
         self._observer = observer
@@ -44,6 +46,7 @@ class Report:
                 in_flight=self.in_flight,
                 windows=self.windows,
                 seconds=self._clock() - self.began,
+                reading=self.reading,
                 trouble=next((trouble for find in self.troubles if (trouble := find())), None),
             )
         )

@@ -107,6 +107,14 @@ class Scheduler:
         waiting = sum(self._length(window.start, window.end) for window in self._waiting)
         return waiting + sum(self._length(walk.start, walk.settled_from) for walk in self._active)
 
+    @property
+    def reading(self) -> tuple[Instant, Instant] | None:
+        """Returns where the walks under way are, from the start of the oldest to the position of the newest."""
+        if not self._active:
+            return None
+        start = max(self.oldest, min(walk.start for walk in self._active))
+        return start, max(start, *(walk.settled_from for walk in self._active))
+
     def take(self) -> Interval | None:
         """Returns a window for an idle worker, or None when none is available now."""
         if self._waiting:

@@ -69,6 +69,8 @@ async def recorded(store: Store, command: Command, work: Callable[[Run], Awaitab
     try:
         outcome = await work(run)
     except BaseException as error:
+        if isinstance(error, InterruptedExportError) and run.after is not None:
+            error.kept_rows = run.after.totals.rows
         await _append(store, run, started_at, *_describe(error))
         raise
     await _append(store, run, started_at, outcome.exit_status)

@@ -11,6 +11,7 @@ from exporter.contract import BEGINNING, DAY, HOUR, format_instant
 from exporter.jobs.audit import AuditResult, RepairResult
 from exporter.model import Interval, Unproven
 from exporter.pipeline.comparison import Differences
+from exporter.plan.differences import KINDS
 
 END = 20_000 * DAY
 AUDITED = AuditResult(
@@ -61,7 +62,7 @@ def test_where_only_the_list_is_in_doubt_nothing_differs(repaired: RepairResult 
     audited = found(DOUBT, repaired=repaired)
     assert audited.exit_status == 3
     text = told(audited)
-    assert text.startswith("nothing differs among what could be listed: 400 conversations listed, 400 in the export\n")
+    assert text.startswith("nothing differs among what could be listed: 400 conversations listed, 400 in the export")
     assert "  1 time could not be listed whole, so rows may be missing here that nobody has seen:\n" in text
     assert f"    {format_instant(END - DAY)}: they share one updated_at\n" in text
     assert "Run the audit again, or with another --page-size" in text
@@ -71,7 +72,42 @@ def test_the_first_times_that_are_in_doubt_are_named_from_one_to_another() -> No
     doubts = [Unproven(END - number * DAY - 1, 0, "cut", END - number * DAY - HOUR) for number in range(1, 8)]
     text = told(found(*doubts, Unproven(END - 9 * DAY - 1, 0, "null", BEGINNING)))
     assert "  8 times could not be listed whole" in text
-    assert f"    from the beginning before {format_instant(END - 9 * DAY)}: null\n" in text
-    assert f"    from {format_instant(END - 7 * DAY - HOUR)} before {format_instant(END - 7 * DAY)}: cut\n" in text
+    assert f"    from the beginning up to {format_instant(END - 9 * DAY)}: null\n" in text
+    assert f"    from {format_instant(END - 7 * DAY - HOUR)} up to {format_instant(END - 7 * DAY)}: cut\n" in text
     assert "    and 3 more\n" in text
     assert text.count(": cut") == 4
+
+
+def table_of(text: str) -> list[list[str]]:
+    lines = text.splitlines()
+    return [line.split() for line in lines if line.startswith(("  day ", "  20", "  all days "))]
+
+
+def test_only_days_and_columns_with_something_in_them_are_shown_and_fit_80_columns() -> None:
+    days = {
+        END // DAY - 2: Counter({"listed": 10, "kept": 10}),
+        END // DAY - 1: Counter({"listed": 20, "kept": 20, "later": 2}),
+        END // DAY: Counter({"listed": 30, "kept": 31, "deleted": 1}),
+    }
+    text = told(msgspec.structs.replace(AUDITED, findings=Differences(days=days)))
+    day = format_instant(END)[:10]
+    assert table_of(text) == [
+        ["day", "listed", "kept", "deleted", "later"],
+        [day, "30", "31", "1", "0"],
+        ["all", "days", "60", "61", "1", "2"],
+    ]
+    many = Counter({"listed": 1_000_000, "kept": 1_000_000}) + Counter(dict.fromkeys(KINDS, 100000))
+    text = told(msgspec.structs.replace(AUDITED, findings=Differences(days={END // DAY: many})), Path("c"))
+    assert max(map(len, text.splitlines()[2:5])) <= 80
+
+
+def test_what_a_repair_has_moved_is_neither_inserted_nor_removed() -> None:
+    repaired = RepairResult(inserted=9, updated=720, removed=8, unlisted=None)
+    text = told(found(repaired=repaired, moved=8, changed=720, missing=1))
+    assert text.startswith(
+        "was different, now the same: 400 conversations listed, 400 in the export before the repair\n"
+    )
+    assert "  repaired: 1 inserted, 720 updated, 8 moved" in text.splitlines()
+    nothing = RepairResult(inserted=0, updated=0, removed=0, unlisted=None)
+    assert told(found(repaired=nothing)).startswith("the same: 400")
+    assert "  repaired: nothing" in told(found(repaired=nothing)).splitlines()

@@ -21,16 +21,19 @@ import trustme
 
 from exporter import __version__
 from exporter.cli import main
-from exporter.cli.report import describe_status, describe_summary
+from exporter.cli.reading import describe_reading
+from exporter.cli.report import describe_status, describe_summary, describe_synced
 from exporter.contract import BEGINNING, DAY, FILTERS_BY_NAME, RESERVED_PARAMETERS, format_instant, parse_timestamp
 from exporter.errors import AccessError, DestinationLockedError, InterruptedExportError
 from exporter.jobs.status import Status
 from exporter.jobs.summary import Summary
+from exporter.jobs.sync import SyncResult
 from exporter.jobs.vacuum import VacuumResult
 from exporter.model import Interval, TableFormat
 from exporter.progress import Observer, Snapshot
 from exporter.run.context import RunContext
 from exporter.settings import Credentials, Request, RunSettings, Selection
+from tests.toolkit.dated import are_dated, undated
 
 TOKEN = "ak_a-secret-of-the-tests"
 
@@ -53,6 +56,7 @@ SUMMARY = Summary(
     partition_key="created_date",
     organization="org_1",
     request=Request(filters={"channel": "email"}),
+    new_rows=12_345,
 )
 
 
@@ -115,7 +119,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         status = main(arguments)
         output = capsys.readouterr()
         assert TOKEN not in output.out + output.err
-        return Done(status, output.out, output.err)
+        return Done(status, output.out, undated(output.err))
 
     return run
 
@@ -445,7 +449,7 @@ def test_help_names_every_filter_and_value(run: Run) -> None:
         assert ", ".join(known.choices) in text
 
 
-def test_json_puts_one_object_on_stdout_and_people_read_stderr(job: Job, run: Run) -> None:
+def test_json_puts_one_object_on_stdout_in_place_of_the_report(job: Job, run: Run) -> None:
     done = run("export", "out", "--json")
     assert done.status == 0
     assert json.loads(done.out) == {
@@ -461,15 +465,87 @@ def test_json_puts_one_object_on_stdout_and_people_read_stderr(job: Job, run: Ru
         "fields": None,
         "partition_by": "day",
         "tables": ["conversations"],
+        "new_rows": 12_345,
+        "retries": 0,
+        "throttled": 0,
     }
     assert done.out.count("\n") == 1
-    assert "12,345 conversations" in done.err
+    assert done.err == ""
 
 
-def test_without_json_stdout_stays_empty(job: Job, run: Run) -> None:
+def test_the_report_is_on_stdout_and_without_a_hint_where_nobody_could_paste_it(job: Job, run: Run) -> None:
     done = run("export", "out")
-    assert done.status == 0
-    assert done.out == ""
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith("✔ complete  12,345 conversations, ")
+    assert "DuckDB" not in done.out
+
+
+def test_a_quiet_command_prints_one_line_of_its_report_and_errors(job: Job, run: Run) -> None:
+    job.during = lambda observer: observer.warn("odd")
+    done = run("export", "out", "-q")
+    assert (done.out.count("\n"), done.err) == (1, "")
+    assert done.out.startswith("✔ complete  12,345 conversations")
+    job.result = AccessError("the token was refused")
+    assert run("export", "out", "--quiet") == (4, "", "exporter: the token was refused\n")
+
+
+def test_json_lines_end_with_a_summary_or_with_what_failed(job: Job, run: Run) -> None:
+    snapshots = [Snapshot(0.5, 10 * second, 1000, 1, 2, 0, 0, 8, 1, second / 2) for second in range(5)]
+
+    def report(observer: Observer) -> None:
+        for snapshot in snapshots:
+            observer.progress(snapshot)
+
+    job.during = report
+    *shown, last = map(json.loads, run("export", "out", "--json-lines").out.splitlines())
+    assert [(each["event"], each["rows"]) for each in shown] == [("progress", 0), ("progress", 20), ("progress", 40)]
+    assert (last["event"], last["state"], last["rows"]) == ("summary", "complete", 12_345)
+    job.result = AccessError("the token was refused")
+    done = run("export", "out", "--json-lines")
+    assert json.loads(done.out.splitlines()[-1]) == {
+        "event": "failed",
+        "reason": "the token was refused",
+        "exit_status": 4,
+    }
+    assert done.err == "exporter: the token was refused\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--json", "--json-lines"], "--json and --json-lines: give only one of them"),
+        (["--log-file-size", "1MB"], "--log-file-size: give it together with --log-file"),
+        (["--log-file", "log", "--log-file-size", "1 mile"], "--log-file-size '1 mile': write a size as 256MB"),
+        (["--log-file", "no/such/log"], "--log-file no/such/log: No such file or directory. Name a file in a"),
+    ],
+)
+def test_a_display_that_cannot_be_is_refused(options: list[str], words: str, job: Job, run: Run) -> None:
+    done = run("export", "out", *options)
+    assert (done.status, job.calls) == (2, [])
+    assert done.err.startswith(f"exporter: {words}")
+
+
+def test_each_line_off_a_terminal_is_dated(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    job.during = lambda observer: observer.warn("odd")
+    job.result = AccessError("the token was refused\nRun again with another")
+    assert main(["export", "out"]) == 4
+    assert main(["export", "out", "--since", "x"]) == 2
+    err = capsys.readouterr().err
+    assert (are_dated(err), len(err.splitlines())) == (True, 4)
+
+
+def test_a_log_file_has_what_happens_the_report_and_what_failed(job: Job, run: Run) -> None:
+    job.during = lambda observer: observer.warn("odd", number=3)
+    assert "warning: odd number=3" in run("export", "out", "--log-file", "log").err
+    assert run("export", "out", "--log-file", "log", "-q").err == ""
+    job.result = AccessError("the token was refused")
+    run("export", "out", "--log-file", "log")
+    text = Path("log").read_text(encoding="utf-8")
+    assert are_dated(text)
+    assert undated(text).count("warning: odd number=3") == 3
+    assert undated(text).count("✔ complete  12,345 conversations") == 2
+    assert undated(text).endswith('error: failed reason="the token was refused" exit_status=4\n')
+    assert Path("log").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(
@@ -533,14 +609,14 @@ def test_no_traceback_reaches_a_user_unless_asked_for_and_then_without_what_erro
 def test_a_signal_exits_with_130(number: signal.Signals, job: Job, run: Run) -> None:
     job.during = lambda _: signal.raise_signal(number)
     done = run("export", "out")
-    assert (done.status, done.err) == (130, "exporter: interrupted; run the same command again to resume\n")
+    assert (done.status, done.err) == (130, "exporter: stopped; run the same command to go on\n")
 
 
 def test_what_the_job_reports_is_shown_on_stderr(job: Job, run: Run) -> None:
     def report(observer: Observer) -> None:
         observer.note("commit", number=1)
         observer.warn("throttled")
-        observer.progress(Snapshot(0.5, 10, 1000, 1, 2, 0, 0, 8, 1, 6.0))
+        observer.progress(Snapshot(0.5, 10, 1000, 1, 2, 0, 0, 8, 1, 61.0))
 
     job.during = report
     done = run("export", "out")
@@ -552,15 +628,17 @@ def test_what_the_job_reports_is_shown_on_stderr(job: Job, run: Run) -> None:
 
 
 def summarize(**changes: object) -> str:
-    return "\n".join(describe_summary(cast(Any, summary_with(**changes))))
+    summary = summary_with(**changes)
+    return "\n".join([*describe_summary(summary), *describe_reading(summary)])
 
 
 def test_the_summary_tells_people_what_there_is_and_what_to_do_next() -> None:
     assert summarize() == (
-        "complete: 12,345 conversations created from 2026-01-01T00:00:00Z before 2026-02-01T00:00:00Z, "
-        "in 31 files of 45.2 MB\n"
-        "  took 12 s and 130 requests, 1,004 rows/s\n"
-        "  manifest: /data/out/_manifest.json\n"
+        "✔ complete  12,345 conversations, from 2026-01-01 up to 2026-02-01 UTC (not included)\n"
+        "  this run  12,345 new · 130 requests · 12 s\n"
+        "  at        /data/out (31 files, 45.2 MB)\n"
+        "  request   organization org_sandbox · filters none · all fields · by day · tables conversations\n"
+        "  query it  exporter help read\n"
         "  To look at it, paste into DuckDB:\n"
         "    SELECT created_date, status, count(*) AS conversations FROM "
         "read_parquet('/data/out/conversations/**/*.parquet', hive_partitioning = true) GROUP BY ALL ORDER BY ALL;"
@@ -568,15 +646,18 @@ def test_the_summary_tells_people_what_there_is_and_what_to_do_next() -> None:
 
 
 def test_the_summary_says_what_is_in_doubt() -> None:
-    assert summarize(changed=False).startswith("nothing to do, already complete: 12,345 conversations")
-    assert "rows/s" not in summarize(resumed=True)
+    assert "  this run  nothing to do: all of it was there\n" in summarize(changed=False)
+    assert summarize(state="unproven", unproven=2).startswith("! unproven  12,345 conversations")
+    assert "  this run  7 new · 130 requests (3 slowed down) · 12 s" in summarize(new_rows=7, throttled=3)
     assert "2 timestamps may have more rows" in summarize(state="unproven", unproven=2)
     assert "kept as served, because they do not fit the columns: 7 rows;" in summarize(quarantined_rows=7)
     assert "conversations:read_sensitive): agent, summary" in summarize(withheld=("agent", "summary"))
     assert "under `fields.partly_withheld`" in summarize(state="unproven", partly_withheld=2)
     assert "partly_withheld" not in summarize()
     assert "Run the same command again" in summarize(state="incomplete")
-    assert "created before 2026-02-01" in summarize(range_start=None)
+    assert "conversations, up to 2026-02-01 UTC (not included)\n" in summarize(range_start=None)
+    by_the_clock = parse_timestamp("2026-11-28T11:10:00.979584Z")
+    assert "conversations, up to 2026-11-28 11:10 UTC\n" in summarize(range_start=None, range_end=by_the_clock)
     assert "DuckDB" not in summarize(rows=0, files=0)
 
 
@@ -613,8 +694,8 @@ STATUS = {
     "gaps": (Interval(BEGINNING, parse_timestamp("2026-01-01")),),
     "holder": "pid 7 on somewhere",
     "turns": None,
-    "organization": "org_1",
-    "request": Request(filters={"agent_id": "a"}, fields=("id",)),
+    "organization": "org_sandbox",
+    "request": Request(filters={"status": "failed", "custom_metadata": '{"a": 1}'}, fields=("id", "status")),
 }
 
 
@@ -631,11 +712,13 @@ def test_status_tells_how_far_an_export_is(run: Run, monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("ANYREACH_TOKEN")
     assert run("status", "out") == (
         0,
-        "incomplete: 5 conversations created before 2026-02-01T00:00:00Z, in 1 file of 2.0 kB\n"
-        "  75.0% of the range is covered; 1 window left, from the oldest:\n"
-        "    from the beginning before 2026-01-01T00:00:00Z\n"
-        "  what is covered is up to date with what changed before 1970-01-01T00:00:00.500Z\n"
-        "  held by pid 7 on somewhere\n",
+        "out  locked by pid 7 on somewhere\n"
+        "  state     incomplete: 5 conversations, 75 % of the range up to 2026-02-01 UTC (not included)\n"
+        "  files     1 of 2.0 kB\n"
+        "  request   organization org_sandbox · "
+        'filters status=failed custom_metadata="{\\"a\\": 1}" · fields id, status'
+        " · by day · tables conversations\n"
+        "  missing   1 interval, the oldest up to 2026-01-01 UTC (--json lists them)\n",
         "",
     )
     figures = json.loads(run("status", "out", "--json").out)
@@ -721,7 +804,9 @@ def test_what_the_summary_advises_is_taken_for_what_it_is(name: str, tmp_path: P
 
 
 def test_a_summary_of_two_tables_says_that_they_are_two() -> None:
-    assert "read conversations or turns, never what lies above both" in summarize(turns=3)
+    text = summarize(turns=3)
+    assert "read conversations/ and turns/ separately" in text
+    assert "SELECT created_date, role, count(*) AS turns FROM read_parquet('/data/out/turns/**/*.parquet'" in text
 
 
 def test_version(run: Run) -> None:
@@ -742,7 +827,7 @@ def test_help_loads_neither_arrow_nor_an_http_client_nor_a_display() -> None:
 def test_the_module_runs_and_hands_on_the_exit_status() -> None:
     done = run_process("export", "out", "--page-size", "0")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "exporter: --page-size 0: must be from 1 to 1000\n"
+    assert undated(done.stderr) == "exporter: --page-size 0: must be from 1 to 1000\n"
 
 
 def test_who_leaves_stderr_does_not_change_the_exit_status() -> None:
@@ -847,9 +932,8 @@ def test_a_status_without_a_beginning_shows_no_share() -> None:
         holder=None,
         last_run=None,
     )
-    said = "\n".join(describe_status(found))
-    assert "1 window left" in said
-    assert "from the beginning before 1970-01-02T00:00:00Z" in said
+    said = "\n".join(describe_status(found, Path("out")))
+    assert "  missing   1 interval, the oldest up to 1970-01-02 UTC" in said
     assert "%" not in said
 
 
@@ -868,12 +952,56 @@ def test_a_signal_while_modules_are_loaded_ends_it_without_a_traceback(number: s
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
-def test_a_status_names_the_first_windows_and_says_how_many_more_there_are() -> None:
-    gaps = tuple(Interval(day * DAY, day * DAY + 1) for day in range(8))
+def test_a_status_says_how_the_last_run_ended_and_how_current_the_export_is() -> None:
     make = msgspec.defstruct("Status", list(STATUS))
-    said = list(describe_status(cast(Any, make(**{**STATUS, "gaps": gaps}))))
-    assert said[1].endswith("; 8 windows left, from the oldest:")
-    assert [line.startswith("    from 1970-01-0") for line in said[2:]] == [True] * 5 + [False] * 3
-    assert said[7] == "    and 3 more: --json names all"
-    (*_, last, _, _) = describe_status(cast(Any, make(**{**STATUS, "gaps": gaps[:5]})))
-    assert last == "    from 1970-01-05T00:00:00Z before 1970-01-05T00:00:00.000001Z"
+    record = msgspec.defstruct("Record", ["command", "ended_at", "exit_status", "message", "error"])
+
+    def said(*run: object, **changes: object) -> list[str]:
+        found = make(**{**STATUS, "gaps": (), "state": "complete", "last_run": record(*run), **changes})
+        return list(describe_status(cast(Any, found), Path("out")))
+
+    interrupted = said("export", "2026-11-28T11:13:05.123Z", 130, "stopped: run again", "InterruptedExportError")
+    assert interrupted[-1] == "  last run  export, interrupted at 2026-11-28 11:13:05 UTC (130)"
+    assert "  current   all changes up to 1970-01-01 UTC" in interrupted
+    assert said("sync", "2026-11-28T11:13:00Z", 4, "refused\nadvice", "AccessError", holder=None)[::4] == [
+        "out",
+        "  current   all changes up to 1970-01-01 UTC",
+    ]
+    failed = said("sync", "2026-11-28T11:13:00Z", 4, "refused\nadvice", "AccessError")[-1]
+    assert failed == "  last run  sync, ended at 2026-11-28 11:13 UTC with exit status 4: refused"
+
+
+def test_a_signal_says_what_is_kept(job: Job, run: Run) -> None:
+    stopped = InterruptedExportError("interrupted")
+    stopped.kept_rows = 20_497
+    job.result = stopped
+    job.during = lambda observer: observer.progress(Snapshot(0.337, 10, 1000, 1, 2, 0, 0, 8, 1, 6.0))
+    assert run("export", "slow") == (
+        130,
+        "",
+        "exporter: stopped: 20,497 conversations (33 %) are kept in slow; run the same command to go on\n",
+    )
+
+
+def test_a_sync_that_changed_nothing_says_so_in_two_lines() -> None:
+    synced = SyncResult(
+        summary=summary_with(organization=None),
+        inserted=0,
+        updated=0,
+        removed=0,
+        unchanged=77,
+        rewritten=0,
+        open_rows=3,
+        updates_since_before=0,
+        updates_since=parse_timestamp("2026-11-28T11:10:00.979584Z"),
+    )
+    assert list(describe_synced(synced)) == [
+        "✔ up to date  12,345 conversations, nothing has changed; 77 read again and unchanged",
+        "  all changes up to 2026-11-28 11:10 UTC · at /data/out · 130 requests · 12 s",
+    ]
+    told = list(describe_synced(msgspec.structs.replace(synced, updated=2, rewritten=1)))
+    assert told[0].startswith("✔ complete  12,345 conversations")
+    assert told[1] == "  this run  2 updated, 77 read again and unchanged; 1 file rewritten · 130 requests · 12 s"
+    assert told[2] == "  current   all changes up to 2026-11-28 11:10 UTC"
+    doubtful = msgspec.structs.replace(synced, summary=summary_with(state="unproven", unproven=1))
+    assert any("exporter reread" in line for line in describe_synced(doubtful))

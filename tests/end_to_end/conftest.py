@@ -16,12 +16,13 @@ from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.pipeline import attempts
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, ServedRequest, serve
 from exporter.sandbox.clock import system_clock
+from tests.toolkit.dated import undated
 
 NOBODY = 65_534
 
 
 class CommandResult(NamedTuple):
-    """Holds the exit status of a command, and what it printed."""
+    """Holds the exit status of a command, and what it printed; times before lines on stderr are left out."""
 
     status: int
     out: str
@@ -30,7 +31,7 @@ class CommandResult(NamedTuple):
     @property
     def complaint(self) -> list[str]:
         """Returns the lines on stderr, except those on progress, which come only on a slow machine."""
-        return [line for line in self.err.splitlines() if " progress percent=" not in line]
+        return [line for line in self.err.splitlines() if "progress percent=" not in line]
 
 
 class Serving(Protocol):
@@ -100,7 +101,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
                 monkeypatch.setenv(name, value)
         capsys.readouterr()
         status = main([str(argument) for argument in arguments])
-        done = CommandResult(status, *capsys.readouterr())
+        out, err = capsys.readouterr()
+        done = CommandResult(status, out, undated(err))
         if token and token.strip():
             assert token not in done.out + done.err
         return done
@@ -134,7 +136,7 @@ def spawn() -> Iterator[Spawn]:
             def wait(timeout_seconds: float = 240.0) -> CommandResult:
                 out, err = process.communicate(timeout=timeout_seconds)
                 assert token not in out + err
-                return CommandResult(process.returncode, out, err)
+                return CommandResult(process.returncode, out, undated(err))
 
             return RunningCommand(process, wait)
 

@@ -34,9 +34,11 @@ def test_the_same_command_again_changes_nothing_and_says_so(
     options = () if bare else between(SINCE, UNTIL)
     assert command("export", tmp_path / "out", *between(SINCE, UNTIL), server=server).status == 0
     before, requests = snapshot(tmp_path / "out"), len(server.requests)
-    done = command("export", tmp_path / "out", *options, "--json", server=server)
+    done = command("export", tmp_path / "out", *options, server=server)
     assert done.status == 0
-    assert done.err.startswith("nothing to do, already complete: 600 conversations")
+    assert done.out.startswith("✔ complete  600 conversations")
+    assert "  this run  nothing to do: all of it was there\n" in done.out
+    done = command("export", tmp_path / "out", *options, "--json", server=server)
     assert json.loads(done.out)["requests"] == 0
     assert snapshot(tmp_path / "out") == before
     assert len(server.requests) == requests
@@ -206,8 +208,8 @@ class TestStatus:
         done: CommandResult = command("status", tmp_path / "out", token=None)
         assert done.status == 0
         assert f"incomplete: {exported.manifest['totals']['rows']} conversations" in done.out
-        assert f"{covered / (UNTIL - SINCE):.1%} of the range is covered" in done.out
-        assert "no run holds it" in done.out
+        assert f", {int(100 * covered / (UNTIL - SINCE))} % of the range from " in done.out
+        assert "locked" not in done.out
         told = json.loads(command("status", tmp_path / "out", "--json", token=None).out)
         gaps = [parse_interval(gap) for gap in told["gaps"]]
         assert sum(end - start for start, end in gaps) == UNTIL - SINCE - covered > 0

@@ -103,8 +103,8 @@ def test_runs_that_fail_are_there_and_the_token_is_not(
     assert TOKEN not in text and refused not in text
 
     done = command("status", out)
-    assert "  last run: export, ended at " in done.out
-    assert "with exit status 130: interrupted" in done.out
+    assert "  last run  export, interrupted at " in done.out
+    assert " UTC (130)\n" in done.out
     assert json.loads(command("status", out, "--json").out)["last_run"] == found[-1]
 
 

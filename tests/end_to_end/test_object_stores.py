@@ -142,7 +142,7 @@ def test_every_command_works_there(
         return done.out
 
     succeeds("export", *RANGE, *SIZES)
-    assert "nothing to do" in command("export", str(place), server=server).err
+    assert "nothing to do" in command("export", str(place), server=server).out
     chance, now = random.Random(5), time.time_ns() // 1000
     for row in chance.sample(server.rows, 30):
         server.update(str(row.facts()["id"]), now, summary=f"changed {now}")

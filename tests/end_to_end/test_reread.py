@@ -22,16 +22,15 @@ def test_a_token_that_has_gained_fields(serving: Serving, command: Command, tmp_
     assert f"600 rows here came without; exporter reread {out} --withheld reads them again" in wider.err
     done = command("reread", out, "--withheld", "--since", "2024-01-06", "--json", server=server)
     assert (done.status, json.loads(done.out)["state"]) == (3, "unproven")
-    assert f"exporter reread {out} --withheld" in done.err
     done = command("reread", out, "--withheld", server=server)
-    assert (done.status, done.out) == (0, "")
-    assert "updated" in done.err
+    assert done.status == 0
+    assert "updated" in done.out
     ExportDirectory(out).check(records(rows))
     assert command("verify", out, token=None).status == 0
     before = committed(out)
     again = command("reread", out, "--withheld", server=server)
     assert (again.status, committed(out)) == (0, before)
-    assert "nothing to read again: no row came without sensitive fields" in again.err
+    assert "nothing to read again: no row came without sensitive fields" in again.out
 
 
 def committed(root: Path) -> dict[str, tuple[bytes, int, int]]:
@@ -54,7 +53,6 @@ def test_what_it_says_and_notes(serving: Serving, command: Command, tmp_path: Pa
     assert figures["intervals"] == [{"start": "2024-01-02T00:00:00Z", "end": "2024-02-01T00:00:00Z"}]
     named = ("inserted", "updated", "removed", "kept", "rewritten")
     assert [figures[name] for name in named] == [0, 1, 1, 0, 1]
-    assert "1 updated, 1 removed" in done.err
     ExportDirectory(out).check(records(server.rows))
     held = acquire(out / "_exporter/lock", "another", 0)
     try:

@@ -31,7 +31,7 @@ class TestFields:
         assert command("export", tmp_path / "all", *RANGE, server=server).status == 0
         done = command("export", tmp_path / "out", *RANGE, server=server, token=TOKEN_NOSENSITIVE)
         assert done.status == 0
-        assert "not shown to this token (scope conversations:read_sensitive): agent, summary, " in done.err
+        assert "not shown to this token (scope conversations:read_sensitive): agent, summary, " in done.out
         exported = ExportDirectory(tmp_path / "out")
         exported.check(records(rows, sensitive=False))
         assert exported.manifest["fields"] == {"withheld": SENSITIVE, "partly_withheld": [], "absent": {}}
@@ -150,7 +150,7 @@ def test_odd_rows_cost_nothing_but_themselves(
     server = serving([*rows, *ODD_ROWS.values(), *ODD_BUT_FITTING])
     done = command("export", tmp_path / "out", *RANGE, "--page-size", "20", server=server)
     assert done.status == 3
-    assert "kept as served, because they do not fit the columns: 7 rows" in done.err
+    assert "kept as served, because they do not fit the columns: 7 rows" in done.out
     exported = ExportDirectory(tmp_path / "out")
     exported.check_sound()
     assert (exported.state, exported.manifest["quarantine"]["rows"]) == ("unproven", 7)
@@ -255,8 +255,8 @@ class TestGroups:
         server = serving([*rows, *group], Behaviour(page_cap=100))
         done = command("export", tmp_path / "out", *RANGE, server=server)
         assert done.status == 3
-        assert "1 timestamp may have more rows than the API would show" in done.err
-        assert f"  exporter reread {tmp_path / 'out'}\n" in done.err
+        assert "1 timestamp may have more rows than the API would show" in done.out
+        assert f"  exporter reread {tmp_path / 'out'}\n" in done.out
         exported = ExportDirectory(tmp_path / "out")
         exported.check_sound()
         (doubt,) = exported.manifest["unproven"]

@@ -51,7 +51,7 @@ def test_auditing(api: str, tmp_path: Path) -> None:
     variables = {"ANYREACH_TOKEN": gate.TOKEN, "ANYREACH_BASE_URL": api}
     assert run_shell("exporter export calls", tmp_path, **variables).returncode == 0
     done = run_shell(page.command_holding("exporter audit"), tmp_path, **variables)
-    assert (done.returncode, done.stderr.count("the same: ")) == (0, 3)
+    assert (done.returncode, done.stdout.count("the same: ")) == (0, 3)
     figures = json.loads(run_shell("exporter audit calls --json --sample 50% --repair", tmp_path, **variables).stdout)
     assert set(page.keys_of_json("an audit")) == set(keys_of({**figures, "ids": None}))
     assert {in_code(kind)[0] for kind, _ in page.table_headed("it says")} == figures["ids"].keys()

@@ -47,7 +47,9 @@ def test_the_crontab(installed: Path) -> None:
         for status in ("0", "3")
     ]
     assert said == ["", "exporter: exit status 3\n"]
-    assert (installed / "calls").read_text().splitlines() == [shlex.join(SYNC[1:-1])] * 2
+    assert (installed / "calls").read_text().splitlines() == [
+        shlex.join([*SYNC[1:-1], "--quiet", "--log-file", f"{installed}/exporter.log"])
+    ] * 2
 
 
 def test_the_units(installed: Path) -> None:

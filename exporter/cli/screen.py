@@ -1,0 +1,224 @@
+"""Draws the progress of a run on a terminal: two lines, and a third one while the API gives no answer that helps.
+
+The cursor always rests below the picture, at the start of a line. So whatever else writes to the terminal, such as the
+shell when the process is killed, begins on a line of its own.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final, TextIO
+from unicodedata import combining, east_asian_width
+
+from exporter.cli.log import key_values
+from exporter.cli.meter import Meter, Rates
+from exporter.cli.output import in_encoding
+from exporter.contract import format_instant
+from exporter.progress import Snapshot, Trouble
+from exporter.words import format_seconds, format_size
+
+_DRAW_EVERY_SECONDS: Final = 0.1
+_LEAST_BAR: Final = 10
+_LEAST_NAME: Final = 8
+_DOT: Final = " · "
+_DONE, _LEFT = "━", "─"
+
+
+def can_draw(stream: TextIO) -> bool:
+    """Returns whether the stream is a terminal whose cursor can be moved."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+
+
+class Screen:
+    """Draws pictures as pages arrive, and every second; events scroll by above them.
+
+    `name` is that of the destination. With `counts_stored`, the rows that the export held before count as well.
+    `width` returns the columns of the terminal.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        name: str,
+        *,
+        verbose: bool,
+        counts_stored: bool,
+        width: Callable[[], int] | None = None,
+    ) -> None:
+        self._stream = stream
+        self._name = "".join(letter if letter.isprintable() else "?" for letter in name)
+        self._verbose = verbose
+        self._counts_stored = counts_stored
+        self._width = width or (lambda: _columns(stream))
+        self._is_coloured = not os.environ.get("NO_COLOR")
+        self._meter = Meter()
+        self._next_draw_seconds = 0.0
+        self._picture = [f"{self._name}  connecting"]
+        self._drawn: list[str] = []
+        self._write(self._redraw())
+
+    def progress(self, snapshot: Snapshot) -> None:
+        rates = self._meter.measure(snapshot)
+        if 0 <= self._next_draw_seconds - snapshot.seconds < _DRAW_EVERY_SECONDS:
+            return
+        self._next_draw_seconds = snapshot.seconds + _DRAW_EVERY_SECONDS
+        self._picture = picture(snapshot, rates, self._name, self._width() - 1, self._counts_stored)
+        self._write(self._redraw())
+
+    def note(self, event: str, /, **details: object) -> None:
+        if self._verbose:
+            self._above(key_values(event, details))
+
+    def warn(self, event: str, /, **details: object) -> None:
+        self._above(f"! {key_values(event, details)}")
+
+    def close(self) -> None:
+        self._write(self._erase())
+
+    def _above(self, line: str) -> None:
+        self._write(f"{self._erase()}{line}\n{self._redraw()}")
+
+    def _redraw(self) -> str:
+        erased = self._erase()
+        self._drawn = [cut(line, self._width() - 1) for line in self._picture]
+        return erased + "".join(f"{self._coloured(line)}\n" for line in self._drawn)
+
+    def _erase(self) -> str:
+        """Returns what takes the picture away. A terminal that has become narrower has wrapped its lines."""
+        columns = max(1, self._width())
+        rows = sum(max(1, -(-cells(line) // columns)) for line in self._drawn)
+        self._drawn = []
+        return f"\r\x1b[{rows}A\x1b[J" if rows else ""
+
+    def _coloured(self, line: str) -> str:
+        if not self._is_coloured:
+            return line
+        if line.startswith("!"):
+            return f"\x1b[33m{line}\x1b[0m"
+        done, left = line.count(_DONE), line.count(_LEFT)
+        line = line.replace(_DONE * done, f"\x1b[32m{_DONE * done}\x1b[0m") if done else line
+        return line.replace(_LEFT * left, f"\x1b[2m{_LEFT * left}\x1b[0m") if left else line
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(in_encoding(text, self._stream))
+            self._stream.flush()
+
+
+def picture(snapshot: Snapshot, rates: Rates, name: str, width: int, counts_stored: bool) -> list[str]:
+    """Returns the lines of a picture; none is wider than `width`."""
+    if snapshot.rows == 0 and snapshot.windows == 0:
+        words = ["connecting", _clock(snapshot.seconds)]
+        if snapshot.requests:
+            words.append("1 request" if snapshot.requests == 1 else f"{snapshot.requests:,} requests")
+        lines = [f"{name}  {_DOT.join(words)}"]
+    else:
+        lines = [
+            _first_line(snapshot, rates, name, width, snapshot.stored_rows if counts_stored else 0),
+            _second_line(snapshot, rates, width, counts_stored),
+        ]
+    if snapshot.trouble is not None:
+        lines.append(_third_line(snapshot.trouble, snapshot.seconds, width))
+    return [cut(line, width) for line in lines]
+
+
+def _first_line(snapshot: Snapshot, rates: Rates, name: str, width: int, stored: int) -> str:
+    rows = f"{stored + snapshot.rows:,}"
+    in_all = rates.rows_in_all if stored == snapshot.stored_rows else None
+    left = "" if rates.seconds_left is None else f"about {format_seconds(rates.seconds_left)} left"
+    # By importance; the order on the line is another.
+    whole = f"{rows} of about {in_all:,}" if in_all is not None and in_all > stored + snapshot.rows else f"{rows} rows"
+    size = format_size(snapshot.bytes)
+    clock = _clock(snapshot.seconds)
+    choices = (
+        [whole, size, clock, left],
+        [whole, clock, left],
+        [whole, left or clock],
+        [rows, left or clock],
+        [rows, clock],
+        [rows],
+    )
+    percent = f"{int(100 * snapshot.share)}%"
+    name = _shortened(name, max(_LEAST_NAME, width // 4))
+    for chosen in choices:
+        tail = _DOT.join(filter(None, chosen))
+        bar = width - cells(name) - len(percent) - len(tail) - 5
+        if bar >= _LEAST_BAR:
+            break
+    done = int(max(0, bar) * min(1.0, snapshot.share))
+    return f"{name}  {percent} {_DONE * done}{_LEFT * (bar - done)}  {tail}"
+
+
+def _second_line(snapshot: Snapshot, rates: Rates, width: int, counts_stored: bool) -> str:
+    slowed = snapshot.throttled
+    reading = snapshot.reading
+    new = f"{snapshot.rows:,} new" if counts_stored and snapshot.stored_rows else ""
+    words = {
+        "reading": "" if reading is None else f"reading {_day(reading[0])} … {_day(reading[1])}",
+        "rows": f"{rates.rows:,.0f} rows/s",
+        "requests": f"{rates.requests:,.1f} requests/s",
+        "new": new,
+        "slowed": f"slowed down by the API {'once' if slowed == 1 else f'{slowed:,} times'}" if slowed else "",
+    }
+    for dropped in ("", "slowed", "reading", "new", "requests"):
+        words.pop(dropped, None)
+        line = _DOT.join(filter(None, words.values()))
+        if cells(line) <= width:
+            break
+    return line
+
+
+def _third_line(trouble: Trouble, now_seconds: float, width: int) -> str:
+    lasts = f" for {format_seconds(max(0.0, now_seconds - trouble.since_seconds))}"
+    until = "" if trouble.until_seconds is None else f"; trying until {_time_in(trouble.until_seconds - now_seconds)}"
+    room = width - 2 - len(lasts) - len(until)
+    if room < len("no answer"):
+        until, room = "", room + len(until)
+    return f"! {cut(trouble.reason, max(1, room))}{lasts}{until}"
+
+
+def cells(text: str) -> int:
+    """Returns how many columns a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(one) else 2 if east_asian_width(one) in "WF" else 1 for one in text)
+
+
+def cut(text: str, width: int) -> str:
+    """Returns the text, cut at its end if it takes more columns than `width`."""
+    if cells(text) <= width:
+        return text
+    while text and cells(text) >= width:
+        text = text[:-1]
+    return f"{text}…" if width > 0 else ""
+
+
+def _shortened(name: str, width: int) -> str:
+    """Returns the end of a name, which tells more than its beginning."""
+    if cells(name) <= width:
+        return name
+    while cells(name) >= width:
+        name = name[1:]
+    return f"…{name}"
+
+
+def _columns(stream: TextIO) -> int:
+    with suppress(OSError, ValueError):
+        if columns := os.get_terminal_size(stream.fileno()).columns:
+            return columns
+    return shutil.get_terminal_size().columns
+
+
+def _clock(seconds: float) -> str:
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+def _day(instant: int) -> str:
+    return format_instant(instant)[:10]
+
+
+def _time_in(seconds: float) -> str:
+    return f"{datetime.now(UTC) + timedelta(seconds=max(0.0, seconds)):%H:%M} UTC"

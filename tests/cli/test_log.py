@@ -1,0 +1,95 @@
+"""A log has one dated line for each event, whatever its values hold, and its file is private, rotated or reopened."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from exporter.cli.log import LogFile, dated, key_values, open_log
+from exporter.errors import UsageError
+from tests.toolkit.dated import are_dated, undated
+
+
+def test_lines_are_dated_in_utc() -> None:
+    assert are_dated(dated("one\ntwo"))
+    assert undated(dated("one\ntwo")) == "one\ntwo"
+
+
+def test_a_line_of_text_and_an_object_say_the_same() -> None:
+    lines: list[str] = []
+    open_log(lines.append, "text")("warning", "throttled", {"wait_seconds": 1.5, "answer": "line\nbreak ü"})
+    open_log(lines.append, "json")("warning", "throttled", {"wait_seconds": 1.5, "answer": "line\nbreak ü"})
+    assert are_dated(lines[0])
+    assert undated(lines[0]) == 'warning: throttled wait_seconds=1.5 answer="line\\nbreak \\u00fc"\n'
+    fields = json.loads(lines[1])
+    assert are_dated(fields.pop("timestamp") + " ")
+    assert fields == {"level": "warning", "event": "throttled", "wait_seconds": 1.5, "answer": "line\nbreak ü"}
+    assert lines[1].count("\n") == 1
+
+
+def test_a_place_that_breaks_does_not_stop_the_export() -> None:
+    def broken(text: str) -> None:
+        raise OSError("gone")
+
+    open_log(broken, "text")("info", "event", {})
+
+
+def test_a_value_cannot_break_its_line_or_the_terminal() -> None:
+    text = key_values("retry", {"n": 1, "wait": 0.12345, "why": "a b", "raw": "\x1b[2J\n", "none": "", "q": 'x"y'})
+    assert text == r'retry n=1 wait=0.123 why="a b" raw="\u001b[2J\n" none="" q="x\"y"'
+
+
+@given(st.text())
+@example("\x7f")
+@example("\x9b2J")
+def test_any_value_stays_on_its_line(value: str) -> None:
+    assert key_values("event", {"value": value}).isprintable()
+
+
+def test_a_log_file_is_private_and_continued(tmp_path: Path) -> None:
+    for line in ("one\n", "two\n"):
+        LogFile(tmp_path / "log").write(line)
+    assert (tmp_path / "log").read_text() == "one\ntwo\n"
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_log_file_that_was_moved_away_is_opened_again(deleted: bool, tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "log")
+    log.write("one\n")
+    if deleted:
+        (tmp_path / "log").unlink()
+    else:
+        (tmp_path / "log").rename(tmp_path / "log.old")
+        (tmp_path / "log").write_text("by logrotate\n")
+    log.write("two\n")
+    assert (tmp_path / "log").read_text() == ("two\n" if deleted else "by logrotate\ntwo\n")
+    log.close()
+
+
+def test_a_log_file_never_exceeds_its_size_and_five_older_ones_are_kept(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "log", 10)
+    for number in range(30):
+        log.write(f"{number:03}\n")
+    log.close()
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["log", "log.1", "log.2", "log.3", "log.4", "log.5"]
+    assert all(file.stat().st_size <= 10 for file in files)
+    assert "".join(file.read_text() for file in reversed(files)) == "".join(f"{one:03}\n" for one in range(18, 30))
+
+
+def test_a_line_longer_than_the_size_is_kept_whole(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "log", 3)
+    log.write("a long line\n")
+    log.write("b\n")
+    assert (tmp_path / "log.1").read_text() == "a long line\n"
+    assert (tmp_path / "log").read_text() == "b\n"
+
+
+@pytest.mark.parametrize("path", ["no/such", "", ".", "nul\0"])
+def test_a_log_file_that_cannot_be_is_named(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"^--log-file "):
+        LogFile(Path(path))
