@@ -237,7 +237,12 @@ class DataFile(ExportFile, frozen=True, kw_only=True):
 
 
 class QuarantineFile(ExportFile, frozen=True, kw_only=True):
-    """Describes a file of rows that do not fit the column types, a JSON object a line: see `log.quarantine`."""
+    """Describes a file of rows that do not fit the column types, a JSON object a line: see `log.quarantine`.
+
+    `rest_of` is the path of the file in whose place this one holds the rows that stay.
+    """
+
+    rest_of: str | None = None
 
 
 class TableFormat(msgspec.Struct, frozen=True, kw_only=True):

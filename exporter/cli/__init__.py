@@ -16,7 +16,21 @@ from typing import Annotated, Final
 import typer
 
 from exporter import contract
-from exporter.cli import audit, compact, demo, export, manual, reread, sandbox, schema, status, sync, vacuum, verify
+from exporter.cli import (
+    accept,
+    audit,
+    compact,
+    demo,
+    export,
+    manual,
+    reread,
+    sandbox,
+    schema,
+    status,
+    sync,
+    vacuum,
+    verify,
+)
 from exporter.cli.machine import translating
 from exporter.cli.runner import say
 from exporter.errors import ExporterError
@@ -93,6 +107,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "verify": verify.verify,
     "audit": audit.audit,
     "reread": reread.reread,
+    "accept": accept.accept,
     "compact": compact.compact,
     "vacuum": vacuum.vacuum,
     "schema": schema.schema,

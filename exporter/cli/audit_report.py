@@ -128,6 +128,7 @@ def audited_figures(found: "AuditResult") -> dict[str, Any]:
         **{name: findings.total(name) for name in _COLUMNS},
         "nameless": findings.nameless,
         "unproven": len(found.unproven),
+        "accepted": found.accepted,
         "lifted": found.lifted,
         "days": [
             {"day": format_instant(day * DAY)[:10], **{name: counts[name] for name in _COLUMNS}}

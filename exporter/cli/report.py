@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from exporter.cli.acceptances import acceptance_figures, describe_acceptances
 from exporter.contract import TRANSCRIPT_FIELD, format_instant
 from exporter.layout import MANIFEST, PARTITION_KEYS
 from exporter.model import Interval
@@ -43,20 +44,21 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
         if summary.turns == 0 and TRANSCRIPT_FIELD in summary.withheld:
             yield "    without transcripts, the table turns is empty."
     destination = shell_word(_location(summary))
-    if summary.unproven:
+    if summary.unproven and not summary.is_accepted:
         yield f"  {count_of(summary.unproven, 'timestamp')} may have more rows than the API would show;"
         yield "    what it showed is kept, and the manifest names them under `unproven`. The first of these reads them"
         yield "    again, and the second compares all that was read with the source:"
         yield f"      exporter reread {destination}"
         yield f"      exporter audit {destination} --repair"
-    if summary.partly_withheld:
+    if summary.partly_withheld and not summary.is_accepted:
         yield "  some rows came without sensitive fields, others with them: the token's role has changed;"
         yield "    the manifest names the intervals under `fields.partly_withheld`. With a token that has the scope"
         yield "    conversations:read_sensitive, this reads them again:"
         yield f"      exporter reread {destination} --withheld"
-    if summary.quarantined_rows:
+    if summary.quarantined_rows and not summary.is_accepted:
         yield f"  kept as served, because they do not fit the columns: {count_of(summary.quarantined_rows, 'row')};"
         yield "    the manifest names the files under `quarantine`."
+    yield from _describe_accepted(summary)
     if summary.state == "incomplete":
         yield "  Run the same command again to go on."
     elif summary.table_kind:
@@ -79,6 +81,7 @@ def describe_synced(synced: "SyncResult") -> Iterator[str]:
     yield f"  {_describe_data(synced.summary)}"
     if synced.updates_since is not None:
         yield f"  up to date with what changed before {format_instant(synced.updates_since)}"
+    yield from _describe_accepted(synced.summary)
 
 
 def describe_reread(done: "RereadResult") -> Iterator[str]:
@@ -91,6 +94,7 @@ def describe_reread(done: "RereadResult") -> Iterator[str]:
         rows = count_of(done.kept, "row")
         yield f"  kept, though the API does not list them, because it has not answered 404 to their ids: {rows}"
     yield f"  {_describe_data(done.summary)}"
+    yield from _describe_accepted(done.summary)
 
 
 def reread_figures(done: "RereadResult") -> dict[str, Any]:
@@ -127,6 +131,7 @@ def describe_status(found: "Status") -> Iterator[str]:
     if found.updates_since is not None:
         what = "what is covered is up to date" if found.gaps else "up to date"
         yield f"  {what} with what changed before {format_instant(found.updates_since)}"
+    yield from describe_acceptances(found.acceptances)
     yield f"  held by {found.holder}" if found.holder else "  no run holds it"
 
 
@@ -139,6 +144,7 @@ def status_figures(found: "Status") -> dict[str, Any]:
         "committed_at": None if found.committed_at is None else format_instant(found.committed_at),
         "updates_since": None if found.updates_since is None else format_instant(found.updates_since),
         "gaps": [interval_figures(gap) for gap in found.gaps],
+        "acceptances": acceptance_figures(found.acceptances),
     }
 
 
@@ -183,6 +189,13 @@ def _describe_data(data: "Summary | Status") -> str:
         f"{data.state}: {count_of(data.rows, 'conversation')}{turns} created {since}before "
         f"{format_instant(data.range_end)}, in {count_of(data.files, 'file')} of {format_size(data.bytes)}"
     )
+
+
+def _describe_accepted(summary: "Summary") -> Iterator[str]:
+    yield from describe_acceptances(summary.acceptances)
+    if summary.exit_status == 3:
+        yield "  Once you know what is in doubt, this accepts it, so that exit status 3 means a new doubt:"
+        yield f"      exporter accept {shell_word(_location(summary))}"
 
 
 def _is_remote(summary: "Summary") -> bool:

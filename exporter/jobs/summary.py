@@ -6,6 +6,7 @@ from exporter.contract import Instant
 from exporter.encode.tables import Tables
 from exporter.errors import StoreError
 from exporter.layout import MANIFEST
+from exporter.log.acceptance import Acceptance
 from exporter.log.manifest import served_fields
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters
@@ -18,7 +19,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `turns` is None if that table was not asked for. `bytes` are those of the parts. `resumed` says that an export
     existed before the run, and `changed` that the run committed something. `kept_files` counts replaced files that are
     kept for readers of older manifests. `partly_withheld` counts files with rows that came without sensitive fields
-    while other rows had them.
+    while other rows had them. `acceptances` name the doubts that somebody has accepted; `is_accepted` says that these
+    are all there are.
     """
 
     state: StateName
@@ -40,11 +42,13 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     kept_files: int = 0
     turns: int | None = None
     table_kind: str | None = None
+    acceptances: tuple[Acceptance, ...] = ()
+    is_accepted: bool = False
 
     @property
     def exit_status(self) -> int:
         doubtful = self.state == "unproven" or self.quarantined_rows or self.unproven
-        return 1 if self.state == "incomplete" else 3 if doubtful else 0
+        return 1 if self.state == "incomplete" else 3 if doubtful and not self.is_accepted else 0
 
 
 def summarize(destination: Location, before: State, after: State, spent: Counters) -> Summary:
@@ -73,4 +77,6 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         kept_files=len(after.kept),
         turns=after.totals.turns,
         table_kind=None if after.table_format is None else after.table_format.kind,
+        acceptances=after.acceptances,
+        is_accepted=after.is_accepted,
     )

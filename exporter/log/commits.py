@@ -13,7 +13,9 @@ import msgspec
 from exporter.contract import Instant
 from exporter.errors import DamagedLogError, DestinationError, OvertakenError, StoreError
 from exporter.layout import COMMITS, SUCCESS, commit_number, commit_path
-from exporter.log.state import FORMAT_VERSION, Author, Commit, CommitKind, State, apply, fold, state_name
+from exporter.log.acceptance import Acceptance
+from exporter.log.fold import apply, fold
+from exporter.log.state import FORMAT_VERSION, Author, Commit, CommitKind, State, state_name
 from exporter.model import Change, Counters, Interval, TableFormat
 from exporter.settings import Request
 from exporter.store.base import Store
@@ -21,7 +23,7 @@ from exporter.store.base import Store
 #: The format of commits that an exporter which knows only `FORMAT_VERSION` would not decode, or would fold to another
 #: state. Such an exporter refuses them by their version, with the advice to upgrade, and can read all others. These
 #: include commits that arrive or settle: it treats their rows like rows of its own, and a later run checks them.
-_NEWEST_FORMAT: Final = 2
+_NEWEST_FORMAT: Final = 3
 
 
 class _Version(msgspec.Struct):
@@ -40,6 +42,7 @@ class Entry(TypedDict, total=False):
     keep_generations: int | None
     table_format: TableFormat | None
     forgets: tuple[str, ...]
+    accepts: Acceptance
 
 
 class CommitLog:
@@ -69,7 +72,7 @@ class CommitLog:
         async with self._turn:
             kind, change = entry.setdefault("kind", "export"), entry.get("change", Change())
             commit = Commit(
-                format_version=_NEWEST_FORMAT if kind == "reread" or change.proves else FORMAT_VERSION,
+                format_version=_format_of(kind, change),
                 number=self.state.number + 1,
                 export_id=self.state.export_id or uuid.uuid5(uuid.NAMESPACE_OID, self._author.run).hex,
                 author=self._author,
@@ -85,6 +88,12 @@ class CommitLog:
                 raise OvertakenError(path)
             self.state = after
             return after
+
+
+def _format_of(kind: CommitKind, change: Change) -> int:
+    if kind == "accept":
+        return 3
+    return 2 if kind == "reread" or change.proves else FORMAT_VERSION
 
 
 async def load_state(store: Store) -> State:

@@ -54,6 +54,13 @@ def to_instant(value: str | date, now: Instant, option: str) -> Instant:
     return instant
 
 
+def to_age(text: str, now: Instant, option: str) -> Instant:
+    """Returns the instant that an age such as `36h` or `7d` names. Raises `UsageError`, naming `option`."""
+    if _RELATIVE.fullmatch(text.strip()) is None:
+        raise UsageError(f"{option} {text!r}: must be an age, such as 36h or 7d")
+    return to_instant(text, now, option)
+
+
 def flag_of(name: str) -> str:
     """Returns the flag of an option, which is its name with dashes."""
     return "--" + name.replace("_", "-")

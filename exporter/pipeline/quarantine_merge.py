@@ -52,15 +52,16 @@ class Quarantine:
         read_later = set[str]()
         for file, lines in reversed(spool.misfits):
             fresh = {name for name, line in lines.items() if known.get(name) != line or times[name] > 1} - read_later
+            # A row that is known as it is stays in its file: whoever has accepted that file knows the row.
+            others = lines.keys() - fresh
             if not fresh:
                 await self.stage.store.delete(file.path)
-            elif lines.keys() & read_later:
-                result.adds.append(await self._without(file, read_later))
+            elif others:
+                result.adds.append(await self._without(file, others))
             else:
                 result.adds.append(file)
-            if fresh:
-                result.fresh += len(fresh)
-                leaving |= lines.keys()
+            result.fresh += len(fresh)
+            leaving |= fresh
             read_later |= lines.keys()
         for path, lines_before in self.lines.items():
             window = self.state.quarantine[path].window
@@ -72,7 +73,8 @@ class Quarantine:
             if len(rest) < len(lines_before):
                 result.removes.append(path)
                 if rest:
-                    result.adds.append(await write_lines(self.stage.store, self.stage.next_name(), rest, window))
+                    name = self.stage.next_name()
+                    result.adds.append(await write_lines(self.stage.store, name, rest, window, rest_of=path))
         return result
 
     async def _without(self, file: QuarantineFile, ids: Collection[str]) -> QuarantineFile:

@@ -589,14 +589,15 @@ STATUS = {
     "gaps": (Interval(BEGINNING, parse_timestamp("2026-01-01")),),
     "holder": "pid 7 on somewhere",
     "turns": None,
+    "acceptances": (),
 }
 
 
 def test_status_tells_how_far_an_export_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     status = msgspec.defstruct("Status", list(STATUS))(**STATUS)
 
-    async def read(destination: Path) -> msgspec.Struct:
-        assert destination == Path("out")
+    async def read(destination: Path, *, check: bool) -> msgspec.Struct:
+        assert (destination, check) == (Path("out"), False)
         return status
 
     module = ModuleType("exporter.jobs.status")

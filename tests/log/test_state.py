@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import StoreError
-from exporter.log.state import FORMAT_VERSION, Author, Commit, State, apply, fold, state_name
+from exporter.log.fold import apply, fold
+from exporter.log.state import FORMAT_VERSION, Author, Commit, State, state_name
 from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, TableFormat, Unproven
 from exporter.settings import Request
 
