@@ -98,8 +98,10 @@ async def test_a_row_that_is_read_again_beside_a_new_one_stays_known(tmp_path: P
         await run_accept(tmp_path, source)
         source.update(ids[4], **MISFIT)
         assert (await reread(tmp_path, Selection(), context(source))).exit_status == 3
+        assert len(ExportDirectory(tmp_path).quarantined()) == 2
         source.update(ids[4], duration=5)
         assert await statuses(tmp_path, source) == [0, 0, 0]
+        assert len(ExportDirectory(tmp_path).quarantined()) == 1
 
 
 async def test_every_command_keeps_what_was_accepted(tmp_path: Path) -> None:
