@@ -12,7 +12,7 @@ import msgspec
 from benchmarks.measurement import spread
 from benchmarks.size import Size
 from exporter.contract import DAY
-from exporter.model import Interval
+from exporter.coverage import Interval
 
 _PAGE_ROWS: Final = 200
 _DAYS: Final = 60

@@ -22,11 +22,11 @@ the token or a conversation's content.
     │   └── ContradictionError     1   the API behaves in a way that makes any export unprovable
     │       └── UnplacedError          a page on which no row says when it was created
     ├── StoreError                 1   the disk: full, failing, not writable
-    │   ├── DamagedLogError        1   a commit is missing, unreadable, or does not fit
-    │   ├── DamagedPartError       3   a file is missing, or not as it was written
+    │   ├── DamagedLogError        6   a commit is missing, unreadable, or does not fit
+    │   ├── DamagedPartError       6   a file is missing, or not as it was written
     │   ├── UnreadableFileError    1   a file cannot be read here and now, which says nothing about its bytes
     │   ├── WrongBucketError       2   there is no such bucket or container, or it lies elsewhere
-    │   ├── ForeignTableError      3   a Delta or Iceberg table was changed by others, or belongs to another export
+    │   ├── ForeignTableError      6   a Delta or Iceberg table was changed by others, or belongs to another export
     │   └── OvertakenError         1   another run has committed in our place
     ├── DoubtfulStreamError        3   a stream has ended, but not all of its rows were delivered or proven
     └── InterruptedExportError   130   Ctrl-C or SIGTERM
@@ -146,6 +146,8 @@ class StoreError(ExporterError):
 class DamagedLogError(StoreError):
     """The commit log is not as exporters write it. `path` names the commit that is missing, damaged or does not fit."""
 
+    exit_status = 6
+
     def __init__(self, path: str, what: str) -> None:
         super().__init__(f"{path}: {what}")
         self.path = path
@@ -157,7 +159,7 @@ class DamagedPartError(StoreError):
     `kind` says what differs from the log. `destination` is that of the export, quoted for a shell.
     """
 
-    exit_status = 3
+    exit_status = 6
 
     def __init__(self, path: object, what: str, destination: str, kind: DamageKind = "sha256") -> None:
         self.path = path
@@ -190,7 +192,7 @@ class WrongBucketError(StoreError):
 class ForeignTableError(StoreError):
     """The table at `where` is not as the exporter made it; it was left unchanged. Retrying fails the same way."""
 
-    exit_status = 3
+    exit_status = 6
 
     def __init__(self, where: str, what: str) -> None:
         super().__init__(

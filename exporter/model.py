@@ -1,15 +1,15 @@
-"""Values that the stages hand to one another: intervals and coverage, requests and pages, files and commits.
+"""Values that the stages hand to one another: requests and pages, files and changes.
 
-Plain data, without I/O. Instants are integers in microseconds (`contract.Instant`); intervals are half-open.
+Plain data, without I/O. Instants are integers in microseconds (`contract.Instant`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
-from exporter.contract import BEGINNING, MAX_PAGE_SIZE, Instant
+from exporter.contract import MAX_PAGE_SIZE, Instant
+from exporter.coverage import Interval
 
 CONVERSATIONS: Final = "conversations"
 TURNS: Final = "turns"
@@ -18,96 +18,6 @@ TABLES: Final = (CONVERSATIONS, TURNS)
 
 TableKind: TypeAlias = Literal["delta", "iceberg"]
 Values: TypeAlias = tuple[tuple[str, str], ...]
-
-
-class Interval(msgspec.Struct, frozen=True, order=True):
-    """Holds `[start, end)`, which is never empty. An interval that starts at `BEGINNING` is open below."""
-
-    start: Instant
-    end: Instant
-
-    def __post_init__(self) -> None:
-        if self.start >= self.end:
-            raise ValueError(f"empty interval [{self.start}, {self.end})")
-
-    @property
-    def open_below(self) -> bool:
-        return self.start <= BEGINNING
-
-    @property
-    def since(self) -> Instant | None:
-        """Returns the start; None if the interval is open below."""
-        return None if self.open_below else self.start
-
-    def __contains__(self, instant: object) -> bool:
-        return isinstance(instant, int) and self.start <= instant < self.end
-
-
-def are_disjoint(intervals: Iterable[Interval]) -> bool:
-    """Returns whether no instant is in two of the intervals."""
-    return all(one.end <= other.start for one, other in pairwise(sorted(intervals)))
-
-
-class Coverage:
-    """Holds a set of instants as disjoint intervals in ascending order, of which no two touch."""
-
-    __slots__ = ("intervals",)
-
-    def __init__(self, intervals: Iterable[Interval] = ()) -> None:
-        merged: list[Interval] = []
-        for interval in sorted(intervals):
-            if merged and interval.start <= merged[-1].end:
-                if interval.end > merged[-1].end:
-                    merged[-1] = Interval(merged[-1].start, interval.end)
-            else:
-                merged.append(interval)
-        self.intervals: Final = tuple(merged)
-
-    def __or__(self, other: "Coverage") -> "Coverage":
-        return Coverage((*self.intervals, *other.intervals))
-
-    def __sub__(self, other: "Coverage") -> "Coverage":
-        left: list[Interval] = []
-        holes = iter(other.intervals)
-        hole = next(holes, None)
-        for interval in self.intervals:
-            start = interval.start
-            while hole is not None and hole.start < interval.end:
-                if start < hole.start:
-                    left.append(Interval(start, hole.start))
-                start = max(start, hole.end)
-                if hole.end >= interval.end:
-                    break
-                hole = next(holes, None)
-            if start < interval.end:
-                left.append(Interval(start, interval.end))
-        return Coverage(left)
-
-    def __and__(self, other: "Coverage") -> "Coverage":
-        return self - (self - other)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Coverage) and self.intervals == other.intervals
-
-    def __hash__(self) -> int:
-        return hash(self.intervals)
-
-    def __iter__(self) -> Iterator[Interval]:
-        return iter(self.intervals)
-
-    def __bool__(self) -> bool:
-        return bool(self.intervals)
-
-    def __contains__(self, instant: object) -> bool:
-        return any(instant in interval for interval in self.intervals)
-
-    def __repr__(self) -> str:
-        return f"Coverage({list(self.intervals)!r})"
-
-    @property
-    def length(self) -> int:
-        """Returns the number of microseconds covered."""
-        return sum(interval.end - interval.start for interval in self.intervals)
 
 
 class PageRequest(msgspec.Struct, frozen=True):
@@ -240,7 +150,12 @@ class DataFile(ExportFile, frozen=True, kw_only=True):
 
 
 class QuarantineFile(ExportFile, frozen=True, kw_only=True):
-    """Describes a file of rows that do not fit the column types, a JSON object a line: see `log.quarantine`."""
+    """Describes a file of rows that do not fit the column types, a JSON object a line: see `log.quarantine`.
+
+    `rest_of` is the path of the file in whose place this one holds the rows that stay.
+    """
+
+    rest_of: str | None = None
 
 
 class TableFormat(msgspec.Struct, frozen=True, kw_only=True):

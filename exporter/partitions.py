@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 from exporter.contract import BEGINNING, DAY, END_OF_TIME, HOUR, SECOND, Instant, format_instant
-from exporter.model import Interval
+from exporter.coverage import Interval
 from exporter.settings import PartitionBy
 from exporter.zones import UTC_NAME, load_zone
 

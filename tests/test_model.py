@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING
-from exporter.model import Counters, Coverage, Interval, Rows
+from exporter.coverage import Coverage, Interval
+from exporter.model import Counters, Rows
 
 INTERVALS = st.tuples(st.integers(0, 30), st.integers(1, 12)).map(lambda pair: Interval(pair[0], pair[0] + pair[1]))
 COVERAGES = st.lists(INTERVALS, max_size=8).map(Coverage)

@@ -30,6 +30,7 @@ from exporter.check.problems import (
     check_success,
     check_turns,
     describe_repeated,
+    excuse_killed_run,
 )
 from exporter.check.sample import Sample
 from exporter.check.tables import inspect_tables
@@ -37,9 +38,11 @@ from exporter.encode.tables import Tables
 from exporter.errors import DamagedLogError, DamagedPartError, DestinationError, UnreadableFileError
 from exporter.layout import COMMITS, CONVERSATIONS, MANIFEST, SUCCESS, TURNS, conversations_path
 from exporter.log.commits import list_commits, load_commits, load_state
+from exporter.log.fold import fold
+from exporter.log.journal import has_ended
 from exporter.log.manifest import render_manifest
 from exporter.log.publish import list_files
-from exporter.log.state import Commit, State, fold
+from exporter.log.state import Commit, State
 from exporter.model import DataFile, ExportFile
 from exporter.parts.ids import Hashes, Suspects, hash_ids, read_ids
 from exporter.parts.integrity import as_written, missized, opened
@@ -114,13 +117,18 @@ async def inspect(store: Store, sample: Sample, *, alone: bool) -> Inspection:
 
 
 async def _inspect_what_runs_touch(store: Store, findings: Inspection) -> list[Problem]:
-    state = findings.state
-    return [
+    state, has_success = findings.state, await store.read(SUCCESS) is not None
+    problems = [
         *check_manifest(state, await store.read(MANIFEST), render_manifest(state, schemas=findings.schemas)),
-        *check_success(state, await store.read(SUCCESS) is not None),
+        *check_success(state, has_success),
         *check_names(state, await list_files(store)),
         *await inspect_tables(store, state),
     ]
+    run = state.runs[-1]
+    is_behind = any(problem.file == MANIFEST and problem.what == "behind" for problem in problems)
+    if not is_behind and await has_ended(store, run):
+        return problems
+    return list(excuse_killed_run(problems, run, has_success=has_success))
 
 
 async def _inspect_files(store: Store, findings: Inspection, sample: Sample) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from exporter.coverage import Coverage, Interval
 from exporter.log.quarantine import created_at_of
 from exporter.log.state import Commit, State
-from exporter.model import Coverage, Interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,20 @@
 """Judges what is wrong with an export, from the facts that `facts` has read. Pure.
 
-The fold of the log (`state.apply`) has already checked that windows are disjoint and inside the coverage, and the
+The fold of the log (`fold.apply`) has already checked that windows are disjoint and inside the coverage, and the
 coverage inside the range; here, files, manifest and marks are compared with the log.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 import pyarrow as pa
 
 from exporter.check.facts import Content
+from exporter.check.manifest import differing_keys
 from exporter.contract import format_instant
-from exporter.layout import MANIFEST, SUCCESS, TABLES, delta_log, is_clutter, is_export_file
-from exporter.log.manifest import differing_keys, generation_of, lost_commits
+from exporter.layout import MANIFEST, SUCCESS, TABLES, delta_log, is_clutter, is_export_file, is_of_run
+from exporter.log.manifest import generation_of, lost_commits
 from exporter.log.state import State, state_name
 from exporter.model import DataFile, QuarantineFile
 from exporter.parts.columns import ID_COLUMNS, SORT_COLUMNS, is_of
@@ -46,6 +47,8 @@ What: TypeAlias = Literal[
 LASTING: Final = frozenset[What]({"log", "stranger", "table", "unreadable"})
 #: Problems that say nothing about the rows of the file that they name.
 _ASIDE: Final = frozenset[What]({"log", "manifest", "behind", "success", "table", "orphan", "stranger", "unreadable"})
+_NO_MANIFEST: Final = "the manifest is missing"
+_NO_SUCCESS: Final = "is missing, though the export is complete"
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -55,6 +58,11 @@ class Problem(msgspec.Struct, frozen=True):
     what: What
     detail: str
     mended: bool = False
+
+    @property
+    def is_damage(self) -> bool:
+        """Returns whether something is wrong that the next run would not put in order by itself."""
+        return self.what != "behind"
 
     @property
     def spoils_rows(self) -> bool:
@@ -145,7 +153,7 @@ def check_names(state: State, found: Collection[str]) -> Iterator[Problem]:
 def check_manifest(state: State, manifest: bytes | None, expected: bytes) -> Iterator[Problem]:
     """Judges the stored `manifest`; by the log, it should be as `expected`."""
     if manifest is None:
-        yield Problem(MANIFEST, "manifest", "is missing")
+        yield Problem(MANIFEST, "manifest", _NO_MANIFEST)
         return
     generation = generation_of(manifest)
     if generation is not None and generation > state.number:
@@ -173,7 +181,21 @@ def check_success(state: State, is_there: bool) -> Iterator[Problem]:
     if is_there and not complete:
         yield Problem(SUCCESS, "success", f"exists, though the export is {state_name(state)}")
     elif complete and not is_there:
-        yield Problem(SUCCESS, "success", "is missing, though the export is complete")
+        yield Problem(SUCCESS, "success", _NO_SUCCESS)
+
+
+def excuse_killed_run(problems: Iterable[Problem], run: str, *, has_success: bool) -> Iterator[Problem]:
+    """Yields `problems` as they are to be judged if `run`, the last one in the log, was killed.
+
+    What such a run leaves is no damage: no `_SUCCESS`, an older manifest or none, and files that it has not committed.
+    Only beside `_SUCCESS`, which says that there are none, such files are.
+    """
+    for problem in problems:
+        is_own = problem.what == "orphan" and is_of_run(problem.file, run) and not has_success
+        if is_own or problem.detail in (_NO_MANIFEST, _NO_SUCCESS):
+            yield Problem(problem.file, "behind", f"{problem.detail}, as after a run that was killed")
+        else:
+            yield problem
 
 
 def describe_repeated(repeated: Mapping[str, Mapping[str, int]]) -> Iterator[Problem]:

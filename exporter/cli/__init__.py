@@ -16,6 +16,7 @@ from typing import Annotated, Final
 import typer
 
 from exporter.cli import (
+    accept,
     audit,
     compact,
     demo,
@@ -122,6 +123,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "verify": verify.verify,
     "audit": audit.audit,
     "reread": reread.reread,
+    "accept": accept.accept,
     "compact": compact.compact,
     "vacuum": vacuum.vacuum,
     "schema": schema.schema,

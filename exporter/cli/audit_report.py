@@ -158,6 +158,7 @@ def audited_figures(found: "AuditResult") -> dict[str, Any]:
         **{name: findings.total(name) for name in _COLUMNS},
         "nameless": findings.nameless,
         "unproven": len(found.unproven),
+        "accepted": found.accepted,
         "lifted": found.lifted,
         "timezone": findings.zone,
         "days": [

@@ -99,6 +99,6 @@ def _tell(done: "tuple[Summary, list[Night]]") -> Result:
     told = tell_summary(summary)
     if not nights:
         return told
-    status = told.status or (0 if all(night.is_same for night in nights) else 3)
+    status = told.status or (0 if all(night.is_same for night in nights) else 6)
     figures = told.figures | {"nights": figures_of(nights)}
     return Result([*told.lines, *describe_nights(nights)], figures, status, told.hint)

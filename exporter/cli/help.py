@@ -11,6 +11,7 @@ from exporter import contract
 from exporter.cli import usage
 from exporter.cli.about import ABOUT, Section
 from exporter.cli.manual import read_table
+from exporter.cli.statuses import STATUSES
 from exporter.errors import UsageError
 from exporter.options.option import Group
 from exporter.words import did_you_mean
@@ -99,7 +100,7 @@ def _command_lines(command: TyperCommand, context: Any) -> Iterator[str]:
     if about.table:
         yield from _section(about.table[0], read_table(about.topic, about.table[1]))
     yield from _examples(about.examples)
-    yield from _section("Exit statuses", [(str(status), text) for status, text in about.statuses.items()])
+    yield from _section("Exit statuses", [(str(status), text) for status, text in STATUSES[context.info_name].items()])
     yield f"More: exporter help{'' if about.topic == 'index' else f' {about.topic}'}"
 
 

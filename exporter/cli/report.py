@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from exporter.cli.acceptances import acceptance_figures, describe_acceptances
 from exporter.cli.log import key_values
 from exporter.cli.reading import directory_of, location_of, taken_for_columns
 from exporter.contract import DAY, MINUTE, SECOND, TRANSCRIPT_FIELD, Instant, format_instant, parse_timestamp
+from exporter.coverage import Interval
 from exporter.errors import InterruptedExportError
 from exporter.layout import MANIFEST
-from exporter.model import Interval
 from exporter.settings import Request
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of, format_seconds, format_size
@@ -92,20 +93,21 @@ def _describe_doubts(summary: "Summary") -> Iterator[str]:
         if summary.turns == 0 and TRANSCRIPT_FIELD in summary.withheld:
             yield "    without transcripts, the table turns is empty."
     destination = shell_word(location_of(summary))
-    if summary.unproven:
+    if summary.unproven and not summary.is_accepted:
         yield f"  {count_of(summary.unproven, 'timestamp')} may have more rows than the API would show;"
         yield "    what it showed is kept, and the manifest names them under `unproven`. The first of these reads them"
         yield "    again, and the second compares all that was read with the source:"
         yield f"      exporter reread {destination}"
         yield f"      exporter audit {destination} --repair"
-    if summary.partly_withheld:
+    if summary.partly_withheld and not summary.is_accepted:
         yield "  some rows came without sensitive fields, others with them: the token's role has changed;"
         yield "    the manifest names the intervals under `fields.partly_withheld`. With a token that has the scope"
         yield "    conversations:read_sensitive, this reads them again:"
         yield f"      exporter reread {destination} --withheld"
-    if summary.quarantined_rows:
+    if summary.quarantined_rows and not summary.is_accepted:
         yield f"  kept as served, because they do not fit the columns: {count_of(summary.quarantined_rows, 'row')};"
         yield "    the manifest names the files under `quarantine`."
+    yield from _describe_accepted(summary)
     if summary.state == "incomplete":
         yield "  Run the same command again to go on."
     elif summary.table_kind:
@@ -143,6 +145,7 @@ def describe_synced(synced: "SyncResult") -> Iterator[str]:
         read = f"; {synced.unchanged:,} read again and unchanged" if synced.unchanged else ""
         yield f"✔ up to date  {count_of(summary.rows, 'conversation')}, nothing has changed{read}"
         yield f"  {' · '.join(filter(None, [known, _with_cost(f'at {location_of(summary)}', summary)]))}"
+        yield from describe_acceptances(summary.acceptances)
         return
     yield _first_line(summary)
     yield f"  this run  {_with_cost(_moved(synced), summary)}"
@@ -207,6 +210,7 @@ def describe_status(found: "Status", destination: Location) -> Iterator[str]:
         yield f"  last run  {_describe_run(found.last_run)}"
     if found.file_mode == "group":
         yield "  readable  by the group of the directory (--file-mode group)"
+    yield from describe_acceptances(found.acceptances)
 
 
 def _describe_run(run: "RunRecord") -> str:
@@ -229,6 +233,7 @@ def status_figures(found: "Status") -> dict[str, Any]:
         "committed_at": None if found.committed_at is None else format_instant(found.committed_at),
         "updates_since": None if found.updates_since is None else format_instant(found.updates_since),
         "gaps": [interval_figures(gap) for gap in found.gaps],
+        "acceptances": acceptance_figures(found.acceptances),
     }
 
 
@@ -264,3 +269,10 @@ def _moved(done: "SyncResult | RereadResult") -> str:
     ]
     files = f"; {count_of(done.rewritten, 'file')} rewritten" if done.rewritten else ""
     return (", ".join(moved) or "nothing has changed") + files
+
+
+def _describe_accepted(summary: "Summary") -> Iterator[str]:
+    yield from describe_acceptances(summary.acceptances)
+    if summary.exit_status == 3:
+        yield "  Once you know what is in doubt, this accepts it, so that exit status 3 means a new doubt:"
+        yield f"      exporter accept {shell_word(location_of(summary))}"

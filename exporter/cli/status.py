@@ -1,18 +1,51 @@
 """`exporter status`."""
 
-from exporter.cli.flags import Existing, OneObject
+import time
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from exporter.cli.flags import Existing, OneObject, flag, switch
+from exporter.cli.output import say
 from exporter.cli.report import describe_status, status_figures
 from exporter.cli.runner import show
+from exporter.options.option import Group
+from exporter.options.times import to_age
 from exporter.store.location import parse_location
 
 
-def status(destination: Existing, as_json: OneObject = False) -> None:
+def status(
+    destination: Existing,
+    check: Annotated[
+        bool,
+        switch(
+            "--check",
+            "End with the exit status that a run would have: 1 incomplete, 3 in doubt, 6 damaged.",
+            Group.DONE,
+        ),
+    ] = False,
+    max_age: Annotated[
+        str | None,
+        flag("Check, and end with 1 also if changes of longer ago may be missing: 26h, 2d.", "AGE", Group.DONE),
+    ] = None,
+    as_json: OneObject = False,
+) -> None:
     """Say what DEST holds, what is missing, and which run is at work there. Changes nothing, and needs no token."""
-    target = parse_location(destination)
+    target, now = parse_location(destination), time.time_ns() // 1000
+    updated_after = None if max_age is None else to_age(max_age, now, "--max-age")
+    check = check or max_age is not None
 
     import anyio
 
     from exporter.jobs.status import status as read_status
 
-    found = anyio.run(read_status, target)
+    found = anyio.run(partial(read_status, target, check=check))
     show(describe_status(found, target), status_figures(found), as_json=as_json)
+    if check:
+        from exporter.jobs.status import judge
+
+        verdict = judge(found, updated_after=updated_after)
+        if verdict.reason:
+            say(f"exporter: {target}: {verdict.reason}")
+        raise typer.Exit(verdict.exit_status)

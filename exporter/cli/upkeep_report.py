@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from exporter.cli.acceptances import acceptance_figures, describe_acceptances
 from exporter.cli.report import first_of, interval_figures
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of, format_seconds, format_size
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[str]:
     """Says what a verification has read, what is wrong, and what to do about it."""
     if found.state is not None:
-        wrong = len(found.problems) - found.unreadable
+        wrong = sum(problem.is_damage for problem in found.problems) - found.unreadable
         verdict = f"sound and {found.state}" if found.sound else f"wrong: {count_of(wrong, 'problem')}"
         if found.unreadable:
             verdict = f"{count_of(found.unreadable, 'file')} cannot be read" + (f"; {verdict}" if wrong else "")
@@ -29,6 +30,8 @@ def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[
         yield f"  compared {count_of(found.ids_compared, 'id')}: each file's with every other's that was read"
     if found.writer:
         yield f"  not judged, because {found.writer} was at work: the manifest, _SUCCESS, files that no commit names"
+    if found.was_killed:
+        yield "  the last run was killed; the next run brings the manifest, and all that is named here, up to date"
     problems = [f"{'mended: ' if one.mended else ''}{one.file}: {one.detail}" for one in found.problems]
     yield from first_of(problems, indent="  ")
     yield from _advise(found, destination)
@@ -95,6 +98,11 @@ def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
         yield f"  A part of the range is missing: run exporter export {shell_word(destination)}"
     elif found.state == "unproven":
         yield "  All of the range was read; the manifest names what is in doubt."
+        if found.unsettled:
+            yield "  A run was cut short before it knew that each row is in one place. The next run checks that."
+        yield from describe_acceptances(found.acceptances)
+        if found.new_doubts:
+            yield f"  This accepts what is known: exporter accept {shell_word(destination)}"
 
 
 def verified_figures(found: "VerifyResult") -> dict[str, Any]:
@@ -103,5 +111,6 @@ def verified_figures(found: "VerifyResult") -> dict[str, Any]:
         "sound": found.sound,
         "unreadable": found.unreadable,
         **msgspec.to_builtins(found),
+        "acceptances": acceptance_figures(found.acceptances),
         "uncovered": [interval_figures(interval) for interval in found.uncovered],
     }

@@ -6,9 +6,10 @@ from typing import Self
 import pyarrow as pa
 
 from exporter.contract import Instant
+from exporter.coverage import Interval
 from exporter.encode.batch import Encoder
 from exporter.encode.turns import TurnsEncoder
-from exporter.model import CONVERSATIONS, TURNS, Interval
+from exporter.model import CONVERSATIONS, TURNS
 from exporter.partitions import Partition, key_of, partition_of
 from exporter.settings import PartitionBy, Request
 from exporter.zones import load_zone

@@ -8,12 +8,13 @@ is missing or has changed, and merges them by one commit, as a sync does.
 import msgspec
 
 from exporter.contract import ALWAYS_FIELDS, Instant
-from exporter.errors import StoreError
+from exporter.coverage import Coverage, Interval
+from exporter.errors import DamagedPartError, StoreError
 from exporter.jobs.audit_comparison import Plan, compare, make_plan, until_now
 from exporter.jobs.audit_repair import Repair, confirm_deletions, lifted_doubts
 from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
-from exporter.model import Coverage, Interval, Unproven
+from exporter.model import Unproven
 from exporter.pipeline.comparison import Differences
 from exporter.run.claim import Claim, holding
 from exporter.run.connect import connected
@@ -39,7 +40,8 @@ class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `windows` is the number of windows, of which `windows_audited` were drawn. `lifted` is the number of times in doubt
     that were now listed whole; a repair makes them proven. `repaired` is None without a repair; after one, the
-    findings' `deleted` are those that are left.
+    findings' `deleted` are those that are left. `accepted` counts those `unproven` times of the list that lie where
+    somebody has accepted that the export is in doubt.
     """
 
     state: StateName
@@ -55,6 +57,7 @@ class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     seconds: float
     repaired: RepairResult | None = None
+    accepted: int = 0
 
     @property
     def differs(self) -> bool:
@@ -71,7 +74,7 @@ class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exit_status(self) -> int:
-        return 0 if self.is_same else 3
+        return DamagedPartError.exit_status if self.differs else 3 if len(self.unproven) > self.accepted else 0
 
 
 async def audit(
@@ -136,6 +139,7 @@ async def _audit(
                 unlisted=None if unlisted is None else sum(map(len, unlisted.values())),
             )
         after = plan.state if claim is None else claim.log.state
+        accepted = Coverage(doubt.interval for one in after.acceptances for doubt in one.doubts.unproven)
         return AuditResult(
             state=state_name(after),
             generation=after.number,
@@ -150,4 +154,5 @@ async def _audit(
             requests=run.spent().requests,
             seconds=round(context.clock() - began, 3),
             repaired=repaired,
+            accepted=sum(not Coverage([doubt.interval]) - accepted for doubt in unproven),
         )

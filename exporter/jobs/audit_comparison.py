@@ -10,12 +10,13 @@ from typing import Final
 import msgspec
 
 from exporter.contract import DAY, HIDDEN_STATUS, Instant, format_instant
+from exporter.coverage import Coverage, Interval
 from exporter.encode.tables import Tables
 from exporter.errors import UsageError
 from exporter.fetch.walk.approach import Approach
 from exporter.layout import SCRATCH
 from exporter.log.state import State
-from exporter.model import Coverage, Interval, Unproven
+from exporter.model import Unproven
 from exporter.pipeline.committer import check_free_space
 from exporter.pipeline.comparison import Comparison, Differences
 from exporter.pipeline.part_stage import PartStage

@@ -7,10 +7,11 @@ import msgspec
 from anyio import to_thread
 
 from exporter.contract import SECOND
+from exporter.coverage import Coverage, Interval
 from exporter.errors import ContradictionError, DestinationError
 from exporter.jobs.audit_comparison import Plan
 from exporter.log.state import State
-from exporter.model import Change, Coverage, Interval, Unproven
+from exporter.model import Change, Unproven
 from exporter.parts.ids import ids_in
 from exporter.pipeline.comparison import Differences
 from exporter.pipeline.reader import Reader, wall_clock

@@ -12,8 +12,8 @@ from exporter.encode.schema import arrow_schema, partition_field, turns_schema
 from exporter.errors import DestinationError, UsageError
 from exporter.layout import CONVERSATIONS, MANIFEST
 from exporter.log.commits import load_commits
+from exporter.log.fold import fold
 from exporter.log.manifest import Manifest, ManifestFile, ManifestTable, read_manifest
-from exporter.log.state import fold
 from exporter.partitions import key_of
 from exporter.settings import PartitionBy
 from exporter.store.base import Store

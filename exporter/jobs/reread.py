@@ -10,12 +10,13 @@ from typing import Final
 
 import msgspec
 
+from exporter.coverage import Coverage, Interval
 from exporter.errors import AccessError, ContradictionError, UsageError
 from exporter.jobs.audit_repair import confirm_deletions, drop_from
 from exporter.jobs.summary import Summary, summarize
 from exporter.log.commits import load_state
 from exporter.log.state import State
-from exporter.model import Counters, Coverage, Interval
+from exporter.model import Counters
 from exporter.pipeline.comparison import Comparison, Differences
 from exporter.pipeline.role import sees
 from exporter.pipeline.spool_sink import Spool, SpoolSink

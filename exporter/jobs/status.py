@@ -1,16 +1,22 @@
 """`exporter status` shows what a destination has, how complete it is, and which run holds it. It changes nothing."""
 
+from typing import NamedTuple
+
 import msgspec
 
-from exporter.contract import Instant
+from exporter.contract import Instant, format_instant
+from exporter.coverage import Coverage, Interval
+from exporter.errors import DamagedPartError
+from exporter.log.acceptance import Acceptance
 from exporter.log.commits import load_state
 from exporter.log.journal import RunRecord, read_last_run
+from exporter.log.manifest import check_not_behind
 from exporter.log.state import StateName, state_name
-from exporter.model import Coverage, Interval
 from exporter.run.reconcile import stored_export
 from exporter.settings import FileMode, Request
 from exporter.store.location import Location
 from exporter.store.open import open_store
+from exporter.words import count_of
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,7 +24,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     `covered_share` is the share of the range, in time, that has been read, from 0 to 1; it is None if the range is open
     below and not yet complete. `gaps` have not been read yet. `updates_since` is that of the manifest. `last_run` is
-    the last run that has ended and was not killed. `file_mode` is that of files on a disk.
+    the last run that has ended and was not killed. `file_mode` is that of files on a disk. `new_doubts` counts what is
+    in doubt and not named by `acceptances`. `unsettled` says that a run was cut short before it knew that each row is
+    in one place.
     """
 
     state: StateName
@@ -40,16 +48,47 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     organization: str | None = None
     request: Request | None = None
     file_mode: FileMode = "private"
+    new_doubts: int = 0
+    unsettled: bool = False
+    acceptances: tuple[Acceptance, ...] = ()
 
 
-async def status(destination: Location) -> Status:
-    """Returns the status of a destination.
+class Verdict(NamedTuple):
+    """Says why a command would end with which exit status; `reason` is empty if all is well."""
+
+    exit_status: int
+    reason: str = ""
+
+
+def judge(found: Status, *, updated_after: Instant | None = None) -> Verdict:
+    """Judges a status as a run or a verification would, by what is recorded alone.
+
+    An export is too old if changes before `updated_after` may be unknown.
+    """
+    run = found.last_run
+    if run is not None and run.exit_status == DamagedPartError.exit_status:
+        return Verdict(DamagedPartError.exit_status, f"the last run, {run.command}, found damage or a difference")
+    if found.state == "incomplete":
+        return Verdict(1, "a part of the range is missing")
+    if found.unsettled:
+        return Verdict(1, "a run was cut short before it knew that each row is in one place; the next one checks it")
+    if found.new_doubts:
+        return Verdict(3, f"{count_of(found.new_doubts, 'doubt')} that nobody has accepted")
+    if updated_after is not None and (found.updates_since is None or found.updates_since < updated_after):
+        return Verdict(1, f"too old: it may lack what has changed since {format_instant(updated_after)}")
+    return Verdict(0)
+
+
+async def status(destination: Location, *, check: bool = False) -> Status:
+    """Returns the status of a destination. `check` also looks whether the manifest knows of commits that are lost.
 
     Raises `DestinationError` if there is no export, and `StoreError` if its log is damaged.
     """
     async with open_store(destination) as store:
         state = await load_state(store)
         request, range_ = stored_export(state, destination)
+        if check:
+            await check_not_behind(store, state)
         holder, last_run = await store.lock_holder(), await read_last_run(store)
     left = state.left
     share = None if left and range_.open_below else 1 - left.length / Coverage([range_]).length
@@ -73,4 +112,7 @@ async def status(destination: Location) -> Status:
         organization=state.organization,
         request=request,
         file_mode=state.file_mode,
+        new_doubts=len(state.new_doubts),
+        unsettled=bool(state.unsettled),
+        acceptances=state.acceptances,
     )

@@ -7,12 +7,13 @@ from typing import TypeAlias
 import msgspec
 
 from exporter.contract import ALWAYS_FIELDS, HIDDEN_STATUS, TRANSCRIPT_FIELD, Instant
+from exporter.coverage import Interval
 from exporter.encode.rows import Misfit
 from exporter.encode.tables import Tables
 from exporter.errors import DoubtfulStreamError
 from exporter.log.manifest import withheld_fields
 from exporter.log.state import State
-from exporter.model import CONVERSATIONS, TURNS, Interval, Unproven
+from exporter.model import CONVERSATIONS, TURNS, Unproven
 from exporter.pipeline.batch_sink import BatchSink, BatchStream, Send, StreamTotals
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.scan import Scan

@@ -8,6 +8,7 @@ from exporter.contract import MINUTE, Instant
 from exporter.encode.tables import Tables
 from exporter.errors import StoreError
 from exporter.layout import MANIFEST
+from exporter.log.acceptance import Acceptance
 from exporter.log.manifest import served_fields
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters
@@ -25,7 +26,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     existed before the run, and `changed` that the run committed something. `new_rows` counts what the table has more
     than before, and `kept_files` replaced files that are kept for readers of older manifests. `partly_withheld` counts
     files with rows that came without sensitive fields while other rows had them. `end_ahead` is the end that was asked
-    for, if it lay ahead of what could be read.
+    for, if it lay ahead of what could be read. `acceptances` name the doubts that somebody has accepted; `is_accepted`
+    says that these are all there are.
     """
 
     state: StateName
@@ -53,11 +55,13 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     new_rows: int = 0
     retries: int = 0
     throttled: int = 0
+    acceptances: tuple[Acceptance, ...] = ()
+    is_accepted: bool = False
 
     @property
     def exit_status(self) -> int:
         doubtful = self.state == "unproven" or self.quarantined_rows or self.unproven
-        return 1 if self.state == "incomplete" else 3 if doubtful else 0
+        return 1 if self.state == "incomplete" else 3 if doubtful and not self.is_accepted else 0
 
     @property
     def matches_nothing(self) -> bool:
@@ -102,4 +106,6 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         new_rows=max(0, after.totals.rows - before.totals.rows),
         retries=spent.retries,
         throttled=spent.throttled,
+        acceptances=after.acceptances,
+        is_accepted=after.is_accepted,
     )

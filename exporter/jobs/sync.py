@@ -12,11 +12,11 @@ import msgspec
 from anyio import to_thread
 
 from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant
+from exporter.coverage import Coverage, Interval
 from exporter.encode.tables import Tables
 from exporter.errors import UsageError
 from exporter.jobs.summary import Summary, summarize
 from exporter.lake.follow import settle_table_format
-from exporter.model import Coverage, Interval
 from exporter.parts.ids import ids_in
 from exporter.parts.integrity import opened, read_as_written
 from exporter.parts.versions import open_rows

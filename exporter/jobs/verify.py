@@ -15,13 +15,15 @@ from exporter.check.loss import Loss, keep_lines, plan_loss, quarantine_origins
 from exporter.check.problems import LASTING, Problem
 from exporter.check.sample import Sample
 from exporter.contract import Instant
-from exporter.errors import DamagedLogError
+from exporter.coverage import Interval
+from exporter.errors import DamagedLogError, DamagedPartError
 from exporter.lake.follow import write_tables
 from exporter.layout import DROPPED
+from exporter.log.acceptance import Acceptance
 from exporter.log.publish import sweep
 from exporter.log.quarantine import write_lines
 from exporter.log.state import State, StateName, state_name
-from exporter.model import Change, Interval
+from exporter.model import Change
 from exporter.parts.integrity import read_as_written
 from exporter.run.claim import holding
 from exporter.run.record import Run, recorded
@@ -37,7 +39,8 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     looked into. `writer` is the run that was at work meanwhile, if any; then manifest, marks and left-over files were
     not judged. `drops` are the files that a repair has taken out of the export, or would take out, and `dropped_to` is
     the directory that it has moved them to. `uncovered` is what a repair has taken out of the coverage, with `dropped`
-    data files.
+    data files. `new_doubts` counts what is in doubt and not named by `acceptances`. `unsettled` says that
+    a run was cut short before it knew that each row is in one place, which the next run checks.
     """
 
     state: StateName | None
@@ -55,11 +58,19 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int = 0
     drops: tuple[str, ...] = ()
     dropped_to: str | None = None
+    new_doubts: int = 0
+    unsettled: bool = False
+    acceptances: tuple[Acceptance, ...] = ()
 
     @property
     def sound(self) -> bool:
-        """Returns whether nothing is wrong, or a repair has mended everything."""
-        return all(problem.mended for problem in self.problems)
+        """Returns whether nothing is wrong, or a repair has mended it. What a killed run has left is not wrong."""
+        return all(problem.mended or not problem.is_damage for problem in self.problems)
+
+    @property
+    def was_killed(self) -> bool:
+        """Returns whether the last run was killed, and the next one has something to put in order."""
+        return any(not problem.is_damage and not problem.mended for problem in self.problems)
 
     @property
     def unreadable(self) -> int:
@@ -70,7 +81,9 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     def exit_status(self) -> int:
         if self.unreadable and not any(problem.spoils_rows or problem.what == "log" for problem in self.problems):
             return 1
-        return 0 if self.sound and self.state == "complete" else 3
+        if not self.sound:
+            return DamagedPartError.exit_status
+        return 1 if self.state == "incomplete" or self.unsettled else 3 if self.new_doubts else 0
 
 
 #: A function that takes the files that a repair is about to drop, and the directory that it will move them to.
@@ -162,7 +175,7 @@ async def _plan(store: Store, findings: Inspection) -> _Plan:
 async def _change(store: Store, state: State, plan: _Plan, run: str) -> Change:
     """Returns what to commit, after it has written the quarantine files that this adds."""
     kept = [
-        await write_lines(store, f"{run}-{number:06d}", [lines], state.quarantine[path].window)
+        await write_lines(store, f"{run}-{number:06d}", [lines], state.quarantine[path].window, rest_of=path)
         for number, (path, lines) in enumerate(plan.rest.items(), start=1)
         if lines
     ]
@@ -184,6 +197,9 @@ def _verified(findings: Inspection, drops: tuple[str, ...] = ()) -> VerifyResult
         writer=findings.writer,
         problems=tuple(sorted(findings.problems, key=lambda problem: (problem.file, problem.what))),
         drops=drops,
+        new_doubts=len(state.new_doubts),
+        unsettled=bool(state.unsettled),
+        acceptances=state.acceptances,
     )
 
 

@@ -11,7 +11,8 @@ from typing import Final, Protocol
 
 from exporter.errors import DamagedLogError, ForeignTableError
 from exporter.layout import commit_path
-from exporter.log.state import Commit, State, apply
+from exporter.log.fold import apply
+from exporter.log.state import Commit, State
 from exporter.model import DataFile
 
 #: The property of a table's version that names its generation, for readers who look for it.

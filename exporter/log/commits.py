@@ -11,10 +11,13 @@ import anyio
 import msgspec
 
 from exporter.contract import Instant
+from exporter.coverage import Interval
 from exporter.errors import DamagedLogError, DestinationError, OvertakenError, StoreError
 from exporter.layout import COMMITS, SUCCESS, commit_number, commit_path
-from exporter.log.state import FORMAT_VERSION, Author, Commit, CommitKind, State, apply, fold, state_name
-from exporter.model import Change, Counters, Interval, TableFormat
+from exporter.log.acceptance import Acceptance
+from exporter.log.fold import apply, fold
+from exporter.log.state import FORMAT_VERSION, Author, Commit, CommitKind, State, state_name
+from exporter.model import Change, Counters, TableFormat
 from exporter.settings import FileMode, Request
 from exporter.store.base import Store
 
@@ -41,6 +44,7 @@ class Entry(TypedDict, total=False):
     table_format: TableFormat | None
     file_mode: FileMode | None
     forgets: tuple[str, ...]
+    accepts: Acceptance
 
 
 class CommitLog:
@@ -119,6 +123,8 @@ async def list_commits(store: Store) -> list[int]:
 
 def _format_of(kind: CommitKind, change: Change, request: Request | None) -> int:
     """Returns the oldest format whose exporters understand such a commit."""
+    if kind == "accept":
+        return 3
     if request is not None and (
         request.has_several_values or request.timezone is not msgspec.UNSET or request.partition_by == "week"
     ):

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from exporter.model import Coverage, Interval, Unproven
+from exporter.coverage import Coverage, Interval
+from exporter.model import Unproven
 
 
 def left_of(doubts: Iterable[Unproven], settled: Coverage, range_: Interval) -> Iterator[Unproven]:

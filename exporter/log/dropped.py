@@ -7,7 +7,8 @@ was killed first or its disk was absent for a while, is therefore not garbage: i
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from exporter.model import Change, Coverage, ExportFile
+from exporter.coverage import Coverage
+from exporter.model import Change, ExportFile
 
 
 @dataclass(frozen=True, slots=True)

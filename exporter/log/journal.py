@@ -3,6 +3,7 @@
 A run that is killed leaves no line, or half a line, which does not spoil the next one.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -56,12 +57,20 @@ async def append_run(store: Store, record: RunRecord) -> None:
 
 async def read_last_run(store: Store) -> RunRecord | None:
     """Returns the last run that has a whole line and was not refused; None if there is none. Raises `StoreError`."""
-    for line in reversed((await store.read(RUNS) or b"").splitlines()):
+    # Exporters used to add a line for a run that found another at work, whose line comes later.
+    locked = DestinationLockedError.exit_status
+    return next((run for run in _read_backwards(await store.read(RUNS) or b"") if run.exit_status != locked), None)
+
+
+async def has_ended(store: Store, run: str) -> bool:
+    """Returns whether a line is that of `run`, or nobody can tell because there is none. Raises `StoreError`."""
+    names = {record.run for record in _read_backwards(await store.read(RUNS) or b"")}
+    return not names or run in names
+
+
+def _read_backwards(lines: bytes) -> Iterator[RunRecord]:
+    for line in reversed(lines.splitlines()):
         try:
-            record = msgspec.json.decode(line, type=RunRecord)
+            yield msgspec.json.decode(line, type=RunRecord)
         except (msgspec.MsgspecError, ValueError):
             continue
-        # Exporters used to add a line for a run that found another at work, whose line comes later.
-        if record.exit_status != DestinationLockedError.exit_status:
-            return record
-    return None

@@ -3,8 +3,9 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
+from exporter.coverage import Coverage, are_disjoint
 from exporter.layout import CONVERSATIONS, TURNS, is_part
-from exporter.model import Change, Coverage, DataFile, ExportFile, are_disjoint
+from exporter.model import Change, DataFile, ExportFile
 
 
 class Totals(NamedTuple):

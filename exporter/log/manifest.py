@@ -8,10 +8,12 @@ import msgspec
 import pyarrow as pa
 
 from exporter.contract import FIELDS, Instant, format_instant
+from exporter.coverage import Interval
 from exporter.errors import DamagedLogError, DestinationError
 from exporter.layout import MANIFEST, STAGING, SUCCESS, commit_path
+from exporter.log.acceptance import Acceptance
 from exporter.log.state import FORMAT_VERSION, State, state_name
-from exporter.model import DataFile, Interval
+from exporter.model import DataFile, Unproven
 from exporter.settings import PartitionBy
 from exporter.store.base import Store
 from exporter.zones import UTC_NAME
@@ -55,15 +57,8 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
                 for file in quarantined
             ],
         },
-        "unproven": [
-            {
-                "created_at": _instant(one.created_at),
-                **({} if one.since is None else {"since": _instant(one.since)}),
-                "rows": one.rows,
-                "reason": one.reason,
-            }
-            for one in sorted(state.unproven, key=lambda one: one.created_at)
-        ],
+        "unproven": _unproven(state.unproven),
+        "accepted": [_accepted(one) for one in state.acceptances],
         "totals": {
             "rows": totals.rows,
             "turns": totals.turns,
@@ -196,35 +191,6 @@ def generation_of(manifest: bytes) -> int | None:
         return None
 
 
-def differing_keys(manifest: bytes, expected: bytes, *, is_ours: bool) -> list[str] | None:
-    """Returns the keys in which two manifests differ; None if `manifest` is not JSON that an exporter wrote.
-
-    Unless this version of the exporter wrote it (`is_ours`), keys and columns that are expected may be missing from it.
-    """
-    try:
-        found = json.loads(manifest)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(found, dict):
-        return None
-    truth = json.loads(expected)
-    if not is_ours:
-        truth = _known_to(found, truth)
-    return [key for key in {**truth, **found} if key not in found or key not in truth or found[key] != truth[key]]
-
-
-def _known_to(found: Any, truth: Any) -> Any:
-    """Returns what another version, which wrote `found`, could say of `truth`."""
-    if isinstance(truth, dict) and isinstance(found, dict):
-        return {key: _known_to(found[key], value) for key, value in truth.items() if key in found}
-    if isinstance(truth, list) and isinstance(found, list):
-        names = {one.get("name") for one in found if isinstance(one, dict)}
-        known = [one for one in truth if not isinstance(one, dict) or one.get("name") in names]
-        if len(known) == len(found):
-            return [_known_to(*pair) for pair in zip(found, known, strict=True)]
-    return truth
-
-
 def _file(file: DataFile) -> dict[str, Any]:
     return {
         "path": file.path,
@@ -234,6 +200,31 @@ def _file(file: DataFile) -> dict[str, Any]:
         "partition": file.partition,
         "created_at": {"min": _instant(file.created_at_min), "max": _instant(file.created_at_max)},
         "window": _interval(file.window),
+    }
+
+
+def _unproven(doubts: Iterable[Unproven]) -> list[dict[str, Any]]:
+    return [
+        {
+            "created_at": _instant(one.created_at),
+            **({} if one.since is None else {"since": _instant(one.since)}),
+            "rows": one.rows,
+            "reason": one.reason,
+        }
+        for one in sorted(doubts, key=lambda one: one.created_at)
+    ]
+
+
+def _accepted(acceptance: Acceptance) -> dict[str, Any]:
+    doubts = acceptance.doubts
+    return {
+        "at": _instant(acceptance.at),
+        "by": acceptance.by,
+        "note": acceptance.note,
+        "doubts": len(doubts),
+        "unproven": _unproven(doubts.unproven),
+        "quarantine": sorted(file.path for file in doubts.quarantine),
+        "partly_withheld": [{**_interval(one.interval), "rows": one.rows} for one in sorted(doubts.withheld)],
     }
 
 

@@ -7,8 +7,9 @@ from typing import Protocol
 import msgspec
 
 from exporter.contract import Instant, format_instant, parse_timestamp
+from exporter.coverage import Interval
 from exporter.layout import quarantine_path
-from exporter.model import Interval, QuarantineFile
+from exporter.model import QuarantineFile
 from exporter.store.base import Store
 
 
@@ -43,13 +44,17 @@ async def write_quarantine(store: Store, name: str, rows: Sequence[QuarantineRow
     return await write_lines(store, name, map(line_of, rows), Interval(min(times), max(times) + 1))
 
 
-async def write_lines(store: Store, name: str, lines: Iterable[bytes], window: Interval | None) -> QuarantineFile:
-    """Does what `write_quarantine` does, with lines that `line_of` has made."""
+async def write_lines(
+    store: Store, name: str, lines: Iterable[bytes], window: Interval | None, *, rest_of: str | None = None
+) -> QuarantineFile:
+    """Does what `write_quarantine` does, with lines that `line_of` has made. `rest_of` is the file that had them."""
     data = b"".join(lines)
     path = quarantine_path(name)
     await store.create(path, data)
     sha256 = hashlib.sha256(data).hexdigest()
-    return QuarantineFile(path=path, rows=data.count(b"\n"), size_bytes=len(data), sha256=sha256, window=window)
+    return QuarantineFile(
+        path=path, rows=data.count(b"\n"), size_bytes=len(data), sha256=sha256, window=window, rest_of=rest_of
+    )
 
 
 def line_of(row: QuarantineRow) -> bytes:

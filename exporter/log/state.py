@@ -1,42 +1,31 @@
-"""Defines the commit log as values: what a commit says, and the state to which commits fold. Pure.
+"""Defines the commit log as values: what a commit says, and the state to which commits fold (`log.fold`). Pure.
 
 An export's progress is its coverage (disjoint half-open intervals of `created_at`); it is complete when coverage
-equals range. `apply` refuses every commit that two writers, a damaged log or a mistake may have left behind.
+equals range.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, Literal, NoReturn, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from exporter.contract import Instant
-from exporter.errors import DamagedLogError
-from exporter.layout import CONVERSATIONS, commit_path, turns_path
-from exporter.log.doubts import left_of
-from exporter.log.dropped import DroppedFiles, note_dropped
-from exporter.log.live import Totals, next_live, objections
-from exporter.log.replaced import Replacement, forget, note_replaced
-from exporter.model import (
-    Change,
-    Counters,
-    Coverage,
-    DataFile,
-    ExportFile,
-    Interval,
-    QuarantineFile,
-    TableFormat,
-    Unproven,
-    are_disjoint,
-)
+from exporter.coverage import Coverage, Interval
+from exporter.layout import CONVERSATIONS, turns_path
+from exporter.log.acceptance import Acceptance, Doubts, new_doubts, withheld_rows
+from exporter.log.dropped import DroppedFiles
+from exporter.log.live import Totals
+from exporter.log.replaced import Replacement
+from exporter.model import Change, Counters, DataFile, ExportFile, QuarantineFile, TableFormat, Unproven
 from exporter.settings import FileMode, Request
 
 FORMAT_VERSION: Final = 1
 
-CommitKind: TypeAlias = Literal["begin", "widen", "resume", "export", "sync", "compact", "repair", "vacuum", "reread"]
-#: A run that reads begins with one of these.
-_BEGINNINGS: Final[tuple[CommitKind, ...]] = ("begin", "widen", "resume")
+CommitKind: TypeAlias = Literal[
+    "begin", "widen", "resume", "export", "sync", "compact", "repair", "vacuum", "reread", "accept"
+]
 StateName: TypeAlias = Literal["complete", "incomplete", "unproven"]
 
 
@@ -58,7 +47,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     was read again in place of all that was stored.
     `counters` are what the run has cost since its last commit. From this commit on, the files that the latest
     `keep_generations` runs have replaced are kept, the tables are kept in a `table_format`, and files are written with
-    a `file_mode`. `forgets` are replaced files that are no longer kept.
+    a `file_mode`. `forgets` are replaced files that are no longer kept. An `accept` changes nothing, and `accepts`
+    doubts.
     """
 
     format_version: int
@@ -75,6 +65,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     table_format: TableFormat | None = None
     file_mode: FileMode | None = None
     forgets: tuple[str, ...] = ()
+    accepts: Acceptance | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +76,8 @@ class State:
     the clock that the run trusted, or by its machine's when it `began`, whichever is earlier. `replaced` is what the
     latest runs have replaced, at most `keep_generations` of them; with a table format, what all runs have replaced,
     except what they had written themselves. `dropped` is what each repair has taken out. `unsettled` is where rows lie
-    that may also be elsewhere, which no run has checked yet.
+    that may also be elsewhere, which no run has checked yet. `acceptances` name those of the doubts that somebody has
+    accepted.
     """
 
     number: int = 0
@@ -110,6 +102,7 @@ class State:
     file_mode: FileMode = "private"
     dropped: tuple[DroppedFiles, ...] = ()
     unsettled: Coverage = field(default_factory=Coverage)
+    acceptances: tuple[Acceptance, ...] = ()
 
     @cached_property
     def files(self) -> Mapping[str, DataFile]:
@@ -155,6 +148,25 @@ class State:
         withheld = sum(file.withheld_rows for file in self.files.values())
         return 0 < withheld < sum(file.rows for file in self.conversations)
 
+    @cached_property
+    def doubts(self) -> Doubts:
+        """Returns what is in doubt, whether accepted or not."""
+        return Doubts(
+            unproven=self.unproven,
+            quarantine=tuple(self.quarantine.values()),
+            withheld=withheld_rows(self.conversations) if self.role_changed else (),
+        )
+
+    @cached_property
+    def new_doubts(self) -> Doubts:
+        """Returns what is in doubt, and nobody has accepted."""
+        return new_doubts(self.doubts, self.acceptances)
+
+    @property
+    def is_accepted(self) -> bool:
+        """Returns whether every doubt is accepted; nobody can accept that rows are unsettled, which a run lifts."""
+        return not self.unsettled and not self.new_doubts
+
     @property
     def quarantined_rows(self) -> int:
         return sum(file.rows for file in self.quarantine.values())
@@ -171,129 +183,3 @@ def state_name(state: State) -> StateName:
     if state.range is None or state.left:
         return "incomplete"
     return "unproven" if state.unsettled or state.unproven or state.quarantine or state.role_changed else "complete"
-
-
-def fold(commits: Iterable[Commit]) -> State:
-    """Returns the state after `commits`, from the first. Raises `DamagedLogError` as `apply` does."""
-    state = State()
-    for commit in commits:
-        state = apply(state, commit)
-    return state
-
-
-def apply(state: State, commit: Commit) -> State:
-    """Returns the state after one more commit. Raises `DamagedLogError`, which names it, if it does not fit."""
-    range_ = _next_range(state, commit)
-    change = commit.change
-    added = _disjoint(commit, change.covers, "covers an interval twice")
-    dropped = _disjoint(commit, change.uncovers, "uncovers an interval twice")
-    if dropped - state.coverage:
-        _refuse(commit.number, "uncovers what was not covered")
-    kept = state.coverage - dropped if dropped else state.coverage
-    coverage = kept | added
-    if coverage.length != kept.length + added.length:
-        _refuse(commit.number, "covers what was covered already")
-    if added - Coverage([range_]):
-        _refuse(commit.number, "covers what lies outside the export's range")
-    if kept - Coverage([range_]):
-        _refuse(commit.number, "narrows the range to less than is covered")
-    for objection in objections(state.live, change, coverage):
-        _refuse(commit.number, objection)
-    keep = state.keep_generations if commit.keep_generations is None else commit.keep_generations
-    table_format = commit.table_format or state.table_format
-    proven = _disjoint(commit, change.proves, "proves an interval twice")
-    if proven - coverage:
-        _refuse(commit.number, "proves what is not covered")
-    if unknown := sorted({*commit.forgets} - state.kept):
-        _refuse(commit.number, f"forgets {unknown[0]}, which is not kept")
-    doubted = Coverage(doubt.interval for doubt in change.unproven)
-    run = commit.author.run
-    return replace(
-        state,
-        number=commit.number,
-        export_id=commit.export_id,
-        request=state.request or commit.request,
-        range=range_,
-        coverage=coverage,
-        live=next_live(state.live, change),
-        unproven=(*left_of(state.unproven, dropped | proven | doubted, range_), *change.unproven),
-        reads=_next_reads(state, commit, added, dropped),
-        organization=state.organization or change.organization,
-        hidden_statuses=_with(state.hidden_statuses, change.hidden_status),
-        counters=state.counters + commit.counters,
-        runs=_with(state.runs, run),
-        started_at=commit.committed_at if state.started_at is None else state.started_at,
-        began=commit.committed_at if commit.kind in _BEGINNINGS else state.began,
-        committed_at=commit.committed_at,
-        software=commit.author.software,
-        keep_generations=keep,
-        replaced=note_replaced(
-            forget(state.replaced, commit.forgets),
-            change,
-            run,
-            commit.committed_at,
-            runs_kept=keep if table_format is None else None,
-        ),
-        table_format=table_format,
-        file_mode=commit.file_mode or state.file_mode,
-        dropped=note_dropped(state.dropped, change, run, state.live),
-        unsettled=Coverage()
-        if change.settles
-        else (state.unsettled - dropped) | (added if change.arrives else Coverage()),
-    )
-
-
-def _next_reads(
-    state: State, commit: Commit, added: Coverage, dropped: Coverage
-) -> tuple[tuple[Instant, Coverage], ...]:
-    refreshed = _disjoint(commit, commit.change.refreshes, "refreshes an interval twice")
-    if refreshed - state.coverage:
-        _refuse(commit.number, "refreshes what was not covered")
-    known_again = dropped | refreshed
-    reads = state.reads
-    if known_again:
-        reads = tuple((instant, rest) for instant, read in reads if (rest := read - known_again))
-    now_read = added | refreshed
-    if now_read and commit.change.read_since is not None:
-        # The clock that the run trusted may have been ahead, but the run had read nothing before it began.
-        read_since = commit.change.read_since if state.began is None else min(commit.change.read_since, state.began)
-        reads = (*reads, (read_since, now_read))
-    return reads
-
-
-def _with(names: tuple[str, ...], name: str | None) -> tuple[str, ...]:
-    return names if name is None or name in names else (*names, name)
-
-
-def _next_range(state: State, commit: Commit) -> Interval:
-    if commit.number != state.number + 1:
-        _refuse(state.number + 1, f"is number {commit.number}, and {state.number + 1} was to come")
-    if (commit.kind == "begin") != (state.range is None):
-        _refuse(commit.number, "the first commit, and it alone, begins an export")
-    if state.range is None:
-        if commit.request is None or commit.range is None or not commit.export_id:
-            _refuse(commit.number, "begins an export without saying which")
-        return commit.range
-    if commit.export_id != state.export_id:
-        _refuse(commit.number, "belongs to another export")
-    if commit.request is not None:
-        _refuse(commit.number, "changes the request")
-    if commit.table_format is not None and state.table_format is not None:
-        _refuse(commit.number, "changes the table format")
-    if commit.range is None:
-        return state.range
-    if commit.range.start > state.range.start or (commit.range.end < state.range.end and commit.kind != "repair"):
-        _refuse(commit.number, "narrows the range")
-    return commit.range
-
-
-def _disjoint(commit: Commit, intervals: tuple[Interval, ...], otherwise: str) -> Coverage:
-    if not are_disjoint(intervals):
-        _refuse(commit.number, otherwise)
-    return Coverage(intervals)
-
-
-def _refuse(number: int, what: str) -> NoReturn:
-    raise DamagedLogError(
-        commit_path(number), f"{what}. The log is damaged, or two runs wrote it; export to a new destination"
-    )

@@ -48,6 +48,13 @@ def to_instant(value: str | date, now: Instant, option: str, zone: tzinfo = UTC)
     return instant
 
 
+def to_age(text: str, now: Instant, option: str) -> Instant:
+    """Returns the instant that an age such as `36h` or `7d` names. Raises `UsageError`, naming `option`."""
+    if duration_of(text) is None:
+        raise UsageError(f"{option} {text!r}: must be an age, such as 36h or 7d")
+    return to_instant(text, now, option)
+
+
 def depends_on_now(text: str) -> bool:
     """Returns whether a text is an age or a word, and so names another time on another day."""
     return duration_of(text) is not None or _word(text) in WORDS

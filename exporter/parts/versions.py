@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from exporter.contract import Instant
-from exporter.model import Coverage
+from exporter.coverage import Coverage
 from exporter.parts.columns import ID_COLUMN, OPEN_STATUS_ARRAY, SORT_COLUMN, STATUS_COLUMN, UPDATED_COLUMN
 from exporter.parts.reader import read_batches
 

@@ -8,9 +8,10 @@ from typing import Final
 
 from anyio import to_thread
 
+from exporter.coverage import Interval
 from exporter.log.commits import CommitLog
 from exporter.log.state import State
-from exporter.model import Change, DataFile, Interval
+from exporter.model import Change, DataFile
 from exporter.parts.integrity import as_written
 from exporter.parts.reader import copy_rows
 from exporter.pipeline.committer import Committer

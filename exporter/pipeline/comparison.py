@@ -12,10 +12,11 @@ from typing import Final, TypeAlias
 from anyio import to_thread
 
 from exporter.contract import Instant
+from exporter.coverage import Coverage, Interval
 from exporter.encode.exact import NO_ID
 from exporter.log.quarantine import quarantined_versions
 from exporter.log.state import State
-from exporter.model import Coverage, Interval, QuarantineFile
+from exporter.model import QuarantineFile
 from exporter.partitions import local_day
 from exporter.parts.integrity import opened, read_as_written
 from exporter.parts.versions import read_versions, versions_in

@@ -19,11 +19,12 @@ import pyarrow as pa
 from anyio import CapacityLimiter, to_thread
 
 from exporter.contract import Instant
+from exporter.coverage import Coverage, Interval
 from exporter.encode.exact import NO_ID
 from exporter.errors import StoreError
 from exporter.log.quarantine import quarantined_versions
 from exporter.log.state import State
-from exporter.model import Coverage, DataFile, Interval, QuarantineFile
+from exporter.model import DataFile, QuarantineFile
 from exporter.parts.ids import Hashes, Span, hash_ids, ids_among, read_ids
 from exporter.parts.integrity import as_written, opened, read_as_written
 from exporter.parts.versions import VERSION_COLUMNS, versions_in

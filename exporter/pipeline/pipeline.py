@@ -18,6 +18,7 @@ from anyio import CancelScope
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from exporter.contract import Instant, format_instant
+from exporter.coverage import Interval
 from exporter.encode.rows import EncodeRow
 from exporter.errors import (
     AccessError,
@@ -32,7 +33,7 @@ from exporter.fetch.walk.several_lists import JoinedWalk
 from exporter.fetch.walk.two_lists import DoubleWalk, new_walk
 from exporter.fetch.walk.walk import Walk
 from exporter.fetch.walk.window import Settled
-from exporter.model import Change, Counters, Interval
+from exporter.model import Change, Counters
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.memory import Room
 from exporter.pipeline.reader import Reader

@@ -7,10 +7,11 @@ from typing import Final
 from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, DAY, HOUR, MAX_PAGE_SIZE, MILLISECOND, MINUTE, SECOND, Instant
+from exporter.coverage import Interval
 from exporter.encode.rows import EncodeRow
 from exporter.errors import RequestRefusedError, UnplacedError
 from exporter.fetch.walk.approach import close_question
-from exporter.model import Interval, Page, PageRequest, Rows
+from exporter.model import Page, PageRequest, Rows
 from exporter.pipeline.reader import Reader
 from exporter.plan import probes
 from exporter.plan.clock import Now, needs_another, row_times

@@ -5,10 +5,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from exporter.contract import Instant
+from exporter.coverage import Coverage, Interval
 from exporter.encode.exact import NO_ID
 from exporter.log.quarantine import id_of, own_created_at, write_lines
 from exporter.log.state import State
-from exporter.model import Coverage, Interval, QuarantineFile
+from exporter.model import QuarantineFile
 from exporter.parts.integrity import read_as_written
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.spool_sink import Spool, digest
@@ -52,15 +53,16 @@ class Quarantine:
         read_later = set[str]()
         for file, lines in reversed(spool.misfits):
             fresh = {name for name, line in lines.items() if known.get(name) != line or times[name] > 1} - read_later
+            # A row that is known as it is stays in its file: whoever has accepted that file knows the row.
+            others = lines.keys() - fresh
             if not fresh:
                 await self.stage.store.delete(file.path)
-            elif lines.keys() & read_later:
-                result.adds.append(await self._without(file, read_later))
+            elif others:
+                result.adds.append(await self._without(file, others))
             else:
                 result.adds.append(file)
-            if fresh:
-                result.fresh += len(fresh)
-                leaving |= lines.keys()
+            result.fresh += len(fresh)
+            leaving |= fresh
             read_later |= lines.keys()
         for path, lines_before in self.lines.items():
             window = self.state.quarantine[path].window
@@ -72,7 +74,8 @@ class Quarantine:
             if len(rest) < len(lines_before):
                 result.removes.append(path)
                 if rest:
-                    result.adds.append(await write_lines(self.stage.store, self.stage.next_name(), rest, window))
+                    name = self.stage.next_name()
+                    result.adds.append(await write_lines(self.stage.store, name, rest, window, rest_of=path))
         return result
 
     async def _without(self, file: QuarantineFile, ids: Collection[str]) -> QuarantineFile:

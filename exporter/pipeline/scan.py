@@ -4,7 +4,8 @@ import msgspec
 from msgspec.structs import replace
 
 from exporter.contract import Instant
-from exporter.model import Interval, PageRequest
+from exporter.coverage import Interval
+from exporter.model import PageRequest
 
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,10 +8,11 @@ from itertools import compress
 from pathlib import Path
 
 from exporter.contract import SECOND, Instant
+from exporter.coverage import Interval
 from exporter.encode.rows import EncodeRow
 from exporter.encode.tables import Tables
 from exporter.log.quarantine import line_of, write_quarantine
-from exporter.model import Interval, QuarantineFile, Rows, Unproven
+from exporter.model import QuarantineFile, Rows, Unproven
 from exporter.pipeline.part_sink import StagedWindow, WindowWriter
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.role import Guard

@@ -11,9 +11,10 @@ from typing import Final
 
 import pyarrow as pa
 
+from exporter.coverage import Interval
 from exporter.encode.tables import Tables
 from exporter.layout import CONVERSATIONS, TURNS, part_path
-from exporter.model import DataFile, Interval
+from exporter.model import DataFile
 from exporter.parts.writer import PartWriter, WrittenPart
 from exporter.store.base import Store
 

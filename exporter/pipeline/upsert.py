@@ -11,9 +11,10 @@ from typing import Final, TypeAlias
 import msgspec
 from anyio import to_thread
 
+from exporter.coverage import Coverage, Interval
 from exporter.errors import AccessError
 from exporter.log.state import State
-from exporter.model import Change, Coverage, DataFile, Interval
+from exporter.model import Change, DataFile
 from exporter.parts.ids import Hashes, hash_ids, ids_in, read_ids
 from exporter.parts.integrity import as_written, opened
 from exporter.parts.merge import MergePlan, Nulls, PartSequence, Version, count_rest, count_values, merge, plan_merge

@@ -4,7 +4,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from exporter.model import Coverage, DataFile
+from exporter.coverage import Coverage
+from exporter.model import DataFile
 
 
 def choose_merges(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
 from exporter.contract import BEGINNING, END_OF_TIME, SECOND, Instant
-from exporter.model import Coverage
+from exporter.coverage import Coverage
 
 #: A row is `missing` if the source has it and the dataset does not, `changed` if both have it with different
 #: `updated_at`, `moved` if the dataset has it where the source does not list it though both have it, `deleted` if the

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from exporter.contract import Instant
-from exporter.model import Coverage, DataFile, Interval
+from exporter.coverage import Coverage, Interval
+from exporter.model import DataFile
 
 #: Returns the partition of an instant, and the instants that share it (None means all).
 Place: TypeAlias = Callable[[Instant], tuple[dict[str, str], Interval | None]]

@@ -8,7 +8,8 @@ from collections.abc import Generator, Iterable, Sequence
 from typing import Final, TypeAlias
 
 from exporter.contract import BEGINNING, DAY, EPOCH, SECOND, Instant
-from exporter.model import Interval, PageRequest
+from exporter.coverage import Interval
+from exporter.model import PageRequest
 
 #: Yields instants to ask about, is sent for each whether there is anything at or before it (None if the API refuses to
 #: say), and returns an instant.

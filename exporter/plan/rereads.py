@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from exporter.contract import MILLISECOND, SECOND, Instant
-from exporter.model import Coverage, DataFile, Interval
+from exporter.coverage import Coverage, Interval
+from exporter.model import DataFile
 
 #: A window of its own takes about four requests, however little is in it: this many more rows on a page cost less.
 _ROWS_BETWEEN: Final = 500

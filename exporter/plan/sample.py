@@ -6,7 +6,8 @@ from random import Random
 from typing import Final
 
 from exporter.contract import Instant
-from exporter.model import Coverage, DataFile, Interval
+from exporter.coverage import Coverage, Interval
+from exporter.model import DataFile
 
 #: A small export is cut into at least about this many, so that it also has a choice of them.
 _FEWEST_WINDOWS: Final = 20

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
-from exporter.model import Interval
+from exporter.coverage import Interval
 from exporter.plan.stretch import Stretch
 
 #: Rows that take fewer pages than this are not worth a window of their own.

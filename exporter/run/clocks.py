@@ -5,10 +5,11 @@ from typing import Final
 import msgspec
 
 from exporter.contract import BEGINNING, END_OF_TIME, SECOND, Instant, format_instant
+from exporter.coverage import Coverage, Interval
 from exporter.errors import UsageError
 from exporter.log.commits import CommitLog
 from exporter.log.state import State
-from exporter.model import Change, Coverage, DataFile, Interval
+from exporter.model import Change, DataFile
 from exporter.pipeline.probe import Opening
 from exporter.pipeline.reader import Reader, wall_clock
 from exporter.plan.clock import (

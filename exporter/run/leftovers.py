@@ -12,12 +12,13 @@ from pathlib import Path
 import msgspec
 from anyio import to_thread
 
+from exporter.coverage import Coverage
 from exporter.errors import DamagedPartError, UnreadableFileError
 from exporter.layout import DROPPED, dropped_path
 from exporter.log.dropped import DroppedFiles, is_filled
 from exporter.log.quarantine import id_of
 from exporter.log.state import State
-from exporter.model import Coverage, DataFile, ExportFile
+from exporter.model import DataFile, ExportFile
 from exporter.parts.ids import read_ids
 from exporter.parts.integrity import as_written, opened, read_as_written
 from exporter.store.base import Store

@@ -5,9 +5,9 @@ from typing import Final
 from msgspec import UNSET
 
 from exporter.contract import BEGINNING, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, format_instant
+from exporter.coverage import Coverage, Interval
 from exporter.errors import DestinationError, UsageError
 from exporter.log.state import State
-from exporter.model import Coverage, Interval
 from exporter.pipeline.role import is_same_organization
 from exporter.settings import Request, Selection
 from exporter.store.location import Location, Url

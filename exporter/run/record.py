@@ -22,7 +22,7 @@ from exporter.store.base import Store
 from exporter.store.local.lock import host_name
 from exporter.version import __version__
 
-Command: TypeAlias = Literal["export", "sync", "compact", "verify", "audit", "vacuum", "reread"]
+Command: TypeAlias = Literal["export", "sync", "compact", "verify", "audit", "vacuum", "reread", "accept"]
 
 
 #: With these, nothing was touched: the destination holds another export, or another run is at work there.

@@ -13,7 +13,7 @@ import msgspec
 from anyio import to_thread
 
 from exporter.contract import BEGINNING, END_OF_TIME, Instant
-from exporter.model import Coverage, Interval
+from exporter.coverage import Coverage, Interval
 from exporter.parts.ids import ids_in
 from exporter.pipeline.lookup import Copy, Repeated, find_repeated
 from exporter.pipeline.spool_sink import Spool, SpoolSink

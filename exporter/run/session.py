@@ -9,12 +9,13 @@ import msgspec
 from anyio import to_thread
 
 from exporter.contract import BEGINNING, HIDDEN_STATUS, Instant
+from exporter.coverage import Coverage, Interval
 from exporter.encode.tables import Tables
 from exporter.errors import ExporterError, StoreError
 from exporter.lake.follow import settle_table_format
 from exporter.log.commits import CommitLog
 from exporter.log.state import State
-from exporter.model import Counters, Coverage, Interval, TableFormat
+from exporter.model import Counters, TableFormat
 from exporter.parts.integrity import opened
 from exporter.parts.merge import sighted_rows
 from exporter.pipeline.committer import Committer

@@ -5,8 +5,10 @@ from hypothesis import strategies as st
 
 from exporter.check.loss import keep_lines, plan_loss, quarantine_origins
 from exporter.contract import format_instant
-from exporter.log.state import Commit, apply, fold
-from exporter.model import Change, Coverage, Interval, QuarantineFile
+from exporter.coverage import Coverage, Interval
+from exporter.log.fold import apply, fold
+from exporter.log.state import Commit
+from exporter.model import Change, QuarantineFile
 from tests.log.test_state import END, begin, commit, data_file
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from exporter.cli.audit_report import describe_audited
 from exporter.contract import BEGINNING, DAY, HOUR, format_instant
+from exporter.coverage import Interval
 from exporter.jobs.audit import AuditResult, RepairResult
-from exporter.model import Interval, Unproven
+from exporter.model import Unproven
 from exporter.pipeline.comparison import Differences
 from exporter.plan.differences import KINDS
 

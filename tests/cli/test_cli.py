@@ -24,12 +24,13 @@ from exporter.cli import main
 from exporter.cli.reading import describe_reading
 from exporter.cli.report import describe_status, describe_summary, describe_synced
 from exporter.contract import BEGINNING, DAY, FILTERS_BY_NAME, RESERVED_PARAMETERS, format_instant, parse_timestamp
+from exporter.coverage import Interval
 from exporter.errors import AccessError, DestinationLockedError, InterruptedExportError
 from exporter.jobs.status import Status
 from exporter.jobs.summary import Summary
 from exporter.jobs.sync import SyncResult
 from exporter.jobs.vacuum import VacuumResult
-from exporter.model import Interval, TableFormat
+from exporter.model import TableFormat
 from exporter.progress import Observer, Snapshot
 from exporter.run.context import RunContext
 from exporter.settings import Credentials, Request, RunSettings, Selection
@@ -174,7 +175,7 @@ BAD_COMMANDS = [
     ("--agent-id ''", "--agent-id: must have a value\n"),
     ("--filter colour", "--filter 'colour': must be name=value\n"),
     ("--filter limit=5", "--filter limit: the exporter sets this itself; use"),
-    ("--status failed --status ringing", "the filter status is given twice: 'failed' and 'ringing'\n"),
+    ("--user-id ada --user-id bob", "the filter user_id is given twice: 'ada' and 'bob'\n"),
     ("--status failed --filter status=x", "the filter status is given twice: 'failed' and 'x'\n"),
     ("--fields id,nme", "--fields: no such field: nme. The fields are id, organization_id,"),
     (
@@ -637,7 +638,7 @@ def test_the_summary_tells_people_what_there_is_and_what_to_do_next() -> None:
         "✔ complete  12,345 conversations, from 2026-01-01 up to 2026-02-01 UTC (not included)\n"
         "  this run  12,345 new · 130 requests · 12 s\n"
         "  at        /data/out (31 files, 45.2 MB)\n"
-        "  request   organization org_sandbox · filters none · all fields · by day · tables conversations\n"
+        "  request   organization org_1 · filters channel=email · all fields · by day · tables conversations\n"
         "  query it  exporter help read\n"
         "  To look at it, paste into DuckDB:\n"
         "    SELECT created_date, status, count(*) AS conversations FROM "
@@ -662,7 +663,7 @@ def test_the_summary_says_what_is_in_doubt() -> None:
 
 
 def test_the_summary_says_why_there_is_less_than_was_expected() -> None:
-    said = "--until 2026-03-01T00:00:00Z lies ahead; exported up to 2026-02-01T00:00:00Z, run again later for the rest."
+    said = "--until 2026-03-01 UTC lies ahead; exported up to 2026-02-01 UTC, run again later for the rest."
     assert said in summarize(end_ahead=parse_timestamp("2026-03-01"))
     nothing = "nothing in this range matches "
     both = Request(filters={"channel": "email", "agent_id": "nosuch"})
@@ -696,14 +697,16 @@ STATUS = {
     "turns": None,
     "organization": "org_sandbox",
     "request": Request(filters={"status": "failed", "custom_metadata": '{"a": 1}'}, fields=("id", "status")),
+    "acceptances": (),
+    "file_mode": "private",
 }
 
 
 def test_status_tells_how_far_an_export_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     status = msgspec.defstruct("Status", list(STATUS))(**STATUS)
 
-    async def read(destination: Path) -> msgspec.Struct:
-        assert destination == Path("out")
+    async def read(destination: Path, *, check: bool) -> msgspec.Struct:
+        assert (destination, check) == (Path("out"), False)
         return status
 
     module = ModuleType("exporter.jobs.status")
@@ -725,7 +728,8 @@ def test_status_tells_how_far_an_export_is(run: Run, monkeypatch: pytest.MonkeyP
     assert figures["covered_share"] == 0.75
     assert figures["gaps"] == [{"start": None, "end": "2026-01-01T00:00:00Z"}]
     assert (figures["range_end"], figures["committed_at"]) == ("2026-02-01T00:00:00Z", "1970-01-01T00:00:01Z")
-    assert (figures["organization"], figures["filters"], figures["fields"]) == ("org_1", {"agent_id": "a"}, ["id"])
+    assert (figures["organization"], figures["fields"]) == ("org_sandbox", ["id", "status"])
+    assert figures["filters"] == {"status": "failed", "custom_metadata": '{"a": 1}'}
     assert (figures["tables"], figures["partition_by"]) == (["conversations"], "day")
     assert "request" not in figures
 
@@ -879,7 +883,7 @@ def test_a_sandbox_that_lives_says_what_it_served_and_what_changed(tmp_path: Pat
         )
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
-    lines = errors.splitlines()
+    lines = undated(errors).splitlines()
     assert any(line.startswith("At 900/s, conversations are created, change") for line in lines)
     requests = [line for line in lines if " GET /" in line]
     assert all(environment["ANYREACH_TOKEN"] not in line for line in requests)

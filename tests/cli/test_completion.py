@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli.about import ABOUT
+from exporter.cli.flags import Display
 from exporter.contract import FIELD_NAMES, FILTERS_BY_NAME, STATUSES
 from exporter.options.option import options_of
 from exporter.options.parse import flag_of
@@ -19,6 +20,7 @@ from tests.toolkit.programs import find_program
 
 SHELLS = ("bash", "zsh", "fish")
 FLAGS = {(each.flags or (flag_of(name),))[0] for name, each in options_of(ExportSpec).items()}
+DISPLAY = {(each.flags or (flag_of(name),))[0] for name, each in options_of(Display).items()}
 PROGRAM = """
 import os, sys
 from pathlib import Path
@@ -57,7 +59,7 @@ def words_of(shell: str, answer: str) -> set[str]:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_what_is_completed(shell: str, pages: Path) -> None:
     wanted = {
-        "exporter export out --": FLAGS | {"--json", "--verbose", "--log-format", "--help"},
+        "exporter export out --": FLAGS | DISPLAY | {"--help"},
         "exporter export out --trus": {"--trust-clock"},
         "exporter sync out --partition-by ": set(PARTITIONS),
         "exporter schema --partition-by m": {"month"},
@@ -72,7 +74,7 @@ def test_what_is_completed(shell: str, pages: Path) -> None:
         "exporter export out --filter ": {f"{name}=" for name in FILTERS_BY_NAME},
         "exporter help ": {"clocks", *ABOUT},
         "exporter help c": {"clocks", "compact"},
-        "exporter a": {"audit"},
+        "exporter a": {"accept", "audit"},
         "exporter sandbox --density ": set(DENSITIES),
         "exporter sandbox --behaviour fault": {"fault_rate=", "faults="},
         "exporter export out --log-format ": {"text", "json"},

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main, manual
+from tests.toolkit.dated import undated
 
 CLOCKS = "# Clocks\n\nWhich clock\n[a run](sync.md#runs) goes by, e.g.\none: of two. More of it.\n\n"
 CLOCKS += "| a | b |\n|---|---|\n| 1 | 2 |\n"
@@ -124,7 +125,7 @@ def test_an_unknown_topic_names_the_nearest(
     assert main(["help", asked]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith(f"exporter: the manual has no topic {asked!r}. Did you mean {nearest}?\n")
+    assert undated(said.err).startswith(f"exporter: the manual has no topic {asked!r}. Did you mean {nearest}?\n")
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -134,7 +135,10 @@ def test_a_manual_without_pages_is_no_failure(
     monkeypatch.setattr(manual, "folder", lambda: tmp_path if there else tmp_path / "none")
     assert main(["help"]) == 0
     assert main(["help", "clocks"]) == 2
-    assert capsys.readouterr().err == "exporter: the manual has no topic 'clocks'. exporter help lists the topics\n"
+    assert (
+        undated(capsys.readouterr().err)
+        == "exporter: the manual has no topic 'clocks'. exporter help lists the topics\n"
+    )
 
 
 def test_the_package_s_own_pages_have_a_line_each() -> None:

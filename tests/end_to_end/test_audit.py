@@ -27,7 +27,7 @@ def test_an_audit_and_its_repair(serving: Serving, command: Command, tmp_path: P
     server.delete(gone)
     server.update(other, rows[1].updated_at + 1)
     found = command("audit", out, "--json", server=server)
-    assert found.status == 3
+    assert found.status == 6
     figures = json.loads(found.out)
     assert {kind: figures[kind] for kind in ("missing", "changed", "deleted", "later")} == {
         "missing": 1,
@@ -49,14 +49,14 @@ def test_an_audit_and_its_repair(serving: Serving, command: Command, tmp_path: P
     sampled = command("audit", out, "--sample", "50%", server=server)
     assert "of 10 windows differ: with 95% confidence at most" in sampled.out
     healed = command("audit", out, "--repair", server=server)
-    assert (healed.status, "repaired: 1 inserted, 1 updated\n" in healed.out) == (3, True)
+    assert (healed.status, "repaired: 1 inserted, 1 updated\n" in healed.out) == (6, True)
     healed = command("audit", out, "--repair", "--delete", server=server)
     assert (healed.status, "repaired: 1 removed\n" in healed.out) == (0, True)
     ExportDirectory(out).check(records(server.rows))
     assert command("verify", out, token=None).status == 0
     journal = [json.loads(line) for line in (out / "_exporter/runs.jsonl").read_text().splitlines()]
     runs = [(line["command"], line["exit_status"]) for line in journal]
-    assert runs == [("export", 0), ("audit", 3), ("audit", 0)]
+    assert runs == [("export", 0), ("audit", 6), ("audit", 0)]
     assert all(line["requests"] > 0 for line in journal)
     assert command("audit", out, server=server).status == 0
 

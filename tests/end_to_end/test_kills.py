@@ -23,11 +23,13 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import anyio
 import pytest
 from pyarrow import ArrowException
 
 from exporter.contract import DAY, format_instant
 from exporter.errors import ExporterError
+from exporter.jobs.verify import verify
 from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest, make_conversations
 from tests.end_to_end.conftest import Serving, Spawn
 from tests.end_to_end.export_directory import ExportDirectory, check_left
@@ -152,6 +154,14 @@ def test_a_merge_killed_at_any_instant(serving: Serving, spawn: Spawn, tmp_path:
     print("state at a kill:", counted(moments))
 
 
+def check_sound(destination: Path) -> None:
+    """Checks that a verification finds nothing wrong: what a killed run leaves is no damage."""
+    if list(destination.glob("_exporter/commits/*.json")):
+        verified = anyio.run(partial(verify, destination, now=0))
+        assert verified.sound, verified.problems
+        assert verified.exit_status == (1 if verified.state == "incomplete" else 0)
+
+
 def counted(things: Iterable[object]) -> str:
     return ", ".join(f"{thing}: {times}x" for thing, times in sorted(Counter(map(str, things)).items()))
 
@@ -217,6 +227,7 @@ def merge_until_done(
     def look() -> str:
         has_changed = ExportDirectory(destination).records() == after
         check_left(destination, after if has_changed else before)
+        check_sound(destination)
         sealed = (destination / "_SUCCESS").exists()
         return f"{'after' if has_changed else 'before'}, {'sealed' if sealed else 'open'}"
 
@@ -234,6 +245,7 @@ def export_until_done(
     server.requests.clear()
 
     def look() -> int:
+        check_sound(destination)
         return check_left(destination, expected).number
 
     choose = partial(life.choose, chance)

@@ -126,7 +126,7 @@ class TestAFinishedExport:
     """Tests that a command that reads an export works, and that one that would change it says why it does not."""
 
     #: The commands that only read, since the export finds nothing to do.
-    READING = ("export", "status", "verify", "schema", "sandbox")
+    READING = ("export", "status", "verify", "accept", "schema", "sandbox")
 
     @pytest.mark.parametrize("has_temporary", [True, False])
     def test_on_a_machine_that_is_read_only(

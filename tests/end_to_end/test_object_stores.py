@@ -162,14 +162,20 @@ def test_every_command_works_there(
     lost = sorted(path for path in place.bucket.sizes("conversations"))[0]
     place.bucket.put(lost, b"damaged", "overwrite")
     done = command("verify", str(place), "--json", token=None)
-    assert done.status == 3
+    assert done.status == 6
     assert [problem["file"] for problem in json.loads(done.out)["problems"]] == [lost]
-    assert command("verify", str(place), "--repair", token=None).status == 3
+    assert command("verify", str(place), "--repair", token=None).status == 1
     for row in chance.sample(server.rows, 30):
         server.update(str(row.facts()["id"]), row.updated_at, summary=f"changed silently {now}")
     read_again = json.loads(succeeds("reread", *SIZES, "--json"))
     assert (read_again["state"], read_again["updated"] > 0, read_again["kept"]) == ("complete", True, 0)
     ExportDirectory(place.mirror(tmp_path)).check(records(server.rows))
+    server.update(str(server.rows[0].facts()["id"]), time.time_ns() // 1000, duration="a while")
+    assert command("sync", str(place), *SIZES, server=server).status == 3
+    accepted = json.loads(succeeds("accept", "--note", "known", "--json", token=None))
+    assert (accepted["doubts"], accepted["accepted"][0]["note"]) == (1, "known")
+    assert json.loads(succeeds("sync", *SIZES, "--json"))["state"] == "unproven"
+    succeeds("status", "--check", "--json", token=None)
 
 
 def test_a_store_that_goes_away_keeps_what_was_committed(

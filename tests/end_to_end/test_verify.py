@@ -54,9 +54,9 @@ def test_after_a_repair_the_same_command_reads_the_rest_and_is_exact(
     expected = sorted(line["row"] for line in exported.quarantined())
     assert len(expected) == 24
     DAMAGE[name](out, parts(out))
-    assert command("verify", out).status == 3
+    assert command("verify", out).status == 6
     done = command("verify", out, "--repair")
-    assert (done.status, done.err) == (3, "")
+    assert (done.status, done.err) == (1, "")
     assert "mended: conversations/" in done.out
     assert f"run exporter export {out}" in done.out
     ExportDirectory(out).check_sound()
@@ -80,7 +80,7 @@ def test_quarantine_is_read_again(rows: list[Row], serving: Serving, command: Co
     for _ in range(2):
         # From the second time on, one of these is a file that a repair has written.
         flip(out, parts(out)[0])
-        assert command("verify", out, "--repair").status == 3
+        assert command("verify", out, "--repair").status == 1
         flip(out, quarantine(out)[0])
         done = command("verify", out, "--repair")
         assert "mended: _exporter/quarantine/" in done.out
@@ -99,7 +99,7 @@ def test_a_repair_of_what_has_no_rows_ends_complete(
     (out / "_SUCCESS").unlink()
     (out / "_manifest.json").write_text("{}")
     (out / "conversations/part-left-000001.parquet").write_bytes(b"PAR1")
-    assert command("verify", out).status == 3
+    assert command("verify", out).status == 6
     done = command("verify", out, "--repair")
     assert (done.status, done.out.count("mended: ")) == (0, 3)
     ExportDirectory(out).check(records(rows))
@@ -118,7 +118,7 @@ def test_json_is_one_object_that_names_everything(
     path = parts(out)[0]
     flip(out, path)
     done = command("verify", out, "--json")
-    assert (done.status, done.err, done.out.count("\n")) == (3, "", 1)
+    assert (done.status, done.err, done.out.count("\n")) == (6, "", 1)
     figures = json.loads(done.out)
     assert figures["problems"] == [
         {"file": path, "what": "sha256", "detail": "its bytes are not those that were written", "mended": False}
@@ -143,10 +143,10 @@ def test_a_directory_of_any_name_holds_a_sound_export(
     (out / parts(out)[0]).unlink()
     for command in ("compact", "vacuum"):
         done = spawn(command, out).wait()
-        assert (done.status, "the log names it, and it is not there" in done.err) == (3, True)
+        assert (done.status, "the log names it, and it is not there" in done.err) == (6, True)
         assert f"exporter verify {shell_word(out)} --repair" in done.err
     done = spawn("verify", out, "--repair").wait()
-    assert (done.status, done.out.startswith("taking 1 file out of the export, to _exporter/dropped/")) == (3, True)
+    assert (done.status, done.out.startswith("taking 1 file out of the export, to _exporter/dropped/")) == (1, True)
     assert spawn("export", out, server=server).wait().status == 0
     assert spawn("vacuum", out).wait().status == 0
     assert spawn("status", out).wait().status == 0
@@ -158,7 +158,7 @@ def test_what_is_incomplete_is_said_to_be_and_is_not_wrong(
     server, out = serving(rows, Behaviour(revoked_after=9)), tmp_path / "out"
     assert command("export", out, *RANGE, "--page-size", "20", server=server).status == 4
     done = command("verify", out)
-    assert (done.status, done.err) == (3, "")
+    assert (done.status, done.err) == (1, "")
     assert done.out.startswith("sound and incomplete; ")
     assert done.out.endswith(f"  A part of the range is missing: run exporter export {out}\n")
 

@@ -24,7 +24,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from exporter.contract import DAY, END_OF_TIME, HOUR, MINUTE, OPEN_STATUSES, SECOND, Instant, parse_timestamp
+from exporter.coverage import Coverage, Interval
 from exporter.errors import AccessError
+from exporter.jobs.accept import accept
 from exporter.jobs.audit import audit
 from exporter.jobs.compact import compact
 from exporter.jobs.export import export
@@ -33,7 +35,7 @@ from exporter.jobs.sync import SyncResult, sync
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
 from exporter.log.commits import load_state
-from exporter.model import TABLES, Coverage, Interval, TableFormat
+from exporter.model import TABLES, TableFormat
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, serve
@@ -92,6 +94,8 @@ class Sequences(RuleBasedStateMachine):
         #: Files that were deleted by no command; a table's older versions may name them for ever.
         self.lost: set[str] = set()
         self.in_step = False
+        #: The lines in quarantine that were accepted, and are still there.
+        self.known: set[str] = set()
         #: Each row is in one place, as after a run that was not cut short.
         self.is_settled = True
 
@@ -277,6 +281,13 @@ class Sequences(RuleBasedStateMachine):
             self.older = []
         self._note_read()
 
+    @precondition(lambda self: self.coverage)
+    @rule(dry_run=st.booleans())
+    def accept(self, dry_run: bool) -> None:
+        there = self._quarantined()
+        self._run(lambda: accept(self.root, now=self.source.now, dry_run=dry_run), writes=False)
+        self.known = self.known if dry_run else there
+
     @precondition(lambda self: self.coverage and self.is_settled)
     @rule(share=st.sampled_from((0.3, 1.0)))
     def verify(self, share: float) -> None:
@@ -379,6 +390,7 @@ class Sequences(RuleBasedStateMachine):
         exported = ExportDirectory(self.root)
         exported.check_sound(kept=state.kept - self.lost)
         assert Coverage(Interval(*interval) for interval in exported.coverage) == self.coverage
+        self.known &= self._quarantined()
         self.is_settled = not state.unsettled
         if not self.is_settled:
             assert exported.state != "complete"
@@ -388,6 +400,8 @@ class Sequences(RuleBasedStateMachine):
             {line["id"]: json.loads(line["row"]) for line in exported.quarantined()},
         )
         assert not found.keys() & quarantined.keys()
+        assert len(state.new_doubts) == len(self._quarantined() - self.known)
+        assert bool(state.acceptances) == bool(self.known)
         for identity in self.doubtful & self.source.rows.keys():
             row = self.source.rows[identity]
             expected = records([row], self.behaviour)[identity]
@@ -449,6 +463,10 @@ class Sequences(RuleBasedStateMachine):
                 self.older.append(before)
             if not self.has_table:
                 self.older = self.older[-self.keep :] if self.keep else []
+
+    def _quarantined(self) -> set[str]:
+        """Returns the lines of the quarantine."""
+        return {json.dumps(line, sort_keys=True) for line in ExportDirectory(self.root).quarantined()}
 
     def _live(self) -> set[str]:
         exported = ExportDirectory(self.root)

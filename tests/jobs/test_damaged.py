@@ -49,7 +49,7 @@ async def test_a_sync_rewrites_no_part_that_has_changed_since_it_was_written(tmp
         source.update(changed, summary="new")
         with pytest.raises(DamagedPartError, match=r"--repair") as raised:
             await run_sync(tmp_path, source)
-        assert raised.value.exit_status == 3
+        assert raised.value.exit_status == 6
         assert path in str(raised.value)
         await repair(tmp_path, source)
 
@@ -108,7 +108,7 @@ async def test_nor_does_compact_or_vacuum(damage: str, of: str, tmp_path: Path) 
         before = snapshot(tmp_path)
         with pytest.raises(DamagedPartError, match=path.name) as raised:
             await compact(tmp_path, target_bytes=1 << 20, memory_bytes=1 << 29, observer=Quiet())
-        assert raised.value.exit_status == 3
+        assert raised.value.exit_status == 6
         assert f"exporter verify {tmp_path} --repair takes it out" in str(raised.value)
         for dry_run in (True, False):
             with pytest.raises(DamagedPartError, match=path.name):

@@ -8,12 +8,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from exporter.contract import ALWAYS_FIELDS, BEGINNING, DAY, SECOND, Instant
+from exporter.coverage import Interval
 from exporter.errors import AccessError, DestinationError, SourceError, UsageError
 from exporter.jobs.export import export
 from exporter.jobs.status import status
 from exporter.jobs.summary import Summary
 from exporter.log.state import State
-from exporter.model import Interval
 from exporter.progress import Quiet, Snapshot
 from exporter.run.context import RunContext
 from exporter.run.reconcile import asks_for_more, known_end, settle_range, settle_request

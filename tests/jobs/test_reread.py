@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.contract import DAY, HOUR, MINUTE, Instant
+from exporter.coverage import Coverage, Interval
 from exporter.errors import AccessError, ContradictionError, DestinationError, UsageError
 from exporter.jobs.audit import audit
 from exporter.jobs.export import export
@@ -14,7 +15,7 @@ from exporter.jobs.reread import RereadResult, reread
 from exporter.jobs.sync import sync
 from exporter.jobs.verify import verify
 from exporter.log.commits import load_commits, load_state
-from exporter.model import TABLES, Coverage, Interval
+from exporter.model import TABLES
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, ServedRequest

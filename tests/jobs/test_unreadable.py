@@ -68,7 +68,7 @@ def test_a_file_whose_bytes_cannot_be_had_is_left_alone(
     verified = check(complete, repair=repair)
     found = [(problem.file, problem.what, problem.mended) for problem in verified.problems]
     assert sorted(found) == sorted([(first, "unreadable", False), (others[0], "sha256", False)])
-    assert (verified.exit_status, verified.drops) == (3, ())
+    assert (verified.exit_status, verified.drops) == (6, ())
     assert data_of(complete) == before
     said = "\n".join(describe_verified(verified, complete))
     assert f"{first}: cannot be read here and now: " in said

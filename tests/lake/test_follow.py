@@ -253,7 +253,7 @@ async def test_a_table_that_others_have_written_to_is_left_alone(tmp_path: Path)
         assert exported.state == "complete"
         found = await verify(tmp_path, now=source.now)
         # The file that the other writer made also lies there.
-        assert ({problem.what for problem in found.problems}, found.exit_status) == ({"table", "stranger"}, 3)
+        assert ({problem.what for problem in found.problems}, found.exit_status) == ({"table", "stranger"}, 6)
         with pytest.raises(ForeignTableError):
             await vacuum(tmp_path, before=END_OF_TIME, now=source.now)
         # Once the table is restored, the export goes on.

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pyiceberg.catalog.sql import SqlCatalog
 
 from exporter.contract import DAY, HOUR
+from exporter.coverage import Interval
 from exporter.errors import DamagedLogError, DestinationError, ForeignTableError, StoreError
 from exporter.lake import delta, iceberg
 from exporter.lake.delta import DeltaLog
@@ -28,7 +29,7 @@ from exporter.lake.iceberg import IcebergTable
 from exporter.lake.table import LakeTable, Step, TableContents, files_of, next_step, readable, states_at
 from exporter.layout import part_path
 from exporter.log.state import FORMAT_VERSION, Author, Commit, State
-from exporter.model import Change, DataFile, Interval, TableFormat
+from exporter.model import Change, DataFile, TableFormat
 from exporter.partitions import key_of, partition_of
 from exporter.settings import PartitionBy, Request
 from tests.end_to_end.export_directory import check_private

@@ -8,11 +8,13 @@ import anyio
 import msgspec
 import pytest
 
+from exporter.coverage import Coverage, Interval
 from exporter.errors import DestinationError, OvertakenError, StoreError
 from exporter.layout import SUCCESS, commit_path
+from exporter.log.acceptance import Acceptance, Doubts
 from exporter.log.commits import CommitLog, load_state
 from exporter.log.state import Author, State, state_name
-from exporter.model import Change, Counters, Coverage, Interval
+from exporter.model import Change, Counters
 from exporter.settings import Request
 from exporter.store.local.store import LocalStore
 
@@ -63,8 +65,10 @@ async def test_a_commit_that_an_older_exporter_would_fold_otherwise_is_of_a_newe
     await log.append(committed_at=2, change=covering(0, 100))
     await log.append(committed_at=3, kind="repair", change=Change(proves=(Interval(0, 10),)))
     await log.append(committed_at=4, kind="reread", change=Change(refreshes=(Interval(0, 10),), read_since=9))
-    commits = await store.read_all([commit_path(number) for number in range(1, 5)])
-    assert [msgspec.json.decode(commit or b"")["format_version"] for commit in commits] == [1, 1, 2, 2]
+    accepts = Acceptance(at=5, by="ann@here", doubts=Doubts())
+    await log.append(committed_at=5, kind="accept", accepts=accepts)
+    commits = await store.read_all([commit_path(number) for number in range(1, 6)])
+    assert [msgspec.json.decode(commit or b"")["format_version"] for commit in commits] == [1, 1, 2, 2, 3]
     assert await load_state(store) == log.state
 
 

@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.coverage import Coverage, Interval
 from exporter.log.doubts import left_of
-from exporter.model import Coverage, Interval, Unproven
+from exporter.model import Unproven
 
 TIMES = st.integers(0, 30)
 INTERVALS = st.tuples(TIMES, st.integers(1, 8)).map(lambda one: Interval(one[0], one[0] + one[1]))

@@ -9,10 +9,12 @@ import pyarrow as pa
 import pytest
 
 from exporter.contract import BEGINNING, DAY, FIELDS
+from exporter.coverage import Interval
 from exporter.layout import MANIFEST, SUCCESS, part_path
+from exporter.log.fold import apply, fold
 from exporter.log.manifest import render_manifest, write_manifest
-from exporter.log.state import FORMAT_VERSION, Author, Commit, State, apply, fold
-from exporter.model import Change, Counters, DataFile, Interval, QuarantineFile, Unproven
+from exporter.log.state import FORMAT_VERSION, Author, Commit, State
+from exporter.model import Change, Counters, DataFile, QuarantineFile, Unproven
 from exporter.partitions import partition_of
 from exporter.settings import Request
 from exporter.store.local.store import LocalStore
@@ -105,6 +107,7 @@ def test_it_has_the_names_of_the_design() -> None:
         "fields": {"withheld": [], "partly_withheld": [], "absent": {}},
         "quarantine": {"rows": 0, "files": []},
         "unproven": [],
+        "accepted": [],
         "totals": {
             "rows": 20,
             "turns": None,

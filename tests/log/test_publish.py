@@ -6,13 +6,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from exporter.coverage import Interval
 from exporter.errors import OvertakenError
 from exporter.layout import MANIFEST, SUCCESS, part_path, quarantine_path
 from exporter.log.commits import CommitLog, load_state
 from exporter.log.manifest import render_manifest, write_manifest
 from exporter.log.publish import find_garbage, publish, sweep
 from exporter.log.state import Author
-from exporter.model import Change, DataFile, Interval, QuarantineFile
+from exporter.model import Change, DataFile, QuarantineFile
 from exporter.settings import Request
 from exporter.store.local.store import LocalStore
 

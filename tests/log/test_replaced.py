@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.coverage import Interval
 from exporter.log.replaced import Replacement, forget, note_replaced, replaced_before
-from exporter.model import Change, Interval
+from exporter.model import Change
 from tests.log.test_state import data_file
 
 #: A run, whether it repairs, and by number the files of runs that it replaces, and those that it writes again.

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.coverage import Coverage, Interval
 from exporter.errors import StoreError
-from exporter.log.state import FORMAT_VERSION, Author, Commit, State, apply, fold, state_name
-from exporter.model import Change, Counters, Coverage, DataFile, Interval, QuarantineFile, TableFormat, Unproven
+from exporter.log.fold import apply, fold
+from exporter.log.state import FORMAT_VERSION, Author, Commit, State, state_name
+from exporter.model import Change, Counters, DataFile, QuarantineFile, TableFormat, Unproven
 from exporter.settings import Request
 
 AUTHOR = Author(run="r1", host="here", pid=1, software={"exporter": "0"})

@@ -10,7 +10,9 @@ import msgspec
 
 from exporter import errors
 from exporter.check.problems import Problem
+from exporter.cli import app
 from exporter.cli.runner import SUMMARY_KEYS
+from exporter.cli.statuses import STATUSES
 from exporter.contract import MUTABLE_FILTERS, OPEN_STATUSES
 from exporter.plan.sample import most_differing
 from exporter.sandbox import gate
@@ -60,7 +62,7 @@ def test_auditing(api: str, tmp_path: Path) -> None:
     assert most_differing(windows, looked_at, differing) == at_most
     assert f"({at_most / windows:.1%})" in example
     statuses = {int(status) for status, _ in page.table_headed("status of an audit")}
-    assert statuses == {0, 1, 2, 3, errors.AccessError.exit_status, errors.DestinationLockedError.exit_status}
+    assert statuses == STATUSES["audit"].keys() - {errors.InterruptedExportError.exit_status}
 
 
 def test_reading_again(api: str, tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ def test_verifying(demo: Path, tmp_path: Path) -> None:
     problem = {field.name for field in msgspec.structs.fields(Problem)}
     assert set(page.keys_of_json("a verification")) == {*json.loads(figures), *problem}
     statuses = {int(status) for status, _ in page.table_headed("exit status")}
-    assert statuses == {0, 1, 2, 3, errors.DestinationLockedError.exit_status}
+    assert statuses == STATUSES["verify"].keys() - {errors.InterruptedExportError.exit_status}
 
 
 def test_compacting(demo: Path, tmp_path: Path) -> None:
@@ -111,3 +113,24 @@ def test_exit_statuses() -> None:
     finished = {0, 3}
     described = [int(status) for status, _ in PAGES["exit-statuses"].table_headed("status")]
     assert described == sorted(statuses(errors.ExporterError) | finished)
+    by_command = PAGES["exit-statuses"].table_headed("command")
+    assert [(in_code(command)[0], int(status), words) for command, status, words in by_command] == [
+        (command, status, words) for command, meanings in STATUSES.items() for status, words in meanings.items()
+    ]
+    assert {*described} >= {status for meanings in STATUSES.values() for status in meanings}
+    assert STATUSES.keys() == {command.name for command in app.registered_commands}
+
+
+def test_accepting(demo: Path, tmp_path: Path) -> None:
+    page = PAGES["accept"]
+    shutil.copytree(demo / "demo-export", tmp_path / "calls")
+    done = run_shell(page.command_holding("exporter accept"), tmp_path)
+    assert (done.returncode, done.stdout) == (0, 2 * "nothing to accept: the export is complete\n")
+    figures = json.loads(run_shell("exporter accept calls --json", tmp_path).stdout)
+    inside = {"start", "end", "rows", "reason", "path", "at", "by", "note"}
+    assert set(page.keys_of_json("an acceptance")) == {*figures} | inside
+    checked = run_shell("exporter status calls --check && exporter status calls --max-age 36500d", tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    late = run_shell("exporter status calls --max-age 0s", tmp_path)
+    assert (late.returncode, "too old: it may lack what has changed since" in late.stderr) == (1, True)
+    assert {status for status, _ in PAGES["resume"].table_headed("status of a check")} == {"0", "1", "3", "6"}

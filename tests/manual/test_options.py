@@ -24,7 +24,9 @@ def beside(command: str) -> set[frozenset[str]]:
     return {names_in(in_code(option)[0]) for option, *_ in OPTIONS.table_headed("option", command)}
 
 
-@pytest.mark.parametrize("command", ["export", "demo", "verify", "compact", "vacuum", "schema", "sandbox"])
+@pytest.mark.parametrize(
+    "command", ["export", "demo", "status", "verify", "accept", "compact", "vacuum", "schema", "sandbox"]
+)
 def test_options(command: str) -> None:
     page, section = (PAGES["sandbox"], "Options") if command == "sandbox" else (OPTIONS, command)
     rows = page.table_headed("option", section)
@@ -52,8 +54,7 @@ def test_options_of_commands_that_read_again(command: str) -> None:
 
 def test_options_of_the_other_commands() -> None:
     named = {names for names in map(names_in, in_code(OPTIONS.section("Other commands"))) if names}
-    assert named == {frozenset({"--json"}), frozenset({"--help"}), frozenset({"--version"})}
-    assert defaults_in(help_of("status")).keys() == {frozenset({"--json"}), frozenset({"--help", "-h"})}
+    assert named == {frozenset({"--version"})}
     completion = {frozenset({"--install-completion"}), frozenset({"--show-completion"})}
     assert completion <= set(map(names_in, in_code(OPTIONS.section("Help and completion"))))
     assert defaults_in(help_of("")).keys() - completion == {frozenset({"--version"}), frozenset({"--help", "-h"})}

@@ -80,7 +80,12 @@ def test_what_the_schedulers_run() -> None:
         (command,) = re.findall(r"^SYNC = (.*)$", program, re.MULTILINE)
         assert ast.literal_eval(command) == SYNC
         statuses = {int(status) for status in re.findall(r"returncode in \((.*)\)", program)[0].split(",")}
-        assert statuses == {errors.UsageError.exit_status, 3, errors.AccessError.exit_status}
+        assert statuses == {
+            errors.UsageError.exit_status,
+            3,
+            errors.AccessError.exit_status,
+            errors.DamagedPartError.exit_status,
+        }
     assert names_in(" ".join(SYNC)) <= {name for names in defaults_in(help_of("sync")) for name in names}
 
 

@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 
 from exporter.cli import main
 from exporter.cli.export import export
+from exporter.cli.flags import Display
 from exporter.contract import DAY, FILTERS, FilterKind, parse_timestamp
 from exporter.errors import ExporterError, UsageError
 from exporter.jobs.summary import Summary
+from exporter.options.option import options_of
 from exporter.options.spec import OPTIONS, ExportSpec, Resolved
 from exporter.run.context import RunContext
 from exporter.settings import Selection
@@ -32,7 +34,7 @@ NOW = 1_800_000_000_000_000
 
 def test_the_command_line_has_its_options_with_their_defaults() -> None:
     flags = inspect.signature(export).parameters
-    assert set(OPTIONS) == flags.keys() - {"destination", "as_json", "verbose", "log_format"}
+    assert set(OPTIONS) == flags.keys() - {"destination", *options_of(Display)}
     fields = {each.name: each.default for each in dataclasses.fields(ExportSpec)}
     assert fields.keys() == OPTIONS.keys() | {"destination", "token", "base_url"}
     assert {name: flags[name].default for name in OPTIONS} == {name: fields[name] for name in OPTIONS}

@@ -59,7 +59,7 @@ async def test_damage(data: bytes | None, kind: str, store: Store) -> None:
         await put(store, data)
     with pytest.raises(DamagedPartError) as raised:
         await read_as_written(store, FILE)
-    assert (raised.value.kind, raised.value.exit_status) == (kind, 3)
+    assert (raised.value.kind, raised.value.exit_status) == (kind, 6)
     assert str(raised.value).startswith(f"{store.location / FILE.path}: ")
     assert [damage.kind for damage in (await missized(store, [FILE])).values()] == ([] if kind == "sha256" else [kind])
     with pytest.raises(DamagedPartError):

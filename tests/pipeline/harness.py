@@ -18,6 +18,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from exporter.contract import Instant, TimestampStyle, format_instant, parse_timestamp
+from exporter.coverage import Interval
 from exporter.encode.decode import Decoder
 from exporter.encode.tables import Tables
 from exporter.errors import RequestRefusedError, TooLargeError
@@ -26,7 +27,7 @@ from exporter.layout import CONVERSATIONS
 from exporter.log.commits import CommitLog
 from exporter.log.publish import find_garbage
 from exporter.log.state import Author, State
-from exporter.model import Interval, PageRequest
+from exporter.model import PageRequest
 from exporter.partitions import partition_of
 from exporter.pipeline import attempts
 from exporter.pipeline import reader as reader_module

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 
 from exporter.contract import DAY, SECOND, Instant, format_instant
+from exporter.coverage import Interval
 from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
 from exporter.encode.rows import EncodeRow
 from exporter.errors import TooLargeError
 from exporter.fetch.walk.window import Settled
-from exporter.model import Interval
 from exporter.pipeline.batch_sink import BatchSink, Send
 from exporter.pipeline.memory import ByteBudget, Shares
 from exporter.pipeline.pipeline import Pipeline

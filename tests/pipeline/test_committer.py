@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.contract import SECOND
+from exporter.coverage import Coverage, Interval
 from exporter.errors import OvertakenError, StoreError
 from exporter.layout import MANIFEST
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author, State
-from exporter.model import Change, Counters, Coverage, Interval, Unproven
+from exporter.model import Change, Counters, Unproven
 from exporter.pipeline.committer import Committer
 from exporter.progress import Quiet
 from exporter.settings import Request

@@ -6,12 +6,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from exporter.contract import DAY, HOUR
+from exporter.coverage import Interval
 from exporter.encode.batch import Encoder
 from exporter.encode.tables import Tables
 from exporter.errors import StoreError
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author
-from exporter.model import Interval
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import merge_small_parts
 from exporter.pipeline.part_stage import PartStage

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY, HOUR, SECOND, Instant, format_instant
+from exporter.coverage import Coverage, Interval
 from exporter.encode.decode import Decoder
 from exporter.encode.rows import EncodeRow
 from exporter.encode.tables import Tables
@@ -21,7 +22,7 @@ from exporter.errors import ContradictionError, StoreError
 from exporter.fetch.walk.window import Settled
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author
-from exporter.model import Change, Coverage, Interval, Rows, Unproven
+from exporter.model import Change, Rows, Unproven
 from exporter.parts.writer import PartWriter
 from exporter.pipeline.part_sink import PartSink, WindowWriter
 from exporter.pipeline.part_stage import PartStage

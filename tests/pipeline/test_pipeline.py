@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.contract import DAY, HIDDEN_STATUS, HOUR, SECOND
+from exporter.coverage import Interval
 from exporter.errors import (
     AccessError,
     ContradictionError,
@@ -32,7 +33,7 @@ from exporter.fetch.wire.answer import Answer
 from exporter.layout import commit_path
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author, state_name
-from exporter.model import Change, Interval, PageRequest
+from exporter.model import Change, PageRequest
 from exporter.parts import writer
 from exporter.pipeline import attempts
 from exporter.pipeline.memory import Shares

@@ -9,10 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, DAY, HOUR, MILLISECOND, MINUTE, SECOND
+from exporter.coverage import Interval
 from exporter.encode.decode import Decoder
 from exporter.errors import AccessError, RequestRefusedError, UnplacedError
 from exporter.fetch.wire.answer import Answer
-from exporter.model import Interval, Page, PageRequest
+from exporter.model import Page, PageRequest
 from exporter.pipeline import reader as reader_module
 from exporter.pipeline.memory import ByteBudget, Shares
 from exporter.pipeline.probe import find_beginning, find_margin, is_hidden, open_list

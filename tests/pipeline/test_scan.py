@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 
 from exporter.contract import BEGINNING, DAY, END_OF_TIME, HIDDEN_STATUS, Instant
+from exporter.coverage import Interval
 from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
-from exporter.model import Interval, Page, PageRequest, Rows
+from exporter.model import Page, PageRequest, Rows
 from exporter.pipeline.batch_sink import BatchSink
 from exporter.pipeline.memory import ByteBudget, Shares
 from exporter.pipeline.pipeline import Pipeline

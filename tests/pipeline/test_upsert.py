@@ -17,13 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.contract import ALWAYS_FIELDS, DAY, HOUR, Instant, format_instant
+from exporter.coverage import Coverage, Interval
 from exporter.encode.exact import NO_ID
 from exporter.encode.rows import Misfit
 from exporter.encode.tables import Tables
 from exporter.errors import StoreError
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author, State
-from exporter.model import Change, Coverage, DataFile, Interval
+from exporter.model import Change, DataFile
 from exporter.partitions import partition_of
 from exporter.parts.merge import Nulls
 from exporter.pipeline.committer import Committer

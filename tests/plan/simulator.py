@@ -9,10 +9,11 @@ from itertools import count
 from typing import Final
 
 from exporter.contract import BEGINNING, DAY, HOUR, MINUTE, SECOND, Instant
+from exporter.coverage import Interval
 from exporter.fetch.walk.approach import close_question
 from exporter.fetch.walk.traits import Traits
 from exporter.fetch.walk.walk import Walk
-from exporter.model import Interval, Page, PageRequest, Rows
+from exporter.model import Page, PageRequest, Rows
 from exporter.plan import probes
 from exporter.plan.scheduler import Scheduler
 from exporter.sandbox.density import Density, spread

@@ -8,7 +8,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.model import Coverage, DataFile, Interval
+from exporter.coverage import Coverage, Interval
+from exporter.model import DataFile
 from exporter.plan.compaction import choose_merges
 
 LEAST, TARGET = 16, 256

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.contract import SECOND, Instant
-from exporter.model import Coverage, Interval
+from exporter.coverage import Coverage, Interval
 from exporter.plan.differences import Difference, LastRead, Versions, find_differences, join_some
 
 T0 = 1_770_000_000 * SECOND

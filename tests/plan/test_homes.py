@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY
-from exporter.model import Coverage, DataFile, Interval
+from exporter.coverage import Coverage, Interval
+from exporter.model import DataFile
 from exporter.partitions import partition_of
 from exporter.plan.homes import Home, Homes
 from exporter.settings import PartitionBy

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY, EPOCH, HOUR, Instant
-from exporter.model import Interval
+from exporter.coverage import Interval
 from exporter.plan import probes
 from tests.plan.simulator import T0, SimulatedServer
 

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.contract import HOUR, SECOND
-from exporter.model import Coverage, DataFile, Interval
+from exporter.coverage import Coverage, Interval
+from exporter.model import DataFile
 from exporter.plan.rereads import seams, windows_around
 
 T0 = 1_770_000_000 * SECOND

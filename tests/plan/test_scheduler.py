@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.contract import DAY, HOUR, SECOND, Instant
-from exporter.model import Coverage, Interval
+from exporter.coverage import Coverage, Interval
 from exporter.plan.scheduler import Scheduler
 from tests.plan.simulator import DENSITIES, EVERYTHING, T0, SimulatedServer, density, jitter, simulate
 

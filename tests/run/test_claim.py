@@ -6,9 +6,9 @@ import anyio
 import pytest
 
 from exporter.contract import DAY
+from exporter.coverage import Interval
 from exporter.errors import AccessError, DestinationLockedError
 from exporter.log.commits import load_state
-from exporter.model import Interval
 from exporter.run.claim import holding
 from exporter.run.record import Run
 from exporter.settings import Request

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from exporter.contract import DAY
+from exporter.coverage import Interval
 from exporter.encode.tables import Tables
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author
-from exporter.model import Interval
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.part_stage import PartStage
 from exporter.progress import Quiet

@@ -13,12 +13,12 @@ import anyio
 import pytest
 from obstore.store import MemoryStore
 
+from exporter.coverage import Interval
 from exporter.errors import DestinationError, DestinationLockedError, OvertakenError, StoreError, UnreadableFileError
 from exporter.layout import COMMITS, DROPPED, RUNS, STAGING, dropped_path, part_path
 from exporter.log.commits import CommitLog
 from exporter.log.publish import find_garbage
 from exporter.log.state import Author
-from exporter.model import Interval
 from exporter.settings import Request
 from exporter.store.base import Store
 from exporter.store.local.store import LocalStore

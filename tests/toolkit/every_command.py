@@ -93,6 +93,7 @@ def commands_at(root: Path, demo: Path) -> list[list[str]]:
         ["audit", where, "--repair"],
         ["reread", where, "--json"],
         ["reread", where, "--withheld"],
+        ["accept", where, "--json"],
         ["compact", where, "--json"],
         ["vacuum", where, "--older-than", "0s", "--json"],
         ["schema", where],

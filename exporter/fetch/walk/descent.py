@@ -11,12 +11,13 @@ from typing import Final, Generic, TypeAlias
 from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, END_OF_TIME, MAX_PAGE_SIZE, SECOND, Instant, format_instant
+from exporter.coverage import Interval
 from exporter.errors import ContradictionError
 from exporter.fetch.walk.approach import Approach, Search
 from exporter.fetch.walk.rows import Outline, TimedRow, each_row, ids_of, outline, rows_of
 from exporter.fetch.walk.traits import Traits, rows_by_time
 from exporter.fetch.walk.window import WindowProgress
-from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
+from exporter.model import Page, PageRequest, Rows, RowT, Unproven
 
 #: A page to go on with; None when there is nothing more to read.
 AskingForPage: TypeAlias = Generator[PageRequest, Page[RowT], Page[RowT] | None]

@@ -17,12 +17,13 @@ from typing import Final, Generic, TypeAlias
 from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, MAX_PAGE_SIZE, SECOND, Instant
+from exporter.coverage import Interval
 from exporter.fetch.walk.rows import TimedRow, check_order, each_row, rows_of
 from exporter.fetch.walk.traits import Traits
 from exporter.fetch.walk.two_lists import DoubleWalk, new_walk
 from exporter.fetch.walk.walk import Walk
 from exporter.fetch.walk.window import Settled, WindowProgress
-from exporter.model import Interval, Page, PageRequest, RowT, Unproven, Values
+from exporter.model import Page, PageRequest, RowT, Unproven, Values
 
 #: After this many looks, a stretch in which each has shown another conversation is handed out, and named in doubt.
 _MOST_LOOKS: Final = 5

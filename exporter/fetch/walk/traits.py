@@ -15,9 +15,10 @@ from exporter.contract import (
     SECOND,
     Instant,
 )
+from exporter.coverage import Interval
 from exporter.fetch.walk.approach import UNBOUNDED, Approach, nearest, shows_close_bound
 from exporter.fetch.walk.rows import ids_of
-from exporter.model import Interval, Page, PageRequest, Rows, RowT
+from exporter.model import Page, PageRequest, Rows, RowT
 
 Answer: TypeAlias = tuple[PageRequest, Page[Any]]
 AskingWhether: TypeAlias = Generator[PageRequest, Page[RowT], bool]

@@ -9,11 +9,12 @@ from heapq import merge
 from typing import Generic
 
 from exporter.contract import Instant
+from exporter.coverage import Interval
 from exporter.fetch.walk.rows import TimedRow, each_row, rows_of
 from exporter.fetch.walk.traits import Traits
 from exporter.fetch.walk.walk import Walk
 from exporter.fetch.walk.window import Settled, WindowProgress
-from exporter.model import Interval, Page, PageRequest, RowT
+from exporter.model import Page, PageRequest, RowT
 
 
 def new_walk(

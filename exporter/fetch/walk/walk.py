@@ -30,13 +30,14 @@ from typing import Final, TypeAlias
 from msgspec.structs import replace
 
 from exporter.contract import DAY, EPOCH, MAX_PAGE_SIZE, SECOND, Instant
+from exporter.coverage import Interval
 from exporter.errors import ContradictionError
 from exporter.fetch.walk.descent import AskingForPage, first_below, ids_up_to
 from exporter.fetch.walk.passage import Passage
 from exporter.fetch.walk.rows import Outline, check_order, ids_of, outline, without_repeats
 from exporter.fetch.walk.traits import Answer, AskingWhether, Traits, is_longer, rows_by_time, shown_uncut
 from exporter.fetch.walk.window import Settled
-from exporter.model import Interval, Page, PageRequest, Rows, RowT, Unproven
+from exporter.model import Page, PageRequest, Rows, RowT, Unproven
 
 _LEFT_OUT: Final = "the API leaves rows out of its pages, and shows none in between"
 _ENDS_EARLY: Final = "the API shows older conversations only when it is asked for those after a time, as --since does"

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Generic
 
 from exporter.contract import Instant
-from exporter.model import Interval, Rows, RowT, Unproven
+from exporter.coverage import Interval
+from exporter.model import Rows, RowT, Unproven
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from typing import TypeAlias
 from msgspec.structs import replace
 
 from exporter.contract import Instant
+from exporter.coverage import Interval
 from exporter.fetch.walk.several_lists import JoinedWalk
 from exporter.fetch.walk.traits import Traits
 from exporter.fetch.walk.two_lists import DoubleWalk
 from exporter.fetch.walk.walk import Walk
-from exporter.model import Interval, Page, PageRequest, Unproven
+from exporter.model import Page, PageRequest, Unproven
 from tests.fetch.walk.server_model import ServerModel, StoredRow
 
 AnyWalk: TypeAlias = Walk[StoredRow] | DoubleWalk[StoredRow] | JoinedWalk[StoredRow]

@@ -9,10 +9,11 @@ import pytest
 from msgspec.structs import replace as changed
 
 from exporter.contract import HIDDEN_STATUS, SECOND
+from exporter.coverage import Interval
 from exporter.errors import ContradictionError
 from exporter.fetch.walk.several_lists import JoinedWalk
 from exporter.fetch.walk.traits import Traits
-from exporter.model import Interval, Page, PageRequest, Values
+from exporter.model import Page, PageRequest, Values
 from exporter.settings import Request
 from tests.fetch.walk.reader import AnyWalk, Reader, check
 from tests.fetch.walk.server_model import T0, Behaviour, ServerModel, StoredRow

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, DAY, END_OF_TIME, HOUR, MILLISECOND, MINUTE, SECOND, Instant
+from exporter.coverage import Interval
 from exporter.errors import ContradictionError
 from exporter.fetch.walk.approach import close_question
 from exporter.fetch.walk.traits import Traits
 from exporter.fetch.walk.walk import Walk
-from exporter.model import Interval, Page, PageRequest, Rows
+from exporter.model import Page, PageRequest, Rows
 from tests.fetch.walk.reader import HEAVY_UNIT_BYTES, Limiting, Reader, by_bytes, by_whim, check, expected
 from tests.fetch.walk.server_model import PARAMETERS, READS, SUMMER_TIME, T0, Behaviour, Reads, ServerModel, StoredRow
 

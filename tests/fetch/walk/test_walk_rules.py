@@ -14,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from exporter.contract import END_OF_TIME, Instant
+from exporter.coverage import Interval
 from exporter.errors import ContradictionError
 from exporter.fetch.walk import group as group_module
 from exporter.fetch.walk import walk as walk_module
@@ -22,7 +23,7 @@ from exporter.fetch.walk.rows import rows_of
 from exporter.fetch.walk.traits import Traits
 from exporter.fetch.walk.walk import Walk
 from exporter.fetch.walk.window import Settled
-from exporter.model import Interval, Page, PageRequest, Rows, Unproven
+from exporter.model import Page, PageRequest, Rows, Unproven
 from tests.fetch.walk.server_model import T0, Behaviour, ServerModel, StoredRow
 
 MOST_REQUESTS = 3_000

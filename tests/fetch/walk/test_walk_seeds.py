@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from exporter.contract import BEGINNING, MILLISECOND, SECOND
+from exporter.coverage import Interval
 from exporter.errors import ContradictionError
-from exporter.model import Interval
 from tests.fetch.walk.reader import HEAVY_UNIT_BYTES, Limiting, Reader, by_bytes, by_limit, by_whim, check
 from tests.fetch.walk.server_model import PARAMETERS, READS, T0, Behaviour, ServerModel, StoredRow
 

@@ -15,12 +15,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from exporter.coverage import Coverage, Interval
 from exporter.layout import part_path
 from exporter.log.commits import CommitLog
 from exporter.log.manifest import write_manifest
 from exporter.log.publish import find_garbage
 from exporter.log.state import Author
-from exporter.model import Change, Coverage, DataFile, Interval
+from exporter.model import Change, DataFile
 from exporter.partitions import partition_of
 from exporter.parts.writer import PartWriter
 from exporter.settings import Request

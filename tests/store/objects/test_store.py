@@ -20,6 +20,7 @@ import pytest
 import trustme
 from obstore.store import MemoryStore, S3Store
 
+from exporter.coverage import Interval
 from exporter.errors import (
     DestinationError,
     DestinationLockedError,
@@ -31,7 +32,6 @@ from exporter.errors import (
 from exporter.layout import LOCK, RUNS, commit_path
 from exporter.log.commits import CommitLog
 from exporter.log.state import Author
-from exporter.model import Interval
 from exporter.settings import Request
 from exporter.store.local.scratch import Scratch
 from exporter.store.location import Url

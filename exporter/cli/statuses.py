@@ -1,0 +1,70 @@
+"""Names the exit statuses of each command, for the end of its `--help` and for the manual."""
+
+from typing import Final
+
+_USAGE: Final = "the command line, the environment or the destination is wrong; nothing was touched"
+_NO_EXPORT: Final = "the command line is wrong, or DEST holds no export; nothing was touched"
+_DAMAGE: Final = "a file, the log or a table is damaged, or was changed by others"
+_TOKEN: Final = "the token was refused, or lacks a scope"  # noqa: S105 - no secret
+_LOCKED: Final = "another run holds the destination"
+_STORE: Final = "the destination cannot be read or written; run again once it can"
+
+_READING: Final[dict[int, str]] = {
+    0: "complete, and proven or accepted",
+    1: "failed, or not complete: run again to resume, unless the message says that this will not help",
+    2: _USAGE,
+    3: "all was read, and there is a doubt that nobody has accepted",
+    4: _TOKEN,
+    5: _LOCKED,
+    6: _DAMAGE,
+    130: "interrupted: run again to resume",
+}
+_UPKEEP: Final[dict[int, str]] = {
+    1: _STORE,
+    2: _NO_EXPORT,
+    5: _LOCKED,
+    6: _DAMAGE,
+    130: "interrupted: run again to continue",
+}
+_PRINTING: Final[dict[int, str]] = {1: _STORE, 2: _NO_EXPORT, 6: _DAMAGE}
+
+#: What each exit status of a command means, by command, ascending.
+STATUSES: Final[dict[str, dict[int, str]]] = {
+    "export": _READING,
+    "sync": _READING,
+    "demo": _READING,
+    "reread": {**_READING, 3: "as for an export; or rows were kept that the API no longer lists"},
+    "status": {
+        0: "shown; with --check: complete, and proven or accepted",
+        1: "DEST cannot be read; with --check: not complete, or older than --max-age",
+        2: _NO_EXPORT,
+        3: "with --check: there is a doubt that nobody has accepted",
+        6: "the log is damaged; with --check: also if the last run found damage or a difference",
+    },
+    "verify": {
+        0: "sound, and complete, and proven or accepted; a repair may have mended something",
+        1: "not complete; or something cannot be read here and now, and nothing is known to be damaged",
+        2: _NO_EXPORT,
+        3: "sound, and there is a doubt that nobody has accepted",
+        5: "a repair found another run at work",
+        6: "something is damaged, and was not mended",
+        130: "interrupted: run again to start over",
+    },
+    "audit": {
+        0: "what was compared is the same, or a repair has made it so",
+        1: "the API or the destination failed; or a 404 proves nothing",
+        2: "the command line is wrong, or DEST holds no export; or --delete met a list of none of its rows",
+        3: "nothing differs, and a time could not be listed whole that nobody has accepted",
+        4: _TOKEN,
+        5: "a repair found another run at work",
+        6: "something differs, and was not repaired; or a file is damaged",
+        130: "interrupted: run again to start over",
+    },
+    "accept": {0: "every doubt is accepted, or there is none", **_UPKEEP},
+    "compact": {0: "merged, or nothing to merge", **_UPKEEP},
+    "vacuum": {0: "deleted, or nothing to delete", **_UPKEEP},
+    "schema": {0: "shown", **_PRINTING},
+    "sandbox": {0: "served until Ctrl-C", 1: "the address cannot be served on", 2: "the command line is wrong"},
+    "help": {0: "shown", 2: "the manual has no such topic"},
+    "version": {0: "printed"},
+}

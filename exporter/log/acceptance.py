@@ -1,0 +1,132 @@
+"""Remembers doubts that somebody has accepted, so that a doubt which nobody has seen yet can be told from them. Pure.
+
+What is accepted is the content of a doubt. A time is the same doubt for as long as it lies in the accepted interval,
+with the accepted reason and no more rows. A row in quarantine never changes within its file, and a file that keeps the
+rest of an accepted one says so (`QuarantineFile.rest_of`); each row that comes later, or comes back with another
+content or reason, is in a new file. Of rows without sensitive fields, no more than the accepted number may lie where
+they were accepted, because merges move the windows that count them.
+
+Nothing here grows with the number of rows.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from exporter.contract import Instant
+from exporter.coverage import Coverage, Interval
+from exporter.model import DataFile, QuarantineFile, Unproven
+
+
+class WithheldRows(msgspec.Struct, frozen=True, order=True):
+    """Counts the rows of an interval that came without sensitive fields, while other rows of the export have them."""
+
+    interval: Interval
+    rows: int
+
+
+class Doubts(msgspec.Struct, frozen=True, kw_only=True):
+    """Holds everything about an export that is in doubt."""
+
+    unproven: tuple[Unproven, ...] = ()
+    quarantine: tuple[QuarantineFile, ...] = ()
+    withheld: tuple[WithheldRows, ...] = ()
+
+    def __len__(self) -> int:
+        """Returns the number of times, of rows in quarantine, and of intervals with withheld fields."""
+        return len(self.unproven) + sum(file.rows for file in self.quarantine) + len(self.withheld)
+
+
+class Acceptance(msgspec.Struct, frozen=True, kw_only=True):
+    """Names the `doubts` that somebody has accepted, `at` what time, `by` whom, and with what `note`."""
+
+    at: Instant
+    by: str
+    doubts: Doubts
+    note: str | None = None
+
+
+def withheld_rows(files: Iterable[DataFile]) -> tuple[WithheldRows, ...]:
+    """Returns the withheld rows of `files`, in intervals that do not touch."""
+    counted = [WithheldRows(file.window, file.withheld_rows) for file in files if file.withheld_rows]
+    return _by_interval(Coverage(one.interval for one in counted), counted)
+
+
+def new_doubts(doubts: Doubts, acceptances: Collection[Acceptance]) -> Doubts:
+    """Returns the `doubts` that none of the `acceptances` names."""
+    if not acceptances:
+        return doubts
+    known = {file.path for one in acceptances for file in one.doubts.quarantine}
+    withheld = [rows for one in acceptances for rows in one.doubts.withheld]
+    places = Coverage(rows.interval for rows in (*doubts.withheld, *withheld))
+    accepted = {rows.interval: rows.rows for rows in _by_interval(places, withheld)}
+    more = (
+        WithheldRows(rows.interval, rows.rows - accepted.get(rows.interval, 0))
+        for rows in _by_interval(places, doubts.withheld)
+    )
+    return Doubts(
+        unproven=tuple(doubt for doubt in doubts.unproven if not any(_covers(one, doubt) for one in acceptances)),
+        quarantine=tuple(file for file in doubts.quarantine if file.path not in known),
+        withheld=tuple(rows for rows in more if rows.rows > 0),
+    )
+
+
+def still_accepted(
+    acceptances: Iterable[Acceptance], doubts: Doubts, rest_of: Mapping[str, str]
+) -> Iterator[Acceptance]:
+    """Yields what the `acceptances` still name once only these `doubts` are left.
+
+    `rest_of` says, by path, which file a new file of the quarantine holds the rest of.
+    """
+    room = {rows.interval: rows.rows for rows in doubts.withheld}
+    for acceptance in acceptances:
+        accepted = acceptance.doubts
+        paths = {file.path for file in accepted.quarantine}
+        left = Doubts(
+            unproven=tuple(_left_of_times(accepted.unproven, doubts.unproven)),
+            quarantine=tuple(
+                file for file in doubts.quarantine if file.path in paths or rest_of.get(file.path) in paths
+            ),
+            withheld=tuple(_left_of_rows(accepted.withheld, room)),
+        )
+        if left:
+            yield msgspec.structs.replace(acceptance, doubts=left)
+
+
+def _left_of_times(accepted: Sequence[Unproven], doubts: Iterable[Unproven]) -> Iterator[Unproven]:
+    for doubt in doubts:
+        # A later reading may have shown fewer of the accepted rows.
+        if (rows := max((one.rows for one in accepted if _is_of(doubt, one)), default=None)) is not None:
+            yield msgspec.structs.replace(doubt, rows=rows)
+
+
+def _left_of_rows(accepted: Sequence[WithheldRows], room: dict[Interval, int]) -> Iterator[WithheldRows]:
+    """Yields how many of the `accepted` rows are left where, and takes them out of `room`."""
+    places = Coverage(room)
+    for rows in _by_interval(Coverage((*places, *(rows.interval for rows in accepted))), accepted):
+        number = rows.rows
+        for place in places & Coverage([rows.interval]):
+            if left := min(number, room[place]):
+                yield WithheldRows(place, left)
+            number, room[place] = number - left, room[place] - left
+
+
+def _covers(acceptance: Acceptance, doubt: Unproven) -> bool:
+    return any(_is_of(doubt, accepted) for accepted in acceptance.doubts.unproven)
+
+
+def _is_of(doubt: Unproven, accepted: Unproven) -> bool:
+    """Returns whether a doubt is an accepted one, or what is left of it."""
+    inside = accepted.interval.start <= doubt.interval.start and doubt.interval.end <= accepted.interval.end
+    return inside and doubt.reason == accepted.reason and doubt.rows <= accepted.rows
+
+
+def _by_interval(places: Coverage, counted: Iterable[WithheldRows]) -> tuple[WithheldRows, ...]:
+    """Sums up the rows in each interval of `places`, of which one holds each counted interval."""
+    starts = [place.start for place in places]
+    sums = Counter[Interval]()
+    for rows in counted:
+        sums[places.intervals[bisect_right(starts, rows.interval.start) - 1]] += rows.rows
+    return tuple(WithheldRows(place, sums[place]) for place in places if sums[place])

@@ -1,0 +1,163 @@
+"""Folds commits to a state. Pure.
+
+`apply` refuses every commit that two writers, a damaged log or a mistake may have left behind.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final, NoReturn
+
+from exporter.contract import Instant
+from exporter.coverage import Coverage, Interval, are_disjoint
+from exporter.errors import DamagedLogError
+from exporter.layout import commit_path
+from exporter.log.acceptance import still_accepted
+from exporter.log.doubts import left_of
+from exporter.log.dropped import note_dropped
+from exporter.log.live import next_live, objections
+from exporter.log.replaced import forget, note_replaced
+from exporter.log.state import Commit, CommitKind, State
+
+#: A run that reads begins with one of these.
+_BEGINNINGS: Final[tuple[CommitKind, ...]] = ("begin", "widen", "resume")
+
+
+def fold(commits: Iterable[Commit]) -> State:
+    """Returns the state after `commits`, from the first. Raises `DamagedLogError` as `apply` does."""
+    state = State()
+    for commit in commits:
+        state = apply(state, commit)
+    return state
+
+
+def apply(state: State, commit: Commit) -> State:
+    """Returns the state after one more commit. Raises `DamagedLogError`, which names it, if it does not fit."""
+    range_ = _next_range(state, commit)
+    change = commit.change
+    added = _disjoint(commit, change.covers, "covers an interval twice")
+    dropped = _disjoint(commit, change.uncovers, "uncovers an interval twice")
+    if dropped - state.coverage:
+        _refuse(commit.number, "uncovers what was not covered")
+    kept = state.coverage - dropped if dropped else state.coverage
+    coverage = kept | added
+    if coverage.length != kept.length + added.length:
+        _refuse(commit.number, "covers what was covered already")
+    if added - Coverage([range_]):
+        _refuse(commit.number, "covers what lies outside the export's range")
+    if kept - Coverage([range_]):
+        _refuse(commit.number, "narrows the range to less than is covered")
+    for objection in objections(state.live, change, coverage):
+        _refuse(commit.number, objection)
+    keep = state.keep_generations if commit.keep_generations is None else commit.keep_generations
+    table_format = commit.table_format or state.table_format
+    proven = _disjoint(commit, change.proves, "proves an interval twice")
+    if proven - coverage:
+        _refuse(commit.number, "proves what is not covered")
+    if unknown := sorted({*commit.forgets} - state.kept):
+        _refuse(commit.number, f"forgets {unknown[0]}, which is not kept")
+    _check_accepted(state, commit)
+    doubted = Coverage(doubt.interval for doubt in change.unproven)
+    run = commit.author.run
+    after = replace(
+        state,
+        number=commit.number,
+        export_id=commit.export_id,
+        request=state.request or commit.request,
+        range=range_,
+        coverage=coverage,
+        live=next_live(state.live, change),
+        unproven=(*left_of(state.unproven, dropped | proven | doubted, range_), *change.unproven),
+        reads=_next_reads(state, commit, added, dropped),
+        organization=state.organization or change.organization,
+        hidden_statuses=_with(state.hidden_statuses, change.hidden_status),
+        counters=state.counters + commit.counters,
+        runs=_with(state.runs, run),
+        started_at=commit.committed_at if state.started_at is None else state.started_at,
+        began=commit.committed_at if commit.kind in _BEGINNINGS else state.began,
+        committed_at=commit.committed_at,
+        software=commit.author.software,
+        keep_generations=keep,
+        replaced=note_replaced(
+            forget(state.replaced, commit.forgets),
+            change,
+            run,
+            commit.committed_at,
+            runs_kept=keep if table_format is None else None,
+        ),
+        table_format=table_format,
+        file_mode=commit.file_mode or state.file_mode,
+        dropped=note_dropped(state.dropped, change, run, state.live),
+        unsettled=Coverage()
+        if change.settles
+        else (state.unsettled - dropped) | (added if change.arrives else Coverage()),
+        acceptances=state.acceptances if commit.accepts is None else (*state.acceptances, commit.accepts),
+    )
+    if not state.acceptances or after.doubts == state.doubts:
+        return after
+    rest_of = {file.path: file.rest_of for file in change.quarantines if file.rest_of is not None}
+    return replace(after, acceptances=tuple(still_accepted(after.acceptances, after.doubts, rest_of)))
+
+
+def _check_accepted(state: State, commit: Commit) -> None:
+    if (commit.kind == "accept") != (commit.accepts is not None):
+        _refuse(commit.number, "an acceptance, and it alone, accepts doubts")
+    if commit.accepts is not None:
+        accepted = commit.accepts.doubts
+        if {*accepted.unproven} - {*state.unproven} or {*accepted.quarantine} - {*state.quarantine.values()}:
+            _refuse(commit.number, "accepts a doubt that is not there")
+
+
+def _next_reads(
+    state: State, commit: Commit, added: Coverage, dropped: Coverage
+) -> tuple[tuple[Instant, Coverage], ...]:
+    refreshed = _disjoint(commit, commit.change.refreshes, "refreshes an interval twice")
+    if refreshed - state.coverage:
+        _refuse(commit.number, "refreshes what was not covered")
+    known_again = dropped | refreshed
+    reads = state.reads
+    if known_again:
+        reads = tuple((instant, rest) for instant, read in reads if (rest := read - known_again))
+    now_read = added | refreshed
+    if now_read and commit.change.read_since is not None:
+        # The clock that the run trusted may have been ahead, but the run had read nothing before it began.
+        read_since = commit.change.read_since if state.began is None else min(commit.change.read_since, state.began)
+        reads = (*reads, (read_since, now_read))
+    return reads
+
+
+def _with(names: tuple[str, ...], name: str | None) -> tuple[str, ...]:
+    return names if name is None or name in names else (*names, name)
+
+
+def _next_range(state: State, commit: Commit) -> Interval:
+    if commit.number != state.number + 1:
+        _refuse(state.number + 1, f"is number {commit.number}, and {state.number + 1} was to come")
+    if (commit.kind == "begin") != (state.range is None):
+        _refuse(commit.number, "the first commit, and it alone, begins an export")
+    if state.range is None:
+        if commit.request is None or commit.range is None or not commit.export_id:
+            _refuse(commit.number, "begins an export without saying which")
+        return commit.range
+    if commit.export_id != state.export_id:
+        _refuse(commit.number, "belongs to another export")
+    if commit.request is not None:
+        _refuse(commit.number, "changes the request")
+    if commit.table_format is not None and state.table_format is not None:
+        _refuse(commit.number, "changes the table format")
+    if commit.range is None:
+        return state.range
+    if commit.range.start > state.range.start or (commit.range.end < state.range.end and commit.kind != "repair"):
+        _refuse(commit.number, "narrows the range")
+    return commit.range
+
+
+def _disjoint(commit: Commit, intervals: tuple[Interval, ...], otherwise: str) -> Coverage:
+    if not are_disjoint(intervals):
+        _refuse(commit.number, otherwise)
+    return Coverage(intervals)
+
+
+def _refuse(number: int, what: str) -> NoReturn:
+    raise DamagedLogError(
+        commit_path(number), f"{what}. The log is damaged, or two runs wrote it; export to a new destination"
+    )
