@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from exporter import blocking as blocking
     from exporter import errors as errors
     from exporter import sandbox as sandbox
+    from exporter.api.calls import accept as accept
     from exporter.api.calls import audit as audit
     from exporter.api.calls import compact as compact
     from exporter.api.calls import export as export
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from exporter.api.calls import sync as sync
     from exporter.api.calls import vacuum as vacuum
     from exporter.api.calls import verify as verify
+    from exporter.coverage import Period as Period
     from exporter.errors import ExporterError as ExporterError
+    from exporter.jobs.accept import AcceptResult as AcceptResult
     from exporter.jobs.audit import AuditResult as AuditResult
     from exporter.jobs.compact import CompactResult as CompactResult
     from exporter.jobs.dataset import open_dataset as open_dataset
@@ -41,11 +44,13 @@ if TYPE_CHECKING:
 
 #: The module that defines each name; None for a name that is a module itself.
 _NAMES: Final[dict[str, str | None]] = {
+    "AcceptResult": "exporter.jobs.accept",
     "AuditResult": "exporter.jobs.audit",
     "CompactResult": "exporter.jobs.compact",
     "ExportSpec": "exporter.options.spec",
     "ExporterError": "exporter.errors",
     "Observer": "exporter.progress",
+    "Period": "exporter.coverage",
     "Quiet": "exporter.progress",
     "RereadResult": "exporter.jobs.reread",
     "Snapshot": "exporter.progress",
@@ -57,6 +62,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "VacuumResult": "exporter.jobs.vacuum",
     "VerifyResult": "exporter.jobs.verify",
     "__version__": "exporter.version",
+    "accept": "exporter.api.calls",
     "audit": "exporter.api.calls",
     "blocking": None,
     "compact": "exporter.api.calls",

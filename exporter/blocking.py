@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 __all__ = [
     "BatchIterator",
+    "accept",
     "audit",
     "compact",
     "export",
@@ -58,6 +59,7 @@ def _refuse_a_loop(name: str) -> None:
     raise UsageError(f"an event loop runs in this thread: use exporter.{name} with await, not exporter.blocking.{name}")
 
 
+accept: Final = _plain(calls.accept)
 audit: Final = _plain(calls.audit)
 compact: Final = _plain(calls.compact)
 export: Final = _plain(calls.export)

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, overload
 
 Instant: TypeAlias = int
 
@@ -212,7 +212,21 @@ def parse_timestamp(text: str) -> Instant:
         moment = datetime.fromisoformat(f"{date}T{time or '00:00'}{zone}")
     except ValueError as error:
         raise ValueError("there is no such day or time") from error
-    return (moment - _EPOCH) // timedelta(microseconds=1) + int(digits[:6])
+    return instant_of(moment) + int(digits[:6])
+
+
+@overload
+def to_datetime(instant: Instant) -> datetime: ...
+@overload
+def to_datetime(instant: Instant | None) -> datetime | None: ...
+def to_datetime(instant: Instant | None) -> datetime | None:
+    """Returns an instant as Python programs have it: a `datetime` in UTC, exact to the microsecond; None for None."""
+    return None if instant is None else _EPOCH + timedelta(microseconds=instant)
+
+
+def instant_of(moment: datetime) -> Instant:
+    """Returns the instant of a `datetime`, which must have an offset."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +251,11 @@ def format_instant(instant: Instant, style: TimestampStyle | None = None) -> str
     offset = "Z" if style is None else style.offset
     # The served offset may be +02:00; the text written here is in UTC whatever the style says.
     return text + (offset if offset in ("Z", "z", "") else "+00:00")
+
+
+def format_datetime(moment: datetime) -> str:
+    """Returns the text of a `datetime`, which must have an offset, as `format_instant` writes it."""
+    return format_instant(instant_of(moment))
 
 
 def encode_cursor(instant: Instant, style: TimestampStyle | None = None) -> str:

@@ -4,12 +4,23 @@ Instants are integers in microseconds (`contract.Instant`); intervals are half-o
 """
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from itertools import pairwise
 from typing import Final
 
 import msgspec
 
-from exporter.contract import BEGINNING, Instant
+from exporter.contract import BEGINNING, Instant, to_datetime
+
+
+class Period(msgspec.Struct, frozen=True):
+    """Represents an interval for Python programs: from `start` (None for the beginning) up to `end`, which is excluded.
+
+    Both are in UTC.
+    """
+
+    start: datetime | None
+    end: datetime
 
 
 class Interval(msgspec.Struct, frozen=True, order=True):
@@ -30,6 +41,10 @@ class Interval(msgspec.Struct, frozen=True, order=True):
     def since(self) -> Instant | None:
         """Returns the start; None if the interval is open below."""
         return None if self.open_below else self.start
+
+    @property
+    def period(self) -> Period:
+        return Period(to_datetime(self.since), to_datetime(self.end))
 
     def __contains__(self, instant: object) -> bool:
         return isinstance(instant, int) and self.start <= instant < self.end

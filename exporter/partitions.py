@@ -6,11 +6,11 @@ hour names its offset from UTC, because local hours repeat.
 """
 
 from bisect import bisect_left
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-from exporter.contract import BEGINNING, DAY, END_OF_TIME, HOUR, SECOND, Instant, format_instant
+from exporter.contract import BEGINNING, DAY, END_OF_TIME, HOUR, SECOND, Instant, format_instant, to_datetime
 from exporter.coverage import Interval
 from exporter.settings import PartitionBy
 from exporter.zones import UTC_NAME, load_zone
@@ -25,7 +25,7 @@ _KEYS: Final[dict[PartitionBy, str]] = {
     "month": "created_month",
 }
 PARTITION_KEYS: Final = tuple(_KEYS.values())
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = date(1970, 1, 1)
 #: The local days and hours that can be written. What lies beyond, near the ends of time, belongs to the nearest.
 _DAYS: Final = range(BEGINNING // DAY, END_OF_TIME // DAY)
 _HOURS: Final = range(BEGINNING // HOUR, END_OF_TIME // HOUR)
@@ -63,7 +63,7 @@ def _nearest(number: int, numbers: range) -> int:
 
 def day_text(day: int) -> str:
     """Returns a day since 1970 as text, such as `2026-02-10`."""
-    return _date(day).isoformat()
+    return date_of(day).isoformat()
 
 
 @lru_cache(maxsize=4096)
@@ -93,7 +93,7 @@ def _days(unit: int, by: PartitionBy, zone: str) -> tuple[str, Interval]:
     first = _first_day(unit, by)
     match by:
         case "week":
-            year, week, _ = _date(first).isocalendar()
+            year, week, _ = date_of(first).isocalendar()
             text = f"{year:04d}-W{week:02d}"
         case "month":
             text = day_text(first)[:7]
@@ -107,7 +107,7 @@ def _unit_of(day: int, by: PartitionBy) -> int:
     if by == "week":
         return (day + 3) // 7  # 1970 began on a Thursday, and weeks begin on Monday
     if by == "month":
-        found = _date(day)
+        found = date_of(day)
         return found.year * 12 + found.month - 1
     return day
 
@@ -117,12 +117,13 @@ def _first_day(unit: int, by: PartitionBy) -> int:
         return unit * 7 - 3
     if by == "month":
         year, month = divmod(unit, 12)
-        return END_OF_TIME // DAY if year > 9999 else (date(year, month + 1, 1) - _EPOCH.date()).days
+        return END_OF_TIME // DAY if year > 9999 else (date(year, month + 1, 1) - _EPOCH).days
     return unit
 
 
-def _date(day: int) -> date:
-    return _EPOCH.date() + timedelta(days=day)
+def date_of(day: int) -> date:
+    """Returns a day since 1970 as a date."""
+    return _EPOCH + timedelta(days=day)
 
 
 @lru_cache(maxsize=4096)
@@ -146,5 +147,5 @@ def _offset(instant: Instant, zone: str) -> int:
         return 0
     # Near the first and the last year, local times are none that Python can hold.
     inside = max(BEGINNING + 2 * DAY, min(instant, END_OF_TIME - 2 * DAY))
-    offset = (_EPOCH + timedelta(microseconds=inside)).astimezone(load_zone(zone)).utcoffset()
+    offset = to_datetime(inside).astimezone(load_zone(zone)).utcoffset()
     return 0 if offset is None else offset // timedelta(microseconds=1)

@@ -5,6 +5,7 @@ from the snapshots' own `seconds`, so an observer needs no clock.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 
@@ -29,7 +30,7 @@ class Snapshot:
     `share` is the part of the whole range that is covered or has been read: 0 to 1, measured in time and not in rows.
     `stored_rows` is the number of conversations that the export held when the run began. All other values count this
     run alone; `seconds` counts from its start, and `bytes` counts JSON text. `trouble` is None while answers come.
-    `reading` spans what is being read, in microseconds since 1970; None if that is nothing.
+    `reading` spans what is being read, in UTC; None if that is nothing.
     """
 
     share: float
@@ -44,7 +45,7 @@ class Snapshot:
     seconds: float
     stored_rows: int = 0
     trouble: Trouble | None = None
-    reading: tuple[int, int] | None = None
+    reading: tuple[datetime, datetime] | None = None
 
 
 class Observer(Protocol):

@@ -1,7 +1,8 @@
 import string
+from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.contract import (
@@ -18,8 +19,11 @@ from exporter.contract import (
     TimestampStyle,
     decode_cursor,
     encode_cursor,
+    format_datetime,
     format_instant,
+    instant_of,
     parse_timestamp,
+    to_datetime,
 )
 
 instants = st.integers(BEGINNING, END_OF_TIME - 1)
@@ -137,3 +141,17 @@ def test_refuses_a_cursor_of_something_else(cursor: str) -> None:
 
 def test_what_is_always_asked_for_is_a_field() -> None:
     assert set(ALWAYS_FIELDS) < set(FIELD_NAMES)
+
+
+@given(instants)
+@example(BEGINNING)
+@example(END_OF_TIME - 1)
+def test_the_datetime_of_an_instant_is_in_utc_and_goes_back_to_it(instant: Instant) -> None:
+    moment = to_datetime(instant)
+    assert moment.utcoffset() == timedelta(0)
+    assert instant_of(moment) == instant
+    assert format_datetime(moment) == format_instant(instant)
+
+
+def test_no_instant_is_no_datetime() -> None:
+    assert to_datetime(None) is None

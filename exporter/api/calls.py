@@ -13,8 +13,11 @@ from typing import TypeVar
 
 import pyarrow as pa
 
+from exporter.api.arguments import check_arguments, checked
 from exporter.contract import SECOND, Instant
 from exporter.errors import UsageError
+from exporter.jobs.accept import AcceptResult
+from exporter.jobs.accept import accept as run_accept
 from exporter.jobs.audit import AuditResult
 from exporter.jobs.audit import audit as run_audit
 from exporter.jobs.compact import CompactResult
@@ -36,6 +39,7 @@ from exporter.jobs.vacuum import vacuum as run_vacuum
 from exporter.jobs.verify import VerifyResult
 from exporter.jobs.verify import verify as run_verify
 from exporter.model import CONVERSATIONS, TABLES, TURNS
+from exporter.options.dialect import for_caller
 from exporter.options.parse import choose_fields, parse_share
 from exporter.options.spec import ExportSpec
 from exporter.options.times import to_seconds
@@ -49,6 +53,7 @@ from exporter.words import did_you_mean
 T = TypeVar("T")
 
 
+@checked
 async def export(spec: ExportSpec, *, observer: Observer | None = None) -> Summary:
     """Reads what is missing at `spec.destination`, and commits it, as `exporter export` does.
 
@@ -62,6 +67,7 @@ async def export(spec: ExportSpec, *, observer: Observer | None = None) -> Summa
     return await _call(run_export, spec, observer)
 
 
+@checked
 async def sync(
     spec: ExportSpec,
     *,
@@ -75,13 +81,14 @@ async def sync(
     files are kept from now on. Everything else is as for `export`, except that `until` and `created_before` must not be
     given.
     """
-    if _checked(spec).until is not None or spec.created_before is not None:
+    if spec.until is not None or spec.created_before is not None:
         raise UsageError("a sync ends at the present: leave until and created_before out")
     if keep_generations is not None and keep_generations not in range(1001):
         raise UsageError(f"keep_generations {keep_generations!r}: must be from 0 to 1000")
     return await _call(partial(run_sync, refilter=refilter, keep_generations=keep_generations), spec, observer)
 
 
+@checked
 async def reread(spec: ExportSpec, *, withheld: bool = False, observer: Observer | None = None) -> RereadResult:
     """Reads the part of `spec.destination` between `since` and `until` again, and replaces it by what comes, as
     `exporter reread` does.
@@ -92,6 +99,7 @@ async def reread(spec: ExportSpec, *, withheld: bool = False, observer: Observer
     return await _call(partial(run_reread, withheld=withheld), spec, observer)
 
 
+@checked
 async def audit(
     spec: ExportSpec,
     *,
@@ -112,12 +120,13 @@ async def audit(
     return await _call(job, spec, observer)
 
 
+@checked
 async def compact(spec: ExportSpec, *, observer: Observer | None = None) -> CompactResult:
     """Merges small files at `spec.destination`, as `exporter compact` does. It needs no token.
 
     Only `part_size` and `memory` count in the spec. Raises `ExporterError`.
     """
-    settings, destination = _checked(spec).settings(), _destination(spec)
+    settings, destination = spec.settings(), _destination(spec)
 
     def job(told: Observer) -> Awaitable[CompactResult]:
         return run_compact(
@@ -130,14 +139,27 @@ async def compact(spec: ExportSpec, *, observer: Observer | None = None) -> Comp
     return await observed(observer, job)
 
 
-async def status(destination: str | Path) -> Status:
+@checked
+async def status(destination: str | Path, *, check: bool = False) -> Status:
     """Returns what an export holds, what is missing, and which run is at work there, as `exporter status` does.
 
-    Raises `DestinationError` if there is no export, and `StoreError`.
+    `check` also looks whether the manifest knows of commits that are lost. Raises `DestinationError` if there is no
+    export, and `StoreError`.
     """
-    return await run_status(parse_location(str(destination)))
+    return await run_status(parse_location(str(destination)), check=check)
 
 
+@checked
+async def accept(destination: str | Path, *, note: str | None = None, dry_run: bool = False) -> AcceptResult:
+    """Records that what an export has in doubt is known, by this process's user, as `exporter accept` does.
+
+    `note` says why, in one line. It needs no token. Raises `ExporterError`, such as `DestinationError` if there is no
+    export.
+    """
+    return await run_accept(parse_location(str(destination)), now=wall_clock(), note=note, dry_run=dry_run)
+
+
+@checked
 async def verify(destination: str | Path, *, sample: str = "100%", repair: bool = False) -> VerifyResult:
     """Checks every file of an export against its log, as `exporter verify` does. It needs no token.
 
@@ -149,6 +171,7 @@ async def verify(destination: str | Path, *, sample: str = "100%", repair: bool 
     return await run_verify(parse_location(str(destination)), now=wall_clock(), share=share, repair=repair)
 
 
+@checked
 async def vacuum(
     destination: str | Path, *, older_than: str | int | timedelta = "7d", dry_run: bool = False
 ) -> VacuumResult:
@@ -163,6 +186,7 @@ async def vacuum(
     return await run_vacuum(parse_location(str(destination)), before=before, now=now, dry_run=dry_run)
 
 
+@checked
 async def schema(of: ExportSpec | str | Path, table: str = CONVERSATIONS) -> pa.Schema:
     """Returns the columns of a table, with the key of its partitions at the end: those of the export at a destination,
     or those that an export of a spec would write.
@@ -191,28 +215,24 @@ def stream(spec: ExportSpec, *, table: str = CONVERSATIONS, observer: Observer |
 
     Raises `UsageError`; the iterator raises `ExporterError`, and what `observer` raises.
     """
-    resolved = _checked(spec).resolve(os.environ)
-    if table not in TABLES:
-        raise UsageError(f"table {table!r}: the tables are {', '.join(TABLES)}.{did_you_mean(str(table), TABLES)}")
-    if TURNS in (resolved.asked.tables or ()):
-        raise UsageError(f'a stream gives one table: leave tables out, and give stream(spec, table="{TURNS}")')
-    return run_stream(resolved.asked, resolved.settings, resolved.credentials, observer, table=table)
+    with for_caller():
+        check_arguments(stream, spec, table=table, observer=observer)
+        resolved = spec.resolve(os.environ)
+        if table not in TABLES:
+            raise UsageError(f"table {table!r}: the tables are {', '.join(TABLES)}.{did_you_mean(table, TABLES)}")
+        if TURNS in (resolved.asked.tables or ()):
+            raise UsageError(f'a stream gives one table: leave tables out, and give stream(spec, table="{TURNS}")')
+    return run_stream(resolved.asked, resolved.settings, resolved.credentials, observer, table=table, around=for_caller)
 
 
 def wall_clock() -> Instant:
     return time.time_ns() // 1000
 
 
-def _checked(spec: ExportSpec) -> ExportSpec:
-    if not isinstance(spec, ExportSpec):
-        raise UsageError(f"spec: must be ExportSpec, not {type(spec).__name__}")
-    return spec
-
-
 async def _call(
     job: Callable[[Location, Selection, RunContext], Awaitable[T]], spec: ExportSpec, observer: Observer | None
 ) -> T:
-    resolved = _checked(spec).resolve(os.environ)
+    resolved = spec.resolve(os.environ)
     destination = _destination(spec)
     return await observed(observer, lambda told: job(destination, resolved.asked, resolved.context(told)))
 

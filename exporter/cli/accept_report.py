@@ -1,22 +1,22 @@
 """Reports the result of `exporter accept`: lines for people, figures for programs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from exporter.cli.acceptances import acceptance_figures, describe_acceptances
-from exporter.cli.report import describe_interval, first_of, interval_figures
-from exporter.contract import format_instant
+from exporter.cli.report import first_of
+from exporter.cli.times import by_start, describe_period, describe_time, period_figures
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of
 
 if TYPE_CHECKING:
     from exporter.jobs.accept import AcceptResult
-    from exporter.log.acceptance import Doubts
+    from exporter.jobs.doubts import Doubt
 
 
 def describe_accepted(done: "AcceptResult", destination: Location, dry_run: bool) -> Iterator[str]:
     """Says which doubts were accepted, or would be, and what remains to be done."""
-    number = len(done.doubts)
+    number = done.number
     if number:
         yield f"{'would accept' if dry_run else 'accepted'} {count_of(number, 'doubt')}:"
         yield from first_of(list(_describe_doubts(done.doubts)), indent="  ")
@@ -35,26 +35,29 @@ def describe_accepted(done: "AcceptResult", destination: Location, dry_run: bool
 
 def accepted_figures(done: "AcceptResult") -> dict[str, Any]:
     """Returns the result of an acceptance for programs, with times as in the manifest."""
-    doubts = done.doubts
+    unproven, quarantine, withheld = _by_kind(done.doubts)
     return {
         "state": done.state,
         "generation": done.generation,
-        "doubts": len(doubts),
-        "unproven": [
-            {**interval_figures(one.interval), "rows": one.rows, "reason": one.reason} for one in doubts.unproven
-        ],
-        "quarantine": [{"path": file.path, "rows": file.rows} for file in doubts.quarantine],
-        "partly_withheld": [{**interval_figures(one.interval), "rows": one.rows} for one in doubts.withheld],
+        "doubts": done.number,
+        "unproven": [{**period_figures(one.period), "rows": one.rows, "reason": one.reason} for one in unproven],
+        "quarantine": [{"path": file.path, "rows": file.rows} for file in quarantine],
+        "partly_withheld": [{**period_figures(one.period), "rows": one.rows} for one in withheld],
         "unsettled": done.is_unsettled,
         "accepted": acceptance_figures(done.acceptances),
     }
 
 
-def _describe_doubts(doubts: "Doubts") -> Iterator[str]:
-    for time in sorted(doubts.unproven, key=lambda one: one.interval):
-        when = format_instant(time.created_at) if time.since is None else describe_interval(time.interval)
-        yield f"unproven: {when}: {time.reason}"
-    for file in doubts.quarantine:
+def _describe_doubts(doubts: "Iterable[Doubt]") -> Iterator[str]:
+    unproven, quarantine, withheld = _by_kind(doubts)
+    for time in sorted(unproven, key=by_start):
+        yield f"unproven: {describe_time(time.period)}: {time.reason}"
+    for file in quarantine:
         yield f"quarantine: {count_of(file.rows, 'row')} in {file.path}"
-    for rows in doubts.withheld:
-        yield f"withheld: {count_of(rows.rows, 'row')} without sensitive fields {describe_interval(rows.interval)}"
+    for rows in withheld:
+        yield f"withheld: {count_of(rows.rows, 'row')} without sensitive fields {describe_period(rows.period)}"
+
+
+def _by_kind(doubts: "Iterable[Doubt]") -> "tuple[list[Doubt], ...]":
+    each = list(doubts)
+    return tuple([one for one in each if one.kind == kind] for kind in ("unproven", "quarantine", "withheld"))

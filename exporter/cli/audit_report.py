@@ -1,14 +1,10 @@
 """Reports the result of an audit: lines for people, figures for programs."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from exporter.cli.report import describe_interval, for_people, interval_figures
-from exporter.contract import format_instant
-from exporter.model import Unproven
-from exporter.partitions import day_text
+from exporter.cli.times import by_start, describe_time, for_people, period_figures
 from exporter.plan.differences import KINDS
 from exporter.plan.sample import CONFIDENCE, most_differing
 from exporter.store.location import Location, shell_word
@@ -17,9 +13,11 @@ from exporter.zones import UTC_NAME
 
 if TYPE_CHECKING:
     from exporter.jobs.audit import AuditResult, RepairResult
+    from exporter.jobs.doubts import Doubt
 
 _COLUMNS: Final = ("listed", "kept", *KINDS)
 _DIFFERENCES: Final = [kind for kind in KINDS if kind != "later"]
+_REPAIRED: Final = ("inserted", "updated", "removed", "unlisted")
 _SHOWN_DAYS: Final = 40
 _SHOWN_TIMES: Final = 5
 
@@ -28,14 +26,14 @@ def describe_audited(found: "AuditResult", destination: Location) -> Iterator[st
     """Says how the dataset differs from the source, by day, and what to do about it."""
     findings = found.findings
     what = "part of it was drawn at random" if found.sampled else "all of it"
-    start = "" if found.audited.open_below else f"from {for_people(found.audited.start)} "
+    start = "" if found.audited.start is None else f"from {for_people(found.audited.start)} "
     listed = count_of(findings.total("listed"), "conversation")
     had = "in the export" if found.repaired is None else "in the export before the repair"
     yield f"{_verdict(found)}: {listed} listed, {findings.total('kept'):,} {had}"
     yield f"  compared what was created {start}up to {for_people(found.audited.end)} UTC: {what}"
     if found.sampled:
         yield f"  {_bound(found)}"
-    days = [day for day in sorted(findings.days) if any(findings.days[day][kind] for kind in _DIFFERENCES)]
+    days = [day for day, counts in findings.days.items() if any(counts[kind] for kind in _DIFFERENCES)]
     if days:
         yield from _table(found, days)
     if findings.total("later"):
@@ -67,25 +65,21 @@ def _verdict(found: "AuditResult") -> str:
     return f"was different, now {whole}" if found.repaired is not None and has_differed else whole
 
 
-def _doubts(unproven: Sequence[Unproven]) -> Iterator[str]:
+def _doubts(unproven: "Sequence[Doubt]") -> Iterator[str]:
     if not unproven:
         return
     times = count_of(len(unproven), "time")
     yield f"  {times} could not be listed whole, so rows may be missing here that nobody has seen:"
-    for doubt in sorted(unproven, key=lambda doubt: doubt.interval)[:_SHOWN_TIMES]:
-        yield f"    {_when(doubt)}: {doubt.reason}"
+    for doubt in sorted(unproven, key=by_start)[:_SHOWN_TIMES]:
+        yield f"    {describe_time(doubt.period)}: {doubt.reason}"
     if (more := len(unproven) - _SHOWN_TIMES) > 0:
         yield f"    and {more:,} more"
     yield "    Run the audit again, or with another --page-size. If a time stays in doubt, export it to another"
     yield "    directory with --since, --until and a filter that splits its rows, and compare the two."
 
 
-def _when(doubt: Unproven) -> str:
-    return format_instant(doubt.created_at) if doubt.since is None else describe_interval(doubt.interval)
-
-
 def _bound(found: "AuditResult") -> str:
-    looked_at, differing = found.windows_audited, len(found.findings.windows)
+    looked_at, differing = found.windows_audited, found.findings.differing_windows
     most = most_differing(found.windows, looked_at, differing)
     return (
         f"{differing:,} of {looked_at:,} windows differ: with {CONFIDENCE:.0%} confidence at most {most:,} of all "
@@ -93,7 +87,7 @@ def _bound(found: "AuditResult") -> str:
     )
 
 
-def _table(found: "AuditResult", days: list[int]) -> Iterator[str]:
+def _table(found: "AuditResult", days: list[date]) -> Iterator[str]:
     """Returns a line for each day that differs, with the columns that have something in them."""
     findings = found.findings
     names = [name for name in _COLUMNS if findings.total(name)]
@@ -106,7 +100,7 @@ def _table(found: "AuditResult", days: list[int]) -> Iterator[str]:
         yield f"  by day in {findings.zone}:"
     yield line("day", names)
     for day in days[-_SHOWN_DAYS:]:
-        yield line(day_text(day), (f"{findings.days[day][name]:,}" for name in names))
+        yield line(day.isoformat(), (f"{findings.days[day][name]:,}" for name in names))
     if (more := len(days) - _SHOWN_DAYS) > 0:
         yield f"  and {count_of(more, 'older day')} that differ: --json has all"
     yield line("all days", (f"{findings.total(name):,}" for name in names))
@@ -136,13 +130,14 @@ def _advise(found: "AuditResult", destination: Location) -> Iterator[str]:
     yield f"  repaired: {_repaired(found, repaired)}"
     if repaired.unlisted:
         yield f"  kept, because the API has them by id, though it leaves them out of its list: {repaired.unlisted:,}"
-    elif left := sum(map(len, findings.deleted.values())):
+    elif left := repaired.deleted:
         yield f"  kept, though the API does not list them: {left:,}; --delete drops what it answers 404 for."
 
 
 def audited_figures(found: "AuditResult") -> dict[str, Any]:
     """Returns an audit for programs, with times as in the manifest, and at most `comparison.MOST_IDS` ids of a kind."""
-    findings, differing = found.findings, len(found.findings.windows)
+    findings, repaired = found.findings, found.repaired
+    differing = findings.differing_windows
     sample = {
         "windows": found.windows,
         "audited": found.windows_audited,
@@ -154,7 +149,7 @@ def audited_figures(found: "AuditResult") -> dict[str, Any]:
         "same": found.is_same,
         "state": found.state,
         "generation": found.generation,
-        **interval_figures(found.audited),
+        **period_figures(found.audited),
         **{name: findings.total(name) for name in _COLUMNS},
         "nameless": findings.nameless,
         "unproven": len(found.unproven),
@@ -162,13 +157,13 @@ def audited_figures(found: "AuditResult") -> dict[str, Any]:
         "lifted": found.lifted,
         "timezone": findings.zone,
         "days": [
-            {"day": day_text(day), **{name: counts[name] for name in _COLUMNS}}
-            for day, counts in sorted(findings.days.items())
+            {"day": day.isoformat(), **{name: counts[name] for name in _COLUMNS}}
+            for day, counts in findings.days.items()
         ],
         "ids": dict(findings.ids),
         "changing_filters": list(found.changing_filters),
         "sample": sample if found.sampled else None,
-        "repaired": msgspec.to_builtins(found.repaired),
+        "repaired": repaired and {name: getattr(repaired, name) for name in _REPAIRED},
         "requests": found.requests,
         "seconds": found.seconds,
     }

@@ -8,8 +8,8 @@ import msgspec
 from exporter.cli.acceptances import acceptance_figures, describe_acceptances
 from exporter.cli.log import key_values
 from exporter.cli.reading import directory_of, location_of, taken_for_columns
-from exporter.contract import DAY, MINUTE, SECOND, TRANSCRIPT_FIELD, Instant, format_instant, parse_timestamp
-from exporter.coverage import Interval
+from exporter.cli.times import for_people, for_programs, period_figures
+from exporter.contract import TRANSCRIPT_FIELD
 from exporter.errors import InterruptedExportError
 from exporter.layout import MANIFEST
 from exporter.settings import Request
@@ -50,15 +50,6 @@ def describe_request(request: Request, organization: str | None) -> str:
     return " · ".join(filter(None, words))
 
 
-def for_people(instant: Instant) -> str:
-    """Returns a time in UTC as short as it can be; parts of a second are left out."""
-    text = format_instant(instant - instant % SECOND)
-    date, time = text[:10], text[11:19]
-    if instant % DAY < SECOND:
-        return date
-    return f"{date} {time[:5]}" if instant % MINUTE < SECOND else f"{date} {time}"
-
-
 def _first_line(summary: "Summary") -> str:
     sign = "! " if summary.exit_status else "✔ "
     turns = "" if summary.turns is None else f" with {count_of(summary.turns, 'turn')}"
@@ -68,7 +59,7 @@ def _first_line(summary: "Summary") -> str:
 def _describe_range(data: "Summary | Status") -> str:
     since = "" if data.range_start is None else f"from {for_people(data.range_start)} "
     # An end that the clock has set lies between two rows anyway.
-    excluded = " (not included)" if data.range_end % SECOND == 0 else ""
+    excluded = " (not included)" if not data.range_end.microsecond else ""
     return f"{since}up to {for_people(data.range_end)} UTC{excluded}"
 
 
@@ -171,7 +162,7 @@ def reread_figures(done: "RereadResult") -> dict[str, Any]:
     """Returns the changes of a reread, for programs."""
     names = ("inserted", "updated", "removed", "unchanged", "rewritten", "kept")
     return {
-        "intervals": [interval_figures(interval) for interval in done.intervals],
+        "intervals": [period_figures(period) for period in done.intervals],
         **{name: getattr(done, name) for name in names},
     }
 
@@ -182,8 +173,8 @@ def synced_figures(synced: "SyncResult") -> dict[str, Any]:
     return {
         **{name: getattr(synced, name) for name in ("inserted", "updated", "removed", "unchanged", "rewritten")},
         "open_rows": synced.open_rows,
-        "updates_since_before": None if before is None else format_instant(before),
-        "updates_since": None if now is None else format_instant(now),
+        "updates_since_before": for_programs(before),
+        "updates_since": for_programs(now),
     }
 
 
@@ -201,7 +192,7 @@ def describe_status(found: "Status", destination: Location) -> Iterator[str]:
         yield f"  request   {describe_request(found.request, found.organization)}"
     if found.gaps:
         oldest = found.gaps[0]
-        start = "" if oldest.open_below else f"from {for_people(oldest.start)} "
+        start = "" if oldest.start is None else f"from {for_people(oldest.start)} "
         gaps = count_of(len(found.gaps), "interval")
         yield f"  missing   {gaps}, the oldest {start}up to {for_people(oldest.end)} UTC (--json lists them)"
     elif found.updates_since is not None:
@@ -214,7 +205,7 @@ def describe_status(found: "Status", destination: Location) -> Iterator[str]:
 
 
 def _describe_run(run: "RunRecord") -> str:
-    ended_at = for_people(parse_timestamp(run.ended_at))
+    ended_at = for_people(run.ended_at)
     if run.exit_status == InterruptedExportError.exit_status:
         return f"{run.command}, interrupted at {ended_at} UTC ({run.exit_status})"
     why = f": {run.message.splitlines()[0]}" if run.message else f": {run.error}" if run.error else ""
@@ -223,16 +214,18 @@ def _describe_run(run: "RunRecord") -> str:
 
 def status_figures(found: "Status") -> dict[str, Any]:
     """Returns a status for programs: times are ISO 8601, as in the manifest, and an open start is null."""
-    figures = msgspec.to_builtins(found)
+    figures, run = msgspec.to_builtins(found), found.last_run
     del figures["request"]
+    if run is not None:
+        figures["last_run"] |= {"started_at": for_programs(run.started_at), "ended_at": for_programs(run.ended_at)}
     return {
         **figures,
         **request_figures(found),
-        "range_start": None if found.range_start is None else format_instant(found.range_start),
-        "range_end": format_instant(found.range_end),
-        "committed_at": None if found.committed_at is None else format_instant(found.committed_at),
-        "updates_since": None if found.updates_since is None else format_instant(found.updates_since),
-        "gaps": [interval_figures(gap) for gap in found.gaps],
+        "range_start": for_programs(found.range_start),
+        "range_end": for_programs(found.range_end),
+        "committed_at": for_programs(found.committed_at),
+        "updates_since": for_programs(found.updates_since),
+        "gaps": [period_figures(gap) for gap in found.gaps],
         "acceptances": acceptance_figures(found.acceptances),
     }
 
@@ -242,18 +235,6 @@ def first_of(items: Sequence[str], most: int = 20, indent: str = "    ") -> Iter
     yield from (f"{indent}{item}" for item in items[:most])
     if (more := len(items) - most) > 0:
         yield f"{indent}and {more:,} more: --json names all"
-
-
-def describe_interval(interval: Interval) -> str:
-    """Returns an interval in words."""
-    start = "the beginning" if interval.open_below else format_instant(interval.start)
-    return f"from {start} up to {format_instant(interval.end)}"
-
-
-def interval_figures(interval: Interval) -> dict[str, str | None]:
-    """Returns an interval as the manifest writes it."""
-    start = None if interval.open_below else format_instant(interval.start)
-    return {"start": start, "end": format_instant(interval.end)}
 
 
 def _moved(done: "SyncResult | RereadResult") -> str:

@@ -15,7 +15,6 @@ from unicodedata import combining, east_asian_width
 from exporter.cli.log import key_values
 from exporter.cli.meter import Meter, Rates
 from exporter.cli.output import in_encoding
-from exporter.contract import format_instant
 from exporter.progress import Snapshot, Trouble
 from exporter.words import format_seconds, format_size
 
@@ -216,8 +215,8 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
-def _day(instant: int) -> str:
-    return format_instant(instant)[:10]
+def _day(moment: datetime) -> str:
+    return moment.date().isoformat()
 
 
 def _time_in(seconds: float) -> str:

@@ -10,6 +10,7 @@ from exporter.cli.flags import Existing, OneObject, flag, switch
 from exporter.cli.output import say
 from exporter.cli.report import describe_status, status_figures
 from exporter.cli.runner import show
+from exporter.contract import to_datetime
 from exporter.options.option import Group
 from exporter.options.times import to_age
 from exporter.store.location import parse_location
@@ -33,7 +34,7 @@ def status(
 ) -> None:
     """Say what DEST holds, what is missing, and which run is at work there. Changes nothing, and needs no token."""
     target, now = parse_location(destination), time.time_ns() // 1000
-    updated_after = None if max_age is None else to_age(max_age, now, "--max-age")
+    updated_after = None if max_age is None else to_datetime(to_age(max_age, now, "--max-age"))
     check = check or max_age is not None
 
     import anyio

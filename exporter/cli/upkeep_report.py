@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from exporter.cli.acceptances import acceptance_figures, describe_acceptances
-from exporter.cli.report import first_of, interval_figures
+from exporter.cli.report import first_of
+from exporter.cli.times import period_figures
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of, format_seconds, format_size
 
@@ -112,5 +113,5 @@ def verified_figures(found: "VerifyResult") -> dict[str, Any]:
         "unreadable": found.unreadable,
         **msgspec.to_builtins(found),
         "acceptances": acceptance_figures(found.acceptances),
-        "uncovered": [interval_figures(interval) for interval in found.uncovered],
+        "uncovered": [period_figures(period) for period in found.uncovered],
     }

@@ -11,6 +11,7 @@ import msgspec
 from exporter.contract import Instant
 from exporter.encode.tables import Tables
 from exporter.errors import UsageError
+from exporter.jobs.doubts import Accepted, Doubt, accepted_of, doubts_of, number_of
 from exporter.log.acceptance import Acceptance, Doubts
 from exporter.log.commits import load_state
 from exporter.log.manifest import check_not_behind
@@ -37,9 +38,14 @@ class AcceptResult(msgspec.Struct, frozen=True, kw_only=True):
 
     state: StateName
     generation: int
-    doubts: Doubts
-    acceptances: tuple[Acceptance, ...]
+    doubts: tuple[Doubt, ...]
+    acceptances: tuple[Accepted, ...]
     is_unsettled: bool
+
+    @property
+    def number(self) -> int:
+        """Returns the number of `doubts`, as `number_of` counts."""
+        return number_of(self.doubts)
 
     @property
     def exit_status(self) -> int:
@@ -86,8 +92,8 @@ def _accepted(state: State, doubts: Doubts) -> AcceptResult:
     return AcceptResult(
         state=state_name(state),
         generation=state.number,
-        doubts=doubts,
-        acceptances=state.acceptances,
+        doubts=doubts_of(doubts),
+        acceptances=accepted_of(state.acceptances),
         is_unsettled=bool(state.unsettled),
     )
 

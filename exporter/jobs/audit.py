@@ -5,17 +5,23 @@ directory. Without a repair, an audit takes no lock and changes nothing. A repai
 is missing or has changed, and merges them by one commit, as a sync does.
 """
 
+from collections import Counter
+from datetime import date
+from typing import Self
+
 import msgspec
 
 from exporter.contract import ALWAYS_FIELDS, Instant
-from exporter.coverage import Coverage, Interval
+from exporter.coverage import Coverage, Interval, Period
 from exporter.errors import DamagedPartError, StoreError
 from exporter.jobs.audit_comparison import Plan, compare, make_plan, until_now
 from exporter.jobs.audit_repair import Repair, confirm_deletions, lifted_doubts
+from exporter.jobs.doubts import Doubt, unproven_of
 from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
-from exporter.model import Unproven
+from exporter.partitions import date_of
 from exporter.pipeline.comparison import Differences
+from exporter.plan.differences import Kind
 from exporter.run.claim import Claim, holding
 from exporter.run.connect import connected
 from exporter.run.context import RunContext
@@ -26,29 +32,62 @@ from exporter.store.location import Location
 from exporter.store.open import open_store
 
 
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """Says how the list differs from the export.
+
+    `days` counts by the day of `created_at` in `zone` the rows that were `listed` and `kept`, and those of each kind of
+    difference. `ids` are some of each kind. `differing_windows` counts the windows that differ, and `nameless` the
+    listed rows without an id; they cannot be told apart, and are not compared.
+    """
+
+    zone: str
+    days: dict[date, Counter[str]]
+    ids: dict[Kind, list[str]]
+    differing_windows: int
+    nameless: int
+
+    @classmethod
+    def of(cls, found: Differences) -> Self:
+        return cls(
+            zone=found.zone,
+            days={date_of(day): counts for day, counts in sorted(found.days.items())},
+            ids=found.ids,
+            differing_windows=len(found.windows),
+            nameless=found.nameless,
+        )
+
+    def total(self, name: str) -> int:
+        """Returns the number of rows of all days that were `listed` or `kept`, or of a kind."""
+        return sum(day[name] for day in self.days.values())
+
+
 class RepairResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts the rows that a repair has changed. `unlisted` are ids that the API does not list, but answers to."""
+    """Counts the rows that a repair has changed. `unlisted` are ids that the API does not list, but answers to.
+
+    `deleted` and `moved` count the rows with such a difference that were left as they are.
+    """
 
     inserted: int
     updated: int
     removed: int
     unlisted: int | None
+    deleted: int = 0
+    moved: int = 0
 
 
 class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
     """Reports what an audit has found. `state` is that of the export; `audited` spans everything that was compared.
 
     `windows` is the number of windows, of which `windows_audited` were drawn. `lifted` is the number of times in doubt
-    that were now listed whole; a repair makes them proven. `repaired` is None without a repair; after one, the
-    findings' `deleted` are those that are left. `accepted` counts those `unproven` times of the list that lie where
-    somebody has accepted that the export is in doubt.
+    that were now listed whole; a repair makes them proven. `repaired` is None without a repair. `accepted` counts those
+    `unproven` times of the list that lie where somebody has accepted that the export is in doubt.
     """
 
     state: StateName
     generation: int
-    findings: Differences
-    audited: Interval
-    unproven: tuple[Unproven, ...]
+    findings: Findings
+    audited: Period
+    unproven: tuple[Doubt, ...]
     lifted: int
     changing_filters: tuple[str, ...]
     sampled: bool
@@ -62,10 +101,9 @@ class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def differs(self) -> bool:
         """Returns whether something is not as the source has it, and no repair has mended it."""
-        found = self.findings
-        if self.repaired is not None:
-            return any([*found.deleted.values(), *found.moved.values(), self.repaired.unlisted])
-        return any(found.total(kind) for kind in ("missing", "changed", "moved", "deleted"))
+        if (done := self.repaired) is not None:
+            return bool(done.deleted or done.moved or done.unlisted)
+        return any(self.findings.total(kind) for kind in ("missing", "changed", "moved", "deleted"))
 
     @property
     def is_same(self) -> bool:
@@ -137,15 +175,17 @@ async def _audit(
                 updated=outcome.updated,
                 removed=outcome.removed,
                 unlisted=None if unlisted is None else sum(map(len, unlisted.values())),
+                deleted=sum(map(len, findings.deleted.values())),
+                moved=sum(map(len, findings.moved.values())),
             )
         after = plan.state if claim is None else claim.log.state
         accepted = Coverage(doubt.interval for one in after.acceptances for doubt in one.doubts.unproven)
         return AuditResult(
             state=state_name(after),
             generation=after.number,
-            findings=findings,
-            audited=Interval(plan.windows[0].start, plan.windows[-1].end),
-            unproven=unproven,
+            findings=Findings.of(findings),
+            audited=Interval(plan.windows[0].start, plan.windows[-1].end).period,
+            unproven=unproven_of(unproven),
             lifted=len(lifted.intervals),
             changing_filters=tuple(changing_filters(plan.request)),
             sampled=plan.sampled,

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from exporter.coverage import Coverage, Interval
+from exporter.coverage import Coverage, Interval, Period
 from exporter.errors import AccessError, ContradictionError, UsageError
 from exporter.jobs.audit_repair import confirm_deletions, drop_from
 from exporter.jobs.summary import Summary, summarize
@@ -46,7 +46,7 @@ class RereadResult(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     summary: Summary
-    intervals: tuple[Interval, ...]
+    intervals: tuple[Period, ...]
     inserted: int = 0
     updated: int = 0
     removed: int = 0
@@ -146,7 +146,7 @@ async def _reread(session: Session, target: Coverage) -> RereadResult:
     summary = summarize(stage.store.location, before, after, session.spent)
     return RereadResult(
         summary=summary,
-        intervals=target.intervals,
+        intervals=tuple(interval.period for interval in target),
         inserted=outcome.inserted_by_run(before.totals.rows, summary.rows),
         updated=outcome.updated,
         removed=outcome.removed,

@@ -1,13 +1,14 @@
 """`exporter status` shows what a destination has, how complete it is, and which run holds it. It changes nothing."""
 
+from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
 
-from exporter.contract import Instant, format_instant
-from exporter.coverage import Coverage, Interval
+from exporter.contract import format_datetime, to_datetime
+from exporter.coverage import Coverage, Period
 from exporter.errors import DamagedPartError
-from exporter.log.acceptance import Acceptance
+from exporter.jobs.doubts import Accepted, accepted_of
 from exporter.log.commits import load_state
 from exporter.log.journal import RunRecord, read_last_run
 from exporter.log.manifest import check_not_behind
@@ -33,15 +34,15 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     files: int
     bytes: int
-    range_start: Instant | None
-    range_end: Instant
+    range_start: datetime | None
+    range_end: datetime
     covered_share: float | None
-    gaps: tuple[Interval, ...]
+    gaps: tuple[Period, ...]
     quarantined_rows: int
     unproven: int
     runs: int
-    committed_at: Instant | None
-    updates_since: Instant | None
+    committed_at: datetime | None
+    updates_since: datetime | None
     holder: str | None
     last_run: RunRecord | None
     turns: int | None = None
@@ -50,7 +51,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     file_mode: FileMode = "private"
     new_doubts: int = 0
     unsettled: bool = False
-    acceptances: tuple[Acceptance, ...] = ()
+    acceptances: tuple[Accepted, ...] = ()
 
 
 class Verdict(NamedTuple):
@@ -60,7 +61,7 @@ class Verdict(NamedTuple):
     reason: str = ""
 
 
-def judge(found: Status, *, updated_after: Instant | None = None) -> Verdict:
+def judge(found: Status, *, updated_after: datetime | None = None) -> Verdict:
     """Judges a status as a run or a verification would, by what is recorded alone.
 
     An export is too old if changes before `updated_after` may be unknown.
@@ -75,7 +76,7 @@ def judge(found: Status, *, updated_after: Instant | None = None) -> Verdict:
     if found.new_doubts:
         return Verdict(3, f"{count_of(found.new_doubts, 'doubt')} that nobody has accepted")
     if updated_after is not None and (found.updates_since is None or found.updates_since < updated_after):
-        return Verdict(1, f"too old: it may lack what has changed since {format_instant(updated_after)}")
+        return Verdict(1, f"too old: it may lack what has changed since {format_datetime(updated_after)}")
     return Verdict(0)
 
 
@@ -98,15 +99,15 @@ async def status(destination: Location, *, check: bool = False) -> Status:
         turns=state.totals.turns,
         files=state.totals.files,
         bytes=state.totals.bytes,
-        range_start=range_.since,
-        range_end=range_.end,
+        range_start=range_.period.start,
+        range_end=range_.period.end,
         covered_share=share,
-        gaps=left.intervals,
+        gaps=tuple(interval.period for interval in left),
         quarantined_rows=state.quarantined_rows,
         unproven=len(state.unproven),
         runs=len(state.runs),
-        committed_at=state.committed_at,
-        updates_since=state.read_since,
+        committed_at=to_datetime(state.committed_at),
+        updates_since=to_datetime(state.read_since),
         holder=None if holder is None else str(holder),
         last_run=last_run,
         organization=state.organization,
@@ -114,5 +115,5 @@ async def status(destination: Location, *, check: bool = False) -> Status:
         file_mode=state.file_mode,
         new_doubts=len(state.new_doubts),
         unsettled=bool(state.unsettled),
-        acceptances=state.acceptances,
+        acceptances=accepted_of(state.acceptances),
     )

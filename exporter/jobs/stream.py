@@ -2,18 +2,20 @@
 
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from typing import TypeAlias
 
 import msgspec
 
-from exporter.contract import ALWAYS_FIELDS, HIDDEN_STATUS, TRANSCRIPT_FIELD, Instant
+from exporter.contract import ALWAYS_FIELDS, HIDDEN_STATUS, TRANSCRIPT_FIELD, Instant, to_datetime
 from exporter.coverage import Interval
-from exporter.encode.rows import Misfit
 from exporter.encode.tables import Tables
 from exporter.errors import DoubtfulStreamError
+from exporter.jobs.doubts import Doubt, unproven_of
 from exporter.log.manifest import withheld_fields
 from exporter.log.state import State
-from exporter.model import CONVERSATIONS, TURNS, Unproven
+from exporter.model import CONVERSATIONS, TURNS
 from exporter.pipeline.batch_sink import BatchSink, BatchStream, Send, StreamTotals
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.scan import Scan
@@ -27,24 +29,36 @@ from exporter.settings import Credentials, Filters, Request, RunSettings, Select
 from exporter.words import count_of
 
 
+class QuarantinedRow(msgspec.Struct, frozen=True):
+    """Represents a row that fits no column. `text` is its JSON as served.
+
+    Without a usable `id` of its own, that is made from a hash of its text; without a usable `created_at`, that is the
+    time of a row beside it.
+    """
+
+    id: str
+    created_at: datetime
+    reason: str
+    text: bytes
+
+
 class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     """Reports what a stream has given, and what it could not give or prove. `rows` are those of its table.
 
-    Times are integers, in microseconds since 1970, UTC. `range_start` (None for the beginning) and `range_end`
-    (excluded) bound `created_at`. Changes after `updates_since` may be missing; it is None if nothing was read.
-    `quarantined` are rows that fit no column, each with `id`, `created_at`, `reason` and `text`, its JSON as served.
-    `unproven` are times with more rows than the API would show for certain; those that it showed were given. `withheld`
-    are sensitive fields that came with no row, because this token may not see them; `partly_withheld_rows` counts the
-    rows that came without them while others had them, because the token's role has changed. `filters`, and `fields`
-    unless all were, are what was asked for; `organization` is the one that the rows name.
+    `range_start` (None for the beginning) and `range_end` (excluded) bound `created_at`. Changes after `updates_since`
+    may be missing; it is None if nothing was read. `quarantined` are rows that fit no column. `unproven` are times with
+    more rows than the API would show for certain; those that it showed were given. `withheld` are sensitive fields that
+    came with no row, because this token may not see them; `partly_withheld_rows` counts the rows that came without them
+    while others had them, because the token's role has changed. `filters`, and `fields` unless all were, are what was
+    asked for; `organization` is the one that the rows name.
     """
 
     rows: int
-    range_start: Instant | None
-    range_end: Instant
-    updates_since: Instant | None
-    quarantined: tuple[Misfit, ...]
-    unproven: tuple[Unproven, ...]
+    range_start: datetime | None
+    range_end: datetime
+    updates_since: datetime | None
+    quarantined: tuple[QuarantinedRow, ...]
+    unproven: tuple[Doubt, ...]
     withheld: tuple[str, ...]
     partly_withheld_rows: int
     requests: int
@@ -81,11 +95,13 @@ def stream(
     *,
     table: str = CONVERSATIONS,
     clock: Callable[[], float] = time.monotonic,
+    around: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Stream:
     """Returns the rows of `table` that were asked for; nothing is requested from the API before the first batch is.
 
     `asked.partition_by` has no meaning here, and turns are made of the transcript alone, whatever `asked.fields` are.
-    The stream raises `ExporterError`, and what the observer raises.
+    The work is done inside the context that `around` returns. The stream raises `ExporterError`, and what the observer
+    raises.
     """
     fields = (*ALWAYS_FIELDS, TRANSCRIPT_FIELD) if table == TURNS else asked.fields
     tables = Tables.of(Request(filters=asked.filters or {}, fields=fields, tables=(CONVERSATIONS, table)))
@@ -96,7 +112,8 @@ def stream(
         def read(told: Observer) -> Awaitable[StreamReport]:
             return _read(asked, fields, RunContext(settings, credentials, told, clock), sink)
 
-        return await observed(observer, read)
+        with around():
+            return await observed(observer, read)
 
     return BatchStream(tables.schemas[table], give)
 
@@ -120,11 +137,13 @@ def _anywhere(_created_at: Instant) -> tuple[dict[str, str], Interval | None]:
 def _report(request: Request, range_: Interval, given: StreamTotals, requests: int, seconds: float) -> StreamReport:
     return StreamReport(
         rows=given.rows,
-        range_start=range_.since,
-        range_end=range_.end,
-        updates_since=given.read_since,
-        quarantined=tuple(given.misfits),
-        unproven=tuple(given.unproven),
+        range_start=range_.period.start,
+        range_end=range_.period.end,
+        updates_since=to_datetime(given.read_since),
+        quarantined=tuple(
+            QuarantinedRow(row.id, to_datetime(row.created_at), row.reason, row.text) for row in given.misfits
+        ),
+        unproven=unproven_of(given.unproven),
         withheld=tuple(withheld_fields(request.fields, given.conversations, given.absent)),
         partly_withheld_rows=given.withheld_rows if given.withheld_rows < given.conversations else 0,
         requests=requests,

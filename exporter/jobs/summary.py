@@ -1,14 +1,15 @@
 """Sums up in figures what a run has done."""
 
+from datetime import datetime
 from typing import Final, Self
 
 import msgspec
 
-from exporter.contract import MINUTE, Instant
+from exporter.contract import MINUTE, Instant, instant_of, to_datetime
 from exporter.encode.tables import Tables
 from exporter.errors import StoreError
+from exporter.jobs.doubts import Accepted, accepted_of
 from exporter.layout import MANIFEST
-from exporter.log.acceptance import Acceptance
 from exporter.log.manifest import served_fields
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters
@@ -43,19 +44,19 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     unproven: int
     withheld: tuple[str, ...]
     partly_withheld: int
-    range_start: Instant | None
-    range_end: Instant
+    range_start: datetime | None
+    range_end: datetime
     partition_key: str | None
     kept_files: int = 0
     turns: int | None = None
     table_kind: str | None = None
     organization: str | None = None
     request: Request | None = None
-    end_ahead: Instant | None = None
+    end_ahead: datetime | None = None
     new_rows: int = 0
     retries: int = 0
     throttled: int = 0
-    acceptances: tuple[Acceptance, ...] = ()
+    acceptances: tuple[Accepted, ...] = ()
     is_accepted: bool = False
 
     @property
@@ -70,9 +71,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     def with_end(self, asked: Instant | None, lag: int) -> Self:
         """Returns the summary of a run that was asked for an export up to `asked`, and ended it `lag` before now."""
-        if asked is None or asked <= self.range_end + lag + _A_WHILE:
+        if asked is None or asked <= instant_of(self.range_end) + lag + _A_WHILE:
             return self
-        return msgspec.structs.replace(self, end_ahead=asked)
+        return msgspec.structs.replace(self, end_ahead=to_datetime(asked))
 
 
 def summarize(destination: Location, before: State, after: State, spent: Counters) -> Summary:
@@ -95,8 +96,8 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         unproven=len(after.unproven),
         withheld=tuple(served.withheld),
         partly_withheld=len(served.partly_withheld),
-        range_start=range_.since,
-        range_end=range_.end,
+        range_start=range_.period.start,
+        range_end=range_.period.end,
         partition_key=None if after.request is None else Tables.of(after.request).partition_key,
         kept_files=len(after.kept),
         turns=after.totals.turns,
@@ -106,6 +107,6 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         new_rows=max(0, after.totals.rows - before.totals.rows),
         retries=spent.retries,
         throttled=spent.throttled,
-        acceptances=after.acceptances,
+        acceptances=accepted_of(after.acceptances),
         is_accepted=after.is_accepted,
     )

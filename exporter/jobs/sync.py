@@ -6,12 +6,13 @@ commit, which also says how far the data is known to be up to date.
 """
 
 from contextlib import nullcontext
+from datetime import datetime
 from typing import Final
 
 import msgspec
 from anyio import to_thread
 
-from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant
+from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, to_datetime
 from exporter.coverage import Coverage, Interval
 from exporter.encode.tables import Tables
 from exporter.errors import UsageError
@@ -64,8 +65,8 @@ class SyncResult(msgspec.Struct, frozen=True, kw_only=True):
     unchanged: int
     rewritten: int
     open_rows: int
-    updates_since_before: Instant | None
-    updates_since: Instant | None
+    updates_since_before: datetime | None
+    updates_since: datetime | None
 
     @property
     def exit_status(self) -> int:
@@ -247,6 +248,6 @@ def _synced(destination: Location, session: Session, outcome: UpsertCounts) -> S
         unchanged=outcome.unchanged,
         rewritten=outcome.rewritten,
         open_rows=after.totals.open_rows,
-        updates_since_before=before.read_since,
-        updates_since=after.read_since,
+        updates_since_before=to_datetime(before.read_since),
+        updates_since=to_datetime(after.read_since),
     )

@@ -15,11 +15,11 @@ from exporter.check.loss import Loss, keep_lines, plan_loss, quarantine_origins
 from exporter.check.problems import LASTING, Problem
 from exporter.check.sample import Sample
 from exporter.contract import Instant
-from exporter.coverage import Interval
+from exporter.coverage import Period
 from exporter.errors import DamagedLogError, DamagedPartError
+from exporter.jobs.doubts import Accepted, accepted_of
 from exporter.lake.follow import write_tables
 from exporter.layout import DROPPED
-from exporter.log.acceptance import Acceptance
 from exporter.log.publish import sweep
 from exporter.log.quarantine import write_lines
 from exporter.log.state import State, StateName, state_name
@@ -54,13 +54,13 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     ids_compared: int = 0
     writer: str | None = None
     problems: tuple[Problem, ...] = ()
-    uncovered: tuple[Interval, ...] = ()
+    uncovered: tuple[Period, ...] = ()
     dropped: int = 0
     drops: tuple[str, ...] = ()
     dropped_to: str | None = None
     new_doubts: int = 0
     unsettled: bool = False
-    acceptances: tuple[Acceptance, ...] = ()
+    acceptances: tuple[Accepted, ...] = ()
 
     @property
     def sound(self) -> bool:
@@ -199,7 +199,7 @@ def _verified(findings: Inspection, drops: tuple[str, ...] = ()) -> VerifyResult
         drops=drops,
         new_doubts=len(state.new_doubts),
         unsettled=bool(state.unsettled),
-        acceptances=state.acceptances,
+        acceptances=accepted_of(state.acceptances),
     )
 
 
@@ -210,7 +210,7 @@ def _mended(findings: Inspection, after: State, change: Change, directory: str) 
     ]
     return msgspec.structs.replace(
         _verified(findings, change.removes),
-        uncovered=change.uncovers,
+        uncovered=tuple(interval.period for interval in change.uncovers),
         dropped=sum(path in before.files for path in change.removes),
         dropped_to=directory if change.removes else None,
     )

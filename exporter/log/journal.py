@@ -4,10 +4,12 @@ A run that is killed leaves no line, or half a line, which does not spoil the ne
 """
 
 from collections.abc import Iterator
-from typing import Final
+from datetime import datetime
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
+from exporter.contract import format_datetime
 from exporter.errors import DestinationLockedError
 from exporter.layout import RUNS
 from exporter.log.state import StateName
@@ -15,10 +17,11 @@ from exporter.store.base import Store
 
 #: An error's message is cut here, because what it quotes may be long.
 _MESSAGE_CHARACTERS: Final = 1000
+_Time: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Describes one run. Times are ISO 8601, in UTC, by this machine's clock.
+    """Describes one run. Times are in UTC, by this machine's clock.
 
     `state`, `generation`, `rows`, `files` and `bytes` are those of the export when the run ended; they and
     `generation_before` are None if it ended before the log was read. `requests`, `retries` and `throttled` are those
@@ -28,8 +31,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     run: str
     command: str
-    started_at: str
-    ended_at: str
+    started_at: _Time
+    ended_at: _Time
     exit_status: int
     error: str | None
     message: str | None
@@ -51,7 +54,8 @@ async def append_run(store: Store, record: RunRecord) -> None:
     """Adds a line, durably. Raises `StoreError`."""
     # The message may quote a path that is not valid text.
     message = record.message and record.message[:_MESSAGE_CHARACTERS].encode(errors="backslashreplace").decode()
-    line = msgspec.json.encode(msgspec.structs.replace(record, message=message))
+    times = {name: format_datetime(getattr(record, name)) for name in ("started_at", "ended_at")}
+    line = msgspec.json.encode({**msgspec.structs.asdict(record), **times, "message": message})
     await store.append(RUNS, line + b"\n")
 
 

@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
@@ -18,6 +18,7 @@ _KIND_WORDS: Final[dict[Any, str]] = {
     float: "a number",
     bool: "True or False",
     date: "a date",
+    timedelta: "a timedelta",
     Path: "a path",
     Mapping: "a mapping",
     Sequence: "a list of names",
@@ -49,5 +50,5 @@ def check_kind(name: str, value: object, hint: Any) -> None:
     if choices:
         near = did_you_mean(value, choices) if isinstance(value, str) else ""
         raise UsageError(f"{name}: must be {any_of(choices)}, not {value!r}.{near}".rstrip("."))
-    kind_words = any_of([_KIND_WORDS[kind] for kind in kinds if kind in _KIND_WORDS])
+    kind_words = any_of([_KIND_WORDS.get(kind, kind.__name__) for kind in kinds if kind is not types.NoneType])
     raise UsageError(f"{name}: must be {kind_words}, not {type(value).__name__}")

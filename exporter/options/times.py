@@ -8,11 +8,19 @@ import re
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final
 
-from exporter.contract import BEGINNING, END_OF_TIME, SECOND, Instant, TimestampStyle, parse_timestamp
+from exporter.contract import (
+    BEGINNING,
+    END_OF_TIME,
+    SECOND,
+    Instant,
+    TimestampStyle,
+    instant_of,
+    parse_timestamp,
+    to_datetime,
+)
 from exporter.errors import UsageError
 from exporter.words import did_you_mean
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PART: Final = (
     r"(\d{1,9})\s*(s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?|w(?:eeks?)?)(?![A-Za-z])\s*"
 )
@@ -34,7 +42,7 @@ def to_instant(value: str | date, now: Instant, option: str, zone: tzinfo = UTC)
     no offset of its own is in `zone`. Raises `UsageError`, naming `option`.
     """
     if isinstance(value, datetime):
-        instant = _instant_of(value if value.tzinfo else value.replace(tzinfo=zone))
+        instant = instant_of(value if value.tzinfo else value.replace(tzinfo=zone))
     elif isinstance(value, date):
         instant = _first_instant(value, zone)
     else:
@@ -89,7 +97,7 @@ def _read(text: str, now: Instant, zone: tzinfo) -> Instant:
     instant = parse_timestamp(text)
     if TimestampStyle.of(text).offset:
         return instant
-    return _instant_of((_EPOCH + timedelta(microseconds=instant)).replace(tzinfo=zone))
+    return instant_of(to_datetime(instant).replace(tzinfo=zone))
 
 
 def _day(text: str, now: Instant, zone: tzinfo) -> date | None:
@@ -100,7 +108,7 @@ def _day(text: str, now: Instant, zone: tzinfo) -> date | None:
             raise ValueError("there is no such month") from error
     if (word := _word(text)) not in WORDS:
         return None
-    today = (_EPOCH + timedelta(microseconds=now)).astimezone(zone).date()
+    today = to_datetime(now).astimezone(zone).date()
     if word in ("today", "yesterday"):
         return today if word == "today" else today - _ONE_DAY
     which, _, period = word.partition("-")
@@ -120,8 +128,4 @@ def _word(text: str) -> str:
 
 
 def _first_instant(day: date, zone: tzinfo) -> Instant:
-    return _instant_of(datetime(day.year, day.month, day.day, tzinfo=zone))
-
-
-def _instant_of(moment: datetime) -> Instant:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return instant_of(datetime(day.year, day.month, day.day, tzinfo=zone))

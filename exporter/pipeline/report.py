@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import anyio
 
-from exporter.contract import Instant
+from exporter.contract import Instant, to_datetime
 from exporter.model import Counters
 from exporter.progress import Observer, Snapshot, Trouble
 
@@ -46,7 +46,7 @@ class Report:
                 in_flight=self.in_flight,
                 windows=self.windows,
                 seconds=self._clock() - self.began,
-                reading=self.reading,
+                reading=None if self.reading is None else (to_datetime(self.reading[0]), to_datetime(self.reading[1])),
                 trouble=next((trouble for find in self.troubles if (trouble := find())), None),
             )
         )

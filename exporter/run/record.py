@@ -12,7 +12,7 @@ from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 import pyarrow as pa
 from anyio import CancelScope
 
-from exporter.contract import Instant, format_instant
+from exporter.contract import Instant, to_datetime
 from exporter.errors import DestinationLockedError, ExporterError, InterruptedExportError, StoreError, UsageError
 from exporter.log.journal import RunRecord, append_run
 from exporter.log.state import Author, State, state_name
@@ -101,8 +101,8 @@ async def _append(
     record = RunRecord(
         run=run.name,
         command=run.command,
-        started_at=format_instant(started_at),
-        ended_at=format_instant(wall_clock()),
+        started_at=to_datetime(started_at),
+        ended_at=to_datetime(wall_clock()),
         exit_status=exit_status,
         error=error,
         message=message,

@@ -40,14 +40,16 @@ def test_every_command_is_a_plain_call(serving: Serving, tmp_path: Path) -> None
     assert blocking.sync(ExportSpec(destination=out, base_url=server.url, token=TOKEN)).updated == 0
     assert blocking.compact(spec).exit_status == 0
     assert blocking.vacuum(out, older_than=0).exit_status == 0
+    accepted = blocking.accept(out, note="seen")
+    assert (accepted.number, accepted.doubts, accepted.exit_status) == (0, (), 0)
     assert blocking.schema(out) == blocking.schema(ExportSpec()) == exporter.open_dataset(out).schema
 
 
 def test_an_error_is_of_the_tree(tmp_path: Path) -> None:
-    for call in (blocking.status, blocking.verify, blocking.vacuum):
+    for call in (blocking.accept, blocking.status, blocking.verify, blocking.vacuum):
         with pytest.raises(DestinationError):
             call(tmp_path)
-    with pytest.raises(UsageError, match="--sample '0%'"):
+    with pytest.raises(UsageError, match=r"^sample '0%': write a share"):
         blocking.verify(tmp_path, sample="0%")
 
 

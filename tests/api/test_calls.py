@@ -4,6 +4,8 @@ import asyncio
 import dataclasses
 import signal
 import threading
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import exporter
 from exporter import ExportSpec
 from exporter.errors import AccessError, UsageError
 from exporter.progress import Snapshot
-from exporter.sandbox import TOKEN, Behaviour, make_conversations
+from exporter.sandbox import TOKEN, Behaviour, Row, make_conversations
 from exporter.sandbox.clock import system_clock
 from tests.api.conftest import Serving, only_this_task
 from tests.end_to_end.export_directory import ExportDirectory
@@ -81,13 +83,69 @@ async def test_what_has_no_place_in_a_call_is_refused(tmp_path: Path) -> None:
             await exporter.sync(spec)
     with pytest.raises(UsageError, match="keep_generations -1"):
         await exporter.sync(ExportSpec(token=TOKEN, destination=tmp_path), keep_generations=-1)
-    with pytest.raises(UsageError, match="keep_generations '2': must be from 0 to 1000"):
+    with pytest.raises(UsageError, match="keep_generations: must be a whole number, not str"):
         await exporter.sync(ExportSpec(token=TOKEN, destination=tmp_path), keep_generations="2")  # type: ignore[arg-type]
+    spec = ExportSpec(token=TOKEN, destination=tmp_path)
+    untyped: Any = exporter
+    wrong: tuple[tuple[Any, str], ...] = (
+        (partial(untyped.sync, spec, refilter="yes"), "refilter: must be True or False, not str"),
+        (partial(untyped.audit, spec, sample=10), "sample: must be a text, not int"),
+        (partial(untyped.verify, None), "destination: must be a text or a path, not NoneType"),
+        (partial(untyped.schema, 7), "of: must be ExportSpec, a text or a path, not int"),
+        (partial(untyped.vacuum, tmp_path, older_than=1.5), "older_than: must be a text, a whole number or"),
+        (partial(untyped.accept, tmp_path, note=7), "note: must be a text, not int"),
+        (partial(untyped.status, tmp_path, check="yes"), "check: must be True or False, not str"),
+    )
+    for call, complaint in wrong:
+        with pytest.raises(UsageError, match=f"^{complaint}"):
+            await call()
+    observers: tuple[Any, ...] = (print, Watcher, object())
+    for observer in observers:
+        with pytest.raises(UsageError, match="observer: must be an object with the methods progress, note, warn"):
+            await exporter.export(spec, observer=observer)
+        with pytest.raises(UsageError, match="observer: must be an object"):
+            exporter.stream(spec, observer=observer)
     calls: tuple[Any, ...] = (exporter.export, exporter.sync, exporter.reread, exporter.stream)
     for call in calls:
         with pytest.raises(UsageError, match="spec: must be ExportSpec, not str"):
             await call(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_is_wrong_with_an_export_is_told_by_keywords(serving: Serving, tmp_path: Path) -> None:
+    server = serving(ROWS)
+    spec = spec_for(server.url, tmp_path / "out", status="completed")
+    await exporter.export(spec)
+    changing = dataclasses.replace(spec, until=None)
+    wrong: tuple[tuple[Any, str], ...] = (
+        (partial(exporter.sync, changing), "Give refilter to drop what the filters no longer match"),
+        (partial(exporter.reread, dataclasses.replace(spec, since="2030", until="2031")), "between since and until"),
+        (partial(exporter.accept, tmp_path / "out", note="two\nlines"), "note: must be one line"),
+    )
+    for call, complaint in wrong:
+        with pytest.raises(UsageError, match=complaint) as raised:
+            await call()
+        assert "--" not in str(raised.value)
+    undated = serving(ROWS, Behaviour(date="absent")).url
+    stream = exporter.stream(dataclasses.replace(spec, trust_clock="server", base_url=undated))
+    with pytest.raises(UsageError, match=r"^trust_clock server: the API's answers have no usable Date header"):
+        await anext(stream)
+
+
+async def test_what_is_in_doubt_is_accepted(serving: Serving, tmp_path: Path) -> None:
+    odd = Row(SINCE, raw='{"id":"odd","created_at":"2024-01-01T00:00:00Z","duration":1.5}')
+    spec = spec_for(serving([*ROWS, odd]).url, tmp_path)
+    assert (await exporter.export(spec)).exit_status == 3
+    would = await exporter.accept(tmp_path, dry_run=True)
+    (doubt,) = would.doubts
+    assert (would.number, doubt.kind, doubt.rows, would.acceptances) == (1, "quarantine", 1, ())
+    before = datetime.now(UTC)
+    done = await exporter.accept(tmp_path, note="seen")
+    (accepted,) = done.acceptances
+    assert before <= accepted.at <= datetime.now(UTC)
+    assert (accepted.note, accepted.doubts) == ("seen", done.doubts)
+    assert (await exporter.status(tmp_path, check=True)).acceptances == done.acceptances
+    assert (await exporter.export(spec)).exit_status == 0
 
 
 async def test_errors_are_those_of_the_command_line(serving: Serving, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 import exporter
 from exporter import ExportSpec
-from exporter.contract import DAY
+from exporter.contract import DAY, to_datetime
+from exporter.coverage import Interval
 from exporter.encode.schema import arrow_schema, turns_schema
 from exporter.errors import AccessError, DoubtfulStreamError, InterruptedExportError, UnreachableError, UsageError
 from exporter.progress import Snapshot
@@ -65,7 +66,7 @@ async def test_every_row_is_given_once_and_whole(behaviour: Behaviour, serving: 
     assert_same(by_id(batches), records(ROWS, behaviour))
     report = stream.report
     assert report is not None
-    assert (report.rows, report.range_start, report.range_end) == (600, SINCE, UNTIL)
+    assert (report.rows, report.range_start, report.range_end) == (600, to_datetime(SINCE), to_datetime(UNTIL))
     assert (report.quarantined, report.unproven, report.withheld) == ((), (), ())
     assert report.updates_since is not None
     assert (report.filters, report.fields, report.organization) == ({}, None, ORGANIZATION)
@@ -120,6 +121,7 @@ async def test_rows_that_fit_no_column_are_told_at_the_end_and_kept_as_served(se
     assert_same(by_id(found), records(ROWS))
     assert stream.report is not None
     assert {row.id: row.text for row in stream.report.quarantined} == {f"odd-{n}": odd[n].raw for n in range(3)}
+    assert {row.created_at.day for row in stream.report.quarantined} == {1, 2, 3}
     assert all("duration" in row.reason for row in stream.report.quarantined)
 
 
@@ -136,7 +138,8 @@ async def test_rows_that_cannot_be_proven_are_given_and_told(serving: Serving) -
             found.append(batch)  # noqa: PERF401
     assert stream.report is not None
     (doubt,) = stream.report.unproven
-    assert (doubt.created_at, doubt.rows) == (same, len(by_id(found)))
+    assert (doubt.kind, doubt.rows) == ("unproven", len(by_id(found)))
+    assert doubt.period == Interval(SINCE, same + 1).period
 
 
 async def test_a_role_is_told_and_a_role_that_changes_is_a_doubt(serving: Serving) -> None:

@@ -1,25 +1,27 @@
 """An audit tells people what it found, and what to do about it."""
 
 from collections import Counter
+from datetime import date, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from exporter.cli.audit_report import describe_audited
-from exporter.contract import BEGINNING, DAY, HOUR, format_instant
+from exporter.contract import BEGINNING, DAY, HOUR, format_instant, to_datetime
 from exporter.coverage import Interval
-from exporter.jobs.audit import AuditResult, RepairResult
+from exporter.jobs.audit import AuditResult, Findings, RepairResult
+from exporter.jobs.doubts import unproven_of
 from exporter.model import Unproven
-from exporter.pipeline.comparison import Differences
 from exporter.plan.differences import KINDS
 
 END = 20_000 * DAY
+LAST = to_datetime(END).date()
 AUDITED = AuditResult(
     state="complete",
     generation=3,
-    findings=Differences(),
-    audited=Interval(BEGINNING, END),
+    findings=Findings(zone="UTC", days={}, ids={}, differing_windows=0, nameless=0),
+    audited=Interval(BEGINNING, END).period,
     unproven=(),
     lifted=0,
     changing_filters=(),
@@ -33,8 +35,13 @@ DOUBT = Unproven(END - DAY, 3, "they share one updated_at")
 
 
 def found(*unproven: Unproven, repaired: RepairResult | None = None, **differing: int) -> AuditResult:
-    findings = Differences(days={END // DAY: Counter({"listed": 400, "kept": 400, **differing})})
-    return msgspec.structs.replace(AUDITED, findings=findings, unproven=unproven, repaired=repaired)
+    audited = by_day({LAST: Counter({"listed": 400, "kept": 400, **differing})})
+    return msgspec.structs.replace(audited, unproven=unproven_of(unproven), repaired=repaired)
+
+
+def by_day(days: dict[date, Counter[str]], zone: str = "UTC") -> AuditResult:
+    findings = msgspec.structs.replace(AUDITED.findings, days=days, zone=zone)
+    return msgspec.structs.replace(AUDITED, findings=findings)
 
 
 def told(audited: AuditResult, destination: Path = Path("/srv/calls")) -> str:
@@ -47,8 +54,7 @@ def test_the_same_is_called_so() -> None:
 
 
 def test_local_days_are_called_so() -> None:
-    audited = found(missing=1)
-    audited.findings.zone = "Europe/Berlin"
+    audited = by_day({LAST: Counter({"missing": 1})}, "Europe/Berlin")
     assert "\n  by day in Europe/Berlin:\n  day " in told(audited)
     assert "by day in" not in told(found(missing=1))
 
@@ -86,11 +92,11 @@ def table_of(text: str) -> list[list[str]]:
 
 def test_only_days_and_columns_with_something_in_them_are_shown_and_fit_80_columns() -> None:
     days = {
-        END // DAY - 2: Counter({"listed": 10, "kept": 10}),
-        END // DAY - 1: Counter({"listed": 20, "kept": 20, "later": 2}),
-        END // DAY: Counter({"listed": 30, "kept": 31, "deleted": 1}),
+        LAST - timedelta(days=2): Counter({"listed": 10, "kept": 10}),
+        LAST - timedelta(days=1): Counter({"listed": 20, "kept": 20, "later": 2}),
+        LAST: Counter({"listed": 30, "kept": 31, "deleted": 1}),
     }
-    text = told(msgspec.structs.replace(AUDITED, findings=Differences(days=days)))
+    text = told(by_day(days))
     day = format_instant(END)[:10]
     assert table_of(text) == [
         ["day", "listed", "kept", "deleted", "later"],
@@ -98,7 +104,7 @@ def test_only_days_and_columns_with_something_in_them_are_shown_and_fit_80_colum
         ["all", "days", "60", "61", "1", "2"],
     ]
     many = Counter({"listed": 1_000_000, "kept": 1_000_000}) + Counter(dict.fromkeys(KINDS, 100000))
-    text = told(msgspec.structs.replace(AUDITED, findings=Differences(days={END // DAY: many})), Path("c"))
+    text = told(by_day({LAST: many}), Path("c"))
     assert max(map(len, text.splitlines()[2:5])) <= 80
 
 

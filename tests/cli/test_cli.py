@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -22,9 +23,16 @@ import trustme
 from exporter import __version__
 from exporter.cli import main
 from exporter.cli.reading import describe_reading
-from exporter.cli.report import describe_status, describe_summary, describe_synced
-from exporter.contract import BEGINNING, DAY, FILTERS_BY_NAME, RESERVED_PARAMETERS, format_instant, parse_timestamp
-from exporter.coverage import Interval
+from exporter.cli.report import describe_status, describe_summary, describe_synced, status_figures
+from exporter.contract import (
+    DAY,
+    FILTERS_BY_NAME,
+    RESERVED_PARAMETERS,
+    format_instant,
+    parse_timestamp,
+    to_datetime,
+)
+from exporter.coverage import Period
 from exporter.errors import AccessError, DestinationLockedError, InterruptedExportError
 from exporter.jobs.status import Status
 from exporter.jobs.summary import Summary
@@ -52,8 +60,8 @@ SUMMARY = Summary(
     unproven=0,
     withheld=(),
     partly_withheld=0,
-    range_start=parse_timestamp("2026-01-01"),
-    range_end=parse_timestamp("2026-02-01"),
+    range_start=datetime(2026, 1, 1, tzinfo=UTC),
+    range_end=datetime(2026, 2, 1, tzinfo=UTC),
     partition_key="created_date",
     organization="org_1",
     request=Request(filters={"channel": "email"}),
@@ -657,14 +665,14 @@ def test_the_summary_says_what_is_in_doubt() -> None:
     assert "partly_withheld" not in summarize()
     assert "Run the same command again" in summarize(state="incomplete")
     assert "conversations, up to 2026-02-01 UTC (not included)\n" in summarize(range_start=None)
-    by_the_clock = parse_timestamp("2026-11-28T11:10:00.979584Z")
+    by_the_clock = to_datetime(parse_timestamp("2026-11-28T11:10:00.979584Z"))
     assert "conversations, up to 2026-11-28 11:10 UTC\n" in summarize(range_start=None, range_end=by_the_clock)
     assert "DuckDB" not in summarize(rows=0, files=0)
 
 
 def test_the_summary_says_why_there_is_less_than_was_expected() -> None:
     said = "--until 2026-03-01 UTC lies ahead; exported up to 2026-02-01 UTC, run again later for the rest."
-    assert said in summarize(end_ahead=parse_timestamp("2026-03-01"))
+    assert said in summarize(end_ahead=datetime(2026, 3, 1, tzinfo=UTC))
     nothing = "nothing in this range matches "
     both = Request(filters={"channel": "email", "agent_id": "nosuch"})
     assert f"{nothing}channel=email and agent_id=nosuch." in summarize(rows=0, files=0, request=both)
@@ -682,17 +690,17 @@ def test_a_hint_at_all_files_is_not_given_where_older_ones_are_kept() -> None:
 
 
 STATUS = {
-    "committed_at": 1_000_000,
-    "updates_since": 500_000,
+    "committed_at": to_datetime(1_000_000),
+    "updates_since": to_datetime(500_000),
     "last_run": None,
     "state": "incomplete",
     "rows": 5,
     "files": 1,
     "bytes": 2000,
     "range_start": None,
-    "range_end": parse_timestamp("2026-02-01"),
+    "range_end": datetime(2026, 2, 1, tzinfo=UTC),
     "covered_share": 0.75,
-    "gaps": (Interval(BEGINNING, parse_timestamp("2026-01-01")),),
+    "gaps": (Period(None, datetime(2026, 1, 1, tzinfo=UTC)),),
     "holder": "pid 7 on somewhere",
     "turns": None,
     "organization": "org_sandbox",
@@ -925,13 +933,13 @@ def test_a_status_without_a_beginning_shows_no_share() -> None:
         files=0,
         bytes=0,
         range_start=None,
-        range_end=DAY,
+        range_end=to_datetime(DAY),
         covered_share=None,
-        gaps=(Interval(BEGINNING, DAY),),
+        gaps=(Period(None, to_datetime(DAY)),),
         quarantined_rows=0,
         unproven=0,
         runs=1,
-        committed_at=0,
+        committed_at=to_datetime(0),
         updates_since=None,
         holder=None,
         last_run=None,
@@ -960,10 +968,17 @@ def test_a_status_says_how_the_last_run_ended_and_how_current_the_export_is() ->
     make = msgspec.defstruct("Status", list(STATUS))
     record = msgspec.defstruct("Record", ["command", "ended_at", "exit_status", "message", "error"])
 
-    def said(*run: object, **changes: object) -> list[str]:
-        found = make(**{**STATUS, "gaps": (), "state": "complete", "last_run": record(*run), **changes})
+    def said(command: str, ended_at: str, *rest: object, **changes: object) -> list[str]:
+        run = record(command, to_datetime(parse_timestamp(ended_at)), *rest)
+        found = make(**{**STATUS, "gaps": (), "state": "complete", "last_run": run, **changes})
         return list(describe_status(cast(Any, found), Path("out")))
 
+    moments = {"started_at": to_datetime(0), "ended_at": to_datetime(120_000)}
+    last = msgspec.defstruct("Record", list(moments))(**moments)
+    assert status_figures(cast(Any, make(**{**STATUS, "last_run": last})))["last_run"] == {
+        "started_at": "1970-01-01T00:00:00Z",
+        "ended_at": "1970-01-01T00:00:00.120Z",
+    }
     interrupted = said("export", "2026-11-28T11:13:05.123Z", 130, "stopped: run again", "InterruptedExportError")
     assert interrupted[-1] == "  last run  export, interrupted at 2026-11-28 11:13:05 UTC (130)"
     assert "  current   all changes up to 1970-01-01 UTC" in interrupted
@@ -996,8 +1011,8 @@ def test_a_sync_that_changed_nothing_says_so_in_two_lines() -> None:
         unchanged=77,
         rewritten=0,
         open_rows=3,
-        updates_since_before=0,
-        updates_since=parse_timestamp("2026-11-28T11:10:00.979584Z"),
+        updates_since_before=to_datetime(0),
+        updates_since=to_datetime(parse_timestamp("2026-11-28T11:10:00.979584Z")),
     )
     assert list(describe_synced(synced)) == [
         "✔ up to date  12,345 conversations, nothing has changed; 77 read again and unchanged",

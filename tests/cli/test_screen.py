@@ -3,6 +3,7 @@
 import errno
 import io
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -10,11 +11,10 @@ from hypothesis import strategies as st
 
 from exporter.cli.meter import Rates
 from exporter.cli.screen import Screen, cells, cut, picture
-from exporter.contract import parse_timestamp
 from exporter.progress import Trouble
 from tests.cli.snapshots import START, at
 
-READING = (parse_timestamp("2026-10-16T05:00:00Z"), parse_timestamp("2026-11-19T07:00:00Z"))
+READING = (datetime(2026, 10, 16, 5, tzinfo=UTC), datetime(2026, 11, 19, 7, tzinfo=UTC))
 RUN = replace(
     START,
     share=0.62,

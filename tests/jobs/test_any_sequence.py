@@ -46,6 +46,7 @@ from tests.end_to_end.export_directory import ExportDirectory, assert_same
 from tests.end_to_end.records import records
 from tests.jobs.damage import flip, truncate
 from tests.jobs.moving import T0, Source, settings_for
+from tests.toolkit.instants import coverage_of
 
 T = TypeVar("T")
 
@@ -311,7 +312,7 @@ class Sequences(RuleBasedStateMachine):
         assert {problem.file for problem in found.problems} == {path}
         mended = self._run(lambda: verify(self.root, now=self.source.now, repair=True))
         assert mended.sound
-        lost = Coverage(mended.uncovered)
+        lost = coverage_of(mended.uncovered)
         assert lost
         self.coverage -= lost
         self.there = {name: row for name, row in self.there.items() if not _holds(lost, self._served(row))}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from exporter.contract import ALWAYS_FIELDS, BEGINNING, DAY, SECOND, Instant
+from exporter.contract import ALWAYS_FIELDS, BEGINNING, DAY, SECOND, Instant, to_datetime
 from exporter.coverage import Interval
 from exporter.errors import AccessError, DestinationError, SourceError, UsageError
 from exporter.jobs.export import export
@@ -20,6 +20,7 @@ from exporter.run.reconcile import asks_for_more, known_end, settle_range, settl
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations, serve
 from exporter.sandbox.clock import system_clock
 from exporter.settings import Credentials, PartitionBy, Request, RunSettings, Selection
+from tests.toolkit.instants import coverage_of
 
 pytestmark = pytest.mark.usefixtures("hasty")
 
@@ -182,14 +183,14 @@ async def test_status_says_how_far_it_is(tmp_path: Path) -> None:
         assert 0 < found.covered_share < 1
         assert 0 < found.rows < 300
         assert (found.runs, len(found.gaps) > 0) == (1, True)
-        left = sum(gap.end - gap.start for gap in found.gaps)
+        left = coverage_of(found.gaps).length
         assert left / (20 * DAY) == pytest.approx(1 - found.covered_share)
         server.behaviour = Behaviour()
         summary = await run(server, destination, asked)
     found = await status(destination)
     assert (found.state, found.covered_share, found.gaps, found.runs) == ("complete", 1.0, (), 2)
     assert (found.rows, found.files, found.bytes) == (300, summary.files, summary.bytes)
-    assert (found.range_start, found.range_end) == (T0 - 20 * DAY, T0)
+    assert (found.range_start, found.range_end) == (to_datetime(T0 - 20 * DAY), to_datetime(T0))
 
 
 @pytest.mark.anyio
@@ -212,7 +213,7 @@ async def test_what_it_holds_by_request_and_an_end_that_lies_ahead_are_summed_up
         some = await run(server, tmp_path / "some", Selection(until=T0, fields=("organization_id", *ALWAYS_FIELDS)))
         now = await run(server, tmp_path / "now", Selection(until=system_clock()))
         unknown = await run(server, tmp_path / "bare", Selection(until=T0, fields=ALWAYS_FIELDS))
-    assert (nothing.end_ahead, nothing.matches_nothing, nothing.exit_status) == (ahead, True, 0)
+    assert (nothing.end_ahead, nothing.matches_nothing, nothing.exit_status) == (to_datetime(ahead), True, 0)
     assert nothing.request == Request(filters={"agent_id": "nosuch"})
     assert (some.end_ahead, some.matches_nothing, some.organization) == (None, False, "org_sandbox")
     assert (unknown.organization, now.end_ahead) == (None, None)

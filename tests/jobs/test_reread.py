@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.contract import DAY, HOUR, MINUTE, Instant
-from exporter.coverage import Coverage, Interval
+from exporter.contract import DAY, HOUR, MINUTE, Instant, to_datetime
+from exporter.coverage import Interval
 from exporter.errors import AccessError, ContradictionError, DestinationError, UsageError
 from exporter.jobs.audit import audit
 from exporter.jobs.export import export
@@ -26,6 +26,7 @@ from tests.end_to_end.export_directory import ExportDirectory, assert_same, snap
 from tests.end_to_end.records import records
 from tests.jobs.damage import flip
 from tests.jobs.moving import Source, check, fill, moving_source, run_sync, settings_for
+from tests.toolkit.instants import coverage_of
 
 pytestmark = pytest.mark.anyio
 
@@ -237,7 +238,7 @@ async def test_what_a_repair_has_dropped_is_read(tmp_path: Path) -> None:
         for file in ExportDirectory(tmp_path).files[1:3]:
             flip(tmp_path, file["path"])
         mended = await verify(tmp_path, now=source.now, repair=True)
-        lost = Coverage(mended.uncovered)
+        lost = coverage_of(mended.uncovered)
         assert lost
         source.update("c5", summary="new")
         source.now += HOUR
@@ -455,5 +456,5 @@ async def test_a_sync_after_it_reads_what_has_changed_since(tmp_path: Path) -> N
         source.update("c7", summary="new")
         synced = await sync(tmp_path, Selection(), RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
         assert synced.updates_since_before is not None
-        assert synced.updates_since_before > source.now - MINUTE
+        assert synced.updates_since_before > to_datetime(source.now - MINUTE)
         assert (synced.updated, len(source.sandbox.requests) < 25) == (1, True)

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,8 @@ def record(run: str, message: str | None = None) -> RunRecord:
     return RunRecord(
         run=run,
         command="export",
-        started_at="2026-02-10T00:00:00Z",
-        ended_at="2026-02-10T00:00:01Z",
+        started_at=datetime(2026, 2, 10, tzinfo=UTC),
+        ended_at=datetime(2026, 2, 10, 0, 0, 1, 120_000, tzinfo=UTC),
         exit_status=0,
         error=None,
         message=message,
@@ -53,6 +54,8 @@ async def test_a_line_a_run_for_its_user_alone(store: LocalStore) -> None:
         await append_run(store, record(name))
     lines = (store.root / RUNS).read_text().splitlines()
     assert [json.loads(line)["run"] for line in lines] == ["a", "b"]
+    times = [json.loads(lines[0])[name] for name in ("started_at", "ended_at")]
+    assert times == ["2026-02-10T00:00:00Z", "2026-02-10T00:00:01.120Z"]
     assert await read_last_run(store) == record("b")
     assert stat.S_IMODE((store.root / RUNS).stat().st_mode) == 0o600
 

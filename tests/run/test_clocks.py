@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.contract import DAY, HOUR, MINUTE, SECOND
+from exporter.contract import DAY, HOUR, MINUTE, SECOND, to_datetime
 from exporter.errors import UsageError
 from exporter.model import TABLES
 from exporter.settings import PartitionBy, Selection
@@ -308,7 +308,7 @@ async def test_a_reread_takes_it_back_too(tmp_path: Path, source: World, how: st
     done = await source.reread(tmp_path)
     assert "an earlier run went by was ahead" in source.warnings
     assert (done.exit_status, done.updated, done.removed) == (0, 1, 0)
-    assert [interval.end for interval in done.intervals] == [source.range_end(tmp_path)]
+    assert [period.end for period in done.intervals] == [to_datetime(source.range_end(tmp_path))]
     assert source.range_end(tmp_path) <= source.now + 1
     assert await source.is_sound(tmp_path)
     assert await source.has_all(tmp_path)
@@ -345,7 +345,7 @@ async def test_an_audit_reports_nothing_that_is_yet_to_come_or_came_since(tmp_pa
         found = await source.audit(tmp_path, repair=repair)
         kinds = {kind: found.findings.total(kind) for kind in ("missing", "changed", "deleted", "later")}
         assert kinds == {"missing": 0, "changed": 0, "deleted": 0, "later": 2}
-        assert found.audited.end <= source.now
+        assert found.audited.end <= to_datetime(source.now)
     source.date = 3 * HOUR
     with pytest.raises(UsageError, match="--trust-clock"):
         await source.audit(tmp_path)
