@@ -18,10 +18,8 @@ def compact(destination: Existing, spec: ExportSpec, display: Display) -> None:
 
     import msgspec
 
-    from exporter.cli.heap import keep_heap_compact
     from exporter.jobs.compact import compact as run_compact
 
-    keep_heap_compact()
     observer = open_observer(sys.stderr, "text", verbose=display.verbose)
     work = partial(
         run_compact,

@@ -58,9 +58,6 @@ def perform(job: Callable[[Observer], Awaitable[T]], tell: Callable[[T], Result]
     """Runs `job`, shows its progress and the result that `tell` makes of it, and exits with its status."""
     import logging
 
-    from exporter.cli.heap import keep_heap_compact
-
-    keep_heap_compact()
     # Otherwise a library's complaint about a task would reach the user with its traceback.
     logging.getLogger().addHandler(logging.NullHandler())
     log = open_log(sys.stderr, "json") if display.log_format == "json" else None
