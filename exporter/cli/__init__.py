@@ -32,6 +32,7 @@ from exporter.cli import (
     verify,
 )
 from exporter.cli import version as version_command
+from exporter.cli.heap import keep_heap_compact
 from exporter.cli.help import HelpedCommand, HelpedGroup
 from exporter.cli.machine import translating
 from exporter.cli.output import say
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A core dump would leave the token and conversations on the disk.
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    keep_heap_compact()
     if "_EXPORTER_COMPLETE" in os.environ:
         # Otherwise typer would wrap long help texts, and a shell would take each line for a completion.
         os.environ["COLUMNS"] = "1000"

@@ -2,33 +2,35 @@
 
 import ctypes
 import gc
+import os
 from typing import Final
-
-import pyarrow as pa
 
 # Constants of glibc's malloc.h.
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
-#: Bodies, columns and pages of Parquet are larger: each gets a mapping of its own, which is returned when it is freed.
-_OWN_MAPPING_BYTES: Final = 1024 * 1024
+#: Bodies and columns of large rows are larger: each gets a mapping of its own, which is returned when it is freed.
+#: Pages of Parquet are smaller: mapping each of them took a fortieth of an export.
+_OWN_MAPPING_BYTES: Final = 2 * 1024 * 1024
 #: Each arena keeps holes of its own, and by default threads have up to eight arenas a core.
 _ARENAS: Final = 2
 #: Rows and turns come and go by the thousand, and hold no cycles: looking for cycles after every 700 objects took a
 #: twentieth of an export with turns.
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
+#: Arrow's own pool keeps what was freed, apart for each thread. Parquet's pages come from the pool that Arrow picks
+#: while it loads, whatever `pyarrow.set_memory_pool` says later.
+_POOL_VARIABLE: Final = "ARROW_DEFAULT_MEMORY_POOL"
 
 
 def keep_heap_compact() -> None:
     """Makes Python look for cycles less often, tunes glibc's malloc, if this process has it, and makes Arrow use it.
 
-    The tuning is for large blocks that come and go in several threads.
+    The tuning is for large blocks that come and go in several threads. Call it before Arrow is loaded.
     """
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return
-    # Arrow's own pools keep what was freed.
-    pa.set_memory_pool(pa.system_memory_pool())
+    os.environ[_POOL_VARIABLE] = "system"
     mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING_BYTES)
     mallopt(_M_ARENA_MAX, _ARENAS)

@@ -72,10 +72,7 @@ def perform(
     """
     import logging
 
-    from exporter.cli.heap import keep_heap_compact
-
     shown = open_display(display, str(destination), counts_stored=counts_stored)
-    keep_heap_compact()
     # Otherwise a library's complaint about a task would reach the user with its traceback.
     logging.getLogger().addHandler(logging.NullHandler())
     try:

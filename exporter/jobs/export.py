@@ -35,6 +35,7 @@ async def export(destination: Location, asked: Selection, context: RunContext) -
 async def _export(store: Store, run: Run, asked: Selection, context: RunContext) -> Summary:
     destination = store.location
     found, _, asked = await find_stored(store, run, asked)
+    settle_table_format(found, asked, destination)  # refuses a table that cannot be, before anything is made or read
     if await _is_idle(store, found, asked):
         return summarize(destination, found, found, Counters())
     async with holding(store, run) as claim:

@@ -101,7 +101,7 @@ def test_exporting_with_turns(name: str, api: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("served", "tried", "said"),
     [
-        ("sandbox --rows 3000 --behaviour", "export tried", "complete: 3,000 conversations"),
+        ("sandbox --rows 3000 --behaviour", "export tried", "complete  3,000 conversations"),
         ("sandbox --rows 3000 --live", "sync tried", " inserted"),
     ],
 )
