@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,9 @@ def test_every_command_works_without(
     name: str, rows: list[Row], serving: Serving, command: Command, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     server, root = serving(rows), tmp_path / "out"
+    # Other processes have locks, and would take temporary files here for those of a killed one.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
     WORKS_WITHOUT[name](monkeypatch)
     for arguments in commands_at(root, tmp_path / "demo"):
         done = command(*arguments, server=server)

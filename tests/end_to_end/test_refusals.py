@@ -35,7 +35,7 @@ def assert_refused(done: CommandResult, status: int, *words: str) -> None:
     ("options", "words"),
     [
         (("--since", "2024-02-30"), ("--since", "2024-02-30")),
-        (("--since", "yesterday"), ("--since", "yesterday", "7d, 36h")),
+        (("--since", "the other day"), ("--since", "the other day", "7d, 36h")),
         (("--until", "2024-13-01T00:00:00Z"), ("--until",)),
         (("--since", "2024-02-01", "--until", "2024-01-01"), ("2024-02-01", "2024-01-01")),
         (("--since", "2024-02-01", "--until", "2024-02-01"), ("nothing to export",)),
@@ -49,7 +49,7 @@ def assert_refused(done: CommandResult, status: int, *words: str) -> None:
         (("--max-rps", "0"), ("--max-rps",)),
         (("--custom-metadata", "[1]"), ("--custom-metadata", "JSON object")),
         (("--custom-metadata", "{'a': 1}"), ("--custom-metadata", "JSON object")),
-        (("--duration-above", "1.5"), ("--duration-above", "whole number")),
+        (("--duration-above", "1.5"), ("--duration-above", "must be a duration")),
         (("--fields", "id,transcript"), ("--fields", "transcript", "conversation")),
         (("--fields", "id", "--exclude-fields", "agent"), ("--fields", "--exclude-fields")),
         (("--exclude-fields", "created_at"), ("created_at",)),
