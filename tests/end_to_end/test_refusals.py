@@ -35,7 +35,7 @@ def assert_refused(done: CommandResult, status: int, *words: str) -> None:
     ("options", "words"),
     [
         (("--since", "2024-02-30"), ("--since", "2024-02-30")),
-        (("--since", "the other day"), ("--since", "the other day", "7d, 36h")),
+        (("--since", "the other day"), ("--since", "the other day", "36h or 7d")),
         (("--until", "2024-13-01T00:00:00Z"), ("--until",)),
         (("--since", "2024-02-01", "--until", "2024-01-01"), ("2024-02-01", "2024-01-01")),
         (("--since", "2024-02-01", "--until", "2024-02-01"), ("nothing to export",)),
