@@ -29,7 +29,7 @@ the token or a conversation's content.
     │   ├── ForeignTableError      6   a Delta or Iceberg table was changed by others, or belongs to another export
     │   └── OvertakenError         1   another run has committed in our place
     ├── DoubtfulStreamError        3   a stream has ended, but not all of its rows were delivered or proven
-    └── InterruptedExportError   130   Ctrl-C or SIGTERM
+    └── InterruptedExportError   130   Ctrl-C, SIGTERM or SIGHUP
 """
 
 from typing import Literal, Self, TypeAlias
@@ -219,7 +219,7 @@ class DoubtfulStreamError(ExporterError):
 
 
 class InterruptedExportError(ExporterError):
-    """Ctrl-C or SIGTERM stopped the run; what was read is committed. `kept_rows` is all that the export then holds."""
+    """A signal stopped the run; what was read is committed. `kept_rows` is all that the export then holds."""
 
     exit_status = 130
     kept_rows: int | None = None

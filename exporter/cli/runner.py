@@ -134,9 +134,9 @@ def _tell_result(shown: Shown, display: Display, result: Result) -> None:
 def run_until_signal(work: Callable[[], Awaitable[T]], otherwise: str) -> T:
     """Runs `work` until it ends, or until a signal does.
 
-    The first Ctrl-C or SIGTERM cancels it, unless it listens to signals itself, as the pipeline does; the second one
-    ends the process at once, which loses no more than a kill. Raises `InterruptedExportError` with the message
-    `otherwise`.
+    The first Ctrl-C, SIGTERM or SIGHUP cancels it, unless it listens to signals itself, as the pipeline does; the
+    second one ends the process at once, which loses no more than a kill. Raises `InterruptedExportError` with the
+    message `otherwise`.
     """
     import asyncio
 
