@@ -71,7 +71,18 @@ class DestinationLockedError(ExporterError):
 
 
 class SourceError(ExporterError):
-    """The API, or whatever answers in its place, failed."""
+    """The API, or whatever answers in its place, failed. `brief` says so in a few words, without advice."""
+
+    _words = ""
+
+    @property
+    def brief(self) -> str:
+        return self._words or str(self).partition("\n")[0].partition(". ")[0]
+
+    def in_brief(self, words: str) -> Self:
+        """Sets the words of `brief`, and returns the error itself."""
+        self._words = words
+        return self
 
 
 class RefusedError(SourceError):
@@ -108,6 +119,11 @@ class ThrottledError(TransientError):
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
         self.status = status
+
+    @property
+    def may_be_outage(self) -> bool:
+        """Returns whether the server may be down, and not only ask for patience."""
+        return self.status == 503
 
 
 class UnreachableError(TransientError):

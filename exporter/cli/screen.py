@@ -110,7 +110,10 @@ class Screen:
 def picture(snapshot: Snapshot, rates: Rates, name: str, width: int, counts_stored: bool) -> list[str]:
     """Returns the lines of a picture; none is wider than `width`."""
     if snapshot.rows == 0 and snapshot.windows == 0:
-        words = ["connecting", _clock(snapshot.seconds)]
+        is_answered = snapshot.requests > snapshot.in_flight and (
+            snapshot.trouble is None or snapshot.trouble.throttled
+        )
+        words = ["preparing" if is_answered else "connecting", _clock(snapshot.seconds)]
         if snapshot.requests:
             words.append("1 request" if snapshot.requests == 1 else f"{snapshot.requests:,} requests")
         lines = [f"{name}  {_DOT.join(words)}"]
