@@ -18,6 +18,8 @@ from exporter.fetch.wire.refusals import proxy_refusal, quoted
 from exporter.route import Proxy
 
 _LEAST_SECONDS: Final = 0.1
+#: The first attempt goes without a byte for this long, and each further one for twice as long as the one before.
+_FIRST_STALL_SECONDS: Final = 4.0
 _CHECK: Final = f"Check {BASE_URL_VARIABLE} and the network"
 
 
@@ -33,13 +35,14 @@ class Limits:
 class Silence:
     """Lasts from the first attempt until something answers: no attempt then goes on for longer than `seconds` after it.
 
-    Without `seconds`, there is none.
+    One that stalls leaves time for another, because a single connection may be lost. Without `seconds`, there is none.
     """
 
     def __init__(self, seconds: float | None) -> None:
         self.lasts = seconds is not None
         self._seconds = seconds or 0.0
         self._ends_at: float | None = None
+        self._stall_seconds = _FIRST_STALL_SECONDS
 
     def limit(self, limits: Limits, now: float) -> Limits:
         """Returns the limits of an attempt that begins now."""
@@ -48,10 +51,13 @@ class Silence:
         if self._ends_at is None:
             self._ends_at = now + self._seconds
         left = max(_LEAST_SECONDS, self._ends_at - now)
+        stall_seconds, self._stall_seconds = self._stall_seconds, self._stall_seconds * 2
+        if left - stall_seconds < _FIRST_STALL_SECONDS:
+            stall_seconds = left
         return replace(
             limits,
             connect_seconds=min(limits.connect_seconds, left),
-            stall_seconds=min(limits.stall_seconds, left),
+            stall_seconds=min(limits.stall_seconds, stall_seconds),
         )
 
 
@@ -136,7 +142,7 @@ def _broken_rule(message: str) -> str:
 def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
-    if error.errno in errno.errorcode and not isinstance(error, socket.gaierror):
+    if error.errno is not None and error.errno in errno.errorcode and not isinstance(error, socket.gaierror):
         # Python's own words may be of its calls.
         return os.strerror(error.errno).lower()
     return error.strerror or type(error).__name__
