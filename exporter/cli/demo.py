@@ -55,7 +55,8 @@ def demo(
 
     async def job(observer: Observer) -> "tuple[Summary, list[Night]]":
         found = await _look(target)
-        _introduce(target, found, rows, days)
+        if not display.quiet:
+            _introduce(target, found, rows, days)
         clock = Clock(_DEMO_UNTIL)
         past = 0 if found.range is None else clock.nights_before(found.range.end)
         async with serve(

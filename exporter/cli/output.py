@@ -33,7 +33,7 @@ def report(text: str) -> None:
     typer.echo(in_encoding(text, sys.stdout))
 
 
-def say(text: str) -> None:
+def say(text: str, *, is_dated: bool = True) -> None:
     """Writes `text` to stderr, which is not the report: with the time before each line, unless at a terminal."""
-    shown = in_encoding(text, sys.stderr) if is_terminal(sys.stderr) else dated(text)
+    shown = dated(text) if is_dated and not is_terminal(sys.stderr) else in_encoding(text, sys.stderr)
     print(shown, file=sys.stderr, flush=True)

@@ -1009,3 +1009,11 @@ def test_a_sync_that_changed_nothing_says_so_in_two_lines() -> None:
     assert told[2] == "  current   all changes up to 2026-11-28 11:10 UTC"
     doubtful = msgspec.structs.replace(synced, summary=summary_with(state="unproven", unproven=1))
     assert any("exporter reread" in line for line in describe_synced(doubtful))
+
+
+def test_help_is_never_dated_and_a_quiet_demo_says_one_line(tmp_path: Path) -> None:
+    helped = run_process()
+    assert helped.returncode == 2
+    assert helped.stderr.startswith("Export every conversation of an organization")
+    shown = run_process("demo", str(tmp_path / "demo"), "--rows", "40", "-q")
+    assert (shown.returncode, shown.stderr, shown.stdout.count("\n")) == (0, "", 1)
