@@ -70,7 +70,7 @@ def demo(
             summary = await run_export(target, asked, context)
             return summary, await live_through(server, clock, target, context, nights=nights, past=past)
 
-    perform(job, _tell, display, target, counts_stored=True)
+    perform(job, _tell, display, target, command="demo", counts_stored=True)
 
 
 async def _look(target: Location) -> "State":

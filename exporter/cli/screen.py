@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TextIO
 from unicodedata import combining, east_asian_width
 
-from exporter.cli.log import key_values
+from exporter.cli.lines import LineProgress
+from exporter.cli.log import Level, key_values
 from exporter.cli.meter import Meter, Rates
 from exporter.cli.output import in_encoding
 from exporter.contract import format_instant
@@ -29,6 +30,28 @@ _DONE, _LEFT = "━", "─"
 def can_draw(stream: TextIO) -> bool:
     """Returns whether the stream is a terminal whose cursor can be moved."""
     return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+
+
+class PlainProgress(LineProgress):
+    """Writes lines for people, to a terminal whose cursor is not moved: each fits, and none is dated."""
+
+    def __init__(self, stream: TextIO, name: str, every_seconds: float, *, verbose: bool) -> None:
+        self._stream = stream
+        self._name = name
+        super().__init__(self._say, every_seconds, verbose=verbose, first_seconds=0.0)
+
+    def tell_progress(self, snapshot: Snapshot, rates: Rates) -> None:
+        """Writes a line of progress."""
+        self._say("info", plain_line(snapshot, rates, self._name, _columns(self._stream) - 1), {})
+
+    def tell_trouble(self, trouble: Trouble, now_seconds: float) -> None:
+        """Writes a line about trouble that lasts."""
+        self._say("info", _third_line(trouble, now_seconds, _columns(self._stream) - 1), {})
+
+    def _say(self, level: Level, event: str, details: dict[str, object]) -> None:
+        with suppress(OSError, ValueError):
+            line = ("" if level == "info" else "! ") + key_values(event, details)
+            print(in_encoding(line, self._stream), file=self._stream, flush=True)
 
 
 class Screen:
@@ -125,6 +148,20 @@ def picture(snapshot: Snapshot, rates: Rates, name: str, width: int, counts_stor
     if snapshot.trouble is not None:
         lines.append(_third_line(snapshot.trouble, snapshot.seconds, width))
     return [cut(line, width) for line in lines]
+
+
+def plain_line(snapshot: Snapshot, rates: Rates, name: str, width: int) -> str:
+    """Returns a run in a line that is no wider than `width`."""
+    if snapshot.rows == 0 and snapshot.windows == 0:
+        return picture(snapshot, rates, name, width, counts_stored=False)[0]
+    left = "" if rates.seconds_left is None else f"about {format_seconds(rates.seconds_left)} left"
+    percent, rows = f"{int(100 * snapshot.share)}%", f"{snapshot.rows:,} rows"
+    rate, clock = f"{rates.rows:,.0f} rows/s", _clock(snapshot.seconds)
+    for words in ([percent, rows, rate, clock, left], [percent, rows, rate, clock], [percent, rows, clock]):
+        line = _DOT.join(filter(None, words))
+        if cells(line) <= width:
+            break
+    return cut(line, width)
 
 
 def _first_line(snapshot: Snapshot, rates: Rates, name: str, width: int, stored: int) -> str:
