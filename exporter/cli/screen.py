@@ -5,7 +5,6 @@ shell when the process is killed, begins on a line of its own.
 """
 
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ from unicodedata import combining, east_asian_width
 from exporter.cli.lines import LineProgress
 from exporter.cli.log import Level, key_values
 from exporter.cli.meter import Meter, Rates
-from exporter.cli.output import in_encoding
+from exporter.cli.output import columns_of, in_encoding
 from exporter.contract import format_instant
 from exporter.progress import Snapshot, Trouble
 from exporter.words import format_seconds, format_size
@@ -42,11 +41,11 @@ class PlainProgress(LineProgress):
 
     def tell_progress(self, snapshot: Snapshot, rates: Rates) -> None:
         """Writes a line of progress."""
-        self._say("info", plain_line(snapshot, rates, self._name, _columns(self._stream) - 1), {})
+        self._say("info", plain_line(snapshot, rates, self._name, columns_of(self._stream) - 1), {})
 
     def tell_trouble(self, trouble: Trouble, now_seconds: float) -> None:
         """Writes a line about trouble that lasts."""
-        self._say("info", _third_line(trouble, now_seconds, _columns(self._stream) - 1), {})
+        self._say("info", _third_line(trouble, now_seconds, columns_of(self._stream) - 1), {})
 
     def _say(self, level: Level, event: str, details: dict[str, object]) -> None:
         with suppress(OSError, ValueError):
@@ -74,7 +73,7 @@ class Screen:
         self._name = "".join(letter if letter.isprintable() else "?" for letter in name)
         self._verbose = verbose
         self._counts_stored = counts_stored
-        self._width = width or (lambda: _columns(stream))
+        self._width = width or (lambda: columns_of(stream))
         self._is_coloured = not os.environ.get("NO_COLOR")
         self._meter = Meter()
         self._next_draw_seconds = 0.0
@@ -242,13 +241,6 @@ def _shortened(name: str, width: int) -> str:
     while cells(name) >= width:
         name = name[1:]
     return f"…{name}"
-
-
-def _columns(stream: TextIO) -> int:
-    with suppress(OSError, ValueError):
-        if columns := os.get_terminal_size(stream.fileno()).columns:
-            return columns
-    return shutil.get_terminal_size().columns
 
 
 def _clock(seconds: float) -> str:
