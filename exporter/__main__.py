@@ -6,9 +6,9 @@ import sys
 from contextlib import suppress
 from typing import Final
 
+from exporter.signals import heeded
 from exporter.streams import close_streams, open_streams
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _FAILED: Final = 1
 _INTERRUPTED: Final = 130
 
@@ -18,7 +18,7 @@ def main() -> None:
     # Files that a library creates must also be private to this user.
     os.umask(0o077)
     # These act while modules load, and wherever no job listens: a traceback would help no user.
-    for number in _SIGNALS:
+    for number in heeded():
         signal.signal(number, _leave)
     open_streams()
     # Arrow loads NumPy, whose linear algebra is not used: where it cannot start its threads, it sends a SIGINT here.
@@ -26,7 +26,7 @@ def main() -> None:
 
     status = _run()
     # Only the interpreter's own shutdown is left; the exit status is the job's.
-    for number in _SIGNALS:
+    for number in heeded():
         signal.signal(number, signal.SIG_IGN)
     close_streams()
     sys.exit(status)

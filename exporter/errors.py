@@ -29,7 +29,7 @@ the token or a conversation's content.
     │   ├── ForeignTableError      6   a Delta or Iceberg table was changed by others, or belongs to another export
     │   └── OvertakenError         1   another run has committed in our place
     ├── DoubtfulStreamError        3   a stream has ended, but not all of its rows were delivered or proven
-    └── InterruptedExportError   130   Ctrl-C or SIGTERM
+    └── InterruptedExportError   130   Ctrl-C, SIGTERM or SIGHUP
 """
 
 from typing import Literal, Self, TypeAlias
@@ -71,7 +71,18 @@ class DestinationLockedError(ExporterError):
 
 
 class SourceError(ExporterError):
-    """The API, or whatever answers in its place, failed."""
+    """The API, or whatever answers in its place, failed. `brief` says so in a few words, without advice."""
+
+    _words = ""
+
+    @property
+    def brief(self) -> str:
+        return self._words or str(self).partition("\n")[0].partition(". ")[0]
+
+    def in_brief(self, words: str) -> Self:
+        """Sets the words of `brief`, and returns the error itself."""
+        self._words = words
+        return self
 
 
 class RefusedError(SourceError):
@@ -108,6 +119,11 @@ class ThrottledError(TransientError):
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
         self.status = status
+
+    @property
+    def may_be_outage(self) -> bool:
+        """Returns whether the server may be down, and not only ask for patience."""
+        return self.status == 503
 
 
 class UnreachableError(TransientError):
@@ -219,7 +235,7 @@ class DoubtfulStreamError(ExporterError):
 
 
 class InterruptedExportError(ExporterError):
-    """Ctrl-C or SIGTERM stopped the run; what was read is committed. `kept_rows` is all that the export then holds."""
+    """A signal stopped the run; what was read is committed. `kept_rows` is all that the export then holds."""
 
     exit_status = 130
     kept_rows: int | None = None

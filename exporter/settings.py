@@ -102,8 +102,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     `max_rps` is in requests a second; None means no ceiling. `wait_seconds` is how long an API is asked that has never
     answered. `trust_clock` names the one clock to believe; None means
     the earlier one, or neither if they differ by much. `ca_file` holds authorities that may vouch for the API
-    besides the system's. With `heeds_signals`, Ctrl-C and SIGTERM end the run in good order; otherwise they are left to
-    the program.
+    besides the system's. With `heeds_signals`, Ctrl-C, SIGTERM and SIGHUP end the run in good order; otherwise they are
+    left to the program.
     """
 
     base_url: str = DEFAULT_BASE_URL

@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     except usage.Refusal as refusal:
-        say(usage.describe(refusal))
+        say(usage.describe(refusal), is_dated=not usage.asks_for_help(refusal))
         return UsageError.exit_status
     except ExporterError as error:
         say(f"exporter: {error}")

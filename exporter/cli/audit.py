@@ -50,4 +50,6 @@ def audit(
     def tell(found: "AuditResult") -> Result:
         return Result(list(describe_audited(found, target)), audited_figures(found), found.exit_status)
 
-    perform(lambda observer: run(wanted.context(observer)), tell, display, target, again="to start over")
+    perform(
+        lambda observer: run(wanted.context(observer)), tell, display, target, command="audit", again="to start over"
+    )

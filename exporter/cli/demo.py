@@ -1,5 +1,6 @@
 """`exporter demo`: an export from a server in the same process and, if asked for, some nights after it."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -8,7 +9,7 @@ from exporter import contract
 from exporter.cli.flags import Days, Display, Rows, flag, with_options
 from exporter.cli.nights import Clock, Night, by_the_server, describe_nights, figures_of, live_through
 from exporter.cli.output import say
-from exporter.cli.runner import Result, perform, tell_summary
+from exporter.cli.runner import Result, perform, run_until_signal, tell_summary
 from exporter.errors import DestinationError
 from exporter.model import TABLES
 from exporter.options.option import Group
@@ -53,9 +54,12 @@ def demo(
     from exporter.sandbox import make_conversations, serve
     from exporter.sandbox.clock import system_clock
 
-    async def job(observer: Observer) -> "tuple[Summary, list[Night]]":
-        found = await _look(target)
+    # Before the picture is on the terminal, which would be drawn over these lines.
+    found = run_until_signal(partial(_look, target), "stopped; run the same command to go on")
+    if not display.quiet:
         _introduce(target, found, rows, days)
+
+    async def job(observer: Observer) -> "tuple[Summary, list[Night]]":
         clock = Clock(_DEMO_UNTIL)
         past = 0 if found.range is None else clock.nights_before(found.range.end)
         async with serve(
@@ -69,7 +73,7 @@ def demo(
             summary = await run_export(target, asked, context)
             return summary, await live_through(server, clock, target, context, nights=nights, past=past)
 
-    perform(job, _tell, display, target, counts_stored=True)
+    perform(job, _tell, display, target, command="demo", counts_stored=True)
 
 
 async def _look(target: Location) -> "State":

@@ -13,11 +13,13 @@ from exporter.cli.flags import Display
 from exporter.cli.lines import LineProgress, ObjectProgress
 from exporter.cli.log import Log, LogFile, open_log, written_to
 from exporter.cli.output import is_terminal
-from exporter.cli.screen import Screen, can_draw
+from exporter.cli.screen import PlainProgress, Screen, can_draw
 from exporter.errors import UsageError
 from exporter.options.parse import to_bytes
 from exporter.progress import Observer, Quiet, Snapshot
 
+#: Without it, `--progress lines` would show nothing of a short run.
+_FIRST_LINE_SECONDS: Final = 5.0
 #: A terminal that cannot move its cursor gets a line this often, and so does a log.
 _TERMINAL_LINE_SECONDS: Final = 5.0
 _LOG_LINE_SECONDS: Final = 60.0
@@ -61,8 +63,8 @@ class Shown:
     json_log: Log | None
 
 
-def open_display(display: Display, name: str, *, counts_stored: bool = False) -> Shown:
-    """Opens what shows a run at the destination `name`. Raises `UsageError`.
+def open_display(display: Display, name: str, started: dict[str, object], *, counts_stored: bool = False) -> Shown:
+    """Opens what shows a run at the destination `name`. `started` says in logs which run it is. Raises `UsageError`.
 
     With `counts_stored`, the rows that were there before the run are shown as a part of the whole.
     """
@@ -72,31 +74,39 @@ def open_display(display: Display, name: str, *, counts_stored: bool = False) ->
         raise UsageError("--log-file-size: give it together with --log-file")
     to_stderr = open_log(written_to(sys.stderr), display.log_format)
     json_log = to_stderr if display.log_format == "json" else None
-    on_stderr = _on_stderr(display, to_stderr, name, counts_stored)
+    on_stderr = _on_stderr(display, to_stderr, name, started, counts_stored)
     observers: list[Observer] = [on_stderr]
     logs = [] if json_log is None else [json_log]
     if display.log_file is not None:
         size = None if display.log_file_size is None else to_bytes(display.log_file_size, "--log-file-size")
         log = open_log(LogFile(Path(display.log_file), size).write, display.log_format)
-        observers.append(LineProgress(log, _LOG_LINE_SECONDS, verbose=display.verbose))
+        observers.append(
+            LineProgress(log, _LOG_LINE_SECONDS, verbose=display.verbose, first_seconds=_FIRST_LINE_SECONDS)
+        )
         logs.append(log)
+    for log in logs:
+        if not (display.quiet and log is json_log):
+            log("info", "started", started)
     if display.json_lines:
         observers.append(ObjectProgress(lambda fields: typer.echo(json.dumps(fields))))
     return Shown(observer=Observers(observers), draws=isinstance(on_stderr, Screen), logs=logs, json_log=json_log)
 
 
-def _on_stderr(display: Display, log: Log, name: str, counts_stored: bool) -> Observer:
+def _on_stderr(display: Display, log: Log, name: str, started: dict[str, object], counts_stored: bool) -> Observer:
     if display.quiet:
         return Quiet()
     kind = display.progress
-    at_terminal = is_terminal(sys.stderr)
-    draws = kind == "bar" or (kind == "auto" and display.log_format == "text" and can_draw(sys.stderr))
+    is_text = display.log_format == "text"
+    draws = kind == "bar" or (kind == "auto" and is_text and can_draw(sys.stderr))
     if draws:
         return Screen(sys.stderr, name, verbose=display.verbose, counts_stored=counts_stored)
+    if is_text and kind != "none" and is_terminal(sys.stderr):
+        return PlainProgress(sys.stderr, name, _TERMINAL_LINE_SECONDS, verbose=display.verbose)
     return LineProgress(
         log,
-        _TERMINAL_LINE_SECONDS if at_terminal else _LOG_LINE_SECONDS,
+        _LOG_LINE_SECONDS,
         verbose=display.verbose,
         shows_progress=kind != "none",
-        first_seconds=0.0 if at_terminal else None,
+        first_seconds=_FIRST_LINE_SECONDS if kind == "lines" else None,
+        started=started if is_text else None,
     )

@@ -25,5 +25,6 @@ def export(destination: Destination, spec: ExportSpec, display: Display) -> None
         tell_summary,
         display,
         target,
+        command="export",
         counts_stored=True,
     )

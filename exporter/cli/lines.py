@@ -5,7 +5,7 @@ from typing import Final
 
 from exporter.cli.log import Log
 from exporter.cli.meter import Meter, Rates
-from exporter.progress import Snapshot
+from exporter.progress import Snapshot, Trouble
 
 #: Trouble that is over sooner is not worth a line.
 _TROUBLE_SECONDS: Final = 10.0
@@ -36,7 +36,7 @@ class LineProgress:
     """Writes a line every `every_seconds`, and one when trouble lasts and when it is over.
 
     The first one comes after `first_seconds`, if given. Without `shows_progress`, only warnings are written, and notes
-    if it is `verbose`.
+    if it is `verbose`. `started` is written before the first line of progress, if given.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class LineProgress:
         verbose: bool,
         shows_progress: bool = True,
         first_seconds: float | None = None,
+        started: dict[str, object] | None = None,
     ) -> None:
         self._log = log
         self._every_seconds = every_seconds
@@ -55,6 +56,7 @@ class LineProgress:
         self._meter = Meter()
         self._next_line_seconds = every_seconds if first_seconds is None else first_seconds
         self._is_troubled = False
+        self._started = started
 
     def progress(self, snapshot: Snapshot) -> None:
         rates = self._meter.measure(snapshot)
@@ -65,6 +67,13 @@ class LineProgress:
         if not self._shows_progress or snapshot.seconds < self._next_line_seconds:
             return
         self._next_line_seconds = snapshot.seconds + self._every_seconds
+        if self._started is not None:
+            self._log("info", "started", self._started)
+            self._started = None
+        self.tell_progress(snapshot, rates)
+
+    def tell_progress(self, snapshot: Snapshot, rates: Rates) -> None:
+        """Writes a line of progress."""
         self._log("info", "progress", progress_figures(snapshot, rates))
 
     def note(self, event: str, /, **details: object) -> None:
@@ -85,10 +94,14 @@ class LineProgress:
             self._is_troubled = False
         elif not self._is_troubled and snapshot.seconds - trouble.since_seconds >= _TROUBLE_SECONDS:
             self._is_troubled = True
-            details: dict[str, object] = {"reason": trouble.reason}
-            if trouble.until_seconds is not None:
-                details["trying_for_seconds"] = round(trouble.until_seconds - snapshot.seconds)
-            self._log("warning", "no answer that helps", details)
+            self.tell_trouble(trouble, snapshot.seconds)
+
+    def tell_trouble(self, trouble: Trouble, now_seconds: float) -> None:
+        """Writes a line about trouble that lasts."""
+        details: dict[str, object] = {"reason": trouble.reason}
+        if trouble.until_seconds is not None:
+            details["trying_for_seconds"] = round(trouble.until_seconds - now_seconds)
+        self._log("warning", "no answer that helps", details)
 
 
 class ObjectProgress:

@@ -1,6 +1,10 @@
 """Prints what a command says: its report to stdout, and all else that is for people to stderr."""
 
+import os
+import re
+import shutil
 import sys
+import textwrap
 from contextlib import suppress
 from typing import Final, TextIO
 
@@ -10,6 +14,12 @@ from exporter.cli.log import dated
 
 #: What stands for a sign that an encoding lacks; each takes as many columns.
 _PLAIN: Final = str.maketrans({"━": "#", "─": "-", "·": "|", "…": "~"})
+
+#: A label, such as that of `  request   organization …`, below whose text the line goes on.
+_LABEL: Final = re.compile(r"  \S+(?: \S+)? {2,}(?=\S)")
+#: Columns of a table, and what is copied: a line break would spoil both.
+_WHOLE: Final = re.compile(r" {4,}(?:exporter (?!.*\.$)|SELECT )|.*\S {2,}\S.* {2,}\S")
+_MOST_INDENT_SHARE: Final = 0.5
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -28,12 +38,32 @@ def in_encoding(text: str, stream: TextIO) -> str:
     return text
 
 
+def columns_of(stream: TextIO) -> int:
+    """Returns the width of the terminal."""
+    with suppress(OSError, ValueError):
+        if columns := os.get_terminal_size(stream.fileno()).columns:
+            return columns
+    return shutil.get_terminal_size().columns
+
+
 def report(text: str) -> None:
-    """Writes a part of the report to stdout."""
+    """Writes a part of the report to stdout; on a terminal, no line breaks within a word."""
+    if is_terminal(sys.stdout):
+        text = "\n".join(wrapped(line, columns_of(sys.stdout)) for line in text.split("\n"))
     typer.echo(in_encoding(text, sys.stdout))
 
 
-def say(text: str) -> None:
+def wrapped(line: str, columns: int) -> str:
+    """Returns a line of a report with breaks that make it fit, unless it is a row of a table or a command to copy."""
+    if len(line) <= columns or _WHOLE.match(line):
+        return line
+    indent = len(line) - len(line.lstrip()) + 2
+    if (label := _LABEL.match(line)) and label.end() <= columns * _MOST_INDENT_SHARE:
+        indent = label.end()
+    return textwrap.fill(line, columns, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+
+
+def say(text: str, *, is_dated: bool = True) -> None:
     """Writes `text` to stderr, which is not the report: with the time before each line, unless at a terminal."""
-    shown = in_encoding(text, sys.stderr) if is_terminal(sys.stderr) else dated(text)
+    shown = dated(text) if is_dated and not is_terminal(sys.stderr) else in_encoding(text, sys.stderr)
     print(shown, file=sys.stderr, flush=True)

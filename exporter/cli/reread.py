@@ -34,7 +34,7 @@ def reread(
     from exporter.jobs.reread import reread as run_reread
 
     run = partial(run_reread, target, wanted.asked, withheld=withheld)
-    perform(lambda observer: run(wanted.context(observer)), _tell, display, target)
+    perform(lambda observer: run(wanted.context(observer)), _tell, display, target, command="reread")
 
 
 def _tell(done: "RereadResult") -> Result:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -20,6 +21,7 @@ from exporter.cli.report import describe_summary, request_figures
 from exporter.errors import ExporterError, InterruptedExportError
 from exporter.progress import Observer, Snapshot
 from exporter.store.location import Location
+from exporter.version import __version__
 from exporter.words import count_of
 
 if TYPE_CHECKING:
@@ -63,16 +65,19 @@ def perform(
     display: Display,
     destination: Location,
     *,
+    command: str,
     again: str = "to go on",
     counts_stored: bool = False,
 ) -> None:
-    """Runs `job`, shows its progress and the result that `tell` makes of it, and exits with its status.
+    """Runs `job` for `command`, shows its progress and the result that `tell` makes of it, and exits with its status.
 
     `again` says what the same command does after an interruption.
     """
     import logging
 
-    shown = open_display(display, str(destination), counts_stored=counts_stored)
+    where = str(destination.absolute() if isinstance(destination, Path) else destination)
+    started = {"command": command, "destination": where, "version": __version__, "process": os.getpid()}
+    shown = open_display(display, str(destination), started, counts_stored=counts_stored)
     # Otherwise a library's complaint about a task would reach the user with its traceback.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
@@ -89,7 +94,7 @@ def perform(
         raise typer.Exit(error.exit_status) from error
     finally:
         shown.observer.close()
-    _tell_result(shown, display, result)
+    _tell_result(shown, display, result, where)
     raise typer.Exit(result.status)
 
 
@@ -109,12 +114,12 @@ def _tell_failure(shown: Shown, display: Display, error: ExporterError) -> None:
         typer.echo(json.dumps({"event": "failed", "reason": str(error), "exit_status": error.exit_status}))
 
 
-def _tell_result(shown: Shown, display: Display, result: Result) -> None:
+def _tell_result(shown: Shown, display: Display, result: Result, where: str) -> None:
     for log in shown.logs:
         if display.quiet and log is shown.json_log:
             continue
         if display.log_format == "json":
-            log("info", "finished", result.figures)
+            log("info", "finished", {"destination": where, **result.figures})
         else:
             for line in result.lines:
                 log("info", line, {})
@@ -131,9 +136,9 @@ def _tell_result(shown: Shown, display: Display, result: Result) -> None:
 def run_until_signal(work: Callable[[], Awaitable[T]], otherwise: str) -> T:
     """Runs `work` until it ends, or until a signal does.
 
-    The first Ctrl-C or SIGTERM cancels it, unless it listens to signals itself, as the pipeline does; the second one
-    ends the process at once, which loses no more than a kill. Raises `InterruptedExportError` with the message
-    `otherwise`.
+    The first Ctrl-C, SIGTERM or SIGHUP cancels it, unless it listens to signals itself, as the pipeline does; the
+    second one ends the process at once, which loses no more than a kill. Raises `InterruptedExportError` with the
+    message `otherwise`.
     """
     import asyncio
 

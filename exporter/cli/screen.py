@@ -5,16 +5,16 @@ shell when the process is killed, begins on a line of its own.
 """
 
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final, TextIO
 from unicodedata import combining, east_asian_width
 
-from exporter.cli.log import key_values
+from exporter.cli.lines import LineProgress
+from exporter.cli.log import Level, key_values
 from exporter.cli.meter import Meter, Rates
-from exporter.cli.output import in_encoding
+from exporter.cli.output import columns_of, in_encoding
 from exporter.progress import Snapshot, Trouble
 from exporter.words import format_seconds, format_size
 
@@ -28,6 +28,28 @@ _DONE, _LEFT = "━", "─"
 def can_draw(stream: TextIO) -> bool:
     """Returns whether the stream is a terminal whose cursor can be moved."""
     return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+
+
+class PlainProgress(LineProgress):
+    """Writes lines for people, to a terminal whose cursor is not moved: each fits, and none is dated."""
+
+    def __init__(self, stream: TextIO, name: str, every_seconds: float, *, verbose: bool) -> None:
+        self._stream = stream
+        self._name = name
+        super().__init__(self._say, every_seconds, verbose=verbose, first_seconds=0.0)
+
+    def tell_progress(self, snapshot: Snapshot, rates: Rates) -> None:
+        """Writes a line of progress."""
+        self._say("info", plain_line(snapshot, rates, self._name, columns_of(self._stream) - 1), {})
+
+    def tell_trouble(self, trouble: Trouble, now_seconds: float) -> None:
+        """Writes a line about trouble that lasts."""
+        self._say("info", _third_line(trouble, now_seconds, columns_of(self._stream) - 1), {})
+
+    def _say(self, level: Level, event: str, details: dict[str, object]) -> None:
+        with suppress(OSError, ValueError):
+            line = ("" if level == "info" else "! ") + key_values(event, details)
+            print(in_encoding(line, self._stream), file=self._stream, flush=True)
 
 
 class Screen:
@@ -50,7 +72,7 @@ class Screen:
         self._name = "".join(letter if letter.isprintable() else "?" for letter in name)
         self._verbose = verbose
         self._counts_stored = counts_stored
-        self._width = width or (lambda: _columns(stream))
+        self._width = width or (lambda: columns_of(stream))
         self._is_coloured = not os.environ.get("NO_COLOR")
         self._meter = Meter()
         self._next_draw_seconds = 0.0
@@ -109,7 +131,10 @@ class Screen:
 def picture(snapshot: Snapshot, rates: Rates, name: str, width: int, counts_stored: bool) -> list[str]:
     """Returns the lines of a picture; none is wider than `width`."""
     if snapshot.rows == 0 and snapshot.windows == 0:
-        words = ["connecting", _clock(snapshot.seconds)]
+        is_answered = snapshot.requests > snapshot.in_flight and (
+            snapshot.trouble is None or snapshot.trouble.throttled
+        )
+        words = ["preparing" if is_answered else "connecting", _clock(snapshot.seconds)]
         if snapshot.requests:
             words.append("1 request" if snapshot.requests == 1 else f"{snapshot.requests:,} requests")
         lines = [f"{name}  {_DOT.join(words)}"]
@@ -121,6 +146,20 @@ def picture(snapshot: Snapshot, rates: Rates, name: str, width: int, counts_stor
     if snapshot.trouble is not None:
         lines.append(_third_line(snapshot.trouble, snapshot.seconds, width))
     return [cut(line, width) for line in lines]
+
+
+def plain_line(snapshot: Snapshot, rates: Rates, name: str, width: int) -> str:
+    """Returns a run in a line that is no wider than `width`."""
+    if snapshot.rows == 0 and snapshot.windows == 0:
+        return picture(snapshot, rates, name, width, counts_stored=False)[0]
+    left = "" if rates.seconds_left is None else f"about {format_seconds(rates.seconds_left)} left"
+    percent, rows = f"{int(100 * snapshot.share)}%", f"{snapshot.rows:,} rows"
+    rate, clock = f"{rates.rows:,.0f} rows/s", _clock(snapshot.seconds)
+    for words in ([percent, rows, rate, clock, left], [percent, rows, rate, clock], [percent, rows, clock]):
+        line = _DOT.join(filter(None, words))
+        if cells(line) <= width:
+            break
+    return cut(line, width)
 
 
 def _first_line(snapshot: Snapshot, rates: Rates, name: str, width: int, stored: int) -> str:
@@ -201,13 +240,6 @@ def _shortened(name: str, width: int) -> str:
     while cells(name) >= width:
         name = name[1:]
     return f"…{name}"
-
-
-def _columns(stream: TextIO) -> int:
-    with suppress(OSError, ValueError):
-        if columns := os.get_terminal_size(stream.fileno()).columns:
-            return columns
-    return shutil.get_terminal_size().columns
 
 
 def _clock(seconds: float) -> str:

@@ -44,7 +44,7 @@ def sync(
     from exporter.jobs.sync import sync as run_sync
 
     run = partial(run_sync, target, wanted.asked, refilter=refilter, keep_generations=keep_generations)
-    perform(lambda observer: run(wanted.context(observer)), _tell, display, target)
+    perform(lambda observer: run(wanted.context(observer)), _tell, display, target, command="sync")
 
 
 def _tell(synced: "SyncResult") -> Result:

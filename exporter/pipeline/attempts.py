@@ -112,8 +112,11 @@ class Attempts:
         ends_at = min((pursuit.ends_at for pursuit in self._pursued), default=inf)
         until = None if ends_at == inf else ends_at
         if self._failure is not None:
-            is_throttled = isinstance(self._failure, ThrottledError)
-            return Trouble(str(self._failure), self._answered_at, until, throttled=is_throttled)
+            is_throttled = isinstance(self._failure, ThrottledError) and not self._failure.may_be_outage
+            # Requests that are only slowed down succeed one after another: the end of none is that of the run.
+            return Trouble(
+                self._failure.brief, self._answered_at, None if is_throttled else until, throttled=is_throttled
+            )
         if silent_since is not None:
             return Trouble("no answer yet", max(self._answered_at, silent_since), until)
         return None

@@ -552,6 +552,7 @@ def test_a_log_file_has_what_happens_the_report_and_what_failed(job: Job, run: R
     text = Path("log").read_text(encoding="utf-8")
     assert are_dated(text)
     assert undated(text).count("warning: odd number=3") == 3
+    assert undated(text).count(f"started command=export destination={Path('out').absolute()} version=") == 3
     assert undated(text).count("✔ complete  12,345 conversations") == 2
     assert undated(text).endswith('error: failed reason="the token was refused" exit_status=4\n')
     assert Path("log").stat().st_mode & 0o777 == 0o600
@@ -587,9 +588,11 @@ def test_an_error_is_a_line_and_an_exit_status(error: Exception, status: int, jo
 
 
 def test_with_json_logs_the_error_and_the_summary_are_json_too(job: Job, run: Run) -> None:
-    finished = json.loads(run("export", "out", "--log-format", "json").err)
+    started, finished = map(json.loads, run("export", "out", "--log-format", "json").err.splitlines())
     job.result = AccessError("the token was refused")
-    failed = json.loads(run("export", "out", "--log-format", "json").err)
+    _, failed = map(json.loads, run("export", "out", "--log-format", "json").err.splitlines())
+    assert (started["event"], started["command"], started["process"]) == ("started", "export", os.getpid())
+    assert started["destination"] == finished["destination"] == str(Path("out").absolute())
     assert (finished["level"], finished["event"], finished["rows"]) == ("info", "finished", 12_345)
     assert (failed["level"], failed["event"], failed["exit_status"]) == ("error", "failed", 4)
     assert failed["reason"] == "the token was refused"
@@ -1024,3 +1027,11 @@ def test_a_sync_that_changed_nothing_says_so_in_two_lines() -> None:
     assert told[2] == "  current   all changes up to 2026-11-28 11:10 UTC"
     doubtful = msgspec.structs.replace(synced, summary=summary_with(state="unproven", unproven=1))
     assert any("exporter reread" in line for line in describe_synced(doubtful))
+
+
+def test_help_is_never_dated_and_a_quiet_demo_says_one_line(tmp_path: Path) -> None:
+    helped = run_process()
+    assert helped.returncode == 2
+    assert helped.stderr.startswith("Export every conversation of an organization")
+    shown = run_process("demo", str(tmp_path / "demo"), "--rows", "40", "-q")
+    assert (shown.returncode, shown.stderr, shown.stdout.count("\n")) == (0, "", 1)

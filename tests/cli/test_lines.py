@@ -40,6 +40,15 @@ def test_lines_come_once_a_minute_however_many_pages_come() -> None:
     }
 
 
+def test_the_first_line_of_a_run_comes_early_if_asked_for_and_names_the_run() -> None:
+    log = Kept()
+    lines = LineProgress(log, 60, verbose=False, first_seconds=5.0, started={"command": "export"})
+    for second in range(130):
+        lines.progress(at(second, 0))
+    assert [event for _, event, _ in log.events] == ["started", "progress", "progress", "progress"]
+    assert [details["seconds"] for *_, details in log.events[1:]] == [5, 65, 125]
+
+
 def test_a_second_list_gets_its_lines_too() -> None:
     log = Kept()
     lines = LineProgress(log, 60, verbose=False)

@@ -73,6 +73,14 @@ def test_the_end_of_a_long_name_is_shown() -> None:
 def test_while_it_connects_the_time_goes_on() -> None:
     connecting = replace(START, windows=0, seconds=12.4, requests=3)
     assert picture(connecting, Rates(), "calls", 79, counts_stored=True) == ["calls  connecting · 0:12 · 3 requests"]
+    slowed = Trouble("slowed down by the API (429)", 8.0, None, throttled=True)
+    answered = replace(connecting, requests=23, trouble=slowed)
+    assert picture(answered, Rates(), "calls", 79, counts_stored=True) == [
+        "calls  preparing · 0:12 · 23 requests",
+        "! slowed down by the API (429) for 4 s",
+    ]
+    failing = replace(answered, trouble=Trouble("no connection to api (refused)", 8.0, None))
+    assert picture(failing, Rates(), "calls", 79, counts_stored=True)[0] == "calls  connecting · 0:12 · 23 requests"
 
 
 @pytest.mark.parametrize(

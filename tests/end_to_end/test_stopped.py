@@ -140,7 +140,7 @@ def test_little_of_what_was_read_is_lost(
     assert len(again) <= ROWS - kept + overlaps + split
 
 
-@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_while_the_server_stalls(
     which: signal.Signals, rows: list[Row], serving: Serving, spawn: Spawn, command: Command, tmp_path: Path
 ) -> None:
@@ -187,6 +187,20 @@ def test_interrupted_before_anything_was_read(
     assert done.status == 130
     assert "Traceback" not in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_terminal_that_closes_hangs_up_more_than_once(
+    rows: list[Row], serving: Serving, spawn: Spawn, command: Command, tmp_path: Path
+) -> None:
+    server = serving(rows)
+    destination = tmp_path / "out"
+    hangups = (signal.SIGHUP, signal.SIGHUP, signal.SIGHUP)
+    done = stop_at(40, *hangups, server=server, spawn=spawn, destination=destination, stalls=True)
+    assert done.status == 130
+    assert re.search(r"exporter: stopped: [\d,]+ conversations \(\d+ %\) are kept in ", done.err), done.err
+    status = json.loads(command("status", destination, "--json", token=None).out)
+    assert status["rows"] > 0
+    assert status["last_run"]["exit_status"] == 130
 
 
 def test_signals_after_the_pipeline_are_handled_as_before_it(rows: list[Row], serving: Serving, tmp_path: Path) -> None:

@@ -452,14 +452,21 @@ def watched(clock: Clock, *script: bytes | SourceError, **options: Any) -> tuple
 
 async def test_what_the_api_said_last_is_told_until_it_answers(clock: Clock) -> None:
     clock.now = 100.0
-    failures = (ThrottledError("slow down", 20.0), ServerFailedError("502"), GOOD, GOOD, UnreachableError("cut"), GOOD)
+    failures = (
+        ThrottledError("slow down", 20.0),
+        ServerFailedError("502. Wait\nand see"),
+        GOOD,
+        GOOD,
+        UnreachableError("cut"),
+        GOOD,
+    )
     source, observer = watched(clock, *failures)
     for _ in range(3):
         await source.reader.look(REQUEST)
     first, throttled, failed, good, again, cut = (snapshot.trouble for snapshot in observer.snapshots)
     assert (first, good, again) == (None, None, None)
     # Until a page has come, a request is pursued for two minutes, and then for five.
-    assert throttled == Trouble("slow down", 0.0, 120.0, throttled=True)
+    assert throttled == Trouble("slow down", 0.0, None, throttled=True)
     assert failed == Trouble("502", 0.0, 120.0)
     answered_at = observer.snapshots[3].seconds
     assert cut == Trouble("cut", answered_at, answered_at + 300.0)

@@ -4,6 +4,8 @@ Nothing that aiohttp raises is kept: its exceptions hold the request's headers, 
 """
 
 import errno
+import os
+import socket
 import ssl
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -16,6 +18,8 @@ from exporter.fetch.wire.refusals import proxy_refusal, quoted
 from exporter.route import Proxy
 
 _LEAST_SECONDS: Final = 0.1
+#: The first attempt goes without a byte for this long, and each further one for twice as long as the one before.
+_FIRST_STALL_SECONDS: Final = 4.0
 _CHECK: Final = f"Check {BASE_URL_VARIABLE} and the network"
 
 
@@ -31,13 +35,14 @@ class Limits:
 class Silence:
     """Lasts from the first attempt until something answers: no attempt then goes on for longer than `seconds` after it.
 
-    Without `seconds`, there is none.
+    One that stalls leaves time for another, because a single connection may be lost. Without `seconds`, there is none.
     """
 
     def __init__(self, seconds: float | None) -> None:
         self.lasts = seconds is not None
         self._seconds = seconds or 0.0
         self._ends_at: float | None = None
+        self._stall_seconds = _FIRST_STALL_SECONDS
 
     def limit(self, limits: Limits, now: float) -> Limits:
         """Returns the limits of an attempt that begins now."""
@@ -46,10 +51,13 @@ class Silence:
         if self._ends_at is None:
             self._ends_at = now + self._seconds
         left = max(_LEAST_SECONDS, self._ends_at - now)
+        stall_seconds, self._stall_seconds = self._stall_seconds, self._stall_seconds * 2
+        if left - stall_seconds < _FIRST_STALL_SECONDS:
+            stall_seconds = left
         return replace(
             limits,
             connect_seconds=min(limits.connect_seconds, left),
-            stall_seconds=min(limits.stall_seconds, left),
+            stall_seconds=min(limits.stall_seconds, stall_seconds),
         )
 
 
@@ -87,30 +95,40 @@ class Line:
                     f"the proxy {self.proxy.address}: {what} ({_reason(error.os_error)}). Check {self.proxy.variable}"
                 )
             case aiohttp.ClientConnectorDNSError():
-                return NoConnectionError(f"{self.named}: no such host ({_reason(error.os_error)}). {_CHECK}")
+                return NoConnectionError(f"{self.named}: no such host ({_reason(error.os_error)}). {_CHECK}").in_brief(
+                    f"no such host as {self.named}"
+                )
             case aiohttp.ClientConnectorSSLError():
                 return NoConnectionError(
                     f"{self.named}: no TLS connection ({_reason(error.os_error)}). "
                     f"Does it take https:// on this port? Check {BASE_URL_VARIABLE}"
-                )
+                ).in_brief(f"no TLS connection to {self.named}")
             case aiohttp.ClientConnectorError():
-                return NoConnectionError(f"{self.named}: no connection ({_reason(error.os_error)}). {_CHECK}")
+                return NoConnectionError(f"{self.named}: no connection ({_reason(error.os_error)}). {_CHECK}").in_brief(
+                    f"no connection to {self.named} ({_refused(error.os_error)})"
+                )
             case aiohttp.ConnectionTimeoutError():
                 return NoConnectionError(
                     f"{self.named}: no connection within {self.limits.connect_seconds:.3g} s. {_CHECK}"
-                )
+                ).in_brief(f"no connection to {self.named}")
             case TimeoutError() if self.is_silent:
-                return NoConnectionError(f"{self.named}: not a byte for {self.limits.stall_seconds:.3g} s. {_CHECK}")
+                what = f"{self.named}: not a byte for {self.limits.stall_seconds:.3g} s"
+                return NoConnectionError(f"{what}. {_CHECK}").in_brief(f"no answer from {self.named}")
             case aiohttp.SocketTimeoutError():
-                return UnreachableError(f"{self.named}: not a byte for {self.limits.stall_seconds:g} s")
+                what = f"{self.named}: not a byte for {self.limits.stall_seconds:g} s"
+                return UnreachableError(what).in_brief(f"no answer from {self.named}")
             case TimeoutError():
-                return UnreachableError(f"{self.named}: no whole answer within {self.limits.total_seconds:g} s")
+                what = f"{self.named}: no whole answer within {self.limits.total_seconds:g} s"
+                return UnreachableError(what).in_brief(f"no whole answer from {self.named}")
             case aiohttp.ClientPayloadError():
-                return UnreachableError(f"{self.named}: the answer was cut short")
+                what = f"{self.named}: the answer was cut short"
+                return UnreachableError(what).in_brief(f"no whole answer from {self.named}")
             case aiohttp.ClientResponseError():
-                return UnreachableError(f"{self.named}: {quoted(_broken_rule(error.message), self.token)}")
+                what = f"{self.named}: {quoted(_broken_rule(error.message), self.token)}"
+                return UnreachableError(what).in_brief(f"no HTTP from {self.named}")
             case _:
-                return UnreachableError(f"{self.named}: the connection broke before the answer was whole")
+                what = f"{self.named}: the connection broke before the answer was whole"
+                return UnreachableError(what).in_brief(f"no whole answer from {self.named}")
 
 
 def _broken_rule(message: str) -> str:
@@ -124,4 +142,11 @@ def _broken_rule(message: str) -> str:
 def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
+    if error.errno is not None and error.errno in errno.errorcode and not isinstance(error, socket.gaierror):
+        # Python's own words may be of its calls.
+        return os.strerror(error.errno).lower()
     return error.strerror or type(error).__name__
+
+
+def _refused(error: OSError) -> str:
+    return _reason(error).removeprefix("connection ")

@@ -54,6 +54,14 @@ def refusal(
     `address` is what was asked, without its query, `host` is how messages name it, and `now_seconds` is the server's
     clock, if known.
     """
+    error = _refusal(address, host, status, headers, body, token, now_seconds)
+    is_slowed = isinstance(error, ThrottledError) and not error.may_be_outage
+    return error.in_brief(f"slowed down by the API ({status})" if is_slowed else f"no page from {host} ({status})")
+
+
+def _refusal(
+    address: str, host: str, status: int, headers: Mapping[str, str], body: bytes, token: str, now_seconds: float
+) -> SourceError:
     if 300 <= status < 400:
         return RequestRefusedError(
             f"{host} answered {status}, {_redirect(address, headers.get('Location', ''), token)}"

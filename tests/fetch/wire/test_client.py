@@ -548,14 +548,34 @@ async def test_nobody_listens() -> None:
         url = peer.url
     error = await failure_of(url)
     assert type(error) is NoConnectionError
-    assert "no connection (" in str(error)
+    address = url.removeprefix("http://")
+    assert str(error).startswith(f"{address}: no connection (connection refused)")
+    assert error.brief == f"no connection to {address} (refused)"
     assert str(error).endswith("). Check ANYREACH_BASE_URL and the network")
+
+
+@pytest.mark.parametrize(
+    ("script", "brief"),
+    [
+        ([http(b"", 429)], "slowed down by the API (429)"),
+        ([http(b"", 503)], "no page from {host} (503)"),
+        ([http_json({"detail": "Oh no. Sorry"}, 502)], "no page from {host} (502)"),
+        ([Step.STALL], "no answer from {host}"),
+        ([Step.RESET], "no whole answer from {host}"),
+    ],
+)
+async def test_a_failure_is_also_said_in_a_few_words(script: Script, brief: str) -> None:
+    async with Peer([script]) as peer:
+        host = f"127.0.0.1:{peer.port}"
+        error = await failure_of(peer.url)
+    assert error.brief == brief.format(host=host)
 
 
 async def test_no_such_host() -> None:
     error = await failure_of("http://no-such-host.invalid")
     assert type(error) is NoConnectionError
     assert "no-such-host.invalid: no such host" in str(error)
+    assert error.brief == "no such host as no-such-host.invalid"
 
 
 async def test_the_environment_cannot_divert_the_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
