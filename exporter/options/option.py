@@ -30,8 +30,8 @@ class Option:
 
     `group` is where help lists the option, and must be given, except for options of how a result is shown. `flags` is
     given if the flag is not the name with dashes. `otherwise` says what happens without the option, if its default
-    does not. A shell completes `values`, which may be a function that returns them, and `names` also after a comma. With `of_dataset`, the option cannot
-    change once there is a dataset.
+    does not. A shell completes `values`, which a function may return, and `names`, each also after a comma. With
+    `of_dataset`, the option cannot change once there is a dataset.
     """
 
     help: str

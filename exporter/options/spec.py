@@ -79,7 +79,7 @@ class ExportSpec:
     Times are texts as on the command line, dates or datetimes. Without an offset, they are in `timezone`: in the one
     that is stored at the destination, or in UTC, unless it is given. `until` is excluded, `created_before` is included.
     Durations are seconds, or texts such as `5m`. `status=["completed", "failed"]` is any of several values, which
-    `direction`, `channel` and `agent_id` also take. `filters` are sent unchecked, as `--filter`. `part_size` and
+    `direction`, `channel` and `agent_id` also take. `filters` are those of `--filter`. `part_size` and
     `memory` are bytes, or texts such as `256MiB`. A stream needs no `destination`.
 
     `token`, `org_id` and `base_url` are those of the environment (`ANYREACH_TOKEN`, `ANYREACH_ORG_ID`,
@@ -123,8 +123,8 @@ class ExportSpec:
     updated_after: _Time = _filter("last changed at this time or later", "TIME")
     updated_before: _Time = _filter("last changed at this time or earlier", "TIME")
     filters: Mapping[str, str] | None = _of_filter(
-        "Send any other parameter of the API, or a newer value. A name near a known one is refused, another is tried once; "
-        "repeatable.",
+        "Send any other parameter of the API, or a newer value. A name near a known one is refused, and another "
+        "is tried once; repeatable.",
         "NAME=VALUE",
         flags=("--filter",),
         values=tuple(f"{name}=" for name in contract.FILTERS_BY_NAME),
