@@ -42,6 +42,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def _plain(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     @wraps(call)
     def run(*args: P.args, **options: P.kwargs) -> T:

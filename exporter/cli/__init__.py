@@ -42,7 +42,7 @@ from exporter.options.dialect import in_flags
 from exporter.options.parse import to_choice
 
 _COMPLETION: Final = ("--install-completion", "--show-completion")
-_SHELLS: Final = ("bash", "zsh", "fish", "powershell", "pwsh")
+_SHELLS: Final = ("bash", "zsh", "fish")
 
 app = typer.Typer(
     cls=HelpedGroup,

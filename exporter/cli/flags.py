@@ -123,9 +123,14 @@ def _annotation(name: str, hint: Any) -> Any:
 
 def _completion(known: Option) -> Callable[[str], list[str]]:
     def complete(incomplete: str) -> list[str]:
-        before, comma, _ = incomplete.rpartition(",")
-        named = before.split(",")
-        return [*known.values, *(before + comma + name for name in known.names if name not in named)]
+        values = known.values() if callable(known.values) else known.values
+        before, comma, begun = incomplete.rpartition(",")
+        left = [name for name in known.names if name not in before.split(",")]
+        found = [name for name in left if name.startswith(begun)]
+        if len(found) == 1 < len(left):
+            # Otherwise a shell would end the word with a space, and the list could not be continued.
+            found += [f"{found[0]},"]
+        return [*values, *(before + comma + name for name in found)]
 
     return complete
 

@@ -11,6 +11,10 @@ from exporter.words import did_you_mean
 #: The base of all errors by which typer refuses a command line; it has no public name.
 Refusal: Final[type[Exception]] = typer.BadParameter.__mro__[1]
 
+_OF_SYNC: Final = " a sync always reads up to now; exporter export reads up to a time"
+#: What to do instead, by the command and the option that it does not have.
+_INSTEAD: Final = {("sync", "--until"): _OF_SYNC, ("sync", "--created-before"): _OF_SYNC}
+
 
 @contextmanager
 def of_command(context: Any) -> Iterator[None]:
@@ -50,4 +54,6 @@ def _what(error: Any) -> str:
 def _no_such_option(name: str, context: Any) -> str:
     known = [flag for each in context.command.get_params(context) for flag in each.opts if flag.startswith("--")]
     of = f"{context.info_name} has no option" if context.parent else "before a command, there is no option"
+    if instead := _INSTEAD.get((context.info_name, name)):
+        return f"{of} {name}:{instead}"
     return f"{of} {name}.{did_you_mean(name, known) or f' {context.command_path} --help lists all'}"

@@ -75,6 +75,8 @@ def check_filter(name: str, value: Any, zone: tzinfo = UTC) -> str:
     if name in DURATIONS:
         value = to_seconds(value, option)
     match known.kind:
+        case FilterKind.CHOICE if not value:
+            raise UsageError(f"{option}: a value is empty; known values are {', '.join(known.choices)}")
         case FilterKind.CHOICE if value not in known.choices:
             near = did_you_mean(str(value), known.choices)
             raise UsageError(
@@ -83,6 +85,8 @@ def check_filter(name: str, value: Any, zone: tzinfo = UTC) -> str:
             )
         case FilterKind.INTEGER if len(str(value).lstrip("-")) > 18:
             raise UsageError(f"{option} {value}: must have at most 18 digits")
+        case FilterKind.INTEGER if int(value) < 0:
+            raise UsageError(f"{option} {value}: must be 0 or more")
         case FilterKind.METADATA:
             return _metadata(value, option)
         case FilterKind.TIME if isinstance(value, str) and depends_on_now(value):

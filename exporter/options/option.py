@@ -1,6 +1,7 @@
 """Options: fields of a dataclass that state their flag, their help and their row in the manual."""
 
 import dataclasses
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
@@ -29,15 +30,15 @@ class Option:
 
     `group` is where help lists the option, and must be given, except for options of how a result is shown. `flags` is
     given if the flag is not the name with dashes. `otherwise` says what happens without the option, if its default
-    does not. A shell completes `values`, and `names` also after a comma. With `of_dataset`, the option cannot
-    change once there is a dataset.
+    does not. A shell completes `values`, which a function may return, and `names`, each also after a comma. With
+    `of_dataset`, the option cannot change once there is a dataset.
     """
 
     help: str
     metavar: str | None = None
     otherwise: str = ""
     flags: tuple[str, ...] = ()
-    values: tuple[str, ...] = ()
+    values: tuple[str, ...] | Callable[[], Iterable[str]] = ()
     names: tuple[str, ...] = ()
     of_dataset: bool = False
     group: Group | None = None

@@ -22,6 +22,8 @@ from exporter.words import any_of, did_you_mean
 from exporter.zones import check_zone
 
 _SIZE = re.compile(r"(\d{1,15})\s*(|B|kB|MB|GB|KiB|MiB|GiB)", re.ASCII | re.IGNORECASE)
+#: A smaller number without a unit is one whose unit was left out.
+_LEAST_BARE_BYTES = 10_000
 _SIZE_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -94,7 +96,10 @@ def to_bytes(size: int | str, option: str) -> int:
     match = _SIZE.fullmatch(str(size).strip())
     if match is None:
         raise UsageError(f"{option} {size!r}: write a size as 256MB, 1GiB, or a number of bytes")
-    return int(match.group(1)) * _SIZE_BYTES[match.group(2).lower()]
+    number, unit = int(match.group(1)), match.group(2).lower()
+    if not unit and 0 < number < _LEAST_BARE_BYTES:
+        raise UsageError(f"{option} {size}: a number this small must have its unit: {number}MiB, or {number}B")
+    return number * _SIZE_BYTES[unit]
 
 
 def choose_fields(only: Sequence[str] | str | None, without: Sequence[str] | str | None) -> tuple[str, ...] | None:
@@ -124,7 +129,7 @@ def choose_tables(tables: Sequence[str] | str | None) -> tuple[str, ...] | None:
         return None
     names = _names("--tables", "table", tables, TABLES)
     if CONVERSATIONS not in names:
-        raise UsageError(f"--tables: {CONVERSATIONS} cannot be left out")
+        raise UsageError(f"--tables: {CONVERSATIONS} cannot be left out; give {','.join(TABLES)}")
     return tuple(name for name in TABLES if name in names)
 
 

@@ -23,7 +23,7 @@ from exporter.options.credentials import load_credentials
 from exporter.options.dialect import for_caller
 from exporter.options.keywords import check_kind, refusing_unknown
 from exporter.options.option import Group, Option, options_of
-from exporter.options.times import to_seconds
+from exporter.options.times import WORDS, to_seconds
 from exporter.progress import Observer
 from exporter.run.context import RunContext
 from exporter.settings import (
@@ -38,7 +38,7 @@ from exporter.settings import (
     TrustedClock,
     check_range,
 )
-from exporter.zones import UTC_NAME, load_zone
+from exporter.zones import UTC_NAME, known_zones, load_zone
 
 _DEFAULTS: Final = RunSettings()
 _MIB: Final = 1024**2
@@ -46,15 +46,16 @@ _Time: TypeAlias = str | date | None
 _Names: TypeAlias = Sequence[str] | str | None
 _Values: TypeAlias = str | Sequence[str] | None
 _of_range = partial(Option, group=Group.RANGE)
+_of_created = partial(Option, group=Group.RANGE, values=WORDS)
 _of_filter = partial(Option, group=Group.FILTERS, of_dataset=True)
 _of_dataset = partial(Option, group=Group.WRITTEN, of_dataset=True)
 _of_reading = partial(Option, group=Group.READ)
 _of_connection = partial(Option, group=Group.CONNECTION)
 
 
-def _filter(text: str, metavar: str, values: tuple[str, ...] = ()) -> Any:
-    wanted = f"Only conversations {text}{': ' if values else ''}{', '.join(values)}."
-    return _of_filter(wanted, metavar, values=values).field(None)
+def _filter(text: str, metavar: str, names: tuple[str, ...] = ()) -> Any:
+    wanted = f"Only conversations {text}{': ' if names else ''}{', '.join(names)}."
+    return _of_filter(wanted, metavar, names=names).field(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class ExportSpec:
     Times are texts as on the command line, dates or datetimes. Without an offset, they are in `timezone`: in the one
     that is stored at the destination, or in UTC, unless it is given. `until` is excluded, `created_before` is included.
     Durations are seconds, or texts such as `5m`. `status=["completed", "failed"]` is any of several values, which
-    `direction`, `channel` and `agent_id` also take. `filters` are sent unchecked, as `--filter`. `part_size` and
+    `direction`, `channel` and `agent_id` also take. `filters` are those of `--filter`. `part_size` and
     `memory` are bytes, or texts such as `256MiB`. A stream needs no `destination`.
 
     `token`, `org_id` and `base_url` are those of the environment (`ANYREACH_TOKEN`, `ANYREACH_ORG_ID`,
@@ -87,12 +88,12 @@ class ExportSpec:
     """
 
     destination: str | Path | None = None
-    since: _Time = _of_range(
+    since: _Time = _of_created(
         "Read conversations created at this time or later: 2026-01, yesterday, last-month, 7d.",
         "TIME",
         otherwise="the beginning",
     ).field(None)
-    until: _Time = _of_range(
+    until: _Time = _of_created(
         "Read conversations created before this time: --since 2026-01 --until 2026-02 is January.",
         "TIME",
         otherwise="now, less the lag",
@@ -102,13 +103,13 @@ class ExportSpec:
         "changed this long before the last run, and an audit tolerates it.",
         "DURATION",
     ).field(f"{_DEFAULTS.lag_seconds}s")
-    created_after: _Time = _of_range("The same as --since, by the API's name.", "TIME", of_dataset=True).field(None)
-    created_before: _Time = _of_range(
+    created_after: _Time = _of_created("The same as --since, by the API's name.", "TIME", of_dataset=True).field(None)
+    created_before: _Time = _of_created(
         "The same as --until, but included, by the API's name.", "TIME", of_dataset=True
     ).field(None)
-    direction: _Values = _filter("in this direction, or in any of several", "DIRECTION", values=contract.DIRECTIONS)
-    channel: _Values = _filter("on this channel, or on any of several", "CHANNEL", values=contract.CHANNELS)
-    status: _Values = _filter("with this status, or any of several", "STATUS", values=contract.STATUSES)
+    direction: _Values = _filter("in this direction, or in any of several", "DIRECTION", names=contract.DIRECTIONS)
+    channel: _Values = _filter("on this channel, or on any of several", "CHANNEL", names=contract.CHANNELS)
+    status: _Values = _filter("with this status, or any of several", "STATUS", names=contract.STATUSES)
     user_id: str | None = _filter("of users whose id contains this text; case does not matter", "ID")
     agent_number: str | None = _filter("of agents whose number contains this text; case does not matter", "NUMBER")
     agent_id: _Values = _filter("of the agent with this id; repeatable", "ID")
@@ -122,7 +123,8 @@ class ExportSpec:
     updated_after: _Time = _filter("last changed at this time or later", "TIME")
     updated_before: _Time = _filter("last changed at this time or earlier", "TIME")
     filters: Mapping[str, str] | None = _of_filter(
-        "Send any other parameter of the API, or a newer value, unchecked; repeatable.",
+        "Send any other parameter of the API, or a newer value. A name near a known one is refused, and another "
+        "is tried once; repeatable.",
         "NAME=VALUE",
         flags=("--filter",),
         values=tuple(f"{name}=" for name in contract.FILTERS_BY_NAME),
@@ -144,6 +146,7 @@ class ExportSpec:
         "Europe/Berlin.",
         "NAME",
         otherwise="the one that is stored, otherwise UTC",
+        values=known_zones,
     ).field(None)
     tables: _Names = _of_dataset(
         "Write these tables; conversations,turns adds a row for each item of a transcript.",

@@ -1,7 +1,8 @@
 """Reads times and durations as people write them.
 
-A day, a month, a year or a word such as `yesterday` stands for its first instant, in a time zone. So a range whose end
-is excluded reads as it is meant: `--since 2026-01 --until 2026-02` is January, `--since yesterday --until today` a day.
+A day, a month, a year or a word such as `yesterday` stands for its first instant, in a time zone; `now` is the instant
+itself. So a range whose end is excluded reads as it is meant: `--since 2026-01 --until 2026-02` is January,
+`--since yesterday --until today` a day.
 """
 
 import re
@@ -31,7 +32,9 @@ _NUMBER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 _MONTH: Final = re.compile(r"(\d{4})(?:-(\d{2}))?", re.ASCII)
 _ONE_DAY: Final = timedelta(days=1)
 
-WORDS: Final = ("today", "yesterday", "this-week", "last-week", "this-month", "last-month", "this-year", "last-year")
+_DAYS: Final = {"yesterday": -1, "today": 0, "tomorrow": 1}
+_PERIODS: Final = tuple(f"{which}-{period}" for period in ("week", "month", "year") for which in ("this", "last"))
+WORDS: Final = ("now", *_DAYS, *_PERIODS)
 _FORMS: Final = "2026-02-10, 2026-02-10T05:00:00Z, 2026-02, yesterday, last-month, or an age such as 36h or 7d"
 
 
@@ -92,6 +95,8 @@ def duration_of(text: str) -> int | None:
 def _read(text: str, now: Instant, zone: tzinfo) -> Instant:
     if (age := duration_of(text)) is not None:
         return now - age * SECOND
+    if _word(text) == "now":
+        return now
     if (day := _day(text, now, zone)) is not None:
         return _first_instant(day, zone)
     instant = parse_timestamp(text)
@@ -106,11 +111,11 @@ def _day(text: str, now: Instant, zone: tzinfo) -> date | None:
             return date(int(month[1]), int(month[2] or 1), 1)
         except ValueError as error:
             raise ValueError("there is no such month") from error
-    if (word := _word(text)) not in WORDS:
+    if (word := _word(text)) not in (*_DAYS, *_PERIODS):
         return None
     today = to_datetime(now).astimezone(zone).date()
-    if word in ("today", "yesterday"):
-        return today if word == "today" else today - _ONE_DAY
+    if word in _DAYS:
+        return today + _DAYS[word] * _ONE_DAY
     which, _, period = word.partition("-")
     first = _start_of(period, today)
     return first if which == "this" else _start_of(period, first - _ONE_DAY)

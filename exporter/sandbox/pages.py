@@ -21,11 +21,15 @@ def cut_at_random(rows: list[Row], behaviour: Behaviour, rng: random.Random) -> 
     return rows
 
 
-def page_of(texts: list[bytes], behaviour: Behaviour, rng: random.Random) -> bytes:
-    """Returns the JSON array of as many rows as `page_bytes` allows, sometimes with an element that is not a row."""
+def page_of(texts: list[bytes], limit: int, behaviour: Behaviour, rng: random.Random) -> bytes:
+    """Returns the JSON array of as many rows as `page_bytes` allows, sometimes with an element that is not a row.
+
+    Such an element counts towards `limit`: on a full page it takes the place of the last row, except of the only one.
+    """
     if behaviour.page_bytes is not None:
         texts = _clamp(texts, behaviour.page_bytes)
-    if behaviour.odd_elements and rng.random() < behaviour.odd_elements:
+    if behaviour.odd_elements and limit > 1 and rng.random() < behaviour.odd_elements:
+        texts = texts[: limit - 1]
         place = rng.randint(0, len(texts))
         texts = [*texts[:place], rng.choice(ODD_ELEMENTS), *texts[place:]]
     return b"[" + b",".join(texts) + b"]"

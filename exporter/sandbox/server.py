@@ -224,7 +224,7 @@ class Sandbox:
             return Refusal(422, str(error))
         rows = cut_at_random(self._listing.page(parsed, behaviour, self._clock(), rng), behaviour, rng)
         texts = self._renderer.texts(rows, View.of(behaviour, parsed.fields, sensitive=sensitive))
-        return page_of(texts, behaviour, rng)
+        return page_of(texts, parsed.limit, behaviour, rng)
 
 
 def _describe(answered: web.StreamResponse | None, fault: Fault | None, seconds: float) -> ServedAnswer:

@@ -198,7 +198,7 @@ BAD_COMMANDS = [
     ("--max-rps 0", "--max-rps 0.0: must be a number above 0\n"),
     ("--lag -1", "--lag -1s: must be from 0 to 366 days\n"),
     ("--part-size huge", "--part-size 'huge': write a size as 256MB, 1GiB, or a number of bytes\n"),
-    ("--tables turns", "--tables: conversations cannot be left out\n"),
+    ("--tables turns", "--tables: conversations cannot be left out; give conversations,turns\n"),
     ("--tables conversations,words", "--tables: no such table: words. The tables are conversations, turns\n"),
     (
         "--tables conversations,turns --exclude-fields conversation",

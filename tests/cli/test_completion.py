@@ -64,12 +64,17 @@ def test_what_is_completed(shell: str, pages: Path) -> None:
         "exporter sync out --partition-by ": set(PARTITIONS),
         "exporter schema --partition-by m": {"month"},
         "exporter export out --status t": {name for name in STATUSES if name.startswith("t")},
+        "exporter export out --status completed,fai": {"completed,failed", "completed,failed,"},
+        "exporter export out --direction inbound,": {"inbound,outbound"},
+        "exporter export out --timezone Europe/Berl": {"Europe/Berlin"},
+        "exporter export out --since yes": {"yesterday"},
+        "exporter sync out --since last-": {"last-week", "last-month", "last-year"},
         "exporter export out --fields agent_": {name for name in FIELD_NAMES if name.startswith("agent_")},
         "exporter export out --fields id,agent_id,agent_": {
             "id,agent_id,agent_number",
             "id,agent_id,agent_version_id",
         },
-        "exporter export out --exclude-fields conv": {"conversation"},
+        "exporter export out --exclude-fields conv": {"conversation", "conversation,"},
         "exporter export out --tables conversations,": {"conversations,turns"},
         "exporter export out --filter ": {f"{name}=" for name in FILTERS_BY_NAME},
         "exporter help ": {"clocks", *ABOUT},
@@ -115,4 +120,4 @@ def test_bash_itself_completes(tmp_path: Path) -> None:
     variables = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     bash = find_program("bash", "apt-get install bash")
     done = subprocess.run([bash, "-c", script], env=variables, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "id,summary\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "id,summary id,summary,\n", "")

@@ -21,7 +21,7 @@ from tests.end_to_end.records import SINCE, Record, records
 DAYS = 6
 RANGE = ("--since", format_instant(SINCE), "--until", format_instant(SINCE + DAYS * DAY))
 #: The target size, which makes a file of every few pages.
-SMALL = ("--part-size", "1", "--page-size", "10")
+SMALL = ("--part-size", "1B", "--page-size", "10")
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_every_command_that_changes_an_export_is_there(
     rows: list[Row], serving: Serving, command: Command, tmp_path: Path
 ) -> None:
     server, out = serving(rows), tmp_path / "out"
-    assert command("export", out, *RANGE, "--part-size", "1", "--page-size", "20", server=server).status == 0
+    assert command("export", out, *RANGE, "--part-size", "1B", "--page-size", "20", server=server).status == 0
     requests = len(server.requests)
     assert command("compact", out, token=None).status == 0
     assert command("export", out, token=None).status == 2
@@ -129,7 +129,7 @@ def test_a_defect_is_named_without_what_it_quotes(
                 raise RuntimeError("a conversation, word for word")
 
     out = tmp_path / "out"
-    assert command("export", out, *RANGE, "--part-size", "1", "--page-size", "20", server=serving(rows)).status == 0
+    assert command("export", out, *RANGE, "--part-size", "1B", "--page-size", "20", server=serving(rows)).status == 0
     with pytest.raises(RuntimeError):
         anyio.run(partial(compact, out, target_bytes=10**9, memory_bytes=1 << 29, observer=Defective()))
     line = lines(out)[-1]

@@ -111,7 +111,9 @@ def test_a_filter_s_value_is_sent_as_the_api_reads_it(name: str, value: str, sen
     [
         ("direction", "sideways", "--direction 'sideways': known values are inbound, outbound. To send a newer one"),
         ("channel", "Email", "--channel 'Email': known values are telephone, webrtc, email, text."),
-        ("status", "", "--status '': known values are token_created"),
+        ("status", "", "--status: a value is empty; known values are token_created"),
+        ("duration_above", "-1", "--duration-above -1: must be 0 or more"),
+        ("user_turn_count_below", "-1", "--user-turn-count-below -1: must be 0 or more"),
         ("custom_metadata", "[1]", "--custom-metadata '[1]': must be a JSON object"),
         ("custom_metadata", "{", "--custom-metadata '{': must be a JSON object"),
         ("custom_metadata", "[" * 100_000, "--custom-metadata '[[["),
@@ -294,7 +296,15 @@ def test_a_filter_that_is_given_twice_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("text", "size_bytes"),
-    [("1", 1), ("1000000", 10**6), ("256MB", 256 * 10**6), ("256 MiB", 256 * 2**20), ("1gib", 2**30), ("8kB", 8000)],
+    [
+        ("1B", 1),
+        ("10000", 10_000),
+        ("1000000", 10**6),
+        ("256MB", 256 * 10**6),
+        ("256 MiB", 256 * 2**20),
+        ("1gib", 2**30),
+        ("8kB", 8000),
+    ],
 )
 def test_sizes(text: str, size_bytes: int) -> None:
     assert to_bytes(text, "--part-size") == size_bytes
@@ -304,6 +314,13 @@ def test_sizes(text: str, size_bytes: int) -> None:
 def test_sizes_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match=r"^--part-size .*: write a size as 256MB, 1GiB, or a number of bytes$"):
         to_bytes(text, "--part-size")
+
+
+def test_a_small_number_must_have_its_unit() -> None:
+    for size in (1, "10", "9999"):
+        with pytest.raises(UsageError, match=f"^--memory {size}: .* must have its unit: {size}MiB, or {size}B$"):
+            to_bytes(size, "--memory")
+    assert to_bytes(0, "--memory") == 0
 
 
 def test_the_fields_that_are_always_needed_are_asked_for() -> None:

@@ -1,19 +1,23 @@
 """Times and durations are read as people write them."""
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.contract import BEGINNING, DAY, END_OF_TIME, SECOND, Instant, format_instant, parse_timestamp
+from exporter.contract import BEGINNING, DAY, END_OF_TIME, HOUR, SECOND, Instant, format_instant, parse_timestamp
 from exporter.errors import UsageError
 from exporter.options.times import WORDS, depends_on_now, duration_of, to_instant, to_seconds
 
 #: A Tuesday.
 NOW = parse_timestamp("2026-02-10T12:00:00Z")
 BERLIN = ZoneInfo("Europe/Berlin")
+ZONES = [UTC, BERLIN, ZoneInfo("America/New_York")]
+#: Every word names the beginning of a day, except one.
+LOCAL_DAYS = [word for word in WORDS if word != "now"]
 
 
 @given(st.integers(BEGINNING + 1, END_OF_TIME - 1))
@@ -97,15 +101,26 @@ def test_dates_and_datetimes_of_programs_are_local_without_a_zone() -> None:
     assert format_instant(to_instant(datetime(2026, 7, 1, tzinfo=UTC), NOW, "--since", BERLIN)).startswith("2026-07-01")
 
 
-@given(st.integers(0, 4 * 10**15), st.sampled_from(WORDS), st.sampled_from([UTC, BERLIN, ZoneInfo("America/New_York")]))
-def test_a_word_is_a_local_midnight_that_has_passed(now: Instant, word: str, zone: ZoneInfo) -> None:
+@given(
+    st.integers(0, 4 * 10**15),
+    st.sampled_from(LOCAL_DAYS),
+    st.sampled_from([UTC, BERLIN, ZoneInfo("America/New_York")]),
+)
+def test_a_word_is_a_local_midnight(now: Instant, word: str, zone: ZoneInfo) -> None:
     instant = to_instant(word, now, "--since", zone)
     local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=instant)).astimezone(zone)
-    assert instant <= now
+    assert (instant > now) == (word == "tomorrow")
     assert (local.hour, local.minute, local.second, local.microsecond) == (0, 0, 0, 0)
     if word.startswith("last-"):
         following = to_instant(word.replace("last", "this"), now, "--since", zone)
         assert instant < following <= now
+
+
+@given(st.integers(0, 4 * 10**15), st.sampled_from(ZONES))
+def test_now_is_this_instant_and_tomorrow_follows_today(now: Instant, zone: ZoneInfo) -> None:
+    assert to_instant(" Now ", now, "--until", zone) == now
+    days = [to_instant(word, now, "--until", zone) for word in ("yesterday", "today", "tomorrow")]
+    assert all(23 * HOUR <= later - earlier <= 25 * HOUR for earlier, later in pairwise(days))
 
 
 @pytest.mark.parametrize(

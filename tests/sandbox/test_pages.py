@@ -34,6 +34,15 @@ async def test_elements_that_are_no_rows_lie_beside_all_rows(get: Any) -> None:
     assert set(odd) == {"null", "17", '"conversation"', "[]", "{}", "true"}
 
 
+async def test_an_element_that_is_no_row_counts_towards_the_limit(get: Any) -> None:
+    async with serve(ROWS, Behaviour(odd_elements=1.0)) as sandbox:
+        for _ in range(20):
+            page = (await get(sandbox, limit=5)).json
+            assert [row["id"] for row in page if isinstance(row, dict) and row] == NEWEST_FIRST[:4]
+            assert len(page) == 5
+        assert (await get(sandbox, limit=1)).ids == NEWEST_FIRST[:1]
+
+
 async def test_filters_after_the_limit_make_short_and_empty_pages(get: Any) -> None:
     async with serve(ROWS, Behaviour(filters="after-limit")) as sandbox:
         assert (await get(sandbox, status="failed", limit=10)).ids == NEWEST_FIRST[:8]
