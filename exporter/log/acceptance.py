@@ -17,6 +17,7 @@ import msgspec
 
 from exporter.contract import Instant
 from exporter.coverage import Coverage, Interval
+from exporter.log.doubts import joined
 from exporter.model import DataFile, QuarantineFile, Unproven
 
 
@@ -36,7 +37,12 @@ class Doubts(msgspec.Struct, frozen=True, kw_only=True):
 
     def __len__(self) -> int:
         """Returns the number of times, of rows in quarantine, and of intervals with withheld fields."""
-        return len(self.unproven) + sum(file.rows for file in self.quarantine) + len(self.withheld)
+        return len(self.times) + sum(file.rows for file in self.quarantine) + len(self.withheld)
+
+    @property
+    def times(self) -> tuple[Unproven, ...]:
+        """Returns the unproven times, each once, in however many pieces the log has it."""
+        return joined(self.unproven)
 
 
 class Acceptance(msgspec.Struct, frozen=True, kw_only=True):

@@ -154,3 +154,10 @@ def test_what_does_not_fit_is_refused() -> None:
     for kind, accepts in (("accept", None), ("sync", acceptance(Doubts()))):
         with pytest.raises(StoreError, match="an acceptance, and it alone"):
             apply(state, commit(3, kind=kind, accepts=accepts))
+
+
+def test_a_doubt_that_another_reading_splits_counts_once() -> None:
+    state = accepted(doubted(time(8, since=2)))
+    state = changed(state, Change(unproven=(time(8, since=5),)))
+    assert (len(state.unproven), len(state.new_doubts), len(state.acceptances[0].doubts)) == (2, 0, 1)
+    assert state.acceptances[0].doubts.times == (time(8, since=2),)
