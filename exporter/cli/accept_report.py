@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from exporter.cli.acceptances import acceptance_figures, describe_acceptances
 from exporter.cli.report import describe_interval, first_of, interval_figures
 from exporter.contract import format_instant
+from exporter.log.doubts import spans_of
 from exporter.store.location import Location, shell_word
-from exporter.words import count_of
+from exporter.words import count_of, describe_span
 
 if TYPE_CHECKING:
     from exporter.jobs.accept import AcceptResult
@@ -41,7 +42,7 @@ def accepted_figures(done: "AcceptResult") -> dict[str, Any]:
         "generation": done.generation,
         "doubts": len(doubts),
         "unproven": [
-            {**interval_figures(one.interval), "rows": one.rows, "reason": one.reason} for one in doubts.unproven
+            {**interval_figures(one.interval), "rows": one.rows, "reason": one.reason} for one in doubts.times
         ],
         "quarantine": [{"path": file.path, "rows": file.rows} for file in doubts.quarantine],
         "partly_withheld": [{**interval_figures(one.interval), "rows": one.rows} for one in doubts.withheld],
@@ -51,9 +52,14 @@ def accepted_figures(done: "AcceptResult") -> dict[str, Any]:
 
 
 def _describe_doubts(doubts: "Doubts") -> Iterator[str]:
-    for time in sorted(doubts.unproven, key=lambda one: one.interval):
+    for time in doubts.times:
         when = format_instant(time.created_at) if time.since is None else describe_interval(time.interval)
-        yield f"unproven: {when}: {time.reason}"
+        sizes = [
+            *(describe_span(one) for one in spans_of([time]) if one is not None),
+            *([f"{count_of(time.rows, 'row')} read"] if time.rows else []),
+        ]
+        size = f" ({', '.join(sizes)})" if sizes else ""
+        yield f"unproven: {when}{size}: {time.reason}"
     for file in doubts.quarantine:
         yield f"quarantine: {count_of(file.rows, 'row')} in {file.path}"
     for rows in doubts.withheld:

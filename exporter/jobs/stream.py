@@ -11,6 +11,7 @@ from exporter.coverage import Interval
 from exporter.encode.rows import Misfit
 from exporter.encode.tables import Tables
 from exporter.errors import DoubtfulStreamError
+from exporter.log.doubts import joined, spans_of
 from exporter.log.manifest import withheld_fields
 from exporter.log.state import State
 from exporter.model import CONVERSATIONS, TURNS, Unproven
@@ -24,7 +25,7 @@ from exporter.run.observer_guard import observed
 from exporter.run.reconcile import known_end, settle_range
 from exporter.run.session import schedule
 from exporter.settings import Credentials, Filters, Request, RunSettings, Selection
-from exporter.words import count_of
+from exporter.words import count_of, describe_times
 
 
 class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +66,9 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
         if self.quarantined:
             yield f"{count_of(len(self.quarantined), 'row')} fit no column"
         if self.unproven:
-            yield f"{count_of(len(self.unproven), 'timestamp')} may have more rows than the API would show"
+            times = joined(self.unproven)
+            sizes = describe_times(len(times), spans_of(times), sum(one.rows for one in times))
+            yield f"{sizes} may have more rows than the API would show"
         if self.partly_withheld_rows:
             yield f"{count_of(self.partly_withheld_rows, 'row')} came without sensitive fields, and others with them"
 

@@ -9,6 +9,7 @@ from exporter.encode.tables import Tables
 from exporter.errors import StoreError
 from exporter.layout import MANIFEST
 from exporter.log.acceptance import Acceptance
+from exporter.log.doubts import spans_of
 from exporter.log.manifest import served_fields
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters
@@ -26,8 +27,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     existed before the run, and `changed` that the run committed something. `new_rows` counts what the table has more
     than before, and `kept_files` replaced files that are kept for readers of older manifests. `partly_withheld` counts
     files with rows that came without sensitive fields while other rows had them. `end_ahead` is the end that was asked
-    for, if it lay ahead of what could be read. `acceptances` name the doubts that somebody has accepted; `is_accepted`
-    says that these are all there are.
+    for, if it lay ahead of what could be read. `unproven_rows` were read at the `unproven` times, and
+    `unproven_seconds` is how long each of these is that is more than one instant (None: open below). `acceptances` name
+    the doubts that somebody has accepted; `is_accepted` says that these are all there are.
     """
 
     state: StateName
@@ -55,6 +57,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     new_rows: int = 0
     retries: int = 0
     throttled: int = 0
+    unproven_rows: int = 0
+    unproven_seconds: tuple[float | None, ...] = ()
     acceptances: tuple[Acceptance, ...] = ()
     is_accepted: bool = False
 
@@ -80,7 +84,7 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
     range_ = after.range
     if range_ is None:
         raise StoreError(f"{destination}: the log has no range")
-    served = served_fields(after)
+    served, times = served_fields(after), after.doubts.times
     return Summary(
         state=state_name(after),
         rows=after.totals.rows,
@@ -92,7 +96,9 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         resumed=before.number > 0,
         changed=after.number > before.number,
         quarantined_rows=after.quarantined_rows,
-        unproven=len(after.unproven),
+        unproven=len(times),
+        unproven_rows=sum(one.rows for one in times),
+        unproven_seconds=spans_of(times),
         withheld=tuple(served.withheld),
         partly_withheld=len(served.partly_withheld),
         range_start=range_.since,
