@@ -12,6 +12,7 @@ from exporter.coverage import Coverage, Interval
 from exporter.errors import DamagedPartError, StoreError
 from exporter.jobs.audit_comparison import Plan, compare, make_plan, until_now
 from exporter.jobs.audit_repair import Repair, confirm_deletions, lifted_doubts
+from exporter.log.acceptance import is_known
 from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Unproven
@@ -40,8 +41,8 @@ class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `windows` is the number of windows, of which `windows_audited` were drawn. `lifted` is the number of times in doubt
     that were now listed whole; a repair makes them proven. `repaired` is None without a repair; after one, the
-    findings' `deleted` are those that are left. `accepted` counts those `unproven` times of the list that lie where
-    somebody has accepted that the export is in doubt.
+    findings' `deleted` are those that are left. `accepted` counts those `unproven` times of the list that are known to
+    be in doubt, because somebody has accepted it.
     """
 
     state: StateName
@@ -139,7 +140,6 @@ async def _audit(
                 unlisted=None if unlisted is None else sum(map(len, unlisted.values())),
             )
         after = plan.state if claim is None else claim.log.state
-        accepted = Coverage(doubt.interval for one in after.acceptances for doubt in one.doubts.unproven)
         return AuditResult(
             state=state_name(after),
             generation=after.number,
@@ -154,5 +154,5 @@ async def _audit(
             requests=run.spent().requests,
             seconds=round(context.clock() - began, 3),
             repaired=repaired,
-            accepted=sum(not Coverage([doubt.interval]) - accepted for doubt in unproven),
+            accepted=sum(is_known(one, after.acceptances, after.new_doubts) for one in unproven),
         )

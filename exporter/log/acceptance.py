@@ -79,6 +79,22 @@ def new_doubts(doubts: Doubts, acceptances: Collection[Acceptance]) -> Doubts:
     )
 
 
+def is_known(shown: Unproven, acceptances: Iterable[Acceptance], new: Doubts) -> bool:
+    """Returns whether a time that another reading `shown` as unproven is an accepted one. `new` doubts are not.
+
+    Its bounds depend on where the pages of a reading begin. Beyond the accepted time, it may reach only to where the
+    export itself has no doubt, for the same reason, and with no more rows than were accepted.
+    """
+    accepted = [one for acceptance in acceptances for one in acceptance.doubts.unproven]
+    whole = Coverage([shown.interval])
+    rest = whole - Coverage(one.interval for one in accepted)
+    if not rest:
+        return True
+    alike = [one for one in joined(accepted) if one.reason == shown.reason and whole & Coverage([one.interval])]
+    is_doubted = bool(rest & Coverage(one.interval for one in new.unproven))
+    return 0 < shown.rows <= sum(one.rows for one in alike) and not is_doubted
+
+
 def still_accepted(
     acceptances: Iterable[Acceptance], doubts: Doubts, rest_of: Mapping[str, str]
 ) -> Iterator[Acceptance]:
