@@ -29,7 +29,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     files with rows that came without sensitive fields while other rows had them. `end_ahead` is the end that was asked
     for, if it lay ahead of what could be read. `unproven_rows` were read at the `unproven` times, and
     `unproven_seconds` is how long each of these is that is more than one instant (None: open below). `acceptances` name
-    the doubts that somebody has accepted; `is_accepted` says that these are all there are.
+    the doubts that somebody has accepted, this many `accepted`; `new_doubts` counts the others. `is_accepted` says that
+    there are none, and that each row is in one place.
     """
 
     state: StateName
@@ -59,6 +60,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     throttled: int = 0
     unproven_rows: int = 0
     unproven_seconds: tuple[float | None, ...] = ()
+    new_doubts: int = 0
+    accepted: int = 0
     acceptances: tuple[Acceptance, ...] = ()
     is_accepted: bool = False
 
@@ -112,6 +115,8 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         new_rows=max(0, after.totals.rows - before.totals.rows),
         retries=spent.retries,
         throttled=spent.throttled,
+        new_doubts=len(after.new_doubts),
+        accepted=len(after.doubts) - len(after.new_doubts),
         acceptances=after.acceptances,
         is_accepted=after.is_accepted,
     )
