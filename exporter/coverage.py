@@ -4,7 +4,7 @@ Instants are integers in microseconds (`contract.Instant`); intervals are half-o
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Final
 
@@ -21,6 +21,16 @@ class Period(msgspec.Struct, frozen=True):
 
     start: datetime | None
     end: datetime
+
+    @property
+    def is_instant(self) -> bool:
+        """Returns whether this is one microsecond."""
+        return self.start is not None and self.end - self.start <= timedelta(microseconds=1)
+
+    @property
+    def seconds(self) -> float | None:
+        """Returns how long it is; None from the beginning."""
+        return None if self.start is None else (self.end - self.start).total_seconds()
 
 
 class Interval(msgspec.Struct, frozen=True, order=True):

@@ -5,6 +5,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
+from typing import Final
+
+_SHOWN_SPANS: Final = 3
 
 
 def format_seconds(seconds: float) -> str:
@@ -66,3 +69,34 @@ def install_command(*packages: str) -> str:
     # An environment that uv made has no pip.
     installer = [python, "-m", "pip", "install"] if find_spec("pip") else ["uv", "pip", "install", "--python", python]
     return shlex.join([*installer, *packages])
+
+
+def describe_times(number: int, spans: Sequence[float | None], rows: int) -> str:
+    """Returns unproven times in words, such as `2 intervals (41 min 00 s and 1 h 01 min, 675 rows read)`.
+
+    `spans` are the seconds of those that are more than one instant; None is open below. `rows` were read there.
+    """
+    instants = number - len(spans)
+    names = [count_of(instants, "timestamp")] if instants or not spans else []
+    names += [count_of(len(spans), "interval")] if spans else []
+    details = [_describe_spans(spans)] if spans else []
+    details += [f"{count_of(rows, 'row')} read"] if rows else []
+    return " and ".join(names) + (f" ({', '.join(details)})" if details else "")
+
+
+def describe_span(seconds: float | None) -> str:
+    """Returns how long an interval is."""
+    if seconds is None:
+        return "open below"
+    if seconds < 1:
+        return "less than 1 s"
+    days = round(seconds / 86400)
+    return count_of(days, "day") if days > 1 else format_seconds(seconds)
+
+
+def _describe_spans(spans: Sequence[float | None]) -> str:
+    if len(spans) <= _SHOWN_SPANS:
+        *others, last = [describe_span(one) for one in spans]
+        return f"{', '.join(others)} and {last}" if others else last
+    longest = None if None in spans else max(one for one in spans if one is not None)
+    return f"the longest {describe_span(longest)}"

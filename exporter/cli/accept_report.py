@@ -7,7 +7,7 @@ from exporter.cli.acceptances import acceptance_figures, describe_acceptances
 from exporter.cli.report import first_of
 from exporter.cli.times import by_start, describe_period, describe_time, period_figures
 from exporter.store.location import Location, shell_word
-from exporter.words import count_of
+from exporter.words import count_of, describe_span
 
 if TYPE_CHECKING:
     from exporter.jobs.accept import AcceptResult
@@ -51,7 +51,10 @@ def accepted_figures(done: "AcceptResult") -> dict[str, Any]:
 def _describe_doubts(doubts: "Iterable[Doubt]") -> Iterator[str]:
     unproven, quarantine, withheld = _by_kind(doubts)
     for time in sorted(unproven, key=by_start):
-        yield f"unproven: {describe_time(time.period)}: {time.reason}"
+        sizes = [] if time.period is None or time.period.is_instant else [describe_span(time.period.seconds)]
+        sizes += [f"{count_of(time.rows, 'row')} read"] if time.rows else []
+        size = f" ({', '.join(sizes)})" if sizes else ""
+        yield f"unproven: {describe_time(time.period)}{size}: {time.reason}"
     for file in quarantine:
         yield f"quarantine: {count_of(file.rows, 'row')} in {file.path}"
     for rows in withheld:

@@ -41,7 +41,7 @@ def describe_audited(found: "AuditResult", destination: Location) -> Iterator[st
         yield f"  later: {later} new or changed at the source after they were read; a sync brings them. No difference."
     if findings.nameless:
         yield f"  not compared, because they have no id: {count_of(findings.nameless, 'row')}"
-    yield from _doubts(found.unproven)
+    yield from _doubts(found.unproven, found.accepted)
     if found.lifted:
         listed = f"of the times that the export names under `unproven`, {found.lifted:,} were listed whole"
         command = f"exporter audit {shell_word(destination)} --repair"
@@ -65,7 +65,7 @@ def _verdict(found: "AuditResult") -> str:
     return f"was different, now {whole}" if found.repaired is not None and has_differed else whole
 
 
-def _doubts(unproven: "Sequence[Doubt]") -> Iterator[str]:
+def _doubts(unproven: "Sequence[Doubt]", accepted: int) -> Iterator[str]:
     if not unproven:
         return
     times = count_of(len(unproven), "time")
@@ -74,6 +74,11 @@ def _doubts(unproven: "Sequence[Doubt]") -> Iterator[str]:
         yield f"    {describe_time(doubt.period)}: {doubt.reason}"
     if (more := len(unproven) - _SHOWN_TIMES) > 0:
         yield f"    and {more:,} more"
+    if accepted == len(unproven):
+        yield "    All of this is accepted, as exporter accept has recorded."
+        return
+    if accepted:
+        yield f"    Accepted by exporter accept: {accepted:,} of these."
     yield "    Run the audit again, or with another --page-size. If a time stays in doubt, export it to another"
     yield "    directory with --since, --until and a filter that splits its rows, and compare the two."
 

@@ -14,7 +14,7 @@ from exporter.errors import InterruptedExportError
 from exporter.layout import MANIFEST
 from exporter.settings import Request
 from exporter.store.location import Location, shell_word
-from exporter.words import count_of, format_seconds, format_size
+from exporter.words import count_of, describe_times, format_seconds, format_size
 from exporter.zones import UTC_NAME
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ def _describe_doubts(summary: "Summary") -> Iterator[str]:
             yield "    without transcripts, the table turns is empty."
     destination = shell_word(location_of(summary))
     if summary.unproven and not summary.is_accepted:
-        yield f"  {count_of(summary.unproven, 'timestamp')} may have more rows than the API would show;"
+        times = describe_times(summary.unproven, summary.unproven_seconds, summary.unproven_rows)
+        yield f"  {times} may have more rows than the API would show;"
         yield "    what it showed is kept, and the manifest names them under `unproven`. The first of these reads them"
         yield "    again, and the second compares all that was read with the source:"
         yield f"      exporter reread {destination}"

@@ -32,6 +32,7 @@ T = TypeVar("T")
 SUMMARY_KEYS: Final = (
     "state", "rows", "new_rows", "files", "bytes", "requests", "retries", "throttled", "seconds", "manifest",
     "organization", "filters", "fields", "partition_by", "tables",
+    "unproven", "quarantined_rows", "new_doubts", "accepted",
 )  # fmt: skip
 
 

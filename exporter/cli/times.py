@@ -36,7 +36,7 @@ def describe_period(period: Period | None) -> str:
 
 def describe_time(period: Period | None) -> str:
     """Returns a period in words; one of a single microsecond is that time."""
-    if period is None or period.start is None or period.end - period.start > _MICROSECOND:
+    if period is None or period.start is None or not period.is_instant:
         return describe_period(period)
     return format_datetime(period.start)
 

@@ -17,6 +17,7 @@ from exporter.errors import DamagedPartError, StoreError
 from exporter.jobs.audit_comparison import Plan, compare, make_plan, until_now
 from exporter.jobs.audit_repair import Repair, confirm_deletions, lifted_doubts
 from exporter.jobs.doubts import Doubt, unproven_of
+from exporter.log.acceptance import is_known
 from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
 from exporter.partitions import date_of
@@ -80,7 +81,7 @@ class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `windows` is the number of windows, of which `windows_audited` were drawn. `lifted` is the number of times in doubt
     that were now listed whole; a repair makes them proven. `repaired` is None without a repair. `accepted` counts those
-    `unproven` times of the list that lie where somebody has accepted that the export is in doubt.
+    `unproven` times of the list that are known to be in doubt, because somebody has accepted it.
     """
 
     state: StateName
@@ -179,7 +180,6 @@ async def _audit(
                 moved=sum(map(len, findings.moved.values())),
             )
         after = plan.state if claim is None else claim.log.state
-        accepted = Coverage(doubt.interval for one in after.acceptances for doubt in one.doubts.unproven)
         return AuditResult(
             state=state_name(after),
             generation=after.number,
@@ -194,5 +194,5 @@ async def _audit(
             requests=run.spent().requests,
             seconds=round(context.clock() - began, 3),
             repaired=repaired,
-            accepted=sum(not Coverage([doubt.interval]) - accepted for doubt in unproven),
+            accepted=sum(is_known(one, after.acceptances, after.new_doubts) for one in unproven),
         )

@@ -57,7 +57,7 @@ def doubts_of(doubts: Doubts) -> tuple[Doubt, ...]:
         for file in doubts.quarantine
     )
     withheld = (Doubt(kind="withheld", rows=one.rows, period=one.interval.period) for one in doubts.withheld)
-    return (*unproven_of(doubts.unproven), *quarantine, *withheld)
+    return (*unproven_of(doubts.times), *quarantine, *withheld)
 
 
 def unproven_of(doubts: Iterable[Unproven]) -> tuple[Doubt, ...]:

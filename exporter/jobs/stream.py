@@ -13,6 +13,7 @@ from exporter.coverage import Interval
 from exporter.encode.tables import Tables
 from exporter.errors import DoubtfulStreamError
 from exporter.jobs.doubts import Doubt, unproven_of
+from exporter.log.doubts import joined
 from exporter.log.manifest import withheld_fields
 from exporter.log.state import State
 from exporter.model import CONVERSATIONS, TURNS
@@ -26,7 +27,7 @@ from exporter.run.observer_guard import observed
 from exporter.run.reconcile import known_end, settle_range
 from exporter.run.session import schedule
 from exporter.settings import Credentials, Filters, Request, RunSettings, Selection
-from exporter.words import count_of
+from exporter.words import count_of, describe_times
 
 
 class QuarantinedRow(msgspec.Struct, frozen=True):
@@ -79,7 +80,10 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
         if self.quarantined:
             yield f"{count_of(len(self.quarantined), 'row')} fit no column"
         if self.unproven:
-            yield f"{count_of(len(self.unproven), 'timestamp')} may have more rows than the API would show"
+            times = self.unproven
+            spans = [one.period.seconds for one in times if one.period is not None and not one.period.is_instant]
+            sizes = describe_times(len(times), spans, sum(one.rows for one in times))
+            yield f"{sizes} may have more rows than the API would show"
         if self.partly_withheld_rows:
             yield f"{count_of(self.partly_withheld_rows, 'row')} came without sensitive fields, and others with them"
 
@@ -143,7 +147,7 @@ def _report(request: Request, range_: Interval, given: StreamTotals, requests: i
         quarantined=tuple(
             QuarantinedRow(row.id, to_datetime(row.created_at), row.reason, row.text) for row in given.misfits
         ),
-        unproven=unproven_of(given.unproven),
+        unproven=unproven_of(joined(given.unproven)),
         withheld=tuple(withheld_fields(request.fields, given.conversations, given.absent)),
         partly_withheld_rows=given.withheld_rows if given.withheld_rows < given.conversations else 0,
         requests=requests,

@@ -10,6 +10,7 @@ from exporter.encode.tables import Tables
 from exporter.errors import StoreError
 from exporter.jobs.doubts import Accepted, accepted_of
 from exporter.layout import MANIFEST
+from exporter.log.doubts import spans_of
 from exporter.log.manifest import served_fields
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters
@@ -27,8 +28,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     existed before the run, and `changed` that the run committed something. `new_rows` counts what the table has more
     than before, and `kept_files` replaced files that are kept for readers of older manifests. `partly_withheld` counts
     files with rows that came without sensitive fields while other rows had them. `end_ahead` is the end that was asked
-    for, if it lay ahead of what could be read. `acceptances` name the doubts that somebody has accepted; `is_accepted`
-    says that these are all there are.
+    for, if it lay ahead of what could be read. `unproven_rows` were read at the `unproven` times, and
+    `unproven_seconds` is how long each of these is that is more than one instant (None: open below). `acceptances` name
+    the doubts that somebody has accepted, this many `accepted`; `new_doubts` counts the others. `is_accepted` says that
+    there are none, and that each row is in one place.
     """
 
     state: StateName
@@ -56,6 +59,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     new_rows: int = 0
     retries: int = 0
     throttled: int = 0
+    unproven_rows: int = 0
+    unproven_seconds: tuple[float | None, ...] = ()
+    new_doubts: int = 0
+    accepted: int = 0
     acceptances: tuple[Accepted, ...] = ()
     is_accepted: bool = False
 
@@ -81,7 +88,7 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
     range_ = after.range
     if range_ is None:
         raise StoreError(f"{destination}: the log has no range")
-    served = served_fields(after)
+    served, times = served_fields(after), after.doubts.times
     return Summary(
         state=state_name(after),
         rows=after.totals.rows,
@@ -93,7 +100,9 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         resumed=before.number > 0,
         changed=after.number > before.number,
         quarantined_rows=after.quarantined_rows,
-        unproven=len(after.unproven),
+        unproven=len(times),
+        unproven_rows=sum(one.rows for one in times),
+        unproven_seconds=spans_of(times),
         withheld=tuple(served.withheld),
         partly_withheld=len(served.partly_withheld),
         range_start=range_.period.start,
@@ -107,6 +116,8 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         new_rows=max(0, after.totals.rows - before.totals.rows),
         retries=spent.retries,
         throttled=spent.throttled,
+        new_doubts=len(after.new_doubts),
+        accepted=len(after.doubts) - len(after.new_doubts),
         acceptances=accepted_of(after.acceptances),
         is_accepted=after.is_accepted,
     )

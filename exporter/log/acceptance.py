@@ -17,6 +17,7 @@ import msgspec
 
 from exporter.contract import Instant
 from exporter.coverage import Coverage, Interval
+from exporter.log.doubts import joined
 from exporter.model import DataFile, QuarantineFile, Unproven
 
 
@@ -36,7 +37,12 @@ class Doubts(msgspec.Struct, frozen=True, kw_only=True):
 
     def __len__(self) -> int:
         """Returns the number of times, of rows in quarantine, and of intervals with withheld fields."""
-        return len(self.unproven) + sum(file.rows for file in self.quarantine) + len(self.withheld)
+        return len(self.times) + sum(file.rows for file in self.quarantine) + len(self.withheld)
+
+    @property
+    def times(self) -> tuple[Unproven, ...]:
+        """Returns the unproven times, each once, in however many pieces the log has it."""
+        return joined(self.unproven)
 
 
 class Acceptance(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +77,22 @@ def new_doubts(doubts: Doubts, acceptances: Collection[Acceptance]) -> Doubts:
         quarantine=tuple(file for file in doubts.quarantine if file.path not in known),
         withheld=tuple(rows for rows in more if rows.rows > 0),
     )
+
+
+def is_known(shown: Unproven, acceptances: Iterable[Acceptance], new: Doubts) -> bool:
+    """Returns whether a time that another reading `shown` as unproven is an accepted one. `new` doubts are not.
+
+    Its bounds depend on where the pages of a reading begin. Beyond the accepted time, it may reach only to where the
+    export itself has no doubt, for the same reason, and with no more rows than were accepted.
+    """
+    accepted = [one for acceptance in acceptances for one in acceptance.doubts.unproven]
+    whole = Coverage([shown.interval])
+    rest = whole - Coverage(one.interval for one in accepted)
+    if not rest:
+        return True
+    alike = [one for one in joined(accepted) if one.reason == shown.reason and whole & Coverage([one.interval])]
+    is_doubted = bool(rest & Coverage(one.interval for one in new.unproven))
+    return 0 < shown.rows <= sum(one.rows for one in alike) and not is_doubted
 
 
 def still_accepted(

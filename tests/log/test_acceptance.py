@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from exporter.coverage import Coverage, Interval
 from exporter.errors import StoreError
-from exporter.log.acceptance import Acceptance, Doubts, WithheldRows, new_doubts, still_accepted, withheld_rows
+from exporter.log.acceptance import (
+    Acceptance,
+    Doubts,
+    WithheldRows,
+    is_known,
+    new_doubts,
+    still_accepted,
+    withheld_rows,
+)
 from exporter.log.fold import apply, fold
 from exporter.log.state import State, state_name
 from exporter.model import Change, QuarantineFile, Unproven
@@ -154,3 +162,28 @@ def test_what_does_not_fit_is_refused() -> None:
     for kind, accepts in (("accept", None), ("sync", acceptance(Doubts()))):
         with pytest.raises(StoreError, match="an acceptance, and it alone"):
             apply(state, commit(3, kind=kind, accepts=accepts))
+
+
+def test_a_doubt_that_another_reading_splits_counts_once() -> None:
+    state = accepted(doubted(time(8, since=2)))
+    state = changed(state, Change(unproven=(time(8, since=5),)))
+    assert (len(state.unproven), len(state.new_doubts), len(state.acceptances[0].doubts)) == (2, 0, 1)
+    assert state.acceptances[0].doubts.times == (time(8, since=2),)
+
+
+@pytest.mark.parametrize(
+    ("shown", "known"),
+    [
+        (time(8, since=5, rows=99, reason="another"), True),
+        (time(8, since=1), True),
+        (time(9, since=1, rows=10), False),
+        (time(9, since=1, rows=0), False),
+        (time(9, since=1, reason="another"), False),
+        (time(9), False),
+        (time(14, since=4), False),
+    ],
+)
+def test_another_reading_may_give_an_accepted_time_other_bounds(shown: Unproven, known: bool) -> None:
+    state = accepted(doubted(time(8, since=4)))
+    state = changed(state, Change(unproven=(time(14, since=12),)))
+    assert is_known(shown, state.acceptances, state.new_doubts) is known

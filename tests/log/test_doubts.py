@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.contract import BEGINNING, SECOND
 from exporter.coverage import Coverage, Interval
-from exporter.log.doubts import left_of
+from exporter.log.doubts import joined, left_of, spans_of
 from exporter.model import Unproven
 
 TIMES = st.integers(0, 30)
@@ -31,3 +32,16 @@ def test_one_that_nothing_touches_is_the_same() -> None:
 
 def _ends(interval: Interval) -> tuple[int, int]:
     return interval.start, interval.end
+
+
+def test_pieces_of_a_doubt_count_as_one() -> None:
+    whole = Unproven(9, 7, "equal times", 2)
+    pieces = [Unproven(9, 7, "equal times", 9), Unproven(8, 6, "equal times", 4), Unproven(3, 7, "equal times", 2)]
+    assert joined(pieces) == joined([whole]) == (whole,)
+    others = (Unproven(0, 1, "equal times"), Unproven(9, 7, "another", 2), Unproven(11, 1, "equal times"))
+    assert set(joined([*pieces, *others])) == {whole, *others}
+    assert joined([Unproven(5, 1, "equal times", 5)]) == (Unproven(5, 1, "equal times"),)
+
+
+def test_spans_are_those_of_more_than_one_instant() -> None:
+    assert spans_of([Unproven(5, 1, "x"), Unproven(SECOND, 1, "x", 1), Unproven(5, 1, "x", BEGINNING)]) == (1.0, None)

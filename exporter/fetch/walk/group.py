@@ -32,13 +32,13 @@ _STEPS: Final = (MILLISECOND, SECOND, MINUTE, HOUR, DAY)
 #: The number of times that recent updates are asked for: a source that changes faster is never read.
 _LAST_LOOKS: Final = 20
 
-_ONE_TIME: Final = "more of them than a page holds, and all with the same updated_at"
-_IGNORED: Final = "more of them than a page holds, and the API does not respect updated_after or updated_before"
-_MISSING: Final = "more of them than a page holds, and some may lack updated_at, which no filter can ask for"
-_COARSE: Final = "more of them than a page holds, and there may be a gap between those updated earlier and later"
-_ENDLESS: Final = "more of them than a page holds, and asking for ever smaller parts does not tell them apart"
-_RESTLESS: Final = "more of them than a page holds, and they change faster than they can be told apart"
-_FILTERS_LATE: Final = "more of them than a page holds, and the API leaves rows out of a page after limiting it"
+_ONE_TIME: Final = "more rows than a page holds, and all with the same updated_at"
+_IGNORED: Final = "more rows than a page holds, and the API does not respect updated_after or updated_before"
+_MISSING: Final = "more rows than a page holds, and some may lack updated_at, which no filter can ask for"
+_COARSE: Final = "more rows than a page holds, and there may be a gap between those updated earlier and later"
+_ENDLESS: Final = "more rows than a page holds, and asking for ever smaller parts does not tell them apart"
+_RESTLESS: Final = "more rows than a page holds, and they change faster than they can be told apart"
+_FILTERS_LATE: Final = "more rows than a page holds, and the API leaves rows out of a page after limiting it"
 _CUT: Final = "there is no longer list to show that nothing was cut from theirs"
 
 
