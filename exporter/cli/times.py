@@ -1,6 +1,6 @@
 """Shows times and periods: to people as short as they can be, to programs as the manifest writes them."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from exporter.contract import format_datetime
@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from exporter.jobs.doubts import Doubt
 
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def for_people(moment: datetime) -> str:

@@ -32,7 +32,7 @@ def test_the_names_of_the_library() -> None:
         for name in in_code(names)
     }
     returned = {"Summary", "Status", "Stream", "StreamReport"}
-    returned |= {f"{command}Result" for command in ("Sync", "Reread", "Audit", "Verify", "Compact", "Vacuum")}
+    returned |= {f"{command}Result" for command in ("Sync", "Reread", "Audit", "Accept", "Verify", "Compact", "Vacuum")}
     assert described | returned | {"__version__"} == set(exporter.__all__)
 
 
