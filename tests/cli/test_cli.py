@@ -698,6 +698,14 @@ STATUS = {
     "organization": "org_sandbox",
     "request": Request(filters={"status": "failed", "custom_metadata": '{"a": 1}'}, fields=("id", "status")),
     "acceptances": (),
+    "unended_run": None,
+    "unproven": 0,
+    "unproven_rows": 0,
+    "unproven_seconds": (),
+    "quarantined_rows": 0,
+    "partly_withheld": 0,
+    "new_doubts": 0,
+    "unsettled": False,
     "file_mode": "private",
 }
 
