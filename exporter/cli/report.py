@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from exporter.cli.acceptances import acceptance_figures, describe_acceptances
+from exporter.cli.acceptances import acceptance_figures, describe_acceptances, describe_doubtful
 from exporter.cli.log import key_values
 from exporter.cli.reading import directory_of, location_of, taken_for_columns
 from exporter.cli.times import for_people, for_programs, period_figures
@@ -200,8 +200,12 @@ def describe_status(found: "Status", destination: Location) -> Iterator[str]:
         yield f"  current   all changes up to {for_people(found.updates_since)} UTC"
     if found.last_run is not None:
         yield f"  last run  {_describe_run(found.last_run)}"
+    if (run := found.unended_run) is not None:
+        began = for_people(run.started_at)
+        yield f"  cut short a run begun at {began} UTC on {run.host} did not end: it was killed, or works out of sight"
     if found.file_mode == "group":
         yield "  readable  by the group of the directory (--file-mode group)"
+    yield from describe_doubtful(found, shell_word(destination))
     yield from describe_acceptances(found.acceptances)
 
 
@@ -219,6 +223,8 @@ def status_figures(found: "Status") -> dict[str, Any]:
     del figures["request"]
     if run is not None:
         figures["last_run"] |= {"started_at": for_programs(run.started_at), "ended_at": for_programs(run.ended_at)}
+    if found.unended_run is not None:
+        figures["unended_run"]["started_at"] = for_programs(found.unended_run.started_at)
     return {
         **figures,
         **request_figures(found),

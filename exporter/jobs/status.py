@@ -1,5 +1,6 @@
 """`exporter status` shows what a destination has, how complete it is, and which run holds it. It changes nothing."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -9,15 +10,26 @@ from exporter.contract import format_datetime, to_datetime
 from exporter.coverage import Coverage, Period
 from exporter.errors import DamagedPartError
 from exporter.jobs.doubts import Accepted, accepted_of
-from exporter.log.commits import load_state
-from exporter.log.journal import RunRecord, read_last_run
+from exporter.log.commits import load_commits
+from exporter.log.doubts import spans_of
+from exporter.log.fold import fold
+from exporter.log.journal import RunRecord, has_ended, read_last_run
 from exporter.log.manifest import check_not_behind
-from exporter.log.state import StateName, state_name
+from exporter.log.state import Commit, StateName, state_name
 from exporter.run.reconcile import stored_export
 from exporter.settings import FileMode, Request
 from exporter.store.location import Location
 from exporter.store.open import open_store
 from exporter.words import count_of
+
+
+class UnendedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """Describes a run that was killed, or is at work where its lock cannot be seen."""
+
+    run: str
+    started_at: datetime
+    host: str
+    pid: int
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,8 +38,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     `covered_share` is the share of the range, in time, that has been read, from 0 to 1; it is None if the range is open
     below and not yet complete. `gaps` have not been read yet. `updates_since` is that of the manifest. `last_run` is
     the last run that has ended and was not killed. `file_mode` is that of files on a disk. `new_doubts` counts what is
-    in doubt and not named by `acceptances`. `unsettled` says that a run was cut short before it knew that each row is
-    in one place.
+    in doubt and not named by `acceptances`; `unproven_rows` and `unproven_seconds` are as in a summary, and
+    `partly_withheld` counts the intervals with rows that lack sensitive fields. `unsettled` says that a run was cut
+    short before it knew that each row is in one place. `unended_run` has committed last, and no line of the journal
+    tells its end.
     """
 
     state: StateName
@@ -49,6 +63,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     organization: str | None = None
     request: Request | None = None
     file_mode: FileMode = "private"
+    unproven_rows: int = 0
+    unproven_seconds: tuple[float | None, ...] = ()
+    partly_withheld: int = 0
+    unended_run: UnendedRun | None = None
     new_doubts: int = 0
     unsettled: bool = False
     acceptances: tuple[Accepted, ...] = ()
@@ -86,12 +104,16 @@ async def status(destination: Location, *, check: bool = False) -> Status:
     Raises `DestinationError` if there is no export, and `StoreError` if its log is damaged.
     """
     async with open_store(destination) as store:
-        state = await load_state(store)
+        commits = await load_commits(store)
+        state = fold(commits)
         request, range_ = stored_export(state, destination)
         if check:
             await check_not_behind(store, state)
         holder, last_run = await store.lock_holder(), await read_last_run(store)
-    left = state.left
+        author = commits[-1].author
+        # Without any line, the journal may be lost: then only an export that is not whole tells of a kill.
+        told = state.is_whole if last_run is None else await has_ended(store, author.run)
+    left, times = state.left, state.doubts.times
     share = None if left and range_.open_below else 1 - left.length / Coverage([range_]).length
     return Status(
         state=state_name(state),
@@ -104,12 +126,16 @@ async def status(destination: Location, *, check: bool = False) -> Status:
         covered_share=share,
         gaps=tuple(interval.period for interval in left),
         quarantined_rows=state.quarantined_rows,
-        unproven=len(state.unproven),
+        unproven=len(times),
+        unproven_rows=sum(one.rows for one in times),
+        unproven_seconds=spans_of(times),
+        partly_withheld=len(state.doubts.withheld),
         runs=len(state.runs),
         committed_at=to_datetime(state.committed_at),
         updates_since=to_datetime(state.read_since),
         holder=None if holder is None else str(holder),
         last_run=last_run,
+        unended_run=None if told or holder is not None else _unended(commits),
         organization=state.organization,
         request=request,
         file_mode=state.file_mode,
@@ -117,3 +143,10 @@ async def status(destination: Location, *, check: bool = False) -> Status:
         unsettled=bool(state.unsettled),
         acceptances=accepted_of(state.acceptances),
     )
+
+
+def _unended(commits: Sequence[Commit]) -> UnendedRun:
+    """Returns the run that wrote the last of `commits`; it started when it wrote its first one."""
+    author = commits[-1].author
+    first = next(commit for commit in commits if commit.author.run == author.run)
+    return UnendedRun(run=author.run, started_at=to_datetime(first.committed_at), host=author.host, pid=author.pid)

@@ -477,6 +477,7 @@ def test_json_puts_one_object_on_stdout_in_place_of_the_report(job: Job, run: Ru
         "new_rows": 12_345,
         "retries": 0,
         "throttled": 0,
+        **dict.fromkeys(("unproven", "quarantined_rows", "new_doubts", "accepted"), 0),
     }
     assert done.out.count("\n") == 1
     assert done.err == ""
@@ -709,6 +710,14 @@ STATUS = {
     "organization": "org_sandbox",
     "request": Request(filters={"status": "failed", "custom_metadata": '{"a": 1}'}, fields=("id", "status")),
     "acceptances": (),
+    "unended_run": None,
+    "unproven": 0,
+    "unproven_rows": 0,
+    "unproven_seconds": (),
+    "quarantined_rows": 0,
+    "partly_withheld": 0,
+    "new_doubts": 0,
+    "unsettled": False,
     "file_mode": "private",
 }
 

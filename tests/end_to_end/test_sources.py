@@ -255,7 +255,7 @@ class TestGroups:
         server = serving([*rows, *group], Behaviour(page_cap=100))
         done = command("export", tmp_path / "out", *RANGE, server=server)
         assert done.status == 3
-        assert "1 timestamp (350 rows read) may have more rows than the API would show" in done.out
+        assert "1 interval (3 days, 100 rows read) may have more rows than the API would show" in done.out
         assert f"  exporter reread {tmp_path / 'out'}\n" in done.out
         exported = ExportDirectory(tmp_path / "out")
         exported.check_sound()

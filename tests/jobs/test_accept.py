@@ -183,6 +183,10 @@ async def test_what_it_says(tmp_path: Path) -> None:
         source.update(ids[3], **MISFIT)
         synced = await run_sync(tmp_path, source)
         assert f"      exporter accept {tmp_path}" in list(describe_synced(synced))
+        assert list(describe_status(await status(tmp_path), tmp_path))[-2:] == [
+            "  in doubt  1 row in quarantine",
+            f"    1 doubt not accepted: exporter accept {tmp_path} --dry-run lists them",
+        ]
         would = await run_accept(tmp_path, source, dry_run=True)
         said = list(describe_accepted(would, tmp_path, dry_run=True))
         (path,) = (await load_state(LocalStore(tmp_path))).quarantine
@@ -201,7 +205,8 @@ async def test_what_it_says(tmp_path: Path) -> None:
             "nothing more to accept: the export is unproven",
             by,
         ]
-        assert by in list(describe_status(await status(tmp_path), tmp_path))
+        told = list(describe_status(await status(tmp_path), tmp_path))
+        assert told[-2:] == ["  in doubt  1 row in quarantine; all of it is accepted", by]
         assert by in list(describe_verified(await run_verify(tmp_path), tmp_path))
         assert by in list(describe_synced(await run_sync(tmp_path, source)))
 
@@ -269,3 +274,27 @@ async def test_the_check_of_a_status(tmp_path: Path) -> None:
         path.unlink()
         await run_verify(tmp_path, repair=True)
         assert judge(await status(tmp_path)).exit_status == 1
+
+
+async def test_a_run_that_left_no_line_did_not_end(tmp_path: Path) -> None:
+    async with moving_source(10) as source:
+        fill(source, 30)
+        await run_sync(tmp_path, source)
+        journal = tmp_path / "_exporter/runs.jsonl"
+        lines = journal.read_bytes()
+        source.insert(source.now - HOUR)
+        await run_sync(tmp_path, source)
+        assert (await status(tmp_path)).unended_run is None
+        journal.write_bytes(lines)
+        found = await status(tmp_path)
+        assert found.unended_run is not None
+        assert found.unended_run.run == (await load_state(LocalStore(tmp_path))).runs[-1]
+        said = [line for line in describe_status(found, tmp_path) if line.startswith("  cut short a run begun at ")]
+        assert len(said) == 1
+        held = acquire(tmp_path / "_exporter/lock", "another", 0)
+        try:
+            assert (await status(tmp_path)).unended_run is None
+        finally:
+            release(held)
+        journal.unlink()
+        assert (await status(tmp_path)).unended_run is None
