@@ -76,7 +76,7 @@ def perform(
     """
     import logging
 
-    where = str(destination.absolute() if isinstance(destination, Path) else destination)
+    where = _full(destination)
     started = {"command": command, "destination": where, "version": __version__, "process": os.getpid()}
     shown = open_display(display, str(destination), started, counts_stored=counts_stored)
     # Otherwise a library's complaint about a task would reach the user with its traceback.
@@ -97,6 +97,13 @@ def perform(
         shown.observer.close()
     _tell_result(shown, display, result, where)
     raise typer.Exit(result.status)
+
+
+def _full(destination: Location) -> str:
+    """Returns the destination as one that can be told from others, unless the working directory is gone."""
+    with suppress(OSError):
+        return str(destination.absolute() if isinstance(destination, Path) else destination)
+    return str(destination)
 
 
 def _say_what_is_kept(error: InterruptedExportError, last: Snapshot | None, destination: Location) -> None:

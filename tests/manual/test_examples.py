@@ -79,7 +79,7 @@ def test_exporting_in_five_lines(page: Page, api: str, tmp_path: Path) -> None:
 
 
 def test_bringing_up_to_date(api: str, tmp_path: Path) -> None:
-    (option,) = [text for text in in_code(PAGES["export"].section("The range")) if text.startswith("--until 0")]
+    (option,) = [text for text in in_code(PAGES["export"].section("The range")) if text == "--until now"]
     for arguments in ("--until 2026-01-15", option):
         done = run_shell(
             f"exporter export calls {arguments}", tmp_path, ANYREACH_TOKEN=gate.TOKEN, ANYREACH_BASE_URL=api
