@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -79,6 +80,7 @@ def open_display(display: Display, name: str, started: dict[str, object], *, cou
     logs = [] if json_log is None else [json_log]
     if display.log_file is not None:
         size = None if display.log_file_size is None else to_bytes(display.log_file_size, "--log-file-size")
+        _check_outside(Path(display.log_file), str(started["destination"]))
         log = open_log(LogFile(Path(display.log_file), size).write, display.log_format)
         observers.append(
             LineProgress(log, _LOG_LINE_SECONDS, verbose=display.verbose, first_seconds=_FIRST_LINE_SECONDS)
@@ -90,6 +92,13 @@ def open_display(display: Display, name: str, started: dict[str, object], *, cou
     if display.json_lines:
         observers.append(ObjectProgress(lambda fields: typer.echo(json.dumps(fields))))
     return Shown(observer=Observers(observers), draws=isinstance(on_stderr, Screen), logs=logs, json_log=json_log)
+
+
+def _check_outside(file: Path, destination: str) -> None:
+    """Raises `UsageError` for a log file that lies inside the export, whose files it could spoil."""
+    with suppress(OSError):
+        if "://" not in destination and file.resolve().is_relative_to(Path(destination).resolve()):
+            raise UsageError(f"--log-file {file}: inside the export. Name a file elsewhere")
 
 
 def _on_stderr(display: Display, log: Log, name: str, started: dict[str, object], counts_stored: bool) -> Observer:

@@ -73,8 +73,10 @@ class LogFile:
         """Writes the text, which ends with a newline. Raises `OSError`."""
         content = text.encode(errors="backslashreplace")
         if self._has_moved() or self._is_full(len(content)):
-            os.close(self._descriptor)
-            self._descriptor = self._open()
+            # If it cannot be opened again, the old file goes on: a descriptor that is closed twice is another file's.
+            with suppress(OSError):
+                old, self._descriptor = self._descriptor, self._open()
+                os.close(old)
         os.write(self._descriptor, content)
 
     def close(self) -> None:

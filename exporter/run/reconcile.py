@@ -3,6 +3,7 @@
 from typing import Final
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, format_instant
 from exporter.coverage import Coverage, Interval
@@ -25,7 +26,9 @@ def stored_export(state: State, destination: Location) -> tuple[Request, Interva
 
 def in_stored_zone(state: State, asked: Selection) -> Selection:
     """Returns what is asked for with times in the stored time zone, unless they are in one that was given."""
-    return asked if asked.in_zone is None or state.request is None else asked.in_zone(state.request.zone)
+    if asked.in_zone is None or state.request is None:
+        return asked
+    return replace(asked.in_zone(state.request.zone), organization=asked.organization)
 
 
 def settle_request(state: State, asked: Selection, destination: Location) -> Request:

@@ -526,6 +526,10 @@ def test_json_lines_end_with_a_summary_or_with_what_failed(job: Job, run: Run) -
         (["--json", "--json-lines"], "--json and --json-lines: give only one of them"),
         (["--log-file-size", "1MB"], "--log-file-size: give it together with --log-file"),
         (["--log-file", "log", "--log-file-size", "1 mile"], "--log-file-size '1 mile': write a size as 256MB"),
+        (
+            ["--log-file", "out/_manifest.json"],
+            "--log-file out/_manifest.json: inside the export. Name a",
+        ),
         (["--log-file", "no/such/log"], "--log-file no/such/log: No such file or directory. Name a file in a"),
     ],
 )

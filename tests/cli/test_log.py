@@ -93,3 +93,20 @@ def test_a_log_file_that_cannot_be_is_named(path: str, tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"^--log-file "):
         LogFile(Path(path))
+
+
+def test_a_file_that_cannot_be_opened_again_goes_on_and_no_other_is_closed(tmp_path: Path) -> None:
+    directory = tmp_path / "logs"
+    directory.mkdir()
+    log = LogFile(directory / "log")
+    log.write("one\n")
+    directory.rename(tmp_path / "old")
+    other = (tmp_path / "part").open("wb")
+    for line in ("two\n", "three\n"):
+        log.write(line)
+        other.write(b"rows")
+        other.flush()
+    other.close()
+    log.close()
+    assert (tmp_path / "old/log").read_text(encoding="utf-8") == "one\ntwo\nthree\n"
+    assert (tmp_path / "part").read_bytes() == b"rowsrows"

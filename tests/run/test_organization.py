@@ -13,7 +13,7 @@ from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
-from exporter.run.reconcile import settle_request
+from exporter.run.reconcile import in_stored_zone, settle_request
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, make_conversations, serve
 from exporter.sandbox.clock import system_clock
 from exporter.settings import Credentials, Request, RunSettings, Selection
@@ -105,3 +105,9 @@ def test_what_is_not_known_is_not_refused() -> None:
     assert settle_request(stored, Selection(), Path("out")) == Request()
     assert settle_request(stored, Selection(organization="ORG_1"), Path("out")) == Request()
     assert settle_request(State(request=Request()), Selection(organization="org_2"), Path("out")) == Request()
+
+
+def test_times_in_a_stored_zone_leave_the_organization_that_is_asked_for() -> None:
+    state = State(request=Request(timezone="Asia/Tokyo"))
+    asked = Selection(since=1, organization="org_b", in_zone=lambda _: Selection(since=2))
+    assert in_stored_zone(state, asked) == Selection(since=2, organization="org_b")

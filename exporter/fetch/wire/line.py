@@ -19,7 +19,7 @@ from exporter.route import Proxy
 
 _LEAST_SECONDS: Final = 0.1
 #: The first attempt goes without a byte for this long, and each further one for twice as long as the one before.
-_FIRST_STALL_SECONDS: Final = 4.0
+_FIRST_STALL_SECONDS: Final = 10.0
 _CHECK: Final = f"Check {BASE_URL_VARIABLE} and the network"
 
 

@@ -8,7 +8,7 @@ from exporter.fetch.wire.line import Limits, Silence
 
 
 @pytest.mark.parametrize(
-    ("seconds", "stalls"), [(5.0, [5.0]), (10.0, [4.0, 6.0]), (60.0, [4.0, 8.0, 16.0, 32.0]), (13.0, [4.0, 9.0])]
+    ("seconds", "stalls"), [(5.0, [5.0]), (10.0, [10.0]), (60.0, [10.0, 20.0, 30.0]), (20.0, [10.0, 10.0])]
 )
 def test_a_stalled_first_attempt_leaves_time_for_others(seconds: float, stalls: list[float]) -> None:
     silence, now, seen = Silence(seconds), 100.0, list[float]()
