@@ -8,6 +8,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from exporter.version import __version__
+from tests.toolkit.dated import undated
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "exporter"
@@ -49,4 +50,4 @@ def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
     assert without.returncode == 2
     extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["objects"]
     packages = " ".join(requirement.partition(">=")[0] for requirement in extra)
-    assert without.stderr.endswith(f"\nuv pip install --python {environment}/bin/python {packages}\n")
+    assert undated(without.stderr).endswith(f"\nuv pip install --python {environment}/bin/python {packages}\n")

@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +33,10 @@ class CommandResult(NamedTuple):
     def complaint(self) -> list[str]:
         """Returns the lines on stderr, except those on progress, which come only on a slow machine."""
         return [line for line in self.err.splitlines() if "progress percent=" not in line]
+
+
+def _heed_a_hang_up() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class Serving(Protocol):
@@ -128,6 +133,8 @@ def spawn() -> Iterator[Spawn]:
                     stderr=subprocess.PIPE,
                     text=True,
                     errors="surrogateescape",
+                    # The tests may have been started by nohup, and what ignores a signal hands that on.
+                    preexec_fn=_heed_a_hang_up,
                 )
             )
             # This precedes the closing of the pipes: nothing must wait for a process that a failed test leaves behind.
