@@ -899,12 +899,16 @@ def test_a_sandbox_that_lives_says_what_it_served_and_what_changed(tmp_path: Pat
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         environment = dict(word.split("=", 1) for word in process.stdout.readline().split()[1:])
-        done = subprocess.run(
-            [sys.executable, "-m", "exporter", "export", str(tmp_path / "tried"), "--lag", "0", "--json"],
-            env=os.environ | environment,
-            capture_output=True,
-            check=True,
-        )
+        runs: list[dict[str, int]] = []
+        # A range ends at a whole second of the server, and at first that may be the one in which it began.
+        while len(runs) < 10 and (not runs or runs[-1]["rows"] <= 10):
+            done = subprocess.run(
+                [sys.executable, "-m", "exporter", "sync", str(tmp_path / "tried"), "--lag", "0", "--json"],
+                env=os.environ | environment,
+                capture_output=True,
+                check=True,
+            )
+            runs.append(json.loads(done.stdout))
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     lines = undated(errors).splitlines()
@@ -913,9 +917,9 @@ def test_a_sandbox_that_lives_says_what_it_served_and_what_changed(tmp_path: Pat
     assert all(environment["ANYREACH_TOKEN"] not in line for line in requests)
     assert re.fullmatch(r"served \d+ requests; [\d,]+ conversations created, [\d,]+ changed, [\d,]+ deleted", lines[-1])
     served, created, changed, deleted = (int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", lines[-1]))
-    assert served == len(requests) == json.loads(done.stdout)["requests"]
+    assert served == len(requests) == sum(run["requests"] for run in runs)
     assert created > changed > deleted > 0
-    assert json.loads(done.stdout)["rows"] > 10
+    assert runs[-1]["rows"] > 10
 
 
 @pytest.mark.parametrize("rate", ["5", "fast", "5/year"])
