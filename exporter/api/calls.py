@@ -4,7 +4,6 @@ A call that is cancelled loses what is not committed yet, as if it were killed; 
 """
 
 import os
-import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
@@ -14,7 +13,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from exporter.api.arguments import check_arguments, checked
-from exporter.contract import SECOND, Instant
+from exporter.contract import SECOND
 from exporter.errors import UsageError
 from exporter.jobs.accept import AcceptResult
 from exporter.jobs.accept import accept as run_accept
@@ -43,6 +42,7 @@ from exporter.options.dialect import for_caller
 from exporter.options.parse import choose_fields, parse_share
 from exporter.options.spec import ExportSpec
 from exporter.options.times import to_seconds
+from exporter.pipeline.reader import wall_clock
 from exporter.progress import Observer
 from exporter.run.context import RunContext
 from exporter.run.observer_guard import observed
@@ -223,10 +223,6 @@ def stream(spec: ExportSpec, *, table: str = CONVERSATIONS, observer: Observer |
         if TURNS in (resolved.asked.tables or ()):
             raise UsageError(f'a stream gives one table: leave tables out, and give stream(spec, table="{TURNS}")')
     return run_stream(resolved.asked, resolved.settings, resolved.credentials, observer, table=table, around=for_caller)
-
-
-def wall_clock() -> Instant:
-    return time.time_ns() // 1000
 
 
 async def _call(

@@ -5,7 +5,7 @@ from typing import Final
 
 from exporter.cli.log import Log
 from exporter.cli.meter import Meter, Rates
-from exporter.progress import Snapshot, Trouble
+from exporter.progress import Quiet, Snapshot, Trouble
 
 #: Trouble that is over sooner is not worth a line.
 _TROUBLE_SECONDS: Final = 10.0
@@ -62,7 +62,7 @@ class LineProgress:
         rates = self._meter.measure(snapshot)
         self._tell_trouble(snapshot)
         if self._next_line_seconds > snapshot.seconds + self._every_seconds:
-            # A run that reads two lists counts its seconds twice.
+            # The nights of a demo are runs of their own, and each counts its seconds from 0.
             self._next_line_seconds = snapshot.seconds + self._every_seconds
         if not self._shows_progress or snapshot.seconds < self._next_line_seconds:
             return
@@ -104,7 +104,7 @@ class LineProgress:
         self._log("warning", "no answer that helps", details)
 
 
-class ObjectProgress:
+class ObjectProgress(Quiet):
     """Writes an object a second for programs that show the progress themselves."""
 
     def __init__(self, write: Callable[[dict[str, object]], None]) -> None:
@@ -118,12 +118,3 @@ class ObjectProgress:
             return
         self._last_seconds = snapshot.seconds
         self._write({"event": "progress", **progress_figures(snapshot, rates)})
-
-    def note(self, event: str, /, **details: object) -> None:
-        pass
-
-    def warn(self, event: str, /, **details: object) -> None:
-        pass
-
-    def close(self) -> None:
-        pass

@@ -28,7 +28,9 @@ def in_stored_zone(state: State, asked: Selection) -> Selection:
     """Returns what is asked for with times in the stored time zone, unless they are in one that was given."""
     if asked.in_zone is None or state.request is None:
         return asked
-    return replace(asked.in_zone(state.request.zone), organization=asked.organization)
+    zoned = asked.in_zone(state.request.zone)
+    # Only these depend on a zone; all else stays as it was asked for.
+    return replace(asked, since=zoned.since, until=zoned.until, filters=zoned.filters, in_zone=None)
 
 
 def settle_request(state: State, asked: Selection, destination: Location) -> Request:
