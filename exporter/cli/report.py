@@ -7,7 +7,7 @@ import msgspec
 
 from exporter.cli.acceptances import acceptance_figures, describe_acceptances, describe_doubtful
 from exporter.cli.log import key_values
-from exporter.cli.reading import directory_of, location_of, taken_for_columns
+from exporter.cli.query import directory_of, location_of, taken_for_columns
 from exporter.cli.times import for_people, for_programs, period_figures
 from exporter.contract import TRANSCRIPT_FIELD
 from exporter.errors import InterruptedExportError

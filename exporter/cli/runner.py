@@ -16,7 +16,7 @@ from exporter.cli.display import Shown, open_display
 from exporter.cli.flags import Display
 from exporter.cli.machine import translating
 from exporter.cli.output import is_terminal, report
-from exporter.cli.reading import describe_reading
+from exporter.cli.query import describe_reading
 from exporter.cli.report import describe_summary, request_figures
 from exporter.errors import ExporterError, InterruptedExportError
 from exporter.progress import Observer, Snapshot

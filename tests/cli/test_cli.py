@@ -22,7 +22,7 @@ import trustme
 
 from exporter import __version__
 from exporter.cli import main
-from exporter.cli.reading import describe_reading
+from exporter.cli.query import describe_reading
 from exporter.cli.report import describe_status, describe_summary, describe_synced, status_figures
 from exporter.contract import (
     DAY,
