@@ -61,15 +61,19 @@ async def append_run(store: Store, record: RunRecord) -> None:
 
 async def read_last_run(store: Store) -> RunRecord | None:
     """Returns the last run that has a whole line and was not refused; None if there is none. Raises `StoreError`."""
-    # Exporters used to add a line for a run that found another at work, whose line comes later.
-    locked = DestinationLockedError.exit_status
-    return next((run for run in _read_backwards(await store.read(RUNS) or b"") if run.exit_status != locked), None)
+    runs = _read_backwards(await store.read(RUNS) or b"")
+    return next((run for run in runs if not _was_refused(run)), None)
 
 
 async def has_ended(store: Store, run: str) -> bool:
     """Returns whether a line is that of `run`, or nobody can tell because there is none. Raises `StoreError`."""
     names = {record.run for record in _read_backwards(await store.read(RUNS) or b"")}
     return not names or run in names
+
+
+def _was_refused(run: RunRecord) -> bool:
+    """Returns whether a run found another at work, whose line comes later. Exporters used to add a line for it."""
+    return run.exit_status == DestinationLockedError.exit_status and run.generation == run.generation_before
 
 
 def _read_backwards(lines: bytes) -> Iterator[RunRecord]:

@@ -25,7 +25,8 @@ from exporter.version import __version__
 Command: TypeAlias = Literal["export", "sync", "compact", "verify", "audit", "vacuum", "reread", "accept"]
 
 
-#: With these, nothing was touched: the destination holds another export, or another run is at work there.
+#: A run that ends with one of these, and has committed nothing, was refused: the destination holds another export, or
+#: another run is at work there.
 _REFUSED: Final = (UsageError.exit_status, DestinationLockedError.exit_status)
 
 
@@ -58,6 +59,11 @@ class Run:
         """Notes the state of the log; the first one noted is the state that the run began with."""
         self.before = self.before or state
         self.after = state
+
+    @property
+    def has_committed(self) -> bool:
+        """Returns whether a commit of this run is in the log."""
+        return self.after is not None and self.name in self.after.runs
 
 
 async def recorded(store: Store, command: Command, work: Callable[[Run], Awaitable[OutcomeT]]) -> OutcomeT:
@@ -95,7 +101,7 @@ async def _append(
     error: str | None = None,
     message: str | None = None,
 ) -> None:
-    if exit_status in _REFUSED:
+    if exit_status in _REFUSED and not run.has_committed:
         return
     before, after, spent = run.before, run.after, run.spent()
     record = RunRecord(

@@ -12,6 +12,7 @@ from exporter.errors import AccessError, ContradictionError, DestinationError, U
 from exporter.jobs.audit import audit
 from exporter.jobs.export import export
 from exporter.jobs.reread import RereadResult, reread
+from exporter.jobs.status import status
 from exporter.jobs.sync import sync
 from exporter.jobs.verify import verify
 from exporter.log.commits import load_commits, load_state
@@ -345,6 +346,21 @@ async def test_a_list_that_has_lost_most_of_them_is_not_believed(tmp_path: Path)
             await run_reread(tmp_path, source)
         assert parts_of(tmp_path) == before
         check(tmp_path, source)
+
+
+async def test_one_that_finds_none_of_the_rows_has_ended_and_says_how(tmp_path: Path) -> None:
+    async with moving_source(16) as source:
+        ids = fill(source, 8)
+        await run_sync(tmp_path, source)
+        for identity in ids:
+            source.delete(identity)
+        with pytest.raises(DestinationError, match="lists none of the stored conversations"):
+            await run_reread(tmp_path, source)
+    found = await status(tmp_path)
+    assert (found.unended_run, found.last_run and (found.last_run.command, found.last_run.exit_status)) == (
+        None,
+        ("reread", 2),
+    )
 
 
 async def test_an_api_that_knows_no_ids_deletes_nothing(tmp_path: Path) -> None:
