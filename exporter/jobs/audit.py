@@ -17,7 +17,7 @@ from exporter.errors import DamagedPartError, StoreError
 from exporter.jobs.audit_comparison import Plan, compare, make_plan, until_now
 from exporter.jobs.audit_repair import Repair, confirm_deletions, lifted_doubts
 from exporter.jobs.doubts import Doubt, unproven_of
-from exporter.log.acceptance import is_known
+from exporter.log.acceptance import find_accepted, times_of
 from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
 from exporter.partitions import date_of
@@ -180,6 +180,7 @@ async def _audit(
                 moved=sum(map(len, findings.moved.values())),
             )
         after = plan.state if claim is None else claim.log.state
+        accepted = times_of(after.acceptances)
         return AuditResult(
             state=state_name(after),
             generation=after.number,
@@ -194,5 +195,5 @@ async def _audit(
             requests=run.spent().requests,
             seconds=round(context.clock() - began, 3),
             repaired=repaired,
-            accepted=sum(is_known(one, after.acceptances, after.new_doubts) for one in unproven),
+            accepted=sum(find_accepted(one, accepted) is not None for one in unproven),
         )

@@ -1,10 +1,10 @@
 """Remembers doubts that somebody has accepted, so that a doubt which nobody has seen yet can be told from them. Pure.
 
-What is accepted is the content of a doubt. A time is the same doubt for as long as it lies in the accepted interval,
-with the accepted reason and no more rows. A row in quarantine never changes within its file, and a file that keeps the
-rest of an accepted one says so (`QuarantineFile.rest_of`); each row that comes later, or comes back with another
-content or reason, is in a new file. Of rows without sensitive fields, no more than the accepted number may lie where
-they were accepted, because merges move the windows that count them.
+What is accepted is the content of a doubt. A time is the same doubt for as long as it ends in the accepted interval,
+with the accepted reason and no more rows, wherever another reading is divided. A row in quarantine never changes within
+its file, and a file that keeps the rest of an accepted one says so (`QuarantineFile.rest_of`); each row that comes
+later, or comes back with another content or reason, is in a new file. Of rows without sensitive fields, no more than
+the accepted number may lie where they were accepted, because merges move the windows that count them.
 
 Nothing here grows with the number of rows.
 """
@@ -64,7 +64,7 @@ def new_doubts(doubts: Doubts, acceptances: Collection[Acceptance]) -> Doubts:
     """Returns the `doubts` that none of the `acceptances` names."""
     if not acceptances:
         return doubts
-    known = {file.path for one in acceptances for file in one.doubts.quarantine}
+    known, times = {file.path for one in acceptances for file in one.doubts.quarantine}, times_of(acceptances)
     withheld = [rows for one in acceptances for rows in one.doubts.withheld]
     places = Coverage(rows.interval for rows in (*doubts.withheld, *withheld))
     accepted = {rows.interval: rows.rows for rows in _by_interval(places, withheld)}
@@ -73,26 +73,33 @@ def new_doubts(doubts: Doubts, acceptances: Collection[Acceptance]) -> Doubts:
         for rows in _by_interval(places, doubts.withheld)
     )
     return Doubts(
-        unproven=tuple(doubt for doubt in doubts.unproven if not any(_covers(one, doubt) for one in acceptances)),
+        unproven=tuple(doubt for doubt in doubts.unproven if find_accepted(doubt, times) is None),
         quarantine=tuple(file for file in doubts.quarantine if file.path not in known),
         withheld=tuple(rows for rows in more if rows.rows > 0),
     )
 
 
-def is_known(shown: Unproven, acceptances: Iterable[Acceptance], new: Doubts) -> bool:
-    """Returns whether a time that another reading `shown` as unproven is an accepted one. `new` doubts are not.
+def times_of(acceptances: Iterable[Acceptance]) -> list[Unproven]:
+    """Returns the times that somebody has accepted."""
+    return [one for acceptance in acceptances for one in acceptance.doubts.unproven]
 
-    Its bounds depend on where the pages of a reading begin. Beyond the accepted time, it may reach only to where the
-    export itself has no doubt, for the same reason, and with no more rows than were accepted.
+
+def find_accepted(doubt: Unproven, accepted: Iterable[Unproven]) -> Unproven | None:
+    """Returns which of the `accepted` times a `doubt` is, or is left of; None if it is new.
+
+    The rows of a doubt lie at its end. Where it starts depends on where the windows of a reading are cut, and on the
+    row below: it may reach further down than was accepted if it has rows, and none otherwise.
     """
-    accepted = [one for acceptance in acceptances for one in acceptance.doubts.unproven]
-    whole = Coverage([shown.interval])
-    rest = whole - Coverage(one.interval for one in accepted)
-    if not rest:
-        return True
-    alike = [one for one in joined(accepted) if one.reason == shown.reason and whole & Coverage([one.interval])]
-    is_doubted = bool(rest & Coverage(one.interval for one in new.unproven))
-    return 0 < shown.rows <= sum(one.rows for one in alike) and not is_doubted
+    alike = [one for one in accepted if one.reason == doubt.reason]
+    # A doubt starts at the row below it, whose own doubt ends there.
+    there = [one for one in alike if one.interval.start < doubt.created_at < one.created_at]
+    there += [one for one in alike if doubt.created_at == one.created_at]
+    found = min(there, key=lambda one: (one.created_at, -one.rows), default=None)
+    if found is None or doubt.rows > found.rows:
+        return None
+    if not doubt.rows and Coverage([doubt.interval]) - Coverage(one.interval for one in alike):
+        return None
+    return found
 
 
 def still_accepted(
@@ -102,12 +109,17 @@ def still_accepted(
 
     `rest_of` says, by path, which file a new file of the quarantine holds the rest of.
     """
-    room = {rows.interval: rows.rows for rows in doubts.withheld}
+    acceptances = tuple(acceptances)
+    room, times = {rows.interval: rows.rows for rows in doubts.withheld}, times_of(acceptances)
+    known = [(doubt, found) for doubt in doubts.unproven if (found := find_accepted(doubt, times)) is not None]
     for acceptance in acceptances:
         accepted = acceptance.doubts
         paths = {file.path for file in accepted.quarantine}
         left = Doubts(
-            unproven=tuple(_left_of_times(accepted.unproven, doubts.unproven)),
+            # A later reading may have shown fewer of the accepted rows.
+            unproven=tuple(
+                msgspec.structs.replace(doubt, rows=found.rows) for doubt, found in known if found in accepted.unproven
+            ),
             quarantine=tuple(
                 file for file in doubts.quarantine if file.path in paths or rest_of.get(file.path) in paths
             ),
@@ -115,13 +127,6 @@ def still_accepted(
         )
         if left:
             yield msgspec.structs.replace(acceptance, doubts=left)
-
-
-def _left_of_times(accepted: Sequence[Unproven], doubts: Iterable[Unproven]) -> Iterator[Unproven]:
-    for doubt in doubts:
-        # A later reading may have shown fewer of the accepted rows.
-        if (rows := max((one.rows for one in accepted if _is_of(doubt, one)), default=None)) is not None:
-            yield msgspec.structs.replace(doubt, rows=rows)
 
 
 def _left_of_rows(accepted: Sequence[WithheldRows], room: dict[Interval, int]) -> Iterator[WithheldRows]:
@@ -133,16 +138,6 @@ def _left_of_rows(accepted: Sequence[WithheldRows], room: dict[Interval, int]) -
             if left := min(number, room[place]):
                 yield WithheldRows(place, left)
             number, room[place] = number - left, room[place] - left
-
-
-def _covers(acceptance: Acceptance, doubt: Unproven) -> bool:
-    return any(_is_of(doubt, accepted) for accepted in acceptance.doubts.unproven)
-
-
-def _is_of(doubt: Unproven, accepted: Unproven) -> bool:
-    """Returns whether a doubt is an accepted one, or what is left of it."""
-    inside = accepted.interval.start <= doubt.interval.start and doubt.interval.end <= accepted.interval.end
-    return inside and doubt.reason == accepted.reason and doubt.rows <= accepted.rows
 
 
 def _by_interval(places: Coverage, counted: Iterable[WithheldRows]) -> tuple[WithheldRows, ...]:

@@ -12,7 +12,6 @@ from exporter.log.acceptance import (
     Acceptance,
     Doubts,
     WithheldRows,
-    is_known,
     new_doubts,
     still_accepted,
     withheld_rows,
@@ -54,8 +53,11 @@ def doubted(*unproven: Unproven) -> State:
         (time(8, rows=3, since=2), False),
         (time(6, since=3), False),
         (time(8, rows=10, since=2), True),
-        (time(8, since=1), True),
+        (time(8, since=1), False),
+        (time(8, rows=0, since=1), True),
         (time(9, since=2), True),
+        (time(9, since=8), True),
+        (time(1), True),
         (time(8, since=2, reason="another"), True),
     ],
 )
@@ -171,19 +173,39 @@ def test_a_doubt_that_another_reading_splits_counts_once() -> None:
     assert state.acceptances[0].doubts.times == (time(8, since=2),)
 
 
-@pytest.mark.parametrize(
-    ("shown", "known"),
-    [
-        (time(8, since=5, rows=99, reason="another"), True),
-        (time(8, since=1), True),
-        (time(9, since=1, rows=10), False),
-        (time(9, since=1, rows=0), False),
-        (time(9, since=1, reason="another"), False),
-        (time(9), False),
-        (time(14, since=4), False),
-    ],
-)
-def test_another_reading_may_give_an_accepted_time_other_bounds(shown: Unproven, known: bool) -> None:
-    state = accepted(doubted(time(8, since=4)))
-    state = changed(state, Change(unproven=(time(14, since=12),)))
-    assert is_known(shown, state.acceptances, state.new_doubts) is known
+def named(state: State) -> list[tuple[Unproven, ...]]:
+    return [one.doubts.unproven for one in state.acceptances]
+
+
+def test_what_one_reading_has_in_pieces_another_has_as_a_whole() -> None:
+    whole, pieces = time(8, since=2), (time(8, since=5), time(4, rows=0, since=2))
+    state = accepted(doubted(*pieces))
+    everything = (Interval(0, END),)
+    for again in ((whole,), pieces, (time(8, since=7), time(6, rows=0, since=2)), (whole,)):
+        state = changed(state, Change(proves=everything, unproven=again))
+        assert (len(state.new_doubts), len(state.acceptances)) == (0, 1)
+    assert named(state) == [(whole,)]
+    # A piece without rows says only where a list ended: nobody has accepted that it ended higher up.
+    state = changed(state, Change(proves=everything, unproven=(time(4, rows=0, since=1),)))
+    assert (len(state.new_doubts), state.acceptances) == (1, ())
+
+
+def test_pieces_that_were_accepted_one_by_one_are_accepted_as_a_whole() -> None:
+    state = accepted(accepted_after(doubted(time(4, since=2)), time(8, since=4)))
+    assert [len(one.doubts) for one in state.acceptances] == [1, 1]
+    state = changed(state, Change(proves=(Interval(0, END),), unproven=(time(8, since=2),)))
+    assert (len(state.new_doubts), named(state)) == (0, [(time(8, since=2),)])
+
+
+def accepted_after(state: State, more: Unproven) -> State:
+    """Returns the accepted state with another doubt that touches the accepted one."""
+    return changed(accepted(state), Change(unproven=(more,)))
+
+
+def test_a_group_of_rows_that_touches_another_is_accepted_with_no_more_rows_than_its_own() -> None:
+    upper, lower = time(8, rows=14, since=4), time(4, rows=12, since=2)
+    state = accepted(doubted(upper, lower))
+    for rows, is_new in ((12, False), (13, True)):
+        again = (upper, time(4, rows=rows, since=2))
+        after = changed(state, Change(proves=(Interval(0, END),), unproven=again))
+        assert len(after.new_doubts) == is_new
