@@ -76,7 +76,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Holds the request as one caller states it: None, or an absent key, means "as stored, or the default".
 
     `organization` is the one that the rows must belong to. Unless a time zone was given, `in_zone` returns the same
-    with times in this one; they are in UTC here.
+    with times in this one, and raises `UsageError` for a range that is empty there; here they are in UTC, and not yet
+    held against one another.
     """
 
     since: Instant | None = None
@@ -94,6 +95,14 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if TURNS in (self.tables or ()) and self.fields is not None and TRANSCRIPT_FIELD not in self.fields:
             raise UsageError(f"--tables: {TURNS} are made of transcripts, but the field {TRANSCRIPT_FIELD} is left out")
+
+    def within(self, zone: str) -> Self:
+        """Returns the same with times in `zone`, unless they are in one that was given. Raises as `in_zone`."""
+        if self.in_zone is None:
+            return self
+        zoned = self.in_zone(zone)
+        # Only these depend on a zone; all else stays as it was asked for.
+        return msgspec.structs.replace(self, since=zoned.since, until=zoned.until, filters=zoned.filters, in_zone=None)
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -49,6 +49,7 @@ from exporter.run.observer_guard import observed
 from exporter.settings import Selection
 from exporter.store.location import Location, parse_location
 from exporter.words import did_you_mean
+from exporter.zones import UTC_NAME
 
 T = TypeVar("T")
 
@@ -222,7 +223,8 @@ def stream(spec: ExportSpec, *, table: str = CONVERSATIONS, observer: Observer |
             raise UsageError(f"table {table!r}: the tables are {', '.join(TABLES)}.{did_you_mean(table, TABLES)}")
         if TURNS in (resolved.asked.tables or ()):
             raise UsageError(f'a stream gives one table: leave tables out, and give stream(spec, table="{TURNS}")')
-    return run_stream(resolved.asked, resolved.settings, resolved.credentials, observer, table=table, around=for_caller)
+        asked = resolved.asked.within(UTC_NAME)
+    return run_stream(asked, resolved.settings, resolved.credentials, observer, table=table, around=for_caller)
 
 
 async def _call(

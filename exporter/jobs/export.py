@@ -13,7 +13,7 @@ from exporter.run.reconcile import asks_for_more, check_file_mode, in_stored_zon
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import settle
 from exporter.run.session import begin
-from exporter.settings import Selection
+from exporter.settings import Request, Selection
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
@@ -29,14 +29,15 @@ async def export(destination: Location, asked: Selection, context: RunContext) -
     async with open_store(destination) as store:
         await store.check()
         summary = await recorded(store, "export", lambda run: _export(store, run, asked, context))
-        return summary.with_end(asked.until, context.lag)
+        return summary.with_end(asked.within((summary.request or Request()).zone).until, context.lag)
 
 
 async def _export(store: Store, run: Run, asked: Selection, context: RunContext) -> Summary:
     destination = store.location
-    found, _, asked = await find_stored(store, run, asked)
-    settle_table_format(found, asked, destination)  # refuses a table that cannot be, before anything is made or read
-    if await _is_idle(store, found, asked):
+    found, _, asked_there = await find_stored(store, run, asked)
+    # This refuses a table that cannot be before anything is made or read.
+    settle_table_format(found, asked_there, destination)
+    if await _is_idle(store, found, asked_there):
         return summarize(destination, found, found, Counters())
     async with holding(store, run) as claim:
         log, before = claim.log, claim.log.state

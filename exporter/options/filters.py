@@ -17,7 +17,7 @@ from exporter.contract import (
 )
 from exporter.errors import UsageError
 from exporter.options.parse import flag_of
-from exporter.options.times import depends_on_now, to_instant, to_seconds
+from exporter.options.times import are_comparable, depends_on_now, to_instant, to_seconds
 from exporter.settings import Filters
 from exporter.words import did_you_mean, nearest
 
@@ -124,13 +124,16 @@ def parse_parameters(texts: Sequence[str]) -> dict[str, str]:
     return parameters
 
 
-def choose_filters(named: Mapping[str, Any], parameters: Mapping[str, str], zone: tzinfo = UTC) -> Filters | None:
+def choose_filters(
+    named: Mapping[str, Any], parameters: Mapping[str, str], zone: tzinfo = UTC, *, is_zone_known: bool = True
+) -> Filters | None:
     """Returns the query parameters of all filters: those in `named`, checked, and `parameters`, as they are.
 
     A value of None in `named` means that the filter is not given; the result is None if no filter is. Raises
     `UsageError` for a value that `check_filter` refuses, for more lists than `MAX_LISTS`, for a name that the walk
-    itself needs or that is a slip of a known one, for filters that no conversation can match together, and for a filter
-    that is given twice, because nobody knows which of the two the API would heed.
+    itself needs or that is a slip of a known one, for filters that no conversation can match together (in every zone,
+    unless the zone is known), and for a filter that is given twice, because nobody knows which of the two the API would
+    heed.
     """
     filters = {name: check_values(name, value, zone) for name, value in named.items() if value is not None}
     several = {name: values for name, values in filters.items() if not isinstance(values, str)}
@@ -144,6 +147,8 @@ def choose_filters(named: Mapping[str, Any], parameters: Mapping[str, str], zone
         _check_parameter(name, value)
         _add(filters, name, value)
     for above, below, read in _REVERSIBLE:
+        if not (is_zone_known or are_comparable(named.get(above), named.get(below))):
+            continue
         if above in filters and below in filters and _is_reversed(filters[above], filters[below], read):
             raise UsageError(
                 f"nothing can match both {flag_of(above)} {filters[above]} and {flag_of(below)} {filters[below]}: swap "

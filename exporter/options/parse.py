@@ -16,7 +16,7 @@ from exporter.contract import (
 )
 from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TABLES, TURNS, TableFormat, TableKind
-from exporter.options.times import to_instant
+from exporter.options.times import are_comparable, to_instant
 from exporter.settings import check_range
 from exporter.words import any_of, did_you_mean
 from exporter.zones import check_zone
@@ -61,17 +61,23 @@ def choose_range(
     created_before: str | date | None,
     now: Instant,
     zone: tzinfo = UTC,
+    *,
+    latest: Instant | None = None,
+    is_zone_known: bool = True,
 ) -> tuple[Instant | None, Instant | None]:
     """Returns the half-open range of `created_at`. The ends `created_after` and `created_before` are both included.
-    Times without an offset are in `zone`.
+    Times without an offset are in `zone`. A range that has no end of its own ends at `latest`, if that is given.
 
-    Raises `UsageError` for an unreadable time, an end that is given under both names, and an empty range.
+    Raises `UsageError` for an unreadable time, an end that is given under both names, and a range that is empty: in
+    every zone, unless the zone is known.
     """
     start = _either(now, zone, ("--since", since), ("--created-after", created_after))
     end = _either(now, zone, ("--until", until), ("--created-before", created_before))
+    if end is not None and created_before is not None:
+        end = min(end + MICROSECOND, END_OF_TIME - MICROSECOND)
+    if not (is_zone_known or are_comparable(since or created_after, until or created_before)):
+        return start, end
     if end is not None:
-        if created_before is not None:
-            end = min(end + MICROSECOND, END_OF_TIME - MICROSECOND)
         if start is not None and start > end:
             names = (
                 "--created-after" if since is None else "--since",
@@ -81,6 +87,8 @@ def choose_range(
                 f"{names[0]} ({format_instant(start)}) lies after {names[1]} ({format_instant(end)}): swap them?"
             )
         check_range(start, end)
+    elif latest is not None:
+        check_range(start, latest)
     return start, end
 
 

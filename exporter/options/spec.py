@@ -36,7 +36,6 @@ from exporter.settings import (
     RunSettings,
     Selection,
     TrustedClock,
-    check_range,
 )
 from exporter.zones import UTC_NAME, known_zones, load_zone
 
@@ -259,22 +258,30 @@ class ExportSpec:
     def _select(self, settings: RunSettings) -> Selection:
         now, timezone = time.time_ns() // 1000, parse.choose_timezone(self.timezone)
         times = (self.since, self.until, self.created_after, self.created_before, self.updated_after)
-        selected = self._select_in(timezone or UTC_NAME, now, settings)
         if timezone is not None:
-            return msgspec.structs.replace(selected, timezone=timezone)
+            return msgspec.structs.replace(self._select_in(timezone, now, settings), timezone=timezone)
+        selected = self._select_in(UTC_NAME, now, settings, is_known=False)
         in_zone = partial(self._select_in, now=now, settings=settings)
         return msgspec.structs.replace(selected, in_zone=in_zone) if any((*times, self.updated_before)) else selected
 
-    def _select_in(self, timezone: str, now: Instant, settings: RunSettings) -> Selection:
+    def _select_in(self, timezone: str, now: Instant, settings: RunSettings, *, is_known: bool = True) -> Selection:
+        """Returns the selection with times in a zone. Unless it `is_known`, all that depends on it is left to check."""
         zone = load_zone(timezone)
-        since, until = parse.choose_range(self.since, self.until, self.created_after, self.created_before, now, zone)
-        if until is None:
-            check_range(since, now - settings.lag_seconds * contract.SECOND)
+        since, until = parse.choose_range(
+            self.since,
+            self.until,
+            self.created_after,
+            self.created_before,
+            now,
+            zone,
+            latest=now - settings.lag_seconds * contract.SECOND,
+            is_zone_known=is_known,
+        )
         named = {name: getattr(self, name) for name in contract.FILTERS_BY_NAME}
         return Selection(
             since=since,
             until=until,
-            filters=filters.choose_filters(named, self.filters or {}, zone),
+            filters=filters.choose_filters(named, self.filters or {}, zone, is_zone_known=is_known),
             fields=parse.choose_fields(self.fields, self.exclude_fields),
             partition_by=self.partition_by,
             tables=parse.choose_tables(self.tables),

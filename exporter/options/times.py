@@ -71,6 +71,11 @@ def depends_on_now(text: str) -> bool:
     return duration_of(text) is not None or _word(text) in WORDS
 
 
+def are_comparable(*values: object) -> bool:
+    """Returns whether the order of these times is the same in every time zone. None is an instant."""
+    return len({_basis_of(value) for value in values}) <= 1
+
+
 def to_seconds(value: int | str, option: str) -> int:
     """Returns a number of seconds, which may also be given as a text: `90`, `5m`, `2 hours`, `1h30m`.
 
@@ -90,6 +95,20 @@ def duration_of(text: str) -> int | None:
     if _DURATION.fullmatch(text) is None:
         return None
     return sum(int(part[1]) * _UNIT_SECONDS[part[2][0]] for part in _PARTS.finditer(text))
+
+
+def _basis_of(value: object) -> str:
+    """Returns what a time is: an instant, a date, or a word for a day or period."""
+    if isinstance(value, str):
+        text, word = value.strip(), _word(value)
+        if word in _DAYS:
+            return "day"
+        if word in _PERIODS:
+            return word.partition("-")[2]
+        is_date = duration_of(text) is None and word != "now" and not TimestampStyle.of(text).offset
+    else:
+        is_date = isinstance(value, date) and not (isinstance(value, datetime) and value.tzinfo)
+    return "date" if is_date else "instant"
 
 
 def _read(text: str, now: Instant, zone: tzinfo) -> Instant:

@@ -3,7 +3,6 @@
 from typing import Final
 
 from msgspec import UNSET
-from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, format_instant
 from exporter.coverage import Coverage, Interval
@@ -25,12 +24,11 @@ def stored_export(state: State, destination: Location) -> tuple[Request, Interva
 
 
 def in_stored_zone(state: State, asked: Selection) -> Selection:
-    """Returns what is asked for with times in the stored time zone, unless they are in one that was given."""
-    if asked.in_zone is None or state.request is None:
-        return asked
-    zoned = asked.in_zone(state.request.zone)
-    # Only these depend on a zone; all else stays as it was asked for.
-    return replace(asked, since=zoned.since, until=zoned.until, filters=zoned.filters, in_zone=None)
+    """Returns what is asked for with times in the stored time zone, or in UTC, unless they are in one that was given.
+
+    Raises `UsageError` for a range that is empty there.
+    """
+    return asked.within((state.request or Request()).zone)
 
 
 def settle_request(state: State, asked: Selection, destination: Location) -> Request:

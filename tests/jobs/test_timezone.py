@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,7 +16,7 @@ import pytest
 
 import exporter
 from exporter.contract import DAY, parse_timestamp
-from exporter.errors import DestinationError
+from exporter.errors import DestinationError, UsageError
 from exporter.jobs.audit import audit
 from exporter.jobs.compact import compact
 from exporter.jobs.export import export
@@ -175,6 +176,39 @@ async def test_times_without_an_offset_are_in_the_stored_zone(tmp_path: Path) ->
         # An offset of its own needs no zone.
         await export(tmp_path, spec_in(since="2024-01-08T00:00:00Z"), context(source))
         assert ExportDirectory(tmp_path).manifest["range"]["start"] == "2024-01-08T00:00:00Z"
+
+
+def local(zone: str, ago: timedelta) -> str:
+    """Returns the local time of a while ago, as a person types it."""
+    return (datetime.now(ZoneInfo(zone)) - ago).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+#: Local times there are in the future, or long past, if they are read in UTC.
+AHEAD, BEHIND = "Asia/Kathmandu", "America/Los_Angeles"
+
+
+async def test_a_time_near_now_is_judged_in_the_stored_zone(tmp_path: Path) -> None:
+    async with serve(ROWS) as source:
+        await export(tmp_path, spec_in(since="2024-01-10", timezone=AHEAD), context(source))
+        recently = local(AHEAD, timedelta(hours=1))
+        assert not (await export(tmp_path, spec_in(since=recently), context(source))).changed
+        assert (await export(tmp_path, spec_in(until=recently), context(source))).end_ahead is None
+        assert len((await reread(tmp_path, spec_in(since=recently), context(source))).intervals) == 1
+        assert (await audit(tmp_path, spec_in(since=recently), context(source), now=system_clock())).is_same
+        await sync(tmp_path, spec_in(since=recently), context(source))
+
+
+async def test_a_time_to_come_in_the_stored_zone_is_refused_by_every_command(tmp_path: Path) -> None:
+    async with serve(ROWS) as source:
+        await export(tmp_path, spec_in(since="2024-01-10", timezone=BEHIND), context(source))
+        before, soon = len(source.requests), local(BEHIND, timedelta(hours=-1))
+        wanted, said = spec_in(since=soon), set[str]()
+        for run in (export, sync, reread, partial(audit, now=system_clock())):
+            with pytest.raises(UsageError, match="nothing to export: the range starts at") as raised:
+                await run(tmp_path, wanted, context(source))
+            said.add(str(raised.value))
+        assert len(said) == 1
+        assert len(source.requests) == before
 
 
 async def test_an_audit_counts_by_local_day(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import pickle
 import sys
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,7 @@ from exporter.cli.flags import Display
 from exporter.contract import DAY, FILTERS, FilterKind, parse_timestamp
 from exporter.errors import ExporterError, UsageError
 from exporter.jobs.summary import Summary
+from exporter.options.dialect import for_caller
 from exporter.options.option import options_of
 from exporter.options.spec import OPTIONS, ExportSpec, Resolved
 from exporter.run.context import RunContext
@@ -190,6 +192,79 @@ def test_ages_count_from_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> Non
     assert spec.resolve(ENVIRONMENT).asked.since == NOW - DAY
     monkeypatch.setattr("time.time_ns", lambda: (NOW + DAY) * 1000)
     assert spec.resolve(ENVIRONMENT).asked.since == NOW
+
+
+#: 2026-02-11T20:00:00Z.
+EVENING = 1_770_840_000_000_000
+AHEAD, BEHIND = "Asia/Kathmandu", "America/Los_Angeles"
+
+
+@pytest.mark.parametrize(
+    ("times", "valid_in", "complaint"),
+    [
+        ({"since": "2026-02-12T01:00"}, {AHEAD}, "nothing to export: the range starts at "),
+        ({"since": "2026-02-11T13:00"}, {AHEAD, "UTC"}, "nothing to export: the range starts at 2026-02-11T21:00:00Z"),
+        ({"since": datetime(2026, 2, 12, 1)}, {AHEAD}, "nothing to export: the range starts at "),
+        ({"since": date(2026, 2, 12)}, {AHEAD}, "nothing to export: the range starts at "),
+        ({"created_after": "2026-02-12"}, {AHEAD}, "nothing to export: the range starts at "),
+        ({"since": "2026-02-10T03:00", "until": "2026-02-10T00:00Z"}, {AHEAD}, "since (2026-02-10"),
+        ({"since": "2026-02-10T00:00Z", "until": "2026-02-10T03:00"}, {"UTC", BEHIND}, "since (2026-02-10T00:00:00Z)"),
+        ({"since": "today", "until": "3h"}, {"UTC", BEHIND}, "since (2026-02-11T18:15:00Z) lies after until (2026"),
+        ({"since": "2026-02-10T00:00", "until": "2026-02-10T01:00+02:00"}, {AHEAD}, "since (2026-02-10"),
+        ({"since": "2026-02-12", "until": "tomorrow"}, {AHEAD}, "nothing to export: the range starts at 2026-02-12T"),
+        (
+            {"updated_after": "2026-02-10T03:00", "updated_before": "2026-02-10T00:00Z"},
+            {AHEAD},
+            "nothing can match both updated_after 2026-02-10T",
+        ),
+    ],
+)
+def test_what_depends_on_a_zone_is_judged_in_the_one_that_counts(
+    times: dict[str, Any], valid_in: set[str], complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: EVENING * 1000)
+    asked = ExportSpec(**times).resolve(ENVIRONMENT).asked
+    for zone in (AHEAD, "UTC", BEHIND):
+        if zone in valid_in:
+            given = ExportSpec(**times, timezone=zone).resolve(ENVIRONMENT).asked
+            there = asked.within(zone)
+            assert (there.since, there.until, there.filters) == (given.since, given.until, given.filters)
+            assert there.in_zone is None
+            continue
+        said = list[str]()
+        for judge in (partial(ExportSpec, **times, timezone=zone), partial(in_program, asked, zone)):
+            with pytest.raises(UsageError) as raised:
+                judge()
+            said.append(str(raised.value))
+        assert said[0] == said[1]
+        assert complaint in said[0]
+
+
+def in_program(asked: Selection, zone: str) -> Selection:
+    with for_caller():
+        return asked.within(zone)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"since": "2026-02-10", "until": "2026-02-09T23:59"},
+        {"since": "2026-02", "until": date(2026, 2, 1)},
+        {"since": "today", "until": "yesterday"},
+        {"since": "this-month", "until": "last-month"},
+        {"since": "1h", "until": "2h"},
+        {"since": "2026-02-11T20:00:00Z"},
+        {"since": "0s"},
+        {"created_after": datetime(2026, 2, 11, tzinfo=UTC), "until": "2d"},
+        {"updated_after": "2026-02-10", "updated_before": "2026-02-09"},
+    ],
+)
+def test_what_is_wrong_in_every_zone_is_said_when_it_is_made(
+    times: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: EVENING * 1000)
+    with pytest.raises(UsageError, match=r"nothing to export|lies after|nothing can match"):
+        ExportSpec(**times)
 
 
 def test_who_asks_and_where_are_given_or_the_environment_s(tmp_path: Path) -> None:

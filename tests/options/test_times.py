@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY, END_OF_TIME, HOUR, SECOND, Instant, format_instant, parse_timestamp
 from exporter.errors import UsageError
-from exporter.options.times import WORDS, depends_on_now, duration_of, to_instant, to_seconds
+from exporter.options.times import WORDS, are_comparable, depends_on_now, duration_of, to_instant, to_seconds
 
 #: A Tuesday.
 NOW = parse_timestamp("2026-02-10T12:00:00Z")
@@ -168,3 +168,27 @@ def test_durations_that_are_none(text: str) -> None:
     ):
         to_seconds(text, "--lag")
     assert duration_of(text) is None
+
+
+@pytest.mark.parametrize(
+    ("times", "comparable"),
+    [
+        (("2026-02-10", "2026-03"), True),
+        ((date(2026, 2, 10), datetime(2026, 2, 10, 5)), True),
+        (("7d", None), True),
+        (("now", datetime(2026, 2, 10, tzinfo=UTC)), True),
+        (("2026-02-10T05:00Z", "2026-02-10T05:00:00+02:00"), True),
+        (("today", "Yesterday"), True),
+        (("this-month", "last month"), True),
+        # On the first of a month that is no Monday, the week begins before the month; the day before, after it.
+        (("this-month", "this-week"), False),
+        (("today", "this-week"), False),
+        (("today", "7d"), False),
+        (("2026-02-10", None), False),
+        (("2026-02-10", "2026-02-10T05:00Z"), False),
+    ],
+)
+def test_times_are_comparable_if_every_zone_has_them_in_the_same_order(
+    times: tuple[str | date | None, ...], comparable: bool
+) -> None:
+    assert are_comparable(*times) is comparable
