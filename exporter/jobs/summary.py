@@ -117,7 +117,7 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         retries=spent.retries,
         throttled=spent.throttled,
         new_doubts=len(after.new_doubts),
-        accepted=len(after.doubts) - len(after.new_doubts),
+        accepted=sum(len(one.doubts) for one in after.acceptances),
         acceptances=accepted_of(after.acceptances),
         is_accepted=after.is_accepted,
     )

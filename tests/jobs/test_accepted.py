@@ -10,8 +10,11 @@ import exporter
 from exporter import ExportSpec
 from exporter.contract import DAY, HOUR, Instant, to_datetime
 from exporter.jobs.status import judge
+from exporter.jobs.summary import summarize
+from exporter.model import Change, Counters
 from exporter.sandbox import TOKEN, Behaviour
 from tests.jobs.moving import T0, Source, fill, moving_source
+from tests.log.test_acceptance import accepted, changed, doubted, time
 
 pytestmark = pytest.mark.anyio
 
@@ -99,3 +102,9 @@ async def test_it_is_known_to_every_command_or_to_none(grow: Callable[[Source], 
         assert await run_audit(tmp_path, source) == 3
         grown = await found_by_each(tmp_path, source)
         assert set(grown.values()) == {3}, grown
+
+
+def test_a_doubt_that_new_ones_touch_on_both_sides_is_counted_as_accepted(tmp_path: Path) -> None:
+    state = changed(accepted(doubted(time(6, since=5))), Change(unproven=(time(8, since=7), time(4, since=3))))
+    summary = summarize(tmp_path, state, state, Counters())
+    assert (summary.unproven, summary.accepted, summary.new_doubts, summary.exit_status) == (1, 1, 2, 3)
