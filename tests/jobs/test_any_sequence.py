@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 import pyarrow as pa
+import pytest
 from anyio.from_thread import start_blocking_portal
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, Phase, settings
@@ -49,6 +50,8 @@ from tests.jobs.moving import T0, Source, settings_for
 from tests.toolkit.instants import coverage_of
 
 T = TypeVar("T")
+
+pytestmark = pytest.mark.usefixtures("hasty")
 
 #: A conversation begins with `token_created`, and never becomes it.
 LATER = ("completed", "failed", "in_progress")
