@@ -3,7 +3,7 @@
 from typing import Final
 from urllib.parse import quote, urlencode
 
-from exporter.contract import Instant, format_instant
+from exporter.contract import SECOND, Instant, format_instant
 from exporter.sandbox.gate import TOKENS
 from exporter.sandbox.server import ServedAnswer, ServedRequest
 
@@ -16,7 +16,7 @@ def line_of(request: ServedRequest, answer: ServedAnswer, at: Instant) -> str:
     parameters = urlencode(query, safe=_UNQUOTED + "*", quote_via=quote)
     return " ".join(
         [
-            format_instant(at // 1000 * 1000),
+            _in_milliseconds(at),
             "GET",
             f"{request.path}?{parameters}" if parameters else request.path,
             "given-up" if answer.status is None else str(answer.status),
@@ -26,3 +26,9 @@ def line_of(request: ServedRequest, answer: ServedAnswer, at: Instant) -> str:
             *([] if answer.fault is None else [f"fault={answer.fault}"]),
         ]
     )
+
+
+def _in_milliseconds(at: Instant) -> str:
+    """Returns the time with three digits of a fraction, also at a whole second: lines of one log have one shape."""
+    seconds, micros = divmod(at, SECOND)
+    return f"{format_instant(seconds * SECOND).removesuffix('Z')}.{micros // 1000:03d}Z"

@@ -148,12 +148,12 @@ class Sandbox:
         )
         if len(self.requests) < _MAX_SEEN:
             self.requests.append(seen)
-        if self.on_request is not None:
-            self.on_request(seen)
         answered: web.StreamResponse | None = None
         began, fault = self._seconds(), None
         self._in_flight += 1
         try:
+            if self.on_request is not None:
+                self.on_request(seen)
             if refusal := self.refuse(request.headers, position):
                 answered = self._refused(refusal, behaviour)
                 return answered

@@ -32,7 +32,8 @@ class CommandResult(NamedTuple):
     @property
     def complaint(self) -> list[str]:
         """Returns the lines on stderr, except those on progress, which come only on a slow machine."""
-        return [line for line in self.err.splitlines() if "progress percent=" not in line]
+        about_progress = ("started command=", "progress percent=")
+        return [line for line in self.err.splitlines() if not line.startswith(about_progress)]
 
 
 def _heed_a_hang_up() -> None:

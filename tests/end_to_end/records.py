@@ -58,28 +58,27 @@ def microseconds(moment: datetime) -> Instant:
 
 def _record(members: Mapping[str, str], asked: frozenset[str] | None) -> Record:
     fields = [field for field in FIELDS if asked is None or field.name in asked]
-    record = {field.name: _READ[field.kind](members.get(field.name, "null")) for field in fields}
+    texts = {field: members.get(field.name, "null") for field in fields}
+    # Most fields of made-up rows are null.
+    record = {field.name: None if text == "null" else _READ[field.kind](text) for field, text in texts.items()}
     known = {field.name for field in FIELDS}
     extra = {name: text for name, text in members.items() if name not in known}
     agent = json.loads(members.get("agent", "null")) or {}
     if beside := {name: value for name, value in agent.items() if name not in _AGENT}:
         extra["agent"] = json.dumps(beside, separators=(",", ":"))
-    texts = (f"{json.dumps(name)}:{extra[name]}" for name in sorted(extra))
-    record["extra"] = "{" + ",".join(texts) + "}" if extra else None
+    beyond = (f"{json.dumps(name)}:{extra[name]}" for name in sorted(extra))
+    record["extra"] = "{" + ",".join(beyond) + "}" if extra else None
     return record
 
 
-def _read_time(text: str) -> datetime | None:
-    value = json.loads(text)
-    if value is None:
-        return None
-    moment = datetime.fromisoformat(value)
+def _read_time(text: str) -> datetime:
+    moment = datetime.fromisoformat(json.loads(text))
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _read_agent(text: str) -> dict[str, object] | None:
+def _read_agent(text: str) -> dict[str, object]:
     value = json.loads(text)
-    return None if value is None else {name: value.get(name) for name in _AGENT}
+    return {name: value.get(name) for name in _AGENT}
 
 
 _READ: dict[Kind, Callable[[str], Any]] = {
@@ -87,7 +86,7 @@ _READ: dict[Kind, Callable[[str], Any]] = {
     Kind.INTEGER: json.loads,
     Kind.TIMESTAMP: _read_time,
     Kind.AGENT: _read_agent,
-    Kind.JSON: lambda text: None if text == "null" else text,
+    Kind.JSON: str,
 }
 
 

@@ -14,6 +14,7 @@ from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest
 from tests.end_to_end.conftest import Command, CommandResult, Serving
 from tests.end_to_end.export_directory import ExportDirectory, assert_same
 from tests.end_to_end.records import SINCE, UNTIL, conversation, microseconds, records
+from tests.toolkit.sizes import combinations
 
 AT = SINCE + 30 * DAY + 5 * HOUR + 123_456
 #: The day before the clocks change in Europe.
@@ -69,14 +70,23 @@ def check_loud(done: CommandResult, destination: Path, rows: list[Row], behaviou
 
 #: The parameters that are read in such a way: all of them, or one.
 EACH_APART = ("", "cursor:", "created_before:", "created_after:")
+#: The parameters that exclude the time that they name.
+EXCLUDED = (
+    ("created_before",),
+    ("created_after",),
+    ("created_before", "created_after"),
+    ("updated_before",),
+    ("created_before", "created_after", "updated_before", "updated_after"),
+)
 
 
 class TestReadings:
     """Tests servers that misread bounds and cursor, all of them or one."""
 
-    @pytest.mark.parametrize("page_size", ["1000", "100"])
-    @pytest.mark.parametrize("named", EACH_APART)
-    @pytest.mark.parametrize("reading", ["cut-ms", "half-up-ms"])
+    @pytest.mark.parametrize(
+        ("reading", "named", "page_size"),
+        combinations(["cut-ms", "half-up-ms"], EACH_APART, ["1000", "100"], one_in=3),
+    )
     def test_milliseconds_where_microseconds_are_served(
         self, reading: str, named: str, page_size: str, serving: Serving, command: Command, tmp_path: Path
     ) -> None:
@@ -102,8 +112,10 @@ class TestReadings:
         assert done.status == 3, done.err
         check_loud(done, tmp_path / "out", rows, behaviour)
 
-    @pytest.mark.parametrize("named", EACH_APART)
-    @pytest.mark.parametrize("reading", ["cut-s", "half-up-s", "up-s", "cut-minute", "+3h", "-5h"])
+    @pytest.mark.parametrize(
+        ("reading", "named"),
+        combinations(["cut-s", "half-up-s", "up-s", "cut-minute", "+3h", "-5h"], EACH_APART, one_in=2),
+    )
     def test_coarser_or_elsewhere(
         self, reading: str, named: str, serving: Serving, command: Command, tmp_path: Path
     ) -> None:
@@ -116,8 +128,7 @@ class TestReadings:
         done = export(serving(rows, behaviour), command, tmp_path / "out", "--page-size", "40")
         check_exact(done, tmp_path / "out", rows, behaviour)
 
-    @pytest.mark.parametrize("named", EACH_APART)
-    @pytest.mark.parametrize("second", [0, 35, 50])
+    @pytest.mark.parametrize(("second", "named"), combinations([0, 35, 50], EACH_APART, one_in=3))
     def test_the_nearest_minute_is_above_some_times_and_below_others(
         self, second: int, named: str, serving: Serving, command: Command, tmp_path: Path
     ) -> None:
@@ -127,8 +138,9 @@ class TestReadings:
         done = export(serving(rows, behaviour), command, tmp_path / "out", "--page-size", "40")
         check_exact(done, tmp_path / "out", rows, behaviour)
 
-    @pytest.mark.parametrize("named", EACH_APART)
-    @pytest.mark.parametrize("zone", ["as-Europe/Berlin", "in-Europe/Berlin"])
+    @pytest.mark.parametrize(
+        ("zone", "named"), combinations(["as-Europe/Berlin", "in-Europe/Berlin"], EACH_APART, one_in=2)
+    )
     def test_a_zone_with_summer_time(
         self, zone: str, named: str, serving: Serving, command: Command, tmp_path: Path
     ) -> None:
@@ -159,18 +171,7 @@ class TestReadings:
 class TestBounds:
     """Tests what a bound is compared with, and whether it is inclusive."""
 
-    @pytest.mark.parametrize(
-        "excludes",
-        [
-            ("created_before",),
-            ("created_after",),
-            ("created_before", "created_after"),
-            ("updated_before",),
-            ("created_before", "created_after", "updated_before", "updated_after"),
-        ],
-        ids="+".join,
-    )
-    @pytest.mark.parametrize("cursor", ["strict", "inclusive"])
+    @pytest.mark.parametrize(("cursor", "excludes"), combinations(["strict", "inclusive"], EXCLUDED, one_in=2))
     def test_that_exclude_their_own_time(
         self,
         cursor: Literal["strict", "inclusive"],

@@ -17,6 +17,7 @@ from exporter.sandbox import Row, Sandbox, make_conversations
 from tests.end_to_end.conftest import NOBODY, Command, CommandResult, Serving, Spawn, unprivileged, when_asked
 from tests.end_to_end.export_directory import ExportDirectory, check_left
 from tests.end_to_end.records import SINCE, records
+from tests.toolkit.sizes import combinations
 
 UNTIL = SINCE + 5 * DAY
 OPTIONS = (
@@ -82,21 +83,18 @@ def failing(code: int, function: Callable[..., Any], calls: Iterator[bool]) -> C
     return call
 
 
-@pytest.mark.parametrize("lasting", [False, True], ids=["once", "for-good"])
-@pytest.mark.parametrize("call", [1, 5])
-@pytest.mark.parametrize(
-    ("name", "code", "said"),
-    [
-        ("fsync", errno.EIO, "Input/output error. Check the disk, then run again to resume"),
-        ("write", errno.EIO, "Input/output error. Check the disk, then run again to resume"),
-        ("write", errno.ENOSPC, "the disk is full. Free some space, then run again to resume"),
-        ("link", errno.EDQUOT, "the disk quota is used up. Free some space, then run again to resume"),
-    ],
-)
+#: What fails, how, and what is said then.
+BREAKS = [
+    ("fsync", errno.EIO, "Input/output error. Check the disk, then run again to resume"),
+    ("write", errno.EIO, "Input/output error. Check the disk, then run again to resume"),
+    ("write", errno.ENOSPC, "the disk is full. Free some space, then run again to resume"),
+    ("link", errno.EDQUOT, "the disk quota is used up. Free some space, then run again to resume"),
+]
+
+
+@pytest.mark.parametrize(("breaks", "call", "lasting"), combinations(BREAKS, [1, 5], [False, True], one_in=2))
 def test_a_disk_that_breaks(
-    name: str,
-    code: int,
-    said: str,
+    breaks: tuple[str, int, str],
     call: int,
     lasting: bool,
     rows: list[Row],
@@ -105,6 +103,7 @@ def test_a_disk_that_breaks(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    name, code, said = breaks
     server = serving(rows)
     fails = (number == call or (lasting and number > call) for number in range(1, 100_000))
     broken = failing(code, getattr(os, name), fails)

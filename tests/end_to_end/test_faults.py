@@ -136,6 +136,7 @@ def test_a_source_that_fails_for_good_half_way(
     assert len(again) <= len(rows) - len(kept) + overlaps
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_revoked_token_and_its_successor(
     rows: list[Row], serving: Serving, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,10 +34,11 @@ from exporter.sandbox import Behaviour, Row, Sandbox, ServedRequest, make_conver
 from tests.end_to_end.conftest import Serving, Spawn
 from tests.end_to_end.export_directory import ExportDirectory, check_left
 from tests.end_to_end.records import SINCE, Record, records, whole_rows_served
+from tests.toolkit.sizes import size_of
 
 T = TypeVar("T")
 
-KILLS = int(os.environ.get("EXPORTER_KILLS", "6"))
+KILLS = size_of(4, 6, "EXPORTER_KILLS")
 SEED = int(os.environ.get("EXPORTER_KILLS_SEED", "0"))
 
 ROWS, DAYS, PAGE_SIZE, CONCURRENCY = 400, 8, 10, 3

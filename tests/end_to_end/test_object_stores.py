@@ -26,8 +26,9 @@ from tests.end_to_end.export_directory import ExportDirectory, check_left
 from tests.end_to_end.records import SINCE, records
 from tests.end_to_end.test_kills import OPTIONS, PATIENCE_SECONDS, Watch, live
 from tests.toolkit.clouds import S3, AskedRequest, Cloud
+from tests.toolkit.sizes import size_of
 
-KILLS = int(os.environ.get("EXPORTER_KILLS", "6")) // 3
+KILLS = size_of(4, 6, "EXPORTER_KILLS") // 3
 SEED = int(os.environ.get("EXPORTER_KILLS_SEED", "0"))
 
 MOMENT = timedelta(milliseconds=1)

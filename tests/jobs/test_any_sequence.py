@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 import pyarrow as pa
+import pytest
 from anyio.from_thread import start_blocking_portal
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, Phase, settings
@@ -47,8 +48,11 @@ from tests.end_to_end.records import records
 from tests.jobs.damage import flip, truncate
 from tests.jobs.moving import T0, Source, settings_for
 from tests.toolkit.instants import coverage_of
+from tests.toolkit.sizes import size_of
 
 T = TypeVar("T")
+
+pytestmark = pytest.mark.usefixtures("hasty")
 
 #: A conversation begins with `token_created`, and never becomes it.
 LATER = ("completed", "failed", "in_progress")
@@ -537,7 +541,7 @@ def _holds(coverage: Coverage, instant: Instant) -> bool:
 
 
 Sequences.TestCase.settings = settings(
-    max_examples=int(os.environ.get("EXPORTER_SEQUENCES", "10")),
+    max_examples=size_of(6, 10, "EXPORTER_SEQUENCES"),
     stateful_step_count=25,
     # Shrinking takes minutes, so that only longer runs than the everyday one do it.
     phases=list(Phase) if "EXPORTER_SEQUENCES" in os.environ else [Phase.explicit, Phase.reuse, Phase.generate],

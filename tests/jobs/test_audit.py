@@ -20,6 +20,7 @@ from exporter.settings import Credentials, Selection
 from tests.end_to_end.export_directory import ExportDirectory, snapshot
 from tests.jobs.damage import rewrite
 from tests.jobs.moving import Source, check, fill, moving_source, run_sync, settings_for
+from tests.toolkit.sizes import size_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
 
@@ -53,7 +54,7 @@ async def hide(root: Path, *identities: str) -> None:
     await to_thread.run_sync(work)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(size_of(3, 6)))
 async def test_after_a_sync_nothing_but_deletions_differ_and_a_repair_drops_them(tmp_path: Path, seed: int) -> None:
     async with moving_source(seed) as source:
         for _night in range(4):

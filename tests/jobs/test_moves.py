@@ -21,7 +21,7 @@ from exporter.settings import Credentials, Selection
 from tests.end_to_end.export_directory import ExportDirectory
 from tests.jobs.moving import T0, Source, check, fill, moving_source, run_sync, settings_for
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
 
 BOTH = Selection(tables=TABLES)
 

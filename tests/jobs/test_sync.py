@@ -18,11 +18,12 @@ from exporter.settings import Credentials, Selection
 from tests.end_to_end.export_directory import ExportDirectory, snapshot
 from tests.end_to_end.records import conversation
 from tests.jobs.moving import T0, check, fill, moving_source, run_sync, settings_for
+from tests.toolkit.sizes import size_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(size_of(5, 12)))
 async def test_many_syncs_of_a_moving_source(tmp_path: Path, seed: int) -> None:
     async with moving_source(seed) as source:
         for _night in range(8):

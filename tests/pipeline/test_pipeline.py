@@ -44,6 +44,7 @@ from exporter.store.local.store import LocalStore
 from tests.fetch.walk.server_model import Behaviour, ServerModel, StoredRow
 from tests.pipeline.harness import Clock, Destination, ModelSource, check_exact
 from tests.toolkit.limiter import Bucket
+from tests.toolkit.sizes import size_of
 
 pytestmark = pytest.mark.usefixtures("hasty")
 
@@ -52,7 +53,7 @@ RANGE = Interval(T0 - DAY, T0 + 3 * DAY)
 #: Nothing here takes a second; code that waits forever by mistake should fail a test, not hang it.
 PATIENCE_SECONDS = 120
 
-some = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+some = settings(max_examples=size_of(6, 10), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite

@@ -40,3 +40,26 @@ def test_no_token_is_in_it() -> None:
     seen = ServedRequest(1, "/v1", {"token": TOKEN, "status": "completed"}, "localhost", f"Bearer {TOKEN}")
     line = line_of(seen, ServedAnswer(None, None, 0, 1.5, "stall"), NOON)
     assert line.split(" ", 2)[2] == "/v1?token=***&status=completed given-up rows=- bytes=0 ms=1500.0 fault=stall"
+
+
+@pytest.mark.parametrize(("micros", "told"), [(0, "000"), (999, "000"), (7_000, "007"), (999_999, "999")])
+def test_its_time_has_milliseconds_also_at_a_whole_second(micros: int, told: str) -> None:
+    seen = ServedRequest(1, "/v1", {}, "localhost", None)
+    at = parse_timestamp("2026-02-01T12:00:00Z") + micros
+    line = line_of(seen, ServedAnswer(200, 0, 2, 0.0, None), at)
+    assert line == f"2026-02-01T12:00:00.{told}Z GET /v1 200 rows=0 bytes=2 ms=0.0"
+
+
+async def test_a_request_that_was_counted_has_a_line_whatever_happens_to_it(get: Any) -> None:
+    lines: list[str] = []
+
+    def fail(seen: ServedRequest) -> None:
+        raise RuntimeError(f"request {seen.number}")
+
+    async with serve(make_conversations(7, NOON - DAY, NOON)) as sandbox:
+        sandbox.on_answer = lambda seen, answer: lines.append(line_of(seen, answer, NOON))
+        await get(sandbox)
+        sandbox.on_request = fail
+        assert (await get(sandbox)).status == 500
+    assert [line.split()[3] for line in lines] == ["200", "given-up"]
+    assert sandbox.count == len(lines)

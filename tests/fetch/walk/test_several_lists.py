@@ -1,6 +1,5 @@
 """Tests the walk of several lists: each row once, or a doubt named; also where rows go from one list to another."""
 
-import os
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,8 +17,9 @@ from exporter.settings import Request
 from tests.fetch.walk.reader import AnyWalk, Reader, check
 from tests.fetch.walk.server_model import T0, Behaviour, ServerModel, StoredRow
 from tests.fetch.walk.test_walk_seeds import random_limiting, random_server, random_window, read_in_pieces
+from tests.toolkit.sizes import size_of
 
-SEEDS = int(os.environ.get("EXPORTER_WALK_SEEDS", "600"))
+SEEDS = size_of(240, 600, "EXPORTER_WALK_SEEDS")
 SHARES = 8
 WINDOW = Interval(T0 - SECOND, T0 + 1000 * SECOND)
 #: In the order in which a conversation goes through them.

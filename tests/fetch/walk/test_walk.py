@@ -1,6 +1,5 @@
 """Tests the walk against a modelled server: it hands out what is stored, or names the doubt."""
 
-import os
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -20,8 +19,9 @@ from exporter.fetch.walk.walk import Walk
 from exporter.model import Page, PageRequest, Rows
 from tests.fetch.walk.reader import HEAVY_UNIT_BYTES, Limiting, Reader, by_bytes, by_whim, check, expected
 from tests.fetch.walk.server_model import PARAMETERS, READS, SUMMER_TIME, T0, Behaviour, Reads, ServerModel, StoredRow
+from tests.toolkit.sizes import size_of
 
-EXAMPLES = int(os.environ.get("EXPORTER_WALK_EXAMPLES", "250"))
+EXAMPLES = size_of(100, 250, "EXPORTER_WALK_EXAMPLES")
 
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 

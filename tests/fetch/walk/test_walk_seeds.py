@@ -16,8 +16,9 @@ from exporter.coverage import Interval
 from exporter.errors import ContradictionError
 from tests.fetch.walk.reader import HEAVY_UNIT_BYTES, Limiting, Reader, by_bytes, by_limit, by_whim, check
 from tests.fetch.walk.server_model import PARAMETERS, READS, T0, Behaviour, ServerModel, StoredRow
+from tests.toolkit.sizes import size_of
 
-SEEDS = int(os.environ.get("EXPORTER_WALK_SEEDS", "600"))
+SEEDS = size_of(240, 600, "EXPORTER_WALK_SEEDS")
 FIRST_SEED = int(os.environ.get("EXPORTER_WALK_FIRST_SEED", "0"))
 #: The processes of a test run share the work in this many parts.
 SHARES = 8
