@@ -37,6 +37,11 @@ def count_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def percent_of(share: float) -> str:
+    """Returns a share, from 0 to 1, in percent: rounded down, so that only a whole is `100 %`."""
+    return f"{int(100 * share)} %"
+
+
 def any_of(names: Sequence[str]) -> str:
     """Returns names as a choice: `day, hour or month`."""
     *others, last = names

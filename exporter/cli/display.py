@@ -27,14 +27,12 @@ _LOG_LINE_SECONDS: Final = 60.0
 
 
 class Observers:
-    """Hands every report on to each of several observers, and keeps the last snapshot."""
+    """Hands every report on to each of several observers."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers
-        self.last: Snapshot | None = None
 
     def progress(self, snapshot: Snapshot) -> None:
-        self.last = snapshot
         for observer in self._observers:
             observer.progress(snapshot)
 

@@ -14,7 +14,7 @@ from exporter.errors import InterruptedExportError
 from exporter.layout import MANIFEST
 from exporter.settings import Request
 from exporter.store.location import Location, shell_word
-from exporter.words import count_of, describe_times, format_seconds, format_size
+from exporter.words import count_of, describe_times, format_seconds, format_size, percent_of
 from exporter.zones import UTC_NAME
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def describe_status(found: "Status", destination: Location) -> Iterator[str]:
     turns = "" if found.turns is None else f" with {count_of(found.turns, 'turn')}"
     share = ""
     if found.gaps and found.covered_share is not None:
-        share = f"{int(100 * found.covered_share)} % of the range "
+        share = f"{percent_of(found.covered_share)} of the range "
     rows = count_of(found.rows, "conversation")
     yield f"  state     {found.state}: {rows}{turns}, {share}{_describe_range(found)}"
     yield f"  files     {found.files:,} of {format_size(found.bytes)}"

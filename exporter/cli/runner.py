@@ -19,10 +19,10 @@ from exporter.cli.output import is_terminal, report
 from exporter.cli.query import describe_reading
 from exporter.cli.report import describe_summary, request_figures
 from exporter.errors import ExporterError, InterruptedExportError
-from exporter.progress import Observer, Snapshot
+from exporter.progress import Observer
 from exporter.store.location import Location
 from exporter.version import __version__
-from exporter.words import count_of
+from exporter.words import count_of, percent_of
 
 if TYPE_CHECKING:
     from exporter.jobs.summary import Summary
@@ -88,7 +88,7 @@ def perform(
             if not shown.draws and is_terminal(sys.stderr):
                 # The terminal has shown ^C, and the cursor stands behind it.
                 print(file=sys.stderr)
-            _say_what_is_kept(error, shown.observer.last if counts_stored else None, destination)
+            _say_what_is_kept(error, destination)
         _tell_failure(shown, display, error)
         if shown.json_log is None:
             raise
@@ -106,10 +106,10 @@ def _full(destination: Location) -> str:
     return str(destination)
 
 
-def _say_what_is_kept(error: InterruptedExportError, last: Snapshot | None, destination: Location) -> None:
+def _say_what_is_kept(error: InterruptedExportError, destination: Location) -> None:
     if error.kept_rows is None:
         return
-    share = "" if last is None or last.share >= 1 else f" ({int(100 * last.share)} %)"
+    share = "" if error.kept_share is None or error.kept_share == 1 else f" ({percent_of(error.kept_share)})"
     rows = count_of(error.kept_rows, "conversation")
     are = "is" if error.kept_rows == 1 else "are"
     error.with_message(f"stopped: {rows}{share} {are} kept in {destination}; run the same command to go on")

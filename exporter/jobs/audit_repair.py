@@ -22,7 +22,6 @@ from exporter.run.claim import Claim
 from exporter.run.connect import connected, mention_withheld
 from exporter.run.context import RunContext
 from exporter.run.finish import is_in_order, put_in_order, seal
-from exporter.run.reconcile import oldest_row
 from exporter.run.record import Run
 from exporter.run.session import Session
 from exporter.tasks import for_each
@@ -91,7 +90,7 @@ class Repair:
             await mention_withheld(self.claim, connection)
             session = await Session.start(self.claim, connection, range_, refuses_withheld=True)
             spool = Spool(plan.homes, session.guard)
-            await session.read(windows, SpoolSink(session.stage, spool, reading=1), oldest=oldest_row(plan.state))
+            await session.read(windows, SpoolSink(session.stage, spool, reading=1), oldest=plan.state.oldest_row)
             gone = await drop_from(findings, spool, delete=delete)
             change, outcome = await merge_spool(
                 spool, session.log.state, session.stage, session.committer, gone=gone, whole=windows

@@ -10,6 +10,7 @@ from typing import Final
 import anyio
 import pyarrow as pa
 
+from exporter.contract import Instant
 from exporter.errors import StoreError
 from exporter.layout import CONVERSATIONS, SUCCESS
 from exporter.log.commits import CommitLog, check_not_overtaken
@@ -41,6 +42,7 @@ class Committer:
     """Appends changes to the log. `files` counts the files that this run has added, less those that it has removed.
 
     Each commit is charged with what the run has cost since the previous one. `reserved_bytes` of the disk stay free.
+    `data_start`, once it is known, is as in `Commit`, and goes into the next one.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Committer:
         reserved_bytes: int = RESERVED_BYTES,
     ) -> None:
         self.files = 0
+        self.data_start: Instant | None = None
         self._store = store
         self._log = log
         self._schemas = schemas
@@ -119,8 +122,10 @@ class Committer:
         await check_free_space(self._store, self._reserved_bytes)
         before = self._log.state
         counters = spent - self._charged
-        after = await self._log.append(committed_at=wall_clock(), kind=kind, change=change, counters=counters)
-        self._charged = spent
+        after = await self._log.append(
+            committed_at=wall_clock(), kind=kind, change=change, counters=counters, data_start=self.data_start
+        )
+        self._charged, self.data_start = spent, None
         rows = sum(file.rows for file in change.adds if file.table == CONVERSATIONS)
         self.files += len(change.adds) - len(change.removes)
         # A file that stays live under its name, or is kept for readers of older manifests, is not deleted.

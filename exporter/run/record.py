@@ -70,7 +70,7 @@ async def recorded(store: Store, command: Command, work: Callable[[Run], Awaitab
         outcome = await work(run)
     except BaseException as error:
         if isinstance(error, InterruptedExportError) and run.after is not None:
-            error.kept_rows = run.after.totals.rows
+            error.kept_rows, error.kept_share = run.after.totals.rows, run.after.covered_share
         await _append(store, run, started_at, *_describe(error))
         raise
     await _append(store, run, started_at, outcome.exit_status)
