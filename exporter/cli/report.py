@@ -8,7 +8,7 @@ import msgspec
 from exporter.cli.acceptances import acceptance_figures, describe_acceptances, describe_doubtful
 from exporter.cli.log import key_values
 from exporter.cli.query import directory_of, location_of, taken_for_columns
-from exporter.cli.times import for_people, for_programs, period_figures
+from exporter.cli.times import for_people, for_programs, period_figures, span_for_people
 from exporter.contract import TRANSCRIPT_FIELD
 from exporter.errors import InterruptedExportError
 from exporter.layout import MANIFEST
@@ -57,10 +57,9 @@ def _first_line(summary: "Summary") -> str:
 
 
 def _describe_range(data: "Summary | Status") -> str:
-    since = "" if data.range_start is None else f"from {for_people(data.range_start)} "
     # An end that the clock has set lies between two rows anyway.
     excluded = " (not included)" if not data.range_end.microsecond else ""
-    return f"{since}up to {for_people(data.range_end)} UTC{excluded}"
+    return f"{span_for_people(data.range_start, data.range_end)}{excluded}"
 
 
 def _with_cost(done: str, summary: "Summary") -> str:
@@ -193,9 +192,8 @@ def describe_status(found: "Status", destination: Location) -> Iterator[str]:
         yield f"  request   {describe_request(found.request, found.organization)}"
     if found.gaps:
         oldest = found.gaps[0]
-        start = "" if oldest.start is None else f"from {for_people(oldest.start)} "
         gaps = count_of(len(found.gaps), "interval")
-        yield f"  missing   {gaps}, the oldest {start}up to {for_people(oldest.end)} UTC (--json lists them)"
+        yield f"  missing   {gaps}, the oldest {span_for_people(oldest.start, oldest.end)} (--json lists them)"
     elif found.updates_since is not None:
         yield f"  current   all changes up to {for_people(found.updates_since)} UTC"
     if found.last_run is not None:

@@ -94,7 +94,10 @@ def judge(found: Status, *, updated_after: datetime | None = None) -> Verdict:
     if found.new_doubts:
         return Verdict(3, f"{count_of(found.new_doubts, 'doubt')} that nobody has accepted")
     if updated_after is not None and (found.updates_since is None or found.updates_since < updated_after):
-        return Verdict(1, f"too old: it may lack what has changed since {format_datetime(updated_after)}")
+        known = (
+            "" if found.updates_since is None else f"; it has all changes up to {format_datetime(found.updates_since)}"
+        )
+        return Verdict(1, f"too old: it may lack what has changed since {format_datetime(updated_after)}{known}")
     return Verdict(0)
 
 
