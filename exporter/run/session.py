@@ -17,7 +17,7 @@ from exporter.log.commits import CommitLog
 from exporter.log.state import State
 from exporter.model import Counters, TableFormat
 from exporter.parts.integrity import opened
-from exporter.parts.merge import sighted_rows
+from exporter.parts.nulls import sighted_rows
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.part_sink import PartSink
 from exporter.pipeline.part_stage import PartStage
