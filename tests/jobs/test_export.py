@@ -261,6 +261,8 @@ async def test_a_resumed_run_tells_of_the_whole_range_and_of_what_was_stored(
         done, again = await run()
     assert done is not None
     assert {snapshot.stored_rows for snapshot in again} == {found.rows}
+    # Rates, and what is left, are measured from the first one.
+    assert again[0].share == pytest.approx(found.covered_share, abs=0.02)
     pages = [snapshot for snapshot in again if snapshot.rows]
     # The first page was read before this snapshot.
     assert pages[0].share == pytest.approx(found.rows / 3000, abs=0.08)
