@@ -69,16 +69,17 @@ def perform(
     command: str,
     again: str = "to go on",
     counts_stored: bool = False,
+    doing: str = "connecting",
 ) -> None:
     """Runs `job` for `command`, shows its progress and the result that `tell` makes of it, and exits with its status.
 
-    `again` says what the same command does after an interruption.
+    `again` says what the same command does after an interruption, and `doing` what it does before any news of it.
     """
     import logging
 
     where = _full(destination)
     started = {"command": command, "destination": where, "version": __version__, "process": os.getpid()}
-    shown = open_display(display, str(destination), started, counts_stored=counts_stored)
+    shown = open_display(display, str(destination), started, counts_stored=counts_stored, doing=doing)
     # Otherwise a library's complaint about a task would reach the user with its traceback.
     logging.getLogger().addHandler(logging.NullHandler())
     try:

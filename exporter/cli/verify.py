@@ -47,4 +47,4 @@ def verify(
     def tell(found: "VerifyResult") -> Result:
         return Result(list(describe_verified(found, target)), verified_figures(found), found.exit_status)
 
-    perform(lambda _: work(), tell, display, target, command="verify", again="to start over")
+    perform(lambda _: work(), tell, display, target, command="verify", again="to start over", doing="verifying")
