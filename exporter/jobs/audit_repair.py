@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 from anyio import to_thread
 
+from exporter.clock import wall_clock
 from exporter.contract import SECOND
 from exporter.coverage import Coverage, Interval
 from exporter.errors import ContradictionError, DestinationError
@@ -14,7 +15,7 @@ from exporter.log.state import State
 from exporter.model import Change, Unproven
 from exporter.parts.ids import ids_in
 from exporter.pipeline.comparison import Differences
-from exporter.pipeline.reader import Reader, wall_clock
+from exporter.pipeline.reader import Reader
 from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.upsert import UpsertCounts, merge_spool
 from exporter.plan.clock import Now

@@ -10,6 +10,7 @@ from typing import Final
 import anyio
 import pyarrow as pa
 
+from exporter.clock import wall_clock
 from exporter.contract import Instant
 from exporter.errors import StoreError
 from exporter.layout import CONVERSATIONS, SUCCESS
@@ -17,7 +18,6 @@ from exporter.log.commits import CommitLog, check_not_overtaken
 from exporter.log.publish import publish, sweep
 from exporter.log.state import CommitKind
 from exporter.model import Change, Counters
-from exporter.pipeline.reader import wall_clock
 from exporter.progress import Observer
 from exporter.store.base import Store
 from exporter.words import format_size, told_apart

@@ -12,12 +12,12 @@ from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 import pyarrow as pa
 from anyio import CancelScope
 
+from exporter.clock import wall_clock
 from exporter.contract import Instant, to_datetime
 from exporter.errors import DestinationLockedError, ExporterError, InterruptedExportError, StoreError, UsageError
 from exporter.log.journal import RunRecord, append_run
 from exporter.log.state import Author, State, state_name
 from exporter.model import Counters
-from exporter.pipeline.reader import wall_clock
 from exporter.store.base import Store
 from exporter.store.local.lock import host_name
 from exporter.version import __version__

@@ -8,6 +8,7 @@ from typing import Final, Self
 import msgspec
 from anyio import to_thread
 
+from exporter.clock import wall_clock
 from exporter.contract import BEGINNING, HIDDEN_STATUS, Instant
 from exporter.coverage import Coverage, Interval
 from exporter.encode.tables import Tables
@@ -23,7 +24,7 @@ from exporter.pipeline.part_sink import PartSink
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.probe import Opening, find_beginning
-from exporter.pipeline.reader import Reader, wall_clock
+from exporter.pipeline.reader import Reader
 from exporter.pipeline.role import Guard, Role
 from exporter.pipeline.scan import Scan
 from exporter.pipeline.sink import Sink
