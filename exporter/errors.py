@@ -235,7 +235,11 @@ class DoubtfulStreamError(ExporterError):
 
 
 class InterruptedExportError(ExporterError):
-    """A signal stopped the run; what was read is committed. `kept_rows` is all that the export then holds."""
+    """A signal stopped the run; what was read is committed. `kept_rows` is all that the export then holds.
+
+    `kept_share` is the share of its range that they cover, if that is known.
+    """
 
     exit_status = 130
     kept_rows: int | None = None
+    kept_share: float | None = None

@@ -2,12 +2,16 @@
 
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
-from typing import Final
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 _SHOWN_SPANS: Final = 3
+#: With this many digits more, every byte of a terabyte can be seen.
+_MOST_DIGITS: Final = 11
 
 
 def format_seconds(seconds: float) -> str:
@@ -21,20 +25,39 @@ def format_seconds(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def format_size(size_bytes: float) -> str:
-    """Returns a size such as `512 bytes`, `1.5 kB` or `20.1 MB`, in powers of ten."""
+def format_size(size_bytes: float, more_digits: int = 0) -> str:
+    """Returns a size such as `512 bytes`, `1.5 kB` or `20.1 MB`, in powers of ten; with more digits, if wanted."""
     if size_bytes < 1000:
         return f"{size_bytes:.0f} bytes"
+    digits = 1 + more_digits
     for unit in ("kB", "MB", "GB"):
         size_bytes /= 1000
-        if size_bytes < 999.95:
-            return f"{size_bytes:.1f} {unit}"
-    return f"{size_bytes / 1000:,.1f} TB"
+        if round(size_bytes, digits) < 1000:
+            return f"{size_bytes:.{digits}f} {unit}"
+    return f"{size_bytes / 1000:,.{digits}f} TB"
+
+
+def told_apart(write: Callable[[T, int], str], *values: T) -> list[str]:
+    """Returns values in words, with as few digits as tell those apart that differ.
+
+    `write` puts one into words, with this many digits more than usual. A sentence that compares two values must not
+    show the same text for both.
+    """
+    for more_digits in range(_MOST_DIGITS + 1):
+        texts = [write(value, more_digits) for value in values]
+        if len({*texts}) == len({*values}):
+            break
+    return texts
 
 
 def count_of(number: int, noun: str) -> str:
     """Returns a count such as `1 row` or `2,000 rows`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def percent_of(share: float) -> str:
+    """Returns a share, from 0 to 1, in percent: rounded down, so that only a whole is `100 %`."""
+    return f"{int(100 * share)} %"
 
 
 def any_of(names: Sequence[str]) -> str:

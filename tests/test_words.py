@@ -2,8 +2,18 @@ import shlex
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from exporter.words import describe_times, did_you_mean, install_command, nearest
+from exporter.words import (
+    describe_times,
+    did_you_mean,
+    format_size,
+    install_command,
+    nearest,
+    percent_of,
+    told_apart,
+)
 
 
 def test_a_package_is_installed_where_the_exporter_runs() -> None:
@@ -19,6 +29,24 @@ def test_the_nearest_known_name_ignores_case_and_dashes() -> None:
     assert nearest("page", known) is None
     assert did_you_mean("stauts", known) == " Did you mean status?"
     assert did_you_mean("x", known) == ""
+
+
+def test_sizes_that_differ_never_look_alike() -> None:
+    assert told_apart(format_size, 64_000_000, 64_000_000) == ["64.0 MB", "64.0 MB"]
+    assert told_apart(format_size, 12_345_678, 64_000_000) == ["12.3 MB", "64.0 MB"]
+    assert told_apart(format_size, 63_990_000, 64_000_000) == ["63.99 MB", "64.00 MB"]
+    assert told_apart(format_size, 63_999_999, 64_000_000) == ["63.999999 MB", "64.000000 MB"]
+    assert told_apart(format_size, 999_999_999, 1_000_000_000) == ["999.999999 MB", "1.000000 GB"]
+
+
+@given(st.integers(0, 10**15), st.integers(-5, 5))
+def test_a_byte_more_is_seen_in_any_size(size_bytes: int, more: int) -> None:
+    one, other = told_apart(format_size, size_bytes, max(0, size_bytes + more))
+    assert (one == other) == (size_bytes == max(0, size_bytes + more))
+
+
+def test_only_a_whole_is_a_hundred_percent() -> None:
+    assert [percent_of(share) for share in (0.0, 0.337, 1 - 1e-12, 1.0)] == ["0 %", "33 %", "99 %", "100 %"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from exporter.api.arguments import check_arguments, checked
+from exporter.clock import wall_clock
 from exporter.contract import SECOND
 from exporter.errors import UsageError
 from exporter.jobs.accept import AcceptResult
@@ -42,7 +43,6 @@ from exporter.options.dialect import for_caller
 from exporter.options.parse import choose_fields, parse_share
 from exporter.options.spec import ExportSpec
 from exporter.options.times import to_seconds
-from exporter.pipeline.reader import wall_clock
 from exporter.progress import Observer
 from exporter.run.context import RunContext
 from exporter.run.observer_guard import observed

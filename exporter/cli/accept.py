@@ -1,12 +1,12 @@
 """`exporter accept`."""
 
-import time
 from functools import partial
 from typing import Annotated
 
 from exporter.cli.accept_report import accepted_figures, describe_accepted
 from exporter.cli.flags import Existing, OneObject, flag, switch
 from exporter.cli.runner import run_until_signal, show
+from exporter.clock import wall_clock
 from exporter.options.option import Group
 from exporter.store.location import parse_location
 
@@ -24,6 +24,6 @@ def accept(
 
     from exporter.jobs.accept import accept as run_accept
 
-    work = partial(run_accept, target, now=time.time_ns() // 1000, note=note, dry_run=dry_run)
+    work = partial(run_accept, target, now=wall_clock(), note=note, dry_run=dry_run)
     done = run_until_signal(work, "interrupted; run the same command again to continue")
     show(describe_accepted(done, target, dry_run), accepted_figures(done), as_json=as_json)

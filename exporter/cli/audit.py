@@ -1,13 +1,13 @@
 """`exporter audit`."""
 
 import os
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from exporter.cli.audit_report import audited_figures, describe_audited
 from exporter.cli.flags import Display, Existing, flag, switch, with_options
 from exporter.cli.runner import Result, perform
+from exporter.clock import wall_clock
 from exporter.errors import UsageError
 from exporter.options.option import Group
 from exporter.options.parse import parse_share
@@ -43,9 +43,7 @@ def audit(
 
     from exporter.jobs.audit import audit as run_audit
 
-    run = partial(
-        run_audit, target, wanted.asked, now=time.time_ns() // 1000, share=share, repair=repair, delete=delete
-    )
+    run = partial(run_audit, target, wanted.asked, now=wall_clock(), share=share, repair=repair, delete=delete)
 
     def tell(found: "AuditResult") -> Result:
         return Result(list(describe_audited(found, target)), audited_figures(found), found.exit_status)

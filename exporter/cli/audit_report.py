@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.cli.times import by_start, describe_time, for_people, period_figures
+from exporter.cli.times import by_start, describe_time, period_figures, span_for_people
 from exporter.plan.differences import KINDS
 from exporter.plan.sample import CONFIDENCE, most_differing
 from exporter.store.location import Location, shell_word
@@ -26,11 +26,10 @@ def describe_audited(found: "AuditResult", destination: Location) -> Iterator[st
     """Says how the dataset differs from the source, by day, and what to do about it."""
     findings = found.findings
     what = "part of it was drawn at random" if found.sampled else "all of it"
-    start = "" if found.audited.start is None else f"from {for_people(found.audited.start)} "
     listed = count_of(findings.total("listed"), "conversation")
     had = "in the export" if found.repaired is None else "in the export before the repair"
     yield f"{_verdict(found)}: {listed} listed, {findings.total('kept'):,} {had}"
-    yield f"  compared what was created {start}up to {for_people(found.audited.end)} UTC: {what}"
+    yield f"  compared what was created {span_for_people(found.audited.start, found.audited.end)}: {what}"
     if found.sampled:
         yield f"  {_bound(found)}"
     days = [day for day, counts in findings.days.items() if any(counts[kind] for kind in _DIFFERENCES)]

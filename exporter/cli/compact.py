@@ -27,4 +27,4 @@ def compact(destination: Existing, spec: ExportSpec, display: Display) -> None:
     def tell(done: "CompactResult") -> Result:
         return Result(list(describe_compacted(done)), msgspec.to_builtins(done), done.exit_status)
 
-    perform(lambda observer: run(observer=observer), tell, display, target, command="compact")
+    perform(lambda observer: run(observer=observer), tell, display, target, command="compact", doing="merging")

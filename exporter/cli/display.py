@@ -27,14 +27,12 @@ _LOG_LINE_SECONDS: Final = 60.0
 
 
 class Observers:
-    """Hands every report on to each of several observers, and keeps the last snapshot."""
+    """Hands every report on to each of several observers."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers
-        self.last: Snapshot | None = None
 
     def progress(self, snapshot: Snapshot) -> None:
-        self.last = snapshot
         for observer in self._observers:
             observer.progress(snapshot)
 
@@ -64,10 +62,18 @@ class Shown:
     json_log: Log | None
 
 
-def open_display(display: Display, name: str, started: dict[str, object], *, counts_stored: bool = False) -> Shown:
+def open_display(
+    display: Display,
+    name: str,
+    started: dict[str, object],
+    *,
+    counts_stored: bool = False,
+    doing: str = "connecting",
+) -> Shown:
     """Opens what shows a run at the destination `name`. `started` says in logs which run it is. Raises `UsageError`.
 
-    With `counts_stored`, the rows that were there before the run are shown as a part of the whole.
+    With `counts_stored`, the rows that were there before the run are shown as a part of the whole. `doing` is shown
+    before any news of the run.
     """
     if display.as_json and display.json_lines:
         raise UsageError("--json and --json-lines: give only one of them")
@@ -75,7 +81,7 @@ def open_display(display: Display, name: str, started: dict[str, object], *, cou
         raise UsageError("--log-file-size: give it together with --log-file")
     to_stderr = open_log(written_to(sys.stderr), display.log_format)
     json_log = to_stderr if display.log_format == "json" else None
-    on_stderr = _on_stderr(display, to_stderr, name, started, counts_stored)
+    on_stderr = _on_stderr(display, to_stderr, name, started, counts_stored, doing)
     observers: list[Observer] = [on_stderr]
     logs = [] if json_log is None else [json_log]
     if display.log_file is not None:
@@ -101,14 +107,16 @@ def _check_outside(file: Path, destination: str) -> None:
             raise UsageError(f"--log-file {file}: inside the export. Name a file elsewhere")
 
 
-def _on_stderr(display: Display, log: Log, name: str, started: dict[str, object], counts_stored: bool) -> Observer:
+def _on_stderr(
+    display: Display, log: Log, name: str, started: dict[str, object], counts_stored: bool, doing: str
+) -> Observer:
     if display.quiet:
         return Quiet()
     kind = display.progress
     is_text = display.log_format == "text"
     draws = kind == "bar" or (kind == "auto" and is_text and can_draw(sys.stderr))
     if draws:
-        return Screen(sys.stderr, name, verbose=display.verbose, counts_stored=counts_stored)
+        return Screen(sys.stderr, name, verbose=display.verbose, counts_stored=counts_stored, doing=doing)
     if is_text and kind != "none" and is_terminal(sys.stderr):
         return PlainProgress(sys.stderr, name, _TERMINAL_LINE_SECONDS, verbose=display.verbose)
     return LineProgress(

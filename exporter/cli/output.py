@@ -63,7 +63,12 @@ def wrapped(line: str, columns: int) -> str:
     return textwrap.fill(line, columns, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
-def say(text: str, *, is_dated: bool = True) -> None:
-    """Writes `text` to stderr, which is not the report: with the time before each line, unless at a terminal."""
+def say(text: str, *, is_dated: bool = True, is_prose: bool = False) -> None:
+    """Writes `text` to stderr, which is not the report: with the time before each line, unless at a terminal.
+
+    On a terminal, no line of prose breaks within a word; other text may hold commands to copy, and stays whole.
+    """
+    if is_prose and is_terminal(sys.stderr):
+        text = "\n".join(wrapped(line, columns_of(sys.stderr)) for line in text.split("\n"))
     shown = dated(text) if is_dated and not is_terminal(sys.stderr) else in_encoding(text, sys.stderr)
     print(shown, file=sys.stderr, flush=True)

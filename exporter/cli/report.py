@@ -8,13 +8,13 @@ import msgspec
 from exporter.cli.acceptances import acceptance_figures, describe_acceptances, describe_doubtful
 from exporter.cli.log import key_values
 from exporter.cli.query import directory_of, location_of, taken_for_columns
-from exporter.cli.times import for_people, for_programs, period_figures
+from exporter.cli.times import for_people, for_programs, period_figures, span_for_people
 from exporter.contract import TRANSCRIPT_FIELD
 from exporter.errors import InterruptedExportError
 from exporter.layout import MANIFEST
 from exporter.settings import Request
 from exporter.store.location import Location, shell_word
-from exporter.words import count_of, describe_times, format_seconds, format_size
+from exporter.words import count_of, describe_times, format_seconds, format_size, percent_of
 from exporter.zones import UTC_NAME
 
 if TYPE_CHECKING:
@@ -57,10 +57,9 @@ def _first_line(summary: "Summary") -> str:
 
 
 def _describe_range(data: "Summary | Status") -> str:
-    since = "" if data.range_start is None else f"from {for_people(data.range_start)} "
     # An end that the clock has set lies between two rows anyway.
     excluded = " (not included)" if not data.range_end.microsecond else ""
-    return f"{since}up to {for_people(data.range_end)} UTC{excluded}"
+    return f"{span_for_people(data.range_start, data.range_end)}{excluded}"
 
 
 def _with_cost(done: str, summary: "Summary") -> str:
@@ -185,7 +184,7 @@ def describe_status(found: "Status", destination: Location) -> Iterator[str]:
     turns = "" if found.turns is None else f" with {count_of(found.turns, 'turn')}"
     share = ""
     if found.gaps and found.covered_share is not None:
-        share = f"{int(100 * found.covered_share)} % of the range "
+        share = f"{percent_of(found.covered_share)} of the range "
     rows = count_of(found.rows, "conversation")
     yield f"  state     {found.state}: {rows}{turns}, {share}{_describe_range(found)}"
     yield f"  files     {found.files:,} of {format_size(found.bytes)}"
@@ -193,9 +192,8 @@ def describe_status(found: "Status", destination: Location) -> Iterator[str]:
         yield f"  request   {describe_request(found.request, found.organization)}"
     if found.gaps:
         oldest = found.gaps[0]
-        start = "" if oldest.start is None else f"from {for_people(oldest.start)} "
         gaps = count_of(len(found.gaps), "interval")
-        yield f"  missing   {gaps}, the oldest {start}up to {for_people(oldest.end)} UTC (--json lists them)"
+        yield f"  missing   {gaps}, the oldest {span_for_people(oldest.start, oldest.end)} (--json lists them)"
     elif found.updates_since is not None:
         yield f"  current   all changes up to {for_people(found.updates_since)} UTC"
     if found.last_run is not None:

@@ -19,10 +19,10 @@ from exporter.cli.output import is_terminal, report
 from exporter.cli.query import describe_reading
 from exporter.cli.report import describe_summary, request_figures
 from exporter.errors import ExporterError, InterruptedExportError
-from exporter.progress import Observer, Snapshot
+from exporter.progress import Observer
 from exporter.store.location import Location
 from exporter.version import __version__
-from exporter.words import count_of
+from exporter.words import count_of, percent_of
 
 if TYPE_CHECKING:
     from exporter.jobs.summary import Summary
@@ -69,16 +69,17 @@ def perform(
     command: str,
     again: str = "to go on",
     counts_stored: bool = False,
+    doing: str = "connecting",
 ) -> None:
     """Runs `job` for `command`, shows its progress and the result that `tell` makes of it, and exits with its status.
 
-    `again` says what the same command does after an interruption.
+    `again` says what the same command does after an interruption, and `doing` what it does before any news of it.
     """
     import logging
 
     where = _full(destination)
     started = {"command": command, "destination": where, "version": __version__, "process": os.getpid()}
-    shown = open_display(display, str(destination), started, counts_stored=counts_stored)
+    shown = open_display(display, str(destination), started, counts_stored=counts_stored, doing=doing)
     # Otherwise a library's complaint about a task would reach the user with its traceback.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
@@ -88,7 +89,7 @@ def perform(
             if not shown.draws and is_terminal(sys.stderr):
                 # The terminal has shown ^C, and the cursor stands behind it.
                 print(file=sys.stderr)
-            _say_what_is_kept(error, shown.observer.last if counts_stored else None, destination)
+            _say_what_is_kept(error, destination)
         _tell_failure(shown, display, error)
         if shown.json_log is None:
             raise
@@ -106,10 +107,10 @@ def _full(destination: Location) -> str:
     return str(destination)
 
 
-def _say_what_is_kept(error: InterruptedExportError, last: Snapshot | None, destination: Location) -> None:
+def _say_what_is_kept(error: InterruptedExportError, destination: Location) -> None:
     if error.kept_rows is None:
         return
-    share = "" if last is None or last.share >= 1 else f" ({int(100 * last.share)} %)"
+    share = "" if error.kept_share is None or error.kept_share == 1 else f" ({percent_of(error.kept_share)})"
     rows = count_of(error.kept_rows, "conversation")
     are = "is" if error.kept_rows == 1 else "are"
     error.with_message(f"stopped: {rows}{share} {are} kept in {destination}; run the same command to go on")

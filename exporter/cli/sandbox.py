@@ -1,7 +1,6 @@
 """`exporter sandbox`: the stand-in server, until Ctrl-C."""
 
 import sys
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, get_args
 
@@ -12,6 +11,7 @@ from exporter.cli.flags import Days, Rows, flag, switch
 from exporter.cli.manual import read_table
 from exporter.cli.output import say
 from exporter.cli.runner import run_until_signal
+from exporter.clock import wall_clock
 from exporter.errors import InterruptedExportError
 from exporter.options.option import Group
 from exporter.words import count_of
@@ -74,7 +74,7 @@ def sandbox(
         say(_announce(live))
 
     # An export ends a minute before the server's clock.
-    until = time.time_ns() // 1000 - 2 * contract.MINUTE
+    until = wall_clock() - 2 * contract.MINUTE
     switches = behaviour_from_options(behaviour or ())
 
     async def serve() -> None:

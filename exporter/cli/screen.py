@@ -56,7 +56,7 @@ class Screen:
     """Draws pictures as pages arrive, and every second; events scroll by above them.
 
     `name` is that of the destination. With `counts_stored`, the rows that the export held before count as well.
-    `width` returns the columns of the terminal.
+    `doing` is what it does before there is any news, and `width` returns the columns of the terminal.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Screen:
         *,
         verbose: bool,
         counts_stored: bool,
+        doing: str = "connecting",
         width: Callable[[], int] | None = None,
     ) -> None:
         self._stream = stream
@@ -76,7 +77,7 @@ class Screen:
         self._is_coloured = not os.environ.get("NO_COLOR")
         self._meter = Meter()
         self._next_draw_seconds = 0.0
-        self._picture = [f"{self._name}  connecting"]
+        self._picture = [f"{self._name}  {doing}"]
         self._drawn: list[str] = []
         self._write(self._redraw())
 

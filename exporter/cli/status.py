@@ -1,6 +1,5 @@
 """`exporter status`."""
 
-import time
 from functools import partial
 from typing import Annotated
 
@@ -10,6 +9,7 @@ from exporter.cli.flags import Existing, OneObject, flag, switch
 from exporter.cli.output import say
 from exporter.cli.report import describe_status, status_figures
 from exporter.cli.runner import show
+from exporter.clock import wall_clock
 from exporter.contract import to_datetime
 from exporter.options.option import Group
 from exporter.options.times import to_age
@@ -33,7 +33,7 @@ def status(
     as_json: OneObject = False,
 ) -> None:
     """Say what DEST holds, what is missing, and which run is at work there. Changes nothing, and needs no token."""
-    target, now = parse_location(destination), time.time_ns() // 1000
+    target, now = parse_location(destination), wall_clock()
     updated_after = None if max_age is None else to_datetime(to_age(max_age, now, "--max-age"))
     check = check or max_age is not None
 

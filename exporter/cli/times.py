@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.contract import format_datetime
 from exporter.coverage import Period
+from exporter.words import told_apart
 
 if TYPE_CHECKING:
     from exporter.jobs.doubts import Doubt
@@ -12,12 +13,22 @@ if TYPE_CHECKING:
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 
 
-def for_people(moment: datetime) -> str:
-    """Returns a time in UTC as short as it can be; parts of a second are left out."""
+def for_people(moment: datetime, digits: int = 0) -> str:
+    """Returns a time in UTC as short as it can be, with this many digits of its second's parts."""
     date, time = moment.date().isoformat(), moment.time().isoformat("seconds")
+    if digits:
+        return f"{date} {time}.{moment.microsecond:06d}"[: len(f"{date} {time}.") + digits]
     if time == "00:00:00":
         return date
     return f"{date} {time.removesuffix(':00')}"
+
+
+def span_for_people(start: datetime | None, end: datetime) -> str:
+    """Returns a period in UTC as short as it can be: `from 2026-02-01 up to 2026-02-10 11:30 UTC`."""
+    if start is None:
+        return f"up to {for_people(end)} UTC"
+    first, last = told_apart(for_people, start, end)
+    return f"from {first} up to {last} UTC"
 
 
 def for_programs(moment: datetime | None) -> str | None:

@@ -9,7 +9,7 @@ from exporter.cli.acceptances import acceptance_figures, describe_acceptances
 from exporter.cli.report import first_of
 from exporter.cli.times import period_figures
 from exporter.store.location import Location, shell_word
-from exporter.words import count_of, format_seconds, format_size
+from exporter.words import count_of, format_seconds, format_size, told_apart
 
 if TYPE_CHECKING:
     from exporter.jobs.compact import CompactResult
@@ -24,10 +24,11 @@ def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[
         verdict = f"sound and {found.state}" if found.sound else f"wrong: {count_of(wrong, 'problem')}"
         if found.unreadable:
             verdict = f"{count_of(found.unreadable, 'file')} cannot be read" + (f"; {verdict}" if wrong else "")
-        files = f"{count_of(found.files, 'file')} of {format_size(found.bytes)}"
+        all_bytes, bytes_read = told_apart(format_size, found.bytes, found.bytes_read)
+        files = f"{count_of(found.files, 'file')} of {all_bytes}"
         yield f"{verdict}; {count_of(found.rows, 'conversation')} in {files}, by {count_of(found.generation, 'commit')}"
         share = "all" if found.files_read == found.files else f"{found.files_read:,} of them"
-        yield f"  names and sizes of all files; content of {share}, {format_size(found.bytes_read)}"
+        yield f"  names and sizes of all files; content of {share}, {bytes_read}"
         yield f"  compared {count_of(found.ids_compared, 'id')}: each file's with every other's that was read"
     if found.writer:
         yield f"  not judged, because {found.writer} was at work: the manifest, _SUCCESS, files that no commit names"
@@ -46,12 +47,13 @@ def describe_drops(files: Sequence[str], directory: str) -> Iterator[str]:
 
 def describe_compacted(done: "CompactResult") -> Iterator[str]:
     """Says how many files became how many."""
-    files = f"{count_of(done.files, 'file')} of {format_size(done.bytes)}"
+    bytes_before, bytes_after = told_apart(format_size, done.bytes_before, done.bytes)
+    files = f"{count_of(done.files, 'file')} of {bytes_after}"
     if done.files == done.files_before:
         order = ". What an earlier run had left undone is done now" if done.changed else ""
         yield f"nothing to merge: {count_of(done.rows, 'conversation')} in {files}{order}"
     else:
-        before = f"{count_of(done.files_before, 'file')} of {format_size(done.bytes_before)}"
+        before = f"{count_of(done.files_before, 'file')} of {bytes_before}"
         yield f"{before} became {files}, with the same {count_of(done.rows, 'conversation')}"
         yield f"  took {format_seconds(done.seconds)}"
     if done.state == "incomplete":

@@ -1,12 +1,12 @@
 """`exporter vacuum`."""
 
-import time
 from functools import partial
 from typing import Annotated
 
 from exporter.cli.flags import Existing, OneObject, flag, switch
 from exporter.cli.runner import run_until_signal, show
 from exporter.cli.upkeep_report import describe_vacuumed
+from exporter.clock import wall_clock
 from exporter.errors import UsageError
 from exporter.options.option import Group
 from exporter.options.times import duration_of, to_instant
@@ -22,7 +22,7 @@ def vacuum(
     as_json: OneObject = False,
 ) -> None:
     """Delete replaced files at DEST, and the versions of its tables that need them. Needs no token and no network."""
-    target, now = parse_location(destination), time.time_ns() // 1000
+    target, now = parse_location(destination), wall_clock()
     if duration_of(older_than) is None:
         raise UsageError(f"--older-than {older_than!r}: must be an age, such as 36h or 7d, or 0s for all")
     # So that 0s also deletes what was replaced in this very microsecond.

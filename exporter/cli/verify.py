@@ -1,6 +1,5 @@
 """`exporter verify`."""
 
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +8,7 @@ from exporter.cli.flags import Display, Existing, flag, switch, with_options
 from exporter.cli.output import report
 from exporter.cli.runner import Result, perform
 from exporter.cli.upkeep_report import describe_drops, describe_verified, verified_figures
+from exporter.clock import wall_clock
 from exporter.options.option import Group
 from exporter.options.parse import parse_share
 from exporter.store.location import parse_location
@@ -38,7 +38,7 @@ def verify(
         if not (display.as_json or display.json_lines or display.quiet):
             report("\n".join(describe_drops(drops, directory)))
 
-    now = time.time_ns() // 1000
+    now = wall_clock()
 
     from exporter.jobs.verify import verify as run_verify
 
@@ -47,4 +47,4 @@ def verify(
     def tell(found: "VerifyResult") -> Result:
         return Result(list(describe_verified(found, target)), verified_figures(found), found.exit_status)
 
-    perform(lambda _: work(), tell, display, target, command="verify", again="to start over")
+    perform(lambda _: work(), tell, display, target, command="verify", again="to start over", doing="verifying")

@@ -28,7 +28,7 @@ from exporter.plan.clock import DOUBT, is_to_come, trusted_since
 from exporter.plan.homes import Homes
 from exporter.plan.sample import choose_windows, cut_windows
 from exporter.run.connect import Connection
-from exporter.run.reconcile import between, in_stored_zone, oldest_row, stored_export
+from exporter.run.reconcile import between, in_stored_zone, stored_export
 from exporter.run.record import new_run
 from exporter.run.session import schedule
 from exporter.settings import Request, Selection
@@ -116,7 +116,7 @@ async def _list(plan: Plan, connection: Connection, aside: Store) -> Spool:
         windows=tuple(plan.windows),
         hidden_status=HIDDEN_STATUS if opening.is_hidden else None,
     )
-    oldest, density = oldest_row(plan.state), opening.density
+    oldest, density = plan.state.oldest_row, opening.density
     scheduler = await schedule(scan, reader, stage.tables.place, page_size, oldest, density)
     spool = Spool(plan.homes, Guard())
     await Pipeline(scan, scheduler, reader, SpoolSink(stage, spool, reading=0), None, settings).run()

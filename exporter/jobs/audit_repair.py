@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 from anyio import to_thread
 
+from exporter.clock import wall_clock
 from exporter.contract import SECOND
 from exporter.coverage import Coverage, Interval
 from exporter.errors import ContradictionError, DestinationError
@@ -14,7 +15,7 @@ from exporter.log.state import State
 from exporter.model import Change, Unproven
 from exporter.parts.ids import ids_in
 from exporter.pipeline.comparison import Differences
-from exporter.pipeline.reader import Reader, wall_clock
+from exporter.pipeline.reader import Reader
 from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.upsert import UpsertCounts, merge_spool
 from exporter.plan.clock import Now
@@ -22,7 +23,6 @@ from exporter.run.claim import Claim
 from exporter.run.connect import connected, mention_withheld
 from exporter.run.context import RunContext
 from exporter.run.finish import is_in_order, put_in_order, seal
-from exporter.run.reconcile import oldest_row
 from exporter.run.record import Run
 from exporter.run.session import Session
 from exporter.tasks import for_each
@@ -91,7 +91,7 @@ class Repair:
             await mention_withheld(self.claim, connection)
             session = await Session.start(self.claim, connection, range_, refuses_withheld=True)
             spool = Spool(plan.homes, session.guard)
-            await session.read(windows, SpoolSink(session.stage, spool, reading=1), oldest=oldest_row(plan.state))
+            await session.read(windows, SpoolSink(session.stage, spool, reading=1), oldest=plan.state.oldest_row)
             gone = await drop_from(findings, spool, delete=delete)
             change, outcome = await merge_spool(
                 spool, session.log.state, session.stage, session.committer, gone=gone, whole=windows

@@ -25,7 +25,7 @@ from exporter.run.claim import holding
 from exporter.run.connect import Connection, connected
 from exporter.run.context import RunContext
 from exporter.run.finish import seal
-from exporter.run.reconcile import between, in_stored_zone, oldest_row, settle_request, stored_export
+from exporter.run.reconcile import between, in_stored_zone, settle_request, stored_export
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import Doubts, settle
 from exporter.run.session import Session, begin, find_sighted
@@ -125,7 +125,7 @@ async def _reread(session: Session, target: Coverage) -> RereadResult:
         spool = Spool(homes, session.guard)
         doubts = await Doubts.find(session, homes)
         whole = again | doubts.windows
-        await session.read(whole, SpoolSink(stage, spool, reading=1), oldest=oldest_row(state))
+        await session.read(whole, SpoolSink(stage, spool, reading=1), oldest=state.oldest_row)
         lag, store = session.context.lag, stage.store
         findings = await Comparison(store, state, spool, store, again.intervals, lag=lag, remembers=True).run()
         gone = await drop_from(findings, spool, delete=False)

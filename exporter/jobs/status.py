@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from exporter.contract import format_datetime, to_datetime
-from exporter.coverage import Coverage, Period
+from exporter.coverage import Period
 from exporter.errors import DamagedPartError
 from exporter.jobs.doubts import Accepted, accepted_of
 from exporter.log.commits import load_commits
@@ -35,13 +35,13 @@ class UnendedRun(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Sums up the commit log of a destination. `turns` is None if that table was not asked for.
 
-    `covered_share` is the share of the range, in time, that has been read, from 0 to 1; it is None if the range is open
-    below and not yet complete. `gaps` have not been read yet. `updates_since` is that of the manifest. `last_run` is
-    the last run that has ended and was not killed. `file_mode` is that of files on a disk. `new_doubts` counts what is
-    in doubt and not named by `acceptances`; `unproven_rows` and `unproven_seconds` are as in a summary, and
-    `partly_withheld` counts the intervals with rows that lack sensitive fields. `unsettled` says that a run was cut
-    short before it knew that each row is in one place. `unended_run` has committed last, and no line of the journal
-    tells its end.
+    `covered_share` is the share of the range, in time and from roughly where its data begins, that has been read, from
+    0 to 1; it is None if nobody knows where that is. `gaps` have not been read yet. `updates_since` is that of the
+    manifest. `last_run` is the last run that has ended and was not killed. `file_mode` is that of files on a disk.
+    `new_doubts` counts what is in doubt and not named by `acceptances`; `unproven_rows` and `unproven_seconds` are as
+    in a summary, and `partly_withheld` counts the intervals with rows that lack sensitive fields. `unsettled` says that
+    a run was cut short before it knew that each row is in one place. `unended_run` has committed last, and no line of
+    the journal tells its end.
     """
 
     state: StateName
@@ -94,7 +94,10 @@ def judge(found: Status, *, updated_after: datetime | None = None) -> Verdict:
     if found.new_doubts:
         return Verdict(3, f"{count_of(found.new_doubts, 'doubt')} that nobody has accepted")
     if updated_after is not None and (found.updates_since is None or found.updates_since < updated_after):
-        return Verdict(1, f"too old: it may lack what has changed since {format_datetime(updated_after)}")
+        known = (
+            "" if found.updates_since is None else f"; it has all changes up to {format_datetime(found.updates_since)}"
+        )
+        return Verdict(1, f"too old: it may lack what has changed since {format_datetime(updated_after)}{known}")
     return Verdict(0)
 
 
@@ -113,8 +116,7 @@ async def status(destination: Location, *, check: bool = False) -> Status:
         author = commits[-1].author
         # Without any line, the journal may be lost: then only an export that is not whole tells of a kill.
         told = state.is_whole if last_run is None else await has_ended(store, author.run)
-    left, times = state.left, state.doubts.times
-    share = None if left and range_.open_below else 1 - left.length / Coverage([range_]).length
+    times = state.doubts.times
     return Status(
         state=state_name(state),
         rows=state.totals.rows,
@@ -123,8 +125,8 @@ async def status(destination: Location, *, check: bool = False) -> Status:
         bytes=state.totals.bytes,
         range_start=range_.period.start,
         range_end=range_.period.end,
-        covered_share=share,
-        gaps=tuple(interval.period for interval in left),
+        covered_share=state.covered_share,
+        gaps=tuple(interval.period for interval in state.left),
         quarantined_rows=state.quarantined_rows,
         unproven=len(times),
         unproven_rows=sum(one.rows for one in times),

@@ -37,7 +37,6 @@ from exporter.run.reconcile import (
     changing_filters,
     check_file_mode,
     in_stored_zone,
-    oldest_row,
     settle_request,
     stored_export,
 )
@@ -159,7 +158,7 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
     """
     before, state, stage, reader = session.before, session.log.state, session.stage, session.reader
     _, range_ = stored_export(state, stage.store.location)
-    oldest, homes = oldest_row(state), session.homes()
+    oldest, homes = state.oldest_row, session.homes()
     spool, changed = Spool(homes, session.guard), Spool(homes, session.guard)
     narrow = Tables.of(Request(fields=ALWAYS_FIELDS))
 

@@ -45,6 +45,7 @@ class Entry(TypedDict, total=False):
     file_mode: FileMode | None
     forgets: tuple[str, ...]
     accepts: Acceptance
+    data_start: Instant | None
 
 
 class CommitLog:

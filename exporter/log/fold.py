@@ -90,6 +90,7 @@ def apply(state: State, commit: Commit) -> State:
         unsettled=Coverage()
         if change.settles
         else (state.unsettled - dropped) | (added if change.arrives else Coverage()),
+        data_start=_next_data_start(state, commit, range_),
         acceptances=state.acceptances if commit.accepts is None else (*state.acceptances, commit.accepts),
     )
     if not state.acceptances or after.doubts == state.doubts:
@@ -123,6 +124,12 @@ def _next_reads(
         read_since = commit.change.read_since if state.began is None else min(commit.change.read_since, state.began)
         reads = (*reads, (read_since, now_read))
     return reads
+
+
+def _next_data_start(state: State, commit: Commit, range_: Interval) -> Instant | None:
+    # Where a range is widened to an earlier start, older data may begin.
+    is_known = state.range is not None and state.range.start == range_.start
+    return state.data_start if commit.data_start is None and is_known else commit.data_start
 
 
 def _with(names: tuple[str, ...], name: str | None) -> tuple[str, ...]:

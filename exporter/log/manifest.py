@@ -38,6 +38,7 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
         "organization": state.organization,
         "hidden_statuses": list(state.hidden_statuses),
         "coverage": [_interval(interval) for interval in state.coverage],
+        "covered_share": state.covered_share,
         "updates_since": _instant(state.read_since),
         "table_format": msgspec.to_builtins(state.table_format),
         "tables": {

@@ -48,7 +48,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     `counters` are what the run has cost since its last commit. From this commit on, the files that the latest
     `keep_generations` runs have replaced are kept, the tables are kept in a `table_format`, and files are written with
     a `file_mode`. `forgets` are replaced files that are no longer kept. An `accept` changes nothing, and `accepts`
-    doubts.
+    doubts. `data_start` is roughly where the data of the range begins, as the run has found out by asking.
     """
 
     format_version: int
@@ -66,6 +66,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     file_mode: FileMode | None = None
     forgets: tuple[str, ...] = ()
     accepts: Acceptance | None = None
+    data_start: Instant | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ class State:
     latest runs have replaced, at most `keep_generations` of them; with a table format, what all runs have replaced,
     except what they had written themselves. `dropped` is what each repair has taken out. `unsettled` is where rows lie
     that may also be elsewhere, which no run has checked yet. `acceptances` name those of the doubts that somebody has
-    accepted.
+    accepted. `data_start` is roughly where the data of the range begins, if a run has found that out.
     """
 
     number: int = 0
@@ -103,6 +104,7 @@ class State:
     dropped: tuple[DroppedFiles, ...] = ()
     unsettled: Coverage = field(default_factory=Coverage)
     acceptances: tuple[Acceptance, ...] = ()
+    data_start: Instant | None = None
 
     @cached_property
     def files(self) -> Mapping[str, DataFile]:
@@ -131,6 +133,33 @@ class State:
     def left(self) -> Coverage:
         """Returns the part of the range that has not been read yet."""
         return Coverage([self.range] if self.range else ()) - self.coverage
+
+    @property
+    def oldest_row(self) -> Instant | None:
+        """Returns when the oldest row was created, or the end of the range if there is no row."""
+        return min((file.created_at_min for file in self.conversations), default=self.range.end if self.range else None)
+
+    @property
+    def covered_share(self) -> float | None:
+        """Returns the share of the range, in time and from roughly where its data begins, that is covered: 0 to 1.
+
+        It is 1 only if nothing is left, and None if something is covered and nobody knows where the data begins.
+        """
+        left = self.left
+        if self.range is None or not self.coverage:
+            return 0.0
+        if not left:
+            return 1.0
+        start = left.intervals[0].start
+        if start == self.range.start and self.data_start is not None:
+            start = self.data_start
+        elif start == self.range.start and self.range.open_below:
+            return None
+        # The guess may be too late, and there may be no data at all.
+        start = min(start, self.range.end - 1, *(file.created_at_min for file in self.conversations))
+        from_start = Coverage([Interval(start, self.range.end)])
+        covered = (self.coverage & from_start).length
+        return covered / (covered + max(1, (left & from_start).length))
 
     @property
     def is_whole(self) -> bool:

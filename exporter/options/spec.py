@@ -4,7 +4,6 @@ Each option is stated here once, as a field: the flag, its help and metavar, the
 manual's row are made from that entry.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -15,6 +14,7 @@ from typing import Any, Final, TypeAlias, get_type_hints
 import msgspec
 
 from exporter import contract, route
+from exporter.clock import wall_clock
 from exporter.contract import Instant
 from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TABLES, TableKind
@@ -256,7 +256,7 @@ class ExportSpec:
         )
 
     def _select(self, settings: RunSettings) -> Selection:
-        now, timezone = time.time_ns() // 1000, parse.choose_timezone(self.timezone)
+        now, timezone = wall_clock(), parse.choose_timezone(self.timezone)
         times = (self.since, self.until, self.created_after, self.created_before, self.updated_after)
         if timezone is not None:
             return msgspec.structs.replace(self._select_in(timezone, now, settings), timezone=timezone)

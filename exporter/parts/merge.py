@@ -10,7 +10,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,15 +17,15 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from exporter.contract import BEGINNING, FIELDS, Instant
+from exporter.contract import BEGINNING, Instant
 from exporter.parts.columns import ID_COLUMN, SORT_COLUMN, complete
 from exporter.parts.ids import ids_in
+from exporter.parts.nulls import Nulls
 from exporter.parts.reader import read_batches
 from exporter.parts.versions import versions_in
 from exporter.parts.writer import Writer
 
 _SIGNED: Final = "recording_details"
-_SENSITIVE: Final = tuple(field.name for field in FIELDS if field.sensitive)
 
 #: Parts with rows of one reading, which follow one another from new to old.
 PartSequence = Sequence[Path]
@@ -79,20 +78,6 @@ class MergePlan:
         return self.dropped - self.taken.keys()
 
 
-@dataclass(slots=True)
-class Nulls:
-    """Counts the null values of each column, and the rows that are null in every sensitive column."""
-
-    by_column: Counter[str] = field(default_factory=Counter)
-    withheld_rows: int = 0
-
-    def count(self, rows: pa.RecordBatch) -> None:
-        self.by_column.update({name: rows.column(name).null_count for name in rows.schema.names})
-        sensitive = [rows.column(name).is_null() for name in _SENSITIVE if name in rows.schema.names]
-        if sensitive:
-            self.withheld_rows += reduce(pc.and_, sensitive).true_count
-
-
 def plan_merge(
     part: Path | None, readings: Sequence[PartSequence], gone: Collection[str] = (), repeated: Collection[str] = ()
 ) -> MergePlan:
@@ -127,18 +112,6 @@ def plan_merge(
         latest |= _latest([own], left, first=0)
     rows = sum(there[identity] for identity in dropped)
     return MergePlan(tuple(readings), latest, frozenset(dropped), rows, len(alike))
-
-
-def count_values(part: Path, ids: Collection[str], columns: Sequence[str]) -> Counter[str]:
-    """Returns, by column, the number of rows with these ids that have a value in it. Raises `StoreError`."""
-    pick = pa.array(sorted(ids), pa.string())
-    values = Counter[str]()
-    for batch in read_batches([part], [ID_COLUMN, *columns]):
-        rows = batch.filter(pc.is_in(batch.column(ID_COLUMN), pick))
-        values.update(
-            {name: len(rows) - rows.column(name).null_count for name in rows.schema.names if name != ID_COLUMN}
-        )
-    return values
 
 
 def merge(plan: MergePlan, part: Path | None, writer: Writer) -> tuple[Nulls, Nulls]:
@@ -274,18 +247,6 @@ def _unsigned(text: str) -> Any:
         case {"recording_url": str(url)}:
             return details | {"recording_url": url.partition("?")[0]}
     return text
-
-
-def sighted_rows(part: Path, most: int) -> list[str]:
-    """Returns up to `most` ids of rows in which some sensitive field is not null. Raises `StoreError`."""
-    found: list[str] = []
-    for batch in read_batches([part]):
-        sensitive = [batch.column(name).is_valid() for name in _SENSITIVE if name in batch.schema.names]
-        if sensitive:
-            found += batch.column(ID_COLUMN).filter(reduce(pc.or_, sensitive)).slice(0, most).to_pylist()
-        if len(found) >= most:
-            break
-    return found[:most]
 
 
 def count_rest(part: Path, plan: MergePlan) -> Nulls:

@@ -1,7 +1,6 @@
 """Makes the attempts at each request: notes how they fail, decides whether to ask again, and says why it gave up."""
 
 import random
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from math import inf
@@ -9,6 +8,7 @@ from typing import Final, TypeVar
 
 import anyio
 
+from exporter.clock import wall_clock
 from exporter.contract import SECOND, Instant, format_instant
 from exporter.errors import (
     NoConnectionError,
@@ -63,11 +63,6 @@ def until(wait_seconds: float, today: Instant) -> str:
     """Returns words for how long a server asks to be left alone, and until when by a clock that says `today`."""
     end = format_instant((today // SECOND + round(wait_seconds)) * SECOND)
     return f"asks to be left alone for {format_seconds(wait_seconds)}, until {end}"
-
-
-def wall_clock() -> Instant:
-    """Returns this machine's time."""
-    return time.time_ns() // 1000
 
 
 class Attempts:

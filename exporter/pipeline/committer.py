@@ -10,16 +10,17 @@ from typing import Final
 import anyio
 import pyarrow as pa
 
+from exporter.clock import wall_clock
+from exporter.contract import Instant
 from exporter.errors import StoreError
 from exporter.layout import CONVERSATIONS, SUCCESS
 from exporter.log.commits import CommitLog, check_not_overtaken
 from exporter.log.publish import publish, sweep
 from exporter.log.state import CommitKind
 from exporter.model import Change, Counters
-from exporter.pipeline.reader import wall_clock
 from exporter.progress import Observer
 from exporter.store.base import Store
-from exporter.words import format_size
+from exporter.words import format_size, told_apart
 
 #: With less free space than this nothing is written, because the log and the manifest must fit on the disk as well.
 RESERVED_BYTES: Final = 64_000_000
@@ -31,9 +32,10 @@ async def check_free_space(store: Store, reserved_bytes: int = RESERVED_BYTES) -
     """Raises `StoreError` if the disk is so full that a commit might fail half-way."""
     free = await store.free_bytes()
     if free < reserved_bytes:
+        there, kept = told_apart(format_size, free, reserved_bytes)
         raise StoreError(
-            f"{store.staged_on}: {format_size(free)} free on its disk, less than the {format_size(reserved_bytes)} "
-            "that are kept free. Make room, then run again"
+            f"{store.staged_on}: {there} free on its disk, less than the {kept} that are kept free. Make room, then "
+            "run again"
         )
 
 
@@ -41,6 +43,7 @@ class Committer:
     """Appends changes to the log. `files` counts the files that this run has added, less those that it has removed.
 
     Each commit is charged with what the run has cost since the previous one. `reserved_bytes` of the disk stay free.
+    `data_start`, once it is known, is as in `Commit`, and goes into the next one.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Committer:
         reserved_bytes: int = RESERVED_BYTES,
     ) -> None:
         self.files = 0
+        self.data_start: Instant | None = None
         self._store = store
         self._log = log
         self._schemas = schemas
@@ -119,8 +123,10 @@ class Committer:
         await check_free_space(self._store, self._reserved_bytes)
         before = self._log.state
         counters = spent - self._charged
-        after = await self._log.append(committed_at=wall_clock(), kind=kind, change=change, counters=counters)
-        self._charged = spent
+        after = await self._log.append(
+            committed_at=wall_clock(), kind=kind, change=change, counters=counters, data_start=self.data_start
+        )
+        self._charged, self.data_start = spent, None
         rows = sum(file.rows for file in change.adds if file.table == CONVERSATIONS)
         self.files += len(change.adds) - len(change.removes)
         # A file that stays live under its name, or is kept for readers of older manifests, is not deleted.

@@ -99,9 +99,15 @@ class Pipeline:
         """Returns what the run has cost so far."""
         return self._reader.counters + Counters(windows=self.windows, seconds=self._clock() - self._began)
 
+    @property
+    def _share(self) -> float:
+        return 1 - min(1.0, self._scheduler.left / self._whole)
+
     async def run(self) -> None:
         for traits in self._reader.lists.values():
             traits.begin_list(self._scan.updated_since)
+        # What was covered before counts from the start: rates are measured from the first share that is shown.
+        self._reader.report.share = self._share
         with CancelScope() as everything, self._listening(everything):
             async with anyio.create_task_group() as working:
                 for _ in range(self._settings.concurrency):
@@ -244,7 +250,7 @@ class Pipeline:
         report = self._reader.report
         report.rows += rows
         report.bytes += size_bytes
-        report.share = 1 - min(1.0, self._scheduler.left / self._whole)
+        report.share = self._share
         report.reading = self._scheduler.reading
         if self._committer is not None:
             report.files = self._committer.files

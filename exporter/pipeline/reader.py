@@ -10,6 +10,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 from msgspec.structs import replace
 
+from exporter.clock import wall_clock
 from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
 from exporter.encode.decode import DecodedPage, Decoder
 from exporter.errors import (
@@ -26,7 +27,6 @@ from exporter.fetch.walk.traits import Traits
 from exporter.fetch.wire.answer import Answer, Presence
 from exporter.model import Counters, PageRequest, Values
 from exporter.pipeline.attempts import Attempts
-from exporter.pipeline.attempts import wall_clock as wall_clock
 from exporter.pipeline.memory import ByteBudget, Room
 from exporter.pipeline.placement import when
 from exporter.pipeline.report import Report

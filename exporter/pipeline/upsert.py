@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 from anyio import to_thread
@@ -17,19 +17,19 @@ from exporter.log.state import State
 from exporter.model import Change, DataFile
 from exporter.parts.ids import Hashes, hash_ids, ids_in, read_ids
 from exporter.parts.integrity import as_written, opened
-from exporter.parts.merge import MergePlan, Nulls, PartSequence, Version, count_rest, count_values, merge, plan_merge
+from exporter.parts.merge import MergePlan, PartSequence, Version, merge, plan_merge
+from exporter.parts.nulls import count_values
 from exporter.parts.versions import versions_in
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.pipeline.lookup import MOST_REPEATED, NOTHING_REPEATED, Copy, Repeated, find_ids
+from exporter.pipeline.marks import Marks, marks_by_nulls, marks_by_rows
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.quarantine_merge import Quarantine
-from exporter.pipeline.spool_sink import Spool, SpooledPart, count_absent
+from exporter.pipeline.spool_sink import Spool, SpooledPart
 from exporter.plan.homes import Home
 from exporter.tasks import for_each
 
-#: The number of rows served without a field, by field, and of those without any sensitive one, as in `DataFile`.
-_Marks: TypeAlias = tuple[Mapping[str, int], int]
 _NOTHING: Final = Coverage()
 #: This many rows do not all lose a field by chance.
 _FEW: Final = 3
@@ -80,7 +80,7 @@ async def merge_spool(
     for interval, ids in (await to_thread.run_sync(_shown_elsewhere, spool, limiter=stage.working)).items():
         drops.setdefault(interval, set()).update(ids)
     plans: dict[Interval, MergePlan] = {}
-    marks: dict[Interval, _Marks] = {}
+    marks: dict[Interval, Marks] = {}
 
     async def plan(interval: Interval) -> None:
         drop = drops.get(interval, set()) | misfits
@@ -91,7 +91,7 @@ async def merge_spool(
             plans[interval] = found
             # The marks of a row in several readings would count several times.
             if part is not None and len(readings) <= 1 and Coverage([interval]) & whole:
-                marks[interval] = await _marks(home, part, found, spooled, stage)
+                marks[interval] = await marks_by_rows(home, part, found, spooled, stage)
 
     await for_each(list(spool.homes), plan, at_once=MERGED_AT_ONCE)
     arriving = set[str]().union(*(plan.arriving for plan in plans.values()))
@@ -240,7 +240,7 @@ def _readings(spooled: Iterable[SpooledPart]) -> list[PartSequence]:
 
 
 async def _write(
-    home: Home, window: Interval, plan: MergePlan, spooled: list[SpooledPart], stage: PartStage, marks: _Marks | None
+    home: Home, window: Interval, plan: MergePlan, spooled: list[SpooledPart], stage: PartStage, marks: Marks | None
 ) -> tuple[DataFile, ...]:
     """Writes the part that replaces a home's, and the part of its turns; nothing if no row is left."""
     old = home.file
@@ -254,12 +254,12 @@ async def _write(
     except BaseException:
         writer.abort()
         raise
-    absent, withheld = marks or _still_absent(old, lost, spooled, gained)
+    absent, withheld = marks or marks_by_nulls(old, lost, spooled, gained)
     return await stage.publish(finished.closed(home.partition, window, absent, withheld))
 
 
 def _redeclared(
-    narrowed: Iterable[Home], planned: Iterable[Home], marks: Mapping[Interval, _Marks], state: State
+    narrowed: Iterable[Home], planned: Iterable[Home], marks: Mapping[Interval, Marks], state: State
 ) -> Iterator[tuple[str, DataFile]]:
     """Yields, by path, the parts whose rows stay the same, but whose window or marks change."""
     windows = {home.interval: home for home in narrowed}
@@ -273,28 +273,3 @@ def _redeclared(
                 changed = msgspec.structs.replace(changed, absent=dict(absent), withheld_rows=withheld)
             if changed != file:
                 yield file.path, changed
-
-
-async def _marks(home: Home, path: Path, plan: MergePlan, spooled: Collection[SpooledPart], stage: PartStage) -> _Marks:
-    """Returns the marks of a part of which all rows are known except those that were not read again."""
-    absent, withheld, old = count_absent(spooled), sum(part.withheld_rows for part in spooled), home.file
-    if old is not None and (old.absent or old.withheld_rows):
-        rest = await to_thread.run_sync(count_rest, path, plan, limiter=stage.working)
-        absent.update({name: min(count, rest.by_column[name]) for name, count in old.absent.items()})
-        withheld += min(old.withheld_rows, rest.withheld_rows)
-    return {name: count for name, count in absent.items() if count}, withheld
-
-
-def _still_absent(old: DataFile | None, lost: Nulls, spooled: Collection[SpooledPart], gained: Nulls) -> _Marks:
-    """Returns the marks of a part of which some rows have left, and to which some of those in `spooled` have come.
-
-    Which of a part's rows were marked is not known. A row in which the field is null counts as one of them, as long as
-    any are left: exact if all or none of the rows were served without it, and never more than there are nulls.
-    """
-    absent = Counter(old.absent if old else {})
-    for name, count in absent.items():
-        absent[name] = count - min(count, lost.by_column[name])
-    withheld = old.withheld_rows - min(old.withheld_rows, lost.withheld_rows) if old else 0
-    for name, count in count_absent(spooled).items():
-        absent[name] += min(count, gained.by_column[name])
-    return absent, withheld + min(sum(part.withheld_rows for part in spooled), gained.withheld_rows)

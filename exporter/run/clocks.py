@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from exporter.clock import wall_clock
 from exporter.contract import BEGINNING, END_OF_TIME, SECOND, Instant, format_instant
 from exporter.coverage import Coverage, Interval
 from exporter.errors import UsageError
@@ -11,7 +12,7 @@ from exporter.log.commits import CommitLog
 from exporter.log.state import State
 from exporter.model import Change, DataFile
 from exporter.pipeline.probe import Opening
-from exporter.pipeline.reader import Reader, wall_clock
+from exporter.pipeline.reader import Reader
 from exporter.plan.clock import (
     ClockSample,
     Now,

@@ -114,6 +114,7 @@ async def connected(
     """
     async with open_reader(request, context, beside) as reader, alongside(reader.report.repeat):
         reader.report.stored_rows = known.totals.rows
+        reader.report.share = (known.covered_share or 0.0) if known.left else 0.0
         if run is not None:
             earlier = run.spent
             run.spent = lambda: earlier() + reader.counters

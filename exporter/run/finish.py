@@ -6,6 +6,7 @@ from typing import Final
 
 from anyio import to_thread
 
+from exporter.clock import wall_clock
 from exporter.encode.tables import Tables
 from exporter.errors import DamagedPartError
 from exporter.lake.follow import are_written, write_tables
@@ -17,7 +18,6 @@ from exporter.parts.integrity import missized
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import merge_small_parts
 from exporter.pipeline.part_stage import PartStage
-from exporter.pipeline.reader import wall_clock
 from exporter.progress import Observer
 from exporter.run.claim import Claim
 from exporter.run.reconcile import stored_export

@@ -123,11 +123,6 @@ def changing_filters(request: Request) -> list[str]:
     return [name for name in request.filters if name in MUTABLE_FILTERS or name not in FILTERS_BY_NAME]
 
 
-def oldest_row(state: State) -> Instant | None:
-    """Returns when the oldest row was created, or the end of the range if there is no row."""
-    return min((file.created_at_min for file in state.conversations), default=state.range.end if state.range else None)
-
-
 def has_sensitive_fields(state: State) -> bool:
     """Returns whether some of the stored rows came with sensitive fields."""
     return any(file.withheld_rows < file.rows for file in state.conversations)

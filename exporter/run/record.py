@@ -12,12 +12,12 @@ from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 import pyarrow as pa
 from anyio import CancelScope
 
+from exporter.clock import wall_clock
 from exporter.contract import Instant, to_datetime
 from exporter.errors import DestinationLockedError, ExporterError, InterruptedExportError, StoreError, UsageError
 from exporter.log.journal import RunRecord, append_run
 from exporter.log.state import Author, State, state_name
 from exporter.model import Counters
-from exporter.pipeline.reader import wall_clock
 from exporter.store.base import Store
 from exporter.store.local.lock import host_name
 from exporter.version import __version__
@@ -76,7 +76,7 @@ async def recorded(store: Store, command: Command, work: Callable[[Run], Awaitab
         outcome = await work(run)
     except BaseException as error:
         if isinstance(error, InterruptedExportError) and run.after is not None:
-            error.kept_rows = run.after.totals.rows
+            error.kept_rows, error.kept_share = run.after.totals.rows, run.after.covered_share
         await _append(store, run, started_at, *_describe(error))
         raise
     await _append(store, run, started_at, outcome.exit_status)

@@ -8,6 +8,7 @@ from typing import Final, Self
 import msgspec
 from anyio import to_thread
 
+from exporter.clock import wall_clock
 from exporter.contract import BEGINNING, HIDDEN_STATUS, Instant
 from exporter.coverage import Coverage, Interval
 from exporter.encode.tables import Tables
@@ -17,13 +18,13 @@ from exporter.log.commits import CommitLog
 from exporter.log.state import State
 from exporter.model import Counters, TableFormat
 from exporter.parts.integrity import opened
-from exporter.parts.merge import sighted_rows
+from exporter.parts.nulls import sighted_rows
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.part_sink import PartSink
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.probe import Opening, find_beginning
-from exporter.pipeline.reader import Reader, wall_clock
+from exporter.pipeline.reader import Reader
 from exporter.pipeline.role import Guard, Role
 from exporter.pipeline.scan import Scan
 from exporter.pipeline.sink import Sink
@@ -34,7 +35,7 @@ from exporter.run.clocks import take_back
 from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.finish import check_whole
-from exporter.run.reconcile import has_sensitive_fields, oldest_row, settle_range
+from exporter.run.reconcile import has_sensitive_fields, settle_range
 from exporter.settings import FileMode, Selection
 from exporter.store.base import Store
 
@@ -130,7 +131,11 @@ class Session:
         settings, place = self.context.settings, self.stage.tables.place
         scan = msgspec.structs.replace(self.scan, windows=what.intervals, updated_since=updated_since)
         scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density)
-        covered = self._covered(scheduler) if into is None else 0
+        covered = 0
+        if into is None:
+            covered = self._covered(scheduler)
+            if what and what.intervals[0].start == scan.range.start:
+                self.committer.data_start = scheduler.oldest
         into = into or PartSink(self.stage, self.guard, arrives=True)
         pipeline = Pipeline(scan, scheduler, reader or self.reader, into, self.committer, settings, covered=covered)
         try:
@@ -145,7 +150,7 @@ class Session:
     def _covered(self, scheduler: Scheduler) -> int:
         """Returns how much of the range was read before, in microseconds, from where its data roughly begins."""
         state, range_ = self.log.state, self.scan.range
-        bottom = min(scheduler.oldest, oldest_row(state) or range_.end)
+        bottom = min(scheduler.oldest, state.oldest_row or range_.end)
         start = max(range_.start, min(bottom, range_.end - 1))
         return (state.coverage & Coverage([Interval(start, range_.end)])).length
 

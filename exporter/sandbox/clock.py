@@ -1,10 +1,10 @@
 """Tells the server's time: by its own clock, and as it says in the header `Date` (source.md, 15)."""
 
 import random
-import time
 from email.utils import formatdate
 from typing import Final
 
+from exporter.clock import wall_clock
 from exporter.contract import SECOND, Instant
 from exporter.sandbox.behaviour import Behaviour
 
@@ -13,7 +13,7 @@ _MALFORMED: Final = "Thu, 32 Jan 2026 25:00:00 GMT"
 
 def system_clock() -> Instant:
     """Returns the time by this machine's clock."""
-    return time.time_ns() // 1000
+    return wall_clock()
 
 
 def date_header(behaviour: Behaviour, position: int, now: Instant, first: Instant) -> str | None:

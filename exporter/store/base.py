@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from exporter.contract import Instant, format_instant
+from exporter.contract import SECOND, Instant, format_instant
 from exporter.settings import FileMode
 from exporter.store.location import Location
 
@@ -21,7 +21,8 @@ class LockHolder(msgspec.Struct, frozen=True, kw_only=True):
     since: Instant
 
     def __str__(self) -> str:
-        return f"run {self.run} (process {self.pid} on {self.host}), since {format_instant(self.since)}"
+        since = format_instant(self.since - self.since % SECOND)
+        return f"run {self.run} (process {self.pid} on {self.host}), since {since}"
 
 
 class Store(Protocol):

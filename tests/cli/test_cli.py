@@ -969,6 +969,14 @@ def test_a_status_without_a_beginning_shows_no_share() -> None:
     assert "%" not in said
 
 
+def test_a_status_does_not_call_a_run_cut_short_that_is_at_work() -> None:
+    make = msgspec.defstruct("Status", list(STATUS))
+    found = make(**{**STATUS, "unsettled": True, "last_run": None, "holder": None})
+    assert "a run was cut short" in "\n".join(describe_status(cast(Any, found), Path("out")))
+    working = make(**{**STATUS, "unsettled": True, "last_run": None, "holder": "run 1"})
+    assert "a run was cut short" not in "\n".join(describe_status(cast(Any, working), Path("out")))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_modules_are_loaded_ends_it_without_a_traceback(number: signal.Signals, tmp_path: Path) -> None:
     (tmp_path / "typer.py").write_text(f"import os\nos.kill(os.getpid(), {int(number)})\nimport time\ntime.sleep(30)\n")
@@ -1012,9 +1020,8 @@ def test_a_status_says_how_the_last_run_ended_and_how_current_the_export_is() ->
 
 def test_a_signal_says_what_is_kept(job: Job, run: Run) -> None:
     stopped = InterruptedExportError("interrupted")
-    stopped.kept_rows = 20_497
+    stopped.kept_rows, stopped.kept_share = 20_497, 0.337
     job.result = stopped
-    job.during = lambda observer: observer.progress(Snapshot(0.337, 10, 1000, 1, 2, 0, 0, 8, 1, 6.0))
     assert run("export", "slow") == (
         130,
         "",

@@ -70,6 +70,13 @@ def test_the_end_of_a_long_name_is_shown() -> None:
     assert first.startswith("…ong/way/down/calls  62% ")
 
 
+@pytest.mark.parametrize("doing", ["connecting", "verifying"])
+def test_before_any_news_a_screen_says_what_the_run_does(doing: str) -> None:
+    stream = Terminal()
+    Screen(stream, "calls", verbose=False, counts_stored=True, doing=doing, width=lambda: 80)
+    assert f"calls  {doing}\n" in stream.getvalue()
+
+
 def test_while_it_connects_the_time_goes_on() -> None:
     connecting = replace(START, windows=0, seconds=12.4, requests=3)
     assert picture(connecting, Rates(), "calls", 79, counts_stored=True) == ["calls  connecting · 0:12 · 3 requests"]

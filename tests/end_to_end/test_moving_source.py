@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from exporter.clock import wall_clock
 from exporter.contract import DAY, MINUTE, SECOND, Instant, parse_timestamp
 from exporter.errors import AccessError
 from exporter.jobs.export import export
-from exporter.pipeline.reader import wall_clock
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, ServedRequest, serve

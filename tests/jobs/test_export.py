@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pyarrow.dataset as ds
 import pytest
 from hypothesis import assume, given
@@ -13,6 +14,7 @@ from exporter.errors import AccessError, DestinationError, SourceError, UsageErr
 from exporter.jobs.export import export
 from exporter.jobs.status import status
 from exporter.jobs.summary import Summary
+from exporter.layout import MANIFEST
 from exporter.log.state import State
 from exporter.progress import Quiet, Snapshot
 from exporter.run.context import RunContext
@@ -252,10 +254,15 @@ async def test_a_resumed_run_tells_of_the_whole_range_and_of_what_was_stored(
         assert stopped is None
         found = await status(tmp_path)
         assert (seen[0].stored_rows, 0.2 < seen[-1].share < 0.9) == (0, True)
+        # What was read in vain, because it could not be committed, is on the screen alone.
+        assert found.covered_share == pytest.approx(seen[-1].share, abs=0.05)
+        assert msgspec.json.decode((tmp_path / MANIFEST).read_bytes())["covered_share"] == found.covered_share
         server.behaviour = Behaviour()
         done, again = await run()
     assert done is not None
     assert {snapshot.stored_rows for snapshot in again} == {found.rows}
+    # Rates, and what is left, are measured from the first one.
+    assert again[0].share == pytest.approx(found.covered_share, abs=0.02)
     pages = [snapshot for snapshot in again if snapshot.rows]
     # The first page was read before this snapshot.
     assert pages[0].share == pytest.approx(found.rows / 3000, abs=0.08)

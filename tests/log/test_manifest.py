@@ -102,6 +102,7 @@ def test_it_has_the_names_of_the_design() -> None:
         "organization": "org_1",
         "hidden_statuses": ["token_created"],
         "coverage": [range_],
+        "covered_share": 1.0,
         "updates_since": "2026-02-12T00:00:00.000005Z",
         "table_format": None,
         "fields": {"withheld": [], "partly_withheld": [], "absent": {}},

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.contract import BEGINNING
 from exporter.coverage import Coverage, Interval
 from exporter.errors import StoreError
 from exporter.log.fold import apply, fold
@@ -100,6 +101,49 @@ def test_a_commit_survives_its_file() -> None:
     change = reading("1", 0, 9, unproven=(unproven,), quarantines=(quarantined,), read_since=7)
     for one in (begin(), commit(2, change, counters=Counters(requests=3, seconds=0.25))):
         assert msgspec.json.decode(msgspec.json.encode(one), type=Commit) == one
+
+
+@given(
+    st.booleans(),
+    st.none() | st.integers(0, END),
+    st.sets(st.integers(0, END - 1)),
+)
+def test_the_share_is_that_of_the_range_from_where_its_data_begins(
+    open_below: bool, data_start: int | None, covered: set[int]
+) -> None:
+    range_ = Interval(BEGINNING if open_below else 0, END)
+    commits = [commit(1, kind="begin", request=Request(), range=range_)]
+    for instant in sorted(covered):
+        start = range_.start if instant == 0 else instant
+        change = Change(covers=(Interval(start, instant + 1),))
+        commits.append(commit(len(commits) + 1, change, data_start=data_start if len(commits) == 1 else None))
+    state = fold(commits)
+    share = state.covered_share
+    if not covered:
+        assert share == 0
+    elif len(covered) == END:
+        assert share == 1
+    elif 0 in covered:
+        first = min(set(range(END)) - covered)
+        assert share == pytest.approx(len(covered - set(range(first))) / (END - first))
+    elif data_start is None and open_below:
+        assert share is None
+    else:
+        first = min(data_start or 0, END - 1)
+        known, left = len(covered & set(range(first, END))), len(set(range(first, END)) - covered)
+        assert share == pytest.approx(known / (known + max(1, left)))
+    assert (share == 1) == (state.left == Coverage())
+
+
+def test_a_row_that_is_older_than_the_guess_moves_the_start_of_the_data() -> None:
+    early = commit(2, reading("1", 10, 20), data_start=15)
+    state = fold([begin(), early])
+    assert state.covered_share == pytest.approx(10 / 30)
+    assert apply(state, commit(3, data_start=5)).covered_share == pytest.approx(10 / 35)
+    # Where older data may begin now, the guess says nothing.
+    assert apply(state, commit(3, kind="widen", range=Interval(-40, END))).covered_share == pytest.approx(10 / 80)
+    later = apply(state, commit(3, kind="widen", range=Interval(0, END + 10)))
+    assert later.covered_share == pytest.approx(10 / 40)
 
 
 def test_nothing_has_begun() -> None:

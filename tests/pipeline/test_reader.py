@@ -9,6 +9,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from exporter.clock import wall_clock
 from exporter.contract import DAY, HOUR, SECOND, TimestampStyle, parse_timestamp
 from exporter.encode.decode import Decoder
 from exporter.errors import (
@@ -27,7 +28,6 @@ from exporter.errors import (
 from exporter.fetch.pace.page_size import Portions
 from exporter.fetch.wire.answer import Answer, Presence
 from exporter.model import PageRequest
-from exporter.pipeline import reader as reader_module
 from exporter.pipeline.memory import ByteBudget, Shares
 from exporter.pipeline.reader import Reader
 from exporter.plan.clock import Now
@@ -348,7 +348,7 @@ async def test_a_refusal_for_hours_is_raised(make: Make) -> None:
     assert re.fullmatch(
         r"given up after 1 attempt in 0 s: 429, and asks to be left alone for 1 h 00 min, until \d{4}-.*:\d\dZ", said
     )
-    assert abs(parse_timestamp(said.rpartition(" ")[2]) - reader_module.wall_clock() - HOUR) < 60 * SECOND
+    assert abs(parse_timestamp(said.rpartition(" ")[2]) - wall_clock() - HOUR) < 60 * SECOND
     assert what_now == "Run the same command again when the API answers"
 
 
@@ -385,9 +385,9 @@ async def test_a_page_was_read_after_the_servers_clock_less_what_it_took(make: M
 async def test_without_a_servers_clock_this_machines_is_not_believed_alone(make: Make) -> None:
     reader, source = make(GOOD)
     source.served_at = None
-    before = reader_module.wall_clock()
+    before = wall_clock()
     read_since = (await reader.look(REQUEST)).read_since
-    assert before <= read_since + DAY <= reader_module.wall_clock()
+    assert before <= read_since + DAY <= wall_clock()
 
 
 async def test_a_page_was_not_read_after_the_time_that_the_run_goes_by(make: Make) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from collections import Counter
 from collections.abc import Collection, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -26,14 +25,13 @@ from exporter.log.commits import CommitLog
 from exporter.log.state import Author, State
 from exporter.model import Change, DataFile
 from exporter.partitions import partition_of
-from exporter.parts.merge import Nulls
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.part_sink import StagedWindow
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.role import Guard
-from exporter.pipeline.spool_sink import Spool, SpooledPart, SpoolSink
+from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.table_parts import StagedPart
-from exporter.pipeline.upsert import UpsertCounts, _still_absent, merge_spool
+from exporter.pipeline.upsert import UpsertCounts, merge_spool
 from exporter.plan.homes import Homes
 from exporter.progress import Quiet
 from exporter.settings import Request
@@ -407,39 +405,3 @@ def parts_of(rows: Rows, cuts: Collection[int]) -> list[tuple[Interval, Rows]]:
             parts.append((span(bottom, top), {name: rows[name] for name in names}))
             top = bottom
     return parts
-
-
-nulls = st.integers(0, 10)
-
-
-@given(old=st.tuples(nulls, nulls), extra=nulls, lost=nulls, served=st.tuples(nulls, nulls), gained=nulls, rows=nulls)
-def test_at_most_as_many_rows_count_as_served_without_a_field_as_have_a_null_there(
-    old: tuple[int, int], extra: int, lost: int, served: tuple[int, int], gained: int, rows: int
-) -> None:
-    absent, withheld = old
-    nulls_before = max(old) + extra
-    lost = min(lost, nulls_before)
-    file = DataFile(
-        path="conversations/part.parquet",
-        table="conversations",
-        partition={},
-        rows=100,
-        size_bytes=1,
-        sha256="",
-        created_at_min=0,
-        created_at_max=0,
-        window=Interval(0, 1),
-        absent={"summary": absent},
-        withheld_rows=withheld,
-    )
-    spooled = SpooledPart(Path("part"), 1, 0, rows, {"summary": served[0]}, served[1])
-    after, withheld_after = _still_absent(
-        file, Nulls(Counter(summary=lost), lost), [spooled], Nulls(Counter(summary=gained), gained)
-    )
-    for before, came, now in ((absent, served[0], after["summary"]), (withheld, served[1], withheld_after)):
-        assert 0 <= now <= nulls_before - lost + gained
-        # If each null was a field that was not served, the count is exact.
-        if before == nulls_before and came >= gained:
-            assert now == nulls_before - lost + gained
-        if not before and not came:
-            assert now == 0

@@ -4,7 +4,6 @@ import errno
 import os
 import secrets
 import shutil
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Final, TypeVar
 import aiofiles
 from anyio import CancelScope, sleep, to_thread
 
+from exporter.clock import wall_clock
 from exporter.contract import Instant
 from exporter.errors import DestinationLockedError, StoreError
 from exporter.layout import (
@@ -118,7 +118,7 @@ class LocalStore:
         return self.root.joinpath(*parts_inside(self.root, path))
 
     async def acquire_lock(self, holder: str) -> None:
-        path, now = self.locate(LOCK), time.time_ns() // 1000
+        path, now = self.locate(LOCK), wall_clock()
         # Not in a thread: a cancelled task would leave it to take the lock, and nobody would give the lock back.
         for pause_seconds in _LOCK_PAUSES_SECONDS:
             with suppress(DestinationLockedError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from exporter.clock import wall_clock
 from exporter.errors import DestinationLockedError
 from exporter.layout import LOCK, PROBE
 from exporter.store.local.lock import host_name
@@ -35,7 +36,7 @@ class RemoteLock:
 
     def acquire(self, run: str) -> None:
         """Takes the lock. Raises `DestinationLockedError` if another run has it."""
-        lease = new_lease(run, host_name(), time.time_ns() // 1000, self.lease_seconds)
+        lease = new_lease(run, host_name(), wall_clock(), self.lease_seconds)
         for _ in range(_TRIES):
             found = self._bucket.get(LOCK)
             other = None if found is None else decode_lease(found.data)
