@@ -17,6 +17,7 @@ from tests.end_to_end.conftest import Command, Serving
 from tests.end_to_end.export_directory import ExportDirectory
 from tests.end_to_end.records import SINCE, records
 from tests.toolkit.meddler import Answer, Meddle, meddling
+from tests.toolkit.sizes import combinations
 
 UNTIL = SINCE + 2 * DAY
 OPTIONS = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL), "--page-size", "10")
@@ -93,7 +94,7 @@ def swift(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "RetryPolicy", partial(RetryPolicy, **shorter, base_seconds=0.01))
 
 
-CASES = [(name, FIRST) for name in ANSWERS] + [(name, LATER) for name in (*ANSWERS, *WRONG)]
+CASES = [*combinations([*ANSWERS], [FIRST, LATER], one_in=2), *((name, LATER) for name in WRONG)]
 
 
 @pytest.mark.parametrize(("name", "number"), CASES)

@@ -10,7 +10,7 @@ from exporter.sandbox import Behaviour, Row, make_conversations
 from tests.end_to_end.conftest import Command, Serving
 from tests.end_to_end.export_directory import ExportDirectory
 from tests.end_to_end.records import SINCE, conversation, microseconds, records
-from tests.toolkit.sizes import size_of
+from tests.toolkit.sizes import combinations, size_of
 
 DAYS = 3
 END = SINCE + DAYS * DAY
@@ -80,8 +80,7 @@ def arguments(destination: Path, page_size: int, concurrency: int) -> tuple[str 
     return ("export", destination, *range_, "--page-size", str(page_size), "--concurrency", str(concurrency))
 
 
-@pytest.mark.parametrize("page_size", [7, 1000])
-@pytest.mark.parametrize("name", ONE_SWITCH)
+@pytest.mark.parametrize(("name", "page_size"), combinations([*ONE_SWITCH], [7, 1000], one_in=2))
 def test_one_switch_at_a_time(name: str, page_size: int, serving: Serving, command: Command, tmp_path: Path) -> None:
     rows, behaviour = dense_rows(1), ONE_SWITCH[name]
     done = command(*arguments(tmp_path / "out", page_size, 3), server=serving(rows, behaviour))
