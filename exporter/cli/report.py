@@ -53,7 +53,8 @@ def describe_request(request: Request, organization: str | None) -> str:
 def _first_line(summary: "Summary") -> str:
     sign = "! " if summary.exit_status else "✔ "
     turns = "" if summary.turns is None else f" with {count_of(summary.turns, 'turn')}"
-    return f"{sign}{summary.state}  {count_of(summary.rows, 'conversation')}{turns}, {_describe_range(summary)}"
+    state = f"{summary.state}, accepted" if summary.state == "unproven" and summary.is_accepted else summary.state
+    return f"{sign}{state}  {count_of(summary.rows, 'conversation')}{turns}, {_describe_range(summary)}"
 
 
 def _describe_range(data: "Summary | Status") -> str:
@@ -69,7 +70,8 @@ def _with_cost(done: str, summary: "Summary") -> str:
 
 def _describe_place(summary: "Summary") -> Iterator[str]:
     place = summary.manifest.removesuffix(MANIFEST).rstrip("/") or "."
-    yield f"  at        {place} ({count_of(summary.files, 'file')}, {format_size(summary.bytes)})"
+    readable = ", readable by its group" if summary.file_mode == "group" else ""
+    yield f"  at        {place} ({count_of(summary.files, 'file')}, {format_size(summary.bytes)}{readable})"
     if summary.request is not None:
         yield f"  request   {describe_request(summary.request, summary.organization)}"
 

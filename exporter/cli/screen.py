@@ -156,8 +156,9 @@ def plain_line(snapshot: Snapshot, rates: Rates, name: str, width: int) -> str:
     left = "" if rates.seconds_left is None else f"about {format_seconds(rates.seconds_left)} left"
     percent, rows = f"{int(100 * snapshot.share)}%", f"{snapshot.rows:,} rows"
     rate, clock = f"{rates.rows:,.0f} rows/s", _clock(snapshot.seconds)
+    name = _shortened(name, max(_LEAST_NAME, width // 4))
     for words in ([percent, rows, rate, clock, left], [percent, rows, rate, clock], [percent, rows, clock]):
-        line = _DOT.join(filter(None, words))
+        line = f"{name}  {_DOT.join(filter(None, words))}"
         if cells(line) <= width:
             break
     return cut(line, width)

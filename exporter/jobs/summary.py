@@ -14,7 +14,7 @@ from exporter.log.doubts import spans_of
 from exporter.log.manifest import served_fields
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters
-from exporter.settings import Request
+from exporter.settings import FileMode, Request
 from exporter.store.location import Location
 
 #: An end such as `--until 0s` means now; it was reckoned a little earlier, and by another clock.
@@ -31,7 +31,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     for, if it lay ahead of what could be read. `unproven_rows` were read at the `unproven` times, and
     `unproven_seconds` is how long each of these is that is more than one instant (None: open below). `acceptances` name
     the doubts that somebody has accepted, this many `accepted`; `new_doubts` counts the others. `is_accepted` says that
-    there are none, and that each row is in one place.
+    there are none, and that each row is in one place. `file_mode` says who may read the files on a disk.
     """
 
     state: StateName
@@ -53,6 +53,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     kept_files: int = 0
     turns: int | None = None
     table_kind: str | None = None
+    file_mode: FileMode = "private"
     organization: str | None = None
     request: Request | None = None
     end_ahead: datetime | None = None
@@ -110,6 +111,7 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         partition_key=None if after.request is None else Tables.of(after.request).partition_key,
         kept_files=len(after.kept),
         turns=after.totals.turns,
+        file_mode=after.file_mode,
         table_kind=None if after.table_format is None else after.table_format.kind,
         organization=after.organization,
         request=after.request,

@@ -14,7 +14,7 @@ from tests.end_to_end.conftest import Serving
 from tests.toolkit.terminal import terminal
 
 UNTIL = parse_timestamp("2026-02-01")
-PLAIN = re.compile(r"^\d+% · [\d,]+ rows · [\d,]+ rows/s · \d+:\d\d")
+PLAIN = re.compile(r"^\S+  \d+% · [\d,]+ rows · [\d,]+ rows/s · \d+:\d\d")
 BAR = re.compile(r"^\S*calls  \d+% ━*─*  [\d,]+")
 
 
