@@ -704,11 +704,12 @@ async def test_a_certificate_is_verified(tmp_path: Path) -> None:
 
 async def test_a_server_is_reached_as_soon_as_it_has_accepted_a_connection() -> None:
     async with Peer([[Step.STALL]]) as peer, client(peer.url, limits=Limits(), wait_seconds=10.0) as source:
-        assert not source.is_reached
+        is_reached = [source.is_reached]
         task = asyncio.create_task(source.get_page(PageRequest(limit=10), fits))
         while not peer.requests:  # noqa: ASYNC110 - the peer tells nobody
             await asyncio.sleep(0)
-        assert source.is_reached
+        is_reached.append(source.is_reached)
+        assert is_reached == [False, True]
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
