@@ -9,6 +9,7 @@ from exporter.progress import Quiet, Snapshot, Trouble
 
 #: Trouble that is over sooner is not worth a line.
 _TROUBLE_SECONDS: Final = 10.0
+_LEFT_SECONDS: Final = 1.0
 
 
 def progress_figures(snapshot: Snapshot, rates: Rates) -> dict[str, object]:
@@ -92,7 +93,7 @@ class LineProgress:
             if self._is_troubled:
                 self._log("info", "answers come again", {})
             self._is_troubled = False
-        elif not self._is_troubled and snapshot.seconds - trouble.since_seconds >= _TROUBLE_SECONDS:
+        elif not self._is_troubled and _is_worth_a_line(trouble, snapshot.seconds):
             self._is_troubled = True
             self.tell_trouble(trouble, snapshot.seconds)
 
@@ -102,6 +103,12 @@ class LineProgress:
         if trouble.until_seconds is not None:
             details["trying_for_seconds"] = round(trouble.until_seconds - now_seconds)
         self._log("warning", "no answer that helps", details)
+
+
+def _is_worth_a_line(trouble: Trouble, now_seconds: float) -> bool:
+    """Returns whether trouble has lasted and will go on: a run that is about to give up says so itself."""
+    is_over = trouble.until_seconds is not None and trouble.until_seconds - now_seconds < _LEFT_SECONDS
+    return now_seconds - trouble.since_seconds >= _TROUBLE_SECONDS and not is_over
 
 
 class ObjectProgress(Quiet):

@@ -173,7 +173,8 @@ class ExportSpec:
         "Send at most this many requests a second.", "X", otherwise="no ceiling"
     ).field(None)
     wait: int | str = _of_connection(
-        "Give up after this long if the API never answers at all: 2m, or a number of seconds.", "DURATION"
+        "Give up after this long if nothing at the API's address accepts a connection: 2m, or a number of seconds.",
+        "DURATION",
     ).field(f"{_DEFAULTS.wait_seconds:g}s")
     page_size: int = _of_reading("Ask for at most this many rows in a page; 1 to 1000.", "N").field(_DEFAULTS.page_size)
     part_size: int | str = Option(

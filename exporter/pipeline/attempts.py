@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from typing import Final, TypeVar
 
@@ -17,13 +17,19 @@ from exporter.errors import (
     SourceError,
     ThrottledError,
     TransientError,
+    UnreachableError,
 )
-from exporter.fetch.pace.retry import Contact, FailureBudget, Patience, RetryPolicy
+from exporter.fetch.pace.retry import Contact, FailureBudget, RetryPolicy
 from exporter.model import Counters
 from exporter.progress import Observer, Trouble
 from exporter.words import format_seconds
 
 T = TypeVar("T")
+_AGAIN: Final = "Run the same command again when the API answers"
+_LONGER: Final = {
+    Contact.NONE: ", or try for longer to reach it: --wait 2m",
+    Contact.REACHED: ", or wait longer for its first page: --wait 10m",
+}
 _KINDS: Final = (ThrottledError, RefusedError, TransientError)
 
 
@@ -44,17 +50,20 @@ class Failures:
 
 
 class Pursuit:
-    """Holds the failures of one request, which began at `began`, by kind. `ends_at` is when it is given up."""
+    """Holds the failures of one request, which began at `began`, by kind.
+
+    `ends_at` is when it is given up, by its latest failure; None before there is one.
+    """
 
     def __init__(self, began: float) -> None:
-        self.ends_at = inf
-        self._began: Final = began
+        self.began: Final = began
+        self.ends_at: float | None = None
         self._known: dict[type[SourceError], Failures] = {}
 
     def add(self, failure: SourceError, now: float) -> Failures:
         """Counts a failure. A refusal is doubted since it was first met, anything else since the request began."""
         kind = next(kind for kind in _KINDS if isinstance(failure, kind))
-        failures = self._known.setdefault(kind, Failures(now if kind is RefusedError else self._began))
+        failures = self._known.setdefault(kind, Failures(now if kind is RefusedError else self.began))
         failures.attempts += 1
         return failures
 
@@ -68,7 +77,8 @@ def until(wait_seconds: float, today: Instant) -> str:
 class Attempts:
     """Makes attempts at all requests of a run until one succeeds or more are no use. `count` is told what they cost.
 
-    If nothing ever answers, the first request is given up after `wait_seconds`, if they are given.
+    If no connection is ever made, the first request is given up after `wait_seconds`, if they are given. `is_reached`
+    tells whether there was one.
     """
 
     def __init__(
@@ -78,15 +88,17 @@ class Attempts:
         clock: Callable[[], float],
         count: Callable[[Counters], None],
         wait_seconds: float | None = None,
+        is_reached: Callable[[], bool] = lambda: False,
     ) -> None:
         self._observer = observer
         self._clock = clock
         self._count = count
         policy = RetryPolicy()
         if wait_seconds is not None:
-            policy = replace(policy, absent=Patience(1, wait_seconds, wait_seconds))
+            policy = policy.waiting(wait_seconds)
         self._policy: Final = policy
         self._failures = FailureBudget(concurrency)
+        self._is_reached: Final = is_reached
         self._contact = Contact.NONE
         self._answered_at = clock()
         #: The latest failure since the last good answer, and the requests that are pursued.
@@ -94,19 +106,14 @@ class Attempts:
         self._pursued: dict[Pursuit, None] = {}
         self._chance = random.Random()  # noqa: S311 - jitter
 
-    @property
-    def is_silent(self) -> bool:
-        """Returns whether nothing has ever answered."""
-        return self._contact is Contact.NONE
-
     def trouble(self, silent_since: float | None = None) -> Trouble | None:
         """Returns what keeps the run from an answer now, with times of the clock; None if nothing does.
 
         `silent_since` is when a request was sent that has had no answer for long.
         """
-        ends_at = min((pursuit.ends_at for pursuit in self._pursued), default=inf)
+        ends_at = min(map(self._ends_at, self._pursued), default=inf)
         until = None if ends_at == inf else ends_at
-        if self._failure is not None:
+        if self._failure is not None and not self._awaits_first_answer:
             is_throttled = isinstance(self._failure, ThrottledError) and not self._failure.may_be_outage
             # Requests that are only slowed down succeed one after another: the end of none is that of the run.
             return Trouble(
@@ -116,11 +123,27 @@ class Attempts:
             return Trouble("no answer yet", max(self._answered_at, silent_since), until)
         return None
 
+    def advice(self, error: SourceError) -> str:
+        """Returns what to do about `error`, for which a request was given up."""
+        return _AGAIN + (_LONGER.get(self._contact, "") if isinstance(error, UnreachableError) else "")
+
+    @property
+    def _awaits_first_answer(self) -> bool:
+        """Returns whether the first connection has been accepted, so that no failure before that counts any longer."""
+        return self._contact is Contact.NONE and self._is_reached()
+
+    def _ends_at(self, pursuit: Pursuit) -> float:
+        """Returns when a request is given up if it goes on failing."""
+        if pursuit.ends_at is not None and not self._awaits_first_answer:
+            return pursuit.ends_at
+        patience = self._policy.patience(
+            UnreachableError() if self._is_reached() else NoConnectionError(), self._contact
+        )
+        return inf if patience is None else pursuit.began + patience.seconds
+
     async def pursue(self, attempt_once: Callable[[], Awaitable[T]], *, believes: bool = False) -> T:
         """Returns what an attempt has brought. With `believes`, a final refusal is raised at once."""
-        pursuit = Pursuit(began := self._clock())
-        patience = self._policy.patience(NoConnectionError(), self._contact)
-        pursuit.ends_at = inf if patience is None else began + patience.seconds
+        pursuit = Pursuit(self._clock())
         self._pursued[pursuit] = None
         try:
             return await self._pursue(attempt_once, pursuit, believes=believes)
@@ -139,11 +162,11 @@ class Attempts:
             if believes and isinstance(failure, RequestRefusedError) and failure.is_final:
                 raise failure
             failures = pursuit.add(failure, self._clock())
-            if self.is_silent and not isinstance(failure, NoConnectionError):
-                self._contact = Contact.ANSWERED
+            if self._contact is Contact.NONE and not isinstance(failure, NoConnectionError):
+                self._contact = Contact.REACHED
             if isinstance(failure, ThrottledError):
                 self._count(Counters(throttled=1))
-            elif not self.is_silent:
+            elif self._contact is not Contact.NONE:
                 self._failures.failed()
             self._failure = failure
             if self._failures.exhausted or not await self.waited(failure, failures.attempts, failures.since, pursuit):

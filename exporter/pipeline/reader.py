@@ -36,8 +36,6 @@ from exporter.plan.clock import ClockSample, Now, settle
 from exporter.progress import Observer, Trouble
 from exporter.words import format_size
 
-_AGAIN: Final = "Run the same command again when the API answers"
-_LONGER: Final = ", or wait longer for its first answer: --wait 2m"
 #: A request that has had no answer for this long is told of.
 _SILENCE_SECONDS: Final = 5.0
 AnswerT = TypeVar("AnswerT", bound=Answer | Presence)
@@ -86,7 +84,9 @@ class Reader:
         self._line = anyio.Lock()
         self._landed = anyio.Event()
         self._attempts: Attempts = (
-            beside._attempts if beside else Attempts(observer, concurrency, clock, self._count, wait_seconds)
+            beside._attempts
+            if beside
+            else Attempts(observer, concurrency, clock, self._count, wait_seconds, lambda: source.is_reached)
         )
         # The most rows that were granted to a request, and the most that one may ask for.
         self._granted_rows, self._most_rows = 0, MAX_PAGE_SIZE
@@ -117,7 +117,7 @@ class Reader:
         try:
             reading = await self.read(request, self.portions(), believes=believes)
         except TransientError as error:
-            error.with_advice(_AGAIN + (_LONGER if self._attempts.is_silent else ""))
+            error.with_advice(self._attempts.advice(error))
             raise
         if request.is_plain:
             self.traits.note_lowest(reading.page)
@@ -188,7 +188,7 @@ class Reader:
         try:
             _, presence = await self._attempts.pursue(partial(self._attempt, lambda: self._source.look_up(identity)))
         except TransientError as error:
-            error.with_advice(_AGAIN)
+            error.with_advice(self._attempts.advice(error))
             raise
         return presence.is_known
 
@@ -202,7 +202,7 @@ class Reader:
         try:
             return await self._attempts.pursue(partial(self._read_names, identity, room))
         except TransientError as error:
-            error.with_advice(_AGAIN)
+            error.with_advice(self._attempts.advice(error))
             raise
         except (RefusedError, TooLargeError):
             return None

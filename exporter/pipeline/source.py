@@ -19,6 +19,10 @@ class Source(Protocol):
 
     style: TimestampStyle
 
+    @property
+    def is_reached(self) -> bool:
+        """Returns whether the server has ever accepted a connection."""
+
     async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer: ...
 
     async def look_up(self, identity: str) -> Presence: ...

@@ -83,6 +83,14 @@ def test_trouble_is_told_when_it_lasts_and_when_it_is_over() -> None:
     ]
 
 
+def test_trouble_that_ends_the_run_within_a_second_has_no_line_of_its_own() -> None:
+    for until, told in ((20.5, False), (21.0, True)):
+        log = Kept()
+        lines = LineProgress(log, 1000, verbose=False)
+        lines.progress(replace(at(20, 0.1), trouble=Trouble("api answered 401", 10, until)))
+        assert bool(log.events) is told
+
+
 def test_objects_come_once_a_second() -> None:
     objects: list[dict[str, object]] = []
     progress = ObjectProgress(objects.append)

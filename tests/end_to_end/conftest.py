@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from exporter.sandbox.clock import system_clock
 from tests.toolkit.dated import undated
 
 NOBODY = 65_534
+#: What a run says only after some seconds: how far it is, and that no answer has helped it for ten.
+_OF_LONG_RUNS = re.compile(r"started command=|progress percent=|warning: no answer that helps |answers come again$")
 
 
 class CommandResult(NamedTuple):
@@ -31,9 +34,8 @@ class CommandResult(NamedTuple):
 
     @property
     def complaint(self) -> list[str]:
-        """Returns the lines on stderr, except those on progress, which come only on a slow machine."""
-        about_progress = ("started command=", "progress percent=")
-        return [line for line in self.err.splitlines() if not line.startswith(about_progress)]
+        """Returns the lines on stderr, except those that a run adds when it takes long."""
+        return [line for line in self.err.splitlines() if not _OF_LONG_RUNS.match(line)]
 
 
 def _heed_a_hang_up() -> None:

@@ -1,21 +1,26 @@
 """Tests faults on the wire, over real HTTP: a run survives them while they are rare, and otherwise names them."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from exporter.cli.lines import LineProgress
+from exporter.cli.log import open_log
 from exporter.contract import DAY, format_instant
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.fetch.wire import client
 from exporter.fetch.wire.line import Limits
 from exporter.pipeline import attempts as attempts_module
 from exporter.pipeline.memory import Shares
+from exporter.progress import Snapshot, Trouble
 from exporter.sandbox import TOKEN, Behaviour, Row, gate, make_conversations
 from exporter.sandbox.behaviour import Fault
-from tests.end_to_end.conftest import Command, Serving, behave_from
+from tests.end_to_end.conftest import Command, CommandResult, Serving, behave_from
 from tests.end_to_end.export_directory import ExportDirectory, snapshot, without_lock
 from tests.end_to_end.records import SINCE, records, whole_rows_served
+from tests.toolkit.dated import undated
 
 UNTIL = SINCE + 6 * DAY
 RANGE = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL))
@@ -136,10 +141,10 @@ def test_a_source_that_fails_for_good_half_way(
     assert len(again) <= len(rows) - len(kept) + overlaps
 
 
-@pytest.mark.usefixtures("hasty")
 def test_a_revoked_token_and_its_successor(
     rows: list[Row], serving: Serving, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    hurry(monkeypatch, attempts=4, stalls=False)
     server = serving(rows)
     revoke = partial(monkeypatch.setattr, gate, "TOKENS", ("ak_new",))
     server.on_request = lambda seen: revoke() if seen.number == 30 else None
@@ -156,6 +161,18 @@ def test_a_revoked_token_and_its_successor(
     assert without_lock(snapshot(tmp_path / "out")) == before
     assert command("export", tmp_path / "out", *OPTIONS, server=server, token="ak_new").status == 0
     ExportDirectory(tmp_path / "out").check(records(rows))
+
+
+def test_a_complaint_holds_nothing_that_a_run_says_only_when_it_takes_long() -> None:
+    said: list[str] = []
+    log = open_log(said.append, "text")
+    lines = LineProgress(log, 60.0, verbose=False, first_seconds=5.0, started={"command": "export"})
+    snapshot = Snapshot(0.5, 1, 1, 1, 1, 1, 0, 0, 1, seconds=20.0)
+    for trouble in (Trouble("api answered 401", 5.0, None), None):
+        lines.progress(replace(snapshot, trouble=trouble))
+    lines.warn("odd")
+    assert len(said) == 5
+    assert CommandResult(1, "", undated("".join(said))).complaint == ["warning: odd"]
 
 
 def check_stopped(root: Path, rows: list[Row]) -> set[str]:

@@ -2,12 +2,15 @@
 
 import os
 import socket
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
 from exporter.contract import format_instant
+from exporter.fetch.wire import client
+from exporter.fetch.wire.line import Limits
 from exporter.sandbox import PERSONAL_TOKEN, TOKEN_NOSCOPE, Behaviour, Sandbox, make_conversations
 from tests.end_to_end.conftest import Command, CommandResult, Serving, Spawn, unprivileged
 from tests.end_to_end.export_directory import ExportDirectory, snapshot
@@ -135,11 +138,14 @@ class TestHosts:
         assert_refused(done, 1, "api.invalid", "ANYREACH_BASE_URL")
         assert list(tmp_path.iterdir()) == []
 
-    def test_one_that_accepts_and_says_nothing(self, serving: Serving, command: Command, tmp_path: Path) -> None:
+    def test_one_that_accepts_and_says_nothing(
+        self, serving: Serving, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client, "Limits", partial(Limits, stall_seconds=0.2))
         server = serving([], Behaviour(faults=("stall",), fault_rate=1.0))
         done = command("export", tmp_path / "out", *RANGE, *SHORT, server=server)
-        assert_refused(done, 1, "given up after 1 attempt in 1 s", "not a byte for 1 s", "--wait 2m")
-        assert len(server.requests) == 1
+        assert_refused(done, 1, "given up after 6 attempts in ", "not a byte for 0.2 s", "--wait 10m")
+        assert len(server.requests) == 6
         assert list(tmp_path.iterdir()) == []
 
     def test_one_that_answers_with_a_web_page(self, serving: Serving, command: Command, tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ class ModelSource:
 
     def __init__(self, server: ServerModel, before: Callable[[int], None] = lambda _: None) -> None:
         self.style = TimestampStyle()
+        self.is_reached = True
         self.server = server
         self.before = before
         self.requests: list[PageRequest] = []

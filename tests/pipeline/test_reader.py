@@ -46,6 +46,7 @@ class ScriptedSource:
 
     def __init__(self, clock: Clock, script: Iterator[bytes | SourceError] | list[bytes | SourceError]) -> None:
         self.style = TimestampStyle()
+        self.is_reached = False
         self.attempts: list[float] = []
         self.seconds = 0.0
         self.served_at: int | None = SERVED_AT
@@ -302,7 +303,8 @@ async def test_a_fault_that_stays_is_raised_after_some_attempts(make: Make, cloc
     said, what_now = str(raised.value).splitlines()
     minutes = "5 min" if contacted else "2 min"
     assert re.fullmatch(rf"given up after {len(source.attempts) - contacted} attempts in {minutes} .*: no route", said)
-    assert what_now == "Run the same command again when the API answers"
+    longer = "" if contacted else ", or wait longer for its first page: --wait 10m"
+    assert what_now == f"Run the same command again when the API answers{longer}"
     assert (20 if contacted else 8) < len(source.attempts) < 50
     assert 300 <= clock.now < 330 if contacted else 120 <= clock.now < 150
 
@@ -487,6 +489,19 @@ async def test_a_silence_is_told_and_when_it_is_given_up(clock: Clock) -> None:
         Trouble("no answer yet", 7.0, 307.0),
         None,
     ]
+
+
+async def test_the_silence_of_a_server_that_has_accepted_a_connection_is_told_until_two_minutes_are_over(
+    clock: Clock,
+) -> None:
+    source, observer = watched(clock, NoConnectionError("refused"), GOOD, wait_seconds=10.0)
+    source.seconds, source.is_reached = 7.0, True
+    await source.reader.look(REQUEST)
+    first, second = (snapshot.trouble for snapshot in observer.snapshots)
+    assert first == Trouble("no answer yet", 0.0, 120.0)
+    # What failed before the connection no longer counts.
+    assert second is not None
+    assert (second.reason, second.until_seconds) == ("no answer yet", 120.0)
 
 
 @pytest.mark.parametrize("wait_seconds", [10.0, 120.0])

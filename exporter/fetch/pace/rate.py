@@ -10,7 +10,9 @@ neither of which needs to know how full the bucket was at any time:
 
 After a refusal, all workers go on at about the greatest of these for a while, and then probe: slowly at first, because
 R is probably unchanged, then ever faster, because it evidently rose. Until there is a bound, the rate is halved at each
-refusal and doubled every two seconds in between.
+refusal, and doubled in between every two seconds, but not before a few requests have passed: where R is low, two
+seconds say nothing. The first refusal comes after so few requests that the time between them says nothing of R either;
+the rate after it assumes that it was longer.
 
 `Retry-After` stops all workers. But a second or two may have been rounded up from anything, even a fiftieth of a
 second; once the rate is known, such a wait stops them only for as long as half a bucket takes to fill, which loses
@@ -43,6 +45,9 @@ _BELOW: Final = 0.995
 _PAUSE: Final = 2
 _LEAST_RATE: Final = 1 / 60
 _DOUBLING_SECONDS: Final = 2.0
+_DOUBLING_PASSED: Final = 4
+#: The requests before the first refusal are taken to have been spread over this at least.
+_FIRST_SECONDS: Final = 0.25
 #: A hold lasts this many requests, within these seconds, and at least this many times what the refusal cost: the
 #: smaller multiple where the larger would exceed ten minutes. It lasts no longer than this many times the time since
 #: the refusal before, because a bound is as good as the time that it spans.
@@ -82,6 +87,8 @@ class Pace:
         #: The rate after the latest refusal, and whether a bound was known then. None: never refused.
         self._base: float | None = None
         self._is_measured = False
+        #: Whether nothing at all had passed between the latest two refusals.
+        self._is_shut = False
         self._hold_seconds = 0.0
         self._free_at = -inf
         #: The next request must not be sent before this, whatever the rate: between two, the ceiling allows no burst.
@@ -158,20 +165,23 @@ class Pace:
             doublings = min((probing - cautious) / _PROBE_DOUBLING_SECONDS, 64)
             rate = self._base * (1 + _PROBE[0] * cautious + _PROBE[1] * cautious**2) * 2**doublings
         else:
-            rate = self._base * 2 ** min(quiet / _DOUBLING_SECONDS, 64)
+            doublings = min(quiet / _DOUBLING_SECONDS, 64)
+            if not self._is_shut:
+                doublings = min(doublings, (self._passed - self._refusals[-1].passed) / _DOUBLING_PASSED)
+            rate = self._base * 2**doublings
         return rate if self._ceiling is None else min(rate, self._ceiling)
 
     def _learn(self, now: float, lost_seconds: float) -> float:
         """Sets the rate to go on with after a refusal, and how long to hold it. Returns the rate."""
         # When nothing at all gets through, the rate is not the reason; what will be allowed after that is unknown.
-        is_shut = len(self._refusals) > 0 and self._passed == self._refusals[-1].passed
-        bounds = [] if is_shut else self._bounds(now)
+        self._is_shut = len(self._refusals) > 0 and self._passed == self._refusals[-1].passed
+        bounds = [] if self._is_shut else self._bounds(now)
         span = now - self._refusals[-1].at if self._refusals else 0.0
         if bounds:
             base = max(bounds) * (_BELOW if span <= self._hold_seconds else 1.0)
         elif self._base is None:
             first = self._samples[0][0] if self._samples else now
-            base = max(1, self._passed) / max(now - first, 0.01) / 2
+            base = max(1, self._passed) / max(now - first, _FIRST_SECONDS) / 2
         else:
             base = (self._rate_at(now) or self._base) / 2
         base = max(base, _LEAST_RATE)

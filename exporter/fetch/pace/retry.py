@@ -1,6 +1,6 @@
 """Decides whether to ask again, and when, by what has happened so far. Pure. All times are in seconds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -18,12 +18,12 @@ from exporter.errors import (
 class Contact(Enum):
     """Tells how far a run has come with its server.
 
-    `NONE` says that nothing has ever answered, and the address may be wrong; `ANSWERED`, that something did, but not
-    with a page, and it may be starting; `READING`, that there was a page.
+    `NONE` says that nothing has ever accepted a connection, and the address may be wrong; `REACHED`, that something
+    did, but has sent no page, and it may be slow, or starting; `READING`, that there was a page.
     """
 
     NONE = "none"
-    ANSWERED = "answered"
+    REACHED = "reached"
     READING = "reading"
 
 
@@ -49,8 +49,10 @@ class RetryPolicy:
     """Decides about the retries of one request."""
 
     known: Patience = Patience(attempts=10, seconds=300.0, throttled_seconds=900.0)
-    unknown: Patience = Patience(attempts=3, seconds=120.0, throttled_seconds=120.0)
-    #: If nothing has ever answered, pauses are short, and the first failure after these seconds is the last.
+    #: Two attempts that stall take that long: a single connection may be lost.
+    unknown: Patience = Patience(attempts=2, seconds=120.0, throttled_seconds=120.0)
+    #: If nothing has ever accepted a connection, pauses are short, and the first failure after these seconds is the
+    #: last.
     absent: Patience = Patience(attempts=1, seconds=10.0, throttled_seconds=10.0)
     absent_cap_seconds: float = 2.0
     #: For refusals (`RefusedError`), once pages have been read, and before.
@@ -61,6 +63,16 @@ class RetryPolicy:
     base_seconds: float = 0.5
     cap_seconds: float = 30.0
     longest_retry_after_seconds: float = 300.0
+
+    def waiting(self, seconds: float) -> "RetryPolicy":
+        """Returns the policy of a run that tries to reach its server for this long.
+
+        If that is longer than usual, the run also waits as long for the first page of a server that it has reached.
+        """
+        unknown = self.unknown
+        if seconds > self.absent.seconds:
+            unknown = Patience(unknown.attempts, max(unknown.seconds, seconds), max(unknown.throttled_seconds, seconds))
+        return replace(self, absent=Patience(1, seconds, seconds), unknown=unknown)
 
     def decide(
         self, error: SourceError, attempt: int, elapsed_seconds: float, contact: Contact, random: float

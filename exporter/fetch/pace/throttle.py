@@ -25,6 +25,11 @@ _LEAST_SECONDS: Final = 0.001
 #: The workers for each one that is needed on average, by rate and by room, because some come late.
 _RATE_HEADROOM: Final = 1.5
 _ROOM_HEADROOM: Final = 1.25
+#: How many requests may be under way at first, how many answers allow one more, and after how many answers each does. A
+#: limit thus shows to a few requests, at the cost of a few round trips where there is none.
+_FIRST_IN_FLIGHT: Final = 2
+_ANSWERS_FOR_ONE_MORE: Final = 4
+_CAUTIOUS_ANSWERS: Final = 16
 _HTTP_SERVICE_UNAVAILABLE: Final = 503
 
 
@@ -50,6 +55,7 @@ class Throttle:
         self._crowd: Final = Crowd(concurrency)
         self._allowance: Final = Allowance()
         self._in_flight = 0
+        self._answers = 0
         self._round_trip = _Average()
         self._page = _Average()
         self._pages = 0
@@ -62,11 +68,17 @@ class Throttle:
 
     def delay_seconds(self, now: float) -> float:
         """Returns how long to wait before asking again: 0.0 to send, infinity until another request has come back."""
-        if self._in_flight >= self._crowd.limit:
+        if self._in_flight >= min(self._crowd.limit, self._ramp):
             return inf
         wait = max(self._pace.delay_seconds(now), self._allowance.delay_seconds(self._in_flight, now))
         # An endless wait must not begin when no request is under way to end it.
         return wait if self._in_flight or wait < inf else 0.0
+
+    @property
+    def _ramp(self) -> int:
+        """Returns how many requests may be under way, by how many have been let through so far."""
+        cautious = self._answers // _ANSWERS_FOR_ONE_MORE
+        return _FIRST_IN_FLIGHT + max(cautious, self._answers - _CAUTIOUS_ANSWERS)
 
     def sent(self, now: float) -> Ticket:
         """Notes that a request is sent."""
@@ -78,6 +90,7 @@ class Throttle:
     def succeeded(self, sent: Ticket, now: float, quota: Quota | None = None) -> None:
         """Notes that the request was let through, and the quota that its answer states."""
         self._in_flight -= 1
+        self._answers += 1
         self._round_trip.add(now - sent.at)
         self._pace.passed(now)
         self._crowd.passed(sent.at, sent.in_flight, now)

@@ -61,7 +61,7 @@ class _WantsSlashError(RequestRefusedError):
 class Client:
     """Asks for pages, as an async context manager. At most `concurrency` calls may be under way at a time.
 
-    With `fields` None, the parameter is left out. Until something has answered, no attempt waits for its answer longer
+    With `fields` None, the parameter is left out. Until a connection has been made, no attempt waits for one longer
     than until `wait_seconds` after the first attempt. Raises `UsageError` for an `updated_*` filter that is no ISO 8601
     time, and as `route.trust`.
     """
@@ -104,6 +104,8 @@ class Client:
             use_dns_cache=False,  # connections are kept alive; a new one should see a changed record at once
             ssl=self._ssl or True,
         )
+        tracing = aiohttp.TraceConfig()
+        tracing.on_connection_create_end.append(self._silence.end)
         self._session = aiohttp.ClientSession(
             connector=connector,
             # Nothing more, because aiohttp also gives a session's headers to the proxy.
@@ -115,6 +117,7 @@ class Client:
             max_field_size=_MAX_HEADER_BYTES,
             max_headers=_MAX_HEADERS,
             middlewares=(self._one_attempt,),
+            trace_configs=[tracing],
         )
         return self
 
@@ -123,6 +126,11 @@ class Client:
     ) -> None:
         if self._session is not None:
             await self._session.close()
+
+    @property
+    def is_reached(self) -> bool:
+        """Returns whether a connection has ever been made, with TLS where the address asks for it."""
+        return not self._silence.lasts
 
     async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
         """Makes one attempt at one page. Raises the `SourceError` whose kind says whether another attempt makes sense.
@@ -167,12 +175,11 @@ class Client:
         try:
             return await self._get(URL(url, encoded=True), limits, take)
         except (aiohttp.ClientError, OSError) as error:
-            line = replace(self._line, limits=limits, is_silent=self._silence.lasts)
-            failure: BaseException = line.translate(error)
+            failure: BaseException = replace(self._line, limits=limits).translate(error)
         except (SourceError, CancelledError) as error:
             failure = error
         if not isinstance(failure, NoConnectionError | CancelledError):
-            self._silence.lasts = False
+            await self._silence.end()
         # Raised outside `except`, because a chained ClientResponseError would carry the request's headers, and so the
         # token. So would the variables of the functions below, which a traceback keeps; a cancellation may be the
         # context of the defect that caused it.
@@ -191,7 +198,6 @@ class Client:
             proxy=self._proxy.url if self._proxy else None,
             proxy_headers=self._proxy_headers(),
         ) as response:
-            self._silence.lasts = False
             return await take(response)
 
     def _headers(self) -> dict[str, str]:

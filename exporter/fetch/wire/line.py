@@ -18,8 +18,6 @@ from exporter.fetch.wire.refusals import proxy_refusal, quoted
 from exporter.route import Proxy
 
 _LEAST_SECONDS: Final = 0.1
-#: The first attempt goes without a byte for this long, and each further one for twice as long as the one before.
-_FIRST_STALL_SECONDS: Final = 10.0
 _CHECK: Final = f"Check {BASE_URL_VARIABLE} and the network"
 
 
@@ -33,16 +31,20 @@ class Limits:
 
 
 class Silence:
-    """Lasts from the first attempt until something answers: no attempt then goes on for longer than `seconds` after it.
+    """Lasts from the first attempt until a connection is made: none is tried for longer than `seconds` after it.
 
-    One that stalls leaves time for another, because a single connection may be lost. Without `seconds`, there is none.
+    A server that has accepted a connection, with TLS, may be slow, and has all the time of an attempt for its answer.
+    Without `seconds`, there is no silence.
     """
 
     def __init__(self, seconds: float | None) -> None:
         self.lasts = seconds is not None
         self._seconds = seconds or 0.0
         self._ends_at: float | None = None
-        self._stall_seconds = _FIRST_STALL_SECONDS
+
+    async def end(self, *_: object) -> None:
+        """Notes that a connection has been made, or that something has answered."""
+        self.lasts = False
 
     def limit(self, limits: Limits, now: float) -> Limits:
         """Returns the limits of an attempt that begins now."""
@@ -51,29 +53,18 @@ class Silence:
         if self._ends_at is None:
             self._ends_at = now + self._seconds
         left = max(_LEAST_SECONDS, self._ends_at - now)
-        stall_seconds, self._stall_seconds = self._stall_seconds, self._stall_seconds * 2
-        if left - stall_seconds < _FIRST_STALL_SECONDS:
-            stall_seconds = left
-        return replace(
-            limits,
-            connect_seconds=min(limits.connect_seconds, left),
-            stall_seconds=min(limits.stall_seconds, stall_seconds),
-        )
+        return replace(limits, connect_seconds=min(limits.connect_seconds, left))
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Holds the way to the API. `host` is its bare name, and `named` is how messages name it.
-
-    `is_silent` says that nothing has ever come back from there.
-    """
+    """Holds the way to the API. `host` is its bare name, and `named` is how messages name it."""
 
     host: str
     named: str
     token: str = field(repr=False)
     limits: Limits
     proxy: Proxy | None = None
-    is_silent: bool = False
 
     def translate(self, error: Exception) -> SourceError:
         """Returns the error of this package that an error of aiohttp's or the system's stands for."""
@@ -111,9 +102,6 @@ class Line:
                 return NoConnectionError(
                     f"{self.named}: no connection within {self.limits.connect_seconds:.3g} s. {_CHECK}"
                 ).in_brief(f"no connection to {self.named}")
-            case TimeoutError() if self.is_silent:
-                what = f"{self.named}: not a byte for {self.limits.stall_seconds:.3g} s"
-                return NoConnectionError(f"{what}. {_CHECK}").in_brief(f"no answer from {self.named}")
             case aiohttp.SocketTimeoutError():
                 what = f"{self.named}: not a byte for {self.limits.stall_seconds:g} s"
                 return UnreachableError(what).in_brief(f"no answer from {self.named}")

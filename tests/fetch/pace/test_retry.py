@@ -71,11 +71,11 @@ def test_slow_failures_do_not_end_a_request_before_its_tenth_attempt() -> None:
 
 def test_a_server_that_is_starting_is_waited_for_two_minutes() -> None:
     for randomness in (0.1, 0.5, 1.0):
-        assert 120 <= ladder(FAULTS[0], contact=Contact.ANSWERED, attempt_seconds=0.01, randomness=randomness)[1] < 151
-    assert ladder(FAULTS[0], contact=Contact.ANSWERED, attempt_seconds=60, randomness=0.0) == (3, 180.0)
+        assert 120 <= ladder(FAULTS[0], contact=Contact.REACHED, attempt_seconds=0.01, randomness=randomness)[1] < 151
+    assert ladder(FAULTS[0], contact=Contact.REACHED, attempt_seconds=60, randomness=0.0) == (2, 120.0)
 
 
-def test_a_host_that_nobody_has_ever_answered_at_is_given_up_within_ten_seconds() -> None:
+def test_a_host_that_has_never_accepted_a_connection_is_given_up_within_ten_seconds() -> None:
     nobody = NoConnectionError("no such host")
     for randomness in (0.0, 0.5, 1.0):
         attempts, elapsed = ladder(nobody, contact=Contact.NONE, attempt_seconds=0.01, randomness=randomness)
@@ -84,15 +84,26 @@ def test_a_host_that_nobody_has_ever_answered_at_is_given_up_within_ten_seconds(
     # A connection that times out takes most of the time.
     assert ladder(nobody, contact=Contact.NONE, attempt_seconds=10.0, randomness=1.0) == (1, 10.0)
     # A server that has answered may be restarting.
-    for contact, seconds in ((Contact.ANSWERED, 120), (Contact.READING, 300)):
+    for contact, seconds in ((Contact.REACHED, 120), (Contact.READING, 300)):
         assert ladder(nobody, contact=contact, attempt_seconds=0.01, randomness=0.5)[1] >= seconds
     # Only the host is given up: a run waits for anything that answers, however badly.
     assert ladder(ServerFailedError("502"), contact=Contact.NONE, attempt_seconds=0.01, randomness=0.5)[1] >= 120
 
 
+def test_a_run_that_waits_longer_to_reach_its_server_waits_as_long_for_its_first_page() -> None:
+    nobody, slow = NoConnectionError("no such host"), UnreachableError("not a byte")
+    for seconds, for_first_page in ((1.0, 120.0), (30.0, 120.0), (600.0, 600.0)):
+        policy = POLICY.waiting(seconds)
+        for error, contact, expected in ((nobody, Contact.NONE, seconds), (slow, Contact.REACHED, for_first_page)):
+            patience = policy.patience(error, contact)
+            assert patience is not None
+            assert (patience.seconds, patience.throttled_seconds) == (expected, expected)
+    assert policy.patience(slow, Contact.READING) == POLICY.known
+
+
 @pytest.mark.parametrize("refusal", [AccessError("401"), RequestRefusedError("404")])
 def test_one_refusal_is_never_believed(refusal: SourceError) -> None:
-    for contact in (Contact.NONE, Contact.ANSWERED):
+    for contact in (Contact.NONE, Contact.REACHED):
         attempts, elapsed = ladder(refusal, contact=contact, attempt_seconds=0.01, randomness=1.0)
         assert attempts == 3
         assert elapsed < 2
@@ -104,7 +115,7 @@ def test_one_refusal_is_never_believed(refusal: SourceError) -> None:
 
 def test_what_the_api_says_of_the_question_is_believed_until_it_has_answered_others() -> None:
     wrong = RequestRefusedError("422", is_final=True)
-    for contact in (Contact.NONE, Contact.ANSWERED):
+    for contact in (Contact.NONE, Contact.REACHED):
         assert POLICY.decide(wrong, 1, 0.0, contact, 1.0) is None
     assert POLICY.decide(wrong, 1, 0.0, Contact.READING, 1.0) is not None
 
@@ -126,7 +137,7 @@ def test_throttling_for_minutes_is_normal_but_not_for_ever() -> None:
     attempts, elapsed = ladder(throttled, contact=Contact.READING, attempt_seconds=0.1, randomness=0.5)
     assert attempts > 500
     assert 900 <= elapsed < 902
-    assert 120 <= ladder(throttled, contact=Contact.ANSWERED, attempt_seconds=0.1, randomness=0.5)[1] < 122
+    assert 120 <= ladder(throttled, contact=Contact.REACHED, attempt_seconds=0.1, randomness=0.5)[1] < 122
     # After all those refusals, the first fault still counts as the first.
     assert POLICY.decide(FAULTS[1], 1, elapsed, Contact.READING, 0.5) is not None
 

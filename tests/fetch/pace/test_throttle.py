@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.errors import ThrottledError
+from exporter.fetch.pace.quota import Quota
 from exporter.fetch.pace.throttle import Throttle, Ticket
 from tests.toolkit.limiter import Bucket, Crowd, Outcome, RetryAfter, Window, simulate
 
@@ -264,8 +265,16 @@ def test_the_ceiling_is_kept_in_every_stretch(ceiling: float) -> None:
                 assert sent[first + many] - sent[first] >= many / ceiling - 1e-6
 
 
+def at_full_speed(concurrency: int) -> Throttle:
+    """Returns a throttle whose server has let enough requests through for any number to be under way."""
+    throttle = Throttle(None, concurrency)
+    for _ in range(24 + concurrency):
+        throttle.succeeded(throttle.sent(0.0), 0.0)
+    return throttle
+
+
 def test_nobody_sends_before_retry_after() -> None:
-    throttle = Throttle(None, 4)
+    throttle = at_full_speed(4)
     for _ in range(3):
         assert throttle.delay_seconds(10.0) == 0.0
         sent = throttle.sent(10.0)
@@ -289,7 +298,7 @@ def test_a_short_wait_is_not_for_everybody_once_the_rate_is_known() -> None:
 
 
 def test_a_short_wait_for_room_is_not_for_everybody() -> None:
-    throttle = Throttle(None, 8)
+    throttle = at_full_speed(8)
     under_way = [throttle.sent(0.0) for _ in range(8)]
     throttle.refused(under_way.pop(), 0.1, ThrottledError("503", 1.0, 503))
     assert throttle.delay_seconds(0.1) == math.inf
@@ -298,6 +307,47 @@ def test_a_short_wait_for_room_is_not_for_everybody() -> None:
     throttle.refused(under_way.pop(), 0.1, ThrottledError("503", 5.0, 503))
     throttle.succeeded(under_way.pop(), 0.1)
     assert throttle.delay_seconds(0.1) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("answers", [0, 4, 24, 40, 200])
+def test_few_requests_are_under_way_until_many_have_been_let_through(answers: int) -> None:
+    throttle = Throttle(None, 64)
+    for _ in range(answers):
+        throttle.succeeded(throttle.sent(0.0), 0.0)
+    under_way = 0
+    while throttle.delay_seconds(0.0) == 0:
+        throttle.sent(0.0)
+        under_way += 1
+    assert under_way == {0: 2, 4: 3, 24: 10, 40: 26, 200: 64}[answers]
+    assert throttle.delay_seconds(0.0) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("rate", "bucket", "most"), [(2, 1, 6), (2, 5, 8), (4, 1, 5), (4, 5, 6), (10, 5, 4), (50, 5, 2)]
+)
+def test_a_first_contact_costs_few_refusals(rate: int, bucket: int, most: int) -> None:
+    """A run asks one question, then two at once, then seven; what it asks next is left to its workers."""
+
+    class Opening(Throttle):
+        passed = 0
+
+        def succeeded(self, sent: Ticket, now: float, quota: Quota | None = None) -> None:
+            self.passed += 1
+            super().succeeded(sent, now, quota)
+
+        @property
+        def useful_concurrency(self) -> int:
+            return 1 if self.passed < 1 else 2 if self.passed < 5 else 7
+
+    outcome = simulate(
+        Opening(None, 8),
+        limit=Bucket(lambda _: rate, bucket, "whole"),
+        workers=8,
+        seconds=60,
+        latency_seconds=(0.04, 0.08),
+        pages_a_window=1,
+    )
+    assert outcome.refusals(0, sorted(outcome.passed)[18]) <= most
 
 
 def test_one_wave_of_refusals_counts_once() -> None:

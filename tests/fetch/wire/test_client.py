@@ -53,6 +53,7 @@ def client(
     limits: Limits = LIMITS,
     proxy: Proxy | None = None,
     ca_file: Path | None = None,
+    wait_seconds: float | None = None,
 ) -> Client:
     return Client(
         base_url,
@@ -63,6 +64,7 @@ def client(
         limits=limits,
         proxy=proxy,
         ca_file=ca_file,
+        wait_seconds=wait_seconds,
     )
 
 
@@ -698,6 +700,28 @@ async def test_a_certificate_is_verified(tmp_path: Path) -> None:
         assert peer.requests == []
         async with client(peer.url, ca_file=certificate) as source:
             assert (await source.get_page(PageRequest(limit=1), fits)).body == PAGE
+
+
+async def test_a_server_is_reached_as_soon_as_it_has_accepted_a_connection() -> None:
+    async with Peer([[Step.STALL]]) as peer, client(peer.url, limits=Limits(), wait_seconds=10.0) as source:
+        is_reached = [source.is_reached]
+        task = asyncio.create_task(source.get_page(PageRequest(limit=10), fits))
+        while not peer.requests:  # noqa: ASYNC110 - the peer tells nobody
+            await asyncio.sleep(0)
+        is_reached.append(source.is_reached)
+        assert is_reached == [False, True]
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_a_port_without_tls_is_not_reached_by_an_address_with_it() -> None:
+    async with Peer([[Step.STALL]]) as peer:
+        url = peer.url.replace("http:", "https:")
+        async with client(url, wait_seconds=0.3) as source:
+            with pytest.raises(NoConnectionError):
+                await source.get_page(PageRequest(limit=10), fits)
+            assert not source.is_reached
 
 
 async def test_tls_to_a_plain_port() -> None:
