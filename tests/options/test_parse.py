@@ -190,6 +190,10 @@ def test_a_parameter_cannot_take_what_the_walk_sets(name: str) -> None:
         ("created-after", "the API has no such parameter. Did you mean created_after?"),
         ("since", "this is no parameter of the API; use --since"),
         ("page-size", "this is no parameter of the API; use --page-size"),
+        ("state", "the API has no such parameter. Did you mean status?"),
+        ("Agent", "the API has no such parameter. Did you mean agent_id?"),
+        ("user", "the API has no such parameter. Did you mean user_id?"),
+        ("organization_id", "this is no parameter of the API; use --org-id"),
     ],
 )
 def test_a_slip_of_a_known_name_is_refused(name: str, advice: str) -> None:
@@ -198,7 +202,29 @@ def test_a_slip_of_a_known_name_is_refused(name: str, advice: str) -> None:
     assert str(caught.value) == f"--filter {name}: {advice}"
 
 
-@pytest.mark.parametrize("name", ["order", "page", "sort", "tag", "agent_name", "duration", "trunk_id", "created_by"])
+def slips_of(name: str) -> set[str]:
+    """Returns names with one letter missing, swapped with its neighbour, wrong, or too many."""
+    cuts = [(name[:at], name[at:]) for at in range(len(name) + 1)]
+    swapped = {before + after[1::-1] + after[2:] for before, after in cuts}
+    shorter = {before + after[1:] for before, after in cuts}
+    other = {f"{before}{letter}{after[skipped:]}" for before, after in cuts for letter in "ez" for skipped in (0, 1)}
+    return (swapped | shorter | other) - {name}
+
+
+@pytest.mark.parametrize("name", FILTERS_BY_NAME)
+def test_each_slip_of_one_letter_is_refused(name: str) -> None:
+    for slip in slips_of(name):
+        with pytest.raises(UsageError, match=rf"^--filter {slip}: .*\bDid you mean {name}\?$"):
+            choose_filters({}, {slip: "completed"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("order", "page", "sort", "tag", "agent_name", "duration", "trunk_id", "created_by", "event_id", "parent_id"),
+        *("log_id", "stage", "site", "unit", "title", "started_after"),
+    ],
+)
 def test_another_name_may_be_a_parameter_that_the_api_has_got_since(name: str) -> None:
     assert choose_filters({}, {name: "3"}) == {name: "3"}
 
