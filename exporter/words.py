@@ -1,5 +1,6 @@
 """Puts figures, counts and advice into words."""
 
+import json
 import re
 import shlex
 import sys
@@ -43,6 +44,13 @@ def any_of(names: Sequence[str]) -> str:
     """Returns names as a choice: `day, hour or month`."""
     *others, last = names
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def key_value(key: str, value: object) -> str:
+    """Returns `key=value`; a value that could break the line or the terminal is quoted and escaped."""
+    text = str(round(value, 3) if isinstance(value, float) else value)
+    harmless = text and text.isprintable() and not set(text) & set(' "=')
+    return f"{key}={text if harmless else json.dumps(text)}"
 
 
 def nearest(name: str, known: Iterable[str], letters_per_edit: int = 3) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, TextIO, TypeAlias
 
 from exporter.errors import UsageError
+from exporter.words import key_value
 
 LogFormat: TypeAlias = Literal["text", "json"]
 Level: TypeAlias = Literal["info", "warning", "error"]
@@ -52,8 +53,8 @@ def written_to(stream: TextIO) -> Callable[[str], object]:
 
 
 def key_values(event: str, details: dict[str, object]) -> str:
-    """Returns `event key=value …`; a value that could break the line or the terminal is quoted and escaped."""
-    return " ".join([event, *(f"{key}={_plain(value)}" for key, value in details.items())])
+    """Returns `event key=value …` on one line."""
+    return " ".join([event, *(key_value(key, value) for key, value in details.items())])
 
 
 class LogFile:
@@ -132,9 +133,3 @@ class LogFile:
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _plain(value: object) -> str:
-    text = str(round(value, 3) if isinstance(value, float) else value)
-    harmless = text and text.isprintable() and not set(text) & set(' "=')
-    return text if harmless else json.dumps(text)

@@ -109,10 +109,12 @@ def check_filter(name: str, value: Any, zone: tzinfo = UTC) -> str:
             )
         case FilterKind.TIME:
             return format_instant(to_instant(value, 0, option, zone))
-        case FilterKind.TEXT if not value:
-            raise UsageError(f"{option}: must have a value")
         case FilterKind.TEXT if not isinstance(value, str):
             raise UsageError(f"{option} {value!r}: must be text")
+        case FilterKind.TEXT if not value.strip():
+            raise UsageError(f"{option}: must have a value")
+        case FilterKind.TEXT:
+            return str(value).strip()
     return str(value)
 
 

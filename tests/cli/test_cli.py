@@ -703,6 +703,8 @@ def test_the_summary_says_why_there_is_less_than_was_expected() -> None:
     nothing = "nothing in this range matches "
     both = Request(filters={"channel": "email", "agent_id": "nosuch"})
     assert f"{nothing}channel=email and agent_id=nosuch." in summarize(rows=0, files=0, request=both)
+    blank = Request(filters={"colour": " ", "size": ""})
+    assert f'{nothing}colour=" " and size="".' in summarize(rows=0, files=0, request=blank)
     for changes in ({}, {"rows": 0, "request": Request()}, {"rows": 0, "state": "incomplete"}):
         assert nothing not in summarize(**changes)
 

@@ -121,6 +121,7 @@ def test_a_filter_s_value_is_sent_as_the_api_reads_it(name: str, value: str, sen
         ("updated_after", "last-week", "--updated-after 'last-week': must be a time such as 2026-02-10, the same"),
         ("updated_before", "7d", "--updated-before '7d': must be a time such as 2026-02-10, the same"),
         ("agent_id", "", "--agent-id: must have a value"),
+        ("user_id", " ", "--user-id: must have a value"),
     ],
 )
 def test_a_filter_that_the_api_would_not_understand_is_refused(name: str, value: str, message: str) -> None:
@@ -289,6 +290,10 @@ def test_a_comma_in_the_id_of_an_agent_is_part_of_it() -> None:
     assert choose_filters({"agent_id": ["b", "a,b"]}, {}) == {"agent_id": ("a,b", "b")}
 
 
+def test_blanks_around_a_value_are_none_of_it() -> None:
+    assert choose_filters({"agent_id": [" a", "a"], "user_id": " x y\n"}, {}) == {"agent_id": "a", "user_id": "x y"}
+
+
 @pytest.mark.parametrize(
     ("named", "complaint"),
     [
@@ -433,6 +438,11 @@ def test_a_personal_token_needs_its_organization() -> None:
         load_credentials(environment)
     assert load_credentials(environment, organization="org_1") == Credentials("pat_x", "org_1")
     assert load_credentials({**environment, "ANYREACH_ORG_ID": "org_2"}) == Credentials("pat_x", "org_2")
+    assert load_credentials({**environment, "ANYREACH_ORG_ID": ""}, organization=" org_1 ").organization == "org_1"
+    assert load_credentials({"ANYREACH_TOKEN": "ak_x", "ANYREACH_ORG_ID": " "}).organization is None
+    for empty in ("", " "):
+        with pytest.raises(UsageError, match=r"^--org-id: must have a value; is the variable "):
+            load_credentials({"ANYREACH_TOKEN": "ak_x", "ANYREACH_ORG_ID": "org_2"}, organization=empty)
     with pytest.raises(UsageError, match=r"^the organization id holds a character that no header can carry$"):
         load_credentials(environment, organization="org\r\n1")
 
