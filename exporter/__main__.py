@@ -25,11 +25,11 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     status = _run()
-    # Only the interpreter's own shutdown is left; the exit status is the job's.
+    # Only the interpreter's own shutdown is left.
     for number in heeded():
         signal.signal(number, signal.SIG_IGN)
-    close_streams()
-    sys.exit(status)
+    is_printed = close_streams()
+    sys.exit(status or (0 if is_printed else _FAILED))
 
 
 def _run() -> int:

@@ -1,7 +1,7 @@
-"""Prints as long as a reader takes the text, and never lets that decide how a run ends.
+"""Prints as long as a reader takes the text, and never lets that stop a run.
 
-A stream that is closed, full, or abandoned by its reader takes nothing further; the work goes on, and its exit status
-is its own.
+A stream that is closed, full, or abandoned by its reader takes nothing further, and the work goes on. Its exit status
+is its own, unless it is 0 and stdout is incomplete because it could not be written.
 """
 
 import codecs
@@ -49,13 +49,18 @@ def open_streams() -> None:
     sys.stderr = _open(sys.stderr, 2)
 
 
-def close_streams() -> None:
-    """Prints what is left, and says on stderr if stdout did not take everything, unless it was closed or left."""
+def close_streams() -> bool:
+    """Prints what is left, and returns whether stdout took all that it had to; otherwise stderr says why.
+
+    A stdout that was closed, or whose reader has left, has to take nothing.
+    """
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     failure = raw.failure if isinstance(raw, _Descriptor) else None
-    if failure is not None and failure.errno not in (errno.EPIPE, errno.EBADF):
-        print(f"exporter: stdout: {failure.strerror}; the output there is incomplete", file=sys.stderr, flush=True)
+    if failure is None or failure.errno in (errno.EPIPE, errno.EBADF):
+        return True
+    print(f"exporter: stdout: {failure.strerror}; the output there is incomplete", file=sys.stderr, flush=True)
+    return False
 
 
 def _open(stream: TextIO | None, descriptor: int) -> TextIO:

@@ -1,9 +1,10 @@
 """Puts figures, counts and advice into words."""
 
+import json
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Final, TypeVar
 
@@ -12,6 +13,8 @@ T = TypeVar("T")
 _SHOWN_SPANS: Final = 3
 #: With this many digits more, every byte of a terabyte can be seen.
 _MOST_DIGITS: Final = 11
+#: Fewer letters begin too many names.
+_LEAST_BEGINNING: Final = 3
 
 
 def format_seconds(seconds: float) -> str:
@@ -66,24 +69,57 @@ def any_of(names: Sequence[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def nearest(name: str, known: Iterable[str], likeness: float = 0.7) -> str | None:
-    """Returns the known name that `name` is most likely a slip of, if there is one; case, `-` and `_` do not matter.
+def key_value(key: str, value: object) -> str:
+    """Returns `key=value`; a value that could break the line or the terminal is quoted and escaped."""
+    text = str(round(value, 3) if isinstance(value, float) else value)
+    harmless = text and text.isprintable() and not set(text) & set(' "=')
+    return f"{key}={text if harmless else json.dumps(text)}"
 
-    `likeness` is how much alike the two must be, from 0 to 1; at 0.85, they differ by a letter or two.
+
+def nearest(name: str, known: Iterable[str], letters_per_edit: int = 3) -> str | None:
+    """Returns the known name that `name` is most likely a slip of, if there is one; case and separators do not matter.
+
+    A slip is a letter that is wrong, missing, too many, or swapped with its neighbour. There may be one, or one for
+    each `letters_per_edit` letters of the shorter of the two names.
     """
     folded = {_fold(each): each for each in known}
-    found = get_close_matches(_fold(name), folded, n=1, cutoff=likeness)
-    return folded[found[0]] if found else None
+    typed, slips = _fold(name), dict[str, int]()
+    for each in folded:
+        most = max(1, min(len(typed), len(each)) // letters_per_edit)
+        if abs(len(typed) - len(each)) <= most and (edits := _edits(typed, each)) <= most:
+            slips[each] = edits
+    return folded[min(slips, key=slips.__getitem__)] if slips else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns ` Did you mean X?`, to follow a sentence that refuses `name`, or nothing."""
-    found = nearest(name, known)
+    known = tuple(known)
+    found = nearest(name, known) or _begun(name, known)
     return "" if found is None else f" Did you mean {found}?"
 
 
+def _begun(name: str, known: Iterable[str]) -> str | None:
+    """Returns the shortest known name that begins with `name`, unless this is too short to mean one."""
+    typed = _fold(name)
+    begun = [each for each in known if _fold(each).startswith(typed)]
+    return min(begun, key=len) if begun and len(typed) >= _LEAST_BEGINNING else None
+
+
 def _fold(name: str) -> str:
-    return name.strip().casefold().replace("-", "_")
+    return re.sub(r"[\W_]+", "", name.casefold())
+
+
+def _edits(one: str, other: str) -> int:
+    """Returns how many slips lead from one text to the other (the optimal string alignment)."""
+    before, above, row = [0], [0], list(range(len(other) + 1))
+    for i, letter in enumerate(one):
+        before, above, row = above, row, [i + 1]
+        for j, there in enumerate(other):
+            fewest = min(above[j] + (letter != there), above[j + 1] + 1, row[j] + 1)
+            if i and j and letter == other[j - 1] and there == one[i - 1]:
+                fewest = min(fewest, before[j - 1] + 1)
+            row.append(fewest)
+    return row[-1]
 
 
 def install_command(*packages: str) -> str:

@@ -29,6 +29,15 @@ def test_the_nearest_known_name_ignores_case_and_dashes() -> None:
     assert nearest("page", known) is None
     assert did_you_mean("stauts", known) == " Did you mean status?"
     assert did_you_mean("x", known) == ""
+    assert did_you_mean("agent", known) == " Did you mean agent_id?"
+    assert did_you_mean("ag", known) == ""
+
+
+def test_a_slip_is_one_letter_or_two_neighbours() -> None:
+    for typed in ("abcdef", "abdef", "abxdef", "abccdef", "bacdef", "abcdfe"):
+        assert nearest(typed, ("abcdef",), letters_per_edit=6) == "abcdef"
+    for typed in ("abcd", "abxyef", "badcef", "bcadef", "abcdefgh"):
+        assert nearest(typed, ("abcdef",), letters_per_edit=6) is None
 
 
 def test_sizes_that_differ_never_look_alike() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _COLUMNS: Final = ("listed", "kept", *KINDS)
 _DIFFERENCES: Final = [kind for kind in KINDS if kind != "later"]
-_REPAIRED: Final = ("inserted", "updated", "removed", "unlisted")
+_REPAIRED: Final = ("inserted", "updated", "removed", "unlisted", "new_doubts")
 _SHOWN_DAYS: Final = 40
 _SHOWN_TIMES: Final = 5
 
@@ -136,6 +136,9 @@ def _advise(found: "AuditResult", destination: Location) -> Iterator[str]:
         yield f"  kept, because the API has them by id, though it leaves them out of its list: {repaired.unlisted:,}"
     elif left := repaired.deleted:
         yield f"  kept, though the API does not list them: {left:,}; --delete drops what it answers 404 for."
+    if repaired.new_doubts:
+        command = f"exporter accept {shell_word(destination)} --dry-run"
+        yield f"  in doubt: {count_of(repaired.new_doubts, 'doubt')} not accepted; {command} lists what"
 
 
 def audited_figures(found: "AuditResult") -> dict[str, Any]:

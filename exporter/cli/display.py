@@ -13,7 +13,7 @@ import typer
 from exporter.cli.flags import Display
 from exporter.cli.lines import LineProgress, ObjectProgress
 from exporter.cli.log import Log, LogFile, open_log, written_to
-from exporter.cli.output import is_terminal
+from exporter.cli.output import is_terminal, say
 from exporter.cli.screen import PlainProgress, Screen, can_draw
 from exporter.errors import UsageError
 from exporter.options.parse import to_bytes
@@ -86,8 +86,11 @@ def open_display(
     logs = [] if json_log is None else [json_log]
     if display.log_file is not None:
         size = None if display.log_file_size is None else to_bytes(display.log_file_size, "--log-file-size")
+        if size == 0:
+            raise UsageError("--log-file-size: must be at least one byte")
+        complain = _say_error if display.quiet else on_stderr.warn
         _check_outside(Path(display.log_file), str(started["destination"]))
-        log = open_log(LogFile(Path(display.log_file), size).write, display.log_format)
+        log = open_log(LogFile(Path(display.log_file), size, complain).write, display.log_format)
         observers.append(
             LineProgress(log, _LOG_LINE_SECONDS, verbose=display.verbose, first_seconds=_FIRST_LINE_SECONDS)
         )
@@ -107,6 +110,10 @@ def _check_outside(file: Path, destination: str) -> None:
             raise UsageError(f"--log-file {file}: inside the export. Name a file elsewhere")
 
 
+def _say_error(what: str) -> None:
+    say(f"exporter: {what}")
+
+
 def _on_stderr(
     display: Display, log: Log, name: str, started: dict[str, object], counts_stored: bool, doing: str
 ) -> Observer:
@@ -114,8 +121,7 @@ def _on_stderr(
         return Quiet()
     kind = display.progress
     is_text = display.log_format == "text"
-    draws = kind == "bar" or (kind == "auto" and is_text and can_draw(sys.stderr))
-    if draws:
+    if can_draw(sys.stderr) and (kind == "bar" or (kind == "auto" and is_text)):
         return Screen(sys.stderr, name, verbose=display.verbose, counts_stored=counts_stored, doing=doing)
     if is_text and kind != "none" and is_terminal(sys.stderr):
         return PlainProgress(sys.stderr, name, _TERMINAL_LINE_SECONDS, verbose=display.verbose)
@@ -124,6 +130,6 @@ def _on_stderr(
         _LOG_LINE_SECONDS,
         verbose=display.verbose,
         shows_progress=kind != "none",
-        first_seconds=_FIRST_LINE_SECONDS if kind == "lines" else None,
+        first_seconds=_FIRST_LINE_SECONDS if kind in ("bar", "lines") else None,
         started=started if is_text else None,
     )

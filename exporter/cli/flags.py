@@ -46,8 +46,8 @@ class Display:
     quiet: bool = Option("Print errors, and one line of the report.", flags=("--quiet", "-q")).field(False)
     verbose: bool = Option("Say more, and show where unexpected errors arose.", flags=("--verbose", "-v")).field(False)
     progress: ProgressKind = Option(
-        "Show progress on stderr as a bar, as lines (after 5 s, then each minute), or none; auto: a bar on a terminal, "
-        "otherwise a line a minute.",
+        "Show progress on stderr as a bar, as lines (after 5 s, then each minute), which a bar also is where there is "
+        "no terminal to draw on, or none; auto: a bar on a terminal, otherwise a line a minute.",
         "KIND",
     ).field("auto")
     log_file: str | None = Option("Also write what happens, and the report, to the end of this file.", "FILE").field(

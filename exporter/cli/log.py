@@ -1,7 +1,9 @@
 """Writes dated lines: each begins with a time in UTC, so that a log of many nights can be read."""
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, TextIO, TypeAlias
 
 from exporter.errors import UsageError
+from exporter.words import key_value
 
 LogFormat: TypeAlias = Literal["text", "json"]
 Level: TypeAlias = Literal["info", "warning", "error"]
@@ -16,6 +19,7 @@ Log: TypeAlias = Callable[[Level, str, dict[str, object]], None]
 
 #: Of a log that is rotated by size, this many older files are kept beside it.
 _KEPT_FILES: Final = 5
+_IRREGULAR: Final = "not a regular file"
 
 
 def dated(text: str) -> str:
@@ -49,20 +53,22 @@ def written_to(stream: TextIO) -> Callable[[str], object]:
 
 
 def key_values(event: str, details: dict[str, object]) -> str:
-    """Returns `event key=value …`; a value that could break the line or the terminal is quoted and escaped."""
-    return " ".join([event, *(f"{key}={_plain(value)}" for key, value in details.items())])
+    """Returns `event key=value …` on one line."""
+    return " ".join([event, *(key_value(key, value) for key, value in details.items())])
 
 
 class LogFile:
-    """Appends to a file that only its owner can read.
+    """Appends to a regular file, which is made so that only its owner can read it.
 
     With `most_bytes`, a file that would grow beyond is renamed to `FILE.1`, and the older ones to the next number.
-    Otherwise the file is left to logrotate: when its name leads elsewhere, it is opened again.
+    Otherwise the file is left to logrotate: when its name leads elsewhere, it is opened again. `warn` is told once if
+    the file cannot be rotated, opened again or written.
     """
 
-    def __init__(self, path: Path, most_bytes: int | None = None) -> None:
+    def __init__(self, path: Path, most_bytes: int | None = None, warn: Callable[[str], object] | None = None) -> None:
         self._path = path
         self._most_bytes = most_bytes
+        self._warn = warn
         try:
             self._descriptor = self._open()
         except (OSError, ValueError) as error:
@@ -70,20 +76,39 @@ class LogFile:
             raise UsageError(f"--log-file {path}: {what}. Name a file in a directory that you can write to") from error
 
     def write(self, text: str) -> None:
-        """Writes the text, which ends with a newline. Raises `OSError`."""
+        """Writes the text, which ends with a newline."""
         content = text.encode(errors="backslashreplace")
-        if self._has_moved() or self._is_full(len(content)):
-            # If it cannot be opened again, the old file goes on: a descriptor that is closed twice is another file's.
-            with suppress(OSError):
+        try:
+            if self._has_moved() or self._is_full(len(content)):
+                # A descriptor that is closed twice is another file's.
                 old, self._descriptor = self._descriptor, self._open()
                 os.close(old)
-        os.write(self._descriptor, content)
+        except OSError as error:
+            self._complain(f"cannot be rotated or opened again: {error.strerror}; the file that was opened goes on")
+        try:
+            os.write(self._descriptor, content)
+        except OSError as error:
+            self._complain(f"{error.strerror}; lines are missing there")
 
     def close(self) -> None:
         os.close(self._descriptor)
 
+    def _complain(self, what: str) -> None:
+        warn, self._warn = self._warn, None
+        if warn is not None:
+            warn(f"--log-file {self._path}: {what}")
+
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # A pipe that nobody reads, or no longer reads, would hold up the run.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            descriptor = os.open(self._path, flags, 0o600)
+        except OSError as error:
+            raise (OSError(error.errno, _IRREGULAR) if error.errno == errno.ENXIO else error) from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, _IRREGULAR)
+        return descriptor
 
     def _has_moved(self) -> bool:
         try:
@@ -108,9 +133,3 @@ class LogFile:
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _plain(value: object) -> str:
-    text = str(round(value, 3) if isinstance(value, float) else value)
-    harmless = text and text.isprintable() and not set(text) & set(' "=')
-    return text if harmless else json.dumps(text)

@@ -14,7 +14,7 @@ from exporter.errors import InterruptedExportError
 from exporter.layout import MANIFEST
 from exporter.settings import Request
 from exporter.store.location import Location, shell_word
-from exporter.words import count_of, describe_times, format_seconds, format_size, percent_of
+from exporter.words import count_of, describe_times, format_seconds, format_size, key_value, percent_of
 from exporter.zones import UTC_NAME
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def describe_surprises(summary: "Summary") -> Iterator[str]:
         asked, end = for_people(summary.end_ahead), for_people(summary.range_end)
         yield f"  --until {asked} UTC lies ahead; exported up to {end} UTC, run again later for the rest."
     if summary.request is not None and summary.matches_nothing:
-        filters = [f"{name}={_filter_text(value)}" for name, value in summary.request.filters.items()]
+        filters = [key_value(name, _filter_text(value)) for name, value in summary.request.filters.items()]
         yield f"  nothing in this range matches {' and '.join(filters)}."
 
 

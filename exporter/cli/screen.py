@@ -98,6 +98,7 @@ class Screen:
 
     def close(self) -> None:
         self._write(self._erase())
+        self._picture = []
 
     def _above(self, line: str) -> None:
         self._write(f"{self._erase()}{line}\n{self._redraw()}")

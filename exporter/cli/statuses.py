@@ -54,7 +54,7 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         0: "what was compared is the same, or a repair has made it so",
         1: "the API or the destination failed; or a 404 proves nothing",
         2: "the command line is wrong, or DEST holds no export; or --delete met a list of none of its rows",
-        3: "nothing differs, and a time could not be listed whole that nobody has accepted",
+        3: "nothing differs, and a time could not be listed whole that nobody has accepted; or a repair leaves a doubt",
         4: _TOKEN,
         5: "a repair found another run at work",
         6: "something differs, and was not repaired; or a file is damaged",

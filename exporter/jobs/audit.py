@@ -65,7 +65,8 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
 class RepairResult(msgspec.Struct, frozen=True, kw_only=True):
     """Counts the rows that a repair has changed. `unlisted` are ids that the API does not list, but answers to.
 
-    `deleted` and `moved` count the rows with such a difference that were left as they are.
+    `deleted` and `moved` count the rows with such a difference that were left as they are, and `new_doubts` what is in
+    doubt after the repair and nobody has accepted.
     """
 
     inserted: int
@@ -74,6 +75,7 @@ class RepairResult(msgspec.Struct, frozen=True, kw_only=True):
     unlisted: int | None
     deleted: int = 0
     moved: int = 0
+    new_doubts: int = 0
 
 
 class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +115,10 @@ class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exit_status(self) -> int:
-        return DamagedPartError.exit_status if self.differs else 3 if len(self.unproven) > self.accepted else 0
+        if self.differs:
+            return DamagedPartError.exit_status
+        is_in_doubt = self.repaired is not None and self.repaired.new_doubts
+        return 3 if is_in_doubt or len(self.unproven) > self.accepted else 0
 
 
 async def audit(
@@ -178,6 +183,7 @@ async def _audit(
                 unlisted=None if unlisted is None else sum(map(len, unlisted.values())),
                 deleted=sum(map(len, findings.deleted.values())),
                 moved=sum(map(len, findings.moved.values())),
+                new_doubts=len(claim.log.state.new_doubts),
             )
         after = plan.state if claim is None else claim.log.state
         accepted = times_of(after.acceptances)

@@ -27,7 +27,20 @@ DURATIONS: Final = ("duration_above", "duration_below")
 
 #: Options that may be taken for parameters of the API.
 _LIKE_PARAMETERS: Final = ("since", "until", "page_size", "exclude_fields", "org_id")
-
+#: Other names of what the API calls otherwise.
+_MEANT: Final = {
+    "state": "status",
+    "statuses": "status",
+    "agent": "agent_id",
+    "agent_version": "agent_version_id",
+    "user": "user_id",
+    "widget_id": "web_widget_id",
+    "web_widget": "web_widget_id",
+    "metadata": "custom_metadata",
+    "organization": "org_id",
+    "organization_id": "org_id",
+}
+_LETTERS_PER_SLIP: Final = 5  # event_id, two letters from agent_id, may be a parameter of its own
 
 _REVERSIBLE: Final[tuple[tuple[str, str, Callable[[str], int]], ...]] = (
     ("duration_above", "duration_below", int),
@@ -96,10 +109,12 @@ def check_filter(name: str, value: Any, zone: tzinfo = UTC) -> str:
             )
         case FilterKind.TIME:
             return format_instant(to_instant(value, 0, option, zone))
-        case FilterKind.TEXT if not value:
-            raise UsageError(f"{option}: must have a value")
         case FilterKind.TEXT if not isinstance(value, str):
             raise UsageError(f"{option} {value!r}: must be text")
+        case FilterKind.TEXT if not value.strip():
+            raise UsageError(f"{option}: must have a value")
+        case FilterKind.TEXT:
+            return str(value).strip()
     return str(value)
 
 
@@ -167,7 +182,8 @@ def _check_parameter(name: object, value: object) -> None:
         raise UsageError(
             f"--filter {name}: the exporter sets this itself; use --since, --until, --page-size or --fields"
         )
-    meant = nearest(name, (*FILTERS_BY_NAME, *RESERVED_PARAMETERS, *_LIKE_PARAMETERS), likeness=0.85)
+    known = (*FILTERS_BY_NAME, *RESERVED_PARAMETERS, *_LIKE_PARAMETERS)
+    meant = _MEANT.get(name.casefold().replace("-", "_")) or nearest(name, known, _LETTERS_PER_SLIP)
     if meant in _LIKE_PARAMETERS:
         raise UsageError(f"--filter {name}: this is no parameter of the API; use {flag_of(meant)}")
     if meant not in (None, name):

@@ -40,12 +40,21 @@ def refusing_unknown(kind: type[T]) -> type[T]:
     return kind
 
 
+def _is_one_of(value: object, kinds: tuple[type, ...]) -> bool:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return False  # each is a sequence, but of numbers
+    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+
+
 def check_kind(name: str, value: object, hint: Any) -> None:
     """Raises `UsageError` for a value that is not of the type that `hint` names."""
     members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     choices = [choice for member in members if get_origin(member) is Literal for choice in get_args(member)]
     kinds = tuple(get_origin(member) or member for member in members if get_origin(member) is not Literal)
-    if value in choices or (isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))):
+    if value in choices or _is_one_of(value, kinds):
+        if isinstance(value, Sequence) and not all(isinstance(each, str) for each in value):
+            wrong = next(each for each in value if not isinstance(each, str))
+            raise UsageError(f"{name}: each of several must be a text, not {type(wrong).__name__}")
         return
     if choices:
         near = did_you_mean(value, choices) if isinstance(value, str) else ""

@@ -30,6 +30,7 @@ _DURATION: Final = re.compile(rf"(?:{_PART})+", re.ASCII)
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _NUMBER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 _MONTH: Final = re.compile(r"(\d{4})(?:-(\d{2}))?", re.ASCII)
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _ONE_DAY: Final = timedelta(days=1)
 
 _DAYS: Final = {"yesterday": -1, "today": 0, "tomorrow": 1}
@@ -42,18 +43,15 @@ def to_instant(value: str | date, now: Instant, option: str, zone: tzinfo = UTC)
     """Returns the instant that a text, a date or a datetime names.
 
     A text is ISO 8601, a month, a year, one of `WORDS`, or an age such as `7d`, which counts back from `now`. What has
-    no offset of its own is in `zone`. Raises `UsageError`, naming `option`.
+    no offset of its own is in `zone`: a time that clocks show twice there is the first of the two, unless it is a
+    datetime with a `fold`, and one that they leave out is refused. Raises `UsageError`, naming `option`.
     """
-    if isinstance(value, datetime):
-        instant = instant_of(value if value.tzinfo else value.replace(tzinfo=zone))
-    elif isinstance(value, date):
-        instant = _first_instant(value, zone)
-    else:
-        try:
-            instant = _read(value.strip(), now, zone)
-        except ValueError as error:
-            near = did_you_mean(value, WORDS) if value.strip()[:1].isalpha() else ""
-            raise UsageError(f"{option} {value!r}: {error}.{near} Write a time as {_FORMS}") from error
+    try:
+        instant = _instant(value, now, zone)
+    except ValueError as error:
+        text = str(value)
+        near = did_you_mean(text, WORDS) if text.strip()[:1].isalpha() else ""
+        raise UsageError(f"{option} {text!r}: {error}.{near} Write a time as {_FORMS}") from error
     if not BEGINNING < instant < END_OF_TIME:
         raise UsageError(f"{option} {str(value)!r}: outside the years 1 to 9999")
     return instant
@@ -111,6 +109,14 @@ def _basis_of(value: object) -> str:
     return "date" if is_date else "instant"
 
 
+def _instant(value: str | date, now: Instant, zone: tzinfo) -> Instant:
+    if isinstance(value, str):
+        return _read(value.strip(), now, zone)
+    if isinstance(value, datetime):
+        return instant_of(value) if value.tzinfo else _local_instant(value, zone)
+    return _first_instant(value, zone)
+
+
 def _read(text: str, now: Instant, zone: tzinfo) -> Instant:
     if (age := duration_of(text)) is not None:
         return now - age * SECOND
@@ -121,7 +127,8 @@ def _read(text: str, now: Instant, zone: tzinfo) -> Instant:
     instant = parse_timestamp(text)
     if TimestampStyle.of(text).offset:
         return instant
-    return instant_of(to_datetime(instant).replace(tzinfo=zone))
+    local = to_datetime(instant)
+    return _first_instant(local.date(), zone) if _DATE.fullmatch(text) else _local_instant(local, zone)
 
 
 def _day(text: str, now: Instant, zone: tzinfo) -> date | None:
@@ -149,6 +156,14 @@ def _start_of(period: str, day: date) -> date:
 
 def _word(text: str) -> str:
     return "-".join(re.split(r"[\s_-]+", text.strip().casefold()))
+
+
+def _local_instant(moment: datetime, zone: tzinfo) -> Instant:
+    """Returns the instant at which clocks in `zone` show a time. Raises `ValueError` if they never do."""
+    first, second = (instant_of(moment.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
+    if first > second:
+        raise ValueError(f"no clock in {zone} shows this time, because clocks are set forward there")
+    return second if moment.fold else first
 
 
 def _first_instant(day: date, zone: tzinfo) -> Instant:

@@ -11,6 +11,7 @@ from exporter.log.state import State
 from exporter.pipeline.role import is_same_organization
 from exporter.settings import Request, Selection
 from exporter.store.location import Location, Url
+from exporter.words import key_value
 from exporter.zones import UTC_NAME
 
 _NEVER: Final[Instant] = 1 << 62
@@ -135,5 +136,5 @@ def _shown(value: object) -> str:
         case tuple():
             return ",".join(value)
         case dict():
-            return " ".join(f"{name}={_shown(filter_)}" for name, filter_ in value.items()) or "none"
+            return " ".join(key_value(name, _shown(filter_)) for name, filter_ in value.items()) or "none"
     return str(value)

@@ -530,6 +530,8 @@ def test_json_lines_end_with_a_summary_or_with_what_failed(job: Job, run: Run) -
             ["--log-file", "out/_manifest.json"],
             "--log-file out/_manifest.json: inside the export. Name a",
         ),
+        (["--log-file", "log", "--log-file-size", "0"], "--log-file-size: must be at least one byte"),
+        (["--log-file", "/dev/stdin"], "--log-file /dev/stdin: not a regular file. Name a file in a"),
         (["--log-file", "no/such/log"], "--log-file no/such/log: No such file or directory. Name a file in a"),
     ],
 )
@@ -546,6 +548,23 @@ def test_each_line_off_a_terminal_is_dated(job: Job, capsys: pytest.CaptureFixtu
     assert main(["export", "out", "--since", "x"]) == 2
     err = capsys.readouterr().err
     assert (are_dated(err), len(err.splitlines())) == (True, 4)
+
+
+@pytest.mark.parametrize("quiet", [(), ("-q",)])
+def test_a_log_file_that_cannot_be_rotated_is_said_once(quiet: tuple[str, ...], job: Job, run: Run) -> None:
+    for number in range(1, 6):
+        Path(f"log.{number}/other").mkdir(parents=True)
+    done = run("export", "out", "--log-file", "log", "--log-file-size", "10B", *quiet)
+    assert (done.status, done.err.count("--log-file log: cannot be rotated or opened again: ")) == (0, 1)
+
+
+def test_a_bar_that_cannot_be_drawn_is_lines(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    job.during = lambda observer: observer.progress(Snapshot(0.337, 10, 1000, 1, 2, 0, 0, 8, 1, 6.0))
+    assert main(["export", "out", "--progress", "bar"]) == 0
+    err = capsys.readouterr().err
+    assert "\x1b" not in err
+    assert are_dated(err)
+    assert "progress" in err
 
 
 def test_a_log_file_has_what_happens_the_report_and_what_failed(job: Job, run: Run) -> None:
@@ -684,6 +703,8 @@ def test_the_summary_says_why_there_is_less_than_was_expected() -> None:
     nothing = "nothing in this range matches "
     both = Request(filters={"channel": "email", "agent_id": "nosuch"})
     assert f"{nothing}channel=email and agent_id=nosuch." in summarize(rows=0, files=0, request=both)
+    blank = Request(filters={"colour": " ", "size": ""})
+    assert f'{nothing}colour=" " and size="".' in summarize(rows=0, files=0, request=blank)
     for changes in ({}, {"rows": 0, "request": Request()}, {"rows": 0, "state": "incomplete"}):
         assert nothing not in summarize(**changes)
 

@@ -1,6 +1,8 @@
 """A log has one dated line for each event, whatever its values hold, and its file is private, rotated or reopened."""
 
 import json
+import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,82 @@ def test_a_line_longer_than_the_size_is_kept_whole(tmp_path: Path) -> None:
     log.write("b\n")
     assert (tmp_path / "log.1").read_text() == "a long line\n"
     assert (tmp_path / "log").read_text() == "b\n"
+
+
+def test_a_log_file_that_exists_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+    (tmp_path / "log").chmod(0o644)
+    LogFile(tmp_path / "log").write("one\n")
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_a_pipe_is_refused_at_once_and_what_was_opened_outlives_one(is_read: bool, tmp_path: Path) -> None:
+    warnings: list[str] = []
+    log = LogFile(tmp_path / "log", warn=warnings.append)
+    log.write("one\n")
+    (tmp_path / "log").rename(tmp_path / "log.old")
+    os.mkfifo(tmp_path / "log")
+    reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK) if is_read else None
+    for line in ("two\n", "three\n"):
+        log.write(line)
+    with pytest.raises(UsageError, match=r"^--log-file .*/log: not a regular file\. Name a file"):
+        LogFile(tmp_path / "log")
+    if reader is not None:
+        assert os.read(reader, 99) == b""
+        os.close(reader)
+    log.close()
+    assert (tmp_path / "log.old").read_text() == "one\ntwo\nthree\n"
+    (warning,) = warnings
+    assert warning.startswith(f"--log-file {tmp_path / 'log'}: cannot be rotated or opened again: not a regular file; ")
+
+
+def test_a_device_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^--log-file /dev/null: not a regular file\. Name a file"):
+        LogFile(Path("/dev/null"))
+
+
+def test_a_file_that_cannot_be_rotated_goes_on_and_that_is_said_once(tmp_path: Path) -> None:
+    for number in range(1, 6):
+        (tmp_path / f"log.{number}/other").mkdir(parents=True)
+    warnings: list[str] = []
+    log = LogFile(tmp_path / "log", 10, warnings.append)
+    lines = [f"{number:03}\n" for number in range(40)]
+    for line in lines:
+        log.write(line)
+    log.close()
+    assert (tmp_path / "log").read_text() == "".join(lines)
+    assert warnings == [
+        f"--log-file {tmp_path / 'log'}: cannot be rotated or opened again: Directory not empty; "
+        "the file that was opened goes on"
+    ]
+
+
+def test_a_file_whose_directory_is_a_file_by_now_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    warnings: list[str] = []
+    log = LogFile(tmp_path / "logs/log", warn=warnings.append)
+    log.write("one\n")
+    (tmp_path / "logs").rename(tmp_path / "old")
+    (tmp_path / "logs").touch()
+    log.write("two\n")
+    log.close()
+    assert (tmp_path / "old/log").read_text() == "one\ntwo\n"
+    assert len(warnings) == 1
+
+
+def test_lines_that_cannot_be_written_are_said_to_be_missing(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    log = LogFile(tmp_path / "log", warn=warnings.append)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, hard))
+    try:
+        for line in ("one\n", "two\n", "three\n"):
+            log.write(line)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    log.close()
+    assert warnings == [f"--log-file {tmp_path / 'log'}: File too large; lines are missing there"]
 
 
 @pytest.mark.parametrize("path", ["no/such", "", ".", "nul\0"])

@@ -1,4 +1,4 @@
-"""Tests that a command whose output cannot be printed does its work, and ends with the exit status of the work."""
+"""Tests that a command whose output cannot be printed does its work, and says so by its exit status if it must."""
 
 import json
 import os
@@ -66,21 +66,25 @@ def test_closed(closed: tuple[str, ...], serving: Serving, tmp_path: Path) -> No
     assert run_each([["verify", str(tmp_path / "out")]], server.url, tmp_path).statuses == {"verify": 0}
 
 
-@pytest.mark.parametrize("breaking", [left_by_its_reader, full])
-def test_full_or_left(breaking: Any, serving: Serving, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("breaking", "status"), [(left_by_its_reader, 0), (full, 1)])
+def test_full_or_left(breaking: Any, status: int, serving: Serving, tmp_path: Path) -> None:
     server = serving(ROWS)
     commands = every_command(tmp_path / "out", tmp_path / "demo")
     with breaking() as out, breaking() as err:
         ended = run_each(commands, server.url, tmp_path, stdout=out, stderr=err)
-    assert set(ended.statuses.values()) == {0}, ended
+    assert set(ended.statuses.values()) == {status}, ended
     ExportDirectory(tmp_path / "out").check(records(ROWS))
+    # What a command has found outweighs what could not be printed.
+    (tmp_path / "out" / ExportDirectory(tmp_path / "out").files[0]["path"]).unlink()
+    with breaking() as out:
+        assert run_each([["verify", str(tmp_path / "out")]], server.url, tmp_path, stdout=out).statuses == {"verify": 6}
 
 
 @pytest.mark.parametrize("breaking", [left_by_its_reader, full])
 def test_a_disk_that_is_full_is_named_and_a_reader_who_leaves_is_not(breaking: Any, tmp_path: Path) -> None:
     with breaking() as out:
         ended = run_each([["schema"]], "http://127.0.0.1:9", tmp_path, stdout=out)
-    assert ended.statuses == {"schema": 0}
+    assert ended.statuses == {"schema": 1 if breaking is full else 0}
     words = "exporter: stdout: No space left on device; the output there is incomplete\n"
     assert ended.err == (words if breaking is full else "")
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from exporter.cli.accept_report import accepted_figures, describe_accepted
+from exporter.cli.audit_report import describe_audited
 from exporter.cli.report import describe_status, describe_synced
 from exporter.cli.upkeep_report import describe_verified
 from exporter.contract import DAY, END_OF_TIME, HOUR, SECOND, to_datetime
@@ -137,6 +138,26 @@ async def test_every_command_keeps_what_was_accepted(tmp_path: Path) -> None:
         assert (await run_verify(tmp_path, repair=True)).exit_status == 1
         await export(tmp_path, Selection(), context(source))
         assert (await run_verify(tmp_path)).problems == ()
+
+
+async def test_a_repair_that_leaves_a_new_doubt_ends_with_three(tmp_path: Path) -> None:
+    async with moving_source(6) as source:
+        ids = fill(source, 30)
+        source.update(ids[3], **MISFIT)
+        await run_sync(tmp_path, source)
+        assert (await run_audit(tmp_path, source)).exit_status == 0
+        await run_accept(tmp_path, source)
+        assert (await run_audit(tmp_path, source, repair=True)).exit_status == 0
+        source.update(ids[3], summary="another", **MISFIT)
+        found = await run_audit(tmp_path, source, repair=True)
+        assert found.repaired is not None
+        assert (found.exit_status, found.repaired.new_doubts) == (3, 1)
+        assert f"  in doubt: 1 doubt not accepted; exporter accept {tmp_path} --dry-run lists what" in list(
+            describe_audited(found, tmp_path)
+        )
+        assert await statuses(tmp_path, source) == [3, 3, 3]
+        await run_accept(tmp_path, source)
+        assert (await run_audit(tmp_path, source, repair=True)).exit_status == 0
 
 
 async def test_a_time_that_cannot_be_read_whole(tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ def test_a_filter_s_value_is_sent_as_the_api_reads_it(name: str, value: str, sen
         ("updated_after", "last-week", "--updated-after 'last-week': must be a time such as 2026-02-10, the same"),
         ("updated_before", "7d", "--updated-before '7d': must be a time such as 2026-02-10, the same"),
         ("agent_id", "", "--agent-id: must have a value"),
+        ("user_id", " ", "--user-id: must have a value"),
     ],
 )
 def test_a_filter_that_the_api_would_not_understand_is_refused(name: str, value: str, message: str) -> None:
@@ -190,6 +191,10 @@ def test_a_parameter_cannot_take_what_the_walk_sets(name: str) -> None:
         ("created-after", "the API has no such parameter. Did you mean created_after?"),
         ("since", "this is no parameter of the API; use --since"),
         ("page-size", "this is no parameter of the API; use --page-size"),
+        ("state", "the API has no such parameter. Did you mean status?"),
+        ("Agent", "the API has no such parameter. Did you mean agent_id?"),
+        ("user", "the API has no such parameter. Did you mean user_id?"),
+        ("organization_id", "this is no parameter of the API; use --org-id"),
     ],
 )
 def test_a_slip_of_a_known_name_is_refused(name: str, advice: str) -> None:
@@ -198,7 +203,29 @@ def test_a_slip_of_a_known_name_is_refused(name: str, advice: str) -> None:
     assert str(caught.value) == f"--filter {name}: {advice}"
 
 
-@pytest.mark.parametrize("name", ["order", "page", "sort", "tag", "agent_name", "duration", "trunk_id", "created_by"])
+def slips_of(name: str) -> set[str]:
+    """Returns names with one letter missing, swapped with its neighbour, wrong, or too many."""
+    cuts = [(name[:at], name[at:]) for at in range(len(name) + 1)]
+    swapped = {before + after[1::-1] + after[2:] for before, after in cuts}
+    shorter = {before + after[1:] for before, after in cuts}
+    other = {f"{before}{letter}{after[skipped:]}" for before, after in cuts for letter in "ez" for skipped in (0, 1)}
+    return (swapped | shorter | other) - {name}
+
+
+@pytest.mark.parametrize("name", FILTERS_BY_NAME)
+def test_each_slip_of_one_letter_is_refused(name: str) -> None:
+    for slip in slips_of(name):
+        with pytest.raises(UsageError, match=rf"^--filter {slip}: .*\bDid you mean {name}\?$"):
+            choose_filters({}, {slip: "completed"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("order", "page", "sort", "tag", "agent_name", "duration", "trunk_id", "created_by", "event_id", "parent_id"),
+        *("log_id", "stage", "site", "unit", "title", "started_after"),
+    ],
+)
 def test_another_name_may_be_a_parameter_that_the_api_has_got_since(name: str) -> None:
     assert choose_filters({}, {name: "3"}) == {name: "3"}
 
@@ -261,6 +288,10 @@ def test_several_values_come_to_the_same_however_they_are_given(values: list[str
 def test_a_comma_in_the_id_of_an_agent_is_part_of_it() -> None:
     assert choose_filters({"agent_id": "a,b"}, {}) == {"agent_id": "a,b"}
     assert choose_filters({"agent_id": ["b", "a,b"]}, {}) == {"agent_id": ("a,b", "b")}
+
+
+def test_blanks_around_a_value_are_none_of_it() -> None:
+    assert choose_filters({"agent_id": [" a", "a"], "user_id": " x y\n"}, {}) == {"agent_id": "a", "user_id": "x y"}
 
 
 @pytest.mark.parametrize(
@@ -407,6 +438,11 @@ def test_a_personal_token_needs_its_organization() -> None:
         load_credentials(environment)
     assert load_credentials(environment, organization="org_1") == Credentials("pat_x", "org_1")
     assert load_credentials({**environment, "ANYREACH_ORG_ID": "org_2"}) == Credentials("pat_x", "org_2")
+    assert load_credentials({**environment, "ANYREACH_ORG_ID": ""}, organization=" org_1 ").organization == "org_1"
+    assert load_credentials({"ANYREACH_TOKEN": "ak_x", "ANYREACH_ORG_ID": " "}).organization is None
+    for empty in ("", " "):
+        with pytest.raises(UsageError, match=r"^--org-id: must have a value; is the variable "):
+            load_credentials({"ANYREACH_TOKEN": "ak_x", "ANYREACH_ORG_ID": "org_2"}, organization=empty)
     with pytest.raises(UsageError, match=r"^the organization id holds a character that no header can carry$"):
         load_credentials(environment, organization="org\r\n1")
 

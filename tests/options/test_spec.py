@@ -58,7 +58,7 @@ def typed(command: list[str], monkeypatch: pytest.MonkeyPatch) -> Resolved:
 
 
 VALUES = {
-    FilterKind.TEXT: st.sampled_from(["x", "a,b", " "]),
+    FilterKind.TEXT: st.sampled_from(["x", "a,b", " a b"]),
     FilterKind.INTEGER: st.integers(0, 10**6),
     FilterKind.METADATA: st.sampled_from([{"order_id": "1"}, {}]),
     FilterKind.TIME: st.sampled_from(["2026-01-01", "2026-01-01T10:00:00+02:00"]),
@@ -163,6 +163,10 @@ def test_it_comes_to_what_the_command_line_comes_to(
         ({"memory": 10**20}, "memory 100000000000000000000: write a size as 256MB, 1GiB, or a number of bytes"),
         ({"insecure_http": "no"}, "insecure_http: must be True or False, not str"),
         ({"token": b"ak_secret"}, "token: must be a text, not bytes"),
+        ({"status": b"x"}, "status: must be a text or a list of names, not bytes"),
+        ({"fields": bytearray(b"id")}, "fields: must be a list of names or a text, not bytearray"),
+        ({"fields": [b"id"]}, "fields: each of several must be a text, not bytes"),
+        ({"agent_id": ("a", 7)}, "agent_id: each of several must be a text, not int"),
     ],
 )
 def test_what_is_wrong_is_said_when_it_is_made(wrong: dict[str, Any], complaint: str) -> None:

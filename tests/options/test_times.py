@@ -95,6 +95,38 @@ def test_what_has_no_offset_is_local(text: str, instant: str) -> None:
     assert format_instant(to_instant(text, now, "--since", BERLIN)) == wanted
 
 
+@pytest.mark.parametrize("skipped", ["2026-03-29T02:30", "2026-03-29 02:00:00", datetime(2026, 3, 29, 2, 59, 59)])
+def test_a_time_that_clocks_leave_out_is_refused(skipped: str | datetime) -> None:
+    with pytest.raises(UsageError, match=r"^--until '2026-03-29.02:.*': no clock in Europe/Berlin shows this "):
+        to_instant(skipped, NOW, "--until", BERLIN)
+    assert to_instant(skipped, NOW, "--until") == parse_timestamp(str(skipped))
+
+
+def test_a_time_that_clocks_show_twice_is_the_first_unless_it_says_otherwise() -> None:
+    first, second = parse_timestamp("2026-10-25T00:30:00Z"), parse_timestamp("2026-10-25T01:30:00Z")
+    assert to_instant("2026-10-25T02:30", NOW, "--since", BERLIN) == first
+    assert to_instant("2026-10-25T02:30+01:00", NOW, "--since", BERLIN) == second
+    assert to_instant(datetime(2026, 10, 25, 2, 30), NOW, "--since", BERLIN) == first
+    assert to_instant(datetime(2026, 10, 25, 2, 30, fold=1), NOW, "--since", BERLIN) == second
+
+
+def test_a_day_without_a_midnight_begins_at_its_first_instant() -> None:
+    zone, first = ZoneInfo("America/Sao_Paulo"), parse_timestamp("2018-11-04T03:00:00Z")
+    assert to_instant("2018-11-04", NOW, "--since", zone) == first
+    assert to_instant(date(2018, 11, 4), NOW, "--since", zone) == first
+
+
+@given(st.datetimes(), st.timezones())
+def test_a_local_time_is_what_a_clock_there_shows_or_is_refused(moment: datetime, zone: ZoneInfo) -> None:
+    try:
+        instant = to_instant(moment, NOW, "--since", zone)
+    except UsageError:
+        return
+    if BEGINNING + DAY < instant < END_OF_TIME - DAY:
+        shown = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=instant)).astimezone(zone)
+        assert shown.replace(tzinfo=None, fold=0) == moment
+
+
 def test_dates_and_datetimes_of_programs_are_local_without_a_zone() -> None:
     assert format_instant(to_instant(date(2026, 7, 1), NOW, "--since", BERLIN)) == "2026-06-30T22:00:00Z"
     assert format_instant(to_instant(datetime(2026, 7, 1), NOW, "--since", BERLIN)) == "2026-06-30T22:00:00Z"
