@@ -49,7 +49,10 @@ def nearest(name: str, known: Iterable[str], likeness: float = 0.7) -> str | Non
     `likeness` is how much alike the two must be, from 0 to 1; at 0.85, they differ by a letter or two.
     """
     folded = {_fold(each): each for each in known}
-    found = get_close_matches(_fold(name), folded, n=1, cutoff=likeness)
+    meant = _fold(name)
+    found = get_close_matches(meant, folded, n=1, cutoff=likeness)
+    # In a short word, two letters that are swapped leave little that is alike.
+    found += [each for each in folded if len(each) == len(meant) > 2 and _are_swapped(meant, each)]
     return folded[found[0]] if found else None
 
 
@@ -57,6 +60,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns ` Did you mean X?`, to follow a sentence that refuses `name`, or nothing."""
     found = nearest(name, known)
     return "" if found is None else f" Did you mean {found}?"
+
+
+def _are_swapped(one: str, other: str) -> bool:
+    """Returns whether two texts of one length differ by two neighbouring letters alone."""
+    first, *more = [at for at, (a, b) in enumerate(zip(one, other, strict=True)) if a != b] or [0]
+    return more == [first + 1] and (one[first], one[more[0]]) == (other[more[0]], other[first])
 
 
 def _fold(name: str) -> str:

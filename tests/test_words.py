@@ -21,6 +21,15 @@ def test_the_nearest_known_name_ignores_case_and_dashes() -> None:
     assert did_you_mean("x", known) == ""
 
 
+def test_two_letters_that_are_swapped_are_a_slip_of_any_word() -> None:
+    assert [nearest(slip, ("day", "hour", "bar", "sql")) for slip in ("dya", "yad", "abr", "sqll")] == [
+        "day",
+        None,
+        "bar",
+        "sql",
+    ]
+
+
 @pytest.mark.parametrize(
     ("number", "spans", "rows", "words"),
     [
