@@ -33,22 +33,19 @@ LEAST_MEMORY_BYTES: Final = 256 * 1024 * 1024
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """Says what the dataset holds. `fields` is None if every field is wanted, known or not; `timezone` is unset for
-    UTC, which is stored as it was before there were others.
+    """Says what the dataset holds. `fields` is None if every field is wanted, known or not; partitions are made in
+    `timezone`.
 
-    A filter may have several values, sorted, any of which a conversation matches.
+    A filter may have several values, sorted, any of which a conversation matches. The API did not heed the
+    `ignored_filters` when the export began, so that they filter nothing.
     """
 
     filters: Filters = msgspec.field(default_factory=dict)
     fields: tuple[str, ...] | None = None
     partition_by: PartitionBy = "day"
     tables: tuple[str, ...] = (CONVERSATIONS,)
-    timezone: str | msgspec.UnsetType = msgspec.UNSET
-
-    @property
-    def zone(self) -> str:
-        """Returns the name of the time zone that partitions are made in."""
-        return UTC_NAME if self.timezone is msgspec.UNSET else self.timezone
+    timezone: str = UTC_NAME
+    ignored_filters: tuple[str, ...] = ()
 
     @property
     def common_filters(self) -> dict[str, str]:
@@ -134,11 +131,9 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
         if not 1 <= self.concurrency <= 1024:
             raise UsageError(f"--concurrency {self.concurrency}: must be from 1 to 1024")
         if self.max_rps is not None and not 0 < self.max_rps < float("inf"):
-            raise UsageError(f"--max-rps {self.max_rps}: must be a number above 0")
-        if not 1 <= self.wait_seconds <= 86_400:
-            raise UsageError(f"--wait {self.wait_seconds:g}: must be from 1 second to 1 day")
-        if not 0 <= self.lag_seconds <= 366 * 86_400:
-            raise UsageError(f"--lag {self.lag_seconds}s: must be from 0 to 366 days")
+            raise UsageError(f"--max-rps {self.max_rps:g}: must be a number above 0")
+        check_wait(self.wait_seconds, f"{self.wait_seconds:g}")
+        check_lag(self.lag_seconds, f"{self.lag_seconds}s")
         if self.target_part_bytes < 1:
             raise UsageError("--part-size: must be at least one byte")
         if self.memory_bytes < LEAST_MEMORY_BYTES:
@@ -156,6 +151,18 @@ class Credentials:
 def _stage(value: str) -> int:
     """Returns how far a conversation of this status has gone."""
     return STATUSES.index(value) if value in STATUSES else len(STATUSES)
+
+
+def check_lag(seconds: int, given: object) -> None:
+    """Raises `UsageError`, in the words that were `given`, for a lag that is out of bounds."""
+    if not 0 <= seconds <= 366 * 86_400:
+        raise UsageError(f"--lag {given}: must be from 0 to 366 days")
+
+
+def check_wait(seconds: float, given: object) -> None:
+    """Raises `UsageError`, in the words that were `given`, for a wait that is out of bounds."""
+    if not 1 <= seconds <= 86_400:
+        raise UsageError(f"--wait {given}: must be from 1 second to 1 day")
 
 
 def check_range(

@@ -41,7 +41,7 @@ def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
 
     exporter = environment / "bin/exporter"
     assert run(exporter, "--version", cwd=tmp_path).stdout.split() == ["exporter", __version__]
-    demo = run(exporter, "demo", "export", "--rows", "40", cwd=tmp_path)
+    demo = run(exporter, "demo", "./export", "--rows", "40", cwd=tmp_path)
     assert demo.returncode == 0, demo.stderr
     manifest = json.loads((tmp_path / "export/_manifest.json").read_bytes())
     assert (manifest["state"], manifest["totals"]["rows"]) == ("complete", 40)

@@ -58,6 +58,15 @@ def test_only_a_whole_is_a_hundred_percent() -> None:
     assert [percent_of(share) for share in (0.0, 0.337, 1 - 1e-12, 1.0)] == ["0 %", "33 %", "99 %", "100 %"]
 
 
+def test_two_letters_that_are_swapped_are_a_slip_of_any_word() -> None:
+    assert [nearest(slip, ("day", "hour", "bar", "sql")) for slip in ("dya", "yad", "abr", "sqll")] == [
+        "day",
+        None,
+        "bar",
+        "sql",
+    ]
+
+
 @pytest.mark.parametrize(
     ("number", "spans", "rows", "words"),
     [

@@ -32,10 +32,11 @@ from exporter.cli import (
     verify,
 )
 from exporter.cli import version as version_command
+from exporter.cli.advice import remembering
 from exporter.cli.heap import keep_heap_compact
 from exporter.cli.help import HelpedCommand, HelpedGroup
 from exporter.cli.machine import translating
-from exporter.cli.output import say
+from exporter.cli.output import asks_for_objects, fail_in_json, say
 from exporter.cli.typed import taking_text
 from exporter.errors import ExporterError, UsageError
 from exporter.options.dialect import in_flags
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Otherwise typer would wrap long help texts, and a shell would take each line for a completion.
         os.environ["COLUMNS"] = "1000"
     try:
-        with in_flags(), translating():
+        with in_flags(), translating(), remembering():
             if len(arguments) > 1 and arguments[0] in _COMPLETION:
                 to_choice(arguments[1], _SHELLS, arguments[0])
                 # Typer takes a shell after these options only where it does not look for the shell itself.
@@ -78,16 +79,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     except usage.Refusal as refusal:
-        say(usage.describe(refusal), is_dated=not usage.asks_for_help(refusal))
-        return UsageError.exit_status
+        if usage.asks_for_help(refusal):
+            say(usage.describe(refusal), is_dated=False)
+            return UsageError.exit_status
+        return _fail(arguments, usage.describe(refusal), UsageError.exit_status)
     except ExporterError as error:
-        say(f"exporter: {error}")
-        return error.exit_status
+        return _fail(arguments, str(error), error.exit_status)
     except Exception as error:  # noqa: BLE001 - the last resort, so that no user meets a traceback
-        say(f"exporter: unexpected {type(error).__name__}; this is a defect, please report it with the output of -v")
+        what = f"unexpected {type(error).__name__}; this is a defect, please report it with the output of -v"
+        status = _fail(arguments, what, 1)
         if not {"-v", "--verbose"}.isdisjoint(arguments):
             say("\n".join(_frames(error)))
-        return 1
+        return status
+
+
+def _fail(arguments: Sequence[str], reason: str, exit_status: int) -> int:
+    """Says why a command failed, to people and, if they are asked for, to programs; returns its exit status."""
+    say(f"exporter: {reason}")
+    if asks_for_objects(arguments):
+        fail_in_json(reason, exit_status)
+    return exit_status
 
 
 def _frames(error: BaseException) -> Iterator[str]:

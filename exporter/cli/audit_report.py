@@ -4,15 +4,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
+from exporter.cli.advice import advise
 from exporter.cli.times import by_start, describe_time, period_figures, span_for_people
 from exporter.plan.differences import KINDS
-from exporter.plan.sample import CONFIDENCE, most_differing
-from exporter.store.location import Location, shell_word
+from exporter.store.location import Location
 from exporter.words import count_of
 from exporter.zones import UTC_NAME
 
 if TYPE_CHECKING:
-    from exporter.jobs.audit import AuditResult, RepairResult
+    from exporter.jobs.audit import AuditResult, AuditSample, RepairResult
     from exporter.jobs.doubts import Doubt
 
 _COLUMNS: Final = ("listed", "kept", *KINDS)
@@ -30,8 +32,8 @@ def describe_audited(found: "AuditResult", destination: Location) -> Iterator[st
     had = "in the export" if found.repaired is None else "in the export before the repair"
     yield f"{_verdict(found)}: {listed} listed, {findings.total('kept'):,} {had}"
     yield f"  compared what was created {span_for_people(found.audited.start, found.audited.end)}: {what}"
-    if found.sampled:
-        yield f"  {_bound(found)}"
+    if (sample := found.sample) is not None:
+        yield f"  {_bound(sample)}"
     days = [day for day, counts in findings.days.items() if any(counts[kind] for kind in _DIFFERENCES)]
     if days:
         yield from _table(found, days)
@@ -43,15 +45,15 @@ def describe_audited(found: "AuditResult", destination: Location) -> Iterator[st
     yield from _doubts(found.unproven, found.accepted)
     if found.lifted:
         listed = f"of the times that the export names under `unproven`, {found.lifted:,} were listed whole"
-        command = f"exporter audit {shell_word(destination)} --repair"
+        command = advise("audit", destination, "--repair")
         what = "they are no longer in doubt" if found.repaired else f"{command} lifts their doubt"
         yield f"  {listed}; {what}"
     if found.changing_filters and findings.total("deleted"):
         filters = ", ".join(found.changing_filters)
         yield f"  deleted: or no longer matched by the filters of the export ({filters}), which the list cannot tell;"
-        yield f"    exporter sync {shell_word(destination)} --refilter drops what they no longer match."
+        yield f"    {advise('sync', destination, '--refilter')} drops what they no longer match."
     if found.state == "incomplete":
-        command = f"exporter export {shell_word(destination)}"
+        command = advise("export", destination)
         yield f"  The export is incomplete, and what it has not read yet was not compared: run {command}"
     yield from _advise(found, destination)
 
@@ -59,7 +61,7 @@ def describe_audited(found: "AuditResult", destination: Location) -> Iterator[st
 def _verdict(found: "AuditResult") -> str:
     if found.differs:
         return "different"
-    whole = "the same" if found.is_same else "nothing differs among what could be listed"
+    whole = "the same" if found.same else "nothing differs among what could be listed"
     has_differed = any(found.findings.total(kind) for kind in _DIFFERENCES)
     return f"was different, now {whole}" if found.repaired is not None and has_differed else whole
 
@@ -82,12 +84,10 @@ def _doubts(unproven: "Sequence[Doubt]", accepted: int) -> Iterator[str]:
     yield "    directory with --since, --until and a filter that splits its rows, and compare the two."
 
 
-def _bound(found: "AuditResult") -> str:
-    looked_at, differing = found.windows_audited, found.findings.differing_windows
-    most = most_differing(found.windows, looked_at, differing)
+def _bound(sample: "AuditSample") -> str:
     return (
-        f"{differing:,} of {looked_at:,} windows differ: with {CONFIDENCE:.0%} confidence at most {most:,} of all "
-        f"{found.windows:,} do ({most / found.windows:.1%})"
+        f"{sample.differing:,} of {sample.audited:,} windows differ: with {sample.confidence:.0%} confidence at most "
+        f"{sample.at_most:,} of all {sample.windows:,} do ({sample.at_most / sample.windows:.1%})"
     )
 
 
@@ -125,7 +125,7 @@ def _repaired(found: "AuditResult", repaired: "RepairResult") -> str:
 def _advise(found: "AuditResult", destination: Location) -> Iterator[str]:
     findings, repaired = found.findings, found.repaired
     if repaired is None:
-        command = f"exporter audit {shell_word(destination)} --repair"
+        command = advise("audit", destination, "--repair")
         if any(findings.total(kind) for kind in ("missing", "changed", "moved")):
             yield f"  {command} fetches what is missing, has changed or has moved."
         if findings.total("deleted"):
@@ -137,23 +137,15 @@ def _advise(found: "AuditResult", destination: Location) -> Iterator[str]:
     elif left := repaired.deleted:
         yield f"  kept, though the API does not list them: {left:,}; --delete drops what it answers 404 for."
     if repaired.new_doubts:
-        command = f"exporter accept {shell_word(destination)} --dry-run"
+        command = advise("accept", destination, "--dry-run")
         yield f"  in doubt: {count_of(repaired.new_doubts, 'doubt')} not accepted; {command} lists what"
 
 
 def audited_figures(found: "AuditResult") -> dict[str, Any]:
     """Returns an audit for programs, with times as in the manifest, and at most `comparison.MOST_IDS` ids of a kind."""
-    findings, repaired = found.findings, found.repaired
-    differing = findings.differing_windows
-    sample = {
-        "windows": found.windows,
-        "audited": found.windows_audited,
-        "differing": differing,
-        "confidence": CONFIDENCE,
-        "at_most": most_differing(found.windows, found.windows_audited, differing),
-    }
+    findings, repaired, sample = found.findings, found.repaired, found.sample
     return {
-        "same": found.is_same,
+        "same": found.same,
         "state": found.state,
         "generation": found.generation,
         **period_figures(found.audited),
@@ -169,7 +161,7 @@ def audited_figures(found: "AuditResult") -> dict[str, Any]:
         ],
         "ids": dict(findings.ids),
         "changing_filters": list(found.changing_filters),
-        "sample": sample if found.sampled else None,
+        "sample": msgspec.to_builtins(sample),
         "repaired": repaired and {name: getattr(repaired, name) for name in _REPAIRED},
         "requests": found.requests,
         "seconds": found.seconds,

@@ -1,5 +1,6 @@
 """`exporter demo`: an export from a server in the same process and, if asked for, some nights after it."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -7,9 +8,10 @@ import typer
 
 from exporter import contract
 from exporter.cli.flags import Days, Display, Rows, flag, with_options
-from exporter.cli.nights import Clock, Night, by_the_server, describe_nights, figures_of, live_through
+from exporter.cli.nights import Clock, Night, by_the_server, describe_nights, figures_of, live_through, summed_up
 from exporter.cli.output import say
 from exporter.cli.runner import Result, perform, run_until_signal, tell_summary
+from exporter.contract import format_instant
 from exporter.errors import DestinationError
 from exporter.model import TABLES
 from exporter.options.option import Group
@@ -17,6 +19,7 @@ from exporter.progress import Observer
 from exporter.run.context import RunContext
 from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.location import Location, parse_location
+from exporter.words import count_of
 
 if TYPE_CHECKING:
     from exporter.jobs.summary import Summary
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 #: The end of the demo's range, which never changes, because the second run must find what the first one left.
 _DEMO_UNTIL: Final = contract.parse_timestamp("2026-02-01")
+_ROWS: Final = 2000
+_DAYS: Final = 30
 
 
 @with_options()
@@ -32,8 +37,8 @@ def demo(
     destination: Annotated[
         str, typer.Argument(metavar="DEST", help="A directory, or a URL: s3://, gs:// or az://.")
     ] = "demo-export",
-    rows: Rows = 2000,
-    days: Days = 30,
+    rows: Rows = _ROWS,
+    days: Days = _DAYS,
     nights: Annotated[
         int,
         flag(
@@ -59,6 +64,9 @@ def demo(
     if not display.quiet:
         _introduce(target, found, rows, days)
 
+    for left_aside in _left_aside(found, rows, days):
+        say(f"{target}: {left_aside} is for a new demo. To make one, give another directory")
+
     async def job(observer: Observer) -> "tuple[Summary, list[Night]]":
         clock = Clock(_DEMO_UNTIL)
         past = 0 if found.range is None else clock.nights_before(found.range.end)
@@ -71,7 +79,8 @@ def demo(
                 return await run_export(target, asked, context), []
             context = by_the_server(context)
             summary = await run_export(target, asked, context)
-            return summary, await live_through(server, clock, target, context, nights=nights, past=past)
+            lived = await live_through(server, clock, target, context, nights=nights, past=past)
+            return await summed_up(target, found, summary, lived), lived
 
     perform(job, _tell, display, target, command="demo", counts_stored=True)
 
@@ -88,6 +97,17 @@ async def _look(target: Location) -> "State":
     if found.organization not in (None, ORGANIZATION):
         raise DestinationError(f"{target}: an export of {found.organization}, not of a demo. Give another directory")
     return found
+
+
+def _left_aside(found: "State", rows: int, days: int) -> Iterator[str]:
+    """Says which sizes mean nothing to a demo that is there."""
+    since = _DEMO_UNTIL - days * contract.DAY
+    if found.range is None:
+        return
+    if found.is_whole and found.range.start == since and rows not in (_ROWS, found.totals.rows):
+        yield f"it has {count_of(found.totals.rows, 'conversation')}, and --rows {rows}"
+    if found.range.start < since and days != _DAYS:
+        yield f"it begins on {format_instant(found.range.start)[:10]}, and a smaller --days"
 
 
 def _introduce(target: Location, found: "State", rows: int, days: int) -> None:

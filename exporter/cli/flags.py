@@ -43,7 +43,9 @@ class Display:
 
     as_json: bool = Option("Print one JSON object on stdout in place of the report.", flags=("--json",)).field(False)
     json_lines: bool = Option("Print JSON on stdout: an object a second, and a last one that sums up.").field(False)
-    quiet: bool = Option("Print errors, and one line of the report.", flags=("--quiet", "-q")).field(False)
+    quiet: bool = Option(
+        "Print errors, what is not as asked for, and one line of the report.", flags=("--quiet", "-q")
+    ).field(False)
     verbose: bool = Option("Say more, and show where unexpected errors arose.", flags=("--verbose", "-v")).field(False)
     progress: ProgressKind = Option(
         "Show progress on stderr as a bar, as lines (after 5 s, then each minute), which a bar also is where there is "

@@ -1,5 +1,6 @@
 """Prints the help of a command: options in groups, examples, exit statuses, and where to read more."""
 
+import os
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 from exporter import contract
 from exporter.cli import usage
 from exporter.cli.about import ABOUT, Section
+from exporter.cli.advice import remember
 from exporter.cli.manual import read_table
 from exporter.cli.statuses import STATUSES
 from exporter.errors import UsageError
@@ -58,6 +60,9 @@ class HelpedCommand(TyperCommand):
             given = ctx.params.get(each.name or "")
             if not names.isdisjoint(given if isinstance(given, list | tuple) else [given]):
                 raise UsageError(f"{each.opts[0]}: must have a value: {each.opts[0]} {each.metavar}")
+        if not ctx.resilient_parsing:
+            _refuse_own_words(ctx, rest)
+            remember(ctx)
         if rest and not ctx.resilient_parsing:
             raise UsageError(f"{ctx.info_name}: {rest[0]!r} is one argument too many; quote a value that has spaces")
         return rest
@@ -81,6 +86,17 @@ class HelpedGroup(TyperGroup):
             near = did_you_mean(args[0], self.commands) or " exporter --help lists the commands"
             raise UsageError(f"there is no command {args[0]}.{near}")
         return super().resolve_command(ctx, args)
+
+
+def _refuse_own_words(context: Any, rest: list[str]) -> None:
+    """Raises `UsageError` if a word of this program stands where a destination does, or is an argument too many."""
+    commands, destination = context.find_root().command.commands, context.params.get("destination")
+    for word in (*([] if destination is None or os.path.lexists(destination) else [destination]), *rest[:1]):
+        if word not in commands:
+            continue
+        meant = f"exporter help {context.info_name}" if word == "help" else f"exporter {word}"
+        directory = "" if word in rest[:1] else f" Write ./{word} for a directory of that name"
+        raise UsageError(f"{context.info_name} {word}: a word of this program. Did you mean {meant}?{directory}")
 
 
 def _command_lines(command: TyperCommand, context: Any) -> Iterator[str]:

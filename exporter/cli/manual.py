@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Annotated, Any, Final, NamedTuple
@@ -17,6 +18,24 @@ from exporter.options.option import Group
 from exporter.words import did_you_mean
 
 _INDEX: Final = "index"
+_LIST: Final = "topics"
+#: Words that people look for, each with the page that answers, and its section if that is not all of it.
+ALIASES: Final[dict[str, tuple[str, str]]] = {
+    "dates": ("options", "Times"),
+    "durations": ("options", "Durations"),
+    "env": ("options", "Environment variables"),
+    "environment": ("options", "Environment variables"),
+    "exit-codes": ("exit-statuses", ""),
+    "exit-status": ("exit-statuses", ""),
+    "filters": ("options", "Filters"),
+    "install": ("start", "Install"),
+    "json": ("export", "What a run prints"),
+    "progress": ("export", "What a run prints"),
+    "times": ("options", "Times"),
+    "token": ("start", "Export from the API"),
+    "unproven": ("exit-statuses", "Status 3 of an export or a sync"),
+    "variables": ("options", "Environment variables"),
+}
 _LINK: Final = re.compile(r"\[([^]]*)\]\(([^)#]*)[^)]*\)")
 _PAGE_LINK: Final = re.compile(r"\[([^]]*)\]\(([a-z-]+)\.md(?:#[^)]*)?\)")
 _NO_MARKUP: Final = str.maketrans("[]", "()")
@@ -54,6 +73,14 @@ def _line(text: str) -> str:
     return found[0] if found else ""
 
 
+def section_of(text: str, title: str) -> str:
+    """Returns the section of a page with this title, with all that is below it; the whole page for an empty title."""
+    if not title:
+        return text
+    found = re.search(rf"^## {re.escape(title)}\n(?:(?!## ).*\n?)*", text, re.MULTILINE)
+    return found[0] if found else text
+
+
 def read_table(topic: str, head: str) -> list[tuple[str, str]]:
     """Returns the first two cells of each row of the tables, on a page, whose first column has this head."""
     page = read_pages(folder()).get(topic)
@@ -88,10 +115,11 @@ def manual(
         if topic is not None:
             raise UsageError(f"--all shows every page: leave {topic} out")
         _show("\n".join(page.text for page in pages.values()))
-    elif topic is None:
+    elif topic in (None, _LIST):
         width = max(map(len, pages), default=0)
         lines = [f"  {name:{width}}  {page.line}" for name, page in pages.items()]
-        _show("", "\n".join(["Topics of the manual; exporter help TOPIC shows one:", *lines, ""]))
+        also = textwrap.wrap(f"Also: {', '.join(ALIASES)}.", 80)
+        _show("", "\n".join(["Topics of the manual; exporter help TOPIC shows one:", *lines, *also, ""]))
     elif topic in commands:
         inner = commands[topic].make_context(topic, [], parent=root, resilient_parsing=True)
         about = ABOUT.get(topic)
@@ -99,8 +127,12 @@ def manual(
         _show(page.text if page else "", inner.get_help() + "\n\n")
     elif topic in pages:
         _show(pages[topic].text)
+    elif topic in ALIASES:
+        name, title = ALIASES[topic]
+        more = f"\nMore: exporter help {name}\n" if title else ""
+        _show(section_of(pages[name].text, title).rstrip("\n") + "\n" + more if name in pages else "")
     else:
-        near = did_you_mean(topic, [*pages, *commands]) or " exporter help lists the topics"
+        near = did_you_mean(topic, [*pages, *commands, *ALIASES]) or " exporter help lists the topics"
         raise UsageError(f"the manual has no topic {topic!r}.{near}")
 
 

@@ -11,7 +11,9 @@ from exporter.words import count_of
 
 if TYPE_CHECKING:
     from exporter.jobs.audit import AuditResult
+    from exporter.jobs.summary import Summary
     from exporter.jobs.sync import SyncResult
+    from exporter.log.state import State
     from exporter.run.context import RunContext
     from exporter.sandbox import Row, Sandbox
     from exporter.store.location import Location
@@ -39,7 +41,7 @@ class Night:
     @property
     def is_same(self) -> bool:
         """Returns whether the export has in the end what the server has."""
-        return self.checked.is_same
+        return self.checked.same
 
 
 class Clock:
@@ -111,6 +113,29 @@ async def live_through(
             )
         )
     return lived
+
+
+async def summed_up(destination: "Location", before: "State", exported: "Summary", nights: list[Night]) -> "Summary":
+    """Returns a summary of the export and the nights after it: what is there in the end, and what all runs have cost.
+
+    `before` is the state before the export.
+    """
+    from exporter.jobs.summary import summarize
+    from exporter.log.commits import load_state
+    from exporter.model import Counters
+    from exporter.store.open import open_store
+
+    async with open_store(destination) as store:
+        after = await load_state(store)
+    summaries = [exported, *(night.synced.summary for night in nights)]
+    audits = [audit for night in nights for audit in (night.audited, night.checked)]
+    spent = Counters(
+        requests=sum(each.requests for each in summaries) + sum(each.requests for each in audits),
+        retries=sum(each.retries for each in summaries),
+        throttled=sum(each.throttled for each in summaries),
+        seconds=sum(each.seconds for each in summaries) + sum(each.seconds for each in audits),
+    )
+    return summarize(destination, before, after, spent)
 
 
 def _by_id(sandbox: "Sandbox") -> Mapping[object, "Row"]:

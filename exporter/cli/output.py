@@ -1,10 +1,13 @@
 """Prints what a command says: its report to stdout, and all else that is for people to stderr."""
 
+import itertools
+import json
 import os
 import re
 import shutil
 import sys
 import textwrap
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, TextIO
 
@@ -61,6 +64,17 @@ def wrapped(line: str, columns: int) -> str:
     if (label := _LABEL.match(line)) and label.end() <= columns * _MOST_INDENT_SHARE:
         indent = label.end()
     return textwrap.fill(line, columns, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+
+
+def asks_for_objects(arguments: Sequence[str]) -> bool:
+    """Returns whether a command line asks for JSON on stdout, also one that is wrong otherwise."""
+    options = list(itertools.takewhile(lambda each: each != "--", arguments))
+    return not {"--json", "--json-lines"}.isdisjoint(options)
+
+
+def fail_in_json(reason: str, exit_status: int) -> None:
+    """Prints the object that stands for the result of a command that failed."""
+    typer.echo(json.dumps({"event": "failed", "reason": reason, "exit_status": exit_status}))
 
 
 def say(text: str, *, is_dated: bool = True, is_prose: bool = False) -> None:

@@ -37,12 +37,13 @@ def is_remote(summary: "Summary") -> bool:
 def location_of(summary: "Summary") -> Location:
     if is_remote(summary):
         return parse_location(summary.manifest.removesuffix(f"/{MANIFEST}"))
-    return Path(summary.manifest).parent.absolute()
+    return Path(summary.manifest).parent
 
 
 def directory_of(summary: "Summary") -> str:
     """Returns the path of the export, also for a reader that starts in another directory."""
-    return str(location_of(summary))
+    location = location_of(summary)
+    return str(location.absolute() if isinstance(location, Path) else location)
 
 
 def taken_for_columns(directory: str) -> list[str]:

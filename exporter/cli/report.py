@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from exporter.cli.acceptances import acceptance_figures, describe_acceptances, describe_doubtful
+from exporter.cli.advice import advise
 from exporter.cli.log import key_values
 from exporter.cli.query import directory_of, location_of, taken_for_columns
 from exporter.cli.times import for_people, for_programs, period_figures, span_for_people
@@ -37,12 +38,16 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
 
 def describe_request(request: Request, organization: str | None) -> str:
     """Returns what an export holds by request: its organization, filters, fields, partitions and tables."""
-    zone = "" if request.zone == UTC_NAME else f" in {request.zone}"
+    zone = "" if request.timezone == UTC_NAME else f" in {request.timezone}"
     by = "not partitioned" if request.partition_by == "none" else f"by {request.partition_by}{zone}"
-    filters = {name: _filter_text(value) for name, value in request.filters.items()}
+    filters = [
+        key_values("", {name: _filter_text(value)}).strip()
+        + (" (the API ignores it)" if name in request.ignored_filters else "")
+        for name, value in request.filters.items()
+    ]
     words = [
-        "" if organization is None else f"organization {organization}",
-        key_values("filters", dict(filters)) if filters else "filters none",
+        f"organization {'not known' if organization is None else organization}",
+        f"filters {' '.join(filters) or 'none'}",
         "all fields" if request.fields is None else f"fields {', '.join(request.fields)}",
         by,
         f"tables {', '.join(request.tables)}",
@@ -84,19 +89,19 @@ def _describe_doubts(summary: "Summary") -> Iterator[str]:
         yield f"  not shown to this token (scope conversations:read_sensitive): {', '.join(summary.withheld)}"
         if summary.turns == 0 and TRANSCRIPT_FIELD in summary.withheld:
             yield "    without transcripts, the table turns is empty."
-    destination = shell_word(location_of(summary))
+    destination = location_of(summary)
     if summary.unproven and not summary.is_accepted:
         times = describe_times(summary.unproven, summary.unproven_seconds, summary.unproven_rows)
         yield f"  {times} may have more rows than the API would show;"
         yield "    what it showed is kept, and the manifest names them under `unproven`. The first of these reads them"
         yield "    again, and the second compares all that was read with the source:"
-        yield f"      exporter reread {destination}"
-        yield f"      exporter audit {destination} --repair"
+        yield f"      {advise('reread', destination)}"
+        yield f"      {advise('audit', destination, '--repair')}"
     if summary.partly_withheld and not summary.is_accepted:
         yield "  some rows came without sensitive fields, others with them: the token's role has changed;"
         yield "    the manifest names the intervals under `fields.partly_withheld`. With a token that has the scope"
         yield "    conversations:read_sensitive, this reads them again:"
-        yield f"      exporter reread {destination} --withheld"
+        yield f"      {advise('reread', destination, '--withheld')}"
     if summary.quarantined_rows and not summary.is_accepted:
         yield f"  kept as served, because they do not fit the columns: {count_of(summary.quarantined_rows, 'row')};"
         yield "    the manifest names the files under `quarantine`."
@@ -112,13 +117,17 @@ def _describe_doubts(summary: "Summary") -> Iterator[str]:
 
 
 def describe_surprises(summary: "Summary") -> Iterator[str]:
-    """Says why there may be less than was expected: an end that lies ahead, or filters that nothing matches."""
+    """Says why there may be less, or more, than was expected: an end that lies ahead, or filters that match nothing or
+    everything."""
     if summary.end_ahead is not None:
         asked, end = for_people(summary.end_ahead), for_people(summary.range_end)
         yield f"  --until {asked} UTC lies ahead; exported up to {end} UTC, run again later for the rest."
     if summary.request is not None and summary.matches_nothing:
-        filters = [key_value(name, _filter_text(value)) for name, value in summary.request.filters.items()]
-        yield f"  nothing in this range matches {' and '.join(filters)}."
+        wanted = [key_value(name, _filter_text(value)) for name, value in summary.request.filters.items()]
+        yield f"  nothing in this range matches {' and '.join(wanted)}."
+    if summary.request is not None and (ignored := summary.request.ignored_filters):
+        filters, it = ("filter", "it") if len(ignored) == 1 else ("filters", "them")
+        yield f"  the API ignores the {filters} {', '.join(ignored)}: nothing was left out by {it}."
 
 
 def _filter_text(value: object) -> str:
@@ -138,6 +147,7 @@ def describe_synced(synced: "SyncResult") -> Iterator[str]:
         read = f"; {synced.unchanged:,} read again and unchanged" if synced.unchanged else ""
         yield f"✔ up to date  {count_of(summary.rows, 'conversation')}, nothing has changed{read}"
         yield f"  {' · '.join(filter(None, [known, _with_cost(f'at {location_of(summary)}', summary)]))}"
+        yield from describe_surprises(summary)
         yield from describe_acceptances(summary.acceptances)
         return
     yield _first_line(summary)
@@ -145,6 +155,7 @@ def describe_synced(synced: "SyncResult") -> Iterator[str]:
     if known:
         yield f"  current   {known}"
     yield from _describe_place(summary)
+    yield from describe_surprises(summary)
     yield from _describe_doubts(summary)
 
 
@@ -157,6 +168,7 @@ def describe_reread(done: "RereadResult") -> Iterator[str]:
         rows = count_of(done.kept, "row")
         yield f"  kept, though the API does not list them, because it has not answered 404 to their ids: {rows}"
     yield from _describe_place(done.summary)
+    yield from describe_surprises(done.summary)
     yield from _describe_doubts(done.summary)
 
 
@@ -263,4 +275,4 @@ def _describe_accepted(summary: "Summary") -> Iterator[str]:
     yield from describe_acceptances(summary.acceptances)
     if summary.exit_status == 3:
         yield "  Once you know what is in doubt, this accepts it, so that exit status 3 means a new doubt:"
-        yield f"      exporter accept {shell_word(location_of(summary))}"
+        yield f"      {advise('accept', location_of(summary))}"

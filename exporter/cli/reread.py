@@ -39,4 +39,5 @@ def reread(
 
 def _tell(done: "RereadResult") -> Result:
     whole = tell_summary(done.summary)
-    return Result(list(describe_reread(done)), whole.figures | reread_figures(done), done.exit_status)
+    figures = whole.figures | reread_figures(done)
+    return whole._replace(lines=list(describe_reread(done)), figures=figures, status=done.exit_status, hint=())

@@ -15,9 +15,9 @@ import typer
 from exporter.cli.display import Shown, open_display
 from exporter.cli.flags import Display
 from exporter.cli.machine import translating
-from exporter.cli.output import is_terminal, report
+from exporter.cli.output import fail_in_json, is_terminal, report, say
 from exporter.cli.query import describe_reading
-from exporter.cli.report import describe_summary, request_figures
+from exporter.cli.report import describe_summary, describe_surprises, request_figures
 from exporter.errors import ExporterError, InterruptedExportError
 from exporter.progress import Observer
 from exporter.store.location import Location
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 SUMMARY_KEYS: Final = (
     "state", "rows", "new_rows", "files", "bytes", "requests", "retries", "throttled", "seconds", "manifest",
-    "organization", "filters", "fields", "partition_by", "tables",
+    "organization", "filters", "ignored_filters", "fields", "partition_by", "timezone", "tables",
     "unproven", "quarantined_rows", "new_doubts", "accepted",
 )  # fmt: skip
 
@@ -45,19 +45,29 @@ def show(lines: Iterable[str], figures: object, *, as_json: bool) -> None:
 
 
 class Result(NamedTuple):
-    """Tells how a job ended: lines for people, figures for programs, the exit status, and a hint for terminals."""
+    """Tells how a job ended: lines for people, figures for programs, the exit status, and a hint for terminals.
+
+    `surprises` are those of the lines that say that the data is other than asked for, which nobody may miss.
+    """
 
     lines: list[str]
     figures: dict[str, Any]
     status: int
     hint: tuple[str, ...] = ()
+    surprises: tuple[str, ...] = ()
 
 
 def tell_summary(summary: "Summary") -> Result:
     """Returns the result of an export."""
     known = msgspec.structs.asdict(summary) | request_figures(summary)
     figures = {key: known[key] for key in SUMMARY_KEYS}
-    return Result(list(describe_summary(summary)), figures, summary.exit_status, tuple(describe_reading(summary)))
+    return Result(
+        list(describe_summary(summary)),
+        figures,
+        summary.exit_status,
+        hint=tuple(describe_reading(summary)),
+        surprises=tuple(line.strip() for line in describe_surprises(summary)),
+    )
 
 
 def perform(
@@ -90,9 +100,12 @@ def perform(
                 # The terminal has shown ^C, and the cursor stands behind it.
                 print(file=sys.stderr)
             _say_what_is_kept(error, destination)
-        _tell_failure(shown, display, error)
+        for log in shown.logs:
+            log("error", "failed", {"reason": str(error), "exit_status": error.exit_status})
         if shown.json_log is None:
             raise
+        if display.as_json or display.json_lines:
+            fail_in_json(str(error), error.exit_status)
         raise typer.Exit(error.exit_status) from error
     finally:
         shown.observer.close()
@@ -116,14 +129,13 @@ def _say_what_is_kept(error: InterruptedExportError, destination: Location) -> N
     error.with_message(f"stopped: {rows}{share} {are} kept in {destination}; run the same command to go on")
 
 
-def _tell_failure(shown: Shown, display: Display, error: ExporterError) -> None:
-    for log in shown.logs:
-        log("error", "failed", {"reason": str(error), "exit_status": error.exit_status})
-    if display.json_lines:
-        typer.echo(json.dumps({"event": "failed", "reason": str(error), "exit_status": error.exit_status}))
-
-
 def _tell_result(shown: Shown, display: Display, result: Result, where: str) -> None:
+    if display.quiet:
+        for surprise in result.surprises:
+            if shown.json_log is None:
+                say(f"warning: {surprise}")
+            else:
+                shown.json_log("warning", surprise, {})
     for log in shown.logs:
         if display.quiet and log is shown.json_log:
             continue

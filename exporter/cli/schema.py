@@ -6,6 +6,7 @@ import typer
 
 from exporter.cli.flags import flag, with_options
 from exporter.errors import UsageError
+from exporter.model import TABLES
 from exporter.options.option import Group
 from exporter.options.parse import choose_fields, choose_timezone
 from exporter.options.spec import OPTIONS, ExportSpec
@@ -18,7 +19,15 @@ from exporter.zones import UTC_NAME
 def schema(
     spec: ExportSpec,
     destination: Annotated[str | None, typer.Argument(metavar="DEST", help="An export, to show its columns.")] = None,
-    table: Annotated[str, flag("Show the columns of this table.", "NAME", Group.DONE)] = "conversations",
+    table: Annotated[
+        str,
+        typer.Option(
+            help="Show the columns of this table.",
+            metavar="NAME",
+            rich_help_panel=Group.DONE,
+            autocompletion=lambda: list(TABLES),
+        ),
+    ] = "conversations",
     output: Annotated[
         SchemaFormat,
         flag(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from exporter.cli.acceptances import acceptance_figures, describe_acceptances
+from exporter.cli.advice import advise
 from exporter.cli.report import first_of
 from exporter.cli.times import period_figures
 from exporter.store.location import Location, shell_word
@@ -89,7 +90,7 @@ def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
         yield "    be read, because a repair must read all files. Move a file away that can never be read: then it is"
         yield "    missing."
     elif left - {"stranger", "behind", "table"}:
-        command = f"exporter verify {shell_word(destination)} --repair"
+        command = advise("verify", destination, "--repair")
         yield f"  {command} takes out what is wrong, so that the next export reads it again."
         if found.drops:
             yield f"  It would move to _exporter/dropped, and delete none of, {count_of(len(found.drops), 'file')}:"

@@ -28,7 +28,7 @@ def of_command(context: Any) -> Iterator[None]:
 
 def describe(error: Any) -> str:
     """Returns what a `Refusal` means, and what to do; a command line without a word asks for help."""
-    return str(error.format_message()) if asks_for_help(error) else f"exporter: {_what(error)}"
+    return str(error.format_message()) if asks_for_help(error) else _what(error)
 
 
 def asks_for_help(error: Exception) -> bool:

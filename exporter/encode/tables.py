@@ -27,9 +27,9 @@ class Tables:
     @classmethod
     def of(cls, request: Request) -> Self:
         """Returns the tables of a request. Raises `UsageError` if this machine does not know its time zone."""
-        load_zone(request.zone)
+        load_zone(request.timezone)
         turns = TurnsEncoder() if TURNS in request.tables else None
-        return cls(Encoder(request.fields), turns, request.partition_by, request.zone)
+        return cls(Encoder(request.fields), turns, request.partition_by, request.timezone)
 
     @property
     def schemas(self) -> dict[str, pa.Schema]:

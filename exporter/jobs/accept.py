@@ -31,16 +31,34 @@ _NOTE_CHARACTERS = 500
 
 
 class AcceptResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Reports which `doubts` were accepted, or would be. `acceptances` are all that hold, by whom and when.
+    """Reports which `doubts` were accepted, or would be. `accepted` are all acceptances that hold, by whom and when.
 
-    `is_unsettled` says that a run was cut short before it knew that each row is in one place: only a run can tell.
+    `unsettled` says that a run was cut short before it knew that each row is in one place: only a run can tell.
     """
 
     state: StateName
     generation: int
     doubts: tuple[Doubt, ...]
-    acceptances: tuple[Accepted, ...]
-    is_unsettled: bool
+    accepted: tuple[Accepted, ...]
+    unsettled: bool
+
+    @property
+    def unproven(self) -> tuple[Doubt, ...]:
+        """Returns the times among `doubts`."""
+        return self._of_kind("unproven")
+
+    @property
+    def quarantine(self) -> tuple[Doubt, ...]:
+        """Returns the files of rows that fit no column, among `doubts`."""
+        return self._of_kind("quarantine")
+
+    @property
+    def partly_withheld(self) -> tuple[Doubt, ...]:
+        """Returns the rows without sensitive fields among `doubts`."""
+        return self._of_kind("withheld")
+
+    def _of_kind(self, kind: str) -> tuple[Doubt, ...]:
+        return tuple(one for one in self.doubts if one.kind == kind)
 
     @property
     def number(self) -> int:
@@ -93,8 +111,8 @@ def _accepted(state: State, doubts: Doubts) -> AcceptResult:
         state=state_name(state),
         generation=state.number,
         doubts=doubts_of(doubts),
-        acceptances=accepted_of(state.acceptances),
-        is_unsettled=bool(state.unsettled),
+        accepted=accepted_of(state.acceptances),
+        unsettled=bool(state.unsettled),
     )
 
 

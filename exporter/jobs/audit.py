@@ -6,7 +6,7 @@ is missing or has changed, and merges them by one commit, as a sync does.
 """
 
 from collections import Counter
-from datetime import date
+from datetime import date, datetime
 from typing import Self
 
 import msgspec
@@ -23,6 +23,7 @@ from exporter.log.state import State, StateName, state_name
 from exporter.partitions import date_of
 from exporter.pipeline.comparison import Differences
 from exporter.plan.differences import Kind
+from exporter.plan.sample import CONFIDENCE, most_differing
 from exporter.run.claim import Claim, holding
 from exporter.run.connect import connected
 from exporter.run.context import RunContext
@@ -78,6 +79,17 @@ class RepairResult(msgspec.Struct, frozen=True, kw_only=True):
     new_doubts: int = 0
 
 
+class AuditSample(msgspec.Struct, frozen=True, kw_only=True):
+    """Says that `differing` of the `audited` windows differ, and with this `confidence` `at_most` this number of all
+    `windows`."""
+
+    windows: int
+    audited: int
+    differing: int
+    confidence: float
+    at_most: int
+
+
 class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
     """Reports what an audit has found. `state` is that of the export; `audited` spans everything that was compared.
 
@@ -109,9 +121,85 @@ class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
         return any(self.findings.total(kind) for kind in ("missing", "changed", "moved", "deleted"))
 
     @property
-    def is_same(self) -> bool:
+    def same(self) -> bool:
         """Returns whether all that was compared is proven to be as the source has it, later changes there aside."""
         return not self.differs and not self.unproven
+
+    @property
+    def start(self) -> datetime | None:
+        """Returns the start of what was compared; None for the beginning."""
+        return self.audited.start
+
+    @property
+    def end(self) -> datetime:
+        """Returns the end of what was compared, which is excluded."""
+        return self.audited.end
+
+    @property
+    def listed(self) -> int:
+        """Returns the number of rows that the API lists."""
+        return self.findings.total("listed")
+
+    @property
+    def kept(self) -> int:
+        """Returns the number of rows in the export, before any repair."""
+        return self.findings.total("kept")
+
+    @property
+    def missing(self) -> int:
+        """Returns the number of rows that the API lists and the export lacks."""
+        return self.findings.total("missing")
+
+    @property
+    def changed(self) -> int:
+        """Returns the number of rows whose time of change differs."""
+        return self.findings.total("changed")
+
+    @property
+    def moved(self) -> int:
+        """Returns the number of rows that the API lists with another `created_at`."""
+        return self.findings.total("moved")
+
+    @property
+    def deleted(self) -> int:
+        """Returns the number of rows that the API does not list."""
+        return self.findings.total("deleted")
+
+    @property
+    def later(self) -> int:
+        """Returns the number of rows that are new or changed since they were read, which is no difference."""
+        return self.findings.total("later")
+
+    @property
+    def nameless(self) -> int:
+        """Returns the number of listed rows without an id."""
+        return self.findings.nameless
+
+    @property
+    def timezone(self) -> str:
+        """Returns the time zone of `days`."""
+        return self.findings.zone
+
+    @property
+    def days(self) -> dict[date, Counter[str]]:
+        """Returns the counts by day."""
+        return self.findings.days
+
+    @property
+    def ids(self) -> dict[Kind, list[str]]:
+        """Returns some ids of each kind of difference."""
+        return self.findings.ids
+
+    @property
+    def sample(self) -> AuditSample | None:
+        """Returns what a sample says of the whole; None if all was compared."""
+        if not self.sampled:
+            return None
+        windows, audited, differing = self.windows, self.windows_audited, self.findings.differing_windows
+        at_most = most_differing(windows, audited, differing)
+        return AuditSample(
+            windows=windows, audited=audited, differing=differing, confidence=CONFIDENCE, at_most=at_most
+        )
 
     @property
     def exit_status(self) -> int:

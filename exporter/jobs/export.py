@@ -29,7 +29,7 @@ async def export(destination: Location, asked: Selection, context: RunContext) -
     async with open_store(destination) as store:
         await store.check()
         summary = await recorded(store, "export", lambda run: _export(store, run, asked, context))
-        return summary.with_end(asked.within((summary.request or Request()).zone).until, context.lag)
+        return summary.with_end(asked.within((summary.request or Request()).timezone).until, context.lag)
 
 
 async def _export(store: Store, run: Run, asked: Selection, context: RunContext) -> Summary:

@@ -10,6 +10,7 @@ from exporter.contract import format_datetime, to_datetime
 from exporter.coverage import Period
 from exporter.errors import DamagedPartError
 from exporter.jobs.doubts import Accepted, accepted_of
+from exporter.jobs.requested import Requested
 from exporter.log.commits import load_commits
 from exporter.log.doubts import spans_of
 from exporter.log.fold import fold
@@ -32,7 +33,7 @@ class UnendedRun(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
+class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     """Sums up the commit log of a destination. `turns` is None if that table was not asked for.
 
     `covered_share` is the share of the range, in time and from roughly where its data begins, that has been read, from

@@ -51,7 +51,7 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     more rows than the API would show for certain; those that it showed were given. `withheld` are sensitive fields that
     came with no row, because this token may not see them; `partly_withheld_rows` counts the rows that came without them
     while others had them, because the token's role has changed. `filters`, and `fields` unless all were, are what was
-    asked for; `organization` is the one that the rows name.
+    asked for, and the API did not heed the `ignored_filters`; `organization` is the one that the rows name.
     """
 
     rows: int
@@ -66,6 +66,7 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     organization: str | None
     filters: Filters
+    ignored_filters: tuple[str, ...]
     fields: tuple[str, ...] | None
 
     def check(self) -> None:
@@ -131,7 +132,7 @@ async def _read(asked: Selection, fields: tuple[str, ...] | None, context: RunCo
         scan = Scan(range=range_, windows=(range_,), hidden_status=hidden_status)
         scheduler = await schedule(scan, reader, _anywhere, settings.page_size, density=opening.density)
         await Pipeline(scan, scheduler, reader, sink, None, settings).run()
-        return _report(request, range_, sink.totals, reader.counters.requests, context.clock() - began)
+        return _report(connection.request, range_, sink.totals, reader.counters.requests, context.clock() - began)
 
 
 def _anywhere(_created_at: Instant) -> tuple[dict[str, str], Interval | None]:
@@ -154,5 +155,6 @@ def _report(request: Request, range_: Interval, given: StreamTotals, requests: i
         seconds=round(seconds, 3),
         organization=given.organization,
         filters=request.filters,
+        ignored_filters=request.ignored_filters,
         fields=request.fields,
     )

@@ -9,6 +9,7 @@ from exporter.contract import MINUTE, Instant, instant_of, to_datetime
 from exporter.encode.tables import Tables
 from exporter.errors import StoreError
 from exporter.jobs.doubts import Accepted, accepted_of
+from exporter.jobs.requested import Requested
 from exporter.layout import MANIFEST
 from exporter.log.doubts import spans_of
 from exporter.log.manifest import served_fields
@@ -21,7 +22,7 @@ from exporter.store.location import Location
 _A_WHILE: Final = MINUTE
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     """Sums up what a destination holds after a run; `requests` and `seconds` are those of the run.
 
     `turns` is None if that table was not asked for. `bytes` are those of the parts. `resumed` says that an export

@@ -20,6 +20,7 @@ from exporter.log.state import FORMAT_VERSION, Author, Commit, CommitKind, State
 from exporter.model import Change, Counters, TableFormat
 from exporter.settings import FileMode, Request
 from exporter.store.base import Store
+from exporter.zones import UTC_NAME
 
 #: The format of commits that an exporter which knows only `FORMAT_VERSION` would not decode, or would fold to another
 #: state. Such an exporter refuses them by their version, with the advice to upgrade, and can read all others. These
@@ -127,7 +128,7 @@ def _format_of(kind: CommitKind, change: Change, request: Request | None) -> int
     if kind == "accept":
         return 3
     if request is not None and (
-        request.has_several_values or request.timezone is not msgspec.UNSET or request.partition_by == "week"
+        request.has_several_values or request.timezone != UTC_NAME or request.partition_by == "week"
     ):
         return 3
     return 2 if kind == "reread" or change.proves else FORMAT_VERSION

@@ -23,7 +23,8 @@ from exporter.words import did_you_mean, nearest
 
 #: Filters whose number is one of seconds.
 DURATIONS: Final = ("duration_above", "duration_below")
-
+#: Filters by a whole id, which no comma can be part of.
+_IDS: Final = ("agent_id", "agent_version_id", "web_widget_id")
 
 #: Options that may be taken for parameters of the API.
 _LIKE_PARAMETERS: Final = ("since", "until", "page_size", "exclude_fields", "org_id")
@@ -113,6 +114,12 @@ def check_filter(name: str, value: Any, zone: tzinfo = UTC) -> str:
             raise UsageError(f"{option} {value!r}: must be text")
         case FilterKind.TEXT if not value.strip():
             raise UsageError(f"{option}: must have a value")
+        case FilterKind.TEXT if name in _IDS and "," in value:
+            several = f" For several, give {option} once for each; in Python, a list." if known.takes_several else ""
+            raise UsageError(
+                f"{option} {value!r}: an id has no comma.{several} To send this one unchecked, give "
+                f"--filter {name}={value}"
+            )
         case FilterKind.TEXT:
             return str(value).strip()
     return str(value)

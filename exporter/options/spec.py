@@ -36,6 +36,8 @@ from exporter.settings import (
     RunSettings,
     Selection,
     TrustedClock,
+    check_lag,
+    check_wait,
 )
 from exporter.zones import UTC_NAME, known_zones, load_zone
 
@@ -99,19 +101,23 @@ class ExportSpec:
     ).field(None)
     lag: int | str = _of_range(
         "Leave out conversations newer than this, because the API may not list them yet; a sync also reads again what "
-        "changed this long before the last run, and an audit tolerates it.",
+        "changed this long before the last run, and an audit takes no change this young for a difference.",
         "DURATION",
     ).field(f"{_DEFAULTS.lag_seconds}s")
     created_after: _Time = _of_created("The same as --since, by the API's name.", "TIME", of_dataset=True).field(None)
     created_before: _Time = _of_created(
-        "The same as --until, but included, by the API's name.", "TIME", of_dataset=True
+        "As --until, by the API's name, except that this time is included.",
+        "TIME",
+        of_dataset=True,
     ).field(None)
-    direction: _Values = _filter("in this direction, or in any of several", "DIRECTION", names=contract.DIRECTIONS)
-    channel: _Values = _filter("on this channel, or on any of several", "CHANNEL", names=contract.CHANNELS)
-    status: _Values = _filter("with this status, or any of several", "STATUS", names=contract.STATUSES)
+    direction: _Values = _filter(
+        "in this direction, or in any of several (A,B)", "DIRECTION", names=contract.DIRECTIONS
+    )
+    channel: _Values = _filter("on this channel, or on any of several (A,B)", "CHANNEL", names=contract.CHANNELS)
+    status: _Values = _filter("with this status, or any of several (A,B)", "STATUS", names=contract.STATUSES)
     user_id: str | None = _filter("of users whose id contains this text; case does not matter", "ID")
     agent_number: str | None = _filter("of agents whose number contains this text; case does not matter", "NUMBER")
-    agent_id: _Values = _filter("of the agent with this id; repeatable", "ID")
+    agent_id: _Values = _filter("of the agent with this id; give the option again for each further one", "ID")
     agent_version_id: str | None = _filter("of the agent version with this id", "ID")
     web_widget_id: str | None = _filter("of the web widget with this id", "ID")
     duration_above: int | str | None = _filter("at least this long", "DURATION")
@@ -245,12 +251,15 @@ class ExportSpec:
 
     def settings(self) -> RunSettings:
         """Returns what the spec alone says of how to read and write."""
+        lag_seconds, wait_seconds = to_seconds(self.lag, "--lag"), to_seconds(self.wait, "--wait")
+        check_lag(lag_seconds, self.lag)
+        check_wait(wait_seconds, self.wait)
         return RunSettings(
-            lag_seconds=to_seconds(self.lag, "--lag"),
+            lag_seconds=lag_seconds,
             trust_clock=self.trust_clock,
             concurrency=self.concurrency,
             max_rps=self.max_rps,
-            wait_seconds=to_seconds(self.wait, "--wait"),
+            wait_seconds=wait_seconds,
             page_size=self.page_size,
             target_part_bytes=parse.to_bytes(self.part_size, "--part-size"),
             memory_bytes=parse.to_bytes(self.memory, "--memory"),

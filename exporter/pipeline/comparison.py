@@ -94,7 +94,7 @@ class Comparison:
         self._starts = [window.start for window in windows]
         self._last_read = LastRead(state.reads, lag)
         self._remembers = remembers
-        self._findings = Differences(UTC_NAME if state.request is None else state.request.zone)
+        self._findings = Differences(UTC_NAME if state.request is None else state.request.timezone)
         self._differing = Counter[int]()
         self._missing: dict[str, Difference] = {}
         self._deleted: list[tuple[Interval, Difference]] = []

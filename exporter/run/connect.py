@@ -3,9 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
+
+from msgspec.structs import replace
 
 from exporter.contract import HIDDEN_STATUS, Instant
 from exporter.encode.decode import Decoder
+from exporter.errors import RequestRefusedError, UsageError
 from exporter.fetch.walk.traits import Traits
 from exporter.fetch.wire.client import Client
 from exporter.log.commits import load_state
@@ -20,13 +24,15 @@ from exporter.run.clocks import settle_time
 from exporter.run.context import RunContext
 from exporter.run.filter_trial import try_filters
 from exporter.run.organization import check_organization
-from exporter.run.reconcile import in_stored_zone, settle_request
+from exporter.run.reconcile import in_stored_zone, settle_request, shown
 from exporter.run.record import Run
 from exporter.settings import Request, Selection
 from exporter.store.base import Store
 from exporter.store.location import shell_word
 from exporter.tasks import alongside
 from exporter.words import count_of
+
+_LASTING: Final = "Running again does not help until that is changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +116,9 @@ async def connected(
     `until` is the end of the range, if it is known; `run` is charged with what is read; `now` is the time to go by, if
     it is settled; `beside` is as in `open_reader`. From the first question until the block ends, the observer is told
     every second how far the run is. Raises `SourceError`, also if another organization is served than is asked for, and
-    `UsageError` if the clocks differ by too much.
+    `UsageError` if the clocks differ by too much, or the API rejects a question with filters.
     """
-    async with open_reader(request, context, beside) as reader, alongside(reader.report.repeat):
+    async with open_reader(request, context, beside) as reader, _lasting(), alongside(reader.report.repeat):
         reader.report.stored_rows = known.totals.rows
         reader.report.share = (known.covered_share or 0.0) if known.left else 0.0
         if run is not None:
@@ -122,8 +128,20 @@ async def connected(
         opening = await _ask_first(reader, known, request, until, context)
         await check_organization(reader, known, context.credentials.organization)
         if known.request is None:
-            await try_filters(reader, request, opening.now.end(context.lag))
+            ignored = await try_filters(reader, request, opening.now.end(context.lag))
+            request = replace(request, ignored_filters=ignored)
         yield Connection(request, known, reader, opening, context)
+
+
+@asynccontextmanager
+async def _lasting() -> AsyncIterator[None]:
+    """Lets a refusal that ends a run say that it lasts. It was believed only when it was repeated."""
+    try:
+        yield
+    except RequestRefusedError as error:
+        if _LASTING in str(error):
+            raise
+        raise error.with_advice(_LASTING) from error.__cause__
 
 
 async def _ask_first(
@@ -131,7 +149,13 @@ async def _ask_first(
 ) -> Opening:
     is_known = knows_hidden(known, request)
     status = None if is_known or "status" in request.filters else HIDDEN_STATUS
-    opening = await open_list(reader, until, status)
+    try:
+        opening = await open_list(reader, until, status)
+    except RequestRefusedError as error:
+        if error.is_final and request.filters:
+            filters = shown(dict(request.filters))
+            raise UsageError(f"{error}. Is one of the filters wrong? They are {filters}") from error
+        raise
     opening.is_hidden |= is_known
     if reader.now is None:
         reader.now = settle_time(reader, opening, until, context)

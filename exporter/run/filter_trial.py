@@ -32,8 +32,9 @@ Ids: TypeAlias = Callable[[tuple[tuple[str, str], ...]], Awaitable[frozenset[str
 
 async def try_filters(
     reader: Reader, request: Request, latest: Instant, patience_seconds: float = _PATIENCE_SECONDS
-) -> None:
-    """Warns of each filter of `request` that the API does not seem to know. Those that a reference names are not tried.
+) -> tuple[str, ...]:
+    """Returns the filters of `request` that the API does not seem to know, and warns of each. Those that a reference
+    names are not tried.
 
     Only rows created up to `latest` are asked for, because newer ones may arrive between two questions. Nothing is
     raised: the reading itself meets what is wrong with the API.
@@ -44,6 +45,7 @@ async def try_filters(
         found = (await reader.look(replace(page, extra=extra), believes=True)).page.rows
         return frozenset(row.id for row in found.rows)
 
+    ignored = []
     for name, value in request.common_filters.items():
         if name in FILTERS_BY_NAME:
             continue
@@ -53,10 +55,12 @@ async def try_filters(
         if is_known is None:
             reader.observer.note("it cannot be told whether the API knows a filter", name=name)
         elif not is_known:
+            ignored.append(name)
             reader.observer.warn(
                 f"the API does not seem to know the filter {name}: it answers alike without it."
                 f"{did_you_mean(name, FILTERS_BY_NAME)}"
             )
+    return tuple(ignored)
 
 
 async def knows(ids: Ids, name: str, value: str) -> bool | None:

@@ -2,8 +2,6 @@
 
 from typing import Final
 
-from msgspec import UNSET
-
 from exporter.contract import BEGINNING, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, format_instant
 from exporter.coverage import Coverage, Interval
 from exporter.errors import DestinationError, UsageError
@@ -29,7 +27,7 @@ def in_stored_zone(state: State, asked: Selection) -> Selection:
 
     Raises `UsageError` for a range that is empty there.
     """
-    return asked.within((state.request or Request()).zone)
+    return asked.within((state.request or Request()).timezone)
 
 
 def settle_request(state: State, asked: Selection, destination: Location) -> Request:
@@ -44,16 +42,16 @@ def settle_request(state: State, asked: Selection, destination: Location) -> Req
             fields=asked.fields,
             partition_by=asked.partition_by or Request().partition_by,
             tables=asked.tables or Request().tables,
-            timezone=UNSET if asked.timezone in (None, UTC_NAME) else asked.timezone,
+            timezone=asked.timezone or UTC_NAME,
         )
     differences = [
-        f"{name}: {_shown(kept)} stored, {_shown(wanted)} asked for"
+        f"{name}: {shown(kept)} stored, {shown(wanted)} asked for"
         for name, kept, wanted in (
             ("filters", stored.filters, asked.filters),
             ("fields", stored.fields, asked.fields),
             ("partitions", stored.partition_by, asked.partition_by),
             ("tables", stored.tables, asked.tables),
-            ("time zone", stored.zone, asked.timezone),
+            ("time zone", stored.timezone, asked.timezone),
         )
         if wanted is not None and wanted != kept
     ]
@@ -129,12 +127,13 @@ def has_sensitive_fields(state: State) -> bool:
     return any(file.withheld_rows < file.rows for file in state.conversations)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Returns a part of a request in words."""
     match value:
         case None:
             return "all"
         case tuple():
             return ",".join(value)
         case dict():
-            return " ".join(key_value(name, _shown(filter_)) for name, filter_ in value.items()) or "none"
+            return " ".join(key_value(name, shown(filter_)) for name, filter_ in value.items()) or "none"
     return str(value)

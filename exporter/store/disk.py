@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 from exporter.errors import StoreError, UnreadableFileError
 from exporter.settings import FileMode
 from exporter.store.oserrors import NOT_SUPPORTED, describe, nearest
+from exporter.store.owner import hand_over
 
 T = TypeVar("T")
 
@@ -135,8 +136,18 @@ def is_read_only(directory: Path) -> bool:
 
 
 def open_private(path: str | Path, flags: int) -> int:
-    """Opens a file that nobody else can read, as `os.open` does; fits `opener=`."""
-    return os.open(path, flags | os.O_CLOEXEC, FILE_MODES["private"])
+    """Opens a file that nobody else can read, as `os.open` does; fits `opener=`.
+
+    If the superuser makes it, it belongs to the owner of its directory.
+    """
+    descriptor = os.open(path, flags | os.O_CLOEXEC, FILE_MODES["private"])
+    if flags & os.O_CREAT:
+        try:
+            hand_over(descriptor, Path(path).parent)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return descriptor
 
 
 def fsync(descriptor: int) -> None:
@@ -173,17 +184,21 @@ def fsync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def make_directories(directory: Path, durable: set[Path], file_mode: FileMode = "private") -> None:
+def make_directories(
+    directory: Path, durable: set[Path], file_mode: FileMode = "private", *, is_inside: bool = True
+) -> None:
     """Creates `directory` and its missing parents, durable; adds them to `durable`, those known to be so.
 
     A directory that exists may be gone after a power cut, because a killed run may have made it, and may not have got
-    to its mode.
+    to its mode, nor to its owner: that of the directory above, if it `is_inside` a destination.
     """
     if directory in durable:
         return
     if not directory.parent.exists():
-        make_directories(directory.parent, durable, file_mode)
+        make_directories(directory.parent, durable, file_mode, is_inside=is_inside)
     directory.mkdir(mode=DIRECTORY_MODES["private"], exist_ok=True)
+    if is_inside:
+        hand_over(directory, directory.parent)
     if file_mode != "private":
         _open_to_group(directory)
     if os.access(directory.parent, os.R_OK):
@@ -203,7 +218,7 @@ def _open_to_group(directory: Path) -> None:
 
 
 def keep_modes(directory: Path, known: Collection[str], file_mode: FileMode) -> None:
-    """Gives what a library has written to `directory`, since it held the names `known`, its mode, durably."""
+    """Gives what a library has written to `directory`, since it held the names `known`, its mode and owner, durably."""
     with reporting(directory):
         for entry in list(os.scandir(directory)):
             if entry.is_file(follow_symlinks=False) and (
@@ -211,6 +226,7 @@ def keep_modes(directory: Path, known: Collection[str], file_mode: FileMode) -> 
             ):
                 descriptor = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC)
                 try:
+                    hand_over(descriptor, directory)
                     set_mode(descriptor, file_mode)
                     fsync(descriptor)
                 finally:

@@ -39,8 +39,15 @@ Location: TypeAlias = Path | Url
 
 
 def shell_word(location: Location) -> str:
-    """Returns the destination quoted as one word for a shell, on one line, so that it can be pasted anywhere."""
-    text = str(location.absolute() if isinstance(location, Path) else location)
+    """Returns the destination as it was given, as one word of a command line, which `parse_location` reads again."""
+    text = str(location)
+    if isinstance(location, Path) and (text.startswith("-") or ":/" in text):
+        text = f"./{text}"
+    return quoted(text)
+
+
+def quoted(text: str) -> str:
+    """Returns a text quoted as one word for a shell, on one line."""
     if text.isprintable():
         return shlex.quote(text)
     return f"$'{''.join(map(_in_ansi_c, text))}'"

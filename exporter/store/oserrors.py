@@ -2,10 +2,11 @@
 
 import errno
 import os
+import pwd
 import re
 from contextlib import suppress
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 from typing import Final
 
 #: A file system answers these to what it cannot do. Some blame the arguments.
@@ -37,7 +38,7 @@ def describe(error: OSError, path: Path | None = None) -> str:
     if path is not None:
         if number == errno.ENOSPC and _lacks_inodes(path):
             return "its disk has room, but no inodes: it holds too many files. Delete some, then run again to resume"
-        if number in (errno.EACCES, errno.EPERM) and (why := _why_denied(path)):
+        if number in (errno.EACCES, errno.EPERM) and (why := _why_denied(error, path)):
             return why
         if number in _WRONG_KIND:
             return (
@@ -62,17 +63,45 @@ def _lacks_inodes(path: Path) -> bool:
     return False
 
 
-def _why_denied(path: Path) -> str | None:
-    with suppress(OSError):
-        status = path.stat()
-        if S_ISREG(status.st_mode) and not os.access(path, os.R_OK):
-            if status.st_uid == os.geteuid():
-                return f"permission denied: its mode is {status.st_mode & 0o777:03o}. Run chmod 600 on it"
-            return (
-                f"permission denied: it belongs to user {status.st_uid}, and this is user {os.geteuid()}. Run as the "
-                "user who owns the destination"
-            )
+def _why_denied(error: OSError, path: Path) -> str | None:
+    """Returns what denies the step, `path` or a directory on the way, and whose it is, as far as that can be seen."""
+    named = [name for name in (error.filename2, error.filename, path) if isinstance(name, str | bytes | Path)]
+    for each in dict.fromkeys(Path(os.fsdecode(name)) for name in named):
+        for one in (*reversed(each.parents), each):
+            with suppress(OSError):
+                status = one.stat()
+                if _denies(one, status, is_parent=one == each.parent):
+                    return _denial("its {}" if one == path else "the {} of " + str(one), status)
     return None
+
+
+def _denies(path: Path, status: os.stat_result, *, is_parent: bool) -> bool:
+    """Returns whether this user may not pass a directory, change one that is the parent, or read a file."""
+    if S_ISDIR(status.st_mode):
+        wanted = os.W_OK | os.X_OK if is_parent else os.X_OK
+    elif S_ISREG(status.st_mode):
+        wanted = os.R_OK
+    else:
+        return False
+    return not os.access(path, wanted, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _denial(what: str, status: os.stat_result) -> str:
+    if status.st_uid == os.geteuid():
+        fit = "u+rwx" if S_ISDIR(status.st_mode) else "600"
+        return f"permission denied: {what.replace('{}', 'mode')} is {status.st_mode & 0o777:03o}. Run chmod {fit} on it"
+    owner, user = user_name(status.st_uid), user_name(os.geteuid())
+    return (
+        f"permission denied: {what.replace('{}', 'owner')} is {owner}, and this is {user}. Run as {owner}, or let "
+        f"{user} own all that is there (chown -R)"
+    )
+
+
+def user_name(user: int) -> str:
+    """Returns the name of a user, or the number of one that this machine does not know."""
+    with suppress(KeyError):
+        return pwd.getpwuid(user).pw_name
+    return f"user {user}"
 
 
 def _file_system(path: Path) -> str:

@@ -35,7 +35,7 @@ def test_every_command_is_a_plain_call(serving: Serving, tmp_path: Path) -> None
     ExportDirectory(out).check(records(ROWS))
     assert blocking.status(out).rows == 200
     assert blocking.verify(out).sound
-    assert blocking.audit(spec).is_same
+    assert blocking.audit(spec).same
     assert blocking.reread(spec).unchanged == 200
     assert blocking.sync(ExportSpec(destination=out, base_url=server.url, token=TOKEN)).updated == 0
     assert blocking.compact(spec).exit_status == 0

@@ -138,13 +138,13 @@ async def test_what_is_in_doubt_is_accepted(serving: Serving, tmp_path: Path) ->
     assert (await exporter.export(spec)).exit_status == 3
     would = await exporter.accept(tmp_path, dry_run=True)
     (doubt,) = would.doubts
-    assert (would.number, doubt.kind, doubt.rows, would.acceptances) == (1, "quarantine", 1, ())
+    assert (would.number, doubt.kind, doubt.rows, would.accepted) == (1, "quarantine", 1, ())
     before = datetime.now(UTC)
     done = await exporter.accept(tmp_path, note="seen")
-    (accepted,) = done.acceptances
+    (accepted,) = done.accepted
     assert before <= accepted.at <= datetime.now(UTC)
     assert (accepted.note, accepted.doubts) == ("seen", done.doubts)
-    assert (await exporter.status(tmp_path, check=True)).acceptances == done.acceptances
+    assert (await exporter.status(tmp_path, check=True)).acceptances == done.accepted
     assert (await exporter.export(spec)).exit_status == 0
 
 

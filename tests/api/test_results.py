@@ -50,7 +50,7 @@ def test_every_call_has_a_result() -> None:
 def test_no_time_is_an_integer_or_a_text() -> None:
     found = [field for kind in results() for field in fields_of(kind, kind.__name__)]
     times = [(path, kind) for path, kind in found if kind is datetime]
-    assert {"Summary.range_end", "Status.gaps.start", "Status.last_run.ended_at", "AcceptResult.acceptances.at"} <= {
+    assert {"Summary.range_end", "Status.gaps.start", "Status.last_run.ended_at", "AcceptResult.accepted.at"} <= {
         path for path, _ in times
     }
     for path, kind in found:

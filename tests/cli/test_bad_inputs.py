@@ -3,6 +3,7 @@
 `bad_inputs.txt` is the table: a command line after `$ exporter `, and then what stderr says.
 """
 
+import json
 import shlex
 from pathlib import Path
 
@@ -27,7 +28,10 @@ def test_a_bad_command_line_is_refused_in_one_line(
     Path("tok").touch()
     assert main(shlex.split(line)) == 2
     shown = capsys.readouterr()
-    assert (undated(shown.err), shown.out) == (f"{said}\n", "")
+    assert undated(shown.err) == f"{said}\n"
+    reason = said.removeprefix("exporter: ")
+    failed = json.dumps({"event": "failed", "reason": reason, "exit_status": 2})
+    assert shown.out == (f"{failed}\n" if {"--json", "--json-lines"} & {*shlex.split(line)} else "")
     assert said.startswith("exporter: ")
     assert not [words for words in _FOREIGN if words in shown.err]
     assert [each.name for each in tmp_path.iterdir()] == ["tok"]

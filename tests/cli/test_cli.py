@@ -195,8 +195,8 @@ BAD_COMMANDS = [
     ("--page-size 0", "--page-size 0: must be from 1 to 1000\n"),
     ("--page-size 1001", "--page-size 1001: must be from 1 to 1000\n"),
     ("--concurrency 0", "--concurrency 0: must be from 1 to 1024\n"),
-    ("--max-rps 0", "--max-rps 0.0: must be a number above 0\n"),
-    ("--lag -1", "--lag -1s: must be from 0 to 366 days\n"),
+    ("--max-rps 0", "--max-rps 0: must be a number above 0\n"),
+    ("--lag -1", "--lag -1: must be from 0 to 366 days\n"),
     ("--part-size huge", "--part-size 'huge': write a size as 256MB, 1GiB, or a number of bytes\n"),
     ("--tables turns", "--tables: conversations cannot be left out; give conversations,turns\n"),
     ("--tables conversations,words", "--tables: no such table: words. The tables are conversations, turns\n"),
@@ -471,6 +471,8 @@ def test_json_puts_one_object_on_stdout_in_place_of_the_report(job: Job, run: Ru
         "manifest": "/data/out/_manifest.json",
         "organization": "org_1",
         "filters": {"channel": "email"},
+        "ignored_filters": [],
+        "timezone": "UTC",
         "fields": None,
         "partition_by": "day",
         "tables": ["conversations"],
@@ -518,6 +520,32 @@ def test_json_lines_end_with_a_summary_or_with_what_failed(job: Job, run: Run) -
         "exit_status": 4,
     }
     assert done.err == "exporter: the token was refused\n"
+
+
+@pytest.mark.parametrize("option", ["--json", "--json-lines"])
+@pytest.mark.parametrize(
+    ("line", "status", "reason"),
+    [
+        (("export", "out", "--status", "nope"), 2, "--status 'nope': known values are "),
+        (("export", "out", "--nonsense"), 2, "export has no option --nonsense"),
+        (("export", "out", "more"), 2, "export: 'more' is one argument too many"),
+        (("frobnicate",), 2, "there is no command frobnicate"),
+        (("compact", "no-such-export"), 2, "no-such-export: no export here"),
+        (("verify", "no-such-export"), 2, "no-such-export: no export here"),
+        (("export", "out"), 4, "the token was refused"),
+        (("export", "out", "--log-format", "json"), 4, "the token was refused"),
+    ],
+)
+def test_whatever_fails_ends_with_one_object_for_a_program(
+    option: str, line: tuple[str, ...], status: int, reason: str, job: Job, run: Run
+) -> None:
+    job.result = AccessError("the token was refused")
+    done = run(*line, option)
+    (last,) = map(json.loads, done.out.splitlines())
+    assert (done.status, last["event"], last["exit_status"]) == (status, "failed", status)
+    assert last["reason"].startswith(reason)
+    assert last["reason"] in done.err.replace("\\n", "\n")
+    assert not run("export", "out", "--", option).out
 
 
 @pytest.mark.parametrize(
@@ -608,7 +636,9 @@ def test_the_exit_status_tells_how_it_ended(changes: dict[str, object], status: 
 )
 def test_an_error_is_a_line_and_an_exit_status(error: Exception, status: int, job: Job, run: Run) -> None:
     job.result = error
-    assert run("export", "out", "--json", "-v") == (status, "", f"exporter: {error}\n")
+    done = run("export", "out", "--json", "-v")
+    assert (done.status, done.err) == (status, f"exporter: {error}\n")
+    assert json.loads(done.out) == {"event": "failed", "reason": str(error), "exit_status": status}
 
 
 def test_with_json_logs_the_error_and_the_summary_are_json_too(job: Job, run: Run) -> None:
@@ -830,9 +860,9 @@ def test_no_query_is_given_that_finds_nothing(name: str, tmp_path: Path) -> None
 def test_the_summary_names_the_directory_that_a_run_is_in(tmp_path: Path) -> None:
     text = summarize(manifest="_manifest.json", state="unproven", unproven=2, partly_withheld=2)
     assert f"read_parquet('{tmp_path}/conversations/**/*.parquet'" in text
-    assert f"  exporter reread {tmp_path}\n" in text
-    assert f"  exporter reread {tmp_path} --withheld\n" in text
-    assert f"  exporter audit {tmp_path} --repair\n" in text
+    assert "  exporter reread .\n" in text
+    assert "  exporter reread . --withheld\n" in text
+    assert "  exporter audit . --repair\n" in text
 
 
 @pytest.mark.parametrize("arguments", [["--", "-dash"], ["./-dash"], ["--json", "--", "-dash"]])
@@ -842,13 +872,13 @@ def test_a_destination_may_begin_with_a_dash(arguments: list[str], job: Job, run
 
 
 @pytest.mark.parametrize("name", ["-dash", "a b"])
-def test_what_the_summary_advises_is_taken_for_what_it_is(name: str, tmp_path: Path, run: Run) -> None:
+def test_what_the_summary_advises_is_taken_for_what_it_is(name: str, run: Run) -> None:
     text = summarize(manifest=str(Path(name) / "_manifest.json"), state="unproven", unproven=2)
     (advised,) = [line.strip() for line in text.splitlines() if line.strip().startswith("exporter audit")]
     done = run(*shlex.split(advised)[1:])
     assert (done.status, done.err) == (
         2,
-        f"exporter: {tmp_path / name}: no export here; check the path, or run exporter export first\n",
+        f"exporter: {name}: no export here; check the path, or run exporter export first\n",
     )
 
 

@@ -32,10 +32,11 @@ def test_topics_are_listed_with_a_line_each(pages: Path, capsys: pytest.CaptureF
     assert main(["help"]) == 0
     heading, *topics = capsys.readouterr().out.splitlines()
     assert heading == "Topics of the manual; exporter help TOPIC shows one:"
-    assert topics == [
+    assert topics[:2] == [
         "  clocks  Which clock a run goes by, e.g. one: of two.",
         "  sync    Bring DEST up to the present",
     ]
+    assert topics[2].startswith("Also: ")
 
 
 def test_the_index_orders_them_and_is_no_topic(pages: Path) -> None:
@@ -144,3 +145,26 @@ def test_a_manual_without_pages_is_no_failure(
 def test_the_package_s_own_pages_have_a_line_each() -> None:
     for topic, page in manual.read_pages(manual.folder()).items():
         assert page.text.startswith("# ") and page.line, topic
+
+
+@pytest.mark.parametrize("alias", manual.ALIASES)
+def test_a_word_that_is_no_page_leads_to_the_part_that_answers(alias: str, capsys: pytest.CaptureFixture[str]) -> None:
+    page, title = manual.ALIASES[alias]
+    text = manual.read_pages(manual.folder())[page].text
+    assert main(["help", alias]) == 0
+    shown = capsys.readouterr().out
+    assert alias not in manual.read_pages(manual.folder())
+    if title:
+        assert shown.startswith(f"## {title}\n") and shown.endswith(f"\nMore: exporter help {page}\n")
+        assert shown.removesuffix(f"\nMore: exporter help {page}\n") in text
+        assert shown.count("\n## ") == 0
+    else:
+        assert shown == text
+
+
+def test_topics_are_listed_by_their_name_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "topics"]) == 0
+    listed = capsys.readouterr().out
+    assert main(["help"]) == 0
+    assert capsys.readouterr().out == listed
+    assert all(word in listed for word in (*manual.ALIASES, "exit-statuses"))

@@ -137,7 +137,7 @@ def test_a_directory_that_becomes_read_only(
         done = command("export", root, *OPTIONS, server=server)
         for directory in (root / closed, *(path for path in (root / closed).rglob("*") if path.is_dir())):
             directory.chmod(0o700)
-        check_failed(done, root, rows, "permission denied. Run as the user who owns the destination, or choose another")
+        check_failed(done, root, rows, f"permission denied: the mode of {root / closed}")
         check_next(command, server, root, rows)
 
 

@@ -221,3 +221,20 @@ def test_the_process_itself_ends_with_the_status_and_without_a_traceback(
     done = spawn("export", tmp_path / "out", *RANGE, server=server, token=TOKEN_NOSCOPE).wait()
     assert_refused(done, 4, "403")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_value_that_the_api_rejects_is_the_fault_of_who_gave_it(
+    server: Sandbox, command: Command, tmp_path: Path
+) -> None:
+    done = command("export", tmp_path / "out", *RANGE, "--filter", "status=bogus", server=server)
+    assert_refused(done, 2, " answered 422", "Is one of the filters wrong? They are status=bogus")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_refusals_that_last_say_that_running_again_does_not_help(
+    serving: Serving, command: Command, tmp_path: Path
+) -> None:
+    url = f"{serving([]).url}/elsewhere"
+    done = command("export", tmp_path / "out", *RANGE, url=url)
+    assert_refused(done, 1, "404")
+    assert done.err.endswith("\nRunning again does not help until that is changed\n")

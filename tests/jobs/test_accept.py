@@ -240,7 +240,7 @@ async def test_what_changes_nothing(tmp_path: Path) -> None:
         await run_sync(tmp_path, source)
         before = snapshot(tmp_path)
         done = await run_accept(tmp_path, source)
-        assert (len(done.doubts), done.acceptances) == (0, ())
+        assert (len(done.doubts), done.accepted) == (0, ())
         assert snapshot(tmp_path) == before
         source.update(ids[3], **MISFIT)
         await run_sync(tmp_path, source)
@@ -257,7 +257,7 @@ async def test_what_changes_nothing(tmp_path: Path) -> None:
         finally:
             release(held)
         done = await run_accept(tmp_path, source, by=None, note=None)
-        assert "@" in done.acceptances[0].by
+        assert "@" in done.accepted[0].by
 
 
 async def test_commits_that_are_lost_are_not_written_over(tmp_path: Path) -> None:

@@ -67,14 +67,14 @@ async def test_after_a_sync_nothing_but_deletions_differ_and_a_repair_drops_them
             assert snapshot(tmp_path) == before
             gone = source.gone.keys() & there
             assert counts(found) == ({"deleted": len(gone)} if gone else {})
-            assert found.is_same == (not gone)
+            assert found.same == (not gone)
             assert set(found.findings.ids["deleted"]) == gone
             for _ in range(20):
                 source.move(ahead=False)
             left = there - source.gone.keys()
             healed = await run_audit(tmp_path, source, repair=True, delete=bool(left))
             check(tmp_path, source)
-            assert healed.is_same == (bool(left) or not source.gone.keys() & there)
+            assert healed.same == (bool(left) or not source.gone.keys() & there)
             assert not source.gone.keys() & ExportDirectory(tmp_path).records().keys() or not left
             assert (await verify(tmp_path, now=source.now)).sound
             if left:
@@ -101,7 +101,7 @@ async def test_each_kind_by_day_and_by_id(tmp_path: Path) -> None:
         expected = {"missing": {late}, "changed": {ids[3], ids[4]}, "deleted": {ids[5]}, "later": {ids[6], fresh}}
         expected["moved"] = set()
         assert {kind: set(ids) for kind, ids in found.findings.ids.items()} == expected
-        assert not found.is_same
+        assert not found.same
         assert (found.findings.total("listed"), found.findings.total("kept")) == (91, 90)
         days = {day: {kind for kind in KINDS if counter[kind]} for day, counter in found.findings.days.items()}
         assert "missing" in days[to_datetime(source.rows[late].created_at).date()]
@@ -121,7 +121,7 @@ async def test_what_happened_since_is_no_difference(tmp_path: Path) -> None:
         source.update(ids[0], summary="new")
         source.insert(source.now - DAY)
         found = await run_audit(tmp_path, source)
-        assert (counts(found), found.is_same) == ({"later": 2}, True)
+        assert (counts(found), found.same) == ({"later": 2}, True)
 
 
 async def test_a_part_that_lost_rows_is_made_whole_by_few_requests(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ async def test_a_part_that_lost_rows_is_made_whole_by_few_requests(tmp_path: Pat
         whole = [seen for seen in source.sandbox.requests if seen.query.get("fields") is None]
         assert len(whole) <= 10
         check(tmp_path, source)
-        assert healed.is_same
+        assert healed.same
         assert (await verify(tmp_path, now=source.now)).sound
         assert ExportDirectory(tmp_path).state == "complete"
 
@@ -155,7 +155,7 @@ async def test_a_row_that_answers_by_id_is_kept(tmp_path: Path) -> None:
         source.sandbox.insert(Row(row.created_at + 400 * DAY, row.updated_at, row.fields))
         found = await run_audit(tmp_path, source, repair=True, delete=True)
         assert found.repaired is not None
-        assert (found.repaired.removed, found.repaired.unlisted, found.is_same) == (1, 1, False)
+        assert (found.repaired.removed, found.repaired.unlisted, found.same) == (1, 1, False)
         there = ExportDirectory(tmp_path).records()
         assert kept in there
         assert ids[0] not in there
@@ -168,7 +168,7 @@ async def test_a_conversation_whose_time_was_moved_is_there_once(tmp_path: Path)
         row = source.sandbox.delete(ids[1])
         source.rows[ids[1]] = Row(row.created_at - 2 * DAY, row.updated_at, source.rows[ids[1]].fields)
         source.sandbox.insert(source.rows[ids[1]])
-        assert (await run_audit(tmp_path, source, repair=True)).is_same
+        assert (await run_audit(tmp_path, source, repair=True)).same
         check(tmp_path, source)
 
 
@@ -187,7 +187,7 @@ async def test_a_row_that_is_listed_again_meanwhile_is_kept(tmp_path: Path) -> N
 
         source.sandbox.on_request = bring_back
         found = await run_audit(tmp_path, source, repair=True, delete=True)
-        assert (row, found.is_same) == (None, True)
+        assert (row, found.same) == (None, True)
         check(tmp_path, source)
 
 
@@ -230,7 +230,7 @@ async def test_hidden_rows_and_quarantine_are_compared_as_well(tmp_path: Path, h
         source.delete(odd[0])
         source.update(odd[1], at=source.now - HOUR, duration="longer")
         assert counts(await run_audit(tmp_path, source)) == {"deleted": 1, "changed": 1}
-        assert (await run_audit(tmp_path, source, repair=True, delete=True)).is_same
+        assert (await run_audit(tmp_path, source, repair=True, delete=True)).same
         assert {line["id"] for line in ExportDirectory(tmp_path).quarantined()} == set(odd[1:])
         assert not counts(await run_audit(tmp_path, source))
 
@@ -244,11 +244,11 @@ async def test_rows_that_fit_not_even_the_list_are_compared_by_their_ids(tmp_pat
         assert len(ExportDirectory(tmp_path).quarantined()) == 4
         found = await run_audit(tmp_path, source)
         assert (counts(found), found.findings.total("kept"), found.findings.nameless) == ({}, 33, 1)
-        assert found.is_same
+        assert found.same
         source.delete(odd[0])
         source.insert(source.now - DAY, status=7)
         assert counts(await run_audit(tmp_path, source)) == {"deleted": 1, "later": 1}
-        assert (await run_audit(tmp_path, source, repair=True, delete=True)).is_same
+        assert (await run_audit(tmp_path, source, repair=True, delete=True)).same
         assert not counts(await run_audit(tmp_path, source))
 
 
@@ -275,10 +275,10 @@ async def test_filters(tmp_path: Path) -> None:
         for name, filters in (("lasting", {"channel": "email"}), ("changing", {"status": "completed"})):
             asked = Selection(filters=filters)
             await export(tmp_path / name, asked, RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
-            assert (await run_audit(tmp_path / name, source)).is_same
+            assert (await run_audit(tmp_path / name, source)).same
         source.update(ids[0], status="failed")
         source.delete(ids[1])
-        assert (await run_audit(tmp_path / "lasting", source, repair=True, delete=True)).is_same
+        assert (await run_audit(tmp_path / "lasting", source, repair=True, delete=True)).same
         found = await run_audit(tmp_path / "changing", source, repair=True)
         assert (counts(found), found.changing_filters) == ({"deleted": 2}, ("status",))
         # The API knows rows that the filters no longer match by their ids.
@@ -286,7 +286,7 @@ async def test_filters(tmp_path: Path) -> None:
         assert found.repaired is not None
         assert (found.repaired.removed, found.repaired.unlisted) == (1, 1)
         await run_sync(tmp_path / "changing", source, refilter=True)
-        assert (await run_audit(tmp_path / "changing", source)).is_same
+        assert (await run_audit(tmp_path / "changing", source)).same
 
 
 async def test_a_repair_puts_in_order_what_one_before_has_left(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ async def test_a_repair_puts_in_order_what_one_before_has_left(tmp_path: Path) -
         (tmp_path / "_SUCCESS").unlink()
         orphan = next(tmp_path.rglob("part-*.parquet"))
         orphan.with_name("part-left.parquet").write_bytes(orphan.read_bytes())
-        assert (await run_audit(tmp_path, source, repair=True)).is_same
+        assert (await run_audit(tmp_path, source, repair=True)).same
         ExportDirectory(tmp_path).check_sound()
 
 
@@ -317,12 +317,12 @@ async def test_a_sample_finds_a_tenth_that_is_gone(tmp_path: Path) -> None:
         ids = fill(source, 1000)
         await run_sync(tmp_path, source)
         same = await run_audit(tmp_path, source, share=0.2, page_size=20)
-        assert same.is_same
+        assert same.same
         assert (same.windows, same.windows_audited) == (67, 13)
         assert 0.1 < same.findings.total("kept") / 1000 < 0.3
         await hide(tmp_path, *ids[::10])
         found = await run_audit(tmp_path, source, share=0.2, page_size=20)
-        assert not found.is_same
+        assert not found.same
         assert found.findings.differing_windows >= 10
         # An audit draws the same windows on one day, and others the day after.
         again = await run_audit(tmp_path, source, share=0.2, page_size=20)
@@ -341,7 +341,7 @@ async def test_the_list_is_put_where_tmpdir_says_and_goes_away(tmp_path: Path, m
         await run_sync(out, source)
         monkeypatch.setattr("tempfile.tempdir", str(aside))
         source.sandbox.on_request = lambda _: seen.extend(aside.rglob("*"))
-        assert (await run_audit(out, source)).is_same
+        assert (await run_audit(out, source)).same
         assert seen
         assert not [path for path in seen if path.suffix == ".json"], "a list is no export, and has no log"
         assert list(aside.iterdir()) == []

@@ -75,13 +75,13 @@ async def test_a_sync_takes_a_row_to_where_it_is(tmp_path: Path, move: str, stan
             assert ExportDirectory(tmp_path).records().keys() == source.rows.keys()
             found = await run_audit(tmp_path, source)
             assert found.findings.total("moved") == (move != "by a microsecond")
-            assert (await run_audit(tmp_path, source, repair=True, delete=True)).is_same
+            assert (await run_audit(tmp_path, source, repair=True, delete=True)).same
         else:
             assert (synced.inserted, synced.updated, synced.removed) == (0, 1, 0)
         if not (stands_still and move == "by a microsecond"):
             check(tmp_path, source)
         assert (await verify(tmp_path, now=source.now)).sound
-        assert (await run_audit(tmp_path, source)).is_same
+        assert (await run_audit(tmp_path, source)).same
 
 
 async def test_a_row_that_moves_again_and_back_is_there_once(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ async def test_an_audit_names_a_move_and_mends_it_as_one(tmp_path: Path, move: s
         assert found.findings.ids[kind] == [identity]  # type: ignore[index]
         assert found.findings.ids["deleted"] == [ids[7]]
         healed = await run_audit(tmp_path, source, repair=True, delete=delete)
-        assert healed.is_same == delete
+        assert healed.same == delete
         assert healed.repaired is not None
         assert (healed.repaired.updated, healed.repaired.removed, healed.repaired.unlisted) == (
             1,
@@ -191,7 +191,7 @@ async def test_a_move_since_the_last_reading_is_later(tmp_path: Path) -> None:
         source.now += HOUR
         source.update(ids[3], created_at=source.now - 10 * DAY)
         found = await run_audit(tmp_path, source)
-        assert (found.findings.total("later"), found.findings.total("deleted"), found.is_same) == (1, 0, True)
+        assert (found.findings.total("later"), found.findings.total("deleted"), found.same) == (1, 0, True)
 
 
 @pytest.mark.parametrize("stands_still", [False, True])
@@ -278,7 +278,7 @@ async def test_a_time_of_update_in_the_future_does_not_win_for_ever(tmp_path: Pa
             # It is older than what a sync asks for.
             assert synced.updated == 0
             assert (await run_audit(tmp_path, source)).findings.total("changed") == 1
-            assert (await run_audit(tmp_path, source, repair=True)).is_same
+            assert (await run_audit(tmp_path, source, repair=True)).same
         else:
             assert synced.updated == 1
         check(tmp_path, source)

@@ -295,7 +295,7 @@ async def test_a_nameless_row_that_was_mended_leaves_quarantine_with_a_repair(tm
         async def repair() -> str:
             context = RunContext(settings_for(source), Credentials(TOKEN), Quiet())
             found = await audit(tmp_path, Selection(), context, now=source.now, repair=True)
-            assert found.is_same
+            assert found.same
             return found.state
 
         assert await repair() == "unproven"

@@ -97,6 +97,8 @@ def test_it_has_the_names_of_the_design() -> None:
             "fields": ["id", "created_at"],
             "partition_by": "day",
             "tables": ["conversations"],
+            "timezone": "UTC",
+            "ignored_filters": [],
         },
         "range": range_,
         "organization": "org_1",

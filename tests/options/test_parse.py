@@ -285,9 +285,13 @@ def test_several_values_come_to_the_same_however_they_are_given(values: list[str
     assert choose_filters({"status": given_as}, {}) == {"status": expected}
 
 
-def test_a_comma_in_the_id_of_an_agent_is_part_of_it() -> None:
-    assert choose_filters({"agent_id": "a,b"}, {}) == {"agent_id": "a,b"}
-    assert choose_filters({"agent_id": ["b", "a,b"]}, {}) == {"agent_id": ("a,b", "b")}
+@pytest.mark.parametrize("given_as", ["a,b", ["b", "a,b"]])
+def test_ids_with_commas_between_them_are_no_id(given_as: object) -> None:
+    with pytest.raises(UsageError, match=r"^--agent-id 'a,b': an id has no comma. For several, give --agent-id once"):
+        choose_filters({"agent_id": given_as}, {})
+    with pytest.raises(UsageError, match=r"has no comma. To send this one unchecked, give --filter web_widget_id="):
+        choose_filters({"web_widget_id": "a,b"}, {})
+    assert choose_filters({"agent_number": "a,b"}, {"agent_id": "a,b"}) == {"agent_number": "a,b", "agent_id": "a,b"}
 
 
 def test_blanks_around_a_value_are_none_of_it() -> None:
@@ -459,7 +463,7 @@ def test_credentials_do_not_show_the_token() -> None:
         ({"page_size": 0}, "--page-size 0: must be from 1 to 1000"),
         ({"page_size": 1001}, "--page-size 1001: must be from 1 to 1000"),
         ({"concurrency": 0}, "--concurrency 0: must be from 1 to 1024"),
-        ({"max_rps": 0.0}, "--max-rps 0.0: must be a number above 0"),
+        ({"max_rps": 0.0}, "--max-rps 0: must be a number above 0"),
         ({"wait_seconds": 0.5}, "--wait 0.5: must be from 1 second to 1 day"),
         ({"max_rps": float("nan")}, "--max-rps nan: must be a number above 0"),
         ({"max_rps": float("inf")}, "--max-rps inf: must be a number above 0"),

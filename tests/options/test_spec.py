@@ -58,7 +58,7 @@ def typed(command: list[str], monkeypatch: pytest.MonkeyPatch) -> Resolved:
 
 
 VALUES = {
-    FilterKind.TEXT: st.sampled_from(["x", "a,b", " a b"]),
+    FilterKind.TEXT: st.sampled_from(["x", "a;b", " a b"]),
     FilterKind.INTEGER: st.integers(0, 10**6),
     FilterKind.METADATA: st.sampled_from([{"order_id": "1"}, {}]),
     FilterKind.TIME: st.sampled_from(["2026-01-01", "2026-01-01T10:00:00+02:00"]),

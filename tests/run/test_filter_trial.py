@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from exporter.contract import DAY, SECOND
-from exporter.errors import AccessError, RequestRefusedError, ServerFailedError
+from exporter.errors import AccessError, RequestRefusedError, ServerFailedError, UsageError
 from exporter.jobs.export import export
 from exporter.jobs.sync import sync
 from exporter.model import PageRequest
@@ -86,9 +86,9 @@ async def test_a_name_that_the_api_has_got_since_is_not_warned_of(
     assert (observer.warnings, UNDECIDED in observer.notes) == ([], False)
 
 
-async def test_a_name_that_the_api_refuses_ends_the_run_as_any_refusal(tmp_path: Path) -> None:
+async def test_a_name_that_the_api_refuses_is_the_fault_of_who_gave_it(tmp_path: Path) -> None:
     async with serve(ROWS, Behaviour(unknown="refused")) as sandbox:
-        with pytest.raises(RequestRefusedError, match="trunk: no such parameter"):
+        with pytest.raises(UsageError, match=r"trunk: no such parameter\. Is one of the filters wrong"):
             await run(tmp_path, sandbox, filters={"trunk": TRUNK})
 
 

@@ -17,6 +17,7 @@ from exporter.settings import FileMode
 from exporter.store.disk import fsync_directory, is_read_only, make_directories
 from exporter.store.local.scratch import sweep
 from exporter.store.oserrors import describe, nearest
+from exporter.store.owner import check_heirs
 
 #: Directories of every export. The commits come last: without them, the others are nobody's.
 _EMPTY_AT_FIRST: Final = (STAGING, QUARANTINE, COMMITS)
@@ -53,7 +54,7 @@ def prepare(root: Path, durable: set[Path], file_mode: FileMode) -> None:
 
 def _make_all(root: Path, durable: set[Path], file_mode: FileMode) -> None:
     for directory in (root, root / PRIVATE, *(root / name for name in _EMPTY_AT_FIRST)):
-        make_directories(directory, durable, file_mode)
+        make_directories(directory, durable, file_mode, is_inside=directory != root)
     fsync_directory(root / COMMITS)
 
 
@@ -90,6 +91,8 @@ def _check_what_is_there(root: Path) -> None:
         raise DestinationError(f"{existing}: {describe(OSError(errno.EROFS, ''))}")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise DestinationError(f"{existing}: not writable. Run as the user who owns it, or choose another destination")
+    if existing == root:
+        check_heirs(root)
     if existing != root or (root / COMMITS).is_dir():
         return
     found = {entry.name for entry in root.iterdir() if not is_clutter(entry.name)}

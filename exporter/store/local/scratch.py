@@ -19,6 +19,7 @@ from exporter.errors import UsageError
 from exporter.layout import SCRATCH
 from exporter.store.disk import open_private, reporting
 from exporter.store.local.lock import try_lock
+from exporter.store.owner import hand_over
 
 _PREFIX: Final = "exporter-staging-"
 #: A place has this prefix until it is locked, so that nobody takes it for one that was left behind.
@@ -38,6 +39,7 @@ def temporary_directory(destination: Path | None = None) -> Path:
             place = destination / SCRATCH
             with suppress(OSError):
                 place.mkdir(mode=0o700, exist_ok=True)
+                hand_over(place, place.parent)
                 return place
         raise UsageError(
             "there is no directory for temporary files: /tmp and the like are not there, or cannot be written to. Set "

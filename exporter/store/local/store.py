@@ -212,7 +212,8 @@ class LocalStore:
 
     def _make_parents(self, final: Path) -> None:
         for directory in reversed(final.relative_to(self.root).parents):
-            make_directories(self.root / directory, self._durable, self.file_mode)
+            is_inside = directory != Path()
+            make_directories(self.root / directory, self._durable, self.file_mode, is_inside=is_inside)
 
 
 def _append(root: Path, file: Path, line: bytes, file_mode: FileMode) -> None:
