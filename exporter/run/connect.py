@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
 
 from msgspec.structs import replace
 
@@ -31,8 +30,6 @@ from exporter.store.base import Store
 from exporter.store.location import shell_word
 from exporter.tasks import alongside
 from exporter.words import count_of
-
-_LASTING: Final = "Running again does not help until that is changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +115,7 @@ async def connected(
     every second how far the run is. Raises `SourceError`, also if another organization is served than is asked for, and
     `UsageError` if the clocks differ by too much, or the API rejects a question with filters.
     """
-    async with open_reader(request, context, beside) as reader, _lasting(), alongside(reader.report.repeat):
+    async with open_reader(request, context, beside) as reader, alongside(reader.report.repeat):
         reader.report.stored_rows = known.totals.rows
         reader.report.share = (known.covered_share or 0.0) if known.left else 0.0
         if run is not None:
@@ -133,17 +130,6 @@ async def connected(
         yield Connection(request, known, reader, opening, context)
 
 
-@asynccontextmanager
-async def _lasting() -> AsyncIterator[None]:
-    """Lets a refusal that ends a run say that it lasts. It was believed only when it was repeated."""
-    try:
-        yield
-    except RequestRefusedError as error:
-        if _LASTING in str(error):
-            raise
-        raise error.with_advice(_LASTING) from error.__cause__
-
-
 async def _ask_first(
     reader: Reader, known: State, request: Request, until: Instant | None, context: RunContext
 ) -> Opening:
@@ -155,7 +141,8 @@ async def _ask_first(
         if error.is_final and request.filters:
             filters = shown(dict(request.filters))
             raise UsageError(f"{error}. Is one of the filters wrong? They are {filters}") from error
-        raise
+        # A refusal is believed only when it is repeated. What is refused later comes with advice of its own.
+        raise error.with_advice("Running again does not help until that is changed") from error.__cause__
     opening.is_hidden |= is_known
     if reader.now is None:
         reader.now = settle_time(reader, opening, until, context)
