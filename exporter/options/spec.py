@@ -106,9 +106,7 @@ class ExportSpec:
     ).field(f"{_DEFAULTS.lag_seconds}s")
     created_after: _Time = _of_created("The same as --since, by the API's name.", "TIME", of_dataset=True).field(None)
     created_before: _Time = _of_created(
-        "As --until, by the API's name, except that this time is included.",
-        "TIME",
-        of_dataset=True,
+        "As --until, by the API's name, except that this time is included.", "TIME", of_dataset=True
     ).field(None)
     direction: _Values = _filter(
         "in this direction, or in any of several (A,B)", "DIRECTION", names=contract.DIRECTIONS
@@ -277,16 +275,9 @@ class ExportSpec:
     def _select_in(self, timezone: str, now: Instant, settings: RunSettings, *, is_known: bool = True) -> Selection:
         """Returns the selection with times in a zone. Unless it `is_known`, all that depends on it is left to check."""
         zone = load_zone(timezone)
-        since, until = parse.choose_range(
-            self.since,
-            self.until,
-            self.created_after,
-            self.created_before,
-            now,
-            zone,
-            latest=now - settings.lag_seconds * contract.SECOND,
-            is_zone_known=is_known,
-        )
+        latest = now - settings.lag_seconds * contract.SECOND
+        bounds = (self.since, self.until, self.created_after, self.created_before)
+        since, until = parse.choose_range(*bounds, now, zone, latest=latest, is_zone_known=is_known)
         named = {name: getattr(self, name) for name in contract.FILTERS_BY_NAME}
         return Selection(
             since=since,
