@@ -19,7 +19,7 @@ T0 = 1_770_000_000 * SECOND
     ("filters", "most"),
     [
         ({}, 100),
-        ({"channel": "telephone"}, 130),
+        ({"channel": "telephone"}, 150),
         ({"status": ("completed", "failed")}, 400),
     ],
 )

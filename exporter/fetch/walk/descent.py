@@ -59,6 +59,8 @@ class Descent(WindowProgress, Generic[RowT]):
         # The answer with the newest rows, of those that began below the anchor.
         self._below: Page[RowT] | None = None
         self._spare = window.end - window.start
+        # Where the list was taken to have ended above, because nothing was listed below a group.
+        self._ended_below: Interval | None = None
         self._settled: Rows[RowT] = Rows()
         self._unproven: tuple[Unproven, ...] = ()
 

@@ -30,7 +30,7 @@ class Filtering:
 
     `filters` are the parameters that leave rows out of the list, each of which may be asked for by itself. With
     `leaves_out_others`, something else leaves out rows as well, and nothing can be shown of that. `ends_late` means
-    that one of the filters has been shown to be applied late.
+    that one of the filters has been shown to be applied late, or that the list has gone on where it seemed to end.
     """
 
     def __init__(self) -> None:

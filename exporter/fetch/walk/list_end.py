@@ -79,6 +79,8 @@ class ListEnd(Passage[RowT]):
         while distance < _FARTHEST_DOWN and bottom - distance > self.start:
             page = yield ids_up_to(bottom - distance)
             if page and page.rows.created_at[0] < self._position:
+                # Where this list has seemed to end before, it may have gone on as well.
+                self._traits.filtering.ends_late = True
                 return (yield from self._go_on_after_gap(page))
             distance *= 2
         return None

@@ -90,6 +90,8 @@ class Walk(ListEnd[RowT]):
             self.request = self._of_status(self._steps.send(page))
         except StopIteration:
             self.request = None
+            if self._ended_below is not None:
+                self._name_ends(self._ended_below)
         settled = Settled(self._settled, self._unproven)
         self._settled = Rows()  # what is handed out is no longer held
         self.rows_settled += len(settled.rows)
