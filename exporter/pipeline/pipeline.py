@@ -17,7 +17,7 @@ import anyio
 from anyio import CancelScope
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from exporter.contract import Instant, format_instant
+from exporter.contract import END_OF_TIME, Instant, format_instant
 from exporter.coverage import Interval
 from exporter.encode.rows import EncodeRow
 from exporter.errors import (
@@ -181,6 +181,8 @@ class Pipeline:
                         return
                     settled = walk.receive(reading.page)
                     self._scheduler.advanced(walk, reading.page.rows.created_at)
+                    if (oldest := min(traits.oldest_row for traits in self._reader.lists.values())) < END_OF_TIME:
+                        self._scheduler.found_oldest(oldest)
                     self._report(len(settled.rows), reading.page.size_bytes)
                     self._wake()
                     rooms = (*carried, reading.room)

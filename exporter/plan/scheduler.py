@@ -79,7 +79,7 @@ class Scheduler:
         density: float | None = None,
     ) -> None:
         self._waiting = sorted(windows)
-        self.oldest: Final = oldest
+        self.oldest = oldest
         self._align = align
         self._page_size = page_size
         self._active: dict[Divisible, Instant] = {}
@@ -160,6 +160,10 @@ class Scheduler:
         # Less than a second of the window says less than the page, most of which then was above it.
         if span >= SECOND:
             seen.mean = walk.rows_settled / span
+
+    def found_oldest(self, oldest: Instant) -> None:
+        """Notes that the oldest row has been found: what is left below is not split, however dense it was guessed."""
+        self.oldest = max(self.oldest, oldest)
 
     def ended(self, walk: Divisible) -> None:
         """Notes that the walk has read its window, or will read no further."""

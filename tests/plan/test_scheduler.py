@@ -278,6 +278,23 @@ def test_lists_of_ids_do_not_make_pages_look_larger() -> None:
 
 # Simulated runs: the time and the requests that a run takes, against the pages that its rows fill.
 
+
+def test_what_lies_below_the_oldest_row_is_not_split_however_dense_it_was_guessed() -> None:
+    scheduler = Scheduler([SINCE], SINCE.start, to_beginning, PAGE, density=1 / SECOND)
+    walks = []
+    for _ in range(3):
+        window = scheduler.take()
+        assert window is not None
+        walks.append(FakeWalk.over(window))
+        scheduler.started(walks[-1])
+    scheduler.found_oldest(max(walk.start for walk in walks))
+    split = scheduler.take()
+    assert split is not None
+    scheduler.started(FakeWalk.over(split))
+    scheduler.found_oldest(SINCE.end)
+    assert scheduler.take() is None
+
+
 #: The rows of a page; there are six hundred pages. The smaller a page, the more its span is a matter of chance.
 ROWS = 200
 #: The most that it may take, by the number of workers: time ÷ ideal, for each of the densities.
@@ -345,7 +362,7 @@ def test_a_few_pages_are_not_chopped_up(name: str, workers: int) -> None:
     server = density(name, 10 * ROWS, 60)
     outcome = simulate(server, SINCE, workers, page_size=ROWS)
     assert outcome.rows == len(server.times)
-    assert outcome.windows <= workers + outcome.pages
+    assert outcome.windows <= workers + outcome.pages + 1
     assert outcome.requests <= 2 * (outcome.windows + outcome.pages)
 
 

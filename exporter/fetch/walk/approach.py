@@ -68,6 +68,7 @@ class Search:
         self._is_expected = is_expected
         self._least = 0 if is_expected else first.extra
         self._has_floor = first.has_floor
+        self._least_step: Instant = 0
         self._low: dict[By, Instant] = {}
         self._high: dict[By, Instant] = {}
 
@@ -76,8 +77,9 @@ class Search:
         """Returns whether too low and too high are next to each other, at the row's own time."""
         return self._low.get("both") == -1 and self._high.get("both") == 0
 
-    def too_low(self) -> None:
-        """Notes that the answer holds nothing at or above the row."""
+    def too_low(self, least_step: Instant = 0) -> None:
+        """Notes that the answer holds nothing at or above the row. The next is asked for from `least_step` above it."""
+        self._least_step = least_step
         tried = self._tried()
         if tried.has_floor and (self._is_expected or tried.is_unbounded):
             # All that was too low may have been so because of the lower bound.
@@ -107,6 +109,9 @@ class Search:
         self.approach = None if other is None else Approach(other, self._least, self._has_floor)
         self.is_ignored = other is None and not self._low
 
+    def _step_above(self, low: Instant) -> Instant | None:
+        return next((step for step in (self._least_step, *_STEPS) if step > low), None)
+
     def _tried(self) -> Approach:
         if self.approach is None:
             raise ValueError("the search has ended")
@@ -124,7 +129,7 @@ class Search:
         further = [
             Approach(by, step)
             for by, low in self._low.items()
-            if by not in self._high and (step := next((step for step in _STEPS if step > low), None)) is not None
+            if by not in self._high and (step := self._step_above(low)) is not None
         ]
         if any(by in self._low and self._low[by] < 0 and high - self._low[by] <= 1 for by, high in self._high.items()):
             return None  # one microsecond tells the two apart, and no other parameter would do better

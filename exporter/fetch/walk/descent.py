@@ -17,6 +17,7 @@ from exporter.fetch.walk.approach import Approach, Search
 from exporter.fetch.walk.rows import Outline, TimedRow, each_row, ids_of, outline, rows_of
 from exporter.fetch.walk.traits import Traits, rows_by_time
 from exporter.fetch.walk.window import WindowProgress
+from exporter.fetch.walk.zone import LEAST_ZONE_SHIFT, MOST_ZONE_SHIFT
 from exporter.model import Page, PageRequest, Rows, RowT, Unproven
 
 #: A page to go on with; None when there is nothing more to read.
@@ -58,20 +59,23 @@ class Descent(WindowProgress, Generic[RowT]):
         # The answer with the newest rows, of those that began below the anchor.
         self._below: Page[RowT] | None = None
         self._spare = window.end - window.start
+        # Where the list was taken to have ended above, because nothing was listed below a group.
+        self._ended_below: Interval | None = None
         self._settled: Rows[RowT] = Rows()
         self._unproven: tuple[Unproven, ...] = ()
 
     # Questions.
 
-    def _ask(self, approach: Approach, limit: int) -> PageRequest:
+    def _ask(self, approach: Approach, limit: int, anchor: Instant | None = None) -> PageRequest:
         """Returns the question of what lies at the anchor and below it."""
+        anchor = self._anchor if anchor is None else anchor
         has_floor = approach.has_floor and not self._open_below
         request = PageRequest(limit, created_after=self.start - max(SECOND, self._spare) if has_floor else None)
         if approach.is_unbounded:
             return request
         # By either parameter alone, the rows at the anchor come again. One microsecond less for the inclusive one keeps
         # a large group one unit above, which is finished, from filling the page.
-        before = self._anchor + self._traits.unit - 1 + approach.extra
+        before = anchor + self._traits.unit - 1 + approach.extra
         return replace(
             request,
             created_before=None if approach.by == "cursor" else before,
@@ -87,6 +91,8 @@ class Descent(WindowProgress, Generic[RowT]):
         """Asks by one approach after another, until a page shows a known row or one above it; None when none does."""
         first = search.approach
         self._below, self._is_stuck = None, False
+        # Nothing has been listed from here down.
+        is_bare = False
         limit = MAX_PAGE_SIZE if ids_only or entire else self._page_size
         while (approach := search.approach) is not None:
             request = replace(self._ask(approach, limit), ids_only=ids_only, entire=entire)
@@ -105,17 +111,20 @@ class Descent(WindowProgress, Generic[RowT]):
             if not self._shows_known(approach, page):
                 if not is_known and not page and self.end <= self._traits.oldest.get(self._status, BEGINNING):
                     return None
-                if self._may_begin_lower(approach, request, is_first=approach == first):
+                is_shown = len(page) > 0 or approach.is_unbounded or not is_bare
+                if is_shown and self._may_begin_lower(approach, request, page, is_first=approach == first):
                     # Enough of the whole list to show its order.
                     rows = MAX_PAGE_SIZE if approach.is_unbounded else _FEW_ROWS
                     below = replace(request, limit=rows, created_after=None, ids_only=True)
                     top = page if page else (yield below)
                     if top and top.rows.created_at[-1] < self.end:
                         return (yield from self._begin_at(top, page, is_newest=approach.is_unbounded))
-                    if not top and approach.is_unbounded:
+                    is_bare = not top
+                    if is_bare and approach.is_unbounded:
                         return None
                 self._keep_below(request, page)
-                search.too_low()
+                is_close = not is_known and self._traits.has_read_closely(request)
+                search.too_low(MOST_ZONE_SHIFT if is_close else 0)
             elif self._is_cut_above(request, page):
                 search.too_high(page.rows.created_at[0] - self._anchor)
             else:
@@ -141,15 +150,23 @@ class Descent(WindowProgress, Generic[RowT]):
         gaps = (*self._traits.misread(), *more)
         self._unproven += tuple(Unproven(gap.end - 1, 0, _MISREAD, gap.start) for gap in gaps)
 
-    def _may_begin_lower(self, approach: Approach, request: PageRequest, *, is_first: bool) -> bool:
+    def _may_begin_lower(self, approach: Approach, request: PageRequest, page: Page[RowT], *, is_first: bool) -> bool:
         """Returns whether a list that shows no row above the window is believed to begin in it, or below.
 
-        The whole list is, and so is one by bounds that have just been read as they were meant.
+        The whole list is, and so is one by bounds that have just been read as they were meant. But if its newest row
+        lies so far below that a zone's change of clocks may hide others, it must have been asked for from further up.
         """
         if request.ids_only or self._position < END_OF_TIME:
             return False
-        is_whole_list = approach.is_unbounded and approach.has_floor
-        return is_whole_list or (is_first and self._traits.has_read_closely(request))
+        if approach.is_unbounded and approach.has_floor:
+            return True
+        before = request.created_before
+        if before is None or not self._traits.has_read_closely(request):
+            return False
+        if approach.extra >= MOST_ZONE_SHIFT:
+            return True
+        is_near = len(page) > 0 and before - page.rows.created_at[0] < LEAST_ZONE_SHIFT
+        return is_first and (is_near or self._traits.unshifted.covers(before))
 
     def _begin_at(self, top: Page[RowT], page: Page[RowT], *, is_newest: bool) -> AskingForPage[RowT]:
         """Begins with `page`, or if it is empty, with the newest row that `top`, a list of ids, names.

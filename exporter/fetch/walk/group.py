@@ -17,7 +17,8 @@ from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, DAY, HOUR, MAX_PAGE_SIZE, MILLISECOND, MINUTE, SECOND, STATUSES, Instant
 from exporter.fetch.walk.rows import TimedRow, each_row, ids_of
-from exporter.fetch.walk.traits import AskingWhether, Traits, is_longer, shown_uncut
+from exporter.fetch.walk.traits import AskingWhether, Traits, is_longer
+from exporter.fetch.walk.uncut import shown_uncut
 from exporter.model import Page, PageRequest, RowT
 
 Asking: TypeAlias = Generator[PageRequest, Page[RowT], None]

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from msgspec.structs import replace
 
 from exporter.contract import MAX_PAGE_SIZE, Instant
+from exporter.coverage import Interval
 from exporter.fetch.walk.approach import UNBOUNDED, Approach, Search
 from exporter.fetch.walk.descent import AskingForPage, Descent, first_below
 from exporter.fetch.walk.group import Group
@@ -87,6 +88,8 @@ class Passage(Descent[RowT]):
             )
         if below is None or floor is None:
             self._held = {}
+            if self.start < self._anchor:
+                self._ended_below = Interval(self.start, min(self._anchor, self.end))
             self.settled_from = self.start
             return None
         if floor < self.start:

@@ -4,20 +4,18 @@ import math
 from collections.abc import Generator
 from typing import Any, Final, Self, TypeAlias
 
-from msgspec.structs import replace
-
 from exporter.contract import (
     BEGINNING,
     DAY,
     END_OF_TIME,
-    MAX_PAGE_SIZE,
     MILLISECOND,
     SECOND,
     Instant,
 )
 from exporter.coverage import Interval
 from exporter.fetch.walk.approach import UNBOUNDED, Approach, nearest, shows_close_bound
-from exporter.fetch.walk.rows import ids_of
+from exporter.fetch.walk.filtering import Filtering
+from exporter.fetch.walk.zone import LEAST_ZONE_SHIFT, MOST_ZONE_SHIFT, Unshifted
 from exporter.model import Page, PageRequest, Rows, RowT
 
 Answer: TypeAlias = tuple[PageRequest, Page[Any]]
@@ -28,8 +26,6 @@ _MOST_LONE_ROWS: Final = 50
 #: The rows that a walk expects to see above its window: without one, nothing shows that the window's newest are there.
 _ROWS_ABOVE: Final = 8
 _FARTHEST_ABOVE: Final = 30 * DAY
-#: The distance above the newest row to ask from: further than a zone or a day by which bounds may be misread.
-_FAR_ABOVE: Final = 2 * DAY
 
 
 class Traits:
@@ -44,7 +40,7 @@ class Traits:
     - `shows_order` means that a page had two times, in order.
     - `reads_closely` means that a row within a second of a bound came back that the bound, cut or rounded to minutes,
       would have left out; `reads_exactly`, the same for seconds and milliseconds.
-    - `is_filtered` means that rows are left out of the list.
+    - `is_filtered` means that rows are left out of the list, `filtering` when.
     - `cuts_at_random` means that the server has cut a page, and then delivered a longer one.
     """
 
@@ -59,6 +55,8 @@ class Traits:
         self.shows_order = False
         self.reads_closely = False
         self.is_filtered = False
+        self.filtering = Filtering()
+        self.unshifted = Unshifted()
         self.reads_exactly = False
         self.cuts_at_random = False
         self.updated_at_missing = False
@@ -107,6 +105,8 @@ class Traits:
             self._close_span = max(self._close_span, _span(request))
             grids = (MILLISECOND, SECOND)
             self.reads_exactly = self.reads_exactly or all(nearest(before, grid) < times[0] for grid in grids)
+        if before is not None and request.before_cursor is not None and times and times[0] <= before:
+            self.unshifted.note(before, times[0])
         self.unit = math.gcd(self.unit, *times)
         is_plain = request.is_plain
         if is_plain:
@@ -136,8 +136,21 @@ class Traits:
         """Forgets where the list ends, unless the one that is read next leaves out the same rows."""
         if updated_since != self._updated_since:
             self.lowest, self.proven_end = END_OF_TIME, BEGINNING
+            self.oldest.clear()
             self._ended.clear()
         self._updated_since = updated_since
+
+    @property
+    def reads_updates(self) -> bool:
+        """Returns whether only what was updated since some time is read."""
+        return self._updated_since is not None
+
+    @property
+    def oldest_row(self) -> Instant:
+        """Returns the time of the oldest row: the beginning of time until one is known, the end if there is none."""
+        if self.newest.get(None) == BEGINNING:
+            return END_OF_TIME
+        return min(self.oldest.values()) if None in self.oldest else BEGINNING
 
     def note_lowest(self, page: Page[Any]) -> None:
         """Remembers the lowest row that any answer of the unfiltered list has shown."""
@@ -201,8 +214,10 @@ class Traits:
 
     def approach_from_above(self, end: Instant, status: str | None) -> Approach:
         """Returns how to ask for a window that ends at `end`, so that a row above it is likely to come as well."""
-        rows_above = 0 if self.reads_closely else _ROWS_ABOVE
-        above = max(2 * SECOND, min(_FARTHEST_ABOVE, round(rows_above * self._gap)))
+        above = max(2 * SECOND, min(_FARTHEST_ABOVE, round(_ROWS_ABOVE * self._gap)))
+        if self.reads_closely:
+            is_unshifted = above < LEAST_ZONE_SHIFT or self.unshifted.covers(end)
+            above = 2 * SECOND if is_unshifted else MOST_ZONE_SHIFT
         newest = self.newest.get(status)
         if newest is not None and end + above > newest:
             return UNBOUNDED
@@ -245,48 +260,13 @@ def _next_row_bytes(listing: Page[Any]) -> float:
 def _includes(earlier: PageRequest, later: PageRequest) -> bool:
     """Returns whether `later` asks, as far as it is not newer or older, for part of what `earlier` asked for."""
     is_whole = earlier.updated_after is None and earlier.updated_before is None
-    return is_whole and earlier.status == later.status and earlier.filtered == later.filtered
+    are_alike = (earlier.status, earlier.filtered, earlier.extra) == (later.status, later.filtered, later.extra)
+    return is_whole and are_alike
 
 
 def _is_no_higher(later: PageRequest, earlier: PageRequest) -> bool:
     pairs = ((later.created_before, earlier.created_before), (later.before_cursor, earlier.before_cursor))
     return all(above is None or (bound is not None and bound <= above) for bound, above in pairs)
-
-
-def shown_uncut(listing: Page[RowT], traits: Traits) -> AskingWhether[RowT]:
-    """Returns whether a later page, much longer than `listing`, a list of ids, shows that no limit can have cut it (4).
-
-    The page is asked for with bounds where `listing` was, which lie above all. The only row of an organization is taken
-    for all of them, though no longer page exists: a page of ids is trusted to hold two rows.
-    """
-    if len(listing) >= listing.limit:
-        return False
-    top = max([*listing.rows.created_at[:1], *traits.newest.values()], default=BEGINNING) + _FAR_ABOVE
-    has_bound, has_cursor = listing.bounds
-    longest = PageRequest(
-        MAX_PAGE_SIZE,
-        created_before=top if has_bound else None,
-        before_cursor=top + 1 if has_cursor else None,
-        filtered=False,
-        ids_only=True,
-    )
-    newest = yield longest
-    if is_longer(newest, listing):
-        return True
-    if len(newest) > len(listing):
-        # A few more ids weigh little: whole rows weigh enough.
-        return is_longer((yield replace(longest, ids_only=False, entire=True)), listing)
-    if len(newest) != 1 or len(listing) != 1 or not newest.is_narrow:
-        return False
-    time = newest.rows.created_at[0]
-    for before in (time - 1, time - traits.unit // 2 - 1):
-        older = yield PageRequest(
-            MAX_PAGE_SIZE, created_before=before, before_cursor=before + 1, filtered=False, ids_only=True
-        )
-        # A server that rounds also shows the row below its own time.
-        if ids_of(older) - ids_of(newest):
-            return False
-    return True
 
 
 def rows_by_time(rows: Rows[Any], instant: Instant) -> set[str]:

@@ -29,26 +29,24 @@ from typing import Final, TypeAlias
 
 from msgspec.structs import replace
 
-from exporter.contract import DAY, EPOCH, MAX_PAGE_SIZE, SECOND, Instant
+from exporter.contract import EPOCH, MAX_PAGE_SIZE, Instant
 from exporter.coverage import Interval
 from exporter.errors import ContradictionError
-from exporter.fetch.walk.descent import AskingForPage, first_below, ids_up_to
-from exporter.fetch.walk.passage import Passage
+from exporter.fetch.walk.descent import AskingForPage, first_below
+from exporter.fetch.walk.list_end import ListEnd
 from exporter.fetch.walk.rows import Outline, check_order, ids_of, outline, without_repeats
-from exporter.fetch.walk.traits import Answer, AskingWhether, Traits, is_longer, rows_by_time, shown_uncut
+from exporter.fetch.walk.traits import Answer, AskingWhether, Traits, is_longer, rows_by_time
+from exporter.fetch.walk.uncut import shown_uncut
 from exporter.fetch.walk.window import Settled
 from exporter.model import Page, PageRequest, Rows, RowT, Unproven
 
-_LEFT_OUT: Final = "the API leaves rows out of its pages, and shows none in between"
 _ENDS_EARLY: Final = "the API shows older conversations only when it is asked for those after a time, as --since does"
 _NULL: Final = "where the list seems to end, the API answers with null in place of conversations"
-#: A filtered list is searched this far below its last row: its rows are hardly further apart.
-_FARTHEST_DOWN: Final = 3650 * DAY
 
 _Asking: TypeAlias = Generator[PageRequest, Page[RowT], None]
 
 
-class Walk(Passage[RowT]):
+class Walk(ListEnd[RowT]):
     """Reads `window` of the list, or of that of one `status`. `request` is the page to ask for next; None at the end.
 
     `receive` raises `ContradictionError` when the server's answers cannot be those of one list.
@@ -57,7 +55,6 @@ class Walk(Passage[RowT]):
     def __init__(self, window: Interval, traits: Traits, page_size: int, status: str | None = None) -> None:
         super().__init__(window, traits, page_size, status)
         self._last: Answer | None = None
-        self._newest: Instant | None = None
         self._has_had_null = False
         # The list that was taken for the end because the page before it was longer.
         self._end_listing: Page[Outline] | None = None
@@ -93,6 +90,8 @@ class Walk(Passage[RowT]):
             self.request = self._of_status(self._steps.send(page))
         except StopIteration:
             self.request = None
+            if self._ended_below is not None:
+                self._name_ends(self._ended_below)
         settled = Settled(self._settled, self._unproven)
         self._settled = Rows()  # what is handed out is no longer held
         self.rows_settled += len(settled.rows)
@@ -125,6 +124,7 @@ class Walk(Passage[RowT]):
             until = min(self._position, self.end - 1)
             is_doubtful = not self._has_had_null and (yield from self._is_end_doubtful())
             self._settle_held()
+            self._name_ends(Interval(self.start, until + 1))
             if self._has_had_null:
                 self._unproven += (Unproven(self.settled_from - 1, 0, _NULL, self.start),)
             elif is_doubtful:
@@ -132,11 +132,6 @@ class Walk(Passage[RowT]):
             elif not self._is_filtered and self.settled_from > self.start:
                 self._traits.end(Interval(self.start, self.settled_from))
             self.settled_from = self.start
-
-    def _go_on(self, *, entire: bool = False) -> AskingForPage[RowT]:
-        """Returns a page that shows a known row, or one above it, and goes on from there; None when nothing is left."""
-        page = yield from self._try(self._search(), entire=entire)
-        return (yield from self._tell_apart()) if page is None and self._is_stuck else page
 
     def _look_below(self, seen: Set[str] = frozenset()) -> AskingForPage[RowT]:
         """Finishes the rows at the position where a list of ids shows that all are in hand, and goes on below them.
@@ -164,7 +159,7 @@ class Walk(Passage[RowT]):
                 again = yield from self._try(self._search(), ids_only=True)
                 is_end = again is not None and ids_of(again) == ids_of(listing)
             if is_end:
-                if not self._is_filtered:
+                if (yield from self._ends_at_last_row()):
                     self._traits.oldest[self._status] = self._position
                 return None
         return (yield from self._tell_apart())
@@ -180,46 +175,6 @@ class Walk(Passage[RowT]):
             return None
         self._known, self._is_listed = rows_by_time(listing.rows, self._anchor), True
         return (yield from self._go_on())
-
-    @property
-    def _bottom(self) -> Instant:
-        """Returns how far down the list has been read: to the last row, or to where it was finished without one."""
-        return min(self._position, self.settled_from)
-
-    @property
-    def _is_filtered(self) -> bool:
-        return self._traits.is_filtered or self._status is not None
-
-    def _look_further_down(self) -> AskingForPage[RowT]:
-        """Returns a page from below what may have been left out, where the list seems to end.
-
-        An API that leaves rows out of a page after it has limited it shows nothing where it leaves out more rows than a
-        page holds (14). Only what lies below them tells them from the end of the list: a filtered list is looked for
-        there; of another list, a row that some answer has shown is asked for again.
-        """
-        if self.settled_from <= self.start:
-            return None
-        if not self._is_filtered:
-            return (yield from self._look_for_lowest())
-        if self._newest is None:
-            return None
-        bottom = min(self._position, self._newest)
-        distance = max(SECOND, (self._newest - bottom) // 4)
-        while distance < _FARTHEST_DOWN and bottom - distance > self.start:
-            page = yield ids_up_to(bottom - distance)
-            if page and page.rows.created_at[0] < self._position:
-                return (yield from self._go_on_after_gap(page))
-            distance *= 2
-        return None
-
-    def _look_for_lowest(self) -> AskingForPage[RowT]:
-        lowest = self._traits.lowest
-        if not self.start <= lowest < self._bottom:
-            return None
-        page = yield ids_up_to(lowest + SECOND)
-        if page and page.rows.created_at[0] < self._bottom:
-            return (yield from self._go_on_after_gap(page))
-        return None
 
     def _is_end_doubtful(self) -> AskingWhether[RowT]:
         """Returns whether more rows than those in hand may lie where this list has ended, or below.
@@ -254,21 +209,6 @@ class Walk(Passage[RowT]):
         if not below:
             self._traits.proven_end = bottom
         return False
-
-    def _go_on_after_gap(self, listing: Page[RowT]) -> AskingForPage[RowT]:
-        """Goes on from `listing`, which began below the position, and names what lies between as unproven."""
-        top = listing.rows.created_at[0]
-        if top < self.start:
-            return None
-        if self._position < self.end:
-            self._settle_held()
-        since, until = top, min(self._position, self.end - 1)
-        if since <= until:
-            self._unproven += (Unproven(until, 0, _LEFT_OUT, since),)
-        self._position, self._anchor = min(self._position, top + 1), top
-        self.settled_from = min(self.settled_from, top + 1)
-        self._known, self._is_listed = rows_by_time(listing.rows, top), True
-        return (yield from self._go_on())
 
     def _check_newest(self) -> _Asking[RowT]:
         """Checks, where no page had two times, that the list is not answered oldest first."""

@@ -31,6 +31,8 @@ READS: tuple[Reads, ...] = get_args(Reads)
 T0: Instant = 1_770_000_000 * SECOND
 #: The start of summer time for servers that take bounds for local times.
 SUMMER_TIME: Instant = T0 + 2 * SECOND
+#: The filter that takes the rows that match, where it is asked for by itself.
+FILTER = ("matches", "yes")
 #: The parameters that a server may ignore.
 PARAMETERS = ("cursor", "created_before", "created_after", "updated_after", "updated_before", "fields")
 
@@ -152,7 +154,8 @@ class ServerModel:
             bound = 10 * read_bound(behaviour.after, request.created_after)
             oldest = max(oldest, bound + ("created_after" in excludes))
         status = dict(request.values).get("status", request.status)
-        takes_all = not request.filtered or behaviour.filters_late
+        is_filtered = request.filtered or FILTER in request.extra
+        takes_all = not is_filtered or behaviour.filters_late
         found = [
             row
             for row in self.rows
@@ -168,7 +171,7 @@ class ServerModel:
             found.sort(key=lambda row: (row.created_at, row.tenths), reverse=not behaviour.oldest_first)
         limited = self._clamp(found, request)
         is_narrow = self._lists_ids(request)
-        page = [row for row in limited if (row.matches or not request.filtered) and row.id not in behaviour.nulls]
+        page = [row for row in limited if (row.matches or not is_filtered) and row.id not in behaviour.nulls]
         return Page(
             Rows(page, [self.served(row.created_at) for row in page], [self._served_update(row) for row in page]),
             50 * len(page) if is_narrow else sum([row.size for row in page]),

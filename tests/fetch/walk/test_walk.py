@@ -18,7 +18,17 @@ from exporter.fetch.walk.traits import Traits
 from exporter.fetch.walk.walk import Walk
 from exporter.model import Page, PageRequest, Rows
 from tests.fetch.walk.reader import HEAVY_UNIT_BYTES, Limiting, Reader, by_bytes, by_whim, check, expected
-from tests.fetch.walk.server_model import PARAMETERS, READS, SUMMER_TIME, T0, Behaviour, Reads, ServerModel, StoredRow
+from tests.fetch.walk.server_model import (
+    FILTER,
+    PARAMETERS,
+    READS,
+    SUMMER_TIME,
+    T0,
+    Behaviour,
+    Reads,
+    ServerModel,
+    StoredRow,
+)
 from tests.toolkit.sizes import size_of
 
 EXAMPLES = size_of(100, 250, "EXPORTER_WALK_EXAMPLES")
@@ -333,6 +343,39 @@ def test_one_row_a_year(precision: int) -> None:
     assert reader.server.requests < 7
 
 
+def filtered_reader(rows: list[StoredRow], behaviour: Behaviour) -> Reader:
+    """Returns a reader of what a filter leaves, which has read down to the end of the list."""
+    reader = Reader(ServerModel(rows, behaviour), page_size=50)
+    reader.traits.is_filtered = True
+    reader.traits.filtering.filters = (FILTER,)
+    reader.read(Interval(T0 - DAY, T0 + 300 * DAY))
+    return reader
+
+
+@pytest.mark.parametrize("days_below", [2, 20, 200])
+def test_a_window_below_the_end_of_a_filtered_list_costs_a_few_requests(days_below: int) -> None:
+    """It need not find that end by itself, from ever further above."""
+    rows = [StoredRow(f"c{number}", T0 + number * HOUR, matches=number % 3 > 0) for number in range(500)]
+    reader = filtered_reader(rows, Behaviour())
+    before = reader.server.requests
+    reader.read(Interval(T0 - 2 * days_below * DAY, T0 - days_below * DAY))
+    assert reader.server.requests <= before + 4
+    assert (len(reader.rows), reader.unproven) == (333, [])
+
+
+def test_a_filtered_list_that_ends_at_a_gap_is_read_on_below_it_in_the_next_window() -> None:
+    """A whole page that is left out after it was limited looks like the end, and no row of it is known."""
+    rows = [StoredRow(f"c{number}", T0 + number * HOUR) for number in range(100)]
+    rows += [StoredRow(f"x{number}", T0 - DAY - number * HOUR, matches=False) for number in range(60)]
+    rows += [StoredRow(f"d{number}", T0 - 10 * DAY - number * HOUR) for number in range(100)]
+    reader = filtered_reader(rows, Behaviour(filters_late=True, page_cap=20))
+    assert len(reader.rows) == 100
+    below = Interval(T0 - 30 * DAY, T0 - DAY)
+    reader.read(below)
+    check(reader, Interval(below.start, T0 + 300 * DAY))
+    assert len(reader.rows) > 100
+
+
 def test_a_window_inside_the_data_costs_its_pages_alone() -> None:
     server = ServerModel(rows_at(*(T0 + number * 10 * SECOND for number in range(5000))), Behaviour())
     reader = reader_of(server)
@@ -571,8 +614,11 @@ def test_an_end_is_held_against_every_row_that_was_shown(shown_at: int) -> None:
     assert {*rows[shown_at + 1 :]} <= {*reader.rows}
 
 
+@pytest.mark.parametrize("is_end", [True, False], ids=["below an end", "between two rows"])
 @pytest.mark.parametrize("shows_again", [False, True])
-def test_an_end_is_held_against_every_row_that_is_shown_later(shows_again: bool) -> None:
+def test_what_was_taken_for_empty_is_held_against_every_row_that_is_shown_later(
+    shows_again: bool, is_end: bool
+) -> None:
     """If the row is shown where the end was, it came late, and a sync reads it."""
     server, ended = (
         TwistedServer(rows_at(*(T0 - number * HOUR for number in range(10))), Behaviour()),
@@ -585,7 +631,10 @@ def test_an_end_is_held_against_every_row_that_is_shown_later(shows_again: bool)
 
     server.twist = twist
     reader = reader_of(server)
-    reader.traits.end(Interval(BEGINNING, ended))
+    if is_end:
+        reader.traits.end(Interval(BEGINNING, ended))
+    else:
+        reader.traits.assume(BEGINNING, ended)
     reader.read(Interval(T0 - 2 * HOUR, T0 + HOUR))
     assert [doubt.interval for doubt in reader.unproven] == ([] if shows_again else [Interval(BEGINNING, ended)])
 

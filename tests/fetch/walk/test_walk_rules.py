@@ -71,17 +71,17 @@ def takes_nothing_for_the_end(
             return ended.value
 
 
-def keeps_the_floor(self: Search) -> None:
+def keeps_the_floor(self: Search, least_step: Instant = 0) -> None:
     tried = self.approach
     assert tried is not None
     self.approach = replace(tried, has_floor=False)
-    too_low(self)
+    too_low(self, least_step)
     if self.approach is not None:
         self.approach = replace(self.approach, has_floor=tried.has_floor)
 
 
-def asks_no_further(self: Search) -> None:
-    too_low(self)
+def asks_no_further(self: Search, least_step: Instant = 0) -> None:
+    too_low(self, least_step)
     if self.approach is not None and self.approach.extra > 0 and not self.approach.is_unbounded:
         self.approach = None
 
@@ -152,10 +152,6 @@ def proves_by_any_page(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "shown_uncut", proves_anything)
 
 
-def keeps_what_was_assumed(self: Walk[StoredRow], *_gaps: Interval) -> None:
-    self._traits.misread()
-
-
 def asks_nothing(self: Walk[StoredRow]) -> Asking:
     yield from ()
 
@@ -189,7 +185,6 @@ MUTATIONS: dict[str, Mutation] = {
     "nothing is newer than the newest": replaced(Walk, "_check_newest", asks_nothing),
     "what a filter hides is looked for": replaced(Walk, "_look_further_down", asks_nothing),
     "a page of nulls is no end": forgets_nulls,
-    "what was assumed is withdrawn": replaced(Walk, "_doubt_assumed", keeps_what_was_assumed),
 }
 
 
@@ -427,16 +422,6 @@ CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
             "a page of nulls is no end",
             ((-1, 0, 100, 0), (-2, 0, 100, 0), (-3, 0, 100, 0)),
             Behaviour(page_cap=2, nulls=frozenset({"c0", "c1"})),
-        ),
-    ),
-    (
-        "lost",
-        "unproven",
-        Case(
-            "what was assumed is withdrawn",
-            ((-598000000, 0, 100, 0), (6603234567, 0, 100, 0)),
-            Behaviour(before="london", after="london", cursor_reads="london"),
-            windows=((-14398000000, 2000000), (2000000, 7202000000), (14402000000, 21602000000)),
         ),
     ),
 )
