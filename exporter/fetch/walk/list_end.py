@@ -128,8 +128,6 @@ class ListEnd(Passage[RowT]):
     def _name_ends(self, below: Interval) -> None:
         """Names what lies `below` the end of the list, and below earlier ones, if a filter is applied late."""
         filtering = self._traits.filtering
-        if below.start <= self._traits.lowest < self._bottom and self._is_filtered and not filtering.comes_first:
-            self._unproven += (Unproven(below.end - 1, 0, _LEFT_OUT, below.start),)
         filtering.take_end(below)
         if filtering.ends_late:
             self._unproven += tuple(Unproven(one.end - 1, 0, _LEFT_OUT, one.start) for one in filtering.taken())
