@@ -20,6 +20,8 @@ WORLDS = size_of(48, 160, "EXPORTER_WORLDS")
 FIRST_WORLD = int(os.environ.get("EXPORTER_FIRST_WORLD", "0"))
 #: The processes of a test run share the work in this many parts.
 SHARES = 8
+#: Worlds in which a conversation went to a list that had been read, and a bound hid it from the last look.
+LISTED = (1044,)
 #: A place in memory, if the machine has one: an fsync costs nothing there.
 BASE = next((path for path in ("/dev/shm", tempfile.gettempdir()) if os.access(path, os.W_OK)), None)
 
@@ -41,6 +43,12 @@ def live(seed: int) -> World:
 def test_every_world_ends_exact(share: int) -> None:
     for seed in range(FIRST_WORLD + share, FIRST_WORLD + WORLDS, SHARES):
         live(seed)
+
+
+@pytest.mark.parametrize("seed", LISTED)
+def test_a_world_of_several_lists_ends_exact(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.simulation.world.LISTS_LIKELIHOOD", 1.0)
+    live(seed)
 
 
 def test_a_world_is_the_same_twice() -> None:

@@ -32,7 +32,7 @@ from tests.simulation.run import FATES, Run
 from tests.simulation.source import Source
 
 NOW: Final = T0 + 10 * DAY
-_LISTS_LIKELIHOOD: Final = float(os.environ.get("EXPORTER_WORLDS_IN_LISTS", "0.2"))
+LISTS_LIKELIHOOD: Final = float(os.environ.get("EXPORTER_WORLDS_IN_LISTS", "0.2"))
 
 
 @dataclass
@@ -62,7 +62,7 @@ class World:
         partition_by: PartitionBy = self.chance.choice(("day", "day", "hour", "month", "none"))
         tables = self.chance.choice((None, None, TABLES))
         # All values of a filter, which is every conversation, as lists between which they move while they are read.
-        is_in_lists = random.Random(f"lists {self.seed}").random() < _LISTS_LIKELIHOOD
+        is_in_lists = random.Random(f"lists {self.seed}").random() < LISTS_LIKELIHOOD
         filters = {"status": tuple(sorted(STATUSES))} if is_in_lists else None
         self.asked = Selection(since=since, until=until, filters=filters, partition_by=partition_by, tables=tables)
         self.settings = RunSettings(

@@ -17,7 +17,7 @@ from exporter.fetch.walk.approach import Approach, Search
 from exporter.fetch.walk.rows import Outline, TimedRow, each_row, ids_of, outline, rows_of
 from exporter.fetch.walk.traits import Traits, rows_by_time
 from exporter.fetch.walk.window import WindowProgress
-from exporter.fetch.walk.zone import LEAST_ZONE_SHIFT, MOST_ZONE_SHIFT
+from exporter.fetch.walk.zone import MOST_ZONE_SHIFT
 from exporter.model import Page, PageRequest, Rows, RowT, Unproven
 
 #: A page to go on with; None when there is nothing more to read.
@@ -153,20 +153,13 @@ class Descent(WindowProgress, Generic[RowT]):
     def _may_begin_lower(self, approach: Approach, request: PageRequest, page: Page[RowT], *, is_first: bool) -> bool:
         """Returns whether a list that shows no row above the window is believed to begin in it, or below.
 
-        The whole list is, and so is one by bounds that have just been read as they were meant. But if its newest row
-        lies so far below that a zone's change of clocks may hide others, it must have been asked for from further up.
+        The whole list is, and so is one by bounds that are read as they are meant.
         """
         if request.ids_only or self._position < END_OF_TIME:
             return False
         if approach.is_unbounded and approach.has_floor:
             return True
-        before = request.created_before
-        if before is None or not self._traits.has_read_closely(request):
-            return False
-        if approach.extra >= MOST_ZONE_SHIFT:
-            return True
-        is_near = len(page) > 0 and before - page.rows.created_at[0] < LEAST_ZONE_SHIFT
-        return is_first and (is_near or self._traits.unshifted.covers(before))
+        return self._traits.begins_lower(approach, request, page, is_first=is_first)
 
     def _begin_at(self, top: Page[RowT], page: Page[RowT], *, is_newest: bool) -> AskingForPage[RowT]:
         """Begins with `page`, or if it is empty, with the newest row that `top`, a list of ids, names.

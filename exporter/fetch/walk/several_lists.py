@@ -4,8 +4,9 @@ The API takes one value of a parameter, so a filter of several values is read as
 and proven by itself. A stretch of the window is finished when all lists have got below it.
 
 A conversation may go from one list to another while they are read, and be seen in neither. So the lists of a stretch
-are looked at once more before it is handed out, in the order in which a conversation goes through them. If one shows a
-conversation that is not in hand, that list is read again, and all are looked at once more, until none shows another.
+are looked at once more before it is handed out, in the order in which a conversation goes through them. A look lists
+ids alone, from a row above the stretch down to one below it, like a walk. Where it cannot, or where it shows a
+conversation that is not in hand, that list is read again; all are looked at until none shows another conversation.
 Then, a conversation that was in one of the lists all the while is in hand, unless it went to another list before the
 last look, and during that look back to a list that had been looked at already.
 """
@@ -16,13 +17,16 @@ from typing import Final, Generic, TypeAlias
 
 from msgspec.structs import replace
 
-from exporter.contract import BEGINNING, MAX_PAGE_SIZE, SECOND, Instant
+from exporter.contract import BEGINNING, END_OF_TIME, MAX_PAGE_SIZE, SECOND, Instant
 from exporter.coverage import Interval
-from exporter.fetch.walk.rows import TimedRow, check_order, each_row, rows_of
-from exporter.fetch.walk.traits import Traits
+from exporter.fetch.walk.approach import Search
+from exporter.fetch.walk.rows import TimedRow, check_order, each_row, ids_of, rows_of
+from exporter.fetch.walk.traits import Traits, rows_by_time
 from exporter.fetch.walk.two_lists import DoubleWalk, new_walk
+from exporter.fetch.walk.uncut import shown_uncut
 from exporter.fetch.walk.walk import Walk
 from exporter.fetch.walk.window import Settled, WindowProgress
+from exporter.fetch.walk.zone import MOST_ZONE_SHIFT
 from exporter.model import Page, PageRequest, RowT, Unproven, Values
 
 #: After this many looks, a stretch in which each has shown another conversation is handed out, and named in doubt.
@@ -31,6 +35,7 @@ _UNSETTLED: Final = "conversations kept going from one value of a filter to anot
 
 _Asking: TypeAlias = Generator[PageRequest, Page[RowT], None]
 _AskingWhether: TypeAlias = Generator[PageRequest, Page[RowT], bool]
+_AskingHowFar: TypeAlias = Generator[PageRequest, Page[RowT], Instant | None]
 _AnyWalk: TypeAlias = Walk[RowT] | DoubleWalk[RowT]
 
 
@@ -73,6 +78,7 @@ class JoinedWalk(WindowProgress, Generic[RowT]):
         if self.request is None:
             raise ValueError("the walk has ended and asked for nothing")
         before, self._unproven = self.settled_from, ()
+        page = replace(page, limit=min(page.limit, self.request.limit), bounds=self.request.bounds)
         try:
             self.request = self._steps.send(page)
         except StopIteration:
@@ -149,34 +155,56 @@ class JoinedWalk(WindowProgress, Generic[RowT]):
         return not in_hand >= self._sighted | self._waiting.keys()
 
     def _shows_known_alone(self, values: Values, status: str | None) -> _AskingWhether[RowT]:
-        """Returns whether ids, asked for without the proof of a walk, are all in hand and come down to the bottom."""
-        traits, anchor = self._lists[values], self.settled_from - 1
-        while True:
-            approach, bottom = traits.approach, self._bottom
-            before = anchor + traits.unit - 1 + approach.extra
+        """Returns whether a list shows no ids but those in hand, and none can be left out.
+
+        Where it ends within the stretch, it is asked for with a lower bound as well: without one, or with one that is
+        misread, an API may show less (14).
+        """
+        lowest = yield from self._look(values, status)
+        if lowest is not None and lowest >= self._bottom > BEGINNING:
+            lowest = yield from self._look(values, status, has_floor=True)
+        return lowest is not None
+
+    def _look(self, values: Values, status: str | None, *, has_floor: bool = False) -> _AskingHowFar[RowT]:
+        """Lists the ids of the stretch, and returns how far down; None if one is not in hand, or some may be left out.
+
+        As in a walk, each page must show a row of the page before, or one above it.
+        """
+        traits, anchor, known = self._lists[values], self.settled_from - 1, set[str]()
+        first = replace(traits.approach_from_above(self.settled_from, status), has_floor=False)
+        search = Search(first, is_expected=False)
+        while (approach := search.approach) is not None:
+            before = None if approach.is_unbounded else anchor + traits.unit - 1 + approach.extra
             request = PageRequest(
                 MAX_PAGE_SIZE,
-                created_after=bottom - SECOND if approach.has_floor and bottom > BEGINNING else None,
-                created_before=None if approach.is_unbounded or approach.by == "cursor" else before,
-                before_cursor=None if approach.is_unbounded or approach.by == "bound" else before + 1,
+                created_after=self._bottom - SECOND if has_floor else None,
+                created_before=None if approach.by == "cursor" else before,
+                before_cursor=None if approach.by == "bound" or before is None else before + 1,
                 status=status,
                 ids_only=True,
             )
             page = yield _of_list(values, request)
-            page = replace(page, limit=min(page.limit, request.limit), bounds=request.bounds)
             check_order(request, page)
             traits.observe(request, page)
             times = page.rows.created_at
             shown = {row.id for row, time, _ in each_row(page.rows) if self._bottom <= time < self.settled_from}
             if not shown <= self._waiting.keys():
                 self._sighted |= shown
-                return False
-            is_whole = len(page) < page.limit and traits.has_had_longer(page) and not traits.may_be_cut(page)
-            if not times or times[-1] < self._bottom or is_whole:
-                return True
-            if times[-1] >= anchor:
-                return False
-            anchor = times[-1]
+                return None
+            is_joined = len(times) > 0 and (times[0] > anchor or bool(known & ids_of(page)))
+            begins_here = not known and traits.begins_lower(approach, request, page, is_first=approach == first)
+            if not (is_joined or begins_here or approach.is_unbounded):
+                search.too_low(MOST_ZONE_SHIFT if traits.has_read_closely(request) else 0)
+                continue
+            lowest = times[-1] if times else END_OF_TIME
+            may_be_whole = len(page) < page.limit and not traits.may_be_cut(page)
+            if lowest < self._bottom or (may_be_whole and traits.has_had_longer(page)):
+                return lowest
+            if lowest >= anchor:
+                return lowest if may_be_whole and (yield from shown_uncut(page, traits)) else None
+            anchor, known = times[-1], rows_by_time(page.rows, times[-1])
+            search = Search(replace(traits.approach, has_floor=False), is_expected=True)
+        return None
 
 
 def _of_list(values: Values, request: PageRequest) -> PageRequest:

@@ -161,6 +161,20 @@ class Traits:
         """Returns whether bounds as far apart as those of `request` have been read closely."""
         return self.reads_closely and _span(request) <= self._close_span
 
+    def begins_lower(self, approach: Approach, request: PageRequest, page: Page[Any], *, is_first: bool) -> bool:
+        """Returns whether a list whose rows all lie below the bound is believed to begin with those of `page`.
+
+        So it is if bounds have just been read as they were meant. But if its newest row lies so far below that a zone's
+        change of clocks may hide others, it must have been asked for from further up.
+        """
+        before = request.created_before
+        if before is None or not self.has_read_closely(request):
+            return False
+        if approach.extra >= MOST_ZONE_SHIFT:
+            return True
+        is_near = len(page) > 0 and before - page.rows.created_at[0] < LEAST_ZONE_SHIFT
+        return is_first and (is_near or self.unshifted.covers(before))
+
     def assume(self, newest: Instant, end: Instant) -> None:
         """Assumes that no row lies between `newest` and `end`, because bounds have been read closely so far."""
         self._assumed.append(Interval(newest, end))

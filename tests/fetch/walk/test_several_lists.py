@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from msgspec.structs import replace as changed
@@ -16,7 +17,13 @@ from exporter.model import Page, PageRequest, Values
 from exporter.settings import Request
 from tests.fetch.walk.reader import AnyWalk, Reader, check
 from tests.fetch.walk.server_model import T0, Behaviour, ServerModel, StoredRow
-from tests.fetch.walk.test_walk_seeds import random_limiting, random_server, random_window, read_in_pieces
+from tests.fetch.walk.test_walk_seeds import (
+    odd_reads,
+    random_limiting,
+    random_server,
+    random_window,
+    read_in_pieces,
+)
 from tests.toolkit.sizes import size_of
 
 SEEDS = size_of(240, 600, "EXPORTER_WALK_SEEDS")
@@ -119,9 +126,12 @@ def test_rows_that_go_on_from_list_to_list_are_not_missed(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(120))
-def test_rows_that_go_to_any_list_once_are_not_missed(seed: int) -> None:
+@pytest.mark.parametrize("reads_oddly", [False, True], ids=["exact", "odd"])
+def test_rows_that_go_to_any_list_once_are_not_missed(seed: int, reads_oddly: bool) -> None:
     chance = random.Random(seed)
     server = moving(chance, random_behaviour(chance))
+    if reads_oddly:
+        server.behaviour = replace(server.behaviour, **odd_reads(chance))
     moved, pace = set[str](), chance.choice((0.005, 0.02, 0.1))
 
     def go_anywhere_once(row: StoredRow) -> str:
@@ -131,9 +141,70 @@ def test_rows_that_go_to_any_list_once_are_not_missed(seed: int) -> None:
         return chance.choice(STAGES)
 
     server.move = go_anywhere_once
-    always = {row.id for row in server.rows if row.status != ELSEWHERE}
+    always = [row for row in server.rows if row.status != ELSEWHERE]
     reader = read_all(server, chance)
-    assert always <= {row.id for row in reader.rows}
+    exported = {row.id for row in reader.rows}
+    missing = [row.created_at for row in always if row.id not in exported]
+    assert all(any(time in doubt.interval for doubt in reader.unproven) for time in missing)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "seconds", "window", "goes_at_its_end"),
+    [
+        # The row is of the day that the upper bound is cut to, or of the minute that the lower one is rounded up to.
+        (Behaviour(before="date", cursor_reads="date"), 900, WINDOW, False),
+        (Behaviour(after="up_min"), 59, Interval(T0 + 58 * SECOND, T0 + 88 * SECOND), True),
+    ],
+    ids=["top", "bottom"],
+)
+def test_a_look_is_proven_like_a_walk(
+    behaviour: Behaviour, seconds: int, window: Interval, goes_at_its_end: bool
+) -> None:
+    """A row goes back to the first list while the second one is read, and then stays there."""
+    others = [
+        StoredRow(f"{status} {age}", T0 + (80 - age) * SECOND, T0, status=status)
+        for status in STAGES[2:]
+        for age in (*range(5), *range(300_000, 300_005))
+    ]
+    moved = StoredRow("moved", T0 + seconds * SECOND, T0, status=STAGES[3])
+    server = ServerModel([moved, *others], behaviour)
+    reader = Lists(server, lists_of(status=STAGES[2:]))
+    walk = reader.walk(window)
+    while (request := walk.request) is not None:
+        is_end = request.ids_only and request.created_after is None
+        if ("status", STAGES[3]) in request.values and (is_end or not goes_at_its_end):
+            server.rows = [changed(moved, status=STAGES[2]), *others]
+        reader.step(walk)
+    assert moved.id in {row.id for row in reader.rows}
+
+
+class ForgetfulServer(ServerModel):
+    """Shows only the newest rows to a question that has no lower bound."""
+
+    def answer(self, request: PageRequest) -> Page[StoredRow]:
+        rows = self.rows
+        if request.created_after is None:
+            self.rows = [row for row in rows if row.created_at > T0 + 970 * SECOND]
+        page = super().answer(request)
+        self.rows = rows
+        return page
+
+
+def test_a_look_that_ends_early_is_asked_for_with_a_lower_bound() -> None:
+    others = [
+        StoredRow(f"{status} {age}", T0 + (990 - 10 * age) * SECOND, T0, status=status)
+        for status in STAGES[2:]
+        for age in range(30)
+    ]
+    moved = StoredRow("moved", T0 + 965 * SECOND, T0, status=STAGES[3])
+    server = ForgetfulServer([moved, *others], Behaviour())
+    reader = Lists(server, lists_of(status=STAGES[2:]), page_size=5)
+    walk = reader.walk(WINDOW)
+    while (request := walk.request) is not None:
+        if ("status", STAGES[3]) in request.values:
+            server.rows = [changed(moved, status=STAGES[2]), *others]
+        reader.step(walk)
+    assert moved.id in {row.id for row in reader.rows}
 
 
 def test_rows_that_change_in_every_look_are_named_in_doubt() -> None:
