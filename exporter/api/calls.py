@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from exporter.api.arguments import check_arguments, checked
 from exporter.clock import wall_clock
-from exporter.contract import SECOND
+from exporter.contract import SECOND, to_datetime
 from exporter.errors import UsageError
 from exporter.jobs.accept import AcceptResult
 from exporter.jobs.accept import accept as run_accept
@@ -42,7 +42,7 @@ from exporter.model import CONVERSATIONS, TABLES, TURNS
 from exporter.options.dialect import for_caller
 from exporter.options.parse import choose_fields, parse_share
 from exporter.options.spec import ExportSpec
-from exporter.options.times import to_seconds
+from exporter.options.times import to_age, to_seconds
 from exporter.progress import Observer
 from exporter.run.context import RunContext
 from exporter.run.observer_guard import observed
@@ -141,13 +141,21 @@ async def compact(spec: ExportSpec, *, observer: Observer | None = None) -> Comp
 
 
 @checked
-async def status(destination: str | Path, *, check: bool = False) -> Status:
+async def status(
+    destination: str | Path, *, check: bool = False, max_age: str | int | timedelta | None = None
+) -> Status:
     """Returns what an export holds, what is missing, and which run is at work there, as `exporter status` does.
 
-    `check` also looks whether the manifest knows of commits that are lost. Raises `DestinationError` if there is no
-    export, and `StoreError`.
+    Its `exit_status` is what the command ends with if it has `--check`, and `reason` says why. With `max_age`, a text
+    such as `26h`, a number of seconds or a timedelta, that is 1 also if changes of longer ago may be missing. `check`,
+    which `max_age` implies, also raises `DamagedLogError` if the manifest knows of commits that are lost.
+
+    Raises `UsageError`, `DestinationError` if there is no export, and `StoreError`.
     """
-    return await run_status(parse_location(str(destination)), check=check)
+    updated_after = None if max_age is None else to_datetime(to_age(max_age, wall_clock(), "max_age"))
+    return await run_status(
+        parse_location(str(destination)), check=check or max_age is not None, updated_after=updated_after
+    )
 
 
 @checked

@@ -36,7 +36,7 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
     yield from _describe_doubts(summary)
 
 
-def describe_request(request: Request, organization: str | None) -> str:
+def describe_request(request: Request, data: "Summary | Status") -> str:
     """Returns what an export holds by request: its organization, filters, fields, partitions and tables."""
     zone = "" if request.timezone == UTC_NAME else f" in {request.timezone}"
     by = "not partitioned" if request.partition_by == "none" else f"by {request.partition_by}{zone}"
@@ -46,13 +46,21 @@ def describe_request(request: Request, organization: str | None) -> str:
         for name, value in request.filters.items()
     ]
     words = [
-        f"organization {'not known' if organization is None else organization}",
+        f"organization {'not known' if data.organization is None else data.organization}",
         f"filters {' '.join(filters) or 'none'}",
-        "all fields" if request.fields is None else f"fields {', '.join(request.fields)}",
+        ("all fields" if request.fields is None else f"fields {', '.join(request.fields)}") + _not_shown(data.withheld),
         by,
         f"tables {', '.join(request.tables)}",
     ]
     return " · ".join(filter(None, words))
+
+
+def _not_shown(withheld: Sequence[str]) -> str:
+    if not withheld:
+        return ""
+    were = "was" if len(withheld) == 1 else "were"
+    more = ", …" if len(withheld) > 2 else ""
+    return f", of which {len(withheld)} {were} not shown to the token: {', '.join(withheld[:2])}{more}"
 
 
 def _first_line(summary: "Summary") -> str:
@@ -78,17 +86,13 @@ def _describe_place(summary: "Summary") -> Iterator[str]:
     readable = ", readable by its group" if summary.file_mode == "group" else ""
     yield f"  at        {place} ({count_of(summary.files, 'file')}, {format_size(summary.bytes)}{readable})"
     if summary.request is not None:
-        yield f"  request   {describe_request(summary.request, summary.organization)}"
+        yield f"  request   {describe_request(summary.request, summary)}"
 
 
 def _describe_doubts(summary: "Summary") -> Iterator[str]:
     if taken := taken_for_columns(directory_of(summary)):
         yield f"  {' and '.join(taken)} in its path is taken for every row's value by readers of hive partitions;"
         yield "    read it with hive partitioning off, as the query does, or move it to a directory without `=`."
-    if summary.withheld:
-        yield f"  not shown to this token (scope conversations:read_sensitive): {', '.join(summary.withheld)}"
-        if summary.turns == 0 and TRANSCRIPT_FIELD in summary.withheld:
-            yield "    without transcripts, the table turns is empty."
     destination = location_of(summary)
     if summary.unproven and not summary.is_accepted:
         times = describe_times(summary.unproven, summary.unproven_seconds, summary.unproven_rows)
@@ -117,8 +121,8 @@ def _describe_doubts(summary: "Summary") -> Iterator[str]:
 
 
 def describe_surprises(summary: "Summary") -> Iterator[str]:
-    """Says why there may be less, or more, than was expected: an end that lies ahead, or filters that match nothing or
-    everything."""
+    """Says why there may be less, or more, than was expected: an end that lies ahead, filters that match nothing or
+    everything, or fields that were not shown to the token. What is indented further adds to the line before it."""
     if summary.end_ahead is not None:
         asked, end = for_people(summary.end_ahead), for_people(summary.range_end)
         yield f"  --until {asked} UTC lies ahead; exported up to {end} UTC, run again later for the rest."
@@ -128,6 +132,15 @@ def describe_surprises(summary: "Summary") -> Iterator[str]:
     if summary.request is not None and (ignored := summary.request.ignored_filters):
         filters, it = ("filter", "it") if len(ignored) == 1 else ("filters", "them")
         yield f"  the API ignores the {filters} {', '.join(ignored)}: nothing was left out by {it}."
+    if summary.withheld:
+        # What was there before this run may have been read with another token.
+        token = "the token that read them" if summary.resumed else "this token"
+        yield f"  fields not shown to {token} (scope conversations:read_sensitive): {', '.join(summary.withheld)}"
+        if summary.turns == 0 and TRANSCRIPT_FIELD in summary.withheld:
+            yield "    without transcripts, the table turns is empty."
+        if summary.resumed:
+            yield "    With a token that has the scope, this reads them again:"
+            yield f"      {advise('reread', location_of(summary), '--withheld')}"
 
 
 def _filter_text(value: object) -> str:
@@ -203,7 +216,7 @@ def describe_status(found: "Status", destination: Location) -> Iterator[str]:
     yield f"  state     {found.state}: {rows}{turns}, {share}{_describe_range(found)}"
     yield f"  files     {found.files:,} of {format_size(found.bytes)}"
     if found.request is not None:
-        yield f"  request   {describe_request(found.request, found.organization)}"
+        yield f"  request   {describe_request(found.request, found)}"
     if found.gaps:
         oldest = found.gaps[0]
         gaps = count_of(len(found.gaps), "interval")
@@ -232,7 +245,9 @@ def _describe_run(run: "RunRecord") -> str:
 def status_figures(found: "Status") -> dict[str, Any]:
     """Returns a status for programs: times are ISO 8601, as in the manifest, and an open start is null."""
     figures, run = msgspec.to_builtins(found), found.last_run
-    del figures["request"]
+    # An object with an exit status tells of a command that failed.
+    for name in ("request", "exit_status", "reason"):
+        del figures[name]
     if run is not None:
         figures["last_run"] |= {"started_at": for_programs(run.started_at), "ended_at": for_programs(run.ended_at)}
     if found.unended_run is not None:

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 SUMMARY_KEYS: Final = (
     "state", "rows", "new_rows", "files", "bytes", "requests", "retries", "throttled", "seconds", "manifest",
-    "organization", "filters", "ignored_filters", "fields", "partition_by", "timezone", "tables",
+    "organization", "filters", "ignored_filters", "fields", "withheld", "partition_by", "timezone", "tables",
     "unproven", "quarantined_rows", "new_doubts", "accepted",
 )  # fmt: skip
 
@@ -66,7 +66,7 @@ def tell_summary(summary: "Summary") -> Result:
         figures,
         summary.exit_status,
         hint=tuple(describe_reading(summary)),
-        surprises=tuple(line.strip() for line in describe_surprises(summary)),
+        surprises=tuple(line.strip() for line in describe_surprises(summary) if not line.startswith(" " * 3)),
     )
 
 

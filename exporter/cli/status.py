@@ -41,12 +41,9 @@ def status(
 
     from exporter.jobs.status import status as read_status
 
-    found = anyio.run(partial(read_status, target, check=check))
+    found = anyio.run(partial(read_status, target, check=check, updated_after=updated_after))
     show(describe_status(found, target), status_figures(found), as_json=as_json)
     if check:
-        from exporter.jobs.status import judge
-
-        verdict = judge(found, updated_after=updated_after)
-        if verdict.reason:
-            say(f"exporter: {target}: {verdict.reason}")
-        raise typer.Exit(verdict.exit_status)
+        if found.reason:
+            say(f"exporter: {target}: {found.reason}")
+        raise typer.Exit(found.exit_status)

@@ -1,6 +1,17 @@
-"""Lets results name what an export was asked for as their JSON does."""
+"""Lets results name what an export was asked for, and what of that was not shown, as their JSON does."""
 
+from exporter.log.manifest import served_fields
+from exporter.log.state import State
 from exporter.settings import Filters, PartitionBy, Request
+
+
+def withheld_of(state: State) -> tuple[str, ...]:
+    """Returns the sensitive fields that were not shown to the token.
+
+    A field that came with no row is not one of them if the token saw others: the API left it out as null.
+    """
+    blind = any(file.withheld_rows for file in state.conversations)
+    return tuple(served_fields(state).withheld) if blind else ()
 
 
 class Requested:

@@ -10,7 +10,7 @@ from exporter.contract import format_datetime, to_datetime
 from exporter.coverage import Period
 from exporter.errors import DamagedPartError
 from exporter.jobs.doubts import Accepted, accepted_of
-from exporter.jobs.requested import Requested
+from exporter.jobs.requested import Requested, withheld_of
 from exporter.log.commits import load_commits
 from exporter.log.doubts import spans_of
 from exporter.log.fold import fold
@@ -40,9 +40,10 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     0 to 1; it is None if nobody knows where that is. `gaps` have not been read yet. `updates_since` is that of the
     manifest. `last_run` is the last run that has ended and was not killed. `file_mode` is that of files on a disk.
     `new_doubts` counts what is in doubt and not named by `acceptances`; `unproven_rows` and `unproven_seconds` are as
-    in a summary, and `partly_withheld` counts the intervals with rows that lack sensitive fields. `unsettled` says that
-    a run was cut short before it knew that each row is in one place. `unended_run` has committed last, and no line of
-    the journal tells its end.
+    in a summary, as are the `withheld` fields, and `partly_withheld` counts the intervals with rows that lack sensitive
+    fields. `unsettled` says that a run was cut short before it knew that each row is in one place. `unended_run` has
+    committed last, and no line of the journal tells its end. `exit_status` is what `--check` ends with, and `reason`
+    says why, unless all is well.
     """
 
     state: StateName
@@ -66,11 +67,14 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     file_mode: FileMode = "private"
     unproven_rows: int = 0
     unproven_seconds: tuple[float | None, ...] = ()
+    withheld: tuple[str, ...] = ()
     partly_withheld: int = 0
     unended_run: UnendedRun | None = None
     new_doubts: int = 0
     unsettled: bool = False
     acceptances: tuple[Accepted, ...] = ()
+    exit_status: int = 0
+    reason: str = ""
 
 
 class Verdict(NamedTuple):
@@ -102,8 +106,10 @@ def judge(found: Status, *, updated_after: datetime | None = None) -> Verdict:
     return Verdict(0)
 
 
-async def status(destination: Location, *, check: bool = False) -> Status:
-    """Returns the status of a destination. `check` also looks whether the manifest knows of commits that are lost.
+async def status(destination: Location, *, check: bool = False, updated_after: datetime | None = None) -> Status:
+    """Returns the status of a destination, judged with `updated_after`.
+
+    `check` also looks whether the manifest knows of commits that are lost, and raises `DamagedLogError` if so.
 
     Raises `DestinationError` if there is no export, and `StoreError` if its log is damaged.
     """
@@ -118,7 +124,7 @@ async def status(destination: Location, *, check: bool = False) -> Status:
         # Without any line, the journal may be lost: then only an export that is not whole tells of a kill.
         told = state.is_whole if last_run is None else await has_ended(store, author.run)
     times = state.doubts.times
-    return Status(
+    found = Status(
         state=state_name(state),
         rows=state.totals.rows,
         turns=state.totals.turns,
@@ -132,6 +138,7 @@ async def status(destination: Location, *, check: bool = False) -> Status:
         unproven=len(times),
         unproven_rows=sum(one.rows for one in times),
         unproven_seconds=spans_of(times),
+        withheld=withheld_of(state),
         partly_withheld=len(state.doubts.withheld),
         runs=len(state.runs),
         committed_at=to_datetime(state.committed_at),
@@ -146,6 +153,7 @@ async def status(destination: Location, *, check: bool = False) -> Status:
         unsettled=bool(state.unsettled),
         acceptances=accepted_of(state.acceptances),
     )
+    return msgspec.structs.replace(found, **judge(found, updated_after=updated_after)._asdict())
 
 
 def _unended(commits: Sequence[Commit]) -> UnendedRun:

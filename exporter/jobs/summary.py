@@ -9,7 +9,7 @@ from exporter.contract import MINUTE, Instant, instant_of, to_datetime
 from exporter.encode.tables import Tables
 from exporter.errors import StoreError
 from exporter.jobs.doubts import Accepted, accepted_of
-from exporter.jobs.requested import Requested
+from exporter.jobs.requested import Requested, withheld_of
 from exporter.layout import MANIFEST
 from exporter.log.doubts import spans_of
 from exporter.log.manifest import served_fields
@@ -26,13 +26,14 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     """Sums up what a destination holds after a run; `requests` and `seconds` are those of the run.
 
     `turns` is None if that table was not asked for. `bytes` are those of the parts. `resumed` says that an export
-    existed before the run, and `changed` that the run committed something. `new_rows` counts what the table has more
-    than before, and `kept_files` replaced files that are kept for readers of older manifests. `partly_withheld` counts
-    files with rows that came without sensitive fields while other rows had them. `end_ahead` is the end that was asked
-    for, if it lay ahead of what could be read. `unproven_rows` were read at the `unproven` times, and
-    `unproven_seconds` is how long each of these is that is more than one instant (None: open below). `acceptances` name
-    the doubts that somebody has accepted, this many `accepted`; `new_doubts` counts the others. `is_accepted` says that
-    there are none, and that each row is in one place. `file_mode` says who may read the files on a disk.
+    existed before the run, and `changed` that the run committed something. `withheld` are sensitive fields that were
+    not shown to the token. `new_rows` counts what the table has more than before, and `kept_files` replaced files that
+    are kept for readers of older manifests. `partly_withheld` counts files with rows that came without sensitive fields
+    while other rows had them. `end_ahead` is the end that was asked for, if it lay ahead of what could be read.
+    `unproven_rows` were read at the `unproven` times, and `unproven_seconds` is how long each of these is that is more
+    than one instant (None: open below). `acceptances` name the doubts that somebody has accepted, this many `accepted`;
+    `new_doubts` counts the others. `is_accepted` says that there are none, and that each row is in one place.
+    `file_mode` says who may read the files on a disk.
     """
 
     state: StateName
@@ -105,7 +106,7 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         unproven=len(times),
         unproven_rows=sum(one.rows for one in times),
         unproven_seconds=spans_of(times),
-        withheld=tuple(served.withheld),
+        withheld=withheld_of(after),
         partly_withheld=len(served.partly_withheld),
         range_start=range_.period.start,
         range_end=range_.period.end,

@@ -57,11 +57,16 @@ def to_instant(value: str | date, now: Instant, option: str, zone: tzinfo = UTC)
     return instant
 
 
-def to_age(text: str, now: Instant, option: str) -> Instant:
-    """Returns the instant that an age such as `36h` or `7d` names. Raises `UsageError`, naming `option`."""
-    if duration_of(text) is None:
-        raise UsageError(f"{option} {text!r}: must be an age, such as 36h or 7d")
-    return to_instant(text, now, option)
+def to_age(age: str | int | timedelta, now: Instant, option: str) -> Instant:
+    """Returns the instant that an age names: a text such as `36h` or `7d`, a number of seconds, or a timedelta.
+
+    Raises `UsageError`, naming `option`.
+    """
+    number = age.total_seconds() if isinstance(age, timedelta) else age
+    seconds = duration_of(number) if isinstance(number, str) else number
+    if seconds is None or not 0 <= round(seconds * SECOND) < now - BEGINNING:
+        raise UsageError(f"{option} {str(age)!r}: must be an age, such as 36h or 7d")
+    return now - round(seconds * SECOND)
 
 
 def depends_on_now(text: str) -> bool:

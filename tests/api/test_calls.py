@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import signal
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 
 import exporter
 from exporter import ExportSpec
-from exporter.errors import AccessError, UsageError
+from exporter.errors import AccessError, DamagedLogError, UsageError
 from exporter.progress import Snapshot
 from exporter.sandbox import TOKEN, Behaviour, Row, make_conversations
 from exporter.sandbox.clock import system_clock
@@ -95,6 +95,8 @@ async def test_what_has_no_place_in_a_call_is_refused(tmp_path: Path) -> None:
         (partial(untyped.vacuum, tmp_path, older_than=1.5), "older_than: must be a text, a whole number or"),
         (partial(untyped.accept, tmp_path, note=7), "note: must be a text, not int"),
         (partial(untyped.status, tmp_path, check="yes"), "check: must be True or False, not str"),
+        (partial(untyped.status, tmp_path, max_age=1.5), "max_age: must be a text, a whole number or"),
+        (partial(exporter.status, tmp_path, max_age="yesterday"), "max_age 'yesterday': must be an age, such as 36h"),
     )
     for call, complaint in wrong:
         with pytest.raises(UsageError, match=f"^{complaint}"):
@@ -110,6 +112,25 @@ async def test_what_has_no_place_in_a_call_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="spec: must be ExportSpec, not str"):
             await call(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_status_has_the_exit_status_of_a_check(serving: Serving, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    await exporter.export(spec_for(serving(ROWS).url, out))
+    for age in (None, "36500d", 3_000_000_000, timedelta(days=36_500)):
+        for check in (False, True):
+            found = await exporter.status(out, check=check, max_age=age)
+            assert (found.exit_status, found.reason) == (0, "")
+    for age in ("0s", 0, timedelta(0)):
+        late = await exporter.status(out, max_age=age)
+        assert late.exit_status == 1
+        assert late.reason.startswith("too old: it may lack what has changed since ")
+    (last,) = (out / "_exporter/commits").glob(f"{ExportDirectory(out).manifest['generation']:08}.json")
+    last.unlink()
+    assert (await exporter.status(out)).exit_status == 1
+    for options in ({"check": True}, {"max_age": "36500d"}):
+        with pytest.raises(DamagedLogError, match="missing: the manifest rests on"):
+            await exporter.status(out, **options)
 
 
 async def test_what_is_wrong_with_an_export_is_told_by_keywords(serving: Serving, tmp_path: Path) -> None:

@@ -474,6 +474,7 @@ def test_json_puts_one_object_on_stdout_in_place_of_the_report(job: Job, run: Ru
         "ignored_filters": [],
         "timezone": "UTC",
         "fields": None,
+        "withheld": [],
         "partition_by": "day",
         "tables": ["conversations"],
         "new_rows": 12_345,
@@ -770,18 +771,21 @@ STATUS = {
     "unproven_rows": 0,
     "unproven_seconds": (),
     "quarantined_rows": 0,
+    "withheld": (),
     "partly_withheld": 0,
     "new_doubts": 0,
     "unsettled": False,
     "file_mode": "private",
+    "exit_status": 1,
+    "reason": "a part of the range is missing",
 }
 
 
 def test_status_tells_how_far_an_export_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     status = msgspec.defstruct("Status", list(STATUS))(**STATUS)
 
-    async def read(destination: Path, *, check: bool) -> msgspec.Struct:
-        assert (destination, check) == (Path("out"), False)
+    async def read(destination: Path, *, check: bool, updated_after: datetime | None) -> msgspec.Struct:
+        assert (destination, check, updated_after) == (Path("out"), False, None)
         return status
 
     module = ModuleType("exporter.jobs.status")

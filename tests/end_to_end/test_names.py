@@ -45,6 +45,7 @@ def test_each_fact_has_one_name(tmp_path: Path, server: Sandbox, command: Comman
         figures = json.loads(command(name, calls, *options, "--json", server=server).out)
         result = call(name, calls, server)
         assert not figures.keys() - set(names(result)), name
+        assert result.exit_status == 0, name
         if name == "status":
             continue
         (row,) = [line for line in manual.splitlines() if line.startswith(f"| `{type(result).__name__}` |")]

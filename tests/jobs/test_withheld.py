@@ -9,6 +9,7 @@ from exporter.errors import AccessError
 from exporter.jobs.audit import audit
 from exporter.jobs.export import export
 from exporter.jobs.reread import reread
+from exporter.jobs.status import status
 from exporter.jobs.sync import sync
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
@@ -101,6 +102,14 @@ async def test_an_export_of_calls_of_which_one_has_no_summary_is_complete(
         first = await run_sync(tmp_path, source, FEW)
     assert (first.summary.state, first.summary.rows, first.summary.partly_withheld) == ("complete", 30, 0)
     assert ExportDirectory(tmp_path).manifest["fields"]["absent"] == {"channel": 30, "summary": 1}
+
+
+async def test_a_field_that_is_always_null_was_not_withheld_from_a_token_that_sees_others(tmp_path: Path) -> None:
+    async with moving_source(1) as source:
+        fill(source, 30, 1, summary="said")
+        first = await run_sync(tmp_path, source)
+    assert "agent" in ExportDirectory(tmp_path).manifest["fields"]["withheld"]
+    assert first.summary.withheld == (await status(tmp_path)).withheld == ()
 
 
 async def test_a_call_without_a_summary_stops_no_sync_and_no_repair(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY, END_OF_TIME, HOUR, SECOND, Instant, format_instant, parse_timestamp
 from exporter.errors import UsageError
-from exporter.options.times import WORDS, are_comparable, depends_on_now, duration_of, to_instant, to_seconds
+from exporter.options.times import WORDS, are_comparable, depends_on_now, duration_of, to_age, to_instant, to_seconds
 
 #: A Tuesday.
 NOW = parse_timestamp("2026-02-10T12:00:00Z")
@@ -23,6 +23,17 @@ LOCAL_DAYS = [word for word in WORDS if word != "now"]
 @given(st.integers(BEGINNING + 1, END_OF_TIME - 1))
 def test_a_time_reads_as_it_was_written(instant: Instant) -> None:
     assert to_instant(format_instant(instant), NOW, "--since") == instant
+
+
+@pytest.mark.parametrize("age", ["36h", 129_600, timedelta(hours=36)])
+def test_an_age_is_a_text_or_a_length_of_time(age: str | int | timedelta) -> None:
+    assert to_age(age, NOW, "max_age") == NOW - 36 * HOUR
+
+
+@pytest.mark.parametrize("age", ["36", "yesterday", "999999999w", -1, 10**400, timedelta(days=-1), timedelta.max])
+def test_an_age_that_names_no_instant_before_now_is_refused(age: str | int | timedelta) -> None:
+    with pytest.raises(UsageError, match=r"^max_age '.*': must be an age, such as 36h or 7d$"):
+        to_age(age, NOW, "max_age")
 
 
 @given(st.integers(0, 10**9 - 1), st.sampled_from("smhdw"))
