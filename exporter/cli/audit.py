@@ -5,13 +5,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from exporter.cli.audit_report import audited_figures, describe_audited
-from exporter.cli.flags import Display, Existing, flag, switch, with_options
+from exporter.cli.flags import Display, Existing, StoredSpec, flag, switch, with_options
 from exporter.cli.runner import Result, perform
 from exporter.clock import wall_clock
 from exporter.errors import UsageError
 from exporter.options.option import Group
 from exporter.options.parse import parse_share
-from exporter.options.spec import OF_THE_DATASET, ExportSpec
+from exporter.options.spec import OF_THE_DATASET
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @with_options(*OF_THE_DATASET, "file_mode", until="all that DEST has read")
 def audit(
     destination: Existing,
-    spec: ExportSpec,
+    spec: StoredSpec,
     display: Display,
     sample: Annotated[
         str, flag("Compare about this share, drawn at random; each day draws another.", "PERCENT", Group.DONE)

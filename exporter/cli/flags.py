@@ -16,6 +16,7 @@ from exporter.cli.log import LogFormat
 from exporter.contract import FILTERS_BY_NAME
 from exporter.options import filters, parse
 from exporter.options.option import Group, Option, options_of
+from exporter.options.spec import ExportSpec
 
 
 def flag(text: str, metavar: str, group: Group | None = None, *names: str, **bounds: int) -> Any:
@@ -35,6 +36,12 @@ Days = Annotated[int, flag("Spread them over this many days.", "N", Group.MADE_U
 OneObject = Annotated[bool, switch("--json", "Print one JSON object in place of lines for people.", Group.OUTPUT)]
 Command: TypeAlias = Callable[..., None]
 ProgressKind: TypeAlias = Literal["auto", "bar", "lines", "none"]
+
+
+class StoredSpec(ExportSpec):
+    """Says which part of an export a command reads again or compares. Whether it holds any, the destination tells."""
+
+    reads_on = False
 
 
 @dataclass(frozen=True, kw_only=True)

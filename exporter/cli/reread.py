@@ -4,11 +4,11 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-from exporter.cli.flags import Display, Existing, switch, with_options
+from exporter.cli.flags import Display, Existing, StoredSpec, switch, with_options
 from exporter.cli.report import describe_reread, reread_figures
 from exporter.cli.runner import Result, perform, tell_summary
 from exporter.options.option import Group
-from exporter.options.spec import OF_THE_DATASET, ExportSpec
+from exporter.options.spec import OF_THE_DATASET
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @with_options(*OF_THE_DATASET, "file_mode", until="the end of what DEST holds")
 def reread(
     destination: Existing,
-    spec: ExportSpec,
+    spec: StoredSpec,
     display: Display,
     withheld: Annotated[
         bool, switch("--withheld", "Read again only where rows came without sensitive fields.", Group.DONE)

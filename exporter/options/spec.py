@@ -206,6 +206,7 @@ class ExportSpec:
     ).field(None)
     insecure_http: bool = _of_connection("Allow plain HTTP, over which the token travels unencrypted.").field(False)
     base_url: str | None = None
+    reads_on = True  # what begins after now is refused
 
     def __post_init__(self) -> None:
         for name, hint in _HINTS.items():
@@ -275,7 +276,7 @@ class ExportSpec:
     def _select_in(self, timezone: str, now: Instant, settings: RunSettings, *, is_known: bool = True) -> Selection:
         """Returns the selection with times in a zone. Unless it `is_known`, all that depends on it is left to check."""
         zone = load_zone(timezone)
-        latest = now - settings.lag_seconds * contract.SECOND
+        latest = now - settings.lag_seconds * contract.SECOND if self.reads_on else None
         bounds = (self.since, self.until, self.created_after, self.created_before)
         since, until = parse.choose_range(*bounds, now, zone, latest=latest, is_zone_known=is_known)
         named = {name: getattr(self, name) for name in contract.FILTERS_BY_NAME}
