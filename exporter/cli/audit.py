@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from exporter.jobs.audit import AuditResult
 
 
-@with_options(*OF_THE_DATASET, "file_mode", until="all that DEST has read")
+@with_options(
+    *OF_THE_DATASET,
+    "file_mode",
+    helps={
+        "since": "Compare conversations created at this time or later: 2026-01, yesterday, last-month, 7d.",
+        "until": "Compare conversations created before this time.",
+        "lag": "Count a change as later, and not as a difference, if it came less than this before its interval was "
+        "read, or after that.",
+    },
+    since="the beginning of what DEST has read",
+    until="the end of what DEST has read",
+)
 def audit(
     destination: Existing,
     spec: StoredSpec,

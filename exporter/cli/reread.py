@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from exporter.jobs.reread import RereadResult
 
 
-@with_options(*OF_THE_DATASET, "file_mode", until="the end of what DEST holds")
+@with_options(
+    *OF_THE_DATASET,
+    "file_mode",
+    helps={
+        "since": "Read again conversations created at this time or later: 2026-01, yesterday, last-month, 7d.",
+        "until": "Read again conversations created before this time.",
+        "lag": "Leave out conversations newer than this if the clock of an earlier run was ahead.",
+    },
+    since="the beginning of what DEST holds",
+    until="the end of what DEST holds",
+)
 def reread(
     destination: Existing,
     spec: StoredSpec,

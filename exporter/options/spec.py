@@ -100,9 +100,7 @@ class ExportSpec:
         otherwise="now, less the lag",
     ).field(None)
     lag: int | str = _of_range(
-        "Leave out conversations newer than this, because the API may not list them yet; a sync also reads again what "
-        "changed this long before the last run, and an audit takes no change this young for a difference.",
-        "DURATION",
+        "Leave out conversations newer than this, because the API may not list them yet.", "DURATION"
     ).field(f"{_DEFAULTS.lag_seconds}s")
     created_after: _Time = _of_created("The same as --since, by the API's name.", "TIME", of_dataset=True).field(None)
     created_before: _Time = _of_created(
