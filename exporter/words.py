@@ -88,7 +88,8 @@ def nearest(name: str, known: Iterable[str], letters_per_edit: int = 3) -> str |
         most = max(1, min(len(typed), len(each)) // letters_per_edit)
         if abs(len(typed) - len(each)) <= most and (edits := _edits(typed, each)) <= most:
             slips[each] = edits
-    return folded[min(slips, key=slips.__getitem__)] if slips else None
+    # People rarely miss the first letter.
+    return folded[min(slips, key=lambda each: (slips[each], each[:1] != typed[:1]))] if slips else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

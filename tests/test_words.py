@@ -27,6 +27,7 @@ def test_the_nearest_known_name_ignores_case_and_dashes() -> None:
     assert nearest("Agent-ID", known) == "agent_id"
     assert nearest("durration", known) == "duration"
     assert nearest("page", known) is None
+    assert nearest("fsh", ("bash", "zsh", "fish")) == "fish"
     assert did_you_mean("stauts", known) == " Did you mean status?"
     assert did_you_mean("x", known) == ""
     assert did_you_mean("agent", known) == " Did you mean agent_id?"

@@ -5,23 +5,34 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from exporter.cli.audit_report import audited_figures, describe_audited
-from exporter.cli.flags import Display, Existing, flag, switch, with_options
+from exporter.cli.flags import Display, Existing, StoredSpec, flag, switch, with_options
 from exporter.cli.runner import Result, perform
 from exporter.clock import wall_clock
 from exporter.errors import UsageError
 from exporter.options.option import Group
 from exporter.options.parse import parse_share
-from exporter.options.spec import OF_THE_DATASET, ExportSpec
+from exporter.options.spec import OF_THE_DATASET
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
     from exporter.jobs.audit import AuditResult
 
 
-@with_options(*OF_THE_DATASET, "file_mode", until="all that DEST has read")
+@with_options(
+    *OF_THE_DATASET,
+    "file_mode",
+    helps={
+        "since": "Compare conversations created at this time or later: 2026-01, yesterday, last-month, 7d.",
+        "until": "Compare conversations created before this time.",
+        "lag": "Count a change as later, and not as a difference, if it came less than this before its interval was "
+        "read, or after that.",
+    },
+    since="the beginning of what DEST has read",
+    until="the end of what DEST has read",
+)
 def audit(
     destination: Existing,
-    spec: ExportSpec,
+    spec: StoredSpec,
     display: Display,
     sample: Annotated[
         str, flag("Compare about this share, drawn at random; each day draws another.", "PERCENT", Group.DONE)

@@ -112,17 +112,11 @@ def _left_aside(found: "State", rows: int, days: int) -> Iterator[str]:
 
 def _introduce(target: Location, found: "State", rows: int, days: int) -> None:
     if found.range is not None:
-        say(
-            f"{target} already holds conversations of a demo; this run reads only what is missing of them.",
-            is_prose=True,
-        )
-        say("To begin again, give another directory.", is_prose=True)
+        say(f"{target} already holds conversations of a demo; this run reads only what is missing of them.")
+        say("To begin again, give another directory.")
         return
-    say(
-        f"A server in this process makes up {rows:,} conversations of {days} days; they are exported to {target}.",
-        is_prose=True,
-    )
-    say("Stop it half-way and run it again: it continues. Run it once more: nothing is left to do.", is_prose=True)
+    say(f"A server in this process makes up {rows:,} conversations of {days} days; they are exported to {target}.")
+    say("Stop it half-way and run it again: it continues. Run it once more: nothing is left to do.")
 
 
 def _tell(done: "tuple[Summary, list[Night]]") -> Result:

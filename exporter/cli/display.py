@@ -77,6 +77,8 @@ def open_display(
     """
     if display.as_json and display.json_lines:
         raise UsageError("--json and --json-lines: give only one of them")
+    if display.quiet and display.verbose:
+        raise UsageError("--quiet and --verbose: give only one of them")
     if display.log_file_size is not None and display.log_file is None:
         raise UsageError("--log-file-size: give it together with --log-file")
     to_stderr = open_log(written_to(sys.stderr), display.log_format)

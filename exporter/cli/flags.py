@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import wraps
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
 
 import typer
@@ -16,6 +17,7 @@ from exporter.cli.log import LogFormat
 from exporter.contract import FILTERS_BY_NAME
 from exporter.options import filters, parse
 from exporter.options.option import Group, Option, options_of
+from exporter.options.spec import ExportSpec
 
 
 def flag(text: str, metavar: str, group: Group | None = None, *names: str, **bounds: int) -> Any:
@@ -37,6 +39,12 @@ Command: TypeAlias = Callable[..., None]
 ProgressKind: TypeAlias = Literal["auto", "bar", "lines", "none"]
 
 
+class StoredSpec(ExportSpec):
+    """Says which part of an export a command reads again or compares. Whether it holds any, the destination tells."""
+
+    reads_on = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Display:
     """Says how a command shows its progress and its result."""
@@ -48,8 +56,8 @@ class Display:
     ).field(False)
     verbose: bool = Option("Say more, and show where unexpected errors arose.", flags=("--verbose", "-v")).field(False)
     progress: ProgressKind = Option(
-        "Show progress on stderr as a bar, as lines (after 5 s, then each minute), which a bar also is where there is "
-        "no terminal to draw on, or none; auto: a bar on a terminal, otherwise a line a minute.",
+        "Show progress on stderr: bar (lines where none can be drawn), lines (the first after 5 s, then one a minute), "
+        "none, or auto (a bar on a terminal, otherwise a line a minute).",
         "KIND",
     ).field("auto")
     log_file: str | None = Option("Also write what happens, and the report, to the end of this file.", "FILE").field(
@@ -63,10 +71,13 @@ class Display:
     log_format: LogFormat = Option("Log as text, or as json: an object a line.", "FORMAT").field("text")
 
 
-def with_options(*without: str, **otherwise: str) -> Callable[[Command], Command]:
+def with_options(
+    *without: str, helps: Mapping[str, str] = MappingProxyType({}), **otherwise: str
+) -> Callable[[Command], Command]:
     """Replaces each parameter of a command whose type is a dataclass of options by the flags of these options.
 
-    `without` names options that the command does not have; `otherwise` says, by name, what happens without an option.
+    `without` names options that the command does not have; `helps` says, by name, what an option means to it, and
+    `otherwise` what happens without one.
     """
 
     def decorate(command: Command) -> Command:
@@ -74,7 +85,7 @@ def with_options(*without: str, **otherwise: str) -> Callable[[Command], Command
         kinds: dict[str, Any] = {each.name: each.annotation for each in parameters if is_dataclass(each.annotation)}
         flags = [each for each in parameters if each.name not in kinds]
         for kind in kinds.values():
-            flags += _flags(kind, without, otherwise)
+            flags += _flags(kind, without, helps, otherwise)
 
         @wraps(command)
         def run(**given: Any) -> None:
@@ -94,15 +105,17 @@ def with_options(*without: str, **otherwise: str) -> Callable[[Command], Command
     return decorate
 
 
-def _flags(kind: Any, without: Collection[str], otherwise: Mapping[str, str]) -> Iterator[inspect.Parameter]:
+def _flags(
+    kind: Any, without: Collection[str], helps: Mapping[str, str], otherwise: Mapping[str, str]
+) -> Iterator[inspect.Parameter]:
     hints = get_type_hints(kind)
     for name, known in options_of(kind).items():
         if name in without:
             continue
-        default = otherwise.get(name, known.otherwise)
+        text, default = helps.get(name, known.help), otherwise.get(name, known.otherwise)
         option = typer.Option(
             *(known.flags or [parse.flag_of(name)]),
-            help=f"{known.help} Default: {default}." if default else known.help,
+            help=f"{text} Default: {default}." if default else text,
             metavar=known.metavar,
             rich_help_panel=known.group or (Group.OUTPUT if kind is Display else None),
             autocompletion=_completion(known) if known.values or known.names else None,

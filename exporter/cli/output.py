@@ -22,6 +22,13 @@ _PLAIN: Final = str.maketrans({"━": "#", "─": "-", "·": "|", "…": "~"})
 _LABEL: Final = re.compile(r"  \S+(?: \S+)? {2,}(?=\S)")
 #: Columns of a table, and what is copied: a line break would spoil both.
 _WHOLE: Final = re.compile(r" {4,}(?:exporter (?!.*\.$)|SELECT )|.*\S {2,}\S.* {2,}\S")
+#: What is copied out of a sentence: a command with its options, what installs a package, and what is quoted.
+_UNBROKEN: Final = re.compile(
+    r"`[^`]+`|(?<!\w)'[^']+'(?!\w)|\S*python\S* -m pip .*|uv pip .*"
+    r"|(?<!\S)exporter [a-z]+(?: (?:'[^']+'|[^\s-]\S*))?(?: --[a-z-]+(?: [^\s=]+=\S+)?)*"
+    r"|(?<!\S)(?:--filter [^\s=]+=\S+|chmod \S+|chown -R)"
+)
+_STANDS_FOR_SPACE: Final = "\0"
 _MOST_INDENT_SHARE: Final = 0.5
 
 
@@ -57,13 +64,18 @@ def report(text: str) -> None:
 
 
 def wrapped(line: str, columns: int) -> str:
-    """Returns a line of a report with breaks that make it fit, unless it is a row of a table or a command to copy."""
+    """Returns a line with breaks between words that make it fit, unless it is a row of a table or a command to copy.
+
+    What may be copied out of a sentence is not broken, however long it is.
+    """
     if len(line) <= columns or _WHOLE.match(line):
         return line
     indent = len(line) - len(line.lstrip()) + 2
     if (label := _LABEL.match(line)) and label.end() <= columns * _MOST_INDENT_SHARE:
         indent = label.end()
-    return textwrap.fill(line, columns, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+    held = _UNBROKEN.sub(lambda found: found[0].replace(" ", _STANDS_FOR_SPACE), line)
+    text = textwrap.fill(held, columns, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+    return text.replace(_STANDS_FOR_SPACE, " ")
 
 
 def asks_for_objects(arguments: Sequence[str]) -> bool:
@@ -77,12 +89,12 @@ def fail_in_json(reason: str, exit_status: int) -> None:
     typer.echo(json.dumps({"event": "failed", "reason": reason, "exit_status": exit_status}))
 
 
-def say(text: str, *, is_dated: bool = True, is_prose: bool = False) -> None:
+def say(text: str, *, is_dated: bool = True) -> None:
     """Writes `text` to stderr, which is not the report: with the time before each line, unless at a terminal.
 
-    On a terminal, no line of prose breaks within a word; other text may hold commands to copy, and stays whole.
+    On a terminal, no line breaks within a word.
     """
-    if is_prose and is_terminal(sys.stderr):
+    if is_terminal(sys.stderr):
         text = "\n".join(wrapped(line, columns_of(sys.stderr)) for line in text.split("\n"))
     shown = dated(text) if is_dated and not is_terminal(sys.stderr) else in_encoding(text, sys.stderr)
     print(shown, file=sys.stderr, flush=True)

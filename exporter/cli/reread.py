@@ -4,21 +4,31 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-from exporter.cli.flags import Display, Existing, switch, with_options
+from exporter.cli.flags import Display, Existing, StoredSpec, switch, with_options
 from exporter.cli.report import describe_reread, reread_figures
 from exporter.cli.runner import Result, perform, tell_summary
 from exporter.options.option import Group
-from exporter.options.spec import OF_THE_DATASET, ExportSpec
+from exporter.options.spec import OF_THE_DATASET
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
     from exporter.jobs.reread import RereadResult
 
 
-@with_options(*OF_THE_DATASET, "file_mode", until="the end of what DEST holds")
+@with_options(
+    *OF_THE_DATASET,
+    "file_mode",
+    helps={
+        "since": "Read again conversations created at this time or later: 2026-01, yesterday, last-month, 7d.",
+        "until": "Read again conversations created before this time.",
+        "lag": "Leave out conversations newer than this if the clock of an earlier run was ahead.",
+    },
+    since="the beginning of what DEST holds",
+    until="the end of what DEST holds",
+)
 def reread(
     destination: Existing,
-    spec: ExportSpec,
+    spec: StoredSpec,
     display: Display,
     withheld: Annotated[
         bool, switch("--withheld", "Read again only where rows came without sensitive fields.", Group.DONE)

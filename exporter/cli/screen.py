@@ -14,7 +14,7 @@ from unicodedata import combining, east_asian_width
 from exporter.cli.lines import LineProgress
 from exporter.cli.log import Level, key_values
 from exporter.cli.meter import Meter, Rates
-from exporter.cli.output import columns_of, in_encoding
+from exporter.cli.output import columns_of, in_encoding, wrapped
 from exporter.progress import Snapshot, Trouble
 from exporter.words import format_seconds, format_size
 
@@ -49,6 +49,7 @@ class PlainProgress(LineProgress):
     def _say(self, level: Level, event: str, details: dict[str, object]) -> None:
         with suppress(OSError, ValueError):
             line = ("" if level == "info" else "! ") + key_values(event, details)
+            line = wrapped(line, columns_of(self._stream))
             print(in_encoding(line, self._stream), file=self._stream, flush=True)
 
 
@@ -101,7 +102,7 @@ class Screen:
         self._picture = []
 
     def _above(self, line: str) -> None:
-        self._write(f"{self._erase()}{line}\n{self._redraw()}")
+        self._write(f"{self._erase()}{wrapped(line, self._width())}\n{self._redraw()}")
 
     def _redraw(self) -> str:
         erased = self._erase()

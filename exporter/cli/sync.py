@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from exporter.jobs.sync import SyncResult
 
 
-@with_options("until", "created_before")
+@with_options(
+    "until",
+    "created_before",
+    helps={
+        "lag": "Leave out conversations newer than this, because the API may not list them yet, and read again what "
+        "changed this long before the last run."
+    },
+)
 def sync(
     destination: Destination,
     spec: ExportSpec,

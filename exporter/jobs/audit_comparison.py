@@ -28,7 +28,7 @@ from exporter.plan.clock import DOUBT, is_to_come, trusted_since
 from exporter.plan.homes import Homes
 from exporter.plan.sample import choose_windows, cut_windows
 from exporter.run.connect import Connection
-from exporter.run.reconcile import between, in_stored_zone, stored_export
+from exporter.run.reconcile import between, in_stored_zone, missed_by, stored_export
 from exporter.run.record import new_run
 from exporter.run.session import schedule
 from exporter.settings import Request, Selection
@@ -61,7 +61,11 @@ def make_plan(store: Store, state: State, asked: Selection, page_size: int, shar
     Raises `UsageError` if there is nothing to compare, and `DestinationError` if there is no export.
     """
     request, range_ = stored_export(state, store.location)
-    covered = state.coverage & between(range_, in_stored_zone(state, asked))
+    asked = in_stored_zone(state, asked)
+    bounds = between(range_, asked)
+    if not bounds:
+        raise UsageError(f"nothing to compare: {store.location} {missed_by(range_, asked)}")
+    covered = state.coverage & bounds
     if not covered:
         raise UsageError("nothing to compare: the export has read nothing of that range yet")
     files = state.conversations

@@ -25,7 +25,7 @@ from exporter.run.claim import holding
 from exporter.run.connect import Connection, connected
 from exporter.run.context import RunContext
 from exporter.run.finish import seal
-from exporter.run.reconcile import between, in_stored_zone, settle_request, stored_export
+from exporter.run.reconcile import between, in_stored_zone, missed_by, settle_request, stored_export
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import Doubts, settle
 from exporter.run.session import Session, begin, find_sighted
@@ -76,7 +76,7 @@ async def reread(
         asked = in_stored_zone(found, asked)
         request, bounds = settle_request(found, asked, destination), between(range_, asked)
         if not bounds:
-            raise UsageError("nothing to read again: the range of the export has nothing between --since and --until")
+            raise UsageError(f"nothing to read again: {destination} {missed_by(range_, asked)}")
         # The export keeps its range and its tables.
         rest = msgspec.structs.replace(asked, since=None, until=None, table_format=None)
 

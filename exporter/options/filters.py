@@ -19,6 +19,7 @@ from exporter.errors import UsageError
 from exporter.options.parse import flag_of
 from exporter.options.times import are_comparable, depends_on_now, to_instant, to_seconds
 from exporter.settings import Filters
+from exporter.store.location import quoted
 from exporter.words import did_you_mean, nearest
 
 #: Filters whose number is one of seconds.
@@ -93,9 +94,10 @@ def check_filter(name: str, value: Any, zone: tzinfo = UTC) -> str:
             raise UsageError(f"{option}: a value is empty; known values are {', '.join(known.choices)}")
         case FilterKind.CHOICE if value not in known.choices:
             near = did_you_mean(str(value), known.choices)
+            several = " Several take commas: A,B." if re.search(r"[^\w-]", str(value).strip()) else ""
             raise UsageError(
-                f"{option} {value!r}: known values are {', '.join(known.choices)}.{near} "
-                f"To send a newer one unchecked, give --filter {name}={value}"
+                f"{option} {value!r}: known values are {', '.join(known.choices)}.{near}{several} "
+                f"To send a newer one unchecked, give --filter {quoted(f'{name}={value}')}"
             )
         case FilterKind.INTEGER if len(str(value).lstrip("-")) > 18:
             raise UsageError(f"{option} {value}: must have at most 18 digits")
@@ -118,7 +120,7 @@ def check_filter(name: str, value: Any, zone: tzinfo = UTC) -> str:
             several = f" For several, give {option} once for each; in Python, a list." if known.takes_several else ""
             raise UsageError(
                 f"{option} {value!r}: an id has no comma.{several} To send this one unchecked, give "
-                f"--filter {name}={value}"
+                f"--filter {quoted(f'{name}={value}')}"
             )
         case FilterKind.TEXT:
             return str(value).strip()

@@ -142,9 +142,11 @@ def choose_tables(tables: Sequence[str] | str | None) -> tuple[str, ...] | None:
 
 
 def _names(option: str, what: str, value: Sequence[str] | str, known: Sequence[str]) -> set[str]:
-    names = {str(name).strip() for name in (value.split(",") if isinstance(value, str) else value)} - {""}
-    if not names:
+    names = {str(name).strip() for name in (value.split(",") if isinstance(value, str) else value)}
+    if not names - {""}:
         raise UsageError(f"{option}: must name a {what}")
+    if "" in names:
+        raise UsageError(f"{option}: the name of a {what} is empty; give A,B")
     if unknown := sorted(names - set(known)):
         raise UsageError(f"{option}: no such {what}: {', '.join(unknown)}.{_instead(unknown[0], what, known)}")
     return names

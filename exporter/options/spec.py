@@ -100,9 +100,7 @@ class ExportSpec:
         otherwise="now, less the lag",
     ).field(None)
     lag: int | str = _of_range(
-        "Leave out conversations newer than this, because the API may not list them yet; a sync also reads again what "
-        "changed this long before the last run, and an audit takes no change this young for a difference.",
-        "DURATION",
+        "Leave out conversations newer than this, because the API may not list them yet.", "DURATION"
     ).field(f"{_DEFAULTS.lag_seconds}s")
     created_after: _Time = _of_created("The same as --since, by the API's name.", "TIME", of_dataset=True).field(None)
     created_before: _Time = _of_created(
@@ -206,6 +204,7 @@ class ExportSpec:
     ).field(None)
     insecure_http: bool = _of_connection("Allow plain HTTP, over which the token travels unencrypted.").field(False)
     base_url: str | None = None
+    reads_on = True  # what begins after now is refused
 
     def __post_init__(self) -> None:
         for name, hint in _HINTS.items():
@@ -275,7 +274,7 @@ class ExportSpec:
     def _select_in(self, timezone: str, now: Instant, settings: RunSettings, *, is_known: bool = True) -> Selection:
         """Returns the selection with times in a zone. Unless it `is_known`, all that depends on it is left to check."""
         zone = load_zone(timezone)
-        latest = now - settings.lag_seconds * contract.SECOND
+        latest = now - settings.lag_seconds * contract.SECOND if self.reads_on else None
         bounds = (self.since, self.until, self.created_after, self.created_before)
         since, until = parse.choose_range(*bounds, now, zone, latest=latest, is_zone_known=is_known)
         named = {name: getattr(self, name) for name in contract.FILTERS_BY_NAME}

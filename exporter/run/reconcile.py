@@ -102,6 +102,13 @@ def between(range_: Interval, asked: Selection) -> Coverage:
     return Coverage([Interval(start, end)] if start < end else ())
 
 
+def missed_by(range_: Interval, asked: Selection) -> str:
+    """Returns where a range begins or ends that has nothing between the bounds that are asked for."""
+    if asked.since is not None and asked.since >= range_.end:
+        return f"ends at {format_instant(range_.end)}"
+    return f"begins at {format_instant(range_.start)}"
+
+
 def known_end(state: State, asked: Selection) -> Instant | None:
     """Returns the end of the range that `settle_range` will return, or None if only the clock tells."""
     end = settle_range(state, asked, _NEVER).end

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import random
 import socket
 import time
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from exporter.contract import CONVERSATIONS_PATH, Instant
-from exporter.errors import UsageError
+from exporter.errors import ExporterError
 from exporter.sandbox.behaviour import Behaviour, Fault
 from exporter.sandbox.clock import date_header, system_clock
 from exporter.sandbox.faults import answer
@@ -253,7 +254,7 @@ async def serve(
 ) -> AsyncIterator[Sandbox]:
     """Serves `rows` on loopback while the block runs; port 0 takes a free one.
 
-    Raises `UsageError` if the port cannot be opened.
+    Raises `ExporterError` if the port cannot be opened.
     """
     sandbox = Sandbox(rows, behaviour or Behaviour(), clock)
     application = web.Application()
@@ -270,7 +271,8 @@ async def serve(
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise
-            raise UsageError(f"--port {port}: {error.strerror or error}; give another one") from error
+            why = os.strerror(error.errno or errno.EADDRINUSE)  # other words repeat the address
+            raise ExporterError(f"--port {port}: {why}; give another one") from error
         await web.SockSite(runner, opened).start()
         sandbox.url = f"http://{_HOST}:{runner.addresses[0][1]}"
         yield sandbox
@@ -283,7 +285,7 @@ async def run_sandbox(
 ) -> None:
     """Serves `rows` until cancelled. `on_ready` is called with the server once requests are answered.
 
-    Raises `UsageError` if the port cannot be opened.
+    Raises `ExporterError` if the port cannot be opened.
     """
     async with serve(rows, behaviour, port=port) as sandbox:
         on_ready(sandbox)

@@ -26,6 +26,8 @@ T = TypeVar("T")
 #: In a directory whose mode has the first digit 2, whatever is made has the group of the directory.
 FILE_MODES: Final[dict[FileMode, int]] = {"private": 0o600, "group": 0o640}
 DIRECTORY_MODES: Final[dict[FileMode, int]] = {"private": 0o700, "group": 0o2750}
+#: Directories above a destination let their group pass, and see nothing, so that an export can be shared at any time.
+_PASSAGE: Final = 0o010
 
 #: File systems without hard links answer these (exFAT, some network and shared mounts), as do those that have them only
 #: within one directory.
@@ -195,23 +197,25 @@ def make_directories(
     if directory in durable:
         return
     if not directory.parent.exists():
-        make_directories(directory.parent, durable, file_mode, is_inside=is_inside)
+        make_directories(directory.parent, durable, file_mode if is_inside else "private", is_inside=is_inside)
+        if not is_inside:
+            _widen(directory.parent, _PASSAGE)
     directory.mkdir(mode=DIRECTORY_MODES["private"], exist_ok=True)
     if is_inside:
         hand_over(directory, directory.parent)
     if file_mode != "private":
-        _open_to_group(directory)
+        _widen(directory, DIRECTORY_MODES["group"])
     if os.access(directory.parent, os.R_OK):
         # The parent of several users' directories may often be entered, but not read.
         fsync_directory(directory.parent)
     durable.add(directory)
 
 
-def _open_to_group(directory: Path) -> None:
+def _widen(directory: Path, wanted: int) -> None:
     mode = S_IMODE(directory.stat().st_mode)
-    if DIRECTORY_MODES["group"] & ~mode:
+    if wanted & ~mode:
         try:
-            directory.chmod(mode | DIRECTORY_MODES["group"])
+            directory.chmod(mode | wanted)
         except OSError as error:
             if error.errno not in _NO_MODES:
                 raise

@@ -80,7 +80,8 @@ def parse_location(text: str) -> Location:
     match = _URL.fullmatch(text)
     if match is None:
         if text.partition(":/")[0].lower() in SCHEMES:
-            raise UsageError(f"{text}: a URL has two slashes. Give {_FORMS}, or ./{text} for a directory of that name")
+            here = quoted(f"./{text}")
+            raise UsageError(f"{text}: a URL has two slashes. Give {_FORMS}, or {here} for a directory of that name")
         return Path(text)
     scheme, bucket, prefix = match[1].lower(), match[2], match[3].strip("/")
     if scheme not in SCHEMES:

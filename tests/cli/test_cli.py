@@ -977,6 +977,19 @@ def test_a_sandbox_that_lives_says_what_it_served_and_what_changed(tmp_path: Pat
     assert runs[-1]["rows"] > 10
 
 
+def test_no_word_of_a_library_reaches_the_terminal_of_a_sandbox() -> None:
+    program = (
+        "import asyncio, logging\n"
+        "from exporter.cli import main, sandbox\n"
+        "def run(*_):\n"
+        "    logging.getLogger('aiohttp.server').error('Unhandled exception', exc_info=asyncio.InvalidStateError())\n"
+        "sandbox.run_until_signal = run\n"
+        "main(['sandbox', '--port', '0'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 @pytest.mark.parametrize("rate", ["5", "fast", "5/year"])
 def test_the_sandbox_refuses_what_is_no_rate(run: Run, rate: str) -> None:
     done = run("sandbox", "--port", "0", "--live", rate)

@@ -145,3 +145,13 @@ def test_help_of_the_sandbox_loads_no_server() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "[]\n")
+
+
+def test_an_option_says_only_what_it_means_to_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    said = {name: " ".join(help_of(name, capsys).split()) for name in ("export", "sync", "audit", "reread")}
+    assert "--since TIME Read conversations created" in said["export"]
+    assert "--since TIME Compare conversations created" in said["audit"]
+    assert "--since TIME Read again conversations created" in said["reread"]
+    for name, command in ("a sync", "export"), ("an audit", "export"), ("sync", "audit"):
+        assert name not in said[command].partition("--lag")[2].partition("--trust-clock")[0]
+    assert "Read again conversations created before this time. Default: the end of what DEST holds." in said["reread"]

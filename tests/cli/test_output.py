@@ -45,6 +45,20 @@ LATER = "  later: 147 new or changed at the source after they were read; a sync 
             40,
             ["  exporter audit calls --repair --delete", "    drops what the API answers 404 for."],
         ),
+        (
+            "exporter: a/b: damaged: run exporter reread 'my calls' --withheld to read it again, or send `a b c`.",
+            40,
+            [
+                "exporter: a/b: damaged: run",
+                "  exporter reread 'my calls' --withheld",
+                "  to read it again, or send `a b c`.",
+            ],
+        ),
+        (
+            "To send a newer one unchecked, give --filter 'status=a b c d'",
+            40,
+            ["To send a newer one unchecked, give", "  --filter 'status=a b c d'"],
+        ),
     ],
 )
 def test_a_long_line_goes_on_below_its_text(line: str, columns: int, lines: list[str]) -> None:
@@ -57,6 +71,7 @@ def test_a_long_line_goes_on_below_its_text(line: str, columns: int, lines: list
         "      exporter audit /a/long/way/down --repair --delete",
         "    SELECT status, count(*) AS conversations FROM read_parquet('x') GROUP BY ALL;",
         "  all days      1,234     1,230        4",
+        "/opt/exporter/bin/python -m pip install botocore obstore",
     ],
 )
 def test_what_is_copied_and_rows_of_tables_stay_whole(line: str) -> None:

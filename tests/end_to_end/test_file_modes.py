@@ -220,3 +220,22 @@ def test_who_is_not_in_the_group_is_told(rows: list[Row], serving: Serving, comm
     with as_nobody(OTHERS):
         assert command("export", shared, "--file-mode", "group", server=server).status == 0
     check_group(shared)
+
+
+@pytest.mark.parametrize("mode", ["private", "group"])
+def test_what_is_made_above_a_destination_lets_its_group_pass(
+    mode: str, rows: list[Row], serving: Serving, command: Command, shared: Path
+) -> None:
+    shared.chmod(0o2755)
+    target, server = shared / "above/of/calls", serving(rows)
+    os.umask(0o077)  # as the command does
+    assert command("export", target, "--file-mode", mode, server=server).status == 0
+    for directory in target.parents[:2]:
+        assert oct(S_IMODE(directory.stat().st_mode) & 0o777) == "0o710"
+    assert oct(S_IMODE(target.stat().st_mode) & 0o777) == ("0o750" if mode == "group" else "0o700")
+    assert command("export", target, "--file-mode", "group", server=server).status == 0
+    check_group(target)
+    let_everybody_enter(shared)
+    assert command("status", target).status == 0  # now everything is loaded that another user could not load
+    with as_nobody(OTHERS):
+        assert command("status", target).status == 0

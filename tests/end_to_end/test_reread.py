@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from exporter.contract import DAY
+from exporter.contract import DAY, format_instant, parse_timestamp
 from exporter.sandbox import TOKEN_NOSENSITIVE, make_conversations
 from exporter.store.local.lock import acquire, release
 from tests.end_to_end.conftest import Command, Serving
@@ -44,6 +44,12 @@ def test_what_it_says_and_notes(serving: Serving, command: Command, tmp_path: Pa
     assert command("reread", out, server=server).status == 2
     assert not out.exists()
     assert command("export", out, *RANGE, server=server).status == 0
+    until = format_instant(parse_timestamp("2024-02-01"))
+    for name, nothing in ("reread", "nothing to read again"), ("audit", "nothing to compare"):
+        ahead = command(name, out, "--since", "2999", server=server)
+        assert (ahead.status, ahead.err) == (2, f"exporter: {nothing}: {out} ends at {until}\n")
+        before = command(name, out, "--until", "2024-01-01", server=server)
+        assert (before.status, before.err) == (2, f"exporter: {nothing}: {out} begins at {format_instant(SINCE)}\n")
     gone, other = (str(row.facts()["id"]) for row in rows[:2])
     server.delete(gone)
     server.update(other, rows[1].updated_at, summary="another")

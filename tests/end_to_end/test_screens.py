@@ -121,3 +121,15 @@ def test_a_quiet_command_shows_nothing_but_one_line(slow: Sandbox, tmp_path: Pat
         assert screen.wait() == 0
         assert screen.lines == ["✔ complete  3,000 conversations, up to 2026-02-01 UTC (not included)"]
     assert screen.output.count(os.linesep.encode()) == 1
+
+
+def test_an_error_breaks_between_words_and_never_within_a_command(slow: Sandbox, tmp_path: Path) -> None:
+    asked = ["export", str(tmp_path / "calls"), "--status", "completed;failed"]
+    with terminal(*asked, columns=80, variables=variables(slow)) as screen:
+        assert screen.wait() == 2
+        assert screen.lines == [
+            "exporter: --status 'completed;failed': known values are token_created,",
+            "  triggered, ringing, in_progress, completed, failed, cancelled, transferred,",
+            "  unanswered. Several take commas: A,B. To send a newer one unchecked, give",
+            "  --filter 'status=completed;failed'",
+        ]

@@ -48,8 +48,8 @@ def test_options_of_a_sync() -> None:
 @pytest.mark.parametrize("command", ["audit", "reread"])
 def test_options_of_commands_that_read_again(command: str) -> None:
     said = " ".join(OPTIONS.section(command).split())
-    assert "takes `--since`, `--lag` and all from `--concurrency` on, and:" in said
-    assert help_names(command) == {names_in("--since"), names_in("--lag"), *FROM_CONCURRENCY_ON} | beside(command)
+    assert "takes [`--lag`](#the-lag), all from `--concurrency` on, and:" in said
+    assert help_names(command) == {names_in("--lag"), *FROM_CONCURRENCY_ON} | beside(command)
 
 
 def test_options_of_the_other_commands() -> None:

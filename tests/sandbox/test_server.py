@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from exporter.contract import CONVERSATIONS_PATH, DAY, FIELDS, SECOND, parse_timestamp
-from exporter.errors import UsageError
+from exporter.errors import ExporterError
 from exporter.sandbox import (
     ORGANIZATION,
     PERSONAL_TOKEN,
@@ -200,8 +200,10 @@ async def test_run_sandbox_serves_until_cancelled(client: aiohttp.ClientSession)
         await client.get(address)
 
 
-async def test_a_taken_port_is_a_usage_error() -> None:
+async def test_a_taken_port_is_an_error_that_names_it_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=f"--port {port}"):
+        with pytest.raises(ExporterError) as refused:
             await run_sandbox((), port=port, on_ready=print)
+    assert str(refused.value) == f"--port {port}: Address already in use; give another one"
+    assert refused.value.exit_status == 1

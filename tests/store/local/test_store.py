@@ -48,7 +48,9 @@ async def test_everything_is_private(tmp_path: Path) -> None:
     await store.publish(staged(store), "conversations/created_date=2026-02-10/part-1.parquet")
     await store.acquire_lock("r1")
     await store.release_lock()
-    assert modes(tmp_path / "new") == {("directory", 0o700), ("file", 0o600)}
+    assert modes(store.root) == {("directory", 0o700), ("file", 0o600)}
+    # Nobody else sees what lies above, either.
+    assert {stat.S_IMODE(path.stat().st_mode) for path in store.root.parents[:2]} == {0o710}
 
 
 async def test_list_is_recursive_and_relative(store: LocalStore) -> None:
