@@ -25,7 +25,8 @@ from exporter.layout import delta_log
 from exporter.model import DataFile
 from exporter.parts.columns import time_column
 from exporter.settings import FileMode
-from exporter.store.disk import keep_modes, make_directories, reporting
+from exporter.store.disk import make_directories, reporting
+from exporter.store.local.modes import keep_modes
 
 _NO_CHECKPOINT: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 

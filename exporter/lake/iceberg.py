@@ -30,7 +30,8 @@ from exporter.layout import ICEBERG
 from exporter.model import DataFile, TableFormat
 from exporter.parts.columns import time_column
 from exporter.settings import FileMode
-from exporter.store.disk import finish, keep_modes, make_directories, open_private, reporting
+from exporter.store.disk import finish, make_directories, open_private, reporting
+from exporter.store.local.modes import keep_modes
 from exporter.zones import UTC_NAME
 
 _EXPORT: Final = "exporter.export-id"

@@ -8,7 +8,7 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from io import FileIO
@@ -219,23 +219,6 @@ def _widen(directory: Path, wanted: int) -> None:
         except OSError as error:
             if error.errno not in _NO_MODES:
                 raise
-
-
-def keep_modes(directory: Path, known: Collection[str], file_mode: FileMode) -> None:
-    """Gives what a library has written to `directory`, since it held the names `known`, its mode and owner, durably."""
-    with reporting(directory):
-        for entry in list(os.scandir(directory)):
-            if entry.is_file(follow_symlinks=False) and (
-                entry.name not in known or entry.stat().st_mode & 0o777 != FILE_MODES[file_mode]
-            ):
-                descriptor = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    hand_over(descriptor, directory)
-                    set_mode(descriptor, file_mode)
-                    fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-        fsync_directory(directory)
 
 
 def place(whole: Path, final: Path) -> bool:

@@ -6,7 +6,7 @@ Files in staging stay private until they are whole, and so does whatever is temp
 
 import grp
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from stat import S_IMODE, S_ISGID
 from typing import Final, TypeAlias
@@ -14,7 +14,8 @@ from typing import Final, TypeAlias
 from exporter.errors import DestinationError
 from exporter.layout import ICEBERG, MANIFEST, PRIVATE, SCRATCH, STAGING, SUCCESS, TABLES
 from exporter.settings import FileMode
-from exporter.store.disk import DIRECTORY_MODES, FILE_MODES, reporting
+from exporter.store.disk import DIRECTORY_MODES, FILE_MODES, fsync, fsync_directory, reporting, set_mode
+from exporter.store.owner import hand_over
 
 _Entry: TypeAlias = tuple[Path, os.stat_result, int]
 
@@ -42,6 +43,23 @@ def apply_file_mode(root: Path, file_mode: FileMode) -> None:
             if S_IMODE(path.stat().st_mode) & S_ISGID != wanted & S_ISGID:
                 # The kernel drops it in silence for users who are not in the group.
                 raise _refused(path, group, file_mode)
+
+
+def keep_modes(directory: Path, known: Collection[str], file_mode: FileMode) -> None:
+    """Gives what a library has written to `directory`, since it held the names `known`, its mode and owner, durably."""
+    with reporting(directory):
+        for entry in list(os.scandir(directory)):
+            if entry.is_file(follow_symlinks=False) and (
+                entry.name not in known or entry.stat().st_mode & 0o777 != FILE_MODES[file_mode]
+            ):
+                descriptor = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    hand_over(descriptor, directory)
+                    set_mode(descriptor, file_mode)
+                    fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+        fsync_directory(directory)
 
 
 def has_file_mode(root: Path, file_mode: FileMode) -> bool:
