@@ -145,7 +145,7 @@ def open_private(path: str | Path, flags: int) -> int:
     descriptor = os.open(path, flags | os.O_CLOEXEC, FILE_MODES["private"])
     if flags & os.O_CREAT:
         try:
-            hand_over(descriptor, Path(path).parent)
+            hand_over(Path(path), descriptor)
         except BaseException:
             os.close(descriptor)
             raise
@@ -202,7 +202,7 @@ def make_directories(
             _widen(directory.parent, _PASSAGE)
     directory.mkdir(mode=DIRECTORY_MODES["private"], exist_ok=True)
     if is_inside:
-        hand_over(directory, directory.parent)
+        hand_over(directory)
     if file_mode != "private":
         _widen(directory, DIRECTORY_MODES["group"])
     if os.access(directory.parent, os.R_OK):

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from stat import S_ISLNK, S_ISREG
 from typing import Final
 
 from exporter.errors import DestinationError
@@ -18,14 +19,21 @@ def heirs_of(directory: os.stat_result, user: int) -> tuple[int, int] | None:
     return (directory.st_uid, directory.st_gid) if user == _SUPERUSER != directory.st_uid else None
 
 
-def hand_over(made: Path | int, directory: Path) -> None:
-    """Gives what was made in `directory`, a path or a descriptor, to the heirs of it. Raises `OSError`."""
-    heirs = heirs_of(directory.stat(), os.geteuid())
+def hand_over(path: Path, descriptor: int | None = None) -> None:
+    """Gives what was made at `path`, and may be open, to the heirs of its directory. Raises `OSError`.
+
+    A link is left alone, and so is a file that has other names as well: the owner of the directory may have put there
+    what belongs to others.
+    """
+    heirs = heirs_of(path.parent.stat(), os.geteuid())
     if heirs is None:
         return
-    found = os.fstat(made) if isinstance(made, int) else made.stat()
+    found = path.lstat()
+    is_other = descriptor is not None and not os.path.samestat(found, os.fstat(descriptor))
+    if is_other or S_ISLNK(found.st_mode) or (S_ISREG(found.st_mode) and found.st_nlink > 1):
+        return
     if (found.st_uid, found.st_gid) != heirs:
-        _give(made, heirs)
+        _give(path if descriptor is None else descriptor, heirs)
 
 
 def check_heirs(root: Path) -> None:
@@ -35,7 +43,7 @@ def check_heirs(root: Path) -> None:
     if heirs is None:
         return
     try:
-        _give(root, heirs)
+        _give(root.resolve(), heirs)
     except OSError as error:
         owner = user_name(heirs[0])
         raise DestinationError(
@@ -46,7 +54,7 @@ def check_heirs(root: Path) -> None:
 
 def _give(what: Path | int, heirs: tuple[int, int]) -> None:
     try:
-        os.chown(what, *heirs)
+        os.chown(what, *heirs, follow_symlinks=isinstance(what, int))
     except OSError as error:
         # File systems that have no owners answer these.
         if error.errno not in NOT_SUPPORTED:

@@ -8,7 +8,8 @@ import pytest
 from exporter.contract import DAY, parse_timestamp
 from exporter.errors import DestinationError, StoreError
 from exporter.sandbox import Row, make_conversations
-from exporter.store.disk import reporting
+from exporter.store import owner
+from exporter.store.disk import make_directories, open_private, reporting
 from exporter.store.owner import check_heirs, heirs_of
 from tests.end_to_end.conftest import NOBODY, Command, Serving, unprivileged
 
@@ -39,6 +40,27 @@ def test_only_the_superuser_gives_away_what_it_makes(of_another: Path) -> None:
     assert heirs_of(Path("/").stat(), 0) is None
 
 
+def test_what_the_owner_of_the_directory_has_put_there_is_not_given_away(
+    of_another: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda what, *_, **__: given.append(what))
+    monkeypatch.setattr(owner, "heirs_of", lambda *_: (12_345, 12_345))
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "file").touch()
+    (of_another / "link").symlink_to(tmp_path / "secret" / "file")
+    (of_another / "directory").symlink_to(tmp_path / "secret")
+    os.link(tmp_path / "secret" / "file", of_another / "second-name")
+    for name in ("link", "second-name"):
+        os.close(open_private(of_another / name, os.O_RDWR | os.O_CREAT))
+    make_directories(of_another / "directory", set())
+    assert given == []
+    os.close(open_private(of_another / "own", os.O_RDWR | os.O_CREAT))
+    make_directories(of_another / "made", set())
+    assert len(given) == 2
+
+
 @pytest.mark.parametrize("mode", [(), ("--file-mode", "group")])
 @pytest.mark.parametrize("table_format", [None, "delta", "iceberg"])
 def test_everything_belongs_to_the_owner_of_the_destination(
@@ -63,7 +85,7 @@ def test_everything_belongs_to_the_owner_of_the_destination(
 def test_a_destination_where_nothing_can_be_given_away_is_refused_before_anything_is_written(
     rows: list[Row], serving: Serving, command: Command, of_another: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "geteuid", lambda: 0)

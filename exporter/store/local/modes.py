@@ -54,7 +54,7 @@ def keep_modes(directory: Path, known: Collection[str], file_mode: FileMode) -> 
             ):
                 descriptor = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    hand_over(descriptor, directory)
+                    hand_over(Path(entry.path), descriptor)
                     set_mode(descriptor, file_mode)
                     fsync(descriptor)
                 finally:

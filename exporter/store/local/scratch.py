@@ -39,7 +39,7 @@ def temporary_directory(destination: Path | None = None) -> Path:
             place = destination / SCRATCH
             with suppress(OSError):
                 place.mkdir(mode=0o700, exist_ok=True)
-                hand_over(place, place.parent)
+                hand_over(place)
                 return place
         raise UsageError(
             "there is no directory for temporary files: /tmp and the like are not there, or cannot be written to. Set "
