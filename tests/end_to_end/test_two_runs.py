@@ -90,7 +90,8 @@ def test_a_second_run_asks_nothing_and_is_no_last_run(
     asked = len(server.requests)
     # An exporter before this one has added such a line.
     with (out / "_exporter" / "runs.jsonl").open("a") as journal:
-        journal.write(json.dumps({**last, "exit_status": 5, "error": "DestinationLockedError"}) + "\n")
+        refused = {"exit_status": 5, "error": "DestinationLockedError", "generation_before": last["generation"]}
+        journal.write(json.dumps(last | refused) + "\n")
     lines = (out / "_exporter" / "runs.jsonl").read_bytes()
     holder = LocalStore(out)
     anyio.run(holder.acquire_lock, "at-work")
@@ -245,7 +246,7 @@ async def run_if_it_may(destination: Path, server: Sandbox, ended: anyio.Event) 
 
 async def leave_half(destination: Path, server: Sandbox) -> None:
     """Makes an export whose last run stopped within a day, with a part that no commit names beside its own."""
-    last = len(server.requests) + 5
+    last = len(server.requests) + 8
 
     def fail(seen: ServedRequest) -> None:
         if seen.number == last:
