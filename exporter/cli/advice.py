@@ -11,6 +11,8 @@ from exporter.store.location import Location, quoted, shell_word
 #: Commands that ask the API, so that how and as whom one asks matters to all of them.
 _ASKING: Final = ("export", "sync", "audit", "reread")
 _HOW: Final = (Group.CONNECTION, Group.READ)
+#: What is to be read again lies where the log says, and not only where a run has read.
+_BOUNDS: Final = ("since", "until", "created_after", "created_before")
 _ALSO_HOW: Final = ("lag", "trust_clock")
 
 
@@ -53,7 +55,8 @@ def advise(command: str, destination: Location, *more: str) -> str:
     typed_for, typed = _typed.get()
     words = ["exporter", command, shell_word(destination)]
     for option in typed:
-        if option.group == Group.OUTPUT or option.words[0] in more:
+        is_elsewhere = command == "reread" and option.name in _BOUNDS
+        if option.group == Group.OUTPUT or option.words[0] in more or is_elsewhere:
             continue
         is_how = option.group in _HOW or option.name in _ALSO_HOW
         if command == typed_for or (is_how and command in _ASKING and typed_for in _ASKING):

@@ -93,6 +93,20 @@ def _describe_doubts(summary: "Summary") -> Iterator[str]:
     if taken := taken_for_columns(directory_of(summary)):
         yield f"  {' and '.join(taken)} in its path is taken for every row's value by readers of hive partitions;"
         yield "    read it with hive partitioning off, as the query does, or move it to a directory without `=`."
+    yield from describe_new_doubts(summary)
+    yield from _describe_accepted(summary)
+    if summary.state == "incomplete":
+        yield "  Run the same command again to go on."
+    elif summary.table_kind:
+        yield f"  read the {summary.table_kind.capitalize()} table, not the files under it: some are of older versions."
+    elif summary.kept_files:
+        yield "  files that were replaced are kept for readers of older manifests: read those that the manifest names."
+    elif summary.files and summary.turns is not None:
+        yield "  read conversations/ and turns/ separately: each is a table of its own."
+
+
+def describe_new_doubts(summary: "Summary") -> Iterator[str]:
+    """Says what is in doubt that nobody has accepted. What is indented further adds to the line before it."""
     destination = location_of(summary)
     if summary.unproven and not summary.is_accepted:
         times = describe_times(summary.unproven, summary.unproven_seconds, summary.unproven_rows)
@@ -109,15 +123,6 @@ def _describe_doubts(summary: "Summary") -> Iterator[str]:
     if summary.quarantined_rows and not summary.is_accepted:
         yield f"  kept as served, because they do not fit the columns: {count_of(summary.quarantined_rows, 'row')};"
         yield "    the manifest names the files under `quarantine`."
-    yield from _describe_accepted(summary)
-    if summary.state == "incomplete":
-        yield "  Run the same command again to go on."
-    elif summary.table_kind:
-        yield f"  read the {summary.table_kind.capitalize()} table, not the files under it: some are of older versions."
-    elif summary.kept_files:
-        yield "  files that were replaced are kept for readers of older manifests: read those that the manifest names."
-    elif summary.files and summary.turns is not None:
-        yield "  read conversations/ and turns/ separately: each is a table of its own."
 
 
 def describe_surprises(summary: "Summary") -> Iterator[str]:

@@ -17,7 +17,7 @@ from exporter.cli.flags import Display
 from exporter.cli.machine import translating
 from exporter.cli.output import fail_in_json, is_terminal, report, say
 from exporter.cli.query import describe_reading
-from exporter.cli.report import describe_summary, describe_surprises, request_figures
+from exporter.cli.report import describe_new_doubts, describe_summary, describe_surprises, request_figures
 from exporter.errors import ExporterError, InterruptedExportError
 from exporter.progress import Observer
 from exporter.store.location import Location
@@ -47,7 +47,8 @@ def show(lines: Iterable[str], figures: object, *, as_json: bool) -> None:
 class Result(NamedTuple):
     """Tells how a job ended: lines for people, figures for programs, the exit status, and a hint for terminals.
 
-    `surprises` are those of the lines that say that the data is other than asked for, which nobody may miss.
+    `surprises` are those of the lines that say that the data is other than asked for, or in doubt, which nobody may
+    miss.
     """
 
     lines: list[str]
@@ -66,7 +67,11 @@ def tell_summary(summary: "Summary") -> Result:
         figures,
         summary.exit_status,
         hint=tuple(describe_reading(summary)),
-        surprises=tuple(line.strip() for line in describe_surprises(summary) if not line.startswith(" " * 3)),
+        surprises=tuple(
+            line.strip().rstrip(";")
+            for line in (*describe_surprises(summary), *describe_new_doubts(summary))
+            if not line.startswith(" " * 3)
+        ),
     )
 
 

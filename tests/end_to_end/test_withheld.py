@@ -29,6 +29,23 @@ def test_a_quiet_run_warns_once_though_nothing_has_changed(tmp_path: Path, serve
     assert done.out.startswith("✔ up to date  20 conversations")
 
 
+def test_a_quiet_run_says_what_is_in_doubt_and_advises_what_helps(
+    tmp_path: Path, server: Sandbox, command: Command
+) -> None:
+    calls, half = tmp_path / "calls", "2026-01-10T12:00:00Z"
+    command("export", calls, "--since", "2026-01-10", "--until", half, server=server, token=TOKEN_NOSENSITIVE)
+    for words in (("export", "--until", "2026-01-11"), ("sync",)):
+        done = command(words[0], calls, *words[1:], "-q", server=server)
+        assert done.status == 3
+        assert "warning: some rows came without sensitive fields, others with them: the token's role has changed" in (
+            done.complaint
+        )
+    done = command("reread", calls, "--since", half, server=server)
+    advised = [line.strip() for line in done.out.splitlines() if line.strip().startswith("exporter reread")]
+    assert (done.status, advised) == (3, [f"exporter reread {calls} --withheld"])
+    assert command("reread", calls, "--withheld", server=server).status == 0
+
+
 def test_every_summary_and_status_says_so(tmp_path: Path, server: Sandbox, command: Command) -> None:
     calls = tmp_path / "calls"
     assert REQUEST in command("export", calls, server=server, token=TOKEN_NOSENSITIVE).out
