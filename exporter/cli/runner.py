@@ -90,13 +90,10 @@ def perform(
 
     `again` says what the same command does after an interruption, and `doing` what it does before any news of it.
     """
-    import logging
 
     where = _full(destination)
     started = {"command": command, "destination": where, "version": __version__, "process": os.getpid()}
     shown = open_display(display, str(destination), started, counts_stored=counts_stored, doing=doing)
-    # Otherwise a library's complaint about a task would reach the user with its traceback.
-    logging.getLogger().addHandler(logging.NullHandler())
     try:
         result = tell(run_until_signal(partial(job, shown.observer), f"stopped; run the same command {again}"))
     except ExporterError as error:
@@ -167,6 +164,7 @@ def run_until_signal(work: Callable[[], Awaitable[T]], otherwise: str) -> T:
     message `otherwise`.
     """
     import asyncio
+    import logging
 
     import anyio
 
@@ -195,6 +193,9 @@ def run_until_signal(work: Callable[[], Awaitable[T]], otherwise: str) -> T:
             # The event loop must end by itself: interrupted, it would leave threads that nobody ends.
             cancels.clear()
 
+    # Otherwise a library's complaint, about a task or about a request that ends with its server, would reach the user
+    # with its traceback.
+    logging.getLogger().addHandler(logging.NullHandler())
     with listening(told), translating():
         try:
             return anyio.run(run)

@@ -52,7 +52,6 @@ def sandbox(
     ] = None,
 ) -> None:
     """Serve made-up conversations on loopback until Ctrl-C, to try exports against."""
-    import logging
 
     from exporter.sandbox import TOKEN, ServedAnswer, ServedRequest, behaviour_from_options, make_conversations
     from exporter.sandbox import run_sandbox as run
@@ -83,8 +82,6 @@ def sandbox(
         made = make_conversations(rows, until - days * contract.DAY, until, seed=seed, density=density)
         await run(made, switches, port=port, on_ready=begin)
 
-    # Otherwise a library's complaint about a request that ends with the server would reach the user with its traceback.
-    logging.getLogger().addHandler(logging.NullHandler())
     with suppress(InterruptedExportError):
         run_until_signal(serve, "interrupted")
     for server, life in serving:

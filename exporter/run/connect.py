@@ -92,11 +92,11 @@ async def open_reader(request: Request, context: RunContext, beside: Reader | No
             beside=beside,
         )
         reader.traits.is_filtered = bool(request.filters)
-        reader.traits.filtering.filters = tuple(request.common_filters.items())
+        reader.traits.filter_order.filters = tuple(request.common_filters.items())
         if request.has_several_values:
             reader.lists = {values: Traits.of_a_part() for values in request.lists}
             for values, traits in reader.lists.items():
-                traits.filtering.filters = (*request.common_filters.items(), *values)
+                traits.filter_order.filters = (*request.common_filters.items(), *values)
         yield reader
 
 

@@ -979,10 +979,11 @@ def test_a_sandbox_that_lives_says_what_it_served_and_what_changed(tmp_path: Pat
 def test_no_word_of_a_library_reaches_the_terminal_of_a_sandbox() -> None:
     program = (
         "import asyncio, logging\n"
-        "from exporter.cli import main, sandbox\n"
-        "def run(*_):\n"
+        "from exporter import sandbox\n"
+        "from exporter.cli import main\n"
+        "async def run(*_, **__):\n"
         "    logging.getLogger('aiohttp.server').error('Unhandled exception', exc_info=asyncio.InvalidStateError())\n"
-        "sandbox.run_until_signal = run\n"
+        "sandbox.run_sandbox = run\n"
         "main(['sandbox', '--port', '0'])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

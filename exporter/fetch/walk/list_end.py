@@ -49,16 +49,16 @@ class ListEnd(Passage[RowT]):
         """Returns whether the list ends where it seems to: no rows are left out of it, or only before it is limited."""
         if not self._is_filtered:
             return True
-        filtering = self._traits.filtering
+        filter_order = self._traits.filter_order
         if self._status is not None or self._traits.reads_updates:
             return False
-        if filtering.is_untried and self._newest is not None:
+        if filter_order.is_untried and self._newest is not None:
             lowest = min(self._position, self._newest)
             above = self._newest if self._above is None else self._above.rows.created_at[0]
             for approach in (self._traits.approach, UNBOUNDED):
-                if filtering.is_untried:
-                    yield from filtering.learn(self._ask(approach, MAX_PAGE_SIZE, above), lowest)
-        return filtering.comes_first
+                if filter_order.is_untried:
+                    yield from filter_order.learn(self._ask(approach, MAX_PAGE_SIZE, above), lowest)
+        return filter_order.comes_first
 
     def _look_further_down(self) -> AskingForPage[RowT]:
         """Returns a page from below what may have been left out, where the list seems to end.
@@ -80,7 +80,7 @@ class ListEnd(Passage[RowT]):
             page = yield ids_up_to(bottom - distance)
             if page and page.rows.created_at[0] < self._position:
                 # Where this list has seemed to end before, it may have gone on as well.
-                self._traits.filtering.ends_late = True
+                self._traits.filter_order.ends_late = True
                 return (yield from self._go_on_after_gap(page))
             distance *= 2
         return None
@@ -127,7 +127,7 @@ class ListEnd(Passage[RowT]):
 
     def _name_ends(self, below: Interval) -> None:
         """Names what lies `below` the end of the list, and below earlier ones, if a filter is applied late."""
-        filtering = self._traits.filtering
-        filtering.take_end(below)
-        if filtering.ends_late:
-            self._unproven += tuple(Unproven(one.end - 1, 0, _LEFT_OUT, one.start) for one in filtering.taken())
+        filter_order = self._traits.filter_order
+        filter_order.take_end(below)
+        if filter_order.ends_late:
+            self._unproven += tuple(Unproven(one.end - 1, 0, _LEFT_OUT, one.start) for one in filter_order.taken())

@@ -14,7 +14,7 @@ from exporter.contract import (
 )
 from exporter.coverage import Interval
 from exporter.fetch.walk.approach import UNBOUNDED, Approach, nearest, shows_close_bound
-from exporter.fetch.walk.filtering import Filtering
+from exporter.fetch.walk.filter_order import FilterOrder
 from exporter.fetch.walk.zone import LEAST_ZONE_SHIFT, MOST_ZONE_SHIFT, Unshifted
 from exporter.model import Page, PageRequest, Rows, RowT
 
@@ -40,7 +40,7 @@ class Traits:
     - `shows_order` means that a page had two times, in order.
     - `reads_closely` means that a row within a second of a bound came back that the bound, cut or rounded to minutes,
       would have left out; `reads_exactly`, the same for seconds and milliseconds.
-    - `is_filtered` means that rows are left out of the list, `filtering` when.
+    - `is_filtered` means that rows are left out of the list, `filter_order` when.
     - `cuts_at_random` means that the server has cut a page, and then delivered a longer one.
     """
 
@@ -55,7 +55,7 @@ class Traits:
         self.shows_order = False
         self.reads_closely = False
         self.is_filtered = False
-        self.filtering = Filtering()
+        self.filter_order = FilterOrder()
         self.unshifted = Unshifted()
         self.reads_exactly = False
         self.cuts_at_random = False

@@ -23,7 +23,7 @@ def new_walk(
     """Returns a walk of the list, and of that of `hidden_status` if there is one."""
     if hidden_status is None:
         return Walk(window, traits, page_size)
-    traits.is_filtered = traits.filtering.leaves_out_others = True
+    traits.is_filtered = traits.filter_order.leaves_out_others = True
     return DoubleWalk(window, traits, page_size, hidden_status)
 
 

@@ -120,8 +120,7 @@ def live(world: World, watch: Watch = lambda walk, request, page: None) -> Endin
     server, ending = world.server, Ending()
     traits = Traits()
     traits.is_filtered = True
-    if hasattr(traits, "filtering"):
-        traits.filtering.filters = (FILTER,)
+    traits.filter_order.filters = (FILTER,)
     try:
         if world.is_opened:
             _open(server, traits)

@@ -39,7 +39,7 @@ def test_an_hour_that_summer_time_hides_at_the_end_of_a_window_is_read(gap: int)
     rows = [StoredRow("s0", end - 30 * 60 * SECOND), StoredRow("s1", end - HOUR - gap), *rows]
     server = ServerModel(rows, Behaviour(before="london", after="london", cursor_reads="london", page_cap=8))
     reader = Reader(server, page_size=10)
-    reader.traits.is_filtered, reader.traits.filtering.filters = True, (FILTER,)
+    reader.traits.is_filtered, reader.traits.filter_order.filters = True, (FILTER,)
     for window in (Interval(SUMMER_TIME - 2 * HOUR, SUMMER_TIME - MILLISECOND), Interval(SUMMER_TIME, end)):
         reader.read(window)
         check(reader, Interval(SUMMER_TIME - 2 * HOUR, end)) if window.end == end else None
@@ -52,9 +52,9 @@ def test_ends_that_were_taken_before_a_filter_was_seen_to_be_late_are_named() ->
     times = [T0 - number * SECOND for number in range(20)]
     rows = [StoredRow(f"c{number}", time, time, matches=number in (1, 2, 4, 18)) for number, time in enumerate(times)]
     reader = Reader(ServerModel(rows, Behaviour(filters_late=True, page_cap=5)), page_size=10)
-    reader.traits.is_filtered, reader.traits.filtering.filters = True, (FILTER,)
+    reader.traits.is_filtered, reader.traits.filter_order.filters = True, (FILTER,)
     taken, window = Interval(T0 - 2 * HOUR, T0 - HOUR), Interval(T0 - HOUR, T0 + SECOND)
-    reader.traits.filtering.take_end(taken)
+    reader.traits.filter_order.take_end(taken)
     reader.read(window)
     check(reader, window)
     assert taken in [doubt.interval for doubt in reader.unproven]

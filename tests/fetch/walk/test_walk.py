@@ -347,7 +347,7 @@ def filtered_reader(rows: list[StoredRow], behaviour: Behaviour) -> Reader:
     """Returns a reader of what a filter leaves, which has read down to the end of the list."""
     reader = Reader(ServerModel(rows, behaviour), page_size=50)
     reader.traits.is_filtered = True
-    reader.traits.filtering.filters = (FILTER,)
+    reader.traits.filter_order.filters = (FILTER,)
     reader.read(Interval(T0 - DAY, T0 + 300 * DAY))
     return reader
 

@@ -25,7 +25,7 @@ _ROWS_TRIED: Final = 3
 _MOST_TRIALS: Final = 6
 
 
-class Filtering:
+class FilterOrder:
     """Holds what is known of the order in which the API filters and limits a list.
 
     `filters` are the parameters that leave rows out of the list, each of which may be asked for by itself. With
