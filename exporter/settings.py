@@ -6,6 +6,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from itertools import product
 from pathlib import Path
 from typing import Final, Literal, Self, TypeAlias, get_args
@@ -27,6 +28,13 @@ FILE_MODES: Final[tuple[str, ...]] = get_args(FileMode)
 PARTITIONS: Final[tuple[str, ...]] = get_args(PartitionBy)
 #: Filters by name, each with its value, or with several, sorted.
 Filters: TypeAlias = Mapping[str, str | tuple[str, ...]]
+
+
+
+def direct(_: str) -> Proxy | None:
+    """Returns no proxy, for any URL."""
+    return None
+
 
 #: Arrow and the HTTP client alone take half of it.
 LEAST_MEMORY_BYTES: Final = 256 * 1024 * 1024
@@ -72,7 +80,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Holds the request as one caller states it: None, or an absent key, means "as stored, or the default".
 
-    `organization` is the one that the rows must belong to. Unless a time zone was given, `in_zone` returns the same
+    `organization` is the one that the rows must belong to. `recordings` says whether each run keeps them, too. Unless a time zone was given, `in_zone` returns the same
     with times in this one, and raises `UsageError` for a range that is empty there; here they are in UTC, and not yet
     held against one another.
     """
@@ -86,6 +94,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     table_format: TableFormat | None = None
     organization: str | None = None
     file_mode: FileMode | None = None
+    recordings: bool | None = None
     timezone: str | None = None
     in_zone: Callable[[str], Self] | None = None
 
@@ -100,6 +109,38 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         zoned = self.in_zone(zone)
         # Only these depend on a zone; all else stays as it was asked for.
         return msgspec.structs.replace(self, since=zoned.since, until=zoned.until, filters=zoned.filters, in_zone=None)
+
+
+class RecordingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Says which recordings a run fetches, and how.
+
+    `bytes_per_second` is for all downloads together; None means no limit. A conversation that has no recording when it
+    is `wait_seconds` old will have none, and the source deletes each after `retention_seconds`, if that is known. Hosts and networks are
+    as in `fetch.media.address.AddressRule`, and `choose_proxy` returns the proxy on the way to a URL.
+    """
+
+    filters: Filters = msgspec.field(default_factory=dict)
+    concurrency: int = 8
+    bytes_per_second: float | None = None
+    most_bytes: int = 1024**3
+    wait_seconds: int = 48 * 3600
+    retention_seconds: int | None = None
+    hosts: tuple[str, ...] = ()
+    ports: tuple[int, ...] = (443,)
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    choose_proxy: Callable[[str], Proxy | None] = direct
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.concurrency <= 256:
+            raise UsageError(f"--recording-concurrency {self.concurrency}: must be from 1 to 256")
+        if self.bytes_per_second is not None and self.bytes_per_second < 1:
+            raise UsageError("--recording-rate: must be at least one byte a second")
+        if self.most_bytes < 1:
+            raise UsageError("--max-recording-size: must be at least one byte")
+        if not 0 <= self.wait_seconds <= 366 * 86_400:
+            raise UsageError(f"--recordings-wait {self.wait_seconds}s: must be from 0 to 366 days")
+        if self.retention_seconds is not None and not 1 <= self.retention_seconds <= 36_600 * 86_400:
+            raise UsageError(f"--recording-retention {self.retention_seconds}s: must be from 1 second to 100 years")
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +165,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     target_part_bytes: int = 256 * 1024 * 1024
     memory_bytes: int = 384 * 1024 * 1024
     heeds_signals: bool = True
+    recordings: RecordingSettings = RecordingSettings()
 
     def __post_init__(self) -> None:
         if not 1 <= self.page_size <= MAX_PAGE_SIZE:

@@ -60,6 +60,17 @@ ABOUT: Final[dict[str, About]] = {
             ),
         ),
     ),
+    "recordings": About(
+        section=Section.EXPORT,
+        topic="recordings",
+        examples=(
+            ("Keep every recording that is not kept yet", "exporter recordings calls"),
+            (
+                "Those of telephone calls, where the source keeps them for two weeks",
+                "exporter recordings calls --recording-filter channel=telephone --recording-retention 14d --oldest-first",
+            ),
+        ),
+    ),
     "status": About(
         section=Section.EXPORT,
         topic="resume",
