@@ -1,1 +1,1 @@
-"""Fetches recordings from whatever host the API names, which is trusted with nothing."""
+"""Fetches recordings from hosts that the API names and nobody vouches for: where to connect, and what to believe."""
