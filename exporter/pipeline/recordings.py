@@ -5,7 +5,7 @@
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from math import inf
 from typing import Final
@@ -13,62 +13,66 @@ from typing import Final
 import anyio
 import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from msgspec import Raw
+from msgspec import UNSET
 
 from exporter.contract import RECORDING_FIELD, Instant
 from exporter.encode.rows import EncodeRow, Misfit
 from exporter.errors import ExporterError
-from exporter.fetch.media.link import link_of
+from exporter.fetch.media.link import Link, link_of
 from exporter.fetch.walk.window import Settled
 from exporter.model import Change
 from exporter.pipeline.download import Downloader, Result, Wanted
 from exporter.pipeline.report import Report
 from exporter.pipeline.scan import Scan
+from exporter.pipeline.sink import WindowSink
 
 #: This many links wait for each download.
 _QUEUED: Final = 2
+_COMMIT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Is a conversation as a list has it, with what it says of the recording: None if nothing or null."""
+    """Is a conversation as the API serves it. `shows` says that its recording's field was served, be it as null; `link`
+    is what that holds, if it holds one."""
 
     id: str
     created_at: Instant
-    details: object
+    shows: bool
+    link: Link | None
 
 
-def listed_in(settled: Settled[EncodeRow]) -> Iterable[Listed]:
-    """Returns the conversations of a page that can be told by their ids."""
-    for row, created_at in zip(settled.rows.rows, settled.rows.created_at, strict=True):
-        yield Listed(row.id, created_at, _details_of(row))
-
-
-def _details_of(row: EncodeRow) -> object:
+def listed_of(row: EncodeRow, created_at: Instant) -> Listed:
+    """Returns what a served row says of its recording."""
     try:
         if isinstance(row, Misfit):
-            return msgspec.json.decode(row.text).get(RECORDING_FIELD)
-        served = getattr(row, RECORDING_FIELD, None)
-        return msgspec.json.decode(served) if isinstance(served, Raw) else None
-    except (msgspec.DecodeError, RecursionError, AttributeError):
-        return None  # what cannot be read leads nowhere
+            members = msgspec.json.decode(row.text)
+            shows, details = RECORDING_FIELD in members, members.get(RECORDING_FIELD)
+        else:
+            served = getattr(row, RECORDING_FIELD)
+            shows, details = served is not UNSET, None if served is UNSET else msgspec.json.decode(served)
+    except (msgspec.DecodeError, RecursionError, AttributeError, TypeError):
+        shows, details = False, None  # what cannot be read leads nowhere
+    return Listed(row.id, created_at, shows, link_of(details))
 
 
 class Downloads:
     """Fetches what is put into a queue, `concurrency` at a time, and hands each result to `keep`.
 
-    `report` counts them. What is put in is fetched in that order.
+    `report` counts them. `commit_due` is called every few seconds, however long a download takes.
     """
 
     def __init__(
         self,
         downloader: Downloader,
         keep: Callable[[Wanted, Result], Awaitable[None]],
+        commit_due: Callable[[], Awaitable[None]],
         concurrency: int,
         report: Report,
     ) -> None:
         self._downloader = downloader
         self._keep = keep
+        self._commit_due = commit_due
         self._concurrency = concurrency
         self._report = report
         self._links: MemoryObjectSendStream[Wanted] | None = None
@@ -89,18 +93,30 @@ class Downloads:
                         await self._fetch(wanted)
             except ExporterError as error:
                 failures.appendleft(error)
-                group.cancel_scope.cancel()
+                everything.cancel_scope.cancel()
+
+        async def commit() -> None:
+            try:
+                while True:
+                    await anyio.sleep(_COMMIT_SECONDS)
+                    await self._commit_due()
+            except ExporterError as error:
+                failures.appendleft(error)
+                everything.cancel_scope.cancel()
 
         try:
-            async with anyio.create_task_group() as group:
-                for _ in range(self._concurrency):
-                    group.start_soon(work, receive.clone())
-                receive.close()
-                async with send:
-                    try:
-                        await feed()
-                    except ExporterError as error:
-                        failures.append(error)
+            async with anyio.create_task_group() as everything:
+                everything.start_soon(commit)
+                async with anyio.create_task_group() as working:
+                    for _ in range(self._concurrency):
+                        working.start_soon(work, receive.clone())
+                    receive.close()
+                    async with send:
+                        try:
+                            await feed()
+                        except ExporterError as error:
+                            failures.append(error)
+                everything.cancel_scope.cancel()
         finally:
             self._links = None
         if failures:
@@ -133,23 +149,25 @@ class Downloads:
 class LinkSink:
     """Puts the links of conversations into the queue of `downloads`, and waits while it is full.
 
-    `wants` is asked about each conversation that is listed, and hears of those without a recording, too.
+    `take` is called for each conversation that is listed, and returns whether its link is wanted. What it raises ends
+    the reading.
     """
 
     kept = "What was fetched is kept"
     again = "to go on"
 
-    def __init__(self, downloads: Downloads, wants: Callable[[Listed], bool]) -> None:
+    def __init__(self, downloads: Downloads, take: Callable[[Listed], bool]) -> None:
         self._downloads = downloads
-        self._wants = wants
+        self._take = take
 
-    def open_window(self, _end: Instant, _scan: Scan) -> "_LinkWindow":
-        return _LinkWindow(self._take)
+    def open_window(self, end: Instant, scan: Scan) -> WindowSink:  # noqa: ARG002 - all windows are alike
+        return _LinkWindow(self._put)
 
-    async def _take(self, settled: Settled[EncodeRow]) -> None:
-        for listed in listed_in(settled):
-            if self._wants(listed) and (link := link_of(listed.details)) is not None:
-                await self._downloads.put(Wanted(listed.id, listed.created_at, link))
+    async def _put(self, settled: Settled[EncodeRow]) -> None:
+        for row, created_at in zip(settled.rows.rows, settled.rows.created_at, strict=True):
+            listed = listed_of(row, created_at)
+            if self._take(listed) and listed.link is not None:
+                await self._downloads.put(Wanted(listed.id, created_at, listed.link))
 
 
 class _LinkWindow:
@@ -157,14 +175,14 @@ class _LinkWindow:
 
     seconds_left = inf
 
-    def __init__(self, take: Callable[[Settled[EncodeRow]], Awaitable[None]]) -> None:
-        self._take = take
+    def __init__(self, put: Callable[[Settled[EncodeRow]], Awaitable[None]]) -> None:
+        self._put = put
 
-    async def add(self, settled: Settled[EncodeRow], _settled_from: Instant, _read_since: Instant) -> Change | None:
-        await self._take(settled)
+    async def add(self, settled: Settled[EncodeRow], settled_from: Instant, read_since: Instant) -> Change | None:  # noqa: ARG002
+        await self._put(settled)
         return None
 
-    async def finish(self, _settled_from: Instant) -> Change | None:
+    async def finish(self, settled_from: Instant) -> Change | None:  # noqa: ARG002
         return None
 
     def abort(self) -> None:

@@ -36,7 +36,7 @@ from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.finish import check_whole
 from exporter.run.reconcile import has_sensitive_fields, settle_range
-from exporter.settings import FileMode, Selection
+from exporter.settings import FileMode, RunSettings, Selection
 from exporter.store.base import Store
 
 #: The most parts to open when looking for rows with sensitive fields, and the most rows to take.
@@ -120,15 +120,17 @@ class Session:
         updated_since: Instant | None = None,
         oldest: Instant | None = None,
         density: float | None = None,
+        settings: RunSettings | None = None,
     ) -> None:
         """Reads all that was created in `what`. Without `into`, the rows go into parts of the export.
 
         `updated_since` is as in `Scan`. `oldest` is roughly where `what` begins, if that is known. `density` is the
-        number of rows a microsecond at the end of the export's range, if that is known.
+        number of rows a microsecond at the end of the export's range, if that is known. `settings` say how to read,
+        unless as the run does.
 
         Raises the `ExporterError` that ended the reading early, after the manifest was brought up to date with the log.
         """
-        settings, place = self.context.settings, self.stage.tables.place
+        settings, place = settings or self.context.settings, self.stage.tables.place
         scan = msgspec.structs.replace(self.scan, windows=what.intervals, updated_since=updated_since)
         scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density)
         covered = 0
