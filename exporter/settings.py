@@ -29,13 +29,6 @@ PARTITIONS: Final[tuple[str, ...]] = get_args(PartitionBy)
 #: Filters by name, each with its value, or with several, sorted.
 Filters: TypeAlias = Mapping[str, str | tuple[str, ...]]
 
-
-
-def direct(_: str) -> Proxy | None:
-    """Returns no proxy, for any URL."""
-    return None
-
-
 #: Arrow and the HTTP client alone take half of it.
 LEAST_MEMORY_BYTES: Final = 256 * 1024 * 1024
 
@@ -116,7 +109,7 @@ class RecordingSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     `bytes_per_second` is for all downloads together; None means no limit. A conversation that has no recording when it
     is `wait_seconds` old will have none, and the source deletes each after `retention_seconds`, if that is known. Hosts and networks are
-    as in `fetch.media.address.AddressRule`, and `choose_proxy` returns the proxy on the way to a URL.
+    as in `fetch.media.address.AddressRule`.
     """
 
     filters: Filters = msgspec.field(default_factory=dict)
@@ -128,7 +121,6 @@ class RecordingSettings(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[str, ...] = ()
     ports: tuple[int, ...] = (443,)
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    choose_proxy: Callable[[str], Proxy | None] = direct
 
     def __post_init__(self) -> None:
         if not 1 <= self.concurrency <= 256:
@@ -184,10 +176,14 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Holds the token and, for a personal one, its organization. Neither `repr` nor `str` shows the token."""
+    """Holds the token and, for a personal one, its organization. Neither `repr` nor `str` shows the token.
+
+    `proxies` are the variables of the environment that name proxies on the way to recordings, maybe with passwords.
+    """
 
     token: str = field(repr=False)
     organization: str | None = None
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def _stage(value: str) -> int:

@@ -66,8 +66,8 @@ ABOUT: Final[dict[str, About]] = {
         examples=(
             ("Keep every recording that is not kept yet", "exporter recordings calls"),
             (
-                "Those of telephone calls, where the source keeps them for two weeks",
-                "exporter recordings calls --recording-filter channel=telephone --recording-retention 14d --oldest-first",
+                "First those that the source deletes first, after two weeks",
+                "exporter recordings calls --oldest-first --recording-retention 14d",
             ),
         ),
     ),

@@ -10,9 +10,8 @@ from datetime import datetime
 
 import msgspec
 
-from exporter.contract import SECOND, Instant, to_datetime
-from exporter.coverage import Coverage
-from exporter.errors import AccessError
+from exporter.contract import SECOND, to_datetime
+from exporter.errors import UsageError
 from exporter.log.commits import load_state
 from exporter.log.recordings import count_recordings
 from exporter.log.state import State
@@ -26,7 +25,6 @@ from exporter.run.recordings import RecordingsRun, Tally, look_only
 from exporter.run.recordings_left import Batch, Search
 from exporter.run.session import begin
 from exporter.settings import RecordingSettings, Selection
-from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
 
@@ -38,7 +36,8 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
     `refused` ones, and those that are `left`; it and `left` are None while nobody knows. `files` of `bytes` hold those
     that are stored. All `new_…` are of this run. `waiting` conversations are over and have none yet. No recording that
     is left is older than `oldest_left`, and the source deletes it at `oldest_dies_at`, if its retention is known;
-    `lost` ones were found to be older than that. `requests` are those to the API.
+    `lost` ones were found to be older than that. `unreached` ones have no row after this run, and `gave_up` says why it
+    stopped asking the hosts of recordings, if it did. `requests` are those to the API.
     """
 
     recorded: int | None
@@ -56,6 +55,7 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
     unreached: int = 0
     waiting: int = 0
     lost: int = 0
+    gave_up: str = ""
     oldest_left: datetime | None = None
     oldest_dies_at: datetime | None = None
     requests: int = 0
@@ -91,7 +91,7 @@ async def recordings(
         bounds = between(range_, asked)
         settle_request(found, asked, destination)
         if not bounds:
-            missed_by(range_, asked)
+            raise UsageError(f"no recording to keep: {destination} {missed_by(range_, asked)}")
         search = Search(
             bounds=bounds,
             again=frozenset(retried),
@@ -135,4 +135,29 @@ async def _chain(first: Batch, rest: AsyncIterator[Batch]) -> AsyncIterator[Batc
 def summarize_recordings(
     state: State, tally: Tally, settings: RecordingSettings, spent: Counters
 ) -> RecordingsResult:
-    """Returns the result of a run that has led to `state`, and has done what `tally` says."""
+    """Returns the result of a run that has led to `state`, has done what `tally` says, and has cost what is `spent`."""
+    counts, retention = count_recordings(state), settings.retention_seconds
+    oldest = counts.oldest_left
+    dies_at = None if oldest is None or retention is None else oldest + retention * SECOND
+    return RecordingsResult(
+        recorded=counts.recorded,
+        stored=counts.stored,
+        gone=counts.gone,
+        expired=counts.expired,
+        failed=counts.failed,
+        refused=counts.refused,
+        left=counts.left,
+        files=counts.media_files,
+        bytes=counts.media_bytes,
+        new_stored=tally.by_status["stored"],
+        new_bytes=tally.bytes,
+        new_refused=tally.by_status["refused"],
+        unreached=tally.unreached,
+        waiting=tally.waiting,
+        lost=tally.lost,
+        gave_up=tally.gave_up,
+        oldest_left=to_datetime(oldest),
+        oldest_dies_at=to_datetime(dies_at),
+        requests=spent.requests,
+        seconds=round(spent.seconds, 3),
+    )

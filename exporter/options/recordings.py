@@ -30,7 +30,7 @@ class RecordingOptions:
     """Says which recordings are kept beside the conversations, and how they are fetched."""
 
     recordings: bool | None = _of_recordings(
-        "Keep the recordings, too: from now on, each run fetches those that are not kept yet.",
+        "Keep the recordings, too, in this run and all later ones; --no-recordings ends that.",
         otherwise="as before; at first not",
         flags=("--recordings/--no-recordings",),
     ).field(None)
@@ -102,7 +102,7 @@ def _choose_filters(given: Mapping[str, str], zone: tzinfo) -> Filters:
             named = {name: filters.parse_filter(name, value)} if known else {}
             chosen |= filters.choose_filters(named, {} if known else {name: value}, zone) or {}
         except UsageError as error:
-            reason = str(error).partition(": ")[2].partition(_UNCHECKED)[0]
+            reason = str(error).partition(": ")[2].partition(_UNCHECKED)[0].rstrip(".")
             raise UsageError(f"--recording-filter {quoted(f'{name}={value}')}: {reason}") from error
     # Together, they must not be too many lists, or contradict one another.
     several = {name: value for name, value in chosen.items() if name in FILTERS_BY_NAME}

@@ -4,6 +4,7 @@ Each option is stated here once, as a field: the flag, its help and metavar, the
 manual's row are made from that entry.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -242,12 +243,11 @@ class ExportSpec(RecordingOptions):
             proxy=route.choose_proxy(environment, base_url),
             ca_file=ca_file,
             heeds_signals=heeds_signals,
-            recordings=msgspec.structs.replace(settings.recordings, choose_proxy=partial(route.choose_proxy, environment)),
         )
         token_file = None if self.token_file is None else Path(self.token_file)
         credentials = load_credentials(environment, token_file, self.org_id)
         asked = msgspec.structs.replace(asked, organization=credentials.organization)
-        return Resolved(asked, settings, credentials)
+        return Resolved(asked, settings, dataclasses.replace(credentials, proxies=route.proxies_in(environment)))
 
     def settings(self) -> RunSettings:
         """Returns what the spec alone says of how to read and write."""

@@ -21,7 +21,7 @@ from exporter.fetch.media.link import Link
 from exporter.fetch.pace.bandwidth import Bandwidth
 from exporter.log.recordings import count_recordings
 from exporter.model import Change
-from exporter.pipeline.download import GONE, Downloader, Gone, Result, Wanted
+from exporter.pipeline.download import Downloader, Gone, Result, Wanted
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.recording_rows import RecordingRows
 from exporter.pipeline.recordings import Downloads, LinkSink, Listed, listed_of
@@ -92,7 +92,7 @@ class RecordingsRun:
         rows = RecordingRows(session.log, session.stage, session.committer, context.clock)
         rule = AddressRule(hosts=settings.hosts, ports=settings.ports, networks=settings.networks)
         async with AsyncExitStack() as stack:
-            filters = _lasting(session.request.filters) | dict(settings.filters)
+            filters = _lasting((session.log.state.request or Request()).filters) | dict(settings.filters)
             request = Request(filters=filters, fields=(*ALWAYS_FIELDS, "channel", RECORDING_FIELD))
             lister = await stack.enter_async_context(open_reader(request, context, session.reader))
             lister.now = session.opening.now
@@ -101,7 +101,7 @@ class RecordingsRun:
                     rule,
                     bandwidth=Bandwidth(settings.bytes_per_second),
                     ca_file=context.settings.ca_file,
-                    proxy=settings.choose_proxy,
+                    environment=context.credentials.proxies,
                 )
             )
             run = cls(session, lister, rows, client)
@@ -198,12 +198,12 @@ class RecordingsRun:
             case _:
                 self._bare.pop(identity, None)
                 self._unlisted.pop(identity, None)
-                await self._add_without(identity, created_at, "conversation")
+                await self._add_without(identity, created_at, "no conversation")
 
-    async def _renew(self, identity: str) -> Link | None | Gone:
+    async def _renew(self, identity: str) -> Link | Gone | None:
         row = await self._lister.conversation(identity)
         if isinstance(row, Absence):
-            return GONE if row is Absence.GONE else None
+            return Gone() if row is Absence.GONE else None
         return listed_of(row, 0).link
 
     async def _settle(self) -> int:

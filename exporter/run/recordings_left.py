@@ -39,6 +39,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.listed) + len(self.late)
 
+    def new_looks(self, state: State) -> dict[str, int]:
+        """Returns the looks that `state` does not have, by partition."""
+        looked = {partition_text(partition): number for partition, number in self.looked}
+        changed = state.changed_at
+        return {name: number for name, number in looked.items() if state.looked_at.get(name, -1) < changed.get(name, 0)}
+
     @property
     def windows(self) -> Coverage:
         """Returns windows around all that are looked for."""
@@ -81,12 +87,14 @@ class Search:
 
     def partitions(self, state: State) -> list[Partition]:
         """Returns the partitions that may have some, in the order in which they are read."""
-        found = partitions_to_look_at(state, now=wall_clock(), wait_seconds=self.wait_seconds, again=self.again)
+        now = wall_clock()
+        late = now - round(self.wait_seconds * SECOND)
+        found = partitions_to_look_at(state, now=now, wait_seconds=self.wait_seconds, again=self.again)
         files = _by_partition(state)
         names = {partition_text(partition) for partition in found}
         for name, (first, *_) in files.items():
             unseen = state.looked_at.get(name, -1) < state.changed_at.get(name, 0)
-            if name not in names and unseen and is_blind(state, files[name]):
+            if name not in names and (unseen or files[name][-1].created_at_max >= late) and is_blind(state, files[name]):
                 found.append(first.partition)
         inside = [partition for partition in found if self._meets(files.get(partition_text(partition), ()))]
         inside.sort(key=lambda each: files[partition_text(each)][0].created_at_min, reverse=not self.oldest_first)

@@ -47,9 +47,10 @@ _LOOKED_INTO: Final = 3
 class Session:
     """Represents a run that holds its destination, and has said so in the log.
 
-    `before` is the state until then, `windows` is the number of windows that were read.
+    `run` is its name, `before` the state until then, and `windows` is the number of windows that were read.
     """
 
+    run: str
     before: State
     log: CommitLog
     reader: Reader
@@ -95,7 +96,7 @@ class Session:
         asked = context.credentials.organization
         guard = Guard(before.organization, role, asked_organization=asked, refuses_withheld=refuses_withheld)
         opening, began = connection.opening, context.clock()
-        return cls(before, log, reader, opening, context, scan, stage, guard, committer, began)
+        return cls(claim.run, before, log, reader, opening, context, scan, stage, guard, committer, began)
 
     @property
     def spent(self) -> Counters:
