@@ -16,7 +16,6 @@ from exporter.errors import StoreError
 from exporter.fetch.media.address import AddressRule
 from exporter.fetch.media.client import MediaClient
 from exporter.fetch.media.link import Link, link_of
-from exporter.fetch.pace.bandwidth import Bandwidth
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.fetch.wire.line import Limits
 from exporter.pipeline import download
@@ -86,14 +85,12 @@ class World:
 
 
 @asynccontextmanager
-async def world(
-    root: Path, behaviour: MediaBehaviour = BEHAVIOUR, *, bandwidth: Bandwidth | None = None, has_tls: bool = False
-) -> AsyncIterator[World]:
+async def world(root: Path, behaviour: MediaBehaviour = BEHAVIOUR, *, has_tls: bool = False) -> AsyncIterator[World]:
     store = LocalStore(root)
     await store.prepare()
     tls, trusted = self_signed(root.parent) if has_tls else (None, None)
     host = MediaHost(behaviour, tls=tls)
-    async with host.serve(), MediaClient(RULE, limits=LIMITS, bandwidth=bandwidth, ca_file=trusted) as client:
+    async with host.serve(), MediaClient(RULE, limits=LIMITS, ca_file=trusted) as client:
         yield World(host, client, store)
 
 
@@ -223,7 +220,7 @@ async def test_what_renewing_raises_leaves_nothing_behind(tmp_path: Path) -> Non
 
 
 async def test_a_cancelled_download_leaves_nothing_behind(tmp_path: Path) -> None:
-    async with world(tmp_path, MediaBehaviour(bytes_each=1_000_000), bandwidth=Bandwidth(100_000)) as there:
+    async with world(tmp_path, MediaBehaviour(bytes_each=1_000_000, faults={"slow": 1.0}, slow_rate=200_000)) as there:
         async with anyio.create_task_group() as group:
             for number in range(8):
                 group.start_soon(there.fetch, f"c-{number}")
