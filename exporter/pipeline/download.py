@@ -1,7 +1,7 @@
 """Brings one recording from its link to a staged file, or to the reason why there is none."""
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -80,7 +80,7 @@ class Downloader:
     max_bytes: int | None = None
     clock: Callable[[], Instant] = wall_clock
     policy: RetryPolicy = POLICY
-    _numbers: count[int] = field(default_factory=lambda: count(1), init=False, repr=False)
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1), init=False, repr=False)
     _chance: random.Random = field(default_factory=random.Random, init=False, repr=False)
 
     async def fetch(self, wanted: Wanted) -> Result:

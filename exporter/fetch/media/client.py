@@ -33,6 +33,8 @@ from exporter.version import __version__
 #: A recording of an hour may take hours over a line that is shared; one that takes longer than this never ends.
 LIMITS: Final = Limits(connect_seconds=10.0, stall_seconds=60.0, total_seconds=6 * 3600.0)
 _MAX_HEADER_BYTES: Final = 100 * 1024
+#: Twice of this waits for the disk: more would take memory, and less, time in handing it over.
+_READ_BYTES: Final = 128 * 1024
 
 
 class MediaClient:
@@ -152,6 +154,7 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,
+        read_bufsize=_READ_BYTES,
         max_line_size=_MAX_HEADER_BYTES,
         max_field_size=_MAX_HEADER_BYTES,
     )

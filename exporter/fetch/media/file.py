@@ -24,13 +24,14 @@ class MediaFile:
         self.path: Final = path
         self._check = check
         self._unchecked_bytes = 0
+        self._is_kept = False
         self._file: BufferedWriter | None = None
         self._sha256 = hashlib.sha256()
 
     async def begin(self, offset: int) -> None:
         """Prepares to write from `offset` on: the end of what is there, or 0, which throws that away."""
         await self._check()
-        await to_thread.run_sync(self._begin, offset)
+        self._is_kept = offset > 0
 
     async def write(self, chunk: bytes) -> None:
         """Adds bytes at the end."""
@@ -49,23 +50,21 @@ class MediaFile:
         """Deletes the file, if there is one."""
         await to_thread.run_sync(self._drop)
 
-    def _begin(self, offset: int) -> None:
+    def _write(self, chunk: bytes) -> None:
         with reporting(self.path):
             if self._file is None:
                 self._file = open(self.path, "xb", opener=open_private)  # noqa: SIM115 - closed in the end
-            if not offset:
+            elif not self._is_kept:
                 self._file.seek(0)
                 self._file.truncate()
-                self._sha256 = hashlib.sha256()
-
-    def _write(self, chunk: bytes) -> None:
-        assert self._file is not None, "begin comes first"  # noqa: S101
-        with reporting(self.path):
             self._file.write(chunk)
+        if not self._is_kept:
+            self._sha256 = hashlib.sha256()
+            self._is_kept = True
         self._sha256.update(chunk)
 
     def _finish(self) -> None:
-        assert self._file is not None, "begin comes first"  # noqa: S101
+        assert self._file is not None, "there is no recording of no bytes"  # noqa: S101
         with reporting(self.path):
             self._file.flush()
             finish(self._file.fileno(), "private")

@@ -98,13 +98,14 @@ class Transfer:
         self._tag: str | None = None
         self._beginning = b""
         self._redirects = 0
+        self._is_answered = False
         self._failures: dict[type[SourceError], int] = {}
         self._throttled_seconds = 0.0
 
     def ask(self) -> dict[str, str]:
         """Begins an attempt, and returns the headers of its request."""
         self.attempts += 1
-        self._redirects = 0
+        self._redirects, self._is_answered = 0, False
         headers = {"Accept-Encoding": "identity"}
         if self.received and self._tag is not None:
             headers |= {"Range": f"bytes={self.received}-", "If-Range": self._tag}
@@ -162,7 +163,7 @@ class Transfer:
     def broke(self, reason: str | None = None) -> Step:
         """Returns what to do after an attempt that broke, before the answer or in the middle of it."""
         if reason is None:
-            reason = "short" if self.received else "attempts"
+            reason = "short" if self._is_answered else "attempts"
         if self._tag is None:
             self._forget()
         return self._again(UnreachableError(), reason)
@@ -184,6 +185,7 @@ class Transfer:
             self.source_etag = headers.get("ETag", "")[:_MOST_KEPT_CHARACTERS] or None
             self.content_type = headers.get("Content-Type", "")[:_MOST_KEPT_CHARACTERS] or None
             self._tag = self.source_etag if _STRONG_TAG.fullmatch(self.source_etag or "") else None
+        self._is_answered = True
         return Take(self.received)
 
     def _continues(self, headers: Mapping[str, str]) -> bool:
