@@ -21,6 +21,9 @@ from exporter.zones import UTC_NAME
 PartitionBy: TypeAlias = Literal["day", "hour", "week", "month", "none"]
 SchemaFormat: TypeAlias = Literal["arrow", "json", "sql"]
 TrustedClock: TypeAlias = Literal["server", "local"]
+#: When rows are completed by id: if a sample shows that the list leaves fields out, not at all, or without a sample.
+Hydrate: TypeAlias = Literal["auto", "never", "always"]
+HYDRATIONS: Final[tuple[str, ...]] = get_args(Hydrate)
 #: Who may read the files of an export: their owner alone, or also the group of its directory.
 FileMode: TypeAlias = Literal["private", "group"]
 FILE_MODES: Final[tuple[str, ...]] = get_args(FileMode)
@@ -109,7 +112,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     answered. `trust_clock` names the one clock to believe; None means
     the earlier one, or neither if they differ by much. `ca_file` holds authorities that may vouch for the API
     besides the system's. With `heeds_signals`, Ctrl-C, SIGTERM and SIGHUP end the run in good order; otherwise they are
-    left to the program.
+    left to the program. `hydrate` says when fields that the list leaves out are asked for by id.
     """
 
     base_url: str = DEFAULT_BASE_URL
@@ -124,6 +127,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     target_part_bytes: int = 256 * 1024 * 1024
     memory_bytes: int = 384 * 1024 * 1024
     heeds_signals: bool = True
+    hydrate: Hydrate = "auto"
 
     def __post_init__(self) -> None:
         if not 1 <= self.page_size <= MAX_PAGE_SIZE:

@@ -47,6 +47,7 @@ class Entry(TypedDict, total=False):
     forgets: tuple[str, ...]
     accepts: Acceptance
     data_start: Instant | None
+    hydrated: tuple[str, ...]
 
 
 class CommitLog:

@@ -51,6 +51,12 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
             for table, schema in schemas.items()
         },
         "fields": msgspec.to_builtins(served_fields(state)),
+        "hydrated": {
+            "fields": list(state.hydrated),
+            "rows": counters.completed,
+            "gone": counters.gone,
+            "lacking": counters.lacking,
+        },
         "quarantine": {
             "rows": state.quarantined_rows,
             "files": [

@@ -48,7 +48,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     `counters` are what the run has cost since its last commit. From this commit on, the files that the latest
     `keep_generations` runs have replaced are kept, the tables are kept in a `table_format`, and files are written with
     a `file_mode`. `forgets` are replaced files that are no longer kept. An `accept` changes nothing, and `accepts`
-    doubts. `data_start` is roughly where the data of the range begins, as the run has found out by asking.
+    doubts. `data_start` is roughly where the data of the range begins, as the run has found out by asking. `hydrated`
+    are fields that the list lacked and ids brought.
     """
 
     format_version: int
@@ -67,6 +68,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     forgets: tuple[str, ...] = ()
     accepts: Acceptance | None = None
     data_start: Instant | None = None
+    hydrated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,8 @@ class State:
     latest runs have replaced, at most `keep_generations` of them; with a table format, what all runs have replaced,
     except what they had written themselves. `dropped` is what each repair has taken out. `unsettled` is where rows lie
     that may also be elsewhere, which no run has checked yet. `acceptances` name those of the doubts that somebody has
-    accepted. `data_start` is roughly where the data of the range begins, if a run has found that out.
+    accepted. `data_start` is roughly where the data of the range begins, if a run has found that out. `hydrated` are
+    all fields that came by id because the list lacked them.
     """
 
     number: int = 0
@@ -105,6 +108,7 @@ class State:
     unsettled: Coverage = field(default_factory=Coverage)
     acceptances: tuple[Acceptance, ...] = ()
     data_start: Instant | None = None
+    hydrated: tuple[str, ...] = ()
 
     @cached_property
     def files(self) -> Mapping[str, DataFile]:
