@@ -22,6 +22,9 @@ from exporter.zones import UTC_NAME
 PartitionBy: TypeAlias = Literal["day", "hour", "week", "month", "none"]
 SchemaFormat: TypeAlias = Literal["arrow", "json", "sql"]
 TrustedClock: TypeAlias = Literal["server", "local"]
+#: When rows are completed by id: if a sample shows that the list leaves fields out, not at all, or without a sample.
+Hydrate: TypeAlias = Literal["auto", "never", "always"]
+HYDRATIONS: Final[tuple[str, ...]] = get_args(Hydrate)
 #: Who may read the files of an export: their owner alone, or also the group of its directory.
 FileMode: TypeAlias = Literal["private", "group"]
 FILE_MODES: Final[tuple[str, ...]] = get_args(FileMode)
@@ -73,9 +76,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Holds the request as one caller states it: None, or an absent key, means "as stored, or the default".
 
-    `organization` is the one that the rows must belong to. `recordings` says whether each run keeps them, too. Unless a time zone was given, `in_zone` returns the same
-    with times in this one, and raises `UsageError` for a range that is empty there; here they are in UTC, and not yet
-    held against one another.
+    `organization` is the one that the rows must belong to. `recordings` says whether runs also keep those. Unless a
+    time zone was given, `in_zone` returns the same with times in this one, and raises `UsageError` for a range that is
+    empty there; here they are in UTC, and not yet held against one another.
     """
 
     since: Instant | None = None
@@ -108,8 +111,8 @@ class RecordingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Says which recordings a run fetches, and how.
 
     `bytes_per_second` is for all downloads together; None means no limit. A conversation that has no recording when it
-    is `wait_seconds` old will have none, and the source deletes each after `retention_seconds`, if that is known. Hosts and networks are
-    as in `fetch.media.address.AddressRule`.
+    is `wait_seconds` old will have none, and the source deletes each after `retention_seconds`, if that is known. Hosts
+    and networks are as in `fetch.media.address.AddressRule`.
     """
 
     filters: Filters = msgspec.field(default_factory=dict)
@@ -142,7 +145,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     answered. `trust_clock` names the one clock to believe; None means
     the earlier one, or neither if they differ by much. `ca_file` holds authorities that may vouch for the API
     besides the system's. With `heeds_signals`, Ctrl-C, SIGTERM and SIGHUP end the run in good order; otherwise they are
-    left to the program.
+    left to the program. `hydrate` says when fields that the list leaves out are asked for by id.
     """
 
     base_url: str = DEFAULT_BASE_URL
@@ -158,6 +161,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 384 * 1024 * 1024
     heeds_signals: bool = True
     recordings: RecordingSettings = RecordingSettings()
+    hydrate: Hydrate = "auto"
 
     def __post_init__(self) -> None:
         if not 1 <= self.page_size <= MAX_PAGE_SIZE:

@@ -48,7 +48,9 @@ def describe_others(done: "RecordingsResult") -> Iterator[str]:
     if others:
         yield f"  others    {' · '.join(others)}; the table recordings says why"
     if done.oldest_left is not None:
-        dies = "" if done.oldest_dies_at is None else f"; the source deletes it at {for_people(done.oldest_dies_at)} UTC"
+        dies = (
+            "" if done.oldest_dies_at is None else f"; the source deletes it at {for_people(done.oldest_dies_at)} UTC"
+        )
         yield f"  oldest    none that is left is older than {for_people(done.oldest_left)} UTC{dies}"
 
 

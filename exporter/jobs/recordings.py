@@ -1,6 +1,6 @@
 """`exporter recordings` keeps the recordings of an export's conversations: what has no final row yet is fetched.
 
-Links come from the list, which is read anew around the conversations that lack a recording, because stored ones are
+Links come from the list, which is read again around the conversations that lack a recording, because stored ones are
 dead. Rows of recordings are committed as they come, and no row of a conversation changes.
 """
 
@@ -121,9 +121,7 @@ async def _keep(claim: Claim, run: Run, asked: Selection, context: RunContext, s
             session = await begin(claim, connection, rest, connection.latest)
             async with RecordingsRun.open(session) as keeping:
                 await keeping.keep(_chain(first, batches))
-            return summarize_recordings(
-                session.log.state, keeping.tally, context.settings.recordings, session.spent
-            )
+            return summarize_recordings(session.log.state, keeping.tally, context.settings.recordings, session.spent)
 
 
 async def _chain(first: Batch, rest: AsyncIterator[Batch]) -> AsyncIterator[Batch]:
@@ -132,9 +130,7 @@ async def _chain(first: Batch, rest: AsyncIterator[Batch]) -> AsyncIterator[Batc
         yield batch
 
 
-def summarize_recordings(
-    state: State, tally: Tally, settings: RecordingSettings, spent: Counters
-) -> RecordingsResult:
+def summarize_recordings(state: State, tally: Tally, settings: RecordingSettings, spent: Counters) -> RecordingsResult:
     """Returns the result of a run that has led to `state`, has done what `tally` says, and has cost what is `spent`."""
     counts, retention = count_recordings(state), settings.retention_seconds
     oldest = counts.oldest_left

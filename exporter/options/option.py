@@ -54,7 +54,9 @@ def options_of(kind: Any) -> dict[str, Option]:
     """Returns the options among the fields of a dataclass, by name, in order: its own before those that it inherits."""
 
     def depth(each: "dataclasses.Field[Any]") -> int:
-        return next(depth for depth, owner in enumerate(kind.__mro__) if each.name in vars(owner).get("__annotations__", ()))
+        return next(
+            depth for depth, owner in enumerate(kind.__mro__) if each.name in vars(owner).get("__annotations__", ())
+        )
 
     fields = sorted((each for each in dataclasses.fields(kind) if _KEY in each.metadata), key=depth)
     return {each.name: each.metadata[_KEY] for each in fields}

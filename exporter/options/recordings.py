@@ -17,7 +17,7 @@ from exporter.store.location import quoted
 
 _DEFAULTS: Final = RecordingSettings()
 _Texts: TypeAlias = Sequence[str] | str | None
-_of_recordings = partial(Option, group=Group.RECORDINGS)
+_of_recording = partial(Option, group=Group.RECORDINGS)
 _several = partial(Option, group=Group.RECORDINGS, repeats=True)
 #: The statuses of recordings that can be tried again; `stored` and `refused` are final.
 RETRIED: Final = ("failed", "expired", "gone")
@@ -29,8 +29,8 @@ _UNCHECKED: Final = " To send a newer one unchecked"
 class RecordingOptions:
     """Says which recordings are kept beside the conversations, and how they are fetched."""
 
-    recordings: bool | None = _of_recordings(
-        "Keep the recordings, too, in this run and all later ones; --no-recordings ends that.",
+    recordings: bool | None = _of_recording(
+        "Also keep the recordings, in this run and all later ones; --no-recordings ends that.",
         otherwise="as before; at first not",
         flags=("--recordings/--no-recordings",),
     ).field(None)
@@ -40,19 +40,19 @@ class RecordingOptions:
         flags=("--recording-filter",),
         values=tuple(f"{name}=" for name in FILTERS_BY_NAME),
     ).field(None)
-    recording_concurrency: int = _of_recordings("Fetch at most this many recordings at once; 1 to 256.", "N").field(
+    recording_concurrency: int = _of_recording("Fetch at most this many recordings at once; 1 to 256.", "N").field(
         _DEFAULTS.concurrency
     )
-    recording_rate: int | str | None = _of_recordings(
+    recording_rate: int | str | None = _of_recording(
         "Take at most this much a second of all recordings together: 10MB.", "SIZE", otherwise="no limit"
     ).field(None)
-    max_recording_size: int | str = _of_recordings(
+    max_recording_size: int | str = _of_recording(
         "Refuse recordings larger than this: 1GiB, or a number of bytes.", "SIZE"
     ).field(f"{_DEFAULTS.most_bytes // 1024**3}GiB")
-    recordings_wait: int | str = _of_recordings(
+    recordings_wait: int | str = _of_recording(
         "Ask again for the recording of a conversation that has none yet until it is this old.", "DURATION"
     ).field(f"{_DEFAULTS.wait_seconds // 3600}h")
-    recording_retention: int | str | None = _of_recordings(
+    recording_retention: int | str | None = _of_recording(
         "Say what the source has deleted, or will next, if it keeps recordings for this long: 14d.",
         "DURATION",
         otherwise="not known",

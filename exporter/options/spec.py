@@ -4,9 +4,8 @@ Each option is stated here once, as a field: the flag, its help and metavar, the
 manual's row are made from that entry.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -43,8 +42,7 @@ from exporter.settings import (
 )
 from exporter.zones import UTC_NAME, known_zones, load_zone
 
-_DEFAULTS: Final = RunSettings()
-_MIB: Final = 1024**2
+_DEFAULTS, _MIB = RunSettings(), 1024**2
 _Time: TypeAlias = str | date | None
 _Names: TypeAlias = Sequence[str] | str | None
 _Values: TypeAlias = str | Sequence[str] | None
@@ -246,8 +244,9 @@ class ExportSpec(RecordingOptions):
         )
         token_file = None if self.token_file is None else Path(self.token_file)
         credentials = load_credentials(environment, token_file, self.org_id)
+        credentials = replace(credentials, proxies=route.proxies_in(environment))
         asked = msgspec.structs.replace(asked, organization=credentials.organization)
-        return Resolved(asked, settings, dataclasses.replace(credentials, proxies=route.proxies_in(environment)))
+        return Resolved(asked, settings, credentials)
 
     def settings(self) -> RunSettings:
         """Returns what the spec alone says of how to read and write."""

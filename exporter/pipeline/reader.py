@@ -86,7 +86,7 @@ class Reader:
         self._attempts: Attempts = (
             beside._attempts
             if beside
-            else Attempts(observer, concurrency, clock, self._count, wait_seconds, lambda: source.is_reached)
+            else Attempts(observer, concurrency, clock, self.count, wait_seconds, lambda: source.is_reached)
         )
         # The most rows that were granted to a request, and the most that one may ask for.
         self._granted_rows, self._most_rows = 0, MAX_PAGE_SIZE
@@ -166,7 +166,7 @@ class Reader:
                 # A single row cannot be cut: it waits until there is room for the largest.
                 size_bytes = largest_bytes if alone else portions.expected_bytes(request, rows)
                 self.observer.note("asking for fewer rows", rows=rows)
-                self._count(Counters(retries=1))
+                self.count(Counters(retries=1))
             except BaseException:
                 room.release()
                 raise
@@ -207,7 +207,12 @@ class Reader:
     async def _ask_one(self, identity: str, fits: Callable[[int], bool]) -> Answer | Presence:
         return (await self._attempt(lambda: self._source.get_one(identity, fits)))[1]
 
-    def _count(self, more: Counters) -> None:
+    async def hold(self, size_bytes: int) -> Room:
+        """Takes room for rows that came by id, even if there is none: pages wait until it is released."""
+        return await self._budget.reserve(0, size_bytes, waits=False)
+
+    def count(self, more: Counters) -> None:
+        """Adds to what the run has cost."""
         self.counters += more
         self.report.counters += more
 
@@ -234,7 +239,7 @@ class Reader:
 
     async def _attempt(self, ask: Callable[[], Awaitable[AnswerT]]) -> tuple[Ticket, AnswerT]:
         sent = await self._take_turn()
-        self._count(Counters(requests=1))
+        self.count(Counters(requests=1))
         self._sent.append(sent.at)
         self.report.in_flight += 1
         try:
@@ -266,7 +271,7 @@ class Reader:
         self._throttle.page_took(self.clock() - sent.at)
         if decoded.style is not None:
             self._source.style = decoded.style
-        self._count(Counters(pages=1))
+        self.count(Counters(pages=1))
         room.settle(len(decoded.page), decoded.page.size_bytes)
         return PageReading(replace(decoded.page, limit=request.limit), self._read_since(told, answer.served_at), room)
 

@@ -1,7 +1,7 @@
 """Takes links to recordings out of a list as it is read, and fetches what they lead to, at most so many at once.
 
-    walk ─ link sink ─ queue (≤ 2 × concurrency) ─ downloads ─ rows ─ commits
-             ▲ waits while the queue is full: a link is as old as the queue is long
+walk ─ link sink ─ queue (≤ 2 × concurrency) ─ downloads ─ rows ─ commits
+         ▲ waits while the queue is full: a link is as old as the queue is long
 """
 
 from collections import deque
@@ -160,7 +160,7 @@ class LinkSink:
         self._downloads = downloads
         self._take = take
 
-    def open_window(self, end: Instant, scan: Scan) -> WindowSink:  # noqa: ARG002 - all windows are alike
+    def open_window(self, end: Instant, scan: Scan) -> WindowSink:
         return _LinkWindow(self._put)
 
     async def _put(self, settled: Settled[EncodeRow]) -> None:
@@ -178,11 +178,11 @@ class _LinkWindow:
     def __init__(self, put: Callable[[Settled[EncodeRow]], Awaitable[None]]) -> None:
         self._put = put
 
-    async def add(self, settled: Settled[EncodeRow], settled_from: Instant, read_since: Instant) -> Change | None:  # noqa: ARG002
+    async def add(self, settled: Settled[EncodeRow], settled_from: Instant, read_since: Instant) -> Change | None:
         await self._put(settled)
         return None
 
-    async def finish(self, settled_from: Instant) -> Change | None:  # noqa: ARG002
+    async def finish(self, settled_from: Instant) -> Change | None:
         return None
 
     def abort(self) -> None:

@@ -1,4 +1,4 @@
-"""Decides which fields the list leaves out though the API serves them by id, and how rows are cut to be completed. Pure.
+"""Decides which fields the list leaves out though ids bring them, and how rows are cut to be completed. Pure.
 
 A field that no row of the list has may be withheld, may be null in a list that leaves out what is null, or may be
 served by id alone (source.md, 13). A few rows that are asked for by their ids tell these apart.

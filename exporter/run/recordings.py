@@ -4,10 +4,8 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final, Self
 
-import msgspec
 from anyio import CancelScope
 from msgspec.structs import replace
 
@@ -31,7 +29,7 @@ from exporter.run.claim import Claim
 from exporter.run.connect import open_reader
 from exporter.run.recordings_left import Batch
 from exporter.run.session import Session
-from exporter.settings import Filters, RecordingSettings, Request
+from exporter.settings import Filters, Request
 from exporter.tasks import for_each
 
 #: So few rows make a page that a link on it does not wait for long, and so many that requests count for little.
@@ -87,15 +85,21 @@ class RecordingsRun:
     @asynccontextmanager
     async def open(cls, session: Session) -> AsyncIterator[Self]:
         """Opens what reads the list and what fetches recordings. However the block ends, what it has fetched is
-        committed; if it ends well, the manifest is brought up to date, too. Raises `StoreError`."""
+        committed; if it ends well, the manifest is also brought up to date. Raises `StoreError`."""
         context, settings = session.context, session.context.settings.recordings
-        rows = RecordingRows(session.log, session.stage, session.committer, context.clock)
         rule = AddressRule(hosts=settings.hosts, ports=settings.ports, networks=settings.networks)
         async with AsyncExitStack() as stack:
             filters = _lasting((session.log.state.request or Request()).filters) | dict(settings.filters)
             request = Request(filters=filters, fields=(*ALWAYS_FIELDS, "channel", RECORDING_FIELD))
             lister = await stack.enter_async_context(open_reader(request, context, session.reader))
             lister.now = session.opening.now
+            rows = RecordingRows(
+                session.log,
+                session.stage,
+                session.committer,
+                context.clock,
+                spent=lambda: session.spent + lister.counters,
+            )
             client = await stack.enter_async_context(
                 MediaClient(
                     rule,
@@ -109,13 +113,13 @@ class RecordingsRun:
             run._report.recordings_in_all = (counts.left or 0) + counts.failed + counts.expired
             try:
                 yield run
+                await rows.finish()
             except BaseException:
                 with CancelScope(shield=True), suppress(StoreError):
                     await rows.commit()
                 raise
             finally:
                 session.reader.counters += lister.counters
-            await rows.finish()
 
     async def keep(self, batches: AsyncIterator[Batch]) -> None:
         """Fetches batch after batch, unless the hosts of recordings are given up.
@@ -140,9 +144,7 @@ class RecordingsRun:
     async def _feed(self) -> None:
         batch, settings = self._batch, self._session.context.settings
         # One list at a time, or the links of many pages would age while they wait.
-        settings = replace(
-            settings, concurrency=1, page_size=min(settings.page_size, _PAGE_SIZE), heeds_signals=False
-        )
+        settings = replace(settings, concurrency=1, page_size=min(settings.page_size, _PAGE_SIZE), heeds_signals=False)
         sink = LinkSink(self._downloads, self._take)
         await self._session.read(batch.windows, sink, reader=self._lister, oldest=batch.oldest, settings=settings)
         if self._bare and not self._is_shown and not self._asks_by_id:

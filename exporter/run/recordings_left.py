@@ -1,6 +1,6 @@
 """Gathers the recordings that are left, some at a time, from what is stored: before anything is asked."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -28,7 +28,7 @@ class Batch:
     """Holds conversations, by id with their `created_at`, that are looked for together.
 
     `listed` are known to have a recording that has no final row; `late` are over, and may have one by now. `looked`
-    are the partitions of which nothing else is left, each with the number of the commit as of which that is so.
+    are the partitions of which nothing else is left, each with the number of the commit after which that was so.
     """
 
     listed: dict[str, Instant] = field(default_factory=dict)
@@ -94,17 +94,24 @@ class Search:
         names = {partition_text(partition) for partition in found}
         for name, (first, *_) in files.items():
             unseen = state.looked_at.get(name, -1) < state.changed_at.get(name, 0)
-            if name not in names and (unseen or files[name][-1].created_at_max >= late) and is_blind(state, files[name]):
+            if (
+                name not in names
+                and (unseen or files[name][-1].created_at_max >= late)
+                and is_blind(state, files[name])
+            ):
                 found.append(first.partition)
         inside = [partition for partition in found if self._meets(files.get(partition_text(partition), ()))]
         inside.sort(key=lambda each: files[partition_text(each)][0].created_at_min, reverse=not self.oldest_first)
         return inside
 
     def _meets(self, files: Sequence[DataFile]) -> bool:
-        return any(file.created_at_max >= each.start and file.created_at_min < each.end
-                   for file in files for each in self.bounds)
+        return any(
+            file.created_at_max >= each.start and file.created_at_min < each.end
+            for file in files
+            for each in self.bounds
+        )
 
-    async def batches(self, store: Store, state: State) -> AsyncIterator[Batch]:
+    async def batches(self, store: Store, state: State) -> AsyncGenerator[Batch, None]:
         """Yields what is left, a batch at a time; the last one may hold no conversation. Raises `StoreError`."""
         batch, files = Batch(), _by_partition(state)
         for partition in self.partitions(state):

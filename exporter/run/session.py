@@ -20,6 +20,7 @@ from exporter.model import Counters, TableFormat
 from exporter.parts.integrity import opened
 from exporter.parts.nulls import sighted_rows
 from exporter.pipeline.committer import Committer
+from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.part_sink import PartSink
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.pipeline import Pipeline
@@ -61,6 +62,7 @@ class Session:
     guard: Guard
     committer: Committer
     began: float
+    hydrator: Hydrator | None = None
     windows: int = field(default=0)
 
     @classmethod
@@ -95,8 +97,11 @@ class Session:
         refuses_withheld = refuses_withheld and has_sensitive_fields(before)
         asked = context.credentials.organization
         guard = Guard(before.organization, role, asked_organization=asked, refuses_withheld=refuses_withheld)
+        hydrator = Hydrator.of(reader, request, context.settings, log.state.hydrated)
+        if hydrator is not None:
+            committer.hydrated = hydrator.filled
         opening, began = connection.opening, context.clock()
-        return cls(claim.run, before, log, reader, opening, context, scan, stage, guard, committer, began)
+        return cls(claim.run, before, log, reader, opening, context, scan, stage, guard, committer, began, hydrator)
 
     @property
     def spent(self) -> Counters:
@@ -123,7 +128,7 @@ class Session:
         density: float | None = None,
         settings: RunSettings | None = None,
     ) -> None:
-        """Reads all that was created in `what`. Without `into`, the rows go into parts of the export.
+        """Reads all that was created in `what`. Without `into`, the rows go into parts of the export, completed.
 
         `updated_since` is as in `Scan`. `oldest` is roughly where `what` begins, if that is known. `density` is the
         number of rows a microsecond at the end of the export's range, if that is known. `settings` say how to read,
@@ -139,8 +144,19 @@ class Session:
             covered = self._covered(scheduler)
             if what and what.intervals[0].start == scan.range.start:
                 self.committer.data_start = scheduler.oldest
+        completes = into is None
         into = into or PartSink(self.stage, self.guard, arrives=True)
-        pipeline = Pipeline(scan, scheduler, reader or self.reader, into, self.committer, settings, covered=covered)
+        pipeline = Pipeline(
+            scan,
+            scheduler,
+            reader or self.reader,
+            into,
+            self.committer,
+            settings,
+            covered=covered,
+            hydrator=self.hydrator if reader is None else None,
+            completes=completes,
+        )
         try:
             await pipeline.run()
         except ExporterError:
