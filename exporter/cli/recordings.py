@@ -15,7 +15,7 @@ from exporter.options.spec import OF_THE_DATASET
 from exporter.store.location import Location, parse_location
 
 if TYPE_CHECKING:
-    from exporter.jobs.recordings import RecordingsResult
+    from exporter.jobs.recordings_result import RecordingsResult
 
 
 @with_options(

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.contract import DAY
 from exporter.jobs.export import export
 from exporter.jobs.summary import Summary
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, make_conversations, serve
-from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.settings import Credentials, RunSettings, Selection
 from tests.end_to_end.export_directory import ExportDirectory, assert_same
 from tests.end_to_end.records import records
