@@ -13,7 +13,7 @@ from exporter.jobs.requested import Requested, withheld_of
 from exporter.layout import MANIFEST
 from exporter.log.doubts import spans_of
 from exporter.log.manifest import served_fields
-from exporter.log.state import State, StateName, state_name
+from exporter.log.state import Hydrated, State, StateName, state_name
 from exporter.model import Counters
 from exporter.settings import FileMode, Request
 from exporter.store.location import Location
@@ -33,7 +33,7 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     `unproven_rows` were read at the `unproven` times, and `unproven_seconds` is how long each of these is that is more
     than one instant (None: open below). `acceptances` name the doubts that somebody has accepted, this many `accepted`;
     `new_doubts` counts the others. `is_accepted` says that there are none, and that each row is in one place.
-    `file_mode` says who may read the files on a disk.
+    `file_mode` says who may read the files on a disk, and `hydrated` what came by id.
     """
 
     state: StateName
@@ -68,6 +68,7 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     accepted: int = 0
     acceptances: tuple[Accepted, ...] = ()
     is_accepted: bool = False
+    hydrated: Hydrated = Hydrated()
 
     @property
     def exit_status(self) -> int:
@@ -124,4 +125,5 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         accepted=sum(len(one.doubts) for one in after.acceptances),
         acceptances=accepted_of(after.acceptances),
         is_accepted=after.is_accepted,
+        hydrated=after.hydrated,
     )

@@ -51,12 +51,7 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
             for table, schema in schemas.items()
         },
         "fields": msgspec.to_builtins(served_fields(state)),
-        "hydrated": {
-            "fields": list(state.hydrated),
-            "rows": counters.completed,
-            "gone": counters.gone,
-            "lacking": counters.lacking,
-        },
+        "hydrated": msgspec.to_builtins(state.hydrated),
         "quarantine": {
             "rows": state.quarantined_rows,
             "files": [
