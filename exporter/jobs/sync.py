@@ -189,7 +189,14 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
         spool.read_since = min(spool.read_since, changed.read_since)
         spool.unproven += changed.unproven
     change, outcome = await merge_spool(
-        spool, state, stage, session.committer, gone=gone, whole=again, repeated=doubts.repeated
+        spool,
+        state,
+        stage,
+        session.committer,
+        gone=gone,
+        whole=again,
+        repeated=doubts.repeated,
+        hydrator=session.hydrator,
     )
     change = msgspec.structs.replace(change, refreshes=before.coverage.intervals, settles=True)
     await session.committer.commit(change, session.spent, kind="sync")

@@ -99,7 +99,7 @@ class Session:
         refuses_withheld = refuses_withheld and has_sensitive_fields(before)
         asked = context.credentials.organization
         guard = Guard(before.organization, role, asked_organization=asked, refuses_withheld=refuses_withheld)
-        hydrator = Hydrator.of(reader, request, context.settings, log.state.hydrated)
+        hydrator = Hydrator.of(reader, request, context.settings, log.state.hydrated_fields)
         if hydrator is not None:
             committer.hydrated = hydrator.filled
         opening, began = connection.opening, context.clock()
