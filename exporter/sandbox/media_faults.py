@@ -99,7 +99,7 @@ async def _send(
     return response
 
 
-async def _write(delivery: Delivery, response: web.StreamResponse, chunk: bytes) -> None:
+async def _write(delivery: Delivery, response: web.StreamResponse, chunk: bytes | memoryview) -> None:
     await response.write(chunk)
     delivery.sent += len(chunk)
 

@@ -36,16 +36,19 @@ class Tone(NamedTuple):
 
     def read(self, start: int, end: int) -> bytes:
         """Returns the bytes of `[start, end)`."""
-        head = self.header[start:end]
-        begin, stop = max(0, start - len(self.header)), max(0, end - len(self.header))
-        first, last = begin // len(self.sound), -(-stop // len(self.sound))
-        offset = begin - first * len(self.sound)
-        return head + (self.sound * (last - first))[offset : offset + stop - begin]
+        return b"".join(self.chunks(start, end))
 
-    def chunks(self, start: int, end: int) -> Iterator[bytes]:
-        """Yields the bytes of `[start, end)`, a chunk at a time."""
-        for at in range(start, end, _CHUNK_BYTES):
-            yield self.read(at, min(end, at + _CHUNK_BYTES))
+    def chunks(self, start: int, end: int) -> Iterator[bytes | memoryview]:
+        """Yields the bytes of `[start, end)`, a chunk at a time, without making more of them than a chunk has."""
+        if head := self.header[start:end]:
+            yield head
+        at, stop = max(0, start - len(self.header)), max(0, end - len(self.header))
+        longest = min(_CHUNK_BYTES, stop - at)
+        again = memoryview(self.sound * (longest // len(self.sound) + 2))
+        while at < stop:
+            offset, size = at % len(self.sound), min(longest, stop - at)
+            yield again[offset : offset + size]
+            at += size
 
 
 def make_tone(name: str, size: int | None = None) -> Tone:
