@@ -62,8 +62,8 @@ def make_tone(name: str, size: int | None = None) -> Tone:
         right.extend(_SILENCE if is_caller else _note(_AGENT[pitch]))
     frames = array("h", bytes(_FRAME_BYTES * len(left)))
     frames[0::2], frames[1::2] = left, right
-    # Short melodies are often the same: the last frame, which nobody hears, tells them apart.
-    frames[-2], frames[-1] = rng.randint(-99, 99), rng.randint(-99, 99)
+    # Short melodies are often the same: the last frames, which nobody hears, tell them apart.
+    frames[-4:] = array("h", [rng.randint(-99, 99) for _ in range(4)])
     if sys.byteorder == "big":
         frames.byteswap()
     sound = frames.tobytes()
