@@ -57,7 +57,7 @@ def describe_beside(done: "RecordingsResult | None") -> Iterator[str]:
     if done is None:
         return
     new = f", {done.new_stored:,} new" if done.new_stored else ""
-    yield f"  recordings  {_kept(done)} kept{new} ({count_of(done.files, 'file')}, {format_size(done.bytes)})"
+    yield f"  audio     {_kept(done)} kept{new} ({count_of(done.files, 'file')}, {format_size(done.bytes)})"
     yield from describe_others(done)
     yield from surprises_of(done)
 
@@ -69,7 +69,8 @@ def surprises_of(done: "RecordingsResult | None") -> Iterator[str]:
     if done.lost:
         yield f"  older than the source keeps them, and lost: {count_of(done.lost, 'recording')}"
     if done.new_refused:
-        yield f"  refused for good, with the reason in the table: {count_of(done.new_refused, 'recording')}"
+        yield f"  refused for good, with the reason in the table: {count_of(done.new_refused, 'recording')};"
+        yield "    with another limit, host or network, --retry refused tries them again."
     if done.gave_up:
         yield f"  gave up: {done.gave_up}"
 

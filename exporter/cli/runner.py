@@ -70,12 +70,15 @@ def tell_summary(summary: "Summary") -> Result:
         figures,
         summary.exit_status,
         hint=tuple(describe_reading(summary)),
-        surprises=tuple(
-            line.strip().rstrip(";")
-            for line in (*describe_surprises(summary), *describe_new_doubts(summary), *surprises_of(summary.recordings))
-            if not line.startswith(" " * 3)
+        surprises=headings_of(
+            (*describe_surprises(summary), *describe_new_doubts(summary), *surprises_of(summary.recordings))
         ),
     )
+
+
+def headings_of(lines: Iterable[str]) -> tuple[str, ...]:
+    """Returns the lines that are indented no further than others, without what is indented below them."""
+    return tuple(line.strip().rstrip(";") for line in lines if not line.startswith(" " * 3))
 
 
 def perform(
