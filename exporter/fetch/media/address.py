@@ -178,9 +178,11 @@ def parse_host(text: str) -> str:
 def parse_network(text: str) -> Network:
     """Returns the network in `--allow-network`, which may be a single address. Raises `UsageError`."""
     try:
-        network = ip_network(text.strip(), strict=False)
-    except ValueError as error:
-        raise UsageError(f"--allow-network {text!r}: write a network as 10.1.0.0/16 or fd00:1::/32") from error
+        network = None if "%" in text else ip_network(text.strip(), strict=False)
+    except ValueError:
+        network = None
+    if network is None:
+        raise UsageError(f"--allow-network {text!r}: write a network as 10.1.0.0/16 or fd00:1::/32")
     if _parse_address(text.strip().partition("/")[0]) != network.network_address:
         raise UsageError(f"--allow-network {text!r}: has more bits than its length says: write {network}")
     if network.prefixlen < _LEAST_PREFIX[network.version]:
