@@ -81,6 +81,7 @@ MALFORMED = [
         "https://rec.example.com/" + "a" * MAX_LINK_BYTES,
     ],
     "https://rec.example.com/" + "ä" * (MAX_LINK_BYTES // 2),
+    "https://rec.example.com/#" + "a" * MAX_LINK_BYTES,
     # Spellings that a library takes for addresses, and that are none in a URL.
     *["https://①②⑦.⓪.⓪.①/", "https://127。0。0。1/", "https://0x7f000001/", "https://0x7f.1/", "https://2130706433/"],
     *["https://0177.0.0.1/", "https://127.1/", "https://0/", "https://127.0.0.1./", "https://[fe80::1%25lo]/"],

@@ -24,7 +24,13 @@ LOOPBACK = AddressRule(networks=(IPv4Network("127.0.0.0/8"), IPv6Network("::1/12
             ("//[::1]/b", None),
             ("http://127.0.0.1:8123/b", None),
         ],
-        *[("//good@127.0.0.1/", None), (r"\\127.0.0.1\b", None), ("/\t/127.0.0.1/", None), ("https://[::1", None)],
+        *[
+            ("//good@127.0.0.1/", None),
+            (r"\\127.0.0.1\b", None),
+            ("/\t/127.0.0.1/", None),
+            ("/\t/cdn.example.net/", None),
+            ("https://[::1", None),
+        ],
         *[("file:///etc/passwd", None), ("data:audio/mpeg,x", None), ("javascript:1", None), ("/" + "a" * 9000, None)],
     ],
 )
