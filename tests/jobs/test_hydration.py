@@ -43,16 +43,16 @@ def rows() -> list[Row]:
     return list(make_conversations(ROWS, SINCE, UNTIL))
 
 
-def context(server: Sandbox, token: str = TOKEN, **settings: object) -> RunContext:
+def context(server: Sandbox, token: str = TOKEN, **settings: Any) -> RunContext:
     known = {"concurrency": 4, "page_size": 25, "target_part_bytes": 60_000}
     return RunContext(
-        RunSettings(base_url=server.url, **{**known, **settings}),  # type: ignore[arg-type]
+        RunSettings(base_url=server.url, **{**known, **settings}),
         Credentials(token),
         Quiet(),
     )
 
 
-async def run(root: Path, server: Sandbox, asked: Selection = RANGE, **settings: object) -> Summary:
+async def run(root: Path, server: Sandbox, asked: Selection = RANGE, **settings: Any) -> Summary:
     return await export(root, asked, context(server, **settings))
 
 
