@@ -18,9 +18,9 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
     `recorded` conversations are known to have a recording: `stored`, `gone` from the source, `expired`, `failed` or
     `refused` ones, and those that are `left`; it and `left` are None while nobody knows. `files` of `bytes` hold those
     that are stored. All `new_…` are of this run. `waiting` conversations are over and have none yet. No recording that
-    is left is older than `oldest_left`, and the source deletes it at `oldest_dies_at`, if its retention is known;
-    `lost` ones were found to be older than that. `unreached` ones have no row after this run, and `gave_up` says why it
-    stopped asking the hosts of recordings, if it did. `requests` are those to the API.
+    is left or tried again is older than `oldest_left`, and the source deletes it at `oldest_dies_at`, if its retention
+    is known; `lost` ones were found to be older than that. `unreached` ones have no row after this run, and `gave_up`
+    says why it stopped asking the hosts of recordings, if it did. `requests` are those to the API.
     """
 
     recorded: int | None
