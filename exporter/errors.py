@@ -96,6 +96,11 @@ class AccessError(RefusedError):
 
     exit_status = 4
 
+    def __init__(self, message: str, *, is_forbidden: bool = False) -> None:
+        super().__init__(message)
+        #: Whether the token was accepted, and may not do what was asked: 403.
+        self.is_forbidden = is_forbidden
+
 
 class RequestRefusedError(RefusedError):
     """The API answered another 4xx, or redirected. `is_final` says that it has read what it rejects."""

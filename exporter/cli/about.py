@@ -60,6 +60,17 @@ ABOUT: Final[dict[str, About]] = {
             ),
         ),
     ),
+    "recordings": About(
+        section=Section.EXPORT,
+        topic="recordings",
+        examples=(
+            ("Keep every recording that is not kept yet", "exporter recordings calls"),
+            (
+                "First those that the source deletes first, after two weeks",
+                "exporter recordings calls --oldest-first --recording-retention 14d",
+            ),
+        ),
+    ),
     "status": About(
         section=Section.EXPORT,
         topic="resume",

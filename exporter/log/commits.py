@@ -49,6 +49,7 @@ class Entry(TypedDict, total=False):
     accepts: Acceptance
     data_start: Instant | None
     keeps_recordings: bool | None
+    hydrated: tuple[str, ...]
 
 
 class CommitLog:

@@ -50,6 +50,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     a `file_mode`. `forgets` are replaced files that are no longer kept. An `accept` changes nothing, and `accepts`
     doubts. `data_start` is roughly where the data of the range begins, as the run has found out by asking. `recordings`
     adds rows of recordings. `keeps_recordings` says whether exports and syncs keep recordings from this commit on.
+    `hydrated` are fields that the list lacked and ids brought.
     """
 
     format_version: int
@@ -69,6 +70,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     accepts: Acceptance | None = None
     data_start: Instant | None = None
     keeps_recordings: bool | None = None
+    hydrated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,8 @@ class State:
     latest runs have replaced, at most `keep_generations` of them; with a table format, what all runs have replaced,
     except what they had written themselves. `dropped` is what each repair has taken out. `unsettled` is where rows lie
     that may also be elsewhere, which no run has checked yet. `acceptances` name those of the doubts that somebody has
-    accepted. `data_start` is roughly where the data of the range begins, if a run has found that out.
+    accepted. `data_start` is roughly where the data of the range begins, if a run has found that out. `hydrated` are
+    all fields that came by id because the list lacked them.
 
     An export `has_recordings` once a run has kept some or was asked to. By partition, as `layout.partition_text` names
     it, `changed_at` is the last commit that added conversations, unless it only merged them, and `looked_at` is the
@@ -115,6 +118,7 @@ class State:
     has_recordings: bool = False
     changed_at: Mapping[str, int] = field(default_factory=dict)
     looked_at: Mapping[str, int] = field(default_factory=dict)
+    hydrated: tuple[str, ...] = ()
 
     @cached_property
     def files(self) -> Mapping[str, DataFile]:
