@@ -14,11 +14,12 @@ import msgspec
 import pytest
 
 from exporter.clock import wall_clock
-from exporter.contract import DAY, HOUR, MINUTE, SECOND
+from exporter.contract import DAY, HOUR, MINUTE
 from exporter.errors import AccessError, DestinationError, UsageError
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.jobs.export import export
-from exporter.jobs.recordings import RecordingsResult, recordings
+from exporter.jobs.recordings import recordings
+from exporter.jobs.recordings_result import RecordingsResult
 from exporter.log.commits import load_state
 from exporter.options.recordings import RETRIED_BY_DEFAULT
 from exporter.progress import Quiet
@@ -87,7 +88,7 @@ class World:
     def rows(self) -> dict[str, dict[str, Any]]:
         """Returns the table by conversation; each is there once."""
         files = str(self.root / "recordings" / "**" / "*.parquet")
-        found = duckdb.sql(f"SELECT * FROM read_parquet('{files}', hive_partitioning = false)").to_arrow_table()
+        found = duckdb.connect().execute(f"FROM read_parquet('{files}', hive_partitioning = false)").fetch_arrow_table()
         rows = found.to_pylist()
         assert len({row["conversation_id"] for row in rows}) == len(rows)
         return {row["conversation_id"]: row for row in rows}
@@ -207,7 +208,7 @@ async def test_late_ones_are_asked_for_until_they_come(tmp_path: Path) -> None:
         for row in late[:3]:
             # Its `updated_at` stands still, so that a sync would not see it.
             details = {"recording_url": f"{RECORDINGS_HOST}/late.wav", "duration": 30}
-            source.sandbox.update(row.fields["id"], row.updated_at, recording_details=details)
+            source.sandbox.update(str(row.fields["id"]), row.updated_at, recording_details=details)
         source.sandbox.requests.clear()
         again = await source.keep()
         assert (again.exit_status, again.new_stored, again.waiting) == (0, 3, 2)
