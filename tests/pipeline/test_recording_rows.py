@@ -135,6 +135,49 @@ async def test_rows_are_committed_by_number_or_by_the_minute(tmp_path: Path) -> 
     assert run.state.number == before + 2
 
 
+class SlowStore(LocalStore):
+    """Is a store in which publishing parts of recordings waits for `gate`, and fails while it `is_full`."""
+
+    is_full = False
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.gate = anyio.Event()
+
+    async def publish(self, staged: Path, path: str) -> None:
+        if path.startswith(RECORDINGS):
+            await self.gate.wait()
+            if self.is_full:
+                raise StoreError("the disk is full")
+        await super().publish(staged, path)
+
+
+async def test_rows_whose_commit_fails_are_in_the_next_one(tmp_path: Path) -> None:
+    store = SlowStore(tmp_path)
+    run = await Recorded.open(store)
+    await run.add("c0", T0, "failed")
+    await run.add("c1", T0 + 1)
+    run.rows.looked({"created_date": "2024-10-04"}, 1)
+    await run.hold(conversation("c0", T0, details()))
+    store.is_full = True
+
+    async def fail() -> None:
+        with pytest.raises(StoreError, match="full"):
+            await run.rows.commit()
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(fail)
+            await anyio.wait_all_tasks_blocked()
+            await run.add("c0", T0, "gone")
+            store.gate.set()
+    store.is_full = False
+    await run.rows.finish()
+    assert statuses_of(tmp_path, run.state) == {"c0": "gone", "c1": "stored"}
+    assert run.state.looked_at == {"created_date=2024-10-04": 1}
+    check_media(tmp_path, run.state)
+
+
 async def test_what_was_looked_at_is_committed_with_the_rows_and_alone_only_if_it_is_news(tmp_path: Path) -> None:
     run = await Recorded.open(LocalStore(tmp_path))
     await run.hold(conversation("c0", T0, details()))
@@ -150,19 +193,6 @@ async def test_what_was_looked_at_is_committed_with_the_rows_and_alone_only_if_i
     run.rows.looked(day, run.state.number)
     await run.rows.finish()
     assert run.state.number == seen + 3
-
-
-class SlowStore(LocalStore):
-    """Is a store in which publishing parts of recordings waits for `gate`."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.gate = anyio.Event()
-
-    async def publish(self, staged: Path, path: str) -> None:
-        if path.startswith(RECORDINGS):
-            await self.gate.wait()
-        await super().publish(staged, path)
 
 
 async def test_no_task_waits_for_the_commit_of_another(tmp_path: Path) -> None:
