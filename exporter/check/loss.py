@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from exporter.coverage import Coverage, Interval
+from exporter.log.live import is_keyed
 from exporter.log.quarantine import created_at_of
 from exporter.log.state import Commit, State
 
@@ -13,12 +14,14 @@ class Loss:
     """Says what a repair takes out.
 
     `lost` is no longer covered. `files` are the data files that go with it: their windows lie in `lost`. `quarantine`
-    names the spoiled quarantine files; sound ones may have rows in `lost`, which go as well.
+    names the spoiled quarantine files; sound ones may have rows in `lost`, which go as well. `recordings` names the
+    spoiled parts of recordings, with which no coverage goes.
     """
 
     lost: Coverage
     files: tuple[str, ...]
     quarantine: tuple[str, ...]
+    recordings: tuple[str, ...] = ()
 
 
 def plan_loss(state: State, commits: Iterable[Commit], spoiled: Collection[str]) -> Loss:
@@ -29,14 +32,16 @@ def plan_loss(state: State, commits: Iterable[Commit], spoiled: Collection[str])
     """
     origins = quarantine_origins(commits)
     quarantine = tuple(path for path in sorted(spoiled) if path in state.quarantine)
-    lost = Coverage(file.window for path, file in state.files.items() if path in spoiled)
+    recordings = tuple(sorted(file.path for file in state.recordings if file.path in spoiled))
+    covering = {path: file for path, file in state.files.items() if not is_keyed(file.table)}
+    lost = Coverage(file.window for path, file in covering.items() if path in spoiled)
     for path in quarantine:
         lost |= origins[path] & state.coverage
     files: tuple[str, ...] = ()
     while True:
-        touched = {path: file.window for path, file in state.files.items() if _overlaps(lost, file.window)}
+        touched = {path: file.window for path, file in covering.items() if _overlaps(lost, file.window)}
         if len(touched) == len(files):
-            return Loss(lost, files, quarantine)
+            return Loss(lost, files, quarantine, recordings)
         files = tuple(touched)
         lost |= Coverage(touched.values())
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from exporter.check.inspect import Inspection, inspect, load_findings
+from exporter.check.inspect import inspect, load_findings
+from exporter.check.inspection import Inspection
 from exporter.check.loss import Loss, keep_lines, plan_loss, quarantine_origins
 from exporter.check.problems import LASTING, Problem
 from exporter.check.sample import Sample
