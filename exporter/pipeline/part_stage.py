@@ -42,7 +42,8 @@ class PartStage:
     @classmethod
     def of(cls, store: Store, tables: Tables, run: str, settings: RunSettings, clock: Callable[[], float]) -> Self:
         """Returns the stage of `run`, whose parts and row groups are as large as `settings` let them be."""
-        row_group_bytes = Shares.of(settings.memory_bytes, settings.concurrency, len(tables.schemas)).row_group
+        written = 1 if tables.turns is None else 2
+        row_group_bytes = Shares.of(settings.memory_bytes, settings.concurrency, written).row_group
         target_part_bytes = settings.target_part_bytes
         return cls(
             store, tables, run, target_part_bytes=target_part_bytes, row_group_bytes=row_group_bytes, clock=clock
