@@ -26,7 +26,7 @@ from exporter.parts.integrity import opened
 from exporter.parts.reader import read_batches
 from exporter.pipeline.media_sweep import find_media_garbage
 from exporter.pipeline.part_stage import PartStage
-from exporter.pipeline.recording_parts import rewrite_part
+from exporter.pipeline.recording_parts import without_rows
 from exporter.run.claim import Claim
 from exporter.store.base import Store
 
@@ -91,7 +91,7 @@ async def repair_recordings(claim: Claim, stage: PartStage, loss: RecordingLoss,
             ids = await to_thread.run_sync(_naming, part, loss.media)
         if ids:
             dropped.setdefault(file.path, set()).update(ids)
-    adds = [await rewrite_part(stage, state.files[path], without=ids) for path, ids in sorted(dropped.items())]
+    adds = [await without_rows(stage, state.files[path], ids) for path, ids in sorted(dropped.items())]
     await check_not_overtaken(store, state)
     for path in sorted(loss.media - loss.missing):
         await store.move(path, dropped_path(claim.run, path))

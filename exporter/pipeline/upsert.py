@@ -26,6 +26,7 @@ from exporter.pipeline.lookup import MOST_REPEATED, NOTHING_REPEATED, Copy, Repe
 from exporter.pipeline.marks import Marks, marks_by_nulls, marks_by_rows
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.quarantine_merge import Quarantine
+from exporter.pipeline.recording_cascade import arrivals, departures, follow
 from exporter.pipeline.spool_sink import Spool, SpooledPart
 from exporter.plan.homes import Home
 from exporter.tasks import for_each
@@ -71,7 +72,7 @@ async def merge_spool(
     An id that arrives at a home that did not have it leaves the one that did. `gone` are ids to drop, by the interval
     of their home, which `spool` knows. `whole` is where `spool` has all existing rows, so that the marks of older ones
     leave with them. Of each `repeated` row, one copy in a part stays. Until the commit, and the deletion that follows
-    it, rows are stored twice; `_SUCCESS` is removed before. Raises `StoreError`, and what `Spool.judge` raises.
+    it, rows are stored twice; `_SUCCESS` is removed before. Rows of recordings follow their conversations. Raises `StoreError`, and what `Spool.judge` raises.
     """
     await spool.judge()
     quarantine = await Quarantine.load(state, stage)
@@ -130,10 +131,16 @@ async def merge_spool(
     if quarantine.lines:
         leaving |= await to_thread.run_sync(ids_in, spool.paths, quarantine.ids())
     leaving -= misfits
+    lines_gone = {interval: quarantine.ids() & {*ids} for interval, ids in gone.items()}
+    went = departures(spool, plans, lines_gone, misfits)
+    came = arrivals(plans)
+    for name in repeated.copies.keys() - came.keys():
+        came |= {name: copy.created_at for copy in repeated.copies[name] if _stays(copy, name, plans, spool)}
+    followed = await follow(state, stage, went, came)
     lines = await quarantine.merge(spool, leaving, whole)
     change = Change(
-        adds=tuple(sorted(adds, key=lambda file: (file.window, file.path))),
-        removes=(*sorted(removed), *lines.removes),
+        adds=(*sorted(adds, key=lambda file: (file.window, file.path)), *followed.adds),
+        removes=(*sorted(removed), *followed.removes, *lines.removes),
         quarantines=tuple(lines.adds),
         unproven=tuple(spool.unproven),
         read_since=spool.read_since,
@@ -198,14 +205,14 @@ def _outcome(
     """Counts the merge. A row that has moved to another place counts as updated, unless it was stored at both places
     before the run. `fresh` rows went to quarantine."""
 
-    def stays(copy: Copy, identity: str) -> bool:
-        plan = plans.get(spool.every.of(copy.created_at).interval)
-        return copy.is_row and (plan is None or identity not in plan.left)
-
     arrived = set[str]().union(*(plan.arriving for plan in plans.values()))
     left = set[str]().union(*(plan.left for plan in plans.values()))
     moved = left & arrived
-    joined = {name for name in left - arrived if any(stays(copy, name) for copy in repeated.copies.get(name, ()))}
+    joined = {
+        name
+        for name in left - arrived
+        if any(_stays(copy, name, plans, spool) for copy in repeated.copies.get(name, ()))
+    }
     changed = moved.union(*(plan.updated for plan in plans.values())) | (joined - repeated.surplus.keys())
     return UpsertCounts(
         inserted=len(arrived - moved),
@@ -216,6 +223,12 @@ def _outcome(
         rewritten=sum(home.file is not None for home, _ in changing),
         surplus=sum(repeated.surplus.values()),
     )
+
+
+def _stays(copy: Copy, identity: str, plans: Mapping[Interval, MergePlan], spool: Spool) -> bool:
+    """Returns whether one of several rows with an id stays where it is."""
+    plan = plans.get(spool.every.of(copy.created_at).interval)
+    return copy.is_row and (plan is None or identity not in plan.left)
 
 
 @asynccontextmanager

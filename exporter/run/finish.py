@@ -18,6 +18,7 @@ from exporter.parts.integrity import missized
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import merge_small_parts
 from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.recording_parts import join_recordings
 from exporter.progress import Observer
 from exporter.run.claim import Claim
 from exporter.run.reconcile import stored_export
@@ -92,7 +93,8 @@ async def put_in_order(
     table_format: TableFormat | None = None,
     file_mode: FileMode | None = None,
 ) -> None:
-    """Does everything that a run does except reading: sweeps what no commit names, and seals.
+    """Does everything that a run does except reading: sweeps what no commit names, joins small parts of recordings, and
+    seals.
 
     `least_bytes` is as in `seal`. `table_format` is for an export that has none yet, and `file_mode` for all that is
     there and will be. Raises `StoreError`, and `DestinationError` if there is no export.
@@ -107,4 +109,5 @@ async def put_in_order(
     committer = Committer(store, log, tables.schemas, observer, clock)
     await committer.sweep()
     stage = PartStage.of(store, tables, claim.run, settings, clock)
+    await join_recordings(log, stage, committer)
     await seal(log, stage, committer, observer, least_bytes=least_bytes)
