@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from math import inf
-from operator import add
+from operator import add, or_
 from typing import Final
 
 import anyio
@@ -174,4 +174,5 @@ def _merged(changes: Sequence[Change]) -> Change:
         hidden_status=changes[0].hidden_status,
         arrives=any(change.arrives for change in changes),
         settles=all(change.settles for change in changes),
+        looked_at=reduce(or_, (change.looked_at for change in changes)),
     )

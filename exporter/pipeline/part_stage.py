@@ -9,7 +9,8 @@ from typing import Final, Self
 from anyio import CapacityLimiter
 
 from exporter.encode.tables import Tables
-from exporter.model import DataFile
+from exporter.model import RECORDINGS, DataFile
+from exporter.parts.writer import PartWriter
 from exporter.pipeline.memory import Shares
 from exporter.pipeline.table_parts import StagedPart, TablesWriter
 from exporter.settings import RunSettings
@@ -69,6 +70,12 @@ class PartStage:
     def new_part(self) -> TablesWriter:
         """Returns a writer of a new part of each table."""
         return TablesWriter(self.store, self.next_name(), self.tables, self._row_group_bytes)
+
+    def new_recordings_part(self) -> tuple[str, PartWriter]:
+        """Returns the name of a new part of recordings, and its writer."""
+        name = self.next_name()
+        schema = self.tables.schemas[RECORDINGS]
+        return name, PartWriter(self.store.staging_file(name), schema, self._row_group_bytes, RECORDINGS)
 
     async def publish(self, parts: Iterable[StagedPart]) -> tuple[DataFile, ...]:
         """Moves whole parts to where a commit can name them, and returns their files."""
