@@ -118,7 +118,7 @@ async def _count_strays(store: Store, findings: Inspection, parts: Sequence[Data
     """Counts the rows of `parts`, which share a partition, whose conversation is not in it."""
     if not parts:
         return
-    hashes = []
+    hashes: list[pa.Array] = []
 
     def take(part: Path) -> None:
         hashes.extend(_hashed(ids) for ids in read_ids(part))

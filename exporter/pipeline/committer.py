@@ -150,8 +150,8 @@ class Committer:
         )
         self._charged, self.data_start = spent, None
         if kind not in ("recordings", "compact"):
-            gone = [before.files[path].partition for path in change.removes if path.startswith(f"{RECORDINGS}/")]
-            self._left_by_recordings |= {partition_text(partition): partition for partition in gone}
+            left = [before.files[path].partition for path in change.removes if path.startswith(f"{RECORDINGS}/")]
+            self._left_by_recordings |= {partition_text(partition): partition for partition in left}
         rows = sum(file.rows for file in change.adds if file.table == CONVERSATIONS)
         self.files += len(change.adds) - len(change.removes)
         # A file that stays live under its name, or is kept for readers of older manifests, is not deleted.

@@ -131,7 +131,7 @@ async def _moved(stage: PartStage, row: RecordingRow, to: Partition, created_at:
 
 
 def _copy(source: Path, to: Path) -> None:
-    with reporting(to), open(open_private(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+    with reporting(to), os.fdopen(open_private(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
         for chunk in chunks_of(source):
             file.write(chunk)
         file.flush()

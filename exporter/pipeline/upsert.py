@@ -71,8 +71,9 @@ async def merge_spool(
 
     An id that arrives at a home that did not have it leaves the one that did. `gone` are ids to drop, by the interval
     of their home, which `spool` knows. `whole` is where `spool` has all existing rows, so that the marks of older ones
-    leave with them. Of each `repeated` row, one copy in a part stays. Until the commit, and the deletion that follows
-    it, rows are stored twice; `_SUCCESS` is removed before. Rows of recordings follow their conversations. Raises `StoreError`, and what `Spool.judge` raises.
+    leave with them. Of each `repeated` row, one copy in a part stays. Rows of recordings follow their conversations: so
+    no other task may add any from here to the commit. Until then, and the deletion that follows it, rows are stored
+    twice; `_SUCCESS` is removed before. Raises `StoreError`, and what `Spool.judge` raises.
     """
     await spool.judge()
     quarantine = await Quarantine.load(state, stage)
@@ -132,11 +133,14 @@ async def merge_spool(
         leaving |= await to_thread.run_sync(ids_in, spool.paths, quarantine.ids())
     leaving -= misfits
     lines_gone = {interval: quarantine.ids() & {*ids} for interval, ids in gone.items()}
+    staying = {
+        name: copy.created_at
+        for name, copies in repeated.copies.items()
+        for copy in copies
+        if _stays(copy, name, plans, spool)
+    }
     went = departures(spool, plans, lines_gone, misfits)
-    came = arrivals(plans)
-    for name in repeated.copies.keys() - came.keys():
-        came |= {name: copy.created_at for copy in repeated.copies[name] if _stays(copy, name, plans, spool)}
-    followed = await follow(state, stage, went, came)
+    followed = await follow(state, stage, went, staying | arrivals(plans))
     lines = await quarantine.merge(spool, leaving, whole)
     change = Change(
         adds=(*sorted(adds, key=lambda file: (file.window, file.path)), *followed.adds),

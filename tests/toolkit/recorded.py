@@ -10,7 +10,6 @@ from typing import Any, Final
 import anyio
 import pyarrow as pa
 import pyarrow.parquet as pq
-from exporter.pipeline.recording_rows import RecordingRow, RecordingRows
 
 from exporter.contract import SECOND, Instant
 from exporter.encode.tables import Tables
@@ -18,10 +17,12 @@ from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.recording_rows import RecordingRow, RecordingRows
 from exporter.progress import Quiet
 from exporter.run.claim import Claim, holding
 from exporter.run.record import Run, recorded
 from exporter.settings import RunSettings
+from exporter.store.disk import fsync, open_private
 from exporter.store.local.store import LocalStore
 
 FETCHED_AT: Final = 1_780_000_000 * SECOND
@@ -76,8 +77,10 @@ async def add_rows(claim: Claim, rows: Sequence[tuple[RecordingRow, str | None]]
         staged = None
         if name is not None:
             staged = store.staging_file(f"{claim.run}-audio")
-            with open(os.open(staged, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+            with os.fdopen(open_private(staged, os.O_WRONLY | os.O_CREAT), "wb") as file:
                 file.write(audio(name or row.conversation_id))
+                file.flush()
+                fsync(file.fileno())
         await keeping.add(row, staged, "ogg")
     if joins:
         await keeping.finish()
