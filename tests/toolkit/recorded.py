@@ -1,8 +1,12 @@
-"""Gives an export recordings without any network: rows, and media made up from a text."""
+"""Gives an export recordings without any network: rows, and media made up from a text.
+
+Everything here blocks, and may also be called where an event loop runs.
+"""
 
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -39,7 +43,12 @@ def conversations(root: Path) -> dict[str, Instant]:
 
 
 def state_of(root: Path) -> State:
-    return anyio.run(load_state, LocalStore(root))
+    return _run(partial(load_state, LocalStore(root)))
+
+
+def _run(work: Callable[[], Any]) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(anyio.run, work).result()
 
 
 def audio(name: str) -> bytes:
@@ -109,7 +118,7 @@ def with_claim(root: Path, work: Callable[[Claim], Any]) -> None:
         return Done()
 
     store = LocalStore(root)
-    anyio.run(partial(recorded, store, "recordings", do))
+    _run(partial(recorded, store, "recordings", do))
 
 
 def recordings(root: Path) -> dict[str, dict[str, Any]]:
