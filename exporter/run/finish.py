@@ -11,6 +11,7 @@ from exporter.encode.tables import Tables
 from exporter.errors import DamagedPartError
 from exporter.lake.follow import are_written, write_tables
 from exporter.log.commits import CommitLog
+from exporter.log.journal import has_ended
 from exporter.log.manifest import check_not_behind, is_sealed
 from exporter.log.state import State
 from exporter.model import TableFormat
@@ -49,7 +50,10 @@ async def check_whole(store: Store, state: State) -> None:
 async def is_in_order(store: Store, state: State) -> bool:
     """Returns whether `put_in_order` has nothing to do except merging. Raises `StoreError`."""
     schemas = Tables.of(state.request or Request()).schemas
-    return await is_sealed(store, state, schemas=schemas) and await are_written(store, state)
+    if not await is_sealed(store, state, schemas=schemas) or not await are_written(store, state):
+        return False
+    # A run that was killed may have left recordings that no row names.
+    return not state.has_recordings or await has_ended(store, state.runs[-1])
 
 
 async def has_asked_mode(store: Store, state: State, asked: FileMode | None) -> bool:

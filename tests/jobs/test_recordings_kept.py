@@ -1,7 +1,10 @@
 """Verification, repair, vacuum and compaction meet recordings: each row has its media, and what is left is said."""
 
 import hashlib
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,14 +16,16 @@ import pytest
 
 from exporter.check import media as check_of_media
 from exporter.cli.upkeep_report import describe_vacuumed, describe_verified
-from exporter.contract import END_OF_TIME
+from exporter.contract import DAY, END_OF_TIME
 from exporter.jobs.compact import CompactResult, compact
 from exporter.jobs.vacuum import VacuumResult, vacuum
 from exporter.jobs.verify import VerifyResult, verify
 from exporter.progress import Quiet
+from exporter.sandbox import make_conversations
 from tests.jobs.damage import flip, rewrite, truncate, with_column
-from tests.jobs.made import NOW, make_exports
+from tests.jobs.made import NOW, UNTIL, make_export, make_exports
 from tests.toolkit.recorded import audio, check_media, conversations, media, record, recordings, state_of
+from tests.toolkit.sizes import size_of
 
 
 def check(root: Path, **options: Any) -> VerifyResult:
@@ -71,9 +76,7 @@ def test_sound_recordings(kept: Path) -> None:
 def test_a_sample_reads_the_media_of_its_parts(kept: Path) -> None:
     found = check(kept, share=0.1, media=True)
     assert 0 <= found.media_read < found.media_files
-    total = [
-        anyio.run(partial(verify, kept, now=NOW + day * 86_400_000_000, share=0.1, media=True)) for day in range(11)
-    ]
+    total = [anyio.run(partial(verify, kept, now=NOW + day * DAY, share=0.1, media=True)) for day in range(11)]
     assert sum(one.media_read for one in total) == found.media_files, "each part has its day"
 
 
@@ -226,3 +229,66 @@ def test_small_parts_are_joined_and_media_left_alone(kept: Path) -> None:
     assert {path: (kept / path).stat().st_mtime_ns for path in files} == times
     assert not join(kept).changed, "once is enough"
     assert check(kept, media=True).problems == ()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Makes an export of two days with six recordings, two of them the same."""
+    since = UNTIL - 2 * DAY
+    root = make_export(tmp_path / "small", make_conversations(12, since, UNTIL, transcripts=False), since)
+    names = [*conversations(root)]
+    record(root, dict.fromkeys(names[:6], "") | {names[5]: "the same", names[4]: "the same"})
+    return root
+
+
+def killed(what: str, export: Path, directory: Path) -> list[Path]:
+    """Returns copies of an export in which this work was killed; in the last one it was not."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)}
+    script = str(Path(__file__).with_name("killed_recordings.py"))
+    command = [sys.executable, script, what, str(export), str(directory), str(size_of(5, 1))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return [Path(line) for line in done.stdout.splitlines()]
+
+
+def test_a_repair_that_is_killed_keeps_no_damage(small: Path, tmp_path: Path) -> None:
+    before = recordings(small)
+    path = named(small)[0]
+    (lost,) = (name for name, row in before.items() if row["path"] == path)
+    flip(small, path)
+    damaged = (small / path).read_bytes()
+    roots, seen = killed("repair", small, tmp_path / "killed"), set[tuple[bool, bool]]()
+    for root in roots:
+        has_row, is_there = lost in recordings(root), (root / path).exists()
+        aside = [one.read_bytes() for one in (root / "_exporter/dropped").rglob("*.dropped") if one.is_file()]
+        there = [(root / path).read_bytes()] if is_there else []
+        assert {*there, *aside} == {damaged}, "it may be all that there is"
+        assert has_row or not is_there, "the next run would take it for what it fetches again"
+        if (has_row, is_there) in seen and root != roots[-1]:
+            continue
+        seen.add((has_row, is_there))
+        assert any(problem.file == path for problem in check(root, media=True).problems) == has_row
+        check(root, media=True, repair=True)
+        record(root, {lost: ""})
+        assert recordings(root).keys() == before.keys()
+        check_media(root)
+    assert seen == {(True, True), (True, False), (False, False)}
+
+
+def test_a_move_that_is_killed_leaves_each_row_its_media(small: Path, tmp_path: Path) -> None:
+    gone, moves, *_ = conversations(small)
+    old = recordings(small)[moves]["path"]
+    roots, seen = killed("move", small, tmp_path / "killed"), set[tuple[bool, bool, int]]()
+    for root in roots:
+        rows = recordings(root)
+        assert all((root / row["path"]).exists() for row in rows.values() if row["path"])
+        is_old, count = rows[moves]["path"] == old, len(media(root))
+        assert (gone in rows) == is_old, "both or neither"
+        if (is_old, gone in rows, count) in seen and root != roots[-1]:
+            continue
+        seen.add((is_old, gone in rows, count))
+        join(root)
+        check_media(root)
+        assert recordings(root) == rows
+    assert {is_old for is_old, _, _ in seen} == {True, False}
+    assert len({count for _, _, count in seen}) > 2, "some media is left behind by some kills"

@@ -34,7 +34,11 @@ FETCHED_AT: Final = 1_780_000_000 * SECOND
 
 def conversations(root: Path) -> dict[str, Instant]:
     """Returns when the conversations of an export were created, by id, from old to new."""
-    state = state_of(root)
+    return ids_and_times(root, state_of(root))
+
+
+def ids_and_times(root: Path, state: State) -> dict[str, Instant]:
+    """Does what `conversations` does, for a state that is known."""
     found: dict[str, Instant] = {}
     for file in state.conversations:
         rows = pq.ParquetFile(root / file.path).read(["id", "created_at"])
@@ -105,11 +109,12 @@ def record(root: Path, names: Mapping[str, str | None], *, joins: bool = True, *
     with_claim(root, lambda claim: add_rows(claim, rows, joins=joins))
 
 
+class Done:
+    exit_status = 0
+
+
 def with_claim(root: Path, work: Callable[[Claim], Any]) -> None:
     """Does `work` in a run that holds the export."""
-
-    class Done:
-        exit_status = 0
 
     async def do(run: Run) -> Done:
         async with holding(store, run) as claim:
