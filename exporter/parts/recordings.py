@@ -43,12 +43,11 @@ def write_recordings(
     `without`. Raises as `read_batches` and the writer.
     """
     replaced = pa.concat_arrays([newer.column(_ID), pa.array(sorted(without), pa.string())])
-    rows = [newer]
-    rows += (
+    stays = (
         complete(batch, writer.schema).filter(pc.invert(pc.is_in(batch.column(_ID), replaced)))
         for batch in read_batches(older)
     )
-    table = pa.Table.from_batches(rows, writer.schema).sort_by([(_TIME, "descending")])
+    table = pa.Table.from_batches([newer, *stays], writer.schema).sort_by([(_TIME, "descending")])
     for batch in table.combine_chunks().to_batches():
         writer.write(batch)
     sizes = dict(zip(table.column("path").to_pylist(), table.column("bytes").to_pylist(), strict=True))
