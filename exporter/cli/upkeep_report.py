@@ -9,6 +9,7 @@ from exporter.cli.acceptances import acceptance_figures, describe_acceptances
 from exporter.cli.advice import advise
 from exporter.cli.report import first_of
 from exporter.cli.times import period_figures
+from exporter.layout import MEDIA
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of, format_seconds, format_size, told_apart
 
@@ -85,10 +86,13 @@ def describe_vacuumed(done: "VacuumResult", destination: Location, dry_run: bool
         what = f"{count_of(done.dropped_waiting, 'file')} that repairs have dropped"
         yield f"  kept {what}, because not all that they held was read again. This reads it:"
         yield f"    exporter export {shell_word(destination)}"
-    if done.dropped_needed:
-        what = f"{count_of(len(done.dropped_needed), 'file')} that repairs have dropped"
-        yield f"  kept {what}, for what is nowhere else; when you need none of them, delete by hand:"
-        yield from first_of(done.dropped_needed)
+    recordings = [path for path in done.dropped_needed if f"/{MEDIA}/" in path]
+    others = [path for path in done.dropped_needed if path not in recordings]
+    for what, needed in (("conversations", others), ("recordings", recordings)):
+        if needed:
+            files = f"{count_of(len(needed), 'file')} that repairs have dropped"
+            yield f"  kept {files}, for {what} that are nowhere else; when you need none of them, delete by hand:"
+            yield from first_of(needed)
 
 
 def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:

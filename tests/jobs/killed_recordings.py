@@ -12,9 +12,9 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from exporter.contract import DAY
 from exporter.encode.tables import Tables
@@ -66,7 +66,7 @@ async def _move(claim: Claim) -> None:
     await committer.sweep()
 
 
-WORK: Final[dict[str, Callable[[Path], Awaitable[None]]]] = {"repair": repair, "move": move}
+WORK: Final[dict[str, Callable[[Path], Coroutine[Any, Any, None]]]] = {"repair": repair, "move": move}
 
 
 def main(what: str, export: Path, directory: Path, stride: int) -> None:

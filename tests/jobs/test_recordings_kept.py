@@ -118,6 +118,8 @@ def test_damaged_media_is_named_and_its_rows_taken_out(
     # Until the same was fetched again, the damaged file may be all that there is.
     done = sweep(kept)
     assert len(done.dropped_needed) == len(aside)
+    told = "\n".join(describe_vacuumed(done, kept, False))
+    assert ("for recordings that are nowhere else" in told) == bool(aside)
     record(kept, {name: before[name]["sha256"] and _name_of(before, name) for name in lost})
     assert recordings(kept).keys() == before.keys()
     assert sweep(kept).dropped_files == len(aside)

@@ -1,5 +1,6 @@
 """Recordings are a Delta or Iceberg table like the others, from the first run on that keeps some."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def a_planner_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLARS_ICEBERG_PLANNER", "pyiceberg")
 
 
-def keep(root: Path, names: dict[str, str | None]) -> None:
+def keep(root: Path, names: Mapping[str, str | None]) -> None:
     """Keeps recordings, as a run does that brings the tables into step in the end."""
     times = conversations(root)
 

@@ -47,7 +47,8 @@ def ids_and_times(root: Path, state: State) -> dict[str, Instant]:
 
 
 def state_of(root: Path) -> State:
-    return _run(partial(load_state, LocalStore(root)))
+    state: State = _run(partial(load_state, LocalStore(root)))
+    return state
 
 
 def _run(work: Callable[[], Any]) -> Any:
@@ -123,7 +124,7 @@ def with_claim(root: Path, work: Callable[[Claim], Any]) -> None:
         return Done()
 
     store = LocalStore(root)
-    _run(partial(recorded, store, "recordings", do))
+    _run(partial(recorded, store, "sync", do))
 
 
 def recordings(root: Path) -> dict[str, dict[str, Any]]:
