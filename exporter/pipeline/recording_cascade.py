@@ -1,4 +1,4 @@
-"""Lets the rows of recordings follow their conversations: out of the export, or to another partition.
+"""Lets the rows of recordings follow their conversations: out of the export, or to another time and partition.
 
 Media lies in the partition of the row that names it, so that a sweep of one partition needs to know no other. A row
 that moves therefore takes a copy of its media along, because the source may no longer have it. What it leaves behind is
@@ -41,56 +41,61 @@ class Followed:
     removes: list[str] = field(default_factory=list)
 
 
-def departures(
+def touched_ids(
     spool: Spool,
     plans: Mapping[Interval, MergePlan],
     lines: Mapping[Interval, Collection[str]],
     misfits: Collection[str],
 ) -> dict[str, set[str]]:
-    """Returns the ids that leave each partition, by its name; `lines` are those that leave quarantine, by home.
+    """Returns the ids that leave each partition, by its name, or are there with other times; `lines` are those that
+    leave quarantine, by home.
 
     `misfits` go there, and do not leave.
     """
-    went: dict[str, set[str]] = {}
+    touched: dict[str, set[str]] = {}
     for interval, plan in plans.items():
-        if ids := plan.left.union(lines.get(interval, ())).difference(misfits):
-            went.setdefault(partition_text(spool.homes[interval].partition), set()).update(ids)
-    return went
+        left = plan.left.union(lines.get(interval, ())).difference(misfits)
+        if ids := left | plan.updated:
+            touched.setdefault(partition_text(spool.homes[interval].partition), set()).update(ids)
+    return touched
 
 
-def arrivals(plans: Mapping[Interval, MergePlan]) -> dict[str, Instant]:
-    """Returns when the conversations that come to a part were created, by id."""
-    return {name: plan.taken[name].created_at for plan in plans.values() for name in plan.arriving}
+def taken_times(plans: Mapping[Interval, MergePlan]) -> dict[str, Instant]:
+    """Returns when the conversations that parts take were created, by id."""
+    return {name: version.created_at for plan in plans.values() for name, version in plan.taken.items()}
 
 
 async def follow(
-    state: State, stage: PartStage, went: Mapping[str, Collection[str]], came: Mapping[str, Instant]
+    state: State, stage: PartStage, touched: Mapping[str, Collection[str]], times: Mapping[str, Instant]
 ) -> Followed:
-    """Publishes parts in which rows follow the conversations that `went` from partitions; those that also `came` are
-    now where `created_at` places them.
+    """Publishes parts in which rows follow the conversations that were `touched`, by partition: to where `times` place
+    them, or out of the export if they are in none.
 
     A row that finds another one of its conversation there is dropped, as is one whose media is damaged: it is fetched
     again. Raises `StoreError`, and `DamagedPartError` for a damaged part.
     """
-    followed, moving = Followed(), dict[str, RecordingRow]()
-    places = {name: stage.tables.place(created_at)[0] for name, created_at in came.items()}
+    followed, moving = Followed(), dict[str, tuple[str, RecordingRow]]()
     for file in state.recordings:
         text = partition_text(file.partition)
-        ids = {name for name in went.get(text, ()) if name not in places or partition_text(places[name]) != text}
-        rows = await _read(stage, file, ids)
+        rows = [
+            row
+            for row in await _read(stage, file, touched.get(text, ()))
+            if times.get(row.conversation_id) != row.conversation_created_at
+        ]
         if not rows:
             continue
         rest = await without_rows(stage, file, {row.conversation_id for row in rows})
         followed.removes.append(file.path)
         followed.adds.extend([] if rest is None else [rest])
-        moving |= {row.conversation_id: row for row in rows if row.conversation_id in places}
-    targets = {partition_text(places[name]): places[name] for name in moving}
-    for text, partition in sorted(targets.items()):
+        moving |= {row.conversation_id: (text, row) for row in rows if row.conversation_id in times}
+    places = {name: stage.tables.place(times[name])[0] for name in moving}
+    for text, partition in sorted({partition_text(place): place for place in places.values()}.items()):
         names = {name for name in moving if places[name] == partition}
+        strange = {name for name in names if moving[name][0] != text}
         for file in state.recordings:
             if partition_text(file.partition) == text:
-                names -= {row.conversation_id for row in await _read(stage, file, names)}
-        moved = [await _moved(stage, moving[name], partition, came[name]) for name in sorted(names)]
+                names -= {row.conversation_id for row in await _read(stage, file, strange)}
+        moved = [await _moved(stage, moving[name][1], partition, times[name]) for name in sorted(names)]
         if kept := [row for row in moved if row is not None]:
             followed.adds.append(await publish_recordings(stage, partition, (), kept))
     return followed
@@ -115,18 +120,19 @@ def _rows_of(part: Path, ids: Collection[str]) -> list[RecordingRow]:
 
 
 async def _moved(stage: PartStage, row: RecordingRow, to: Partition, created_at: Instant) -> RecordingRow | None:
-    """Returns a row as it is in another partition, after its media was copied; None if that is damaged."""
-    path = None
-    if row.path is not None and row.sha256 is not None and row.bytes is not None:
-        media = ExportFile(path=row.path, rows=0, size_bytes=row.bytes, sha256=row.sha256)
-        path = media_path(to, row.sha256, row.path.rpartition(".")[2])
-        staged = stage.store.staging_file(f"{stage.next_name()}-media")
-        try:
-            async with as_written(stage.store, media, stage.working) as source:
-                await to_thread.run_sync(_copy, source, staged, limiter=stage.working)
-        except DamagedPartError:
-            return None
-        await stage.store.publish_media(staged, path)
+    """Returns a row as it is in a partition, after its media was copied there; None if that is damaged."""
+    path = row.path
+    if path is not None and row.sha256 is not None and row.bytes is not None:
+        media = ExportFile(path=path, rows=0, size_bytes=row.bytes, sha256=row.sha256)
+        path = media_path(to, row.sha256, path.rpartition(".")[2])
+        if path != row.path:
+            staged = stage.store.staging_file(f"{stage.next_name()}-media")
+            try:
+                async with as_written(stage.store, media, stage.working) as source:
+                    await to_thread.run_sync(_copy, source, staged, limiter=stage.working)
+            except DamagedPartError:
+                return None
+            await stage.store.publish_media(staged, path)
     return msgspec.structs.replace(row, conversation_created_at=created_at, path=path)
 
 

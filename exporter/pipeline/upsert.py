@@ -26,7 +26,7 @@ from exporter.pipeline.lookup import MOST_REPEATED, NOTHING_REPEATED, Copy, Repe
 from exporter.pipeline.marks import Marks, marks_by_nulls, marks_by_rows
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.quarantine_merge import Quarantine
-from exporter.pipeline.recording_cascade import arrivals, departures, follow
+from exporter.pipeline.recording_cascade import follow, taken_times, touched_ids
 from exporter.pipeline.spool_sink import Spool, SpooledPart
 from exporter.plan.homes import Home
 from exporter.tasks import for_each
@@ -139,8 +139,8 @@ async def merge_spool(
         for copy in copies
         if _stays(copy, name, plans, spool)
     }
-    went = departures(spool, plans, lines_gone, misfits)
-    followed = await follow(state, stage, went, staying | arrivals(plans))
+    touched = touched_ids(spool, plans, lines_gone, misfits)
+    followed = await follow(state, stage, touched, staying | taken_times(plans))
     lines = await quarantine.merge(spool, leaving, whole)
     change = Change(
         adds=(*sorted(adds, key=lambda file: (file.window, file.path)), *followed.adds),

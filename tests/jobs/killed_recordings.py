@@ -58,10 +58,10 @@ async def _move(claim: Claim) -> None:
     stage = PartStage.of(store, tables, claim.run, RunSettings(), lambda: 0.0)
     await committer.sweep()
     (gone, when), (moves, then), *_ = ids_and_times(Path(str(store.location)), state).items()
-    went = {partition_text(tables.place(time)[0]): set[str]() for time in (when, then)}
+    touched = {partition_text(tables.place(time)[0]): set[str]() for time in (when, then)}
     for name, time in ((gone, when), (moves, then)):
-        went[partition_text(tables.place(time)[0])].add(name)
-    followed = await follow(log.state, stage, went, {moves: then - 10 * DAY})
+        touched[partition_text(tables.place(time)[0])].add(name)
+    followed = await follow(log.state, stage, touched, {moves: then - 10 * DAY})
     await committer.commit(Change(adds=tuple(followed.adds), removes=tuple(followed.removes)), kind="sync")
     await committer.sweep()
 

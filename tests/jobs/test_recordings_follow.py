@@ -5,7 +5,12 @@ from typing import Any
 
 import pytest
 
-from exporter.contract import DAY, HOUR, MINUTE
+from exporter.contract import DAY, HOUR, MINUTE, to_datetime
+from exporter.encode.recordings import url_hash
+from exporter.log.recordings import partitions_to_look_at
+from exporter.pipeline.recording_left import left_in
+from exporter.store.local.store import LocalStore
+import json
 from exporter.jobs.audit import AuditResult, audit
 from exporter.jobs.reread import reread
 from exporter.jobs.verify import verify
@@ -141,11 +146,61 @@ async def test_a_recording_stays_where_its_conversation_does(tmp_path: Path) -> 
         source.update(later, created_at=day + 5 * HOUR)
         source.update(misfit, duration="a while")
         await run_sync(tmp_path, source)
-        assert recordings(tmp_path) == before
+        after = recordings(tmp_path)
+        assert after[later].pop("conversation_created_at") == to_datetime(day + 5 * HOUR)
+        del before[later]["conversation_created_at"]
+        assert after == before
         check_media(tmp_path)
         found = await verify(tmp_path, now=source.now)
         assert (found.problems, found.strays) == ((), 1), "it is in quarantine"
         source.delete(misfit)
         await run_audit(tmp_path, source, repair=True, delete=True)
         assert recordings(tmp_path).keys() == {later}
+        await check_sound(tmp_path, source)
+
+
+async def left(root: Path, source: Source) -> set[str]:
+    """Returns the conversations whose recordings the next run would fetch."""
+    state, store, found = state_of(root), LocalStore(root), set[str]()
+
+    def identify(text: str) -> tuple[str | None, float | None]:
+        details = json.loads(text)
+        return url_hash(details["recording_url"].removeprefix("https://").partition("?")[0]), details["duration"]
+
+    for partition in partitions_to_look_at(state, now=source.now, wait_seconds=0):
+        pieces = left_in(store, state, partition, now=source.now, wait_seconds=0, identify=identify)
+        found |= {name async for piece in pieces for name in piece.listed}
+    return found
+
+
+async def test_only_another_recording_is_fetched_again(tmp_path: Path) -> None:
+    """The API signs each link again at every reading. A sync that sees another path, or another duration, lets the next
+    run fetch what it has not."""
+
+    def details(path: str, signature: int, duration: float = 7.5) -> dict[str, object]:
+        return {"recording_url": f"https://rec.example.com/{path}?sig={signature}", "duration": duration}
+
+    async with moving_source(7) as source:
+        at = source.now - 3 * HOUR
+        known = [source.insert(at + number, recording_details=details(f"{number}.ogg", 1)) for number in range(4)]
+        await run_sync(tmp_path, source)
+        assert await left(tmp_path, source) == {*known}
+        for number, name in enumerate(known):
+            hashed = url_hash(f"rec.example.com/{number}.ogg")
+            record(tmp_path, {name: ""}, url_hash=hashed, duration=7.5)
+        assert await left(tmp_path, source) == set()
+        before = recordings(tmp_path)
+        source.now += 5 * MINUTE
+        source.update(known[0], at=source.now, recording_details=details("0.ogg", 2), summary="changed")
+        source.update(known[1], recording_details=details("other.ogg", 2))
+        source.update(known[2], recording_details=details("2.ogg", 2, 8.5))
+        source.update(known[3], recording_details=details("3.ogg", 2), created_at=at + HOUR)
+        await run_sync(tmp_path, source)
+        assert await left(tmp_path, source) == {known[1], known[2]}
+        assert {name: row["path"] for name, row in recordings(tmp_path).items()} == {
+            name: row["path"] for name, row in before.items()
+        }, "until then, what is there stays"
+        record(tmp_path, {known[1]: "another"}, url_hash=url_hash("rec.example.com/other.ogg"), duration=7.5)
+        record(tmp_path, {known[2]: "a longer one"}, url_hash=url_hash("rec.example.com/2.ogg"), duration=8.5)
+        assert await left(tmp_path, source) == set()
         await check_sound(tmp_path, source)

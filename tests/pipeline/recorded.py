@@ -23,7 +23,7 @@ from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.recording_rows import RecordingRow, RecordingRows
 from exporter.progress import Quiet
 from exporter.settings import Request
-from exporter.store.local.store import LocalStore
+from exporter.store.base import Store
 
 T0 = 20_000 * DAY
 RANGE = Interval(T0, T0 + 4 * DAY)
@@ -64,7 +64,7 @@ def stored_row(
 class Recorded:
     """Is a run on an export whose range is covered."""
 
-    def __init__(self, store: LocalStore, clock: Callable[[], float], request: Request) -> None:
+    def __init__(self, store: Store, clock: Callable[[], float], request: Request) -> None:
         run = f"run{next(_numbers)}"
         self.store = store
         self.log = CommitLog(store, Author(run=run, host="host", pid=1))
@@ -75,7 +75,7 @@ class Recorded:
     @classmethod
     async def open(
         cls,
-        store: LocalStore,
+        store: Store,
         clock: Callable[[], float] = lambda: 0.0,
         *,
         partition_by: Any = "day",

@@ -1,6 +1,7 @@
 """What is left of a partition is what a model of its rows says, in pieces of any size."""
 
 import json
+import secrets
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,15 @@ from hypothesis import strategies as st
 
 from exporter.contract import DAY, HOUR, Instant
 from exporter.encode.recordings import url_hash
+from exporter.layout import MEDIA, STAGING
+from exporter.log.commits import load_state
+from exporter.pipeline.media_sweep import find_media_garbage
 from exporter.pipeline.recording_left import Left, left_in
 from exporter.store.local.store import LocalStore
+from exporter.store.location import Url
+from exporter.store.open import open_store
 from tests.pipeline.recorded import T0, Recorded, conversation, details, stored_row
+from tests.toolkit.clouds import Cloud
 from tests.toolkit.sizes import size_of
 
 pytestmark = pytest.mark.anyio
@@ -120,3 +127,25 @@ async def test_parts_without_any_that_may_be_left_are_not_read(tmp_path: Path) -
     assert await left_of(run) == Left()
     with pytest.raises(AssertionError):
         await left_of(run, wait_seconds=86_400)
+
+
+async def test_an_object_store_gives_the_same(s3: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.make_bucket(bucket := f"recorded-{secrets.token_hex(4)}")
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    async with open_store(Url("s3", bucket, "pre/fix")) as store:
+        run = await Recorded.open(store)
+        await run.hold(*(conversation(f"c{number}", T0 + number, details()) for number in range(6)))
+        for number in range(4):
+            await run.add(f"c{number}", T0 + number, "failed" if number == 3 else "stored")
+        await run.rows.finish()
+        assert (await left_of(run)).listed == {f"c{number}": T0 + number for number in (3, 4, 5)}
+        run = await Recorded.open(store)
+        await run.add("c0", T0, audio=b"new")
+        await run.add("c3", T0 + 3)
+        await run.rows.finish()
+        state = await load_state(store)
+        assert [file.statuses for file in state.recordings] == [{"stored": 4}]
+        assert len(await store.list(MEDIA)) == 4
+        assert await store.list(STAGING) == []
+        assert await find_media_garbage(store, state) == []
