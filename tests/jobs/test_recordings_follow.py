@@ -1,5 +1,6 @@
 """Recordings follow their conversations: out of the export with them, and to the partition that they move to."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,17 +8,16 @@ import pytest
 
 from exporter.contract import DAY, HOUR, MINUTE, to_datetime
 from exporter.encode.recordings import url_hash
-from exporter.log.recordings import partitions_to_look_at
-from exporter.pipeline.recording_left import left_in
-from exporter.store.local.store import LocalStore
-import json
 from exporter.jobs.audit import AuditResult, audit
 from exporter.jobs.reread import reread
 from exporter.jobs.verify import verify
+from exporter.log.recordings import partitions_to_look_at
+from exporter.pipeline.recording_left import left_in
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN
 from exporter.settings import Credentials, Selection
+from exporter.store.local.store import LocalStore
 from tests.jobs.damage import flip
 from tests.jobs.moving import Source, fill, moving_source, run_sync, settings_for
 from tests.toolkit.recorded import audio, check_media, media, record, recordings, state_of
