@@ -389,6 +389,8 @@ def test_what_a_vacuum_deletes(age: str, microseconds: int, monkeypatch: pytest.
         "dropped_bytes": 0,
         "dropped_waiting": 0,
         "dropped_needed": [],
+        "media_files": 0,
+        "media_bytes": 0,
     }
     assert calls == [(Path("out"), microseconds, True), (Path("out"), microseconds, False)]
 
