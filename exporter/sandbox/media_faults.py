@@ -70,6 +70,10 @@ async def _refuses_ranges(delivery: Delivery) -> web.StreamResponse:
     return await send(delivery, delivery.tone, cuts=not delivery.is_healed)
 
 
+async def _without_content_range(delivery: Delivery) -> web.StreamResponse:
+    return await send(delivery, delivery.tone, cuts=not delivery.is_healed, tells_range=False)
+
+
 async def _without_length(delivery: Delivery) -> web.StreamResponse:
     return await send(delivery, delivery.tone, tells_length=False, takes_ranges=False)
 
@@ -172,6 +176,7 @@ _FAULTS: Final[dict[MediaFault, Callable[[Delivery], Awaitable[web.StreamRespons
     "weak": _weak,
     "changed": _changed,
     "416": _refuses_ranges,
+    "no-content-range": _without_content_range,
     "expired": _alive,
     "no-length": _without_length,
     "slow": _slow,
