@@ -8,14 +8,14 @@ import typer
 
 from exporter.cli.flags import Display, Existing, StoredSpec, switch, with_options
 from exporter.cli.recordings_report import describe_recordings, recordings_figures, surprises_of
-from exporter.cli.runner import Result, perform
+from exporter.cli.runner import Result, headings_of, perform
 from exporter.options.option import Group
 from exporter.options.recordings import RETRIED, choose_retried
 from exporter.options.spec import OF_THE_DATASET
 from exporter.store.location import Location, parse_location
 
 if TYPE_CHECKING:
-    from exporter.jobs.recordings import RecordingsResult
+    from exporter.jobs.recordings_result import RecordingsResult
 
 
 @with_options(
@@ -39,7 +39,7 @@ def recordings(
         list[str] | None,
         typer.Option(
             "--retry",
-            help="Try again what ended like this: failed, expired, gone; repeatable. Default: failed and expired.",
+            help="Try again what ended like this: failed, expired, gone, refused; repeatable. Default: failed and expired.",
             metavar="STATUS",
             rich_help_panel=Group.DONE,
             autocompletion=lambda: list(RETRIED),
@@ -69,5 +69,5 @@ def _tell(destination: Location, done: "RecordingsResult") -> Result:
         list(describe_recordings(done, destination)),
         recordings_figures(done),
         done.exit_status,
-        surprises=tuple(surprises_of(done)),
+        surprises=headings_of(surprises_of(done)),
     )

@@ -6,14 +6,15 @@ dead. Rows of recordings are committed as they come, and no row of a conversatio
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing
-from datetime import datetime
 
 import msgspec
 
-from exporter.contract import SECOND, to_datetime
+from exporter.coverage import Coverage
 from exporter.errors import UsageError
+from exporter.jobs.recordings_result import RecordingsResult, summarize_recordings
+from exporter.lake.follow import write_tables
 from exporter.log.commits import load_state
-from exporter.log.recordings import count_recordings
+from exporter.log.recordings import AGAIN
 from exporter.log.state import State
 from exporter.model import Counters
 from exporter.run.claim import Claim, holding
@@ -23,49 +24,10 @@ from exporter.run.reconcile import between, in_stored_zone, missed_by, settle_re
 from exporter.run.record import Run, recorded
 from exporter.run.recordings import RecordingsRun, Tally, look_only
 from exporter.run.recordings_left import Batch, Search
-from exporter.run.session import begin
-from exporter.settings import RecordingSettings, Selection
+from exporter.run.session import Session, begin
+from exporter.settings import Selection
 from exporter.store.location import Location
 from exporter.store.open import open_store
-
-
-class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Reports the recordings of a destination, and what the run has done.
-
-    `recorded` conversations are known to have a recording: `stored`, `gone` from the source, `expired`, `failed` or
-    `refused` ones, and those that are `left`; it and `left` are None while nobody knows. `files` of `bytes` hold those
-    that are stored. All `new_…` are of this run. `waiting` conversations are over and have none yet. No recording that
-    is left is older than `oldest_left`, and the source deletes it at `oldest_dies_at`, if its retention is known;
-    `lost` ones were found to be older than that. `unreached` ones have no row after this run, and `gave_up` says why it
-    stopped asking the hosts of recordings, if it did. `requests` are those to the API.
-    """
-
-    recorded: int | None
-    stored: int
-    gone: int
-    expired: int
-    failed: int
-    refused: int
-    left: int | None
-    files: int
-    bytes: int
-    new_stored: int = 0
-    new_bytes: int = 0
-    new_refused: int = 0
-    unreached: int = 0
-    waiting: int = 0
-    lost: int = 0
-    gave_up: str = ""
-    oldest_left: datetime | None = None
-    oldest_dies_at: datetime | None = None
-    requests: int = 0
-    seconds: float = 0.0
-
-    @property
-    def exit_status(self) -> int:
-        if self.expired or self.failed or self.unreached:
-            return 1
-        return 3 if self.new_refused or self.lost else 0
 
 
 async def recordings(
@@ -108,20 +70,32 @@ async def recordings(
         return await recorded(store, "recordings", work)
 
 
-async def _keep(claim: Claim, run: Run, asked: Selection, context: RunContext, search: Search) -> RecordingsResult:
-    before, store = claim.log.state, claim.store
+async def _keep(
+    claim: Claim, run: Run, asked: Selection, context: RunContext, search: Search, session: Session | None = None
+) -> RecordingsResult:
+    """Fetches what the search finds, in `session` or, if something is left, in one of its own."""
+    before, store, settings = claim.log.state, claim.store, context.settings.recordings
     request, range_ = stored_export(before, store.location)
     async with aclosing(search.batches(store, before)) as batches:
         first = await anext(batches, None)
         if first is None or not first:
             await look_only(claim, first)
-            return summarize_recordings(claim.log.state, Tally(), context.settings.recordings, Counters())
+            return summarize_recordings(claim.log.state, Tally(), settings, Counters())
+        if session is not None:
+            return await _fetch(session, _chain(first, batches), session.spent)
         async with connected(request, before, range_.end, context, run) as connection:
             rest = msgspec.structs.replace(asked, since=None, until=None, table_format=None, recordings=None)
             session = await begin(claim, connection, rest, connection.latest)
-            async with RecordingsRun.open(session) as keeping:
-                await keeping.keep(_chain(first, batches))
-            return summarize_recordings(session.log.state, keeping.tally, context.settings.recordings, session.spent)
+            return await _fetch(session, _chain(first, batches), Counters())
+
+
+async def _fetch(session: Session, batches: AsyncIterator[Batch], spent: Counters) -> RecordingsResult:
+    """Fetches the batches; the session has `spent` this much on something else."""
+    async with RecordingsRun.open(session) as keeping:
+        await keeping.keep(batches)
+    await write_tables(session.stage.store, session.log.state, session.context.observer)
+    settings = session.context.settings.recordings
+    return summarize_recordings(session.log.state, keeping.tally, settings, session.spent - spent)
 
 
 async def _chain(first: Batch, rest: AsyncIterator[Batch]) -> AsyncIterator[Batch]:
@@ -130,30 +104,32 @@ async def _chain(first: Batch, rest: AsyncIterator[Batch]) -> AsyncIterator[Batc
         yield batch
 
 
-def summarize_recordings(state: State, tally: Tally, settings: RecordingSettings, spent: Counters) -> RecordingsResult:
-    """Returns the result of a run that has led to `state`, has done what `tally` says, and has cost what is `spent`."""
-    counts, retention = count_recordings(state), settings.retention_seconds
-    oldest = counts.oldest_left
-    dies_at = None if oldest is None or retention is None else oldest + retention * SECOND
-    return RecordingsResult(
-        recorded=counts.recorded,
-        stored=counts.stored,
-        gone=counts.gone,
-        expired=counts.expired,
-        failed=counts.failed,
-        refused=counts.refused,
-        left=counts.left,
-        files=counts.media_files,
-        bytes=counts.media_bytes,
-        new_stored=tally.by_status["stored"],
-        new_bytes=tally.bytes,
-        new_refused=tally.by_status["refused"],
-        unreached=tally.unreached,
-        waiting=tally.waiting,
-        lost=tally.lost,
-        gave_up=tally.gave_up,
-        oldest_left=to_datetime(oldest),
-        oldest_dies_at=to_datetime(dies_at),
-        requests=spent.requests,
-        seconds=round(spent.seconds, 3),
+def are_kept(state: State, asked: Selection) -> bool:
+    """Returns whether an export or a sync also keeps recordings: as is asked for, or else as is stored."""
+    return bool(state.keeps_recordings if asked.recordings is None else asked.recordings)
+
+
+def are_all_kept(state: State, context: RunContext) -> bool:
+    """Returns whether no partition may have a recording that is left."""
+    return not _everywhere(state, context).partitions(state)
+
+
+async def keep_too(
+    claim: Claim, run: Run, asked: Selection, context: RunContext, session: Session | None = None
+) -> RecordingsResult | None:
+    """Fetches what is left of the whole export, after its conversations were read, if its recordings are kept.
+
+    Raises the errors of `recordings`; nothing that was read depends on them.
+    """
+    state = claim.log.state
+    if not are_kept(state, asked):
+        return None
+    return await _keep(claim, run, asked, context, _everywhere(state, context), session)
+
+
+def _everywhere(state: State, context: RunContext) -> Search:
+    return Search(
+        bounds=Coverage([state.range] if state.range else ()),
+        again=frozenset(AGAIN),
+        wait_seconds=context.settings.recordings.wait_seconds,
     )

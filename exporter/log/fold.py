@@ -94,7 +94,7 @@ def apply(state: State, commit: Commit) -> State:
         if change.settles
         else (state.unsettled - dropped) | (added if change.arrives else Coverage()),
         data_start=_next_data_start(state, commit, range_),
-        hydrated=tuple(sorted({*state.hydrated, *commit.hydrated})),
+        hydrated_fields=tuple(sorted({*state.hydrated_fields, *commit.hydrated})),
         acceptances=state.acceptances if commit.accepts is None else (*state.acceptances, commit.accepts),
         keeps_recordings=state.keeps_recordings if commit.keeps_recordings is None else commit.keeps_recordings,
         has_recordings=state.has_recordings or commit.kind == "recordings" or bool(commit.keeps_recordings),

@@ -54,12 +54,7 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
         },
         **(_recordings(state) if state.has_recordings else {}),
         "fields": msgspec.to_builtins(served_fields(state)),
-        "hydrated": {
-            "fields": list(state.hydrated),
-            "rows": counters.completed,
-            "gone": counters.gone,
-            "lacking": counters.lacking,
-        },
+        "hydrated": msgspec.to_builtins(state.hydrated),
         "quarantine": {
             "rows": state.quarantined_rows,
             "files": [

@@ -73,6 +73,19 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     hydrated: tuple[str, ...] = ()
 
 
+class Hydrated(msgspec.Struct, frozen=True, kw_only=True):
+    """Says what came by id because the list left it out: which `fields`, and how often, counted over all runs.
+
+    `rows` came with a field that they lacked. `gone` were answered with 404, and stayed as they were listed; `lacking`
+    were answered in another way that brought nothing.
+    """
+
+    fields: tuple[str, ...] = ()
+    rows: int = 0
+    gone: int = 0
+    lacking: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class State:
     """Holds what the first `number` commits fold to; `number`, 0 before the first, is the generation of the manifest.
@@ -82,8 +95,8 @@ class State:
     latest runs have replaced, at most `keep_generations` of them; with a table format, what all runs have replaced,
     except what they had written themselves. `dropped` is what each repair has taken out. `unsettled` is where rows lie
     that may also be elsewhere, which no run has checked yet. `acceptances` name those of the doubts that somebody has
-    accepted. `data_start` is roughly where the data of the range begins, if a run has found that out. `hydrated` are
-    all fields that came by id because the list lacked them.
+    accepted. `data_start` is roughly where the data of the range begins, if a run has found that out.
+    `hydrated_fields` came by id because the list lacked them.
 
     An export `has_recordings` once a run has kept some or was asked to. By partition, as `layout.partition_text` names
     it, `changed_at` is the last commit that added conversations, unless it only merged them, and `looked_at` is the
@@ -118,7 +131,7 @@ class State:
     has_recordings: bool = False
     changed_at: Mapping[str, int] = field(default_factory=dict)
     looked_at: Mapping[str, int] = field(default_factory=dict)
-    hydrated: tuple[str, ...] = ()
+    hydrated_fields: tuple[str, ...] = ()
 
     @cached_property
     def files(self) -> Mapping[str, DataFile]:
@@ -214,6 +227,11 @@ class State:
     def is_accepted(self) -> bool:
         """Returns whether every doubt is accepted; nobody can accept that rows are unsettled, which a run lifts."""
         return not self.unsettled and not self.new_doubts
+
+    @property
+    def hydrated(self) -> Hydrated:
+        counted = self.counters
+        return Hydrated(fields=self.hydrated_fields, rows=counted.completed, gone=counted.gone, lacking=counted.lacking)
 
     @property
     def quarantined_rows(self) -> int:

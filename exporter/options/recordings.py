@@ -19,8 +19,8 @@ _DEFAULTS: Final = RecordingSettings()
 _Texts: TypeAlias = Sequence[str] | str | None
 _of_recording = partial(Option, group=Group.RECORDINGS)
 _several = partial(Option, group=Group.RECORDINGS, repeats=True)
-#: The statuses of recordings that can be tried again; `stored` and `refused` are final.
-RETRIED: Final = ("failed", "expired", "gone")
+#: The statuses of recordings that can be tried again. What is refused may be admitted by other options.
+RETRIED: Final = ("failed", "expired", "gone", "refused")
 RETRIED_BY_DEFAULT: Final = frozenset(("failed", "expired"))
 _UNCHECKED: Final = " To send a newer one unchecked"
 

@@ -24,15 +24,15 @@ from exporter.options.dialect import for_caller
 from exporter.options.keywords import check_kind, refusing_unknown
 from exporter.options.option import Group, Option, options_of
 from exporter.options.recordings import RecordingOptions
+from exporter.options.resolved import Resolved as Resolved
 from exporter.options.times import WORDS, to_seconds
-from exporter.progress import Observer
-from exporter.run.context import RunContext
 from exporter.settings import (
     FILE_MODES,
+    HYDRATIONS,
     LEAST_MEMORY_BYTES,
     PARTITIONS,
-    Credentials,
     FileMode,
+    Hydrate,
     PartitionBy,
     RunSettings,
     Selection,
@@ -57,19 +57,6 @@ _of_connection = partial(Option, group=Group.CONNECTION)
 def _filter(text: str, metavar: str, names: tuple[str, ...] = ()) -> Any:
     wanted = f"Only conversations {text}{': ' if names else ''}{', '.join(names)}."
     return _of_filter(wanted, metavar, names=names).field(None)
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """Holds what jobs take: a spec, checked and complete."""
-
-    asked: Selection
-    settings: RunSettings
-    credentials: Credentials
-
-    def context(self, observer: Observer) -> RunContext:
-        """Returns the context of a run that tells `observer` of its progress."""
-        return RunContext(self.settings, self.credentials, observer)
 
 
 @refusing_unknown
@@ -172,6 +159,12 @@ class ExportSpec(RecordingOptions):
     concurrency: int = _of_reading("Send at most this many requests at once; 1 to 1024.", "N").field(
         _DEFAULTS.concurrency
     )
+    hydrate: Hydrate = _of_reading(
+        "Ask by id for fields that the list leaves out: auto (if a few conversations show that it does), never, or "
+        "always (every row that lacks a field).",
+        "WHEN",
+        values=HYDRATIONS,
+    ).field(_DEFAULTS.hydrate)
     max_rps: int | float | None = _of_reading(
         "Send at most this many requests a second.", "X", otherwise="no ceiling"
     ).field(None)
@@ -258,6 +251,7 @@ class ExportSpec(RecordingOptions):
             trust_clock=self.trust_clock,
             concurrency=self.concurrency,
             max_rps=self.max_rps,
+            hydrate=self.hydrate,
             wait_seconds=wait_seconds,
             page_size=self.page_size,
             target_part_bytes=parse.to_bytes(self.part_size, "--part-size"),

@@ -40,10 +40,11 @@ def write_recordings(writer: PartWriter, older: Iterable[Path], newer: pa.Record
     A newer row counts, and the older one of the same conversation is left out. Raises as `read_batches` and the writer.
     """
     replaced = newer.column(_ID)
-    rows = [newer]
-    for batch in read_batches(older):
-        rows.append(complete(batch, writer.schema).filter(pc.invert(pc.is_in(batch.column(_ID), replaced))))
-    table = pa.Table.from_batches(rows, writer.schema).sort_by([(_TIME, "descending")])
+    stays = (
+        complete(batch, writer.schema).filter(pc.invert(pc.is_in(batch.column(_ID), replaced)))
+        for batch in read_batches(older)
+    )
+    table = pa.Table.from_batches([newer, *stays], writer.schema).sort_by([(_TIME, "descending")])
     for batch in table.combine_chunks().to_batches():
         writer.write(batch)
     sizes = dict(zip(table.column("path").to_pylist(), table.column("bytes").to_pylist(), strict=True))

@@ -130,7 +130,7 @@ class Committer:
             change=change,
             counters=counters,
             data_start=self.data_start,
-            hydrated=tuple(sorted({*self.hydrated} - {*before.hydrated})),
+            hydrated=tuple(sorted({*self.hydrated} - {*before.hydrated_fields})),
         )
         self._charged, self.data_start = spent, None
         rows = sum(file.rows for file in change.adds if file.table == CONVERSATIONS)

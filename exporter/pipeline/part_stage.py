@@ -77,6 +77,10 @@ class PartStage:
         schema = self.tables.schemas[RECORDINGS]
         return name, PartWriter(self.store.staging_file(name), schema, self._row_group_bytes, RECORDINGS)
 
+    def new_part_aside(self) -> TablesWriter:
+        """Returns a writer of a new part of conversations alone."""
+        return TablesWriter(self.store, self.next_name(), replace(self.tables, turns=None), self._row_group_bytes)
+
     async def publish(self, parts: Iterable[StagedPart]) -> tuple[DataFile, ...]:
         """Moves whole parts to where a commit can name them, and returns their files."""
         files = []

@@ -42,21 +42,20 @@ Identify: TypeAlias = Callable[[str], tuple[str | None, float | None]]
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Holds ids of conversations, with their `created_at`, from new to old.
+    """Holds ids of conversations, with their `created_at`.
 
     Those that are `listed` have a recording and no final row, or a row of another recording. Those that may come `late`
-    are over and young, and came without one. `stored` counts the conversations whose recording is stored.
+    are over and young, and came without one.
     """
 
     listed: dict[str, Instant] = field(default_factory=dict)
     late: dict[str, Instant] = field(default_factory=dict)
-    stored: int = 0
 
     def __len__(self) -> int:
         return len(self.listed) + len(self.late)
 
     def __add__(self, other: "Left") -> "Left":
-        return Left(self.listed | other.listed, self.late | other.late, self.stored + other.stored)
+        return Left(self.listed | other.listed, self.late | other.late)
 
 
 async def left_in(
@@ -80,10 +79,11 @@ async def left_in(
     recordings = [file for file in of_partition if file.table == RECORDINGS]
     gathered = Left()
     for file in sorted(of_partition, key=lambda file: file.window, reverse=True):
-        if file.table != CONVERSATIONS or not _may_have_some(file, late_from):
-            continue
         rows = Interval(file.created_at_min, file.created_at_max + 1)
         beside = [one for one in recordings if one.created_at_min < rows.end and rows.start <= one.created_at_max]
+        is_tried_again = any(one.statuses.get(status) for one in beside for status in again)
+        if file.table != CONVERSATIONS or not (is_tried_again or _may_lack_rows(file, late_from)):
+            continue
         async with AsyncExitStack() as stack:
             paths = [await stack.enter_async_context(columns_of(store, one, OUTCOME_COLUMNS)) for one in beside]
             outcomes = await to_thread.run_sync(read_outcomes, paths, rows)
@@ -94,11 +94,11 @@ async def left_in(
                 if len(gathered) >= rows_at_once:
                     yield gathered
                     gathered = Left()
-    if gathered.stored or gathered:
+    if gathered:
         yield gathered
 
 
-def _may_have_some(file: DataFile, late_from: Instant) -> bool:
+def _may_lack_rows(file: DataFile, late_from: Instant) -> bool:
     return file.recorded_rows != 0 or (file.unrecorded_rows != 0 and file.created_at_max >= late_from)
 
 
@@ -131,7 +131,7 @@ def _left_of(
             ]
             of_both = batch.filter(both)
             listed |= _picked(of_both, created_at.filter(both), pa.array(changed, pa.bool_()))
-        yield Left(listed, _picked(batch, created_at, is_late), is_stored.true_count)
+        yield Left(listed, _picked(batch, created_at, is_late))
 
 
 def _is_changed(now: tuple[str | None, float | None], stored: dict[str, object]) -> bool:

@@ -16,6 +16,7 @@ from exporter.errors import AccessError, SourceError, StoreError
 from exporter.fetch.media.address import AddressRule
 from exporter.fetch.media.client import MediaClient
 from exporter.fetch.media.link import Link
+from exporter.fetch.media.transfer import POLICY
 from exporter.fetch.pace.bandwidth import Bandwidth
 from exporter.log.recordings import count_recordings
 from exporter.model import Change
@@ -70,7 +71,7 @@ class RecordingsRun:
         self._rows = rows
         self._settings = settings = session.context.settings.recordings
         store, run = session.stage.store, session.run
-        downloader = Downloader(client, store, run, self._renew, max_bytes=settings.most_bytes)
+        downloader = Downloader(client, store, run, self._renew, max_bytes=settings.most_bytes, policy=POLICY)
         report = self._report = session.reader.report
         self._downloads = Downloads(downloader, self._keep, rows.commit_due, settings.concurrency, report)
         # Whether the list has ever served the field, and whether it must be asked for by id.

@@ -76,18 +76,20 @@ class Session:
         table_format: TableFormat | None = None,
         file_mode: FileMode | None = None,
         keep_generations: int | None = None,
+        keeps_recordings: bool | None = None,
     ) -> Self:
         """Puts into the log what the export will become, and sweeps what no commit names.
 
         `refuses_withheld` refuses a token that may not see sensitive fields if stored rows have them. `table_format` is
-        for an export that has none yet, and `file_mode` for all that is there and will be. Raises `StoreError`, also
-        for a damaged file, and `DestinationError` if files cannot have that mode.
+        for an export that has none yet, and `file_mode` for all that is there and will be. `keeps_recordings` says
+        what runs do from now on. Raises `StoreError`, also for a damaged file, and `DestinationError` if files cannot
+        have that mode.
         """
         store, log, before = claim.store, claim.log, claim.log.state
         request, reader, context = connection.request, connection.reader, connection.context
         tables = Tables.of(request)
         await check_whole(store, before)
-        await _declare(claim, connection, range_, keep_generations, table_format, file_mode)
+        await _declare(claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings)
         committer = Committer(store, log, tables.schemas, context.observer, context.clock)
         await committer.sweep()
         is_hidden = connection.opening.is_hidden or knows_hidden(log.state, request)
@@ -97,7 +99,7 @@ class Session:
         refuses_withheld = refuses_withheld and has_sensitive_fields(before)
         asked = context.credentials.organization
         guard = Guard(before.organization, role, asked_organization=asked, refuses_withheld=refuses_withheld)
-        hydrator = Hydrator.of(reader, request, context.settings, log.state.hydrated)
+        hydrator = Hydrator.of(reader, request, context.settings, log.state.hydrated_fields)
         if hydrator is not None:
             committer.hydrated = hydrator.filled
         opening, began = connection.opening, context.clock()
@@ -198,6 +200,7 @@ async def begin(
         table_format=settle_table_format(before, asked, claim.store.location),
         file_mode=asked.file_mode,
         keep_generations=keep_generations,
+        keeps_recordings=asked.recordings,
     )
 
 
@@ -245,6 +248,7 @@ async def _declare(
     keep_generations: int | None,
     table_format: TableFormat | None,
     file_mode: FileMode | None,
+    keeps_recordings: bool | None,
 ) -> None:
     """Puts into the log what this export will become, and that this run now holds it.
 
@@ -258,6 +262,7 @@ async def _declare(
         keep_generations=keep_generations,
         table_format=table_format if log.state.table_format is None else None,
         file_mode=await claim.set_file_mode(file_mode),
+        keeps_recordings=None if keeps_recordings == log.state.keeps_recordings else keeps_recordings,
     )
     if log.state.range is None:
         await append(kind="begin", request=connection.request, range=range_)

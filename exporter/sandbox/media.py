@@ -93,7 +93,7 @@ class MediaBehaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     slow_rate: Annotated[int, _AtLeast1] = 2000
     oversized_bytes: Annotated[int, _AtLeast1] = 50_000_000_000
     #: `redirect-name` leads to this name of the same host.
-    redirect_name: str = "localhost"
+    redirect_host: str = "localhost"
 
     #: The host drops every connection, from this many seconds after its start on, and for how long.
     down_after_seconds: Annotated[float, _AtLeast0] | None = None

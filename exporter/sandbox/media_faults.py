@@ -99,7 +99,7 @@ async def _send(
     return response
 
 
-async def _write(delivery: Delivery, response: web.StreamResponse, chunk: bytes) -> None:
+async def _write(delivery: Delivery, response: web.StreamResponse, chunk: bytes | memoryview) -> None:
     await response.write(chunk)
     delivery.sent += len(chunk)
 
@@ -264,7 +264,7 @@ def _by_name(delivery: Delivery) -> str:
     request = delivery.request
     port = request.transport.get_extra_info("sockname")[1] if request.transport is not None else 0
     path = delivery.elsewhere.split("/", 3)[3]
-    return f"{request.scheme}://{delivery.behaviour.redirect_name}:{port}/{path}"
+    return f"{request.scheme}://{delivery.behaviour.redirect_host}:{port}/{path}"
 
 
 _HEALING: Final = frozenset[MediaFault](("early-404", "429", "503", "drop", "cut", "changed"))

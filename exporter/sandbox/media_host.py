@@ -89,7 +89,7 @@ class MediaHost:
         """Returns the JSON text of `recording_details` as it is now, or None if the row has no such field."""
         now, behaviour = self._clock(), self.behaviour
         is_late = now < recording.ended_at + int(behaviour.late_seconds * SECOND)
-        if is_late or _chance(behaviour, "recorded", recording.identity) >= behaviour.share:
+        if is_late or (behaviour.share < 1 and _chance(behaviour, "recorded", recording.identity) >= behaviour.share):
             return b"null"
         if behaviour.deleted_details != "kept" and self._is_deleted(recording, now):
             return None if behaviour.deleted_details == "absent" else b"null"

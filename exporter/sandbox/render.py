@@ -128,7 +128,7 @@ class Renderer:
                 if self._kept_bytes + len(found.text) <= self._max_bytes:
                     kept[row] = found
                     self._kept_bytes += len(found.text)
-            texts.append(self._with_details(found))
+            texts.append(found.text if found.recording is None else self._signed(found.text, found.recording))
         return texts
 
     def _make(self, row: Row, view: View) -> _Kept:
@@ -140,14 +140,13 @@ class Renderer:
             del document[FIELD]
         return _Kept(_encode(document, view), recording)
 
-    def _with_details(self, kept: _Kept) -> bytes:
-        if kept.recording is None or self._sign is None:
-            return kept.text
-        details = self._sign(kept.recording)
+    def _signed(self, text: bytes, recording: Recording) -> bytes:
+        """Returns a text with the details of its recording, if it has any now, as the last field."""
+        details = None if self._sign is None else self._sign(recording)
         if details is None:
-            return kept.text
-        comma = b"," if len(kept.text) > len(b"{}") else b""
-        return b"".join((kept.text[:-1], comma, b'"', FIELD.encode(), b'":', details, b"}"))
+            return text
+        comma = b"," if len(text) > len(b"{}") else b""
+        return b"".join((text[:-1], comma, b'"', FIELD.encode(), b'":', details, b"}"))
 
     def forget(self, row: Row) -> None:
         """Drops the texts of a row that is no longer served."""

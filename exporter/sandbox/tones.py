@@ -36,16 +36,19 @@ class Tone(NamedTuple):
 
     def read(self, start: int, end: int) -> bytes:
         """Returns the bytes of `[start, end)`."""
-        head = self.header[start:end]
-        begin, stop = max(0, start - len(self.header)), max(0, end - len(self.header))
-        first, last = begin // len(self.sound), -(-stop // len(self.sound))
-        offset = begin - first * len(self.sound)
-        return head + (self.sound * (last - first))[offset : offset + stop - begin]
+        return b"".join(self.chunks(start, end))
 
-    def chunks(self, start: int, end: int) -> Iterator[bytes]:
-        """Yields the bytes of `[start, end)`, a chunk at a time."""
-        for at in range(start, end, _CHUNK_BYTES):
-            yield self.read(at, min(end, at + _CHUNK_BYTES))
+    def chunks(self, start: int, end: int) -> Iterator[bytes | memoryview]:
+        """Yields the bytes of `[start, end)`, a chunk at a time, without making more of them than a chunk has."""
+        if head := self.header[start:end]:
+            yield head
+        at, stop = max(0, start - len(self.header)), max(0, end - len(self.header))
+        longest = min(_CHUNK_BYTES, stop - at)
+        again = memoryview(self.sound * (longest // len(self.sound) + 2))
+        while at < stop:
+            offset, size = at % len(self.sound), min(longest, stop - at)
+            yield again[offset : offset + size]
+            at += size
 
 
 def make_tone(name: str, size: int | None = None) -> Tone:
@@ -59,8 +62,8 @@ def make_tone(name: str, size: int | None = None) -> Tone:
         right.extend(_SILENCE if is_caller else _note(_AGENT[pitch]))
     frames = array("h", bytes(_FRAME_BYTES * len(left)))
     frames[0::2], frames[1::2] = left, right
-    # Short melodies are often the same: the last frame, which nobody hears, tells them apart.
-    frames[-2], frames[-1] = rng.randint(-99, 99), rng.randint(-99, 99)
+    # Short melodies are often the same: the last frames, which nobody hears, tell them apart.
+    frames[-4:] = array("h", [rng.randint(-99, 99) for _ in range(4)])
     if sys.byteorder == "big":
         frames.byteswap()
     sound = frames.tobytes()

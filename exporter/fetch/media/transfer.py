@@ -80,7 +80,8 @@ class Transfer:
 
     `is_old` says that the conversation ended long enough ago for a 404 to be believed. No recording may be larger than
     `max_bytes`. `received` bytes are on disk after each step, and `attempts` requests were begun. `content_type` and
-    `source_etag` are as the host sent them last.
+    `source_etag` are as the host sent them last, printable and
+    short.
     """
 
     def __init__(self, *, is_old: bool, max_bytes: int | None, chance: Random, policy: RetryPolicy = POLICY) -> None:
@@ -182,9 +183,9 @@ class Transfer:
         if self._is_too_large(self._total or 0):
             return End("refused", "too large")
         if not self.received:
-            self.source_etag = headers.get("ETag", "")[:_MOST_KEPT_CHARACTERS] or None
-            self.content_type = headers.get("Content-Type", "")[:_MOST_KEPT_CHARACTERS] or None
-            self._tag = self.source_etag if _STRONG_TAG.fullmatch(self.source_etag or "") else None
+            tag = headers.get("ETag", "")
+            self._tag = tag if _STRONG_TAG.fullmatch(tag) else None
+            self.source_etag, self.content_type = _kept(tag), _kept(headers.get("Content-Type", ""))
         self._is_answered = True
         return Take(self.received)
 
@@ -227,6 +228,11 @@ class Transfer:
         pause_seconds = max(pause_seconds, self._policy.base_seconds)
         self._throttled_seconds += pause_seconds
         return Again(pause_seconds, is_throttled=True)
+
+
+def _kept(text: str) -> str | None:
+    """Returns a header as it may be stored: short, and without what is no text; None for an empty one."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:_MOST_KEPT_CHARACTERS]) or None
 
 
 def _length(headers: Mapping[str, str]) -> int | None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from hashlib import sha256
 from ipaddress import ip_network
 from pathlib import Path
 from random import Random
@@ -21,6 +22,7 @@ from exporter.fetch.pace.bandwidth import Bandwidth
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.fetch.wire.line import Limits
 from tests.toolkit.disclosure import everything_said
+from tests.toolkit.forward_proxy import ForwardProxy
 from tests.toolkit.peer import Peer, Script, Trickle, http, self_signed
 from tests.toolkit.peer import Step as Act
 
@@ -41,6 +43,18 @@ async def enough() -> None:
 
 def new_transfer(max_bytes: int | None = None) -> Transfer:
     return Transfer(is_old=True, max_bytes=max_bytes, chance=Random(1), policy=HASTY)
+
+
+def lead_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Makes every name lead to these addresses, without a look at the network."""
+
+    async def resolve(self: object, host: str, port: int = 0, family: int = 0) -> list[dict[str, object]]:
+        return [
+            {"hostname": host, "host": address, "port": port, "family": 2, "proto": 6, "flags": 4}
+            for address in addresses
+        ]
+
+    monkeypatch.setattr("aiohttp.ThreadedResolver.resolve", resolve)
 
 
 class Attempts:
@@ -80,17 +94,20 @@ async def test_a_recording_comes_as_it_is_and_nothing_but_the_link_is_sent(tmp_p
     assert request.headers["user-agent"].startswith("exporter/")
 
 
-async def test_the_rest_of_a_cut_body_is_asked_for_and_cookies_are_not_kept(tmp_path: Path) -> None:
+async def test_the_rest_of_a_cut_body_is_asked_for_and_cookies_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lead_to(monkeypatch, "127.0.0.1")
     cut = http(BODY[:4999], headers=AUDIO | {"Set-Cookie": "session=1"}, declared_length=len(BODY))
     pause = Trickle(BODY[4999:5000], 0.05)  # what comes together with a break may be lost
     content_range = f"bytes 5000-{len(BODY) - 1}/{len(BODY)}"
     rest = http(BODY[5000:], 206, headers=AUDIO | {"Content-Range": content_range})
     async with Peer([[cut, pause, Act.CLOSE], [rest]]) as peer:
-        attempts = Attempts(peer.url, tmp_path)
+        # Addresses have no cookies, names do.
+        attempts = Attempts(f"http://recordings.example.com:{peer.port}", tmp_path)
         assert await attempts.all() == Whole()
-    digest = await attempts.file.finish()
+    assert await attempts.file.finish() == sha256(BODY).hexdigest()
     assert attempts.file.path.read_bytes() == BODY
-    assert len(digest) == 64
     again = peer.requests[1].headers
     assert (again["range"], again["if-range"]) == ("bytes=5000-", '"v1"')
     assert not {"cookie", "authorization"} & again.keys()
@@ -102,7 +119,7 @@ async def test_a_changed_recording_replaces_what_is_there(tmp_path: Path) -> Non
     async with Peer([[cut, pause, Act.CLOSE], [http(b"OggS new", headers=AUDIO | {"ETag": '"v2"'})]]) as peer:
         attempts = Attempts(peer.url, tmp_path)
         assert await attempts.all() == Whole()
-    await attempts.file.finish()
+    assert await attempts.file.finish() == sha256(b"OggS new").hexdigest()
     assert attempts.file.path.read_bytes() == b"OggS new"
 
 
@@ -187,12 +204,27 @@ async def test_nothing_is_asked_of_an_address_that_is_refused(rule: AddressRule,
 async def test_a_name_that_leads_home_is_refused(
     leads_to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def resolve(self: object, host: str, port: int = 0, family: int = 0) -> list[dict[str, object]]:
-        return [{"hostname": host, "host": leads_to, "port": port, "family": 2, "proto": 6, "flags": 4}]
-
-    monkeypatch.setattr("aiohttp.ThreadedResolver.resolve", resolve)
+    lead_to(monkeypatch, leads_to)
     attempts = Attempts("https://recordings.example.com", tmp_path, AddressRule())
     assert await attempts.once() == End("refused", "address")
+
+
+async def test_a_name_is_refused_for_one_address_of_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lead_to(monkeypatch, "127.0.0.1", "10.0.0.7")
+    async with Peer([[GOOD]]) as peer:
+        attempts = Attempts(f"http://recordings.example.com:{peer.port}", tmp_path)
+        assert await attempts.once() == End("refused", "address")
+    assert not peer.connections
+
+
+async def test_the_address_of_the_socket_is_checked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lead_to(monkeypatch, "127.0.0.1")
+    monkeypatch.setattr(AddressRule, "allows_name", lambda *_: True)
+    async with Peer([[GOOD]]) as peer:
+        rule = AddressRule(ports=(peer.port,))
+        attempts = Attempts(f"https://recordings.example.com:{peer.port}", tmp_path, rule)
+        assert await attempts.once() == End("refused", "address")
+    assert not peer.connections
 
 
 async def test_tls_is_verified(tmp_path: Path) -> None:
@@ -204,6 +236,26 @@ async def test_tls_is_verified(tmp_path: Path) -> None:
         attempts = Attempts(peer.url, tmp_path, ca_file=trusted)
         assert await attempts.once() == Whole()
         await attempts.file.finish()
+
+
+@pytest.mark.parametrize(("hosts", "end"), [(("example.com",), Whole()), ((), End("refused", "address"))])
+async def test_a_proxy_is_used_for_hosts_that_are_named_and_sees_no_link(
+    hosts: tuple[str, ...], end: Step, tmp_path: Path
+) -> None:
+    context, trusted = self_signed(tmp_path, "rec.example.com")
+    async with Peer([[GOOD]], ssl_context=context) as peer, ForwardProxy({"rec.example.com:443": peer.port}) as proxy:
+        environment = {"https_proxy": f"http://me:hunter2@{proxy.address}"}
+        attempts = Attempts(
+            "https://rec.example.com", tmp_path, AddressRule(hosts=hosts), ca_file=trusted, environment=environment
+        )
+        assert await attempts.once() == end
+    assert CANARY.encode() not in proxy.heard
+    if end == Whole():
+        await attempts.file.finish()
+        assert "Proxy-Authorization: Basic" in proxy.heads[0]
+        assert "proxy-authorization" not in peer.requests[0].headers
+    else:
+        assert not proxy.connections
 
 
 async def test_a_host_that_is_busy_slows_down_all_downloads(tmp_path: Path) -> None:

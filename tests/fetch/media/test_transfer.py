@@ -237,6 +237,12 @@ def test_too_large_is_refused_as_said_and_as_sent() -> None:
     assert made.judge(206, partial(0), NOW) == too_large
 
 
+def test_headers_are_kept_as_text() -> None:
+    made = transfer()
+    made.judge(200, {"Content-Type": "audio/\udcffmpeg\n", "ETag": "x" * 1000}, NOW)
+    assert (made.content_type, made.source_etag) == ("audio/?mpeg?", "x" * 200)
+
+
 def test_nothing_is_no_recording() -> None:
     made = transfer()
     made.judge(200, {"Content-Type": "audio/mpeg", "Content-Length": "0"}, NOW)
