@@ -3,7 +3,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from exporter.cli import main
 from exporter.contract import Instant
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.pipeline import attempts
-from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, ServedRequest, serve
+from exporter.sandbox import TOKEN, Behaviour, MediaBehaviour, MediaHost, Row, Sandbox, ServedRequest, serve
 from exporter.sandbox.clock import system_clock
 from tests.toolkit.dated import undated
 
@@ -46,7 +46,12 @@ class Serving(Protocol):
     """Serves `rows` on loopback, beside the test, until it ends."""
 
     def __call__(
-        self, rows: Iterable[Row], behaviour: Behaviour | None = None, *, now: Instant | None = None
+        self,
+        rows: Iterable[Row],
+        behaviour: Behaviour | None = None,
+        *,
+        now: Instant | None = None,
+        media: MediaBehaviour | MediaHost | None = None,
     ) -> Sandbox: ...
 
 
@@ -71,10 +76,18 @@ class RunningCommand(NamedTuple):
 
 
 class Spawn(Protocol):
-    """Starts the command line as a process of its own, against `server`; `url` stands in for a server."""
+    """Starts the command line as a process of its own, against `server`; `url` stands in for a server.
+
+    `program` is what Python runs.
+    """
 
     def __call__(
-        self, *arguments: str | Path, server: Sandbox | None = None, url: str | None = None, token: str = TOKEN
+        self,
+        *arguments: str | Path,
+        server: Sandbox | None = None,
+        url: str | None = None,
+        token: str = TOKEN,
+        program: Sequence[str | Path] = ("-m", "exporter"),
     ) -> RunningCommand: ...
 
 
@@ -82,9 +95,16 @@ class Spawn(Protocol):
 def serving() -> Iterator[Serving]:
     with start_blocking_portal() as portal, ExitStack() as stack:
 
-        def start(rows: Iterable[Row], behaviour: Behaviour | None = None, *, now: Instant | None = None) -> Sandbox:
+        def start(
+            rows: Iterable[Row],
+            behaviour: Behaviour | None = None,
+            *,
+            now: Instant | None = None,
+            media: MediaBehaviour | MediaHost | None = None,
+        ) -> Sandbox:
             clock = system_clock if now is None else partial(int, now)
-            return stack.enter_context(portal.wrap_async_context_manager(serve(rows, behaviour, clock=clock)))
+            sandbox = serve(rows, behaviour, clock=clock, media=media)
+            return stack.enter_context(portal.wrap_async_context_manager(sandbox))
 
         yield start
 
@@ -123,14 +143,18 @@ def spawn() -> Iterator[Spawn]:
     with ExitStack() as stack:
 
         def start(
-            *arguments: str | Path, server: Sandbox | None = None, url: str | None = None, token: str = TOKEN
+            *arguments: str | Path,
+            server: Sandbox | None = None,
+            url: str | None = None,
+            token: str = TOKEN,
+            program: Sequence[str | Path] = ("-m", "exporter"),
         ) -> RunningCommand:
             known: dict[str, Any] = {name: value for name, value in os.environ.items() if "ANYREACH" not in name}
             wanted = _environment(server.url if server else url, token)
             chosen = {name: value for name, value in wanted.items() if value is not None}
             process = stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "-m", "exporter", *map(str, arguments)],
+                    [sys.executable, *map(str, (*program, *arguments))],
                     env=known | chosen,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
