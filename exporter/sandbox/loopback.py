@@ -1,9 +1,10 @@
-"""Opens ports on loopback for the stand-in's servers."""
+"""Opens ports on loopback for the stand-in's servers, and breaks connections."""
 
 import errno
 import os
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -37,3 +38,13 @@ async def listen(application: web.Application, port: int, tls: ssl.SSLContext | 
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
+
+
+def reset(request: web.Request) -> web.Response:
+    """Resets the connection of a request, and returns an answer that nobody gets."""
+    if request.transport is not None:
+        connection = request.transport.get_extra_info("socket")
+        # Without lingering, closing sends RST instead of FIN: the client sees a reset, not an end.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        request.transport.abort()
+    return web.Response()

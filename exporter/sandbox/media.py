@@ -103,8 +103,8 @@ class MediaBehaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if sum(self.faults.values()) > 1 + 1e-9:
-            raise ValueError(f"the shares of faults are {sum(self.faults.values()):.3g} together, more than 1")
+        if (total := sum(self.faults.values())) > 1 + 1e-9:
+            raise ValueError(f"{', '.join(self.faults)}: the shares are {total:.3g} together, more than 1")
 
 
 _FIELDS: Final = {field.name: field.type for field in msgspec.structs.fields(MediaBehaviour)}

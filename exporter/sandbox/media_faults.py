@@ -1,127 +1,28 @@
-"""Sends recordings, with everything that can go wrong with a download."""
+"""Makes real what can go wrong with a download."""
 
 import asyncio
 import gzip
-import hashlib
-import socket
-import struct
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
 from exporter.sandbox.conversations import RECORDINGS_HOST
-from exporter.sandbox.media import MediaBehaviour, MediaFault
-from exporter.sandbox.tones import CONTENT_TYPE, Tone, make_tone
+from exporter.sandbox.loopback import reset
+from exporter.sandbox.media import MediaFault
+from exporter.sandbox.media_delivery import Delivery, begin, refused, send, unsatisfiable, write
+from exporter.sandbox.tones import CONTENT_TYPE
 
 _PAUSE_SECONDS: Final = 0.05
 _CHUNK: Final = bytes(64 * 1024)
 _LOGIN: Final = "<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>Sign in</h1></body></html>\n"
-_XML: Final = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{}</Code><Message>{}</Message></Error>'
-
-
-@dataclass(slots=True)
-class Delivery:
-    """Holds one attempt at a recording: its bytes, and which attempt it is, from 1.
-
-    `elsewhere` is a link to the same recording that meets no fault; `sent` counts the bytes that went out.
-    """
-
-    request: web.Request
-    behaviour: MediaBehaviour
-    tone: Tone
-    attempt: int
-    elsewhere: str
-    sent: int = 0
-
-    @property
-    def is_healed(self) -> bool:
-        return self.attempt > self.behaviour.heals_after
-
-    @property
-    def earlier(self) -> Tone:
-        """Returns other bytes, as a recording may have had them before; as many of them."""
-        return make_tone(f"{_tag_of(self.tone)} before", self.tone.size)
 
 
 async def deliver(fault: MediaFault | None, delivery: Delivery) -> web.StreamResponse:
     """Answers a request for a recording, with `fault` in it, or without any."""
     if fault is None or (fault in _HEALING and delivery.is_healed):
-        return await _send(delivery, delivery.tone)
+        return await send(delivery, delivery.tone)
     return await _FAULTS[fault](delivery)
-
-
-def refused(status: int, code: str, message: str, **headers: str) -> web.Response:
-    """Returns an error as an object store words it."""
-    return web.Response(status=status, text=_XML.format(code, message), content_type="application/xml", headers=headers)
-
-
-def drop(request: web.Request) -> web.StreamResponse:
-    """Resets the connection, and returns an answer that nobody gets."""
-    if request.transport is not None:
-        connection = request.transport.get_extra_info("socket")
-        # Without lingering, closing sends RST instead of FIN: the client sees a reset, not an end.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        request.transport.abort()
-    return web.Response()
-
-
-async def _send(
-    delivery: Delivery,
-    tone: Tone,
-    *,
-    cuts: bool = False,
-    takes_ranges: bool = True,
-    tells_length: bool = True,
-    is_weak: bool = False,
-    content_type: str = CONTENT_TYPE,
-) -> web.StreamResponse:
-    """Sends the part that is asked for; only half of it, and the end of the connection, if it `cuts`."""
-    tag = _tag_of(delivery.tone if is_weak else tone, is_weak=is_weak)
-    start, end = _range_of(delivery.request, tone.size, tag) if takes_ranges else (0, tone.size)
-    headers = {"Content-Type": content_type, "ETag": tag}
-    if takes_ranges:
-        headers["Accept-Ranges"] = "bytes"
-    if start >= end:
-        return _unsatisfiable(tone.size)
-    is_part = end - start < tone.size
-    if is_part:
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{tone.size}"
-    response = web.StreamResponse(status=206 if is_part else 200, headers=headers)
-    if tells_length:
-        response.content_length = end - start
-    await response.prepare(delivery.request)
-    for chunk in tone.chunks(start, start + (end - start) // 2 if cuts else end):
-        await _write(delivery, response, chunk)
-    if cuts and delivery.request.transport is not None:
-        delivery.request.transport.close()
-    return response
-
-
-async def _write(delivery: Delivery, response: web.StreamResponse, chunk: bytes | memoryview) -> None:
-    await response.write(chunk)
-    delivery.sent += len(chunk)
-
-
-def _range_of(request: web.Request, size: int, tag: str) -> tuple[int, int]:
-    """Returns the first byte that is asked for, and the one after the last; none if there are no such bytes."""
-    if request.headers.get("If-Range", tag) != tag or (tag.startswith("W/") and "If-Range" in request.headers):
-        return 0, size
-    try:
-        return slice(request.http_range.start, request.http_range.stop).indices(size)[:2]
-    except ValueError:
-        return 0, size
-
-
-def _tag_of(tone: Tone, *, is_weak: bool = False) -> str:
-    tag = hashlib.blake2b(tone.sound + str(tone.size).encode(), digest_size=16).hexdigest()
-    return f'W/"{tag}"' if is_weak else f'"{tag}"'
-
-
-def _unsatisfiable(size: int) -> web.Response:
-    message = "The requested range is not satisfiable"
-    return refused(416, "InvalidRange", message, **{"Content-Range": f"bytes */{size}"})
 
 
 async def _early(delivery: Delivery) -> web.StreamResponse:
@@ -142,58 +43,58 @@ def _come_back(status: int, code: str, delivery: Delivery) -> web.Response:
 
 
 async def _drop(delivery: Delivery) -> web.StreamResponse:
-    return drop(delivery.request)
+    return reset(delivery.request)
 
 
 async def _cut(delivery: Delivery) -> web.StreamResponse:
-    return await _send(delivery, delivery.tone, cuts=True)
+    return await send(delivery, delivery.tone, cuts=True)
 
 
 async def _without_ranges(delivery: Delivery) -> web.StreamResponse:
-    return await _send(delivery, delivery.tone, cuts=not delivery.is_healed, takes_ranges=False)
+    return await send(delivery, delivery.tone, cuts=not delivery.is_healed, takes_ranges=False)
 
 
 async def _weak(delivery: Delivery) -> web.StreamResponse:
     """Sends other bytes under the same weak tag until it is healed."""
     tone = delivery.tone if delivery.is_healed else delivery.earlier
-    return await _send(delivery, tone, cuts=not delivery.is_healed, is_weak=True)
+    return await send(delivery, tone, cuts=not delivery.is_healed, is_weak=True)
 
 
 async def _changed(delivery: Delivery) -> web.StreamResponse:
-    return await _send(delivery, delivery.earlier, cuts=True)
+    return await send(delivery, delivery.earlier, cuts=True)
 
 
 async def _refuses_ranges(delivery: Delivery) -> web.StreamResponse:
     if "Range" in delivery.request.headers:
-        return _unsatisfiable(delivery.tone.size)
-    return await _send(delivery, delivery.tone, cuts=not delivery.is_healed)
+        return unsatisfiable(delivery.tone.size)
+    return await send(delivery, delivery.tone, cuts=not delivery.is_healed)
 
 
 async def _without_length(delivery: Delivery) -> web.StreamResponse:
-    return await _send(delivery, delivery.tone, tells_length=False, takes_ranges=False)
+    return await send(delivery, delivery.tone, tells_length=False, takes_ranges=False)
 
 
 async def _slow(delivery: Delivery) -> web.StreamResponse:
-    response = await _begin(delivery, delivery.tone.size)
+    response = await begin(delivery, delivery.tone.size)
     step = max(1, int(delivery.behaviour.slow_rate * _PAUSE_SECONDS))
     for start in range(0, delivery.tone.size, step):
         await asyncio.sleep(_PAUSE_SECONDS)
-        await _write(delivery, response, delivery.tone.read(start, min(start + step, delivery.tone.size)))
+        await write(delivery, response, delivery.tone.read(start, min(start + step, delivery.tone.size)))
     return response
 
 
 async def _unknown_type(delivery: Delivery) -> web.StreamResponse:
-    return await _send(delivery, delivery.tone, content_type="application/x-recording")
+    return await send(delivery, delivery.tone, content_type="application/x-recording")
 
 
 async def _alive(delivery: Delivery) -> web.StreamResponse:
-    return await _send(delivery, delivery.tone)
+    return await send(delivery, delivery.tone)
 
 
 async def _long(delivery: Delivery) -> web.StreamResponse:
-    response = await _begin(delivery, delivery.tone.size)
+    response = await begin(delivery, delivery.tone.size)
     for chunk in delivery.tone.chunks(0, delivery.tone.size):
-        await _write(delivery, response, chunk)
+        await write(delivery, response, chunk)
     if (transport := delivery.request.transport) is not None:
         transport.write(_CHUNK[:1000])
         transport.close()
@@ -214,17 +115,10 @@ async def _oversized(delivery: Delivery) -> web.StreamResponse:
 
 async def _pour(delivery: Delivery, size: int | None) -> web.StreamResponse:
     """Sends the recording, and silence after it until the client leaves, or to the end of what it announces."""
-    response = await _begin(delivery, size)
-    await _write(delivery, response, delivery.tone.read(0, delivery.tone.size)[:size])
+    response = await begin(delivery, size)
+    await write(delivery, response, delivery.tone.read(0, delivery.tone.size)[:size])
     while size is None or delivery.sent < size:
-        await _write(delivery, response, _CHUNK if size is None else _CHUNK[: size - delivery.sent])
-    return response
-
-
-async def _begin(delivery: Delivery, size: int | None) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE})
-    response.content_length = size
-    await response.prepare(delivery.request)
+        await write(delivery, response, _CHUNK if size is None else _CHUNK[: size - delivery.sent])
     return response
 
 

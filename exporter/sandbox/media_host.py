@@ -16,9 +16,10 @@ from aiohttp import web
 from exporter.contract import ORGANIZATION_HEADER, SECOND, TOKEN_PREFIXES, Instant, format_instant
 from exporter.sandbox.clock import system_clock
 from exporter.sandbox.links import Signer
-from exporter.sandbox.loopback import HOST, listen
+from exporter.sandbox.loopback import HOST, listen, reset
 from exporter.sandbox.media import MediaBehaviour, MediaFault
-from exporter.sandbox.media_faults import Delivery, deliver, drop, refused
+from exporter.sandbox.media_delivery import Delivery, refused
+from exporter.sandbox.media_faults import deliver
 from exporter.sandbox.recordings import Recording
 from exporter.sandbox.tones import EXTENSION, Tone, make_tone
 
@@ -125,7 +126,7 @@ class MediaHost:
             self.on_request(seen)
         now = self._clock()
         if self.is_down or self._sleeps(now):
-            return drop(request)
+            return reset(request)
         if _carries_credential(request.headers, request.query_string):
             self.leaks += 1
             return refused(400, "InvalidArgument", "Only one auth mechanism is allowed")

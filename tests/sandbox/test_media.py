@@ -29,7 +29,7 @@ def test_every_fault_is_a_switch_and_all_of_them_may_be_set() -> None:
         (["faults=cut"], "faults=cut: there is no such switch. exporter sandbox --help lists the switches"),
         (["cut=2"], "cut=2: must be a number from 0 to 1"),
         (["cut=often"], "cut=often: must be a number from 0 to 1"),
-        (["cut=0.6", "416=0.5"], "the shares of faults are 1.1 together, more than 1"),
+        (["cut=0.6", "416=0.5"], "cut, 416: the shares are 1.1 together, more than 1"),
         (["lifetime_seconds=0"], "lifetime_seconds=0: must be a whole number of seconds, at least 1"),
         (["late_seconds=-1"], "late_seconds=-1: must be a number of seconds, at least 0"),
         (["bytes_each=99"], "bytes_each=99: must be a whole number, at least 100"),

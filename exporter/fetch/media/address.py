@@ -49,6 +49,9 @@ _NAME: Final = re.compile(rf"(?:{_LABEL}\.)*(?=[a-z]){_LABEL}", re.ASCII)
 #: Controls and backslashes, which programs read differently, and halves of characters, which cannot be sent.
 _DISPUTED: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
 
+_BEHIND_PROXY: Final = "{host}: a proxy hides where it leads, so --recording-host must name the hosts of recordings"
+_OUTSIDE: Final = "outside the networks that --allow-network names"
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -128,14 +131,13 @@ class AddressRule:
         """Makes the socket for an address, as aiohttp's connector wants it. Raises `RefusedAddressError`."""
         family, kind, protocol, _, (address, port, *_) = info
         if not self.allows(address, port):
-            # All refusals of one name read the same, because only then are they not made into an OSError that lists
-            # them.
+            # Without the address, because the connector joins errors that differ into one of another class.
             raise RefusedAddressError("the address is not public")
         return socket.socket(family, kind, protocol)
 
     def _refuse_literal(self, host: str) -> str:
         if self.proxied or not self._is_at_home(host):
-            return "an address in place of a name, in no network that --allow-network names"
+            return f"an address in place of a name, {_OUTSIDE}"
         return ""
 
     def _refuse_name(self, scheme: str, host: str, port: int) -> str:
@@ -150,10 +152,10 @@ class AddressRule:
     def _departure(self, scheme: str, host: str, port: int) -> str:
         """Returns what a name, its scheme or its port has that public targets do not; an empty text if nothing."""
         if scheme != "https":
-            return "plain HTTP"
+            return f"plain HTTP, {_OUTSIDE}"
         if port not in self.ports:
             return f"port {port}, which --recording-port does not name"
-        return "" if "." in host else "a name without a dot"
+        return "" if "." in host else f"a name without a dot, {_OUTSIDE}"
 
     def _is_at_home(self, address: str) -> bool:
         parsed = _parse_address(address)
@@ -162,9 +164,6 @@ class AddressRule:
                 return False
             parsed = parsed.ipv4_mapped or parsed
         return parsed is not None and any(parsed in network for network in self.networks)
-
-
-_BEHIND_PROXY: Final = "{host}: a proxy hides where it leads, so --recording-host must name the hosts of recordings"
 
 
 def parse_host(text: str) -> str:
@@ -178,9 +177,11 @@ def parse_host(text: str) -> str:
 def parse_network(text: str) -> Network:
     """Returns the network in `--allow-network`, which may be a single address. Raises `UsageError`."""
     try:
-        network = ip_network(text.strip(), strict=False)
-    except ValueError as error:
-        raise UsageError(f"--allow-network {text!r}: write a network as 10.1.0.0/16 or fd00:1::/32") from error
+        network = None if "%" in text else ip_network(text.strip(), strict=False)
+    except ValueError:
+        network = None
+    if network is None:
+        raise UsageError(f"--allow-network {text!r}: write a network as 10.1.0.0/16 or fd00:1::/32")
     if _parse_address(text.strip().partition("/")[0]) != network.network_address:
         raise UsageError(f"--allow-network {text!r}: has more bits than its length says: write {network}")
     if network.prefixlen < _LEAST_PREFIX[network.version]:

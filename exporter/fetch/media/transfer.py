@@ -21,7 +21,7 @@ Status: TypeAlias = Literal["stored", "gone", "expired", "failed", "refused"]
 POLICY: Final = RetryPolicy(known=Patience(attempts=5, seconds=0.0, throttled_seconds=300.0))
 _MOST_REDIRECTS: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-#: They may be another's the next time.
+#: Of all 4xx, these alone say that the same request may succeed later.
 _PASSING: Final = frozenset({408, 425})
 _AS_IT_IS: Final = frozenset({"", "identity", "none"})
 _STRONG_TAG: Final = re.compile(r'"[\x21\x23-\x7e\x80-\xff]{0,200}"')
@@ -78,7 +78,7 @@ Step: TypeAlias = Again | Dead | End | Whole
 class Transfer:
     """Holds what is known of one recording while it comes, over several attempts and up to two links.
 
-    `is_old` says that the conversation ended long enough ago for a 404 to be believed. No recording may be larger than
+    `is_old` says that the conversation began long enough ago for a 404 to be believed. No recording may be larger than
     `max_bytes`. `received` bytes are on disk after each step, and `attempts` requests were begun. `content_type` and
     `source_etag` are as the host sent them last, printable and
     short.

@@ -80,7 +80,14 @@ class Attempts:
                     return step
 
 
-async def test_a_recording_comes_as_it_is_and_nothing_but_the_link_is_sent(tmp_path: Path) -> None:
+async def test_a_recording_comes_as_it_is_and_nothing_but_the_link_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login me password hunter2\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     async with Peer([[GOOD]]) as peer:
         attempts = Attempts(peer.url, tmp_path)
         assert await attempts.once() == Whole()
