@@ -249,7 +249,7 @@ async def test_the_reserve_of_the_disk_is_kept(tmp_path: Path, monkeypatch: pyte
             return free
 
         monkeypatch.setattr(there.store, "free_bytes", free_bytes)
-        monkeypatch.setattr("exporter.fetch.media.file._LOOK_AGAIN_BYTES", 200_000)
+        monkeypatch.setattr(download, "_LOOK_AGAIN_BYTES", 200_000)
         assert (await there.fetch()).status == "stored"
         assert 3 <= looks <= 6
         free = 63_000_000
