@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from exporter.api.calls import audit as audit
     from exporter.api.calls import compact as compact
     from exporter.api.calls import export as export
+    from exporter.api.calls import recordings as recordings
     from exporter.api.calls import reread as reread
     from exporter.api.calls import schema as schema
     from exporter.api.calls import status as status
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from exporter.jobs.audit import AuditResult as AuditResult
     from exporter.jobs.compact import CompactResult as CompactResult
     from exporter.jobs.dataset import open_dataset as open_dataset
+    from exporter.jobs.recordings_result import RecordingsResult as RecordingsResult
     from exporter.jobs.reread import RereadResult as RereadResult
     from exporter.jobs.status import Status as Status
     from exporter.jobs.stream import Stream as Stream
@@ -52,6 +54,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "Observer": "exporter.progress",
     "Period": "exporter.coverage",
     "Quiet": "exporter.progress",
+    "RecordingsResult": "exporter.jobs.recordings_result",
     "RereadResult": "exporter.jobs.reread",
     "Snapshot": "exporter.progress",
     "Status": "exporter.jobs.status",
@@ -69,6 +72,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "errors": None,
     "export": "exporter.api.calls",
     "open_dataset": "exporter.jobs.dataset",
+    "recordings": "exporter.api.calls",
     "reread": "exporter.api.calls",
     "sandbox": None,
     "schema": "exporter.api.calls",

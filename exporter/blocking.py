@@ -32,6 +32,7 @@ __all__ = [
     "audit",
     "compact",
     "export",
+    "recordings",
     "reread",
     "schema",
     "status",
@@ -67,6 +68,7 @@ accept: Final = _plain(calls.accept)
 audit: Final = _plain(calls.audit)
 compact: Final = _plain(calls.compact)
 export: Final = _plain(calls.export)
+recordings: Final = _plain(calls.recordings)
 reread: Final = _plain(calls.reread)
 schema: Final = _plain(calls.schema)
 status: Final = _plain(calls.status)

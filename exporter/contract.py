@@ -113,6 +113,8 @@ FIELD_NAMES: Final = tuple(field.name for field in FIELDS)
 ALWAYS_FIELDS: Final = ("id", "created_at", "updated_at", "status")
 #: The field that holds the transcript.
 TRANSCRIPT_FIELD: Final = "conversation"
+#: The field that holds the link to the recording.
+RECORDING_FIELD: Final = "recording_details"
 #: Measurements of a message: numbers, in seconds; the first two are times since 1970.
 ITEM_METRICS: Final = (
     "started_speaking_at",

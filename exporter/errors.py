@@ -28,6 +28,7 @@ the token or a conversation's content.
     │   ├── WrongBucketError       2   there is no such bucket or container, or it lies elsewhere
     │   ├── ForeignTableError      6   a Delta or Iceberg table was changed by others, or belongs to another export
     │   └── OvertakenError         1   another run has committed in our place
+    ├── RefusedAddressError        1   a recording's link leads where none may be asked for; an OSError also
     ├── DoubtfulStreamError        3   a stream has ended, but not all of its rows were delivered or proven
     └── InterruptedExportError   130   Ctrl-C, SIGTERM or SIGHUP
 """
@@ -94,6 +95,11 @@ class AccessError(RefusedError):
     read is not what the export needs: another organization, or rows without sensitive fields."""
 
     exit_status = 4
+
+    def __init__(self, message: str, *, is_forbidden: bool = False) -> None:
+        super().__init__(message)
+        #: Whether the token was accepted, and may not do what was asked: 403.
+        self.is_forbidden = is_forbidden
 
 
 class RequestRefusedError(RefusedError):
@@ -226,6 +232,13 @@ class OvertakenError(StoreError):
         super().__init__(
             f"{path}: another run has gone on with this export, and this one stops. Run again to see its state"
         )
+
+
+class RefusedAddressError(ExporterError, OSError):
+    """The link of a recording leads where none may be asked for. The message never holds more of it than its host.
+
+    It is an OSError also, because connectors and resolvers may raise nothing else.
+    """
 
 
 class DoubtfulStreamError(ExporterError):

@@ -3,6 +3,8 @@
     DEST/
       conversations/created_date=2026-02-10/part-….parquet
       turns/created_date=2026-02-10/part-….parquet
+      recordings/created_date=2026-02-10/part-….parquet
+      media/created_date=2026-02-10/SHA256.mp3    the audio, which rows of recordings name
       _manifest.json
       _SUCCESS
       conversations/_delta_log/          with `--table-format delta`: a log for each table
@@ -24,7 +26,9 @@ Spark, Arrow and Athena skip names that begin with `_`. Nothing that is unfinish
 import re
 from typing import Final, NamedTuple
 
+from exporter.model import ALL_TABLES as ALL_TABLES
 from exporter.model import CONVERSATIONS as CONVERSATIONS
+from exporter.model import RECORDINGS as RECORDINGS
 from exporter.model import TABLES as TABLES
 from exporter.model import TURNS as TURNS
 from exporter.partitions import PARTITION_KEYS
@@ -42,12 +46,13 @@ RUNS: Final = f"{PRIVATE}/runs.jsonl"
 #: Temporary files, if the machine has no other place for them.
 SCRATCH: Final = f"{PRIVATE}/scratch"
 
+MEDIA: Final = "media"
 ICEBERG: Final = "_iceberg"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 _COMMIT = re.compile(re.escape(COMMITS) + r"/(\d{8})\.json", re.ASCII)
-_PART = re.compile(
-    rf"(?:{'|'.join(TABLES)})/(?:(?:{'|'.join(PARTITION_KEYS)})=[0-9TW+-]+/)?part-{_NAME.pattern}\.parquet", re.ASCII
-)
+_PARTITION: Final = rf"(?:(?:{'|'.join(PARTITION_KEYS)})=[0-9TW+-]+/)?"
+_PART = re.compile(rf"(?:{'|'.join(ALL_TABLES)})/{_PARTITION}part-{_NAME.pattern}\.parquet", re.ASCII)
+_MEDIA = re.compile(rf"{MEDIA}/{_PARTITION}[0-9a-f]{{64}}\.[a-z0-9]{{1,8}}", re.ASCII)
 
 
 class FileKind(NamedTuple):
@@ -59,7 +64,7 @@ class FileKind(NamedTuple):
 
 #: Every kind of file that a commit may name.
 FILE_KINDS: Final = (
-    *(FileKind(table, _PART) for table in TABLES),
+    *(FileKind(table, _PART) for table in ALL_TABLES),
     FileKind(QUARANTINE, re.compile(re.escape(QUARANTINE) + "/.+", re.DOTALL)),
 )
 
@@ -89,11 +94,33 @@ def commit_number(path: str) -> int | None:
 
 def part_path(table: str, partition: dict[str, str], name: str) -> str:
     """Returns the final path of a part; `partition` is what `partitions.partition_of` returns."""
-    keys = [f"{key}={value}" for key, value in partition.items()]
-    path = "/".join([table, *keys, f"part-{_checked(name)}.parquet"])
+    path = "/".join([*filter(None, [table, partition_text(partition)]), f"part-{_checked(name)}.parquet"])
     if not is_part(path):
         raise ValueError(f"not a part: {path!r}")
     return path
+
+
+def partition_text(partition: dict[str, str]) -> str:
+    """Returns the name of a partition's directories, such as `created_date=2026-02-10`; empty if it has none."""
+    return "/".join(f"{key}={value}" for key, value in partition.items())
+
+
+def media_directory(partition: dict[str, str]) -> str:
+    """Returns where the media of a partition lies."""
+    return "/".join(filter(None, [MEDIA, partition_text(partition)]))
+
+
+def media_path(partition: dict[str, str], sha256: str, extension: str) -> str:
+    """Returns the path of a media file, which is named by its content. No text of the API or a host may be in it."""
+    path = f"{media_directory(partition)}/{sha256}.{extension}"
+    if not is_media(path):
+        raise ValueError(f"not media: {path!r}")
+    return path
+
+
+def is_media(path: str) -> bool:
+    """Returns whether `media_path` may have made `path`."""
+    return _MEDIA.fullmatch(path) is not None
 
 
 def turns_path(path: str) -> str:

@@ -13,8 +13,11 @@ from exporter.coverage import Interval
 
 CONVERSATIONS: Final = "conversations"
 TURNS: Final = "turns"
-#: The tables that an export may have, in the order in which they are named.
+RECORDINGS: Final = "recordings"
+#: The tables that an export may be asked for, in the order in which they are named.
 TABLES: Final = (CONVERSATIONS, TURNS)
+#: The tables that an export may have: it has recordings as soon as it has kept some.
+ALL_TABLES: Final = (*TABLES, RECORDINGS)
 
 TableKind: TypeAlias = Literal["delta", "iceberg"]
 Values: TypeAlias = tuple[tuple[str, str], ...]
@@ -137,7 +140,10 @@ class DataFile(ExportFile, frozen=True, kw_only=True):
     """Describes a Parquet part. It holds every row of its table that was visible when it was read and whose
     `created_at` lies in `window`. `absent` counts, by field, the rows that were served without it; `withheld_rows`
     counts those without any of the sensitive fields that were asked for. `open_rows` counts the conversations that were
-    not over when they were read (`contract.OPEN_STATUSES`)."""
+    not over when they were read (`contract.OPEN_STATUSES`). `recorded_rows` counts the conversations that came with a
+    recording, and `unrecorded_rows` those that were over and came without; None: an older exporter did not count.
+
+    A part of recordings names `media_files` with `media_bytes`, each once, and `statuses` counts its rows."""
 
     table: str
     partition: dict[str, str]
@@ -147,6 +153,11 @@ class DataFile(ExportFile, frozen=True, kw_only=True):
     absent: dict[str, int] = msgspec.field(default_factory=dict)
     withheld_rows: int = 0
     open_rows: int = 0
+    recorded_rows: int | None = None
+    unrecorded_rows: int | None = None
+    statuses: dict[str, int] = msgspec.field(default_factory=dict)
+    media_files: int = 0
+    media_bytes: int = 0
 
 
 class QuarantineFile(ExportFile, frozen=True, kw_only=True):
@@ -168,13 +179,20 @@ class TableFormat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts what the work of a commit, or of a run, has cost."""
+    """Counts what the work of a commit, or of a run, has cost.
+
+    Of the rows that lacked a field and were asked for by id, `completed` came with one, `gone` were answered with 404,
+    and `lacking` brought nothing, for whatever reason.
+    """
 
     requests: int = 0
     pages: int = 0
     retries: int = 0
     throttled: int = 0
     windows: int = 0
+    completed: int = 0
+    gone: int = 0
+    lacking: int = 0
     seconds: float = 0.0
 
     def __add__(self, other: "Counters") -> "Counters":
@@ -190,7 +208,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     `refreshes` was covered before, and is brought up to date with all that changed until `read_since`. `proves` was
     read whole again, so that the doubts about it leave; new doubts are in `unproven`. If it `arrives`, what it covers
     may hold rows that are elsewhere as well, because `created_at` may change between readings. Once it `settles`, no
-    row is in two places any longer.
+    row is in two places any longer. `looked_at` names partitions, as `layout.partition_text` does, each with the
+    number of a commit: every conversation that it had then and that has a recording has a row of it after this change.
     """
 
     covers: tuple[Interval, ...] = ()
@@ -209,6 +228,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     hidden_status: str | None = None
     arrives: bool = False
     settles: bool = False
+    looked_at: dict[str, int] = msgspec.field(default_factory=dict)
 
     @property
     def files(self) -> tuple[ExportFile, ...]:

@@ -30,7 +30,8 @@ class Snapshot:
     `share` is the part of the whole range that is covered or has been read: 0 to 1, measured in time and not in rows.
     `stored_rows` is the number of conversations that the export held when the run began. All other values count this
     run alone; `seconds` counts from its start, and `bytes` counts JSON text. `trouble` is None while answers come.
-    `reading` spans what is being read, in UTC; None if that is nothing.
+    `reading` spans what is being read, in UTC; None if that is nothing. `recordings` counts those that were fetched or
+    found to be beyond reach, of `recordings_in_all`, which is None while the run is about conversations.
     """
 
     share: float
@@ -46,6 +47,9 @@ class Snapshot:
     stored_rows: int = 0
     trouble: Trouble | None = None
     reading: tuple[datetime, datetime] | None = None
+    recordings: int = 0
+    recording_bytes: int = 0
+    recordings_in_all: int | None = None
 
 
 class Observer(Protocol):

@@ -11,10 +11,13 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from exporter.contract import BASE_URL_VARIABLE, TOKEN_PREFIXES
 from exporter.errors import UsageError
+
+_VARIABLES: Final = ("https_proxy", "http_proxy", "no_proxy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,11 @@ def choose_proxy(environment: Mapping[str, str], base_url: str) -> Proxy | None:
     if not text or is_loopback(host) or _is_exempt(host, port, exempted):
         return None
     return _parse_proxy(text, variable)
+
+
+def proxies_in(environment: Mapping[str, str]) -> dict[str, str]:
+    """Returns those of the environment's variables that `choose_proxy` may read."""
+    return {name: value for name, value in environment.items() if name.lower() in _VARIABLES}
 
 
 def trust(ca_file: Path | None) -> ssl.SSLContext | None:

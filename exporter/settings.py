@@ -6,6 +6,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from itertools import product
 from pathlib import Path
 from typing import Final, Literal, Self, TypeAlias, get_args
@@ -21,6 +22,9 @@ from exporter.zones import UTC_NAME
 PartitionBy: TypeAlias = Literal["day", "hour", "week", "month", "none"]
 SchemaFormat: TypeAlias = Literal["arrow", "json", "sql"]
 TrustedClock: TypeAlias = Literal["server", "local"]
+#: When rows are completed by id: if a sample shows that the list leaves fields out, not at all, or without a sample.
+Hydrate: TypeAlias = Literal["auto", "never", "always"]
+HYDRATIONS: Final[tuple[str, ...]] = get_args(Hydrate)
 #: Who may read the files of an export: their owner alone, or also the group of its directory.
 FileMode: TypeAlias = Literal["private", "group"]
 FILE_MODES: Final[tuple[str, ...]] = get_args(FileMode)
@@ -72,9 +76,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Holds the request as one caller states it: None, or an absent key, means "as stored, or the default".
 
-    `organization` is the one that the rows must belong to. Unless a time zone was given, `in_zone` returns the same
-    with times in this one, and raises `UsageError` for a range that is empty there; here they are in UTC, and not yet
-    held against one another.
+    `organization` is the one that the rows must belong to. `recordings` says whether runs also keep those. Unless a
+    time zone was given, `in_zone` returns the same with times in this one, and raises `UsageError` for a range that is
+    empty there; here they are in UTC, and not yet held against one another.
     """
 
     since: Instant | None = None
@@ -86,6 +90,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     table_format: TableFormat | None = None
     organization: str | None = None
     file_mode: FileMode | None = None
+    recordings: bool | None = None
     timezone: str | None = None
     in_zone: Callable[[str], Self] | None = None
 
@@ -102,6 +107,37 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, since=zoned.since, until=zoned.until, filters=zoned.filters, in_zone=None)
 
 
+class RecordingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Says which recordings a run fetches, and how.
+
+    `bytes_per_second` is for all downloads together; None means no limit. A conversation that has no recording when it
+    is `wait_seconds` old will have none, and the source deletes each after `retention_seconds`, if that is known. Hosts
+    and networks are as in `fetch.media.address.AddressRule`.
+    """
+
+    filters: Filters = msgspec.field(default_factory=dict)
+    concurrency: int = 8
+    bytes_per_second: float | None = None
+    most_bytes: int = 1024**3
+    wait_seconds: int = 48 * 3600
+    retention_seconds: int | None = None
+    hosts: tuple[str, ...] = ()
+    ports: tuple[int, ...] = (443,)
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.concurrency <= 256:
+            raise UsageError(f"--recording-concurrency {self.concurrency}: must be from 1 to 256")
+        if self.bytes_per_second is not None and self.bytes_per_second < 1:
+            raise UsageError("--recording-rate: must be at least one byte a second")
+        if self.most_bytes < 1:
+            raise UsageError("--max-recording-size: must be at least one byte")
+        if not 0 <= self.wait_seconds <= 366 * 86_400:
+            raise UsageError(f"--recordings-wait {self.wait_seconds}s: must be from 0 to 366 days")
+        if self.retention_seconds is not None and not 1 <= self.retention_seconds <= 36_600 * 86_400:
+            raise UsageError(f"--recording-retention {self.retention_seconds}s: must be from 1 second to 100 years")
+
+
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Says how a run reads and writes.
 
@@ -109,7 +145,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     answered. `trust_clock` names the one clock to believe; None means
     the earlier one, or neither if they differ by much. `ca_file` holds authorities that may vouch for the API
     besides the system's. With `heeds_signals`, Ctrl-C, SIGTERM and SIGHUP end the run in good order; otherwise they are
-    left to the program.
+    left to the program. `hydrate` says when fields that the list leaves out are asked for by id.
     """
 
     base_url: str = DEFAULT_BASE_URL
@@ -124,6 +160,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     target_part_bytes: int = 256 * 1024 * 1024
     memory_bytes: int = 384 * 1024 * 1024
     heeds_signals: bool = True
+    recordings: RecordingSettings = RecordingSettings()
+    hydrate: Hydrate = "auto"
 
     def __post_init__(self) -> None:
         if not 1 <= self.page_size <= MAX_PAGE_SIZE:
@@ -142,10 +180,14 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Holds the token and, for a personal one, its organization. Neither `repr` nor `str` shows the token."""
+    """Holds the token and, for a personal one, its organization. Neither `repr` nor `str` shows the token.
+
+    `proxies` are the variables of the environment that name proxies on the way to recordings, maybe with passwords.
+    """
 
     token: str = field(repr=False)
     organization: str | None = None
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def _stage(value: str) -> int:

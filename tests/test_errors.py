@@ -1,6 +1,6 @@
 """An error may be given advice on its way, and stays the same error."""
 
-from exporter.errors import ThrottledError, UnreachableError
+from exporter.errors import RefusedAddressError, ThrottledError, UnreachableError
 
 
 def test_advice_is_a_line_of_its_own() -> None:
@@ -11,3 +11,9 @@ def test_advice_is_a_line_of_its_own() -> None:
 
 def test_a_message_takes_the_place_of_another() -> None:
     assert str(UnreachableError("cut").with_message("given up").with_advice("Run again")) == "given up\nRun again"
+
+
+def test_a_refused_address_reads_like_any_other_error_though_it_is_an_oserror() -> None:
+    error = RefusedAddressError("localhost: a name without a dot").with_advice("Name it")
+    assert isinstance(error, OSError)
+    assert str(error) == "localhost: a name without a dot\nName it"

@@ -74,10 +74,25 @@ FROZEN = {
             "is_error": "bool",
             "extra": "string",
         },
+        "recordings": {
+            "conversation_id": "string",
+            "conversation_created_at": "timestamp[us, tz=UTC]",
+            "status": "string",
+            "reason": "string",
+            "path": "string",
+            "bytes": "int64",
+            "sha256": "string",
+            "content_type": "string",
+            "duration": "double",
+            "url_hash": "string",
+            "source_etag": "string",
+            "fetched_at": "timestamp[us, tz=UTC]",
+            "attempts": "int32",
+        },
     }
 }
 #: By table, the columns that were added since, each with its type.
-ADDED_SINCE: dict[str, dict[str, str]] = {"conversations": {}, "turns": {}}
+ADDED_SINCE: dict[str, dict[str, str]] = {"conversations": {}, "turns": {}, "recordings": {}}
 SCHEMAS = Tables.of(Request(tables=TABLES)).schemas
 VERSIONS = range(1, FORMAT_VERSION + 1)
 

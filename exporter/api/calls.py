@@ -4,7 +4,7 @@ A call that is cancelled loses what is not committed yet, as if it were killed; 
 """
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,8 @@ from exporter.jobs.compact import CompactResult
 from exporter.jobs.compact import compact as run_compact
 from exporter.jobs.dataset import load_schema, table_schema
 from exporter.jobs.export import export as run_export
+from exporter.jobs.recordings import recordings as run_recordings
+from exporter.jobs.recordings_result import RecordingsResult
 from exporter.jobs.reread import RereadResult
 from exporter.jobs.reread import reread as run_reread
 from exporter.jobs.schema import new_schema
@@ -41,6 +43,7 @@ from exporter.jobs.verify import verify as run_verify
 from exporter.model import CONVERSATIONS, TABLES, TURNS
 from exporter.options.dialect import for_caller
 from exporter.options.parse import choose_fields, parse_share
+from exporter.options.recordings import choose_retried
 from exporter.options.spec import ExportSpec
 from exporter.options.times import to_age, to_seconds
 from exporter.progress import Observer
@@ -98,6 +101,24 @@ async def reread(spec: ExportSpec, *, withheld: bool = False, observer: Observer
     that filters, fields and tables are those of the existing export.
     """
     return await _call(partial(run_reread, withheld=withheld), spec, observer)
+
+
+@checked
+async def recordings(
+    spec: ExportSpec,
+    *,
+    retry: Sequence[str] = ("failed", "expired"),
+    oldest_first: bool = False,
+    observer: Observer | None = None,
+) -> RecordingsResult:
+    """Keeps the recordings of `spec.destination`'s conversations, as `exporter recordings` does.
+
+    `retry` are the statuses of recordings that are tried again: `failed`, `expired`, `gone`. Only `since`, `until`, how
+    to read and as whom, and the options of recordings count in the spec. The result tells what became of them: no
+    exception says that some are missing. Everything else is as for `export`.
+    """
+    job = partial(run_recordings, retried=choose_retried(retry), oldest_first=oldest_first)
+    return await _call(job, spec, observer)
 
 
 @checked

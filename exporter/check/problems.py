@@ -13,7 +13,7 @@ import pyarrow as pa
 from exporter.check.facts import Content
 from exporter.check.manifest import differing_keys
 from exporter.contract import format_instant
-from exporter.layout import MANIFEST, SUCCESS, TABLES, delta_log, is_clutter, is_export_file, is_of_run
+from exporter.layout import ALL_TABLES, MANIFEST, SUCCESS, delta_log, is_clutter, is_export_file, is_of_run
 from exporter.log.manifest import generation_of, lost_commits
 from exporter.log.state import State, state_name
 from exporter.model import DataFile, QuarantineFile
@@ -134,7 +134,7 @@ def check_names(state: State, found: Collection[str]) -> Iterator[Problem]:
     dropped = frozenset[str]().union(*(one.files for one in state.dropped))
     is_delta = state.table_format is not None and state.table_format.kind == "delta"
     for path in found:
-        if is_delta and path.startswith(tuple(f"{delta_log(table)}/" for table in TABLES)):
+        if is_delta and path.startswith(tuple(f"{delta_log(table)}/" for table in ALL_TABLES)):
             continue
         if path in state.live or path in kept:
             continue

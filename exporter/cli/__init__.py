@@ -22,6 +22,7 @@ from exporter.cli import (
     demo,
     export,
     manual,
+    recordings,
     reread,
     sandbox,
     schema,
@@ -131,6 +132,7 @@ def _root(version: Version = False) -> None:
 _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "export": export.export,
     "sync": sync.sync,
+    "recordings": recordings.recordings,
     "demo": demo.demo,
     "status": status.status,
     "verify": verify.verify,

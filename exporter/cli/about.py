@@ -19,14 +19,14 @@ class Section(StrEnum):
 class About:
     """Holds what help says about a command.
 
-    `topic` is its page of the manual. `examples` are command lines, each after what it does. `table` is a title, and
-    the head of a table of the page that help shows under this title.
+    `topic` is its page of the manual. `examples` are command lines, each after what it does. `tables` are titles, each
+    with the head of a table of the page that help shows under this title.
     """
 
     section: Section
     topic: str
     examples: tuple[tuple[str, str], ...]
-    table: tuple[str, str] | None = None
+    tables: tuple[tuple[str, str], ...] = ()
 
 
 ABOUT: Final[dict[str, About]] = {
@@ -57,6 +57,17 @@ ABOUT: Final[dict[str, About]] = {
             (
                 "Make the export if there is none, with what was created this year",
                 "exporter sync calls --since this-year --json",
+            ),
+        ),
+    ),
+    "recordings": About(
+        section=Section.EXPORT,
+        topic="recordings",
+        examples=(
+            ("Keep every recording that is not kept yet", "exporter recordings calls"),
+            (
+                "First those that the source deletes first, after two weeks",
+                "exporter recordings calls --oldest-first --recording-retention 14d",
             ),
         ),
     ),
@@ -139,8 +150,16 @@ ABOUT: Final[dict[str, About]] = {
                 "Serve small pages, and let every tenth request fail",
                 "exporter sandbox --behaviour page_cap=100 --behaviour fault_rate=0.1",
             ),
+            (
+                "Let links of recordings live a minute, and cut off every tenth download",
+                "exporter sandbox --media lifetime_seconds=60 --media cut=0.1",
+            ),
         ),
-        table=("Switches, each given as --behaviour NAME=VALUE", "switch"),
+        tables=(
+            ("Switches, each given as --behaviour NAME=VALUE", "switch"),
+            ("Switches of the recordings, each given as --media NAME=VALUE", "media switch"),
+            ("Shares of recordings that meet a fault, each given as --media NAME=SHARE", "fault"),
+        ),
     ),
     "help": About(
         section=Section.MORE,

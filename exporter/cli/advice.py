@@ -9,7 +9,7 @@ from exporter.options.option import Group
 from exporter.store.location import Location, quoted, shell_word
 
 #: Commands that ask the API, so that how and as whom one asks matters to all of them.
-_ASKING: Final = ("export", "sync", "audit", "reread")
+_ASKING: Final = ("export", "sync", "audit", "reread", "recordings")
 _HOW: Final = (Group.CONNECTION, Group.READ)
 #: What is to be read again lies where the log says, and not only where a run has read.
 _BOUNDS: Final = ("since", "until", "created_after", "created_before")
@@ -43,7 +43,8 @@ def remember(context: Any) -> None:
     for option in context.command.params:
         source = context.get_parameter_source(option.name)
         if option.param_type_name == "option" and source is not None and source.name == "COMMANDLINE":
-            flag, value = max(option.opts, key=len), context.params[option.name]
+            value = context.params[option.name]
+            flag = max((value is False and option.secondary_opts) or option.opts, key=len)
             values = value if isinstance(value, list | tuple) else [value]
             words = [flag] if option.is_flag else [word for each in values for word in (flag, str(each))]
             found.append(_Typed(option.name, option.rich_help_panel, tuple(words)))

@@ -11,7 +11,7 @@ from exporter.clock import wall_clock
 from exporter.errors import UsageError
 from exporter.options.option import Group
 from exporter.options.parse import parse_share
-from exporter.options.spec import OF_THE_DATASET
+from exporter.options.spec import OF_RECORDINGS, OF_THE_DATASET
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 @with_options(
     *OF_THE_DATASET,
+    *OF_RECORDINGS,
     "file_mode",
     helps={
         "since": "Compare conversations created at this time or later: 2026-01, yesterday, last-month, 7d.",

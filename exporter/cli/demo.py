@@ -56,7 +56,7 @@ def demo(
     asked = Selection(since=since, until=_DEMO_UNTIL, tables=TABLES)
 
     from exporter.jobs.export import export as run_export
-    from exporter.sandbox import make_conversations, serve
+    from exporter.sandbox import MediaBehaviour, make_conversations, serve
     from exporter.sandbox.clock import system_clock
 
     # Before the picture is on the terminal, which would be drawn over these lines.
@@ -71,7 +71,9 @@ def demo(
         clock = Clock(_DEMO_UNTIL)
         past = 0 if found.range is None else clock.nights_before(found.range.end)
         async with serve(
-            make_conversations(rows, since, _DEMO_UNTIL), clock=clock if nights else system_clock
+            make_conversations(rows, since, _DEMO_UNTIL),
+            clock=clock if nights else system_clock,
+            media=MediaBehaviour(),
         ) as server:
             observer.note("sandbox", url=server.url)
             context = RunContext(RunSettings(base_url=server.url), Credentials(server.token), observer)

@@ -124,12 +124,12 @@ def _flags(
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=getattr(kind, name),
-            annotation=Annotated[_annotation(name, hints[name]), option],
+            annotation=Annotated[_annotation(name, known, hints[name]), option],
         )
 
 
-def _annotation(name: str, hint: Any) -> Any:
-    if name == "filters" or name in FILTERS_BY_NAME:
+def _annotation(name: str, known: Option, hint: Any) -> Any:
+    if known.repeats or name in FILTERS_BY_NAME:
         # So that a filter given twice can be refused: otherwise the last of several values would win in silence.
         return list[str] | None
     members = get_args(hint)
@@ -152,8 +152,8 @@ def _completion(known: Option) -> Callable[[str], list[str]]:
 
 def _parse(name: str, typed: Any) -> Any:
     """Returns the value of an option for its field, from what typer has read. Raises `UsageError`."""
-    if name == "filters":
-        return filters.parse_parameters(typed)
+    if name in ("filters", "recording_filters"):
+        return filters.parse_parameters(typed, "--filter" if name == "filters" else "--recording-filter")
     if name not in FILTERS_BY_NAME:
         return typed
     if FILTERS_BY_NAME[name].takes_several:

@@ -113,8 +113,8 @@ def _command_lines(command: TyperCommand, context: Any) -> Iterator[str]:
         yield from _section(group, [_row(each) for each in parameters if _group_of(each) == group])
     if (about := ABOUT.get(context.info_name)) is None:
         return
-    if about.table:
-        yield from _section(about.table[0], read_table(about.topic, about.table[1]))
+    for title, head in about.tables:
+        yield from _section(title, read_table(about.topic, head))
     yield from _examples(about.examples)
     yield from _section("Exit statuses", [(str(status), text) for status, text in STATUSES[context.info_name].items()])
     yield f"More: exporter help{'' if about.topic == 'index' else f' {about.topic}'}"

@@ -26,6 +26,13 @@ def progress_figures(snapshot: Snapshot, rates: Rates) -> dict[str, object]:
         "throttled": snapshot.throttled,
         "seconds": round(snapshot.seconds),
     }
+    if snapshot.recordings_in_all is not None:
+        figures |= {
+            "recordings": snapshot.recordings,
+            "recordings_in_all": snapshot.recordings_in_all,
+            "recording_bytes": snapshot.recording_bytes,
+            "recording_bytes_per_second": round(rates.recording_bytes),
+        }
     if rates.seconds_left is not None:
         figures["seconds_left"] = round(rates.seconds_left)
     if snapshot.trouble is not None:

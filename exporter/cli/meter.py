@@ -25,6 +25,8 @@ class Rates:
     requests: float = 0.0
     seconds_left: float | None = None
     rows_in_all: int | None = None
+    recordings: float = 0.0
+    recording_bytes: float = 0.0
 
 
 class Meter:
@@ -49,6 +51,8 @@ class Meter:
         elapsed = snapshot.seconds - since
         if elapsed <= 0:
             return Rates()
+        if snapshot.recordings_in_all is not None:
+            return _recording_rates(oldest, snapshot)
         row_rate = (snapshot.rows - rows) / elapsed
         in_all = _rows_in_all(first, oldest, snapshot)
         return Rates(
@@ -57,6 +61,20 @@ class Meter:
             _seconds_left(first, oldest, snapshot, row_rate, in_all),
             None if in_all is None else _rounded(in_all),
         )
+
+
+def _recording_rates(oldest: Snapshot, now: Snapshot) -> Rates:
+    """Returns the rates of a run that fetches recordings, which come one by one: what is left is counted."""
+    elapsed = now.seconds - oldest.seconds
+    if elapsed <= 0:
+        return Rates()
+    rate, left = (now.recordings - oldest.recordings) / elapsed, (now.recordings_in_all or 0) - now.recordings
+    return Rates(
+        requests=(now.requests - oldest.requests) / elapsed,
+        seconds_left=left / rate if rate > 0 and left > 0 and now.seconds >= _LEAST_SECONDS else None,
+        recordings=rate,
+        recording_bytes=(now.recording_bytes - oldest.recording_bytes) / elapsed,
+    )
 
 
 def _rows_in_all(first: Snapshot, oldest: Snapshot, now: Snapshot) -> float | None:

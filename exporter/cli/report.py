@@ -9,6 +9,7 @@ from exporter.cli.acceptances import acceptance_figures, describe_acceptances, d
 from exporter.cli.advice import advise
 from exporter.cli.log import key_values
 from exporter.cli.query import directory_of, location_of, taken_for_columns
+from exporter.cli.recordings_report import describe_beside, recordings_figures
 from exporter.cli.times import for_people, for_programs, period_figures, span_for_people
 from exporter.contract import TRANSCRIPT_FIELD
 from exporter.errors import InterruptedExportError
@@ -32,6 +33,7 @@ def describe_summary(summary: "Summary") -> Iterator[str]:
     yield _first_line(summary)
     yield f"  this run  {_with_cost(new, summary) if summary.changed else 'nothing to do: all of it was there'}"
     yield from _describe_place(summary)
+    yield from describe_beside(summary.recordings)
     yield from describe_surprises(summary)
     yield from _describe_doubts(summary)
 
@@ -165,6 +167,7 @@ def describe_synced(synced: "SyncResult") -> Iterator[str]:
         read = f"; {synced.unchanged:,} read again and unchanged" if synced.unchanged else ""
         yield f"✔ up to date  {count_of(summary.rows, 'conversation')}, nothing has changed{read}"
         yield f"  {' · '.join(filter(None, [known, _with_cost(f'at {location_of(summary)}', summary)]))}"
+        yield from describe_beside(summary.recordings)
         yield from describe_surprises(summary)
         yield from describe_acceptances(summary.acceptances)
         return
@@ -173,6 +176,7 @@ def describe_synced(synced: "SyncResult") -> Iterator[str]:
     if known:
         yield f"  current   {known}"
     yield from _describe_place(summary)
+    yield from describe_beside(summary.recordings)
     yield from describe_surprises(summary)
     yield from _describe_doubts(summary)
 
@@ -233,6 +237,7 @@ def describe_status(found: "Status", destination: Location) -> Iterator[str]:
     if (run := found.unended_run) is not None:
         began = for_people(run.started_at)
         yield f"  cut short a run begun at {began} UTC on {run.host} did not end: it was killed, or works out of sight"
+    yield from describe_beside(found.recordings)
     if found.file_mode == "group":
         yield "  readable  by the group of the directory (--file-mode group)"
     yield from describe_doubtful(found, shell_word(destination))
@@ -253,6 +258,10 @@ def status_figures(found: "Status") -> dict[str, Any]:
     # An object with an exit status tells of a command that failed.
     for name in ("request", "exit_status", "reason"):
         del figures[name]
+    if found.recordings is None:
+        del figures["recordings"]
+    else:
+        figures["recordings"] = recordings_figures(found.recordings)
     if run is not None:
         figures["last_run"] |= {"started_at": for_programs(run.started_at), "ended_at": for_programs(run.ended_at)}
     if found.unended_run is not None:

@@ -8,7 +8,7 @@ from exporter.cli.flags import Display, Existing, StoredSpec, switch, with_optio
 from exporter.cli.report import describe_reread, reread_figures
 from exporter.cli.runner import Result, perform, tell_summary
 from exporter.options.option import Group
-from exporter.options.spec import OF_THE_DATASET
+from exporter.options.spec import OF_RECORDINGS, OF_THE_DATASET
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 @with_options(
     *OF_THE_DATASET,
+    *OF_RECORDINGS,
     "file_mode",
     helps={
         "since": "Read again conversations created at this time or later: 2026-01, yesterday, last-month, 7d.",

@@ -17,6 +17,7 @@ from exporter.cli.flags import Display
 from exporter.cli.machine import translating
 from exporter.cli.output import fail_in_json, is_terminal, report, say
 from exporter.cli.query import describe_reading
+from exporter.cli.recordings_report import recordings_figures, surprises_of
 from exporter.cli.report import describe_new_doubts, describe_summary, describe_surprises, request_figures
 from exporter.errors import ExporterError, InterruptedExportError
 from exporter.progress import Observer
@@ -62,17 +63,22 @@ def tell_summary(summary: "Summary") -> Result:
     """Returns the result of an export."""
     known = msgspec.structs.asdict(summary) | request_figures(summary)
     figures = {key: known[key] for key in SUMMARY_KEYS}
+    if summary.recordings is not None:
+        figures["recordings"] = recordings_figures(summary.recordings)
     return Result(
         list(describe_summary(summary)),
         figures,
         summary.exit_status,
         hint=tuple(describe_reading(summary)),
-        surprises=tuple(
-            line.strip().rstrip(";")
-            for line in (*describe_surprises(summary), *describe_new_doubts(summary))
-            if not line.startswith(" " * 3)
+        surprises=headings_of(
+            (*describe_surprises(summary), *describe_new_doubts(summary), *surprises_of(summary.recordings))
         ),
     )
+
+
+def headings_of(lines: Iterable[str]) -> tuple[str, ...]:
+    """Returns the lines that are indented no further than others, without what is indented below them."""
+    return tuple(line.strip().rstrip(";") for line in lines if not line.startswith(" " * 3))
 
 
 def perform(

@@ -50,10 +50,29 @@ def sandbox(
             autocompletion=lambda: [f"{name}=" for name, _ in read_table("sandbox", "switch")],
         ),
     ] = None,
+    media: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--media",
+            help="Set a switch of the host that serves the recordings, of those below; repeatable.",
+            metavar="NAME=VALUE",
+            rich_help_panel=Group.SERVER,
+            autocompletion=lambda: [
+                f"{name}=" for head in ("media switch", "fault") for name, _ in read_table("sandbox", head)
+            ],
+        ),
+    ] = None,
 ) -> None:
     """Serve made-up conversations on loopback until Ctrl-C, to try exports against."""
 
-    from exporter.sandbox import TOKEN, ServedAnswer, ServedRequest, behaviour_from_options, make_conversations
+    from exporter.sandbox import (
+        TOKEN,
+        ServedAnswer,
+        ServedRequest,
+        behaviour_from_options,
+        make_conversations,
+        media_from_options,
+    )
     from exporter.sandbox import run_sandbox as run
     from exporter.sandbox.clock import system_clock
     from exporter.sandbox.life import Life, parse_rate
@@ -72,15 +91,16 @@ def sandbox(
             server.on_request = lambda _: life.advance(system_clock())
         server.on_answer = show if log else None
         typer.echo(f"export {contract.BASE_URL_VARIABLE}={server.url} {contract.TOKEN_VARIABLE}={TOKEN}")
-        say(_announce(live))
+        say(_announce(server, live))
 
     # An export ends a minute before the server's clock.
     until = wall_clock() - 2 * contract.MINUTE
     switches = behaviour_from_options(behaviour or ())
+    media_switches = media_from_options(media or ())
 
     async def serve() -> None:
         made = make_conversations(rows, until - days * contract.DAY, until, seed=seed, density=density)
-        await run(made, switches, port=port, on_ready=begin)
+        await run(made, switches, port=port, on_ready=begin, media=media_switches)
 
     with suppress(InterruptedExportError):
         run_until_signal(serve, "interrupted")
@@ -90,8 +110,10 @@ def sandbox(
         typer.echo(_sum_up(server, life), err=True)
 
 
-def _announce(live: str | None) -> str:
+def _announce(server: "Sandbox", live: str | None) -> str:
     lines = ["Set these in the shell where you try `exporter export DEST`. Ctrl-C ends the sandbox."]
+    if server.media is not None:
+        lines.append(f"Recordings are served at {server.media.url}, on links that are signed when they are read.")
     if live is not None:
         lines += [
             f"At {live}, conversations are created, change (transcripts grow, statuses become final) or are deleted:",

@@ -5,7 +5,7 @@ shell when the process is killed, begins on a line of its own.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final, TextIO
@@ -133,7 +133,9 @@ class Screen:
 
 def picture(snapshot: Snapshot, rates: Rates, name: str, width: int, counts_stored: bool) -> list[str]:
     """Returns the lines of a picture; none is wider than `width`."""
-    if snapshot.rows == 0 and snapshot.windows == 0:
+    if snapshot.recordings_in_all is not None:
+        lines = recordings_picture(snapshot, rates, name, width)
+    elif snapshot.rows == 0 and snapshot.windows == 0:
         is_answered = snapshot.requests > snapshot.in_flight and (
             snapshot.trouble is None or snapshot.trouble.throttled
         )
@@ -153,7 +155,7 @@ def picture(snapshot: Snapshot, rates: Rates, name: str, width: int, counts_stor
 
 def plain_line(snapshot: Snapshot, rates: Rates, name: str, width: int) -> str:
     """Returns a run in a line that is no wider than `width`."""
-    if snapshot.rows == 0 and snapshot.windows == 0:
+    if snapshot.recordings_in_all is not None or (snapshot.rows == 0 and snapshot.windows == 0):
         return picture(snapshot, rates, name, width, counts_stored=False)[0]
     left = "" if rates.seconds_left is None else f"about {format_seconds(rates.seconds_left)} left"
     percent, rows = f"{int(100 * snapshot.share)}%", f"{snapshot.rows:,} rows"
@@ -182,14 +184,33 @@ def _first_line(snapshot: Snapshot, rates: Rates, name: str, width: int, stored:
         [rows, clock],
         [rows],
     )
-    percent = f"{int(100 * snapshot.share)}%"
+    return _bar_line(name, snapshot.share, choices, width)
+
+
+def recordings_picture(snapshot: Snapshot, rates: Rates, name: str, width: int) -> list[str]:
+    """Returns the lines of a picture of a run that fetches recordings."""
+    done, in_all = snapshot.recordings, snapshot.recordings_in_all or 0
+    left = "" if rates.seconds_left is None else f"about {format_seconds(rates.seconds_left)} left"
+    whole, size = f"{done:,} of {in_all:,} recordings", format_size(snapshot.recording_bytes)
+    clock = _clock(snapshot.seconds)
+    choices = ([whole, size, clock, left], [whole, clock, left], [whole, left or clock], [f"{done:,}"])
+    speed = f"{format_size(rates.recording_bytes)}/s"
+    words = [speed, f"{rates.recordings:,.1f} recordings/s", f"{rates.requests:,.1f} requests/s"]
+    while cells(_DOT.join(words)) > width and len(words) > 1:
+        words.pop()
+    return [_bar_line(name, done / in_all if in_all else 0.0, choices, width), _DOT.join(words)]
+
+
+def _bar_line(name: str, share: float, choices: Sequence[Sequence[str]], width: int) -> str:
+    """Returns a line with a bar, and with the first of the choices that leaves room for it."""
+    percent = f"{int(100 * share)}%"
     name = _shortened(name, max(_LEAST_NAME, width // 4))
     for chosen in choices:
         tail = _DOT.join(filter(None, chosen))
         bar = width - cells(name) - len(percent) - len(tail) - 5
         if bar >= _LEAST_BAR:
             break
-    done = int(max(0, bar) * min(1.0, snapshot.share))
+    done = int(max(0, bar) * min(1.0, share))
     return f"{name}  {percent} {_DONE * done}{_LEFT * (bar - done)}  {tail}"
 
 

@@ -59,6 +59,21 @@ DESCRIPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "is_error": "whether the tool failed",
         "extra": "a JSON object of what has no column, or does not fit its own",
     },
+    "recordings": {
+        "conversation_id": "the id of the conversation; no other row has it",
+        "conversation_created_at": "when the conversation began; partitions are made of it",
+        "status": "stored, gone, expired, failed or refused",
+        "reason": "why it is not stored, in a few words",
+        "path": "where the audio lies, relative to the destination; null unless it is stored",
+        "bytes": "the size of the audio",
+        "sha256": "the SHA-256 of the audio, which is also its name",
+        "content_type": "the type of the audio, as its host said",
+        "duration": "seconds, as the API said; not measured",
+        "url_hash": "a hash of the URL without its query; another one means another recording",
+        "source_etag": "the tag that its host gave it",
+        "fetched_at": "when it was last asked for",
+        "attempts": "how often its host was asked for it then",
+    },
 }
 #: Describes the column that directories are named by; it is in no file.
 PARTITION: Final = "from the names of the directories: the {zone} {unit} of created_at"

@@ -8,8 +8,9 @@ import pyarrow as pa
 from exporter.contract import Instant
 from exporter.coverage import Interval
 from exporter.encode.batch import Encoder
+from exporter.encode.recordings import recordings_schema
 from exporter.encode.turns import TurnsEncoder
-from exporter.model import CONVERSATIONS, TURNS
+from exporter.model import CONVERSATIONS, RECORDINGS, TURNS
 from exporter.partitions import Partition, key_of, partition_of
 from exporter.settings import PartitionBy, Request
 from exporter.zones import load_zone
@@ -33,9 +34,9 @@ class Tables:
 
     @property
     def schemas(self) -> dict[str, pa.Schema]:
-        """Returns the columns of each table, by its name."""
+        """Returns the columns of each table, by its name. That of recordings is there whether the export has any."""
         turns = {} if self.turns is None else {TURNS: self.turns.schema}
-        return {CONVERSATIONS: self.encoder.schema, **turns}
+        return {CONVERSATIONS: self.encoder.schema, **turns, RECORDINGS: recordings_schema()}
 
     def place(self, created_at: Instant) -> tuple[Partition, Interval | None]:
         """Returns the partition of a row, and the instants that share it (None: all)."""

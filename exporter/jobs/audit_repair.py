@@ -94,7 +94,13 @@ class Repair:
             await session.read(windows, SpoolSink(session.stage, spool, reading=1), oldest=plan.state.oldest_row)
             gone = await drop_from(findings, spool, delete=delete)
             change, outcome = await merge_spool(
-                spool, session.log.state, session.stage, session.committer, gone=gone, whole=windows
+                spool,
+                session.log.state,
+                session.stage,
+                session.committer,
+                gone=gone,
+                whole=windows,
+                hydrator=session.hydrator,
             )
             change = msgspec.structs.replace(change, proves=self.proves.intervals)
             if change.adds or change.removes or change.quarantines or change.proves:

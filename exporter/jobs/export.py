@@ -1,5 +1,9 @@
 """`exporter export` brings a destination to what was asked for, from whatever state it is in."""
 
+from msgspec.structs import replace
+
+from exporter.jobs.recordings import are_all_kept, are_kept, keep_too
+from exporter.jobs.recordings_result import summarize_recordings
 from exporter.jobs.summary import Summary, summarize
 from exporter.lake.follow import settle_table_format
 from exporter.log.state import State
@@ -11,6 +15,7 @@ from exporter.run.context import RunContext
 from exporter.run.finish import check_whole, has_asked_mode, is_in_order, put_in_order, seal
 from exporter.run.reconcile import asks_for_more, check_file_mode, in_stored_zone, known_end, settle_request
 from exporter.run.record import Run, recorded
+from exporter.run.recordings import Tally
 from exporter.run.repeats import settle
 from exporter.run.session import begin
 from exporter.settings import Request, Selection
@@ -37,8 +42,10 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
     found, _, asked_there = await find_stored(store, run, asked)
     # This refuses a table that cannot be before anything is made or read.
     settle_table_format(found, asked_there, destination)
-    if await _is_idle(store, found, asked_there):
-        return summarize(destination, found, found, Counters())
+    if await _is_idle(store, found, asked_there, context):
+        idle = summarize(destination, found, found, Counters())
+        kept = summarize_recordings(found, Tally(), context.settings.recordings, Counters())
+        return replace(idle, recordings=kept) if are_kept(found, asked_there) else idle
     async with holding(store, run) as claim:
         log, before = claim.log, claim.log.state
         asked = in_stored_zone(before, asked)
@@ -52,15 +59,19 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
                 context.clock,
                 table_format=settle_table_format(before, asked, destination),
                 file_mode=asked.file_mode,
+                keeps_recordings=asked.recordings,
             )
-            return summarize(destination, before, log.state, Counters())
+            recordings = await keep_too(claim, run, asked, context)
+            return replace(summarize(destination, before, log.state, run.spent()), recordings=recordings)
         async with connected(request, before, known_end(before, asked), context, run) as connection:
             await mention_withheld(claim, connection)
             session = await begin(claim, connection, asked, connection.latest)
             await session.read_what_is_left()
             await settle(session)
             await seal(log, session.stage, session.committer, context.observer)
-            return summarize(destination, session.before, log.state, session.spent)
+            recordings = await keep_too(claim, run, asked, context, session)
+            summary = summarize(destination, session.before, log.state, session.spent)
+            return replace(summary, recordings=recordings)
 
 
 def _has_all(state: State, asked: Selection) -> bool:
@@ -68,12 +79,16 @@ def _has_all(state: State, asked: Selection) -> bool:
     return state.range is not None and state.is_whole and not asks_for_more(state.range, asked) and not is_ahead(state)
 
 
-async def _is_idle(store: Store, found: State, asked: Selection) -> bool:
+async def _is_idle(store: Store, found: State, asked: Selection, context: RunContext) -> bool:
     """Returns whether there is nothing to do, and no other run is doing it: then not even the lock is written.
 
     Raises the errors of `check_whole`.
     """
     if not _has_all(found, asked) or settle_table_format(found, asked, store.location) != found.table_format:
+        return False
+    if asked.recordings not in (None, found.keeps_recordings):
+        return False
+    if are_kept(found, asked) and not are_all_kept(found, context):
         return False
     if await store.lock_holder() is not None or not await has_asked_mode(store, found, asked.file_mode):
         return False

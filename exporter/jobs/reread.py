@@ -136,7 +136,15 @@ async def _reread(session: Session, target: Coverage) -> RereadResult:
         # Rows that were kept are not known to be up to date: they may no longer match the filters.
         refreshes = again - Coverage(kept)
         change, outcome = await merge_spool(
-            spool, state, stage, committer, gone=gone, whole=whole, repeated=doubts.repeated
+            spool,
+            state,
+            stage,
+            committer,
+            gone=gone,
+            whole=whole,
+            repeated=doubts.repeated,
+            hydrator=session.hydrator,
+            all_again=True,
         )
         change = msgspec.structs.replace(change, refreshes=refreshes.intervals, proves=again.intervals, settles=True)
         await committer.commit(change, session.spent, kind="reread")

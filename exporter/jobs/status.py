@@ -10,15 +10,18 @@ from exporter.contract import format_datetime, to_datetime
 from exporter.coverage import Period
 from exporter.errors import DamagedPartError
 from exporter.jobs.doubts import Accepted, accepted_of
+from exporter.jobs.recordings_result import RecordingsResult, summarize_recordings
 from exporter.jobs.requested import Requested, withheld_of
 from exporter.log.commits import load_commits
 from exporter.log.doubts import spans_of
 from exporter.log.fold import fold
 from exporter.log.journal import RunRecord, has_ended, read_last_run
 from exporter.log.manifest import check_not_behind
-from exporter.log.state import Commit, StateName, state_name
+from exporter.log.state import Commit, Hydrated, StateName, state_name
+from exporter.model import Counters
 from exporter.run.reconcile import stored_export
-from exporter.settings import FileMode, Request
+from exporter.run.recordings import Tally
+from exporter.settings import FileMode, RecordingSettings, Request
 from exporter.store.location import Location
 from exporter.store.open import open_store
 from exporter.words import count_of
@@ -42,8 +45,8 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     `new_doubts` counts what is in doubt and not named by `acceptances`; `unproven_rows` and `unproven_seconds` are as
     in a summary, as are the `withheld` fields, and `partly_withheld` counts the intervals with rows that lack sensitive
     fields. `unsettled` says that a run was cut short before it knew that each row is in one place. `unended_run` has
-    committed last, and no line of the journal tells its end. `exit_status` is what `--check` ends with, and `reason`
-    says why, unless all is well.
+    committed last, and no line of the journal tells its end. `recordings` is None if none was ever kept, and `hydrated`
+    says what came by id. `exit_status` is what `--check` ends with, and `reason` says why, unless all is well.
     """
 
     state: StateName
@@ -73,8 +76,10 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     new_doubts: int = 0
     unsettled: bool = False
     acceptances: tuple[Accepted, ...] = ()
+    recordings: RecordingsResult | None = None
     exit_status: int = 0
     reason: str = ""
+    hydrated: Hydrated = Hydrated()
 
 
 class Verdict(NamedTuple):
@@ -152,6 +157,10 @@ async def status(destination: Location, *, check: bool = False, updated_after: d
         new_doubts=len(state.new_doubts),
         unsettled=bool(state.unsettled),
         acceptances=accepted_of(state.acceptances),
+        recordings=summarize_recordings(state, Tally(), RecordingSettings(), Counters())
+        if state.has_recordings
+        else None,
+        hydrated=state.hydrated,
     )
     return msgspec.structs.replace(found, **judge(found, updated_after=updated_after)._asdict())
 

@@ -15,9 +15,10 @@ from exporter.errors import DoubtfulStreamError
 from exporter.jobs.doubts import Doubt, unproven_of
 from exporter.log.doubts import joined
 from exporter.log.manifest import withheld_fields
-from exporter.log.state import State
-from exporter.model import CONVERSATIONS, TURNS
+from exporter.log.state import Hydrated, State
+from exporter.model import CONVERSATIONS, TURNS, Counters
 from exporter.pipeline.batch_sink import BatchSink, BatchStream, Send, StreamTotals
+from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.scan import Scan
 from exporter.progress import Observer
@@ -51,7 +52,8 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     more rows than the API would show for certain; those that it showed were given. `withheld` are sensitive fields that
     came with no row, because this token may not see them; `partly_withheld_rows` counts the rows that came without them
     while others had them, because the token's role has changed. `filters`, and `fields` unless all were, are what was
-    asked for, and the API did not heed the `ignored_filters`; `organization` is the one that the rows name.
+    asked for, and the API did not heed the `ignored_filters`; `organization` is the one that the rows name. `hydrated`
+    says what came by id.
     """
 
     rows: int
@@ -68,6 +70,7 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     filters: Filters
     ignored_filters: tuple[str, ...]
     fields: tuple[str, ...] | None
+    hydrated: Hydrated = Hydrated()
 
     def check(self) -> None:
         """Raises `DoubtfulStreamError` if an export would end with exit status 3."""
@@ -131,15 +134,24 @@ async def _read(asked: Selection, fields: tuple[str, ...] | None, context: RunCo
         hidden_status = HIDDEN_STATUS if opening.is_hidden else None
         scan = Scan(range=range_, windows=(range_,), hidden_status=hidden_status)
         scheduler = await schedule(scan, reader, _anywhere, settings.page_size, density=opening.density)
-        await Pipeline(scan, scheduler, reader, sink, None, settings).run()
-        return _report(connection.request, range_, sink.totals, reader.counters.requests, context.clock() - began)
+        hydrator = Hydrator.of(reader, connection.request, settings)
+        await Pipeline(scan, scheduler, reader, sink, None, settings, hydrator=hydrator).run()
+        hydrated = tuple(sorted(hydrator.filled)) if hydrator else ()
+        return _report(connection.request, range_, sink.totals, reader.counters, context.clock() - began, hydrated)
 
 
 def _anywhere(_created_at: Instant) -> tuple[dict[str, str], Interval | None]:
     return {}, None
 
 
-def _report(request: Request, range_: Interval, given: StreamTotals, requests: int, seconds: float) -> StreamReport:
+def _report(
+    request: Request,
+    range_: Interval,
+    given: StreamTotals,
+    spent: Counters,
+    seconds: float,
+    hydrated: tuple[str, ...],
+) -> StreamReport:
     return StreamReport(
         rows=given.rows,
         range_start=range_.period.start,
@@ -151,10 +163,11 @@ def _report(request: Request, range_: Interval, given: StreamTotals, requests: i
         unproven=unproven_of(joined(given.unproven)),
         withheld=tuple(withheld_fields(request.fields, given.conversations, given.absent)),
         partly_withheld_rows=given.withheld_rows if given.withheld_rows < given.conversations else 0,
-        requests=requests,
+        requests=spent.requests,
         seconds=round(seconds, 3),
         organization=given.organization,
         filters=request.filters,
         ignored_filters=request.ignored_filters,
         fields=request.fields,
+        hydrated=Hydrated(fields=hydrated, rows=spent.completed, gone=spent.gone, lacking=spent.lacking),
     )

@@ -9,11 +9,12 @@ from exporter.contract import MINUTE, Instant, instant_of, to_datetime
 from exporter.encode.tables import Tables
 from exporter.errors import StoreError
 from exporter.jobs.doubts import Accepted, accepted_of
+from exporter.jobs.recordings_result import RecordingsResult
 from exporter.jobs.requested import Requested, withheld_of
 from exporter.layout import MANIFEST
 from exporter.log.doubts import spans_of
 from exporter.log.manifest import served_fields
-from exporter.log.state import State, StateName, state_name
+from exporter.log.state import Hydrated, State, StateName, state_name
 from exporter.model import Counters
 from exporter.settings import FileMode, Request
 from exporter.store.location import Location
@@ -33,7 +34,8 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     `unproven_rows` were read at the `unproven` times, and `unproven_seconds` is how long each of these is that is more
     than one instant (None: open below). `acceptances` name the doubts that somebody has accepted, this many `accepted`;
     `new_doubts` counts the others. `is_accepted` says that there are none, and that each row is in one place.
-    `file_mode` says who may read the files on a disk.
+    `file_mode` says who may read the files on a disk, and `hydrated` what came by id. `recordings` is None unless the
+    run also keeps those; the exit status is the worse of both.
     """
 
     state: StateName
@@ -68,11 +70,15 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     accepted: int = 0
     acceptances: tuple[Accepted, ...] = ()
     is_accepted: bool = False
+    recordings: RecordingsResult | None = None
+    hydrated: Hydrated = Hydrated()
 
     @property
     def exit_status(self) -> int:
         doubtful = self.state == "unproven" or self.quarantined_rows or self.unproven
-        return 1 if self.state == "incomplete" else 3 if doubtful and not self.is_accepted else 0
+        own = 1 if self.state == "incomplete" else 3 if doubtful and not self.is_accepted else 0
+        both = {own, 0 if self.recordings is None else self.recordings.exit_status}
+        return 1 if 1 in both else max(both)
 
     @property
     def matches_nothing(self) -> bool:
@@ -124,4 +130,5 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         accepted=sum(len(one.doubts) for one in after.acceptances),
         acceptances=accepted_of(after.acceptances),
         is_accepted=after.is_accepted,
+        hydrated=after.hydrated,
     )

@@ -16,6 +16,8 @@ from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTE
 from exporter.coverage import Coverage, Interval
 from exporter.encode.tables import Tables
 from exporter.errors import UsageError
+from exporter.jobs.recordings import keep_too
+from exporter.jobs.recordings_result import RecordingsResult
 from exporter.jobs.summary import Summary, summarize
 from exporter.lake.follow import settle_table_format
 from exporter.parts.ids import ids_in
@@ -135,7 +137,8 @@ async def _sync(
                 asked_since = None if since is None or margin is None else since - context.lag - margin
                 outcome = await _update(session, asked_since, lister)
         await seal(session.log, session.stage, session.committer, context.observer, goes_on=True)
-        return _synced(location, session, outcome)
+        recordings = await keep_too(claim, run, asked, context, session)
+        return _synced(location, session, outcome, recordings)
 
 
 def _check_filters(request: Request) -> None:
@@ -186,7 +189,14 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
         spool.read_since = min(spool.read_since, changed.read_since)
         spool.unproven += changed.unproven
     change, outcome = await merge_spool(
-        spool, state, stage, session.committer, gone=gone, whole=again, repeated=doubts.repeated
+        spool,
+        state,
+        stage,
+        session.committer,
+        gone=gone,
+        whole=again,
+        repeated=doubts.repeated,
+        hydrator=session.hydrator,
     )
     change = msgspec.structs.replace(change, refreshes=before.coverage.intervals, settles=True)
     await session.committer.commit(change, session.spent, kind="sync")
@@ -236,9 +246,12 @@ async def _gone(changed: Spool, spool: Spool) -> dict[Interval, set[str]]:
     return gone
 
 
-def _synced(destination: Location, session: Session, outcome: UpsertCounts) -> SyncResult:
+def _synced(
+    destination: Location, session: Session, outcome: UpsertCounts, recordings: RecordingsResult | None
+) -> SyncResult:
     before, after = session.before, session.log.state
     summary = summarize(destination, before, after, session.spent)
+    summary = msgspec.structs.replace(summary, recordings=recordings)
     return SyncResult(
         summary=summary,
         inserted=outcome.inserted_by_run(before.totals.rows, summary.rows),

@@ -17,7 +17,7 @@ from exporter.errors import DestinationError, ForeignTableError, UsageError
 from exporter.lake.table import LakeTable, Step, TableContents, next_step, readable, states_at
 from exporter.log.commits import check_not_overtaken, load_commits
 from exporter.log.state import State
-from exporter.model import TableFormat
+from exporter.model import RECORDINGS, TableFormat
 from exporter.progress import Observer
 from exporter.settings import Selection
 from exporter.store.base import Store
@@ -138,6 +138,8 @@ def open_tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
     partition = asked.partition_key
     tables: list[LakeTable] = []
     for name, schema in asked.schemas.items():
+        if name == RECORDINGS and not state.has_recordings:
+            continue
         if format_.kind == "delta":
             check_threads()
             from exporter.lake.delta import DeltaLog

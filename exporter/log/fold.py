@@ -15,6 +15,7 @@ from exporter.log.acceptance import still_accepted
 from exporter.log.doubts import left_of
 from exporter.log.dropped import note_dropped
 from exporter.log.live import next_live, objections
+from exporter.log.looks import next_changed_at, next_looked_at
 from exporter.log.replaced import forget, note_replaced
 from exporter.log.state import Commit, CommitKind, State
 
@@ -55,6 +56,8 @@ def apply(state: State, commit: Commit) -> State:
         _refuse(commit.number, "proves what is not covered")
     if unknown := sorted({*commit.forgets} - state.kept):
         _refuse(commit.number, f"forgets {unknown[0]}, which is not kept")
+    if any(number >= commit.number for number in change.looked_at.values()):
+        _refuse(commit.number, "has looked at commits that were not there yet")
     _check_accepted(state, commit)
     doubted = Coverage(doubt.interval for doubt in change.unproven)
     run = commit.author.run
@@ -91,7 +94,12 @@ def apply(state: State, commit: Commit) -> State:
         if change.settles
         else (state.unsettled - dropped) | (added if change.arrives else Coverage()),
         data_start=_next_data_start(state, commit, range_),
+        hydrated_fields=tuple(sorted({*state.hydrated_fields, *commit.hydrated})),
         acceptances=state.acceptances if commit.accepts is None else (*state.acceptances, commit.accepts),
+        keeps_recordings=state.keeps_recordings if commit.keeps_recordings is None else commit.keeps_recordings,
+        has_recordings=state.has_recordings or commit.kind == "recordings" or bool(commit.keeps_recordings),
+        changed_at=next_changed_at(state, commit),
+        looked_at=next_looked_at(state, commit),
     )
     if not state.acceptances or after.doubts == state.doubts:
         return after

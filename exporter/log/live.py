@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from exporter.coverage import Coverage, are_disjoint
-from exporter.layout import CONVERSATIONS, TURNS, is_part
+from exporter.layout import CONVERSATIONS, RECORDINGS, TURNS, is_part
 from exporter.model import Change, DataFile, ExportFile
 
 
@@ -29,6 +29,14 @@ class Totals(NamedTuple):
         )
 
 
+def is_keyed(table: str) -> bool:
+    """Returns whether rows of `table` are found by key alone, so that the windows of its parts may overlap.
+
+    Its windows say where its rows lie, and nothing about what is covered.
+    """
+    return table == RECORDINGS
+
+
 def next_live(live: Mapping[str, ExportFile], change: Change) -> Mapping[str, ExportFile]:
     """Returns the live files after `change`, against which there must be no objections."""
     files = dict(live)
@@ -46,7 +54,9 @@ def objections(live: Mapping[str, ExportFile], change: Change, coverage: Coverag
         yield "removes a file twice"
     if dropped:
         for file in live.values():
-            if isinstance(file, DataFile) and file.path not in removed and Coverage([file.window]) & dropped:
+            if not isinstance(file, DataFile) or is_keyed(file.table) or file.path in removed:
+                continue
+            if Coverage([file.window]) & dropped:
                 yield f"uncovers the window of {file.path} and keeps the file"
     yield from (
         f"adds {file.path}, which is there already"
@@ -60,7 +70,7 @@ def objections(live: Mapping[str, ExportFile], change: Change, coverage: Coverag
             yield f"adds {file.path}, which is no part"
         if file.created_at_min not in file.window or file.created_at_max not in file.window:
             yield f"adds {file.path}, with rows outside its window"
-    for table in {file.table for file in change.adds}:
+    for table in {file.table for file in change.adds if not is_keyed(file.table)}:
         yield from _window_objections(live, change, coverage, table)
 
 

@@ -10,8 +10,9 @@ import pyarrow as pa
 from exporter.contract import FIELDS, Instant, format_instant
 from exporter.coverage import Interval
 from exporter.errors import DamagedLogError, DestinationError
-from exporter.layout import MANIFEST, STAGING, SUCCESS, commit_path
+from exporter.layout import MANIFEST, RECORDINGS, STAGING, SUCCESS, commit_path
 from exporter.log.acceptance import Acceptance
+from exporter.log.recordings import count_recordings
 from exporter.log.state import FORMAT_VERSION, State, state_name
 from exporter.model import DataFile, Unproven
 from exporter.settings import PartitionBy
@@ -23,7 +24,7 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
     """Returns the text of `_manifest.json` for a state that has begun; `schemas` are those of the tables.
 
     The same state gives the same bytes. Times are ISO 8601 in UTC, and an open start is null; `generation` is the
-    number of the last commit.
+    number of the last commit. An export without recordings has no `media`, no `recordings`, and no table of them.
     """
     files = sorted(state.files.values(), key=lambda file: (file.window, file.path))
     quarantined = sorted(state.quarantine.values(), key=lambda file: file.path)
@@ -49,8 +50,11 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
                 "files": [_file(file) for file in files if file.table == table],
             }
             for table, schema in schemas.items()
+            if table != RECORDINGS or state.has_recordings
         },
+        **(_recordings(state) if state.has_recordings else {}),
         "fields": msgspec.to_builtins(served_fields(state)),
+        "hydrated": msgspec.to_builtins(state.hydrated),
         "quarantine": {
             "rows": state.quarantined_rows,
             "files": [
@@ -190,6 +194,15 @@ def generation_of(manifest: bytes) -> int | None:
         return msgspec.json.decode(manifest, type=_Generation).generation
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
+
+
+def _recordings(state: State) -> dict[str, Any]:
+    counts = count_recordings(state)
+    names = ("stored", "gone", "expired", "failed", "refused", "left")
+    return {
+        "media": {"files": counts.media_files, "bytes": counts.media_bytes},
+        "recordings": {"with": counts.recorded, **{name: getattr(counts, name) for name in names}},
+    }
 
 
 def _file(file: DataFile) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import msgspec
 
 from exporter.contract import Instant
 from exporter.coverage import Coverage, Interval
-from exporter.layout import CONVERSATIONS, turns_path
+from exporter.layout import CONVERSATIONS, RECORDINGS, turns_path
 from exporter.log.acceptance import Acceptance, Doubts, new_doubts, withheld_rows
 from exporter.log.dropped import DroppedFiles
 from exporter.log.live import Totals
@@ -24,7 +24,7 @@ from exporter.settings import FileMode, Request
 FORMAT_VERSION: Final = 1
 
 CommitKind: TypeAlias = Literal[
-    "begin", "widen", "resume", "export", "sync", "compact", "repair", "vacuum", "reread", "accept"
+    "begin", "widen", "resume", "export", "sync", "compact", "repair", "vacuum", "reread", "accept", "recordings"
 ]
 StateName: TypeAlias = Literal["complete", "incomplete", "unproven"]
 
@@ -48,7 +48,9 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     `counters` are what the run has cost since its last commit. From this commit on, the files that the latest
     `keep_generations` runs have replaced are kept, the tables are kept in a `table_format`, and files are written with
     a `file_mode`. `forgets` are replaced files that are no longer kept. An `accept` changes nothing, and `accepts`
-    doubts. `data_start` is roughly where the data of the range begins, as the run has found out by asking.
+    doubts. `data_start` is roughly where the data of the range begins, as the run has found out by asking. `recordings`
+    adds rows of recordings. `keeps_recordings` says whether exports and syncs keep recordings from this commit on.
+    `hydrated` are fields that the list lacked and ids brought.
     """
 
     format_version: int
@@ -67,6 +69,21 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     forgets: tuple[str, ...] = ()
     accepts: Acceptance | None = None
     data_start: Instant | None = None
+    keeps_recordings: bool | None = None
+    hydrated: tuple[str, ...] = ()
+
+
+class Hydrated(msgspec.Struct, frozen=True, kw_only=True):
+    """Says what came by id because the list left it out: which `fields`, and how often, counted over all runs.
+
+    `rows` came with a field that they lacked. `gone` were answered with 404, and stayed as they were listed; `lacking`
+    were answered in another way that brought nothing.
+    """
+
+    fields: tuple[str, ...] = ()
+    rows: int = 0
+    gone: int = 0
+    lacking: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +96,11 @@ class State:
     except what they had written themselves. `dropped` is what each repair has taken out. `unsettled` is where rows lie
     that may also be elsewhere, which no run has checked yet. `acceptances` name those of the doubts that somebody has
     accepted. `data_start` is roughly where the data of the range begins, if a run has found that out.
+    `hydrated_fields` came by id because the list lacked them.
+
+    An export `has_recordings` once a run has kept some or was asked to. By partition, as `layout.partition_text` names
+    it, `changed_at` is the last commit that added conversations, unless it only merged them, and `looked_at` is the
+    commit up to which all recordings of its conversations have a row.
     """
 
     number: int = 0
@@ -105,6 +127,11 @@ class State:
     unsettled: Coverage = field(default_factory=Coverage)
     acceptances: tuple[Acceptance, ...] = ()
     data_start: Instant | None = None
+    keeps_recordings: bool | None = None
+    has_recordings: bool = False
+    changed_at: Mapping[str, int] = field(default_factory=dict)
+    looked_at: Mapping[str, int] = field(default_factory=dict)
+    hydrated_fields: tuple[str, ...] = ()
 
     @cached_property
     def files(self) -> Mapping[str, DataFile]:
@@ -124,6 +151,11 @@ class State:
     def conversations(self) -> list[DataFile]:
         """Returns the live parts of conversations."""
         return [file for file in self.files.values() if file.table == CONVERSATIONS]
+
+    @property
+    def recordings(self) -> list[DataFile]:
+        """Returns the live parts of recordings."""
+        return [file for file in self.files.values() if file.table == RECORDINGS]
 
     def turns_beside(self, file: DataFile) -> list[DataFile]:
         """Returns the part of turns beside this part of conversations, or no part if there is no turn."""
@@ -195,6 +227,11 @@ class State:
     def is_accepted(self) -> bool:
         """Returns whether every doubt is accepted; nobody can accept that rows are unsettled, which a run lifts."""
         return not self.unsettled and not self.new_doubts
+
+    @property
+    def hydrated(self) -> Hydrated:
+        counted = self.counters
+        return Hydrated(fields=self.hydrated_fields, rows=counted.completed, gone=counted.gone, lacking=counted.lacking)
 
     @property
     def quarantined_rows(self) -> int:

@@ -137,13 +137,13 @@ def _metadata(value: Mapping[str, Any] | str, option: str) -> str:
     raise UsageError(f'{option} {text!r}: must be a JSON object, such as \'{{"order_id": "123"}}\'')
 
 
-def parse_parameters(texts: Sequence[str]) -> dict[str, str]:
-    """Returns the typed values of `--filter`, each a `name=value`, as a mapping. Raises `UsageError`."""
+def parse_parameters(texts: Sequence[str], option: str = "--filter") -> dict[str, str]:
+    """Returns the typed values of an option, each a `name=value`, as a mapping. Raises `UsageError`."""
     parameters: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise UsageError(f"--filter {text!r}: must be name=value")
+            raise UsageError(f"{option} {text!r}: must be name=value")
         _add(parameters, name, value)
     return parameters
 

@@ -18,6 +18,7 @@ class Group(StrEnum):
     FILTERS = "Filters"
     WRITTEN = "What is written"
     READ = "How it is read"
+    RECORDINGS = "Recordings"
     CONNECTION = "Token and connection"
     MADE_UP = "Made-up conversations"
     SERVER = "Server"
@@ -31,7 +32,7 @@ class Option:
     `group` is where help lists the option, and must be given, except for options of how a result is shown. `flags` is
     given if the flag is not the name with dashes. `otherwise` says what happens without the option, if its default
     does not. A shell completes `values`, which a function may return, and `names`, each also after a comma. With
-    `of_dataset`, the option cannot change once there is a dataset.
+    `of_dataset`, the option cannot change once there is a dataset. If it `repeats`, it is given once for each value.
     """
 
     help: str
@@ -41,6 +42,7 @@ class Option:
     values: tuple[str, ...] | Callable[[], Iterable[str]] = ()
     names: tuple[str, ...] = ()
     of_dataset: bool = False
+    repeats: bool = False
     group: Group | None = None
 
     def field(self, default: T) -> T:
@@ -49,5 +51,12 @@ class Option:
 
 
 def options_of(kind: Any) -> dict[str, Option]:
-    """Returns the options among the fields of a dataclass, by name, in order."""
-    return {each.name: each.metadata[_KEY] for each in dataclasses.fields(kind) if _KEY in each.metadata}
+    """Returns the options among the fields of a dataclass, by name, in order: its own before those that it inherits."""
+
+    def depth(each: "dataclasses.Field[Any]") -> int:
+        return next(
+            depth for depth, owner in enumerate(kind.__mro__) if each.name in vars(owner).get("__annotations__", ())
+        )
+
+    fields = sorted((each for each in dataclasses.fields(kind) if _KEY in each.metadata), key=depth)
+    return {each.name: each.metadata[_KEY] for each in fields}

@@ -5,7 +5,7 @@ manual's row are made from that entry.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -23,15 +23,16 @@ from exporter.options.credentials import load_credentials
 from exporter.options.dialect import for_caller
 from exporter.options.keywords import check_kind, refusing_unknown
 from exporter.options.option import Group, Option, options_of
+from exporter.options.recordings import RecordingOptions
+from exporter.options.resolved import Resolved as Resolved
 from exporter.options.times import WORDS, to_seconds
-from exporter.progress import Observer
-from exporter.run.context import RunContext
 from exporter.settings import (
     FILE_MODES,
+    HYDRATIONS,
     LEAST_MEMORY_BYTES,
     PARTITIONS,
-    Credentials,
     FileMode,
+    Hydrate,
     PartitionBy,
     RunSettings,
     Selection,
@@ -41,8 +42,7 @@ from exporter.settings import (
 )
 from exporter.zones import UTC_NAME, known_zones, load_zone
 
-_DEFAULTS: Final = RunSettings()
-_MIB: Final = 1024**2
+_DEFAULTS, _MIB = RunSettings(), 1024**2
 _Time: TypeAlias = str | date | None
 _Names: TypeAlias = Sequence[str] | str | None
 _Values: TypeAlias = str | Sequence[str] | None
@@ -59,22 +59,9 @@ def _filter(text: str, metavar: str, names: tuple[str, ...] = ()) -> Any:
     return _of_filter(wanted, metavar, names=names).field(None)
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """Holds what jobs take: a spec, checked and complete."""
-
-    asked: Selection
-    settings: RunSettings
-    credentials: Credentials
-
-    def context(self, observer: Observer) -> RunContext:
-        """Returns the context of a run that tells `observer` of its progress."""
-        return RunContext(self.settings, self.credentials, observer)
-
-
 @refusing_unknown
 @dataclass(frozen=True, kw_only=True)
-class ExportSpec:
+class ExportSpec(RecordingOptions):
     """Says what to export, where to, how, and as whom, with the options of `exporter export` and their defaults.
 
     Times are texts as on the command line, dates or datetimes. Without an offset, they are in `timezone`: in the one
@@ -128,6 +115,7 @@ class ExportSpec:
         "is tried once; repeatable.",
         "NAME=VALUE",
         flags=("--filter",),
+        repeats=True,
         values=tuple(f"{name}=" for name in contract.FILTERS_BY_NAME),
     ).field(None)
     fields: _Names = _of_dataset(
@@ -171,6 +159,12 @@ class ExportSpec:
     concurrency: int = _of_reading("Send at most this many requests at once; 1 to 1024.", "N").field(
         _DEFAULTS.concurrency
     )
+    hydrate: Hydrate = _of_reading(
+        "Ask by id for fields that the list leaves out: auto (if a few conversations show that it does), never, or "
+        "always (every row that lacks a field).",
+        "WHEN",
+        values=HYDRATIONS,
+    ).field(_DEFAULTS.hydrate)
     max_rps: int | float | None = _of_reading(
         "Send at most this many requests a second.", "X", otherwise="no ceiling"
     ).field(None)
@@ -243,6 +237,7 @@ class ExportSpec:
         )
         token_file = None if self.token_file is None else Path(self.token_file)
         credentials = load_credentials(environment, token_file, self.org_id)
+        credentials = replace(credentials, proxies=route.proxies_in(environment))
         asked = msgspec.structs.replace(asked, organization=credentials.organization)
         return Resolved(asked, settings, credentials)
 
@@ -256,10 +251,12 @@ class ExportSpec:
             trust_clock=self.trust_clock,
             concurrency=self.concurrency,
             max_rps=self.max_rps,
+            hydrate=self.hydrate,
             wait_seconds=wait_seconds,
             page_size=self.page_size,
             target_part_bytes=parse.to_bytes(self.part_size, "--part-size"),
             memory_bytes=parse.to_bytes(self.memory, "--memory"),
+            recordings=self.recording_settings(load_zone(parse.choose_timezone(self.timezone) or UTC_NAME)),
         )
 
     def _select(self, settings: RunSettings) -> Selection:
@@ -287,9 +284,11 @@ class ExportSpec:
             tables=parse.choose_tables(self.tables),
             table_format=parse.choose_table_format(self.table_format, self.iceberg_catalog),
             file_mode=self.file_mode,
+            recordings=self.recordings,
         )
 
 
 _HINTS: Final = get_type_hints(ExportSpec)
 OPTIONS: Final = options_of(ExportSpec)
+OF_RECORDINGS: Final = tuple(options_of(RecordingOptions))
 OF_THE_DATASET: Final = tuple(name for name, each in OPTIONS.items() if each.of_dataset)

@@ -4,21 +4,43 @@ from collections.abc import Collection
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from exporter.contract import ADDED, OPEN_STATUSES
 from exporter.errors import DestinationError
-from exporter.layout import CONVERSATIONS, TURNS
+from exporter.layout import CONVERSATIONS, RECORDINGS, TURNS
 
 ID_COLUMN: Final = "id"
 INDEX_COLUMN: Final = "item_index"
 SORT_COLUMN: Final = "created_at"
 STATUS_COLUMN: Final = "status"
 UPDATED_COLUMN: Final = "updated_at"
+RECORDING_COLUMN: Final = "recording_details"
 #: In each table, this column says which conversation a row belongs to.
-ID_COLUMNS: Final = {CONVERSATIONS: ID_COLUMN, TURNS: "conversation_id"}
+ID_COLUMNS: Final = {CONVERSATIONS: ID_COLUMN, TURNS: "conversation_id", RECORDINGS: "conversation_id"}
 #: The rows of each table descend by this column.
-SORT_COLUMNS: Final = {CONVERSATIONS: SORT_COLUMN, TURNS: "conversation_created_at"}
+SORT_COLUMNS: Final = {
+    CONVERSATIONS: SORT_COLUMN,
+    TURNS: "conversation_created_at",
+    RECORDINGS: "conversation_created_at",
+}
+#: Details may be there before the recording is.
+_HAS_URL: Final = r'"recording_url"\s*:\s*"'
 OPEN_STATUS_ARRAY: Final = pa.array(OPEN_STATUSES, pa.string())
+
+
+def are_open(conversations: pa.RecordBatch) -> pa.BooleanArray:
+    """Says of each row whether the conversation was not over when it was read; none if there is no such column."""
+    if STATUS_COLUMN not in conversations.schema.names:
+        return pa.array([False] * conversations.num_rows, pa.bool_())
+    return pc.is_in(conversations.column(STATUS_COLUMN), OPEN_STATUS_ARRAY)
+
+
+def are_recorded(conversations: pa.RecordBatch) -> pa.BooleanArray:
+    """Says of each row whether it came with the URL of a recording; none if there is no such column."""
+    if RECORDING_COLUMN not in conversations.schema.names:
+        return pa.array([False] * conversations.num_rows, pa.bool_())
+    return pc.match_substring_regex(conversations.column(RECORDING_COLUMN), _HAS_URL).fill_null(False)
 
 
 def is_of(found: pa.Schema, schema: pa.Schema) -> bool:

@@ -79,15 +79,28 @@ class MergePlan:
 
 
 def plan_merge(
-    part: Path | None, readings: Sequence[PartSequence], gone: Collection[str] = (), repeated: Collection[str] = ()
+    part: Path | None,
+    readings: Sequence[PartSequence],
+    gone: Collection[str] = (),
+    repeated: Collection[str] = (),
+    kept: Sequence[PartSequence] = (),
 ) -> MergePlan:
     """Decides row by row. `readings` go from the earliest to the latest. `gone` are ids of rows to drop, never to take.
     `repeated` are ids that the part may have more than once, even if they were not read again; one row of each stays.
+    `kept` are, of each reading, the parts with rows that `find_unchanged` has found: the part's own stay.
 
     Raises `StoreError`.
     """
     own = [part] if part else []
     latest = {identity: found for identity, found in _latest(readings).items() if identity not in gone}
+    same = {
+        identity
+        for number, paths in enumerate(kept, 1)
+        for identity in (ids_in(paths) if paths else ())
+        if identity in latest and latest[identity].reading == number
+    }
+    for identity in same:
+        del latest[identity]
     there = Counter[str]()
     dropped, doubtful = set[str](), dict[str, Instant]()
     for identity, created_at, updated_at in versions_in(own):
@@ -111,7 +124,24 @@ def plan_merge(
     if left := twice - latest.keys() - {*gone}:
         latest |= _latest([own], left, first=0)
     rows = sum(there[identity] for identity in dropped)
-    return MergePlan(tuple(readings), latest, frozenset(dropped), rows, len(alike))
+    return MergePlan(tuple(readings), latest, frozenset(dropped), rows, len(alike) + len(same))
+
+
+def find_unchanged(part: Path, listed: Path, unlisted: Collection[str]) -> set[str]:
+    """Returns the ids of those rows in `listed` that `part` has once, and as they are there except for the `unlisted`
+    columns, which the list leaves out.
+
+    Raises `StoreError`.
+    """
+    found, there, alike = _latest([[listed]]), Counter[str](), dict[str, Instant]()
+    for identity, created_at, updated_at in versions_in([part]):
+        there[identity] += 1
+        known = found.get(identity)
+        if known is not None and known.created_at == created_at and known.updated_at == updated_at:
+            alike[identity] = created_at
+    once = {identity: created_at for identity, created_at in alike.items() if there[identity] == 1}
+    mine, theirs = _fingerprints([part], once, unlisted), _fingerprints([listed], once, unlisted)
+    return {identity for identity in once if mine[identity] == theirs[identity]}
 
 
 def merge(plan: MergePlan, part: Path | None, writer: Writer) -> tuple[Nulls, Nulls]:
@@ -224,15 +254,17 @@ def _alike(
     return {identity for identity in doubtful if mine[identity] == theirs[identity]}
 
 
-def _fingerprints(paths: Iterable[Path], wanted: Mapping[str, Instant]) -> dict[str, bytes]:
-    """Returns a hash of what each row holds, except the signature of its recording, by id."""
+def _fingerprints(
+    paths: Iterable[Path], wanted: Mapping[str, Instant], without: Collection[str] = ()
+) -> dict[str, bytes]:
+    """Returns a hash of what each row holds, except these columns and the signature of its recording, by id."""
     found = {}
     for batch in _rows(paths, wanted):
         for row in batch.to_pylist():
             if details := row.get(_SIGNED):
                 row[_SIGNED] = _unsigned(details)
             # A column that was added after the part was written counts as null.
-            values = [(name, value) for name, value in row.items() if value is not None]
+            values = [(name, value) for name, value in row.items() if value is not None and name not in without]
             found[row[ID_COLUMN]] = hashlib.blake2b(repr(values).encode(), digest_size=16).digest()
     return found
 

@@ -17,14 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from exporter.contract import Instant
-from exporter.layout import CONVERSATIONS, TURNS
-from exporter.parts.columns import OPEN_STATUS_ARRAY, SORT_COLUMNS, STATUS_COLUMN
+from exporter.layout import CONVERSATIONS, RECORDINGS, TURNS
+from exporter.parts.columns import SORT_COLUMNS, are_open, are_recorded
 from exporter.store.disk import fsync, open_private, reporting
 
 _ZSTD_LEVEL = 2
 #: The size of a page is checked after this many rows. A page of transcripts stays near 1 MB, so that the page index can
 #: lead to one of them; with Arrow's 1024 rows it would be 10 times that. A transcript has a dozen turns.
-_ROWS_PER_LOOK: Final = {CONVERSATIONS: 64, TURNS: 1024}
+_ROWS_PER_LOOK: Final = {CONVERSATIONS: 64, TURNS: 1024, RECORDINGS: 1024}
 #: A byte in memory becomes this many on disk, until a row group has shown it.
 _EXPECTED_RATIO = 0.3
 
@@ -46,6 +46,8 @@ _DICTIONARY: Final = frozenset(
         "role",
         "tool_name",
         "conversation_id",
+        "reason",
+        "content_type",
     }
 )
 #: Other texts are short and looked up by value. Minima and maxima of long texts and JSON would help no reader.
@@ -54,7 +56,7 @@ _LOOKED_UP: Final = frozenset({"id", "user_id", "conversation_id", "call_id"})
 
 @dataclass(frozen=True, slots=True)
 class WrittenPart:
-    """Describes a part that is whole and fsynced, still at its staging path. For `open_rows`, see `model.DataFile`."""
+    """Describes a part that is whole and fsynced, still at its staging path. For the counts, see `model.DataFile`."""
 
     rows: int
     size_bytes: int
@@ -62,6 +64,8 @@ class WrittenPart:
     created_at_min: Instant
     created_at_max: Instant
     open_rows: int
+    recorded_rows: int
+    unrecorded_rows: int
 
 
 class Writer(Protocol):
@@ -89,8 +93,8 @@ class PartWriter:
         self._gathered_bytes = 0
         self._written_bytes = 0
         self._rows = 0
-        self._open_rows = 0
-        self._counts_open_rows = STATUS_COLUMN in schema.names
+        self._open_rows = self._recorded_rows = self._unrecorded_rows = 0
+        self._counts = table == CONVERSATIONS
         self._newest: Instant | None = None
         self._oldest: Instant | None = None
         leaves = [leaf for field in schema for leaf in _leaves(field.name, field.type)]
@@ -131,8 +135,8 @@ class PartWriter:
         self._gathered.append(batch)
         self._gathered_bytes += size
         self._rows += batch.num_rows
-        if self._counts_open_rows:
-            self._open_rows += pc.is_in(batch.column(STATUS_COLUMN), OPEN_STATUS_ARRAY).true_count
+        if self._counts:
+            self._count(batch)
         if self._gathered_bytes >= self._row_group_bytes:
             self._write_gathered()
 
@@ -151,6 +155,8 @@ class PartWriter:
             created_at_min=self._oldest,
             created_at_max=self._newest,
             open_rows=self._open_rows,
+            recorded_rows=self._recorded_rows,
+            unrecorded_rows=self._unrecorded_rows,
         )
 
     def abort(self) -> None:
@@ -175,6 +181,12 @@ class PartWriter:
         self._written_bytes += self._gathered_bytes
         self._gathered.clear()
         self._gathered_bytes = 0
+
+    def _count(self, batch: pa.RecordBatch) -> None:
+        open_, recorded = are_open(batch), are_recorded(batch)
+        self._open_rows += open_.true_count
+        self._recorded_rows += recorded.true_count
+        self._unrecorded_rows += batch.num_rows - pc.or_(open_, recorded).true_count
 
     def _note_order(self, batch: pa.RecordBatch) -> None:
         times = batch.column(self._sort_column).cast(pa.timestamp("us", "UTC")).cast(pa.int64())

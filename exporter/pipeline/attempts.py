@@ -1,7 +1,8 @@
 """Makes the attempts at each request: notes how they fail, decides whether to ask again, and says why it gave up."""
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from typing import Final, TypeVar
@@ -123,9 +124,14 @@ class Attempts:
             return Trouble("no answer yet", max(self._answered_at, silent_since), until)
         return None
 
-    def advice(self, error: SourceError) -> str:
-        """Returns what to do about `error`, for which a request was given up."""
-        return _AGAIN + (_LONGER.get(self._contact, "") if isinstance(error, UnreachableError) else "")
+    @contextmanager
+    def advising(self) -> Iterator[None]:
+        """Adds what to do to a `TransientError` for which a request was given up."""
+        try:
+            yield
+        except TransientError as error:
+            error.with_advice(_AGAIN + (_LONGER.get(self._contact, "") if isinstance(error, UnreachableError) else ""))
+            raise
 
     @property
     def _awaits_first_answer(self) -> bool:

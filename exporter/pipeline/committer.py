@@ -1,10 +1,10 @@
 """Puts the changes of all windows into the log; changes that wait at the same time go into one commit."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import reduce
 from math import inf
-from operator import add
+from operator import add, or_
 from typing import Final
 
 import anyio
@@ -43,7 +43,7 @@ class Committer:
     """Appends changes to the log. `files` counts the files that this run has added, less those that it has removed.
 
     Each commit is charged with what the run has cost since the previous one. `reserved_bytes` of the disk stay free.
-    `data_start`, once it is known, is as in `Commit`, and goes into the next one.
+    `data_start`, once it is known, is as in `Commit`, and goes into the next one, as do the fields that are `hydrated`.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Committer:
     ) -> None:
         self.files = 0
         self.data_start: Instant | None = None
+        self.hydrated: Collection[str] = ()
         self._store = store
         self._log = log
         self._schemas = schemas
@@ -124,7 +125,12 @@ class Committer:
         before = self._log.state
         counters = spent - self._charged
         after = await self._log.append(
-            committed_at=wall_clock(), kind=kind, change=change, counters=counters, data_start=self.data_start
+            committed_at=wall_clock(),
+            kind=kind,
+            change=change,
+            counters=counters,
+            data_start=self.data_start,
+            hydrated=tuple(sorted({*self.hydrated} - {*before.hydrated_fields})),
         )
         self._charged, self.data_start = spent, None
         rows = sum(file.rows for file in change.adds if file.table == CONVERSATIONS)
@@ -149,4 +155,5 @@ def _merged(changes: Sequence[Change]) -> Change:
         hidden_status=changes[0].hidden_status,
         arrives=any(change.arrives for change in changes),
         settles=all(change.settles for change in changes),
+        looked_at=reduce(or_, (change.looked_at for change in changes)),
     )

@@ -8,11 +8,9 @@ is read unless a row has arrived at a place that is new to it.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 import pyarrow as pa
@@ -21,16 +19,15 @@ from anyio import CapacityLimiter, to_thread
 from exporter.contract import Instant
 from exporter.coverage import Coverage, Interval
 from exporter.encode.exact import NO_ID
-from exporter.errors import StoreError
 from exporter.log.quarantine import quarantined_versions
 from exporter.log.state import State
 from exporter.model import DataFile, QuarantineFile
 from exporter.parts.ids import Hashes, Span, hash_ids, ids_among, read_ids
-from exporter.parts.integrity import as_written, opened, read_as_written
+from exporter.parts.integrity import read_as_written
 from exporter.parts.versions import VERSION_COLUMNS, versions_in
 from exporter.pipeline.compaction import MERGED_AT_ONCE
+from exporter.pipeline.part_columns import columns_of
 from exporter.store.base import Store
-from exporter.store.filesystem import copy_columns
 from exporter.tasks import for_each
 
 #: At most this many ids that are in more than one place are remembered at a time.
@@ -75,7 +72,7 @@ async def find_ids(
     span.widen(ids)
 
     async def look(file: DataFile) -> None:
-        async with _identified(store, file) as part:
+        async with columns_of(store, file, VERSION_COLUMNS) as part:
             if there := await to_thread.run_sync(ids_among, part, ids, span, limiter=limiter):
                 found[file.path] = there
 
@@ -110,11 +107,11 @@ async def find_repeated(store: Store, state: State, limiter: CapacityLimiter) ->
                 hashes.add(hash_ids(ids))
 
         async def take_fresh(file: DataFile) -> None:
-            async with _identified(store, file) as part:
+            async with columns_of(store, file, VERSION_COLUMNS) as part:
                 await to_thread.run_sync(take, part, None, limiter=limiter)
 
         async def take_known(file: DataFile) -> None:
-            async with _identified(store, file) as part:
+            async with columns_of(store, file, VERSION_COLUMNS) as part:
                 await to_thread.run_sync(take, part, span, limiter=limiter)
 
         await for_each(fresh, take_fresh, at_once=1)
@@ -131,27 +128,9 @@ async def find_repeated(store: Store, state: State, limiter: CapacityLimiter) ->
                 found.setdefault(identity, []).append(Copy(True, created_at, updated_at))
 
     for file in (*fresh, *known) if suspicious else ():
-        async with _identified(store, file) as part:
+        async with columns_of(store, file, VERSION_COLUMNS) as part:
             await to_thread.run_sync(look_into, part, limiter=limiter)
     return {identity: copies for identity, copies in found.items() if len(copies) > 1}
-
-
-@asynccontextmanager
-async def _identified(store: Store, file: DataFile) -> AsyncIterator[Path]:
-    """Yields a part, or only its ids and times if it is in an object store that serves them alone.
-
-    Raises as `opened`.
-    """
-    async with AsyncExitStack() as stack:
-        if isinstance(store.location, Path):
-            yield await stack.enter_async_context(opened(store, file))
-            return
-        copy = Path(stack.enter_context(TemporaryDirectory(prefix="exporter-ids-"))) / "ids.parquet"
-        try:
-            await to_thread.run_sync(copy_columns, store.location, file.path, VERSION_COLUMNS, copy)
-        except StoreError:
-            copy = await stack.enter_async_context(as_written(store, file))
-        yield copy
 
 
 async def _quarantined(store: Store, file: QuarantineFile) -> Iterator[tuple[str, Instant, Instant | None]]:

@@ -9,7 +9,8 @@ from typing import Final, Self
 from anyio import CapacityLimiter
 
 from exporter.encode.tables import Tables
-from exporter.model import DataFile
+from exporter.model import RECORDINGS, DataFile
+from exporter.parts.writer import PartWriter
 from exporter.pipeline.memory import Shares
 from exporter.pipeline.table_parts import StagedPart, TablesWriter
 from exporter.settings import RunSettings
@@ -42,7 +43,8 @@ class PartStage:
     @classmethod
     def of(cls, store: Store, tables: Tables, run: str, settings: RunSettings, clock: Callable[[], float]) -> Self:
         """Returns the stage of `run`, whose parts and row groups are as large as `settings` let them be."""
-        row_group_bytes = Shares.of(settings.memory_bytes, settings.concurrency, len(tables.schemas)).row_group
+        written = 1 if tables.turns is None else 2
+        row_group_bytes = Shares.of(settings.memory_bytes, settings.concurrency, written).row_group
         target_part_bytes = settings.target_part_bytes
         return cls(
             store, tables, run, target_part_bytes=target_part_bytes, row_group_bytes=row_group_bytes, clock=clock
@@ -68,6 +70,16 @@ class PartStage:
     def new_part(self) -> TablesWriter:
         """Returns a writer of a new part of each table."""
         return TablesWriter(self.store, self.next_name(), self.tables, self._row_group_bytes)
+
+    def new_recordings_part(self) -> tuple[str, PartWriter]:
+        """Returns the name of a new part of recordings, and its writer."""
+        name = self.next_name()
+        schema = self.tables.schemas[RECORDINGS]
+        return name, PartWriter(self.store.staging_file(name), schema, self._row_group_bytes, RECORDINGS)
+
+    def new_part_aside(self) -> TablesWriter:
+        """Returns a writer of a new part of conversations alone."""
+        return TablesWriter(self.store, self.next_name(), replace(self.tables, turns=None), self._row_group_bytes)
 
     async def publish(self, parts: Iterable[StagedPart]) -> tuple[DataFile, ...]:
         """Moves whole parts to where a commit can name them, and returns their files."""

@@ -17,28 +17,21 @@ import anyio
 from anyio import CancelScope
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from exporter.contract import END_OF_TIME, Instant, format_instant
+from exporter.contract import END_OF_TIME, Instant
 from exporter.coverage import Interval
 from exporter.encode.rows import EncodeRow
-from exporter.errors import (
-    AccessError,
-    ContradictionError,
-    ExporterError,
-    InterruptedExportError,
-    RequestRefusedError,
-    StoreError,
-    TooLargeError,
-)
+from exporter.errors import ExporterError, InterruptedExportError, StoreError
 from exporter.fetch.walk.several_lists import JoinedWalk
 from exporter.fetch.walk.two_lists import DoubleWalk, new_walk
 from exporter.fetch.walk.walk import Walk
 from exporter.fetch.walk.window import Settled
 from exporter.model import Change, Counters
 from exporter.pipeline.committer import Committer
+from exporter.pipeline.hydration import Hydrator, Piece
 from exporter.pipeline.memory import Room
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.scan import Scan
-from exporter.pipeline.sink import Sink, WindowSink
+from exporter.pipeline.sink import Sink, WindowSink, placed
 from exporter.plan.scheduler import Scheduler
 from exporter.settings import RunSettings
 from exporter.signals import listening
@@ -58,7 +51,8 @@ class _Delivery:
 
 class Pipeline:
     """Reads all windows of `scan`, which `scheduler` splits, and commits their rows; a `committer` of None commits
-    nothing. `covered` are microseconds of the range that were read before.
+    nothing. `covered` are microseconds of the range that were read before. The `hydrator` learns from the rows and, if
+    it `completes`, brings the fields that the list leaves out before they are handed to the sink.
 
     `run` raises the `ExporterError` that ended it early, after committing everything that it could.
     """
@@ -73,8 +67,12 @@ class Pipeline:
         settings: RunSettings,
         *,
         covered: int = 0,
+        hydrator: Hydrator | None = None,
+        completes: bool = True,
     ) -> None:
         self._scan = scan
+        self._hydrator = hydrator
+        self._completes = completes
         self._scheduler = scheduler
         self._reader = reader
         self._sink = sink
@@ -195,7 +193,7 @@ class Pipeline:
                     await deliveries.send(delivery)
                     del delivery
             except ExporterError as error:
-                self.stop(_placed(error, walk, self._sink))
+                self.stop(placed(error, walk, self._sink))
             except anyio.BrokenResourceError:
                 return  # the writer has failed, and has reported why
 
@@ -212,13 +210,13 @@ class Pipeline:
                         with anyio.move_on_after(writer.seconds_left):
                             delivery = await deliveries.receive()
                         if delivery is None:
-                            change = await writer.finish(settled_from)
-                        else:
-                            change = await writer.add(delivery.settled, delivery.settled_from, delivery.read_since)
-                            settled_from = delivery.settled_from
-                            for room in delivery.rooms:
-                                room.release()
-                        await self._commit(change)
+                            await self._commit(await writer.finish(settled_from))
+                            continue
+                        settled_from, is_whole = await self._hand_on(delivery, settled_from, walk, writer)
+                        for room in delivery.rooms:
+                            room.release()
+                        if not is_whole:
+                            break
             await self._commit(await writer.finish(settled_from))
         except ExporterError as error:
             self.stop(error)
@@ -226,6 +224,33 @@ class Pipeline:
             # The next run sweeps what cannot be deleted now.
             with suppress(StoreError):
                 writer.abort()
+
+    async def _hand_on(
+        self, delivery: _Delivery, above: Instant, walk: _WindowWalk, writer: WindowSink
+    ) -> tuple[Instant, bool]:
+        """Hands rows to the writer, in pieces where they must be completed. Returns down to where the writer has them,
+        `above` if it has none, and whether it has all: otherwise the run ends."""
+        rest, unproven = delivery.settled.rows, delivery.settled.unproven
+        while True:
+            piece = Piece(rest)
+            if self._hydrator is not None and self._hydrator.has_work(rest, completes=self._completes):
+                with self._abandonable() as scope:
+                    try:
+                        piece = await self._hydrator.take(rest, completes=self._completes)
+                    except ExporterError as error:
+                        self.stop(placed(error, walk, self._sink))
+                        return above, False
+                if scope.cancelled_caught:
+                    return above, False
+            rest = piece.rest
+            above = piece.rows.created_at[-1] if rest else delivery.settled_from
+            await self._commit(await writer.add(Settled(piece.rows, unproven), above, delivery.read_since))
+            unproven = ()
+            piece.release()
+            if not rest:
+                return above, True
+            if not writer.seconds_left:
+                await self._commit(await writer.finish(above))
 
     async def _commit(self, change: Change | None) -> None:
         if change is not None and self._committer is not None:
@@ -257,19 +282,3 @@ class Pipeline:
         if self._committer is not None:
             report.files = self._committer.files
         report.send()
-
-
-def _placed(error: ExporterError, walk: _WindowWalk, sink: Sink) -> ExporterError:
-    """Returns the error with where it happened, what is kept, and what to do."""
-    start = "the beginning" if walk.remaining is None or walk.remaining.open_below else format_instant(walk.start)
-    match error:
-        case ContradictionError():
-            what_now = "another run will end here too, for as long as the API answers like that"
-        case AccessError():
-            what_now = f"run again with a token that is let in {sink.again}"
-        case RequestRefusedError() | TooLargeError():
-            what_now = f"fix that, then run again {sink.again}"
-        case _:
-            what_now = f"run the same command again {sink.again}"
-    placed = error.with_message(f"{error} (reading {start} to {format_instant(walk.settled_from)})")
-    return placed.with_advice(f"{sink.kept}; {what_now}")

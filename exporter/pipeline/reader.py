@@ -13,12 +13,11 @@ from msgspec.structs import replace
 from exporter.clock import wall_clock
 from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
 from exporter.encode.decode import DecodedPage, Decoder
+from exporter.encode.rows import EncodeRow
 from exporter.errors import (
-    RefusedError,
     RequestRefusedError,
     ThrottledError,
     TooLargeError,
-    TransientError,
     UnplacedError,
 )
 from exporter.fetch.pace.page_size import Portions
@@ -30,8 +29,9 @@ from exporter.pipeline.attempts import Attempts
 from exporter.pipeline.memory import ByteBudget, Room
 from exporter.pipeline.placement import when
 from exporter.pipeline.report import Report
+from exporter.pipeline.single import Absence, Singles
 from exporter.pipeline.source import PageReading as PageReading
-from exporter.pipeline.source import Source, names_in
+from exporter.pipeline.source import Source
 from exporter.plan.clock import ClockSample, Now, settle
 from exporter.progress import Observer, Trouble
 from exporter.words import format_size
@@ -86,7 +86,7 @@ class Reader:
         self._attempts: Attempts = (
             beside._attempts
             if beside
-            else Attempts(observer, concurrency, clock, self._count, wait_seconds, lambda: source.is_reached)
+            else Attempts(observer, concurrency, clock, self.count, wait_seconds, lambda: source.is_reached)
         )
         # The most rows that were granted to a request, and the most that one may ask for.
         self._granted_rows, self._most_rows = 0, MAX_PAGE_SIZE
@@ -94,6 +94,7 @@ class Reader:
         self._whole_bytes = 0
         # A decoder learns as it goes, so that only one thread at a time may use it.
         self._decoding = CapacityLimiter(1)
+        self._singles = Singles(self._ask_one, self._decoded, self._attempts, budget)
 
     @property
     def in_flight(self) -> int:
@@ -114,11 +115,8 @@ class Reader:
 
     async def look(self, request: PageRequest, *, believes: bool = False) -> PageReading:
         """Reads a page as `read` does, before anything is committed, and releases its room at once."""
-        try:
+        with self._attempts.advising():
             reading = await self.read(request, self.portions(), believes=believes)
-        except TransientError as error:
-            error.with_advice(self._attempts.advice(error))
-            raise
         if request.is_plain:
             self.traits.note_lowest(reading.page)
         reading.room.release()
@@ -168,7 +166,7 @@ class Reader:
                 # A single row cannot be cut: it waits until there is room for the largest.
                 size_bytes = largest_bytes if alone else portions.expected_bytes(request, rows)
                 self.observer.note("asking for fewer rows", rows=rows)
-                self._count(Counters(retries=1))
+                self.count(Counters(retries=1))
             except BaseException:
                 room.release()
                 raise
@@ -185,11 +183,8 @@ class Reader:
 
         At most `concurrency` pages and ids may be asked for at a time. Raises `SourceError`.
         """
-        try:
+        with self._attempts.advising():
             _, presence = await self._attempts.pursue(partial(self._attempt, lambda: self._source.look_up(identity)))
-        except TransientError as error:
-            error.with_advice(self._attempts.advice(error))
-            raise
         return presence.is_known
 
     async def fields_of(self, identity: str) -> frozenset[str] | None:
@@ -198,22 +193,26 @@ class Reader:
         Returns None if the API does not know it or refuses it, or if it is too large. The caller may hold room for
         pages. Raises `TransientError`.
         """
-        room = await self._budget.reserve(1, self._budget.shares.page, waits=False)
-        try:
-            return await self._attempts.pursue(partial(self._read_names, identity, room))
-        except TransientError as error:
-            error.with_advice(self._attempts.advice(error))
-            raise
-        except (RefusedError, TooLargeError):
-            return None
-        finally:
-            room.release()
+        with self._attempts.advising():
+            return await self._singles.names_of(identity)
 
-    async def _read_names(self, identity: str, room: Room) -> frozenset[str]:
-        _, answer = await self._attempt(lambda: self._source.get_one(identity, room.fits))
-        return await to_thread.run_sync(names_in, answer.body, limiter=self._decoding)
+    async def conversation(self, identity: str) -> EncodeRow | Absence:
+        """Returns a conversation with all its fields, or why it did not come, after as many attempts as it takes.
 
-    def _count(self, more: Counters) -> None:
+        The caller may hold room for pages, and must take account of the row. Raises `SourceError`.
+        """
+        with self._attempts.advising():
+            return await self._singles.find(identity)
+
+    async def _ask_one(self, identity: str, fits: Callable[[int], bool]) -> Answer | Presence:
+        return (await self._attempt(lambda: self._source.get_one(identity, fits)))[1]
+
+    async def hold(self, size_bytes: int) -> Room:
+        """Takes room for rows that came by id, even if there is none: pages wait until it is released."""
+        return await self._budget.reserve(0, size_bytes, waits=False)
+
+    def count(self, more: Counters) -> None:
+        """Adds to what the run has cost."""
         self.counters += more
         self.report.counters += more
 
@@ -240,7 +239,7 @@ class Reader:
 
     async def _attempt(self, ask: Callable[[], Awaitable[AnswerT]]) -> tuple[Ticket, AnswerT]:
         sent = await self._take_turn()
-        self._count(Counters(requests=1))
+        self.count(Counters(requests=1))
         self._sent.append(sent.at)
         self.report.in_flight += 1
         try:
@@ -272,7 +271,7 @@ class Reader:
         self._throttle.page_took(self.clock() - sent.at)
         if decoded.style is not None:
             self._source.style = decoded.style
-        self._count(Counters(pages=1))
+        self.count(Counters(pages=1))
         room.settle(len(decoded.page), decoded.page.size_bytes)
         return PageReading(replace(decoded.page, limit=request.limit), self._read_since(told, answer.served_at), room)
 

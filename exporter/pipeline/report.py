@@ -26,6 +26,9 @@ class Report:
         self.windows = 0
         self.in_flight = 0
         self.reading: tuple[Instant, Instant] | None = None
+        self.recordings = 0
+        self.recording_bytes = 0
+        self.recordings_in_all: int | None = None
         self.counters = Counters()
         self.troubles: list[Callable[[], Trouble | None]] = []
         self._observer = observer
@@ -47,6 +50,9 @@ class Report:
                 windows=self.windows,
                 seconds=self._clock() - self.began,
                 reading=None if self.reading is None else (to_datetime(self.reading[0]), to_datetime(self.reading[1])),
+                recordings=self.recordings,
+                recording_bytes=self.recording_bytes,
+                recordings_in_all=self.recordings_in_all,
                 trouble=next((trouble for find in self.troubles if (trouble := find())), None),
             )
         )

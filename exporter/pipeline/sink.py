@@ -2,9 +2,10 @@
 
 from typing import Final, Protocol
 
-from exporter.contract import Instant
+from exporter.contract import Instant, format_instant
 from exporter.encode.rows import EncodeRow
-from exporter.fetch.walk.window import Settled
+from exporter.errors import AccessError, ContradictionError, ExporterError, RequestRefusedError, TooLargeError
+from exporter.fetch.walk.window import Settled, WindowProgress
 from exporter.model import Change
 from exporter.pipeline.scan import Scan
 
@@ -35,3 +36,19 @@ class Sink(Protocol):
     def again(self) -> str: ...
     def open_window(self, end: Instant, scan: Scan) -> WindowSink:
         """Returns the sink for the window of `scan` that ends at `end`."""
+
+
+def placed(error: ExporterError, walk: WindowProgress, sink: Sink) -> ExporterError:
+    """Returns the error with where it happened, what is kept, and what to do."""
+    start = "the beginning" if walk.remaining is None or walk.remaining.open_below else format_instant(walk.start)
+    match error:
+        case ContradictionError():
+            what_now = "another run will end here too, for as long as the API answers like that"
+        case AccessError():
+            what_now = f"run again with a token that is let in {sink.again}"
+        case RequestRefusedError() | TooLargeError():
+            what_now = f"fix that, then run again {sink.again}"
+        case _:
+            what_now = f"run the same command again {sink.again}"
+    placed = error.with_message(f"{error} (reading {start} to {format_instant(walk.settled_from)})")
+    return placed.with_advice(f"{sink.kept}; {what_now}")

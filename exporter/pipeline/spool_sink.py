@@ -31,7 +31,7 @@ class SpooledPart:
     """Describes a staged part with rows of one home, from new to old.
 
     `absent` and `withheld_rows` are as in `model.DataFile`. `reading` is the number of the reading that has shown them;
-    a later one has a higher number.
+    a later one has a higher number. Parts whose rows are `is_kept` leave those of the home as they are.
     """
 
     path: Path
@@ -40,6 +40,7 @@ class SpooledPart:
     rows: int
     absent: dict[str, int]
     withheld_rows: int
+    is_kept: bool = False
 
 
 @dataclass(slots=True)

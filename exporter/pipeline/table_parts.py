@@ -66,6 +66,8 @@ class TableParts:
             absent={name: count for name, count in absent.items() if count} if of_conversations else {},
             withheld_rows=withheld_rows if of_conversations else 0,
             open_rows=part.open_rows,
+            recorded_rows=part.recorded_rows if of_conversations else None,
+            unrecorded_rows=part.unrecorded_rows if of_conversations else None,
         )
 
 

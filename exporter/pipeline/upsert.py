@@ -22,10 +22,12 @@ from exporter.parts.nulls import count_values
 from exporter.parts.versions import versions_in
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import MERGED_AT_ONCE
+from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.lookup import MOST_REPEATED, NOTHING_REPEATED, Copy, Repeated, find_ids
 from exporter.pipeline.marks import Marks, marks_by_nulls, marks_by_rows
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.quarantine_merge import Quarantine
+from exporter.pipeline.spool_hydration import complete_spool
 from exporter.pipeline.spool_sink import Spool, SpooledPart
 from exporter.plan.homes import Home
 from exporter.tasks import for_each
@@ -65,14 +67,20 @@ async def merge_spool(
     gone: Mapping[Interval, Collection[str]],
     whole: Coverage = _NOTHING,
     repeated: Repeated = NOTHING_REPEATED,
+    hydrator: Hydrator | None = None,
+    all_again: bool = False,
 ) -> tuple[Change, UpsertCounts]:
     """Publishes the parts that replace those that change, and returns the change to commit.
 
     An id that arrives at a home that did not have it leaves the one that did. `gone` are ids to drop, by the interval
     of their home, which `spool` knows. `whole` is where `spool` has all existing rows, so that the marks of older ones
     leave with them. Of each `repeated` row, one copy in a part stays. Until the commit, and the deletion that follows
-    it, rows are stored twice; `_SUCCESS` is removed before. Raises `StoreError`, and what `Spool.judge` raises.
+    it, rows are stored twice; `_SUCCESS` is removed before. The `hydrator` first completes the rows, with `all_again`
+    also those that are stored as they are listed. Raises `StoreError`, and what `complete_spool` and `Spool.judge`
+    raise.
     """
+    if hydrator is not None:
+        await complete_spool(spool, stage, hydrator, again=all_again)
     await spool.judge()
     quarantine = await Quarantine.load(state, stage)
     misfits = set[str]().union(*spool.misfit_ids.values())
@@ -85,10 +93,12 @@ async def merge_spool(
     async def plan(interval: Interval) -> None:
         drop = drops.get(interval, set()) | misfits
         home, spooled = spool.homes[interval], spool.parts.get(interval, [])
-        readings = _readings(spooled)
+        readings, stays = _readings(spooled), {part.path for part in spooled if part.is_kept}
         async with _opened(home, stage, checked=False) as part:
-            found = await to_thread.run_sync(plan_merge, part, readings, drop, repeated.copies, limiter=stage.working)
-            plans[interval] = found
+            kept = [[path for path in paths if path in stays] for paths in readings]
+            plans[interval] = found = await to_thread.run_sync(
+                plan_merge, part, readings, drop, repeated.copies, kept, limiter=stage.working
+            )
             # The marks of a row in several readings would count several times.
             if part is not None and len(readings) <= 1 and Coverage([interval]) & whole:
                 marks[interval] = await marks_by_rows(home, part, found, spooled, stage)

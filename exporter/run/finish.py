@@ -91,18 +91,26 @@ async def put_in_order(
     least_bytes: int | None = None,
     table_format: TableFormat | None = None,
     file_mode: FileMode | None = None,
+    keeps_recordings: bool | None = None,
 ) -> None:
     """Does everything that a run does except reading: sweeps what no commit names, and seals.
 
     `least_bytes` is as in `seal`. `table_format` is for an export that has none yet, and `file_mode` for all that is
-    there and will be. Raises `StoreError`, and `DestinationError` if there is no export.
+    there and will be; `keeps_recordings` says what runs do from now on. Raises `StoreError`, and `DestinationError` if
+    there is no export.
     """
     store, log = claim.store, claim.log
     request, _ = stored_export(log.state, store.location)
     await check_whole(store, log.state)
     fresh = table_format if log.state.table_format is None else None
     file_mode = await claim.set_file_mode(file_mode)
-    await log.append(committed_at=wall_clock(), kind="resume", table_format=fresh, file_mode=file_mode)
+    await log.append(
+        committed_at=wall_clock(),
+        kind="resume",
+        table_format=fresh,
+        file_mode=file_mode,
+        keeps_recordings=None if keeps_recordings == log.state.keeps_recordings else keeps_recordings,
+    )
     tables = Tables.of(request)
     committer = Committer(store, log, tables.schemas, observer, clock)
     await committer.sweep()

@@ -22,7 +22,7 @@ from exporter.store.base import Store
 from exporter.store.local.lock import host_name
 from exporter.version import __version__
 
-Command: TypeAlias = Literal["export", "sync", "compact", "verify", "audit", "vacuum", "reread", "accept"]
+Command: TypeAlias = Literal["export", "sync", "compact", "verify", "audit", "vacuum", "reread", "accept", "recordings"]
 
 
 #: A run that ends with one of these, and has committed nothing, was refused: the destination holds another export, or

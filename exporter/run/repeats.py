@@ -87,6 +87,7 @@ async def settle(session: Session) -> None:
         gone=await doubts.strays(spool, homes),
         whole=doubts.windows,
         repeated=doubts.repeated,
+        hydrator=session.hydrator,
     )
     if state.unsettled or change.adds or change.removes or change.quarantines:
         await session.committer.commit(msgspec.structs.replace(change, settles=True), session.spent)

@@ -20,6 +20,7 @@ from exporter.model import Counters, TableFormat
 from exporter.parts.integrity import opened
 from exporter.parts.nulls import sighted_rows
 from exporter.pipeline.committer import Committer
+from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.part_sink import PartSink
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.pipeline import Pipeline
@@ -36,7 +37,7 @@ from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.finish import check_whole
 from exporter.run.reconcile import has_sensitive_fields, settle_range
-from exporter.settings import FileMode, Selection
+from exporter.settings import FileMode, RunSettings, Selection
 from exporter.store.base import Store
 
 #: The most parts to open when looking for rows with sensitive fields, and the most rows to take.
@@ -47,9 +48,10 @@ _LOOKED_INTO: Final = 3
 class Session:
     """Represents a run that holds its destination, and has said so in the log.
 
-    `before` is the state until then, `windows` is the number of windows that were read.
+    `run` is its name, `before` the state until then, and `windows` is the number of windows that were read.
     """
 
+    run: str
     before: State
     log: CommitLog
     reader: Reader
@@ -60,6 +62,7 @@ class Session:
     guard: Guard
     committer: Committer
     began: float
+    hydrator: Hydrator | None = None
     windows: int = field(default=0)
 
     @classmethod
@@ -73,18 +76,20 @@ class Session:
         table_format: TableFormat | None = None,
         file_mode: FileMode | None = None,
         keep_generations: int | None = None,
+        keeps_recordings: bool | None = None,
     ) -> Self:
         """Puts into the log what the export will become, and sweeps what no commit names.
 
         `refuses_withheld` refuses a token that may not see sensitive fields if stored rows have them. `table_format` is
-        for an export that has none yet, and `file_mode` for all that is there and will be. Raises `StoreError`, also
-        for a damaged file, and `DestinationError` if files cannot have that mode.
+        for an export that has none yet, and `file_mode` for all that is there and will be. `keeps_recordings` says
+        what runs do from now on. Raises `StoreError`, also for a damaged file, and `DestinationError` if files cannot
+        have that mode.
         """
         store, log, before = claim.store, claim.log, claim.log.state
         request, reader, context = connection.request, connection.reader, connection.context
         tables = Tables.of(request)
         await check_whole(store, before)
-        await _declare(claim, connection, range_, keep_generations, table_format, file_mode)
+        await _declare(claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings)
         committer = Committer(store, log, tables.schemas, context.observer, context.clock)
         await committer.sweep()
         is_hidden = connection.opening.is_hidden or knows_hidden(log.state, request)
@@ -94,8 +99,11 @@ class Session:
         refuses_withheld = refuses_withheld and has_sensitive_fields(before)
         asked = context.credentials.organization
         guard = Guard(before.organization, role, asked_organization=asked, refuses_withheld=refuses_withheld)
+        hydrator = Hydrator.of(reader, request, context.settings, log.state.hydrated_fields)
+        if hydrator is not None:
+            committer.hydrated = hydrator.filled
         opening, began = connection.opening, context.clock()
-        return cls(before, log, reader, opening, context, scan, stage, guard, committer, began)
+        return cls(claim.run, before, log, reader, opening, context, scan, stage, guard, committer, began, hydrator)
 
     @property
     def spent(self) -> Counters:
@@ -120,15 +128,17 @@ class Session:
         updated_since: Instant | None = None,
         oldest: Instant | None = None,
         density: float | None = None,
+        settings: RunSettings | None = None,
     ) -> None:
-        """Reads all that was created in `what`. Without `into`, the rows go into parts of the export.
+        """Reads all that was created in `what`. Without `into`, the rows go into parts of the export, completed.
 
         `updated_since` is as in `Scan`. `oldest` is roughly where `what` begins, if that is known. `density` is the
-        number of rows a microsecond at the end of the export's range, if that is known.
+        number of rows a microsecond at the end of the export's range, if that is known. `settings` say how to read,
+        unless as the run does.
 
         Raises the `ExporterError` that ended the reading early, after the manifest was brought up to date with the log.
         """
-        settings, place = self.context.settings, self.stage.tables.place
+        settings, place = settings or self.context.settings, self.stage.tables.place
         scan = msgspec.structs.replace(self.scan, windows=what.intervals, updated_since=updated_since)
         scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density)
         covered = 0
@@ -136,8 +146,19 @@ class Session:
             covered = self._covered(scheduler)
             if what and what.intervals[0].start == scan.range.start:
                 self.committer.data_start = scheduler.oldest
+        completes = into is None
         into = into or PartSink(self.stage, self.guard, arrives=True)
-        pipeline = Pipeline(scan, scheduler, reader or self.reader, into, self.committer, settings, covered=covered)
+        pipeline = Pipeline(
+            scan,
+            scheduler,
+            reader or self.reader,
+            into,
+            self.committer,
+            settings,
+            covered=covered,
+            hydrator=self.hydrator if reader is None else None,
+            completes=completes,
+        )
         try:
             await pipeline.run()
         except ExporterError:
@@ -179,6 +200,7 @@ async def begin(
         table_format=settle_table_format(before, asked, claim.store.location),
         file_mode=asked.file_mode,
         keep_generations=keep_generations,
+        keeps_recordings=asked.recordings,
     )
 
 
@@ -226,6 +248,7 @@ async def _declare(
     keep_generations: int | None,
     table_format: TableFormat | None,
     file_mode: FileMode | None,
+    keeps_recordings: bool | None,
 ) -> None:
     """Puts into the log what this export will become, and that this run now holds it.
 
@@ -239,6 +262,7 @@ async def _declare(
         keep_generations=keep_generations,
         table_format=table_format if log.state.table_format is None else None,
         file_mode=await claim.set_file_mode(file_mode),
+        keeps_recordings=None if keeps_recordings == log.state.keeps_recordings else keeps_recordings,
     )
     if log.state.range is None:
         await append(kind="begin", request=connection.request, range=range_)

@@ -5,14 +5,14 @@ Each switch has the same name on the command line (`--behaviour cursor=inclusive
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
+from typing import Annotated, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from exporter.contract import FILTERS_BY_NAME, RESERVED_PARAMETERS
+from exporter.contract import FIELD_NAMES, FILTERS_BY_NAME, RESERVED_PARAMETERS
 from exporter.errors import UsageError
 from exporter.sandbox.readings import TIMES, reads_of
-from exporter.sandbox.switches import read_switch
+from exporter.sandbox.switches import read_switches
 from exporter.words import any_of, did_you_mean
 
 Fault: TypeAlias = Literal[
@@ -47,8 +47,8 @@ _Share = msgspec.Meta(ge=0, le=1)
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Holds the server's switches. The defaults make a well-meaning server; numbers in brackets refer to source.md.
 
-    Raises `ValueError` for an unknown parameter in `ignores` or `excludes`, an unknown reading, an impossible change,
-    and for a fault rate without faults.
+    Raises `ValueError` for an unknown parameter in `ignores` or `excludes`, an unknown field in `list_omits`, an
+    unknown reading, an impossible change, and for a fault rate without faults.
     """
 
     #: [1] A strict cursor serves rows older than it; an inclusive one also those of its own time.
@@ -91,6 +91,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     hides_token_created: bool = False
     #: Fields are served that no reference names.
     extra_fields: bool = False
+    #: [13] The list leaves these fields out, also when they are asked for; a conversation by itself has them.
+    list_omits: tuple[str, ...] = ()
 
     #: A page is answered after this many seconds.
     latency: Annotated[float, _AtLeast0] = 0.0
@@ -134,6 +136,10 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError(f"ignores={unknown[0]}: there is no such parameter.{near}".rstrip("."))
         if unknown := sorted(set(self.excludes) - BOUNDS):
             raise ValueError(f"excludes={unknown[0]}: must be {any_of(sorted(BOUNDS))}")
+        if unknown := sorted(set(self.list_omits) - set(FIELD_NAMES)):
+            raise ValueError(
+                f"list_omits={unknown[0]}: there is no such field.{did_you_mean(unknown[0], FIELD_NAMES)}".rstrip(".")
+            )
         reads_of(self.reads, "")
         if self.fault_rate and not self.faults:
             raise ValueError("a fault_rate needs faults")
@@ -144,7 +150,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return _changed(self) if self.changes and position > self.changes_after else self
 
 
-_SWITCHES: Final = {field.name: field for field in msgspec.structs.fields(Behaviour)}
+_SWITCHES: Final = {field.name: field.type for field in msgspec.structs.fields(Behaviour)}
 
 
 def behaviour_from_options(pairs: Iterable[str]) -> Behaviour:
@@ -153,23 +159,9 @@ def behaviour_from_options(pairs: Iterable[str]) -> Behaviour:
     Raises `UsageError` for a switch or a value that is not known; if a switch is given twice, the last one counts.
     """
     try:
-        return Behaviour(**_chosen(pairs))
+        return Behaviour(**read_switches(pairs, _SWITCHES))
     except ValueError as error:
         raise UsageError(f"--behaviour {error}") from error
-
-
-def _chosen(pairs: Iterable[str]) -> dict[str, Any]:
-    chosen: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        name = name.strip().replace("-", "_")
-        if name not in _SWITCHES:
-            near = did_you_mean(name, _SWITCHES) or " exporter sandbox --help lists the switches"
-            raise ValueError(f"{pair}: there is no such switch.{near}")
-        if not equals:
-            raise ValueError(f"{pair}: must have a value, as in {name}=VALUE")
-        chosen[name] = read_switch(name, value, _SWITCHES[name].type)
-    return chosen
 
 
 @lru_cache
@@ -177,6 +169,6 @@ def _changed(behaviour: Behaviour) -> Behaviour:
     """Returns `behaviour` after its changes."""
     if not behaviour.changes:
         return behaviour
-    chosen = _chosen(behaviour.changes)
+    chosen = read_switches(behaviour.changes, _SWITCHES)
     changed = Behaviour(**chosen)
     return msgspec.structs.replace(behaviour, changes=(), **{name: getattr(changed, name) for name in chosen})

@@ -2,8 +2,6 @@
 
 import asyncio
 import gzip
-import socket
-import struct
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from functools import lru_cache
@@ -12,6 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from exporter.sandbox.behaviour import Behaviour, Fault
+from exporter.sandbox.loopback import reset
 
 _CHUNK_BYTES = 1024 * 1024
 _TRICKLE_SECONDS = 0.05
@@ -38,13 +37,13 @@ def _html(status: int) -> web.Response:
 
 
 async def _reset(request: web.Request, body: bytes, behaviour: Behaviour) -> web.StreamResponse:
-    _abort(request)
+    reset(request)
     return _json(body)
 
 
 async def _reset_mid_body(request: web.Request, body: bytes, behaviour: Behaviour) -> web.StreamResponse:
     response = await _begin(request, body)
-    _abort(request)
+    reset(request)
     return response
 
 
@@ -117,15 +116,6 @@ async def _begin(request: web.Request, body: bytes, part: int | None = None) -> 
     await response.prepare(request)
     await response.write(body[: len(body) // 2 if part is None else part])
     return response
-
-
-def _abort(request: web.Request) -> None:
-    if request.transport is None:
-        return
-    connection = request.transport.get_extra_info("socket")
-    # Without lingering, closing sends RST instead of FIN: the client sees a reset, not an end.
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    request.transport.abort()
 
 
 def _padding(size: int) -> Iterator[bytes]:

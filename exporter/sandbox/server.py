@@ -1,31 +1,29 @@
 """Serves the API's two endpoints on loopback, over rows in memory."""
 
 import asyncio
-import errno
-import os
 import random
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from exporter.contract import CONVERSATIONS_PATH, Instant
-from exporter.errors import ExporterError
 from exporter.sandbox.behaviour import Behaviour, Fault
 from exporter.sandbox.clock import date_header, system_clock
 from exporter.sandbox.faults import answer
 from exporter.sandbox.filters import BadParameterError, parse_query
 from exporter.sandbox.gate import TOKEN, Refusal, TokenBucket, check_token, reads_sensitive, retry_after
 from exporter.sandbox.listing import Listing
+from exporter.sandbox.loopback import HOST, listen
+from exporter.sandbox.media import MediaBehaviour
+from exporter.sandbox.media_host import MediaHost
 from exporter.sandbox.pages import count_rows, cut_at_random, page_of
 from exporter.sandbox.render import Renderer, View
 from exporter.sandbox.rows import Row
 
-_HOST = "127.0.0.1"
 _MAX_SEEN = 100_000
 _KEPT_BYTES = 1024**3
 #: The request that is being answered, counted since the behaviour was set.
@@ -61,7 +59,8 @@ class Sandbox:
     """Serves the rows by the behaviour, both of which may change while it runs.
 
     `requests` logs what came in (the first 100 000). `on_request`, if set, is called with each before it is answered,
-    so that a test can change rows in the middle of a walk; `on_answer` when its answer is ready, or given up.
+    so that a test can change rows in the middle of a walk; `on_answer` when its answer is ready, or given up. `media`
+    serves the recordings of made-up rows, whose links it signs whenever they are read; without it, they are dead.
     """
 
     def __init__(
@@ -70,9 +69,11 @@ class Sandbox:
         behaviour: Behaviour,
         clock: Callable[[], Instant],
         seconds: Callable[[], float] = time.monotonic,
+        media: MediaHost | None = None,
     ) -> None:
         self.url = ""
         self.token = TOKEN
+        self.media = media
         self.requests: list[ServedRequest] = []
         self.on_request: Callable[[ServedRequest], None] | None = None
         self.on_answer: Callable[[ServedRequest, ServedAnswer], None] | None = None
@@ -81,7 +82,7 @@ class Sandbox:
         self._clock = clock
         self._seconds = seconds
         self._listing = Listing(rows)
-        self._renderer = Renderer(_KEPT_BYTES)
+        self._renderer = Renderer(_KEPT_BYTES, None if media is None else media.details)
         self.behaviour = behaviour
 
     @property
@@ -136,7 +137,7 @@ class Sandbox:
 
     def warm(self, fields: frozenset[str] | None = None) -> None:
         """Writes every row's text once, so that the first walk that asks for `fields` is no slower than the next."""
-        self._renderer.texts(self._listing, View.of(self._behaviour, fields))
+        self._renderer.texts(self._listing, View.of(self._behaviour, fields, is_listed=True))
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self._count += 1
@@ -224,7 +225,7 @@ class Sandbox:
         except BadParameterError as error:
             return Refusal(422, str(error))
         rows = cut_at_random(self._listing.page(parsed, behaviour, self._clock(), rng), behaviour, rng)
-        texts = self._renderer.texts(rows, View.of(behaviour, parsed.fields, sensitive=sensitive))
+        texts = self._renderer.texts(rows, View.of(behaviour, parsed.fields, sensitive=sensitive, is_listed=True))
         return page_of(texts, parsed.limit, behaviour, rng)
 
 
@@ -251,42 +252,40 @@ async def serve(
     *,
     port: int = 0,
     clock: Callable[[], Instant] = system_clock,
+    media: MediaBehaviour | MediaHost | None = None,
 ) -> AsyncIterator[Sandbox]:
     """Serves `rows` on loopback while the block runs; port 0 takes a free one.
 
+    With `media`, the recordings are served as well, from a port of their own that is free.
+
     Raises `ExporterError` if the port cannot be opened.
     """
-    sandbox = Sandbox(rows, behaviour or Behaviour(), clock)
+    host = MediaHost(media, clock=clock) if isinstance(media, MediaBehaviour) else media
+    sandbox = Sandbox(rows, behaviour or Behaviour(), clock, media=host)
     application = web.Application()
     application.router.add_get(CONVERSATIONS_PATH, sandbox.handle)
     application.router.add_get(CONVERSATIONS_PATH + "/{id}", sandbox.handle)
     application.on_response_prepare.append(sandbox.date)
-    # A stalled answer ends when its client leaves, or at once when the server stops.
-    runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        try:
-            # asyncio would open it as well, but goes on silently if the machine refuses it.
-            opened = socket.create_server((_HOST, port))
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                raise
-            why = os.strerror(error.errno or errno.EADDRINUSE)  # other words repeat the address
-            raise ExporterError(f"--port {port}: {why}; give another one") from error
-        await web.SockSite(runner, opened).start()
-        sandbox.url = f"http://{_HOST}:{runner.addresses[0][1]}"
+    async with AsyncExitStack() as stack:
+        opened = await stack.enter_async_context(listen(application, port))
+        if host is not None:
+            await stack.enter_async_context(host.serve())
+        sandbox.url = f"http://{HOST}:{opened}"
         yield sandbox
-    finally:
-        await runner.cleanup()
 
 
 async def run_sandbox(
-    rows: Iterable[Row], behaviour: Behaviour | None = None, *, port: int, on_ready: Callable[[Sandbox], None]
+    rows: Iterable[Row],
+    behaviour: Behaviour | None = None,
+    *,
+    port: int,
+    on_ready: Callable[[Sandbox], None],
+    media: MediaBehaviour | None = None,
 ) -> None:
     """Serves `rows` until cancelled. `on_ready` is called with the server once requests are answered.
 
     Raises `ExporterError` if the port cannot be opened.
     """
-    async with serve(rows, behaviour, port=port) as sandbox:
+    async with serve(rows, behaviour, port=port, media=media) as sandbox:
         on_ready(sandbox)
         await asyncio.Event().wait()

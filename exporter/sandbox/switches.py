@@ -1,5 +1,6 @@
 """Reads values of the server's switches from texts, and says what a value must be."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
@@ -7,11 +8,30 @@ from msgspec import inspect
 
 from exporter.words import any_of, did_you_mean
 
-#: Switches whose number is one of seconds.
+#: Switches whose number is one of seconds, though they are not called so.
 _SECONDS: Final = ("latency", "visible_delay", "date_ahead")
 
 
-def read_switch(name: str, text: str, kind: Any) -> Any:
+def read_switches(pairs: Iterable[str], types: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values that texts such as `page_cap=100` give to switches of these types; the last of a name counts.
+
+    Raises `ValueError` for a switch that is none of these, and for a value that it cannot have.
+    """
+    names = {name.replace("-", "_"): name for name in types}
+    chosen: dict[str, Any] = {}
+    for pair in pairs:
+        typed, equals, value = pair.partition("=")
+        name = names.get(typed.strip().replace("-", "_"))
+        if name is None:
+            near = did_you_mean(typed.strip(), types) or " exporter sandbox --help lists the switches"
+            raise ValueError(f"{pair}: there is no such switch.{near}")
+        if not equals:
+            raise ValueError(f"{pair}: must have a value, as in {name}=VALUE")
+        chosen[name] = _read_switch(name, value, types[name])
+    return chosen
+
+
+def _read_switch(name: str, text: str, kind: Any) -> Any:
     """Returns the value of a switch of this type. Raises `ValueError` that says what it must be."""
     info = _without_none(inspect.type_info(kind))
     value = [part.strip() for part in text.split(",") if part.strip()] if _is_list(info) else text.strip()
@@ -33,7 +53,7 @@ def _complaint(name: str, value: Any, kind: Any, info: Any) -> str:
         case inspect.BoolType():
             return "must be true or false"
     whole = "whole " if isinstance(info, inspect.IntType) else ""
-    unit = " of seconds" if name in _SECONDS else ""
+    unit = " of seconds" if name in _SECONDS or name.endswith("_seconds") else ""
     return f"must be a {whole}number{unit}{_bounds(info)}"
 
 

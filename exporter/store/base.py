@@ -106,6 +106,10 @@ class Store(Protocol):
         Raises `StoreError`, also if a file has that path already.
         """
 
+    async def publish_media(self, staged: Path, path: str) -> None:
+        """Does what `publish` does, for a file that is named by its content: one of the same size that has the path
+        already is this one. One of another size is damaged, and replaced."""
+
     async def free_bytes(self) -> int:
         """Returns how many bytes can still be written to `staged_on`, also before `prepare`."""
 

@@ -31,7 +31,7 @@ def open_filesystem(location: Location) -> tuple[fs.FileSystem, str]:
 
 
 def copy_columns(location: Url, path: str, columns: Sequence[str], copy: Path) -> None:
-    """Writes these columns of a part in an object store to a new file, without reading the others.
+    """Writes these columns of a part in an object store, as far as it has them, to a new file, and reads no others.
 
     Raises `StoreError`; `UnreadableFileError` for what Arrow fails to read or write.
     """
@@ -44,10 +44,11 @@ def copy_columns(location: Url, path: str, columns: Sequence[str], copy: Path) -
             filesystem.open_input_file(f"{prefix}{'/'.join(parts_inside(location, path))}") as file,
             pq.ParquetFile(file) as part,
         ):
-            schema = pa.schema([part.schema_arrow.field(name) for name in columns])
+            there = [name for name in columns if name in part.schema_arrow.names]
+            schema = pa.schema([part.schema_arrow.field(name) for name in there])
             with pq.ParquetWriter(copy, schema) as writer:
                 for number in range(part.num_row_groups):
-                    writer.write_table(part.read_row_group(number, columns=list(columns), use_threads=False))
+                    writer.write_table(part.read_row_group(number, columns=there, use_threads=False))
     except (OSError, MemoryError, pa.ArrowException) as error:
         raise UnreadableFileError(location / path, f"Arrow fails to copy it ({error})") from error
 

@@ -944,6 +944,7 @@ def test_the_sandbox_says_how_to_reach_it_and_ends_with_ctrl_c() -> None:
     assert words[0] == "export"
     assert words[1].startswith("ANYREACH_BASE_URL=http://127.0.0.1:")
     assert words[2].startswith("ANYREACH_TOKEN=")
+    assert re.search(r"Recordings are served at http://127\.0\.0\.1:\d+, on links", errors)
     assert process.returncode == 0
     assert "Traceback" not in errors
 

@@ -43,7 +43,8 @@ def pages(tmp_path: Path) -> Path:
     (tmp_path / "clocks.md").write_text("# Clocks\n\nWhich clock [/a] run goes by.\n", encoding="utf-8")
     (tmp_path / "sync.md").write_text("# Sync\n\nBring it up to date.\n", encoding="utf-8")
     (tmp_path / "sandbox.md").write_text(
-        "# The sandbox\n\nServe.\n\n| switch | what |\n|---|---|\n| `faults` | a |\n| `fault_rate` | b |\n",
+        "# The sandbox\n\nServe.\n\n| switch | what |\n|---|---|\n| `faults` | a |\n| `fault_rate` | b |\n\n"
+        "| media switch | what |\n|---|---|\n| `cuts` | c |\n\n| fault | what |\n|---|---|\n| `cut` | d |\n",
         encoding="utf-8",
     )
     return tmp_path
@@ -83,6 +84,7 @@ def test_what_is_completed(shell: str, pages: Path) -> None:
         "exporter a": {"accept", "audit"},
         "exporter sandbox --density ": set(DENSITIES),
         "exporter sandbox --behaviour fault": {"fault_rate=", "faults="},
+        "exporter sandbox --media cu": {"cut=", "cuts="},
         "exporter export out --log-format ": {"text", "json"},
     }
     command = [sys.executable, "-c", PROGRAM, shell, str(pages), *wanted]

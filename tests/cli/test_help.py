@@ -120,9 +120,14 @@ def test_the_list_of_commands_is_grouped_and_ends_with_where_to_go(capsys: pytes
 
 
 def test_the_sandbox_names_its_switches_and_their_other_spelling(capsys: pytest.CaptureFixture[str]) -> None:
-    from exporter.sandbox import Behaviour
+    from exporter.sandbox import MEDIA_FAULTS, Behaviour, MediaBehaviour
 
     text = help_of("sandbox", capsys)
+    recordings = section("Switches of the recordings, each given as --media NAME=VALUE", text)
+    named = {line.split()[0] for line in recordings if line[2] != " "}
+    assert named == set(MediaBehaviour.__struct_fields__) - {"faults"}
+    faults = section("Shares of recordings that meet a fault, each given as --media NAME=SHARE", text)
+    assert {line.split()[0] for line in faults if line[2] != " "} == set(MEDIA_FAULTS)
     shown = section("Switches, each given as --behaviour NAME=VALUE", text)
     assert [line.split()[0] for line in shown if line[2] != " "] == list(Behaviour.__struct_fields__)
     assert "--behaviour, --behavior NAME=VALUE" in text

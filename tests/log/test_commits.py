@@ -14,7 +14,7 @@ from exporter.layout import SUCCESS, commit_path
 from exporter.log.acceptance import Acceptance, Doubts
 from exporter.log.commits import CommitLog, load_state
 from exporter.log.state import Author, State, state_name
-from exporter.model import Change, Counters
+from exporter.model import Change, Counters, DataFile
 from exporter.settings import Request
 from exporter.store.local.store import LocalStore
 
@@ -67,8 +67,24 @@ async def test_a_commit_that_an_older_exporter_would_fold_otherwise_is_of_a_newe
     await log.append(committed_at=4, kind="reread", change=Change(refreshes=(Interval(0, 10),), read_since=9))
     accepts = Acceptance(at=5, by="ann@here", doubts=Doubts())
     await log.append(committed_at=5, kind="accept", accepts=accepts)
-    commits = await store.read_all([commit_path(number) for number in range(1, 6)])
-    assert [msgspec.json.decode(commit or b"")["format_version"] for commit in commits] == [1, 1, 2, 2, 3]
+    await log.append(committed_at=6, kind="resume", keeps_recordings=True)
+    await log.append(committed_at=7, kind="recordings")
+    part = DataFile(
+        path="recordings/part-1.parquet",
+        table="recordings",
+        partition={},
+        rows=1,
+        size_bytes=1,
+        sha256="0",
+        created_at_min=1,
+        created_at_max=1,
+        window=Interval(1, 2),
+    )
+    await log.append(committed_at=8, kind="compact", change=Change(adds=(part,)))
+    await log.append(committed_at=9, kind="export")
+    commits = await store.read_all([commit_path(number) for number in range(1, 10)])
+    formats = [msgspec.json.decode(commit or b"")["format_version"] for commit in commits]
+    assert formats == [1, 1, 2, 2, 3, 4, 4, 4, 1]
     assert await load_state(store) == log.state
 
 
@@ -153,11 +169,11 @@ async def test_success_goes_before_a_commit_that_ends_it(store: LocalStore) -> N
         (lambda data: data.replace(b'"number":2', b'"number":3'), StoreError, "is number 3, and 2 was to come"),
         (lambda data: re.sub(rb'"export_id":"\w+"', b'"export_id":"x"', data), StoreError, "another export"),
         (
-            lambda data: data.replace(b'"format_version":1', b'"format_version":4'),
+            lambda data: data.replace(b'"format_version":1', b'"format_version":5'),
             DestinationError,
-            "written in format 4 by a newer exporter. Upgrade",
+            "written in format 5 by a newer exporter. Upgrade",
         ),
-        (lambda data: b'{"format_version":4,"new":[]}', DestinationError, "newer exporter"),
+        (lambda data: b'{"format_version":5,"new":[]}', DestinationError, "newer exporter"),
     ],
 )
 async def test_a_damaged_commit_is_named(

@@ -62,6 +62,9 @@ def test_the_demo_leaves_what_is_described(demo: Path) -> None:
     }
     manifest = json.loads((export / "_manifest.json").read_bytes())
     assert manifest["totals"]["rows"] == 2000
+    links = "SELECT count(*) FROM read_parquet(?) WHERE recording_details LIKE '%http://127.0.0.1:%.wav?Expires=%'"
+    (found,) = duckdb.execute(links, [f"{export}/conversations/*/*.parquet"]).fetchall()
+    assert found[0] > 1000
     for page in (README, PAGES["start"]):
         assert "2,000 made-up conversations" in page.text
 

@@ -18,7 +18,17 @@ from exporter.encode.schema import arrow_schema
 from exporter.layout import RUNS
 from exporter.pipeline.committer import RESERVED_BYTES
 from exporter.run.record import Command
-from exporter.sandbox import FAULTS, ORGANIZATION, Behaviour, Row, behaviour_from_options, gate
+from exporter.sandbox import (
+    FAULTS,
+    MEDIA_FAULTS,
+    ORGANIZATION,
+    Behaviour,
+    MediaBehaviour,
+    Row,
+    behaviour_from_options,
+    gate,
+    media_from_options,
+)
 from exporter.words import format_size
 from tests.manual.conftest import JANUARY
 from tests.manual.test_commands import keys_of
@@ -102,6 +112,23 @@ def test_switches() -> None:
         if get_origin(field.type) is not None and all(isinstance(value, str) for value in get_args(field.type)):
             assert set(get_args(field.type)) <= set(rows[name][0]), name
     assert rows["faults"][0] == list(FAULTS)
+
+
+def test_media_switches() -> None:
+    table = PAGES["sandbox"].table_headed("media switch")
+    rows = {in_code(name)[0]: (in_code(text), plain.strip("` ")) for name, text, plain in table}
+    fields = {field.name: field for field in msgspec.structs.fields(MediaBehaviour) if field.name != "faults"}
+    assert list(rows) == list(fields)
+    for name, field in fields.items():
+        texts, plain = rows[name]
+        if plain:
+            assert media_from_options([f"{name}={plain}"]) == MediaBehaviour(), name
+        else:
+            assert field.default is None, name
+        if get_origin(field.type) is not None and all(isinstance(value, str) for value in get_args(field.type)):
+            assert set(get_args(field.type)) <= set(texts), name
+    faults = [in_code(name)[0] for name, _ in PAGES["sandbox"].table_headed("fault")]
+    assert sorted(faults) == sorted(MEDIA_FAULTS)
 
 
 def test_tokens_of_the_sandbox() -> None:

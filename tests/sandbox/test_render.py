@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from exporter.contract import SECOND, parse_timestamp
 from exporter.sandbox import Behaviour, Row
+from exporter.sandbox.conversations import RECORDINGS_HOST
+from exporter.sandbox.recordings import FIELD
 from exporter.sandbox.render import Renderer, View, render, served_instant, served_text
 
 INSTANTS = st.integers(-30_000_000_000 * SECOND, 200_000_000_000 * SECOND)
@@ -105,3 +107,37 @@ def test_only_the_last_views_are_kept() -> None:
     first = [renderer.texts([row], view)[0] for view in views]
     assert renderer.texts([row], views[8])[0] is first[8]
     assert renderer.texts([row], views[0])[0] is not first[0]
+
+
+def test_what_the_list_omits_a_row_by_itself_has() -> None:
+    row = Row(0, fields={"id": "a", "summary": "s"})
+    behaviour, asked = Behaviour(list_omits=("summary",)), frozenset(("id", "summary"))
+    assert render(row, View.of(behaviour, asked, is_listed=True)) == b'{"id":"a"}'
+    assert render(row, View.of(behaviour, asked)) == b'{"id":"a","summary":"s"}'
+
+
+def test_details_are_signed_at_each_reading_though_texts_are_kept() -> None:
+    signed = iter((b"1", b"null", None, b"2", b"3"))
+    row = Row(0, fields={"id": "a", "recording_details": {"recording_url": f"{RECORDINGS_HOST}/a.mp3"}})
+    renderer = Renderer(1000, lambda _: next(signed))
+    narrow, alone = (View.of(Behaviour(), frozenset(names)) for names in (("id", FIELD), (FIELD,)))
+    assert [renderer.texts([row], narrow) for _ in range(3)] == [
+        [b'{"id":"a","recording_details":1}'],
+        [b'{"id":"a","recording_details":null}'],
+        [b'{"id":"a"}'],
+    ]
+    assert renderer.texts([row], alone) == [b'{"recording_details":2}']
+    assert renderer.texts([row], View.of(Behaviour(), frozenset(("id",)))) == [b'{"id":"a"}']
+    assert next(signed) == b"3"
+
+
+def test_texts_with_details_are_let_go_as_well() -> None:
+    fields = {"id": "a", "recording_details": {"recording_url": f"{RECORDINGS_HOST}/a.mp3"}}
+    rows = [Row(0, fields=fields) for _ in range(3)]
+    renderer, view = Renderer(len(b'{"id":"a"}'), lambda _: b"1"), View.of(Behaviour(), frozenset(("id", FIELD)))
+    for row in rows:
+        renderer.texts([row], view)
+        renderer.forget(row)
+        row.fields = fields | {"id": "b"}
+        assert renderer.texts([row], view) == [b'{"id":"b","recording_details":1}']
+        renderer.forget(row)

@@ -3,6 +3,7 @@
 Google's is the tests' own stand-in.
 """
 
+import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -15,7 +16,7 @@ from obstore.store import MemoryStore
 
 from exporter.coverage import Interval
 from exporter.errors import DestinationError, DestinationLockedError, OvertakenError, StoreError, UnreadableFileError
-from exporter.layout import COMMITS, DROPPED, RUNS, STAGING, dropped_path, part_path
+from exporter.layout import COMMITS, DROPPED, MEDIA, RUNS, STAGING, dropped_path, media_path, part_path
 from exporter.log.commits import CommitLog
 from exporter.log.publish import find_garbage
 from exporter.log.state import Author
@@ -148,6 +149,32 @@ async def test_publish_never_overwrites(store: Store) -> None:
     assert await store.read(PART) == b"first"
     assert second.read_bytes() == b"second"
     assert await store.sizes([PART]) == {PART: 5}
+
+
+@pytest.mark.parametrize("size", [5, 6_000_000])
+async def test_media_that_is_there_already_is_done_and_damaged_media_is_replaced(store: Store, size: int) -> None:
+    data = secrets.token_bytes(size)
+    path = media_path({"created_date": "2026-02-10"}, hashlib.sha256(data).hexdigest(), "mp3")
+    for there in (None, data, data[:-1], data + b"?"):
+        if there is not None:
+            await store.replace(path, there)
+        file = staged(store, data)
+        await store.publish_media(file, path)
+        assert await store.read(path) == data
+        assert not file.exists()
+    assert await store.list(MEDIA) == [path]
+    # No commit names media: a sweep leaves it alone.
+    log = await begun(store)
+    assert await find_garbage(store, log.state) == []
+
+
+async def test_tasks_may_publish_the_same_media_at_once(store: Store) -> None:
+    path = media_path({}, hashlib.sha256(b"same").hexdigest(), "bin")
+    async with anyio.create_task_group() as group:
+        for number in range(12):
+            group.start_soon(store.publish_media, staged(store, b"same", f"one-{number}"), path)
+    assert await store.read(path) == b"same"
+    assert await store.list(STAGING) == []
 
 
 async def test_what_is_moved_lies_elsewhere_alone(store: Store) -> None:

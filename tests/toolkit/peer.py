@@ -146,11 +146,11 @@ def _parse(head: bytes) -> RequestHead:
     return RequestHead(request.split(" ")[1], {name.lower(): value.strip() for name, _, value in pairs})
 
 
-def self_signed(directory: Path) -> tuple[ssl.SSLContext, Path]:
-    """Returns a TLS context for 127.0.0.1, and the certificate of the authority that a client must trust."""
+def self_signed(directory: Path, name: str = "127.0.0.1") -> tuple[ssl.SSLContext, Path]:
+    """Returns a TLS context for this name or address, and the certificate of the authority that a client must trust."""
     authority = trustme.CA()
     trusted = directory / "authority.pem"
     authority.cert_pem.write_to_path(trusted)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.issue_cert(name).configure_cert(context)
     return context, trusted

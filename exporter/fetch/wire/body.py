@@ -25,6 +25,12 @@ _OPENS: Final = {"array": re.compile(rb"[ \t\r\n]*+\["), "object": re.compile(rb
 _MOST_KEYS: Final = 8
 _MOST_KEY_CHARACTERS: Final = 30
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_AS_IT_IS: Final = frozenset({"", "identity", "none"})
+
+
+def codings_of(headers: Iterable[str]) -> list[str]:
+    """Returns what was done to a body, in this order, by the values of its `Content-Encoding` headers."""
+    return [name for name in map(str.strip, ",".join(headers).lower().split(",")) if name not in _AS_IT_IS]
 
 
 class _Unpacker(Protocol):

@@ -19,12 +19,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from exporter.contract import (
-    BASE_URL_VARIABLE,
-    CONVERSATIONS_PATH,
-    ORGANIZATION_HEADER,
-    TimestampStyle,
-)
+from exporter.contract import BASE_URL_VARIABLE, CONVERSATIONS_PATH, ORGANIZATION_HEADER, TimestampStyle
 from exporter.errors import (
     NoConnectionError,
     RequestRefusedError,
@@ -35,7 +30,7 @@ from exporter.errors import (
 )
 from exporter.fetch.pace.quota import quota_of
 from exporter.fetch.wire.answer import Answer, Presence
-from exporter.fetch.wire.body import Body, begins_like, described
+from exporter.fetch.wire.body import Body, begins_like, codings_of, described
 from exporter.fetch.wire.line import Limits, Line, Silence
 from exporter.fetch.wire.query import Query
 from exporter.fetch.wire.refusals import age_of, clock_of, own_words, proxy_refusal, quoted, refusal, wants_slash
@@ -50,7 +45,8 @@ _MAX_HEADER_BYTES: Final = 100 * 1024
 _MAX_HEADERS: Final = 2000
 #: A proxy that has changed something on the way says 203.
 _GOOD: Final = frozenset({200, 203})
-_AS_IT_IS: Final = frozenset({"", "identity", "none"})
+#: Ids that no path can name.
+_NAMELESS: Final = frozenset({".", ".."})
 T = TypeVar("T")
 
 
@@ -146,15 +142,18 @@ class Client:
 
         `.` and `..`, which no path can name, are known: nothing shows that they are not.
         """
-        if identity in (".", ".."):
+        if identity in _NAMELESS:
             return Presence(is_known=True)
         return await self._ask(f"/{quote(identity, safe='')}", "", self._take_presence)
 
-    async def get_one(self, identity: str, fits: Callable[[int], bool]) -> Answer:
-        """Makes one attempt at the JSON of a conversation, whatever filters and fields say. Raises like `get_page`."""
-        return await self._ask(
-            f"/{quote(identity, safe='')}", "", lambda response: self._take(response, fits, "object")
-        )
+    async def get_one(self, identity: str, fits: Callable[[int], bool]) -> Answer | Presence:
+        """Makes one attempt at the JSON of a conversation, whatever filters and fields say. Raises like `get_page`.
+
+        Returns a presence for 404, and for an id that no path can name, as `look_up` does.
+        """
+        if identity in _NAMELESS:
+            return Presence(is_known=True)
+        return await self._ask(f"/{quote(identity, safe='')}", "", lambda response: self._take_one(response, fits))
 
     async def _ask(self, segment: str, query: str, take: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
         """Makes one attempt, and once a run another, where the API wants the path to end with a slash, or not to.
@@ -239,6 +238,9 @@ class Client:
             )
         return Answer(body, served_at, quota_of(response.headers, now_seconds), age_of(response.headers.get("Age")))
 
+    async def _take_one(self, response: aiohttp.ClientResponse, fits: Callable[[int], bool]) -> Answer | Presence:
+        return await (self._take_presence(response) if response.status == 404 else self._take(response, fits, "object"))
+
     async def _take_presence(self, response: aiohttp.ClientResponse) -> Presence:
         _, now_seconds = clock_of(response.headers.get("Date"), time.time())
         if response.status == 404:
@@ -294,6 +296,4 @@ class Client:
 
 
 def _codings(response: aiohttp.ClientResponse) -> list[str]:
-    """Returns what was done to the body, in this order."""
-    named = ",".join(response.headers.getall("Content-Encoding", ())).lower().split(",")
-    return [name for name in map(str.strip, named) if name not in _AS_IT_IS]
+    return codings_of(response.headers.getall("Content-Encoding", ()))

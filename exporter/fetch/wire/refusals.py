@@ -86,7 +86,7 @@ def _refusal(
             hint = "The token needs the scope conversations:read or conversations:manage"
             if token.startswith(PERSONAL_TOKEN_PREFIX):
                 hint += f", and access to the organization that {ORGANIZATION_VARIABLE} or --org-id names"
-            return AccessError(f"{answered}. {hint}")
+            return AccessError(f"{answered}. {hint}", is_forbidden=True)
         case 404:
             return RequestRefusedError(
                 f"{answered}. Is that the conversations API? Either it has no {CONVERSATIONS_PATH} (then check "

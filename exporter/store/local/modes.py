@@ -12,7 +12,7 @@ from stat import S_IMODE, S_ISGID
 from typing import Final, TypeAlias
 
 from exporter.errors import DestinationError
-from exporter.layout import ICEBERG, MANIFEST, PRIVATE, SCRATCH, STAGING, SUCCESS, TABLES
+from exporter.layout import ALL_TABLES, ICEBERG, MANIFEST, MEDIA, PRIVATE, SCRATCH, STAGING, SUCCESS
 from exporter.settings import FileMode
 from exporter.store.disk import DIRECTORY_MODES, FILE_MODES, fsync, fsync_directory, reporting, set_mode
 from exporter.store.owner import hand_over
@@ -20,7 +20,7 @@ from exporter.store.owner import hand_over
 _Entry: TypeAlias = tuple[Path, os.stat_result, int]
 
 #: Beside these, a directory may hold what is not the exporter's.
-_OURS: Final = (MANIFEST, SUCCESS, *TABLES, ICEBERG, PRIVATE)
+_OURS: Final = (MANIFEST, SUCCESS, *ALL_TABLES, MEDIA, ICEBERG, PRIVATE)
 
 
 def apply_file_mode(root: Path, file_mode: FileMode) -> None:

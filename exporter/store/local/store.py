@@ -107,6 +107,9 @@ class LocalStore:
     async def publish(self, staged: Path, path: str) -> None:
         await to_thread.run_sync(self._publish, staged, self.locate(path))
 
+    async def publish_media(self, staged: Path, path: str) -> None:
+        await to_thread.run_sync(self._publish_media, staged, self.locate(path))
+
     async def free_bytes(self) -> int:
         return await to_thread.run_sync(free_bytes, self.root)
 
@@ -179,14 +182,25 @@ class LocalStore:
         return installed
 
     def _publish(self, staged: Path, final: Path) -> None:
+        if not self._place(staged, final):
+            raise StoreError(f"{final}: there is a file of this name already; it was left as it is")
+        with reporting(staged):
+            staged.unlink(missing_ok=True)
+
+    def _publish_media(self, staged: Path, final: Path) -> None:
+        if not self._place(staged, final) and file_size(staged) != file_size(final):
+            with reporting(final):
+                replace(staged, final)
+        with reporting(staged):
+            staged.unlink(missing_ok=True)
+
+    def _place(self, staged: Path, final: Path) -> bool:
         with reporting(final):
             self._make_parents(final)
             if self.file_mode != "private":
                 with open_patiently(staged) as whole:
                     finish(whole.fileno(), self.file_mode)
-            if not place(staged, final):
-                raise StoreError(f"{final}: there is a file of this name already; it was left as it is")
-            staged.unlink(missing_ok=True)
+            return place(staged, final)
 
     def _move(self, file: Path, final: Path) -> None:
         with reporting(final):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: An upload sends this many bytes in a request, and this many requests at a time.
-_SENT_BYTES: Final = 5 * 1024 * 1024
+SENT_BYTES: Final = 5 * 1024 * 1024
 _SENT_AT_ONCE: Final = 4
 #: A download asks for this many bytes in a request, one request at a time.
 _RECEIVED_BYTES: Final = 16 * 1024 * 1024
@@ -203,9 +203,9 @@ class Bucket:
 
     def _upload(self, file: Path, size: int, path: str, given_up: Event) -> None:
         # A small file goes in one request. What its source fails to give is taken back from the store.
-        source = _chunks(file, given_up) if size > _SENT_BYTES else file
+        source = _chunks(file, given_up) if size > SENT_BYTES else file
         with suppress(_GivenUpError):
-            obstore.put(self._store, self._key(path), source, chunk_size=_SENT_BYTES, max_concurrency=_SENT_AT_ONCE)
+            obstore.put(self._store, self._key(path), source, chunk_size=SENT_BYTES, max_concurrency=_SENT_AT_ONCE)
 
     def _is_there(self, path: str, size: int) -> bool:
         try:
@@ -246,7 +246,7 @@ def _check_alone(error: FileNotFoundError) -> None:
 
 def _chunks(file: Path, given_up: Event) -> Iterator[bytes]:
     with reporting(file), file.open("rb") as opened:
-        while chunk := opened.read(_SENT_BYTES):
+        while chunk := opened.read(SENT_BYTES):
             if given_up.is_set():
                 raise _GivenUpError
             yield chunk

@@ -15,10 +15,10 @@ from exporter.errors import DestinationError, OvertakenError, StoreError, Unread
 from exporter.layout import COMMITS, LOCK, MANIFEST, PRIVATE, PROBE, RUNS, STAGING, staging_path
 from exporter.settings import FileMode
 from exporter.store.base import LockHolder
-from exporter.store.disk import free_bytes, reporting
+from exporter.store.disk import file_size, free_bytes, reporting
 from exporter.store.local.scratch import Scratch
 from exporter.store.location import Url
-from exporter.store.objects.bucket import Bucket
+from exporter.store.objects.bucket import SENT_BYTES, Bucket
 from exporter.store.objects.errors import fault_of, is_passing
 from exporter.store.objects.lease import LEASE_SECONDS
 from exporter.store.objects.lock import RemoteLock
@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 #: This many parts are uploaded or downloaded at a time, each with 20 MiB in memory.
 _TRANSFERS: Final = 2
+#: And this many media files that go in one request, of 5 MiB at most.
+_SMALL_TRANSFERS: Final = 8
 #: Adding a line is tried this many times, because other runs may add theirs at the same moment.
 _TRIES: Final = 20
 #: A destination may hold these before any export has begun there.
@@ -49,6 +51,7 @@ class ObjectStore:
         self.lock: Final = RemoteLock(bucket, lease_seconds)
         self._scratch: Final = Scratch()
         self._transfers: Final = anyio.Semaphore(_TRANSFERS)
+        self._small_transfers: Final = anyio.Semaphore(_SMALL_TRANSFERS)
 
     @property
     def location(self) -> Url:
@@ -118,12 +121,11 @@ class ObjectStore:
         return self._scratch.staged(PurePosixPath(staging_path(name)).name)
 
     async def publish(self, staged: Path, path: str) -> None:
-        given_up = Event()
-        try:
-            async with self._transfers:
-                await to_thread.run_sync(self._publish, staged, path, given_up, abandon_on_cancel=True)
-        finally:
-            given_up.set()
+        await self._uploaded(self._publish, staged, path, self._transfers)
+
+    async def publish_media(self, staged: Path, path: str) -> None:
+        is_small = (file_size(staged) or 0) <= SENT_BYTES
+        await self._uploaded(self._publish_media, staged, path, self._small_transfers if is_small else self._transfers)
 
     async def free_bytes(self) -> int:
         return await _finished(free_bytes, self.staged_on)
@@ -143,6 +145,16 @@ class ObjectStore:
 
     async def lock_holder(self) -> LockHolder | None:
         return await _finished(self.lock.holder)
+
+    async def _uploaded(
+        self, upload: Callable[[Path, str, Event], None], staged: Path, path: str, slots: anyio.Semaphore
+    ) -> None:
+        given_up = Event()
+        try:
+            async with slots:
+                await to_thread.run_sync(upload, staged, path, given_up, abandon_on_cancel=True)
+        finally:
+            given_up.set()
 
     def _check(self) -> None:
         try:
@@ -243,6 +255,12 @@ class ObjectStore:
         if self._bucket.size(path) is not None:
             raise StoreError(f"{self.location / path}: there is a file of this name already; it was left as it is")
         self._bucket.upload(staged, path, given_up)
+        with reporting(staged):
+            staged.unlink(missing_ok=True)
+
+    def _publish_media(self, staged: Path, path: str, given_up: Event) -> None:
+        if self._bucket.size(path) != file_size(staged):
+            self._bucket.upload(staged, path, given_up)
         with reporting(staged):
             staged.unlink(missing_ok=True)
 

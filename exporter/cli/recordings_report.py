@@ -1,0 +1,92 @@
+"""Reports what became of recordings: lines for people, figures for programs."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from exporter.cli.advice import advise
+from exporter.cli.times import for_people, for_programs
+from exporter.layout import MEDIA
+from exporter.store.location import Location
+from exporter.words import count_of, format_seconds, format_size
+
+if TYPE_CHECKING:
+    from exporter.jobs.recordings_result import RecordingsResult
+
+
+def describe_recordings(done: "RecordingsResult", destination: Location) -> Iterator[str]:
+    """Says how many recordings are kept, what this run has added, and what became of the others."""
+    yield f"{'! ' if done.exit_status else '✔ '}kept  {_kept(done)}"
+    new = f"{done.new_stored:,} new of {format_size(done.new_bytes)}"
+    cost = f"{new} · {count_of(done.requests, 'request')} · {format_seconds(done.seconds)}"
+    yield f"  this run  {cost if done.requests else 'nothing to do: nothing was left'}"
+    yield f"  at        {destination / MEDIA} ({count_of(done.files, 'file')}, {format_size(done.bytes)})"
+    yield from describe_others(done)
+    yield from surprises_of(done)
+    if done.exit_status == 1:
+        yield "  This tries those again that failed, expired or are left:"
+        yield f"    {advise('recordings', destination)}"
+
+
+def describe_others(done: "RecordingsResult") -> Iterator[str]:
+    """Says how many recordings are not kept, and why."""
+    others = [
+        f"{number:,} {what}"
+        for number, what in (
+            (done.left or 0, "left"),
+            (done.gone, "gone from the source"),
+            (done.expired, "whose link has expired"),
+            (done.failed, "failed"),
+            (done.refused, "refused"),
+            (done.waiting, "waited for"),
+        )
+        if number
+    ]
+    if others:
+        yield f"  others    {' · '.join(others)}; the table recordings says why"
+    if done.oldest_left is not None:
+        dies = (
+            "" if done.oldest_dies_at is None else f"; the source deletes it at {for_people(done.oldest_dies_at)} UTC"
+        )
+        yield f"  oldest    none that is left is older than {for_people(done.oldest_left)} UTC{dies}"
+
+
+def describe_beside(done: "RecordingsResult | None") -> Iterator[str]:
+    """Says in a summary of conversations how many recordings are kept, and what became of the others."""
+    if done is None:
+        return
+    new = f", {done.new_stored:,} new" if done.new_stored else ""
+    yield f"  audio     {_kept(done)} kept{new} ({count_of(done.files, 'file')}, {format_size(done.bytes)})"
+    yield from describe_others(done)
+    yield from surprises_of(done)
+
+
+def surprises_of(done: "RecordingsResult | None") -> Iterator[str]:
+    """Says what nobody may miss: recordings that are lost or refused, and a host that does not answer."""
+    if done is None:
+        return
+    if done.lost:
+        yield f"  older than the source keeps them, and lost: {count_of(done.lost, 'recording')}"
+    if done.new_refused:
+        yield f"  refused for good, with the reason in the table: {count_of(done.new_refused, 'recording')};"
+        yield "    with another limit, host or network, --retry refused tries them again."
+    if done.gave_up:
+        yield f"  gave up: {done.gave_up}"
+
+
+def recordings_figures(done: "RecordingsResult") -> dict[str, Any]:
+    """Returns what became of recordings, for programs; `with` is the number that is known to exist."""
+    figures = msgspec.to_builtins(done)
+    return {
+        "with": figures.pop("recorded"),
+        **figures,
+        "oldest_left": for_programs(done.oldest_left),
+        "oldest_dies_at": for_programs(done.oldest_dies_at),
+    }
+
+
+def _kept(done: "RecordingsResult") -> str:
+    if done.recorded is None:
+        return count_of(done.stored, "recording")
+    return f"{done.stored:,} of {count_of(done.recorded, 'recording')}"

@@ -1,0 +1,80 @@
+"""Holds one recording on a local disk while it comes, with the checksum of what is there."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from io import BufferedWriter
+from pathlib import Path
+from typing import Final
+
+from anyio import to_thread
+
+from exporter.store.disk import finish, open_private, reporting
+
+#: All downloads together must not write more than is kept free on the disk before each has looked again.
+_LOOK_AGAIN_BYTES: Final = 2 * 1024 * 1024
+
+
+class MediaFile:
+    """Writes the file `path`, which is made when the first bytes come. Each method raises `StoreError`.
+
+    `check` raises if the disk is too full to go on. Whoever holds this must await `finish` or `drop` in the end.
+    """
+
+    def __init__(self, path: Path, check: Callable[[], Awaitable[None]]) -> None:
+        self.path: Final = path
+        self._check = check
+        self._unchecked_bytes = 0
+        self._is_kept = False
+        self._file: BufferedWriter | None = None
+        self._sha256 = hashlib.sha256()
+
+    async def begin(self, offset: int) -> None:
+        """Prepares to write from `offset` on: the end of what is there, or 0, which throws that away."""
+        await self._check()
+        self._is_kept = offset > 0
+
+    async def write(self, chunk: bytes) -> None:
+        """Adds bytes at the end."""
+        self._unchecked_bytes += len(chunk)
+        if self._unchecked_bytes >= _LOOK_AGAIN_BYTES:
+            self._unchecked_bytes = 0
+            await self._check()
+        await to_thread.run_sync(self._write, chunk)
+
+    async def finish(self) -> str:
+        """Makes the file survive a power cut, closes it, and returns its sha256 as hexadecimal digits."""
+        await to_thread.run_sync(self._finish)
+        return self._sha256.hexdigest()
+
+    async def drop(self) -> None:
+        """Deletes the file, if there is one."""
+        await to_thread.run_sync(self._drop)
+
+    def _write(self, chunk: bytes) -> None:
+        with reporting(self.path):
+            if self._file is None:
+                self._file = open(self.path, "xb", opener=open_private)  # noqa: SIM115 - closed in the end
+            elif not self._is_kept:
+                self._file.seek(0)
+                self._file.truncate()
+            self._file.write(chunk)
+        if not self._is_kept:
+            self._sha256 = hashlib.sha256()
+            self._is_kept = True
+        self._sha256.update(chunk)
+
+    def _finish(self) -> None:
+        assert self._file is not None, "there is no recording of no bytes"  # noqa: S101
+        with reporting(self.path):
+            self._file.flush()
+            finish(self._file.fileno(), "private")
+            self._file.close()
+
+    def _drop(self) -> None:
+        if self._file is None:
+            return
+        with reporting(self.path):
+            try:
+                self._file.raw.close()  # what is still in the buffer may not fit on the disk
+            finally:
+                self.path.unlink(missing_ok=True)

@@ -1,0 +1,80 @@
+"""Sums up the recordings of a destination, after a run or as they stand."""
+
+from datetime import datetime
+
+import msgspec
+
+from exporter.contract import SECOND, to_datetime
+from exporter.log.recordings import count_recordings
+from exporter.log.state import State
+from exporter.model import Counters
+from exporter.run.recordings import Tally
+from exporter.settings import RecordingSettings
+
+
+class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Reports the recordings of a destination, and what the run has done.
+
+    `recorded` conversations are known to have a recording: `stored`, `gone` from the source, `expired`, `failed` or
+    `refused` ones, and those that are `left`; it and `left` are None while nobody knows. `files` of `bytes` hold those
+    that are stored. All `new_…` are of this run. `waiting` conversations are over and have none yet. No recording that
+    is left is older than `oldest_left`, and the source deletes it at `oldest_dies_at`, if its retention is known;
+    `lost` ones were found to be older than that. `unreached` ones have no row after this run, and `gave_up` says why it
+    stopped asking the hosts of recordings, if it did. `requests` are those to the API.
+    """
+
+    recorded: int | None
+    stored: int
+    gone: int
+    expired: int
+    failed: int
+    refused: int
+    left: int | None
+    files: int
+    bytes: int
+    new_stored: int = 0
+    new_bytes: int = 0
+    new_refused: int = 0
+    unreached: int = 0
+    waiting: int = 0
+    lost: int = 0
+    gave_up: str = ""
+    oldest_left: datetime | None = None
+    oldest_dies_at: datetime | None = None
+    requests: int = 0
+    seconds: float = 0.0
+
+    @property
+    def exit_status(self) -> int:
+        if self.expired or self.failed or self.unreached:
+            return 1
+        return 3 if self.new_refused or self.lost else 0
+
+
+def summarize_recordings(state: State, tally: Tally, settings: RecordingSettings, spent: Counters) -> RecordingsResult:
+    """Returns the result of a run that has led to `state`, has done what `tally` says, and has cost what is `spent`."""
+    counts, retention = count_recordings(state), settings.retention_seconds
+    oldest = counts.oldest_left
+    dies_at = None if oldest is None or retention is None else oldest + retention * SECOND
+    return RecordingsResult(
+        recorded=counts.recorded,
+        stored=counts.stored,
+        gone=counts.gone,
+        expired=counts.expired,
+        failed=counts.failed,
+        refused=counts.refused,
+        left=counts.left,
+        files=counts.media_files,
+        bytes=counts.media_bytes,
+        new_stored=tally.by_status["stored"],
+        new_bytes=tally.bytes,
+        new_refused=tally.by_status["refused"],
+        unreached=tally.unreached,
+        waiting=tally.waiting,
+        lost=tally.lost,
+        gave_up=tally.gave_up,
+        oldest_left=to_datetime(oldest),
+        oldest_dies_at=to_datetime(dies_at),
+        requests=spent.requests,
+        seconds=round(spent.seconds, 3),
+    )

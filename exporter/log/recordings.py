@@ -1,0 +1,128 @@
+"""Counts the recordings of an export, and says which partitions may have some that no row names yet. Pure.
+
+Everything is told from what the log says of parts, so that the cost follows the parts and no part is read.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from exporter.contract import SECOND, Instant
+from exporter.layout import CONVERSATIONS, RECORDINGS, partition_text
+from exporter.log.state import State
+from exporter.model import DataFile
+from exporter.partitions import Partition
+
+#: Rows with these statuses are tried again by the next run.
+AGAIN: Final = ("failed", "expired")
+
+
+class RecordingCounts(NamedTuple):
+    """Counts recordings by what became of them. `recorded` is their sum: all that are known to exist.
+
+    `left` have no row yet. Both are None while nobody knows, because an older exporter wrote some conversations. No
+    recording that is left is older than `oldest_left`. Media that two parts of a partition name counts twice until the
+    parts are joined.
+    """
+
+    recorded: int | None
+    stored: int
+    gone: int
+    expired: int
+    failed: int
+    refused: int
+    left: int | None
+    media_files: int
+    media_bytes: int
+    oldest_left: Instant | None
+
+
+@dataclass(slots=True)
+class _Parts:
+    """Holds the parts of one partition that matter here."""
+
+    partition: Partition
+    conversations: list[DataFile] = field(default_factory=list)
+    recordings: list[DataFile] = field(default_factory=list)
+
+    @property
+    def newest(self) -> Instant:
+        return max(file.created_at_max for file in (*self.conversations, *self.recordings))
+
+    @property
+    def statuses(self) -> Counter[str]:
+        counted = Counter[str]()
+        for file in self.recordings:
+            counted.update(file.statuses)
+        return counted
+
+
+def count_recordings(state: State) -> RecordingCounts:
+    """Returns the counts for the live parts of `state`."""
+    statuses, left, is_known, oldest = Counter[str](), 0, True, None
+    for parts in _by_partition(state):
+        own = parts.statuses
+        statuses += own
+        if _is_looked_at(state, parts):
+            continue
+        is_known = is_known and all(file.recorded_rows is not None for file in parts.conversations)
+        recorded = sum(file.recorded_rows or 0 for file in parts.conversations)
+        # Rows of recordings that appeared late are in no such count.
+        if more := max(0, recorded - own.total()):
+            left += more
+            begins = min(file.created_at_min for file in parts.conversations if file.recorded_rows)
+            oldest = begins if oldest is None else min(oldest, begins)
+    return RecordingCounts(
+        recorded=statuses.total() + left if is_known else None,
+        stored=statuses["stored"],
+        gone=statuses["gone"],
+        expired=statuses["expired"],
+        failed=statuses["failed"],
+        refused=statuses["refused"],
+        left=left if is_known else None,
+        media_files=sum(file.media_files for file in state.recordings),
+        media_bytes=sum(file.media_bytes for file in state.recordings),
+        oldest_left=oldest,
+    )
+
+
+def partitions_to_look_at(
+    state: State, *, now: Instant, wait_seconds: float, again: Collection[str] = AGAIN
+) -> list[Partition]:
+    """Returns the partitions that may have recordings to fetch, from new to old.
+
+    These are partitions with conversations that came since they were looked at, with rows whose status is in `again`,
+    and with conversations younger than `wait_seconds` whose recordings may still appear.
+    """
+    late = now - round(wait_seconds * SECOND)
+    found = [
+        parts
+        for parts in _by_partition(state)
+        if parts.conversations
+        and (
+            _may_lack_rows(state, parts)
+            or any(parts.statuses[status] for status in again)
+            or any(file.created_at_max >= late and file.unrecorded_rows != 0 for file in parts.conversations)
+        )
+    ]
+    return [parts.partition for parts in sorted(found, key=lambda parts: parts.newest, reverse=True)]
+
+
+def _may_lack_rows(state: State, parts: _Parts) -> bool:
+    return not _is_looked_at(state, parts) and any(file.recorded_rows != 0 for file in parts.conversations)
+
+
+def _is_looked_at(state: State, parts: _Parts) -> bool:
+    """Returns whether every recording of the partition has a row, as far as its conversations say."""
+    text = partition_text(parts.partition)
+    return state.looked_at.get(text, -1) >= state.changed_at.get(text, 0)
+
+
+def _by_partition(state: State) -> Iterator[_Parts]:
+    found: dict[str, _Parts] = {}
+    for file in state.files.values():
+        if file.table in (CONVERSATIONS, RECORDINGS):
+            parts = found.setdefault(partition_text(file.partition), _Parts(file.partition))
+            (parts.conversations if file.table == CONVERSATIONS else parts.recordings).append(file)
+    yield from found.values()

@@ -1,0 +1,20 @@
+"""Holds what jobs take, once it is checked."""
+
+from dataclasses import dataclass
+
+from exporter.progress import Observer
+from exporter.run.context import RunContext
+from exporter.settings import Credentials, RunSettings, Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Holds what jobs take: a spec, checked and complete."""
+
+    asked: Selection
+    settings: RunSettings
+    credentials: Credentials
+
+    def context(self, observer: Observer) -> RunContext:
+        """Returns the context of a run that tells `observer` of its progress."""
+        return RunContext(self.settings, self.credentials, observer)

@@ -1,0 +1,145 @@
+"""Brings one recording from its link to a staged file, or to the reason why there is none."""
+
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import anyio
+
+from exporter.clock import wall_clock
+from exporter.contract import DAY, Instant, to_datetime
+from exporter.fetch.media.client import MediaClient
+from exporter.fetch.media.file import MediaFile
+from exporter.fetch.media.link import Link
+from exporter.fetch.media.media_type import extension_of
+from exporter.fetch.media.transfer import POLICY, Again, Dead, End, Status, Step, Transfer, Whole
+from exporter.fetch.pace.retry import RetryPolicy
+from exporter.pipeline.committer import check_free_space
+from exporter.store.base import Store
+
+#: Media hosts may answer 404 for a while after a call.
+_BELIEVED_AFTER: Final = DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Says that the API no longer knows a conversation."""
+
+
+#: Returns the link of a conversation as it is served now; None if there is none, or it may not be seen.
+Renew: TypeAlias = Callable[[str], Awaitable[Link | Gone | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Names a recording, the conversation that it belongs to, and the link that was served last."""
+
+    conversation_id: str
+    created_at: Instant
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Says how a download ended. `link` is the one that was used last.
+
+    Unless the status is `stored`, `reason` says why not; it never holds a part of a link. If it is `stored`, the rest
+    is set: the whole, fsynced file of `bytes` bytes at `staged_path`, which the caller must publish or delete, its
+    `sha256` in hexadecimal digits, and an `extension` from a list. `content_type` and `source_etag` are as received.
+    """
+
+    status: Status
+    link: Link
+    attempts: int
+    is_renewed: bool
+    reason: str | None = None
+    staged_path: Path | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    content_type: str | None = None
+    extension: str = "bin"
+    source_etag: str | None = None
+
+
+@dataclass(slots=True)
+class Downloader:
+    """Downloads recordings, any number at a time, into files staged by `run`.
+
+    A link that is about to end, or has died, is asked for again through `renew`, once for each recording. No recording
+    may be larger than `max_bytes`.
+    """
+
+    client: MediaClient
+    store: Store
+    run: str
+    renew: Renew
+    max_bytes: int | None = None
+    clock: Callable[[], Instant] = wall_clock
+    policy: RetryPolicy = POLICY
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1), init=False, repr=False)
+    _chance: random.Random = field(default_factory=random.Random, init=False, repr=False)
+
+    async def fetch(self, wanted: Wanted) -> Result:
+        """Downloads one recording. Raises `StoreError`, for a full disk also, and what `renew` raises.
+
+        Whatever is raised, no file stays behind.
+        """
+        transfer = Transfer(
+            is_old=self.clock() - wanted.created_at >= _BELIEVED_AFTER,
+            max_bytes=self.max_bytes,
+            chance=self._chance,
+            policy=self.policy,
+        )
+        staged = self.store.staging_file(f"{self.run}-media-{next(self._numbers):06d}")
+        file = MediaFile(staged, partial(check_free_space, self.store))
+        sha256: str | None = None
+        try:
+            link, end = await self._pursue(wanted, transfer, file)
+            if isinstance(end, Whole):
+                sha256 = await file.finish()
+        finally:
+            if sha256 is None:
+                with anyio.CancelScope(shield=True):
+                    await file.drop()
+        if isinstance(end, End):
+            return Result(end.status, link, transfer.attempts, transfer.is_renewed, end.reason)
+        return Result(
+            "stored",
+            link,
+            transfer.attempts,
+            transfer.is_renewed,
+            staged_path=staged,
+            bytes=transfer.received,
+            sha256=sha256,
+            content_type=transfer.content_type,
+            extension=extension_of(transfer.content_type),
+            source_etag=transfer.source_etag,
+        )
+
+    async def _pursue(self, wanted: Wanted, transfer: Transfer, file: MediaFile) -> tuple[Link, End | Whole]:
+        """Makes attempts until one of them ends the download, and returns the link that was used last."""
+        link = wanted.link
+        step: Step
+        if link.is_fresh(to_datetime(self.clock())):
+            step = await self.client.attempt(link, transfer, file)
+        else:
+            step = Dead(End("expired", "link"))
+        while not isinstance(step, End | Whole):
+            match step:
+                case Again():
+                    await anyio.sleep(step.pause_seconds)
+                case Dead():
+                    renewed = await self.renew(wanted.conversation_id)
+                    transfer.is_renewed = True
+                    if isinstance(renewed, Gone):
+                        return link, End("gone", "no conversation")
+                    if renewed is None:
+                        return link, step.end
+                    link = renewed
+            # A link that is fresh off the API is used, even if by this machine's clock it has ended.
+            step = await self.client.attempt(link, transfer, file)
+        return link, step

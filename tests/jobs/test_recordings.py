@@ -1,0 +1,297 @@
+"""Every recording is kept once, or named with the reason: fresh, late, changed, behind faults, killed and stopped."""
+
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import pytest
+
+from exporter.clock import wall_clock
+from exporter.contract import DAY, HOUR, MINUTE
+from exporter.errors import AccessError, DestinationError, UsageError
+from exporter.fetch.pace.retry import Patience, RetryPolicy
+from exporter.jobs.export import export
+from exporter.jobs.recordings import recordings
+from exporter.jobs.recordings_result import RecordingsResult
+from exporter.log.commits import load_state
+from exporter.options.recordings import RETRIED_BY_DEFAULT
+from exporter.progress import Quiet
+from exporter.run.context import RunContext
+from exporter.sandbox import (
+    MEDIA_FAULTS,
+    RECORDINGS_HOST,
+    TOKEN,
+    Behaviour,
+    MediaBehaviour,
+    MediaHost,
+    Row,
+    Sandbox,
+    serve,
+)
+from exporter.sandbox.gate import TOKEN_NOSENSITIVE
+from exporter.settings import Credentials, RecordingSettings, RunSettings, Selection
+from exporter.store.local.store import LocalStore
+
+pytestmark = pytest.mark.anyio
+
+HASTY = RetryPolicy(known=Patience(attempts=5, seconds=0, throttled_seconds=1), base_seconds=0.001)
+HOME = (ip_network("127.0.0.0/8"),)
+SMALL = MediaBehaviour(bytes_each=2_000, retry_after_seconds=0, slow_rate=200_000)
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.run.recordings.POLICY", HASTY)
+
+
+def call(number: int, *, age: int = 3 * DAY, **fields: object) -> Row:
+    """Returns a conversation with a recording of its own, unless `fields` say otherwise."""
+    at = wall_clock() - age - number * MINUTE
+    details = {"recording_url": f"{RECORDINGS_HOST}/{number}.wav", "duration": 30}
+    known = {"id": f"c{number}", "organization_id": "org", "channel": "telephone", "status": "completed"}
+    return Row(at, fields={**known, "duration": 30, "summary": "said", "recording_details": details, **fields})
+
+
+@dataclass
+class World:
+    """Holds a source with a media host, and a destination."""
+
+    sandbox: Sandbox
+    media: MediaHost
+    root: Path
+
+    def context(self, token: str = TOKEN, **options: Any) -> RunContext:
+        kept = RecordingSettings(networks=HOME, most_bytes=100_000, **options)
+        settings = RunSettings(base_url=self.sandbox.url, lag_seconds=0, recordings=kept)
+        return RunContext(settings, Credentials(token), Quiet())
+
+    async def export(self, token: str = TOKEN, **asked: Any) -> None:
+        await export(self.root, Selection(**asked), self.context(token))
+        self.sandbox.requests.clear()
+
+    async def keep(
+        self, token: str = TOKEN, *, retried: frozenset[str] = RETRIED_BY_DEFAULT, **options: Any
+    ) -> RecordingsResult:
+        asked = Selection(**{name: options.pop(name) for name in ("since", "until") if name in options})
+        oldest_first = options.pop("oldest_first", False)
+        return await recordings(
+            self.root, asked, self.context(token, **options), retried=retried, oldest_first=oldest_first
+        )
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Returns the table by conversation; each is there once."""
+        files = str(self.root / "recordings" / "**" / "*.parquet")
+        found = duckdb.connect().execute(f"FROM read_parquet('{files}', hive_partitioning = false)").fetch_arrow_table()
+        rows = found.to_pylist()
+        assert len({row["conversation_id"] for row in rows}) == len(rows)
+        return {row["conversation_id"]: row for row in rows}
+
+    def check(self, rows: Sequence[Row]) -> Counter[str]:
+        """Checks that each recording is kept as it is, or named with a reason, and nothing else lies there."""
+        found = self.rows()
+        assert found.keys() == {row.fields["id"] for row in rows}
+        named = set()
+        for name, row in found.items():
+            if row["status"] != "stored":
+                assert (row["path"], bool(row["reason"])) == (None, True)
+                continue
+            content = (self.root / row["path"]).read_bytes()
+            assert content == self.media.content(name)
+            assert (row["bytes"], row["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+            named.add(self.root / row["path"])
+        assert {path for path in (self.root / "media").rglob("*") if path.is_file()} == named
+        assert not self.media.leaks
+        return Counter(row["status"] for row in found.values())
+
+
+@asynccontextmanager
+async def world(
+    root: Path, rows: Sequence[Row], media: MediaBehaviour = SMALL, behaviour: Behaviour | None = None
+) -> AsyncIterator[World]:
+    async with serve(rows, behaviour, media=media) as sandbox:
+        assert sandbox.media is not None
+        yield World(sandbox, sandbox.media, root / "out")
+
+
+async def test_all_are_kept_once_and_a_second_run_asks_nothing(tmp_path: Path) -> None:
+    rows = [call(number) for number in range(40)]
+    async with world(tmp_path, [*rows, call(99, recording_details=None)]) as source:
+        await source.export()
+        done = await source.keep()
+        assert (done.exit_status, done.stored, done.recorded, done.left) == (0, 40, 40, 0)
+        assert source.check(rows) == {"stored": 40}
+        files = [path for path in (source.root / "media").rglob("*") if path.is_file()]
+        assert (done.files, done.bytes) == (len(files), sum(path.stat().st_size for path in files))
+        assert (done.new_stored, done.new_bytes) == (40, 80_000)
+        state = await load_state(LocalStore(source.root))
+        source.sandbox.requests.clear()
+        count = source.media.count
+        again = await source.keep()
+        assert (again.exit_status, again.requests, again.new_stored, again.stored) == (0, 0, 0, 40)
+        assert ([*source.sandbox.requests], source.media.count) == ([], count)
+        assert await load_state(LocalStore(source.root)) == state
+
+
+#: How a recording ends by the fault of its host; all others are stored.
+ENDS = {
+    **dict.fromkeys(("cut-always", "empty", "gzip", "redirect-loop", "redirect-http"), "failed"),
+    **dict.fromkeys(("endless", "oversized", "html", "html-as-audio", "json"), "refused"),
+    **dict.fromkeys(("redirect-literal", "redirect-private"), "refused"),
+    "gone": "gone",
+    "forbidden": "expired",
+}
+
+
+async def test_every_fault_ends_with_the_recording_or_a_reason(tmp_path: Path) -> None:
+    # How much of what is too long arrives depends on the moment.
+    faults = [fault for fault in MEDIA_FAULTS if fault != "long"]
+    rows = [call(number) for number in range(len(faults))]
+    async with world(tmp_path, rows) as source:
+        source.media.pinned |= {f"c{number}": fault for number, fault in enumerate(faults)}
+        await source.export()
+        done = await source.keep()
+        found = source.check(rows)
+        by_fault = {fault: source.rows()[f"c{number}"]["status"] for number, fault in enumerate(faults)}
+        expected = {fault: ENDS.get(fault, "stored") for fault in faults}
+        assert {fault: ended for fault, ended in by_fault.items() if ended != expected[fault]} == {}
+        assert found == Counter(expected.values())
+        assert (done.failed, done.refused, done.gone, done.expired) == (
+            found["failed"],
+            found["refused"],
+            found["gone"],
+            found["expired"],
+        )
+        assert done.exit_status == 1
+        # What can heal does; what is refused or gone is not asked for again, and its status is told only once.
+        source.media.pinned |= {name: None for name, row in source.rows().items() if row["status"] == "failed"}
+        source.media.pinned |= {name: None for name, row in source.rows().items() if row["status"] == "expired"}
+        again = await source.keep()
+        assert (again.exit_status, again.failed, again.expired, again.refused) == (0, 0, 0, found["refused"])
+        assert again.new_stored == found["failed"] + found["expired"]
+        source.check(rows)
+        source.media.pinned |= {name: None for name, row in source.rows().items() if row["status"] == "gone"}
+        assert (await source.keep(retried=frozenset({"gone"}))).new_stored == found["gone"]
+        assert source.check(rows) == {"stored": len(rows) - found["refused"], "refused": found["refused"]}
+
+
+@pytest.mark.parametrize("dialect", ["opaque", "expires"])
+async def test_links_that_die_in_the_queue_are_asked_for_again(tmp_path: Path, dialect: Any) -> None:
+    rows = [call(number) for number in range(30)]
+    media = msgspec.structs.replace(SMALL, lifetime_seconds=2, bytes_each=50_000, dialect=dialect)
+    async with world(tmp_path, rows, media) as source:
+        await source.export()
+        done = await source.keep(concurrency=2, bytes_per_second=600_000.0)
+        assert (done.exit_status, source.check(rows)) == (0, {"stored": 30})
+        by_id = Counter(
+            request.path for request in source.sandbox.requests if "/c" in request.path.removeprefix("/core/")
+        )
+        by_id.pop("/core/conversations", None)
+        assert by_id
+        assert max(by_id.values()) == 1
+
+
+async def test_late_ones_are_asked_for_until_they_come(tmp_path: Path) -> None:
+    young, old = [call(number, age=HOUR) for number in range(10)], [call(number) for number in range(20, 25)]
+    late = [call(number, age=HOUR, recording_details=None) for number in range(10, 15)]
+    never = [call(number, recording_details=None) for number in range(30, 33)]
+    async with world(tmp_path, [*young, *old, *late, *never]) as source:
+        await source.export()
+        done = await source.keep()
+        assert (done.exit_status, done.stored, done.waiting) == (0, 15, 5)
+        for row in late[:3]:
+            # Its `updated_at` stands still, so that a sync would not see it.
+            details = {"recording_url": f"{RECORDINGS_HOST}/late.wav", "duration": 30}
+            source.sandbox.update(str(row.fields["id"]), row.updated_at, recording_details=details)
+        source.sandbox.requests.clear()
+        again = await source.keep()
+        assert (again.exit_status, again.new_stored, again.waiting) == (0, 3, 2)
+        assert source.check([*young, *old, *late[:3]]) == {"stored": 18}
+        assert (await source.keep(wait_seconds=60)).requests == 0
+
+
+async def test_only_what_lies_between_the_bounds_or_matches_is_kept(tmp_path: Path) -> None:
+    rows = [call(number, channel="telephone" if number % 2 else "webrtc") for number in range(20)]
+    async with world(tmp_path, rows) as source:
+        await source.export()
+        middle = rows[9].created_at
+        done = await source.keep(since=middle, filters={"channel": "telephone"})
+        assert (done.exit_status, source.check(rows[1:10:2])) == (0, {"stored": 5})
+        assert done.left == 15
+        done = await source.keep(filters={"channel": "telephone"})
+        assert (done.exit_status, source.check(rows[1::2])) == (0, {"stored": 10})
+        assert (await source.keep()).new_stored == 10
+        assert source.check(rows) == {"stored": 20}
+        with pytest.raises(UsageError, match="no recording to keep"):
+            await source.keep(since=wall_clock() + DAY)
+
+
+async def test_an_export_without_the_field_learns_from_the_list(tmp_path: Path) -> None:
+    rows = [call(number) for number in range(10)]
+    without = [call(number, recording_details=None) for number in range(10, 20)]
+    async with world(tmp_path, [*rows, *without]) as source:
+        await source.export(fields=("id", "created_at", "updated_at", "status"))
+        done = await source.keep()
+        assert (done.exit_status, source.check(rows)) == (0, {"stored": 10})
+        source.sandbox.requests.clear()
+        assert (await source.keep()).requests == 0
+
+
+async def test_a_list_that_leaves_the_field_out_is_asked_by_id(tmp_path: Path) -> None:
+    rows = [call(number) for number in range(10)]
+    async with world(tmp_path, rows, behaviour=Behaviour(list_omits=("recording_details",))) as source:
+        await source.export(fields=("id", "created_at", "updated_at", "status", "recording_details"))
+        done = await source.keep()
+        assert (done.exit_status, source.check(rows)) == (0, {"stored": 10})
+        assert (await source.keep()).requests == 0
+
+
+async def test_a_token_that_sees_no_recording_is_refused(tmp_path: Path) -> None:
+    async with world(tmp_path, [call(number) for number in range(5)]) as source:
+        await source.export()
+        with pytest.raises(AccessError, match="is not shown recording_details"):
+            await source.keep(TOKEN_NOSENSITIVE)
+        assert not (source.root / "media").exists()
+
+
+async def test_what_the_source_no_longer_has_is_gone_or_lost(tmp_path: Path) -> None:
+    rows = [call(number, age=(1 + number) * DAY) for number in range(10)]
+    async with world(tmp_path, rows) as source:
+        await source.export()
+        source.media.behaviour = msgspec.structs.replace(
+            source.media.behaviour, retention_seconds=5 * 86_400, deleted_details="null"
+        )
+        source.sandbox.delete("c0")
+        done = await source.keep(retention_seconds=5 * 86_400)
+        assert source.check(rows) == {"stored": 3, "gone": 7}
+        assert (done.exit_status, done.lost) == (3, 6)
+        assert {row["reason"] for row in source.rows().values()} == {None, "no link", "no conversation"}
+        again = await source.keep(retention_seconds=5 * 86_400)
+        assert (again.exit_status, again.requests) == (0, 0)
+
+
+async def test_a_host_that_is_down_is_given_up(tmp_path: Path) -> None:
+    rows = [call(number) for number in range(100)]
+    async with world(tmp_path, rows) as source:
+        await source.export()
+        source.media.is_down = True
+        done = await source.keep(concurrency=4)
+        assert (done.exit_status, done.stored) == (1, 0)
+        assert 24 <= done.failed < 60
+        assert (done.failed + done.unreached, done.gave_up != "") == (100, True)
+        source.media.is_down = False
+        assert (await source.keep()).exit_status == 0
+        assert source.check(rows) == {"stored": 100}
+
+
+async def test_there_must_be_an_export(tmp_path: Path) -> None:
+    async with world(tmp_path, []) as source:
+        with pytest.raises(DestinationError, match="no export here"):
+            await source.keep()
+        assert not source.root.exists()
