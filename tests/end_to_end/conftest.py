@@ -16,7 +16,7 @@ from exporter.cli import main
 from exporter.contract import Instant
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.pipeline import attempts
-from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, ServedRequest, serve
+from exporter.sandbox import TOKEN, Behaviour, MediaBehaviour, Row, Sandbox, ServedRequest, serve
 from exporter.sandbox.clock import system_clock
 from tests.toolkit.dated import undated
 
@@ -46,7 +46,12 @@ class Serving(Protocol):
     """Serves `rows` on loopback, beside the test, until it ends."""
 
     def __call__(
-        self, rows: Iterable[Row], behaviour: Behaviour | None = None, *, now: Instant | None = None
+        self,
+        rows: Iterable[Row],
+        behaviour: Behaviour | None = None,
+        *,
+        now: Instant | None = None,
+        media: MediaBehaviour | None = None,
     ) -> Sandbox: ...
 
 
@@ -82,9 +87,16 @@ class Spawn(Protocol):
 def serving() -> Iterator[Serving]:
     with start_blocking_portal() as portal, ExitStack() as stack:
 
-        def start(rows: Iterable[Row], behaviour: Behaviour | None = None, *, now: Instant | None = None) -> Sandbox:
+        def start(
+            rows: Iterable[Row],
+            behaviour: Behaviour | None = None,
+            *,
+            now: Instant | None = None,
+            media: MediaBehaviour | None = None,
+        ) -> Sandbox:
             clock = system_clock if now is None else partial(int, now)
-            return stack.enter_context(portal.wrap_async_context_manager(serve(rows, behaviour, clock=clock)))
+            served = serve(rows, behaviour, clock=clock, media=media)
+            return stack.enter_context(portal.wrap_async_context_manager(served))
 
         yield start
 

@@ -1,6 +1,5 @@
 """Every recording is kept once, or named with the reason: fresh, late, changed, behind faults, killed and stopped."""
 
-import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -9,17 +8,18 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import msgspec
 import pytest
 
 from exporter.clock import wall_clock
-from exporter.contract import DAY, HOUR, MINUTE
+from exporter.contract import DAY, HOUR
 from exporter.errors import AccessError, DestinationError, UsageError
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.jobs.export import export
 from exporter.jobs.recordings import recordings
 from exporter.jobs.recordings_result import RecordingsResult
+from exporter.jobs.status import status
+from exporter.jobs.sync import sync
 from exporter.log.commits import load_state
 from exporter.options.recordings import RETRIED_BY_DEFAULT
 from exporter.progress import Quiet
@@ -38,25 +38,17 @@ from exporter.sandbox import (
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.settings import Credentials, RecordingSettings, RunSettings, Selection
 from exporter.store.local.store import LocalStore
+from tests.toolkit.recordings import SMALL, call, check_outcomes, media_files, outcomes
 
 pytestmark = pytest.mark.anyio
 
 HASTY = RetryPolicy(known=Patience(attempts=5, seconds=0, throttled_seconds=1), base_seconds=0.001)
 HOME = (ip_network("127.0.0.0/8"),)
-SMALL = MediaBehaviour(bytes_each=2_000, retry_after_seconds=0, slow_rate=200_000)
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporter.run.recordings.POLICY", HASTY)
-
-
-def call(number: int, *, age: int = 3 * DAY, **fields: object) -> Row:
-    """Returns a conversation with a recording of its own, unless `fields` say otherwise."""
-    at = wall_clock() - age - number * MINUTE
-    details = {"recording_url": f"{RECORDINGS_HOST}/{number}.wav", "duration": 30}
-    known = {"id": f"c{number}", "organization_id": "org", "channel": "telephone", "status": "completed"}
-    return Row(at, fields={**known, "duration": 30, "summary": "said", "recording_details": details, **fields})
 
 
 @dataclass
@@ -86,29 +78,10 @@ class World:
         )
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """Returns the table by conversation; each is there once."""
-        files = str(self.root / "recordings" / "**" / "*.parquet")
-        found = duckdb.connect().execute(f"FROM read_parquet('{files}', hive_partitioning = false)").fetch_arrow_table()
-        rows = found.to_pylist()
-        assert len({row["conversation_id"] for row in rows}) == len(rows)
-        return {row["conversation_id"]: row for row in rows}
+        return outcomes(self.root)
 
     def check(self, rows: Sequence[Row]) -> Counter[str]:
-        """Checks that each recording is kept as it is, or named with a reason, and nothing else lies there."""
-        found = self.rows()
-        assert found.keys() == {row.fields["id"] for row in rows}
-        named = set()
-        for name, row in found.items():
-            if row["status"] != "stored":
-                assert (row["path"], bool(row["reason"])) == (None, True)
-                continue
-            content = (self.root / row["path"]).read_bytes()
-            assert content == self.media.content(name)
-            assert (row["bytes"], row["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
-            named.add(self.root / row["path"])
-        assert {path for path in (self.root / "media").rglob("*") if path.is_file()} == named
-        assert not self.media.leaks
-        return Counter(row["status"] for row in found.values())
+        return check_outcomes(self.root, self.media, rows)
 
 
 @asynccontextmanager
@@ -127,7 +100,7 @@ async def test_all_are_kept_once_and_a_second_run_asks_nothing(tmp_path: Path) -
         done = await source.keep()
         assert (done.exit_status, done.stored, done.recorded, done.left) == (0, 40, 40, 0)
         assert source.check(rows) == {"stored": 40}
-        files = [path for path in (source.root / "media").rglob("*") if path.is_file()]
+        files = media_files(source.root)
         assert (done.files, done.bytes) == (len(files), sum(path.stat().st_size for path in files))
         assert (done.new_stored, done.new_bytes) == (40, 80_000)
         state = await load_state(LocalStore(source.root))
@@ -295,3 +268,41 @@ async def test_there_must_be_an_export(tmp_path: Path) -> None:
         with pytest.raises(DestinationError, match="no export here"):
             await source.keep()
         assert not source.root.exists()
+
+
+async def test_an_export_that_keeps_recordings_goes_on_to_keep_them(tmp_path: Path) -> None:
+    rows = [call(number) for number in range(10)]
+    async with world(tmp_path, rows) as source:
+        context = source.context()
+        first = await export(source.root, Selection(recordings=True), context)
+        assert (first.exit_status, first.recordings and first.recordings.new_stored) == (0, 10)
+        assert source.check(rows) == {"stored": 10}
+        source.sandbox.requests.clear()
+        again = await export(source.root, Selection(), context)
+        assert (again.requests, again.changed, again.recordings and again.recordings.stored) == (0, False, 10)
+        new = [call(number) for number in range(20, 25)]
+        for row in new:
+            source.sandbox.insert(Row(row.created_at, wall_clock(), row.fields))
+        synced = await sync(source.root, Selection(), context)
+        assert (synced.exit_status, synced.summary.recordings and synced.summary.recordings.new_stored) == (0, 5)
+        assert source.check([*rows, *new]) == {"stored": 15}
+        found = await status(source.root)
+        assert found.recordings is not None
+        assert (found.recordings.stored, found.recordings.left) == (15, 0)
+
+
+async def test_a_host_that_is_down_unseals_nothing(tmp_path: Path) -> None:
+    rows = [call(number) for number in range(5)]
+    async with world(tmp_path, rows) as source:
+        source.media.is_down = True
+        done = await export(source.root, Selection(recordings=True), source.context())
+        assert (done.state, done.exit_status) == ("complete", 1)
+        assert (source.root / "_SUCCESS").exists()
+        assert (await status(source.root)).state == "complete"
+        source.media.is_down = False
+        # What has failed is tried again, though there is no conversation to read.
+        again = await export(source.root, Selection(), source.context())
+        assert (again.exit_status, source.check(rows)) == (0, {"stored": 5})
+        ended = await export(source.root, Selection(recordings=False), source.context())
+        assert ended.recordings is None
+        assert (await export(source.root, Selection(), source.context())).recordings is None

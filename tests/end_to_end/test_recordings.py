@@ -1,0 +1,86 @@
+"""Runs that keep recordings are killed, stopped and repeated as processes; each recording is kept once in the end."""
+
+import json
+import signal
+from pathlib import Path
+from threading import Event
+
+import msgspec
+import pytest
+
+from exporter.sandbox import Sandbox
+from tests.end_to_end.conftest import Command, Serving, Spawn
+from tests.toolkit.recordings import SMALL, call, check_outcomes, outcomes
+
+HOME = ("--allow-network", "127.0.0.0/8")
+ROWS = [call(number) for number in range(60)]
+
+
+@pytest.fixture
+def server(serving: Serving) -> Sandbox:
+    return serving(ROWS, media=msgspec.structs.replace(SMALL, bytes_each=20_000))
+
+
+def after(server: Sandbox, more: int) -> Event:
+    """Returns what is set once this many more recordings have been asked for."""
+    assert server.media is not None
+    reached, last = Event(), server.media.count + more
+    server.media.on_request = lambda request: reached.set() if request.number >= last else None
+    return reached
+
+
+def test_a_run_that_is_killed_is_repeated_without_harm(
+    server: Sandbox, command: Command, spawn: Spawn, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert command("export", out, server=server).status == 0
+    slow = ("--recording-rate", "200kB", "--recording-concurrency", "2")
+    for _ in range(2):
+        under_way = after(server, 6)
+        running = spawn("recordings", out, *HOME, *slow, server=server)
+        assert under_way.wait(60)
+        running.process.kill()
+        assert running.wait().status == -signal.SIGKILL
+    done = command("recordings", out, *HOME, "--json", server=server)
+    assert (done.status, json.loads(done.out)["stored"]) == (0, 60)
+    assert server.media is not None
+    assert check_outcomes(out, server.media, ROWS) == {"stored": 60}
+    assert command("verify", out).status == 0
+
+
+def test_a_run_that_is_stopped_keeps_what_it_has_fetched(
+    server: Sandbox, command: Command, spawn: Spawn, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert command("export", out, server=server).status == 0
+    under_way = after(server, 9)
+    running = spawn(
+        "recordings", out, *HOME, "--recording-rate", "200kB", "--recording-concurrency", "2", server=server
+    )
+    assert under_way.wait(60)
+    running.process.send_signal(signal.SIGINT)
+    done = running.wait()
+    assert done.status == 130
+    assert "stopped" in done.err
+    kept = len(outcomes(out))
+    assert 4 <= kept < 60
+    again = command("recordings", out, *HOME, "--json", server=server)
+    assert (again.status, json.loads(again.out)["new_stored"]) == (0, 60 - kept)
+    assert server.media is not None
+    assert check_outcomes(out, server.media, ROWS) == {"stored": 60}
+
+
+def test_what_is_said_names_no_link(server: Sandbox, command: Command, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = command("export", out, "--recordings", *HOME, "-v", "--log-format", "json", server=server)
+    assert done.status == 0
+    refused = tmp_path / "refused"
+    assert command("export", refused, server=server).status == 0
+    without = command("recordings", refused, "-v", server=server)
+    assert without.status == 3
+    assert "--retry refused" in without.out
+    for text in (done.out, done.err, without.out, without.err):
+        assert "Expires=" not in text
+        assert "Signature=" not in text
+    again = command("recordings", refused, *HOME, "--retry", "refused", server=server)
+    assert (again.status, len(outcomes(refused))) == (0, 60)
