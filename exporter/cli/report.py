@@ -7,6 +7,7 @@ import msgspec
 
 from exporter.cli.acceptances import acceptance_figures, describe_acceptances, describe_doubtful
 from exporter.cli.advice import advise
+from exporter.cli.fields import describe_hydrated, not_shown
 from exporter.cli.log import key_values
 from exporter.cli.query import directory_of, location_of, taken_for_columns
 from exporter.cli.recordings_report import describe_beside, recordings_figures
@@ -50,19 +51,11 @@ def describe_request(request: Request, data: "Summary | Status") -> str:
     words = [
         f"organization {'not known' if data.organization is None else data.organization}",
         f"filters {' '.join(filters) or 'none'}",
-        ("all fields" if request.fields is None else f"fields {', '.join(request.fields)}") + _not_shown(data.withheld),
+        ("all fields" if request.fields is None else f"fields {', '.join(request.fields)}") + not_shown(data.withheld),
         by,
         f"tables {', '.join(request.tables)}",
     ]
     return " · ".join(filter(None, words))
-
-
-def _not_shown(withheld: Sequence[str]) -> str:
-    if not withheld:
-        return ""
-    were = "was" if len(withheld) == 1 else "were"
-    more = ", …" if len(withheld) > 2 else ""
-    return f", of which {len(withheld)} {were} not shown to the token: {', '.join(withheld[:2])}{more}"
 
 
 def _first_line(summary: "Summary") -> str:
@@ -89,6 +82,7 @@ def _describe_place(summary: "Summary") -> Iterator[str]:
     yield f"  at        {place} ({count_of(summary.files, 'file')}, {format_size(summary.bytes)}{readable})"
     if summary.request is not None:
         yield f"  request   {describe_request(summary.request, summary)}"
+    yield from describe_hydrated(summary.hydrated)
 
 
 def _describe_doubts(summary: "Summary") -> Iterator[str]:
@@ -156,7 +150,11 @@ def _filter_text(value: object) -> str:
 
 def request_figures(data: "Summary | Status") -> dict[str, Any]:
     """Returns what an export holds by request, for programs; `fields` is null if it holds all."""
-    return {"organization": data.organization, **msgspec.to_builtins(data.request or Request())}
+    return {
+        "organization": data.organization,
+        **msgspec.to_builtins(data.request or Request()),
+        "hydrated": msgspec.to_builtins(data.hydrated),
+    }
 
 
 def describe_synced(synced: "SyncResult") -> Iterator[str]:
@@ -226,6 +224,7 @@ def describe_status(found: "Status", destination: Location) -> Iterator[str]:
     yield f"  files     {found.files:,} of {format_size(found.bytes)}"
     if found.request is not None:
         yield f"  request   {describe_request(found.request, found)}"
+    yield from describe_hydrated(found.hydrated)
     if found.gaps:
         oldest = found.gaps[0]
         gaps = count_of(len(found.gaps), "interval")

@@ -72,11 +72,11 @@ def decide(
 
 
 def piece_end(times: Sequence[Instant], most_rows: int) -> int:
-    """Returns how many of the rows, which run from new to old, to complete at once: `most_rows`, or as many more or
-    fewer as it takes for the cut not to fall inside one time."""
+    """Returns how many of the rows, which run from new to old, to complete at once: `most_rows`, at least 1, or as many
+    more or fewer as it takes for the cut not to fall inside one time."""
     if most_rows >= len(times):
         return len(times)
-    end = max(1, most_rows)
+    end = most_rows
     while end and times[end - 1] == times[end]:
         end -= 1
     if end:

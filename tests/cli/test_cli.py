@@ -38,6 +38,7 @@ from exporter.jobs.status import Status
 from exporter.jobs.summary import Summary
 from exporter.jobs.sync import SyncResult
 from exporter.jobs.vacuum import VacuumResult
+from exporter.log.state import Hydrated
 from exporter.model import TableFormat
 from exporter.progress import Observer, Snapshot
 from exporter.run.context import RunContext
@@ -477,6 +478,7 @@ def test_json_puts_one_object_on_stdout_in_place_of_the_report(job: Job, run: Ru
         "timezone": "UTC",
         "fields": None,
         "withheld": [],
+        "hydrated": {"fields": [], "rows": 0, "gone": 0, "lacking": 0},
         "partition_by": "day",
         "tables": ["conversations"],
         "new_rows": 12_345,
@@ -777,6 +779,7 @@ STATUS = {
     "new_doubts": 0,
     "unsettled": False,
     "file_mode": "private",
+    "hydrated": Hydrated(fields=("conversation",), rows=4, gone=1),
     "exit_status": 1,
     "reason": "a part of the range is missing",
 }
@@ -801,6 +804,7 @@ def test_status_tells_how_far_an_export_is(run: Run, monkeypatch: pytest.MonkeyP
         "  request   organization org_sandbox · "
         'filters status=failed custom_metadata="{\\"a\\": 1}" · fields id, status'
         " · by day · tables conversations\n"
+        "  by id     conversation of 4 rows; kept as listed: 1 gone by then\n"
         "  missing   1 interval, the oldest up to 2026-01-01 UTC (--json lists them)\n",
         "",
     )

@@ -108,6 +108,7 @@ def test_it_has_the_names_of_the_design() -> None:
         "updates_since": "2026-02-12T00:00:00.000005Z",
         "table_format": None,
         "fields": {"withheld": [], "partly_withheld": [], "absent": {}},
+        "hydrated": {"fields": [], "rows": 0, "gone": 0, "lacking": 0},
         "quarantine": {"rows": 0, "files": []},
         "unproven": [],
         "accepted": [],

@@ -21,6 +21,7 @@ from exporter.errors import (
     UnusableAnswerError,
 )
 from exporter.fetch.pace.quota import Quota
+from exporter.fetch.wire.answer import Answer, Presence
 from exporter.fetch.wire.client import Client
 from exporter.fetch.wire.line import Limits
 from exporter.model import PageRequest
@@ -150,11 +151,12 @@ async def test_an_id_is_one_segment_of_the_path(identity: str) -> None:
 async def test_one_conversation_is_asked_for_whole(identity: str = "a/b") -> None:
     scripts = [[http(b'{"id":"a/b"}')], [http(PAGE)], [http(b"{}", status=404)]]
     async with Peer(scripts) as peer, client(peer.url, filters={"status": "completed"}, fields=("id",)) as source:
-        assert (await source.get_one(identity, fits)).body == b'{"id":"a/b"}'
+        answer = await source.get_one(identity, fits)
+        assert isinstance(answer, Answer)
+        assert answer.body == b'{"id":"a/b"}'
         with pytest.raises(UnusableAnswerError, match="instead of a JSON object"):
             await source.get_one(identity, fits)
-        with pytest.raises(RequestRefusedError):
-            await source.get_one(identity, fits)
+        assert await source.get_one(identity, fits) == Presence(is_known=False)
     assert peer.requests[0].target == "/core/conversations/a%2Fb"
 
 
@@ -162,6 +164,7 @@ async def test_one_conversation_is_asked_for_whole(identity: str = "a/b") -> Non
 async def test_what_no_path_can_name_is_not_asked_for(identity: str) -> None:
     async with Peer([[http(b"{}", status=404)]]) as peer, client(peer.url) as source:
         assert (await source.look_up(identity)).is_known
+        assert await source.get_one(identity, fits) == Presence(is_known=True)
     assert not peer.requests
 
 
