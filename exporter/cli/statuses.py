@@ -35,10 +35,10 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
     "demo": _READING,
     "reread": {**_READING, 3: "as for an export; or rows were kept that the API no longer lists"},
     "recordings": {
-        0: "every recording is kept, or gone from the source",
+        0: "every recording is kept, gone from the source, or was refused before",
         1: "some failed or expired, or are left: run again to get them; or the API or the destination failed",
         2: _NO_EXPORT,
-        3: "some are refused for good, or lost to --recording-retention; the table recordings says why",
+        3: "some were refused for good now, or are lost to --recording-retention; the table recordings says why",
         4: _TOKEN,
         5: _LOCKED,
         6: _DAMAGE,

@@ -780,6 +780,7 @@ STATUS = {
     "unsettled": False,
     "file_mode": "private",
     "hydrated": Hydrated(fields=("conversation",), rows=4, gone=1),
+    "recordings": None,
     "exit_status": 1,
     "reason": "a part of the range is missing",
 }

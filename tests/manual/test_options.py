@@ -12,6 +12,7 @@ from tests.toolkit.manual import PAGES, defaults_in, help_of, in_code, names_in
 OPTIONS = PAGES["options"]
 #: The options of an export, by which the manual describes those of other commands.
 OF_AN_EXPORT = [names_in(option) for option, *_ in OPTIONS.table_headed("option", "export")]
+OF_RECORDINGS = set(OF_AN_EXPORT[OF_AN_EXPORT.index(names_in("--recordings")) : OF_AN_EXPORT.index(names_in("--json"))])
 FROM_CONCURRENCY_ON = set(OF_AN_EXPORT[OF_AN_EXPORT.index(names_in("--concurrency")) :])
 
 
@@ -48,8 +49,14 @@ def test_options_of_a_sync() -> None:
 @pytest.mark.parametrize("command", ["audit", "reread"])
 def test_options_of_commands_that_read_again(command: str) -> None:
     said = " ".join(OPTIONS.section(command).split())
-    assert "takes [`--lag`](#the-lag), all from `--concurrency` on, and:" in said
-    assert help_names(command) == {names_in("--lag"), *FROM_CONCURRENCY_ON} | beside(command)
+    assert "takes [`--lag`](#the-lag), all from `--concurrency` on except those of recordings, and:" in said
+    assert help_names(command) == {names_in("--lag"), *FROM_CONCURRENCY_ON} - OF_RECORDINGS | beside(command)
+
+
+def test_options_of_recordings() -> None:
+    assert "except `--part-size` and `--recordings`" in " ".join(OPTIONS.section("recordings").split())
+    without = {names_in("--part-size"), names_in("--recordings")}
+    assert help_names("recordings") == {names_in("--lag"), *FROM_CONCURRENCY_ON} - without | beside("recordings")
 
 
 def test_options_of_the_other_commands() -> None:

@@ -17,7 +17,9 @@ def rows() -> Iterator[str]:
     """Returns a row for each option: its flag, its help and its default."""
     defaults = {each.name: each.default for each in dataclasses.fields(ExportSpec)}
     for name, option in OPTIONS.items():
-        flag = " ".join([*(option.flags or (flag_of(name),)), *([option.metavar] if option.metavar else [])])
+        # The text names what takes an option back.
+        flags = [flag.partition("/")[0] for flag in option.flags or (flag_of(name),)]
+        flag = " ".join([*flags, *([option.metavar] if option.metavar else [])])
         yield f"| `{flag}` | {_text(option)} | {_default(option, defaults[name])} |".replace("|  |", "| |")
 
 
