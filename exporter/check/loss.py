@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from exporter.coverage import Coverage, Interval
+from exporter.log.live import is_keyed
 from exporter.log.quarantine import created_at_of
 from exporter.log.state import Commit, State
 
@@ -12,8 +13,8 @@ from exporter.log.state import Commit, State
 class Loss:
     """Says what a repair takes out.
 
-    `lost` is no longer covered. `files` are the data files that go with it: their windows lie in `lost`. `quarantine`
-    names the spoiled quarantine files; sound ones may have rows in `lost`, which go as well.
+    `lost` is no longer covered. `files` are the data files that go with it: their windows lie in `lost`, except those
+    of recordings. `quarantine` names the spoiled quarantine files; sound ones may have rows in `lost`, which go too.
     """
 
     lost: Coverage
@@ -29,14 +30,17 @@ def plan_loss(state: State, commits: Iterable[Commit], spoiled: Collection[str])
     """
     origins = quarantine_origins(commits)
     quarantine = tuple(path for path in sorted(spoiled) if path in state.quarantine)
-    lost = Coverage(file.window for path, file in state.files.items() if path in spoiled)
+    # Rows of recordings are found by their key: losing some uncovers nothing, and no reading brings them back.
+    keyed = tuple(path for path, file in state.files.items() if path in spoiled and is_keyed(file.table))
+    windows = {path: file.window for path, file in state.files.items() if not is_keyed(file.table)}
+    lost = Coverage(window for path, window in windows.items() if path in spoiled)
     for path in quarantine:
         lost |= origins[path] & state.coverage
     files: tuple[str, ...] = ()
     while True:
-        touched = {path: file.window for path, file in state.files.items() if _overlaps(lost, file.window)}
+        touched = {path: window for path, window in windows.items() if _overlaps(lost, window)}
         if len(touched) == len(files):
-            return Loss(lost, files, quarantine)
+            return Loss(lost, (*files, *keyed), quarantine)
         files = tuple(touched)
         lost |= Coverage(touched.values())
 

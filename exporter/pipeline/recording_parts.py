@@ -20,7 +20,7 @@ from exporter.pipeline.committer import Committer
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.table_parts import StagedPart
 
-#: Parts below this size are joined. A row takes some 130 bytes, and a part is held in memory while it is written anew.
+#: Parts below this size are joined. A row takes some 130 bytes, and a part is held in memory while it is rewritten.
 LEAST_BYTES: Final = 4 * 1024 * 1024
 
 

@@ -94,3 +94,18 @@ def test_lines_are_kept_byte_for_byte_unless_their_time_is_lost(times: list[int]
         for line, time in zip(lines, times, strict=True)
         if not any(interval.start <= time < interval.end for interval in lost)
     )
+
+
+def test_recordings_stay_where_others_are_lost_and_take_nothing_along() -> None:
+    recordings = data_file("r", 5, 25, path="recordings/part-r.parquet", table="recordings")
+    commits = [
+        begin(),
+        commit(2, Change(covers=(Interval(0, 40),), adds=(data_file("1", 0, 10), data_file("2", 10, 30)))),
+        commit(3, Change(adds=(recordings,)), kind="recordings"),
+    ]
+    state = fold(commits)
+    loss = plan_loss(state, commits, {"conversations/part-1.parquet"})
+    assert (loss.lost, loss.files) == (Coverage([Interval(0, 10)]), ("conversations/part-1.parquet",))
+    loss = plan_loss(state, commits, {recordings.path})
+    assert (loss.lost, loss.files) == (Coverage(), (recordings.path,))
+    assert not apply(state, commit(4, Change(removes=loss.files), kind="repair")).recordings

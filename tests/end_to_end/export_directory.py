@@ -34,7 +34,8 @@ class ExportDirectory:
         self.manifest: dict[str, Any] = json.loads((root / "_manifest.json").read_bytes())
         self.files: list[dict[str, Any]] = self.manifest["tables"]["conversations"]["files"]
         self.turns: list[dict[str, Any]] = self.manifest["tables"].get("turns", {"files": []})["files"]
-        self.parts = [*self.files, *self.turns]
+        self.recordings: list[dict[str, Any]] = self.manifest["tables"].get("recordings", {"files": []})["files"]
+        self.parts = [*self.files, *self.turns, *self.recordings]
 
     @property
     def state(self) -> str:
@@ -82,7 +83,10 @@ class ExportDirectory:
             self._check_file(file, "conversations", "created_at")
         for file in self.turns:
             self._check_file(file, "turns", "conversation_created_at")
+        for file in self.recordings:
+            self._check_file(file, "recordings", "conversation_created_at")
         self._check_turns()
+        self._check_media()
         self._check_windows()
         self._check_totals()
         check_private(self.root)
@@ -101,6 +105,26 @@ class ExportDirectory:
                 assert turns["window"] == file["window"]
                 assert alike(read_turns(self.root / turns["path"])) == alike(expected)
         assert not beside, "turns without conversations"
+
+    def recording_rows(self) -> dict[str, dict[str, Any]]:
+        """Returns the rows of recordings by the id of their conversation, which no other row may have."""
+        found: dict[str, dict[str, Any]] = {}
+        for file in self.recordings:
+            for row in pq.ParquetFile(self.root / file["path"]).read().to_pylist():
+                assert row["conversation_id"] not in found, f"{row['conversation_id']} is there twice"
+                found[row["conversation_id"]] = row
+        return found
+
+    def _check_media(self) -> None:
+        """Checks that each recording that is stored is there with its bytes, in the partition of its row."""
+        rows = self.recording_rows().values()
+        for row in rows:
+            assert (row["path"] is not None) == (row["status"] == "stored")
+            if row["path"] is not None:
+                data = (self.root / row["path"]).read_bytes()
+                assert (len(data), hashlib.sha256(data).hexdigest()) == (row["bytes"], row["sha256"])
+        if self.recordings:
+            assert self.manifest["recordings"]["stored"] == sum(row["status"] == "stored" for row in rows)
 
     def _check_file(self, file: dict[str, Any], name: str, time_column: str) -> None:
         path = self.root / file["path"]
@@ -162,6 +186,7 @@ class ExportDirectory:
             *(["_SUCCESS"] if self.state == "complete" else []),
             *(file["path"] for file in self.parts),
             *(file["path"] for file in quarantine),
+            *(row["path"] for row in self.recording_rows().values() if row["path"] is not None),
             *commits,
             "_exporter/lock",
             "_exporter/runs.jsonl",

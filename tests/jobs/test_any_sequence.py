@@ -36,7 +36,7 @@ from exporter.jobs.sync import SyncResult, sync
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
 from exporter.log.commits import load_state
-from exporter.model import TABLES, TableFormat
+from exporter.model import RECORDINGS, TABLES, TableFormat
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, serve
@@ -46,6 +46,7 @@ from exporter.store.local.store import LocalStore
 from tests.end_to_end.export_directory import ExportDirectory, assert_same
 from tests.end_to_end.records import records
 from tests.jobs.damage import flip, truncate
+from tests.jobs.kept_recordings import keep_rows
 from tests.jobs.moving import T0, Source, settings_for
 from tests.toolkit.instants import coverage_of
 from tests.toolkit.sizes import size_of
@@ -101,6 +102,8 @@ class Sequences(RuleBasedStateMachine):
         self.in_step = False
         #: The lines in quarantine that were accepted, and are still there.
         self.known: set[str] = set()
+        #: By conversation, the time by which its recording is placed, and what was last said of it.
+        self.recorded: dict[str, tuple[Instant, str]] = {}
         #: Each row is in one place, as after a run that was not cut short.
         self.is_settled = True
 
@@ -286,6 +289,18 @@ class Sequences(RuleBasedStateMachine):
             self.older = []
         self._note_read()
 
+    @precondition(lambda self: self.coverage and self.there)
+    @rule(some=st.lists(st.tuples(choices, st.sampled_from(("stored", "gone", "failed")), st.integers(0, 3))))
+    def keep_recordings(self, some: list[tuple[int, str, int]]) -> None:
+        names = sorted(self.there)
+        told = {names[which % len(names)]: (status, audio) for which, status, audio in some}
+        rows = {
+            name: (self.recorded.get(name, (self._served(self.there[name]),))[0], status, b"%d" % audio)
+            for name, (status, audio) in told.items()
+        }
+        self._run(lambda: keep_rows(self.root, rows))
+        self.recorded |= {name: (created_at, status) for name, (created_at, status, _) in rows.items()}
+
     @precondition(lambda self: self.coverage)
     @rule(dry_run=st.booleans())
     def accept(self, dry_run: bool) -> None:
@@ -303,7 +318,7 @@ class Sequences(RuleBasedStateMachine):
     @rule(which=choices, damage=st.sampled_from((flip, truncate, None)))
     def a_file_is_damaged_and_repaired(self, which: int, damage: Callable[[Path, str], None] | None) -> None:
         exported = ExportDirectory(self.root)
-        files = [*exported.parts, *exported.manifest["quarantine"]["files"]]
+        files = [*exported.files, *exported.turns, *exported.manifest["quarantine"]["files"]]
         path = self._one_of(sorted(file["path"] for file in files), which)
         if path is None:
             return
@@ -395,6 +410,8 @@ class Sequences(RuleBasedStateMachine):
         exported = ExportDirectory(self.root)
         exported.check_sound(kept=state.kept - self.lost)
         assert Coverage(Interval(*interval) for interval in exported.coverage) == self.coverage
+        statuses = {name: row["status"] for name, row in exported.recording_rows().items()}
+        assert statuses == {name: status for name, (_, status) in self.recorded.items()}
         self.known &= self._quarantined()
         self.is_settled = not state.unsettled
         if not self.is_settled:
@@ -429,7 +446,7 @@ class Sequences(RuleBasedStateMachine):
         for files in self.older:
             assert all((self.root / path).exists() for path in files), "a file of an older manifest is gone"
         if self.has_table and self.in_step and not state.left:
-            for table in self.asked.tables or ("conversations",):
+            for table in (*(self.asked.tables or ("conversations",)), RECORDINGS):
                 there = {path for path, file in state.files.items() if file.table == table}
                 # A table has no log before its first row.
                 if there or (self.root / table / "_delta_log").exists():

@@ -280,9 +280,9 @@ async def test_an_export_that_keeps_recordings_goes_on_to_keep_them(tmp_path: Pa
         source.sandbox.requests.clear()
         again = await export(source.root, Selection(), context)
         assert (again.requests, again.changed, again.recordings and again.recordings.stored) == (0, False, 10)
-        new = [call(number, age=-number * MINUTE) for number in range(20, 25)]
+        new = [call(number) for number in range(20, 25)]
         for row in new:
-            source.sandbox.insert(row)
+            source.sandbox.insert(Row(row.created_at, wall_clock(), row.fields))
         synced = await sync(source.root, Selection(), context)
         assert (synced.exit_status, synced.summary.recordings and synced.summary.recordings.new_stored) == (0, 5)
         assert source.check([*rows, *new]) == {"stored": 15}

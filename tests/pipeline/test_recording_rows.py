@@ -135,6 +135,35 @@ async def test_rows_are_committed_by_number_or_by_the_minute(tmp_path: Path) -> 
     assert run.state.number == before + 2
 
 
+class FullStore(LocalStore):
+    """Is a store that takes no more commits while it `is_full`."""
+
+    is_full = False
+
+    async def create(self, path: str, data: bytes) -> bool:
+        if self.is_full:
+            raise StoreError("the disk is full")
+        return await super().create(path, data)
+
+
+async def test_rows_whose_commit_fails_are_in_the_next_one(tmp_path: Path) -> None:
+    store = FullStore(tmp_path)
+    run = await Recorded.open(store)
+    await run.add("c0", T0, "failed")
+    await run.add("c1", T0 + 1)
+    run.rows.looked({"created_date": "2024-10-04"}, 1)
+    await run.hold(conversation("c0", T0, details()))
+    store.is_full = True
+    with pytest.raises(StoreError, match="full"):
+        await run.rows.commit()
+    await run.add("c0", T0, "gone")
+    store.is_full = False
+    await run.rows.finish()
+    assert statuses_of(tmp_path, run.state) == {"c0": "gone", "c1": "stored"}
+    assert run.state.looked_at == {"created_date=2024-10-04": 1}
+    check_media(tmp_path, run.state)
+
+
 async def test_what_was_looked_at_is_committed_with_the_rows_and_alone_only_if_it_is_news(tmp_path: Path) -> None:
     run = await Recorded.open(LocalStore(tmp_path))
     await run.hold(conversation("c0", T0, details()))
