@@ -192,15 +192,23 @@ async def test_many_syncs_of_a_moving_source(tmp_path: Path, seed: int) -> None:
 
 
 async def test_a_sync_that_is_shown_every_row_again_asks_only_for_the_changed_ones(tmp_path: Path) -> None:
-    async with moving_source(4, structs.replace(OMITS, ignores=("updated_after",))) as source:
-        names = fill(source, 120)
+    async with moving_source(4, OMITS) as source:
+        names = fill(source, 60, conversation={"items": []}, recording_details={"n": 1})
         await run_sync(tmp_path, source)
         source.now += DAY
-        source.update(names[5], summary="new")
+        source.update(names[5], summary="new", conversation={"items": [1]})
+
+        def show_none(seen: ServedRequest) -> None:
+            # The bound is later than any time that exists, so that every row is read.
+            reads = ("updated_after:+876000h",) if "updated_after" in seen.query else ()
+            source.sandbox.behaviour = structs.replace(OMITS, reads=reads)
+
+        source.sandbox.on_request = show_none
         before = len(by_id(source.sandbox))
-        await run_sync(tmp_path, source)
+        done = await run_sync(tmp_path, source)
         assert len(by_id(source.sandbox)) - before <= 5
         check(tmp_path, source)
+    assert (done.updated, done.unchanged) == (1, 59)
 
 
 async def test_a_row_that_is_gone_keeps_what_was_stored_of_it(tmp_path: Path) -> None:
@@ -330,6 +338,21 @@ async def test_a_token_that_may_not_read_single_conversations_is_told_of_once(
     assert summary.hydrated == Hydrated()
     (warned,) = [text for text in told.warnings if "403" in text]
     assert "conversation, recording_details" in warned
+
+
+async def test_a_token_that_loses_single_conversations_stops_asking(
+    tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(rows, OMITS) as server:
+        answer_by_id(server, monkeypatch, lambda _: Refusal(403, "No.") if len(by_id(server)) > 40 else None)
+        told = Heard()
+        summary = await export(tmp_path, RANGE, replace(context(server), observer=told))
+        # Each of the four windows asks for four rows at a time.
+        assert len({*by_id(server)}) <= 40 + 2 * 4 * 4
+    assert summary.rows == ROWS
+    assert 0 < summary.hydrated.rows <= 40
+    assert 3 <= summary.hydrated.lacking <= 2 * 4 * 4
+    assert sum("403" in text for text in told.warnings) == 1
 
 
 async def test_another_conversation_than_was_asked_for_is_never_taken(
