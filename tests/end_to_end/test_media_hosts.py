@@ -110,8 +110,8 @@ class World:
         return {str(row.facts()["id"]) for row in self.server.rows if row.facts()["recording_details"]}
 
     def start(self, command: str, *options: str) -> RunningCommand:
-        program = (Path(fence.__file__), self.record)
-        arguments = (command, self.destination, *options, "--ca-file", self.trusted)
+        program: tuple[str | Path, ...] = (Path(fence.__file__), self.record)
+        arguments: tuple[str | Path, ...] = (command, self.destination, *options, "--ca-file", self.trusted)
         return self.spawn(*arguments, server=self.server, program=program)
 
     def run(self, command: str, *options: str) -> CommandResult:
