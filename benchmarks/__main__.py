@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from benchmarks import cost, flight, memory, reading, simulated, stages, start
+from benchmarks import cost, flight, memory, reading, recordings, simulated, stages, start
 from benchmarks.results import load, save, this_session
 from benchmarks.size import SIZES, Size
 from benchmarks.targets import table
@@ -37,6 +37,7 @@ PARTS: Final = {
     "reading": _Part("Reading, by density", reading.measure, reading.describe),
     "flight": _Part("Rows a second against requests in flight", flight.measure, flight.describe),
     "memory": _Part("Memory", memory.measure, memory.describe),
+    "recordings": _Part("Recordings", recordings.measure, recordings.describe),
     "simulated": _Part("Simulated: how the work is shared out", simulated.measure, simulated.describe),
 }
 

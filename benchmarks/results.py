@@ -12,6 +12,7 @@ from benchmarks.cost import Result as Cost
 from benchmarks.flight import Result as Flight
 from benchmarks.memory import Result as Memory
 from benchmarks.reading import Result as Reading
+from benchmarks.recordings import Result as Recordings
 from benchmarks.simulated import Result as Simulated
 from benchmarks.stages import Result as Stages
 from benchmarks.start import Result as Start
@@ -38,6 +39,7 @@ class Results(msgspec.Struct):
     reading: Reading | None = None
     flight: Flight | None = None
     memory: Memory | None = None
+    recordings: Recordings | None = None
     simulated: Simulated | None = None
 
 

@@ -6,7 +6,10 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Holds the rows, rounds and latencies of each part. `memory_points` are pairs of rows and requests in flight."""
+    """Holds the rows, rounds and latencies of each part. `memory_points` are pairs of rows and requests in flight.
+
+    `recordings_…` are numbers of files, large, small, and fetched at the limit of this many bytes a second.
+    """
 
     rounds: int
     cost_rows: int
@@ -20,6 +23,10 @@ class Size:
     memory_points: tuple[tuple[int, int], ...]
     memory_rounds: int
     start_rounds: int
+    recordings_large: int
+    recordings_small: int
+    recordings_limited: int
+    recordings_limit: int
     simulated_pages: int
     simulated_workers: tuple[int, ...]
 
@@ -38,6 +45,10 @@ SIZES: Final = {
         memory_points=((60_000, 16), (60_000, 64), (250_000, 16), (1_000_000, 16)),
         memory_rounds=2,
         start_rounds=9,
+        recordings_large=512,
+        recordings_small=8_000,
+        recordings_limited=64,
+        recordings_limit=20_000_000,
         simulated_pages=600,
         simulated_workers=(4, 8, 16, 32, 64, 128, 256),
     ),
@@ -54,6 +65,10 @@ SIZES: Final = {
         memory_points=((6_000, 16), (6_000, 64), (24_000, 16)),
         memory_rounds=1,
         start_rounds=3,
+        recordings_large=64,
+        recordings_small=1_000,
+        recordings_limited=16,
+        recordings_limit=20_000_000,
         simulated_pages=60,
         simulated_workers=(4, 16, 64),
     ),
@@ -70,6 +85,10 @@ SIZES: Final = {
         memory_points=((300, 16), (600, 16)),
         memory_rounds=1,
         start_rounds=1,
+        recordings_large=2,
+        recordings_small=20,
+        recordings_limited=1,
+        recordings_limit=40_000_000,
         simulated_pages=10,
         simulated_workers=(4, 16),
     ),

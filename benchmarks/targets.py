@@ -5,7 +5,7 @@ from statistics import median
 
 import msgspec
 
-from benchmarks import cost, memory, reading
+from benchmarks import cost, memory, reading, recordings
 from benchmarks.measurement import ratios, spread
 from benchmarks.results import Results
 
@@ -47,6 +47,8 @@ def targets(results: Results) -> list[Target]:
         found.append(Target(what, results.flight.linearity, 0.9, at_least=True))
     if results.memory:
         found += _of_memory(results.memory)
+    if results.recordings:
+        found += _of_recordings(results.recordings)
     if results.start:
         milliseconds = [1000 * seconds for seconds in results.start.help_seconds]
         found.append(Target("`exporter --help`", milliseconds, 250, " ms", 0))
@@ -89,6 +91,19 @@ def _of_memory(result: memory.Result) -> Iterator[Target]:
     few, many = by_flight[16], result.cases[-1]
     if few is not None:
         yield Target(f"peak memory, {many.rows:,} rows ÷ {few.rows:,} rows", ratios(many.peaks, few.peaks), 1.05)
+
+
+def _of_recordings(result: recordings.Result) -> Iterator[Target]:
+    large, small = result.large, result.small
+    several = f"{recordings.IN_FLIGHT} recordings of 4 MB at once"
+    if large.throughputs:
+        yield Target(f"throughput ÷ that of `curl --parallel`, {several}", large.throughputs, 0.8, at_least=True)
+    yield Target(f"CPU a GB, {several}", large.cpu_per_gigabyte, 3.0, " s", 1)
+    yield Target(f"peak memory above an export's own, {several}", large.surplus_megabytes, 32, " MiB", 0)
+    yield Target("recordings of 64 kB a second, start included", small.files_per_second, 500, "", 0, at_least=True)
+    yield Target("requests to the API a recording", small.requests_per_file, 0.005, digits=4)
+    deviations = [100 * abs(rate - 1) for rate in result.rates]
+    yield Target("deviation from `--recording-rate`", deviations, 2, " %", 1)
 
 
 def _first(result: memory.Result, in_flight: int) -> memory.Case | None:

@@ -115,6 +115,9 @@ ALWAYS_FIELDS: Final = ("id", "created_at", "updated_at", "status")
 TRANSCRIPT_FIELD: Final = "conversation"
 #: The field that holds the link to the recording.
 RECORDING_FIELD: Final = "recording_details"
+#: The member of that field that is the link, and those that may say when it ends.
+RECORDING_URL: Final = "recording_url"
+LINK_ENDS: Final = ("expires_at", "url_expires_at", "recording_url_expires_at")
 #: Measurements of a message: numbers, in seconds; the first two are times since 1970.
 ITEM_METRICS: Final = (
     "started_speaking_at",

@@ -53,6 +53,7 @@ _COMMIT = re.compile(re.escape(COMMITS) + r"/(\d{8})\.json", re.ASCII)
 _PARTITION: Final = rf"(?:(?:{'|'.join(PARTITION_KEYS)})=[0-9TW+-]+/)?"
 _PART = re.compile(rf"(?:{'|'.join(ALL_TABLES)})/{_PARTITION}part-{_NAME.pattern}\.parquet", re.ASCII)
 _MEDIA = re.compile(rf"{MEDIA}/{_PARTITION}[0-9a-f]{{64}}\.[a-z0-9]{{1,8}}", re.ASCII)
+_DROPPED = re.compile(rf"{re.escape(DROPPED)}/{_NAME.pattern}/(.+)\.dropped", re.ASCII | re.DOTALL)
 
 
 class FileKind(NamedTuple):
@@ -166,6 +167,12 @@ def quarantine_path(name: str) -> str:
 def dropped_path(run: str, path: str) -> str:
     """Returns where a file lies after the repair `run` has taken it out of the export."""
     return f"{DROPPED}/{_checked(run)}/{path}.dropped"
+
+
+def undropped_path(path: str) -> str | None:
+    """Inverts `dropped_path`, whatever the run; returns None for any other path."""
+    match = _DROPPED.fullmatch(path)
+    return match.group(1) if match else None
 
 
 def _checked(name: str) -> str:

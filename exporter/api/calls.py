@@ -190,22 +190,25 @@ async def accept(destination: str | Path, *, note: str | None = None, dry_run: b
 
 
 @checked
-async def verify(destination: str | Path, *, sample: str = "100%", repair: bool = False) -> VerifyResult:
+async def verify(
+    destination: str | Path, *, sample: str = "100%", media: bool = False, repair: bool = False
+) -> VerifyResult:
     """Checks every file of an export against its log, as `exporter verify` does. It needs no token.
 
-    `sample` is the share of the files whose content is read; `repair` takes out what is wrong, so that the next export
-    reads it again. The result tells what was found: no exception says that something is damaged. Raises
-    `DestinationError` if there is no export, and `StoreError`.
+    `sample` is the share of the files whose content is read; `media` also reads the recordings that these name.
+    `repair` takes out what is wrong, so that the next export reads it again. The result tells what was found: no
+    exception says that something is damaged. Raises `DestinationError` if there is no export, and `StoreError`.
     """
     share = parse_share(sample)
-    return await run_verify(parse_location(str(destination)), now=wall_clock(), share=share, repair=repair)
+    return await run_verify(parse_location(str(destination)), now=wall_clock(), share=share, media=media, repair=repair)
 
 
 @checked
 async def vacuum(
     destination: str | Path, *, older_than: str | int | timedelta = "7d", dry_run: bool = False
 ) -> VacuumResult:
-    """Deletes files that were replaced longer ago than `older_than`, as `exporter vacuum` does. It needs no token.
+    """Deletes files that were replaced longer ago than `older_than`, and recordings that no row names, as `exporter
+    vacuum` does. It needs no token.
 
     `older_than` is a text such as `36h`, a number of seconds or a timedelta. Raises `ExporterError`.
     """

@@ -7,18 +7,18 @@ judged; what a later commit has removed is forgotten.
 """
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeAlias, TypeVar
+from typing import Final
 
 import pyarrow as pa
 from anyio import to_thread
 
 from exporter.check import facts
 from exporter.check.facts import Content
+from exporter.check.inspection import Inspection, look
+from exporter.check.media import find_orphans, inspect_media
 from exporter.check.problems import (
     Problem,
     check_beside,
@@ -35,51 +35,23 @@ from exporter.check.problems import (
 from exporter.check.sample import Sample
 from exporter.check.tables import inspect_tables
 from exporter.encode.tables import Tables
-from exporter.errors import DamagedLogError, DamagedPartError, DestinationError, UnreadableFileError
-from exporter.layout import COMMITS, CONVERSATIONS, MANIFEST, SUCCESS, TURNS, conversations_path
+from exporter.errors import DamagedLogError, DestinationError
+from exporter.layout import COMMITS, CONVERSATIONS, MANIFEST, RECORDINGS, SUCCESS, TURNS, conversations_path
 from exporter.log.commits import list_commits, load_commits, load_state
 from exporter.log.fold import fold
 from exporter.log.journal import has_ended
 from exporter.log.manifest import render_manifest
 from exporter.log.publish import list_files
-from exporter.log.state import Commit, State
-from exporter.model import DataFile, ExportFile
+from exporter.model import DataFile
 from exporter.parts.ids import Hashes, Suspects, hash_ids, read_ids
 from exporter.parts.integrity import as_written, missized, opened
-from exporter.plan.homes import Place
 from exporter.store.base import Store
 from exporter.tasks import for_each
-
-T = TypeVar("T")
-Opening: TypeAlias = Callable[[Store, ExportFile], AbstractAsyncContextManager[Path]]
 
 #: This many suspicious hashes fit into memory. A repair leaves the others to the next one.
 _MOST_REPEATED: Final = 100_000
 #: If this many files cannot be read, the others are not tried, because each may take a while to fail.
 _MOST_UNREADABLE: Final = 20
-
-
-@dataclass(slots=True)
-class Inspection:
-    """Holds what the log says, and how the destination differs from it.
-
-    `writer` is the run that was at work, if there was one. `place` and `schemas` are those of the tables. `parts_read`,
-    `bytes_read` and `ids_compared` count what was looked into.
-    """
-
-    commits: Sequence[Commit]
-    state: State
-    place: Place
-    schemas: dict[str, pa.Schema]
-    problems: list[Problem] = field(default_factory=list)
-    writer: str | None = None
-    parts_read: int = 0
-    bytes_read: int = 0
-    ids_compared: int = 0
-
-    @property
-    def unreadable(self) -> list[Problem]:
-        return [problem for problem in self.problems if problem.what == "unreadable"]
 
 
 async def load_findings(store: Store) -> Inspection:
@@ -94,8 +66,9 @@ async def load_findings(store: Store) -> Inspection:
     return Inspection(commits, state, tables.place, tables.schemas)
 
 
-async def inspect(store: Store, sample: Sample, *, alone: bool) -> Inspection:
-    """Looks at names and sizes of all files, and into those parts that are in `sample`.
+async def inspect(store: Store, sample: Sample, *, alone: bool, reads_media: bool = False) -> Inspection:
+    """Looks at names and sizes of all files, and into those parts that are in `sample`; `reads_media` also reads what
+    recordings among them name.
 
     `alone` says that this process holds the lock. Raises the errors of `load_findings`, and `StoreError` if the store
     cannot be read.
@@ -111,6 +84,7 @@ async def inspect(store: Store, sample: Sample, *, alone: bool) -> Inspection:
     else:
         findings.problems += passing
     await _inspect_files(store, findings, sample)
+    await inspect_media(store, findings, sample, reads_media=reads_media)
     if findings.problems and not alone:
         await _forget_removed(store, findings)
     return findings
@@ -122,6 +96,7 @@ async def _inspect_what_runs_touch(store: Store, findings: Inspection) -> list[P
         *check_manifest(state, await store.read(MANIFEST), render_manifest(state, schemas=findings.schemas)),
         *check_success(state, has_success),
         *check_names(state, await list_files(store)),
+        *await find_orphans(store, findings),
         *await inspect_tables(store, state),
     ]
     run = state.runs[-1]
@@ -136,24 +111,25 @@ async def _inspect_files(store: Store, findings: Inspection, sample: Sample) -> 
     findings.problems += check_places(state)
     suspicious = await missized(store, state.live.values())
     for quarantined in state.quarantine.values():
-        lines = await _look(store, findings, quarantined, facts.count_lines)
+        lines = await look(store, findings, quarantined, facts.count_lines)
         findings.problems += () if lines is None else check_lines(quarantined, lines)
     parts = [file for path, file in state.files.items() if path in suspicious or path in sample]
     decoded: list[DataFile] = []
     sound: set[str] = set()
-    with Hashes(destination=store.location if isinstance(store.location, Path) else None) as hashes:
+    with _hashes(store) as hashes, _hashes(store) as recorded:
+        by_table = {CONVERSATIONS: hashes, RECORDINGS: recorded}
 
         async def look_into(file: DataFile) -> None:
             if len(findings.unreadable) >= _MOST_UNREADABLE:
                 return
-            content = await _look(store, findings, file, partial(_read_part, findings, file, hashes))
+            content = await look(store, findings, file, partial(_read_part, findings, file, by_table))
             if content is not None:
                 schema = findings.schemas.get(file.table)
                 problems = list(check_content(file, content, schema, findings.place))
                 findings.problems += problems
                 if not problems:
                     sound.add(file.path)
-                if content.rows and file.table == CONVERSATIONS:
+                if content.rows and file.table in by_table:
                     decoded.append(file)
             if file.path not in suspicious:
                 findings.parts_read += 1
@@ -161,32 +137,15 @@ async def _inspect_files(store: Store, findings: Inspection, sample: Sample) -> 
 
         await for_each(parts, look_into, at_once=os.cpu_count() or 1)
         findings.ids_compared = len(hashes)
-        repeated = await to_thread.run_sync(hashes.repeated, _MOST_REPEATED)
-    suspects = Suspects(repeated)
-    for file in sorted(decoded, key=lambda file: file.path) if repeated else ():
-        await _look(store, findings, file, partial(_look_for_ids, suspects, file), opened)
-    findings.problems += describe_repeated(suspects.repeated())
+        repeated = {table: await to_thread.run_sync(ids.repeated, _MOST_REPEATED) for table, ids in by_table.items()}
+    for table, hashes_again in repeated.items():
+        suspects = Suspects(hashes_again)
+        for file in sorted(decoded, key=lambda file: file.path) if hashes_again else ():
+            if file.table == table:
+                await look(store, findings, file, partial(_look_for_ids, suspects, file), opened)
+        findings.problems += describe_repeated(suspects.repeated())
     turns = [file for file in parts if file.table == TURNS and file.path in sound]
     await _check_turns(store, findings, turns, sound, sample)
-
-
-async def _look(
-    store: Store, findings: Inspection, file: ExportFile, look: Callable[[Path], T], opening: Opening = as_written
-) -> T | None:
-    """Returns the result of `look`, which blocks, for a file that has the bytes that were written.
-
-    If it does not have them, or cannot be read, notes a problem and returns None.
-    """
-    try:
-        async with opening(store, file) as path:
-            return await to_thread.run_sync(look, path)
-    except DamagedPartError as error:
-        findings.problems.append(Problem(file.path, error.kind, error.what))
-    except UnreadableFileError as error:
-        # If two files are read at once, the other one may have failed.
-        failed = str(error.path).removeprefix(f"{store.location}/")
-        findings.problems.append(Problem(failed, "unreadable", f"cannot be read here and now: {error.what}"))
-    return None
 
 
 async def _forget_removed(store: Store, findings: Inspection) -> None:
@@ -196,16 +155,20 @@ async def _forget_removed(store: Store, findings: Inspection) -> None:
     findings.problems = [problem for problem in findings.problems if problem.file not in removed]
 
 
-def _read_part(findings: Inspection, file: DataFile, hashes: Hashes, path: Path) -> Content:
+def _hashes(store: Store) -> Hashes:
+    return Hashes(destination=store.location if isinstance(store.location, Path) else None)
+
+
+def _read_part(findings: Inspection, file: DataFile, by_table: Mapping[str, Hashes], path: Path) -> Content:
     def take_ids(ids: pa.Array) -> None:
-        if file.table == CONVERSATIONS:
-            hashes.add(hash_ids(ids))
+        if file.table in by_table:
+            by_table[file.table].add(hash_ids(ids))
 
     return facts.read_content(path, findings.schemas.get(file.table), take_ids, file.table)
 
 
 def _look_for_ids(suspects: Suspects, file: DataFile, path: Path) -> None:
-    suspects.look_into(file.path, read_ids(path))
+    suspects.look_into(file.path, read_ids(path, table=file.table))
 
 
 async def _check_turns(
@@ -220,5 +183,5 @@ async def _check_turns(
             continue
         async with opened(store, file) as turns:
             count = partial(facts.count_misplaced, turns)
-            misplaced = await _look(store, findings, beside, count, opened if beside.path in sound else as_written)
+            misplaced = await look(store, findings, beside, count, opened if beside.path in sound else as_written)
         findings.problems += () if misplaced is None else check_turns(file, misplaced)

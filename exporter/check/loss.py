@@ -13,13 +13,15 @@ from exporter.log.state import Commit, State
 class Loss:
     """Says what a repair takes out.
 
-    `lost` is no longer covered. `files` are the data files that go with it: their windows lie in `lost`, except those
-    of recordings. `quarantine` names the spoiled quarantine files; sound ones may have rows in `lost`, which go too.
+    `lost` is no longer covered. `files` are the data files that go with it: their windows lie in `lost`. `quarantine`
+    names the spoiled quarantine files; sound ones may have rows in `lost`, which go as well. `recordings` names the
+    spoiled parts of recordings, with which no coverage goes.
     """
 
     lost: Coverage
     files: tuple[str, ...]
     quarantine: tuple[str, ...]
+    recordings: tuple[str, ...] = ()
 
 
 def plan_loss(state: State, commits: Iterable[Commit], spoiled: Collection[str]) -> Loss:
@@ -30,17 +32,16 @@ def plan_loss(state: State, commits: Iterable[Commit], spoiled: Collection[str])
     """
     origins = quarantine_origins(commits)
     quarantine = tuple(path for path in sorted(spoiled) if path in state.quarantine)
-    # Rows of recordings are found by their key: losing some uncovers nothing, and no reading brings them back.
-    keyed = tuple(path for path, file in state.files.items() if path in spoiled and is_keyed(file.table))
-    windows = {path: file.window for path, file in state.files.items() if not is_keyed(file.table)}
-    lost = Coverage(window for path, window in windows.items() if path in spoiled)
+    recordings = tuple(sorted(file.path for file in state.recordings if file.path in spoiled))
+    covering = {path: file for path, file in state.files.items() if not is_keyed(file.table)}
+    lost = Coverage(file.window for path, file in covering.items() if path in spoiled)
     for path in quarantine:
         lost |= origins[path] & state.coverage
     files: tuple[str, ...] = ()
     while True:
-        touched = {path: window for path, window in windows.items() if _overlaps(lost, window)}
+        touched = {path: file.window for path, file in covering.items() if _overlaps(lost, file.window)}
         if len(touched) == len(files):
-            return Loss(lost, (*files, *keyed), quarantine)
+            return Loss(lost, files, quarantine, recordings)
         files = tuple(touched)
         lost |= Coverage(touched.values())
 

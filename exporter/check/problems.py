@@ -13,7 +13,17 @@ import pyarrow as pa
 from exporter.check.facts import Content
 from exporter.check.manifest import differing_keys
 from exporter.contract import format_instant
-from exporter.layout import ALL_TABLES, MANIFEST, SUCCESS, delta_log, is_clutter, is_export_file, is_of_run
+from exporter.layout import (
+    ALL_TABLES,
+    MANIFEST,
+    RECORDINGS,
+    SUCCESS,
+    delta_log,
+    is_clutter,
+    is_export_file,
+    is_media,
+    is_of_run,
+)
 from exporter.log.manifest import generation_of, lost_commits
 from exporter.log.state import State, state_name
 from exporter.model import DataFile, QuarantineFile
@@ -192,6 +202,10 @@ def excuse_killed_run(problems: Iterable[Problem], run: str, *, has_success: boo
     """
     for problem in problems:
         is_own = problem.what == "orphan" and is_of_run(problem.file, run) and not has_success
+        # Whether there are recordings to come says nothing about `_SUCCESS`, and names of media name no run.
+        is_own |= problem.what == "orphan" and (
+            is_media(problem.file) or (problem.file.startswith(f"{RECORDINGS}/") and is_of_run(problem.file, run))
+        )
         if is_own or problem.detail in (_NO_MANIFEST, _NO_SUCCESS):
             yield Problem(problem.file, "behind", f"{problem.detail}, as after a run that was killed")
         else:

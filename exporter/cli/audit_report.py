@@ -52,6 +52,9 @@ def describe_audited(found: "AuditResult", destination: Location) -> Iterator[st
         filters = ", ".join(found.changing_filters)
         yield f"  deleted: or no longer matched by the filters of the export ({filters}), which the list cannot tell;"
         yield f"    {advise('sync', destination, '--refilter')} drops what they no longer match."
+    if found.recordings_left:
+        what = count_of(found.recordings_left, "recording")
+        yield f"  left: {what} not asked for yet: {advise('recordings', destination)}"
     if found.state == "incomplete":
         command = advise("export", destination)
         yield f"  The export is incomplete, and what it has not read yet was not compared: run {command}"
@@ -154,6 +157,7 @@ def audited_figures(found: "AuditResult") -> dict[str, Any]:
         "unproven": len(found.unproven),
         "accepted": found.accepted,
         "lifted": found.lifted,
+        "recordings_left": found.recordings_left,
         "timezone": findings.zone,
         "days": [
             {"day": day.isoformat(), **{name: counts[name] for name in _COLUMNS}}

@@ -2,23 +2,27 @@
 
 from collections.abc import Iterator
 from functools import partial
+from ipaddress import ip_network
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from exporter import contract
+from exporter.cli.advice import advise
 from exporter.cli.flags import Days, Display, Rows, flag, with_options
 from exporter.cli.nights import Clock, Night, by_the_server, describe_nights, figures_of, live_through, summed_up
 from exporter.cli.output import say
 from exporter.cli.runner import Result, perform, run_until_signal, tell_summary
 from exporter.contract import format_instant
 from exporter.errors import DestinationError
+from exporter.layout import MEDIA
 from exporter.model import TABLES
 from exporter.options.option import Group
 from exporter.progress import Observer
 from exporter.run.context import RunContext
-from exporter.settings import Credentials, RunSettings, Selection
-from exporter.store.location import Location, parse_location
+from exporter.settings import Credentials, RecordingSettings, RunSettings, Selection
+from exporter.store.location import Location, parse_location, quoted
 from exporter.words import count_of
 
 if TYPE_CHECKING:
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
 _DEMO_UNTIL: Final = contract.parse_timestamp("2026-02-01")
 _ROWS: Final = 2000
 _DAYS: Final = 30
+#: About this many conversations have a recording, and with this seed five of the usual number: enough to play one.
+_RECORDED: Final = 8
+_RECORDED_SEED: Final = 9
 
 
 @with_options()
@@ -53,7 +60,6 @@ def demo(
     """Export made-up conversations from a server in this process: no token, no network."""
     target = parse_location(destination)
     since = _DEMO_UNTIL - days * contract.DAY
-    asked = Selection(since=since, until=_DEMO_UNTIL, tables=TABLES)
 
     from exporter.jobs.export import export as run_export
     from exporter.sandbox import MediaBehaviour, make_conversations, serve
@@ -63,6 +69,14 @@ def demo(
     found = run_until_signal(partial(_look, target), "stopped; run the same command to go on")
     if not display.quiet:
         _introduce(target, found, rows, days)
+    asked = Selection(
+        since=since,
+        until=_DEMO_UNTIL,
+        tables=TABLES,
+        # A demo that began without recordings goes on without them.
+        recordings=True if found.range is None else None,
+    )
+    settings = RecordingSettings(networks=(ip_network("127.0.0.0/8"),))
 
     for left_aside in _left_aside(found, rows, days):
         say(f"{target}: {left_aside} is for a new demo. To make one, give another directory")
@@ -73,10 +87,11 @@ def demo(
         async with serve(
             make_conversations(rows, since, _DEMO_UNTIL),
             clock=clock if nights else system_clock,
-            media=MediaBehaviour(),
+            media=MediaBehaviour(share=min(1, _RECORDED / rows), seed=_RECORDED_SEED),
         ) as server:
             observer.note("sandbox", url=server.url)
-            context = RunContext(RunSettings(base_url=server.url), Credentials(server.token), observer)
+            reading = RunSettings(base_url=server.url, recordings=settings)
+            context = RunContext(reading, Credentials(server.token), observer)
             if not nights:
                 return await run_export(target, asked, context), []
             context = by_the_server(context)
@@ -84,7 +99,7 @@ def demo(
             lived = await live_through(server, clock, target, context, nights=nights, past=past)
             return await summed_up(target, found, summary, lived), lived
 
-    perform(job, _tell, display, target, command="demo", counts_stored=True)
+    perform(job, partial(_tell, target), display, target, command="demo", counts_stored=True)
 
 
 async def _look(target: Location) -> "State":
@@ -121,11 +136,20 @@ def _introduce(target: Location, found: "State", rows: int, days: int) -> None:
     say("Stop it half-way and run it again: it continues. Run it once more: nothing is left to do.")
 
 
-def _tell(done: "tuple[Summary, list[Night]]") -> Result:
+def _tell(target: Location, done: "tuple[Summary, list[Night]]") -> Result:
     summary, nights = done
     told = tell_summary(summary)
+    lines = [*told.lines, *describe_nights(nights), *_describe_next(target, "three more" if nights else "three")]
     if not nights:
-        return told
+        return told._replace(lines=lines)
     status = told.status or (0 if all(night.is_same for night in nights) else 6)
-    figures = told.figures | {"nights": figures_of(nights)}
-    return Result([*told.lines, *describe_nights(nights)], figures, status, told.hint)
+    return Result(lines, told.figures | {"nights": figures_of(nights)}, status, told.hint)
+
+
+def _describe_next(target: Location, days: str) -> Iterator[str]:
+    """Says which recording to listen to, and how to let some `days` go by after that."""
+    if isinstance(target, Path) and (recordings := sorted((target / MEDIA).glob("*/*"))):
+        yield "  To hear a recording, the caller on the left and the agent on the right, open this file:"
+        yield f"    {quoted(str(recordings[-1].absolute()))}"
+    yield f"  To let {days} days go by at the server, with a sync and an audit after each:"
+    yield f"    {advise('demo', target, '--nights', '3')}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exporter.contract import DAY, MINUTE, SECOND, Instant, format_instant
 from exporter.progress import Observer, Snapshot
-from exporter.settings import Selection
+from exporter.settings import RecordingSettings, Selection
 from exporter.words import count_of
 
 if TYPE_CHECKING:
@@ -120,9 +120,13 @@ async def summed_up(destination: "Location", before: "State", exported: "Summary
 
     `before` is the state before the export.
     """
+    import msgspec
+
+    from exporter.jobs.recordings_result import summarize_recordings
     from exporter.jobs.summary import summarize
     from exporter.log.commits import load_state
     from exporter.model import Counters
+    from exporter.run.recordings import Tally
     from exporter.store.open import open_store
 
     async with open_store(destination) as store:
@@ -135,7 +139,11 @@ async def summed_up(destination: "Location", before: "State", exported: "Summary
         throttled=sum(each.throttled for each in summaries),
         seconds=sum(each.seconds for each in summaries) + sum(each.seconds for each in audits),
     )
-    return summarize(destination, before, after, spent)
+    summary = summarize(destination, before, after, spent)
+    if not after.keeps_recordings:
+        return summary
+    kept = summarize_recordings(after, Tally(), RecordingSettings(), Counters())
+    return msgspec.structs.replace(summary, recordings=kept)
 
 
 def _by_id(sandbox: "Sandbox") -> Mapping[object, "Row"]:

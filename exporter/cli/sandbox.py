@@ -113,7 +113,10 @@ def sandbox(
 def _announce(server: "Sandbox", live: str | None) -> str:
     lines = ["Set these in the shell where you try `exporter export DEST`. Ctrl-C ends the sandbox."]
     if server.media is not None:
-        lines.append(f"Recordings are served at {server.media.url}, on links that are signed when they are read.")
+        lines += [
+            f"Recordings are served at {server.media.url}, on links that are signed when they are read; to keep them:",
+            "`exporter recordings DEST --allow-network 127.0.0.0/8`, because they lie on this machine.",
+        ]
     if live is not None:
         lines += [
             f"At {live}, conversations are created, change (transcripts grow, statuses become final) or are deleted:",

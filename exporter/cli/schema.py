@@ -6,7 +6,7 @@ import typer
 
 from exporter.cli.flags import flag, with_options
 from exporter.errors import UsageError
-from exporter.model import TABLES
+from exporter.model import ALL_TABLES
 from exporter.options.option import Group
 from exporter.options.parse import choose_fields, choose_timezone
 from exporter.options.spec import OPTIONS, ExportSpec
@@ -25,7 +25,7 @@ def schema(
             help="Show the columns of this table.",
             metavar="NAME",
             rich_help_panel=Group.DONE,
-            autocompletion=lambda: list(TABLES),
+            autocompletion=lambda: list(ALL_TABLES),
         ),
     ] = "conversations",
     output: Annotated[

@@ -9,6 +9,7 @@ from exporter.cli.acceptances import acceptance_figures, describe_acceptances
 from exporter.cli.advice import advise
 from exporter.cli.report import first_of
 from exporter.cli.times import period_figures
+from exporter.layout import MEDIA
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of, format_seconds, format_size, told_apart
 
@@ -31,6 +32,13 @@ def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[
         share = "all" if found.files_read == found.files else f"{found.files_read:,} of them"
         yield f"  names and sizes of all files; content of {share}, {bytes_read}"
         yield f"  compared {count_of(found.ids_compared, 'id')}: each file's with every other's that was read"
+        if found.recordings:
+            media = f"{count_of(found.media_files, 'file')} of {format_size(found.media_bytes)}"
+            read = f"{found.media_read:,} of them read" if found.media_read else "--media reads them"
+            yield f"  {count_of(found.recordings, 'recording')}, with media in {media}: sizes of all; {read}"
+        if found.strays:
+            what = count_of(found.strays, "recording")
+            yield f"  {what} without a conversation in the tables, which is no problem: it may be yet to be read"
     if found.writer:
         yield f"  not judged, because {found.writer} was at work: the manifest, _SUCCESS, files that no commit names"
     if found.was_killed:
@@ -68,6 +76,9 @@ def describe_vacuumed(done: "VacuumResult", destination: Location, dry_run: bool
     if done.kept_files:
         were = "was replaced later, and is kept" if done.kept_files == 1 else "were replaced later, and are kept"
         yield f"  {count_of(done.kept_files, 'other')} {were}"
+    if done.media_files:
+        what = f"{count_of(done.media_files, 'recording')} of {format_size(done.media_bytes)} that no row names"
+        yield f"  {'would delete' if dry_run else 'deleted'} {what}"
     if done.dropped_files:
         what = f"{count_of(done.dropped_files, 'file')} of {format_size(done.dropped_bytes)} that repairs had dropped"
         yield f"  {'would delete' if dry_run else 'deleted'} {what}: what they held was read again"
@@ -75,10 +86,13 @@ def describe_vacuumed(done: "VacuumResult", destination: Location, dry_run: bool
         what = f"{count_of(done.dropped_waiting, 'file')} that repairs have dropped"
         yield f"  kept {what}, because not all that they held was read again. This reads it:"
         yield f"    exporter export {shell_word(destination)}"
-    if done.dropped_needed:
-        what = f"{count_of(len(done.dropped_needed), 'file')} that repairs have dropped"
-        yield f"  kept {what}, for conversations that are nowhere else; when you need none of them, delete by hand:"
-        yield from first_of(done.dropped_needed)
+    recordings = [path for path in done.dropped_needed if f"/{MEDIA}/" in path]
+    others = [path for path in done.dropped_needed if path not in recordings]
+    for what, needed in (("conversations", others), ("recordings", recordings)):
+        if needed:
+            files = f"{count_of(len(needed), 'file')} that repairs have dropped"
+            yield f"  kept {files}, for {what} that are nowhere else; when you need none of them, delete by hand:"
+            yield from first_of(needed)
 
 
 def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
@@ -98,6 +112,10 @@ def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
     if found.dropped_to is not None:
         yield f"  {count_of(len(found.drops), 'file')} dropped; those that existed are kept in {found.dropped_to}."
         yield f"    Once all has been read again, exporter vacuum {shell_word(destination)} deletes them."
+    if found.dropped_recordings:
+        what = count_of(found.dropped_recordings, "row")
+        yield f"  {what} of recordings taken out. This asks for them again, though the source may no longer have them:"
+        yield f"    exporter recordings {shell_word(destination)}"
     if found.state == "incomplete":
         yield f"  A part of the range is missing: run exporter export {shell_word(destination)}"
     elif found.state == "unproven":

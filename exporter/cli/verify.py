@@ -24,6 +24,7 @@ def verify(
     sample: Annotated[
         str, flag("Read the content of about this share of the files; each day draws others.", "PERCENT", Group.DONE)
     ] = "100%",
+    media: Annotated[bool, switch("--media", "Also read the recordings that these files name.", Group.DONE)] = False,
     repair: Annotated[
         bool, switch("--repair", "Take out what is wrong, so that the next export reads it again.", Group.DONE)
     ] = False,
@@ -42,7 +43,7 @@ def verify(
 
     from exporter.jobs.verify import verify as run_verify
 
-    work = partial(run_verify, target, now=now, share=share, repair=repair, announce=announce)
+    work = partial(run_verify, target, now=now, share=share, media=media, repair=repair, announce=announce)
 
     def tell(found: "VerifyResult") -> Result:
         return Result(list(describe_verified(found, target)), verified_figures(found), found.exit_status)

@@ -69,7 +69,7 @@ DESCRIPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "sha256": "the SHA-256 of the audio, which is also its name",
         "content_type": "the type of the audio, as its host said",
         "duration": "seconds, as the API said; not measured",
-        "url_hash": "a hash of the URL without its query; another one means another recording",
+        "url_hash": "a hash of the URL's path; another one means another recording",
         "source_etag": "the tag that its host gave it",
         "fetched_at": "when it was last asked for",
         "attempts": "how often its host was asked for it then",

@@ -66,7 +66,7 @@ def encode_recordings(rows: Iterable[RecordingRow]) -> pa.RecordBatch:
 
 
 def url_hash(path: str) -> str:
-    """Returns a hash of a URL without its query, by which another recording is told from the one that is stored.
+    """Returns a hash of a URL's path, by which another recording is told from the one that is stored.
 
     A path alone may open the recording to anybody, as its signature does; so it is not kept.
     """

@@ -19,6 +19,7 @@ from exporter.jobs.audit_repair import Repair, confirm_deletions, lifted_doubts
 from exporter.jobs.doubts import Doubt, unproven_of
 from exporter.log.acceptance import find_accepted, times_of
 from exporter.log.commits import load_state
+from exporter.log.recordings import count_recordings
 from exporter.log.state import State, StateName, state_name
 from exporter.partitions import date_of
 from exporter.pipeline.comparison import Differences
@@ -95,7 +96,8 @@ class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `windows` is the number of windows, of which `windows_audited` were drawn. `lifted` is the number of times in doubt
     that were now listed whole; a repair makes them proven. `repaired` is None without a repair. `accepted` counts those
-    `unproven` times of the list that are known to be in doubt, because somebody has accepted it.
+    `unproven` times of the list that are known to be in doubt, because somebody has accepted it. `recordings_left`
+    counts recordings that are known to exist and were not asked for yet; None: nobody knows, or none are kept.
     """
 
     state: StateName
@@ -112,6 +114,7 @@ class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     repaired: RepairResult | None = None
     accepted: int = 0
+    recordings_left: int | None = None
 
     @property
     def differs(self) -> bool:
@@ -290,4 +293,5 @@ async def _audit(
             seconds=round(context.clock() - began, 3),
             repaired=repaired,
             accepted=sum(find_accepted(one, accepted) is not None for one in unproven),
+            recordings_left=count_recordings(after).left if after.has_recordings else None,
         )

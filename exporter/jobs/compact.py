@@ -8,6 +8,7 @@ import msgspec
 from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
 from exporter.pipeline.compaction import MERGED_AT_ONCE
+from exporter.pipeline.recording_parts import choose_joins
 from exporter.plan.compaction import choose_merges
 from exporter.progress import Observer
 from exporter.run.claim import holding
@@ -50,7 +51,8 @@ async def compact(
     observer: Observer,
     clock: Callable[[], float] = time.monotonic,
 ) -> CompactResult:
-    """Merges parts smaller than half of `target_bytes` with their neighbours, to about that size.
+    """Merges parts smaller than half of `target_bytes` with their neighbours, to about that size; parts of recordings,
+    which are small, as far as they are worth it. Media is left alone.
 
     Raises `DestinationError` if there is no export, `DestinationLockedError` if another run is at work,
     `DamagedPartError` before anything is committed if a file is missing, and `StoreError` after everything that can be
@@ -71,7 +73,7 @@ async def _compact(
         before = claim.log.state
         await check_whole(store, before)
         small = choose_merges(before.conversations, before.coverage, least_bytes=least_bytes, target_bytes=target_bytes)
-        if small or not await is_in_order(store, before):
+        if small or any(choose_joins(before.recordings)) or not await is_in_order(store, before):
             await put_in_order(claim, settings, observer, clock, least_bytes=least_bytes)
         return _compacted(before, claim.log.state, clock() - began)
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from anyio.from_thread import start_blocking_portal
 
+from exporter.encode.recordings import recordings_schema
 from exporter.encode.schema import arrow_schema, partition_field, turns_schema
 from exporter.errors import DestinationError, UsageError
 from exporter.layout import CONVERSATIONS, MANIFEST
@@ -22,7 +23,7 @@ from exporter.store.location import Location, parse_location
 from exporter.store.open import open_store
 
 #: The Arrow types, by the text with which a manifest names each.
-_TYPES: Final = {str(field.type): field.type for field in (*arrow_schema(None), *turns_schema())}
+_TYPES: Final = {str(field.type): field.type for field in (*arrow_schema(None), *turns_schema(), *recordings_schema())}
 
 
 def open_dataset(
@@ -33,7 +34,8 @@ def open_dataset(
 
     `generation` is a commit's number: the parts are those that were live then, as long as they are kept
     (`keep_generations` of a sync). The key is a date if there is a directory a day, otherwise a text. No part is opened
-    yet. This blocks: in an event loop, call it in a thread.
+    yet. This blocks: in an event loop, call it in a thread. The `path` of a row of `recordings` is relative to the
+    destination.
 
     Raises `DestinationError` if there is no export, if a newer exporter wrote it, and for a generation whose parts are
     not all kept; `UsageError` for a table or a generation that does not exist, and `StoreError`.

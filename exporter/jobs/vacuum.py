@@ -1,4 +1,5 @@
-"""`exporter vacuum` deletes replaced files, the versions of tables that need them, and what repairs have dropped.
+"""`exporter vacuum` deletes replaced files, the versions of tables that need them, what repairs have dropped, and media
+that no row names.
 
 It asks the API nothing.
 """
@@ -15,6 +16,7 @@ from exporter.log.dropped import is_filled
 from exporter.log.publish import sweep
 from exporter.log.replaced import replaced_before
 from exporter.log.state import State
+from exporter.pipeline.media_sweep import find_media_garbage
 from exporter.run.claim import holding
 from exporter.run.finish import check_whole
 from exporter.run.leftovers import Leftovers, find_leftovers
@@ -31,7 +33,8 @@ class VacuumResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `dropped_files` and `dropped_bytes` are the same for files that repairs have dropped. `dropped_waiting` counts those
     that are kept because not everything that they stood for was read again; `dropped_needed` are the paths of those
-    that are kept because they alone hold some conversation.
+    that are kept because they alone hold some conversation or recording. `media_files` and `media_bytes` are recordings
+    that no row names.
     """
 
     files: int
@@ -41,6 +44,8 @@ class VacuumResult(msgspec.Struct, frozen=True, kw_only=True):
     dropped_bytes: int = 0
     dropped_waiting: int = 0
     dropped_needed: tuple[str, ...] = ()
+    media_files: int = 0
+    media_bytes: int = 0
 
     @property
     def exit_status(self) -> int:
@@ -49,7 +54,8 @@ class VacuumResult(msgspec.Struct, frozen=True, kw_only=True):
 
 async def vacuum(destination: Location, *, before: Instant, now: Instant, dry_run: bool = False) -> VacuumResult:
     """Deletes the files that were replaced before an instant and that the newest version of no table needs, and those
-    that repairs have dropped, if nothing needs them any longer.
+    that repairs have dropped, if nothing needs them any longer; and media that no row names, whatever its age: older
+    versions of a table may name some that is gone.
 
     Raises `DestinationError` if there is no export, `DestinationLockedError` if another run is at work,
     `OvertakenError` if another run has gone on with the export meanwhile, `ForeignTableError` for a table that others
@@ -62,7 +68,8 @@ async def vacuum(destination: Location, *, before: Instant, now: Instant, dry_ru
         if dry_run:
             await check_whole(store, state)
             gone = await expire(store, state, _replaced(state, before), dry_run=True)
-            return await _vacuumed(store, state, gone, await find_leftovers(store, state))
+            media = await find_media_garbage(store, state, None)
+            return await _vacuumed(store, state, gone, await find_leftovers(store, state), media)
 
         async def work(run: Run) -> VacuumResult:
             async with holding(store, run) as held:
@@ -78,13 +85,14 @@ async def _vacuum(store: Store, log: CommitLog, before: Instant, now: Instant) -
     leftovers = await find_leftovers(store, state)
     # The tables come first, so that every version that is still listed has its files.
     gone = await expire(store, state, _replaced(state, before), dry_run=False)
-    done = await _vacuumed(store, state, gone, leftovers)
+    media = await find_media_garbage(store, state, None)
+    done = await _vacuumed(store, state, gone, leftovers, media)
     if gone:
         after = await log.append(committed_at=now, kind="vacuum", forgets=tuple(sorted(gone)))
         await sweep(store, after, schemas=Tables.of(after.request or Request()).schemas)
-    if leftovers.gone:
+    if leftovers.gone or media:
         await check_not_overtaken(store, log.state)
-        await store.delete(*leftovers.gone)
+        await store.delete(*leftovers.gone, *media)
     return done
 
 
@@ -94,7 +102,9 @@ def _replaced(state: State, before: Instant) -> frozenset[str]:
     return (replaced_before(state.replaced, before) & state.kept).difference(*waiting)
 
 
-async def _vacuumed(store: Store, state: State, gone: Collection[str], leftovers: Leftovers) -> VacuumResult:
+async def _vacuumed(
+    store: Store, state: State, gone: Collection[str], leftovers: Leftovers, media: Collection[str]
+) -> VacuumResult:
     return VacuumResult(
         files=len(gone),
         bytes=sum((await store.sizes(gone)).values()),
@@ -103,4 +113,6 @@ async def _vacuumed(store: Store, state: State, gone: Collection[str], leftovers
         dropped_bytes=sum((await store.sizes(leftovers.gone)).values()),
         dropped_waiting=len(leftovers.waiting),
         dropped_needed=tuple(leftovers.needed),
+        media_files=len(media),
+        media_bytes=sum((await store.sizes(media)).values()),
     )

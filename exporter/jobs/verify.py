@@ -5,19 +5,23 @@ commit, in the order that `log.publish` prescribes, and moves it aside; the next
 cannot be read, nothing is repaired, because the reader may then be what is wrong.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from exporter.check.inspect import Inspection, inspect, load_findings
+from exporter.check.inspect import inspect, load_findings
+from exporter.check.inspection import Inspection
 from exporter.check.loss import Loss, keep_lines, plan_loss, quarantine_origins
 from exporter.check.problems import LASTING, Problem
 from exporter.check.sample import Sample
 from exporter.contract import Instant
 from exporter.coverage import Period
+from exporter.encode.tables import Tables
 from exporter.errors import DamagedLogError, DamagedPartError
 from exporter.jobs.doubts import Accepted, accepted_of
+from exporter.jobs.recording_repair import RecordingLoss, is_repeated, repair_recordings, sweep_media
 from exporter.lake.follow import write_tables
 from exporter.layout import DROPPED
 from exporter.log.publish import sweep
@@ -25,8 +29,10 @@ from exporter.log.quarantine import write_lines
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Change
 from exporter.parts.integrity import read_as_written
+from exporter.pipeline.part_stage import PartStage
 from exporter.run.claim import holding
 from exporter.run.record import Run, recorded
+from exporter.settings import Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
@@ -41,6 +47,10 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     the directory that it has moved them to. `uncovered` is what a repair has taken out of the coverage, with `dropped`
     data files. `new_doubts` counts what is in doubt and not named by `acceptances`. `unsettled` says that
     a run was cut short before it knew that each row is in one place, which the next run checks.
+
+    `recordings` counts the rows of that table, and `media_files` and `media_bytes` what they name; `media_read` and
+    `media_bytes_read` count the media whose bytes were read. `strays` are rows of recordings whose conversation is in
+    no part, which is no problem. `dropped_recordings` are rows that a repair has taken out.
     """
 
     state: StateName | None
@@ -61,6 +71,13 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     new_doubts: int = 0
     unsettled: bool = False
     acceptances: tuple[Accepted, ...] = ()
+    recordings: int = 0
+    media_files: int = 0
+    media_bytes: int = 0
+    media_read: int = 0
+    media_bytes_read: int = 0
+    strays: int = 0
+    dropped_recordings: int = 0
 
     @property
     def sound(self) -> bool:
@@ -95,10 +112,13 @@ async def verify(
     *,
     now: Instant,
     share: float = 1.0,
+    media: bool = False,
     repair: bool = False,
     announce: Announce = lambda _drops, _directory: None,
 ) -> VerifyResult:
     """Looks at names, sizes and the log of all files, and into about `share` (above 0, up to 1) of the parts.
+
+    `media` also reads the recordings that these parts name.
 
     `announce` is called before a repair drops any file. Raises `DestinationError` if there is no export,
     `DestinationLockedError` if a repair finds another run at work, `OvertakenError` if another run has gone on with the
@@ -109,18 +129,20 @@ async def verify(
         try:
             await load_findings(store)  # before the lock, which would be made even if there is no export
             if not repair:
-                findings = await inspect(store, sample, alone=False)
+                findings = await inspect(store, sample, alone=False, reads_media=media)
                 loss = _loss(findings) if _is_for_repair(findings) else None
-                return _verified(findings, (*loss.files, *loss.quarantine) if loss else ())
-            return await recorded(store, "verify", lambda run: _repair(store, run, sample, now, announce))
+                return _verified(findings, (*loss.files, *loss.quarantine, *_recorded(findings).drops) if loss else ())
+            return await recorded(store, "verify", lambda run: _repair(store, run, sample, now, announce, media))
         except DamagedLogError as error:
             what = str(error).removeprefix(f"{error.path}: ")
             return VerifyResult(state=None, problems=(Problem(error.path, "log", what),))
 
 
-async def _repair(store: Store, run: Run, sample: Sample, now: Instant, announce: Announce) -> VerifyResult:
+async def _repair(
+    store: Store, run: Run, sample: Sample, now: Instant, announce: Announce, reads_media: bool
+) -> VerifyResult:
     async with holding(store, run) as held:
-        findings = await inspect(store, sample, alone=True)
+        findings = await inspect(store, sample, alone=True, reads_media=reads_media)
         if not _is_for_repair(findings):
             return _verified(findings)
         plan = await _plan(store, findings)
@@ -129,11 +151,17 @@ async def _repair(store: Store, run: Run, sample: Sample, now: Instant, announce
             announce(plan.drops, directory)
         change = await _change(store, findings.state, plan, held.run)
         # Even if no file is dropped: a run that the lock does not reach can then no longer commit what is swept here.
-        state = await held.log.append(committed_at=now, kind="repair", change=change)
+        await held.log.append(committed_at=now, kind="repair", change=change)
+        tables = Tables.of(findings.state.request or Request())
+        stage = PartStage.of(store, tables, held.run, RunSettings(), time.monotonic)
+        rows = await repair_recordings(held, stage, plan.recordings, now)
+        state = held.log.state
         await sweep(store, state, schemas=findings.schemas)
+        await sweep_media(store, state, held.run, findings.state, plan.recordings.parts)
         if not any(problem.what == "table" for problem in findings.problems):
             await write_tables(store, state)
-        return _mended(findings, state, change, directory)
+        mended = _mended(findings, state, plan.drops, change, directory)
+        return msgspec.structs.replace(mended, dropped_recordings=rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +170,16 @@ class _Plan:
 
     loss: Loss
     rest: dict[str, bytes]
+    recordings: RecordingLoss
+
+    @property
+    def covering(self) -> tuple[str, ...]:
+        """Returns the files that go with what they cover."""
+        return (*self.loss.files, *self.loss.quarantine, *self.rest)
 
     @property
     def drops(self) -> tuple[str, ...]:
-        return (*self.loss.files, *self.loss.quarantine, *self.rest)
+        return (*self.covering, *self.recordings.drops)
 
 
 def _is_for_repair(findings: Inspection) -> bool:
@@ -154,8 +188,16 @@ def _is_for_repair(findings: Inspection) -> bool:
 
 
 def _loss(findings: Inspection) -> Loss:
-    spoiled = {problem.file for problem in findings.problems if problem.spoils_rows}
+    spoiled = {
+        problem.file
+        for problem in findings.problems
+        if problem.spoils_rows and not is_repeated(findings.state, problem.file, problem.what)
+    }
     return plan_loss(findings.state, findings.commits, spoiled)
+
+
+def _recorded(findings: Inspection) -> RecordingLoss:
+    return RecordingLoss.of(findings, _loss(findings).recordings)
 
 
 async def _plan(store: Store, findings: Inspection) -> _Plan:
@@ -169,7 +211,7 @@ async def _plan(store: Store, findings: Inspection) -> _Plan:
         kept = keep_lines(data, loss.lost)
         if kept != data:
             rest[path] = kept
-    return _Plan(loss, rest)
+    return _Plan(loss, rest, RecordingLoss.of(findings, loss.recordings))
 
 
 async def _change(store: Store, state: State, plan: _Plan, run: str) -> Change:
@@ -179,7 +221,7 @@ async def _change(store: Store, state: State, plan: _Plan, run: str) -> Change:
         for number, (path, lines) in enumerate(plan.rest.items(), start=1)
         if lines
     ]
-    return Change(uncovers=plan.loss.lost.intervals, removes=plan.drops, quarantines=tuple(kept))
+    return Change(uncovers=plan.loss.lost.intervals, removes=plan.covering, quarantines=tuple(kept))
 
 
 def _verified(findings: Inspection, drops: tuple[str, ...] = ()) -> VerifyResult:
@@ -200,17 +242,23 @@ def _verified(findings: Inspection, drops: tuple[str, ...] = ()) -> VerifyResult
         new_doubts=len(state.new_doubts),
         unsettled=bool(state.unsettled),
         acceptances=accepted_of(state.acceptances),
+        recordings=sum(file.rows for file in state.recordings),
+        media_files=sum(file.media_files for file in state.recordings),
+        media_bytes=sum(file.media_bytes for file in state.recordings),
+        media_read=findings.media_read,
+        media_bytes_read=findings.media_bytes_read,
+        strays=findings.strays,
     )
 
 
-def _mended(findings: Inspection, after: State, change: Change, directory: str) -> VerifyResult:
+def _mended(findings: Inspection, after: State, drops: tuple[str, ...], change: Change, directory: str) -> VerifyResult:
     before, findings.state = findings.state, after
     findings.problems = [
         msgspec.structs.replace(problem, mended=problem.what not in LASTING) for problem in findings.problems
     ]
     return msgspec.structs.replace(
-        _verified(findings, change.removes),
+        _verified(findings, drops),
         uncovered=tuple(interval.period for interval in change.uncovers),
-        dropped=sum(path in before.files for path in change.removes),
-        dropped_to=directory if change.removes else None,
+        dropped=sum(path in before.files for path in drops),
+        dropped_to=directory if drops else None,
     )

@@ -61,6 +61,11 @@ class CommitLog:
         self._turn = anyio.Lock()
         self.state = State()
 
+    @property
+    def run(self) -> str:
+        """Returns the run that writes here."""
+        return self._author.run
+
     async def load(self) -> State:
         """Reads the log from the first commit.
 

@@ -3,7 +3,7 @@
 Blocking code. Rows are matched by `id`. What was read later counts, whatever its `updated_at` says, because a time may
 lie in the future, stand still or go back (source.md, 15). If one reading has shown a row twice, because `created_at`
 changed meanwhile, the one with the newer `updated_at` counts. A row that differs only in the signature of its
-`recording_url` has not changed: the API signs it again at every reading (source.md, 12).
+`recording_url`, or in when that ends, has not changed: the API signs it again at every reading (source.md, 12).
 """
 
 import hashlib
@@ -11,21 +11,19 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from exporter.contract import BEGINNING, Instant
+from exporter.contract import BEGINNING, LINK_ENDS, RECORDING_FIELD, RECORDING_URL, Instant
 from exporter.parts.columns import ID_COLUMN, SORT_COLUMN, complete
 from exporter.parts.ids import ids_in
 from exporter.parts.nulls import Nulls
 from exporter.parts.reader import read_batches
 from exporter.parts.versions import versions_in
 from exporter.parts.writer import Writer
-
-_SIGNED: Final = "recording_details"
 
 #: Parts with rows of one reading, which follow one another from new to old.
 PartSequence = Sequence[Path]
@@ -261,8 +259,8 @@ def _fingerprints(
     found = {}
     for batch in _rows(paths, wanted):
         for row in batch.to_pylist():
-            if details := row.get(_SIGNED):
-                row[_SIGNED] = _unsigned(details)
+            if details := row.get(RECORDING_FIELD):
+                row[RECORDING_FIELD] = _unsigned(details)
             # A column that was added after the part was written counts as null.
             values = [(name, value) for name, value in row.items() if value is not None and name not in without]
             found[row[ID_COLUMN]] = hashlib.blake2b(repr(values).encode(), digest_size=16).digest()
@@ -270,15 +268,16 @@ def _fingerprints(
 
 
 def _unsigned(text: str) -> Any:
-    """Returns `recording_details` without the query of its URL, or the text itself if it has no URL."""
+    """Returns `recording_details` without the query of its URL and its end, or the text itself if it has no URL."""
     try:
         details = msgspec.json.decode(text)
     except (msgspec.MsgspecError, RecursionError):
         return text
-    match details:
-        case {"recording_url": str(url)}:
-            return details | {"recording_url": url.partition("?")[0]}
-    return text
+    url = details.get(RECORDING_URL) if isinstance(details, dict) else None
+    if not isinstance(url, str):
+        return text
+    rest = {name: value for name, value in details.items() if name not in LINK_ENDS}
+    return rest | {RECORDING_URL: url.partition("?")[0]}
 
 
 def count_rest(part: Path, plan: MergePlan) -> Nulls:

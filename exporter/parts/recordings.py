@@ -4,7 +4,7 @@ A part is small: it holds the rows of some minutes, or as many as make it worth 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,12 +34,15 @@ class WrittenRecordings:
     media_bytes: int
 
 
-def write_recordings(writer: PartWriter, older: Iterable[Path], newer: pa.RecordBatch) -> WrittenRecordings:
+def write_recordings(
+    writer: PartWriter, older: Iterable[Path], newer: pa.RecordBatch, without: Collection[str] = ()
+) -> WrittenRecordings:
     """Writes the rows of whole parts and `newer` ones to one part, and closes it.
 
-    A newer row counts, and the older one of the same conversation is left out. Raises as `read_batches` and the writer.
+    A newer row counts, and the older one of the same conversation is left out, as are the rows of conversations in
+    `without`. Raises as `read_batches` and the writer.
     """
-    replaced = newer.column(_ID)
+    replaced = pa.concat_arrays([newer.column(_ID), pa.array(sorted(without), pa.string())])
     stays = (
         complete(batch, writer.schema).filter(pc.invert(pc.is_in(batch.column(_ID), replaced)))
         for batch in read_batches(older)

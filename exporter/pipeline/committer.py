@@ -13,11 +13,14 @@ import pyarrow as pa
 from exporter.clock import wall_clock
 from exporter.contract import Instant
 from exporter.errors import StoreError
-from exporter.layout import CONVERSATIONS, SUCCESS
+from exporter.layout import CONVERSATIONS, RECORDINGS, SUCCESS, partition_text
 from exporter.log.commits import CommitLog, check_not_overtaken
+from exporter.log.journal import has_ended
 from exporter.log.publish import publish, sweep
 from exporter.log.state import CommitKind
 from exporter.model import Change, Counters
+from exporter.partitions import Partition
+from exporter.pipeline.media_sweep import find_media_garbage
 from exporter.progress import Observer
 from exporter.store.base import Store
 from exporter.words import format_size, told_apart
@@ -68,6 +71,9 @@ class Committer:
         self._charged = Counters()
         self._removed: list[str] = []
         self._waiting: list[tuple[CommitKind, Change]] = []
+        #: The partitions that rows of recordings have left, by name, unless a run of recordings itself replaced them.
+        self._left_by_recordings: dict[str, Partition] = {}
+        self._has_swept = False
         self._turn = anyio.Lock()
         self._manifest_due = clock() + _MANIFEST_SECONDS
 
@@ -102,10 +108,26 @@ class Committer:
     async def sweep(self) -> None:
         """Writes the manifest, deletes files that no commit names, and moves aside those that repairs have dropped.
 
+        Media that no row names is also deleted: where commits have taken rows of recordings away and, the first time,
+        everywhere if the run before was killed.
+
         The caller must hold the destination's lock. Raises as `write_manifest`.
         """
-        await sweep(self._store, self._log.state, schemas=self._schemas, removed=self._removed)
+        state = self._log.state
+        await sweep(self._store, state, schemas=self._schemas, removed=self._removed)
         self._published()
+        partitions = None if await self._follows_a_killed_run() else list(self._left_by_recordings.values())
+        if state.has_recordings and (partitions is None or partitions):
+            garbage = await find_media_garbage(self._store, state, partitions)
+            await check_not_overtaken(self._store, state)
+            await self._store.delete(*garbage)
+        self._left_by_recordings.clear()
+        self._has_swept = True
+
+    async def _follows_a_killed_run(self) -> bool:
+        """Returns whether the run before this one may have left media that no row names; once it was swept, no more."""
+        others = [run for run in self._log.state.runs if run != self._log.run]
+        return bool(others) and not self._has_swept and not await has_ended(self._store, others[-1])
 
     async def unseal(self) -> None:
         """Removes `_SUCCESS` until `write_manifest` is called, because rows are about to be stored twice.
@@ -133,6 +155,9 @@ class Committer:
             hydrated=tuple(sorted({*self.hydrated} - {*before.hydrated_fields})),
         )
         self._charged, self.data_start = spent, None
+        if kind not in ("recordings", "compact"):
+            left = [before.files[path].partition for path in change.removes if path.startswith(f"{RECORDINGS}/")]
+            self._left_by_recordings |= {partition_text(partition): partition for partition in left}
         rows = sum(file.rows for file in change.adds if file.table == CONVERSATIONS)
         self.files += len(change.adds) - len(change.removes)
         # A file that stays live under its name, or is kept for readers of older manifests, is not deleted.

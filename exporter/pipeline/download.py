@@ -3,7 +3,6 @@
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -23,6 +22,7 @@ from exporter.store.base import Store
 
 #: Media hosts may answer 404 for a while after a call.
 _BELIEVED_AFTER: Final = DAY
+_LOOK_AGAIN_BYTES: Final = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,8 @@ class Downloader:
     clock: Callable[[], Instant] = wall_clock
     policy: RetryPolicy = POLICY
     _numbers: Iterator[int] = field(default_factory=lambda: count(1), init=False, repr=False)
+    #: Of all downloads: together they must not write what is kept free before they look again.
+    _unchecked_bytes: int = field(default=_LOOK_AGAIN_BYTES, init=False, repr=False)
     _chance: random.Random = field(default_factory=random.Random, init=False, repr=False)
 
     async def fetch(self, wanted: Wanted) -> Result:
@@ -95,7 +97,7 @@ class Downloader:
             policy=self.policy,
         )
         staged = self.store.staging_file(f"{self.run}-media-{next(self._numbers):06d}")
-        file = MediaFile(staged, partial(check_free_space, self.store))
+        file = MediaFile(staged, self._check)
         sha256: str | None = None
         try:
             link, end = await self._pursue(wanted, transfer, file)
@@ -119,6 +121,13 @@ class Downloader:
             extension=extension_of(transfer.content_type),
             source_etag=transfer.source_etag,
         )
+
+    async def _check(self, byte_count: int) -> None:
+        """Raises `StoreError` if the disk is too full; looks at it before the first bytes, and then at intervals."""
+        self._unchecked_bytes += byte_count
+        if self._unchecked_bytes >= _LOOK_AGAIN_BYTES:
+            self._unchecked_bytes = 0
+            await check_free_space(self.store)
 
     async def _pursue(self, wanted: Wanted, transfer: Transfer, file: MediaFile) -> tuple[Link, End | Whole]:
         """Makes attempts until one of them ends the download, and returns the link that was used last."""

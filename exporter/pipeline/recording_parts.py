@@ -25,15 +25,20 @@ LEAST_BYTES: Final = 4 * 1024 * 1024
 
 
 async def publish_recordings(
-    stage: PartStage, partition: Partition, older: Sequence[DataFile], newer: Iterable[RecordingRow] = ()
+    stage: PartStage,
+    partition: Partition,
+    older: Sequence[DataFile],
+    newer: Iterable[RecordingRow] = (),
+    *,
+    without: Collection[str] = (),
 ) -> DataFile:
     """Publishes one part of a partition with the rows of `older` parts and `newer` rows, for a commit to put in place
-    of the older parts. Raises `StoreError`."""
+    of the older parts; the older rows of the conversations in `without` are left out. Raises `StoreError`."""
     name, writer = stage.new_recordings_part()
     try:
         async with AsyncExitStack() as stack:
             paths = [await stack.enter_async_context(as_written(stage.store, file, stage.working)) for file in older]
-            work = partial(write_recordings, writer, paths, encode_recordings(newer))
+            work = partial(write_recordings, writer, paths, encode_recordings(newer), without)
             written = await to_thread.run_sync(work, limiter=stage.working)
     except BaseException:
         writer.abort()
@@ -55,6 +60,17 @@ async def publish_recordings(
     )
     await stage.publish([StagedPart(name, file)])
     return file
+
+
+async def without_rows(stage: PartStage, file: DataFile, ids: Collection[str]) -> DataFile | None:
+    """Publishes what is left of a part without the rows of these conversations, all of which it has, for a commit to
+    put in its place; returns None if no row is left.
+
+    Raises `StoreError`.
+    """
+    if len(ids) >= file.rows:
+        return None
+    return await publish_recordings(stage, file.partition, [file], without=ids)
 
 
 async def join_recordings(

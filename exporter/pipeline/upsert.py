@@ -27,6 +27,7 @@ from exporter.pipeline.lookup import MOST_REPEATED, NOTHING_REPEATED, Copy, Repe
 from exporter.pipeline.marks import Marks, marks_by_nulls, marks_by_rows
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.quarantine_merge import Quarantine
+from exporter.pipeline.recording_cascade import follow, taken_times, touched_ids
 from exporter.pipeline.spool_hydration import complete_spool
 from exporter.pipeline.spool_sink import Spool, SpooledPart
 from exporter.plan.homes import Home
@@ -74,10 +75,10 @@ async def merge_spool(
 
     An id that arrives at a home that did not have it leaves the one that did. `gone` are ids to drop, by the interval
     of their home, which `spool` knows. `whole` is where `spool` has all existing rows, so that the marks of older ones
-    leave with them. Of each `repeated` row, one copy in a part stays. Until the commit, and the deletion that follows
-    it, rows are stored twice; `_SUCCESS` is removed before. The `hydrator` first completes the rows, with `all_again`
-    also those that are stored as they are listed. Raises `StoreError`, and what `complete_spool` and `Spool.judge`
-    raise.
+    leave with them. Of each `repeated` row, one copy in a part stays. Rows of recordings follow their conversations: so
+    no other task may add any from here to the commit. Until then, and the deletion that follows it, rows are stored
+    twice; `_SUCCESS` is removed before. The `hydrator` first completes the rows, with `all_again` also those that are
+    stored as they are listed. Raises `StoreError`, and what `complete_spool` and `Spool.judge` raise.
     """
     if hydrator is not None:
         await complete_spool(spool, stage, hydrator, again=all_again)
@@ -140,10 +141,19 @@ async def merge_spool(
     if quarantine.lines:
         leaving |= await to_thread.run_sync(ids_in, spool.paths, quarantine.ids())
     leaving -= misfits
+    lines_gone = {interval: quarantine.ids() & {*ids} for interval, ids in gone.items()}
+    staying = {
+        name: copy.created_at
+        for name, copies in repeated.copies.items()
+        for copy in copies
+        if _stays(copy, name, plans, spool)
+    }
+    touched = touched_ids(spool, plans, lines_gone, misfits)
+    followed = await follow(state, stage, touched, staying | taken_times(plans))
     lines = await quarantine.merge(spool, leaving, whole)
     change = Change(
-        adds=tuple(sorted(adds, key=lambda file: (file.window, file.path))),
-        removes=(*sorted(removed), *lines.removes),
+        adds=(*sorted(adds, key=lambda file: (file.window, file.path)), *followed.adds),
+        removes=(*sorted(removed), *followed.removes, *lines.removes),
         quarantines=tuple(lines.adds),
         unproven=tuple(spool.unproven),
         read_since=spool.read_since,
@@ -208,14 +218,14 @@ def _outcome(
     """Counts the merge. A row that has moved to another place counts as updated, unless it was stored at both places
     before the run. `fresh` rows went to quarantine."""
 
-    def stays(copy: Copy, identity: str) -> bool:
-        plan = plans.get(spool.every.of(copy.created_at).interval)
-        return copy.is_row and (plan is None or identity not in plan.left)
-
     arrived = set[str]().union(*(plan.arriving for plan in plans.values()))
     left = set[str]().union(*(plan.left for plan in plans.values()))
     moved = left & arrived
-    joined = {name for name in left - arrived if any(stays(copy, name) for copy in repeated.copies.get(name, ()))}
+    joined = {
+        name
+        for name in left - arrived
+        if any(_stays(copy, name, plans, spool) for copy in repeated.copies.get(name, ()))
+    }
     changed = moved.union(*(plan.updated for plan in plans.values())) | (joined - repeated.surplus.keys())
     return UpsertCounts(
         inserted=len(arrived - moved),
@@ -226,6 +236,12 @@ def _outcome(
         rewritten=sum(home.file is not None for home, _ in changing),
         surplus=sum(repeated.surplus.values()),
     )
+
+
+def _stays(copy: Copy, identity: str, plans: Mapping[Interval, MergePlan], spool: Spool) -> bool:
+    """Returns whether one of several rows with an id stays where it is."""
+    plan = plans.get(spool.every.of(copy.created_at).interval)
+    return copy.is_row and (plan is None or identity not in plan.left)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from exporter.encode.tables import Tables
 from exporter.errors import DamagedPartError
 from exporter.lake.follow import are_written, write_tables
 from exporter.log.commits import CommitLog
+from exporter.log.journal import has_ended
 from exporter.log.manifest import check_not_behind, is_sealed
 from exporter.log.state import State
 from exporter.model import TableFormat
@@ -18,6 +19,7 @@ from exporter.parts.integrity import missized
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import merge_small_parts
 from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.recording_parts import join_recordings
 from exporter.progress import Observer
 from exporter.run.claim import Claim
 from exporter.run.reconcile import stored_export
@@ -48,7 +50,10 @@ async def check_whole(store: Store, state: State) -> None:
 async def is_in_order(store: Store, state: State) -> bool:
     """Returns whether `put_in_order` has nothing to do except merging. Raises `StoreError`."""
     schemas = Tables.of(state.request or Request()).schemas
-    return await is_sealed(store, state, schemas=schemas) and await are_written(store, state)
+    if not await is_sealed(store, state, schemas=schemas) or not await are_written(store, state):
+        return False
+    # A run that was killed may have left recordings that no row names.
+    return not state.has_recordings or await has_ended(store, state.runs[-1])
 
 
 async def has_asked_mode(store: Store, state: State, asked: FileMode | None) -> bool:
@@ -93,7 +98,8 @@ async def put_in_order(
     file_mode: FileMode | None = None,
     keeps_recordings: bool | None = None,
 ) -> None:
-    """Does everything that a run does except reading: sweeps what no commit names, and seals.
+    """Does everything that a run does except reading: sweeps what no commit names, joins small parts of recordings, and
+    seals.
 
     `least_bytes` is as in `seal`. `table_format` is for an export that has none yet, and `file_mode` for all that is
     there and will be; `keeps_recordings` says what runs do from now on. Raises `StoreError`, and `DestinationError` if
@@ -115,4 +121,5 @@ async def put_in_order(
     committer = Committer(store, log, tables.schemas, observer, clock)
     await committer.sweep()
     stage = PartStage.of(store, tables, claim.run, settings, clock)
+    await join_recordings(log, stage, committer)
     await seal(log, stage, committer, observer, least_bytes=least_bytes)

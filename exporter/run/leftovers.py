@@ -3,6 +3,9 @@
 A file whose bytes were damaged is needed until what it stood for has been read again. A file that was dropped with its
 bytes as they were written may hold what the source has deleted since: it is needed as long as one of its conversations
 is nowhere else.
+
+Of recordings, a repair drops what is damaged: a part is of no use then, and media is needed until the same was fetched
+again, which then has the path that it had.
 """
 
 from collections.abc import Iterable
@@ -14,7 +17,7 @@ from anyio import to_thread
 
 from exporter.coverage import Coverage
 from exporter.errors import DamagedPartError, UnreadableFileError
-from exporter.layout import DROPPED, dropped_path
+from exporter.layout import DROPPED, RECORDINGS, dropped_path, is_media, undropped_path
 from exporter.log.dropped import DroppedFiles, is_filled
 from exporter.log.quarantine import id_of
 from exporter.log.state import State
@@ -43,7 +46,8 @@ async def find_leftovers(store: Store, state: State) -> Leftovers:
     Raises `StoreError`, and `DamagedPartError` for a damaged part that takes the place of what was dropped.
     """
     found = Leftovers()
-    there = frozenset(await store.list(DROPPED)) if state.dropped else frozenset[str]()
+    has_any = state.dropped or state.has_recordings
+    there = frozenset(await store.list(DROPPED)) if has_any else frozenset[str]()
     for dropped in state.dropped:
         files = {dropped_path(dropped.run, path): file for path, file in dropped.files.items()}
         files = {path: msgspec.structs.replace(file, path=path) for path, file in files.items() if path in there}
@@ -53,6 +57,12 @@ async def find_leftovers(store: Store, state: State) -> Leftovers:
         needed = await _find_needed(store, state, dropped, files.values())
         found.needed += needed
         found.gone += sorted(files.keys() - needed)
+    recorded = {path: was for path in there if (was := undropped_path(path)) is not None}
+    media = {path: was for path, was in recorded.items() if is_media(was)}
+    again = await store.sizes(media.values())
+    found.needed += sorted(path for path, was in media.items() if was not in again)
+    found.gone += sorted(path for path, was in media.items() if was in again)
+    found.gone += sorted(path for path, was in recorded.items() if was.startswith(f"{RECORDINGS}/"))
     return found
 
 

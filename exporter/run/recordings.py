@@ -12,12 +12,14 @@ from msgspec.structs import replace
 from exporter.clock import wall_clock
 from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, RECORDING_FIELD, SECOND, Instant
 from exporter.encode.recordings import RecordingRow, url_hash
+from exporter.encode.tables import Tables
 from exporter.errors import AccessError, SourceError, StoreError
 from exporter.fetch.media.address import AddressRule
 from exporter.fetch.media.client import MediaClient
 from exporter.fetch.media.link import Link
 from exporter.fetch.media.transfer import POLICY
 from exporter.fetch.pace.bandwidth import Bandwidth
+from exporter.log.publish import publish
 from exporter.log.recordings import count_recordings
 from exporter.model import Change
 from exporter.pipeline.download import Downloader, Gone, Result, Wanted
@@ -274,10 +276,15 @@ class RecordingsRun:
 
 
 async def look_only(claim: Claim, batch: Batch | None) -> None:
-    """Notes in the log that nothing is left in the partitions of `batch`, if that is new to it. Raises `StoreError`."""
+    """Notes in the log and the manifest that nothing is left in the partitions of `batch`, if that is new to the log.
+
+    Raises `StoreError`.
+    """
     looked = {} if batch is None else batch.new_looks(claim.log.state)
     if looked:
         await claim.log.append(committed_at=wall_clock(), kind="recordings", change=Change(looked_at=looked))
+        state = claim.log.state
+        await publish(claim.store, state, schemas=Tables.of(state.request or Request()).schemas)
 
 
 def _lasting(filters: Filters) -> dict[str, str | tuple[str, ...]]:

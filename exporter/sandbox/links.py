@@ -24,7 +24,7 @@ class Signer:
         self._serial = 0
 
     def sign(self, path: str, now: Instant, lifetime_seconds: int, dialect: Dialect) -> str:
-        """Returns the query of a link to `path` that lives this long, to the second."""
+        """Returns the query of a link to `path` that lives this long, to the second; for `path`, what stands there."""
         self._serial += 1
         serial, begins = str(self._serial), now // SECOND
         ends = begins + lifetime_seconds
@@ -40,7 +40,10 @@ class Signer:
                 "X-Amz-Signature": signature,
             }
         else:
-            parameters = {"t": base64.urlsafe_b64encode(f"{ends} {serial} {signature}".encode()).decode()}
+            token = base64.urlsafe_b64encode(f"{ends} {serial} {signature}".encode()).decode()
+            if dialect == "path":
+                return token
+            parameters = {"t": token}
         return urlencode(parameters)
 
     def check(self, path: str, query: Mapping[str, str], now: Instant) -> State:

@@ -23,6 +23,7 @@ MediaFault: TypeAlias = Literal[
     "weak",
     "changed",
     "416",
+    "no-content-range",
     # This one heals with another link.
     "expired",
     # These answer with the right bytes, in another way.
@@ -50,8 +51,8 @@ MediaFault: TypeAlias = Literal[
 ]
 MEDIA_FAULTS: Final[tuple[MediaFault, ...]] = get_args(MediaFault)
 
-#: How the end of a link is told: not at all, in the URL, or beside it.
-Dialect: TypeAlias = Literal["expires", "amazon", "opaque", "details"]
+#: How a link is signed, and its end told: not at all, in the URL, or beside it.
+Dialect: TypeAlias = Literal["expires", "amazon", "opaque", "path", "details"]
 
 _AtLeast0 = msgspec.Meta(ge=0)
 _AtLeast1 = msgspec.Meta(ge=1)
@@ -66,8 +67,12 @@ class MediaBehaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     #: A link is dead this many seconds after it was signed, which is when its conversation was read.
     lifetime_seconds: Annotated[int, _AtLeast1] = 3600
-    #: `expires` and `amazon` name the end in the URL, `details` beside it as `expires_at`, and `opaque` nowhere.
+    #: `expires` and `amazon` name the end in the URL, `details` beside it as `expires_at`, and `opaque` nowhere. Nor
+    #: does `path`, whose signature is a component of the path: no two links have the same.
     dialect: Dialect = "expires"
+    #: `list` wraps the details in a list. For a call without a recording, or not yet with one, `processing` says that
+    #: it is being made, and `null-url` that its URL is null.
+    details_shape: Literal["plain", "list", "processing", "null-url"] = "plain"
     #: `recording_details` is null until this many seconds after the end of the call; `updated_at` stands still.
     late_seconds: Annotated[float, _AtLeast0] = 0.0
     #: A recording is deleted this many seconds after `created_at`: it answers with `deleted`.

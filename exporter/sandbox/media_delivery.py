@@ -49,6 +49,7 @@ async def send(
     cuts: bool = False,
     takes_ranges: bool = True,
     tells_length: bool = True,
+    tells_range: bool = True,
     is_weak: bool = False,
     content_type: str = CONTENT_TYPE,
 ) -> web.StreamResponse:
@@ -61,7 +62,7 @@ async def send(
     start, end = asked or (0, tone.size)
     if start >= end:
         return unsatisfiable(tone.size)
-    if asked:
+    if asked and tells_range:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{tone.size}"
     response = web.StreamResponse(status=206 if asked else 200, headers=headers)
     if tells_length:

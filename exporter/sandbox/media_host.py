@@ -25,6 +25,9 @@ from exporter.sandbox.tones import EXTENSION, Tone, make_tone
 
 _MAX_SEEN: Final = 100_000
 _MOVED: Final = "/moved"
+_SIGNED: Final = "/signed/{t}"
+#: What stands for a recording that is not there, in each shape of the details.
+_MISSING: Final = {"processing": {"status": "processing"}, "null-url": {"recording_url": None}}
 _CREDENTIALS: Final = ("Authorization", "Cookie", ORGANIZATION_HEADER)
 
 
@@ -78,7 +81,7 @@ class MediaHost:
     async def serve(self, port: int = 0) -> AsyncIterator["MediaHost"]:
         """Answers requests while the block runs. Raises `ExporterError` if the port cannot be opened."""
         application = web.Application()
-        for prefix in ("", _MOVED):
+        for prefix in ("", _MOVED, _SIGNED, _MOVED + _SIGNED):
             path = f"{prefix}/{{identity}}/{{name}}.{EXTENSION}"
             application.router.add_get(path, self._handle, allow_head=False)
         async with listen(application, port, self._tls) as opened:
@@ -91,14 +94,18 @@ class MediaHost:
         now, behaviour = self._clock(), self.behaviour
         is_late = now < recording.ended_at + int(behaviour.late_seconds * SECOND)
         if is_late or (behaviour.share < 1 and _chance(behaviour, "recorded", recording.identity) >= behaviour.share):
-            return b"null"
+            return msgspec.json.encode(_MISSING.get(behaviour.details_shape))
         if behaviour.deleted_details != "kept" and self._is_deleted(recording, now):
             return None if behaviour.deleted_details == "absent" else b"null"
         self._signed[recording.identity] = recording
-        details = {"recording_url": self._link(recording, now), "format": EXTENSION, **recording.rest}
+        details: dict[str, object] = {
+            "recording_url": self._link(recording, now),
+            "format": EXTENSION,
+            **recording.rest,
+        }
         if behaviour.dialect == "details":
             details["expires_at"] = format_instant((now // SECOND + behaviour.lifetime_seconds) * SECOND)
-        return msgspec.json.encode(details)
+        return msgspec.json.encode([details] if behaviour.details_shape == "list" else details)
 
     def fault_of(self, identity: str) -> MediaFault | None:
         """Returns which fault the recording of a conversation meets, or None."""
@@ -130,7 +137,7 @@ class MediaHost:
         if _carries_credential(request.headers, request.query_string):
             self.leaks += 1
             return refused(400, "InvalidArgument", "Only one auth mechanism is allowed")
-        state = self._signer.check(f"{identity}/{name}", request.query, now)
+        state = self._signer.check(f"{identity}/{name}", {**request.query, **request.match_info}, now)
         if state != "alive":
             return refused(403, *_DEAD[state])
         recording = self._signed.get(identity)
@@ -138,7 +145,7 @@ class MediaHost:
             return refused(int(self.behaviour.deleted), "NoSuchKey", "The specified key does not exist.")
         self.attempts[identity] += 1
         fault = None if request.path.startswith(f"{_MOVED}/") else self.fault_of(identity)
-        if fault == "expired" and self._first_links.setdefault(identity, request.query_string) == request.query_string:
+        if fault == "expired" and self._first_links.setdefault(identity, request.path_qs) == request.path_qs:
             return refused(403, *_DEAD["expired"])
         elsewhere = self._link(recording, now, _MOVED)
         delivery = Delivery(request, self.behaviour, self._tone(recording), self.attempts[identity], elsewhere)
@@ -150,8 +157,10 @@ class MediaHost:
     def _link(self, recording: Recording, now: Instant, prefix: str = "") -> str:
         path = f"{quote(recording.identity, safe='')}/{quote(recording.name, safe='')}.{EXTENSION}"
         behaviour = self.behaviour
-        query = self._signer.sign(recording.key, now, behaviour.lifetime_seconds, behaviour.dialect)
-        return f"{self.url}{prefix}/{path}?{query}"
+        signature = self._signer.sign(recording.key, now, behaviour.lifetime_seconds, behaviour.dialect)
+        if behaviour.dialect == "path":
+            return f"{self.url}{prefix}{_SIGNED.format(t=signature)}/{path}"
+        return f"{self.url}{prefix}/{path}?{signature}"
 
     def _tone(self, recording: Recording) -> Tone:
         distinct = self.behaviour.distinct

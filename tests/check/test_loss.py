@@ -107,5 +107,5 @@ def test_recordings_stay_where_others_are_lost_and_take_nothing_along() -> None:
     loss = plan_loss(state, commits, {"conversations/part-1.parquet"})
     assert (loss.lost, loss.files) == (Coverage([Interval(0, 10)]), ("conversations/part-1.parquet",))
     loss = plan_loss(state, commits, {recordings.path})
-    assert (loss.lost, loss.files) == (Coverage(), (recordings.path,))
-    assert not apply(state, commit(4, Change(removes=loss.files), kind="repair")).recordings
+    assert (loss.lost, loss.files, loss.recordings) == (Coverage(), (), (recordings.path,))
+    assert not apply(state, commit(4, Change(removes=loss.recordings), kind="repair")).recordings

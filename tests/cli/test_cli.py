@@ -390,6 +390,8 @@ def test_what_a_vacuum_deletes(age: str, microseconds: int, monkeypatch: pytest.
         "dropped_bytes": 0,
         "dropped_waiting": 0,
         "dropped_needed": [],
+        "media_files": 0,
+        "media_bytes": 0,
     }
     assert calls == [(Path("out"), microseconds, True), (Path("out"), microseconds, False)]
 
@@ -951,6 +953,30 @@ def test_the_sandbox_says_how_to_reach_it_and_ends_with_ctrl_c() -> None:
     assert re.search(r"Recordings are served at http://127\.0\.0\.1:\d+, on links", errors)
     assert process.returncode == 0
     assert "Traceback" not in errors
+
+
+def test_the_commands_that_the_sandbox_announces_work_when_they_are_copied(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "exporter", "sandbox", "--port", "0", "--rows", "10"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        environment = dict(word.split("=", 1) for word in process.stdout.readline().split()[1:])
+        announced = "".join(process.stderr.readline() for _ in range(3))
+        said = []
+        for typed in re.findall("`exporter (.+?)`", announced):
+            done = subprocess.run(
+                [sys.executable, "-m", "exporter", *typed.replace("DEST", str(tmp_path / "tried")).split()],
+                env=os.environ | environment,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            said.append(done.stdout.splitlines()[0])
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    exported, kept = said
+    assert exported.startswith("✔ complete  10 conversations")
+    number = re.fullmatch(r"✔ kept  (\d+) of \1 recordings", kept)
+    assert number is not None and int(number[1]) > 1
 
 
 def test_a_sandbox_that_lives_says_what_it_served_and_what_changed(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_what_is_completed(shell: str, pages: Path) -> None:
         "exporter export out --trus": {"--trust-clock"},
         "exporter sync out --partition-by ": set(PARTITIONS),
         "exporter schema --partition-by m": {"month"},
-        "exporter schema --table ": {"conversations", "turns"},
+        "exporter schema --table ": {"conversations", "turns", "recordings"},
         "exporter export out --status t": {name for name in STATUSES if name.startswith("t")},
         "exporter export out --status completed,fai": {"completed,failed", "completed,failed,"},
         "exporter export out --direction inbound,": {"inbound,outbound"},

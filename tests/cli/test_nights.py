@@ -1,4 +1,5 @@
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from exporter.cli import main
 from exporter.contract import DAY, parse_timestamp
 from exporter.jobs.export import export
+from exporter.model import TABLES
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import Row, make_conversations, serve
@@ -42,6 +44,46 @@ def test_each_night_a_sync_and_an_audit_bring_what_the_server_has(
     exported.check_sound()
     assert len(exported.records()) == shown["rows"] == rows
     assert shown["new_rows"] == rows
+
+
+def test_some_recordings_are_kept_and_the_last_words_name_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, sizes = tmp_path / "a demo", ("--rows", "60", "--days", "5")
+    commits = place / "_exporter/commits"
+    for nights in ([], ["--nights", "1"], []):
+        assert demo(str(place), *sizes, *nights) == 0
+        said = capsys.readouterr().out
+        kept = list((place / "media").glob("*/*.wav"))
+        assert f"  audio     {len(kept)} of {len(kept)} recordings kept" in said
+        assert 1 <= len(kept) <= 20
+        named, _, following = said.splitlines()[-3:]
+        (file,) = shlex.split(named)
+        assert Path(file) in kept
+        assert shlex.split(following) == ["exporter", "demo", str(place), *sizes, "--nights", "3"]
+        left = sorted(commits.iterdir())
+    assert demo(str(place), *sizes) == 0
+    assert "nothing to do: all of it was there" in capsys.readouterr().out
+    assert sorted(commits.iterdir()) == left
+    ExportDirectory(place).check_sound()
+
+
+def test_a_demo_that_began_without_recordings_goes_on_without_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    anyio.run(older_demo, tmp_path / "demo")
+    assert demo(str(tmp_path / "demo"), "--rows", "60", "--days", "5", "--nights", "1") == 0
+    said = capsys.readouterr().out
+    assert "audio" not in said and "To hear" not in said
+    assert not (tmp_path / "demo/media").exists()
+
+
+async def older_demo(root: Path) -> None:
+    until = parse_timestamp("2026-02-01")
+    since = until - 5 * DAY
+    async with serve(make_conversations(60, since, until)) as sandbox:
+        context = RunContext(RunSettings(base_url=sandbox.url), Credentials(sandbox.token), Quiet())
+        await export(root, Selection(since=since, until=until, tables=TABLES), context)
 
 
 def test_what_is_reported_is_what_is_there_after_the_nights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from exporter.cli import main
 from exporter.contract import Instant
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.pipeline import attempts
-from exporter.sandbox import TOKEN, Behaviour, MediaBehaviour, Row, Sandbox, ServedRequest, serve
+from exporter.sandbox import TOKEN, Behaviour, MediaBehaviour, MediaHost, Row, Sandbox, ServedRequest, serve
 from exporter.sandbox.clock import system_clock
 from tests.toolkit.dated import undated
 
@@ -51,7 +51,7 @@ class Serving(Protocol):
         behaviour: Behaviour | None = None,
         *,
         now: Instant | None = None,
-        media: MediaBehaviour | None = None,
+        media: MediaBehaviour | MediaHost | None = None,
     ) -> Sandbox: ...
 
 
@@ -76,10 +76,18 @@ class RunningCommand(NamedTuple):
 
 
 class Spawn(Protocol):
-    """Starts the command line as a process of its own, against `server`; `url` stands in for a server."""
+    """Starts the command line as a process of its own, against `server`; `url` stands in for a server.
+
+    `program` is what Python runs.
+    """
 
     def __call__(
-        self, *arguments: str | Path, server: Sandbox | None = None, url: str | None = None, token: str = TOKEN
+        self,
+        *arguments: str | Path,
+        server: Sandbox | None = None,
+        url: str | None = None,
+        token: str = TOKEN,
+        program: Sequence[str | Path] = ("-m", "exporter"),
     ) -> RunningCommand: ...
 
 
@@ -92,11 +100,11 @@ def serving() -> Iterator[Serving]:
             behaviour: Behaviour | None = None,
             *,
             now: Instant | None = None,
-            media: MediaBehaviour | None = None,
+            media: MediaBehaviour | MediaHost | None = None,
         ) -> Sandbox:
             clock = system_clock if now is None else partial(int, now)
-            served = serve(rows, behaviour, clock=clock, media=media)
-            return stack.enter_context(portal.wrap_async_context_manager(served))
+            sandbox = serve(rows, behaviour, clock=clock, media=media)
+            return stack.enter_context(portal.wrap_async_context_manager(sandbox))
 
         yield start
 
@@ -135,14 +143,18 @@ def spawn() -> Iterator[Spawn]:
     with ExitStack() as stack:
 
         def start(
-            *arguments: str | Path, server: Sandbox | None = None, url: str | None = None, token: str = TOKEN
+            *arguments: str | Path,
+            server: Sandbox | None = None,
+            url: str | None = None,
+            token: str = TOKEN,
+            program: Sequence[str | Path] = ("-m", "exporter"),
         ) -> RunningCommand:
             known: dict[str, Any] = {name: value for name, value in os.environ.items() if "ANYREACH" not in name}
             wanted = _environment(server.url if server else url, token)
             chosen = {name: value for name, value in wanted.items() if value is not None}
             process = stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "-m", "exporter", *map(str, arguments)],
+                    [sys.executable, *map(str, (*program, *arguments))],
                     env=known | chosen,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,

@@ -1,12 +1,13 @@
 """Makes two small exports to damage: one complete, and one with rows in quarantine."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 
-from exporter.contract import DAY, SECOND, format_instant
+from exporter.contract import DAY, SECOND, Instant, format_instant
 from exporter.jobs.export import export
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
@@ -27,13 +28,20 @@ def misfit(number: int) -> Row:
 def make_exports(root: Path) -> dict[str, Path]:
     """Makes two sound exports of 300 rows that fit: `complete`, and `odd` with some that do not."""
     rows = make_conversations(300, SINCE, UNTIL, transcripts=False)
+    return {
+        name: make_export(root / name, served)
+        for name, served in {"complete": rows, "odd": [*rows, *map(misfit, range(8))]}.items()
+    }
+
+
+def make_export(root: Path, rows: Sequence[Row], since: Instant = SINCE, **asked: Any) -> Path:
+    """Makes an export of these rows up to `UNTIL`."""
 
     async def make() -> None:
-        for name, served in {"complete": rows, "odd": [*rows, *map(misfit, range(8))]}.items():
-            async with serve(served) as server:
-                settings = RunSettings(base_url=server.url, concurrency=2, page_size=40)
-                context = RunContext(settings, Credentials(TOKEN), Quiet())
-                await export(root / name, Selection(since=SINCE, until=UNTIL), context)
+        async with serve(rows) as server:
+            settings = RunSettings(base_url=server.url, concurrency=2, page_size=40)
+            context = RunContext(settings, Credentials(TOKEN), Quiet())
+            await export(root, Selection(since=since, until=UNTIL, **asked), context)
 
     anyio.run(make)
-    return {name: root / name for name in ("complete", "odd")}
+    return root

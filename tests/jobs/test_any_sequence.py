@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from anyio.from_thread import start_blocking_portal
 from deltalake import DeltaTable
@@ -24,7 +25,17 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from exporter.contract import DAY, END_OF_TIME, HOUR, MINUTE, OPEN_STATUSES, SECOND, Instant, parse_timestamp
+from exporter.contract import (
+    DAY,
+    END_OF_TIME,
+    HOUR,
+    MINUTE,
+    OPEN_STATUSES,
+    SECOND,
+    Instant,
+    instant_of,
+    parse_timestamp,
+)
 from exporter.coverage import Coverage, Interval
 from exporter.errors import AccessError
 from exporter.jobs.accept import accept
@@ -37,6 +48,7 @@ from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
 from exporter.log.commits import load_state
 from exporter.model import RECORDINGS, TABLES, TableFormat
+from exporter.pipeline.media_sweep import find_media_garbage
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, serve
@@ -102,8 +114,8 @@ class Sequences(RuleBasedStateMachine):
         self.in_step = False
         #: The lines in quarantine that were accepted, and are still there.
         self.known: set[str] = set()
-        #: By conversation, the time by which its recording is placed, and what was last said of it.
-        self.recorded: dict[str, tuple[Instant, str]] = {}
+        #: What was last said of the recording of each conversation.
+        self.recorded: dict[str, str] = {}
         #: Each row is in one place, as after a run that was not cut short.
         self.is_settled = True
 
@@ -294,12 +306,39 @@ class Sequences(RuleBasedStateMachine):
     def keep_recordings(self, some: list[tuple[int, str, int]]) -> None:
         names = sorted(self.there)
         told = {names[which % len(names)]: (status, audio) for which, status, audio in some if names}
+        placed = {name: instant_of(row["conversation_created_at"]) for name, row in self._recordings().items()}
         rows = {
-            name: (self.recorded.get(name, (self._served(self.there[name]),))[0], status, b"%d" % audio)
+            name: (placed.get(name, self._served(self.there[name])), status, b"%d" % audio)
             for name, (status, audio) in told.items()
         }
         self._run(lambda: keep_rows(self.root, rows))
-        self.recorded |= {name: (created_at, status) for name, (created_at, status, _) in rows.items()}
+        self.recorded |= {name: status for name, (_, status, _) in rows.items()}
+
+    @precondition(lambda self: self.coverage and self.is_settled and self.recorded)
+    @rule(which=choices, damage=st.sampled_from((flip, truncate, None)), is_part=st.booleans())
+    def recordings_are_damaged_and_repaired(
+        self, which: int, damage: Callable[[Path, str], None] | None, is_part: bool
+    ) -> None:
+        rows, exported = self._recordings(), ExportDirectory(self.root)
+        media = sorted({row["path"] for row in rows.values() if row["path"] is not None})
+        path = self._one_of([file["path"] for file in exported.recordings] if is_part else media, which)
+        if path is None:
+            return
+        lost = {name for name, row in rows.items() if row["path"] == path}
+        if is_part:
+            lost = {*pq.ParquetFile(self.root / path).read()["conversation_id"].to_pylist()}
+        if damage is None:
+            (self.root / path).unlink()
+            self.lost.add(path)
+        else:
+            damage(self.root, path)
+        found = self.portal.call(partial(verify, self.root, now=self.source.now, media=True))
+        assert {problem.file for problem in found.problems} == {path}
+        mended = self._run(lambda: verify(self.root, now=self.source.now, media=True, repair=True))
+        assert (mended.sound, mended.dropped_recordings, mended.uncovered) == (True, len(lost), ())
+        self.recorded = {name: status for name, status in self.recorded.items() if name not in lost}
+        live = self._live()
+        self.older = [files & live | {one for one in files if (self.root / one).exists()} for files in self.older]
 
     @precondition(lambda self: self.coverage)
     @rule(dry_run=st.booleans())
@@ -374,6 +413,7 @@ class Sequences(RuleBasedStateMachine):
         self.there |= differing
         if delete:
             self.there = {name: row for name, row in self.there.items() if name not in gone}
+            self.recorded = {name: status for name, status in self.recorded.items() if name not in gone}
 
     @precondition(lambda self: self.coverage and self.there and self.is_settled)
     @rule(day=st.integers(-1, 9), days=st.sampled_from((1, 3, 20)))
@@ -396,7 +436,9 @@ class Sequences(RuleBasedStateMachine):
         done = self._run(lambda: reread(self.root, asked, RunContext(settings_, Credentials(TOKEN), Quiet())))
         assert done.kept == len(elsewhere)
         self.coverage |= read
-        self.there = {name: row for name, row in self.there.items() if name not in unlisted - elsewhere} | listed
+        gone = unlisted - elsewhere
+        self.there = {name: row for name, row in self.there.items() if name not in gone} | listed
+        self.recorded = {name: status for name, status in self.recorded.items() if name not in gone}
         self.doubtful -= listed.keys()
         self.doubtful |= self._beside_what_was_read()
 
@@ -411,7 +453,9 @@ class Sequences(RuleBasedStateMachine):
         exported.check_sound(kept=state.kept - self.lost)
         assert Coverage(Interval(*interval) for interval in exported.coverage) == self.coverage
         statuses = {name: row["status"] for name, row in exported.recording_rows().items()}
-        assert statuses == {name: status for name, (_, status) in self.recorded.items()}
+        assert statuses == self.recorded
+        garbage = self.portal.call(find_media_garbage, LocalStore(self.root), state)
+        assert not garbage, "media that no row names"
         self.known &= self._quarantined()
         self.is_settled = not state.unsettled
         if not self.is_settled:
@@ -489,6 +533,9 @@ class Sequences(RuleBasedStateMachine):
     def _quarantined(self) -> set[str]:
         """Returns the lines of the quarantine."""
         return {json.dumps(line, sort_keys=True) for line in ExportDirectory(self.root).quarantined()}
+
+    def _recordings(self) -> dict[str, dict[str, Any]]:
+        return ExportDirectory(self.root).recording_rows()
 
     def _live(self) -> set[str]:
         exported = ExportDirectory(self.root)

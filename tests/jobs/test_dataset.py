@@ -15,6 +15,7 @@ from anyio import to_thread
 
 import exporter
 from exporter.cli import main
+from exporter.encode.recordings import recordings_schema
 from exporter.errors import DestinationError, UsageError
 from exporter.jobs.export import export
 from exporter.jobs.sync import sync
@@ -27,6 +28,7 @@ from exporter.settings import Credentials, PartitionBy, RunSettings, Selection
 from tests.end_to_end.export_directory import ExportDirectory, assert_same
 from tests.end_to_end.records import SINCE, UNTIL, records
 from tests.toolkit.clouds import S3
+from tests.toolkit.recorded import conversations, record, recordings, state_of
 
 pytestmark = pytest.mark.anyio
 
@@ -207,3 +209,23 @@ async def test_the_schema_for_people_and_programs(tmp_path: Path, capsys: pytest
 def test_what_has_no_schema(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema", *arguments]) == 2
     assert complaint in capsys.readouterr().err
+
+
+async def test_recordings_are_a_table(tmp_path: Path) -> None:
+    root = await exported(tmp_path / "out")
+    with pytest.raises(UsageError, match="no table 'recordings' here"):
+        await to_thread.run_sync(exporter.open_dataset, root, "recordings")
+    names = [*conversations(root)][::40]
+    await to_thread.run_sync(record, root, {**dict.fromkeys(names, ""), names[0]: None})
+    first, then = recordings(root), state_of(root).number
+    dataset = await to_thread.run_sync(exporter.open_dataset, root, "recordings")
+    assert [*dataset.schema.names] == [*recordings_schema().names, "created_date"]
+    rows = {row.pop("conversation_id"): row for row in dataset.to_table().to_pylist()}
+    assert {name: row["path"] for name, row in rows.items()} == {name: row["path"] for name, row in first.items()}
+    for row in rows.values():
+        assert row["created_date"] == row["conversation_created_at"].date()
+        assert row["path"] is None or (root / row["path"]).stat().st_size == row["bytes"]
+    assert (await exporter.schema(root, "recordings")).equals(dataset.schema)
+    await to_thread.run_sync(record, root, {names[0]: ""})
+    with pytest.raises(DestinationError, match="were replaced since, and are not kept"):
+        await to_thread.run_sync(exporter.open_dataset, root, "recordings", then)

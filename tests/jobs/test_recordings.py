@@ -1,5 +1,6 @@
 """Every recording is kept once, or named with the reason: fresh, late, changed, behind faults, killed and stopped."""
 
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from exporter.jobs.recordings import recordings
 from exporter.jobs.recordings_result import RecordingsResult
 from exporter.jobs.status import status
 from exporter.jobs.sync import sync
+from exporter.layout import MANIFEST
 from exporter.log.commits import load_state
 from exporter.options.recordings import RETRIED_BY_DEFAULT
 from exporter.progress import Quiet
@@ -92,6 +94,19 @@ async def world(
     async with serve(rows, behaviour, media=media) as sandbox:
         assert sandbox.media is not None
         yield World(sandbox, sandbox.media, root / "out")
+
+
+async def test_a_look_that_finds_nothing_left_is_in_the_manifest(tmp_path: Path) -> None:
+    async with world(tmp_path, [call(1)]) as source:
+        await source.export()
+        await source.keep()
+        source.sandbox.update("c1", wall_clock(), summary="another")
+        await sync(source.root, Selection(), source.context())
+        before = (await load_state(LocalStore(source.root))).number
+        assert (await source.keep()).requests == 0
+        after = (await load_state(LocalStore(source.root))).number
+        assert after > before
+        assert json.loads((source.root / MANIFEST).read_bytes())["generation"] == after
 
 
 async def test_all_are_kept_once_and_a_second_run_asks_nothing(tmp_path: Path) -> None:

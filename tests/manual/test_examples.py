@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ def test_the_demo_leaves_what_is_described(demo: Path) -> None:
     assert {entry.name for entry in export.iterdir()} == {
         "conversations",
         "turns",
+        "recordings",
+        "media",
         "_manifest.json",
         "_SUCCESS",
         "_exporter",
@@ -64,9 +67,15 @@ def test_the_demo_leaves_what_is_described(demo: Path) -> None:
     assert manifest["totals"]["rows"] == 2000
     links = "SELECT count(*) FROM read_parquet(?) WHERE recording_details LIKE '%http://127.0.0.1:%.wav?Expires=%'"
     (found,) = duckdb.execute(links, [f"{export}/conversations/*/*.parquet"]).fetchall()
-    assert found[0] > 1000
+    recordings = list((export / "media").glob("*/*.wav"))
+    assert len(recordings) == found[0] == 5
+    for recording in recordings:
+        with wave.open(str(recording)) as sound:
+            assert 1 <= sound.getnframes() / sound.getframerate() <= 2
+            assert any(sound.readframes(sound.getnframes()))
     for page in (README, PAGES["start"]):
         assert "2,000 made-up conversations" in page.text
+    assert "recordings of five calls, in `demo-export/media`" in PAGES["start"].text
 
 
 @pytest.mark.parametrize("page", [README, PAGES["start"]], ids=lambda page: page.name)
@@ -106,6 +115,7 @@ def test_exporting_with_turns(name: str, api: str, tmp_path: Path) -> None:
     [
         ("sandbox --rows 3000 --behaviour", "export tried", "complete  3,000 conversations"),
         ("sandbox --rows 3000 --live", "sync tried", " inserted"),
+        ("sandbox --rows 300 --media", "recordings heard", "kept  "),
     ],
 )
 def test_trying_out(tmp_path: Path, served: str, tried: str, said: str) -> None:

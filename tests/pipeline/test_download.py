@@ -134,6 +134,14 @@ async def test_bytes_beyond_the_end_are_never_taken(tmp_path: Path) -> None:
             assert (result.status, result.reason in ("short", "attempts")) == ("failed", True)
 
 
+async def test_a_part_that_does_not_say_which_is_thrown_away(tmp_path: Path) -> None:
+    # It is too long for the end of the connection to be seen before any of its bytes.
+    async with world(tmp_path, MediaBehaviour(bytes_each=MAX_BYTES)) as there:
+        there.host.pinned["c-1"] = "no-content-range"
+        check_stored(await there.fetch(), there.host.content("c-1"))
+        assert ["Range" in request.headers for request in there.host.requests] == [False, True, False]
+
+
 async def test_many_downloads_at_once_keep_their_bytes_apart(tmp_path: Path) -> None:
     faults: list[MediaFault | None] = [None, "cut", "weak", "changed", "norange", "416", "429", "drop", "html", "503"]
     results: dict[str, Result] = {}
@@ -241,7 +249,7 @@ async def test_the_reserve_of_the_disk_is_kept(tmp_path: Path, monkeypatch: pyte
             return free
 
         monkeypatch.setattr(there.store, "free_bytes", free_bytes)
-        monkeypatch.setattr("exporter.fetch.media.file._LOOK_AGAIN_BYTES", 200_000)
+        monkeypatch.setattr(download, "_LOOK_AGAIN_BYTES", 200_000)
         assert (await there.fetch()).status == "stored"
         assert 3 <= looks <= 6
         free = 63_000_000

@@ -34,7 +34,7 @@ def test_every_fault_is_a_switch_and_all_of_them_may_be_set() -> None:
         (["late_seconds=-1"], "late_seconds=-1: must be a number of seconds, at least 0"),
         (["bytes_each=99"], "bytes_each=99: must be a whole number, at least 100"),
         (["deleted=403"], "deleted=403: must be 404 or 410. Did you mean 404?"),
-        (["dialect=amazn"], "dialect=amazn: must be expires, amazon, opaque or details. Did you mean amazon?"),
+        (["dialect=amazn"], "dialect=amazn: must be expires, amazon, opaque, path or details. Did you mean amazon?"),
     ],
 )
 def test_says_what_is_wrong_in_one_line(texts: list[str], said: str) -> None:

@@ -167,8 +167,19 @@ async def test_a_range_is_refused_and_the_whole_is_not() -> None:
         assert (await source.get()).whole(source.host)
 
 
-async def test_a_link_is_dead_on_first_use_and_another_one_lives() -> None:
-    async with meeting("expired") as source:
+async def test_a_range_comes_without_saying_which() -> None:
+    async with meeting("no-content-range") as source:
+        first = await source.get()
+        rest = await source.get(headers={"Range": f"bytes={len(first.body)}-", "If-Range": first.headers["ETag"]})
+        assert first.error is not None
+        assert (rest.status, "Content-Range" in rest.headers) == (206, False)
+        assert first.body + rest.body == source.host.content("a")
+        assert (await source.get()).whole(source.host)
+
+
+@pytest.mark.parametrize("dialect", ["expires", "path"])
+async def test_a_link_is_dead_on_first_use_and_another_one_lives(dialect: str) -> None:
+    async with meeting("expired", dialect=dialect) as source:
         first, second = await source.link(), await source.link()
         for _ in range(3):
             answer = await source.get(first)
@@ -199,6 +210,13 @@ async def test_unknown_type() -> None:
         answer = await source.get()
         assert answer.whole(source.host)
         assert answer.headers["Content-Type"] == "application/x-recording"
+
+
+async def test_a_redirect_is_signed_in_the_path_as_well() -> None:
+    async with meeting("redirect", dialect="path") as source:
+        target = (await source.get()).headers["Location"]
+        assert target.startswith(f"{source.host.url}/moved/signed/") and target.endswith("/a/a.wav")
+        assert (await source.get(target)).whole(source.host)
 
 
 async def test_a_good_redirect_leads_to_the_recording() -> None:

@@ -84,6 +84,22 @@ async def test_links_are_signed_whenever_they_are_read_and_their_path_stays(get:
         assert first.partition("?")[0] == second.partition("?")[0]
 
 
+async def test_a_signature_in_the_path_differs_at_every_read(get: Any, client: aiohttp.ClientSession) -> None:
+    async with serve([a_call(), a_call("b")], media=MediaBehaviour(dialect="path")) as sandbox:
+        first, second = await link_of(get, sandbox), await link_of(get, sandbox)
+        assert first != second
+        assert sandbox.media is not None
+        for url in (first, second):
+            assert url.startswith(f"{sandbox.media.url}/signed/") and url.endswith("/a/a.wav")
+            assert await status_of(client, url) == 200
+        for wrong in (
+            url.replace("/a/a", "/b/b"),
+            url.replace("/signed/", "/signed/0"),
+            f"{sandbox.media.url}/a/a.wav",
+        ):
+            assert await status_of(client, wrong) == 403
+
+
 async def test_a_link_dies_and_another_one_lives(get: Any, client: aiohttp.ClientSession) -> None:
     now = NOW
     async with serve([a_call()], media=MediaBehaviour(lifetime_seconds=60), clock=lambda: now) as sandbox:
@@ -123,6 +139,22 @@ async def test_a_recording_appears_late_while_its_row_stands_still(get: Any) -> 
             listed, one = (await get(sandbox)).json[0], (await get(sandbox, "a")).json
             assert [row["recording_details"] is not None for row in (listed, one)] == [is_there, is_there]
             assert listed["updated_at"] == one["updated_at"] == "2026-02-10T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize(
+    ("shape", "early"),
+    [("plain", None), ("list", None), ("processing", {"status": "processing"}), ("null-url", {"recording_url": None})],
+)
+async def test_details_come_in_other_shapes(get: Any, shape: Any, early: object) -> None:
+    now = SINCE + 30 * SECOND
+    media = MediaBehaviour(late_seconds=120, details_shape=shape)
+    async with serve([a_call()], media=media, clock=lambda: now) as sandbox:
+        assert (await get(sandbox, "a")).json["recording_details"] == early
+        now += 120 * SECOND
+        details = (await get(sandbox)).json[0]["recording_details"]
+        if shape == "list":
+            (details,) = details
+        assert details.keys() == {"recording_url", "format", "duration"}
 
 
 @pytest.mark.parametrize("details", ["kept", "null", "absent"])

@@ -21,6 +21,7 @@ import socket
 import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote, urljoin
@@ -219,6 +220,7 @@ def _is_literal(host: str) -> bool:
     return _parse_address(host) is not None
 
 
+@lru_cache(maxsize=1024)  # most links lead to the same few hosts
 def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
     try:
         return ip_address(text)

@@ -132,7 +132,7 @@ class MediaClient:
             step = transfer.judge(response.status, response.headers, wall_clock() / SECOND)
             if not isinstance(step, Take):
                 return step
-            await file.begin(step.offset)
+            file.begin(step.offset)
             return await self._take(response, transfer, file)
 
     async def _take(self, response: aiohttp.ClientResponse, transfer: Transfer, file: MediaFile) -> Step:

@@ -10,36 +10,34 @@ from anyio import to_thread
 
 from exporter.store.disk import finish, open_private, reporting
 
-#: All downloads together must not write more than is kept free on the disk before each has looked again.
-_LOOK_AGAIN_BYTES: Final = 2 * 1024 * 1024
-
 
 class MediaFile:
     """Writes the file `path`, which is made when the first bytes come. Each method raises `StoreError`.
 
-    `check` raises if the disk is too full to go on. Whoever holds this must await `finish` or `drop` in the end.
+    `check` is told how many bytes are about to be written, and raises if the disk is too full for them. Whoever holds
+    this must await `finish` or `drop` in the end.
     """
 
-    def __init__(self, path: Path, check: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, path: Path, check: Callable[[int], Awaitable[None]]) -> None:
         self.path: Final = path
         self._check = check
-        self._unchecked_bytes = 0
         self._is_kept = False
+        #: The bytes that came last: `finish` writes them, because each visit to a thread costs as much as a small file.
+        self._last = b""
         self._file: BufferedWriter | None = None
         self._sha256 = hashlib.sha256()
 
-    async def begin(self, offset: int) -> None:
+    def begin(self, offset: int) -> None:
         """Prepares to write from `offset` on: the end of what is there, or 0, which throws that away."""
-        await self._check()
-        self._is_kept = offset > 0
+        if offset == 0:
+            self._is_kept, self._last = False, b""
 
     async def write(self, chunk: bytes) -> None:
         """Adds bytes at the end."""
-        self._unchecked_bytes += len(chunk)
-        if self._unchecked_bytes >= _LOOK_AGAIN_BYTES:
-            self._unchecked_bytes = 0
-            await self._check()
-        await to_thread.run_sync(self._write, chunk)
+        await self._check(len(chunk))
+        last, self._last = self._last, chunk
+        if last:
+            await to_thread.run_sync(self._write, last)
 
     async def finish(self) -> str:
         """Makes the file survive a power cut, closes it, and returns its sha256 as hexadecimal digits."""
@@ -64,7 +62,8 @@ class MediaFile:
         self._sha256.update(chunk)
 
     def _finish(self) -> None:
-        assert self._file is not None, "there is no recording of no bytes"  # noqa: S101
+        self._write(self._last)
+        assert self._file is not None  # noqa: S101 - `_write` has made it
         with reporting(self.path):
             self._file.flush()
             finish(self._file.fileno(), "private")

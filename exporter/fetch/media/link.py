@@ -12,7 +12,7 @@ from math import isfinite
 from typing import Any, Final
 from urllib.parse import unquote
 
-from exporter.contract import parse_timestamp, to_datetime
+from exporter.contract import LINK_ENDS, RECORDING_URL, parse_timestamp, to_datetime
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: A number above this is a time since 1970 in milliseconds, not in seconds.
@@ -37,18 +37,22 @@ class Link:
 
     @property
     def path(self) -> str:
-        """Returns the host and the path, which stay the same when a link is signed again: no user, no query."""
-        place = re.split(r"[?#]", self.url, maxsplit=1)[0].partition("://")[2]
-        authority, slash, path = place.partition("/")
-        return authority.rpartition("@")[2].lower() + slash + path
+        """Returns what stays the same when a link is signed again: no query, and no host, of which there may be many.
+
+        It is the whole address, without a query, if that is not an absolute one.
+        """
+        place = re.split(r"[?#]", self.url, maxsplit=1)[0]
+        _, is_absolute, rest = place.partition("://")
+        return "/" + rest.partition("/")[2] if is_absolute else place
 
 
 def link_of(details: object) -> Link | None:
     """Returns the link in a conversation's `recording_details`, as parsed from JSON; None if it holds none."""
-    url = details.get("recording_url") if isinstance(details, dict) else None
+    url = details.get(RECORDING_URL) if isinstance(details, dict) else None
     if not isinstance(details, dict) or not isinstance(url, str) or not url:
         return None
-    ends = [end for end in (*_ends_of(url), _moment(details.get("expires_at"))) if end is not None]
+    named = (_moment(details.get(name)) for name in LINK_ENDS)
+    ends = [end for end in (*_ends_of(url), *named) if end is not None]
     return Link(url, min(ends, default=None), _duration(details.get("duration")))
 
 

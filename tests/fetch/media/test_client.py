@@ -37,7 +37,7 @@ HASTY = RetryPolicy(known=Patience(attempts=5, seconds=0, throttled_seconds=1), 
 pytestmark = pytest.mark.anyio
 
 
-async def enough() -> None:
+async def enough(_: int) -> None:
     """Finds enough room on the disk."""
 
 
@@ -308,10 +308,10 @@ async def test_a_page_is_not_written(tmp_path: Path) -> None:
 async def test_what_is_raised_does_not_hold_the_link(
     fails: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def full() -> None:
+    async def full(_: int) -> None:
         raise StoreError("full")
 
-    def broken(self: object, chunk: bytes) -> None:
+    async def broken(self: object, chunk: bytes) -> None:
         raise StoreError("broken")
 
     caplog.set_level(logging.DEBUG)
@@ -322,7 +322,7 @@ async def test_what_is_raised_does_not_hold_the_link(
         rule, url = AddressRule(hosts=("example.com",)), lambda _: "https://rec.example.com"
         options = {"environment": {"https_proxy": "socks5://proxy:1080"}}
     if fails == "write":
-        monkeypatch.setattr(MediaFile, "_write", broken)
+        monkeypatch.setattr(MediaFile, "write", broken)
     async with Peer([[http(BODY, headers=AUDIO, declared_length=99_999), Act.STALL]]) as peer:
         attempts = Attempts(url(peer.url), tmp_path, rule, **options)
         if fails == "full":

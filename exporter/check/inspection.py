@@ -1,0 +1,66 @@
+"""Holds what an inspection has found, and opens files for it so that what is wrong with one is noted."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import pyarrow as pa
+from anyio import to_thread
+
+from exporter.check.problems import Problem
+from exporter.errors import DamagedPartError, UnreadableFileError
+from exporter.log.state import Commit, State
+from exporter.model import ExportFile
+from exporter.parts.integrity import as_written
+from exporter.plan.homes import Place
+from exporter.store.base import Store
+
+T = TypeVar("T")
+Opening: TypeAlias = Callable[[Store, ExportFile], AbstractAsyncContextManager[Path]]
+
+
+@dataclass(slots=True)
+class Inspection:
+    """Holds what the log says, and how the destination differs from it.
+
+    `writer` is the run that was at work, if there was one. `place` and `schemas` are those of the tables. `parts_read`,
+    `bytes_read` and `ids_compared` count what was looked into.
+    """
+
+    commits: Sequence[Commit]
+    state: State
+    place: Place
+    schemas: dict[str, pa.Schema]
+    problems: list[Problem] = field(default_factory=list)
+    writer: str | None = None
+    parts_read: int = 0
+    bytes_read: int = 0
+    ids_compared: int = 0
+    media_read: int = 0
+    media_bytes_read: int = 0
+    strays: int = 0
+
+    @property
+    def unreadable(self) -> list[Problem]:
+        return [problem for problem in self.problems if problem.what == "unreadable"]
+
+
+async def look(
+    store: Store, findings: Inspection, file: ExportFile, read: Callable[[Path], T], opening: Opening = as_written
+) -> T | None:
+    """Returns the result of `read`, which blocks, for a file that has the bytes that were written.
+
+    If it does not have them, or cannot be read, notes a problem and returns None.
+    """
+    try:
+        async with opening(store, file) as path:
+            return await to_thread.run_sync(read, path)
+    except DamagedPartError as error:
+        findings.problems.append(Problem(file.path, error.kind, error.what))
+    except UnreadableFileError as error:
+        # If two files are read at once, the other one may have failed.
+        failed = str(error.path).removeprefix(f"{store.location}/")
+        findings.problems.append(Problem(failed, "unreadable", f"cannot be read here and now: {error.what}"))
+    return None
