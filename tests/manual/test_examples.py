@@ -188,8 +188,8 @@ def test_every_kind_of_snippet_is_looked_at() -> None:
     languages = {language for page in ALL for language, _ in page.snippets}
     assert languages == {"sh", "sql", "python", "ipython", "ini", "json", "crontab", "mermaid"}
     statements = [text for text in snippets_in("sql") if text not in QUERIES]
-    # The two short queries of the README and of its first page are beside the seven others.
-    assert (len(QUERIES), len(statements), len(snippets_in("ini")), len(snippets_in("crontab"))) == (9, 1, 2, 1)
+    # The two short queries of the README and of its first page are beside the ten others.
+    assert (len(QUERIES), len(statements), len(snippets_in("ini")), len(snippets_in("crontab"))) == (12, 1, 3, 1)
     assert (len(snippets_in("ipython")), len(HANDLERS), len(PROGRAMS) - len(RUN_HERE)) == (1, 1, 7)
     (spark,) = [program for program in PROGRAMS if "pyspark" in program]
     ast.parse(spark)

@@ -31,7 +31,7 @@ def beside(command: str) -> set[frozenset[str]]:
 def test_options(command: str) -> None:
     page, section = (PAGES["sandbox"], "Options") if command == "sandbox" else (OPTIONS, command)
     rows = page.table_headed("option", section)
-    described = {names_in(option): default.replace("`", "") for option, _, default in rows}
+    described = {names_in(option.partition("/")[0]): default.replace("`", "") for option, _, default in rows}
     actual = defaults_in(help_of(command))
     assert described.keys() == actual.keys()
     assert {names: described[names] for names, default in actual.items() if default} == {
@@ -77,4 +77,4 @@ def test_choices_and_the_summary() -> None:
     assert rows["--partition-by"] == ["day", "hour", "week", "month", "none"]
     assert rows["--density"] == list(DENSITIES)
     (line,) = [text for option, text, *_ in OPTIONS.table_headed("option", "export") if option.startswith("`--json`")]
-    assert tuple(in_code(line)) == SUMMARY_KEYS
+    assert tuple(in_code(line)) == (*SUMMARY_KEYS, "recordings")

@@ -58,8 +58,8 @@ def test_the_units(installed: Path) -> None:
     (installed / "lib").symlink_to("usr/lib")
     units = installed / "etc/systemd/system"
     units.mkdir(parents=True)
-    names = re.findall(r"`/etc/systemd/system/(exporter\.\w+)`", PAGES["schedule"].section("systemd"))
-    assert names == ["exporter.service", "exporter.timer"]
+    names = re.findall(r"`/etc/systemd/system/(exporter[\w-]*\.\w+)`", PAGES["schedule"].prose)
+    assert names == ["exporter.service", "exporter.timer", "exporter-recordings.service"]
     written = snippets_in("ini")
     for name, text in zip(names, written, strict=True):
         (units / name).write_text(text)

@@ -1,0 +1,63 @@
+"""The page of recordings has the columns, keys and exit statuses of the code, and what it tells about the demo is so."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from exporter import errors
+from exporter.cli.statuses import STATUSES
+from exporter.encode.recordings import recordings_schema
+from exporter.options.recordings import RETRIED
+from exporter.run import recordings as run
+from tests.toolkit.manual import PAGES, help_of, in_code, names_in, run_shell
+
+PAGE = PAGES["recordings"]
+
+
+def test_the_columns() -> None:
+    described = [(in_code(name)[0], in_code(kind)[0]) for name, kind, _ in PAGE.table_headed("column of `recordings`")]
+    assert described == [(field.name, str(field.type)) for field in recordings_schema()]
+
+
+def test_the_statuses() -> None:
+    statuses = [in_code(status)[0] for status, *_ in PAGE.table_headed("status")]
+    assert {*statuses} == {"stored", *RETRIED}
+    assert in_code(dict((name, text) for name, _, text in PAGE.table_headed("column of `recordings`"))["`status`"]) == [
+        *dict.fromkeys(statuses)
+    ]
+    known = STATUSES["recordings"].keys() - {errors.InterruptedExportError.exit_status}
+    assert {int(status) for status, _ in PAGE.table_headed("exit status")} == known
+
+
+def test_the_options_that_it_names() -> None:
+    named = {name for text in in_code(PAGE.prose) for name in names_in(text) if "record" in name or "network" in name}
+    known = {name for head in (*help_of("sync"), *help_of("recordings")) for name in names_in(head)}
+    assert named - known <= {"--no-recordings"}
+
+
+def test_the_keys_and_what_leaves_by_hand(demo: Path, tmp_path: Path) -> None:
+    shutil.copytree(demo / "demo-export", tmp_path / "calls")
+    done = run_shell("exporter recordings calls --recordings-wait 0s --json", tmp_path, ANYREACH_TOKEN="ak_none")
+    assert done.returncode == 0, done.stderr
+    assert set(PAGE.keys_of_json("recordings")) == set(json.loads(done.stdout))
+    (tmp_path / "calls/media").joinpath(next((tmp_path / "calls/media").rglob("*.wav"))).unlink()
+    assert run_shell("exporter verify calls", tmp_path).returncode == 6
+    assert run_shell("exporter verify calls --repair", tmp_path).returncode == 0
+    query = "SELECT count(*) FROM read_parquet(?)"
+    (found,) = duckdb.execute(query, [f"{tmp_path}/calls/recordings/**/*.parquet"]).fetchall()
+    assert found == (4,)
+
+
+def test_the_figures() -> None:
+    text = " ".join(PAGE.text.split())
+    assert f"If {run._FAILURES_IN_A_ROW} recordings in a row fail" in text  # noqa: SLF001 - the page states it
+    assert re.search(rf"one for each {run._PAGE_SIZE} conversations", text)  # noqa: SLF001
+
+
+@pytest.mark.parametrize("head", ["form", "command", "what"])
+def test_its_tables_are_read_as_tables(head: str) -> None:
+    assert PAGE.tables_headed(head)
