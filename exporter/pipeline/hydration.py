@@ -75,6 +75,7 @@ class Hydrator:
         self._is_settled = always
         self._pages = 0
         self._refusals = 0
+        self._is_refused = False
         self._rows = self._bytes = 0
         # All windows wait for the first that has rows.
         self._turn = anyio.Lock()
@@ -112,7 +113,7 @@ class Hydrator:
             looks = await self._look(rows, absent)
         self._pages += 1
         self._is_settled |= not absent or any(look.is_over for look in looks) or self._pages >= _PAGES
-        self.fields = decide(self._wanted, listed, looks, self._known) if self._refusals < _REFUSALS else frozenset()
+        self.fields = decide(self._wanted, listed, looks, self._known) if not self._is_refused else frozenset()
         if self.fields:
             self._reader.observer.note("asking by id", fields=",".join(sorted(self.fields)))
 
@@ -212,12 +213,12 @@ class Hydrator:
         return isinstance(row, ServedRow) and any(getattr(row, name) is UNSET for name in self.fields)
 
     def _give_up(self, fields: Collection[str]) -> None:
-        self._is_settled, self._refusals = True, _REFUSALS
-        if self.fields or fields:
+        if not self._is_refused:
             self._reader.observer.warn(
                 f"the API refuses this token single conversations (403): {', '.join(sorted(fields))}, which its list "
                 "leaves out, is kept as it was listed"
             )
+        self._is_settled = self._is_refused = True
         self.fields = frozenset()
 
 

@@ -46,8 +46,9 @@ from tests.toolkit.sizes import THOROUGH, size_of
 SEED = int(os.environ.get("EXPORTER_KILLS_SEED", "0"))
 IS_THOROUGH = THOROUGH in os.environ
 COUNT = size_of(240, 11_112, "EXPORTER_RECORDINGS")
-KILLS = size_of(2, 3)
-#: The share of recordings that meet a fault, evenly of every kind.
+KILLS = size_of(1, 3)
+#: Each of these is met by as many recordings. Some take long until they are given up.
+FAULTS = [fault for fault in MEDIA_FAULTS if IS_THOROUGH or fault not in ("cut-always", "long")]
 FAULTY = 0.05 if IS_THOROUGH else 0.3
 DAYS = 4
 #: Recordings of calls that are younger than this appear between two runs.
@@ -63,7 +64,7 @@ _HEXADECIMAL = re.compile(rb"[0-9a-f]{64}")
 def behaviour(faulty: float = FAULTY, **switches: Any) -> MediaBehaviour:
     chosen = {"lifetime_seconds": 60, "slow_rate": 2000 if IS_THOROUGH else 100_000}
     chosen |= {"retry_after_seconds": 1 if IS_THOROUGH else 0, "late_seconds": LATE // SECOND}
-    return MediaBehaviour(faults=dict.fromkeys(MEDIA_FAULTS, faulty / len(MEDIA_FAULTS)), **(chosen | switches))
+    return MediaBehaviour(faults=dict.fromkeys(FAULTS, faulty / len(FAULTS)), **(chosen | switches))
 
 
 def calls(count: int, now: Instant) -> list[Row]:
@@ -354,19 +355,19 @@ def test_a_stop_leaves_no_unfinished_upload(make_world: MakeWorld, now: Instant,
 
 
 def test_a_host_that_is_down_unseals_nothing(make_world: MakeWorld, now: Instant) -> None:
-    world = make_world(MediaBehaviour(), 20)
+    world = make_world(MediaBehaviour(), 6)
     world.host.is_down = True
     done = world.run("export", *bounds(now), "--recordings", *OPTIONS, "--json")
     assert done.status == 1, done.err
     root = Path(world.destination)
     assert (root / "_SUCCESS").exists()
     manifest = json.loads((root / "_manifest.json").read_bytes())
-    assert (manifest["state"], manifest["totals"]["rows"]) == ("complete", 20)
+    assert (manifest["state"], manifest["totals"]["rows"]) == ("complete", 6)
     recordings = manifest["recordings"]
-    assert recordings["with"] == recordings["failed"] + recordings["left"] == 18
+    assert recordings["with"] == recordings["failed"] + recordings["left"] == 6
     assert not (root / "media").exists()
     # Conversations are not read again: the host is back, and nothing else has changed.
     world.host.is_down = False
     assert world.run("export", *OPTIONS).status == 0
-    assert world.check() == {"stored": 18}
+    assert world.check() == {"stored": 6}
     world.check_secrets()

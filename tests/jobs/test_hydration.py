@@ -43,16 +43,16 @@ def rows() -> list[Row]:
     return list(make_conversations(ROWS, SINCE, UNTIL))
 
 
-def context(server: Sandbox, token: str = TOKEN, **settings: object) -> RunContext:
+def context(server: Sandbox, token: str = TOKEN, **settings: Any) -> RunContext:
     known = {"concurrency": 4, "page_size": 25, "target_part_bytes": 60_000}
     return RunContext(
-        RunSettings(base_url=server.url, **{**known, **settings}),  # type: ignore[arg-type]
+        RunSettings(base_url=server.url, **{**known, **settings}),
         Credentials(token),
         Quiet(),
     )
 
 
-async def run(root: Path, server: Sandbox, asked: Selection = RANGE, **settings: object) -> Summary:
+async def run(root: Path, server: Sandbox, asked: Selection = RANGE, **settings: Any) -> Summary:
     return await export(root, asked, context(server, **settings))
 
 
@@ -80,7 +80,7 @@ async def test_every_row_is_completed_once(tmp_path: Path, rows: list[Row]) -> N
         "lacking": 0,
     }
     # At most two more told that it is worth it.
-    assert set(asked) == {row.content()["id"] for row in rows}
+    assert set(asked) == {str(row.content()["id"]) for row in rows}
     assert ROWS <= len(asked) <= ROWS + 2
 
 
@@ -128,13 +128,13 @@ async def test_a_role_that_hides_them_is_withheld_after_a_handful_of_questions(t
 
 
 async def test_a_row_that_is_gone_meanwhile_is_kept_as_listed_and_counted(tmp_path: Path, rows: list[Row]) -> None:
-    named = sorted(row.content()["id"] for row in rows)
+    named = sorted(str(row.content()["id"]) for row in rows)
     late = set(named[3::40])
     async with serve(rows, OMITS) as server:
 
         def delete(request: ServedRequest) -> None:
             identity = request.path.rpartition("/")[2]
-            if identity in late and identity in {row.content()["id"] for row in server.rows}:
+            if identity in late and identity in {str(row.content()["id"]) for row in server.rows}:
                 server.delete(identity)
 
         server.on_request = delete
@@ -192,15 +192,23 @@ async def test_many_syncs_of_a_moving_source(tmp_path: Path, seed: int) -> None:
 
 
 async def test_a_sync_that_is_shown_every_row_again_asks_only_for_the_changed_ones(tmp_path: Path) -> None:
-    async with moving_source(4, structs.replace(OMITS, ignores=("updated_after",))) as source:
-        names = fill(source, 120)
+    async with moving_source(4, OMITS) as source:
+        names = fill(source, 60, conversation={"items": []}, recording_details={"n": 1})
         await run_sync(tmp_path, source)
         source.now += DAY
-        source.update(names[5], summary="new")
+        source.update(names[5], summary="new", conversation={"items": [1]})
+
+        def show_none(seen: ServedRequest) -> None:
+            # The bound is later than any time that exists, so that every row is read.
+            reads = ("updated_after:+876000h",) if "updated_after" in seen.query else ()
+            source.sandbox.behaviour = structs.replace(OMITS, reads=reads)
+
+        source.sandbox.on_request = show_none
         before = len(by_id(source.sandbox))
-        await run_sync(tmp_path, source)
+        done = await run_sync(tmp_path, source)
         assert len(by_id(source.sandbox)) - before <= 5
         check(tmp_path, source)
+    assert (done.updated, done.unchanged) == (1, 59)
 
 
 async def test_a_row_that_is_gone_keeps_what_was_stored_of_it(tmp_path: Path) -> None:
@@ -332,10 +340,25 @@ async def test_a_token_that_may_not_read_single_conversations_is_told_of_once(
     assert "conversation, recording_details" in warned
 
 
+async def test_a_token_that_loses_single_conversations_stops_asking(
+    tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(rows, OMITS) as server:
+        answer_by_id(server, monkeypatch, lambda _: Refusal(403, "No.") if len(by_id(server)) > 40 else None)
+        told = Heard()
+        summary = await export(tmp_path, RANGE, replace(context(server), observer=told))
+        # Each of the four windows asks for four rows at a time.
+        assert len({*by_id(server)}) <= 40 + 2 * 4 * 4
+    assert summary.rows == ROWS
+    assert 0 < summary.hydrated.rows <= 40
+    assert 3 <= summary.hydrated.lacking <= 2 * 4 * 4
+    assert sum("403" in text for text in told.warnings) == 1
+
+
 async def test_another_conversation_than_was_asked_for_is_never_taken(
     tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = [row.content()["id"] for row in rows]
+    names = [str(row.content()["id"]) for row in rows]
     wrong = {*names[5::50]}
     async with serve(rows, OMITS) as server:
         body = server.body
@@ -376,7 +399,7 @@ class Heard(Quiet):
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
-    def warn(self, message: str) -> None:
+    def warn(self, message: str, /, **_details: object) -> None:
         self.warnings.append(message)
 
 
