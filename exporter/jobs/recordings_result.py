@@ -20,7 +20,8 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
     that are stored. All `new_…` are of this run. `waiting` conversations are over and have none yet. No recording that
     is left or tried again is older than `oldest_left`, and the source deletes it at `oldest_dies_at`, if its retention
     is known; `lost` ones were found to be older than that. `unreached` ones have no row after this run, and `gave_up`
-    says why it stopped asking the hosts of recordings, if it did. `requests` are those to the API.
+    says why it stopped asking the hosts of recordings, if it did. `error` is what has ended the run's recordings early,
+    with the exit status `error_status`. `requests` are those to the API.
     """
 
     recorded: int | None
@@ -39,6 +40,8 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 0
     lost: int = 0
     gave_up: str = ""
+    error: str = ""
+    error_status: int = 0
     oldest_left: datetime | None = None
     oldest_dies_at: datetime | None = None
     requests: int = 0
@@ -46,6 +49,8 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exit_status(self) -> int:
+        if self.error_status:
+            return self.error_status
         if self.expired or self.failed or self.unreached:
             return 1
         return 3 if self.new_refused or self.lost else 0

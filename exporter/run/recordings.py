@@ -66,8 +66,10 @@ class Tally:
 class RecordingsRun:
     """Fetches batches of recordings with what `open` has opened; `tally` counts what became of them."""
 
-    def __init__(self, session: Session, lister: Reader, rows: RecordingRows, client: MediaClient) -> None:
-        self.tally = Tally()
+    def __init__(
+        self, session: Session, tally: Tally, lister: Reader, rows: RecordingRows, client: MediaClient
+    ) -> None:
+        self.tally = tally
         self._session = session
         self._lister = lister
         self._rows = rows
@@ -86,7 +88,7 @@ class RecordingsRun:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, session: Session) -> AsyncIterator[Self]:
+    async def open(cls, session: Session, tally: Tally) -> AsyncIterator[Self]:
         """Opens what reads the list and what fetches recordings. However the block ends, what it has fetched is
         committed; if it ends well, the manifest is also brought up to date. Raises `StoreError`."""
         context, settings = session.context, session.context.settings.recordings
@@ -111,7 +113,7 @@ class RecordingsRun:
                     environment=context.credentials.proxies,
                 )
             )
-            run = cls(session, lister, rows, client)
+            run = cls(session, tally, lister, rows, client)
             counts = count_recordings(session.log.state)
             run._report.recordings_in_all = (counts.left or 0) + counts.failed + counts.expired
             try:
