@@ -107,15 +107,15 @@ async def reread(spec: ExportSpec, *, withheld: bool = False, observer: Observer
 async def recordings(
     spec: ExportSpec,
     *,
-    retry: Sequence[str] = ("failed", "expired"),
+    retry: Sequence[str] | str = ("failed", "expired"),
     oldest_first: bool = False,
     observer: Observer | None = None,
 ) -> RecordingsResult:
     """Keeps the recordings of `spec.destination`'s conversations, as `exporter recordings` does.
 
-    `retry` are the statuses of recordings that are tried again: `failed`, `expired`, `gone`. Only `since`, `until`, how
-    to read and as whom, and the options of recordings count in the spec. The result tells what became of them: no
-    exception says that some are missing. Everything else is as for `export`.
+    `retry` are the statuses of recordings that are tried again: `failed`, `expired`, `gone`, `refused`. Only `since`,
+    `until`, how to read and as whom, and the options of recordings count in the spec. The result tells what became of
+    them: no exception says that some are missing. Everything else is as for `export`.
     """
     job = partial(run_recordings, retried=choose_retried(retry), oldest_first=oldest_first)
     return await _call(job, spec, observer)

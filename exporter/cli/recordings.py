@@ -39,7 +39,8 @@ def recordings(
         list[str] | None,
         typer.Option(
             "--retry",
-            help="Try again what ended like this: failed, expired, gone, refused; repeatable. Default: failed and expired.",
+            help="Try again what ended like this: failed, expired, gone, refused; repeatable. "
+            "Default: failed and expired.",
             metavar="STATUS",
             rich_help_panel=Group.DONE,
             autocompletion=lambda: list(RETRIED),

@@ -32,8 +32,8 @@ T = TypeVar("T")
 
 SUMMARY_KEYS: Final = (
     "state", "rows", "new_rows", "files", "bytes", "requests", "retries", "throttled", "seconds", "manifest",
-    "organization", "filters", "ignored_filters", "fields", "withheld", "hydrated", "partition_by", "timezone", "tables",
-    "unproven", "quarantined_rows", "new_doubts", "accepted",
+    "organization", "filters", "ignored_filters", "fields", "withheld", "hydrated", "partition_by", "timezone",
+    "tables", "unproven", "quarantined_rows", "new_doubts", "accepted",
 )  # fmt: skip
 
 

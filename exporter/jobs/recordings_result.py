@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from exporter.contract import SECOND, to_datetime
-from exporter.log.recordings import count_recordings
+from exporter.log.recordings import AGAIN, count_recordings
 from exporter.log.state import State
 from exporter.model import Counters
 from exporter.run.recordings import Tally
@@ -18,9 +18,9 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
     `recorded` conversations are known to have a recording: `stored`, `gone` from the source, `expired`, `failed` or
     `refused` ones, and those that are `left`; it and `left` are None while nobody knows. `files` of `bytes` hold those
     that are stored. All `new_…` are of this run. `waiting` conversations are over and have none yet. No recording that
-    is left is older than `oldest_left`, and the source deletes it at `oldest_dies_at`, if its retention is known;
-    `lost` ones were found to be older than that. `unreached` ones have no row after this run, and `gave_up` says why it
-    stopped asking the hosts of recordings, if it did. `requests` are those to the API.
+    is left or tried again is older than `oldest_left`, and the source deletes it at `oldest_dies_at`, if its retention
+    is known; `lost` ones were found to be older than that. `unreached` ones have no row after this run, and `gave_up`
+    says why it stopped asking the hosts of recordings, if it did. `requests` are those to the API.
     """
 
     recorded: int | None
@@ -54,7 +54,8 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
 def summarize_recordings(state: State, tally: Tally, settings: RecordingSettings, spent: Counters) -> RecordingsResult:
     """Returns the result of a run that has led to `state`, has done what `tally` says, and has cost what is `spent`."""
     counts, retention = count_recordings(state), settings.retention_seconds
-    oldest = counts.oldest_left
+    tried = (file.created_at_min for file in state.recordings if any(map(file.statuses.get, AGAIN)))
+    oldest = min((at for at in (counts.oldest_left, *tried) if at is not None), default=None)
     dies_at = None if oldest is None or retention is None else oldest + retention * SECOND
     return RecordingsResult(
         recorded=counts.recorded,

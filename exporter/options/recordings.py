@@ -109,8 +109,6 @@ def _choose_filters(given: Mapping[str, str], zone: tzinfo) -> Filters:
     return {**chosen, **(filters.choose_filters(several, {}, zone) or {})}
 
 
-def choose_retried(given: Sequence[str] | None) -> frozenset[str]:
+def choose_retried(given: _Texts) -> frozenset[str]:
     """Returns the statuses of recordings that are tried again. Raises `UsageError`."""
-    if not given:
-        return RETRIED_BY_DEFAULT
-    return frozenset(parse.to_choice(each, RETRIED, "--retry") for each in given)
+    return frozenset(parse.to_choice(each, RETRIED, "--retry") for each in _texts(given)) or RETRIED_BY_DEFAULT

@@ -8,10 +8,11 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from benchmarks import cost, flight
+from benchmarks import cost, flight, recordings
 from benchmarks.__main__ import main
 from benchmarks.exports import check, environment
 from benchmarks.measurement import Cost, ratios, run, spread
+from benchmarks.media import serving_media
 from benchmarks.results import Results, load, save
 from benchmarks.rows import SINCE, UNTIL, repeat_conversations
 from benchmarks.server import serving
@@ -188,3 +189,28 @@ def test_a_server_that_cannot_start_is_not_waited_for(capfd: pytest.CaptureFixtu
 
 def _no_rows() -> list[Row]:
     raise ValueError("there are none")
+
+
+def test_recordings_are_measured_beside_curl(tmp_path: Path) -> None:
+    main(["--size", "tiny", "--only", "recordings", "--output", str(tmp_path)])
+    kept = load(tmp_path / "results.json", "tiny").recordings
+    assert kept is not None
+    for case in (kept.large, kept.small):
+        assert len(case.runs["exporter"]) == 1
+        assert case.requests_per_file[0] > 0
+        assert len(case.throughputs) == (1 if "curl" in case.runs else 0)
+    assert min(kept.rates) > 0
+
+
+def test_a_recording_that_is_not_stored_is_not_measured(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="nothing of 3 recordings"):
+        recordings._check(tmp_path, 3)
+
+
+def test_each_path_has_a_recording_of_its_own() -> None:
+    with serving_media(1000) as media:
+        bodies = [urlopen(media.link(number)).read() for number in (1, 2)]
+        assert [len(body) for body in bodies] == [1000, 1000]
+        assert bodies[0] != bodies[1]
+        assert bodies[0][64:] == bodies[1][64:]
+        assert 0 < media.take_served().seconds < 10

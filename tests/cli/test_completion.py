@@ -19,7 +19,9 @@ from exporter.settings import PARTITIONS
 from tests.toolkit.programs import find_program
 
 SHELLS = ("bash", "zsh", "fish")
-FLAGS = {(each.flags or (flag_of(name),))[0] for name, each in options_of(ExportSpec).items()}
+FLAGS = {
+    flag for name, each in options_of(ExportSpec).items() for flag in (each.flags or (flag_of(name),))[0].split("/")
+}
 DISPLAY = {(each.flags or (flag_of(name),))[0] for name, each in options_of(Display).items()}
 PROGRAM = """
 import os, sys

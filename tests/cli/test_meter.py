@@ -34,6 +34,19 @@ def test_the_first_snapshot_already_has_rates_but_nothing_to_reckon_the_end_from
     assert (rates.rows, rates.requests, rates.seconds_left) == (500.0, 2.0, None)
 
 
+def test_recordings_that_are_left_are_counted() -> None:
+    meter = Meter()
+    for second in range(1, 31):
+        fetched = replace(
+            at(second, 0.5), recordings=5 * second, recording_bytes=2_000_000 * second, recordings_in_all=500
+        )
+        rates = meter.measure(fetched)
+    assert rates.recordings == pytest.approx(5)
+    assert rates.recording_bytes == pytest.approx(2_000_000)
+    assert rates.seconds_left == pytest.approx(70)
+    assert meter.measure(replace(fetched, recordings=500, seconds=31.0)).seconds_left is None
+
+
 def test_nothing_is_divided_by_a_run_of_no_length() -> None:
     meter = Meter()
     assert meter.measure(START) == Rates()

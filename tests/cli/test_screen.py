@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cli.meter import Rates
-from exporter.cli.screen import Screen, cells, cut, picture
+from exporter.cli.screen import Screen, cells, cut, picture, plain_line
 from exporter.progress import Trouble
 from tests.cli.snapshots import START, at
 
@@ -48,6 +48,18 @@ def test_a_wide_picture_says_all() -> None:
     )
     wider, _ = picture(RUN, RATES, "calls", 199, counts_stored=True)
     assert wider.count("━") > first.count("━")
+
+
+def test_a_picture_of_recordings_says_how_many_and_how_fast() -> None:
+    run = replace(RUN, recordings=430, recordings_in_all=1_000, recording_bytes=1_200_000_000)
+    rates = Rates(requests=0.1, recordings=8.13, recording_bytes=10_200_000.0, seconds_left=70.0)
+    first, second = picture(run, rates, "calls", 110, counts_stored=True)
+    assert first.startswith("calls  43% ━━━━━")
+    assert first.endswith("───  430 of 1,000 recordings · 1.2 GB · 1:12 · about 1 min 10 s left")
+    assert second == "10.2 MB/s · 8.1 recordings/s · 0.1 requests/s"
+    first, second = picture(run, rates, "calls", 39, counts_stored=True)
+    assert (first, second) == ("calls  43% ━━━━━━━━━──────────────  430", "10.2 MB/s · 8.1 recordings/s")
+    assert plain_line(run, rates, "calls", 110) == picture(run, rates, "calls", 110, counts_stored=False)[0]
 
 
 def test_a_narrow_picture_drops_what_matters_least() -> None:

@@ -301,11 +301,11 @@ class Sequences(RuleBasedStateMachine):
             self.older = []
         self._note_read()
 
-    @precondition(lambda self: self.coverage and self.there)
+    @precondition(lambda self: self.coverage)
     @rule(some=st.lists(st.tuples(choices, st.sampled_from(("stored", "gone", "failed")), st.integers(0, 3))))
     def keep_recordings(self, some: list[tuple[int, str, int]]) -> None:
         names = sorted(self.there)
-        told = {names[which % len(names)]: (status, audio) for which, status, audio in some}
+        told = {names[which % len(names)]: (status, audio) for which, status, audio in some if names}
         placed = {name: instant_of(row["conversation_created_at"]) for name, row in self._recordings().items()}
         rows = {
             name: (placed.get(name, self._served(self.there[name])), status, b"%d" % audio)

@@ -43,16 +43,16 @@ def rows() -> list[Row]:
     return list(make_conversations(ROWS, SINCE, UNTIL))
 
 
-def context(server: Sandbox, token: str = TOKEN, **settings: object) -> RunContext:
+def context(server: Sandbox, token: str = TOKEN, **settings: Any) -> RunContext:
     known = {"concurrency": 4, "page_size": 25, "target_part_bytes": 60_000}
     return RunContext(
-        RunSettings(base_url=server.url, **{**known, **settings}),  # type: ignore[arg-type]
+        RunSettings(base_url=server.url, **{**known, **settings}),
         Credentials(token),
         Quiet(),
     )
 
 
-async def run(root: Path, server: Sandbox, asked: Selection = RANGE, **settings: object) -> Summary:
+async def run(root: Path, server: Sandbox, asked: Selection = RANGE, **settings: Any) -> Summary:
     return await export(root, asked, context(server, **settings))
 
 
@@ -80,7 +80,7 @@ async def test_every_row_is_completed_once(tmp_path: Path, rows: list[Row]) -> N
         "lacking": 0,
     }
     # At most two more told that it is worth it.
-    assert set(asked) == {row.content()["id"] for row in rows}
+    assert set(asked) == {str(row.content()["id"]) for row in rows}
     assert ROWS <= len(asked) <= ROWS + 2
 
 
@@ -128,13 +128,13 @@ async def test_a_role_that_hides_them_is_withheld_after_a_handful_of_questions(t
 
 
 async def test_a_row_that_is_gone_meanwhile_is_kept_as_listed_and_counted(tmp_path: Path, rows: list[Row]) -> None:
-    named = sorted(row.content()["id"] for row in rows)
+    named = sorted(str(row.content()["id"]) for row in rows)
     late = set(named[3::40])
     async with serve(rows, OMITS) as server:
 
         def delete(request: ServedRequest) -> None:
             identity = request.path.rpartition("/")[2]
-            if identity in late and identity in {row.content()["id"] for row in server.rows}:
+            if identity in late and identity in {str(row.content()["id"]) for row in server.rows}:
                 server.delete(identity)
 
         server.on_request = delete
@@ -358,7 +358,7 @@ async def test_a_token_that_loses_single_conversations_stops_asking(
 async def test_another_conversation_than_was_asked_for_is_never_taken(
     tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = [row.content()["id"] for row in rows]
+    names = [str(row.content()["id"]) for row in rows]
     wrong = {*names[5::50]}
     async with serve(rows, OMITS) as server:
         body = server.body
@@ -399,7 +399,7 @@ class Heard(Quiet):
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
-    def warn(self, message: str) -> None:
+    def warn(self, message: str, /, **_details: object) -> None:
         self.warnings.append(message)
 
 

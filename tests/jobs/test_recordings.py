@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
+import exporter
 from exporter.clock import wall_clock
-from exporter.contract import DAY, HOUR
+from exporter.contract import DAY, HOUR, to_datetime
 from exporter.errors import AccessError, DestinationError, UsageError
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.jobs.export import export
@@ -276,6 +277,39 @@ async def test_a_host_that_is_down_is_given_up(tmp_path: Path) -> None:
         source.media.is_down = False
         assert (await source.keep()).exit_status == 0
         assert source.check(rows) == {"stored": 100}
+
+
+async def test_a_program_keeps_them_as_the_command_does(tmp_path: Path) -> None:
+    rows = [call(number) for number in range(5)]
+    async with world(tmp_path, rows) as source:
+        await source.export()
+        spec = exporter.ExportSpec(
+            destination=source.root,
+            token=TOKEN,
+            base_url=source.sandbox.url,
+            recording_filters={"channel": "telephone"},
+            allow_network="127.0.0.0/8",
+        )
+        done = await exporter.recordings(spec, retry="failed", oldest_first=True)
+        assert (done.exit_status, source.check(rows)) == (0, {"stored": 5})
+        with pytest.raises(UsageError, match="retry 'stored'"):
+            await exporter.recordings(spec, retry=["stored"])
+        with pytest.raises(UsageError, match="recording_port '0'"):
+            exporter.ExportSpec(recording_port="0")
+
+
+async def test_the_oldest_that_is_left_says_when_it_dies(tmp_path: Path) -> None:
+    rows = [call(number, age=(1 + number) * DAY) for number in range(4)]
+    async with world(tmp_path, rows) as source:
+        source.media.pinned["c2"] = "cut-always"
+        await source.export()
+        done = await source.keep(retention_seconds=10 * 86_400)
+        assert (done.exit_status, done.failed, done.lost) == (1, 1, 0)
+        assert done.oldest_left == to_datetime(rows[2].created_at)
+        assert done.oldest_dies_at == to_datetime(rows[2].created_at + 10 * DAY)
+        source.media.pinned["c2"] = None
+        again = await source.keep(retention_seconds=10 * 86_400)
+        assert (again.exit_status, again.oldest_left, again.oldest_dies_at) == (0, None, None)
 
 
 async def test_there_must_be_an_export(tmp_path: Path) -> None:
