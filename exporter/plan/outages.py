@@ -45,6 +45,16 @@ class Outages:
         return host in self._answered
 
     @property
+    def has_any(self) -> bool:
+        """Returns whether any host was tried."""
+        return bool(self._in_a_row)
+
+    @property
+    def has_any_answered(self) -> bool:
+        """Returns whether any link has passed the rule of addresses."""
+        return bool(self._answered)
+
+    @property
     def hosts(self) -> Collection[str]:
         """Returns the hosts that are given up."""
         return [host for host in self._in_a_row if self.is_given_up(host)]

@@ -11,8 +11,9 @@ from exporter.plan.outages import ADDRESS, Outages
 class MediaHosts:
     """Takes the results of downloads, and gives up hosts that fail again and again.
 
-    A recording whose address is refused is held back until its host has answered, or a batch is over: where no address
-    of a host is admitted, none of its recordings is to be refused for good.
+    A recording whose address is refused is held back until its host has answered. If at the end of a batch no host has,
+    or its own is given up, then an option is more likely to be missing than all of them to be traps, and it is left
+    without a row. Otherwise it is refused for good.
     """
 
     def __init__(self, rule: AddressRule, concurrency: int) -> None:
@@ -28,6 +29,11 @@ class MediaHosts:
         """Returns whether every host that was tried is given up."""
         return self._outages.are_all
 
+    @property
+    def are_barred(self) -> bool:
+        """Returns whether hosts were tried, and the rule of addresses has admitted none."""
+        return self._outages.has_any and not self._outages.has_any_answered
+
     def take(self, wanted: Wanted, result: Result) -> Iterator[tuple[Wanted, Result]]:
         """Notes a result, and yields those that are to be kept now."""
         host = wanted.link.host
@@ -39,8 +45,10 @@ class MediaHosts:
         yield wanted, result
 
     def end_batch(self) -> tuple[list[tuple[Wanted, Result]], list[Wanted]]:
-        """Returns the results that were held back and are to be kept, and what is left because its host is given up."""
-        kept = list(self._released({wanted.link.host for wanted, _ in self._held}.difference(self._outages.hosts)))
+        """Returns the results that were held back and are to be kept, and what is left without a row."""
+        kept = []
+        if self._outages.has_any_answered:
+            kept = self._released({wanted.link.host for wanted, _ in self._held}.difference(self._outages.hosts))
         left = [wanted for wanted, _ in self._held]
         self._held = []
         return kept, left
@@ -51,9 +59,10 @@ class MediaHosts:
         return released
 
     def why(self) -> str:
-        """Says why hosts were given up, and which option would help; an empty text if none were. It must be asked
-        before the end of the batch."""
-        return "; ".join(map(self._why, self._outages.hosts))
+        """Says why hosts were given up or not admitted, and which option would help; an empty text if none were. It
+        must be asked before the end of the batch."""
+        barred = () if self._outages.has_any_answered else (wanted.link.host for wanted, _ in self._held)
+        return "; ".join(map(self._why, sorted({*self._outages.hosts, *barred})))
 
     def _why(self, host: str) -> str:
         refused = next((wanted.link for wanted, _ in self._held if wanted.link.host == host), None)

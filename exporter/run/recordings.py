@@ -46,15 +46,18 @@ class Tally:
     """Counts what a run has done: recordings by status, in `by_status`, with the `bytes` of those that are stored.
 
     `waiting` conversations are over and have no recording yet. `unreached` ones are known to have a recording that has
-    no row yet. `lost` recordings are older than the source keeps them. `gave_up` says why the run has given up the
-    hosts of recordings; it is empty if it has not.
+    no row yet, and `barred` ones among them were not asked for because no option admits their address. `lost`
+    recordings are older than the source keeps them, and `again` others are worth another run. `gave_up` says why the
+    run has given up hosts of recordings; it is empty if it has not.
     """
 
     by_status: Counter[str] = field(default_factory=Counter)
     bytes: int = 0
     waiting: int = 0
     unreached: int = 0
+    barred: int = 0
     lost: int = 0
+    again: int = 0
     gave_up: str = ""
 
 
@@ -236,7 +239,13 @@ class RecordingsRun:
         self.tally.waiting += sum(name in batch.late and at >= since for name, at in self._bare.items())
         unlisted = {} if self._settings.filters and is_over else self._unlisted
         left = [at for name, at in (*self._bare.items(), *unlisted.items()) if name in batch.listed]
-        left += [*self._passed.values(), *(wanted.created_at for wanted in passed)]
+        left += self._passed.values()
+        barred = [wanted.created_at for wanted in passed]
+        if self._hosts.are_barred:
+            barred, left = barred + left, []
+        self.tally.again += sum(not self._is_lost(at) for at in left)
+        left += barred
+        self.tally.barred += len(barred)
         self.tally.unreached += len(left)
         self.tally.lost += sum(map(self._is_lost, left))
         return len(left)
@@ -272,7 +281,9 @@ class RecordingsRun:
     async def _add(self, row: RecordingRow, result: Result | None = None) -> None:
         self.tally.by_status[row.status] += 1
         if row.status != "stored":
-            self.tally.lost += self._is_lost(row.conversation_created_at)
+            is_lost = self._is_lost(row.conversation_created_at)
+            self.tally.lost += is_lost
+            self.tally.again += row.status in AGAIN and not is_lost
         if result is None or result.staged_path is None:
             await self._rows.add(row)
         else:

@@ -267,6 +267,15 @@ async def test_what_the_source_no_longer_has_is_gone_or_lost(tmp_path: Path) -> 
         assert (again.exit_status, again.requests) == (0, 0)
 
 
+async def test_what_failed_and_is_lost_is_worth_no_other_run(tmp_path: Path) -> None:
+    rows = [call(number, age=(1 + number) * DAY) for number in range(4)]
+    async with world(tmp_path, rows) as source:
+        source.media.pinned["c3"] = "cut-always"
+        await source.export()
+        done = await source.keep(retention_seconds=3.5 * 86_400)
+        assert (done.exit_status, done.failed, done.lost, done.again) == (3, 1, 1, 0)
+
+
 async def test_a_host_that_is_down_is_given_up(tmp_path: Path) -> None:
     rows = [call(number) for number in range(100)]
     async with world(tmp_path, rows) as source:
@@ -281,15 +290,27 @@ async def test_a_host_that_is_down_is_given_up(tmp_path: Path) -> None:
         assert source.check(rows) == {"stored": 100}
 
 
-async def test_a_forgotten_network_refuses_nothing_for_good(tmp_path: Path) -> None:
-    rows = [call(number) for number in range(60)]
+@pytest.mark.parametrize("count", [2, 60])
+async def test_a_forgotten_network_refuses_nothing_for_good(tmp_path: Path, count: int) -> None:
+    rows = [call(number) for number in range(count)]
     async with world(tmp_path, rows) as source:
         await source.export()
         done = await source.keep(networks=())
-        assert (done.exit_status, done.refused, done.unreached) == (1, 0, 60)
+        assert (done.exit_status, done.refused, done.unreached, done.barred) == (3, 0, count, count)
         assert re.search("^127.0.0.1: an address in place of a name, outside .* --allow-network", done.gave_up)
         assert (await source.keep()).exit_status == 0
-        assert source.check(rows) == {"stored": 60}
+        assert source.check(rows) == {"stored": count}
+
+
+async def test_a_trap_among_others_is_refused_for_good(tmp_path: Path) -> None:
+    rows = [call(number) for number in range(10)]
+    rows[4] = call(4, recording_details={"recording_url": "https://169.254.169.254/latest/meta-data", "duration": 3})
+    async with world(tmp_path, rows) as source:
+        await source.export()
+        done = await source.keep()
+        assert (done.exit_status, done.refused, done.barred) == (3, 1, 0)
+        assert source.rows()["c4"]["reason"] == "address"
+        assert (await source.keep()).exit_status == 0
 
 
 async def test_one_host_that_is_down_does_not_keep_others_from_being_read(tmp_path: Path) -> None:
