@@ -19,9 +19,10 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
     `refused` ones, and those that are `left`; it and `left` are None while nobody knows. `files` of `bytes` hold those
     that are stored. All `new_…` are of this run. `waiting` conversations are over and have none yet. No recording that
     is left or tried again is older than `oldest_left`, and the source deletes it at `oldest_dies_at`, if its retention
-    is known; `lost` ones were found to be older than that. `unreached` ones have no row after this run, and `gave_up`
-    says why it stopped asking the hosts of recordings, if it did. `error` is what has ended the run's recordings early,
-    with the exit status `error_status`. `requests` are those to the API.
+    is known; `lost` ones were found to be older than that. `unreached` ones have no row after this run; the addresses
+    of those that are `barred` are admitted by no option. This run has left `again` recordings to the next, and
+    `gave_up` says why it stopped asking hosts of recordings, if it did. `error` is what has ended the run's recordings
+    early, with the exit status `error_status`. `requests` are those to the API.
     """
 
     recorded: int | None
@@ -37,6 +38,8 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
     new_bytes: int = 0
     new_refused: int = 0
     unreached: int = 0
+    barred: int = 0
+    again: int = 0
     waiting: int = 0
     lost: int = 0
     gave_up: str = ""
@@ -51,9 +54,9 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
     def exit_status(self) -> int:
         if self.error_status:
             return self.error_status
-        if self.expired or self.failed or self.unreached:
+        if self.again:
             return 1
-        return 3 if self.new_refused or self.lost else 0
+        return 3 if self.new_refused or self.barred or self.lost else 0
 
 
 def summarize_recordings(state: State, tally: Tally, settings: RecordingSettings, spent: Counters) -> RecordingsResult:
@@ -76,6 +79,8 @@ def summarize_recordings(state: State, tally: Tally, settings: RecordingSettings
         new_bytes=tally.bytes,
         new_refused=tally.by_status["refused"],
         unreached=tally.unreached,
+        barred=tally.barred,
+        again=tally.again,
         waiting=tally.waiting,
         lost=tally.lost,
         gave_up=tally.gave_up,

@@ -36,8 +36,10 @@ from exporter.store.base import Store
 
 _COLUMNS: Final = (ID_COLUMN, SORT_COLUMN, STATUS_COLUMN, RECORDING_COLUMN)
 
-#: Returns, for the text of `recording_details`, what `encode.recordings.url_hash` makes of its URL, and its duration.
-Identify: TypeAlias = Callable[[str], tuple[str | None, float | None]]
+#: What `encode.recordings.url_hash` makes of the URL of a recording, and its duration: what tells it from another one.
+Mark: TypeAlias = tuple[str | None, float | None]
+#: Returns the mark of a recording for the text of `recording_details`.
+Identify: TypeAlias = Callable[[str], Mark]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +47,25 @@ class Left:
     """Holds ids of conversations, with their `created_at`.
 
     Those that are `listed` have a recording and no final row, or a row of another recording. Those that may come `late`
-    are over and young, and came without one.
+    are over and young, and came without one. `marks` are what `identify` makes of the details with which the listed
+    ones are stored. Those that are `changed` are listed, and another recording is stored of them.
     """
 
     listed: dict[str, Instant] = field(default_factory=dict)
     late: dict[str, Instant] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    changed: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.listed) + len(self.late)
 
     def __add__(self, other: "Left") -> "Left":
-        return Left(self.listed | other.listed, self.late | other.late)
+        return Left(
+            self.listed | other.listed,
+            self.late | other.late,
+            self.marks | other.marks,
+            self.changed | other.changed,
+        )
 
 
 async def left_in(
@@ -118,26 +128,44 @@ def _left_of(
         created_at = batch.column(SORT_COLUMN).cast(pa.int64())
         is_late = pc.and_(pc.greater_equal(created_at, late_from), pc.invert(pc.or_(recorded, are_open(batch))))
         is_late = pc.and_(is_late, status.is_null())
-        is_stored = pc.equal(status, "stored").fill_null(False)
-        listed = _picked(batch, created_at, is_listed)
+        listed, marks = _picked(batch, created_at, is_listed), dict[str, Mark]()
+        changed = set[str]()
         if RECORDING_COLUMN in batch.schema.names:
-            both = pc.and_(is_stored, recorded)
-            rows = outcomes.take(place.filter(both))
-            changed = [
-                _is_changed(identify(details), row)
-                for details, row in zip(
-                    batch.column(RECORDING_COLUMN).filter(both).to_pylist(), rows.to_pylist(), strict=True
-                )
-            ]
-            of_both = batch.filter(both)
-            listed |= _picked(of_both, created_at.filter(both), pa.array(changed, pa.bool_()))
-        yield Left(listed, _picked(batch, created_at, is_late))
+            marks = {name: identify(details) for name, details in _details_of(batch, pc.and_(is_listed, recorded))}
+            is_stored = pc.and_(pc.equal(status, "stored").fill_null(False), recorded)
+            rows = outcomes.take(place.filter(is_stored)).to_pylist()
+            for (name, details), row, at in zip(
+                _details_of(batch, is_stored), rows, created_at.filter(is_stored).to_pylist(), strict=True
+            ):
+                if is_changed(mark := identify(details), (row["url_hash"], row["duration"])):
+                    listed[name], marks[name] = at, mark
+                    changed.add(name)
+        yield Left(listed, _picked(batch, created_at, is_late), marks, frozenset(changed))
 
 
-def _is_changed(now: tuple[str | None, float | None], stored: dict[str, object]) -> bool:
-    """Returns whether a conversation has another recording than its row says; what either does not say is no change."""
-    pairs = zip(now, (stored["url_hash"], stored["duration"]), strict=True)
-    return any(one is not None and other is not None and one != other for one, other in pairs)
+def is_changed(now: Mark, before: Mark) -> bool:
+    """Returns whether a conversation has another recording than before; what either does not say is no change, and a
+    row without the hash of a URL cannot tell."""
+    if before[0] is None:
+        return False
+    return any(one is not None and other is not None and one != other for one, other in zip(now, before, strict=True))
+
+
+def mark_of_row(served: Mark, stored: Mark) -> str | None:
+    """Returns the hash to keep beside a recording that came from a link with the mark `served`, while the conversation
+    is stored with another mark, or none.
+
+    A row has changed if its conversation has changed since. So what is stored counts: where hosts sign the path of a
+    link, or where a conversation was stored before its recording was replaced, `served` would differ from it for ever.
+    """
+    if None not in (served[1], stored[1]) and served[1] != stored[1]:
+        return None
+    return stored[0] or served[0]
+
+
+def _details_of(batch: pa.RecordBatch, mask: pa.Array) -> Iterator[tuple[str, str]]:
+    columns = (batch.column(name).filter(mask).to_pylist() for name in (ID_COLUMN, RECORDING_COLUMN))
+    yield from zip(*columns, strict=True)
 
 
 def _picked(batch: pa.RecordBatch, created_at: pa.Array, mask: pa.Array) -> dict[str, Instant]:

@@ -15,13 +15,16 @@ import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from msgspec import UNSET
 
+from exporter.clock import wall_clock
 from exporter.contract import RECORDING_FIELD, Instant
+from exporter.encode.recordings import RecordingRow, url_hash
 from exporter.encode.rows import EncodeRow, Misfit
 from exporter.errors import ExporterError
 from exporter.fetch.media.link import Link, link_of
 from exporter.fetch.walk.window import Settled
 from exporter.model import Change
 from exporter.pipeline.download import Downloader, Result, Wanted
+from exporter.pipeline.recording_left import Mark, mark_of_row
 from exporter.pipeline.report import Report
 from exporter.pipeline.scan import Scan
 from exporter.pipeline.sink import WindowSink
@@ -54,6 +57,25 @@ def listed_of(row: EncodeRow, created_at: Instant) -> Listed:
     except (msgspec.DecodeError, RecursionError, AttributeError, TypeError):
         shows, details = False, None  # what cannot be read leads nowhere
     return Listed(row.id, created_at, shows, link_of(details))
+
+
+def row_of(wanted: Wanted, result: Result, stored: Mark) -> RecordingRow:
+    """Returns the row of a recording that was fetched, or was not; `stored` is as in `mark_of_row`."""
+    link = result.link
+    return RecordingRow(
+        conversation_id=wanted.conversation_id,
+        conversation_created_at=wanted.created_at,
+        status=result.status,
+        reason=result.reason,
+        fetched_at=wall_clock(),
+        attempts=result.attempts,
+        bytes=result.bytes,
+        sha256=result.sha256,
+        content_type=result.content_type,
+        duration=link.duration,
+        url_hash=mark_of_row((url_hash(link.path), link.duration), stored),
+        source_etag=result.source_etag,
+    )
 
 
 class Downloads:

@@ -160,7 +160,7 @@ async def merge_spool(
         organization=spool.guard.organization,
         hidden_status=spool.hidden_status,
     )
-    return change, _outcome(changing, plans, repeated, spool, lines.fresh)
+    return change, _outcome(changing, plans, repeated, staying, lines.fresh)
 
 
 async def _refuse_loss(spool: Spool, plans: Mapping[Interval, MergePlan], state: State, stage: PartStage) -> None:
@@ -212,20 +212,15 @@ def _outcome(
     changing: Collection[tuple[Home, MergePlan]],
     plans: Mapping[Interval, MergePlan],
     repeated: Repeated,
-    spool: Spool,
+    staying: Collection[str],
     fresh: int,
 ) -> UpsertCounts:
     """Counts the merge. A row that has moved to another place counts as updated, unless it was stored at both places
-    before the run. `fresh` rows went to quarantine."""
-
+    before the run. One of several rows with each id in `staying` stays. `fresh` rows went to quarantine."""
     arrived = set[str]().union(*(plan.arriving for plan in plans.values()))
     left = set[str]().union(*(plan.left for plan in plans.values()))
     moved = left & arrived
-    joined = {
-        name
-        for name in left - arrived
-        if any(_stays(copy, name, plans, spool) for copy in repeated.copies.get(name, ()))
-    }
+    joined = (left - arrived).intersection(staying)
     changed = moved.union(*(plan.updated for plan in plans.values())) | (joined - repeated.surplus.keys())
     return UpsertCounts(
         inserted=len(arrived - moved),

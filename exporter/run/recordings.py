@@ -11,25 +11,22 @@ from msgspec.structs import replace
 
 from exporter.clock import wall_clock
 from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, RECORDING_FIELD, SECOND, Instant
-from exporter.encode.recordings import RecordingRow, url_hash
-from exporter.encode.tables import Tables
+from exporter.encode.recordings import RecordingRow
 from exporter.errors import AccessError, SourceError, StoreError
 from exporter.fetch.media.address import AddressRule
 from exporter.fetch.media.client import MediaClient
 from exporter.fetch.media.link import Link
 from exporter.fetch.media.transfer import POLICY
 from exporter.fetch.pace.bandwidth import Bandwidth
-from exporter.log.publish import publish
-from exporter.log.recordings import count_recordings
-from exporter.model import Change
+from exporter.log.recordings import AGAIN, count_recordings
 from exporter.pipeline.download import Downloader, Gone, Result, Wanted
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.recording_rows import RecordingRows
-from exporter.pipeline.recordings import Downloads, LinkSink, Listed, listed_of
+from exporter.pipeline.recordings import Downloads, LinkSink, Listed, listed_of, row_of
 from exporter.pipeline.role import sees
 from exporter.pipeline.single import Absence
-from exporter.run.claim import Claim
 from exporter.run.connect import open_reader
+from exporter.run.media_hosts import MediaHosts
 from exporter.run.recordings_left import Batch
 from exporter.run.session import Session
 from exporter.settings import Filters, Request
@@ -37,8 +34,6 @@ from exporter.tasks import for_each
 
 #: So few rows make a page that a link on it does not wait for long, and so many that requests count for little.
 _PAGE_SIZE: Final = 500
-#: The media host is given up after this many failures in a row, and no fewer than a few for each download at once.
-_FAILURES_IN_A_ROW: Final = 24
 _SAMPLED: Final = 3
 
 
@@ -51,15 +46,18 @@ class Tally:
     """Counts what a run has done: recordings by status, in `by_status`, with the `bytes` of those that are stored.
 
     `waiting` conversations are over and have no recording yet. `unreached` ones are known to have a recording that has
-    no row yet. `lost` recordings are older than the source keeps them. `gave_up` says why the run has given up the
-    hosts of recordings; it is empty if it has not.
+    no row yet, and `barred` ones among them were not asked for because no option admits their address. `lost`
+    recordings are older than the source keeps them, and `again` others are worth another run. `gave_up` says why the
+    run has given up hosts of recordings; it is empty if it has not.
     """
 
     by_status: Counter[str] = field(default_factory=Counter)
     bytes: int = 0
     waiting: int = 0
     unreached: int = 0
+    barred: int = 0
     lost: int = 0
+    again: int = 0
     gave_up: str = ""
 
 
@@ -67,7 +65,13 @@ class RecordingsRun:
     """Fetches batches of recordings with what `open` has opened; `tally` counts what became of them."""
 
     def __init__(
-        self, session: Session, tally: Tally, lister: Reader, rows: RecordingRows, client: MediaClient
+        self,
+        session: Session,
+        tally: Tally,
+        lister: Reader,
+        rows: RecordingRows,
+        client: MediaClient,
+        rule: AddressRule,
     ) -> None:
         self.tally = tally
         self._session = session
@@ -81,10 +85,12 @@ class RecordingsRun:
         # Whether the list has ever served the field, and whether it must be asked for by id.
         self._is_shown = False
         self._asks_by_id = False
-        self._failures = 0
+        self._hosts = MediaHosts(rule, settings.concurrency)
         self._batch = Batch()
         self._bare: dict[str, Instant] = {}
         self._unlisted: dict[str, Instant] = {}
+        #: Those whose links lead to a host that is given up, or whose other recording stays until this one comes.
+        self._passed: dict[str, Instant] = {}
 
     @classmethod
     @asynccontextmanager
@@ -113,7 +119,7 @@ class RecordingsRun:
                     environment=context.credentials.proxies,
                 )
             )
-            run = cls(session, tally, lister, rows, client)
+            run = cls(session, tally, lister, rows, client, rule)
             counts = count_recordings(session.log.state)
             run._report.recordings_in_all = (counts.left or 0) + counts.failed + counts.expired
             try:
@@ -135,10 +141,11 @@ class RecordingsRun:
             await self._keep_batch(batch)
 
     async def _keep_batch(self, batch: Batch) -> None:
-        self._batch, self._bare, self._unlisted = batch, {}, {**batch.listed, **batch.late}
+        self._batch, self._bare, self._passed = batch, {}, {}
+        self._unlisted = {**batch.listed, **batch.late}
         report = self._report
         report.recordings_in_all = max(report.recordings_in_all or 0, report.recordings + len(batch.listed))
-        if batch and not self.tally.gave_up:
+        if batch and not self._hosts.are_all_given_up:
             with suppress(_GaveUpError):
                 await self._downloads.run(self._feed)
         left = await self._settle()
@@ -160,20 +167,29 @@ class RecordingsRun:
         await for_each(asked.items(), self._ask, at_once=self._session.context.settings.concurrency)
 
     def _take(self, listed: Listed) -> bool:
-        if self.tally.gave_up:
-            raise _GaveUpError(self.tally.gave_up)
+        self._check_hosts()
         self._is_shown |= listed.shows
-        if self._unlisted.pop(listed.id, None) is None:
+        if listed.id not in self._unlisted:
             return False
+        del self._unlisted[listed.id]
         if listed.link is None:
             self._bare[listed.id] = listed.created_at
             return False
-        self._found(listed.id)
-        return True
+        return self._is_followed(listed.id, listed.created_at, listed.link)
 
-    def _found(self, identity: str) -> None:
+    def _is_followed(self, identity: str, created_at: Instant, link: Link) -> bool:
+        """Returns whether a link is to be followed, and notes what becomes of it."""
+        if self._hosts.is_given_up(link.host):
+            self._passed[identity] = created_at
+            return False
         if identity in self._batch.late:
             self._report.recordings_in_all = (self._report.recordings_in_all or 0) + 1
+        return True
+
+    def _check_hosts(self) -> None:
+        """Raises `_GaveUpError` if no host is left that a link is worth following to."""
+        if self._hosts.are_all_given_up:
+            raise _GaveUpError("")
 
     async def _judge(self) -> None:
         """Decides what it means that no row came with the field: that it must be asked for by id, or that there is no
@@ -191,14 +207,13 @@ class RecordingsRun:
 
     async def _ask(self, item: tuple[str, Instant]) -> None:
         identity, created_at = item
-        if self.tally.gave_up:
-            raise _GaveUpError(self.tally.gave_up)
+        self._check_hosts()
         match await self._renew(identity):
             case Link() as link:
                 self._bare.pop(identity, None)
                 self._unlisted.pop(identity, None)
-                self._found(identity)
-                await self._downloads.put(Wanted(identity, created_at, link))
+                if self._is_followed(identity, created_at, link):
+                    await self._downloads.put(Wanted(identity, created_at, link))
             case None:
                 self._unlisted.pop(identity, None)
                 self._bare[identity] = created_at
@@ -216,42 +231,48 @@ class RecordingsRun:
     async def _settle(self) -> int:
         """Says what becomes of conversations for which no link was found; returns how many are left without a row."""
         batch, now = self._batch, wall_clock()
+        self.tally.gave_up = self._hosts.why() or self.tally.gave_up
+        refused, passed = self._hosts.end_batch()
+        for each in refused:
+            await self._keep_row(*each)
+        is_over = not self._hosts.are_all_given_up
         for identity, created_at in list(self._bare.items()):
-            if identity in batch.listed and created_at < now - DAY and not self.tally.gave_up:
+            if identity in batch.listed and created_at < now - DAY and is_over:
                 # It had a recording, and its source does not offer it any longer.
                 await self._add_without(identity, created_at, "no link")
                 del self._bare[identity]
         since = now - self._settings.wait_seconds * SECOND
         self.tally.waiting += sum(name in batch.late and at >= since for name, at in self._bare.items())
-        unlisted = {} if self._settings.filters and not self.tally.gave_up else self._unlisted
+        unlisted = {} if self._settings.filters and is_over else self._unlisted
         left = [at for name, at in (*self._bare.items(), *unlisted.items()) if name in batch.listed]
+        left += self._passed.values()
+        barred = [wanted.created_at for wanted in passed]
+        if self._hosts.are_barred:
+            barred, left = barred + left, []
+        self.tally.again += sum(not self._is_lost(at) for at in left)
+        left += barred
+        self.tally.barred += len(barred)
         self.tally.unreached += len(left)
         self.tally.lost += sum(map(self._is_lost, left))
         return len(left)
 
     async def _keep(self, wanted: Wanted, result: Result) -> None:
-        is_failure = result.status == "failed"
-        self._failures = self._failures + 1 if is_failure else 0
-        if self._failures >= max(_FAILURES_IN_A_ROW, 3 * self._settings.concurrency):
-            self.tally.gave_up = f"the last {self._failures} recordings could not be fetched: {result.reason}"
+        for each in self._hosts.take(wanted, result):
+            await self._keep_row(*each)
+
+    async def _keep_row(self, wanted: Wanted, result: Result) -> None:
+        if result.status != "stored" and wanted.conversation_id in self._batch.changed:
+            # What is kept is worth more than the reason why its successor is not.
+            if result.status in AGAIN:
+                self._passed[wanted.conversation_id] = wanted.created_at
+            return
         self.tally.bytes += result.bytes or 0 if result.status == "stored" else 0
-        row = RecordingRow(
-            conversation_id=wanted.conversation_id,
-            conversation_created_at=wanted.created_at,
-            status=result.status,
-            reason=result.reason,
-            fetched_at=wall_clock(),
-            attempts=result.attempts,
-            bytes=result.bytes,
-            sha256=result.sha256,
-            content_type=result.content_type,
-            duration=result.link.duration,
-            url_hash=url_hash(result.link.path),
-            source_etag=result.source_etag,
-        )
-        await self._add(row, result)
+        stored = self._batch.marks.get(wanted.conversation_id, (None, None))
+        await self._add(row_of(wanted, result, stored), result)
 
     async def _add_without(self, identity: str, created_at: Instant, reason: str) -> None:
+        if identity in self._batch.changed:
+            return
         await self._add(
             RecordingRow(
                 conversation_id=identity,
@@ -266,7 +287,9 @@ class RecordingsRun:
     async def _add(self, row: RecordingRow, result: Result | None = None) -> None:
         self.tally.by_status[row.status] += 1
         if row.status != "stored":
-            self.tally.lost += self._is_lost(row.conversation_created_at)
+            is_lost = self._is_lost(row.conversation_created_at)
+            self.tally.lost += is_lost
+            self.tally.again += row.status in AGAIN and not is_lost
         if result is None or result.staged_path is None:
             await self._rows.add(row)
         else:
@@ -275,18 +298,6 @@ class RecordingsRun:
     def _is_lost(self, created_at: Instant) -> bool:
         retention = self._settings.retention_seconds
         return retention is not None and created_at < wall_clock() - retention * SECOND
-
-
-async def look_only(claim: Claim, batch: Batch | None) -> None:
-    """Notes in the log and the manifest that nothing is left in the partitions of `batch`, if that is new to the log.
-
-    Raises `StoreError`.
-    """
-    looked = {} if batch is None else batch.new_looks(claim.log.state)
-    if looked:
-        await claim.log.append(committed_at=wall_clock(), kind="recordings", change=Change(looked_at=looked))
-        state = claim.log.state
-        await publish(claim.store, state, schemas=Tables.of(state.request or Request()).schemas)
 
 
 def _lasting(filters: Filters) -> dict[str, str | tuple[str, ...]]:

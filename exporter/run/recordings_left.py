@@ -9,14 +9,18 @@ from exporter.clock import wall_clock
 from exporter.contract import BEGINNING, RECORDING_FIELD, SECOND, Instant
 from exporter.coverage import Coverage
 from exporter.encode.recordings import url_hash
+from exporter.encode.tables import Tables
 from exporter.fetch.media.link import link_of
 from exporter.layout import partition_text
+from exporter.log.publish import publish
 from exporter.log.recordings import partitions_to_look_at
 from exporter.log.state import State
-from exporter.model import DataFile
+from exporter.model import Change, DataFile
 from exporter.partitions import Partition
-from exporter.pipeline.recording_left import left_in
+from exporter.pipeline.recording_left import Mark, left_in
 from exporter.plan.rereads import density_of, windows_around
+from exporter.run.claim import Claim
+from exporter.settings import Request
 from exporter.store.base import Store
 
 #: This many conversations are looked for by one reading of the list: enough that its own requests count for little.
@@ -27,12 +31,16 @@ _AT_ONCE = 5_000
 class Batch:
     """Holds conversations, by id with their `created_at`, that are looked for together.
 
-    `listed` are known to have a recording that has no final row; `late` are over, and may have one by now. `looked`
-    are the partitions of which nothing else is left, each with the number of the commit after which that was so.
+    `listed` are known to have a recording that has no final row; `late` are over, and may have one by now. `marks` are
+    those of the recordings with which the listed ones are stored, and of those that are `changed`, another recording is
+    kept. `looked` are the partitions of which nothing else is left, each with the number of the commit after which that
+    was so.
     """
 
     listed: dict[str, Instant] = field(default_factory=dict)
     late: dict[str, Instant] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
     looked: list[tuple[Partition, int]] = field(default_factory=list)
     densities: list[tuple[Instant, float]] = field(default_factory=list)
 
@@ -67,7 +75,7 @@ def is_blind(state: State, files: Sequence[DataFile]) -> bool:
     return all(file.absent.get(RECORDING_FIELD, 0) == file.rows for file in state.conversations)
 
 
-def identify(details: str) -> tuple[str | None, float | None]:
+def identify(details: str) -> Mark:
     """Returns what tells the recording of stored details from another: the hash of its place, and its duration."""
     try:
         link = link_of(msgspec.json.decode(details))
@@ -127,6 +135,8 @@ class Search:
                 for found, into in ((left.listed, batch.listed), (left.late, batch.late)):
                     kept = {name: at for name, at in found.items() if at in self.bounds}
                     into |= kept
+                    batch.marks |= {name: mark for name, mark in left.marks.items() if name in kept}
+                    batch.changed |= left.changed & kept.keys()
                     batch.densities += [(at, density) for at in kept.values()]
                 if len(batch) >= _AT_ONCE:
                     yield batch
@@ -135,6 +145,18 @@ class Search:
                 batch.looked.append((partition, state.number))
         if batch or batch.looked:
             yield batch
+
+
+async def look_only(claim: Claim, batch: Batch | None) -> None:
+    """Notes in the log and the manifest that nothing is left in the partitions of `batch`, if that is new to the log.
+
+    Raises `StoreError`.
+    """
+    looked = {} if batch is None else batch.new_looks(claim.log.state)
+    if looked:
+        await claim.log.append(committed_at=wall_clock(), kind="recordings", change=Change(looked_at=looked))
+        state = claim.log.state
+        await publish(claim.store, state, schemas=Tables.of(state.request or Request()).schemas)
 
 
 def _by_partition(state: State) -> dict[str, list[DataFile]]:

@@ -29,7 +29,7 @@ async def keep_rows(root: Path, rows: Mapping[str, tuple[Instant, str, bytes]]) 
         log = CommitLog(store, author_of(run))
         state = await log.load()
         store.file_mode = state.file_mode
-        await log.append(committed_at=wall_clock(), kind="resume", keeps_recordings=True)
+        await log.append(committed_at=wall_clock(), kind="resume")
         stage = PartStage(
             store, Tables.of(state.request or Request()), run, target_part_bytes=1 << 20, row_group_bytes=1 << 20
         )

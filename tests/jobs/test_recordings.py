@@ -1,6 +1,7 @@
 """Every recording is kept once, or named with the reason: fresh, late, changed, behind faults, killed and stopped."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -33,6 +34,7 @@ from exporter.sandbox import (
     TOKEN,
     Behaviour,
     MediaBehaviour,
+    MediaFault,
     MediaHost,
     Row,
     Sandbox,
@@ -63,7 +65,7 @@ class World:
     root: Path
 
     def context(self, token: str = TOKEN, **options: Any) -> RunContext:
-        kept = RecordingSettings(networks=HOME, most_bytes=100_000, **options)
+        kept = RecordingSettings(**{"networks": HOME, "most_bytes": 100_000, **options})
         settings = RunSettings(base_url=self.sandbox.url, lag_seconds=0, recordings=kept)
         return RunContext(settings, Credentials(token), Quiet())
 
@@ -265,6 +267,15 @@ async def test_what_the_source_no_longer_has_is_gone_or_lost(tmp_path: Path) -> 
         assert (again.exit_status, again.requests) == (0, 0)
 
 
+async def test_what_failed_and_is_lost_is_worth_no_other_run(tmp_path: Path) -> None:
+    rows = [call(number, age=(1 + number) * DAY) for number in range(4)]
+    async with world(tmp_path, rows) as source:
+        source.media.pinned["c3"] = "cut-always"
+        await source.export()
+        done = await source.keep(retention_seconds=3.5 * 86_400)
+        assert (done.exit_status, done.failed, done.lost, done.again) == (3, 1, 1, 0)
+
+
 async def test_a_host_that_is_down_is_given_up(tmp_path: Path) -> None:
     rows = [call(number) for number in range(100)]
     async with world(tmp_path, rows) as source:
@@ -277,6 +288,78 @@ async def test_a_host_that_is_down_is_given_up(tmp_path: Path) -> None:
         source.media.is_down = False
         assert (await source.keep()).exit_status == 0
         assert source.check(rows) == {"stored": 100}
+
+
+@pytest.mark.parametrize("count", [2, 60])
+async def test_a_forgotten_network_refuses_nothing_for_good(tmp_path: Path, count: int) -> None:
+    rows = [call(number) for number in range(count)]
+    async with world(tmp_path, rows) as source:
+        await source.export()
+        done = await source.keep(networks=())
+        assert (done.exit_status, done.refused, done.unreached, done.barred) == (3, 0, count, count)
+        assert re.search("^127.0.0.1: an address in place of a name, outside .* --allow-network", done.gave_up)
+        assert (await source.keep()).exit_status == 0
+        assert source.check(rows) == {"stored": count}
+
+
+async def test_a_trap_among_others_is_refused_for_good(tmp_path: Path) -> None:
+    rows = [call(number) for number in range(10)]
+    rows[4] = call(4, recording_details={"recording_url": "https://169.254.169.254/latest/meta-data", "duration": 3})
+    async with world(tmp_path, rows) as source:
+        await source.export()
+        done = await source.keep()
+        assert (done.exit_status, done.refused, done.barred) == (3, 1, 0)
+        assert source.rows()["c4"]["reason"] == "address"
+        assert (await source.keep()).exit_status == 0
+
+
+async def test_one_host_that_is_down_does_not_keep_others_from_being_read(tmp_path: Path) -> None:
+    rows = [call(number) for number in range(150)]
+    for number in range(0, 150, 2):
+        details = {"recording_url": "http://127.0.0.2:1/none.wav", "duration": 3}
+        rows[number] = Row(rows[number].created_at, fields={**rows[number].facts(), "recording_details": details})
+    async with world(tmp_path, rows) as source:
+        await source.export()
+        done = await source.keep(concurrency=2)
+        assert (done.exit_status, done.stored, done.failed + done.unreached) == (1, 75, 75)
+        assert 24 <= done.failed < 60
+        assert done.gave_up == "127.0.0.2: the last recordings could not be fetched: attempts"
+
+
+async def test_links_whose_paths_are_signed_are_followed_once(tmp_path: Path) -> None:
+    rows = [call(number) for number in range(5)]
+    async with world(tmp_path, rows, msgspec.structs.replace(SMALL, dialect="path")) as source:
+        await source.export()
+        assert (await source.keep()).stored == 5
+        source.sandbox.update("c1", wall_clock(), summary="another")
+        await sync(source.root, Selection(), source.context())
+        source.media.requests.clear()
+        for _ in range(3):
+            assert (await source.keep()).exit_status == 0
+        # Its conversation came anew, with another path: then it is fetched again, once.
+        assert [request.identity for request in source.media.requests] == ["c1"]
+        assert source.check(rows) == {"stored": 5}
+
+
+@pytest.mark.parametrize(("fault", "exit_status"), [("cut-always", 1), ("gone", 0), ("html", 0)])
+async def test_what_is_kept_stays_until_its_successor_has_come(
+    tmp_path: Path, fault: MediaFault, exit_status: int
+) -> None:
+    rows = [call(number, age=2 * DAY) for number in range(3)]
+    async with world(tmp_path, rows) as source:
+        await source.export()
+        await source.keep()
+        before = source.rows()["c1"]
+        details = {"recording_url": f"{RECORDINGS_HOST}/take2.mp3", "duration": 3}
+        source.sandbox.update("c1", wall_clock(), recording_details=details)
+        await sync(source.root, Selection(), source.context())
+        source.media.pinned["c1"] = fault
+        assert (await source.keep()).exit_status == exit_status
+        assert source.rows()["c1"] == before
+        assert (source.root / before["path"]).is_file()
+        source.media.pinned["c1"] = None
+        done = await source.keep()
+        assert (done.exit_status, done.new_stored) == (0, 1 if exit_status else 0)
 
 
 async def test_a_program_keeps_them_as_the_command_does(tmp_path: Path) -> None:

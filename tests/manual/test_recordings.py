@@ -1,4 +1,4 @@
-"""The page of recordings has the columns, keys and exit statuses of the code, and what it tells about the demo is so."""
+"""The page of recordings has the columns, keys and exit statuses of the code, and does what it says by hand."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from exporter import errors
 from exporter.cli.statuses import STATUSES
 from exporter.encode.recordings import recordings_schema
 from exporter.options.recordings import RETRIED
+from exporter.plan import outages
 from exporter.run import recordings as run
 from tests.toolkit.manual import PAGES, help_of, in_code, names_in, run_shell
 
@@ -26,9 +27,8 @@ def test_the_columns() -> None:
 def test_the_statuses() -> None:
     statuses = [in_code(status)[0] for status, *_ in PAGE.table_headed("status")]
     assert {*statuses} == {"stored", *RETRIED}
-    assert in_code(dict((name, text) for name, _, text in PAGE.table_headed("column of `recordings`"))["`status`"]) == [
-        *dict.fromkeys(statuses)
-    ]
+    (column,) = [text for name, _, text in PAGE.table_headed("column of `recordings`") if name == "`status`"]
+    assert in_code(column) == [*dict.fromkeys(statuses)]
     known = STATUSES["recordings"].keys() - {errors.InterruptedExportError.exit_status}
     assert {int(status) for status, _ in PAGE.table_headed("exit status")} == known
 
@@ -54,8 +54,8 @@ def test_the_keys_and_what_leaves_by_hand(demo: Path, tmp_path: Path) -> None:
 
 def test_the_figures() -> None:
     text = " ".join(PAGE.text.split())
-    assert f"If {run._FAILURES_IN_A_ROW} recordings in a row fail" in text  # noqa: SLF001 - the page states it
-    assert re.search(rf"one for each {run._PAGE_SIZE} conversations", text)  # noqa: SLF001
+    assert f"If {outages._FAILURES_IN_A_ROW} recordings in a row fail" in text
+    assert re.search(rf"one for each {run._PAGE_SIZE} conversations", text)
 
 
 @pytest.mark.parametrize("head", ["form", "command", "what"])

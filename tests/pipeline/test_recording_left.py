@@ -16,7 +16,7 @@ from exporter.encode.recordings import url_hash
 from exporter.layout import MEDIA, STAGING
 from exporter.log.commits import load_state
 from exporter.pipeline.media_sweep import find_media_garbage
-from exporter.pipeline.recording_left import Left, left_in
+from exporter.pipeline.recording_left import Left, Mark, is_changed, left_in, mark_of_row
 from exporter.store.local.store import LocalStore
 from exporter.store.location import Url
 from exporter.store.open import open_store
@@ -88,7 +88,12 @@ def test_what_is_left_is_what_a_model_says(
                 late[name] = created_at
         await run.rows.finish()
         found = await left_of(run, wait_seconds=wait_hours * 3600, again=again, rows_at_once=rows_at_once)
-        assert found == Left(listed, late)
+        assert (found.listed, found.late) == (listed, late)
+        assert found.marks == {
+            f"c{number}": identify(recording)
+            for number, (_, recording, _, _) in enumerate(rows)
+            if f"c{number}" in listed and recording is not None and "https" in recording
+        }
 
     with tempfile.TemporaryDirectory() as root:
         anyio.run(main, Path(root))
@@ -111,6 +116,20 @@ async def test_an_export_without_the_details_has_only_late_ones(tmp_path: Path) 
     assert (file.recorded_rows, file.unrecorded_rows) == (0, 1)
     assert await left_of(run, wait_seconds=86_400) == Left({}, {"c0": T0})
     assert await left_of(run) == Left()
+
+
+MARKS = st.tuples(st.sampled_from((None, "one", "two")), st.sampled_from((None, 1.0, 2.0)))
+
+
+@given(MARKS, MARKS)
+def test_what_was_fetched_is_not_fetched_again_until_its_conversation_changes(served: Mark, stored: Mark) -> None:
+    assert not is_changed(stored, (mark_of_row(served, stored), served[1]))
+
+
+@given(MARKS, MARKS.filter(lambda mark: None not in mark), MARKS.filter(lambda mark: mark[0] is not None))
+def test_a_conversation_that_changes_its_place_is_told(served: Mark, stored: Mark, then: Mark) -> None:
+    row = (mark_of_row(served, stored), served[1])
+    assert is_changed(then, row) or row[0] is None or then[0] == stored[0]
 
 
 class ReadNothing(LocalStore):

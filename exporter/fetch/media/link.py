@@ -19,6 +19,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_MILLISECONDS: Final = 1e11
 #: A query that is longer than this is not read, because no such link is followed.
 _MAX_QUERY_CHARACTERS: Final = 8 * 1024
+#: Without a user, who may be followed by a password.
+_HOST: Final = re.compile(
+    r"https?://(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::\d{1,5})?(?=[/?#]|\Z)", re.ASCII | re.I
+)
 _DIGITS: Final = re.compile(r"\d{1,15}(?:\.\d{1,9})?", re.ASCII)
 _COMPACT: Final = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 
@@ -44,6 +48,12 @@ class Link:
         place = re.split(r"[?#]", self.url, maxsplit=1)[0]
         _, is_absolute, rest = place.partition("://")
         return "/" + rest.partition("/")[2] if is_absolute else place
+
+    @property
+    def host(self) -> str:
+        """Returns the host's name or address, to be shown; `?` in place of what is none."""
+        match = _HOST.match(self.url)
+        return match[1].lower() if match else "?"
 
 
 def link_of(details: object) -> Link | None:

@@ -1,0 +1,28 @@
+"""A host that fails again and again is given up; what one recording does says nothing of its host."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.plan.outages import Outages
+
+BAD = ("attempts", "short", "certificate", "redirects", "address", "status 502", "status 429", "type text/html")
+FINE = (None, "empty", "too large", "encoding", "status 403", "status 404", "no conversation", "link")
+HOSTS = ("a.example.com", "b.example.com")
+
+
+@given(st.lists(st.tuples(st.sampled_from(HOSTS), st.sampled_from((*BAD, *FINE))), max_size=200), st.integers(1, 20))
+def test_a_host_is_given_up_after_so_many_failures_in_a_row(
+    notes: list[tuple[str, str | None]], concurrency: int
+) -> None:
+    outages, in_a_row = Outages(concurrency), dict[str, int]()
+    for host, reason in notes:
+        outages.note(host, reason)
+        in_a_row[host] = in_a_row.get(host, 0) + 1 if reason in BAD else 0
+    down = {host for host, number in in_a_row.items() if number >= max(24, 3 * concurrency)}
+    assert {*outages.hosts} == down == {host for host in HOSTS if outages.is_given_up(host)}
+    assert outages.are_all == (bool(in_a_row) and down == in_a_row.keys())
+    assert outages.has_any_answered == any(reason != "address" for _, reason in notes)
+    for host in HOSTS:
+        assert outages.has_answered(host) == any(reason != "address" for one, reason in notes if one == host)
+        reasons = [reason for one, reason in notes if one == host and reason in BAD]
+        assert outages.reason(host) == (reasons[-1] if reasons else "")
