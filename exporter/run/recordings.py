@@ -13,11 +13,9 @@ from exporter.clock import wall_clock
 from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, RECORDING_FIELD, SECOND, Instant
 from exporter.encode.recordings import RecordingRow
 from exporter.errors import AccessError, SourceError, StoreError
-from exporter.fetch.media.address import AddressRule
 from exporter.fetch.media.client import MediaClient
 from exporter.fetch.media.link import Link
 from exporter.fetch.media.transfer import POLICY
-from exporter.fetch.pace.bandwidth import Bandwidth
 from exporter.log.recordings import AGAIN, count_recordings
 from exporter.pipeline.download import Downloader, Gone, Result, Wanted
 from exporter.pipeline.reader import Reader
@@ -26,6 +24,7 @@ from exporter.pipeline.recordings import Downloads, LinkSink, Listed, listed_of,
 from exporter.pipeline.role import sees
 from exporter.pipeline.single import Absence
 from exporter.run.connect import open_reader
+from exporter.run.media_access import new_client, rule_of
 from exporter.run.media_hosts import MediaHosts
 from exporter.run.recordings_left import Batch
 from exporter.run.session import Session
@@ -71,7 +70,6 @@ class RecordingsRun:
         lister: Reader,
         rows: RecordingRows,
         client: MediaClient,
-        rule: AddressRule,
     ) -> None:
         self.tally = tally
         self._session = session
@@ -85,7 +83,7 @@ class RecordingsRun:
         # Whether the list has ever served the field, and whether it must be asked for by id.
         self._is_shown = False
         self._asks_by_id = False
-        self._hosts = MediaHosts(rule, settings.concurrency)
+        self._hosts = MediaHosts(rule_of(settings), settings.concurrency)
         self._batch = Batch()
         self._bare: dict[str, Instant] = {}
         self._unlisted: dict[str, Instant] = {}
@@ -98,7 +96,6 @@ class RecordingsRun:
         """Opens what reads the list and what fetches recordings. However the block ends, what it has fetched is
         committed; if it ends well, the manifest is also brought up to date. Raises `StoreError`."""
         context, settings = session.context, session.context.settings.recordings
-        rule = AddressRule(hosts=settings.hosts, ports=settings.ports, networks=settings.networks)
         async with AsyncExitStack() as stack:
             filters = _lasting((session.log.state.request or Request()).filters) | dict(settings.filters)
             request = Request(filters=filters, fields=(*ALWAYS_FIELDS, "channel", RECORDING_FIELD))
@@ -111,17 +108,11 @@ class RecordingsRun:
                 context.clock,
                 spent=lambda: session.spent + lister.counters,
             )
-            client = await stack.enter_async_context(
-                MediaClient(
-                    rule,
-                    bandwidth=Bandwidth(settings.bytes_per_second),
-                    ca_file=context.settings.ca_file,
-                    environment=context.credentials.proxies,
-                )
-            )
-            run = cls(session, tally, lister, rows, client, rule)
+            client = await stack.enter_async_context(new_client(context))
+            run = cls(session, tally, lister, rows, client)
             counts = count_recordings(session.log.state)
-            run._report.recordings_in_all = (counts.left or 0) + counts.failed + counts.expired
+            report = run._report
+            report.recordings_in_all = report.recordings + (counts.left or 0) + counts.failed + counts.expired
             try:
                 yield run
                 await rows.finish()
