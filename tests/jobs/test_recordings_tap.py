@@ -11,7 +11,7 @@ import pytest
 
 from exporter.clock import wall_clock
 from exporter.contract import DAY, HOUR
-from exporter.errors import AccessError, StoreError
+from exporter.errors import StoreError
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.jobs import export as export_job
 from exporter.jobs import sync as sync_job
@@ -22,6 +22,7 @@ from exporter.log.commits import load_commits, load_state
 from exporter.model import Counters
 from exporter.pipeline import upsert
 from exporter.pipeline.download import Downloader, Result, Wanted
+from exporter.pipeline.part_sink import WindowWriter
 from exporter.pipeline.recording_rows import RecordingRows
 from exporter.run.context import RunContext
 from exporter.sandbox import Behaviour
@@ -64,8 +65,9 @@ class Watch:
             fetch = Downloader.fetch
 
             async def wait(downloader: Downloader, wanted: Wanted) -> Result:
+                result = await fetch(downloader, wanted)
                 await self.sealed.wait()
-                return await fetch(downloader, wanted)
+                return result
 
             monkeypatch.setattr(Downloader, "fetch", wait)
 
@@ -78,6 +80,11 @@ class Watch:
         return watch
 
 
+def commit_often(monkeypatch: pytest.MonkeyPatch, rows_at_once: int) -> None:
+    assert RecordingRows.__init__.__kwdefaults__ is not None
+    monkeypatch.setitem(RecordingRows.__init__.__kwdefaults__, "rows_at_once", rows_at_once)
+
+
 async def check_log(root: Path) -> None:
     """Checks that no commit has cost less than nothing, and that everything is sound."""
     for commit in await load_commits(LocalStore(root)):
@@ -87,15 +94,16 @@ async def check_log(root: Path) -> None:
 
 
 async def test_most_are_fetched_before_the_export_is_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [call(number, age=(1 + number % 4) * DAY) for number in range(240)]
-    async with world(tmp_path, rows, behaviour=SLOW) as source:
+    rows = [call(number, age=(1 + number % 4) * DAY) for number in range(120)]
+    async with world(tmp_path, rows, behaviour=Behaviour(latency=0.15)) as source:
         watch = Watch(source)
         watch.set_up(monkeypatch)
+        commit_often(monkeypatch, 10)
         done = await export(source.root, KEPT, paged(source))
-        assert (done.exit_status, done.recordings and done.recordings.new_stored) == (0, 240)
-        assert watch.at_seal[0] > 120
+        assert (done.exit_status, done.recordings and done.recordings.new_stored) == (0, 120)
+        assert watch.at_seal[0] > 60
         assert {*source.media.attempts.values()} == {1}
-        assert source.check(rows) == {"stored": 240}
+        assert source.check(rows) == {"stored": 120}
         await check_log(source.root)
         again = await export(source.root, Selection(), paged(source))
         assert (again.changed, again.requests) == (False, 0)
@@ -111,7 +119,7 @@ async def test_no_row_waits_for_a_download(
         watch.set_up(monkeypatch, holds_downloads=True)
         with anyio.fail_after(30):
             done = await by(source.root, KEPT, paged(source))
-        assert (done.exit_status, watch.at_seal) == (0, [0])
+        assert (done.exit_status, watch.at_seal) == (0, [8])
         assert source.check(rows) == {"stored": 60}
         assert {*source.media.attempts.values()} == {1}, "what was under way went on"
 
@@ -144,21 +152,24 @@ async def test_links_of_two_seconds(tmp_path: Path) -> None:
         await check_log(source.root)
 
 
-async def test_what_was_kept_before_its_conversation_is_not_fetched_again(tmp_path: Path) -> None:
-    rows = [call(number, age=(1 + number % 4) * DAY) for number in range(120)]
+async def test_what_was_kept_before_its_conversation_is_not_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [call(number, age=3 * DAY) for number in range(120)]
+
+    under_way = anyio.Event()
+
+    async def fail(*_: Any) -> None:
+        await under_way.wait()
+        raise StoreError("no part is taken")
+
     async with world(tmp_path, rows, behaviour=SLOW) as source:
-
-        def revoke(_: Any) -> None:
-            if source.media.count >= 40:
-                source.sandbox.behaviour = Behaviour(revoked_after=0)
-
-        source.sandbox.on_request = revoke
-        with pytest.raises(AccessError):
+        source.media.on_request = lambda request: under_way.set() if request.number >= 20 else None
+        with monkeypatch.context() as patching, pytest.raises(StoreError, match="no part is taken"):
+            patching.setattr(WindowWriter, "finish", fail)
             await export(source.root, KEPT, paged(source))
         kept, state = outcomes(source.root), await load_state(LocalStore(source.root))
-        assert 20 <= len(kept) < 120
-        assert state.totals.rows < 120
-        source.sandbox.on_request, source.sandbox.behaviour = None, SLOW
+        assert (len(kept) >= 10, state.totals.rows) == (True, 0)
         source.media.attempts.clear()
         done = await export(source.root, Selection(), paged(source))
         assert (done.exit_status, source.check(rows)) == (0, {"stored": 120})
@@ -199,8 +210,7 @@ async def test_a_sync_merges_while_the_gate_is_closed(tmp_path: Path, monkeypatc
             seen.append((await load_state(store)).number)
             return merged
 
-        assert RecordingRows.__init__.__kwdefaults__ is not None
-        monkeypatch.setitem(RecordingRows.__init__.__kwdefaults__, "rows_at_once", 1)
+        commit_often(monkeypatch, 1)
         monkeypatch.setattr(Downloader, "fetch", fetch_late)
         monkeypatch.setattr(sync_job, "merge_spool", merge)
         done = await sync(source.root, Selection(), paged(source))
