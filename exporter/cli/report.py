@@ -192,15 +192,6 @@ def describe_reread(done: "RereadResult") -> Iterator[str]:
     yield from _describe_doubts(done.summary)
 
 
-def reread_figures(done: "RereadResult") -> dict[str, Any]:
-    """Returns the changes of a reread, for programs."""
-    names = ("inserted", "updated", "removed", "unchanged", "rewritten", "kept")
-    return {
-        "intervals": [period_figures(period) for period in done.intervals],
-        **{name: getattr(done, name) for name in names},
-    }
-
-
 def synced_figures(synced: "SyncResult") -> dict[str, Any]:
     """Returns the changes of a sync, for programs."""
     before, now = synced.updates_since_before, synced.updates_since

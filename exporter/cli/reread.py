@@ -2,11 +2,12 @@
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from exporter.cli.flags import Display, Existing, StoredSpec, switch, with_options
-from exporter.cli.report import describe_reread, reread_figures
+from exporter.cli.report import describe_reread
 from exporter.cli.runner import Result, perform, tell_summary
+from exporter.cli.times import period_figures
 from exporter.options.option import Group
 from exporter.options.spec import OF_RECORDINGS, OF_THE_DATASET
 from exporter.store.location import parse_location
@@ -50,5 +51,14 @@ def reread(
 
 def _tell(done: "RereadResult") -> Result:
     whole = tell_summary(done.summary)
-    figures = whole.figures | reread_figures(done)
+    figures = whole.figures | _figures(done)
     return whole._replace(lines=list(describe_reread(done)), figures=figures, status=done.exit_status, hint=())
+
+
+def _figures(done: "RereadResult") -> dict[str, Any]:
+    """Returns the changes of a reread, for programs."""
+    names = ("inserted", "updated", "removed", "unchanged", "rewritten", "kept")
+    return {
+        "intervals": [period_figures(period) for period in done.intervals],
+        **{name: getattr(done, name) for name in names},
+    }
