@@ -21,6 +21,8 @@ from exporter.store.location import Location
 
 #: An end such as `--until 0s` means now; it was reckoned a little earlier, and by another clock.
 _A_WHILE: Final = MINUTE
+#: Exit statuses: a doubt weighs less than an error, and an error less than one that running again does not mend.
+_FROM_GOOD_TO_BAD: Final = (0, 3, 1, 2, 4, 5, 6)
 
 
 class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
@@ -77,8 +79,8 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     def exit_status(self) -> int:
         doubtful = self.state == "unproven" or self.quarantined_rows or self.unproven
         own = 1 if self.state == "incomplete" else 3 if doubtful and not self.is_accepted else 0
-        both = {own, 0 if self.recordings is None else self.recordings.exit_status}
-        return 1 if 1 in both else max(both)
+        kept = 0 if self.recordings is None else self.recordings.exit_status
+        return max(own, kept, key=_FROM_GOOD_TO_BAD.index)
 
     @property
     def matches_nothing(self) -> bool:

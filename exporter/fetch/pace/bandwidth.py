@@ -31,7 +31,7 @@ class Bandwidth:
 
 
 class LeastRate:
-    """Tells a body that comes at less than `bytes_per_second` for `over_seconds`, and would hold its place for hours."""
+    """Tells a body that comes at less than `bytes_per_second` for `over_seconds`: it would hold its place for hours."""
 
     def __init__(self, bytes_per_second: float, over_seconds: float, began: float) -> None:
         self._least_bytes = bytes_per_second * over_seconds
