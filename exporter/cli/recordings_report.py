@@ -71,6 +71,8 @@ def surprises_of(done: "RecordingsResult | None") -> Iterator[str]:
     """Says what nobody may miss: recordings that are lost or refused, and a host that does not answer."""
     if done is None:
         return
+    if done.error:
+        yield f"  recordings ended early: {done.error}"
     if done.lost:
         yield f"  older than the source keeps them, and lost: {count_of(done.lost, 'recording')}"
     if done.new_refused:

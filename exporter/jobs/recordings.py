@@ -5,15 +5,17 @@ dead. Rows of recordings are committed as they come, and no row of a conversatio
 """
 
 from collections.abc import AsyncIterator, Collection
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import msgspec
 
 from exporter.coverage import Coverage
-from exporter.errors import UsageError
+from exporter.encode.tables import Tables
+from exporter.errors import ExporterError, InterruptedExportError, StoreError, UsageError
 from exporter.jobs.recordings_result import RecordingsResult, summarize_recordings
 from exporter.lake.follow import write_tables
-from exporter.log.commits import load_state
+from exporter.log.commits import is_overtaken, load_state
+from exporter.log.publish import publish, withdraw
 from exporter.log.recordings import AGAIN
 from exporter.log.state import State
 from exporter.model import Counters
@@ -25,7 +27,7 @@ from exporter.run.record import Run, recorded
 from exporter.run.recordings import RecordingsRun, Tally
 from exporter.run.recordings_left import Batch, Search, look_only
 from exporter.run.session import Session, begin
-from exporter.settings import Selection
+from exporter.settings import Request, Selection
 from exporter.store.location import Location
 from exporter.store.open import open_store
 
@@ -65,13 +67,19 @@ async def recordings(
 
         async def work(run: Run) -> RecordingsResult:
             async with holding(store, run) as claim:
-                return await _keep(claim, run, asked, context, search)
+                return await _keep(claim, run, asked, context, search, Tally())
 
         return await recorded(store, "recordings", work)
 
 
 async def _keep(
-    claim: Claim, run: Run, asked: Selection, context: RunContext, search: Search, session: Session | None = None
+    claim: Claim,
+    run: Run,
+    asked: Selection,
+    context: RunContext,
+    search: Search,
+    tally: Tally,
+    session: Session | None = None,
 ) -> RecordingsResult:
     """Fetches what the search finds, in `session` or, if something is left, in one of its own."""
     before, store, settings = claim.log.state, claim.store, context.settings.recordings
@@ -80,22 +88,22 @@ async def _keep(
         first = await anext(batches, None)
         if first is None or not first:
             await look_only(claim, first)
-            return summarize_recordings(claim.log.state, Tally(), settings, Counters())
+            return summarize_recordings(claim.log.state, tally, settings, Counters())
         if session is not None:
-            return await _fetch(session, _chain(first, batches), session.spent)
+            return await _fetch(session, _chain(first, batches), tally, session.spent)
         async with connected(request, before, range_.end, context, run) as connection:
             rest = msgspec.structs.replace(asked, since=None, until=None, table_format=None, recordings=None)
             session = await begin(claim, connection, rest, connection.latest)
-            return await _fetch(session, _chain(first, batches), Counters())
+            return await _fetch(session, _chain(first, batches), tally, Counters())
 
 
-async def _fetch(session: Session, batches: AsyncIterator[Batch], spent: Counters) -> RecordingsResult:
+async def _fetch(session: Session, batches: AsyncIterator[Batch], tally: Tally, spent: Counters) -> RecordingsResult:
     """Fetches the batches; the session has `spent` this much on something else."""
-    async with RecordingsRun.open(session) as keeping:
+    async with RecordingsRun.open(session, tally) as keeping:
         await keeping.keep(batches)
     await write_tables(session.stage.store, session.log.state, session.context.observer)
     settings = session.context.settings.recordings
-    return summarize_recordings(session.log.state, keeping.tally, settings, session.spent - spent)
+    return summarize_recordings(session.log.state, tally, settings, session.spent - spent)
 
 
 async def _chain(first: Batch, rest: AsyncIterator[Batch]) -> AsyncIterator[Batch]:
@@ -119,12 +127,34 @@ async def keep_too(
 ) -> RecordingsResult | None:
     """Fetches what is left of the whole export, after its conversations were read, if its recordings are kept.
 
-    Raises the errors of `recordings`; nothing that was read depends on them.
+    An error ends the recordings alone, and stands in the result. Raises `InterruptedExportError`, and `StoreError` if
+    the run was overtaken.
     """
-    state = claim.log.state
+    state, tally = claim.log.state, Tally()
+    before = Counters() if session is None else session.spent
     if not are_kept(state, asked):
         return None
-    return await _keep(claim, run, asked, context, _everywhere(state, context), session)
+    try:
+        return await _keep(claim, run, asked, context, _everywhere(state, context), tally, session)
+    except InterruptedExportError:
+        raise
+    except ExporterError as error:
+        if await is_overtaken(claim.store, claim.log.state, claim.run):
+            raise
+        await _leave_in_order(claim, context)
+        spent = before if session is None else session.spent
+        result = summarize_recordings(claim.log.state, tally, context.settings.recordings, spent - before)
+        what = ". ".join(line.rstrip(".") for line in str(error).splitlines())
+        return msgspec.structs.replace(result, error=what, error_status=error.exit_status)
+
+
+async def _leave_in_order(claim: Claim, context: RunContext) -> None:
+    """Makes the manifest and the tables say what was committed before an error, as far as the destination lets it."""
+    state = claim.log.state
+    with suppress(StoreError):
+        await withdraw(claim.store, claim.run)
+        await publish(claim.store, state, schemas=Tables.of(state.request or Request()).schemas)
+        await write_tables(claim.store, state, context.observer)
 
 
 def _everywhere(state: State, context: RunContext) -> Search:

@@ -21,7 +21,8 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
     is left or tried again is older than `oldest_left`, and the source deletes it at `oldest_dies_at`, if its retention
     is known; `lost` ones were found to be older than that. `unreached` ones have no row after this run; the addresses
     of those that are `barred` are admitted by no option. This run has left `again` recordings to the next, and
-    `gave_up` says why it stopped asking hosts of recordings, if it did. `requests` are those to the API.
+    `gave_up` says why it stopped asking hosts of recordings, if it did. `error` is what has ended the run's recordings
+    early, with the exit status `error_status`. `requests` are those to the API.
 
     `new_reasons` says by status why those of this run are not stored: how many have which reason, most of them first.
     """
@@ -45,6 +46,8 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 0
     lost: int = 0
     gave_up: str = ""
+    error: str = ""
+    error_status: int = 0
     oldest_left: datetime | None = None
     oldest_dies_at: datetime | None = None
     requests: int = 0
@@ -52,6 +55,8 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exit_status(self) -> int:
+        if self.error_status:
+            return self.error_status
         if self.again:
             return 1
         return 3 if self.new_refused or self.barred or self.lost else 0

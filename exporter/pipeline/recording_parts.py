@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 
 from exporter.coverage import Interval
 from exporter.encode.recordings import RecordingRow, encode_recordings
@@ -83,12 +83,14 @@ async def join_recordings(
     """
     texts = None if partitions is None else {partition_text(partition) for partition in partitions}
     for group in choose_joins(log.state.recordings, texts):
-        # A reader that trusts `_SUCCESS` would count the rows of old and new parts.
-        await committer.unseal()
-        joined = await publish_recordings(stage, group[0].partition, group)
-        change = Change(adds=(joined,), removes=tuple(file.path for file in group))
-        await committer.commit(change, kind="compact")
-        await committer.write_manifest()
+        # A stop waits for these few parts, so that it leaves a sealed export sealed.
+        with CancelScope(shield=True):
+            # A reader that trusts `_SUCCESS` would count the rows of old and new parts.
+            await committer.unseal()
+            joined = await publish_recordings(stage, group[0].partition, group)
+            change = Change(adds=(joined,), removes=tuple(file.path for file in group))
+            await committer.commit(change, kind="compact")
+            await committer.write_manifest()
 
 
 def choose_joins(

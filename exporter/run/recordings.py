@@ -67,9 +67,15 @@ class RecordingsRun:
     """Fetches batches of recordings with what `open` has opened; `tally` counts what became of them."""
 
     def __init__(
-        self, session: Session, lister: Reader, rows: RecordingRows, client: MediaClient, rule: AddressRule
+        self,
+        session: Session,
+        tally: Tally,
+        lister: Reader,
+        rows: RecordingRows,
+        client: MediaClient,
+        rule: AddressRule,
     ) -> None:
-        self.tally = Tally()
+        self.tally = tally
         self._session = session
         self._lister = lister
         self._rows = rows
@@ -90,7 +96,7 @@ class RecordingsRun:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, session: Session) -> AsyncIterator[Self]:
+    async def open(cls, session: Session, tally: Tally) -> AsyncIterator[Self]:
         """Opens what reads the list and what fetches recordings. However the block ends, what it has fetched is
         committed; if it ends well, the manifest is also brought up to date. Raises `StoreError`."""
         context, settings = session.context, session.context.settings.recordings
@@ -115,7 +121,7 @@ class RecordingsRun:
                     environment=context.credentials.proxies,
                 )
             )
-            run = cls(session, lister, rows, client, rule)
+            run = cls(session, tally, lister, rows, client, rule)
             counts = count_recordings(session.log.state)
             run._report.recordings_in_all = (counts.left or 0) + counts.failed + counts.expired
             try:

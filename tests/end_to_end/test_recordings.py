@@ -84,3 +84,24 @@ def test_what_is_said_names_no_link(server: Sandbox, command: Command, tmp_path:
         assert "Signature=" not in text
     again = command("recordings", refused, *HOME, "--retry", "refused", server=server)
     assert (again.status, len(outcomes(refused))) == (0, 60)
+
+
+def test_a_stop_while_recordings_are_fetched_leaves_the_export_sealed(
+    server: Sandbox, command: Command, spawn: Spawn, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert command("export", out, server=server).status == 0
+    under_way = after(server, 9)
+    slow = ("--recording-rate", "200kB", "--recording-concurrency", "2")
+    running = spawn("export", out, "--recordings", *HOME, *slow, server=server)
+    assert under_way.wait(60)
+    running.process.send_signal(signal.SIGINT)
+    done = running.wait()
+    assert (done.status, "stopped" in done.err) == (130, True)
+    assert (out / "_SUCCESS").exists()
+    kept = len(outcomes(out))
+    assert 4 <= kept < 60
+    again = command("export", out, *HOME, "--json", server=server)
+    assert (again.status, json.loads(again.out)["recordings"]["new_stored"]) == (0, 60 - kept)
+    assert server.media is not None
+    assert check_outcomes(out, server.media, ROWS) == {"stored": 60}
