@@ -1,6 +1,6 @@
 """Keeps recordings in a session: looks for their links in the list, fetches them, and commits what became of each."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -43,7 +43,8 @@ class _GaveUpError(SourceError):
 
 @dataclass(slots=True)
 class Tally:
-    """Counts what a run has done: recordings by status, in `by_status`, with the `bytes` of those that are stored.
+    """Counts what a run has done: recordings by status, in `by_status`, with the `bytes` of those that are stored, and
+    the `reasons` of the others, by status.
 
     `waiting` conversations are over and have no recording yet. `unreached` ones are known to have a recording that has
     no row yet, and `barred` ones among them were not asked for because no option admits their address. `lost`
@@ -52,6 +53,7 @@ class Tally:
     """
 
     by_status: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     bytes: int = 0
     waiting: int = 0
     unreached: int = 0
@@ -287,6 +289,7 @@ class RecordingsRun:
     async def _add(self, row: RecordingRow, result: Result | None = None) -> None:
         self.tally.by_status[row.status] += 1
         if row.status != "stored":
+            self.tally.reasons[row.status][row.reason or "unknown"] += 1
             is_lost = self._is_lost(row.conversation_created_at)
             self.tally.lost += is_lost
             self.tally.again += row.status in AGAIN and not is_lost
