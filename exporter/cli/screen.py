@@ -198,7 +198,7 @@ def recordings_picture(snapshot: Snapshot, rates: Rates, name: str, width: int) 
     words = [speed, f"{rates.recordings:,.1f} recordings/s", f"{rates.requests:,.1f} requests/s"]
     while cells(_DOT.join(words)) > width and len(words) > 1:
         words.pop()
-    return [_bar_line(name, done / in_all if in_all else 0.0, choices, width), _DOT.join(words)]
+    return [_bar_line(name, snapshot.share, choices, width), _DOT.join(words)]
 
 
 def _bar_line(name: str, share: float, choices: Sequence[Sequence[str]], width: int) -> str:

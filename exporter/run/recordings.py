@@ -1,7 +1,7 @@
 """Keeps recordings in a session: looks for their links in the list, fetches them, and commits what became of each."""
 
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, Self
@@ -42,7 +42,8 @@ class _GaveUpError(SourceError):
 
 @dataclass(slots=True)
 class Tally:
-    """Counts what a run has done: recordings by status, in `by_status`, with the `bytes` of those that are stored.
+    """Counts what a run has done: recordings by status, in `by_status`, with the `bytes` of those that are stored, and
+    the `reasons` of the others, by status.
 
     `waiting` conversations are over and have no recording yet. `unreached` ones are known to have a recording that has
     no row yet, and `barred` ones among them were not asked for because no option admits their address. `lost`
@@ -51,6 +52,7 @@ class Tally:
     """
 
     by_status: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     bytes: int = 0
     waiting: int = 0
     unreached: int = 0
@@ -86,6 +88,8 @@ class RecordingsRun:
         self._hosts = MediaHosts(rule_of(settings), settings.concurrency)
         self._batch = Batch()
         self._bare: dict[str, Instant] = {}
+        #: Those among the bare that came without the field: neither the list nor their ids have said that it is empty.
+        self._hidden: set[str] = set()
         self._unlisted: dict[str, Instant] = {}
         #: Those whose links lead to a host that is given up, or whose other recording stays until this one comes.
         self._passed: dict[str, Instant] = {}
@@ -132,7 +136,7 @@ class RecordingsRun:
             await self._keep_batch(batch)
 
     async def _keep_batch(self, batch: Batch) -> None:
-        self._batch, self._bare, self._passed = batch, {}, {}
+        self._batch, self._bare, self._hidden, self._passed = batch, {}, set(), {}
         self._unlisted = {**batch.listed, **batch.late}
         report = self._report
         report.recordings_in_all = max(report.recordings_in_all or 0, report.recordings + len(batch.listed))
@@ -150,12 +154,17 @@ class RecordingsRun:
         settings = replace(settings, concurrency=1, page_size=min(settings.page_size, _PAGE_SIZE), heeds_signals=False)
         sink = LinkSink(self._downloads, self._take)
         await self._session.read(batch.windows, sink, reader=self._lister, oldest=batch.oldest, settings=settings)
-        if self._bare and not self._is_shown and not self._asks_by_id:
+        known = self._hidden & batch.listed.keys()
+        if (known or (self._hidden and not self._is_shown)) and not self._asks_by_id:
             await self._judge()
-        asked = {**self._bare} if self._asks_by_id else {}
+        # Each that had a recording is asked for: a list may leave the field out of some rows, or pages, alone.
+        asked = {name: self._bare[name] for name in (self._hidden if self._asks_by_id else known)}
         if not self._settings.filters:
             asked |= {name: at for name, at in self._unlisted.items() if name in batch.listed}
         await for_each(asked.items(), self._ask, at_once=self._session.context.settings.concurrency)
+        if cleared := known - self._hidden:
+            # The token may have lost its scope while they were asked for.
+            await self._check_role(sorted(cleared & self._bare.keys())[-_SAMPLED:])
 
     def _take(self, listed: Listed) -> bool:
         self._check_hosts()
@@ -165,6 +174,8 @@ class RecordingsRun:
         del self._unlisted[listed.id]
         if listed.link is None:
             self._bare[listed.id] = listed.created_at
+            if not listed.shows:
+                self._hidden.add(listed.id)
             return False
         return self._is_followed(listed.id, listed.created_at, listed.link)
 
@@ -185,39 +196,49 @@ class RecordingsRun:
     async def _judge(self) -> None:
         """Decides what it means that no row came with the field: that it must be asked for by id, or that there is no
         recording. Raises `AccessError` if the token may not see it."""
-        known = sorted(self._bare, key=lambda name: name not in self._batch.listed)[:_SAMPLED]
+        known = sorted(self._hidden, key=lambda name: name not in self._batch.listed)[:_SAMPLED]
         for identity in known:
             if RECORDING_FIELD in (await self._lister.fields_of(identity) or ()):
                 self._asks_by_id = True
                 return
-        if not await sees(self._lister.fields_of, known):
+        await self._check_role(known)
+
+    async def _check_role(self, names: Sequence[str]) -> None:
+        """Raises `AccessError` if none of these conversations comes with any sensitive field."""
+        if names and not await sees(self._lister.fields_of, names):
             raise AccessError(
-                f"this token is not shown {RECORDING_FIELD}, which holds the links to recordings. Nothing was fetched; "
-                "run again with a token that has conversations:read_sensitive"
+                f"this token is not shown {RECORDING_FIELD}, which holds the links to recordings. Run again with "
+                "a token that has conversations:read_sensitive"
             )
 
     async def _ask(self, item: tuple[str, Instant]) -> None:
         identity, created_at = item
         self._check_hosts()
-        match await self._renew(identity):
-            case Link() as link:
+        match await self._look(identity):
+            case Listed(link=None):
+                self._unlisted.pop(identity, None)
+                self._bare[identity] = created_at
+                self._hidden.discard(identity)
+            case Listed(link=Link() as link):
                 self._bare.pop(identity, None)
                 self._unlisted.pop(identity, None)
                 if self._is_followed(identity, created_at, link):
                     await self._downloads.put(Wanted(identity, created_at, link))
-            case None:
-                self._unlisted.pop(identity, None)
-                self._bare[identity] = created_at
-            case _:
-                self._bare.pop(identity, None)
-                self._unlisted.pop(identity, None)
+            case Gone():
+                del self._unlisted[identity]
                 await self._add_without(identity, created_at, "no conversation")
 
-    async def _renew(self, identity: str) -> Link | Gone | None:
+    async def _look(self, identity: str) -> Listed | Gone | None:
+        """Returns what the API says when asked by id, or None if it does not say; what the list has just shown is not
+        gone."""
         row = await self._lister.conversation(identity)
         if isinstance(row, Absence):
-            return Gone() if row is Absence.GONE else None
-        return listed_of(row, 0).link
+            return Gone() if row is Absence.GONE and identity in self._unlisted else None
+        return listed_of(row, 0)
+
+    async def _renew(self, identity: str) -> Link | Gone | None:
+        found = await self._look(identity)
+        return found.link if isinstance(found, Listed) else found
 
     async def _settle(self) -> int:
         """Says what becomes of conversations for which no link was found; returns how many are left without a row."""
@@ -228,7 +249,7 @@ class RecordingsRun:
             await self._keep_row(*each)
         is_over = not self._hosts.are_all_given_up
         for identity, created_at in list(self._bare.items()):
-            if identity in batch.listed and created_at < now - DAY and is_over:
+            if identity in batch.listed and identity not in self._hidden and created_at < now - DAY and is_over:
                 # It had a recording, and its source does not offer it any longer.
                 await self._add_without(identity, created_at, "no link")
                 del self._bare[identity]
@@ -278,6 +299,7 @@ class RecordingsRun:
     async def _add(self, row: RecordingRow, result: Result | None = None) -> None:
         self.tally.by_status[row.status] += 1
         if row.status != "stored":
+            self.tally.reasons[row.status][row.reason or "unknown"] += 1
             is_lost = self._is_lost(row.conversation_created_at)
             self.tally.lost += is_lost
             self.tally.again += row.status in AGAIN and not is_lost
