@@ -13,7 +13,7 @@ _FAILURES_IN_A_ROW: Final = 24
 _FAILURES_PER_DOWNLOAD: Final = 3
 ADDRESS: Final = "address"
 #: What a host says, or does, that is down or serves a page in place of everything. It may also begin with these.
-_OF_HOSTS: Final = frozenset({ADDRESS, "attempts", "short", "certificate", "redirects"})
+_OF_HOSTS: Final = frozenset({ADDRESS, "attempts", "short", "slow", "certificate", "redirects"})
 _OF_HOSTS_BEGIN: Final = ("status 5", "status 429", "type ")
 
 

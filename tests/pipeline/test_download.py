@@ -239,6 +239,17 @@ async def test_a_cancelled_download_leaves_nothing_behind(tmp_path: Path) -> Non
         assert not await there.staged()
 
 
+@pytest.mark.parametrize(("slow_rate", "end"), [(200, ("failed", "slow")), (200_000, ("stored", None))])
+async def test_a_host_that_drips_is_not_waited_for(
+    tmp_path: Path, slow_rate: int, end: tuple[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.pipeline.test_download.LIMITS", Limits(2, 0.2, 20))
+    behaviour = MediaBehaviour(bytes_each=20_000, faults={"slow": 1.0}, slow_rate=slow_rate)
+    async with world(tmp_path, behaviour) as there:
+        result = await there.fetch()
+        assert (result.status, result.reason) == end
+
+
 async def test_the_reserve_of_the_disk_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world(tmp_path, MediaBehaviour(bytes_each=900_000)) as there:
         free, looks = 10**9, 0

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from exporter.plan.outages import Outages
 
-BAD = ("attempts", "short", "certificate", "redirects", "address", "status 502", "status 429", "type text/html")
+BAD = ("attempts", "short", "slow", "certificate", "redirects", "address", "status 502", "status 429", "type text/html")
 FINE = (None, "empty", "too large", "encoding", "status 403", "status 404", "no conversation", "link")
 HOSTS = ("a.example.com", "b.example.com")
 

@@ -24,7 +24,7 @@ from exporter.fetch.media.file import MediaFile
 from exporter.fetch.media.link import Link
 from exporter.fetch.media.resolver import GuardedResolver
 from exporter.fetch.media.transfer import Again, End, Redirect, Step, Take, Transfer
-from exporter.fetch.pace.bandwidth import Bandwidth
+from exporter.fetch.pace.bandwidth import Bandwidth, LeastRate
 from exporter.fetch.pace.hosts import Hosts
 from exporter.fetch.wire.line import Limits
 from exporter.route import trust
@@ -32,6 +32,8 @@ from exporter.version import __version__
 
 #: A recording of an hour may take hours over a line that is shared; one that takes longer than this never ends.
 LIMITS: Final = Limits(connect_seconds=10.0, stall_seconds=60.0, total_seconds=6 * 3600.0)
+#: Speech of telephones, at its least, takes twice as much a second.
+LEAST_BYTES_PER_SECOND: Final = 500.0
 _MAX_HEADER_BYTES: Final = 100 * 1024
 #: Twice of this waits for the disk: more would take memory, and less, time in handing it over.
 _READ_BYTES: Final = 128 * 1024
@@ -59,6 +61,7 @@ class MediaClient:
         self._environment = environment or {}
         self._hosts = Hosts()
         self._ssl = trust(ca_file) or True
+        self._limits = limits
         self._timeout = aiohttp.ClientTimeout(
             total=limits.total_seconds, connect=limits.connect_seconds, sock_read=limits.stall_seconds
         )
@@ -137,10 +140,15 @@ class MediaClient:
 
     async def _take(self, response: aiohttp.ClientResponse, transfer: Transfer, file: MediaFile) -> Step:
         clock = get_running_loop().time
+        least_rate = LeastRate(LEAST_BYTES_PER_SECOND, self._limits.stall_seconds, clock())
+        paused_seconds = 0.0
         async for chunk in response.content.iter_any():
             self.received_bytes += len(chunk)
-            if pause_seconds := self._bandwidth.pause(len(chunk), clock()):
+            if not least_rate.is_met(len(chunk), clock() - paused_seconds):
+                return transfer.broke("slow")
+            if pause_seconds := self._bandwidth.pause(len(chunk), now := clock()):
                 await anyio.sleep(pause_seconds)
+                paused_seconds += clock() - now
             if (step := transfer.take(chunk)) is not None:
                 return step
             await file.write(chunk)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest import approx
 
-from exporter.fetch.pace.bandwidth import BURST_SECONDS, Bandwidth
+from exporter.fetch.pace.bandwidth import BURST_SECONDS, Bandwidth, LeastRate
 
 chunks = st.lists(st.tuples(st.integers(0, 300_000), st.floats(0, 5) | st.sampled_from([0.0, 0.001])), max_size=60)
 rates = st.floats(1_000, 1e8)
@@ -55,3 +55,15 @@ def test_downloads_that_are_always_ready_reach_the_rate() -> None:
 
 def test_without_a_rate_nothing_waits() -> None:
     assert Bandwidth(None).pause(10**12, 0.0) == 0.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 1000), st.floats(0, 5)), max_size=60), st.floats(1, 1000), st.floats(1, 60))
+def test_a_rate_that_is_met_in_each_stretch_is_never_missed(
+    arrivals: list[tuple[int, float]], rate: float, over_seconds: float
+) -> None:
+    fast, slow, now = LeastRate(rate, over_seconds, 0.0), LeastRate(rate, over_seconds, 0.0), 0.0
+    for _, gap in arrivals:
+        now += gap
+        assert fast.is_met(round(rate * (gap + over_seconds)) + 1, now)
+    assert all(slow.is_met(0, number * over_seconds / 4) for number in range(4))
+    assert not slow.is_met(round(rate * over_seconds) - 1, over_seconds)
