@@ -67,7 +67,7 @@ TYPED = (
     ],
     ids=["all were tried", "another was not"],
 )
-def test_the_advice_tries_what_is_left(failed: int, kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_advice_tries_what_is_left(failed: int, kept: str) -> None:
     with advice.remembering():
         advice._typed.set(("recordings", tuple(advice._Typed(*each) for each in TYPED)))
         lines = told(failed=failed, again=2, new_reasons={"failed": {"attempts": 2}})

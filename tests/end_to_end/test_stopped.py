@@ -190,6 +190,7 @@ def test_interrupted_while_recordings_come(
     }
     assert done.err.splitlines()[-1] == f"exporter: stopped: {what[job]}; run the same command to go on"
     assert json.loads(command("status", out, "--json", token=None).out)["last_run"]["exit_status"] == 130
+    assert "; the source deletes it at " in command("status", out, "--recording-retention", "14d", token=None).out
     assert command("recordings", out, *slow[-2:], server=server).status == 0
 
 
