@@ -8,7 +8,7 @@ import msgspec
 from exporter.cli.advice import advise
 from exporter.cli.times import for_people, for_programs
 from exporter.layout import MEDIA
-from exporter.log.recordings import AGAIN
+from exporter.options.recordings import RETRIED_BY_DEFAULT
 from exporter.store.location import Location
 from exporter.words import count_of, format_seconds, format_size
 
@@ -24,7 +24,7 @@ _BOUNDS: Final = ("since", "until", "recording_filters")
 def describe_recordings(done: "RecordingsResult", destination: Location) -> Iterator[str]:
     """Says how many recordings are kept, what this run has added, and what became of the others."""
     lacks = done.exit_status or done.left or done.expired or done.failed or done.refused
-    yield f"{'! ' if lacks else '✔ '}kept  {_kept(done)}"
+    yield f"{'! ' if lacks else '✔ '}kept  {kept_of(done.stored, done.recorded)}"
     new = f"{done.new_stored:,} new of {format_size(done.new_bytes)}"
     cost = f"{new} · {count_of(done.requests, 'request')} · {format_seconds(done.seconds)}"
     yield f"  this run  {cost if done.requests else 'nothing to do: nothing was left'}"
@@ -62,7 +62,8 @@ def describe_beside(done: "RecordingsResult | None") -> Iterator[str]:
     if done is None:
         return
     new = f", {done.new_stored:,} new" if done.new_stored else ""
-    yield f"  audio     {_kept(done)} kept{new} ({count_of(done.files, 'file')}, {format_size(done.bytes)})"
+    kept, files = kept_of(done.stored, done.recorded), count_of(done.files, "file")
+    yield f"  audio     {kept} kept{new} ({files}, {format_size(done.bytes)})"
     yield from describe_others(done)
     yield from surprises_of(done)
 
@@ -107,11 +108,10 @@ def _reasons(done: "RecordingsResult", status: str, number: int) -> str:
 
 def _too_narrow(done: "RecordingsResult") -> tuple[str, ...]:
     """Names the options that may keep the next run from what failed or expired."""
-    tried = sum(sum(done.new_reasons.get(status, {}).values()) for status in AGAIN)
+    tried = sum(sum(done.new_reasons.get(status, {}).values()) for status in RETRIED_BY_DEFAULT)
     return _STATUSES if tried == done.failed + done.expired else (*_STATUSES, *_BOUNDS)
 
 
-def _kept(done: "RecordingsResult") -> str:
-    if done.recorded is None:
-        return count_of(done.stored, "recording")
-    return f"{done.stored:,} of {count_of(done.recorded, 'recording')}"
+def kept_of(stored: int, recorded: int | None) -> str:
+    """Returns how many recordings are stored of those that are known to exist, if anybody knows."""
+    return count_of(stored, "recording") if recorded is None else f"{stored:,} of {count_of(recorded, 'recording')}"

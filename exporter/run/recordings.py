@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from exporter.clock import wall_clock
 from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, RECORDING_FIELD, SECOND, Instant
 from exporter.encode.recordings import RecordingRow
-from exporter.errors import AccessError, SourceError, StoreError
+from exporter.errors import AccessError, InterruptedExportError, SourceError, StoreError
 from exporter.fetch.media.client import MediaClient
 from exporter.fetch.media.link import Link
 from exporter.fetch.media.transfer import POLICY
@@ -29,6 +29,7 @@ from exporter.run.media_hosts import MediaHosts
 from exporter.run.recordings_left import Batch
 from exporter.run.session import Session
 from exporter.settings import Filters, Request
+from exporter.signals import listening_in_loop
 from exporter.tasks import for_each
 
 #: So few rows make a page that a link on it does not wait for long, and so many that requests count for little.
@@ -130,10 +131,15 @@ class RecordingsRun:
     async def keep(self, batches: AsyncIterator[Batch]) -> None:
         """Fetches batch after batch, unless the hosts of recordings are given up.
 
-        Raises `AccessError` for a token that may not see recordings, `SourceError` if the API fails, and `StoreError`.
+        Raises `AccessError` for a token that may not see recordings, `SourceError` if the API fails, `StoreError`, and
+        `InterruptedExportError` after a signal.
         """
-        async for batch in batches:
-            await self._keep_batch(batch)
+        heeds = self._session.context.settings.heeds_signals
+        with CancelScope() as everything, listening_in_loop(everything.cancel, heeds=heeds):
+            async for batch in batches:
+                await self._keep_batch(batch)
+        if everything.cancelled_caught:
+            raise InterruptedExportError("interrupted; run the same command again to resume")
 
     async def _keep_batch(self, batch: Batch) -> None:
         self._batch, self._bare, self._hidden, self._passed = batch, {}, set(), {}
