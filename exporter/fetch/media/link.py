@@ -61,7 +61,8 @@ def link_of(details: object) -> Link | None:
 
     Of details in a list, the first with a link count.
     """
-    for each in details if isinstance(details, list) else [details]:
+    every: list[Any] = details if isinstance(details, list) else [details]
+    for each in every:
         url = each.get(RECORDING_URL) if isinstance(each, dict) else None
         if isinstance(url, str) and url:
             named = (_moment(each.get(name)) for name in LINK_ENDS)
