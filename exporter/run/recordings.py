@@ -15,7 +15,7 @@ from exporter.encode.recordings import RecordingRow
 from exporter.errors import AccessError, InterruptedExportError, SourceError, StoreError
 from exporter.fetch.media.client import MediaClient
 from exporter.fetch.media.link import Link
-from exporter.fetch.media.transfer import POLICY
+from exporter.fetch.media.transfer import POLICY, Status
 from exporter.log.recordings import AGAIN, count_recordings
 from exporter.pipeline.download import Downloader, Gone, Result, Wanted
 from exporter.pipeline.reader import Reader
@@ -256,8 +256,9 @@ class RecordingsRun:
         is_over = not self._hosts.are_all_given_up
         for identity, created_at in list(self._bare.items()):
             if identity in batch.listed and identity not in self._hidden and created_at < now - DAY and is_over:
-                # It had a recording, and its source does not offer it any longer.
-                await self._add_without(identity, created_at, "no link")
+                # It had a recording, and its source does not offer it any longer; or none could be read, now or before.
+                is_odd = batch.marks.get(identity) == (None, None)
+                await self._add_without(identity, created_at, "no link", "refused" if is_odd else "gone")
                 del self._bare[identity]
         since = now - self._settings.wait_seconds * SECOND
         self.tally.waiting += sum(name in batch.late and at >= since for name, at in self._bare.items())
@@ -288,14 +289,14 @@ class RecordingsRun:
         stored = self._batch.marks.get(wanted.conversation_id, (None, None))
         await self._add(row_of(wanted, result, stored), result)
 
-    async def _add_without(self, identity: str, created_at: Instant, reason: str) -> None:
+    async def _add_without(self, identity: str, created_at: Instant, reason: str, status: Status = "gone") -> None:
         if identity in self._batch.changed:
             return
         await self._add(
             RecordingRow(
                 conversation_id=identity,
                 conversation_created_at=created_at,
-                status="gone",
+                status=status,
                 reason=reason,
                 fetched_at=wall_clock(),
                 attempts=0,

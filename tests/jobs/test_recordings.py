@@ -265,6 +265,21 @@ async def test_a_list_that_leaves_the_field_out_of_some_rows_is_asked_by_id(
         assert (done.exit_status, source.check(rows)) == (0, {"stored": 10})
 
 
+async def test_details_in_a_list_are_read_and_others_are_not_called_gone(tmp_path: Path) -> None:
+    rows = [call(number) for number in range(4)]
+    odd = call(9, recording_details={"audio": {"recording_url": "https://elsewhere.example.com/9.wav"}})
+    empty = call(10, recording_details={"recording_url": ""})
+    listing = msgspec.structs.replace(SMALL, details_shape="list")
+    async with world(tmp_path, [*rows, odd, empty], media=listing) as source:
+        await source.export()
+        before = (await load_state(LocalStore(source.root))).conversations
+        done = await source.keep()
+        assert Counter(row["status"] for row in source.rows().values()) == {"stored": 4, "refused": 1}
+        assert (done.exit_status, source.rows()["c9"]["reason"]) == (3, "no link")
+        await sync(source.root, Selection(), source.context())
+        assert (await load_state(LocalStore(source.root))).conversations == before
+
+
 async def test_a_scope_that_is_lost_on_the_way_ends_no_recording(tmp_path: Path) -> None:
     rows = [call(number) for number in range(10)]
     async with world(tmp_path, rows) as source:
