@@ -15,7 +15,7 @@ from exporter.run.context import RunContext
 from exporter.run.finish import check_whole, has_asked_mode, is_in_order, put_in_order, seal
 from exporter.run.reconcile import asks_for_more, check_file_mode, in_stored_zone, known_end, settle_request
 from exporter.run.record import Run, recorded
-from exporter.run.recordings import Tally
+from exporter.run.recording_outcomes import Tally
 from exporter.run.recordings_tap import tapped
 from exporter.run.repeats import settle
 from exporter.run.session import begin

@@ -24,7 +24,8 @@ from exporter.run.connect import connected
 from exporter.run.context import RunContext
 from exporter.run.reconcile import between, in_stored_zone, missed_by, settle_request, stored_export
 from exporter.run.record import Run, recorded
-from exporter.run.recordings import RecordingsRun, Tally
+from exporter.run.recording_outcomes import Tally
+from exporter.run.recordings import RecordingsRun
 from exporter.run.recordings_left import Batch, Search, look_only
 from exporter.run.recordings_tap import RecordingTap
 from exporter.run.session import Session, begin

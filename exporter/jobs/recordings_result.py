@@ -8,7 +8,7 @@ from exporter.contract import SECOND, to_datetime
 from exporter.log.recordings import AGAIN, count_recordings
 from exporter.log.state import State
 from exporter.model import Counters
-from exporter.run.recordings import Tally
+from exporter.run.recording_outcomes import Tally
 from exporter.settings import RecordingSettings
 
 

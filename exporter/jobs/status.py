@@ -20,7 +20,7 @@ from exporter.log.manifest import check_not_behind
 from exporter.log.state import Commit, Hydrated, StateName, state_name
 from exporter.model import Counters
 from exporter.run.reconcile import stored_export
-from exporter.run.recordings import Tally
+from exporter.run.recording_outcomes import Tally
 from exporter.settings import FileMode, RecordingSettings, Request
 from exporter.store.location import Location
 from exporter.store.open import open_store

@@ -25,7 +25,7 @@ from exporter.pipeline.recordings import Downloads, listed_of, row_of
 from exporter.pipeline.single import Absence
 from exporter.plan.outages import Outages
 from exporter.run.media_access import new_client
-from exporter.run.recordings import Tally
+from exporter.run.recording_outcomes import Tally
 from exporter.run.session import Session
 from exporter.settings import Request
 from exporter.tasks import alongside
