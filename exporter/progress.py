@@ -32,7 +32,8 @@ class Snapshot:
     `stored_rows` is the number of conversations that the export held when the run began. All other values count this
     run alone; `seconds` counts from its start, and `bytes` counts JSON text. `trouble` is None while answers come.
     `reading` spans what is being read, in UTC; None if that is nothing. `recordings` counts those that were fetched or
-    found to be beyond reach, of `recordings_in_all`, which is None while the run is about conversations.
+    found to be beyond reach, of `recordings_in_all`, which is None while the run is about conversations: then they are
+    fetched beside these, and nobody knows how many there are.
     """
 
     share: float

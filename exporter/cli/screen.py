@@ -223,9 +223,10 @@ def _second_line(snapshot: Snapshot, rates: Rates, width: int, counts_stored: bo
         "rows": f"{rates.rows:,.0f} rows/s",
         "requests": f"{rates.requests:,.1f} requests/s",
         "new": new,
+        "recordings": f"{snapshot.recordings:,} recordings" if snapshot.recordings else "",
         "slowed": f"slowed down by the API {'once' if slowed == 1 else f'{slowed:,} times'}" if slowed else "",
     }
-    for dropped in ("", "slowed", "reading", "new", "requests"):
+    for dropped in ("", "slowed", "reading", "new", "requests", "recordings"):
         words.pop(dropped, None)
         line = _DOT.join(filter(None, words.values()))
         if cells(line) <= width:

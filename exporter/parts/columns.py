@@ -25,7 +25,7 @@ SORT_COLUMNS: Final = {
     RECORDINGS: "conversation_created_at",
 }
 #: Details may be there before the recording is.
-_HAS_URL: Final = r'"recording_url"\s*:\s*"'
+_HAS_URL: Final = r'"recording_url"\s*:\s*"[^"]'
 OPEN_STATUS_ARRAY: Final = pa.array(OPEN_STATUSES, pa.string())
 
 

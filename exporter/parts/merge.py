@@ -268,14 +268,21 @@ def _fingerprints(
 
 
 def _unsigned(text: str) -> Any:
-    """Returns `recording_details` without the query of its URL and its end, or the text itself if it has no URL."""
+    """Returns `recording_details` without the query of each URL and its end, or the text itself if it has no URL."""
     try:
         details = msgspec.json.decode(text)
     except (msgspec.MsgspecError, RecursionError):
         return text
+    every = details if isinstance(details, list) else [details]
+    if not any(isinstance(each, dict) and isinstance(each.get(RECORDING_URL), str) for each in every):
+        return text
+    return [_unsigned_one(each) for each in every]
+
+
+def _unsigned_one(details: Any) -> Any:
     url = details.get(RECORDING_URL) if isinstance(details, dict) else None
     if not isinstance(url, str):
-        return text
+        return details
     rest = {name: value for name, value in details.items() if name not in LINK_ENDS}
     return rest | {RECORDING_URL: url.partition("?")[0]}
 

@@ -1,7 +1,7 @@
 """Keeps recordings in a session: looks for their links in the list, fetches them, and commits what became of each."""
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, Self
@@ -13,11 +13,9 @@ from exporter.clock import wall_clock
 from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, RECORDING_FIELD, SECOND, Instant
 from exporter.encode.recordings import RecordingRow
 from exporter.errors import AccessError, InterruptedExportError, SourceError, StoreError
-from exporter.fetch.media.address import AddressRule
 from exporter.fetch.media.client import MediaClient
 from exporter.fetch.media.link import Link
-from exporter.fetch.media.transfer import POLICY
-from exporter.fetch.pace.bandwidth import Bandwidth
+from exporter.fetch.media.transfer import POLICY, Status
 from exporter.log.recordings import AGAIN, count_recordings
 from exporter.pipeline.download import Downloader, Gone, Result, Wanted
 from exporter.pipeline.reader import Reader
@@ -26,6 +24,7 @@ from exporter.pipeline.recordings import Downloads, LinkSink, Listed, listed_of,
 from exporter.pipeline.role import sees
 from exporter.pipeline.single import Absence
 from exporter.run.connect import open_reader
+from exporter.run.media_access import new_client, rule_of
 from exporter.run.media_hosts import MediaHosts
 from exporter.run.recordings_left import Batch
 from exporter.run.session import Session
@@ -74,7 +73,6 @@ class RecordingsRun:
         lister: Reader,
         rows: RecordingRows,
         client: MediaClient,
-        rule: AddressRule,
     ) -> None:
         self.tally = tally
         self._session = session
@@ -88,9 +86,11 @@ class RecordingsRun:
         # Whether the list has ever served the field, and whether it must be asked for by id.
         self._is_shown = False
         self._asks_by_id = False
-        self._hosts = MediaHosts(rule, settings.concurrency)
+        self._hosts = MediaHosts(rule_of(settings), settings.concurrency)
         self._batch = Batch()
         self._bare: dict[str, Instant] = {}
+        #: Those among the bare that came without the field: neither the list nor their ids have said that it is empty.
+        self._hidden: set[str] = set()
         self._unlisted: dict[str, Instant] = {}
         #: Those whose links lead to a host that is given up, or whose other recording stays until this one comes.
         self._passed: dict[str, Instant] = {}
@@ -101,7 +101,6 @@ class RecordingsRun:
         """Opens what reads the list and what fetches recordings. However the block ends, what it has fetched is
         committed; if it ends well, the manifest is also brought up to date. Raises `StoreError`."""
         context, settings = session.context, session.context.settings.recordings
-        rule = AddressRule(hosts=settings.hosts, ports=settings.ports, networks=settings.networks)
         async with AsyncExitStack() as stack:
             filters = _lasting((session.log.state.request or Request()).filters) | dict(settings.filters)
             request = Request(filters=filters, fields=(*ALWAYS_FIELDS, "channel", RECORDING_FIELD))
@@ -114,17 +113,11 @@ class RecordingsRun:
                 context.clock,
                 spent=lambda: session.spent + lister.counters,
             )
-            client = await stack.enter_async_context(
-                MediaClient(
-                    rule,
-                    bandwidth=Bandwidth(settings.bytes_per_second),
-                    ca_file=context.settings.ca_file,
-                    environment=context.credentials.proxies,
-                )
-            )
-            run = cls(session, tally, lister, rows, client, rule)
+            client = await stack.enter_async_context(new_client(context))
+            run = cls(session, tally, lister, rows, client)
             counts = count_recordings(session.log.state)
-            run._report.recordings_in_all = (counts.left or 0) + counts.failed + counts.expired
+            report = run._report
+            report.recordings_in_all = report.recordings + (counts.left or 0) + counts.failed + counts.expired
             try:
                 yield run
                 await rows.finish()
@@ -149,7 +142,7 @@ class RecordingsRun:
             raise InterruptedExportError("interrupted; run the same command again to resume")
 
     async def _keep_batch(self, batch: Batch) -> None:
-        self._batch, self._bare, self._passed = batch, {}, {}
+        self._batch, self._bare, self._hidden, self._passed = batch, {}, set(), {}
         self._unlisted = {**batch.listed, **batch.late}
         report = self._report
         report.recordings_in_all = max(report.recordings_in_all or 0, report.recordings + len(batch.listed))
@@ -167,12 +160,17 @@ class RecordingsRun:
         settings = replace(settings, concurrency=1, page_size=min(settings.page_size, _PAGE_SIZE), heeds_signals=False)
         sink = LinkSink(self._downloads, self._take)
         await self._session.read(batch.windows, sink, reader=self._lister, oldest=batch.oldest, settings=settings)
-        if self._bare and not self._is_shown and not self._asks_by_id:
+        known = self._hidden & batch.listed.keys()
+        if (known or (self._hidden and not self._is_shown)) and not self._asks_by_id:
             await self._judge()
-        asked = {**self._bare} if self._asks_by_id else {}
+        # Each that had a recording is asked for: a list may leave the field out of some rows, or pages, alone.
+        asked = {name: self._bare[name] for name in (self._hidden if self._asks_by_id else known)}
         if not self._settings.filters:
             asked |= {name: at for name, at in self._unlisted.items() if name in batch.listed}
         await for_each(asked.items(), self._ask, at_once=self._session.context.settings.concurrency)
+        if cleared := known - self._hidden:
+            # The token may have lost its scope while they were asked for.
+            await self._check_role(sorted(cleared & self._bare.keys())[-_SAMPLED:])
 
     def _take(self, listed: Listed) -> bool:
         self._check_hosts()
@@ -182,6 +180,8 @@ class RecordingsRun:
         del self._unlisted[listed.id]
         if listed.link is None:
             self._bare[listed.id] = listed.created_at
+            if not listed.shows:
+                self._hidden.add(listed.id)
             return False
         return self._is_followed(listed.id, listed.created_at, listed.link)
 
@@ -202,39 +202,49 @@ class RecordingsRun:
     async def _judge(self) -> None:
         """Decides what it means that no row came with the field: that it must be asked for by id, or that there is no
         recording. Raises `AccessError` if the token may not see it."""
-        known = sorted(self._bare, key=lambda name: name not in self._batch.listed)[:_SAMPLED]
+        known = sorted(self._hidden, key=lambda name: name not in self._batch.listed)[:_SAMPLED]
         for identity in known:
             if RECORDING_FIELD in (await self._lister.fields_of(identity) or ()):
                 self._asks_by_id = True
                 return
-        if not await sees(self._lister.fields_of, known):
+        await self._check_role(known)
+
+    async def _check_role(self, names: Sequence[str]) -> None:
+        """Raises `AccessError` if none of these conversations comes with any sensitive field."""
+        if names and not await sees(self._lister.fields_of, names):
             raise AccessError(
-                f"this token is not shown {RECORDING_FIELD}, which holds the links to recordings. Nothing was fetched; "
-                "run again with a token that has conversations:read_sensitive"
+                f"this token is not shown {RECORDING_FIELD}, which holds the links to recordings. Run again with "
+                "a token that has conversations:read_sensitive"
             )
 
     async def _ask(self, item: tuple[str, Instant]) -> None:
         identity, created_at = item
         self._check_hosts()
-        match await self._renew(identity):
-            case Link() as link:
+        match await self._look(identity):
+            case Listed(link=None):
+                self._unlisted.pop(identity, None)
+                self._bare[identity] = created_at
+                self._hidden.discard(identity)
+            case Listed(link=Link() as link):
                 self._bare.pop(identity, None)
                 self._unlisted.pop(identity, None)
                 if self._is_followed(identity, created_at, link):
                     await self._downloads.put(Wanted(identity, created_at, link))
-            case None:
-                self._unlisted.pop(identity, None)
-                self._bare[identity] = created_at
-            case _:
-                self._bare.pop(identity, None)
-                self._unlisted.pop(identity, None)
+            case Gone():
+                del self._unlisted[identity]
                 await self._add_without(identity, created_at, "no conversation")
 
-    async def _renew(self, identity: str) -> Link | Gone | None:
+    async def _look(self, identity: str) -> Listed | Gone | None:
+        """Returns what the API says when asked by id, or None if it does not say; what the list has just shown is not
+        gone."""
         row = await self._lister.conversation(identity)
         if isinstance(row, Absence):
-            return Gone() if row is Absence.GONE else None
-        return listed_of(row, 0).link
+            return Gone() if row is Absence.GONE and identity in self._unlisted else None
+        return listed_of(row, 0)
+
+    async def _renew(self, identity: str) -> Link | Gone | None:
+        found = await self._look(identity)
+        return found.link if isinstance(found, Listed) else found
 
     async def _settle(self) -> int:
         """Says what becomes of conversations for which no link was found; returns how many are left without a row."""
@@ -245,9 +255,10 @@ class RecordingsRun:
             await self._keep_row(*each)
         is_over = not self._hosts.are_all_given_up
         for identity, created_at in list(self._bare.items()):
-            if identity in batch.listed and created_at < now - DAY and is_over:
-                # It had a recording, and its source does not offer it any longer.
-                await self._add_without(identity, created_at, "no link")
+            if identity in batch.listed and identity not in self._hidden and created_at < now - DAY and is_over:
+                # It had a recording, and its source does not offer it any longer; or none could be read, now or before.
+                is_odd = batch.marks.get(identity) == (None, None)
+                await self._add_without(identity, created_at, "no link", "refused" if is_odd else "gone")
                 del self._bare[identity]
         since = now - self._settings.wait_seconds * SECOND
         self.tally.waiting += sum(name in batch.late and at >= since for name, at in self._bare.items())
@@ -278,14 +289,14 @@ class RecordingsRun:
         stored = self._batch.marks.get(wanted.conversation_id, (None, None))
         await self._add(row_of(wanted, result, stored), result)
 
-    async def _add_without(self, identity: str, created_at: Instant, reason: str) -> None:
+    async def _add_without(self, identity: str, created_at: Instant, reason: str, status: Status = "gone") -> None:
         if identity in self._batch.changed:
             return
         await self._add(
             RecordingRow(
                 conversation_id=identity,
                 conversation_created_at=created_at,
-                status="gone",
+                status=status,
                 reason=reason,
                 fetched_at=wall_clock(),
                 attempts=0,

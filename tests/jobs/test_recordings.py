@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -40,7 +40,7 @@ from exporter.sandbox import (
     Sandbox,
     serve,
 )
-from exporter.sandbox.gate import TOKEN_NOSENSITIVE
+from exporter.sandbox.gate import TOKEN_NOSENSITIVE, Refusal
 from exporter.settings import Credentials, RecordingSettings, RunSettings, Selection
 from exporter.store.local.store import LocalStore
 from tests.toolkit.recordings import SMALL, call, check_outcomes, media_files, outcomes
@@ -241,6 +241,72 @@ async def test_a_list_that_leaves_the_field_out_is_asked_by_id(tmp_path: Path) -
         done = await source.keep()
         assert (done.exit_status, source.check(rows)) == (0, {"stored": 10})
         assert (await source.keep()).requests == 0
+
+
+async def test_a_list_that_leaves_the_field_out_of_some_rows_is_asked_by_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [call(number) for number in range(10)]
+    body = Sandbox.body
+
+    def leave_out(sandbox: Sandbox, *asked: Any) -> bytes | Refusal:
+        served = body(sandbox, *asked)
+        if isinstance(served, Refusal) or asked[-1] is not None:
+            return served
+        listed = json.loads(served)
+        for row in listed[::2]:
+            row.pop("recording_details", None)
+        return json.dumps(listed).encode()
+
+    async with world(tmp_path, rows) as source:
+        await source.export()
+        monkeypatch.setattr(Sandbox, "body", leave_out)
+        done = await source.keep()
+        assert (done.exit_status, source.check(rows)) == (0, {"stored": 10})
+
+
+async def test_details_in_a_list_are_read_and_others_are_not_called_gone(tmp_path: Path) -> None:
+    rows = [call(number) for number in range(4)]
+    odd = call(9, recording_details={"audio": {"recording_url": "https://elsewhere.example.com/9.wav"}})
+    empty = call(10, recording_details={"recording_url": ""})
+    listing = msgspec.structs.replace(SMALL, details_shape="list")
+    async with world(tmp_path, [*rows, odd, empty], media=listing) as source:
+        await source.export()
+        before = (await load_state(LocalStore(source.root))).conversations
+        done = await source.keep()
+        assert Counter(row["status"] for row in source.rows().values()) == {"stored": 4, "refused": 1}
+        assert (done.exit_status, source.rows()["c9"]["reason"]) == (3, "no link")
+        await sync(source.root, Selection(), source.context())
+        assert (await load_state(LocalStore(source.root))).conversations == before
+
+
+async def test_a_scope_that_is_lost_on_the_way_ends_no_recording(tmp_path: Path) -> None:
+    rows = [call(number) for number in range(10)]
+    async with world(tmp_path, rows) as source:
+        await source.export()
+        for lost_after in range(2, 12):
+            source.sandbox.behaviour = Behaviour(page_cap=4, role_changed_after=lost_after)
+            with suppress(AccessError):
+                await source.keep()
+        assert {row["status"] for row in source.rows().values()} <= {"stored"}
+        source.sandbox.behaviour = Behaviour()
+        await source.keep()
+        assert source.check(rows) == {"stored": 10}
+
+
+async def test_an_api_that_finds_nothing_by_id_ends_no_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [call(number) for number in range(4)]
+    async with world(tmp_path, rows) as source:
+        source.media.pinned["c1"] = "expired"
+        await source.export()
+        with monkeypatch.context() as patch:
+            patch.setattr("exporter.sandbox.listing.Listing.get", lambda *_: None)
+            await source.keep()
+            assert source.check(rows) == {"stored": 3, "expired": 1}
+        await source.keep()
+        assert source.check(rows) == {"stored": 4}
 
 
 async def test_a_token_that_sees_no_recording_is_refused(tmp_path: Path) -> None:

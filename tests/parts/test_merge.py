@@ -113,6 +113,8 @@ def test_what_was_read_later_counts_whatever_its_time_of_update_says(
         ({"recording_url": URL + "?a=1"}, {"recording_url": URL.replace("one", "two") + "?a=1"}, True),
         ({"recording_url": URL + "?a=1"}, {"recording_url": URL}, False),
         ({"recording_url": URL, "expires_at": 1}, {"recording_url": URL, "expires_at": 2}, False),
+        ([{"recording_url": URL + "?a=1"}, None], [{"recording_url": URL + "?a=2", "expires_at": 2}, None], False),
+        ([{"recording_url": URL + "?a=1"}], [{"recording_url": URL + "?a=2", "format": "wav"}], True),
         ({"recording_url": URL, "url_expires_at": "2026-01-31T12:00:00Z"}, {"recording_url": URL}, False),
         ({"recording_url": None, "expires_at": 1}, {"recording_url": None, "expires_at": 2}, True),
         ({"recording_url": URL + "?a=1"}, {"recording_url": None}, True),

@@ -57,13 +57,18 @@ class Link:
 
 
 def link_of(details: object) -> Link | None:
-    """Returns the link in a conversation's `recording_details`, as parsed from JSON; None if it holds none."""
-    url = details.get(RECORDING_URL) if isinstance(details, dict) else None
-    if not isinstance(details, dict) or not isinstance(url, str) or not url:
-        return None
-    named = (_moment(details.get(name)) for name in LINK_ENDS)
-    ends = [end for end in (*_ends_of(url), *named) if end is not None]
-    return Link(url, min(ends, default=None), _duration(details.get("duration")))
+    """Returns the link in a conversation's `recording_details`, as parsed from JSON; None if it holds none.
+
+    Of details in a list, the first with a link count.
+    """
+    every: list[Any] = details if isinstance(details, list) else [details]
+    for each in every:
+        url = each.get(RECORDING_URL) if isinstance(each, dict) else None
+        if isinstance(url, str) and url:
+            named = (_moment(each.get(name)) for name in LINK_ENDS)
+            ends = [end for end in (*_ends_of(url), *named) if end is not None]
+            return Link(url, min(ends, default=None), _duration(each.get("duration")))
+    return None
 
 
 def _ends_of(url: str) -> Iterator[datetime | None]:

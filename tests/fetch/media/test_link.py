@@ -76,12 +76,32 @@ def test_an_end_that_cannot_be_read_is_not_known(query: str) -> None:
 @pytest.mark.parametrize(
     "details",
     [
-        *[None, True, 7, 1.5, "", URL, [], [URL], {}, {"url": URL}, {"recording_url": None}, {"recording_url": ""}],
+        *[
+            None,
+            True,
+            7,
+            1.5,
+            "",
+            URL,
+            [],
+            [URL],
+            [[{"recording_url": URL}]],
+            {},
+            {"url": URL},
+            {"recording_url": None},
+            {"recording_url": ""},
+        ],
         *[{"recording_url": 7}, {"recording_url": [URL]}, {"recording_url": {"url": URL}}, {"Recording_Url": URL}],
     ],
 )
 def test_details_of_another_shape_hold_no_link(details: object) -> None:
     assert link_of(details) is None
+
+
+def test_details_may_come_in_a_list() -> None:
+    found = link_of([None, {"recording_url": ""}, {"recording_url": URL, "duration": 3}, {"recording_url": "another"}])
+    assert found is not None
+    assert (found.url, found.duration) == (URL, 3)
 
 
 @pytest.mark.parametrize(
