@@ -268,6 +268,7 @@ async def test_a_link_that_is_offered_after_a_failure_is_not_taken() -> None:
                 raise StoreError("the disk is full")
             with anyio.CancelScope(shield=True):
                 await stuck.wait()
+            await anyio.sleep_forever()
 
     async def nothing(*_: Any) -> None:
         pass
