@@ -49,15 +49,16 @@ async def inspect_media(store: Store, findings: Inspection, sample: Sample, *, r
 
 
 async def find_orphans(store: Store, findings: Inspection) -> Iterable[Problem]:
-    """Returns a problem for each media file that no row names; none if not all rows can be read.
+    """Returns what is left of killed runs: each media file that no row names; nothing if not all rows can be read.
 
-    Raises `StoreError`.
+    A run sweeps where it adds rows, so they may lie elsewhere for long, and are no damage. Raises `StoreError`.
     """
     try:
         found = await find_media_garbage(store, findings.state, None)
     except (DamagedPartError, UnreadableFileError):
         found = []  # the part is named as what is wrong
-    return (Problem(path, "orphan", "no row of recordings names it: a run that was killed left it") for path in found)
+    what = "no row of recordings names it: a run that was killed left it, and exporter vacuum deletes it"
+    return (Problem(path, "behind", what) for path in found)
 
 
 async def _inspect_named(

@@ -21,7 +21,6 @@ from exporter.layout import (
     delta_log,
     is_clutter,
     is_export_file,
-    is_media,
     is_of_run,
 )
 from exporter.log.manifest import generation_of, lost_commits
@@ -202,9 +201,9 @@ def excuse_killed_run(problems: Iterable[Problem], run: str, *, has_success: boo
     """
     for problem in problems:
         is_own = problem.what == "orphan" and is_of_run(problem.file, run) and not has_success
-        # Whether there are recordings to come says nothing about `_SUCCESS`, and names of media name no run.
-        is_own |= problem.what == "orphan" and (
-            is_media(problem.file) or (problem.file.startswith(f"{RECORDINGS}/") and is_of_run(problem.file, run))
+        # Whether there are recordings to come says nothing about `_SUCCESS`.
+        is_own |= (
+            problem.what == "orphan" and problem.file.startswith(f"{RECORDINGS}/") and is_of_run(problem.file, run)
         )
         if is_own:
             what, _, _ = problem.detail.partition(":")

@@ -81,6 +81,8 @@ def surprises_of(done: "RecordingsResult | None") -> Iterator[str]:
         yield "    with another limit, host or network, --retry refused tries them again."
     if done.gave_up:
         yield f"  gave up: {done.gave_up}"
+    if done.again:
+        yield f"  failed, expired or left, and worth another run: {count_of(done.again, 'recording')}"
 
 
 def recordings_figures(done: "RecordingsResult") -> dict[str, Any]:

@@ -4,11 +4,11 @@ Everything is told from what the log says of parts, so that the cost follows the
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from exporter.contract import SECOND, Instant
+from exporter.contract import RECORDING_FIELD, SECOND, Instant
 from exporter.layout import CONVERSATIONS, RECORDINGS, partition_text
 from exporter.log.state import State
 from exporter.model import DataFile
@@ -21,9 +21,9 @@ AGAIN: Final = ("failed", "expired")
 class RecordingCounts(NamedTuple):
     """Counts recordings by what became of them. `recorded` is their sum: all that are known to exist.
 
-    `left` have no row yet. Both are None while nobody knows, because an older exporter wrote some conversations. No
-    recording that is left is older than `oldest_left`. Media that two parts of a partition name counts twice until the
-    parts are joined.
+    `left` have no row yet. Both are None while nobody knows, because an older exporter wrote some conversations, or
+    they came without the field and the list was not looked at since. No recording that is left is older than
+    `oldest_left`. Media that two parts of a partition name counts twice until the parts are joined.
     """
 
     recorded: int | None
@@ -67,6 +67,7 @@ def count_recordings(state: State) -> RecordingCounts:
         if _is_looked_at(state, parts):
             continue
         is_known = is_known and all(file.recorded_rows is not None for file in parts.conversations)
+        is_known = is_known and not (parts.conversations and is_blind(state, parts.conversations))
         recorded = sum(file.recorded_rows or 0 for file in parts.conversations)
         # Rows of recordings that appeared late are in no such count.
         if more := max(0, recorded - own.total()):
@@ -85,6 +86,17 @@ def count_recordings(state: State) -> RecordingCounts:
         media_bytes=sum(file.media_bytes for file in state.recordings),
         oldest_left=oldest,
     )
+
+
+def is_blind(state: State, files: Sequence[DataFile]) -> bool:
+    """Returns whether rows of `files` do not say which conversations have a recording, because they came without the
+    field: then only the list does."""
+    fields = None if state.request is None else state.request.fields
+    if fields is not None and RECORDING_FIELD not in fields:
+        return True
+    if any(file.withheld_rows for file in files):
+        return True
+    return all(file.absent.get(RECORDING_FIELD, 0) == file.rows for file in state.conversations)
 
 
 def partitions_to_look_at(

@@ -22,6 +22,8 @@ _several = partial(Option, group=Group.RECORDINGS, repeats=True)
 #: The statuses of recordings that can be tried again. What is refused may be admitted by other options.
 RETRIED: Final = ("failed", "expired", "gone", "refused")
 RETRIED_BY_DEFAULT: Final = frozenset(("failed", "expired"))
+#: No source keeps recordings for less: a number without a unit was meant to be one of days.
+_LEAST_RETENTION_SECONDS: Final = 3600
 _UNCHECKED: Final = " To send a newer one unchecked"
 
 
@@ -87,7 +89,10 @@ class RecordingOptions:
 
 def to_retention(given: int | str) -> int:
     """Returns for how many seconds the source keeps recordings. Raises `UsageError`."""
-    return to_seconds(given, "--recording-retention")
+    seconds = to_seconds(given, "--recording-retention")
+    if seconds < _LEAST_RETENTION_SECONDS:
+        raise UsageError(f"--recording-retention {quoted(str(given))}: shorter than an hour; write days, such as 14d")
+    return seconds
 
 
 def _texts(given: _Texts) -> Sequence[str]:

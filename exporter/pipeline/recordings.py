@@ -166,7 +166,7 @@ class Downloads:
             return False
         try:
             self._links.send_nowait(wanted)
-        except (anyio.WouldBlock, anyio.BrokenResourceError):
+        except (anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):
             return False
         return True
 

@@ -73,7 +73,7 @@ class RecordingsRun:
     @asynccontextmanager
     async def open(cls, session: Session, tally: Tally) -> AsyncIterator[Self]:
         """Opens what reads the list and what fetches recordings. However the block ends, what it has fetched is
-        committed; if it ends well, the manifest is also brought up to date. Raises `StoreError`."""
+        committed, and the manifest brought up to date. Raises `StoreError`."""
         context, settings = session.context, session.context.settings.recordings
         async with AsyncExitStack() as stack:
             filters = _lasting((session.log.state.request or Request()).filters) | dict(settings.filters)
@@ -98,6 +98,7 @@ class RecordingsRun:
             except BaseException:
                 with CancelScope(shield=True), suppress(StoreError):
                     await rows.commit()
+                    await session.committer.write_manifest()
                 raise
             finally:
                 session.reader.counters += lister.counters

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 import msgspec
 
 from exporter.clock import wall_clock
-from exporter.contract import BEGINNING, RECORDING_FIELD, SECOND, Instant
+from exporter.contract import BEGINNING, SECOND, Instant
 from exporter.coverage import Coverage
 from exporter.encode.recordings import url_hash
 from exporter.encode.tables import Tables
 from exporter.fetch.media.link import link_of
 from exporter.layout import partition_text
 from exporter.log.publish import publish
-from exporter.log.recordings import partitions_to_look_at
+from exporter.log.recordings import is_blind, partitions_to_look_at
 from exporter.log.state import State
 from exporter.model import Change, DataFile
 from exporter.partitions import Partition
@@ -62,17 +62,6 @@ class Batch:
     def oldest(self) -> Instant:
         """Returns when the oldest of them was created."""
         return min((*self.listed.values(), *self.late.values()))
-
-
-def is_blind(state: State, files: Sequence[DataFile]) -> bool:
-    """Returns whether rows of `files` do not say which conversations have a recording, because they came without the
-    field: then only the list does."""
-    fields = None if state.request is None else state.request.fields
-    if fields is not None and RECORDING_FIELD not in fields:
-        return True
-    if any(file.withheld_rows for file in files):
-        return True
-    return all(file.absent.get(RECORDING_FIELD, 0) == file.rows for file in state.conversations)
 
 
 def identify(details: str) -> Mark:

@@ -12,6 +12,7 @@ import pytest
 from exporter.clock import wall_clock
 from exporter.contract import DAY, HOUR
 from exporter.errors import StoreError
+from exporter.fetch.media.link import link_of
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.jobs import export as export_job
 from exporter.jobs import sync as sync_job
@@ -24,6 +25,9 @@ from exporter.pipeline import upsert
 from exporter.pipeline.download import Downloader, Result, Wanted
 from exporter.pipeline.part_sink import WindowWriter
 from exporter.pipeline.recording_rows import RecordingRows
+from exporter.pipeline.recordings import Downloads
+from exporter.pipeline.report import Report
+from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import Behaviour
 from exporter.settings import Selection
@@ -253,3 +257,36 @@ async def test_nothing_is_tapped_that_is_not_asked_for(tmp_path: Path, monkeypat
         source.media.attempts.clear()
         await export(other.root, KEPT, paged(other, filters={"channel": "webrtc"}))
         assert (watch.at_seal, source.media.count) == ([0, 0], 30)
+
+
+async def test_a_link_that_is_offered_after_a_failure_is_not_taken() -> None:
+    stuck = anyio.Event()
+
+    class Failing:
+        async def fetch(self, wanted: Wanted) -> None:
+            if wanted.conversation_id == "fails":
+                raise StoreError("the disk is full")
+            with anyio.CancelScope(shield=True):
+                await stuck.wait()
+            await anyio.sleep_forever()
+
+    async def nothing(*_: Any) -> None:
+        pass
+
+    downloader: Any = Failing()
+    downloads = Downloads(downloader, nothing, nothing, 2, Report(Quiet()))
+    link = link_of({"recording_url": "https://rec.example.com/1.wav"})
+    assert link is not None
+
+    async def run() -> None:
+        with pytest.raises(StoreError):
+            await downloads.run(anyio.sleep_forever)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await anyio.wait_all_tasks_blocked()
+        for name in ("is stuck", "fails"):
+            assert downloads.offer(Wanted(name, 0, link))
+            await anyio.wait_all_tasks_blocked()
+        assert not downloads.offer(Wanted("late", 0, link))
+        stuck.set()

@@ -138,7 +138,8 @@ class AddressRule:
 
     def _refuse_literal(self, host: str) -> str:
         if self.proxied or not self._is_at_home(host):
-            return f"an address in place of a name, {_OUTSIDE}"
+            network = ip_network(host).supernet(new_prefix=8) if host.startswith("127.") else ip_network(host)
+            return f"an address in place of a name, {_OUTSIDE}; if it is yours, add --allow-network {network}"
         return ""
 
     def _refuse_name(self, scheme: str, host: str, port: int) -> str:
