@@ -55,7 +55,7 @@ def check_sealed(source: World, done: Summary, exit_status: int, *words: str) ->
 async def test_a_token_that_is_not_shown_recordings(by: str, tmp_path: Path) -> None:
     async with world(tmp_path, [call(number) for number in range(5)]) as source:
         done = await keep_too(source, by, TOKEN_NOSENSITIVE)
-        check_sealed(source, done, 4, "not shown recording_details", "run again with a token")
+        check_sealed(source, done, 4, "not shown recording_details", "Run again with a token")
         assert (done.rows, source.media.count) == (5, 0)
         again = await keep_too(source, by)
         assert (again.exit_status, again.recordings and again.recordings.new_stored) == (0, 5)
