@@ -93,6 +93,8 @@ class _Handler(socketserver.StreamRequestHandler):
             self.request.sendall(head.encode() + name.ljust(_NAME_BYTES))
             offset = _NAME_BYTES
             while offset < size_bytes:
+                # The client may ask for this before the last call has returned.
+                self.server.ended = time.time()
                 offset += os.sendfile(self.request.fileno(), file, offset, size_bytes - offset)
             self.server.ended = time.time()
 

@@ -250,9 +250,12 @@ class DoubtfulStreamError(ExporterError):
 class InterruptedExportError(ExporterError):
     """A signal stopped the run; what was read is committed. `kept_rows` is all that the export then holds.
 
-    `kept_share` is the share of its range that they cover, if that is known.
+    `kept_share` is the share of its range that they cover, if that is known. `kept_recordings` of `known_recordings`
+    are stored; both are None if none was ever kept, and the latter while nobody knows.
     """
 
     exit_status = 130
     kept_rows: int | None = None
     kept_share: float | None = None
+    kept_recordings: int | None = None
+    known_recordings: int | None = None

@@ -144,6 +144,11 @@ def is_export_file(path: str) -> bool:
     return any(kind.pattern.fullmatch(path) for kind in FILE_KINDS)
 
 
+def staged_media_prefix(run: str) -> str:
+    """Returns how the names begin of the files into which a run fetches recordings, before they are published."""
+    return f"{run}-media-"
+
+
 def is_of_run(path: str, run: str) -> bool:
     """Returns whether `run` wrote a file that commits name."""
     return f"{run}-" in path.rpartition("/")[2]

@@ -27,11 +27,13 @@ class Trouble:
 class Snapshot:
     """Describes a run at one moment.
 
-    `share` is the part of the whole range that is covered or has been read: 0 to 1, measured in time and not in rows.
+    `share` is the part of the whole range that is covered or has been read: 0 to 1, measured in time and not in rows;
+    while the run is about recordings, it is the part of `recordings_in_all` that is done.
     `stored_rows` is the number of conversations that the export held when the run began. All other values count this
     run alone; `seconds` counts from its start, and `bytes` counts JSON text. `trouble` is None while answers come.
     `reading` spans what is being read, in UTC; None if that is nothing. `recordings` counts those that were fetched or
-    found to be beyond reach, of `recordings_in_all`, which is None while the run is about conversations.
+    found to be beyond reach, of `recordings_in_all`, which is None while the run is about conversations: then they are
+    fetched beside these, and nobody knows how many there are.
     """
 
     share: float

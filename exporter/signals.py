@@ -1,9 +1,11 @@
 """Handles Ctrl-C, SIGTERM and SIGHUP while there is work that must be brought to an orderly end."""
 
+import asyncio
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, Final
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -14,6 +16,13 @@ set_handler: Callable[[signal.Signals, Any], Any] = signal.signal
 def heeded() -> list[signal.Signals]:
     """Returns the signals that end a run; SIGHUP is not among them where it is ignored, as under nohup."""
     return [each for each in _SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
+
+
+def listening_in_loop(told: Callable[[], object], *, heeds: bool) -> AbstractContextManager[None]:
+    """Is `listening` for tasks of the event loop that runs, which calls `told`; without `heeds` it does nothing."""
+    if not heeds:
+        return nullcontext()
+    return listening(partial(asyncio.get_running_loop().call_soon_threadsafe, told))
 
 
 @contextmanager

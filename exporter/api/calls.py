@@ -43,7 +43,7 @@ from exporter.jobs.verify import verify as run_verify
 from exporter.model import CONVERSATIONS, TABLES, TURNS
 from exporter.options.dialect import for_caller
 from exporter.options.parse import choose_fields, parse_share
-from exporter.options.recordings import choose_retried
+from exporter.options.recordings import choose_retried, to_retention
 from exporter.options.spec import ExportSpec
 from exporter.options.times import to_age, to_seconds
 from exporter.progress import Observer
@@ -163,19 +163,27 @@ async def compact(spec: ExportSpec, *, observer: Observer | None = None) -> Comp
 
 @checked
 async def status(
-    destination: str | Path, *, check: bool = False, max_age: str | int | timedelta | None = None
+    destination: str | Path,
+    *,
+    check: bool = False,
+    max_age: str | int | timedelta | None = None,
+    recording_retention: str | int | None = None,
 ) -> Status:
     """Returns what an export holds, what is missing, and which run is at work there, as `exporter status` does.
 
     Its `exit_status` is what the command ends with if it has `--check`, and `reason` says why. With `max_age`, a text
     such as `26h`, a number of seconds or a timedelta, that is 1 also if changes of longer ago may be missing. `check`,
-    which `max_age` implies, also raises `DamagedLogError` if the manifest knows of commits that are lost.
+    which `max_age` implies, also raises `DamagedLogError` if the manifest knows of commits that are lost. With
+    `recording_retention`, a text such as `14d` or a number of seconds, `recordings.oldest_dies_at` is known.
 
     Raises `UsageError`, `DestinationError` if there is no export, and `StoreError`.
     """
     updated_after = None if max_age is None else to_datetime(to_age(max_age, wall_clock(), "max_age"))
     return await run_status(
-        parse_location(str(destination)), check=check or max_age is not None, updated_after=updated_after
+        parse_location(str(destination)),
+        check=check or max_age is not None,
+        updated_after=updated_after,
+        retention_seconds=None if recording_retention is None else to_retention(recording_retention),
     )
 
 

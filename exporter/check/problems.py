@@ -206,7 +206,10 @@ def excuse_killed_run(problems: Iterable[Problem], run: str, *, has_success: boo
         is_own |= problem.what == "orphan" and (
             is_media(problem.file) or (problem.file.startswith(f"{RECORDINGS}/") and is_of_run(problem.file, run))
         )
-        if is_own or problem.detail in (_NO_MANIFEST, _NO_SUCCESS):
+        if is_own:
+            what, _, _ = problem.detail.partition(":")
+            yield Problem(problem.file, "behind", f"{what}: a run that was killed left it")
+        elif problem.detail in (_NO_MANIFEST, _NO_SUCCESS):
             yield Problem(problem.file, "behind", f"{problem.detail}, as after a run that was killed")
         else:
             yield problem

@@ -1,6 +1,6 @@
 """Writes the commands that a report advises, with those of the options that were typed which matter there as well."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
@@ -51,13 +51,14 @@ def remember(context: Any) -> None:
     _typed.set((context.info_name, tuple(found)))
 
 
-def advise(command: str, destination: Location, *more: str) -> str:
-    """Returns a command line with `more`: for a shell, and with the options that were typed, if they matter to it."""
+def advise(command: str, destination: Location, *more: str, without: Collection[str] = ()) -> str:
+    """Returns a command line with `more`: for a shell, and with the options that were typed, if they matter to it and
+    are not named by `without`."""
     typed_for, typed = _typed.get()
     words = ["exporter", command, shell_word(destination)]
     for option in typed:
         is_elsewhere = command == "reread" and option.name in _BOUNDS
-        if option.group == Group.OUTPUT or option.words[0] in more or is_elsewhere:
+        if option.group == Group.OUTPUT or option.words[0] in more or option.name in without or is_elsewhere:
             continue
         is_how = option.group in _HOW or option.name in _ALSO_HOW
         if command == typed_for or (is_how and command in _ASKING and typed_for in _ASKING):

@@ -26,11 +26,11 @@ def progress_figures(snapshot: Snapshot, rates: Rates) -> dict[str, object]:
         "throttled": snapshot.throttled,
         "seconds": round(snapshot.seconds),
     }
+    if snapshot.recordings_in_all is not None or snapshot.recordings:
+        figures |= {"recordings": snapshot.recordings, "recording_bytes": snapshot.recording_bytes}
     if snapshot.recordings_in_all is not None:
         figures |= {
-            "recordings": snapshot.recordings,
             "recordings_in_all": snapshot.recordings_in_all,
-            "recording_bytes": snapshot.recording_bytes,
             "recording_bytes_per_second": round(rates.recording_bytes),
         }
     if rates.seconds_left is not None:

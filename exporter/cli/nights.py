@@ -126,7 +126,7 @@ async def summed_up(destination: "Location", before: "State", exported: "Summary
     from exporter.jobs.summary import summarize
     from exporter.log.commits import load_state
     from exporter.model import Counters
-    from exporter.run.recordings import Tally
+    from exporter.run.recording_outcomes import Tally
     from exporter.store.open import open_store
 
     async with open_store(destination) as store:

@@ -28,6 +28,9 @@ def describe_reading(summary: "Summary") -> Iterator[str]:
     yield f"    {_query(summary, 'conversations', 'status')}"
     if summary.turns:
         yield f"    {_query(summary, 'turns', 'role')}"
+    kept = summary.recordings
+    if kept is not None and (kept.stored or kept.gone or kept.expired or kept.failed or kept.refused):
+        yield f"    {_query(summary, 'recordings', 'status')}"
 
 
 def is_remote(summary: "Summary") -> bool:

@@ -1,23 +1,30 @@
 """Reports what became of recordings: lines for people, figures for programs."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from exporter.cli.advice import advise
 from exporter.cli.times import for_people, for_programs
 from exporter.layout import MEDIA
+from exporter.options.recordings import RETRIED_BY_DEFAULT
 from exporter.store.location import Location
 from exporter.words import count_of, format_seconds, format_size
 
 if TYPE_CHECKING:
     from exporter.jobs.recordings_result import RecordingsResult
 
+_SHOWN_REASONS: Final = 3
+#: Options that choose which recordings a run tries.
+_STATUSES: Final = ("retry",)
+_BOUNDS: Final = ("since", "until", "recording_filters")
+
 
 def describe_recordings(done: "RecordingsResult", destination: Location) -> Iterator[str]:
     """Says how many recordings are kept, what this run has added, and what became of the others."""
-    yield f"{'! ' if done.exit_status else '✔ '}kept  {_kept(done)}"
+    lacks = done.exit_status or done.left or done.expired or done.failed or done.refused
+    yield f"{'! ' if lacks else '✔ '}kept  {kept_of(done.stored, done.recorded)}"
     new = f"{done.new_stored:,} new of {format_size(done.new_bytes)}"
     cost = f"{new} · {count_of(done.requests, 'request')} · {format_seconds(done.seconds)}"
     yield f"  this run  {cost if done.requests else 'nothing to do: nothing was left'}"
@@ -26,25 +33,23 @@ def describe_recordings(done: "RecordingsResult", destination: Location) -> Iter
     yield from surprises_of(done)
     if done.exit_status == 1:
         yield "  This tries those again that failed, expired or are left:"
-        yield f"    {advise('recordings', destination)}"
+        yield f"    {advise('recordings', destination, without=_too_narrow(done))}"
 
 
 def describe_others(done: "RecordingsResult") -> Iterator[str]:
     """Says how many recordings are not kept, and why."""
     others = [
-        f"{number:,} {what}"
-        for number, what in (
-            (done.left or 0, "left"),
-            (done.gone, "gone from the source"),
-            (done.expired, "whose link has expired"),
-            (done.failed, "failed"),
-            (done.refused, "refused"),
-            (done.waiting, "waited for"),
-        )
-        if number
+        (done.left or 0, "left", ""),
+        (done.gone, "gone from the source", "gone"),
+        (done.expired, "whose link has expired", "expired"),
+        (done.failed, "failed", "failed"),
+        (done.refused, "refused", "refused"),
+        (done.waiting, "waited for", ""),
     ]
-    if others:
-        yield f"  others    {' · '.join(others)}; the table recordings says why"
+    said = [f"{number:,} {what}{_reasons(done, status, number)}" for number, what, status in others if number]
+    if said:
+        has_rows = any(number for number, _, status in others if status)
+        yield f"  others    {' · '.join(said)}{'; the table recordings says why' if has_rows else ''}"
     if done.oldest_left is not None:
         dies = (
             "" if done.oldest_dies_at is None else f"; the source deletes it at {for_people(done.oldest_dies_at)} UTC"
@@ -57,7 +62,8 @@ def describe_beside(done: "RecordingsResult | None") -> Iterator[str]:
     if done is None:
         return
     new = f", {done.new_stored:,} new" if done.new_stored else ""
-    yield f"  audio     {_kept(done)} kept{new} ({count_of(done.files, 'file')}, {format_size(done.bytes)})"
+    kept, files = kept_of(done.stored, done.recorded), count_of(done.files, "file")
+    yield f"  audio     {kept} kept{new} ({files}, {format_size(done.bytes)})"
     yield from describe_others(done)
     yield from surprises_of(done)
 
@@ -88,7 +94,24 @@ def recordings_figures(done: "RecordingsResult") -> dict[str, Any]:
     }
 
 
-def _kept(done: "RecordingsResult") -> str:
-    if done.recorded is None:
-        return count_of(done.stored, "recording")
-    return f"{done.stored:,} of {count_of(done.recorded, 'recording')}"
+def _reasons(done: "RecordingsResult", status: str, number: int) -> str:
+    """Says why this run has not stored those of `number` recordings that it has tried."""
+    reasons = done.new_reasons.get(status, {})
+    if [*reasons.values()] == [number]:
+        return f" ({', '.join(reasons)})"
+    shown = [f"{reason}: {count:,}" for reason, count in reasons.items()]
+    shown[_SHOWN_REASONS:] = ["…"] if shown[_SHOWN_REASONS:] else []
+    if not shown:
+        return ""
+    return f" ({'' if sum(reasons.values()) == number else 'in this run '}{', '.join(shown)})"
+
+
+def _too_narrow(done: "RecordingsResult") -> tuple[str, ...]:
+    """Names the options that may keep the next run from what failed or expired."""
+    tried = sum(sum(done.new_reasons.get(status, {}).values()) for status in RETRIED_BY_DEFAULT)
+    return _STATUSES if tried == done.failed + done.expired else (*_STATUSES, *_BOUNDS)
+
+
+def kept_of(stored: int, recorded: int | None) -> str:
+    """Returns how many recordings are stored of those that are known to exist, if anybody knows."""
+    return count_of(stored, "recording") if recorded is None else f"{stored:,} of {count_of(recorded, 'recording')}"

@@ -292,6 +292,6 @@ def _moved(done: "SyncResult | RereadResult") -> str:
 
 def _describe_accepted(summary: "Summary") -> Iterator[str]:
     yield from describe_acceptances(summary.acceptances)
-    if summary.exit_status == 3:
+    if summary.own_status == 3:
         yield "  Once you know what is in doubt, this accepts it, so that exit status 3 means a new doubt:"
         yield f"      {advise('accept', location_of(summary))}"

@@ -17,9 +17,10 @@ from exporter.cli.flags import Display
 from exporter.cli.machine import translating
 from exporter.cli.output import fail_in_json, is_terminal, report, say
 from exporter.cli.query import describe_reading
-from exporter.cli.recordings_report import recordings_figures, surprises_of
+from exporter.cli.recordings_report import kept_of, recordings_figures, surprises_of
 from exporter.cli.report import describe_new_doubts, describe_summary, describe_surprises, request_figures
 from exporter.errors import ExporterError, InterruptedExportError
+from exporter.layout import MEDIA
 from exporter.progress import Observer
 from exporter.store.location import Location
 from exporter.version import __version__
@@ -107,7 +108,7 @@ def perform(
             if not shown.draws and is_terminal(sys.stderr):
                 # The terminal has shown ^C, and the cursor stands behind it.
                 print(file=sys.stderr)
-            _say_what_is_kept(error, destination)
+            _say_what_is_kept(error, destination, command)
         for log in shown.logs:
             log("error", "failed", {"reason": str(error), "exit_status": error.exit_status})
         if shown.json_log is None:
@@ -128,13 +129,18 @@ def _full(destination: Location) -> str:
     return str(destination)
 
 
-def _say_what_is_kept(error: InterruptedExportError, destination: Location) -> None:
+def _say_what_is_kept(error: InterruptedExportError, destination: Location, command: str) -> None:
     if error.kept_rows is None:
         return
     share = "" if error.kept_share is None or error.kept_share == 1 else f" ({percent_of(error.kept_share)})"
-    rows = count_of(error.kept_rows, "conversation")
+    kept, where = f"{count_of(error.kept_rows, 'conversation')}{share}", str(destination)
     are = "is" if error.kept_rows == 1 else "are"
-    error.with_message(f"stopped: {rows}{share} {are} kept in {destination}; run the same command to go on")
+    if error.kept_recordings is not None:
+        recordings = kept_of(error.kept_recordings, error.known_recordings)
+        kept, are = f"{kept} and {recordings}", "are"
+        if command == "recordings":
+            kept, where = recordings, str(destination / MEDIA)
+    error.with_message(f"stopped: {kept} {are} kept in {where}; run the same command to go on")
 
 
 def _tell_result(shown: Shown, display: Display, result: Result, where: str) -> None:

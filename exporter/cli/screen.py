@@ -198,7 +198,7 @@ def recordings_picture(snapshot: Snapshot, rates: Rates, name: str, width: int) 
     words = [speed, f"{rates.recordings:,.1f} recordings/s", f"{rates.requests:,.1f} requests/s"]
     while cells(_DOT.join(words)) > width and len(words) > 1:
         words.pop()
-    return [_bar_line(name, done / in_all if in_all else 0.0, choices, width), _DOT.join(words)]
+    return [_bar_line(name, snapshot.share, choices, width), _DOT.join(words)]
 
 
 def _bar_line(name: str, share: float, choices: Sequence[Sequence[str]], width: int) -> str:
@@ -223,9 +223,10 @@ def _second_line(snapshot: Snapshot, rates: Rates, width: int, counts_stored: bo
         "rows": f"{rates.rows:,.0f} rows/s",
         "requests": f"{rates.requests:,.1f} requests/s",
         "new": new,
+        "recordings": f"{snapshot.recordings:,} recordings" if snapshot.recordings else "",
         "slowed": f"slowed down by the API {'once' if slowed == 1 else f'{slowed:,} times'}" if slowed else "",
     }
-    for dropped in ("", "slowed", "reading", "new", "requests"):
+    for dropped in ("", "slowed", "reading", "new", "requests", "recordings"):
         words.pop(dropped, None)
         line = _DOT.join(filter(None, words.values()))
         if cells(line) <= width:

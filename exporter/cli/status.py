@@ -12,6 +12,7 @@ from exporter.cli.runner import show
 from exporter.clock import wall_clock
 from exporter.contract import to_datetime
 from exporter.options.option import Group
+from exporter.options.recordings import to_retention
 from exporter.options.times import to_age
 from exporter.store.location import parse_location
 
@@ -30,18 +31,28 @@ def status(
         str | None,
         flag("Check, and end with 1 also if changes of longer ago may be missing: 26h, 2d.", "AGE", Group.DONE),
     ] = None,
+    recording_retention: Annotated[
+        str | None,
+        flag(
+            "Say when the source deletes the oldest recording that is left, if it keeps recordings for this long: 14d.",
+            "DURATION",
+            Group.DONE,
+        ),
+    ] = None,
     as_json: OneObject = False,
 ) -> None:
     """Say what DEST holds, what is missing, and which run is at work there. Changes nothing, and needs no token."""
     target, now = parse_location(destination), wall_clock()
     updated_after = None if max_age is None else to_datetime(to_age(max_age, now, "--max-age"))
     check = check or max_age is not None
+    retention_seconds = None if recording_retention is None else to_retention(recording_retention)
 
     import anyio
 
     from exporter.jobs.status import status as read_status
 
-    found = anyio.run(partial(read_status, target, check=check, updated_after=updated_after))
+    read = partial(read_status, target, check=check, updated_after=updated_after, retention_seconds=retention_seconds)
+    found = anyio.run(read)
     show(describe_status(found, target), status_figures(found), as_json=as_json)
     if check:
         if found.reason:

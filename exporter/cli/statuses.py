@@ -38,7 +38,7 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         0: "every recording is kept, gone from the source, or was refused before",
         1: "some failed or expired, or are left: run again to get them; or the API or the destination failed",
         2: _NO_EXPORT,
-        3: "some were refused for good now, or are lost to --recording-retention; the table recordings says why",
+        3: "some were refused for good now, are lost to --recording-retention, or lie where an option must allow it",
         4: _TOKEN,
         5: _LOCKED,
         6: _DAMAGE,

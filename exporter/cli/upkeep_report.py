@@ -9,11 +9,12 @@ from exporter.cli.acceptances import acceptance_figures, describe_acceptances
 from exporter.cli.advice import advise
 from exporter.cli.report import first_of
 from exporter.cli.times import period_figures
-from exporter.layout import MEDIA
+from exporter.layout import MEDIA, RECORDINGS, is_media
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of, format_seconds, format_size, told_apart
 
 if TYPE_CHECKING:
+    from exporter.check.problems import Problem
     from exporter.jobs.compact import CompactResult
     from exporter.jobs.vacuum import VacuumResult
     from exporter.jobs.verify import VerifyResult
@@ -43,9 +44,21 @@ def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[
         yield f"  not judged, because {found.writer} was at work: the manifest, _SUCCESS, files that no commit names"
     if found.was_killed:
         yield "  the last run was killed; the next run brings the manifest, and all that is named here, up to date"
-    problems = [f"{'mended: ' if one.mended else ''}{one.file}: {one.detail}" for one in found.problems]
-    yield from first_of(problems, indent="  ")
+    yield from first_of([*_describe_problems(found.problems)], indent="  ")
     yield from _advise(found, destination)
+
+
+def _describe_problems(problems: "Sequence[Problem]") -> Iterator[str]:
+    """Returns a line for each problem, and one for all media that no row names: there may be very much of it."""
+    unnamed = [one for one in problems if _is_unnamed_media(one)]
+    others = f" and {count_of(len(unnamed) - 1, 'other')} like it" if unnamed[1:] else ""
+    for one in [*unnamed[:1], *(one for one in problems if not _is_unnamed_media(one))]:
+        more = others if _is_unnamed_media(one) else ""
+        yield f"{'mended: ' if one.mended else ''}{one.file}{more}: {one.detail}"
+
+
+def _is_unnamed_media(problem: "Problem") -> bool:
+    return is_media(problem.file) and problem.what in ("orphan", "behind")
 
 
 def describe_drops(files: Sequence[str], directory: str) -> Iterator[str]:
@@ -105,7 +118,7 @@ def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
         yield "    missing."
     elif left - {"stranger", "behind", "table"}:
         command = advise("verify", destination, "--repair")
-        yield f"  {command} takes out what is wrong, so that the next export reads it again."
+        yield f"  {command} takes out what is wrong, so that {_reader_of(found.problems)} again."
         if found.drops:
             yield f"  It would move to _exporter/dropped, and delete none of, {count_of(len(found.drops), 'file')}:"
             yield from first_of(found.drops)
@@ -125,6 +138,17 @@ def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
         yield from describe_acceptances(found.acceptances)
         if found.new_doubts:
             yield f"  This accepts what is known: exporter accept {shell_word(destination)}"
+
+
+def _reader_of(problems: "Sequence[Problem]") -> str:
+    """Says which command reads what a repair would take out."""
+    spoiled = [problem for problem in problems if problem.spoils_rows]
+    of_recordings = [problem for problem in spoiled if is_media(problem.file) or problem.file.startswith(RECORDINGS)]
+    if not of_recordings:
+        return "the next export reads it"
+    if len(of_recordings) == len(spoiled):
+        return "the next exporter recordings asks for it"
+    return "the next export, or for recordings the next exporter recordings, reads it"
 
 
 def verified_figures(found: "VerifyResult") -> dict[str, Any]:

@@ -15,7 +15,8 @@ from exporter.run.context import RunContext
 from exporter.run.finish import check_whole, has_asked_mode, is_in_order, put_in_order, seal
 from exporter.run.reconcile import asks_for_more, check_file_mode, in_stored_zone, known_end, settle_request
 from exporter.run.record import Run, recorded
-from exporter.run.recordings import Tally
+from exporter.run.recording_outcomes import Tally
+from exporter.run.recordings_tap import tapped
 from exporter.run.repeats import settle
 from exporter.run.session import begin
 from exporter.settings import Request, Selection
@@ -66,10 +67,13 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
         async with connected(request, before, known_end(before, asked), context, run) as connection:
             await mention_withheld(claim, connection)
             session = await begin(claim, connection, asked, connection.latest)
-            await session.read_what_is_left()
-            await settle(session)
-            await seal(log, session.stage, session.committer, context.observer)
-            recordings = await keep_too(claim, run, asked, context, session)
+            async with tapped(session) as tap:
+                await session.read_what_is_left()
+                if tap is not None:
+                    await tap.hold()
+                await settle(session)
+                await seal(log, session.stage, session.committer, context.observer)
+                recordings = await keep_too(claim, run, asked, context, session, tap)
             summary = summarize(destination, session.before, log.state, session.spent)
             return replace(summary, recordings=recordings)
 

@@ -24,8 +24,10 @@ from exporter.run.connect import connected
 from exporter.run.context import RunContext
 from exporter.run.reconcile import between, in_stored_zone, missed_by, settle_request, stored_export
 from exporter.run.record import Run, recorded
-from exporter.run.recordings import RecordingsRun, Tally
+from exporter.run.recording_outcomes import Tally
+from exporter.run.recordings import RecordingsRun
 from exporter.run.recordings_left import Batch, Search, look_only
+from exporter.run.recordings_tap import RecordingTap
 from exporter.run.session import Session, begin
 from exporter.settings import Request, Selection
 from exporter.store.location import Location
@@ -123,19 +125,28 @@ def are_all_kept(state: State, context: RunContext) -> bool:
 
 
 async def keep_too(
-    claim: Claim, run: Run, asked: Selection, context: RunContext, session: Session | None = None
+    claim: Claim,
+    run: Run,
+    asked: Selection,
+    context: RunContext,
+    session: Session | None = None,
+    tap: RecordingTap | None = None,
 ) -> RecordingsResult | None:
-    """Fetches what is left of the whole export, after its conversations were read, if its recordings are kept.
+    """Fetches what is left of the whole export, after its conversations were read, if its recordings are kept; first
+    comes what the session's `tap` has under way.
 
     An error ends the recordings alone, and stands in the result. Raises `InterruptedExportError`, and `StoreError` if
     the run was overtaken.
     """
-    state, tally = claim.log.state, Tally()
-    before = Counters() if session is None else session.spent
-    if not are_kept(state, asked):
+    if not are_kept(claim.log.state, asked):
         return None
+    tally = Tally() if tap is None else tap.tally
+    before = Counters() if session is None else session.spent
     try:
-        return await _keep(claim, run, asked, context, _everywhere(state, context), tally, session)
+        if tap is not None:
+            await tap.finish()
+        search = _everywhere(claim.log.state, context)
+        return await _keep(claim, run, asked, context, search, tally, session)
     except InterruptedExportError:
         raise
     except ExporterError as error:

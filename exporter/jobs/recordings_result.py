@@ -8,7 +8,7 @@ from exporter.contract import SECOND, to_datetime
 from exporter.log.recordings import AGAIN, count_recordings
 from exporter.log.state import State
 from exporter.model import Counters
-from exporter.run.recordings import Tally
+from exporter.run.recording_outcomes import Tally
 from exporter.settings import RecordingSettings
 
 
@@ -23,6 +23,8 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
     of those that are `barred` are admitted by no option. This run has left `again` recordings to the next, and
     `gave_up` says why it stopped asking hosts of recordings, if it did. `error` is what has ended the run's recordings
     early, with the exit status `error_status`. `requests` are those to the API.
+
+    `new_reasons` says by status why those of this run are not stored: how many have which reason, most of them first.
     """
 
     recorded: int | None
@@ -37,6 +39,7 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
     new_stored: int = 0
     new_bytes: int = 0
     new_refused: int = 0
+    new_reasons: dict[str, dict[str, int]] = {}
     unreached: int = 0
     barred: int = 0
     again: int = 0
@@ -78,6 +81,7 @@ def summarize_recordings(state: State, tally: Tally, settings: RecordingSettings
         new_stored=tally.by_status["stored"],
         new_bytes=tally.bytes,
         new_refused=tally.by_status["refused"],
+        new_reasons={status: dict(reasons.most_common()) for status, reasons in tally.reasons.items()},
         unreached=tally.unreached,
         barred=tally.barred,
         again=tally.again,

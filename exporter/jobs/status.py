@@ -20,7 +20,7 @@ from exporter.log.manifest import check_not_behind
 from exporter.log.state import Commit, Hydrated, StateName, state_name
 from exporter.model import Counters
 from exporter.run.reconcile import stored_export
-from exporter.run.recordings import Tally
+from exporter.run.recording_outcomes import Tally
 from exporter.settings import FileMode, RecordingSettings, Request
 from exporter.store.location import Location
 from exporter.store.open import open_store
@@ -111,8 +111,14 @@ def judge(found: Status, *, updated_after: datetime | None = None) -> Verdict:
     return Verdict(0)
 
 
-async def status(destination: Location, *, check: bool = False, updated_after: datetime | None = None) -> Status:
-    """Returns the status of a destination, judged with `updated_after`.
+async def status(
+    destination: Location,
+    *,
+    check: bool = False,
+    updated_after: datetime | None = None,
+    retention_seconds: int | None = None,
+) -> Status:
+    """Returns the status of a destination, judged with `updated_after`. The source keeps recordings for this long.
 
     `check` also looks whether the manifest knows of commits that are lost, and raises `DamagedLogError` if so.
 
@@ -157,7 +163,9 @@ async def status(destination: Location, *, check: bool = False, updated_after: d
         new_doubts=len(state.new_doubts),
         unsettled=bool(state.unsettled),
         acceptances=accepted_of(state.acceptances),
-        recordings=summarize_recordings(state, Tally(), RecordingSettings(), Counters())
+        recordings=summarize_recordings(
+            state, Tally(), RecordingSettings(retention_seconds=retention_seconds), Counters()
+        )
         if state.has_recordings
         else None,
         hydrated=state.hydrated,

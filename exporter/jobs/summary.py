@@ -76,11 +76,15 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     hydrated: Hydrated = Hydrated()
 
     @property
-    def exit_status(self) -> int:
+    def own_status(self) -> int:
+        """Returns the exit status of the conversations alone."""
         doubtful = self.state == "unproven" or self.quarantined_rows or self.unproven
-        own = 1 if self.state == "incomplete" else 3 if doubtful and not self.is_accepted else 0
+        return 1 if self.state == "incomplete" else 3 if doubtful and not self.is_accepted else 0
+
+    @property
+    def exit_status(self) -> int:
         kept = 0 if self.recordings is None else self.recordings.exit_status
-        return max(own, kept, key=_FROM_GOOD_TO_BAD.index)
+        return max(self.own_status, kept, key=_FROM_GOOD_TO_BAD.index)
 
     @property
     def matches_nothing(self) -> bool:

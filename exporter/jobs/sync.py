@@ -43,6 +43,7 @@ from exporter.run.reconcile import (
     stored_export,
 )
 from exporter.run.record import Run, recorded
+from exporter.run.recordings_tap import tapped
 from exporter.run.repeats import Doubts, settle
 from exporter.run.session import Session, begin
 from exporter.settings import Filters, Request, Selection
@@ -122,22 +123,25 @@ async def _sync(
         session = await begin(
             claim, connection, to_latest, latest, refuses_withheld=True, keep_generations=keep_generations
         )
-        await session.read_what_is_left()
-        outcome = UpsertCounts()
-        if not session.before.coverage:
-            await settle(session)
-        else:
-            listing = open_reader(
-                Request(filters=_lasting(request.filters), fields=ALWAYS_FIELDS), context, connection.reader
-            )
-            async with listing if refilter else nullcontext() as lister:
-                if lister is not None:
-                    lister.now = now
-                since = updates_since(session.before, now.instant, context.observer)
-                asked_since = None if since is None or margin is None else since - context.lag - margin
-                outcome = await _update(session, asked_since, lister)
-        await seal(session.log, session.stage, session.committer, context.observer, goes_on=True)
-        recordings = await keep_too(claim, run, asked, context, session)
+        async with tapped(session) as tap:
+            await session.read_what_is_left()
+            if tap is not None:
+                await tap.hold()
+            outcome = UpsertCounts()
+            if not session.before.coverage:
+                await settle(session)
+            else:
+                listing = open_reader(
+                    Request(filters=_lasting(request.filters), fields=ALWAYS_FIELDS), context, connection.reader
+                )
+                async with listing if refilter else nullcontext() as lister:
+                    if lister is not None:
+                        lister.now = now
+                    since = updates_since(session.before, now.instant, context.observer)
+                    asked_since = None if since is None or margin is None else since - context.lag - margin
+                    outcome = await _update(session, asked_since, lister)
+            await seal(session.log, session.stage, session.committer, context.observer, goes_on=True)
+            recordings = await keep_too(claim, run, asked, context, session, tap)
         return _synced(location, session, outcome, recordings)
 
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 import pyarrow as pa
 
 from exporter.errors import OvertakenError, StoreError
-from exporter.layout import FILE_KINDS, STAGING, dropped_path, is_export_file, is_of_run
+from exporter.layout import FILE_KINDS, STAGING, dropped_path, is_export_file, is_of_run, staged_media_prefix
 from exporter.log.commits import check_not_overtaken, load_state
 from exporter.log.manifest import write_manifest
 from exporter.log.state import State
@@ -42,12 +42,23 @@ async def publish(store: Store, state: State, *, schemas: Mapping[str, pa.Schema
         raise
 
 
-async def sweep(store: Store, state: State, *, schemas: Mapping[str, pa.Schema], removed: Iterable[str] = ()) -> None:
+async def sweep(
+    store: Store,
+    state: State,
+    *,
+    schemas: Mapping[str, pa.Schema],
+    removed: Iterable[str] = (),
+    fetching: str | None = None,
+) -> None:
     """Publishes `state`, deletes also what no commit names, and moves aside what repairs have taken out.
 
-    The caller must hold the destination's lock. Raises as `publish`.
+    The recordings that the run `fetching` has not published yet stay. The caller must hold the destination's lock.
+    Raises as `publish`.
     """
     garbage = await find_garbage(store, state)
+    if fetching is not None:
+        under_way = f"{STAGING}/{staged_media_prefix(fetching)}"
+        garbage = [path for path in garbage if not path.startswith(under_way)]
     await publish(store, state, schemas=schemas, removed=(*removed, *garbage))
     await _put_aside(store, state)
 

@@ -78,11 +78,16 @@ class RecordingOptions:
             bytes_per_second=None if rate is None else parse.to_bytes(rate, "--recording-rate"),
             most_bytes=parse.to_bytes(self.max_recording_size, "--max-recording-size"),
             wait_seconds=to_seconds(self.recordings_wait, "--recordings-wait"),
-            retention_seconds=None if retention is None else to_seconds(retention, "--recording-retention"),
+            retention_seconds=None if retention is None else to_retention(retention),
             hosts=tuple(map(parse_host, _texts(self.recording_host))),
             ports=tuple(map(_to_port, _texts(self.recording_port))) or _DEFAULTS.ports,
             networks=tuple(map(parse_network, _texts(self.allow_network))),
         )
+
+
+def to_retention(given: int | str) -> int:
+    """Returns for how many seconds the source keeps recordings. Raises `UsageError`."""
+    return to_seconds(given, "--recording-retention")
 
 
 def _texts(given: _Texts) -> Sequence[str]:

@@ -47,6 +47,7 @@ class Committer:
 
     Each commit is charged with what the run has cost since the previous one. `reserved_bytes` of the disk stay free.
     `data_start`, once it is known, is as in `Commit`, and goes into the next one, as do the fields that are `hydrated`.
+    While the run `is_fetching` recordings, a sweep leaves what it has of them.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Committer:
         self.files = 0
         self.data_start: Instant | None = None
         self.hydrated: Collection[str] = ()
+        self.is_fetching = False
         self._store = store
         self._log = log
         self._schemas = schemas
@@ -114,7 +116,8 @@ class Committer:
         The caller must hold the destination's lock. Raises as `write_manifest`.
         """
         state = self._log.state
-        await sweep(self._store, state, schemas=self._schemas, removed=self._removed)
+        fetching = self._log.run if self.is_fetching else None
+        await sweep(self._store, state, schemas=self._schemas, removed=self._removed, fetching=fetching)
         self._published()
         partitions = None if await self._follows_a_killed_run() else list(self._left_by_recordings.values())
         if state.has_recordings and (partitions is None or partitions):

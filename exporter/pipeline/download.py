@@ -17,6 +17,7 @@ from exporter.fetch.media.link import Link
 from exporter.fetch.media.media_type import extension_of
 from exporter.fetch.media.transfer import POLICY, Again, Dead, End, Status, Step, Transfer, Whole
 from exporter.fetch.pace.retry import RetryPolicy
+from exporter.layout import staged_media_prefix
 from exporter.pipeline.committer import check_free_space
 from exporter.store.base import Store
 
@@ -96,7 +97,7 @@ class Downloader:
             chance=self._chance,
             policy=self.policy,
         )
-        staged = self.store.staging_file(f"{self.run}-media-{next(self._numbers):06d}")
+        staged = self.store.staging_file(f"{staged_media_prefix(self.run)}{next(self._numbers):06d}")
         file = MediaFile(staged, self._check)
         sha256: str | None = None
         try:

@@ -6,9 +6,8 @@ Every task of a run is started here. Whatever ends a run early (a signal, a refu
 at their current page, and what they have read is closed and committed if the disk still takes it.
 """
 
-import asyncio
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -34,7 +33,7 @@ from exporter.pipeline.scan import Scan
 from exporter.pipeline.sink import Sink, WindowSink, placed
 from exporter.plan.scheduler import Scheduler
 from exporter.settings import RunSettings
-from exporter.signals import listening
+from exporter.signals import listening_in_loop
 
 _WindowWalk: TypeAlias = Walk[EncodeRow] | DoubleWalk[EncodeRow] | JoinedWalk[EncodeRow]
 
@@ -106,18 +105,13 @@ class Pipeline:
             traits.begin_list(self._scan.updated_since)
         # What was covered before counts from the start: rates are measured from the first share that is shown.
         self._reader.report.share = self._share
-        with CancelScope() as everything, self._listening(everything):
+        heeds = self._settings.heeds_signals
+        with CancelScope() as everything, listening_in_loop(partial(self._interrupt, everything), heeds=heeds):
             async with anyio.create_task_group() as working:
                 for _ in range(self._settings.concurrency):
                     working.start_soon(self._work)
         if self._failure is not None:
             raise self._failure
-
-    def _listening(self, everything: CancelScope) -> AbstractContextManager[None]:
-        if not self._settings.heeds_signals:
-            return nullcontext()
-        loop = asyncio.get_running_loop()
-        return listening(partial(loop.call_soon_threadsafe, self._interrupt, everything))
 
     def stop(self, why: ExporterError) -> None:
         """Ends the run at the current page of each walk. The first reason counts."""

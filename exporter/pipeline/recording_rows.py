@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from anyio import CancelScope, to_thread
 
+from exporter.contract import Instant
 from exporter.encode.recordings import RecordingRow as RecordingRow
 from exporter.layout import media_path, partition_text
 from exporter.log.commits import CommitLog
@@ -89,6 +90,15 @@ class RecordingRows:
         if self._waits_since is None:
             self._waits_since = self._clock()
         await self.commit_due()
+
+    async def have(self, conversation_id: str, created_at: Instant) -> bool:
+        """Returns whether a conversation that was created then has a row, in the log or waiting for it."""
+        async with self._turn:
+            if conversation_id in self._waiting:
+                return True
+            partition, _ = self._stage.tables.place(created_at)
+            ids = pa.array([conversation_id], pa.string())
+            return bool(await self._parts_with(partition_text(partition), ids))
 
     def looked(self, partition: Partition, number: int) -> None:
         """Notes that each recording of a partition has its row, as its conversations were after commit `number`."""

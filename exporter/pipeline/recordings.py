@@ -81,7 +81,8 @@ def row_of(wanted: Wanted, result: Result, stored: Mark) -> RecordingRow:
 class Downloads:
     """Fetches what is put into a queue, `concurrency` at a time, and hands each result to `keep`.
 
-    `report` counts them. `commit_due` is called every few seconds, however long a download takes.
+    `report` counts them. `commit_due` is called every few seconds, however long a download takes. What `wants` does not
+    want when its turn has come, if given, is not fetched.
     """
 
     def __init__(
@@ -91,12 +92,14 @@ class Downloads:
         commit_due: Callable[[], Awaitable[None]],
         concurrency: int,
         report: Report,
+        wants: Callable[[Wanted], Awaitable[bool]] | None = None,
     ) -> None:
         self._downloader = downloader
         self._keep = keep
         self._commit_due = commit_due
         self._concurrency = concurrency
         self._report = report
+        self._wants = wants
         self._links: MemoryObjectSendStream[Wanted] | None = None
 
     async def run(self, feed: Callable[[], Awaitable[None]]) -> None:
@@ -144,6 +147,14 @@ class Downloads:
         if failures:
             raise failures[0]  # itself, not in the group that the tasks would wrap it in
 
+    @property
+    def room(self) -> int:
+        """Returns how many links the queue has room for now."""
+        if self._links is None:
+            return 0
+        seen = self._links.statistics()
+        return int(seen.max_buffer_size) - seen.current_buffer_used
+
     async def put(self, wanted: Wanted) -> None:
         """Puts a link into the queue, once there is room."""
         if self._links is not None:
@@ -160,6 +171,8 @@ class Downloads:
         return True
 
     async def _fetch(self, wanted: Wanted) -> None:
+        if self._wants is not None and not await self._wants(wanted):
+            return
         result = await self._downloader.fetch(wanted)
         await self._keep(wanted, result)
         report = self._report

@@ -38,7 +38,7 @@ class Report:
         """Sends a snapshot."""
         self._observer.progress(
             Snapshot(
-                share=self.share,
+                share=self._done_share,
                 stored_rows=self.stored_rows,
                 rows=self.rows,
                 bytes=self.bytes,
@@ -56,6 +56,12 @@ class Report:
                 trouble=next((trouble for find in self.troubles if (trouble := find())), None),
             )
         )
+
+    @property
+    def _done_share(self) -> float:
+        if self.recordings_in_all is None:
+            return self.share
+        return min(1.0, self.recordings / self.recordings_in_all) if self.recordings_in_all else 0.0
 
     async def repeat(self, pause_seconds: float = 1.0) -> None:
         """Sends a snapshot after each pause, even if nothing arrives, until it is cancelled."""

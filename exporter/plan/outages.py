@@ -60,6 +60,11 @@ class Outages:
         return [host for host in self._in_a_row if self.is_given_up(host)]
 
     @property
+    def are_failing(self) -> bool:
+        """Returns whether the last download from some host failed."""
+        return any(self._in_a_row.values())
+
+    @property
     def are_all(self) -> bool:
         """Returns whether every host that was tried is given up."""
         return bool(self._in_a_row) and len(self.hosts) == len(self._in_a_row)

@@ -16,6 +16,7 @@ from exporter.clock import wall_clock
 from exporter.contract import Instant, to_datetime
 from exporter.errors import DestinationLockedError, ExporterError, InterruptedExportError, StoreError, UsageError
 from exporter.log.journal import RunRecord, append_run
+from exporter.log.recordings import count_recordings
 from exporter.log.state import Author, State, state_name
 from exporter.model import Counters
 from exporter.store.base import Store
@@ -76,11 +77,18 @@ async def recorded(store: Store, command: Command, work: Callable[[Run], Awaitab
         outcome = await work(run)
     except BaseException as error:
         if isinstance(error, InterruptedExportError) and run.after is not None:
-            error.kept_rows, error.kept_share = run.after.totals.rows, run.after.covered_share
+            _say_what_is_kept(error, run.after)
         await _append(store, run, started_at, *_describe(error))
         raise
     await _append(store, run, started_at, outcome.exit_status)
     return outcome
+
+
+def _say_what_is_kept(error: InterruptedExportError, state: State) -> None:
+    error.kept_rows, error.kept_share = state.totals.rows, state.covered_share
+    if state.has_recordings:
+        counts = count_recordings(state)
+        error.kept_recordings, error.known_recordings = counts.stored, counts.recorded
 
 
 def _describe(error: BaseException) -> tuple[int, str, str | None]:

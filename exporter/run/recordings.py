@@ -1,9 +1,7 @@
 """Keeps recordings in a session: looks for their links in the list, fetches them, and commits what became of each."""
 
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Final, Self
 
 from anyio import CancelScope
@@ -11,25 +9,24 @@ from msgspec.structs import replace
 
 from exporter.clock import wall_clock
 from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, RECORDING_FIELD, SECOND, Instant
-from exporter.encode.recordings import RecordingRow
-from exporter.errors import AccessError, SourceError, StoreError
-from exporter.fetch.media.address import AddressRule
+from exporter.errors import AccessError, InterruptedExportError, SourceError, StoreError
 from exporter.fetch.media.client import MediaClient
 from exporter.fetch.media.link import Link
-from exporter.fetch.media.transfer import POLICY, Status
-from exporter.fetch.pace.bandwidth import Bandwidth
-from exporter.log.recordings import AGAIN, count_recordings
-from exporter.pipeline.download import Downloader, Gone, Result, Wanted
+from exporter.fetch.media.transfer import POLICY
+from exporter.log.recordings import count_recordings
+from exporter.pipeline.download import Downloader, Gone, Wanted
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.recording_rows import RecordingRows
-from exporter.pipeline.recordings import Downloads, LinkSink, Listed, listed_of, row_of
+from exporter.pipeline.recordings import Downloads, LinkSink, Listed, listed_of
 from exporter.pipeline.role import sees
 from exporter.pipeline.single import Absence
 from exporter.run.connect import open_reader
-from exporter.run.media_hosts import MediaHosts
+from exporter.run.media_access import new_client
+from exporter.run.recording_outcomes import Outcomes, Tally
 from exporter.run.recordings_left import Batch
 from exporter.run.session import Session
 from exporter.settings import Filters, Request
+from exporter.signals import listening_in_loop
 from exporter.tasks import for_each
 
 #: So few rows make a page that a link on it does not wait for long, and so many that requests count for little.
@@ -41,28 +38,8 @@ class _GaveUpError(SourceError):
     """Ends the reading of links that nobody would follow."""
 
 
-@dataclass(slots=True)
-class Tally:
-    """Counts what a run has done: recordings by status, in `by_status`, with the `bytes` of those that are stored.
-
-    `waiting` conversations are over and have no recording yet. `unreached` ones are known to have a recording that has
-    no row yet, and `barred` ones among them were not asked for because no option admits their address. `lost`
-    recordings are older than the source keeps them, and `again` others are worth another run. `gave_up` says why the
-    run has given up hosts of recordings; it is empty if it has not.
-    """
-
-    by_status: Counter[str] = field(default_factory=Counter)
-    bytes: int = 0
-    waiting: int = 0
-    unreached: int = 0
-    barred: int = 0
-    lost: int = 0
-    again: int = 0
-    gave_up: str = ""
-
-
 class RecordingsRun:
-    """Fetches batches of recordings with what `open` has opened; `tally` counts what became of them."""
+    """Fetches batches of recordings with what `open` has opened."""
 
     def __init__(
         self,
@@ -71,9 +48,8 @@ class RecordingsRun:
         lister: Reader,
         rows: RecordingRows,
         client: MediaClient,
-        rule: AddressRule,
     ) -> None:
-        self.tally = tally
+        self._tally = tally
         self._session = session
         self._lister = lister
         self._rows = rows
@@ -81,18 +57,17 @@ class RecordingsRun:
         store, run = session.stage.store, session.run
         downloader = Downloader(client, store, run, self._renew, max_bytes=settings.most_bytes, policy=POLICY)
         report = self._report = session.reader.report
-        self._downloads = Downloads(downloader, self._keep, rows.commit_due, settings.concurrency, report)
+        self._outcomes = Outcomes(rows, tally, settings)
+        self._downloads = Downloads(downloader, self._outcomes.keep, rows.commit_due, settings.concurrency, report)
         # The conversation that the list has served with the field last, and whether it must be asked for by id.
         self._shown: str | None = None
         self._asks_by_id = False
-        self._hosts = MediaHosts(rule, settings.concurrency)
+        self._hosts = self._outcomes.hosts
         self._batch = Batch()
         self._bare: dict[str, Instant] = {}
         #: Those among the bare that came without the field: neither the list nor their ids have said that it is empty.
         self._hidden: set[str] = set()
         self._unlisted: dict[str, Instant] = {}
-        #: Those whose links lead to a host that is given up, or whose other recording stays until this one comes.
-        self._passed: dict[str, Instant] = {}
 
     @classmethod
     @asynccontextmanager
@@ -100,7 +75,6 @@ class RecordingsRun:
         """Opens what reads the list and what fetches recordings. However the block ends, what it has fetched is
         committed; if it ends well, the manifest is also brought up to date. Raises `StoreError`."""
         context, settings = session.context, session.context.settings.recordings
-        rule = AddressRule(hosts=settings.hosts, ports=settings.ports, networks=settings.networks)
         async with AsyncExitStack() as stack:
             filters = _lasting((session.log.state.request or Request()).filters) | dict(settings.filters)
             request = Request(filters=filters, fields=(*ALWAYS_FIELDS, "channel", RECORDING_FIELD))
@@ -113,17 +87,11 @@ class RecordingsRun:
                 context.clock,
                 spent=lambda: session.spent + lister.counters,
             )
-            client = await stack.enter_async_context(
-                MediaClient(
-                    rule,
-                    bandwidth=Bandwidth(settings.bytes_per_second),
-                    ca_file=context.settings.ca_file,
-                    environment=context.credentials.proxies,
-                )
-            )
-            run = cls(session, tally, lister, rows, client, rule)
+            client = await stack.enter_async_context(new_client(context))
+            run = cls(session, tally, lister, rows, client)
             counts = count_recordings(session.log.state)
-            run._report.recordings_in_all = (counts.left or 0) + counts.failed + counts.expired
+            report = run._report
+            report.recordings_in_all = report.recordings + (counts.left or 0) + counts.failed + counts.expired
             try:
                 yield run
                 await rows.finish()
@@ -137,13 +105,19 @@ class RecordingsRun:
     async def keep(self, batches: AsyncIterator[Batch]) -> None:
         """Fetches batch after batch, unless the hosts of recordings are given up.
 
-        Raises `AccessError` for a token that may not see recordings, `SourceError` if the API fails, and `StoreError`.
+        Raises `AccessError` for a token that may not see recordings, `SourceError` if the API fails, `StoreError`, and
+        `InterruptedExportError` after a signal.
         """
-        async for batch in batches:
-            await self._keep_batch(batch)
+        heeds = self._session.context.settings.heeds_signals
+        with CancelScope() as everything, listening_in_loop(everything.cancel, heeds=heeds):
+            async for batch in batches:
+                await self._keep_batch(batch)
+        if everything.cancelled_caught:
+            raise InterruptedExportError("interrupted; run the same command again to resume")
 
     async def _keep_batch(self, batch: Batch) -> None:
-        self._batch, self._bare, self._hidden, self._passed = batch, {}, set(), {}
+        self._batch, self._bare, self._hidden = batch, {}, set()
+        self._outcomes.begin(batch)
         self._unlisted = {**batch.listed, **batch.late}
         report = self._report
         report.recordings_in_all = max(report.recordings_in_all or 0, report.recordings + len(batch.listed))
@@ -190,7 +164,7 @@ class RecordingsRun:
     def _is_followed(self, identity: str, created_at: Instant, link: Link) -> bool:
         """Returns whether a link is to be followed, and notes what becomes of it."""
         if self._hosts.is_given_up(link.host):
-            self._passed[identity] = created_at
+            self._outcomes.passed[identity] = created_at
             return False
         if identity in self._batch.late:
             self._report.recordings_in_all = (self._report.recordings_in_all or 0) + 1
@@ -239,7 +213,7 @@ class RecordingsRun:
                     await self._downloads.put(Wanted(identity, created_at, link))
             case Gone():
                 del self._unlisted[identity]
-                await self._add_without(identity, created_at, "no conversation")
+                await self._outcomes.add_without(identity, created_at, "no conversation")
 
     async def _look(self, identity: str) -> Listed | Gone | None:
         """Returns what the API says when asked by id, or None if it does not say; what the list has just shown is not
@@ -256,74 +230,31 @@ class RecordingsRun:
     async def _settle(self) -> int:
         """Says what becomes of conversations for which no link was found; returns how many are left without a row."""
         batch, now = self._batch, wall_clock()
-        self.tally.gave_up = self._hosts.why() or self.tally.gave_up
+        self._tally.gave_up = self._hosts.why() or self._tally.gave_up
         refused, passed = self._hosts.end_batch()
         for each in refused:
-            await self._keep_row(*each)
+            await self._outcomes.keep_row(*each)
         is_over = not self._hosts.are_all_given_up
         for identity, created_at in list(self._bare.items()):
             if identity in batch.listed and identity not in self._hidden and created_at < now - DAY and is_over:
                 # It had a recording, and its source does not offer it any longer; or none could be read, now or before.
                 is_odd = batch.marks.get(identity) == (None, None)
-                await self._add_without(identity, created_at, "no link", "refused" if is_odd else "gone")
+                await self._outcomes.add_without(identity, created_at, "no link", "refused" if is_odd else "gone")
                 del self._bare[identity]
         since = now - self._settings.wait_seconds * SECOND
-        self.tally.waiting += sum(name in batch.late and at >= since for name, at in self._bare.items())
+        self._tally.waiting += sum(name in batch.late and at >= since for name, at in self._bare.items())
         unlisted = {} if self._settings.filters and is_over else self._unlisted
         left = [at for name, at in (*self._bare.items(), *unlisted.items()) if name in batch.listed]
-        left += self._passed.values()
+        left += self._outcomes.passed.values()
         barred = [wanted.created_at for wanted in passed]
         if self._hosts.are_barred:
             barred, left = barred + left, []
-        self.tally.again += sum(not self._is_lost(at) for at in left)
+        self._tally.again += sum(not self._outcomes.is_lost(at) for at in left)
         left += barred
-        self.tally.barred += len(barred)
-        self.tally.unreached += len(left)
-        self.tally.lost += sum(map(self._is_lost, left))
+        self._tally.barred += len(barred)
+        self._tally.unreached += len(left)
+        self._tally.lost += sum(map(self._outcomes.is_lost, left))
         return len(left)
-
-    async def _keep(self, wanted: Wanted, result: Result) -> None:
-        for each in self._hosts.take(wanted, result):
-            await self._keep_row(*each)
-
-    async def _keep_row(self, wanted: Wanted, result: Result) -> None:
-        if result.status != "stored" and wanted.conversation_id in self._batch.changed:
-            # What is kept is worth more than the reason why its successor is not.
-            if result.status in AGAIN:
-                self._passed[wanted.conversation_id] = wanted.created_at
-            return
-        self.tally.bytes += result.bytes or 0 if result.status == "stored" else 0
-        stored = self._batch.marks.get(wanted.conversation_id, (None, None))
-        await self._add(row_of(wanted, result, stored), result)
-
-    async def _add_without(self, identity: str, created_at: Instant, reason: str, status: Status = "gone") -> None:
-        if identity in self._batch.changed:
-            return
-        await self._add(
-            RecordingRow(
-                conversation_id=identity,
-                conversation_created_at=created_at,
-                status=status,
-                reason=reason,
-                fetched_at=wall_clock(),
-                attempts=0,
-            )
-        )
-
-    async def _add(self, row: RecordingRow, result: Result | None = None) -> None:
-        self.tally.by_status[row.status] += 1
-        if row.status != "stored":
-            is_lost = self._is_lost(row.conversation_created_at)
-            self.tally.lost += is_lost
-            self.tally.again += row.status in AGAIN and not is_lost
-        if result is None or result.staged_path is None:
-            await self._rows.add(row)
-        else:
-            await self._rows.add(row, result.staged_path, result.extension or "bin")
-
-    def _is_lost(self, created_at: Instant) -> bool:
-        retention = self._settings.retention_seconds
-        return retention is not None and created_at < wall_clock() - retention * SECOND
 
 
 def _lasting(filters: Filters) -> dict[str, str | tuple[str, ...]]:

@@ -26,6 +26,7 @@ from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.probe import Opening, find_beginning
 from exporter.pipeline.reader import Reader
+from exporter.pipeline.recording_tap import Tap, TappedSink
 from exporter.pipeline.role import Guard, Role
 from exporter.pipeline.scan import Scan
 from exporter.pipeline.sink import Sink
@@ -48,7 +49,8 @@ _LOOKED_INTO: Final = 3
 class Session:
     """Represents a run that holds its destination, and has said so in the log.
 
-    `run` is its name, `before` the state until then, and `windows` is the number of windows that were read.
+    `run` is its name, `before` the state until then, and `windows` is the number of windows that were read. Rows that
+    become parts of the export are offered to the `tap`.
     """
 
     run: str
@@ -63,6 +65,7 @@ class Session:
     committer: Committer
     began: float
     hydrator: Hydrator | None = None
+    tap: Tap | None = None
     windows: int = field(default=0)
 
     @classmethod
@@ -147,7 +150,9 @@ class Session:
             if what and what.intervals[0].start == scan.range.start:
                 self.committer.data_start = scheduler.oldest
         completes = into is None
-        into = into or PartSink(self.stage, self.guard, arrives=True)
+        if into is None:
+            into = PartSink(self.stage, self.guard, arrives=True)
+            into = into if self.tap is None else TappedSink(into, self.tap)
         pipeline = Pipeline(
             scan,
             scheduler,

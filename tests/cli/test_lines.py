@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from exporter.cli.lines import LineProgress, ObjectProgress
+from exporter.pipeline.report import Report
 from exporter.progress import Trouble
 from tests.cli.snapshots import at
 
@@ -89,6 +90,16 @@ def test_trouble_that_ends_the_run_within_a_second_has_no_line_of_its_own() -> N
         lines = LineProgress(log, 1000, verbose=False)
         lines.progress(replace(at(20, 0.1), trouble=Trouble("api answered 401", 10, until)))
         assert bool(log.events) is told
+
+
+def test_the_percentage_is_of_recordings_while_these_are_fetched() -> None:
+    objects: list[dict[str, object]] = []
+    now = iter(range(100))
+    report = Report(ObjectProgress(objects.append), lambda: next(now))
+    report.share = 1.0
+    for report.recordings, report.recordings_in_all in ((0, None), (0, 0), (1, 8), (9, 8)):
+        report.send()
+    assert [each["percent"] for each in objects] == [100.0, 0.0, 12.5, 100.0]
 
 
 def test_objects_come_once_a_second() -> None:

@@ -50,8 +50,14 @@ def test_a_wide_picture_says_all() -> None:
     assert wider.count("━") > first.count("━")
 
 
+def test_a_picture_of_rows_says_how_many_recordings_came_beside_them() -> None:
+    beside = picture(replace(RUN, recordings=43), Rates(), "calls", 120, counts_stored=False)
+    assert " · 43 recordings" in beside[1]
+    assert "recordings" not in picture(RUN, Rates(), "calls", 120, counts_stored=False)[1]
+
+
 def test_a_picture_of_recordings_says_how_many_and_how_fast() -> None:
-    run = replace(RUN, recordings=430, recordings_in_all=1_000, recording_bytes=1_200_000_000)
+    run = replace(RUN, share=0.43, recordings=430, recordings_in_all=1_000, recording_bytes=1_200_000_000)
     rates = Rates(requests=0.1, recordings=8.13, recording_bytes=10_200_000.0, seconds_left=70.0)
     first, second = picture(run, rates, "calls", 110, counts_stored=True)
     assert first.startswith("calls  43% ━━━━━")

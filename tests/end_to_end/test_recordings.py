@@ -8,7 +8,7 @@ from threading import Event
 import msgspec
 import pytest
 
-from exporter.sandbox import Sandbox
+from exporter.sandbox import Behaviour, Sandbox
 from tests.end_to_end.conftest import Command, Serving, Spawn
 from tests.toolkit.recordings import SMALL, call, check_outcomes, outcomes
 
@@ -105,3 +105,25 @@ def test_a_stop_while_recordings_are_fetched_leaves_the_export_sealed(
     assert (again.status, json.loads(again.out)["recordings"]["new_stored"]) == (0, 60 - kept)
     assert server.media is not None
     assert check_outcomes(out, server.media, ROWS) == {"stored": 60}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_an_export_that_ends_while_rows_and_recordings_come(
+    number: signal.Signals, server: Sandbox, command: Command, spawn: Spawn, tmp_path: Path
+) -> None:
+    out, slow = tmp_path / "out", ("--concurrency", "1", "--page-size", "5")
+    server.behaviour, under_way = Behaviour(latency=0.1), after(server, 12)
+    running = spawn("export", out, "--recordings", *HOME, *slow, server=server)
+    assert under_way.wait(60)
+    running.process.send_signal(number)
+    assert running.wait().status == (-number if number == signal.SIGKILL else 130)
+    assert not (out / "_SUCCESS").exists(), "rows still come"
+    assert server.media is not None
+    server.behaviour, kept = Behaviour(), outcomes(out)
+    assert len(kept) >= (8 if number == signal.SIGINT else 0)
+    server.media.attempts.clear()
+    again = command("export", out, *HOME, "--json", server=server)
+    assert (again.status, json.loads(again.out)["recordings"]["stored"]) == (0, 60)
+    assert check_outcomes(out, server.media, ROWS) == {"stored": 60}
+    assert not server.media.attempts.keys() & kept.keys(), "what has its row is not fetched again"
+    assert command("verify", out, "--media").status == 0

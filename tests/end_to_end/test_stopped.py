@@ -21,6 +21,7 @@ from exporter.settings import Credentials, RunSettings, Selection
 from tests.end_to_end.conftest import Command, CommandResult, Serving, Spawn
 from tests.end_to_end.export_directory import ExportDirectory
 from tests.end_to_end.records import SINCE, UNTIL, records, whole_rows_served
+from tests.toolkit.recordings import SMALL, call, outcomes
 
 CONCURRENCY, PAGE_SIZE = 3, 20
 OPTIONS = (
@@ -163,6 +164,34 @@ def test_interrupted_while_the_server_stalls(
     assert len(served - kept.keys()) <= CONCURRENCY * (1 + PAGE_SIZE)
     assert command("export", destination, *OPTIONS, server=server).status == 0
     ExportDirectory(destination).check(records(rows))
+
+
+@pytest.mark.parametrize("job", ["recordings", "export"])
+def test_interrupted_while_recordings_come(
+    job: str, serving: Serving, spawn: Spawn, command: Command, tmp_path: Path
+) -> None:
+    server, out = serving([call(number) for number in range(60)], media=SMALL), tmp_path / "out"
+    media, under_way = server.media, threading.Event()
+    assert media is not None
+    media.on_request = lambda request: under_way.set() if request.number >= 9 else None
+    assert command("export", out, server=server).status == 0
+    slow = ("--recording-rate", "20kB", "--recording-concurrency", "2", "--allow-network", "127.0.0.0/8")
+    running = spawn(job, out, *slow, *(["--recordings"] if job == "export" else []), server=server)
+    assert under_way.wait(30)
+    running.process.send_signal(signal.SIGINT)
+    done = running.wait(PATIENCE_SECONDS)
+    assert (done.status, done.out) == (130, "")
+    kept = len(outcomes(out))
+    assert 4 <= kept < 60
+    assert command("verify", out, "--media").status == 0
+    what = {
+        "recordings": f"{kept} of 60 recordings are kept in {out}/media",
+        "export": f"60 conversations and {kept} of 60 recordings are kept in {out}",
+    }
+    assert done.err.splitlines()[-1] == f"exporter: stopped: {what[job]}; run the same command to go on"
+    assert json.loads(command("status", out, "--json", token=None).out)["last_run"]["exit_status"] == 130
+    assert "; the source deletes it at " in command("status", out, "--recording-retention", "14d", token=None).out
+    assert command("recordings", out, *slow[-2:], server=server).status == 0
 
 
 def test_interrupted_more_than_once(

@@ -457,6 +457,9 @@ async def test_the_oldest_that_is_left_says_when_it_dies(tmp_path: Path) -> None
         assert (done.exit_status, done.failed, done.lost) == (1, 1, 0)
         assert done.oldest_left == to_datetime(rows[2].created_at)
         assert done.oldest_dies_at == to_datetime(rows[2].created_at + 10 * DAY)
+        shown = (await exporter.status(source.root, recording_retention="10d")).recordings
+        assert shown is not None
+        assert shown.oldest_dies_at == done.oldest_dies_at
         source.media.pinned["c2"] = None
         again = await source.keep(retention_seconds=10 * 86_400)
         assert (again.exit_status, again.oldest_left, again.oldest_dies_at) == (0, None, None)

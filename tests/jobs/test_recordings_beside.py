@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
+from exporter.cli.query import describe_reading
+from exporter.cli.report import describe_summary, describe_synced
 from exporter.cli.runner import tell_summary
 from exporter.errors import StoreError
 from exporter.fetch.pace.retry import Patience, RetryPolicy
@@ -103,3 +106,29 @@ async def test_a_destination_that_takes_no_more_media(by: str, tmp_path: Path, m
         again = await keep_too(source, by)
         assert (again.exit_status, again.recordings and again.recordings.new_stored) == (0, 30 - kept)
         assert source.check(rows) == {"stored": 30}
+
+
+@pytest.mark.parametrize("by", ["export", "sync"])
+async def test_nobody_is_told_to_accept_what_was_refused(by: str, tmp_path: Path) -> None:
+    async with world(tmp_path, [call(number) for number in range(5)]) as source:
+        source.media.pinned["c1"] = "html"
+        if by == "export":
+            summary = await keep_too(source, by)
+            lines = [*describe_summary(summary)]
+        else:
+            synced = await sync(source.root, Selection(recordings=True), source.context())
+            summary, lines = synced.summary, [*describe_synced(synced)]
+        assert (summary.exit_status, summary.own_status) == (3, 0)
+        told = "\n".join(lines)
+        assert "1 refused (type text/html)" in told
+        assert "exporter accept" not in told
+        queries = [line for line in describe_reading(summary) if "SELECT" in line]
+        found = duckdb.execute(queries[-1]).fetchall()
+        assert sum(rows[-1] for rows in found) == 5
+        assert {rows[-2] for rows in found} == {"stored", "refused"}
+
+
+async def test_without_a_recording_no_query_names_them(tmp_path: Path) -> None:
+    async with world(tmp_path, [call(1, recording_details=None)]) as source:
+        summary = await keep_too(source, "export")
+        assert "recordings" not in "\n".join(describe_reading(summary)).replace(str(tmp_path), "")

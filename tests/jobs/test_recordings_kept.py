@@ -173,6 +173,44 @@ def test_media_that_no_row_names_is_garbage(kept: Path) -> None:
     check_media(kept)
 
 
+def test_all_media_that_no_row_names_is_told_in_one_line(kept: Path) -> None:
+    def told(found: VerifyResult) -> list[str]:
+        return [line for line in describe_verified(found, kept) if "no row of recordings names it" in line]
+
+    path = named(kept)[0]
+    strays = [path[: -len("0" * 64 + ".ogg")] + f"{number:064}.ogg" for number in range(3)]
+    for number, stray in enumerate(strays, start=1):
+        shutil.copy(kept / path, kept / stray)
+        found = check(kept)
+        assert len(found.problems) == number
+        (line,) = told(found)
+        assert line.startswith(
+            f"  {strays[0]}{('', ' and 1 other like it', ' and 2 others like it')[number - 1]}: no row"
+        )
+    # The last run was killed: what it has left is no damage, and is said once to be its own.
+    journal = kept / "_exporter/runs.jsonl"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:-1]))
+    found = check(kept)
+    assert (found.sound, found.was_killed, len(found.problems)) == (True, True, 3)
+    detail = "no row of recordings names it: a run that was killed left it"
+    assert told(found) == [f"  {strays[0]} and 2 others like it: {detail}"]
+    (line,) = told(check(kept, repair=True))
+    assert line == f"  mended: {strays[0]} and 2 others like it: {detail}"
+
+
+def test_the_command_that_reads_what_is_damaged_is_named(kept: Path) -> None:
+    def told() -> str:
+        return "\n".join(describe_verified(check(kept, media=True), kept))
+
+    truncate(kept, named(kept)[0])
+    assert "so that the next exporter recordings asks for it again." in told()
+    truncate(kept, state_of(kept).conversations[0].path)
+    assert "so that the next export, or for recordings the next exporter recordings, reads it again." in told()
+    assert check(kept, media=True, repair=True).sound
+    truncate(kept, state_of(kept).conversations[0].path)
+    assert "so that the next export reads it again." in told()
+
+
 def test_a_row_whose_conversation_is_not_there_is_no_problem(kept: Path) -> None:
     part = state_of(kept).recordings[0]
     rewrite(kept, part.path, with_column("conversation_id", lambda ids: ["stranger", *ids.to_pylist()[1:]]))

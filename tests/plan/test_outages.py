@@ -21,6 +21,7 @@ def test_a_host_is_given_up_after_so_many_failures_in_a_row(
     down = {host for host, number in in_a_row.items() if number >= max(24, 3 * concurrency)}
     assert {*outages.hosts} == down == {host for host in HOSTS if outages.is_given_up(host)}
     assert outages.are_all == (bool(in_a_row) and down == in_a_row.keys())
+    assert outages.are_failing == any(in_a_row.values())
     assert outages.has_any_answered == any(reason != "address" for _, reason in notes)
     for host in HOSTS:
         assert outages.has_answered(host) == any(reason != "address" for one, reason in notes if one == host)

@@ -1,0 +1,23 @@
+"""Opens the way to the hosts of recordings that the options of a run admit."""
+
+from exporter.fetch.media.address import AddressRule
+from exporter.fetch.media.client import MediaClient
+from exporter.fetch.pace.bandwidth import Bandwidth
+from exporter.run.context import RunContext
+from exporter.settings import RecordingSettings
+
+
+def rule_of(settings: RecordingSettings) -> AddressRule:
+    """Returns which addresses may be asked."""
+    return AddressRule(hosts=settings.hosts, ports=settings.ports, networks=settings.networks)
+
+
+def new_client(context: RunContext) -> MediaClient:
+    """Returns a client, which must be entered, with a bandwidth of its own."""
+    settings = context.settings.recordings
+    return MediaClient(
+        rule_of(settings),
+        bandwidth=Bandwidth(settings.bytes_per_second),
+        ca_file=context.settings.ca_file,
+        environment=context.credentials.proxies,
+    )
