@@ -59,8 +59,8 @@ class RecordingsRun:
         report = self._report = session.reader.report
         self._outcomes = Outcomes(rows, tally, settings)
         self._downloads = Downloads(downloader, self._outcomes.keep, rows.commit_due, settings.concurrency, report)
-        # Whether the list has ever served the field, and whether it must be asked for by id.
-        self._is_shown = False
+        # The conversation that the list has served with the field last, and whether it must be asked for by id.
+        self._shown: str | None = None
         self._asks_by_id = False
         self._hosts = self._outcomes.hosts
         self._batch = Batch()
@@ -137,7 +137,7 @@ class RecordingsRun:
         sink = LinkSink(self._downloads, self._take)
         await self._session.read(batch.windows, sink, reader=self._lister, oldest=batch.oldest, settings=settings)
         known = self._hidden & batch.listed.keys()
-        if (known or (self._hidden and not self._is_shown)) and not self._asks_by_id:
+        if self._hidden and not self._asks_by_id:
             await self._judge()
         # Each that had a recording is asked for: a list may leave the field out of some rows, or pages, alone.
         asked = {name: self._bare[name] for name in (self._hidden if self._asks_by_id else known)}
@@ -150,7 +150,8 @@ class RecordingsRun:
 
     def _take(self, listed: Listed) -> bool:
         self._check_hosts()
-        self._is_shown |= listed.shows
+        if listed.shows:
+            self._shown = listed.id
         if listed.id not in self._unlisted:
             return False
         del self._unlisted[listed.id]
@@ -176,17 +177,22 @@ class RecordingsRun:
             raise _GaveUpError("")
 
     async def _judge(self) -> None:
-        """Decides what it means that no row came with the field: that it must be asked for by id, or that there is no
+        """Decides what it means that rows came without the field: that it must be asked for by id, or that there is no
         recording. Raises `AccessError` if the token may not see it."""
         known = sorted(self._hidden, key=lambda name: name not in self._batch.listed)[:_SAMPLED]
         for identity in known:
-            if RECORDING_FIELD in (await self._lister.fields_of(identity) or ()):
+            found = await self._look(identity)
+            # A list that has shown the field may leave it out where it is null.
+            if isinstance(found, Listed) and (found.link or (found.shows and self._shown is None)):
                 self._asks_by_id = True
                 return
-        await self._check_role(known)
+        if self._shown is None or not self._hidden.isdisjoint(self._batch.listed):
+            await self._check_role(known)
 
     async def _check_role(self, names: Sequence[str]) -> None:
-        """Raises `AccessError` if none of these conversations comes with any sensitive field."""
+        """Raises `AccessError` if no conversation comes with any sensitive field: neither these, nor the one that came
+        with a recording's last."""
+        names = [*names, self._shown] if names and self._shown else names
         if names and not await sees(self._lister.fields_of, names):
             raise AccessError(
                 f"this token is not shown {RECORDING_FIELD}, which holds the links to recordings. Run again with "

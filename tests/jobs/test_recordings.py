@@ -243,8 +243,9 @@ async def test_a_list_that_leaves_the_field_out_is_asked_by_id(tmp_path: Path) -
         assert (await source.keep()).requests == 0
 
 
+@pytest.mark.parametrize("fields", [None, ("id", "created_at", "updated_at", "status")])
 async def test_a_list_that_leaves_the_field_out_of_some_rows_is_asked_by_id(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fields: tuple[str, ...] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [call(number) for number in range(10)]
     body = Sandbox.body
@@ -259,7 +260,7 @@ async def test_a_list_that_leaves_the_field_out_of_some_rows_is_asked_by_id(
         return json.dumps(listed).encode()
 
     async with world(tmp_path, rows) as source:
-        await source.export()
+        await source.export(fields=fields)
         monkeypatch.setattr(Sandbox, "body", leave_out)
         done = await source.keep()
         assert (done.exit_status, source.check(rows)) == (0, {"stored": 10})
