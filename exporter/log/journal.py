@@ -1,4 +1,5 @@
-"""Keeps a journal of runs: one line of JSON for each, however it ended. People read it; nothing else rests on it.
+"""Keeps a journal of runs: one line of JSON for each, however it ended. People read it; what else rests on it is only
+whether a run was killed, and may have left something to sweep.
 
 A run that is killed leaves no line, or half a line, which does not spoil the next one.
 """
@@ -10,7 +11,7 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 
 from exporter.contract import format_datetime
-from exporter.errors import DestinationLockedError
+from exporter.errors import DestinationLockedError, StoreError
 from exporter.layout import RUNS
 from exporter.log.state import StateName
 from exporter.store.base import Store
@@ -66,8 +67,12 @@ async def read_last_run(store: Store) -> RunRecord | None:
 
 
 async def has_ended(store: Store, run: str) -> bool:
-    """Returns whether a line is that of `run`, or nobody can tell because there is none. Raises `StoreError`."""
-    names = {record.run for record in _read_backwards(await store.read(RUNS) or b"")}
+    """Returns whether a line is that of `run`, or nobody can tell because no line can be read."""
+    try:
+        lines = await store.read(RUNS) or b""
+    except StoreError:
+        return True
+    names = {record.run for record in _read_backwards(lines)}
     return not names or run in names
 
 
