@@ -175,7 +175,9 @@ class Hydrator:
             return rows
         came = await self.ask(lacking)
         completed = [
-            fill(row, came[row.id], self.fields, at) if isinstance(row, ServedRow) and row.id in came else row
+            fill(row, came[row.id], self.fields, at)
+            if isinstance(row, ServedRow) and row.id in came and not _are_strangers(row, came[row.id])
+            else row
             for row, at in zip(rows.rows, rows.created_at, strict=True)
         ]
         return Rows(completed, rows.created_at, rows.updated_at)
@@ -230,6 +232,14 @@ def fill(row: ServedRow, came: ServedRow | Misfit, fields: Collection[str], crea
         if getattr(row, name) is UNSET:
             setattr(row, name, getattr(came, name))
     return row
+
+
+def _are_strangers(row: ServedRow, came: ServedRow | Misfit) -> bool:
+    """Returns whether what came by id belongs to another organization than what was listed."""
+    if isinstance(came, Misfit):
+        return False
+    listed, found = (getattr(each, "organization_id", UNSET) for each in (row, came))
+    return UNSET not in (listed, found) and listed != found
 
 
 def _brought(came: EncodeRow | Absence, fields: Collection[str]) -> frozenset[str]:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from exporter.clock import wall_clock
 from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, RECORDING_FIELD, SECOND, Instant
-from exporter.errors import AccessError, InterruptedExportError, SourceError, StoreError
+from exporter.errors import AccessError, InterruptedExportError, SourceError, StoreError, TooLargeError, TransientError
 from exporter.fetch.media.client import MediaClient
 from exporter.fetch.media.link import Link
 from exporter.fetch.media.transfer import POLICY
@@ -225,7 +225,10 @@ class RecordingsRun:
         return listed_of(row, 0)
 
     async def _renew(self, identity: str) -> Link | Gone | None:
-        found = await self._look(identity)
+        try:
+            found = await self._look(identity)
+        except (TransientError, TooLargeError):
+            return None  # one conversation that does not come by id ends nothing else: the list tells of the API
         return found.link if isinstance(found, Listed) else found
 
     async def _settle(self) -> int:

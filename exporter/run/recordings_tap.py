@@ -14,7 +14,7 @@ from anyio import CancelScope
 from exporter.contract import RECORDING_FIELD
 from exporter.encode.recordings import url_hash
 from exporter.encode.rows import EncodeRow
-from exporter.errors import ExporterError, StoreError
+from exporter.errors import ExporterError, StoreError, TooLargeError, TransientError
 from exporter.fetch.media.client import MediaClient
 from exporter.fetch.media.link import Link
 from exporter.fetch.media.transfer import POLICY
@@ -133,7 +133,10 @@ class RecordingTap:
         self._under_way.discard(wanted.conversation_id)
 
     async def _renew(self, identity: str) -> Link | Gone | None:
-        row = await self._session.reader.conversation(identity)
+        try:
+            row = await self._session.reader.conversation(identity)
+        except (TransientError, TooLargeError):
+            return None
         if isinstance(row, Absence):
             return Gone() if row is Absence.GONE else None
         return listed_of(row, 0).link

@@ -377,6 +377,27 @@ async def test_another_conversation_than_was_asked_for_is_never_taken(
     assert all(found[name] == whole[name] for name in names if name not in wrong)
 
 
+async def test_fields_of_another_organization_are_never_taken(
+    tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = records(rows, Behaviour())
+    stranger = next(name for name, row in whole.items() if row["conversation"] is not None)
+    async with serve(rows, OMITS) as server:
+        body = server.body
+
+        def answer(identity: str) -> bytes | Refusal | None:
+            if identity != stranger:
+                return None
+            found = body({}, {"Authorization": f"Bearer {TOKEN}"}, 1, random.Random(0), identity)
+            assert isinstance(found, bytes)
+            return found.replace(b'"organization_id":"', b'"organization_id":"other_')
+
+        answer_by_id(server, monkeypatch, answer)
+        await run(tmp_path, server)
+    found = ExportDirectory(tmp_path).records()
+    assert [name for name, row in found.items() if row["conversation"] != whole[name]["conversation"]] == [stranger]
+
+
 async def test_what_fits_no_column_is_put_in_quarantine(tmp_path: Path) -> None:
     async with moving_source(8, Behaviour(list_omits=("summary",))) as source:
         fill(source, 20, summary="short")

@@ -16,7 +16,8 @@ import pytest
 import exporter
 from exporter.clock import wall_clock
 from exporter.contract import DAY, HOUR, to_datetime
-from exporter.errors import AccessError, DestinationError, UsageError
+from exporter.encode.rows import EncodeRow
+from exporter.errors import AccessError, DestinationError, ServerFailedError, UsageError
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.jobs.export import export
 from exporter.jobs.recordings import recordings
@@ -26,6 +27,8 @@ from exporter.jobs.sync import sync
 from exporter.layout import MANIFEST
 from exporter.log.commits import load_state
 from exporter.options.recordings import RETRIED_BY_DEFAULT
+from exporter.pipeline.reader import Reader
+from exporter.pipeline.single import Absence
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import (
@@ -355,6 +358,25 @@ async def test_a_host_that_is_down_is_given_up(tmp_path: Path) -> None:
         source.media.is_down = False
         assert (await source.keep()).exit_status == 0
         assert source.check(rows) == {"stored": 100}
+
+
+async def test_a_conversation_that_does_not_come_by_id_ends_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [call(number) for number in range(5)]
+    async with world(tmp_path, rows) as source:
+        await source.export()
+        source.media.pinned["c3"] = "forbidden"
+        conversation = Reader.conversation
+
+        async def fail(reader: Reader, identity: str) -> EncodeRow | Absence:
+            if identity == "c3":
+                raise ServerFailedError("given up after 10 attempts")
+            return await conversation(reader, identity)
+
+        monkeypatch.setattr(Reader, "conversation", fail)
+        done = await source.keep()
+        assert (done.exit_status, source.check(rows)) == (1, {"stored": 4, "expired": 1})
 
 
 @pytest.mark.parametrize("count", [2, 60])
