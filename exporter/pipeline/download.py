@@ -148,7 +148,9 @@ class Downloader:
                     if isinstance(renewed, Gone):
                         return link, End("gone", "no conversation")
                     if renewed is None:
-                        return link, step.end
+                        # What only a fresh link could confirm is not final.
+                        end = step.end
+                        return link, end if end.status == "expired" else End("failed", end.reason)
                     link = renewed
             # A link that is fresh off the API is used, even if by this machine's clock it has ended.
             step = await self.client.attempt(link, transfer, file)

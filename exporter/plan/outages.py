@@ -23,14 +23,16 @@ class Outages:
     def __init__(self, concurrency: int) -> None:
         self._most: Final = max(_FAILURES_IN_A_ROW, _FAILURES_PER_DOWNLOAD * concurrency)
         self._in_a_row: Final = dict[str, int]()
-        self._reasons: Final = dict[str, str]()
+        #: With the reason. What was under way when a host was given up may still end well, and changes nothing.
+        self._given_up: Final = dict[str, str]()
         self._answered: Final = set[str]()
 
     def note(self, host: str, reason: str | None) -> None:
         """Notes how a download ended: without a reason, the recording came."""
         if reason in _OF_HOSTS or (reason or "").startswith(_OF_HOSTS_BEGIN):
             self._in_a_row[host] = self._in_a_row.get(host, 0) + 1
-            self._reasons[host] = reason or ""
+            if self._in_a_row[host] == self._most:
+                self._given_up[host] = reason or ""
         else:
             self._in_a_row[host] = 0
         if reason != ADDRESS:
@@ -38,7 +40,7 @@ class Outages:
 
     def is_given_up(self, host: str) -> bool:
         """Returns whether no more links to a host are worth following."""
-        return self._in_a_row.get(host, 0) >= self._most
+        return host in self._given_up
 
     def has_answered(self, host: str) -> bool:
         """Returns whether the rule of addresses has ever let a link to a host pass."""
@@ -57,18 +59,18 @@ class Outages:
     @property
     def hosts(self) -> Collection[str]:
         """Returns the hosts that are given up."""
-        return [host for host in self._in_a_row if self.is_given_up(host)]
-
-    @property
-    def are_failing(self) -> bool:
-        """Returns whether the last download from some host failed."""
-        return any(self._in_a_row.values())
+        return self._given_up.keys()
 
     @property
     def are_all(self) -> bool:
         """Returns whether every host that was tried is given up."""
-        return bool(self._in_a_row) and len(self.hosts) == len(self._in_a_row)
+        return bool(self._in_a_row) and len(self._given_up) == len(self._in_a_row)
+
+    @property
+    def are_failing(self) -> bool:
+        """Returns whether the last recording of any host did not come."""
+        return any(self._in_a_row.values())
 
     def reason(self, host: str) -> str:
-        """Returns why the last recording from a host did not come."""
-        return self._reasons.get(host, "")
+        """Returns why the last recording did not come from a host that is given up."""
+        return self._given_up[host]

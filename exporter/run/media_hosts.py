@@ -20,6 +20,8 @@ class MediaHosts:
         self._rule = rule
         self._outages = Outages(concurrency)
         self._held: list[tuple[Wanted, Result]] = []
+        #: What was said of hosts, which stays true in later batches.
+        self._told: dict[str, str] = {}
 
     def is_given_up(self, host: str) -> bool:
         return self._outages.is_given_up(host)
@@ -62,7 +64,9 @@ class MediaHosts:
         """Says why hosts were given up or not admitted, and which option would help; an empty text if none were. It
         must be asked before the end of the batch."""
         barred = () if self._outages.has_any_answered else (wanted.link.host for wanted, _ in self._held)
-        return "; ".join(map(self._why, sorted({*self._outages.hosts, *barred})))
+        for host in sorted({*self._outages.hosts, *barred}.difference(self._told)):
+            self._told[host] = self._why(host)
+        return "; ".join(self._told.values())
 
     def _why(self, host: str) -> str:
         refused = next((wanted.link for wanted, _ in self._held if wanted.link.host == host), None)

@@ -214,6 +214,18 @@ async def test_a_conversation_without_a_link_any_longer(reason: str, tmp_path: P
         assert (result.status, result.reason) == ("gone", "no conversation")
 
 
+@pytest.mark.parametrize("fault", ["gone", "html"])
+async def test_nothing_is_final_that_no_fresh_link_has_confirmed(tmp_path: Path, fault: MediaFault) -> None:
+    async with world(tmp_path) as there:
+        there.host.pinned["c-1"] = fault
+
+        async def nothing(_: str) -> None:
+            return None
+
+        there.renewed = nothing
+        assert (await there.fetch()).status == "failed"
+
+
 async def test_what_renewing_raises_leaves_nothing_behind(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         there.host.pinned["c-1"] = "html-as-audio"
