@@ -32,7 +32,7 @@ class Outages:
         if reason in _OF_HOSTS or (reason or "").startswith(_OF_HOSTS_BEGIN):
             self._in_a_row[host] = self._in_a_row.get(host, 0) + 1
             if self._in_a_row[host] == self._most:
-                self._given_up[host] = reason or ""
+                self._given_up.setdefault(host, reason or "")
         else:
             self._in_a_row[host] = 0
         if reason != ADDRESS:

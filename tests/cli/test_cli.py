@@ -789,8 +789,10 @@ STATUS = {
 def test_status_tells_how_far_an_export_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     status = msgspec.defstruct("Status", list(STATUS))(**STATUS)
 
-    async def read(destination: Path, *, check: bool, updated_after: datetime | None) -> msgspec.Struct:
-        assert (destination, check, updated_after) == (Path("out"), False, None)
+    async def read(
+        destination: Path, *, check: bool, updated_after: datetime | None, retention_seconds: float | None
+    ) -> msgspec.Struct:
+        assert (destination, check, updated_after, retention_seconds) == (Path("out"), False, None, None)
         return status
 
     module = ModuleType("exporter.jobs.status")
