@@ -228,7 +228,7 @@ class TestLimits:
     @pytest.mark.parametrize(
         "spoil",
         [
-            "import exporter.cli; taken = 0; left = 300 << 20",
+            "import exporter.cli; taken = 0; left = 340 << 20",
             # The system first refuses the stack of a thread.
             f"import {LIBRARIES}; pyarrow.array([1]).cast('int32')\n"
             "taken = int(open('/proc/self/statm').read().split()[0]) * os.sysconf('SC_PAGESIZE'); left = 20 << 20",
