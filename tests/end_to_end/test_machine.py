@@ -242,8 +242,13 @@ class TestLimits:
         commands = every_command(exported, tmp_path / "demo")
         # Each runs apart: the memory that one leaves is too little for the test's own part in the next.
         ended = run_each(commands, serving(rows).url, tmp_path, spoil=spoil, apart=True)
-        assert set(ended.statuses.values()) <= {0, 1, 2, 3}, ended
-        assert 1 in ended.statuses.values()
+        statuses = set(ended.statuses.values())
+        # A run that could not write its commit has taken `_SUCCESS` away before, and nothing else.
+        if ended.statuses["verify"] == 6 and '"problems": [{"file": "_SUCCESS", "what": "success", ' in ended.out:
+            assert ended.out.count('"what": ') == ended.out.count('"what": "success"'), ended
+            statuses.remove(6)
+        assert statuses <= {0, 1, 2, 3}, ended
+        assert 1 in statuses
         assert "Raise" in ended.err
         assert WORD_OF_A_DEFECT not in ended.err
         assert "Traceback" not in ended.err
