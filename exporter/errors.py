@@ -7,6 +7,7 @@ the token or a conversation's content.
     ExporterError                  1
     ├── UsageError                 2   an option, a time, a filter or the environment is wrong
     ├── DestinationError           2   the destination is a file, is somebody else's, or belongs to another request
+    │   └── ProtectionError        2   another privacy policy, or a key that is wrong or missing
     ├── DestinationLockedError     5   another run holds the destination
     ├── SourceError                1   the API, or whatever answers in its place
     │   ├── RefusedError           1   believed only when it is repeated
@@ -25,6 +26,8 @@ the token or a conversation's content.
     │   ├── DamagedLogError        6   a commit is missing, unreadable, or does not fit
     │   ├── DamagedPartError       6   a file is missing, or not as it was written
     │   ├── UnreadableFileError    1   a file cannot be read here and now, which says nothing about its bytes
+    │   ├── UnreadablePartError    2   a part is encrypted, and there is no key for it
+    │   ├── ErasureUnfinishedError 1   an erasure was committed, and not everything that it takes away is gone yet
     │   ├── WrongBucketError       2   there is no such bucket or container, or it lies elsewhere
     │   ├── ForeignTableError      6   a Delta or Iceberg table was changed by others, or belongs to another export
     │   └── OvertakenError         1   another run has committed in our place
@@ -63,6 +66,10 @@ class DestinationError(ExporterError):
     """The destination cannot take this export; nothing was touched."""
 
     exit_status = 2
+
+
+class ProtectionError(DestinationError):
+    """The export is protected by another policy, or its key is wrong or missing; nothing was touched."""
 
 
 class DestinationLockedError(ExporterError):
@@ -203,6 +210,20 @@ class UnreadableFileError(StoreError):
             f"{path}: cannot be read here and now: {what}\n"
             "That says nothing about its bytes, and nothing was done to it. Once it can be read, run again",
         )
+
+
+class UnreadablePartError(StoreError):
+    """The part at `path` is encrypted, and its key is wrong or not here. This says nothing about its bytes."""
+
+    exit_status = 2
+
+    def __init__(self, path: object, what: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.path = path
+
+
+class ErasureUnfinishedError(StoreError):
+    """An erasure is in the log, but not everything that it takes away is gone. The next run goes on with it."""
 
 
 class WrongBucketError(StoreError):

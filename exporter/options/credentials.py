@@ -1,12 +1,11 @@
 """Finds the token, in the environment or in a private file."""
 
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from exporter.contract import ORGANIZATION_VARIABLE, PERSONAL_TOKEN_PREFIX, TOKEN_PREFIXES, TOKEN_VARIABLE
 from exporter.errors import UsageError
+from exporter.keys import read_private
 from exporter.settings import Credentials
 
 
@@ -39,22 +38,4 @@ def load_credentials(
 def _read_token(path: Path) -> str:
     if str(path).startswith(TOKEN_PREFIXES) and not path.exists():
         raise UsageError("--token-file: must name a file that holds the token, not be the token itself")
-    try:
-        with open(path, encoding="utf-8", opener=_open_at_once) as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
-                raise UsageError(f"--token-file {path}: not a regular file")
-            if mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise UsageError(f"--token-file {path}: others can read it; run: chmod 600 {path}")
-            token = file.read(65_536).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise UsageError(f"--token-file {path}: {reason}") from error
-    if not token:
-        raise UsageError(f"--token-file {path}: holds no token")
-    return token
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    # Otherwise a pipe that nobody writes to would be waited for in silence.
-    return os.open(path, flags | os.O_NONBLOCK)
+    return read_private(path, "--token-file", "token")

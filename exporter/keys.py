@@ -1,0 +1,121 @@
+"""Finds the keys of an export when they are needed: in the environment, or in a private file. Never in an argument."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from exporter.errors import ProtectionError, UsageError
+from exporter.privacy import KeyReference
+
+#: A key is this long. A passphrase would let somebody who guesses it list the hashes of all phone numbers.
+KEY_BYTES: Final = 32
+PRIVACY_VARIABLE: Final = "EXPORTER_PRIVACY_KEY"
+DATA_VARIABLE: Final = "EXPORTER_DATA_KEY"
+_CHECKED: Final = b"exporter key check"
+_MOST_BYTES: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Holds a key and its name. Neither `repr` nor `str` shows the key."""
+
+    name: str
+    secret: bytes = field(repr=False)
+
+    @property
+    def check(self) -> str:
+        """Returns 16 hexadecimal digits by which a wrong key is told, and which tell nothing about a right one."""
+        return hmac.digest(self.secret, _CHECKED, hashlib.sha256)[:8].hex()
+
+    def tag(self, purpose: str, value: str) -> str:
+        """Returns the keyed hash of a value, as 32 hexadecimal digits. That for another purpose is another one."""
+        text = f"{purpose}\0{value}".encode(errors="surrogatepass")
+        return hmac.digest(self.secret, text, hashlib.sha256)[:16].hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Knows where keys may be found. `privacy_file` and `data_file` are files that the caller names for this run."""
+
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    privacy_file: Path | None = None
+    data_file: Path | None = None
+
+    def privacy(self, reference: KeyReference) -> Key:
+        """Returns the key that hashes. Raises `ProtectionError` if there is none, or another."""
+        return self._find(reference, self.privacy_file, PRIVACY_VARIABLE, "--privacy-key-file")
+
+    def data(self, reference: KeyReference) -> Key:
+        """Returns the key that encrypts. Raises `ProtectionError` if there is none, or it is not the one that was
+        used."""
+        return self._find(reference, self.data_file, DATA_VARIABLE, "--data-key-file")
+
+    def _find(self, reference: KeyReference, file: Path | None, variable: str, option: str) -> Key:
+        names = dict.fromkeys(name for name in (reference.env, variable) if name)
+        text = next((found for name in names if (found := self.environment.get(name, "").strip())), "")
+        if file is not None:
+            text = read_private(file, option, "key")
+            where = f"{option} {file}"
+        elif text:
+            where = next(name for name in names if self.environment.get(name, "").strip())
+        elif reference.file is not None:
+            text, where = read_private(Path(reference.file), "key file", "key"), f"key file {reference.file}"
+        else:
+            raise ProtectionError(
+                f"the key {reference.name} is needed, and is not here. Set {' or '.join(names)}, or give {option}"
+            )
+        key = Key(reference.name, parse_key(text, where))
+        if reference.check and key.check != reference.check:
+            raise ProtectionError(f"{where}: not the key {reference.name} that this export was made with")
+        return key
+
+
+def with_check(reference: KeyReference, key: Key) -> KeyReference:
+    """Returns the reference with what tells another key of that name."""
+    return msgspec.structs.replace(reference, check=key.check)
+
+
+def parse_key(text: str, where: str) -> bytes:
+    """Returns the key that a text holds: 32 bytes in base64, as `exporter keygen` writes them. Raises
+    `ProtectionError`, which says `where`, never what."""
+    try:
+        secret = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ProtectionError(f"{where}: not a key in base64; exporter keygen makes one") from error
+    if len(secret) != KEY_BYTES:
+        raise ProtectionError(
+            f"{where}: a key has {KEY_BYTES} bytes, and this one has {len(secret)}; exporter keygen makes one"
+        )
+    return secret
+
+
+def read_private(path: Path, option: str, what: str) -> str:
+    """Returns the text of a file that nobody else may read. Raises `UsageError`, which names the `option`."""
+    try:
+        with open(path, encoding="utf-8", opener=_open_at_once) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise UsageError(f"{option} {path}: not a regular file")
+            if mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise UsageError(f"{option} {path}: others can read it; run: chmod 600 {path}")
+            text = file.read(_MOST_BYTES).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise UsageError(f"{option} {path}: {reason}") from error
+    if not text:
+        raise UsageError(f"{option} {path}: holds no {what}")
+    return text
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # Otherwise a pipe that nobody writes to would be waited for in silence.
+    return os.open(path, flags | os.O_NONBLOCK)
