@@ -48,7 +48,7 @@ def typed(command: list[str], monkeypatch: pytest.MonkeyPatch) -> Resolved:
     job = ModuleType("exporter.jobs.export")
 
     async def run(_: Path, asked: Selection, context: RunContext) -> Summary:
-        resolved.append(Resolved(asked, context.settings, context.credentials))
+        resolved.append(Resolved(asked, context.settings, context.credentials, context.keys))
         raise ExporterError("enough")
 
     job.export = run  # type: ignore[attr-defined]
@@ -304,6 +304,6 @@ def test_it_does_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         ExportSpec().since = "7d"  # type: ignore[misc]
     with pytest.raises(TypeError):
-        ExportSpec("out")  # type: ignore[call-arg, arg-type]
+        ExportSpec("out")  # type: ignore[call-arg]
     other = dataclasses.replace(ExportSpec(since="7d"), destination="out")
     assert (other.since, other.destination) == ("7d", "out")
