@@ -125,8 +125,8 @@ class TestDownloads:
 
 async def test_a_part_that_no_key_opens_is_damaged_only_if_its_bytes_differ(store: Store) -> None:
     for data, kind in ((DATA, UnreadablePartError), (DATA[::-1], DamagedPartError)):
-        await store.remove([FILE.path])
+        await store.delete(FILE.path)
         await put(store, data)
-        with pytest.raises(kind):
-            async with opened(store, FILE):
-                raise UnreadablePartError(store.location / FILE.path, "is encrypted with another key")
+        with pytest.raises(kind, match=FILE.path):
+            async with opened(store, FILE) as path:
+                raise UnreadablePartError(path, "is encrypted with another key")
