@@ -304,6 +304,6 @@ def test_it_does_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         ExportSpec().since = "7d"  # type: ignore[misc]
     with pytest.raises(TypeError):
-        ExportSpec("out")  # type: ignore[call-arg]
+        ExportSpec("out")  # type: ignore[call-arg, arg-type]
     other = dataclasses.replace(ExportSpec(since="7d"), destination="out")
     assert (other.since, other.destination) == ("7d", "out")
