@@ -75,6 +75,10 @@ class Cipher:
         if self.encryption.mode == "uniform":
             yield self.to_unwrap()
 
+    def to_read_by_default(self) -> Any:
+        """Returns the properties with which a part is read that `key` encrypts in the mode of this cipher."""
+        return next(self.to_read())
+
     def to_unwrap(self) -> Any:
         """Returns the properties with which each part is read that any of the keys encrypts by columns."""
         import pyarrow.parquet.encryption as pe
