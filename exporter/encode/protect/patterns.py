@@ -1,8 +1,8 @@
 """Defines the patterns that every policy may name: what each finds, and what takes its place.
 
-The expressions are in RE2's syntax. RE2's `\\d`, `\\b` and `\\s` know ASCII alone, so digits are `\\p{Nd}` and nothing is
-said about the edges of words. A pattern with a check uses, beyond ASCII, only `\\p{Nd}` and characters as they are: with
-`\\d` in place of `\\p{Nd}`, Python's `re` reads it in the same way.
+The expressions are in RE2's syntax. RE2's `\\d`, `\\b` and `\\s` know ASCII alone, so digits are `\\p{Nd}` and nothing
+is said about the edges of words. A pattern with a check uses, beyond ASCII, only `\\p{Nd}` and characters as they are:
+with `\\d` in place of `\\p{Nd}`, Python's `re` reads it in the same way.
 """
 
 from itertools import groupby
@@ -37,8 +37,8 @@ _CARD: Final = (
     f"|{_CARD_DIGIT}(?:{_GAP}?{_CARD_DIGIT}){{12,18}}"
 )
 
-#: The number of characters of an IBAN, by country. Without it, words that follow would be taken for its end. The rest is
-#: ASCII, as an IBAN is.
+#: The number of characters of an IBAN, by country. Without it, words that follow would be taken for its end. The rest
+#: is ASCII, as an IBAN is.
 _IBAN_LENGTHS: Final = {
     **dict.fromkeys(("NO",), 15),
     **dict.fromkeys(("BE",), 16),
