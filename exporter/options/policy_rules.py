@@ -47,9 +47,9 @@ _WORDS: Final = {
     Target.TEXT: "a text",
     Target.INTEGER: "an integer",
     Target.JSON: "a whole JSON value",
-    Target.MEMBER: "no link to a recording",
+    Target.MEMBER: "a member that is no link to a recording",
     Target.LINK: "the link to a recording",
-    Target.OTHER: "neither a text nor an integer",
+    Target.OTHER: "a value that is neither a text nor an integer",
 }
 _OF_KIND: Final = {
     Kind.STRING: Target.TEXT,
@@ -145,7 +145,8 @@ def read_turns_rules(table: Node, known_patterns: tuple[str, ...]) -> dict[str, 
         if name in fixed:
             raise node.error(f"{', '.join(fixed)} take no rule: a turn is found by them")
         if name not in schema.names:
-            near = did_you_mean(name, schema.names) or " Rules for what is in a transcript belong in [conversations]"
+            near = "" if "." in name else did_you_mean(name, schema.names)
+            near = near or " Rules for what is in a transcript belong in [conversations]"
             raise node.error(f"turns has no such column.{near}")
         is_text = schema.field(name).type == pa.string()
         target = Target.JSON if name in as_json else Target.TEXT if is_text else Target.OTHER
