@@ -14,7 +14,8 @@ from exporter.keys import KEY_BYTES
 
 _LOSS = (
     "Keep a copy where the export is not. Whoever loses a key that hashes can continue no export that it protects, and "
-    "joins no later hash with an earlier one. Whoever loses one that encrypts has lost the export. More: exporter help keys"
+    "joins no later hash with an earlier one. Whoever loses one that encrypts has lost the export. "
+    "More: exporter help keys"
 )
 
 

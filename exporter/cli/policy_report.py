@@ -113,7 +113,7 @@ def _fingerprint(policy: Policy, key: Key | None) -> str | None:
 
 def _describe_trial(trial: "Trial") -> Iterator[str]:
     aside = f", {trial.quarantined:,} of which fit no column" if trial.quarantined else ""
-    yield f"{count_of(trial.rows, 'conversation')}{aside}: how many values each rule was for, changed, and dropped as odd"
+    yield f"{count_of(trial.rows, 'conversation')}{aside}; values that each rule was for, changed, and dropped as odd:"
     counts = [(path, f"{each.reached:,}", f"{each.changed:,}", f"{each.odd:,}") for path, each in trial.rules.items()]
     yield from _columns([("rule", "reached", "changed", "odd"), *counts])
 
