@@ -8,7 +8,7 @@ from exporter.log.state import Commit, State
 
 def next_changed_at(state: State, commit: Commit) -> Mapping[str, int]:
     """Returns `State.changed_at` after a commit that fits `state`; a merge changes no row."""
-    if commit.kind == "compact":
+    if commit.kind in ("compact", "rekey"):
         return state.changed_at
     changed = {partition_text(file.partition) for file in commit.change.adds if file.table == CONVERSATIONS}
     return {**state.changed_at, **dict.fromkeys(changed, commit.number)} if changed else state.changed_at
@@ -20,7 +20,7 @@ def next_looked_at(state: State, commit: Commit) -> Mapping[str, int]:
     What takes rows of recordings away, and puts none in their place, leaves recordings without a row.
     """
     looked_at, change = state.looked_at, commit.change
-    if commit.kind not in ("recordings", "compact"):
+    if commit.kind not in ("recordings", "compact", "rekey"):
         gone = (state.files[path] for path in change.removes if path in state.files)
         lost = {partition_text(file.partition) for file in gone if file.table == RECORDINGS}
         looked_at = {text: number for text, number in looked_at.items() if text not in lost} if lost else looked_at
