@@ -43,7 +43,10 @@ SHAPES: Final[tuple[tuple[re.Pattern[bytes], ReadCore], ...]] = (
     (re.compile(_APART.join((b"4", b"5", b"3", b"9", *[rb"\d"] * 12))), _digits),
     (re.compile(_APART.join((b"3", b"7", b"0", b"4", b"0", b"0", *[rb"\d"] * 12))), _digits),
     (re.compile(rb"(?i)" + _WORDS_APART.join((b"nine", b"zero", b"seven", *[_NAMES_OF_DIGITS] * 7))), _spoken),
-    (re.compile(rb"77\d{7}"), _digits),
+    (re.compile(rb"(?<![0-9a-f])" + _APART.join((b"2", b"1", b"2", *[rb"\d"] * 6))), _digits),
+    (re.compile(rb"198\.51\.\d{1,3}\.\d{1,3}"), bytes.decode),
+    # A hash or a larger number is none of these, except by chance.
+    (re.compile(rb"(?<![0-9a-f])77\d{7}"), _digits),
 )
 
 
@@ -95,6 +98,15 @@ class Canaries:
         account = f"370400{len(self.known):012d}"
         check = 98 - int(f"{account}131400") % 97
         return self._note(account, where, f"DE{check:02d}{account}")
+
+    def ssn(self, where: str) -> str:
+        """Returns a number of social security."""
+        digits = f"212{10_000 + len(self.known):06d}"
+        return self._note(digits, where, f"{digits[:3]}-{digits[3:5]}-{digits[5:]}")
+
+    def ip(self, where: str) -> str:
+        text = "198.51.{}.{}".format(*divmod(len(self.known), 256))
+        return self._note(text, where, text)
 
     def number(self, where: str) -> int:
         return int(self._note(text := f"{770_000_000 + len(self.known)}", where, text))
@@ -163,7 +175,8 @@ def _prose(canaries: Canaries, where: str) -> str:
         f"{canaries.word(f'{where} (word)')} paid with {canaries.card(f'{where} (card)')}, or from "
         f"{canaries.iban(f'{where} (iban)')}; called from {canaries.phone(f'{where} (phone)', '({}) {}-{}')}, "
         f"{canaries.phone(f'{where} (phone with dots)', '{}.{}.{}')} and {canaries.spoken(f'{where} (spoken)')}, "
-        f"wrote from {canaries.email(f'{where} (email)')}."
+        f"wrote from {canaries.email(f'{where} (email)')} at {canaries.ip(f'{where} (ip)')}, and is "
+        f"{canaries.ssn(f'{where} (ssn)')}."
     )
 
 

@@ -71,10 +71,10 @@ def test_names_and_links_hide_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("separator", ["", " ", "-", ") ", ".", "\0"])
 def test_numbers_are_found_however_they_are_written(separator: str, tmp_path: Path) -> None:
     canaries = Canaries()
-    known = [canaries.phone("phone"), canaries.card("card"), canaries.iban("iban")]
-    plain = ["".join(one for one in text if one.isalnum()).removeprefix("1") for text in known]
+    known = [canaries.phone("phone"), canaries.card("card"), canaries.iban("iban"), canaries.ssn("ssn")]
+    plain = ["".join(filter(str.isalnum, text)).removeprefix("1") for text in known]
     (tmp_path / "file").write_text("x".join(separator.join(text) for text in plain))
-    assert {one.where for one in find_canaries(tmp_path, canaries)} == {"phone", "card", "iban"}
+    assert {one.where for one in find_canaries(tmp_path, canaries)} == {"phone", "card", "iban", "ssn"}
 
 
 def test_what_is_spoken_is_found(tmp_path: Path) -> None:
