@@ -14,7 +14,7 @@ from exporter.contract import SECOND, Instant, format_instant
 from exporter.sandbox import RECORDINGS_HOST, Row
 
 #: What a policy's own pattern must find to redact the canaries that are plain words.
-WORD_PATTERN: Final = r"(?i)kanari\d{5}q"
+WORD_PATTERN: Final = r"(?i)kanari\d{6}q"
 #: Fields that no rule of a policy may change, so that their canaries stay.
 UNRULED: Final = ("id", "organization_id", "status", "created_at", "updated_at")
 
@@ -38,13 +38,13 @@ def _spoken(found: bytes) -> Core:
 
 #: Every shape of a canary, whatever stands between its digits, and what makes a core of it.
 SHAPES: Final[tuple[tuple[re.Pattern[bytes], ReadCore], ...]] = (
-    (re.compile(rb"(?i)kanari\d{5}q"), lambda found: found.decode().lower()),
+    (re.compile(rb"(?i)kanari\d{6}q"), lambda found: found.decode().lower()),
     (re.compile(_APART.join((b"9", b"0", b"7", *[rb"\d"] * 7))), _digits),
     (re.compile(_APART.join((b"4", b"5", b"3", b"9", *[rb"\d"] * 12))), _digits),
     (re.compile(_APART.join((b"3", b"7", b"0", b"4", b"0", b"0", *[rb"\d"] * 12))), _digits),
     (re.compile(rb"(?i)" + _WORDS_APART.join((b"nine", b"zero", b"seven", *[_NAMES_OF_DIGITS] * 7))), _spoken),
     (re.compile(rb"(?<![0-9a-f])" + _APART.join((b"2", b"1", b"2", *[rb"\d"] * 6))), _digits),
-    (re.compile(rb"198\.51\.\d{1,3}\.\d{1,3}"), bytes.decode),
+    (re.compile(rb"198\.\d{1,3}\.\d{1,3}\.\d{1,3}"), bytes.decode),
     # A hash or a larger number is none of these, except by chance.
     (re.compile(rb"(?<![0-9a-f])77\d{7}"), _digits),
 )
@@ -69,11 +69,11 @@ class Canaries:
     known: dict[Core, Canary] = field(default_factory=dict)
 
     def word(self, where: str, *, stays: bool = False) -> str:
-        text = f"Kanari{len(self.known):05d}q"
+        text = f"Kanari{len(self.known):06d}q"
         return self._note(text.lower(), where, text, stays=stays)
 
     def email(self, where: str) -> str:
-        text = f"Kanari{len(self.known):05d}q@example.net"
+        text = f"Kanari{len(self.known):06d}q@example.net"
         return self._note(text.partition("@")[0].lower(), where, text)
 
     def phone(self, where: str, form: str = "+1{}{}{}") -> str:
@@ -105,7 +105,8 @@ class Canaries:
         return self._note(digits, where, f"{digits[:3]}-{digits[3:5]}-{digits[5:]}")
 
     def ip(self, where: str) -> str:
-        text = "198.51.{}.{}".format(*divmod(len(self.known), 256))
+        upper, lower = divmod(len(self.known), 256)
+        text = "198.{}.{}.{}".format(*divmod(upper, 256), lower)
         return self._note(text, where, text)
 
     def number(self, where: str) -> int:
@@ -137,13 +138,19 @@ def make_person(canaries: Canaries, name: str) -> Person:
 
 
 def make_conversation(
-    canaries: Canaries, name: str, person: Person, created_at: Instant, updated_at: Instant | None = None
+    canaries: Canaries,
+    name: str,
+    person: Person,
+    created_at: Instant,
+    updated_at: Instant | None = None,
+    identity: str | None = None,
 ) -> Row:
-    """Makes a conversation that fits its columns. Everything in it that a policy can name is a canary."""
+    """Makes a conversation that fits its columns. Everything in it that a policy can name is a canary, and so is its id
+    unless it is given."""
     word, where = canaries.word, partial("{}:{}".format, name)
     agent_id = word(where("agent_id"))
     fields = {
-        "id": word(where("id"), stays=True),
+        "id": identity or word(where("id"), stays=True),
         "organization_id": word(where("organization_id"), stays=True),
         "status": word(where("status"), stays=True),
         "user_id": person.user_id,

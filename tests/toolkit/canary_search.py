@@ -25,6 +25,8 @@ OpenParquet: TypeAlias = Callable[[Path], pq.ParquetFile]
 _ESCAPED: Final = re.compile(rb"\\+u([0-9a-fA-F]{4})|\\+x([0-9a-fA-F]{2})")
 _RUNS: Final = re.compile(rb"[A-Za-z0-9+/]{16,}")
 _HASHES: Final = re.compile(rb"(?i)(?<![0-9a-f])[0-9a-f]{32,128}(?![0-9a-f])")
+#: What `Canaries.number` gives, as eight bytes, of which the upper ones are always these.
+_INTEGERS: Final = re.compile(rb"(?s)(?=(...\x2d\0\0\0\0))")
 _ZSTD, _GZIP, _AVRO, _PARQUET = b"\x28\xb5\x2f\xfd", b"\x1f\x8b\x08", b"Obj\x01", (b"PAR1", b"PARE")
 _DEEPEST: Final = 3
 
@@ -73,9 +75,7 @@ class Search:
             for text in {core, canary.text, canary.text.lower()}:
                 for name in ("md5", "sha1", "sha256", "sha512", "blake2b"):
                     self._hashes[hashlib.new(name, text.encode()).hexdigest()[:32].encode()] = canary
-        numbers = {int(core).to_bytes(8, "little"): one for core, one in self._known.items() if core.startswith("77")}
-        self._numbers = numbers
-        self._packed = re.compile(b"|".join(map(re.escape, numbers))) if numbers else None
+        self._numbers = {int(core).to_bytes(8, "little"): one for core, one in self._known.items() if core[:2] == "77"}
         self._nameless = re.compile(b"|".join(map(re.escape, _notations(b"anari0"))))
 
     def find(self, data: bytes, how: str, depth: int = 0) -> Iterator[tuple[Canary, str]]:
@@ -85,8 +85,9 @@ class Search:
         for match in _HASHES.finditer(data):
             if canary := self._hashes.get(match[0][:32].lower()):
                 yield canary, f"{how}, hashed without a key"
-        for match in self._packed.finditer(data) if self._packed else ():
-            yield self._numbers[match[0]], f"{how}, as an integer"
+        for match in _INTEGERS.finditer(data) if self._numbers else ():
+            if canary := self._numbers.get(match[1]):
+                yield canary, f"{how}, as an integer"
         for kind, inside in _decoded(data) if self._nameless.search(data) else ():
             yield from self._find_shapes(inside, f"{how}, {kind}")
         if depth < _DEEPEST:
