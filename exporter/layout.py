@@ -14,6 +14,7 @@
         commits/00000001.json
         staging/….partial
         quarantine/….jsonl
+        erasures/00000017.json  the certificate of what commit 17 erased
         dropped/RUN/….dropped   what a repair has taken out, below the path that it had
         lock
         probe                   in an object store
@@ -40,6 +41,7 @@ COMMITS: Final = f"{PRIVATE}/commits"
 STAGING: Final = f"{PRIVATE}/staging"
 QUARANTINE: Final = f"{PRIVATE}/quarantine"
 DROPPED: Final = f"{PRIVATE}/dropped"
+ERASURES: Final = f"{PRIVATE}/erasures"
 LOCK: Final = f"{PRIVATE}/lock"
 PROBE: Final = f"{PRIVATE}/probe"
 RUNS: Final = f"{PRIVATE}/runs.jsonl"
@@ -85,6 +87,11 @@ def commit_path(number: int) -> str:
     if not 1 <= number <= 99_999_999:
         raise ValueError(f"no such commit: {number}")
     return f"{COMMITS}/{number:08d}.json"
+
+
+def erasure_path(number: int) -> str:
+    """Returns where the certificate of an erasure lies that commit `number` has begun."""
+    return f"{ERASURES}/{number:08d}.json"
 
 
 def commit_number(path: str) -> int | None:

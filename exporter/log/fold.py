@@ -10,13 +10,14 @@ from typing import Final, NoReturn
 from exporter.contract import Instant
 from exporter.coverage import Coverage, Interval, are_disjoint
 from exporter.errors import DamagedLogError
-from exporter.layout import commit_path
+from exporter.layout import CONVERSATIONS, commit_path
 from exporter.log.acceptance import still_accepted
 from exporter.log.doubts import left_of
 from exporter.log.dropped import note_dropped
 from exporter.log.live import next_live, objections
 from exporter.log.looks import next_changed_at, next_looked_at
-from exporter.log.replaced import forget, note_replaced
+from exporter.log.privacy import UNKEEPING, next_privacy, privacy_objections
+from exporter.log.replaced import Replacement, forget, note_replaced
 from exporter.log.state import Commit, CommitKind, State
 
 #: A run that reads begins with one of these.
@@ -47,7 +48,10 @@ def apply(state: State, commit: Commit) -> State:
         _refuse(commit.number, "covers what lies outside the export's range")
     if kept - Coverage([range_]):
         _refuse(commit.number, "narrows the range to less than is covered")
-    for objection in objections(state.live, change, coverage):
+    for objection in (
+        *objections(state.live, change, coverage),
+        *privacy_objections(state.privacy, commit.privacy, commit.kind),
+    ):
         _refuse(commit.number, objection)
     keep = state.keep_generations if commit.keep_generations is None else commit.keep_generations
     table_format = commit.table_format or state.table_format
@@ -60,7 +64,7 @@ def apply(state: State, commit: Commit) -> State:
         _refuse(commit.number, "has looked at commits that were not there yet")
     _check_accepted(state, commit)
     doubted = Coverage(doubt.interval for doubt in change.unproven)
-    run = commit.author.run
+    run, is_unkept = commit.author.run, commit.kind in UNKEEPING
     after = replace(
         state,
         number=commit.number,
@@ -80,16 +84,10 @@ def apply(state: State, commit: Commit) -> State:
         committed_at=commit.committed_at,
         software=commit.author.software,
         keep_generations=keep,
-        replaced=note_replaced(
-            forget(state.replaced, commit.forgets),
-            change,
-            run,
-            commit.committed_at,
-            runs_kept=keep if table_format is None else None,
-        ),
+        replaced=_next_replaced(state, commit, keep if table_format is None else None),
         table_format=table_format,
         file_mode=commit.file_mode or state.file_mode,
-        dropped=note_dropped(state.dropped, change, run, state.live),
+        dropped=state.dropped if is_unkept else note_dropped(state.dropped, change, run, state.live),
         unsettled=Coverage()
         if change.settles
         else (state.unsettled - dropped) | (added if change.arrives else Coverage()),
@@ -100,6 +98,7 @@ def apply(state: State, commit: Commit) -> State:
         has_recordings=state.has_recordings or commit.kind == "recordings" or bool(commit.keeps_recordings),
         changed_at=next_changed_at(state, commit),
         looked_at=next_looked_at(state, commit),
+        privacy=next_privacy(state.privacy, commit.privacy),
     )
     if not state.acceptances or after.doubts == state.doubts:
         return after
@@ -114,6 +113,13 @@ def _check_accepted(state: State, commit: Commit) -> None:
         accepted = commit.accepts.doubts
         if {*accepted.unproven} - {*state.unproven} or {*accepted.quarantine} - {*state.quarantine.values()}:
             _refuse(commit.number, "accepts a doubt that is not there")
+
+
+def _next_replaced(state: State, commit: Commit, runs_kept: int | None) -> tuple[Replacement, ...]:
+    kept = forget(state.replaced, commit.forgets)
+    if commit.kind in UNKEEPING:
+        return kept
+    return note_replaced(kept, commit.change, commit.author.run, commit.committed_at, runs_kept=runs_kept)
 
 
 def _next_reads(
@@ -161,9 +167,16 @@ def _next_range(state: State, commit: Commit) -> Interval:
         _refuse(commit.number, "changes the table format")
     if commit.range is None:
         return state.range
-    if commit.range.start > state.range.start or (commit.range.end < state.range.end and commit.kind != "repair"):
+    rises = commit.range.start > state.range.start and not _may_rise(commit, commit.range.start)
+    if rises or (commit.range.end < state.range.end and commit.kind != "repair"):
         _refuse(commit.number, "narrows the range")
     return commit.range
+
+
+def _may_rise(commit: Commit, start: Instant) -> bool:
+    """Returns whether a commit lets all conversations before `start` expire."""
+    floors = {} if commit.privacy is None else commit.privacy.floors
+    return commit.kind == "expire" and start <= floors.get(CONVERSATIONS, start - 1)
 
 
 def _disjoint(commit: Commit, intervals: tuple[Interval, ...], otherwise: str) -> Coverage:

@@ -12,6 +12,7 @@ from exporter.coverage import Interval
 from exporter.errors import DamagedLogError, DestinationError
 from exporter.layout import MANIFEST, RECORDINGS, STAGING, SUCCESS, commit_path
 from exporter.log.acceptance import Acceptance
+from exporter.log.privacy import render_privacy
 from exporter.log.recordings import count_recordings
 from exporter.log.state import FORMAT_VERSION, State, state_name
 from exporter.model import DataFile, Unproven
@@ -53,6 +54,7 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
             if table != RECORDINGS or state.has_recordings
         },
         **(_recordings(state) if state.has_recordings else {}),
+        **render_privacy(state.privacy, state.files),
         "fields": msgspec.to_builtins(served_fields(state)),
         "hydrated": msgspec.to_builtins(state.hydrated),
         "quarantine": {
@@ -214,6 +216,7 @@ def _file(file: DataFile) -> dict[str, Any]:
         "partition": file.partition,
         "created_at": {"min": _instant(file.created_at_min), "max": _instant(file.created_at_max)},
         "window": _interval(file.window),
+        **{name: value for name, value in (("policy", file.policy), ("key", file.key)) if value},
     }
 
 
