@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Final, TypeAlias
 
 from exporter.contract import SECOND, Instant, format_instant
@@ -67,6 +67,11 @@ class Canaries:
     """Makes canaries, and knows each that it has made by its core."""
 
     known: dict[Core, Canary] = field(default_factory=dict)
+
+    @cached_property
+    def organization(self) -> str:
+        """Returns the id that all conversations share, because an export is of one organization."""
+        return self.word("everybody:organization_id", stays=True)
 
     def word(self, where: str, *, stays: bool = False) -> str:
         text = f"Kanari{len(self.known):06d}q"
@@ -151,7 +156,7 @@ def make_conversation(
     agent_id = word(where("agent_id"))
     fields = {
         "id": identity or word(where("id"), stays=True),
-        "organization_id": word(where("organization_id"), stays=True),
+        "organization_id": canaries.organization,
         "status": word(where("status"), stays=True),
         "user_id": person.user_id,
         "agent_id": agent_id,
@@ -248,7 +253,8 @@ def make_odd_rows(canaries: Canaries, name: str, person: Person, created_at: Ins
     def raw(label: str, members: str) -> Row:
         identity = word(where(f"id ({label})"), stays=True)
         head = f'"id":"{identity}","created_at":"{at}","updated_at":"{at}","status":"completed"'
-        return Row(created_at, raw=f"{{{head},{members}}}")
+        whose = "" if '"user_id"' in members else f'"user_id":"{person.user_id}",'
+        return Row(created_at, raw=f"{{{head},{whose}{members}}}")
 
     def escaped(label: str) -> str:
         return "".join(f"\\u{ord(one):04x}" for one in word(where(label)))
@@ -259,7 +265,7 @@ def make_odd_rows(canaries: Canaries, name: str, person: Person, created_at: Ins
     spoken = f'[{{"type":"message","content":"{escaped("escaped content")}"}}]'
     broken = f'{{\\"name\\": \\"{word(where("arguments cut short"))}'
     members = {
-        "another type": f'"user_id":{{"name":"{word(where("user_id as object"))}"}},"user_turn_count":2',
+        "another type": f'"user_id":{{"name":"{word(where("user_id as object"))}"}},"agent_number":["{person.number}"]',
         "text for a number": f'"duration":"{word(where("duration as text"))}"',
         "number for a text": f'"summary":{canaries.number(where("summary as number"))}',
         "fraction": f'"duration":{canaries.number(where("duration as fraction"))}.5',
