@@ -134,3 +134,14 @@ def test_a_part_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(b"PAR1 is not one at all PAR1")
     with pytest.raises((OSError, pa.ArrowInvalid)):
         find_canaries(tmp_path, Canaries())
+
+
+def test_a_part_that_was_never_finished_is_looked_at_page_by_page(tmp_path: Path) -> None:
+    canaries = Canaries()
+    whole = tmp_path / "whole"
+    pq.write_table(pa.table({"a": [canaries.word("here")] * 99}), whole, compression="zstd", write_statistics=False)
+    data = whole.read_bytes()
+    footer = int.from_bytes(data[-8:-4], "little")
+    (tmp_path / "cut").write_bytes(data[: -8 - footer])
+    whole.unlink()
+    assert ("here", "bytes, in zstd") in {(one.where, one.how) for one in find_canaries(tmp_path, canaries)}
