@@ -1,19 +1,23 @@
 """Encodes rows to Arrow record batches, a column at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import pyarrow as pa
 from msgspec import UNSET
 
 from exporter.contract import Instant, Kind
+from exporter.encode.floor import cut_misfit, without_values
 from exporter.encode.numbers import parse_integers
 from exporter.encode.rows import EncodeRow, Misfit, ServedRow
 from exporter.encode.schema import arrow_schema, asked_fields
 from exporter.encode.texts import text_column
 from exporter.model import Rows
+
+NO_FLOORS: Final[Mapping[str, Instant]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +39,13 @@ class EncodedBatch:
 
 
 class Encoder:
-    """Builds the batches of one export. `fields` is as in `arrow_schema`."""
+    """Builds the batches of one export. `fields` is as in `arrow_schema`.
 
-    def __init__(self, fields: tuple[str, ...] | None) -> None:
+    Below the `floors` of fields, by name, their values have expired, and are left out.
+    """
+
+    def __init__(self, fields: tuple[str, ...] | None, floors: Mapping[str, Instant] = NO_FLOORS) -> None:
+        self.floors = floors
         self._fields = asked_fields(fields)
         self.sensitive = [field.name for field in self._fields if field.sensitive]
         self.schema = arrow_schema(fields)
@@ -63,8 +71,8 @@ class Encoder:
         columns.append(_extra(fitting))
         withheld_rows = self._count_withheld(fitting, absent)
         return EncodedBatch(
-            batch=pa.RecordBatch.from_arrays(columns, schema=self.schema),
-            quarantined=quarantined,
+            batch=without_values(pa.RecordBatch.from_arrays(columns, schema=self.schema), self.floors),
+            quarantined=[cut_misfit(misfit, self.floors) for misfit in quarantined],
             absent=absent,
             withheld_rows=withheld_rows,
             sighted=self._find(fitting, bare=False) if self.sensitive and withheld_rows < len(fitting) else None,
