@@ -79,12 +79,14 @@ class Maker:
 
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
+        self._escapes = False
 
     def rules(self) -> dict[str, Rule]:
         paths = self._random.sample(PATHS, self._random.randint(1, 4))
         return {f"custom_metadata{path}": self._random.choice(ACTIONS) for path in paths}
 
     def document(self) -> str:
+        self._escapes = self._random.random() < 0.3
         value: Any = self._random.choice([self._transcript, self._object, self._value])(4)
         # The encoder makes null of a null.
         text = self._written(value) if value is not None else "[]"
@@ -134,7 +136,7 @@ class Maker:
         return space + (self._string(value) if isinstance(value, str) else json.dumps(value)) + space
 
     def _string(self, text: str) -> str:
-        match self._random.randint(0, 6):
+        match self._random.randint(0 if self._escapes else 1, 6):
             case 0:
                 return '"' + "".join(f"\\u{ord(each):04x}" if ord(each) < 0x10000 else each for each in text) + '"'
             case 1:
