@@ -48,7 +48,7 @@ def protected(rules: Naive, value: Any) -> Any:
 
 def _protected(targets: Sequence[tuple[str, tuple[Segment, ...], Rule, Any]], value: Any, at: _Path) -> Any:
     matching = [target for target in targets if _is_for(target[1], target[2], at)]
-    _, steps, rule, act = max(matching, key=_rank, default=(None, (), Rule(action="keep"), None))
+    _, steps, rule, act = max(matching, key=_rank, default=("", (), Rule(action="keep"), str))
     is_deep = rule.everywhere or steps[-1:] == (Step.DEPTH,)
     if rule.action == "drop":
         return GONE
