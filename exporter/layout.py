@@ -5,6 +5,7 @@
       turns/created_date=2026-02-10/part-….parquet
       recordings/created_date=2026-02-10/part-….parquet
       media/created_date=2026-02-10/SHA256.mp3    the audio, which rows of recordings name
+      media/created_date=2026-02-10/SHA256.mp3.enc    the same, encrypted; the hash is that of the file
       _manifest.json
       _SUCCESS
       conversations/_delta_log/          with `--table-format delta`: a log for each table
@@ -14,6 +15,7 @@
         commits/00000001.json
         staging/….partial
         quarantine/….jsonl
+        erasures/00000017.json  the certificate of what commit 17 erased
         dropped/RUN/….dropped   what a repair has taken out, below the path that it had
         lock
         probe                   in an object store
@@ -40,6 +42,7 @@ COMMITS: Final = f"{PRIVATE}/commits"
 STAGING: Final = f"{PRIVATE}/staging"
 QUARANTINE: Final = f"{PRIVATE}/quarantine"
 DROPPED: Final = f"{PRIVATE}/dropped"
+ERASURES: Final = f"{PRIVATE}/erasures"
 LOCK: Final = f"{PRIVATE}/lock"
 PROBE: Final = f"{PRIVATE}/probe"
 RUNS: Final = f"{PRIVATE}/runs.jsonl"
@@ -47,12 +50,14 @@ RUNS: Final = f"{PRIVATE}/runs.jsonl"
 SCRATCH: Final = f"{PRIVATE}/scratch"
 
 MEDIA: Final = "media"
+#: How the name of encrypted media ends, behind the extension that tells what it holds.
+ENCRYPTED: Final = ".enc"
 ICEBERG: Final = "_iceberg"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 _COMMIT = re.compile(re.escape(COMMITS) + r"/(\d{8})\.json", re.ASCII)
 _PARTITION: Final = rf"(?:(?:{'|'.join(PARTITION_KEYS)})=[0-9TW+-]+/)?"
 _PART = re.compile(rf"(?:{'|'.join(ALL_TABLES)})/{_PARTITION}part-{_NAME.pattern}\.parquet", re.ASCII)
-_MEDIA = re.compile(rf"{MEDIA}/{_PARTITION}[0-9a-f]{{64}}\.[a-z0-9]{{1,8}}", re.ASCII)
+_MEDIA = re.compile(rf"{MEDIA}/{_PARTITION}[0-9a-f]{{64}}\.[a-z0-9]{{1,8}}(?:{re.escape(ENCRYPTED)})?", re.ASCII)
 _DROPPED = re.compile(rf"{re.escape(DROPPED)}/{_NAME.pattern}/(.+)\.dropped", re.ASCII | re.DOTALL)
 
 
@@ -87,6 +92,11 @@ def commit_path(number: int) -> str:
     return f"{COMMITS}/{number:08d}.json"
 
 
+def erasure_path(number: int) -> str:
+    """Returns where the certificate of an erasure lies that commit `number` has begun."""
+    return f"{ERASURES}/{number:08d}.json"
+
+
 def commit_number(path: str) -> int | None:
     """Inverts `commit_path`; returns None for any other path."""
     match = _COMMIT.fullmatch(path)
@@ -112,7 +122,10 @@ def media_directory(partition: dict[str, str]) -> str:
 
 
 def media_path(partition: dict[str, str], sha256: str, extension: str) -> str:
-    """Returns the path of a media file, which is named by its content. No text of the API or a host may be in it."""
+    """Returns the path of a media file, which is named by its content. No text of the API or a host may be in it.
+
+    `extension` has no dot before it; that of encrypted media ends with `ENCRYPTED`.
+    """
     path = f"{media_directory(partition)}/{sha256}.{extension}"
     if not is_media(path):
         raise ValueError(f"not media: {path!r}")
@@ -122,6 +135,16 @@ def media_path(partition: dict[str, str], sha256: str, extension: str) -> str:
 def is_media(path: str) -> bool:
     """Returns whether `media_path` may have made `path`."""
     return _MEDIA.fullmatch(path) is not None
+
+
+def media_extension(path: str) -> str:
+    """Returns the extension with which `media_path` has made `path`."""
+    return path.rpartition("/")[2].partition(".")[2]
+
+
+def is_encrypted(path: str) -> bool:
+    """Returns whether a media file is encrypted."""
+    return path.endswith(ENCRYPTED)
 
 
 def turns_path(path: str) -> str:

@@ -143,6 +143,7 @@ class DataFile(ExportFile, frozen=True, kw_only=True):
     not over when they were read (`contract.OPEN_STATUSES`). `recorded_rows` counts the conversations that came with a
     recording, and `unrecorded_rows` those that were over and came without; None: an older exporter did not count.
 
+    It is protected by the `policy` with this fingerprint and encrypted with the `key` of this name, if there are any.
     A part of recordings names `media_files` with `media_bytes`, each once, and `statuses` counts its rows."""
 
     table: str
@@ -158,6 +159,8 @@ class DataFile(ExportFile, frozen=True, kw_only=True):
     statuses: dict[str, int] = msgspec.field(default_factory=dict)
     media_files: int = 0
     media_bytes: int = 0
+    policy: str = ""
+    key: str = ""
 
 
 class QuarantineFile(ExportFile, frozen=True, kw_only=True):

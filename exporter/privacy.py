@@ -6,7 +6,7 @@ two are the same if their fingerprints are.
 
 import hashlib
 from collections.abc import Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -16,10 +16,9 @@ Action: TypeAlias = Literal["keep", "drop", "hash", "mask", "redact", "no-query"
 PatternCheck: TypeAlias = Literal["none", "luhn", "iban", "phone"]
 EncryptionMode: TypeAlias = Literal["uniform", "columns"]
 
-#: What `--expire` may give an age to: whole conversations with all that belongs to them, transcripts alone (the columns
-#: of the transcript become null, and its turns leave), or recordings with their media.
-EXPIRABLE: Final = ("conversations", "conversation", "recordings")
-Expirable: TypeAlias = Literal["conversations", "conversation", "recordings"]
+#: What may expire: `conversations` with all that belongs to them, `recordings` with their media, or a field, by its
+#: name, whose column becomes null. With the transcript's field, turns also leave.
+Expirable: TypeAlias = str
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):

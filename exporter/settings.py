@@ -16,6 +16,7 @@ import msgspec
 from exporter.contract import DEFAULT_BASE_URL, MAX_PAGE_SIZE, STATUSES, TRANSCRIPT_FIELD, Instant, format_instant
 from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TURNS, TableFormat, Values
+from exporter.privacy import Encryption, Policy, Retention
 from exporter.route import Proxy
 from exporter.zones import UTC_NAME
 
@@ -92,6 +93,9 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     file_mode: FileMode | None = None
     recordings: bool | None = None
     timezone: str | None = None
+    policy: Policy | None = None
+    encryption: Encryption | None = None
+    retention: Retention | None = None
     in_zone: Callable[[str], Self] | None = None
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from exporter.layout import COMMITS, SUCCESS, commit_number, commit_path
 from exporter.log.acceptance import Acceptance
 from exporter.log.fold import apply, fold
 from exporter.log.live import is_keyed
+from exporter.log.privacy import UNKEEPING, PrivacyChange
 from exporter.log.state import FORMAT_VERSION, Author, Commit, CommitKind, State, state_name
 from exporter.model import Change, Counters, TableFormat
 from exporter.settings import FileMode, Request
@@ -26,7 +27,7 @@ from exporter.zones import UTC_NAME
 #: The format of commits that an exporter which knows only `FORMAT_VERSION` would not decode, or would fold to another
 #: state. Such an exporter refuses them by their version, with the advice to upgrade, and can read all others. These
 #: include commits that arrive or settle: it treats their rows like rows of its own, and a later run checks them.
-_NEWEST_FORMAT: Final = 4
+_NEWEST_FORMAT: Final = 5
 
 
 class _Version(msgspec.Struct):
@@ -50,6 +51,7 @@ class Entry(TypedDict, total=False):
     data_start: Instant | None
     keeps_recordings: bool | None
     hydrated: tuple[str, ...]
+    privacy: PrivacyChange
 
 
 class CommitLog:
@@ -84,7 +86,7 @@ class CommitLog:
         async with self._turn:
             kind, change = entry.setdefault("kind", "export"), entry.get("change", Change())
             commit = Commit(
-                format_version=_format_of(kind, change, entry.get("request"), entry.get("keeps_recordings")),
+                format_version=_format_of(kind, change, entry),
                 number=self.state.number + 1,
                 export_id=self.state.export_id or uuid.uuid5(uuid.NAMESPACE_OID, self._author.run).hex,
                 author=self._author,
@@ -131,9 +133,17 @@ async def list_commits(store: Store) -> list[int]:
     return sorted(number for path in await store.list(COMMITS) if (number := commit_number(path)) is not None)
 
 
-def _format_of(kind: CommitKind, change: Change, request: Request | None, keeps_recordings: bool | None) -> int:
+def _format_of(kind: CommitKind, change: Change, entry: Entry) -> int:
     """Returns the oldest format whose exporters understand such a commit."""
-    if kind == "recordings" or keeps_recordings is not None or any(is_keyed(file.table) for file in change.adds):
+    request = entry.get("request")
+    # An older exporter would skip what it does not know: write raw rows beside protected ones, or bring people back.
+    if kind in UNKEEPING or entry.get("privacy") is not None:
+        return 5
+    if (
+        kind == "recordings"
+        or entry.get("keeps_recordings") is not None
+        or any(is_keyed(file.table) for file in change.adds)
+    ):
         return 4
     if kind == "accept":
         return 3

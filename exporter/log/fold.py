@@ -13,10 +13,12 @@ from exporter.errors import DamagedLogError
 from exporter.layout import commit_path
 from exporter.log.acceptance import still_accepted
 from exporter.log.doubts import left_of
-from exporter.log.dropped import note_dropped
+from exporter.log.dropped import DroppedFiles, note_dropped
+from exporter.log.expiry import row_floor, without_expired
 from exporter.log.live import next_live, objections
 from exporter.log.looks import next_changed_at, next_looked_at
-from exporter.log.replaced import forget, note_replaced
+from exporter.log.privacy import UNKEEPING, next_privacy, part_objections, privacy_objections
+from exporter.log.replaced import Replacement, forget, note_replaced
 from exporter.log.state import Commit, CommitKind, State
 
 #: A run that reads begins with one of these.
@@ -47,7 +49,11 @@ def apply(state: State, commit: Commit) -> State:
         _refuse(commit.number, "covers what lies outside the export's range")
     if kept - Coverage([range_]):
         _refuse(commit.number, "narrows the range to less than is covered")
-    for objection in objections(state.live, change, coverage):
+    for objection in (
+        *objections(state.live, change, coverage),
+        *privacy_objections(state.privacy, commit.privacy, commit.kind),
+        *part_objections(next_privacy(state.privacy, commit.privacy), change.adds),
+    ):
         _refuse(commit.number, objection)
     keep = state.keep_generations if commit.keep_generations is None else commit.keep_generations
     table_format = commit.table_format or state.table_format
@@ -80,16 +86,10 @@ def apply(state: State, commit: Commit) -> State:
         committed_at=commit.committed_at,
         software=commit.author.software,
         keep_generations=keep,
-        replaced=note_replaced(
-            forget(state.replaced, commit.forgets),
-            change,
-            run,
-            commit.committed_at,
-            runs_kept=keep if table_format is None else None,
-        ),
+        replaced=_next_replaced(state, commit, keep if table_format is None else None),
         table_format=table_format,
         file_mode=commit.file_mode or state.file_mode,
-        dropped=note_dropped(state.dropped, change, run, state.live),
+        dropped=_next_dropped(state, commit),
         unsettled=Coverage()
         if change.settles
         else (state.unsettled - dropped) | (added if change.arrives else Coverage()),
@@ -100,6 +100,7 @@ def apply(state: State, commit: Commit) -> State:
         has_recordings=state.has_recordings or commit.kind == "recordings" or bool(commit.keeps_recordings),
         changed_at=next_changed_at(state, commit),
         looked_at=next_looked_at(state, commit),
+        privacy=next_privacy(state.privacy, commit.privacy),
     )
     if not state.acceptances or after.doubts == state.doubts:
         return after
@@ -114,6 +115,21 @@ def _check_accepted(state: State, commit: Commit) -> None:
         accepted = commit.accepts.doubts
         if {*accepted.unproven} - {*state.unproven} or {*accepted.quarantine} - {*state.quarantine.values()}:
             _refuse(commit.number, "accepts a doubt that is not there")
+
+
+def _next_replaced(state: State, commit: Commit, runs_kept: int | None) -> tuple[Replacement, ...]:
+    kept = forget(state.replaced, commit.forgets)
+    if commit.kind in UNKEEPING:
+        return kept
+    return note_replaced(kept, commit.change, commit.author.run, commit.committed_at, runs_kept=runs_kept)
+
+
+def _next_dropped(state: State, commit: Commit) -> tuple[DroppedFiles, ...]:
+    if commit.kind == "expire" and commit.privacy is not None:
+        return without_expired(state.dropped, state.privacy.floors, commit.privacy.floors)
+    if commit.kind in UNKEEPING:
+        return state.dropped
+    return note_dropped(state.dropped, commit.change, commit.author.run, state.live)
 
 
 def _next_reads(
@@ -135,9 +151,10 @@ def _next_reads(
 
 
 def _next_data_start(state: State, commit: Commit, range_: Interval) -> Instant | None:
+    if commit.data_start is not None or state.data_start is None or state.range is None:
+        return commit.data_start
     # Where a range is widened to an earlier start, older data may begin.
-    is_known = state.range is not None and state.range.start == range_.start
-    return state.data_start if commit.data_start is None and is_known else commit.data_start
+    return None if range_.start < state.range.start else max(state.data_start, range_.start)
 
 
 def _with(names: tuple[str, ...], name: str | None) -> tuple[str, ...]:
@@ -161,9 +178,16 @@ def _next_range(state: State, commit: Commit) -> Interval:
         _refuse(commit.number, "changes the table format")
     if commit.range is None:
         return state.range
-    if commit.range.start > state.range.start or (commit.range.end < state.range.end and commit.kind != "repair"):
+    rises = commit.range.start > state.range.start and not _may_rise(commit, commit.range.start)
+    if rises or (commit.range.end < state.range.end and commit.kind != "repair"):
         _refuse(commit.number, "narrows the range")
     return commit.range
+
+
+def _may_rise(commit: Commit, start: Instant) -> bool:
+    """Returns whether a commit lets all conversations before `start` expire."""
+    floors = {} if commit.privacy is None else commit.privacy.floors
+    return commit.kind == "expire" and start <= row_floor(floors)
 
 
 def _disjoint(commit: Commit, intervals: tuple[Interval, ...], otherwise: str) -> Coverage:

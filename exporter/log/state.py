@@ -17,6 +17,7 @@ from exporter.layout import CONVERSATIONS, RECORDINGS, turns_path
 from exporter.log.acceptance import Acceptance, Doubts, new_doubts, withheld_rows
 from exporter.log.dropped import DroppedFiles
 from exporter.log.live import Totals
+from exporter.log.privacy import Privacy, PrivacyChange
 from exporter.log.replaced import Replacement
 from exporter.model import Change, Counters, DataFile, ExportFile, QuarantineFile, TableFormat, Unproven
 from exporter.settings import FileMode, Request
@@ -24,7 +25,21 @@ from exporter.settings import FileMode, Request
 FORMAT_VERSION: Final = 1
 
 CommitKind: TypeAlias = Literal[
-    "begin", "widen", "resume", "export", "sync", "compact", "repair", "vacuum", "reread", "accept", "recordings"
+    "begin",
+    "widen",
+    "resume",
+    "export",
+    "sync",
+    "compact",
+    "repair",
+    "vacuum",
+    "reread",
+    "accept",
+    "recordings",
+    "protect",
+    "rekey",
+    "erase",
+    "expire",
 ]
 StateName: TypeAlias = Literal["complete", "incomplete", "unproven"]
 
@@ -50,7 +65,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     a `file_mode`. `forgets` are replaced files that are no longer kept. An `accept` changes nothing, and `accepts`
     doubts. `data_start` is roughly where the data of the range begins, as the run has found out by asking. `recordings`
     adds rows of recordings. `keeps_recordings` says whether exports and syncs keep recordings from this commit on.
-    `hydrated` are fields that the list lacked and ids brought.
+    `hydrated` are fields that the list lacked and ids brought. A `protect` puts parts that follow the policy in place
+    of others, a `rekey` parts with another key, an `erase` parts without a person; an `expire` takes away what is old.
     """
 
     format_version: int
@@ -71,6 +87,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     data_start: Instant | None = None
     keeps_recordings: bool | None = None
     hydrated: tuple[str, ...] = ()
+    privacy: PrivacyChange | None = None
 
 
 class Hydrated(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +149,7 @@ class State:
     changed_at: Mapping[str, int] = field(default_factory=dict)
     looked_at: Mapping[str, int] = field(default_factory=dict)
     hydrated_fields: tuple[str, ...] = ()
+    privacy: Privacy = field(default_factory=Privacy)
 
     @cached_property
     def files(self) -> Mapping[str, DataFile]:

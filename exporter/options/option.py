@@ -19,6 +19,7 @@ class Group(StrEnum):
     WRITTEN = "What is written"
     READ = "How it is read"
     RECORDINGS = "Recordings"
+    PRIVACY = "Privacy"
     CONNECTION = "Token and connection"
     MADE_UP = "Made-up conversations"
     SERVER = "Server"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from exporter.keys import Keys
 from exporter.progress import Observer
 from exporter.run.context import RunContext
 from exporter.settings import Credentials, RunSettings, Selection
@@ -14,7 +15,8 @@ class Resolved:
     asked: Selection
     settings: RunSettings
     credentials: Credentials
+    keys: Keys
 
     def context(self, observer: Observer) -> RunContext:
         """Returns the context of a run that tells `observer` of its progress."""
-        return RunContext(self.settings, self.credentials, observer)
+        return RunContext(self.settings, self.credentials, observer, keys=self.keys)

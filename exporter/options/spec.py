@@ -23,8 +23,10 @@ from exporter.options.credentials import load_credentials
 from exporter.options.dialect import for_caller
 from exporter.options.keywords import check_kind, refusing_unknown
 from exporter.options.option import Group, Option, options_of
+from exporter.options.privacy import PrivacyOptions
 from exporter.options.recordings import RecordingOptions
 from exporter.options.resolved import Resolved as Resolved
+from exporter.options.retention import to_retention
 from exporter.options.times import WORDS, to_seconds
 from exporter.settings import (
     FILE_MODES,
@@ -61,7 +63,7 @@ def _filter(text: str, metavar: str, names: tuple[str, ...] = ()) -> Any:
 
 @refusing_unknown
 @dataclass(frozen=True, kw_only=True)
-class ExportSpec(RecordingOptions):
+class ExportSpec(PrivacyOptions, RecordingOptions):
     """Says what to export, where to, how, and as whom, with the options of `exporter export` and their defaults.
 
     Times are texts as on the command line, dates or datetimes. Without an offset, they are in `timezone`: in the one
@@ -239,7 +241,7 @@ class ExportSpec(RecordingOptions):
         credentials = load_credentials(environment, token_file, self.org_id)
         credentials = replace(credentials, proxies=route.proxies_in(environment))
         asked = msgspec.structs.replace(asked, organization=credentials.organization)
-        return Resolved(asked, settings, credentials)
+        return Resolved(asked, settings, credentials, self.keys(environment))
 
     def settings(self) -> RunSettings:
         """Returns what the spec alone says of how to read and write."""
@@ -285,10 +287,12 @@ class ExportSpec(RecordingOptions):
             table_format=parse.choose_table_format(self.table_format, self.iceberg_catalog),
             file_mode=self.file_mode,
             recordings=self.recordings,
+            retention=to_retention(self.expire),
         )
 
 
 _HINTS: Final = get_type_hints(ExportSpec)
 OPTIONS: Final = options_of(ExportSpec)
 OF_RECORDINGS: Final = tuple(options_of(RecordingOptions))
+OF_PRIVACY: Final = tuple(options_of(PrivacyOptions))
 OF_THE_DATASET: Final = tuple(name for name, each in OPTIONS.items() if each.of_dataset)

@@ -1,10 +1,11 @@
-"""Holds what a run is given, as one value: its settings, its credentials, the observer that it tells, and its clock."""
+"""Holds what a run is given, as one value: settings, credentials, the observer that it tells, its clock, and keys."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from exporter.contract import SECOND
+from exporter.keys import Keys
 from exporter.progress import Observer
 from exporter.settings import Credentials, RunSettings
 
@@ -17,6 +18,7 @@ class RunContext:
     credentials: Credentials
     observer: Observer
     clock: Callable[[], float] = time.monotonic
+    keys: Keys = field(default_factory=Keys)
 
     @property
     def lag(self) -> int:

@@ -23,8 +23,21 @@ from exporter.store.base import Store
 from exporter.store.local.lock import host_name
 from exporter.version import __version__
 
-Command: TypeAlias = Literal["export", "sync", "compact", "verify", "audit", "vacuum", "reread", "accept", "recordings"]
-
+Command: TypeAlias = Literal[
+    "export",
+    "sync",
+    "compact",
+    "verify",
+    "audit",
+    "vacuum",
+    "reread",
+    "accept",
+    "recordings",
+    "protect",
+    "rekey",
+    "erase",
+    "expire",
+]
 
 #: A run that ends with one of these, and has committed nothing, was refused: the destination holds another export, or
 #: another run is at work there.

@@ -169,11 +169,11 @@ async def test_success_goes_before_a_commit_that_ends_it(store: LocalStore) -> N
         (lambda data: data.replace(b'"number":2', b'"number":3'), StoreError, "is number 3, and 2 was to come"),
         (lambda data: re.sub(rb'"export_id":"\w+"', b'"export_id":"x"', data), StoreError, "another export"),
         (
-            lambda data: data.replace(b'"format_version":1', b'"format_version":5'),
+            lambda data: data.replace(b'"format_version":1', b'"format_version":6'),
             DestinationError,
-            "written in format 5 by a newer exporter. Upgrade",
+            "written in format 6 by a newer exporter. Upgrade",
         ),
-        (lambda data: b'{"format_version":5,"new":[]}', DestinationError, "newer exporter"),
+        (lambda data: b'{"format_version":6,"new":[]}', DestinationError, "newer exporter"),
     ],
 )
 async def test_a_damaged_commit_is_named(

@@ -48,7 +48,7 @@ def typed(command: list[str], monkeypatch: pytest.MonkeyPatch) -> Resolved:
     job = ModuleType("exporter.jobs.export")
 
     async def run(_: Path, asked: Selection, context: RunContext) -> Summary:
-        resolved.append(Resolved(asked, context.settings, context.credentials))
+        resolved.append(Resolved(asked, context.settings, context.credentials, context.keys))
         raise ExporterError("enough")
 
     job.export = run  # type: ignore[attr-defined]
