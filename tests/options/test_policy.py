@@ -448,7 +448,7 @@ def test_turns_need_the_transcript(place: str) -> None:
     check_policy(Policy(rules={f"{place}.x": Rule(action="drop")}), ("conversations", "turns"), None)
 
 
-STEPS = st.lists(st.sampled_from(["a", "b", *Step]), max_size=4)
+STEPS: st.SearchStrategy[list[Segment]] = st.lists(st.sampled_from(["a", "b", *Step]), max_size=4)
 
 
 @given(STEPS, STEPS, st.data())
@@ -456,7 +456,7 @@ def test_two_paths_meet_if_one_value_lies_on_both(
     one: list[Segment], other: list[Segment], data: st.DataObject
 ) -> None:
     def value_on(path: list[Segment]) -> list[Segment]:
-        spread = st.lists(st.sampled_from(["a", "b", Step.ELEMENT]), max_size=2)
+        spread: st.SearchStrategy[list[Segment]] = st.lists(st.sampled_from(["a", "b", Step.ELEMENT]), max_size=2)
         return [step for each in path for step in (data.draw(spread) if each is Step.DEPTH else [each])]
 
     assert may_meet(one, value_on(one))
