@@ -149,7 +149,7 @@ async def compact(spec: ExportSpec, *, observer: Observer | None = None) -> Comp
 
     Only `part_size`, `memory` and `data_key_file` count in the spec. Raises `ExporterError`.
     """
-    settings, destination = spec.settings(), _destination(spec)
+    settings, destination = spec.settings(), destination_of(spec)
 
     def job(told: Observer) -> Awaitable[CompactResult]:
         return run_compact(
@@ -295,11 +295,12 @@ async def _call(
     job: Callable[[Location, Selection, RunContext], Awaitable[T]], spec: ExportSpec, observer: Observer | None
 ) -> T:
     resolved = spec.resolve(os.environ)
-    destination = _destination(spec)
+    destination = destination_of(spec)
     return await observed(observer, lambda told: job(destination, resolved.asked, resolved.context(told)))
 
 
-def _destination(spec: ExportSpec) -> Location:
+def destination_of(spec: ExportSpec) -> Location:
+    """Returns where the export of a spec lies. Raises `UsageError` if it does not say."""
     if spec.destination is None:
         raise UsageError("the spec has no destination")
     return parse_location(str(spec.destination))

@@ -122,6 +122,17 @@ ABOUT: Final[dict[str, About]] = {
             ("Into files of another size", "exporter compact calls --part-size 512MiB"),
         ),
     ),
+    "rekey": About(
+        section=Section.UPKEEP,
+        topic="encryption",
+        examples=(
+            ("Encrypt all files with another key", "exporter rekey calls --to d2 --new-key-file new.key"),
+            (
+                "The same, with the key in use in a file as well",
+                "exporter rekey calls --to d2 --data-key-file data.key --new-key-file new.key",
+            ),
+        ),
+    ),
     "vacuum": About(
         section=Section.UPKEEP,
         topic="vacuum",

@@ -7,6 +7,7 @@ each would need both keys.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -15,7 +16,7 @@ from anyio import to_thread
 
 from exporter.clock import wall_clock
 from exporter.encode.tables import Tables
-from exporter.errors import ProtectionError, UsageError
+from exporter.errors import ExporterError, ProtectionError, StoreError, UsageError
 from exporter.keys import Key, Keys, with_check
 from exporter.layout import CONVERSATIONS, DROPPED, TURNS, part_path
 from exporter.log.commits import load_commits
@@ -146,7 +147,12 @@ async def _rewrite_all(
         observer.note("encrypting files", files=sum(map(len, batch)))
         # A reader that trusts `_SUCCESS` would count the rows of old and new parts.
         await committer.unseal()
-        await for_each(batch, rewrite, at_once=MERGED_AT_ONCE)
+        try:
+            await for_each(batch, rewrite, at_once=MERGED_AT_ONCE)
+        except ExporterError:
+            with suppress(StoreError):
+                await committer.write_manifest()
+            raise
         await committer.write_manifest()
 
 

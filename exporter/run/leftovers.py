@@ -16,7 +16,7 @@ import msgspec
 from anyio import to_thread
 
 from exporter.coverage import Coverage
-from exporter.errors import DamagedPartError, UnreadableFileError
+from exporter.errors import DamagedPartError, UnreadableFileError, UnreadablePartError
 from exporter.layout import DROPPED, RECORDINGS, dropped_path, is_media, undropped_path
 from exporter.log.dropped import DroppedFiles, is_filled
 from exporter.log.quarantine import id_of
@@ -74,7 +74,7 @@ async def _find_needed(store: Store, state: State, dropped: DroppedFiles, files:
             ids = await _ids_of(store, file)
         except DamagedPartError:
             continue
-        except UnreadableFileError:
+        except (UnreadableFileError, UnreadablePartError):
             needed.add(file.path)
             continue
         # A row is nearly always in the part that has taken this one's place; then no other part is read.
