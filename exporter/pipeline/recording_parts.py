@@ -62,6 +62,7 @@ async def publish_recordings(
         statuses=written.statuses,
         media_files=written.media_files,
         media_bytes=written.media_bytes,
+        key=part.key,
     )
     await stage.publish([StagedPart(name, file)])
     return file

@@ -1,0 +1,50 @@
+"""Holds policies for sources that are full of canaries."""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from tests.toolkit.canaries import WORD_PATTERN
+
+_HEAD: Final = f"""version = 1
+key = {{ env = "EXPORTER_PRIVACY_KEY", name = "k1" }}
+recordings = "plain"
+
+[patterns.word]
+regex = '{WORD_PATTERN}'
+to = "[WORD]"
+
+[conversations]
+"""
+#: Leaves no canary in any column.
+EVERYTHING: Final = f"""{_HEAD}
+user_id = {{ hash = "person" }}
+agent_id = {{ hash = "agent" }}
+agent_version_id = {{ hash = "version" }}
+direction = "drop"
+channel = {{ redact = ["word"] }}
+agent_number = {{ mask = "phone", keep = 4 }}
+web_widget_id = "drop"
+trunk_id = {{ hash = "trunk" }}
+duration = {{ round = 60 }}
+user_turn_count = "drop"
+"agent.id" = {{ hash = "agent" }}
+"agent.name" = "drop"
+summary = {{ redact = "all" }}
+initial_context = {{ redact = "all", everywhere = true, inside = "json" }}
+custom_metadata = {{ redact = "all", everywhere = true }}
+"custom_metadata.phone" = "drop"
+conversation = {{ redact = "all", everywhere = true, inside = "json" }}
+recording_details = {{ redact = "all", everywhere = true }}
+"""
+
+
+def write_policy(path: Path, text: str = EVERYTHING) -> Path:
+    path.write_text(text)
+    return path
+
+
+def key_text(name: str = "k1") -> str:
+    """Returns a key as `exporter keygen` writes it; each name has its own."""
+    return base64.b64encode(hashlib.sha256(name.encode()).digest()).decode()
