@@ -10,14 +10,16 @@ from anyio import to_thread
 
 from exporter.errors import UsageError
 from exporter.keys import Keys
-from exporter.layout import RECORDINGS, is_encrypted, is_media
+from exporter.layout import RECORDINGS, is_media
 from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.model import ExportFile
+from exporter.parts.cipher import using
 from exporter.parts.columns import ID_COLUMNS
 from exporter.parts.integrity import as_written, opened
 from exporter.parts.media import audio_in
 from exporter.parts.reader import read_batches
+from exporter.run.encryption import find_cipher
 from exporter.run.reconcile import stored_export
 from exporter.store.base import Store
 from exporter.store.location import Location, shell_word
@@ -37,12 +39,12 @@ async def give_audio(
     async with open_store(location) as store:
         state = await load_state(store)
         stored_export(state, location)
-        media = await _find(store, state, identity)
-        encryption = state.privacy.encryption
-        key = [keys.data(encryption.key)] if encryption is not None and is_encrypted(media.path) else []
+        cipher = find_cipher(keys, location)(state)
+        with using(cipher):
+            media = await _find(store, state, identity)
 
         def copy(source: Path) -> None:
-            for chunk in audio_in(source, media.path, location, *key):
+            for chunk in audio_in(source, media.path, location, *(() if cipher is None else cipher.keys)):
                 take(chunk)
 
         async with as_written(store, media) as source:
