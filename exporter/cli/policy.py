@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final
 
 import typer
 
@@ -12,12 +12,18 @@ from exporter.cli.runner import show
 from exporter.errors import ProtectionError, UsageError
 from exporter.keys import Key, Keys
 from exporter.options.option import Group
+from exporter.options.parse import to_choice
 from exporter.options.policy import load_policy
 from exporter.privacy import KeyReference
 
+_ACTIONS: Final = ("check",)
+
 
 def policy(
-    action: Annotated[Literal["check"], typer.Argument(metavar="ACTION", help="What to do with it: check.")],
+    action: Annotated[
+        str,
+        typer.Argument(metavar="ACTION", help="What to do: check.", autocompletion=lambda: list(_ACTIONS)),
+    ],
     file: Annotated[str, typer.Argument(metavar="FILE", help="A policy file (TOML).")],
     rows: Annotated[
         str | None,
@@ -30,6 +36,7 @@ def policy(
     as_json: OneObject = False,
 ) -> None:
     """Check a policy file, and show what each rule means. Needs no token, no network and no key."""
+    to_choice(action, _ACTIONS, "policy")
     loaded = load_policy(Path(file))
     trial = None
     if rows is not None:
@@ -48,4 +55,5 @@ def _find_key(reference: KeyReference | None) -> tuple[Key | None, str]:
     try:
         return Keys(os.environ).privacy(reference), ""
     except (ProtectionError, UsageError) as error:
-        return None, str(error)
+        # What to do about it is for the commands that need the key.
+        return None, str(error).partition(". ")[0]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from exporter.contract import FIELD_NAMES
 from exporter.encode.protect.patterns import BUILT_IN
 from exporter.keys import Key, with_check
 from exporter.model import CONVERSATIONS, TURNS
@@ -66,7 +67,7 @@ def describe_rule(rule: Rule) -> str:
             after = f", after {', '.join(rule.normalise)}" if rule.normalise else ""
             return f"in the domain {rule.domain}{after}"
         case "mask":
-            return f"all but the last {count_of(rule.keep, 'digit')}" if rule.keep else "all digits"
+            return "all digits and letters" + (f" except the last {count_of(rule.keep, 'digit')}" if rule.keep else "")
         case "redact":
             where = ", in every text and key" if rule.everywhere else ""
             return f"{', '.join(rule.patterns)}{where}{', in the JSON in the text' if rule.inside == 'json' else ''}"
@@ -93,11 +94,11 @@ def _settings(loaded: PolicyFile, key: Key | None, why_no_key: str) -> Iterator[
         plain = f", except {', '.join(encryption.plain_columns)}" if encryption.plain_columns else ""
         yield "encryption", f"{encryption.mode}{plain}, with {_place(encryption.key)}; media {encryption.recordings}"
     if policy.key is not None:
-        yield "key", f"{_place(policy.key)}{'' if key else f'; not used here: {why_no_key}'}"
+        yield "key", f"{_place(policy.key)}{'' if key else f'; not read: {why_no_key}'}"
     if fingerprint := _fingerprint(policy, key):
         yield "fingerprint", fingerprint
     else:
-        yield "fingerprint", f"known with the key alone; of the rest: {policy.fingerprint}"
+        yield "fingerprint", f"depends on the key; without it, {policy.fingerprint}"
 
 
 def _place(reference: KeyReference) -> str:
@@ -124,8 +125,8 @@ def _warnings(policy: Policy, trial: "Trial | None") -> Iterator[str]:
             f"no rule for {', '.join(without)}: written as served, with the personal data in "
             f'{"it" if len(without) == 1 else "them"}. A rule "keep" says that this is meant'
         )
-    for path, each in ({} if trial is None or not trial.rows else trial.rules).items():
-        if not each.reached and policy.rules[path].action != "keep":
+    for path, each in ({} if trial is None else trial.rules).items():
+        if not each.reached and path not in FIELD_NAMES:
             yield f"{path}: nothing lies there in these conversations; is it spelt right?"
 
 

@@ -54,6 +54,8 @@ def try_policy(policy: Policy, path: Path) -> Trial:
         protector.protect(encoded.batch)
         rows += len(page)
         quarantined += len(encoded.quarantined)
+    if rows == quarantined:
+        raise UsageError(f"--rows {path}: {_NOT_ROWS}")
     reached, changed, odd = protector.reached, protector.counts, protector.odd
     trials = {each: RuleTrial(reached[each], changed[each], odd[each]) for each in policy.rules}
     return Trial(rows, quarantined, trials)
