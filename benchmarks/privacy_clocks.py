@@ -68,12 +68,21 @@ def main() -> None:
     ]
     protector = Protector(policy_of(TRANSCRIPT_RULES), KEY)
     protected, redact = _clock(lambda: [protector.protect(batch).column(0) for batch in batches])
-    changed = sum(old.column(0)[row] != new[row] for old, new in zip(batches, protected, strict=True) for row in range(len(new)))
+    changed = sum(
+        old.column(0)[row] != new[row] for old, new in zip(batches, protected, strict=True) for row in range(len(new))
+    )
     _, naive = _clock(lambda: list(map(_naive, texts)))
     _, ours = _clock(lambda: Hasher(KEY, "person").all(ids))
     _, digest = _clock(lambda: [hmac.digest(KEY.secret, value.encode(), sha256).hex()[:32] for value in ids])
     bytes_ = sum(len(text.encode()) for text in texts)
-    found = {"redact": redact, "naive": naive, "hash": ours, "digest": digest, "bytes": bytes_, "changed": changed / rows}
+    found = {
+        "redact": redact,
+        "naive": naive,
+        "hash": ours,
+        "digest": digest,
+        "bytes": bytes_,
+        "changed": changed / rows,
+    }
     file.write_text(json.dumps(found))
 
 

@@ -6,7 +6,6 @@
 """
 
 import sys
-from typing import Self
 
 from benchmarks.privacy_clocks import KEY, OTHER_RULES, TRANSCRIPT_RULES, policy_of
 from exporter.cli import main

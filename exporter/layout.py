@@ -142,6 +142,11 @@ def media_extension(path: str) -> str:
     return path.rpartition("/")[2].partition(".")[2]
 
 
+def media_partition(path: str) -> str:
+    """Returns the partition of a media file, by its name as in `partition_text`."""
+    return path.removeprefix(MEDIA).rpartition("/")[0].removeprefix("/")
+
+
 def is_encrypted(path: str) -> bool:
     """Returns whether a media file is encrypted."""
     return path.endswith(ENCRYPTED)

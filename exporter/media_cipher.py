@@ -71,19 +71,29 @@ class Sealer:
         return taken
 
 
-def unseal(file: BinaryIO, key: Key, where: object, destination: str) -> Iterator[bytes]:
-    """Yields the audio of a file that was encrypted with a data key, each chunk once it is known to be authentic.
+def key_name_of(file: BinaryIO) -> str | None:
+    """Reads the first line of a file, and returns the name of the key that encrypts it; None if it is not encrypted."""
+    line = file.readline(_MOST_LINE_BYTES)
+    if not (line.startswith(_BEGINNING) and line.endswith(b"\n")):
+        return None
+    return line[len(_BEGINNING) : -1].decode(errors="replace")
+
+
+def unseal(file: BinaryIO, where: object, destination: str, *keys: Key) -> Iterator[bytes]:
+    """Yields the audio of a file that was encrypted with one of the data keys, each chunk once it is known to be
+    authentic.
 
     Raises `UnreadablePartError` if it was encrypted with another key, and `DamagedPartError` if it was cut or changed,
     which may be known at the end alone. Both say `where`; `destination` is as in the latter.
     """
-    line = file.readline(_MOST_LINE_BYTES)
-    if not (line.startswith(_BEGINNING) and line.endswith(b"\n")):
+    name = key_name_of(file)
+    if name is None:
         raise DamagedPartError(where, "does not begin as encrypted media does", destination)
-    if line != _first_line(key.name):
-        name = line.removeprefix(_BEGINNING).strip().decode(errors="replace")
-        raise UnreadablePartError(where, f"encrypted with the key {name}; the one given is {key.name}")
-    cipher = _cipher(key, line, file.read(SALT_BYTES))
+    key = next((one for one in keys if one.name == name), None)
+    if key is None:
+        given = f"; the one given is {keys[0].name}" if keys else ""
+        raise UnreadablePartError(where, f"encrypted with the key {name}{given}")
+    cipher = _cipher(key, _first_line(key.name), file.read(SALT_BYTES))
     from cryptography.exceptions import InvalidTag
 
     number, chunk = 0, file.read(CHUNK_BYTES + TAG_BYTES)

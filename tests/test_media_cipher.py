@@ -21,7 +21,7 @@ def seal(audio: bytes, key: Key = KEY, step: int = 10_000) -> bytes:
 
 
 def opened(sealed: bytes, key: Key = KEY) -> bytes:
-    return b"".join(unseal(BytesIO(sealed), key, "media/x.enc", "calls"))
+    return b"".join(unseal(BytesIO(sealed), "media/x.enc", "calls", key))
 
 
 def chunks_of(sealed: bytes) -> tuple[bytes, list[bytes]]:
@@ -87,7 +87,7 @@ def test_chunks_that_lack_or_stand_elsewhere_are_found() -> None:
 def test_what_comes_before_a_damage_is_authentic() -> None:
     sealed = bytearray(seal(b"a" * CHUNK_BYTES + b"b" * CHUNK_BYTES))
     sealed[-1] ^= 1
-    reading = unseal(BytesIO(sealed), KEY, "media/x.enc", "calls")
+    reading = unseal(BytesIO(sealed), "media/x.enc", "calls", KEY)
     assert next(reading) == b"a" * CHUNK_BYTES
     with pytest.raises(DamagedPartError, match=r"media/x.enc: its chunk 2 was cut or changed"):
         next(reading)

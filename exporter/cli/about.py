@@ -71,6 +71,14 @@ ABOUT: Final[dict[str, About]] = {
             ),
         ),
     ),
+    "recordings cat": About(
+        section=Section.EXPORT,
+        topic="recordings",
+        examples=(
+            ("Save the audio of a conversation", "exporter recordings cat calls ID > call.mp3"),
+            ("Hear it", "exporter recordings cat calls ID | ffplay -autoexit -"),
+        ),
+    ),
     "status": About(
         section=Section.EXPORT,
         topic="resume",

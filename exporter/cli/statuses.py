@@ -44,6 +44,13 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         6: _DAMAGE,
         130: "interrupted: run again to go on",
     },
+    "recordings cat": {
+        0: "the audio is written, whole and as it was stored",
+        1: "DEST, or stdout, cannot be read or written",
+        2: "the command line is wrong, no audio of ID is stored, DEST holds no export, or the key is missing or wrong",
+        6: _DAMAGE,
+        130: "interrupted: what was written is not whole",
+    },
     "status": {
         0: "shown; with --check: complete, and proven or accepted",
         1: "DEST cannot be read; with --check: not complete, or older than --max-age",

@@ -64,7 +64,7 @@ def count_recordings(state: State) -> RecordingCounts:
     for parts in _by_partition(state):
         own = parts.statuses
         statuses += own
-        if _is_looked_at(state, parts):
+        if is_looked_at(state, partition_text(parts.partition)):
             continue
         is_known = is_known and all(file.recorded_rows is not None for file in parts.conversations)
         is_known = is_known and not (parts.conversations and is_blind(state, parts.conversations))
@@ -122,13 +122,13 @@ def partitions_to_look_at(
 
 
 def _may_lack_rows(state: State, parts: _Parts) -> bool:
-    return not _is_looked_at(state, parts) and any(file.recorded_rows != 0 for file in parts.conversations)
+    is_settled = is_looked_at(state, partition_text(parts.partition))
+    return not is_settled and any(file.recorded_rows != 0 for file in parts.conversations)
 
 
-def _is_looked_at(state: State, parts: _Parts) -> bool:
-    """Returns whether every recording of the partition has a row, as far as its conversations say."""
-    text = partition_text(parts.partition)
-    return state.looked_at.get(text, -1) >= state.changed_at.get(text, 0)
+def is_looked_at(state: State, partition: str) -> bool:
+    """Returns whether every recording of a partition has a row, as far as its conversations say."""
+    return state.looked_at.get(partition, -1) >= state.changed_at.get(partition, 0)
 
 
 def _by_partition(state: State) -> Iterator[_Parts]:

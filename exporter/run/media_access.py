@@ -4,8 +4,8 @@ from exporter.fetch.media.address import AddressRule
 from exporter.fetch.media.client import MediaClient
 from exporter.fetch.pace.bandwidth import Bandwidth
 from exporter.keys import Key
-from exporter.log.state import State
 from exporter.media_cipher import check_installed
+from exporter.parts.cipher import current
 from exporter.run.context import RunContext
 from exporter.settings import RecordingSettings
 
@@ -26,13 +26,11 @@ def new_client(context: RunContext) -> MediaClient:
     )
 
 
-def media_key(context: RunContext, state: State) -> Key | None:
-    """Returns the key with which an export encrypts its recordings; None if it keeps them as they are served.
-
-    Raises `ProtectionError` if the key is not here, and `UsageError` if the package that encrypts is not installed.
-    """
-    encryption = state.privacy.encryption
-    if encryption is None or encryption.recordings == "plain":
+def media_key() -> Key | None:
+    """Returns the key with which the export that is at hand encrypts its recordings; None if it keeps them as they are
+    served. Raises `UsageError` if the package that encrypts is not installed."""
+    cipher = current()
+    if cipher is None or cipher.encryption.recordings == "plain":
         return None
     check_installed()
-    return context.keys.data(encryption.key)
+    return cipher.keys[0]

@@ -55,8 +55,9 @@ class RecordingsRun:
         self._rows = rows
         self._settings = settings = session.context.settings.recordings
         store, run = session.stage.store, session.run
-        key = media_key(session.context, session.log.state)
-        downloader = Downloader(client, store, run, self._renew, max_bytes=settings.most_bytes, key=key, policy=POLICY)
+        downloader = Downloader(
+            client, store, run, self._renew, max_bytes=settings.most_bytes, key=media_key(), policy=POLICY
+        )
         report = self._report = session.reader.report
         self._outcomes = Outcomes(rows, tally, settings)
         self._downloads = Downloads(downloader, self._outcomes.keep, rows.commit_due, settings.concurrency, report)

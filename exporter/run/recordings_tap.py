@@ -39,9 +39,14 @@ class RecordingTap:
         self._session = session
         self._rows = rows
         settings = session.context.settings.recordings
-        key = media_key(session.context, session.log.state)
         downloader = Downloader(
-            client, session.stage.store, session.run, self._renew, max_bytes=settings.most_bytes, key=key, policy=POLICY
+            client,
+            session.stage.store,
+            session.run,
+            self._renew,
+            max_bytes=settings.most_bytes,
+            key=media_key(),
+            policy=POLICY,
         )
         self._downloads = Downloads(
             downloader, self._keep, rows.commit_due, settings.concurrency, session.reader.report, self._wants
