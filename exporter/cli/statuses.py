@@ -73,6 +73,7 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
     "accept": {0: "every doubt is accepted, or there is none", **_UPKEEP},
     "compact": {0: "merged, or nothing to merge", **_UPKEEP},
     "vacuum": {0: "deleted, or nothing to delete", **_UPKEEP},
+    "expire": {0: "deleted, or nothing has expired", **_UPKEEP},
     "schema": {0: "shown", **_PRINTING},
     "sandbox": {0: "served until Ctrl-C", 1: "the address cannot be served on", 2: "the command line is wrong"},
     "help": {0: "shown", 2: "the manual has no such topic"},

@@ -9,7 +9,10 @@ from exporter.model import DataFile
 
 
 def next_changed_at(state: State, commit: Commit) -> Mapping[str, int]:
-    """Returns `State.changed_at` after a commit that fits `state`; a merge changes no row, and what expires adds none."""
+    """Returns `State.changed_at` after a commit that fits `state`.
+
+    A merge changes no row, and what expires adds none.
+    """
     if commit.kind == "expire":
         return _of_live(state.changed_at, state, commit)
     if commit.kind == "compact":
