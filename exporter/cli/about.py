@@ -168,6 +168,18 @@ ABOUT: Final[dict[str, About]] = {
             ("Make one for a store of secrets, on stdout", "exporter keygen"),
         ),
     ),
+    "expire": About(
+        section=Section.UPKEEP,
+        topic="expire",
+        examples=(
+            (
+                "Keep conversations for three years, and their transcripts for 90 days",
+                "exporter expire calls conversations=3y,conversation=90d",
+            ),
+            ("See what would be deleted", "exporter expire calls --dry-run"),
+            ("Delete nothing from now on", "exporter expire calls never"),
+        ),
+    ),
     "schema": About(
         section=Section.MORE,
         topic="columns",

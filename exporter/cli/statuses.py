@@ -98,6 +98,7 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         1: "FILE cannot be written",
         2: "the command line is wrong, or FILE is there already; nothing was touched",
     },
+    "expire": {0: "deleted, or nothing has expired", **_UPKEEP},
     "schema": {0: "shown", **_PRINTING},
     "sandbox": {0: "served until Ctrl-C", 1: "the address cannot be served on", 2: "the command line is wrong"},
     "help": {0: "shown", 2: "the manual has no such topic"},

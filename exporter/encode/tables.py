@@ -31,11 +31,8 @@ class Tables:
     def of(
         cls, request: Request, protector: Protector | None = None, floors: Mapping[str, Instant] = NO_FLOORS
     ) -> Self:
-        """Returns the tables of a request; `protector` changes their rows. `floors` are those of fields, as in
-        `Encoder`.
-
-        Raises `UsageError` if this machine does not know its time zone.
-        """
+        """Returns the tables of a request; `protector` changes their rows, and `floors` are those of fields, as in
+        `Encoder`. Raises `UsageError` if this machine does not know the time zone."""
         load_zone(request.timezone)
         turns = TurnsEncoder(protector) if TURNS in request.tables else None
         return cls(Encoder(request.fields, protector, floors), turns, request.partition_by, request.timezone)

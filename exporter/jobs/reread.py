@@ -29,7 +29,8 @@ from exporter.run.finish import seal
 from exporter.run.reconcile import between, in_stored_zone, missed_by, settle_request, stored_export
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import Doubts, settle
-from exporter.run.session import Session, begin, find_sighted
+from exporter.run.session import Session, begin
+from exporter.run.sighted import find_sighted
 from exporter.settings import Selection
 from exporter.store.base import Store
 from exporter.store.location import Location

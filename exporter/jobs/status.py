@@ -46,7 +46,8 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     in a summary, as are the `withheld` fields, and `partly_withheld` counts the intervals with rows that lack sensitive
     fields. `unsettled` says that a run was cut short before it knew that each row is in one place. `unended_run` has
     committed last, and no line of the journal tells its end. `recordings` is None if none was ever kept, and `hydrated`
-    says what came by id. `exit_status` is what `--check` ends with, and `reason` says why, unless all is well.
+    says what came by id. `retention` is for how many seconds what is kept, and `expired_before` the instants before
+    which it is not. `exit_status` is what `--check` ends with, and `reason` says why, unless all is well.
     """
 
     state: StateName
@@ -80,6 +81,8 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     exit_status: int = 0
     reason: str = ""
     hydrated: Hydrated = Hydrated()
+    retention: dict[str, int] = msgspec.field(default_factory=dict)
+    expired_before: dict[str, datetime] = msgspec.field(default_factory=dict)
 
 
 class Verdict(NamedTuple):
@@ -169,6 +172,8 @@ async def status(
         if state.has_recordings
         else None,
         hydrated=state.hydrated,
+        retention=dict(state.privacy.retention),
+        expired_before={name: to_datetime(floor) for name, floor in sorted(state.privacy.floors.items())},
     )
     return msgspec.structs.replace(found, **judge(found, updated_after=updated_after)._asdict())
 

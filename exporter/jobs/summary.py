@@ -30,7 +30,8 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
 
     `turns` is None if that table was not asked for. `bytes` are those of the parts. `resumed` says that an export
     existed before the run, and `changed` that the run committed something. `withheld` are sensitive fields that were
-    not shown to the token. `new_rows` counts what the table has more than before, and `kept_files` replaced files that
+    not shown to the token. `new_rows` counts what the table has more than before, but for
+    the `expired_rows`, which have left it for their age, and `kept_files` replaced files that
     are kept for readers of older manifests. `partly_withheld` counts files with rows that came without sensitive fields
     while other rows had them. `end_ahead` is the end that was asked for, if it lay ahead of what could be read.
     `unproven_rows` were read at the `unproven` times, and `unproven_seconds` is how long each of these is that is more
@@ -64,6 +65,7 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     request: Request | None = None
     end_ahead: datetime | None = None
     new_rows: int = 0
+    expired_rows: int = 0
     retries: int = 0
     throttled: int = 0
     unproven_rows: int = 0
@@ -98,8 +100,9 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, end_ahead=to_datetime(asked))
 
 
-def summarize(destination: Location, before: State, after: State, spent: Counters) -> Summary:
-    """Returns the summary of a run that has led from `before` to `after`. `spent` is what the run has cost."""
+def summarize(destination: Location, before: State, after: State, spent: Counters, *, expired_rows: int = 0) -> Summary:
+    """Returns the summary of a run that has led from `before` to `after`. `spent` is what the run has cost, and
+    `expired_rows` is the number of conversations that it has let expire."""
     range_ = after.range
     if range_ is None:
         raise StoreError(f"{destination}: the log has no range")
@@ -129,7 +132,8 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         table_kind=None if after.table_format is None else after.table_format.kind,
         organization=after.organization,
         request=after.request,
-        new_rows=max(0, after.totals.rows - before.totals.rows),
+        new_rows=max(0, after.totals.rows + expired_rows - before.totals.rows),
+        expired_rows=expired_rows,
         retries=spent.retries,
         throttled=spent.throttled,
         new_doubts=len(after.new_doubts),

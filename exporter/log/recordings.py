@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from exporter.contract import RECORDING_FIELD, SECOND, Instant
 from exporter.layout import CONVERSATIONS, RECORDINGS, partition_text
+from exporter.log.expiry import row_floor
 from exporter.log.state import State
 from exporter.model import DataFile
 from exporter.partitions import Partition
@@ -61,18 +62,20 @@ class _Parts:
 def count_recordings(state: State) -> RecordingCounts:
     """Returns the counts for the live parts of `state`."""
     statuses, left, is_known, oldest = Counter[str](), 0, True, None
+    floor = row_floor(state.privacy.floors, RECORDINGS)
     for parts in _by_partition(state):
         own = parts.statuses
         statuses += own
         if is_looked_at(state, partition_text(parts.partition)):
             continue
-        is_known = is_known and all(file.recorded_rows is not None for file in parts.conversations)
-        is_known = is_known and not (parts.conversations and is_blind(state, parts.conversations))
-        recorded = sum(file.recorded_rows or 0 for file in parts.conversations)
+        wanted = [file for file in parts.conversations if file.created_at_max >= floor]
+        is_known = is_known and all(file.recorded_rows is not None for file in wanted)
+        is_known = is_known and not (wanted and is_blind(state, wanted))
+        recorded = sum(file.recorded_rows or 0 for file in wanted)
         # Rows of recordings that appeared late are in no such count.
         if more := max(0, recorded - own.total()):
             left += more
-            begins = min(file.created_at_min for file in parts.conversations if file.recorded_rows)
+            begins = max(floor, min(file.created_at_min for file in wanted if file.recorded_rows))
             oldest = begins if oldest is None else min(oldest, begins)
     return RecordingCounts(
         recorded=statuses.total() + left if is_known else None,

@@ -25,6 +25,7 @@ _YEAR_SECONDS: Final = 365 * 86_400
 _LEAST_SECONDS: Final = 3600
 _MOST_SECONDS: Final = 1000 * _YEAR_SECONDS
 
+_of_privacy = partial(Option, group=Group.PRIVACY)
 _Ages: TypeAlias = Sequence[str] | str | Mapping[str, int | str] | None
 
 
@@ -32,11 +33,10 @@ _Ages: TypeAlias = Sequence[str] | str | Mapping[str, int | str] | None
 class RetentionOptions:
     """Says what is kept for how long."""
 
-    expire: _Ages = Option(
+    expire: _Ages = _of_privacy(
         "Delete conversations older than this at the end of this run and all later ones: 90d, 3y; or by table and "
         "field: conversations=3y,conversation=90d,recordings=30d. never lifts it from now on; repeatable.",
         "AGE",
-        group=Group.PRIVACY,
         otherwise="as before; at first never",
         values=(NEVER, *(f"{name}=" for name in EXPIRABLE)),
         repeats=True,
