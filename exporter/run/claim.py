@@ -8,11 +8,13 @@ from pathlib import Path
 from anyio import to_thread
 
 from exporter.errors import ExporterError, OvertakenError, StoreError
+from exporter.clock import wall_clock
 from exporter.lake.follow import check_installed
 from exporter.layout import commit_path
 from exporter.log.commits import CommitLog, is_overtaken
 from exporter.log.publish import withdraw
 from exporter.pipeline.committer import check_free_space
+from exporter.run.erasure import take_away
 from exporter.run.record import Run, author_of
 from exporter.settings import FileMode
 from exporter.store.base import Store
@@ -43,6 +45,7 @@ class Claim:
 async def holding(store: Store, run: Run) -> AsyncIterator[Claim]:
     """Prepares the destination and holds it for the block; if the run fails, withdraws what it has published in vain.
 
+    What an erasure has left that was cut short is taken away first. That nothing is left, only `exporter erase` proves.
     If the block begins no export, nothing stays of what this has made.
 
     Raises `DestinationLockedError` if another run holds it, `DestinationError`, `UsageError` if the library that writes
@@ -58,6 +61,10 @@ async def holding(store: Store, run: Run) -> AsyncIterator[Claim]:
         async with alongside(store.keep_lock):
             run.saw(await log.load())
             check_installed(log.state.table_format)
+            if log.state.privacy.unfinished:
+                # A run that the lock does not reach can then no longer commit what is swept here.
+                await log.append(committed_at=wall_clock(), kind="resume")
+                await take_away(store, log.state)
             yield Claim(store, run.name, log)
     except ExporterError as error:
         with suppress(StoreError):
