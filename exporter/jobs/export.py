@@ -74,7 +74,7 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
                 await settle(session)
                 await seal(log, session.stage, session.committer, context.observer)
                 recordings = await keep_too(claim, run, asked, context, session, tap)
-            summary = summarize(destination, session.before, log.state, session.spent)
+            summary = summarize(destination, session.before, log.state, session.spent, session.admission.kept_out)
             return replace(summary, recordings=recordings)
 
 

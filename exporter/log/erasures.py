@@ -143,6 +143,12 @@ def objections_to(
         before = digests.get(path, (erasure.sha256,))
 
 
+async def put_certificate(store: Store, path: str, data: bytes) -> None:
+    """Writes a certificate, durably and in place of any that is there. Raises `StoreError`."""
+    if not await store.create(path, data):
+        await store.replace(path, data)
+
+
 async def find_unnamed(store: Store, erasures: Collection[Erasure]) -> list[str]:
     """Returns the certificates that no commit names: a run was killed before its commit. Raises `StoreError`."""
     named = {erasure.certificate for erasure in erasures}

@@ -33,6 +33,16 @@ def subject_of(key: Key, by: str, value: str, *, digits: bool = False) -> str:
     return f"{_DIGITS if digits else ''}{by}:{key.tag(_SUBJECT, value)}"
 
 
+def subject_columns(privacy: Privacy) -> tuple[str, ...]:
+    """Returns the columns by which new conversations are left out."""
+    return tuple(sorted({steps_of(_place_of(subject)[0])[0] for subject in privacy.subjects}))
+
+
+def _place_of(subject: str) -> tuple[str, bool]:
+    place = subject.rpartition(":")[0]
+    return place.removeprefix(_DIGITS), place.startswith(_DIGITS)
+
+
 class Admission:
     """Decides which rows of one run may be taken. `stored` makes of a served value what is stored of it."""
 
@@ -40,8 +50,7 @@ class Admission:
         self._tombstones = privacy.tombstones
         self._subjects: defaultdict[tuple[str, bool], set[str]] = defaultdict(set)
         for subject in privacy.subjects:
-            place, _, tag = subject.rpartition(":")
-            self._subjects[place.removeprefix(_DIGITS), place.startswith(_DIGITS)].add(tag)
+            self._subjects[_place_of(subject)].add(subject.rpartition(":")[2])
         self._tombstone: Callable[[str], str] | None = None if key is None else key.tagger(TOMBSTONE)
         self._subject: Callable[[str], str] | None = None if key is None else key.tagger(_SUBJECT)
         self._stored = stored
@@ -58,11 +67,6 @@ class Admission:
     def kept_out(self) -> int:
         """Returns how many conversations were served and not taken."""
         return len(self._kept_out)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Returns the columns by which new conversations are left out."""
-        return tuple(sorted({steps_of(by)[0] for by, _ in self._subjects}))
 
     def admit(self, rows: Rows[EncodeRow]) -> Rows[EncodeRow]:
         """Returns the rows that may be taken."""

@@ -100,27 +100,19 @@ async def _rewrite_lines(file: QuarantineFile, stage: PartStage, ids: Collection
         done.quarantines.append(await write_lines(stage.store, name, rest, file.window, rest_of=file.path))
 
 
-async def put_rest_aside(state: State, stage: PartStage, run: str, path: str, ids: Collection[str]) -> None:
-    """Writes what a dropped file holds of others to where the run puts dropped files aside: it may be nowhere else.
+async def put_rest_aside(stage: PartStage, run: str, path: str, ids: Collection[str]) -> None:
+    """Writes what a dropped file holds of others to where `run` puts dropped files aside: it may be nowhere else.
 
     The file itself stays. Raises `StoreError`.
     """
-    was = undropped_path(path) or path
-    for dropped in state.dropped:
-        file = dropped.files.get(was)
-        if file is None or dropped_path(dropped.run, was) != path:
-            continue
-        to = dropped_path(run, was)
+    was, store = undropped_path(path) or path, stage.store
+    async with store.fetched(path) as there:
         if was.startswith(f"{QUARANTINE}/"):
-            async with stage.store.fetched(path) as there:
-                lines = (await to_thread.run_sync(read_whole, there)).splitlines(keepends=True)
-            rest = b"".join(line for line in lines if id_of(line) not in ids)
-            if rest:
-                await stage.store.replace(to, rest)
-        elif isinstance(file, DataFile):
-            staged = stage.store.staging_file(stage.next_name())
-            async with stage.store.fetched(path) as there:
-                column = ID_COLUMNS[file.table]
-                rows = await to_thread.run_sync(write_rest, there, staged, file.table, column, ids)
-            if rows:
-                await stage.store.publish(staged, to)
+            lines = (await to_thread.run_sync(read_whole, there)).splitlines(keepends=True)
+            if rest := b"".join(line for line in lines if id_of(line) not in ids):
+                await store.create(dropped_path(run, was), rest)
+            return
+        staged, table = store.staging_file(stage.next_name()), was.partition("/")[0]
+        rows = await to_thread.run_sync(write_rest, there, staged, table, ID_COLUMNS[table], ids)
+    if rows:
+        await store.publish(staged, dropped_path(run, was))

@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from anyio import to_thread
 
-from exporter.errors import DamagedPartError, UnreadableFileError
-from exporter.layout import CONVERSATIONS, DROPPED, RECORDINGS, dropped_path
+from exporter.errors import StoreError
+from exporter.layout import ALL_TABLES, CONVERSATIONS, DROPPED, QUARANTINE, RECORDINGS, undropped_path
 from exporter.log.quarantine import id_of, row_of
 from exporter.log.state import Commit, State
 from exporter.model import DataFile, ExportFile
 from exporter.parts.columns import ID_COLUMNS
 from exporter.parts.ids import Span
-from exporter.parts.integrity import opened, read_as_written
+from exporter.parts.integrity import opened, read_as_written, read_whole
 from exporter.parts.reader import open_part
 from exporter.parts.subjects import Subject, text_mask
 from exporter.pipeline.part_columns import columns_of
@@ -141,6 +141,11 @@ class Findings:
         return bool(self.ids)
 
     @property
+    def in_the_way(self) -> tuple[str, ...]:
+        """Returns what keeps anybody from knowing that all was found."""
+        return tuple(f"{path}: cannot be read, so that nobody knows what it holds" for path in self.unread)
+
+    @property
     def media(self) -> set[str]:
         """Returns the media that rows name which were found."""
         looks = (*self.live.values(), *self.kept.values(), *self.dropped.values())
@@ -155,47 +160,53 @@ class Search:
         known = {file.path: file for commit in commits for file in commit.change.files}
         self._live = list(state.live.values())
         self._kept = [known[path] for path in sorted(state.kept) if path in known]
-        self._dropped = [
-            msgspec.structs.replace(file, path=dropped_path(dropped.run, path))
-            for dropped in state.dropped
-            for path, file in sorted(dropped.files.items())
-        ]
 
     async def find(self, sought: Sought) -> Findings:
         """Finds who is looked for, and then all that is there of them. Raises `StoreError` for a file of the log that
         cannot be read, because nobody knows then whom it holds."""
-        there = frozenset(await self._store.list(DROPPED)) if self._dropped else frozenset[str]()
-        self._dropped = [file for file in self._dropped if file.path in there]
+        dropped = [path for path in await self._store.list(DROPPED) if can_hold_rows(path)]
+        first = Findings()
         if sought.subject is not None or sought.tombstones:
-            ids = {*sought.ids, *(await self._look(sought)).ids}
-            sought = Sought(frozenset(ids))
-        return await self._look(sought) if sought.ids else Findings()
+            first = await self._look(sought, dropped)
+            sought = Sought(frozenset({*sought.ids, *first.ids}))
+        return await self._look(sought, dropped) if sought.ids else Findings(unread=first.unread)
 
-    async def _look(self, sought: Sought) -> Findings:
+    async def _look(self, sought: Sought, dropped: Iterable[str]) -> Findings:
         found = Findings()
-        places = ((self._live, found.live), (self._kept, found.kept), (self._dropped, found.dropped))
-        for files, looks in places:
+        for files, looks in ((self._live, found.live), (self._kept, found.kept)):
             for file in files:
-                try:
-                    look = await self._look_into(file, sought)
-                except (UnreadableFileError, DamagedPartError):
-                    if files is not self._dropped:
-                        raise
-                    found.unread.append(file.path)
-                    continue
-                found.ids |= look.ids
-                if look:
+                if look := await self._look_into(file, sought):
                     looks[file.path] = look
+        for path in dropped:
+            try:
+                if look := await look_into(self._store, path, sought):
+                    found.dropped[path] = look
+            except StoreError:
+                found.unread.append(path)
+        for look in (*found.live.values(), *found.kept.values(), *found.dropped.values()):
+            found.ids |= look.ids
         return found
 
     async def _look_into(self, file: ExportFile, sought: Sought) -> Look:
         if not isinstance(file, DataFile):
             return look_into_lines(await read_as_written(self._store, file), sought)
-        if file.path.startswith(f"{DROPPED}/"):
-            async with opened(self._store, file) as path:
-                return await to_thread.run_sync(look_into_part, path, file.table, sought)
         async with columns_of(self._store, file, sought.columns(file.table)) as path:
             return await to_thread.run_sync(look_into_part, path, file.table, sought)
+
+
+def can_hold_rows(path: str) -> bool:
+    """Returns whether a file at this path, or dropped from it, may hold rows: it need not be the exporter's."""
+    was = undropped_path(path) or path
+    return was.startswith(f"{QUARANTINE}/") or (was.partition("/")[0] in ALL_TABLES and was.endswith(".parquet"))
+
+
+async def look_into(store: Store, path: str, sought: Sought) -> Look:
+    """Looks into a file at this path, or dropped from it, whatever the log says of it. Raises `StoreError`."""
+    was = undropped_path(path) or path
+    async with store.fetched(path) as there:
+        if was.startswith(f"{QUARANTINE}/"):
+            return look_into_lines(await to_thread.run_sync(read_whole, there), sought)
+        return await to_thread.run_sync(look_into_part, there, was.partition("/")[0], sought)
 
 
 async def find_mentions(store: Store, state: State, pattern: str, besides: Collection[str]) -> list[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from anyio import to_thread
 
-from exporter.errors import ExporterError, OvertakenError, StoreError
 from exporter.clock import wall_clock
+from exporter.errors import ExporterError, OvertakenError, StoreError
 from exporter.lake.follow import check_installed
 from exporter.layout import commit_path
 from exporter.log.commits import CommitLog, is_overtaken

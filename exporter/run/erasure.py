@@ -1,30 +1,29 @@
 """Takes away what an erasure has committed to, and proves that nothing is left.
 
-Whatever order a kill leaves things in, the log alone says what must go: so each run takes it away, without any key. That
-nothing is left is proven by reading every file again, which needs the key: the log does not say who was erased.
+Whatever order a kill leaves things in, the log alone says what must go: so each run takes it away, without any key.
+That nothing is left is proven by reading every file again, which needs the key: the log does not say who was erased.
 """
 
 from collections.abc import Iterable
 
-from anyio import to_thread
+import msgspec
 
 from exporter.clock import wall_clock
 from exporter.contract import to_datetime
 from exporter.encode.tables import Tables
 from exporter.errors import ForeignTableError, StoreError
-from exporter.lake.follow import let_go
-from exporter.layout import ALL_TABLES, CONVERSATIONS, DROPPED, QUARANTINE, RECORDINGS, is_media, undropped_path
-from exporter.log.commits import check_not_overtaken
-from exporter.log.erasures import Proof
+from exporter.lake.follow import count_losing, let_go
+from exporter.layout import CONVERSATIONS, DROPPED, QUARANTINE, RECORDINGS, is_media, undropped_path
+from exporter.log.commits import CommitLog, check_not_overtaken
+from exporter.log.erasures import Proof, decode_certificate, digest_of, encode_certificate, put_certificate
+from exporter.log.privacy import PrivacyChange
 from exporter.log.publish import list_files, publish, sweep
 from exporter.log.state import State
-from exporter.parts.integrity import read_whole
-from exporter.pipeline.erasure_scan import Look, Sought, look_into_lines, look_into_part
+from exporter.pipeline.erasure_scan import Sought, can_hold_rows, look_into
 from exporter.pipeline.media_sweep import find_media_garbage
+from exporter.privacy import Erasure
 from exporter.settings import Request
 from exporter.store.base import Store
-
-_PARQUET = ".parquet"
 
 
 async def take_away(store: Store, state: State, dropped: Iterable[str] = ()) -> list[str]:
@@ -49,6 +48,14 @@ async def take_away(store: Store, state: State, dropped: Iterable[str] = ()) -> 
     return in_the_way
 
 
+async def count_versions(store: Store, state: State, files: Iterable[str]) -> int:
+    """Returns how many versions of the tables need any of these files; 0 if others have written to a table."""
+    try:
+        return await count_losing(store, state, frozenset(files))
+    except ForeignTableError:
+        return 0
+
+
 async def prove(store: Store, state: State, sought: Sought) -> tuple[Proof, set[str], list[str]]:
     """Reads every file of the destination that may hold a row, whether the log names it or not.
 
@@ -57,19 +64,14 @@ async def prove(store: Store, state: State, sought: Sought) -> tuple[Proof, set[
     """
     held, ids = list[str](), set[str]()
     files = rows = lines = 0
-    for path in [*await list_files(store), *await store.list(DROPPED)]:
-        was = undropped_path(path) or path
-        if is_media(was):
-            continue
+    for path in filter(can_hold_rows, [*await list_files(store), *await store.list(DROPPED)]):
         try:
-            look = await _look_into(store, path, was, sought)
+            look = await look_into(store, path, sought)
         except StoreError:
             held.append(f"{path}: cannot be read, so that nobody knows what it holds")
             continue
-        if look is None:
-            continue
         files += 1
-        if was.startswith(f"{QUARANTINE}/"):
+        if (undropped_path(path) or path).startswith(f"{QUARANTINE}/"):
             lines += look.size
         else:
             rows += look.size
@@ -82,15 +84,21 @@ async def prove(store: Store, state: State, sought: Sought) -> tuple[Proof, set[
     return proof, ids, held
 
 
-async def _look_into(store: Store, path: str, was: str, sought: Sought) -> Look | None:
-    """Returns what a file holds; None if it can hold no row."""
-    async with store.fetched(path) as there:
-        if was.startswith(f"{QUARANTINE}/"):
-            return look_into_lines(await to_thread.run_sync(read_whole, there), sought)
-        table = was.partition("/")[0]
-        if table not in ALL_TABLES or not was.endswith(_PARQUET):
-            return None
-        return await to_thread.run_sync(look_into_part, there, table, sought)
+async def note_proof(store: Store, log: CommitLog, proof: Proof) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Writes the proof into the certificate of each erasure that is not finished, and commits that it is. Returns their
+    paths, and what is in the way. Raises `StoreError`."""
+    finished = list[str]()
+    for path in [erasure.certificate for erasure in log.state.privacy.unfinished]:
+        data = await store.read(path)
+        certificate = None if data is None else decode_certificate(data)
+        if certificate is None:
+            return tuple(finished), (f"{path}: no certificate any more, so that its erasure stays unfinished",)
+        data = encode_certificate(msgspec.structs.replace(certificate, proof=proof))
+        await put_certificate(store, path, data)
+        done = Erasure(certificate=path, sha256=digest_of(data), finished=True)
+        await log.append(committed_at=wall_clock(), kind="erase", privacy=PrivacyChange(erasure=done))
+        finished.append(path)
+    return tuple(finished), ()
 
 
 def dropped_of_no_use(paths: Iterable[str], partitions: Iterable[str]) -> list[str]:

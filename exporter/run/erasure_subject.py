@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
+from exporter.encode.protect.protector import Protector
 from exporter.encode.schema import arrow_schema
-from exporter.errors import ProtectionError, UsageError
+from exporter.errors import UsageError
 from exporter.keys import PRIVACY_VARIABLE, Key, Keys, with_check
 from exporter.log.privacy import Privacy
-from exporter.parts.columns import ID_COLUMN
-from exporter.parts.subjects import Stored, Subject, as_served, digits_of, steps_of
+from exporter.parts.subjects import Stored, Subject, as_served, steps_of
 from exporter.privacy import KeyReference, Policy, Rule
 from exporter.settings import Request
 
@@ -36,12 +38,13 @@ def stored_form(privacy: Privacy, keys: Keys) -> Stored:
     policy = privacy.policy
     if policy is None or not any(rule.action == "hash" for rule in policy.rules.values()):
         return as_served
+    hashes = {path: rule for path, rule in policy.rules.items() if rule.action == "hash"}
+    only = msgspec.structs.replace(policy, rules=hashes, turns={}, quarantine="keep")
+    protector = Protector(only, None if policy.key is None else keys.privacy(policy.key))
 
     def stored(by: str, value: str) -> str:
-        rule = policy.rules.get(by)
-        if rule is not None and rule.action == "hash":
-            raise ProtectionError(f"{by}: this exporter cannot hash values to look for them")
-        return value
+        hashed = protector.hashed(by, value)
+        return value if hashed is None else hashed
 
     return stored
 
@@ -79,7 +82,9 @@ def ruling(policy: Policy, by: str) -> Rule | None:
         ruled = steps_of(path)
         shorter = min(len(steps), len(ruled))
         is_deep = ruled[0] == steps[0] and "**" in ruled
-        if is_deep or all(_may_be_same(one, other) for one, other in zip(steps[:shorter], ruled[:shorter], strict=True)):
+        if is_deep or all(
+            _may_be_same(one, other) for one, other in zip(steps[:shorter], ruled[:shorter], strict=True)
+        ):
             return rule if len(steps) == len(ruled) or rule.action != "hash" else Rule(action="redact")
     return None
 
@@ -95,21 +100,3 @@ def _why_not(rule: Rule) -> str:
         case "drop":
             return "the policy drops it, so that nothing of it is stored"
     return f"the policy changes what is stored of it ({rule.action}), so that values cannot be found"
-
-
-def names_somebody(request: Request, subject: Subject | None, values: Sequence[str], ids: Sequence[str]) -> bool:
-    """Returns whether the filters of an export, which the log and the manifest hold, name somebody."""
-    texts = [
-        text
-        for filter_ in request.filters.values()
-        for text in ((filter_,) if isinstance(filter_, str) else filter_)
-    ]
-    if subject is not None and subject.digits:
-        return any(value in digits_of(text) for text in texts for value in subject.values)
-    wanted = [one.casefold() for one in (*values, *ids) if one]
-    return any(value in text.casefold() for text in texts for value in wanted)
-
-
-def ids_among(by: str | None, values: Sequence[str], ids: Sequence[str]) -> tuple[str, ...]:
-    """Returns the ids that are given, in either way."""
-    return (*ids, *(values if by == ID_COLUMN else ()))
