@@ -78,6 +78,15 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         130: "interrupted: run again to start over",
     },
     "accept": {0: "every doubt is accepted, or there is none", **_UPKEEP},
+    "erase": {
+        0: "erased, and proven; or nothing held the values",
+        1: "the destination failed, or the erasure is in the log and not finished: run again to go on with it",
+        2: "the command line is wrong, DEST holds no export, or the key is missing; nothing was touched",
+        3: "something is left that the report names",
+        5: _LOCKED,
+        6: _DAMAGE,
+        130: "interrupted: run again to go on",
+    },
     "compact": {0: "merged, or nothing to merge", **_UPKEEP},
     "rekey": {
         0: "every file is encrypted with the new key",

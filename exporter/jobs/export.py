@@ -84,7 +84,12 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
                 await seal(log, session.stage, session.committer, context.observer)
                 recordings = await keep_too(claim, run, asked, context, session, tap)
             summary = summarize(
-                destination, session.before, log.state, session.spent, expired_rows=session.expired_rows
+                destination,
+                session.before,
+                log.state,
+                session.spent,
+                expired_rows=session.expired_rows,
+                erased_rows=session.admission.kept_out,
             )
             return replace(summary, recordings=recordings)
 

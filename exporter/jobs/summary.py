@@ -37,6 +37,7 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     `unproven_rows` were read at the `unproven` times, and `unproven_seconds` is how long each of these is that is more
     than one instant (None: open below). `acceptances` name the doubts that somebody has accepted, this many `accepted`;
     `new_doubts` counts the others. `is_accepted` says that there are none, and that each row is in one place.
+    `erased` counts conversations that were served and not taken, because they were erased here; None: nobody ever was.
     `file_mode` says who may read the files on a disk, and `hydrated` what came by id. `recordings` is None unless the
     run also keeps those; the exit status is the worse of both.
     """
@@ -76,6 +77,7 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     is_accepted: bool = False
     recordings: RecordingsResult | None = None
     hydrated: Hydrated = Hydrated()
+    erased: int | None = None
 
     @property
     def own_status(self) -> int:
@@ -100,9 +102,18 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, end_ahead=to_datetime(asked))
 
 
-def summarize(destination: Location, before: State, after: State, spent: Counters, *, expired_rows: int = 0) -> Summary:
-    """Returns the summary of a run that has led from `before` to `after`. `spent` is what the run has cost, and
-    `expired_rows` is the number of conversations that it has let expire."""
+def summarize(
+    destination: Location,
+    before: State,
+    after: State,
+    spent: Counters,
+    *,
+    expired_rows: int = 0,
+    erased_rows: int = 0,
+) -> Summary:
+    """Returns the summary of a run that has led from `before` to `after`. `spent` is what the run has cost,
+    `expired_rows` is the number of conversations that it has let expire, and `erased_rows` of those that it did not
+    take because they were erased here."""
     range_ = after.range
     if range_ is None:
         raise StoreError(f"{destination}: the log has no range")
@@ -141,4 +152,5 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         acceptances=accepted_of(after.acceptances),
         is_accepted=after.is_accepted,
         hydrated=after.hydrated,
+        erased=erased_rows if after.privacy.erasures else None,
     )

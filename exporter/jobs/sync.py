@@ -262,7 +262,14 @@ def _synced(
     destination: Location, session: Session, outcome: UpsertCounts, recordings: RecordingsResult | None
 ) -> SyncResult:
     before, after = session.before, session.log.state
-    summary = summarize(destination, before, after, session.spent, expired_rows=session.expired_rows)
+    summary = summarize(
+        destination,
+        before,
+        after,
+        session.spent,
+        expired_rows=session.expired_rows,
+        erased_rows=session.admission.kept_out,
+    )
     summary = msgspec.structs.replace(summary, recordings=recordings)
     return SyncResult(
         summary=summary,

@@ -79,6 +79,11 @@ def cut_row(line: bytes, cut: Callable[[bytes], bytes]) -> bytes:
     return msgspec.json.encode(msgspec.structs.replace(known, row=row.decode())) + b"\n"
 
 
+def row_of(line: bytes) -> str:
+    """Returns the row in a line of a quarantine file, as it was served, or what stands for it."""
+    return _read(line).row
+
+
 def created_at_of(line: bytes) -> Instant:
     """Returns the `created_at` in a line of a quarantine file."""
     return parse_timestamp(_read(line).created_at)

@@ -51,6 +51,8 @@ async def check_whole(store: Store, state: State) -> None:
 async def is_in_order(store: Store, state: State) -> bool:
     """Returns whether `put_in_order` has nothing to do except merging. Raises `StoreError`."""
     schemas = Tables.of(state.request or Request()).schemas
+    if state.privacy.unfinished:
+        return False
     if not await is_sealed(store, state, schemas=schemas) or not await are_written(store, state):
         return False
     # A run that was killed may have left recordings that no row names, or what has expired.

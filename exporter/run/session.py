@@ -18,6 +18,7 @@ from exporter.log.expiry import field_floors
 from exporter.log.privacy import PrivacyChange
 from exporter.log.state import State
 from exporter.model import Counters, TableFormat
+from exporter.pipeline.admission import Admission
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.part_sink import PartSink
@@ -48,8 +49,8 @@ class Session:
     """Represents a run that holds its destination, and has said so in the log.
 
     `run` is its name, `before` the state until then, and `windows` is the number of windows that were read. Rows that
-    become parts of the export are offered to the `tap`. `expired_rows` is the number of conversations that have expired
-    meanwhile.
+    become parts of the export are offered to the `tap`; those that the `admission` keeps out become nothing.
+    `expired_rows` is the number of conversations that have expired meanwhile.
     """
 
     run: str
@@ -62,6 +63,7 @@ class Session:
     stage: PartStage
     guard: Guard
     committer: Committer
+    admission: Admission
     began: float
     hydrator: Hydrator | None = None
     tap: Tap | None = None
@@ -120,7 +122,21 @@ class Session:
         if hydrator is not None:
             committer.hydrated = hydrator.filled
         opening, began = connection.opening, context.clock()
-        return cls(claim.run, before, log, reader, opening, context, scan, stage, guard, committer, began, hydrator)
+        return cls(
+            claim.run,
+            before,
+            log,
+            reader,
+            opening,
+            context,
+            scan,
+            stage,
+            guard,
+            committer,
+            connection.admission,
+            began,
+            hydrator,
+        )
 
     @property
     def spent(self) -> Counters:
@@ -182,6 +198,7 @@ class Session:
             covered=covered,
             hydrator=self.hydrator if reader is None else None,
             completes=completes,
+            admission=self.admission,
         )
         try:
             await pipeline.run()
