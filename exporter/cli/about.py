@@ -130,6 +130,25 @@ ABOUT: Final[dict[str, About]] = {
             ("Delete all that was replaced two days ago or earlier", "exporter vacuum calls --older-than 2d"),
         ),
     ),
+    "policy": About(
+        section=Section.MORE,
+        topic="policy",
+        examples=(
+            ("Check a policy, and show what each rule means", "exporter policy check policy.toml"),
+            (
+                "Also count what it would do to conversations, without showing any",
+                "exporter policy check policy.toml --rows conversations.jsonl",
+            ),
+        ),
+    ),
+    "keygen": About(
+        section=Section.MORE,
+        topic="keys",
+        examples=(
+            ("Make a key, in a new file", "exporter keygen privacy.key"),
+            ("Make one for a store of secrets, on stdout", "exporter keygen"),
+        ),
+    ),
     "schema": About(
         section=Section.MORE,
         topic="columns",

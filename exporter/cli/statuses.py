@@ -73,6 +73,15 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
     "accept": {0: "every doubt is accepted, or there is none", **_UPKEEP},
     "compact": {0: "merged, or nothing to merge", **_UPKEEP},
     "vacuum": {0: "deleted, or nothing to delete", **_UPKEEP},
+    "policy": {
+        0: "nothing is wrong with it; what is worth a look is a warning",
+        2: "the command line or the policy is wrong: the message names line and column",
+    },
+    "keygen": {
+        0: "made",
+        1: "FILE cannot be written",
+        2: "the command line is wrong, or FILE is there already; nothing was touched",
+    },
     "schema": {0: "shown", **_PRINTING},
     "sandbox": {0: "served until Ctrl-C", 1: "the address cannot be served on", 2: "the command line is wrong"},
     "help": {0: "shown", 2: "the manual has no such topic"},
