@@ -115,7 +115,8 @@ class Canaries:
         return self._note(text, where, text)
 
     def number(self, where: str) -> int:
-        return int(self._note(text := f"{770_000_000 + len(self.known)}", where, text))
+        """Returns an odd number, which no rounded one is."""
+        return int(self._note(text := f"{770_000_001 + 2 * len(self.known)}", where, text))
 
     def of(self, *owners: str) -> list[Canary]:
         """Returns the canaries of these conversations and people."""

@@ -34,7 +34,6 @@ user_turn_count = "drop"
 summary = {{ redact = "all" }}
 initial_context = {{ redact = "all", everywhere = true, inside = "json" }}
 custom_metadata = {{ redact = "all", everywhere = true }}
-"custom_metadata.phone" = "drop"
 conversation = {{ redact = "all", everywhere = true, inside = "json" }}
 recording_details = {{ redact = "all", everywhere = true }}
 """
