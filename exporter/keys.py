@@ -20,6 +20,8 @@ from exporter.privacy import KeyReference
 KEY_BYTES: Final = 32
 PRIVACY_VARIABLE: Final = "EXPORTER_PRIVACY_KEY"
 DATA_VARIABLE: Final = "EXPORTER_DATA_KEY"
+#: The key that takes the place of the one in `DATA_VARIABLE`.
+NEW_DATA_VARIABLE: Final = "EXPORTER_NEW_DATA_KEY"
 _CHECKED: Final = b"exporter key check"
 _MOST_BYTES: Final = 65_536
 
@@ -59,6 +61,11 @@ class Keys:
         used."""
         return self._find(reference, self.data_file, DATA_VARIABLE, "--data-key-file")
 
+    def has_data(self, reference: KeyReference) -> bool:
+        """Returns whether there is a key that encrypts, right or wrong."""
+        named = any(self.environment.get(name, "").strip() for name in (reference.env, DATA_VARIABLE) if name)
+        return named or self.data_file is not None or (reference.file is not None and Path(reference.file).exists())
+
     def _find(self, reference: KeyReference, file: Path | None, variable: str, option: str) -> Key:
         names = dict.fromkeys(name for name in (reference.env, variable) if name)
         text = next((found for name in names if (found := self.environment.get(name, "").strip())), "")
@@ -77,6 +84,10 @@ class Keys:
         if reference.check and key.check != reference.check:
             raise ProtectionError(f"{where}: not the key {reference.name} that this export was made with")
         return key
+
+
+#: For jobs that are told of no key.
+NO_KEYS: Final = Keys()
 
 
 def with_check(reference: KeyReference, key: Key) -> KeyReference:

@@ -1,5 +1,6 @@
 """`exporter compact`."""
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from exporter.jobs.compact import CompactResult
 
 
-@with_options(*OPTIONS.keys() - {"part_size", "memory"})
+@with_options(*OPTIONS.keys() - {"part_size", "memory", "data_key_file"})
 def compact(destination: Existing, spec: ExportSpec, display: Display) -> None:
     """Merge small files at DEST, and change nothing else. Needs no token and no network."""
     target, settings = parse_location(destination), spec.settings()
@@ -23,6 +24,7 @@ def compact(destination: Existing, spec: ExportSpec, display: Display) -> None:
     from exporter.jobs.compact import compact as run_compact
 
     run = partial(run_compact, target, target_bytes=settings.target_part_bytes, memory_bytes=settings.memory_bytes)
+    run = partial(run, keys=spec.keys(os.environ))
 
     def tell(done: "CompactResult") -> Result:
         return Result(list(describe_compacted(done)), msgspec.to_builtins(done), done.exit_status)

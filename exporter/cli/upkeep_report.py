@@ -9,6 +9,7 @@ from exporter.cli.acceptances import acceptance_figures, describe_acceptances
 from exporter.cli.advice import advise
 from exporter.cli.report import first_of
 from exporter.cli.times import period_figures
+from exporter.keys import DATA_VARIABLE
 from exporter.layout import MEDIA, RECORDINGS, is_media
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of, format_seconds, format_size, told_apart
@@ -31,7 +32,13 @@ def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[
         files = f"{count_of(found.files, 'file')} of {all_bytes}"
         yield f"{verdict}; {count_of(found.rows, 'conversation')} in {files}, by {count_of(found.generation, 'commit')}"
         share = "all" if found.files_read == found.files else f"{found.files_read:,} of them"
-        yield f"  names and sizes of all files; content of {share}, {bytes_read}"
+        of = "sums" if found.bytes_only or found.closed == found.files_read else "content"
+        yield f"  names and sizes of all files; {of} of {share}, {bytes_read}"
+        if found.closed:
+            yield f"  contents not looked at: {count_of(found.closed, 'file')} encrypted with a key that is not here"
+            yield f"    (set {DATA_VARIABLE}, or give --data-key-file); their sums are right"
+        elif found.bytes_only:
+            yield "  contents not looked at, as asked"
         yield f"  compared {count_of(found.ids_compared, 'id')}: each file's with every other's that was read"
         if found.recordings:
             media = f"{count_of(found.media_files, 'file')} of {format_size(found.media_bytes)}"

@@ -22,12 +22,14 @@ from exporter.log.commits import load_state
 from exporter.log.recordings import count_recordings
 from exporter.log.state import State, StateName, state_name
 from exporter.partitions import date_of
+from exporter.parts.cipher import using
 from exporter.pipeline.comparison import Differences
 from exporter.plan.differences import Kind
 from exporter.plan.sample import CONFIDENCE, most_differing
 from exporter.run.claim import Claim, holding
 from exporter.run.connect import connected
 from exporter.run.context import RunContext
+from exporter.run.encryption import find_cipher
 from exporter.run.reconcile import changing_filters, stored_export
 from exporter.run.record import Run, recorded
 from exporter.settings import Request, Selection
@@ -232,18 +234,21 @@ async def audit(
         state = await load_state(store)
         stored_export(state, destination)  # before the lock, which would be made even if there is no export
 
+        cipher_of = find_cipher(context.keys, destination, asked)
+
         def plan(state: State) -> Plan:
             return make_plan(store, state, asked, context.settings.page_size, share, now)
 
         async def repair_what_differs(run: Run) -> AuditResult:
             run.saw(state)
-            async with holding(store, run) as claim:
+            async with holding(store, run, cipher_of) as claim:
                 return await _audit(plan(claim.log.state), run, context, claim, delete=delete)
 
         if repair:
             return await recorded(store, "audit", repair_what_differs)
         try:
-            return await _audit(plan(state), Run("audit"), context)
+            with using(cipher_of(state)):
+                return await _audit(plan(state), Run("audit"), context)
         except StoreError as error:
             if (await load_state(store)).number == state.number:
                 raise

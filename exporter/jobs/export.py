@@ -12,6 +12,7 @@ from exporter.run.claim import holding
 from exporter.run.clocks import is_ahead
 from exporter.run.connect import connected, find_stored, mention_withheld
 from exporter.run.context import RunContext
+from exporter.run.encryption import find_cipher
 from exporter.run.finish import check_whole, has_asked_mode, is_in_order, put_in_order, seal
 from exporter.run.reconcile import asks_for_more, check_file_mode, in_stored_zone, known_end, settle_request
 from exporter.run.record import Run, recorded
@@ -41,13 +42,15 @@ async def export(destination: Location, asked: Selection, context: RunContext) -
 async def _export(store: Store, run: Run, asked: Selection, context: RunContext) -> Summary:
     destination = store.location
     found, _, asked_there = await find_stored(store, run, asked)
-    # This refuses a table that cannot be before anything is made or read.
+    # These refuse a table that cannot be, and a key that is wrong, before anything is made or read.
     settle_table_format(found, asked_there, destination)
+    cipher_of = find_cipher(context.keys, destination, asked)
+    cipher_of(found)
     if await _is_idle(store, found, asked_there, context):
         idle = summarize(destination, found, found, Counters())
         kept = summarize_recordings(found, Tally(), context.settings.recordings, Counters())
         return replace(idle, recordings=kept) if are_kept(found, asked_there) else idle
-    async with holding(store, run) as claim:
+    async with holding(store, run, cipher_of) as claim:
         log, before = claim.log, claim.log.state
         asked = in_stored_zone(before, asked)
         request = settle_request(before, asked, destination)

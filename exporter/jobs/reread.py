@@ -24,6 +24,7 @@ from exporter.pipeline.upsert import UpsertCounts, merge_spool
 from exporter.run.claim import holding
 from exporter.run.connect import Connection, connected
 from exporter.run.context import RunContext
+from exporter.run.encryption import find_cipher
 from exporter.run.finish import seal
 from exporter.run.reconcile import between, in_stored_zone, missed_by, settle_request, stored_export
 from exporter.run.record import Run, recorded
@@ -81,7 +82,7 @@ async def reread(
         rest = msgspec.structs.replace(asked, since=None, until=None, table_format=None)
 
         async def work(run: Run) -> RereadResult:
-            async with holding(store, run) as claim:
+            async with holding(store, run, find_cipher(context.keys, destination, asked)) as claim:
                 before = claim.log.state
                 if not choose_target(before, bounds, withheld=withheld):
                     return RereadResult(summary=summarize(destination, before, before, Counters()), intervals=())

@@ -34,6 +34,7 @@ from exporter.run.claim import Claim, holding
 from exporter.run.clocks import is_ahead, updates_since
 from exporter.run.connect import connected, mention_withheld, open_reader
 from exporter.run.context import RunContext
+from exporter.run.encryption import find_cipher
 from exporter.run.finish import seal
 from exporter.run.reconcile import (
     changing_filters,
@@ -93,7 +94,7 @@ async def sync(
         await store.check()
 
         async def work(run: Run) -> SyncResult:
-            async with holding(store, run) as claim:
+            async with holding(store, run, find_cipher(context.keys, destination, asked)) as claim:
                 return await _sync(claim, run, asked, context, refilter, keep_generations)
 
         return await recorded(store, "sync", work)

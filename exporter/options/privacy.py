@@ -7,6 +7,7 @@ from pathlib import Path
 
 from exporter.keys import DATA_VARIABLE, PRIVACY_VARIABLE, Keys
 from exporter.options.option import Group, Option
+from exporter.options.retention import RetentionOptions
 
 _of_privacy = partial(Option, group=Group.PRIVACY)
 
@@ -32,7 +33,7 @@ class KeyOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrivacyOptions(KeyOptions):
+class PrivacyOptions(RetentionOptions, KeyOptions):
     """Says what becomes of personal data."""
 
 

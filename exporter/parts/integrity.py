@@ -15,7 +15,7 @@ from typing import Final
 
 from anyio import CapacityLimiter, to_thread
 
-from exporter.errors import DamagedPartError, DamageKind, UnreadableFileError
+from exporter.errors import DamagedPartError, DamageKind, UnreadableFileError, UnreadablePartError
 from exporter.model import ExportFile
 from exporter.store.base import Store
 from exporter.store.disk import file_size, open_patiently, reading
@@ -94,7 +94,7 @@ async def opened(store: Store, file: ExportFile) -> AsyncIterator[Path]:
     try:
         async with store.fetched(file.path) as path:
             yield path
-    except UnreadableFileError as error:
+    except (UnreadableFileError, UnreadablePartError) as error:
         if str(error.path) == str(store.location / file.path):
             async with as_written(store, file):
                 pass

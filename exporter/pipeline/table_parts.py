@@ -68,6 +68,7 @@ class TableParts:
             open_rows=part.open_rows,
             recorded_rows=part.recorded_rows if of_conversations else None,
             unrecorded_rows=part.unrecorded_rows if of_conversations else None,
+            key=part.key,
         )
 
 

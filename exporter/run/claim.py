@@ -12,7 +12,10 @@ from exporter.lake.follow import check_installed
 from exporter.layout import commit_path
 from exporter.log.commits import CommitLog, is_overtaken
 from exporter.log.publish import withdraw
+from exporter.parts.cipher import using
 from exporter.pipeline.committer import check_free_space
+from exporter.privacy import Encryption
+from exporter.run.encryption import FindCipher, without_cipher
 from exporter.run.record import Run, author_of
 from exporter.settings import FileMode
 from exporter.store.base import Store
@@ -22,11 +25,13 @@ from exporter.tasks import alongside
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Represents a destination that the run named `run` holds: no other run writes to its log."""
+    """Represents a destination that the run named `run` holds: no other run writes to its log. Parts are written as
+    `encryption` says, or plain."""
 
     store: Store
     run: str
     log: CommitLog
+    encryption: Encryption | None = None
 
     async def set_file_mode(self, file_mode: FileMode | None) -> FileMode | None:
         """Gives everything at the destination this mode, if there is one, and returns it for the next commit if it is
@@ -40,14 +45,15 @@ class Claim:
 
 
 @asynccontextmanager
-async def holding(store: Store, run: Run) -> AsyncIterator[Claim]:
+async def holding(store: Store, run: Run, find_cipher: FindCipher = without_cipher) -> AsyncIterator[Claim]:
     """Prepares the destination and holds it for the block; if the run fails, withdraws what it has published in vain.
 
-    If the block begins no export, nothing stays of what this has made.
+    If the block begins no export, nothing stays of what this has made. In the block, parts are written and read with
+    the cipher that `find_cipher` returns for the state of the log.
 
     Raises `DestinationLockedError` if another run holds it, `DestinationError`, `UsageError` if the library that writes
-    its tables is not installed, and `StoreError`. In a run that has been overtaken, any error of the store becomes an
-    `OvertakenError`, because the other run may have deleted its files.
+    its tables is not installed, `StoreError`, and what `find_cipher` raises. In a run that has been overtaken, any
+    error of the store becomes an `OvertakenError`, because the other run may have deleted its files.
     """
     await check_free_space(store)
     await store.prepare()
@@ -58,7 +64,9 @@ async def holding(store: Store, run: Run) -> AsyncIterator[Claim]:
         async with alongside(store.keep_lock):
             run.saw(await log.load())
             check_installed(log.state.table_format)
-            yield Claim(store, run.name, log)
+            cipher = find_cipher(log.state)
+            with using(cipher):
+                yield Claim(store, run.name, log, None if cipher is None else cipher.encryption)
     except ExporterError as error:
         with suppress(StoreError):
             await withdraw(store, run.name)

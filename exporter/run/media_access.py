@@ -1,8 +1,11 @@
-"""Opens the way to the hosts of recordings that the options of a run admit."""
+"""Opens the way to the hosts of recordings that the options of a run admit, and finds the key that encrypts them."""
 
 from exporter.fetch.media.address import AddressRule
 from exporter.fetch.media.client import MediaClient
 from exporter.fetch.pace.bandwidth import Bandwidth
+from exporter.keys import Key
+from exporter.log.state import State
+from exporter.media_cipher import check_installed
 from exporter.run.context import RunContext
 from exporter.settings import RecordingSettings
 
@@ -21,3 +24,15 @@ def new_client(context: RunContext) -> MediaClient:
         ca_file=context.settings.ca_file,
         environment=context.credentials.proxies,
     )
+
+
+def media_key(context: RunContext, state: State) -> Key | None:
+    """Returns the key with which an export encrypts its recordings; None if it keeps them as they are served.
+
+    Raises `ProtectionError` if the key is not here, and `UsageError` if the package that encrypts is not installed.
+    """
+    encryption = state.privacy.encryption
+    if encryption is None or encryption.recordings == "plain":
+        return None
+    check_installed()
+    return context.keys.data(encryption.key)

@@ -24,7 +24,7 @@ from exporter.pipeline.recording_rows import RecordingRows
 from exporter.pipeline.recordings import Downloads, listed_of, row_of
 from exporter.pipeline.single import Absence
 from exporter.plan.outages import Outages
-from exporter.run.media_access import new_client
+from exporter.run.media_access import media_key, new_client
 from exporter.run.recording_outcomes import Tally
 from exporter.run.session import Session
 from exporter.settings import Request
@@ -39,8 +39,9 @@ class RecordingTap:
         self._session = session
         self._rows = rows
         settings = session.context.settings.recordings
+        key = media_key(session.context, session.log.state)
         downloader = Downloader(
-            client, session.stage.store, session.run, self._renew, max_bytes=settings.most_bytes, policy=POLICY
+            client, session.stage.store, session.run, self._renew, max_bytes=settings.most_bytes, key=key, policy=POLICY
         )
         self._downloads = Downloads(
             downloader, self._keep, rows.commit_due, settings.concurrency, session.reader.report, self._wants

@@ -15,6 +15,7 @@ from exporter.encode.tables import Tables
 from exporter.errors import ExporterError, StoreError
 from exporter.lake.follow import settle_table_format
 from exporter.log.commits import CommitLog
+from exporter.log.privacy import PrivacyChange
 from exporter.log.state import State
 from exporter.model import Counters, TableFormat
 from exporter.parts.integrity import opened
@@ -270,6 +271,8 @@ async def _declare(
         keeps_recordings=None if keeps_recordings == log.state.keeps_recordings else keeps_recordings,
     )
     if log.state.range is None:
+        if claim.encryption is not None:
+            append = partial(append, privacy=PrivacyChange(encryption=claim.encryption))
         await append(kind="begin", request=connection.request, range=range_)
     elif log.state.range != range_:
         await append(kind="widen", range=range_)

@@ -353,7 +353,8 @@ BAD = [
     ),
     (
         HEAD + '[turns]\nis_error = { hash = "x" }',
-        "4:1: turns.is_error: hash does not suit a value that is neither a text nor an integer. Here a rule is keep or drop",
+        "4:1: turns.is_error: hash does not suit a value that is neither a text nor an integer. "
+        "Here a rule is keep or drop",
     ),
     # Patterns
     (
