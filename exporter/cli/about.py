@@ -71,6 +71,14 @@ ABOUT: Final[dict[str, About]] = {
             ),
         ),
     ),
+    "recordings cat": About(
+        section=Section.EXPORT,
+        topic="recordings",
+        examples=(
+            ("Save the audio of a conversation", "exporter recordings cat calls ID > call.mp3"),
+            ("Hear it", "exporter recordings cat calls ID | ffplay -autoexit -"),
+        ),
+    ),
     "status": About(
         section=Section.EXPORT,
         topic="resume",
@@ -139,6 +147,37 @@ ABOUT: Final[dict[str, About]] = {
         examples=(
             ("See what would be deleted", "exporter vacuum calls --dry-run"),
             ("Delete all that was replaced two days ago or earlier", "exporter vacuum calls --older-than 2d"),
+        ),
+    ),
+    "policy": About(
+        section=Section.MORE,
+        topic="policy",
+        examples=(
+            ("Check a policy, and show what each rule means", "exporter policy check policy.toml"),
+            (
+                "Also count what it would do to conversations, without showing any",
+                "exporter policy check policy.toml --rows conversations.jsonl",
+            ),
+        ),
+    ),
+    "keygen": About(
+        section=Section.MORE,
+        topic="keys",
+        examples=(
+            ("Make a key, in a new file", "exporter keygen privacy.key"),
+            ("Make one for a store of secrets, on stdout", "exporter keygen"),
+        ),
+    ),
+    "expire": About(
+        section=Section.UPKEEP,
+        topic="expire",
+        examples=(
+            (
+                "Keep conversations for three years, and their transcripts for 90 days",
+                "exporter expire calls conversations=3y,conversation=90d",
+            ),
+            ("See what would be deleted", "exporter expire calls --dry-run"),
+            ("Delete nothing from now on", "exporter expire calls never"),
         ),
     ),
     "schema": About(

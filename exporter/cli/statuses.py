@@ -44,6 +44,13 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         6: _DAMAGE,
         130: "interrupted: run again to go on",
     },
+    "recordings cat": {
+        0: "the audio is written, whole and as it was stored",
+        1: "DEST, or stdout, cannot be read or written",
+        2: "the command line is wrong, no audio of ID is stored, DEST holds no export, or the key is missing or wrong",
+        6: _DAMAGE,
+        130: "interrupted: what was written is not whole",
+    },
     "status": {
         0: "shown; with --check: complete, and proven or accepted",
         1: "DEST cannot be read; with --check: not complete, or older than --max-age",
@@ -71,6 +78,15 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         130: "interrupted: run again to start over",
     },
     "accept": {0: "every doubt is accepted, or there is none", **_UPKEEP},
+    "erase": {
+        0: "erased, and proven; or nothing held the values",
+        1: "the destination failed, or the erasure is in the log and not finished: run again to go on with it",
+        2: "the command line is wrong, DEST holds no export, or the key is missing; nothing was touched",
+        3: "something is left that the report names",
+        5: _LOCKED,
+        6: _DAMAGE,
+        130: "interrupted: run again to go on",
+    },
     "compact": {0: "merged, or nothing to merge", **_UPKEEP},
     "rekey": {
         0: "every file is encrypted with the new key",
@@ -82,6 +98,16 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         130: "interrupted: run again to continue",
     },
     "vacuum": {0: "deleted, or nothing to delete", **_UPKEEP},
+    "policy": {
+        0: "nothing is wrong with it; what is worth a look is a warning",
+        2: "the command line or the policy is wrong: the message names line and column",
+    },
+    "keygen": {
+        0: "made",
+        1: "FILE cannot be written",
+        2: "the command line is wrong, or FILE is there already; nothing was touched",
+    },
+    "expire": {0: "deleted, or nothing has expired", **_UPKEEP},
     "schema": {0: "shown", **_PRINTING},
     "sandbox": {0: "served until Ctrl-C", 1: "the address cannot be served on", 2: "the command line is wrong"},
     "help": {0: "shown", 2: "the manual has no such topic"},

@@ -18,18 +18,20 @@ from exporter.clock import wall_clock
 from exporter.encode.tables import Tables
 from exporter.errors import ExporterError, ProtectionError, StoreError, UsageError
 from exporter.keys import Key, Keys, with_check
-from exporter.layout import CONVERSATIONS, DROPPED, TURNS, part_path
-from exporter.log.commits import load_commits
+from exporter.layout import CONVERSATIONS, DROPPED, RECORDINGS, TURNS, part_path
+from exporter.log.commits import check_not_overtaken, load_commits
 from exporter.log.fold import fold
 from exporter.log.privacy import PrivacyChange
 from exporter.log.state import Commit, State
 from exporter.model import Change, DataFile
-from exporter.parts.cipher import Cipher
+from exporter.parts.cipher import Cipher, current
 from exporter.parts.integrity import as_written
 from exporter.parts.rewrite import rewrite_part
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import MERGED_AT_ONCE
+from exporter.pipeline.media_sweep import find_media_garbage
 from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.recording_reseal import reseal
 from exporter.privacy import Encryption, KeyReference
 from exporter.progress import Observer
 from exporter.run.claim import Claim, holding
@@ -123,6 +125,11 @@ async def _rekey(
             await _rewrite_all(claim, stage, committer, pending, observer)
             await committer.sweep()
         after = claim.log.state
+        if after.has_recordings:
+            # What was cut short may have left media of either key that no row names.
+            garbage = await find_media_garbage(store, after, None)
+            await check_not_overtaken(store, after)
+            await store.delete(*garbage)
         return RekeyResult(
             key=new_key.name,
             files=len(pending),
@@ -153,7 +160,8 @@ async def _rewrite_all(
             with suppress(StoreError):
                 await committer.write_manifest()
             raise
-        await committer.write_manifest()
+        # It also deletes media that has been encrypted anew.
+        await committer.sweep()
 
 
 def _batches(state: State, pending: Sequence[DataFile]) -> Iterator[list[list[DataFile]]]:
@@ -164,7 +172,7 @@ def _batches(state: State, pending: Sequence[DataFile]) -> Iterator[list[list[Da
             continue
         beside = state.turns_beside(file) if file.table == CONVERSATIONS else []
         batch.append([file, *beside])
-        if sum(one.size_bytes for group in batch for one in group) >= _TWICE_BYTES:
+        if sum(one.size_bytes + one.media_bytes for group in batch for one in group) >= _TWICE_BYTES:
             yield batch
             batch = []
     if batch:
@@ -172,7 +180,11 @@ def _batches(state: State, pending: Sequence[DataFile]) -> Iterator[list[list[Da
 
 
 async def _rewritten(stage: PartStage, files: Sequence[DataFile]) -> tuple[DataFile, ...]:
-    """Publishes new parts with the rows of `files`, which lie beside each other. Nothing is committed."""
+    """Publishes new parts with the rows of `files`, which lie beside each other, and media that is encrypted. Nothing
+    is committed."""
+    cipher = current()
+    if files[0].table == RECORDINGS and cipher is not None and cipher.encryption.recordings == "encrypted":
+        return (await reseal(stage, files[0], *cipher.keys),)
     name, found = stage.next_name(), []
     for file in files:
         staged = stage.store.staging_file(f"{name}-{file.table}")
@@ -210,7 +222,7 @@ def _next_encryption(state: State, new_key: Key, destination: Location) -> Encry
     stored = state.privacy.encryption
     if stored is None:
         reference = with_check(KeyReference(name=new_key.name), new_key)
-        return Encryption(key=reference, recordings="plain" if state.has_recordings else "encrypted")
+        return Encryption(key=reference)
     if stored.key.name == new_key.name:
         if stored.key.check != new_key.check:
             raise ProtectionError(

@@ -29,7 +29,8 @@ from exporter.run.finish import seal
 from exporter.run.reconcile import between, in_stored_zone, missed_by, settle_request, stored_export
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import Doubts, settle
-from exporter.run.session import Session, begin, find_sighted
+from exporter.run.session import Session, begin
+from exporter.run.sighted import find_sighted
 from exporter.settings import Selection
 from exporter.store.base import Store
 from exporter.store.location import Location
@@ -152,7 +153,7 @@ async def _reread(session: Session, target: Coverage) -> RereadResult:
         await committer.sweep()  # what was put aside
     await seal(session.log, stage, committer, session.context.observer, goes_on=True)
     after = session.log.state
-    summary = summarize(stage.store.location, before, after, session.spent)
+    summary = summarize(stage.store.location, before, after, session.spent, erased_rows=session.admission.kept_out)
     return RereadResult(
         summary=summary,
         intervals=tuple(interval.period for interval in target),

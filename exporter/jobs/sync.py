@@ -122,7 +122,13 @@ async def _sync(
         await mention_withheld(claim, connection)
         to_latest = msgspec.structs.replace(asked, until=latest)
         session = await begin(
-            claim, connection, to_latest, latest, refuses_withheld=True, keep_generations=keep_generations
+            claim,
+            connection,
+            to_latest,
+            latest,
+            refuses_withheld=True,
+            keep_generations=keep_generations,
+            expires=True,
         )
         async with tapped(session) as tap:
             await session.read_what_is_left()
@@ -141,6 +147,7 @@ async def _sync(
                     since = updates_since(session.before, now.instant, context.observer)
                     asked_since = None if since is None or margin is None else since - context.lag - margin
                     outcome = await _update(session, asked_since, lister)
+            await session.let_expire()
             await seal(session.log, session.stage, session.committer, context.observer, goes_on=True)
             recordings = await keep_too(claim, run, asked, context, session, tap)
         return _synced(location, session, outcome, recordings)
@@ -255,11 +262,18 @@ def _synced(
     destination: Location, session: Session, outcome: UpsertCounts, recordings: RecordingsResult | None
 ) -> SyncResult:
     before, after = session.before, session.log.state
-    summary = summarize(destination, before, after, session.spent)
+    summary = summarize(
+        destination,
+        before,
+        after,
+        session.spent,
+        expired_rows=session.expired_rows,
+        erased_rows=session.admission.kept_out,
+    )
     summary = msgspec.structs.replace(summary, recordings=recordings)
     return SyncResult(
         summary=summary,
-        inserted=outcome.inserted_by_run(before.totals.rows, summary.rows),
+        inserted=outcome.inserted_by_run(before.totals.rows, summary.rows + session.expired_rows),
         updated=outcome.updated,
         removed=outcome.removed,
         unchanged=outcome.unchanged,

@@ -10,6 +10,7 @@ from typing import Final
 from exporter.errors import ProtectionError, UsageError
 from exporter.keys import DATA_VARIABLE, NEW_DATA_VARIABLE, PRIVACY_VARIABLE, Key, Keys, parse_key, read_private
 from exporter.options.option import Group, Option
+from exporter.options.retention import RetentionOptions
 
 #: The name of a key stands in the metadata of files, where other characters would end it.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -37,7 +38,7 @@ class KeyOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrivacyOptions(KeyOptions):
+class PrivacyOptions(RetentionOptions, KeyOptions):
     """Says what becomes of personal data."""
 
 

@@ -41,7 +41,8 @@ class Cipher:
         self.key_name: Final = key.name
         self._key = key
         self._keys = {one.name: one for one in (*others, key)}
-        self._all_keys = (key, *others)
+        #: The key that writes is the first.
+        self.keys: Final = (key, *others)
         _check_libraries(encryption)
 
     def to_write(self, schema: pa.Schema) -> Any:
@@ -67,7 +68,7 @@ class Cipher:
         """Yields the properties that an encrypted part may need; those of any one part are among them."""
         import pyarrow.parquet.encryption as pe
 
-        direct = self._all_keys if hasattr(pe, "create_decryption_properties") else ()
+        direct = self.keys if hasattr(pe, "create_decryption_properties") else ()
         if self.encryption.mode == "columns":
             yield self.to_unwrap()
         for key in direct:

@@ -158,7 +158,7 @@ class Committer:
             hydrated=tuple(sorted({*self.hydrated} - {*before.hydrated_fields})),
         )
         self._charged, self.data_start = spent, None
-        if kind not in ("recordings", "compact", "rekey"):
+        if kind not in ("recordings", "compact"):
             left = [before.files[path].partition for path in change.removes if path.startswith(f"{RECORDINGS}/")]
             self._left_by_recordings |= {partition_text(partition): partition for partition in left}
         rows = sum(file.rows for file in change.adds if file.table == CONVERSATIONS)

@@ -26,7 +26,8 @@ def beside(command: str) -> set[frozenset[str]]:
 
 
 @pytest.mark.parametrize(
-    "command", ["export", "demo", "status", "verify", "accept", "compact", "rekey", "vacuum", "schema", "sandbox"]
+    "command",
+    ["export", "demo", "status", "verify", "accept", "compact", "rekey", "vacuum", "policy", "schema", "sandbox"],
 )
 def test_options(command: str) -> None:
     page, section = (PAGES["sandbox"], "Options") if command == "sandbox" else (OPTIONS, command)
