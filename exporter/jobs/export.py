@@ -13,6 +13,7 @@ from exporter.run.clocks import is_ahead
 from exporter.run.connect import connected, find_stored, mention_withheld
 from exporter.run.context import RunContext
 from exporter.run.finish import check_whole, has_asked_mode, is_in_order, put_in_order, seal
+from exporter.run.protection import settle_policy
 from exporter.run.reconcile import asks_for_more, check_file_mode, in_stored_zone, known_end, settle_request
 from exporter.run.record import Run, recorded
 from exporter.run.recording_outcomes import Tally
@@ -40,7 +41,7 @@ async def export(destination: Location, asked: Selection, context: RunContext) -
 
 async def _export(store: Store, run: Run, asked: Selection, context: RunContext) -> Summary:
     destination = store.location
-    found, _, asked_there = await find_stored(store, run, asked)
+    found, _, asked_there = await find_stored(store, run, asked, context.keys)
     # This refuses a table that cannot be before anything is made or read.
     settle_table_format(found, asked_there, destination)
     if await _is_idle(store, found, asked_there, context):
@@ -50,6 +51,7 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
     async with holding(store, run) as claim:
         log, before = claim.log, claim.log.state
         asked = in_stored_zone(before, asked)
+        settle_policy(before, asked, destination, context.keys)
         request = settle_request(before, asked, destination)
         if _has_all(before, asked):
             # A run that was killed may have read everything, and sealed nothing.
@@ -61,6 +63,7 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
                 table_format=settle_table_format(before, asked, destination),
                 file_mode=asked.file_mode,
                 keeps_recordings=asked.recordings,
+                keys=context.keys,
             )
             recordings = await keep_too(claim, run, asked, context)
             return replace(summarize(destination, before, log.state, run.spent()), recordings=recordings)

@@ -25,6 +25,7 @@ from exporter.run.claim import holding
 from exporter.run.connect import Connection, connected
 from exporter.run.context import RunContext
 from exporter.run.finish import seal
+from exporter.run.protection import settle_policy
 from exporter.run.reconcile import between, in_stored_zone, missed_by, settle_request, stored_export
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import Doubts, settle
@@ -74,6 +75,7 @@ async def reread(
         found = await load_state(store)
         _, range_ = stored_export(found, destination)
         asked = in_stored_zone(found, asked)
+        settle_policy(found, asked, destination, context.keys)
         request, bounds = settle_request(found, asked, destination), between(range_, asked)
         if not bounds:
             raise UsageError(f"nothing to read again: {destination} {missed_by(range_, asked)}")

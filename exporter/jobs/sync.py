@@ -14,7 +14,6 @@ from anyio import to_thread
 
 from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, to_datetime
 from exporter.coverage import Coverage, Interval
-from exporter.encode.tables import Tables
 from exporter.errors import UsageError
 from exporter.jobs.recordings import keep_too
 from exporter.jobs.recordings_result import RecordingsResult
@@ -32,9 +31,10 @@ from exporter.plan.homes import Homes
 from exporter.plan.rereads import density_of, windows_around
 from exporter.run.claim import Claim, holding
 from exporter.run.clocks import is_ahead, updates_since
-from exporter.run.connect import connected, mention_withheld, open_reader
+from exporter.run.connect import connected, find_stored, mention_withheld, open_reader
 from exporter.run.context import RunContext
 from exporter.run.finish import seal
+from exporter.run.protection import settle_policy, tables_of
 from exporter.run.reconcile import (
     changing_filters,
     check_file_mode,
@@ -93,6 +93,7 @@ async def sync(
         await store.check()
 
         async def work(run: Run) -> SyncResult:
+            await find_stored(store, run, asked, context.keys)  # before the lock, which would be made in any case
             async with holding(store, run) as claim:
                 return await _sync(claim, run, asked, context, refilter, keep_generations)
 
@@ -104,6 +105,7 @@ async def _sync(
 ) -> SyncResult:
     found, location = claim.log.state, claim.store.location
     asked = in_stored_zone(found, asked)
+    settle_policy(found, asked, location, context.keys)
     request = settle_request(found, asked, location)
     if settle_table_format(found, asked, location) and keep_generations is not None:
         raise UsageError("--keep-generations: with a table format, all that is replaced is kept until a vacuum")
@@ -167,7 +169,7 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
     _, range_ = stored_export(state, stage.store.location)
     oldest, homes = state.oldest_row, session.homes()
     spool, changed = Spool(homes, session.guard), Spool(homes, session.guard)
-    narrow = Tables.of(Request(fields=ALWAYS_FIELDS))
+    narrow = tables_of(Request(fields=ALWAYS_FIELDS), state.privacy.policy, session.context.keys)
 
     async def read(what: Coverage, updated_since: Instant | None, reading: int) -> None:
         # The other list comes first: what changes after it has been read is in the list that the filters leave, or is

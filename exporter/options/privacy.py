@@ -1,12 +1,16 @@
-"""Defines the options of privacy: where keys are found."""
+"""Defines the options of privacy: the policy, and where keys are found."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exporter.keys import DATA_VARIABLE, PRIVACY_VARIABLE, Keys
 from exporter.options.option import Group, Option
+
+if TYPE_CHECKING:
+    from exporter.options.policy import PolicyFile
 
 _of_privacy = partial(Option, group=Group.PRIVACY)
 
@@ -34,6 +38,19 @@ class KeyOptions:
 @dataclass(frozen=True, kw_only=True)
 class PrivacyOptions(KeyOptions):
     """Says what becomes of personal data."""
+
+    policy: Path | str | None = _of_privacy(
+        "Protect personal data as this file says (exporter help privacy), before anything is written.",
+        "FILE",
+        otherwise="the policy that is stored; at first none",
+        of_dataset=True,
+    ).field(None)
+
+    def read_policy(self) -> "PolicyFile | None":
+        """Returns what the policy file says. Raises `UsageError`."""
+        from exporter.options.policy import load_policy
+
+        return None if self.policy is None else load_policy(Path(self.policy))
 
 
 def _path(text: Path | str | None) -> Path | None:

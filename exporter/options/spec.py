@@ -240,6 +240,8 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
         credentials = load_credentials(environment, token_file, self.org_id)
         credentials = replace(credentials, proxies=route.proxies_in(environment))
         asked = msgspec.structs.replace(asked, organization=credentials.organization)
+        if (file := self.read_policy()) is not None:
+            asked = msgspec.structs.replace(asked, policy=file.policy, encryption=file.encryption)
         return Resolved(asked, settings, credentials, self.keys(environment))
 
     def settings(self) -> RunSettings:

@@ -13,6 +13,7 @@ from exporter.layout import commit_path
 from exporter.log.commits import CommitLog, is_overtaken
 from exporter.log.publish import withdraw
 from exporter.pipeline.committer import check_free_space
+from exporter.run.protection import check_settled
 from exporter.run.record import Run, author_of
 from exporter.settings import FileMode
 from exporter.store.base import Store
@@ -45,7 +46,8 @@ async def holding(store: Store, run: Run) -> AsyncIterator[Claim]:
 
     If the block begins no export, nothing stays of what this has made.
 
-    Raises `DestinationLockedError` if another run holds it, `DestinationError`, `UsageError` if the library that writes
+    Raises `DestinationLockedError` if another run holds it, `ProtectionError` if a run that protects it was cut short,
+    `DestinationError`, `UsageError` if the library that writes
     its tables is not installed, and `StoreError`. In a run that has been overtaken, any error of the store becomes an
     `OvertakenError`, because the other run may have deleted its files.
     """
@@ -57,6 +59,7 @@ async def holding(store: Store, run: Run) -> AsyncIterator[Claim]:
         # Another run may have come and gone since the log was last read: only what is read under the lock counts.
         async with alongside(store.keep_lock):
             run.saw(await log.load())
+            check_settled(log.state, run.command, store.location)
             check_installed(log.state.table_format)
             yield Claim(store, run.name, log)
     except ExporterError as error:

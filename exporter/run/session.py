@@ -11,10 +11,11 @@ from anyio import to_thread
 from exporter.clock import wall_clock
 from exporter.contract import BEGINNING, HIDDEN_STATUS, Instant
 from exporter.coverage import Coverage, Interval
-from exporter.encode.tables import Tables
 from exporter.errors import ExporterError, StoreError
+from exporter.keys import Keys
 from exporter.lake.follow import settle_table_format
 from exporter.log.commits import CommitLog
+from exporter.log.privacy import PrivacyChange
 from exporter.log.state import State
 from exporter.model import Counters, TableFormat
 from exporter.parts.integrity import opened
@@ -37,9 +38,11 @@ from exporter.run.clocks import take_back
 from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.finish import check_whole
+from exporter.run.protection import settle_policy, tables_of
 from exporter.run.reconcile import has_sensitive_fields, settle_range
 from exporter.settings import FileMode, RunSettings, Selection
 from exporter.store.base import Store
+from exporter.store.location import Location
 
 #: The most parts to open when looking for rows with sensitive fields, and the most rows to take.
 _LOOKED_INTO: Final = 3
@@ -80,19 +83,21 @@ class Session:
         file_mode: FileMode | None = None,
         keep_generations: int | None = None,
         keeps_recordings: bool | None = None,
+        privacy: PrivacyChange | None = None,
     ) -> Self:
         """Puts into the log what the export will become, and sweeps what no commit names.
 
         `refuses_withheld` refuses a token that may not see sensitive fields if stored rows have them. `table_format` is
         for an export that has none yet, and `file_mode` for all that is there and will be. `keeps_recordings` says
-        what runs do from now on. Raises `StoreError`, also for a damaged file, and `DestinationError` if files cannot
-        have that mode.
+        what runs do from now on, and `privacy` what an export that begins does to personal data. Raises `StoreError`,
+        also for a damaged file, and `DestinationError` if files cannot have that mode or the key is missing.
         """
         store, log, before = claim.store, claim.log, claim.log.state
         request, reader, context = connection.request, connection.reader, connection.context
-        tables = Tables.of(request)
+        policy = privacy.policy if privacy is not None and before.request is None else before.privacy.policy
+        tables = tables_of(request, policy, context.keys)
         await check_whole(store, before)
-        await _declare(claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings)
+        await _declare(claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings, privacy)
         committer = Committer(store, log, tables.schemas, context.observer, context.clock)
         await committer.sweep()
         is_hidden = connection.opening.is_hidden or knows_hidden(log.state, request)
@@ -206,7 +211,14 @@ async def begin(
         file_mode=asked.file_mode,
         keep_generations=keep_generations,
         keeps_recordings=asked.recordings,
+        privacy=_begun(before, asked, claim.store.location, context.keys),
     )
+
+
+def _begun(before: State, asked: Selection, destination: Location, keys: Keys) -> PrivacyChange | None:
+    """Returns what an export begins with. Raises as `settle_policy`."""
+    policy = settle_policy(before, asked, destination, keys)
+    return None if policy is None or before.request is not None else PrivacyChange(policy=policy)
 
 
 async def find_sighted(store: Store, state: State) -> list[str]:
@@ -254,6 +266,7 @@ async def _declare(
     table_format: TableFormat | None,
     file_mode: FileMode | None,
     keeps_recordings: bool | None,
+    privacy: PrivacyChange | None,
 ) -> None:
     """Puts into the log what this export will become, and that this run now holds it.
 
@@ -270,7 +283,8 @@ async def _declare(
         keeps_recordings=None if keeps_recordings == log.state.keeps_recordings else keeps_recordings,
     )
     if log.state.range is None:
-        await append(kind="begin", request=connection.request, range=range_)
+        begun = {} if privacy is None else {"privacy": privacy}
+        await append(kind="begin", request=connection.request, range=range_, **begun)
     elif log.state.range != range_:
         await append(kind="widen", range=range_)
     else:

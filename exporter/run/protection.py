@@ -1,0 +1,137 @@
+"""Settles what an export does to personal data, and makes its tables of that: the stored policy counts from the first
+run on. Whatever does not agree is refused before anything is asked or touched."""
+
+from typing import Final
+
+import msgspec
+
+from exporter.contract import FILTERS_BY_NAME
+from exporter.encode.protect.protector import Protector
+from exporter.encode.tables import Tables
+from exporter.errors import ProtectionError
+from exporter.keys import Keys, with_check
+from exporter.layout import RECORDINGS
+from exporter.log.state import State
+from exporter.privacy import Policy
+from exporter.run.policy_changes import differences, is_inside
+from exporter.settings import Filters, Request, Selection
+from exporter.store.location import Location, shell_word
+from exporter.words import count_of
+
+#: What filters are compared with whose name is another one.
+_FILTERED: Final = {
+    "agent_id": "agent.id",
+    **{f"{name}_{bound}": name for name in ("duration", "user_turn_count") for bound in ("above", "below")},
+}
+
+
+def settle_policy(state: State, asked: Selection, destination: Location, keys: Keys) -> Policy | None:
+    """Returns the policy of the export, with what tells another key: the stored one, or the one that is asked for if
+    there is no export yet.
+
+    Raises `ProtectionError` if they differ, if the export is stored without one, if its key is missing or another, or
+    if filters or recordings would keep what it protects.
+    """
+    wanted, stored = asked.policy, state.privacy.policy
+    if state.request is not None and stored is None and wanted is not None:
+        raise ProtectionError(
+            f"{destination}: stored without a policy, so raw rows lie there. To protect them first:\n"
+            f"  exporter protect {shell_word(destination)} --policy FILE"
+        )
+    policy = stored or wanted
+    if policy is None:
+        return None
+    if wanted is not None:
+        wanted = with_key(wanted, keys, stored)
+        policy = stored or wanted
+        if found := differences(policy, wanted):
+            raise ProtectionError(
+                f"{destination}: protected by another policy ({'; '.join(found)}).\n"
+                f"Leave --policy out to go on with the stored one, or tighten it: exporter protect "
+                f"{shell_word(destination)} --policy FILE"
+            )
+    with_key(policy, keys)
+    filters = asked.filters if state.request is None else state.request.filters
+    check_filters(policy, filters or {})
+    keeps = state.keeps_recordings if asked.recordings is None else asked.recordings
+    check_recordings(policy, keeps=bool(keeps))
+    return policy
+
+
+def with_key(policy: Policy, keys: Keys, stored: Policy | None = None) -> Policy:
+    """Returns the policy with what tells another key. Raises `ProtectionError` without the key, or with another than
+    the one that is `stored` under its name."""
+    reference = policy.key
+    if reference is None or not policy.needs_key:
+        return policy
+    if stored is not None and stored.key is not None and stored.key.name == reference.name:
+        reference = msgspec.structs.replace(reference, check=stored.key.check)
+    return msgspec.structs.replace(policy, key=with_check(reference, keys.privacy(reference)))
+
+
+def tables_of(request: Request, policy: Policy | None, keys: Keys, *, reads: bool = True) -> Tables:
+    """Returns the tables of a request, which protect what is encoded.
+
+    Unless the caller `reads` from the API, it rewrites stored rows, of which only turns are made anew; then the key is
+    needed for these alone. Raises `ProtectionError` if it is missing.
+    """
+    if policy is None:
+        return Tables.of(request)
+    needs_key = policy.needs_key if reads else any(rule.needs_key for rule in policy.turns.values())
+    key = keys.privacy(policy.key) if needs_key and policy.key is not None else None
+    return Tables.of(request, Protector(policy, key))
+
+
+def stored_tables(state: State, keys: Keys) -> Tables:
+    """Returns the tables of an export for a run that rewrites stored rows. Raises as `tables_of`."""
+    return tables_of(state.request or Request(), state.privacy.policy, keys, reads=False)
+
+
+def check_settled(state: State, command: str, destination: Location) -> None:
+    """Raises `ProtectionError` if parts are not yet as the policy and the encryption want them, unless `command` brings
+    them there, or takes damaged ones out."""
+    pending = [file for file in state.files.values() if not state.privacy.is_protected(file)]
+    if not pending:
+        return
+    fingerprint = state.privacy.fingerprint
+    is_raw = any(file.table != RECORDINGS and file.policy != fingerprint for file in pending)
+    mends = "protect" if is_raw else "rekey"
+    if command not in (mends, "verify"):
+        raise ProtectionError(
+            f"{destination}: {count_of(len(pending), 'file')} of {len(state.files):,} still as before the last "
+            f"{mends}, which was cut short. Run exporter {mends} {shell_word(destination)} again first"
+        )
+
+
+def check_filters(policy: Policy, filters: Filters) -> None:
+    """Raises `ProtectionError` for a filter whose value would be stored, though the policy protects its column."""
+    for name in filters:
+        if name not in FILTERS_BY_NAME:
+            raise ProtectionError(
+                f"--filter {name}: filters are stored as they are, and nobody can say whether the policy protects what "
+                "this one is compared with. Leave it out"
+            )
+        if _protects(policy, _FILTERED.get(name, name)):
+            raise ProtectionError(
+                f"{flag_name(name)}: filters are stored as they are, and the policy protects what this one is compared "
+                "with. Leave it out"
+            )
+
+
+def check_recordings(policy: Policy, *, keeps: bool) -> None:
+    """Raises `ProtectionError` if the policy redacts texts, and says nothing of the recordings that lie beside."""
+    redacts = any(rule.action == "redact" for rule in (*policy.rules.values(), *policy.turns.values()))
+    if keeps and redacts and policy.recordings != "plain":
+        raise ProtectionError(
+            "the policy redacts what was said, and recordings would hold it as it was said: audio cannot be redacted. "
+            'Write recordings = "plain" into the policy if that is meant, or keep no recordings (--no-recordings)'
+        )
+
+
+def _protects(policy: Policy, path: str) -> bool:
+    """Returns whether a rule changes what lies at a path, or something in it."""
+    column, _, member = path.partition(".")
+    return any(
+        rule.action != "keep" and (each in (path, column) or (not member and is_inside(each, column)))
+        for each, rule in policy.rules.items()
+    )
