@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from exporter.contract import Instant, Kind
 from exporter.encode.numbers import parse_integers
+from exporter.encode.protect.protector import Protector
 from exporter.encode.rows import EncodeRow, Misfit, ServedRow
 from exporter.encode.schema import arrow_schema, asked_fields
 from exporter.encode.texts import text_column
@@ -35,9 +36,11 @@ class EncodedBatch:
 
 
 class Encoder:
-    """Builds the batches of one export. `fields` is as in `arrow_schema`."""
+    """Builds the batches of one export. `fields` is as in `arrow_schema`; `protector` changes what may not be kept as
+    it was served."""
 
-    def __init__(self, fields: tuple[str, ...] | None) -> None:
+    def __init__(self, fields: tuple[str, ...] | None, protector: Protector | None = None) -> None:
+        self._protector = protector
         self._fields = asked_fields(fields)
         self.sensitive = [field.name for field in self._fields if field.sensitive]
         self.schema = arrow_schema(fields)
@@ -62,9 +65,10 @@ class Encoder:
             columns.append(_column(field.kind, values, self.schema.field(field.name).type))
         columns.append(_extra(fitting))
         withheld_rows = self._count_withheld(fitting, absent)
+        batch = pa.RecordBatch.from_arrays(columns, schema=self.schema)
         return EncodedBatch(
-            batch=pa.RecordBatch.from_arrays(columns, schema=self.schema),
-            quarantined=quarantined,
+            batch=batch if self._protector is None else self._protector.protect(batch),
+            quarantined=self.put_aside(quarantined),
             absent=absent,
             withheld_rows=withheld_rows,
             sighted=self._find(fitting, bare=False) if self.sensitive and withheld_rows < len(fitting) else None,
@@ -73,6 +77,10 @@ class Encoder:
                 name for row in fitting if isinstance(name := getattr(row, "organization_id", None), str)
             ),
         )
+
+    def put_aside(self, misfits: list[Misfit]) -> list[Misfit]:
+        """Returns rows that fit no column as they may be kept."""
+        return misfits if self._protector is None else list(map(self._protector.withhold, misfits))
 
     def _count_withheld(self, rows: Sequence[ServedRow], absent: dict[str, int]) -> int:
         least = min((absent.get(name, 0) for name in self.sensitive), default=0)

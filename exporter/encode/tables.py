@@ -8,6 +8,7 @@ import pyarrow as pa
 from exporter.contract import Instant
 from exporter.coverage import Interval
 from exporter.encode.batch import Encoder
+from exporter.encode.protect.protector import Protector
 from exporter.encode.recordings import recordings_schema
 from exporter.encode.turns import TurnsEncoder
 from exporter.model import CONVERSATIONS, RECORDINGS, TURNS
@@ -26,11 +27,12 @@ class Tables:
     zone: str
 
     @classmethod
-    def of(cls, request: Request) -> Self:
-        """Returns the tables of a request. Raises `UsageError` if this machine does not know its time zone."""
+    def of(cls, request: Request, protector: Protector | None = None) -> Self:
+        """Returns the tables of a request; `protector` changes their rows. Raises `UsageError` if this machine does not
+        know the time zone."""
         load_zone(request.timezone)
-        turns = TurnsEncoder() if TURNS in request.tables else None
-        return cls(Encoder(request.fields), turns, request.partition_by, request.timezone)
+        turns = TurnsEncoder(protector) if TURNS in request.tables else None
+        return cls(Encoder(request.fields, protector), turns, request.partition_by, request.timezone)
 
     @property
     def schemas(self) -> dict[str, pa.Schema]:

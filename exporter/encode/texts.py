@@ -1,8 +1,8 @@
-"""Makes a column of JSON texts."""
+"""Makes a column of JSON texts, and takes one apart."""
 
 from array import array
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Final
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ from msgspec import Raw
 _NULL: Final = Raw(b"null")
 
 
-def text_column(texts: Sequence[Raw | None], arrow_type: pa.DataType) -> pa.Array:
+def text_column(texts: Sequence[Raw | bytes | memoryview | None], arrow_type: pa.DataType) -> pa.Array:
     """Returns a column of strings; None and `null` become null. The texts must stay below 2 GiB.
 
     They are copied once: pages are large, and several are encoded at a time.
@@ -23,3 +23,13 @@ def text_column(texts: Sequence[Raw | None], arrow_type: pa.DataType) -> pa.Arra
     validity = None if all(lengths) else pa.array(list(map(bool, lengths)), pa.bool_()).buffers()[1]
     buffers = [validity, pa.py_buffer(offsets), pa.py_buffer(b"".join(values))]
     return pa.Array.from_buffers(arrow_type, len(values), buffers)
+
+
+def texts_of(column: pa.Array) -> list[memoryview]:
+    """Returns the values of a column of strings, without a copy; null becomes empty, as no JSON text is."""
+    _, offsets, data = column.buffers()
+    if not len(column) or data is None:
+        return [memoryview(b"")] * len(column)
+    ends = memoryview(offsets).cast("i")[column.offset : column.offset + len(column) + 1]
+    whole = memoryview(data)
+    return [whole[start:end] for start, end in pairwise(ends)]

@@ -7,7 +7,7 @@ decoded whole if all of its items fit, and member by member if one does not.
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain
 from operator import attrgetter
 from typing import Final
 
@@ -19,8 +19,10 @@ from msgspec.structs import astuple
 
 from exporter.contract import ITEM_METRICS, TRANSCRIPT_FIELD
 from exporter.encode.items import Beside, Item, Metrics, Transcript, item_class, read_item, read_items
+from exporter.encode.protect.protector import Protector
 from exporter.encode.rows import are_learnable
 from exporter.encode.schema import turns_schema
+from exporter.encode.texts import texts_of
 
 #: The attributes of an `Item` that have a column, by column.
 _PLAIN: Final = {
@@ -56,12 +58,15 @@ _METRIC_NAMES: Final = frozenset(Metrics.__struct_fields__)
 class TurnsEncoder:
     """Makes the turns of one run. It learns unknown members as they come, so that they stay cheap.
 
+    The rows have been protected before; `protector` applies the rules for the columns of turns.
+
     At most `bytes_at_once` of transcript text is decoded into objects at a time: these stay in the processor's cache,
     and cost hardly any memory. A larger transcript becomes columns about this much at a time.
     """
 
-    def __init__(self, *, bytes_at_once: int = 1024 * 1024) -> None:
+    def __init__(self, protector: Protector | None = None, *, bytes_at_once: int = 1024 * 1024) -> None:
         self.schema: Final = turns_schema()
+        self._protector = protector
         self._bytes_at_once = bytes_at_once
         self._unknown: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
         self._item: msgspec.json.Decoder[Item] = msgspec.json.Decoder(Item)
@@ -70,7 +75,7 @@ class TurnsEncoder:
     def encode(self, conversations: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """Yields the turns of these rows, which have `id`, `created_at` and `conversation`, in the same order: those of
         one conversation lie together, in the order of the transcript. No batch is empty. This cannot fail."""
-        texts = _texts(conversations.column(TRANSCRIPT_FIELD))
+        texts = texts_of(conversations.column(TRANSCRIPT_FIELD))
         start = size = 0
         for position, text in enumerate(texts, start=1):
             size += len(text)
@@ -98,7 +103,8 @@ class TurnsEncoder:
             places = whose.slice(start, step), indexes.slice(start, step)
             columns = self._columns(conversations, some, *places, beside[start : start + step] if beside else None)
             some.clear()
-            yield pa.RecordBatch.from_arrays([columns.pop(name) for name in self.schema.names], schema=self.schema)
+            batch = pa.RecordBatch.from_arrays([columns.pop(name) for name in self.schema.names], schema=self.schema)
+            yield batch if self._protector is None else self._protector.protect_turns(batch)
 
     def _columns(
         self,
@@ -155,16 +161,6 @@ class TurnsEncoder:
             self._unknown = unknown
             self._item = msgspec.json.Decoder(item_type)
             self._transcript = msgspec.json.Decoder(Transcript[item_type])  # type: ignore[valid-type]  # made at run time
-
-
-def _texts(column: pa.Array) -> list[memoryview]:
-    """Returns the values of a column of strings, without a copy; null becomes empty, as no JSON text is."""
-    _, offsets, data = column.buffers()
-    if not len(column) or data is None:
-        return [memoryview(b"")] * len(column)
-    ends = memoryview(offsets).cast("i")[column.offset : column.offset + len(column) + 1]
-    whole = memoryview(data)
-    return [whole[start:end] for start, end in pairwise(ends)]
 
 
 def _places(counts: Sequence[int]) -> tuple[pa.Array, pa.Array]:

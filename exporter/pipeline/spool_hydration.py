@@ -153,6 +153,7 @@ class _Completion:
 
     async def _put_aside(self, misfits: list[Misfit]) -> None:
         spool, stage = self.spool, self.stage
+        misfits = stage.tables.encoder.put_aside(misfits)
         lines = {misfit.id: digest(line_of(misfit)) for misfit in misfits}
         spool.misfits.append((await write_quarantine(stage.store, stage.next_name(), misfits), lines))
         spool.misfit_ids.setdefault(self.interval, set()).update(lines)

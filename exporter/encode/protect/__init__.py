@@ -1,0 +1,1 @@
+"""Protects personal data in encoded rows, by the rules of a policy."""

@@ -1,0 +1,242 @@
+"""Applies the rules of one JSON column: gathers the values of a whole batch, changes them at once, splices them in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec import Raw
+
+from exporter.encode.protect.actions import Action
+from exporter.encode.protect.leaves import Edit, Found, Leaf, find_leaves
+from exporter.encode.protect.nested import changed_inside, spliced, texts_inside, texts_of_tokens, tokens_of
+from exporter.encode.protect.paths import Routes, Target
+from exporter.encode.protect.shape import REFUSALS, Shape, Value
+from exporter.encode.protect.tally import Tally
+from exporter.encode.protect.values import rounded
+from exporter.encode.scan import UnscannableError
+from exporter.encode.texts import text_column, texts_of
+
+#: What most values are: a string, or an array of strings, as the content of an item is.
+_values: Final = msgspec.json.Decoder(list[str | list[str] | None])
+_raws: Final = msgspec.json.Decoder(list[Raw])
+_NULL: Final = b"null"
+
+#: The new texts, by those that change.
+Changed = Mapping[str, str]
+
+
+class _Plain(NamedTuple):
+    """Holds the values that one target has in one row, as they are written, and their strings.
+
+    `decoded` is None if every text in the values counts, keys too.
+    """
+
+    target: Target
+    raws: Sequence[Value]
+    decoded: Sequence[str | list[str] | None] | None
+    texts: Sequence[str]
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """Holds the texts of a batch by the path of their target, and what was found by row: plain values, or leaves.
+
+    `inside` has the texts of JSON that lies in strings, by string; None if it cannot be read.
+    """
+
+    texts: dict[str, list[str]]
+    plain: dict[int, list[_Plain]] = field(default_factory=dict)
+    scanned: dict[int, Found] = field(default_factory=dict)
+    unreadable: list[int] = field(default_factory=list)
+    inside: dict[str, list[str] | None] = field(default_factory=dict)
+
+
+class JsonRules:
+    """Changes the JSON texts of one column as the rules of `targets` say; `actions` has what each does to texts."""
+
+    def __init__(self, column: str, targets: Sequence[Target], actions: Mapping[str, Action], tally: Tally) -> None:
+        self._column = column
+        self._targets = targets
+        self._actions = actions
+        self._tally = tally
+        self._routes = Routes(targets)
+        self._shape = Shape.of(targets)
+
+    def __call__(self, column: pa.Array) -> pa.Array:
+        """Returns the column, which is the same if nothing changes. A text that nobody can read becomes null."""
+        texts = texts_of(column)
+        gathered = self._gather(column, texts)
+        changed = {path: self._change(path, values) for path, values in gathered.texts.items()}
+        new: dict[int, bytes | None] = dict.fromkeys(gathered.unreadable)
+        for row, found in gathered.scanned.items():
+            edits = [edit for leaf in found.leaves if (edit := _leaf_edit(leaf, changed, gathered.inside)) is not None]
+            if found.whole:
+                new[row] = None
+            elif edits or found.edits:
+                new[row] = spliced(texts[row], [*found.edits, *edits])
+        for row, values in gathered.plain.items():
+            edits = [edit for some in values for edit in _plain_edits(some, texts[row], changed, gathered.inside)]
+            if edits:
+                new[row] = spliced(texts[row], edits)
+        if not new:
+            return column
+        return text_column([new.get(row, text) for row, text in enumerate(texts)], column.type)
+
+    def _gather(self, column: pa.Array, texts: Sequence[memoryview]) -> _Gathered:
+        gathered = _Gathered({target.path: [] for target in self._targets})
+        suspects = None if self._shape is None else self._shape.suspects(column)
+        for row, text in enumerate(texts):
+            if not text or bytes(text[:5]) == _NULL:
+                continue
+            plain = None
+            if self._shape is not None and suspects is not None and not suspects.escaped[row]:
+                plain = self._plain(self._shape.gather(text, suspects.appearances[row]), gathered.inside)
+            if plain is None:
+                self._scan(row, bytes(text), gathered)
+                continue
+            gathered.plain[row] = plain
+            for some in plain:
+                gathered.texts[some.target.path] += _expanded(some.target, some.texts, gathered.inside)
+        return gathered
+
+    def _plain(
+        self, values: Mapping[str, Sequence[Value]] | None, inside: dict[str, list[str] | None]
+    ) -> list[_Plain] | None:
+        """Returns the values of a row with their strings; None if one is of another kind."""
+        if values is None:
+            return None
+        plain: list[_Plain] = []
+        for target in self._targets:
+            raws = values.get(target.path, ())
+            if not raws or target.rule.action == "keep":
+                continue
+            if target.rule.action in ("drop", "round"):
+                return None
+            some = _every_text(target, raws) if target.rule.everywhere else _strings(target, raws)
+            if some is None:
+                return None
+            if target.rule.inside == "json":
+                _look_inside(some.texts, inside)
+                if any(inside[text] is None for text in some.texts):
+                    return None
+            plain.append(some)
+        return plain
+
+    def _scan(self, row: int, text: bytes, gathered: _Gathered) -> None:
+        try:
+            found = find_leaves(text, self._routes)
+        except UnscannableError:
+            gathered.unreadable.append(row)
+            self._tally.add(odd={self._column: 1})
+            return
+        gathered.scanned[row] = found
+        self._tally.add(reached=found.dropped + found.odd, changed=found.dropped, odd=found.odd)
+        for leaf in found.leaves:
+            if leaf.target.rule.inside == "json":
+                _look_inside([leaf.text], gathered.inside)
+                if gathered.inside[leaf.text] is None:
+                    self._tally.add(odd={leaf.target.path: 1})
+            gathered.texts[leaf.target.path] += _expanded(leaf.target, [leaf.text], gathered.inside)
+
+    def _change(self, path: str, values: Sequence[str]) -> Changed:
+        """Returns the new texts of those that change."""
+        if not values:
+            return {}
+        old = pa.array(values, pa.string())
+        new = self._actions[path](old)
+        differs = pc.not_equal(old, new) if new is not old else pa.repeat(pa.scalar(False), len(old))
+        self._tally.add(reached={path: len(old)}, changed={path: differs.true_count})
+        return dict(zip(old.filter(differs).to_pylist(), new.filter(differs).to_pylist(), strict=True))
+
+
+def _strings(target: Target, raws: Sequence[Value]) -> _Plain | None:
+    try:
+        decoded = _values.decode(b"[" + b",".join(raws) + b"]")
+    except REFUSALS:
+        return None
+    texts: list[str] = []
+    for value in decoded:
+        if isinstance(value, list):
+            texts += value
+        elif value is not None:
+            texts.append(value)
+    return _Plain(target, raws, decoded, texts)
+
+
+def _every_text(target: Target, raws: Sequence[Value]) -> _Plain | None:
+    tokens = [tokens_of(raw) for raw in raws]
+    if None in tokens:
+        return None
+    return _Plain(target, raws, None, texts_of_tokens([token for some in tokens if some for token in some]))
+
+
+def _look_inside(texts: Sequence[str], inside: dict[str, list[str] | None]) -> None:
+    for text in texts:
+        if text not in inside:
+            inside[text] = texts_inside(text)
+
+
+def _expanded(target: Target, texts: Sequence[str], inside: Mapping[str, list[str] | None]) -> Sequence[str]:
+    if target.rule.inside != "json":
+        return texts
+    return [each for text in texts for each in inside[text] or ()]
+
+
+def _new_text(target: Target, text: str, changed: Changed, inside: Mapping[str, list[str] | None]) -> str | None:
+    """Returns what a text becomes, which may be the same; None if it cannot be read."""
+    if target.rule.inside != "json":
+        return changed.get(text, text)
+    texts = inside[text]
+    if texts is not None and changed.keys().isdisjoint(texts):
+        return text
+    return changed_inside(text, changed)
+
+
+def _leaf_edit(leaf: Leaf, changed: Mapping[str, Changed], inside: Mapping[str, list[str] | None]) -> Edit | None:
+    if leaf.target.rule.action == "round":
+        new_number = str(rounded(int(leaf.text), leaf.target.rule.to))
+        return None if new_number == leaf.text else Edit(leaf.start, leaf.end, new_number.encode())
+    new = _new_text(leaf.target, leaf.text, changed[leaf.target.path], inside)
+    return None if new == leaf.text else Edit(leaf.start, leaf.end, msgspec.json.encode(new))
+
+
+def _plain_edits(
+    plain: _Plain, text: memoryview, changed: Mapping[str, Changed], inside: Mapping[str, list[str] | None]
+) -> list[Edit]:
+    """Returns what replaces the values that change in a row."""
+    target = plain.target
+    changes = changed[target.path]
+    if not changes or changes.keys().isdisjoint(_expanded(target, plain.texts, inside)):
+        return []
+    start = pa.py_buffer(text).address
+    if plain.decoded is None:
+        return [
+            edit
+            for raw in plain.raws
+            for leaf in find_leaves(bytes(raw), Routes([Target(target.path, (), target.rule)])).leaves
+            if (edit := _leaf_edit(_moved(leaf, _address(raw) - start), changed, inside)) is not None
+        ]
+    edits: list[Edit] = []
+    for raw, value in zip(plain.raws, plain.decoded, strict=True):
+        written_as = _raws.decode(raw) if isinstance(value, list) else [raw]
+        strings = value if isinstance(value, list) else [value]
+        for written, old in zip(written_as, strings, strict=True):
+            if old is None:
+                continue
+            new = _new_text(target, old, changes, inside)
+            if new != old:
+                position = _address(written) - start
+                edits.append(Edit(position, position + len(written), msgspec.json.encode(new)))
+    return edits
+
+
+def _address(value: Value) -> int:
+    address: int = pa.py_buffer(value).address
+    return address
+
+
+def _moved(leaf: Leaf, by: int) -> Leaf:
+    return Leaf(leaf.target, leaf.start + by, leaf.end + by, leaf.text)

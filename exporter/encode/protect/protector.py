@@ -1,0 +1,129 @@
+"""Protects batches of rows as a policy says: the one place where that happens, between their encoding and any file."""
+
+from collections import Counter
+from functools import partial
+from typing import Final
+
+import msgspec
+import pyarrow as pa
+
+from exporter.contract import format_instant, parse_timestamp
+from exporter.encode.exact import NO_ID
+from exporter.encode.protect.actions import action_of, needed
+from exporter.encode.protect.paths import Routes, Step, Target, parse_path
+from exporter.encode.protect.redaction import Recognizer
+from exporter.encode.protect.rules import ColumnRules, column_rules
+from exporter.encode.protect.tally import Tally
+from exporter.encode.protect.values import Hasher
+from exporter.encode.rows import Misfit
+from exporter.encode.schema import EXTRA, arrow_schema, turns_schema
+from exporter.keys import Key
+from exporter.privacy import Policy, Rule
+
+_WITHHELD_ROW: Final = "quarantined row"
+_WITHHELD_ID: Final = "quarantined row without id"
+
+
+class Protector:
+    """Protects rows by `policy`, with `key`; `recognize` finds the pattern `entities`.
+
+    Rows are protected once, as they are served: what is stored must never come here again. Several threads may use it
+    at once. Raises `ProtectionError` if the policy needs a key and there is none, and `UsageError` for a rule that its
+    column cannot take.
+    """
+
+    def __init__(self, policy: Policy, key: Key | None, recognize: Recognizer | None = None) -> None:
+        self.policy: Final = policy
+        self.fingerprint: Final = policy.fingerprint
+        self._key = needed(key) if policy.needs_key else key
+        self._tally = Tally()
+        act = partial(action_of, policy=policy, key=key, recognize=recognize)
+        self._conversations = column_rules(policy.rules, arrow_schema(None), act, self._tally)
+        self._turns = column_rules(policy.turns, turns_schema(), act, self._tally)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Returns how many values each rule has changed, by its path."""
+        return self._tally.copy(self._tally.changed)
+
+    @property
+    def reached(self) -> Counter[str]:
+        """Returns how many values each rule was for, changed or not; a path that has none may be misspelt."""
+        return self._tally.copy(self._tally.reached)
+
+    @property
+    def odd(self) -> Counter[str]:
+        """Returns how many values were dropped because their rule cannot read them, by its path or column."""
+        return self._tally.copy(self._tally.odd)
+
+    def protect(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Returns the conversations as they may be written, with the columns that they have."""
+        protected = _protected(batch, self._conversations)
+        if self.policy.extra == "drop" and EXTRA in batch.schema.names:
+            nothing = pa.nulls(batch.num_rows, pa.string())
+            protected = protected.set_column(batch.schema.get_field_index(EXTRA), batch.schema.field(EXTRA), nothing)
+        return protected
+
+    def protect_turns(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Returns the turns as they may be written. They were made of protected transcripts."""
+        return _protected(batch, self._turns)
+
+    def withhold(self, misfit: Misfit) -> Misfit:
+        """Returns a row that fits no column as it may be put aside: its reason and time, and in place of its text a
+        keyed hash beside the times that it was served with. An id that stands for the text is hashed as well."""
+        if self.policy.quarantine == "keep":
+            return misfit
+        key = needed(self._key)
+        text = misfit.text.decode()
+        row = {**_times(misfit.text), "withheld": f"hmac:{key.name}.{key.tag(_WITHHELD_ROW, text)}"}
+        identity = misfit.id
+        if identity.startswith(NO_ID):
+            identity = NO_ID + key.tag(_WITHHELD_ID, identity)
+        return Misfit(identity, misfit.created_at, misfit.reason, msgspec.json.encode(row))
+
+    def hashed(self, path: str, value: str) -> str | None:
+        """Returns what is written for a value in this column, or at this path; None if no rule hashes it.
+
+        Raises `UsageError` for what is no path.
+        """
+        rule = self._rule_of(path)
+        if rule is None or rule.action != "hash":
+            return None
+        return Hasher(needed(self._key), rule.domain, rule.normalise)(value)
+
+    def _rule_of(self, path: str) -> Rule | None:
+        column, steps = parse_path(path)
+        targets = [
+            Target(of, inside, rule)
+            for of, rule in self.policy.rules.items()
+            for name, inside in [parse_path(of)]
+            if name == column
+        ]
+        routes = Routes(targets)
+        states = routes.start
+        for step in steps:
+            states = routes.element(states) if step is Step.ELEMENT else routes.member(states, str(step))
+        target = routes.target(states)
+        return None if target is None else target.rule
+
+
+def _protected(batch: pa.RecordBatch, rules: dict[str, ColumnRules]) -> pa.RecordBatch:
+    columns = [
+        rules[name](column) if name in rules else column
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _times(text: bytes) -> dict[str, str]:
+    try:
+        served = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, RecursionError):
+        return {}
+    times: dict[str, str] = {}
+    for name in ("created_at", "updated_at"):
+        try:
+            times[name] = format_instant(parse_timestamp(msgspec.json.decode(served.get(name, b""), type=str)))
+        except (ValueError, msgspec.MsgspecError):
+            continue
+    return times
