@@ -1,0 +1,257 @@
+"""Reads the rules of a policy file: which column or path each is about, and whether its action suits it."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Final, get_args
+
+from exporter.contract import ALWAYS_FIELDS, FIELDS, RECORDING_FIELD, RECORDING_URL, Field, Kind
+from exporter.options.toml import Node
+from exporter.privacy import Action, Rule
+from exporter.words import any_of, did_you_mean
+
+#: The columns that no rule may change: the order, the merge, the audit and the proof rest on them.
+UNTOUCHABLE: Final = (*ALWAYS_FIELDS, "organization_id")
+#: The pattern that stands for what `[entities]` finds.
+ENTITIES: Final = "entities"
+ALL: Final = "all"
+
+_ACTIONS: Final = get_args(Action)
+_AGENT_MEMBERS: Final = ("id", "name")
+_DETAILS: Final[dict[str, tuple[str, ...]]] = {
+    "hash": ("normalise",),
+    "mask": ("keep",),
+    "redact": ("everywhere", "inside"),
+    "round": (),
+}
+_MOST_KEPT: Final = 12
+_NORMALISATIONS: Final = ("lower", "trim", "digits", "phone:REGION")
+_PHONE: Final = re.compile(r"phone:[A-Z]{2}")
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_STEP: Final = re.compile(r"(\*\*|[^.\[\]*]+)((?:\[\*\])*)")
+_FURTHEST: Final = 2**31 - 1
+
+
+class Target(Enum):
+    """Names the kind of value that a rule is about, with the actions that suit it."""
+
+    TEXT = ("keep", "drop", "hash", "mask", "redact")
+    INTEGER = ("keep", "drop", "round")
+    JSON = ("keep", "drop", "redact")
+    MEMBER = ("keep", "drop", "hash", "mask", "redact", "round")
+    LINK = (*MEMBER, "no-query")
+    OTHER = ("keep", "drop")
+
+
+_WORDS: Final = {
+    Target.TEXT: "a text",
+    Target.INTEGER: "an integer",
+    Target.JSON: "a whole JSON value",
+    Target.MEMBER: "a member that is no link to a recording",
+    Target.LINK: "the link to a recording",
+    Target.OTHER: "a value that is neither a text nor an integer",
+}
+_OF_KIND: Final = {
+    Kind.STRING: Target.TEXT,
+    Kind.INTEGER: Target.INTEGER,
+    Kind.TIMESTAMP: Target.OTHER,
+    Kind.AGENT: Target.OTHER,
+    Kind.JSON: Target.JSON,
+}
+
+
+def steps_of(path: str) -> tuple[str, ...] | None:
+    """Returns a path as its steps: members, `[*]` for each item of an array, and `**` for any number of both.
+
+    `conversation.items[*].content` is `conversation`, `items`, `[*]`, `content`. None means that it is no path.
+    """
+    steps: list[str] = []
+    for part in path.split("."):
+        match = _STEP.fullmatch(part)
+        if match is None or (match[1] == "**" and match[2]):
+            return None
+        steps += [match[1], *(["[*]"] * (len(match[2]) // 3))]
+    if steps[0] == "**" or steps[-1] == "**" or not steps[0].isprintable():
+        return None
+    return tuple(steps)
+
+
+def may_meet(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Returns whether two paths, as steps, may lead to the same value."""
+    if not one or not other:
+        return all(step == "**" for step in (*one, *other))
+    if one[0] == "**":
+        return may_meet(one[1:], other) or may_meet(one, other[1:])
+    if other[0] == "**":
+        return may_meet(other, one)
+    return one[0] == other[0] and may_meet(one[1:], other[1:])
+
+
+def read_rules(table: Node, known_patterns: tuple[str, ...]) -> dict[str, Rule]:
+    """Returns the rules of `[conversations]`, by column or path. `known_patterns` are in the order of `all`.
+
+    Raises `UsageError` for a rule that has no clear meaning.
+    """
+    known = {field.name: field for field in FIELDS}
+    rules: dict[str, Rule] = {}
+    read: dict[str, tuple[str, ...]] = {}
+    for path, node in table.members().items():
+        steps = steps_of(path)
+        if steps is None:
+            raise node.error("not a path. Write column, column.member, column.**.member or column.items[*].member")
+        target = _target(node, steps, known)
+        rules[path] = _read_rule(node, target, known_patterns)
+        for other, theirs in read.items():
+            if may_meet(steps, theirs):
+                raise node.error(f"has two rules: {other} may be the same value. Leave one of them out")
+            dropped, inner = (other, path) if len(theirs) == 1 else (path, other)
+            if steps[0] == theirs[0] and {len(steps), len(theirs)} > {1} and rules[dropped].action == "drop":
+                raise node.error(f"{dropped} is dropped whole, so a rule for {inner} has nothing to do. Leave it out")
+        read[path] = steps
+    return rules
+
+
+def _target(node: Node, steps: tuple[str, ...], known: Mapping[str, Field]) -> Target:
+    column = steps[0]
+    if column in UNTOUCHABLE:
+        raise node.error(f"{', '.join(UNTOUCHABLE)} take no rule: what is read, merged and proven rests on them")
+    if column == "extra":
+        raise node.error('fields that the API adds are kept or dropped together: write extra = "drop" in [defaults]')
+    if column not in known:
+        near = did_you_mean(column, known) or f" The columns are {', '.join(known)}"
+        raise node.error(f"there is no such column.{near}")
+    kind = known[column].kind
+    if len(steps) == 1:
+        return _OF_KIND[kind]
+    if kind is Kind.AGENT:
+        if steps[1:] not in {(member,) for member in _AGENT_MEMBERS}:
+            raise node.error(f"{column} has only {any_of([f'{column}.{member}' for member in _AGENT_MEMBERS])}")
+        return Target.TEXT
+    if kind is not Kind.JSON:
+        raise node.error(f"{column} is neither JSON nor a struct, so it has no paths. Give it a rule as a whole")
+    return Target.LINK if column == RECORDING_FIELD and steps[-1] == RECORDING_URL else Target.MEMBER
+
+
+def read_turns_rules(table: Node, known_patterns: tuple[str, ...]) -> dict[str, Rule]:
+    """Returns the rules of `[turns]`, by column. Raises `UsageError`, for a path also."""
+    import pyarrow as pa
+
+    from exporter.encode.schema import turns_schema
+
+    schema = turns_schema()
+    fixed, as_json = schema.names[:3], ("content", "other_metrics", "extra")
+    rules: dict[str, Rule] = {}
+    for name, node in table.members().items():
+        if name in fixed:
+            raise node.error(f"{', '.join(fixed)} take no rule: a turn is found by them")
+        if name not in schema.names:
+            near = "" if "." in name else did_you_mean(name, schema.names)
+            near = near or " Rules for what is in a transcript belong in [conversations]"
+            raise node.error(f"turns has no such column.{near}")
+        is_text = schema.field(name).type == pa.string()
+        target = Target.JSON if name in as_json else Target.TEXT if is_text else Target.OTHER
+        rules[name] = _read_rule(node, target, known_patterns)
+    return rules
+
+
+def _read_rule(node: Node, target: Target, known_patterns: tuple[str, ...]) -> Rule:
+    if isinstance(node.value, str):
+        action = node.choice([*(each for each in _ACTIONS if each not in _DETAILS), *_DETAILS])
+        if action in _DETAILS:
+            raise node.error(f"{action} needs its details: write {_EXAMPLES[action]}")
+        _check_suits(node, action, target)
+        return Rule(action=action)  # type: ignore[arg-type]  # one of _ACTIONS
+    members = node.members('a rule: "drop", "keep", "no-query", or a table such as { hash = "person" }')
+    actions = [key for key in members if key in _DETAILS]
+    inside = [key for key in members if (*node.place, key) in node.document.dotted]
+    if inside or (not actions and any(isinstance(member.value, dict) for member in members.values())):
+        raise node.error(f'a path is written in quotes: "{node.place[-1]}.{next(iter([*inside, *members]))}" = …')
+    if len(actions) != 1:
+        known = (*_DETAILS, *(detail for details in _DETAILS.values() for detail in details))
+        node.table(known)
+        raise node.error(f"must have one action of {any_of([*_DETAILS])}, and has {', '.join(actions) or 'none'}")
+    action = actions[0]
+    node.table((action, *_DETAILS[action]))
+    _check_suits(node, action, target)
+    return _READERS[action](members, target=target, known_patterns=known_patterns)
+
+
+def _check_suits(node: Node, action: str, target: Target) -> None:
+    if action not in target.value:
+        raise node.error(f"{action} does not suit {_WORDS[target]}. Here a rule is {any_of(target.value)}")
+
+
+def _read_hash(members: Mapping[str, Node], target: Target, known_patterns: tuple[str, ...]) -> Rule:
+    domain = members["hash"].text()
+    if not _DOMAIN.fullmatch(domain):
+        raise members["hash"].error("a domain has up to 32 letters, digits, - and _")
+    normalise = [_normalisation(item) for item in members["normalise"].items()] if "normalise" in members else []
+    return Rule(action="hash", domain=domain, normalise=tuple(normalise))
+
+
+def _normalisation(node: Node) -> str:
+    text = node.text()
+    if text in _NORMALISATIONS[:-1] or _PHONE.fullmatch(text):
+        return text
+    if text.startswith("phone"):
+        raise node.error("a phone number needs its region, as two capital letters: phone:US")
+    raise node.error(f"must be {any_of(_NORMALISATIONS)}.{did_you_mean(text, _NORMALISATIONS)}".rstrip("."))
+
+
+def _read_mask(members: Mapping[str, Node], target: Target, known_patterns: tuple[str, ...]) -> Rule:
+    members["mask"].choice(("phone",))
+    return Rule(action="mask", keep=members["keep"].number(0, _MOST_KEPT) if "keep" in members else 4)
+
+
+def _read_redact(members: Mapping[str, Node], target: Target, known_patterns: tuple[str, ...]) -> Rule:
+    node = members["redact"]
+    everywhere = "everywhere" in members and members["everywhere"].flag()
+    inside = members["inside"].choice(("text", "json")) if "inside" in members else "text"
+    if target is Target.JSON and not everywhere:
+        raise node.error("the column is JSON: add everywhere = true, or name paths in it")
+    if target is Target.TEXT and everywhere:
+        raise members["everywhere"].error("this is a text, and no JSON value with texts in it. Leave it out")
+    patterns = known_patterns if node.value == ALL else tuple(_pattern(each, known_patterns) for each in _names(node))
+    if len({*patterns}) != len(patterns):
+        raise node.error("names a pattern twice")
+    return Rule(action="redact", patterns=patterns, everywhere=everywhere, inside=inside)  # type: ignore[arg-type]
+
+
+def _names(node: Node) -> list[Node]:
+    if isinstance(node.value, str):
+        return [node]
+    names = node.items()
+    if not names:
+        raise node.error(f'must name a pattern, or be "{ALL}"')
+    return names
+
+
+def _pattern(node: Node, known_patterns: tuple[str, ...]) -> str:
+    name = node.text()
+    if name in known_patterns:
+        return name
+    if name == ENTITIES:
+        raise node.error("needs the table [entities], which says how they are found")
+    if name == ALL:
+        raise node.error(f'"{ALL}" stands alone: write redact = "{ALL}"')
+    known = ", ".join(known_patterns)
+    near = did_you_mean(name, known_patterns) or f" There are {known}; [patterns.NAME] defines another"
+    raise node.error(f"there is no such pattern.{near}")
+
+
+def _read_round(members: Mapping[str, Node], target: Target, known_patterns: tuple[str, ...]) -> Rule:
+    return Rule(action="round", to=members["round"].number(2, _FURTHEST))
+
+
+_READERS: Final[dict[str, Callable[..., Rule]]] = {
+    "hash": _read_hash,
+    "mask": _read_mask,
+    "redact": _read_redact,
+    "round": _read_round,
+}
+_EXAMPLES: Final = {
+    "hash": '{ hash = "person" }',
+    "mask": '{ mask = "phone", keep = 4 }',
+    "redact": '{ redact = "all" }',
+    "round": "{ round = 60 }",
+}
