@@ -79,6 +79,10 @@ class Keys:
         return key
 
 
+#: Finds no key.
+NO_KEYS: Final = Keys()
+
+
 def with_check(reference: KeyReference, key: Key) -> KeyReference:
     """Returns the reference with what tells another key of that name."""
     return msgspec.structs.replace(reference, check=key.check)

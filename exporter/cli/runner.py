@@ -64,6 +64,8 @@ def tell_summary(summary: "Summary") -> Result:
     """Returns the result of an export."""
     known = msgspec.structs.asdict(summary) | request_figures(summary)
     figures = {key: known[key] for key in SUMMARY_KEYS}
+    if summary.protection is not None:
+        figures["protection"] = msgspec.to_builtins(summary.protection)
     if summary.recordings is not None:
         figures["recordings"] = recordings_figures(summary.recordings)
     return Result(

@@ -28,6 +28,7 @@ from exporter.plan.sample import CONFIDENCE, most_differing
 from exporter.run.claim import Claim, holding
 from exporter.run.connect import connected
 from exporter.run.context import RunContext
+from exporter.run.protection import settle_policy
 from exporter.run.reconcile import changing_filters, stored_export
 from exporter.run.record import Run, recorded
 from exporter.settings import Request, Selection
@@ -230,7 +231,9 @@ async def audit(
     """
     async with open_store(destination) as store:
         state = await load_state(store)
-        stored_export(state, destination)  # before the lock, which would be made even if there is no export
+        # This comes before the lock, which would be made even if there is no export.
+        stored_export(state, destination)
+        settle_policy(state, asked, destination, context.keys)
 
         def plan(state: State) -> Plan:
             return make_plan(store, state, asked, context.settings.page_size, share, now)

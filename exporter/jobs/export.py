@@ -77,7 +77,8 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
                 await settle(session)
                 await seal(log, session.stage, session.committer, context.observer)
                 recordings = await keep_too(claim, run, asked, context, session, tap)
-            summary = summarize(destination, session.before, log.state, session.spent)
+            protector = session.stage.tables.protector
+            summary = summarize(destination, session.before, log.state, session.spent, protector)
             return replace(summary, recordings=recordings)
 
 

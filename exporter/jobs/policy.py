@@ -41,7 +41,9 @@ def try_policy(policy: Policy, path: Path) -> TriedPolicy:
         try:
             page = decoder.decode(body, at=0).page
         except SourceError as error:
-            raise UsageError(f"--rows {path}: not rows as the API serves them, in a JSON array or one a line") from error
+            raise UsageError(
+                f"--rows {path}: not rows as the API serves them, in a JSON array or one a line"
+            ) from error
         encoded = encoder.encode(page.rows)
         protector.protect(encoded.batch)
         rows += len(page.rows)

@@ -153,7 +153,7 @@ async def _reread(session: Session, target: Coverage) -> RereadResult:
         await committer.sweep()  # what was put aside
     await seal(session.log, stage, committer, session.context.observer, goes_on=True)
     after = session.log.state
-    summary = summarize(stage.store.location, before, after, session.spent)
+    summary = summarize(stage.store.location, before, after, session.spent, stage.tables.protector)
     return RereadResult(
         summary=summary,
         intervals=tuple(interval.period for interval in target),

@@ -10,6 +10,7 @@ from exporter.contract import format_datetime, to_datetime
 from exporter.coverage import Period
 from exporter.errors import DamagedPartError
 from exporter.jobs.doubts import Accepted, accepted_of
+from exporter.jobs.protection_result import Protection, protection_of
 from exporter.jobs.recordings_result import RecordingsResult, summarize_recordings
 from exporter.jobs.requested import Requested, withheld_of
 from exporter.log.commits import load_commits
@@ -46,7 +47,8 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     in a summary, as are the `withheld` fields, and `partly_withheld` counts the intervals with rows that lack sensitive
     fields. `unsettled` says that a run was cut short before it knew that each row is in one place. `unended_run` has
     committed last, and no line of the journal tells its end. `recordings` is None if none was ever kept, and `hydrated`
-    says what came by id. `exit_status` is what `--check` ends with, and `reason` says why, unless all is well.
+    says what came by id. `protection` is None without a policy. `exit_status` is what `--check` ends with, and `reason`
+    says why, unless all is well.
     """
 
     state: StateName
@@ -80,6 +82,7 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     exit_status: int = 0
     reason: str = ""
     hydrated: Hydrated = Hydrated()
+    protection: Protection | None = None
 
 
 class Verdict(NamedTuple):
@@ -97,6 +100,8 @@ def judge(found: Status, *, updated_after: datetime | None = None) -> Verdict:
     run = found.last_run
     if run is not None and run.exit_status == DamagedPartError.exit_status:
         return Verdict(DamagedPartError.exit_status, f"the last run, {run.command}, found damage or a difference")
+    if found.protection is not None and found.protection.pending_files:
+        return Verdict(1, "a run that protects what is stored was cut short; exporter protect goes on with it")
     if found.state == "incomplete":
         return Verdict(1, "a part of the range is missing")
     if found.unsettled:
@@ -169,6 +174,7 @@ async def status(
         if state.has_recordings
         else None,
         hydrated=state.hydrated,
+        protection=protection_of(state),
     )
     return msgspec.structs.replace(found, **judge(found, updated_after=updated_after)._asdict())
 

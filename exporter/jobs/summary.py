@@ -6,9 +6,11 @@ from typing import Final, Self
 import msgspec
 
 from exporter.contract import MINUTE, Instant, instant_of, to_datetime
+from exporter.encode.protect.protector import Protector
 from exporter.encode.tables import Tables
 from exporter.errors import StoreError
 from exporter.jobs.doubts import Accepted, accepted_of
+from exporter.jobs.protection_result import Protection, protection_of
 from exporter.jobs.recordings_result import RecordingsResult
 from exporter.jobs.requested import Requested, withheld_of
 from exporter.layout import MANIFEST
@@ -36,8 +38,8 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     `unproven_rows` were read at the `unproven` times, and `unproven_seconds` is how long each of these is that is more
     than one instant (None: open below). `acceptances` name the doubts that somebody has accepted, this many `accepted`;
     `new_doubts` counts the others. `is_accepted` says that there are none, and that each row is in one place.
-    `file_mode` says who may read the files on a disk, and `hydrated` what came by id. `recordings` is None unless the
-    run also keeps those; the exit status is the worse of both.
+    `file_mode` says who may read the files on a disk, and `hydrated` what came by id. `protection` is None without a
+    policy. `recordings` is None unless the run also keeps those; the exit status is the worse of both.
     """
 
     state: StateName
@@ -74,6 +76,7 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     is_accepted: bool = False
     recordings: RecordingsResult | None = None
     hydrated: Hydrated = Hydrated()
+    protection: Protection | None = None
 
     @property
     def own_status(self) -> int:
@@ -98,8 +101,11 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, end_ahead=to_datetime(asked))
 
 
-def summarize(destination: Location, before: State, after: State, spent: Counters) -> Summary:
-    """Returns the summary of a run that has led from `before` to `after`. `spent` is what the run has cost."""
+def summarize(
+    destination: Location, before: State, after: State, spent: Counters, protector: Protector | None = None
+) -> Summary:
+    """Returns the summary of a run that has led from `before` to `after`. `spent` is what the run has cost, and
+    `protector` what has protected the rows that it has read."""
     range_ = after.range
     if range_ is None:
         raise StoreError(f"{destination}: the log has no range")
@@ -137,4 +143,5 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         acceptances=accepted_of(after.acceptances),
         is_accepted=after.is_accepted,
         hydrated=after.hydrated,
+        protection=protection_of(after, protector),
     )

@@ -256,7 +256,7 @@ def _synced(
     destination: Location, session: Session, outcome: UpsertCounts, recordings: RecordingsResult | None
 ) -> SyncResult:
     before, after = session.before, session.log.state
-    summary = summarize(destination, before, after, session.spent)
+    summary = summarize(destination, before, after, session.spent, session.stage.tables.protector)
     summary = msgspec.structs.replace(summary, recordings=recordings)
     return SyncResult(
         summary=summary,

@@ -9,7 +9,7 @@ from anyio import to_thread
 from exporter.clock import wall_clock
 from exporter.encode.tables import Tables
 from exporter.errors import DamagedPartError
-from exporter.keys import Keys
+from exporter.keys import NO_KEYS, Keys
 from exporter.lake.follow import are_written, write_tables
 from exporter.log.commits import CommitLog
 from exporter.log.journal import has_ended
@@ -99,14 +99,14 @@ async def put_in_order(
     table_format: TableFormat | None = None,
     file_mode: FileMode | None = None,
     keeps_recordings: bool | None = None,
-    keys: Keys = Keys(),
+    keys: Keys = NO_KEYS,
 ) -> None:
     """Does everything that a run does except reading: sweeps what no commit names, joins small parts of recordings, and
     seals.
 
     `least_bytes` is as in `seal`. `table_format` is for an export that has none yet, and `file_mode` for all that is
-    there and will be; `keeps_recordings` says what runs do from now on. `keys` finds the key if turns are made with one.
-    Raises `StoreError`, and `DestinationError` if there is no export.
+    there and will be; `keeps_recordings` says what runs do from now on. `keys` finds the key
+    if turns are made with one. Raises `StoreError`, and `DestinationError` if there is no export.
     """
     store, log = claim.store, claim.log
     stored_export(log.state, store.location)

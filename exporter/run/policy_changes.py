@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from exporter.contract import TRANSCRIPT_FIELD
 from exporter.encode.protect.paths import Segment, Step, Target, parse_path
 from exporter.privacy import Pattern, Policy, Rule
 
@@ -36,6 +37,16 @@ def difference(stored: Policy | None, wanted: Policy) -> Policy:
     # What was done is not done again, and its rule still comes before a wider one.
     rules = {path: rule if path in changed else _KEEP for path, rule in wanted.rules.items()}
     return msgspec.structs.replace(wanted, rules=rules)
+
+
+def takes_turns(policy: Policy) -> str | None:
+    """Returns the path of a rule by which transcripts lose the items that turns are made of, if there is one."""
+    for path, rule in policy.rules.items():
+        column, steps = parse_path(path)
+        inside = [step for step in steps if isinstance(step, str)]
+        if column == TRANSCRIPT_FIELD and inside in ([], ["items"]) and rule.action not in ("keep", "redact"):
+            return path
+    return None
 
 
 def is_inside(path: str, column: str) -> bool:
@@ -99,12 +110,15 @@ def _obstacles(stored: Policy, wanted: Policy) -> Iterator[str]:
             yield _both(f"pattern {name}", _pattern(found), _pattern(asked))
     if stored.entities is not None and wanted.entities != stored.entities:
         yield _both("entities", _plain(stored.entities), _plain(wanted.entities))
-    if stored.needs_key and wanted.key is not None and stored.key is not None:
-        if wanted.key.name != stored.key.name or wanted.key.check != stored.key.check:
-            yield _both("key", stored.key.name, wanted.key.name)
+    if stored.needs_key and wanted.needs_key and _key(stored) != _key(wanted):
+        yield _both("key", *(f"{name} ({check})" for name, check in (_key(stored), _key(wanted))))
     for what, strict in (("extra", "drop"), ("quarantine", "withhold")):
         if (found := getattr(stored, what)) == strict != (asked := getattr(wanted, what)):
             yield _both(what, found, asked)
+
+
+def _key(policy: Policy) -> tuple[str, str]:
+    return ("none", "") if policy.key is None else (policy.key.name, policy.key.check)
 
 
 def _overlaps(stored: Mapping[str, Rule], wanted: Mapping[str, Rule]) -> Iterator[str]:
@@ -132,9 +146,7 @@ def _is_applied(rule: Rule | None) -> bool:
 
 def _is_dropped(path: str, rules: Mapping[str, Rule]) -> bool:
     """Returns whether a path, or something that it lies in, is dropped."""
-    return any(
-        rule.action == "drop" and (path == each or is_inside(path, each)) for each, rule in rules.items()
-    )
+    return any(rule.action == "drop" and (path == each or is_inside(path, each)) for each, rule in rules.items())
 
 
 def _may_meet(old: Target, steps: Sequence[Segment]) -> bool:

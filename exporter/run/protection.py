@@ -1,6 +1,8 @@
 """Settles what an export does to personal data, and makes its tables of that: the stored policy counts from the first
 run on. Whatever does not agree is refused before anything is asked or touched."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -10,10 +12,10 @@ from exporter.encode.protect.protector import Protector
 from exporter.encode.tables import Tables
 from exporter.errors import ProtectionError
 from exporter.keys import Keys, with_check
-from exporter.layout import RECORDINGS
+from exporter.layout import RECORDINGS, TURNS
 from exporter.log.state import State
 from exporter.privacy import Policy
-from exporter.run.policy_changes import differences, is_inside
+from exporter.run.policy_changes import differences, is_inside, takes_turns
 from exporter.settings import Filters, Request, Selection
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of
@@ -51,6 +53,7 @@ def settle_policy(state: State, asked: Selection, destination: Location, keys: K
                 f"{shell_word(destination)} --policy FILE"
             )
     with_key(policy, keys)
+    check_turns(policy, (state.request or Request(tables=asked.tables or Request().tables)).tables)
     filters = asked.filters if state.request is None else state.request.filters
     check_filters(policy, filters or {})
     keeps = state.keeps_recordings if asked.recordings is None else asked.recordings
@@ -77,9 +80,9 @@ def tables_of(request: Request, policy: Policy | None, keys: Keys, *, reads: boo
     """
     if policy is None:
         return Tables.of(request)
-    needs_key = policy.needs_key if reads else any(rule.needs_key for rule in policy.turns.values())
-    key = keys.privacy(policy.key) if needs_key and policy.key is not None else None
-    return Tables.of(request, Protector(policy, key))
+    applied = policy if reads else msgspec.structs.replace(policy, rules={}, quarantine="keep")
+    key = keys.privacy(policy.key) if applied.needs_key and policy.key is not None else None
+    return replace(Tables.of(request, Protector(applied, key)), policy=policy.fingerprint)
 
 
 def stored_tables(state: State, keys: Keys) -> Tables:
@@ -113,9 +116,18 @@ def check_filters(policy: Policy, filters: Filters) -> None:
             )
         if _protects(policy, _FILTERED.get(name, name)):
             raise ProtectionError(
-                f"{flag_name(name)}: filters are stored as they are, and the policy protects what this one is compared "
-                "with. Leave it out"
+                f"--{name.replace('_', '-')}: filters are stored as they are, and the policy protects what this one is "
+                "compared with. Leave it out"
             )
+
+
+def check_turns(policy: Policy, tables: Collection[str]) -> None:
+    """Raises `ProtectionError` if the policy takes away what turns are made of, though they are asked for."""
+    if TURNS in tables and (path := takes_turns(policy)) is not None:
+        raise ProtectionError(
+            f"--tables: {TURNS} are made of transcripts, and the policy has {path} = {policy.rules[path]}, which "
+            f"leaves none of them. Leave {TURNS} out, or redact what is said"
+        )
 
 
 def check_recordings(policy: Policy, *, keeps: bool) -> None:

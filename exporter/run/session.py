@@ -283,8 +283,7 @@ async def _declare(
         keeps_recordings=None if keeps_recordings == log.state.keeps_recordings else keeps_recordings,
     )
     if log.state.range is None:
-        begun = {} if privacy is None else {"privacy": privacy}
-        await append(kind="begin", request=connection.request, range=range_, **begun)
+        await append(kind="begin", request=connection.request, range=range_, privacy=privacy)
     elif log.state.range != range_:
         await append(kind="widen", range=range_)
     else:
