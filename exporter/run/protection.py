@@ -20,10 +20,10 @@ from exporter.settings import Filters, Request, Selection
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of
 
-#: What filters are compared with whose name is another one.
-_FILTERED: Final = {
-    "agent_id": "agent.id",
-    **{f"{name}_{bound}": name for name in ("duration", "user_turn_count") for bound in ("above", "below")},
+#: What filters are compared with whose name is another one, or that stands in two places.
+_FILTERED: Final[dict[str, tuple[str, ...]]] = {
+    "agent_id": ("agent_id", "agent.id"),
+    **{f"{name}_{bound}": (name,) for name in ("duration", "user_turn_count") for bound in ("above", "below")},
 }
 
 
@@ -114,7 +114,7 @@ def check_filters(policy: Policy, filters: Filters) -> None:
                 f"--filter {name}: filters are stored as they are, and nobody can say whether the policy protects what "
                 "this one is compared with. Leave it out"
             )
-        if _protects(policy, _FILTERED.get(name, name)):
+        if any(_protects(policy, path) for path in _FILTERED.get(name, (name,))):
             raise ProtectionError(
                 f"--{name.replace('_', '-')}: filters are stored as they are, and the policy protects what this one is "
                 "compared with. Leave it out"
