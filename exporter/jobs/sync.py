@@ -14,6 +14,7 @@ from anyio import to_thread
 
 from exporter.contract import ALWAYS_FIELDS, DAY, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, to_datetime
 from exporter.coverage import Coverage, Interval
+from exporter.encode.tables import Tables
 from exporter.errors import UsageError
 from exporter.jobs.recordings import keep_too
 from exporter.jobs.recordings_result import RecordingsResult
@@ -34,7 +35,7 @@ from exporter.run.clocks import is_ahead, updates_since
 from exporter.run.connect import connected, find_stored, mention_withheld, open_reader
 from exporter.run.context import RunContext
 from exporter.run.finish import seal
-from exporter.run.protection import settle_policy, tables_of
+from exporter.run.protection import settle_policy
 from exporter.run.reconcile import (
     changing_filters,
     check_file_mode,
@@ -169,7 +170,7 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
     _, range_ = stored_export(state, stage.store.location)
     oldest, homes = state.oldest_row, session.homes()
     spool, changed = Spool(homes, session.guard), Spool(homes, session.guard)
-    narrow = tables_of(Request(fields=ALWAYS_FIELDS), state.privacy.policy, session.context.keys)
+    narrow = Tables.of(Request(fields=ALWAYS_FIELDS), stage.tables.protector)
 
     async def read(what: Coverage, updated_since: Instant | None, reading: int) -> None:
         # The other list comes first: what changes after it has been read is in the list that the filters leave, or is

@@ -45,14 +45,16 @@ def settle_policy(state: State, asked: Selection, destination: Location, keys: K
         return None
     if wanted is not None:
         wanted = with_key(wanted, keys, stored)
-        policy = stored or wanted
-        if found := differences(policy, wanted):
+        # Its key may lie elsewhere now.
+        policy = wanted
+        if stored is not None and (found := differences(stored, wanted)):
             raise ProtectionError(
                 f"{destination}: protected by another policy ({'; '.join(found)}).\n"
                 f"Leave --policy out to go on with the stored one, or tighten it: exporter protect "
                 f"{shell_word(destination)} --policy FILE"
             )
-    with_key(policy, keys)
+    else:
+        with_key(policy, keys)
     check_turns(policy, (state.request or Request(tables=asked.tables or Request().tables)).tables)
     filters = asked.filters if state.request is None else state.request.filters
     check_filters(policy, filters or {})

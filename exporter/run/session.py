@@ -89,12 +89,12 @@ class Session:
 
         `refuses_withheld` refuses a token that may not see sensitive fields if stored rows have them. `table_format` is
         for an export that has none yet, and `file_mode` for all that is there and will be. `keeps_recordings` says
-        what runs do from now on, and `privacy` what an export that begins does to personal data. Raises `StoreError`,
-        also for a damaged file, and `DestinationError` if files cannot have that mode or the key is missing.
+        what runs do from now on, and `privacy` what all of them do to personal data. Raises `StoreError`, also for a
+        damaged file, and `DestinationError` if files cannot have that mode or the key is missing.
         """
         store, log, before = claim.store, claim.log, claim.log.state
         request, reader, context = connection.request, connection.reader, connection.context
-        policy = privacy.policy if privacy is not None and before.request is None else before.privacy.policy
+        policy = before.privacy.policy if privacy is None else privacy.policy
         tables = tables_of(request, policy, context.keys)
         await check_whole(store, before)
         await _declare(claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings, privacy)
@@ -211,14 +211,14 @@ async def begin(
         file_mode=asked.file_mode,
         keep_generations=keep_generations,
         keeps_recordings=asked.recordings,
-        privacy=_begun(before, asked, claim.store.location, context.keys),
+        privacy=_privacy(before, asked, claim.store.location, context.keys),
     )
 
 
-def _begun(before: State, asked: Selection, destination: Location, keys: Keys) -> PrivacyChange | None:
-    """Returns what an export begins with. Raises as `settle_policy`."""
+def _privacy(before: State, asked: Selection, destination: Location, keys: Keys) -> PrivacyChange | None:
+    """Returns what an export does to personal data, or will. Raises as `settle_policy`."""
     policy = settle_policy(before, asked, destination, keys)
-    return None if policy is None or before.request is not None else PrivacyChange(policy=policy)
+    return None if policy is None else PrivacyChange(policy=policy)
 
 
 async def find_sighted(store: Store, state: State) -> list[str]:
