@@ -16,7 +16,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar
 import pyarrow as pa
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from exporter.api import calls
+from exporter.api import calls, privacy
 from exporter.errors import UsageError
 from exporter.jobs.stream import Stream, StreamReport
 from exporter.model import CONVERSATIONS
@@ -33,6 +33,7 @@ __all__ = [
     "compact",
     "export",
     "recordings",
+    "rekey",
     "reread",
     "schema",
     "status",
@@ -69,6 +70,7 @@ audit: Final = _plain(calls.audit)
 compact: Final = _plain(calls.compact)
 export: Final = _plain(calls.export)
 recordings: Final = _plain(calls.recordings)
+rekey: Final = _plain(privacy.rekey)
 reread: Final = _plain(calls.reread)
 schema: Final = _plain(calls.schema)
 status: Final = _plain(calls.status)

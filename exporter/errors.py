@@ -220,6 +220,7 @@ class UnreadablePartError(StoreError):
     def __init__(self, path: object, what: str) -> None:
         super().__init__(f"{path}: {what}")
         self.path = path
+        self.what = what
 
 
 class ErasureUnfinishedError(StoreError):

@@ -5,6 +5,7 @@
       turns/created_date=2026-02-10/part-….parquet
       recordings/created_date=2026-02-10/part-….parquet
       media/created_date=2026-02-10/SHA256.mp3    the audio, which rows of recordings name
+      media/created_date=2026-02-10/SHA256.mp3.enc    the same, encrypted; the hash is that of the file
       _manifest.json
       _SUCCESS
       conversations/_delta_log/          with `--table-format delta`: a log for each table
@@ -49,12 +50,14 @@ RUNS: Final = f"{PRIVATE}/runs.jsonl"
 SCRATCH: Final = f"{PRIVATE}/scratch"
 
 MEDIA: Final = "media"
+#: How the name of encrypted media ends, behind the extension that tells what it holds.
+ENCRYPTED: Final = ".enc"
 ICEBERG: Final = "_iceberg"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 _COMMIT = re.compile(re.escape(COMMITS) + r"/(\d{8})\.json", re.ASCII)
 _PARTITION: Final = rf"(?:(?:{'|'.join(PARTITION_KEYS)})=[0-9TW+-]+/)?"
 _PART = re.compile(rf"(?:{'|'.join(ALL_TABLES)})/{_PARTITION}part-{_NAME.pattern}\.parquet", re.ASCII)
-_MEDIA = re.compile(rf"{MEDIA}/{_PARTITION}[0-9a-f]{{64}}\.[a-z0-9]{{1,8}}", re.ASCII)
+_MEDIA = re.compile(rf"{MEDIA}/{_PARTITION}[0-9a-f]{{64}}\.[a-z0-9]{{1,8}}(?:{re.escape(ENCRYPTED)})?", re.ASCII)
 _DROPPED = re.compile(rf"{re.escape(DROPPED)}/{_NAME.pattern}/(.+)\.dropped", re.ASCII | re.DOTALL)
 
 
@@ -119,7 +122,10 @@ def media_directory(partition: dict[str, str]) -> str:
 
 
 def media_path(partition: dict[str, str], sha256: str, extension: str) -> str:
-    """Returns the path of a media file, which is named by its content. No text of the API or a host may be in it."""
+    """Returns the path of a media file, which is named by its content. No text of the API or a host may be in it.
+
+    `extension` has no dot before it; that of encrypted media ends with `ENCRYPTED`.
+    """
     path = f"{media_directory(partition)}/{sha256}.{extension}"
     if not is_media(path):
         raise ValueError(f"not media: {path!r}")
@@ -129,6 +135,21 @@ def media_path(partition: dict[str, str], sha256: str, extension: str) -> str:
 def is_media(path: str) -> bool:
     """Returns whether `media_path` may have made `path`."""
     return _MEDIA.fullmatch(path) is not None
+
+
+def media_extension(path: str) -> str:
+    """Returns the extension with which `media_path` has made `path`."""
+    return path.rpartition("/")[2].partition(".")[2]
+
+
+def media_partition(path: str) -> str:
+    """Returns the partition of a media file, by its name as in `partition_text`."""
+    return path.removeprefix(MEDIA).rpartition("/")[0].removeprefix("/")
+
+
+def is_encrypted(path: str) -> bool:
+    """Returns whether a media file is encrypted."""
+    return path.endswith(ENCRYPTED)
 
 
 def turns_path(path: str) -> str:

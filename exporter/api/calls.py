@@ -44,6 +44,7 @@ from exporter.jobs.verify import verify as run_verify
 from exporter.model import CONVERSATIONS, TABLES, TURNS
 from exporter.options.dialect import for_caller
 from exporter.options.parse import choose_fields, parse_share
+from exporter.options.privacy import KeyOptions
 from exporter.options.recordings import choose_retried, to_retention
 from exporter.options.spec import ExportSpec
 from exporter.options.times import to_age, to_seconds
@@ -147,9 +148,9 @@ async def audit(
 async def compact(spec: ExportSpec, *, observer: Observer | None = None) -> CompactResult:
     """Merges small files at `spec.destination`, as `exporter compact` does. It needs no token.
 
-    Only `part_size`, `memory` and where keys are count in the spec. Raises `ExporterError`.
+    Only `part_size`, `memory` and where keys are found count in the spec. Raises `ExporterError`.
     """
-    settings, destination = spec.settings(), _destination(spec)
+    settings, destination = spec.settings(), destination_of(spec)
 
     def job(told: Observer) -> Awaitable[CompactResult]:
         return run_compact(
@@ -201,21 +202,42 @@ async def accept(destination: str | Path, *, note: str | None = None, dry_run: b
 
 @checked
 async def verify(
-    destination: str | Path, *, sample: str = "100%", media: bool = False, repair: bool = False
+    destination: str | Path,
+    *,
+    sample: str = "100%",
+    media: bool = False,
+    repair: bool = False,
+    bytes_only: bool = False,
+    data_key_file: str | Path | None = None,
 ) -> VerifyResult:
     """Checks every file of an export against its log, as `exporter verify` does. It needs no token.
 
     `sample` is the share of the files whose content is read; `media` also reads the recordings that these name.
-    `repair` takes out what is wrong, so that the next export reads it again. The result tells what was found: no
+    `repair` takes out what is wrong, so that the next export reads it again. Without the key of an encrypted export, or
+    with `bytes_only`, files are compared with their sums, and not looked into. The result tells what was found: no
     exception says that something is damaged. Raises `DestinationError` if there is no export, and `StoreError`.
     """
-    share = parse_share(sample)
-    return await run_verify(parse_location(str(destination)), now=wall_clock(), share=share, media=media, repair=repair)
+    share, keys = parse_share(sample), KeyOptions(data_key_file=data_key_file).keys(os.environ)
+    if bytes_only and (repair or media):
+        raise UsageError(f"bytes_only: does not go with {'repair' if repair else 'media'}")
+    return await run_verify(
+        parse_location(str(destination)),
+        now=wall_clock(),
+        share=share,
+        media=media,
+        repair=repair,
+        bytes_only=bytes_only,
+        keys=keys,
+    )
 
 
 @checked
 async def vacuum(
-    destination: str | Path, *, older_than: str | int | timedelta = "7d", dry_run: bool = False
+    destination: str | Path,
+    *,
+    older_than: str | int | timedelta = "7d",
+    dry_run: bool = False,
+    data_key_file: str | Path | None = None,
 ) -> VacuumResult:
     """Deletes files that were replaced longer ago than `older_than`, and recordings that no row names, as `exporter
     vacuum` does. It needs no token.
@@ -226,7 +248,8 @@ async def vacuum(
     now = wall_clock()
     # So that 0 seconds also delete what was replaced in this very microsecond.
     before = now + 1 - round(seconds * SECOND)
-    return await run_vacuum(parse_location(str(destination)), before=before, now=now, dry_run=dry_run)
+    keys = KeyOptions(data_key_file=data_key_file).keys(os.environ)
+    return await run_vacuum(parse_location(str(destination)), before=before, now=now, dry_run=dry_run, keys=keys)
 
 
 @checked
@@ -283,11 +306,12 @@ async def _call(
     job: Callable[[Location, Selection, RunContext], Awaitable[T]], spec: ExportSpec, observer: Observer | None
 ) -> T:
     resolved = spec.resolve(os.environ)
-    destination = _destination(spec)
+    destination = destination_of(spec)
     return await observed(observer, lambda told: job(destination, resolved.asked, resolved.context(told)))
 
 
-def _destination(spec: ExportSpec) -> Location:
+def destination_of(spec: ExportSpec) -> Location:
+    """Returns where the export of a spec lies. Raises `UsageError` if it does not say."""
     if spec.destination is None:
         raise UsageError("the spec has no destination")
     return parse_location(str(spec.destination))

@@ -66,16 +66,18 @@ async def load_findings(store: Store) -> Inspection:
     return Inspection(commits, state, tables.place, tables.schemas)
 
 
-async def inspect(store: Store, sample: Sample, *, alone: bool, reads_media: bool = False) -> Inspection:
+async def inspect(
+    store: Store, sample: Sample, *, alone: bool, reads_media: bool = False, decodes: bool = True
+) -> Inspection:
     """Looks at names and sizes of all files, and into those parts that are in `sample`; `reads_media` also reads what
-    recordings among them name.
+    recordings among them name. Unless it `decodes`, parts are only compared with their sums, and media is left out.
 
     `alone` says that this process holds the lock. Raises the errors of `load_findings`, and `StoreError` if the store
     cannot be read.
     """
     findings = await load_findings(store)
     before = None if alone else await store.lock_holder()
-    passing = await _inspect_what_runs_touch(store, findings)
+    passing = await _inspect_what_runs_touch(store, findings, decodes)
     after = None if alone else await store.lock_holder()
     if holder := before or after:
         findings.writer = str(holder)
@@ -83,20 +85,21 @@ async def inspect(store: Store, sample: Sample, *, alone: bool, reads_media: boo
         findings.writer = "a run that has ended meanwhile"
     else:
         findings.problems += passing
-    await _inspect_files(store, findings, sample)
-    await inspect_media(store, findings, sample, reads_media=reads_media)
+    await _inspect_files(store, findings, sample, decodes)
+    if decodes:
+        await inspect_media(store, findings, sample, reads_media=reads_media)
     if findings.problems and not alone:
         await _forget_removed(store, findings)
     return findings
 
 
-async def _inspect_what_runs_touch(store: Store, findings: Inspection) -> list[Problem]:
+async def _inspect_what_runs_touch(store: Store, findings: Inspection, decodes: bool) -> list[Problem]:
     state, has_success = findings.state, await store.read(SUCCESS) is not None
     problems = [
         *check_manifest(state, await store.read(MANIFEST), render_manifest(state, schemas=findings.schemas)),
         *check_success(state, has_success),
         *check_names(state, await list_files(store)),
-        *await find_orphans(store, findings),
+        *(await find_orphans(store, findings) if decodes else ()),
         *await inspect_tables(store, state),
     ]
     run = state.runs[-1]
@@ -106,7 +109,7 @@ async def _inspect_what_runs_touch(store: Store, findings: Inspection) -> list[P
     return list(excuse_killed_run(problems, run, has_success=has_success))
 
 
-async def _inspect_files(store: Store, findings: Inspection, sample: Sample) -> None:
+async def _inspect_files(store: Store, findings: Inspection, sample: Sample, decodes: bool) -> None:
     state = findings.state
     findings.problems += check_places(state)
     suspicious = await missized(store, state.live.values())
@@ -122,7 +125,8 @@ async def _inspect_files(store: Store, findings: Inspection, sample: Sample) -> 
         async def look_into(file: DataFile) -> None:
             if len(findings.unreadable) >= _MOST_UNREADABLE:
                 return
-            content = await look(store, findings, file, partial(_read_part, findings, file, by_table))
+            read = partial(_read_part, findings, file, by_table) if decodes else _read_nothing
+            content = await look(store, findings, file, read)
             if content is not None:
                 schema = findings.schemas.get(file.table)
                 problems = list(check_content(file, content, schema, findings.place))
@@ -165,6 +169,10 @@ def _read_part(findings: Inspection, file: DataFile, by_table: Mapping[str, Hash
             by_table[file.table].add(hash_ids(ids))
 
     return facts.read_content(path, findings.schemas.get(file.table), take_ids, file.table)
+
+
+def _read_nothing(_: Path) -> None:
+    """Stands for a reader where it is enough that a part has the bytes that were written."""
 
 
 def _look_for_ids(suspects: Suspects, file: DataFile, path: Path) -> None:

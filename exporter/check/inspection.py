@@ -10,7 +10,7 @@ import pyarrow as pa
 from anyio import to_thread
 
 from exporter.check.problems import Problem
-from exporter.errors import DamagedPartError, UnreadableFileError
+from exporter.errors import DamagedPartError, UnreadableFileError, UnreadablePartError
 from exporter.log.state import Commit, State
 from exporter.model import ExportFile
 from exporter.parts.integrity import as_written
@@ -26,7 +26,8 @@ class Inspection:
     """Holds what the log says, and how the destination differs from it.
 
     `writer` is the run that was at work, if there was one. `place` and `schemas` are those of the tables. `parts_read`,
-    `bytes_read` and `ids_compared` count what was looked into.
+    `bytes_read` and `ids_compared` count what was looked into. `closed` are the encrypted parts that no key here opens:
+    only their bytes were checked.
     """
 
     commits: Sequence[Commit]
@@ -41,6 +42,7 @@ class Inspection:
     media_read: int = 0
     media_bytes_read: int = 0
     strays: int = 0
+    closed: set[str] = field(default_factory=set)
 
     @property
     def unreadable(self) -> list[Problem]:
@@ -52,7 +54,8 @@ async def look(
 ) -> T | None:
     """Returns the result of `read`, which blocks, for a file that has the bytes that were written.
 
-    If it does not have them, or cannot be read, notes a problem and returns None.
+    If it does not have them, or cannot be read, notes a problem and returns None; also if it is encrypted and there is
+    no key, which is noted, and is no problem.
     """
     try:
         async with opening(store, file) as path:
@@ -63,4 +66,6 @@ async def look(
         # If two files are read at once, the other one may have failed.
         failed = str(error.path).removeprefix(f"{store.location}/")
         findings.problems.append(Problem(failed, "unreadable", f"cannot be read here and now: {error.what}"))
+    except UnreadablePartError as error:
+        findings.closed.add(str(error.path).removeprefix(f"{store.location}/"))
     return None

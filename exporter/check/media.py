@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from exporter.check.inspection import Inspection, look
 from exporter.check.problems import Problem
 from exporter.check.sample import Sample
-from exporter.errors import DamagedPartError, UnreadableFileError
+from exporter.errors import DamagedPartError, UnreadableFileError, UnreadablePartError
 from exporter.layout import RECORDINGS, is_media, media_directory, partition_text
 from exporter.model import DataFile, ExportFile
 from exporter.parts.ids import hash_ids, read_ids
@@ -38,7 +38,7 @@ async def inspect_media(store: Store, findings: Inspection, sample: Sample, *, r
 
     With `reads_media`, it also hashes the media that parts in `sample` name. Raises `StoreError`.
     """
-    spoiled = {problem.file for problem in findings.problems}
+    spoiled = {problem.file for problem in findings.problems} | findings.closed
     ordered = sorted(findings.state.recordings, key=lambda file: (partition_text(file.partition), file.path))
     for _, together in groupby(ordered, lambda file: partition_text(file.partition)):
         parts = [file for file in together if file.path not in spoiled]
@@ -55,8 +55,8 @@ async def find_orphans(store: Store, findings: Inspection) -> Iterable[Problem]:
     """
     try:
         found = await find_media_garbage(store, findings.state, None)
-    except (DamagedPartError, UnreadableFileError):
-        found = []  # the part is named as what is wrong
+    except (DamagedPartError, UnreadableFileError, UnreadablePartError):
+        found = []  # the part is named as what is wrong, or counted as encrypted
     what = "no row of recordings names it: a run that was killed left it, and exporter vacuum deletes it"
     return (Problem(path, "behind", what) for path in found)
 

@@ -71,6 +71,14 @@ ABOUT: Final[dict[str, About]] = {
             ),
         ),
     ),
+    "recordings cat": About(
+        section=Section.EXPORT,
+        topic="recordings",
+        examples=(
+            ("Save the audio of a conversation", "exporter recordings cat calls ID > call.mp3"),
+            ("Hear it", "exporter recordings cat calls ID | ffplay -autoexit -"),
+        ),
+    ),
     "status": About(
         section=Section.EXPORT,
         topic="resume",
@@ -122,12 +130,54 @@ ABOUT: Final[dict[str, About]] = {
             ("Into files of another size", "exporter compact calls --part-size 512MiB"),
         ),
     ),
+    "rekey": About(
+        section=Section.UPKEEP,
+        topic="encryption",
+        examples=(
+            ("Encrypt all files with another key", "exporter rekey calls --to d2 --new-key-file new.key"),
+            (
+                "The same, with the key in use in a file as well",
+                "exporter rekey calls --to d2 --data-key-file data.key --new-key-file new.key",
+            ),
+        ),
+    ),
     "vacuum": About(
         section=Section.UPKEEP,
         topic="vacuum",
         examples=(
             ("See what would be deleted", "exporter vacuum calls --dry-run"),
             ("Delete all that was replaced two days ago or earlier", "exporter vacuum calls --older-than 2d"),
+        ),
+    ),
+    "policy": About(
+        section=Section.MORE,
+        topic="policy",
+        examples=(
+            ("Check a policy, and show what each rule means", "exporter policy check policy.toml"),
+            (
+                "Also count what it would do to conversations, without showing any",
+                "exporter policy check policy.toml --rows conversations.jsonl",
+            ),
+        ),
+    ),
+    "keygen": About(
+        section=Section.MORE,
+        topic="keys",
+        examples=(
+            ("Make a key, in a new file", "exporter keygen privacy.key"),
+            ("Make one for a store of secrets, on stdout", "exporter keygen"),
+        ),
+    ),
+    "expire": About(
+        section=Section.UPKEEP,
+        topic="expire",
+        examples=(
+            (
+                "Keep conversations for three years, and their transcripts for 90 days",
+                "exporter expire calls conversations=3y,conversation=90d",
+            ),
+            ("See what would be deleted", "exporter expire calls --dry-run"),
+            ("Delete nothing from now on", "exporter expire calls never"),
         ),
     ),
     "schema": About(

@@ -23,13 +23,8 @@ def compact(destination: Existing, spec: ExportSpec, display: Display) -> None:
 
     from exporter.jobs.compact import compact as run_compact
 
-    run = partial(
-        run_compact,
-        target,
-        target_bytes=settings.target_part_bytes,
-        memory_bytes=settings.memory_bytes,
-        keys=spec.keys(os.environ),
-    )
+    run = partial(run_compact, target, target_bytes=settings.target_part_bytes, memory_bytes=settings.memory_bytes)
+    run = partial(run, keys=spec.keys(os.environ))
 
     def tell(done: "CompactResult") -> Result:
         return Result(list(describe_compacted(done)), msgspec.to_builtins(done), done.exit_status)

@@ -81,7 +81,9 @@ class HelpedGroup(TyperGroup):
             return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Returns the command that the first argument names. Raises `UsageError` if there is none."""
+        """Returns the command that the first argument names, or the first two. Raises `UsageError` if there is none."""
+        if (both := " ".join(args[:2])) in self.commands:
+            args = [both, *args[2:]]
         if args[0] not in self.commands and not ctx.resilient_parsing:
             near = did_you_mean(args[0], self.commands) or " exporter --help lists the commands"
             raise UsageError(f"there is no command {args[0]}.{near}")

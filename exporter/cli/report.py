@@ -7,6 +7,7 @@ import msgspec
 
 from exporter.cli.acceptances import acceptance_figures, describe_acceptances, describe_doubtful
 from exporter.cli.advice import advise
+from exporter.cli.expire_report import describe_kept, floor_figures
 from exporter.cli.fields import describe_hydrated, not_shown
 from exporter.cli.log import key_values
 from exporter.cli.protection_report import describe_protection
@@ -231,6 +232,7 @@ def describe_status(found: "Status", destination: Location) -> Iterator[str]:
         began = for_people(run.started_at)
         yield f"  cut short a run begun at {began} UTC on {run.host} did not end: it was killed, or works out of sight"
     yield from describe_beside(found.recordings)
+    yield from describe_kept(found)
     if found.file_mode == "group":
         yield "  readable  by the group of the directory (--file-mode group)"
     yield from describe_doubtful(found, shell_word(destination))
@@ -270,6 +272,7 @@ def status_figures(found: "Status") -> dict[str, Any]:
         "updates_since": for_programs(found.updates_since),
         "gaps": [period_figures(gap) for gap in found.gaps],
         "acceptances": acceptance_figures(found.acceptances),
+        **floor_figures(found),
     }
 
 

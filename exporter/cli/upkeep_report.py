@@ -9,13 +9,15 @@ from exporter.cli.acceptances import acceptance_figures, describe_acceptances
 from exporter.cli.advice import advise
 from exporter.cli.report import first_of
 from exporter.cli.times import period_figures
-from exporter.layout import MEDIA, RECORDINGS, is_media
+from exporter.keys import DATA_VARIABLE
+from exporter.layout import DROPPED, MEDIA, RECORDINGS, is_media
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of, format_seconds, format_size, told_apart
 
 if TYPE_CHECKING:
     from exporter.check.problems import Problem
     from exporter.jobs.compact import CompactResult
+    from exporter.jobs.rekey import RekeyResult
     from exporter.jobs.vacuum import VacuumResult
     from exporter.jobs.verify import VerifyResult
 
@@ -31,7 +33,13 @@ def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[
         files = f"{count_of(found.files, 'file')} of {all_bytes}"
         yield f"{verdict}; {count_of(found.rows, 'conversation')} in {files}, by {count_of(found.generation, 'commit')}"
         share = "all" if found.files_read == found.files else f"{found.files_read:,} of them"
-        yield f"  names and sizes of all files; content of {share}, {bytes_read}"
+        of = "sums" if found.bytes_only or found.closed == found.files_read else "content"
+        yield f"  names and sizes of all files; {of} of {share}, {bytes_read}"
+        if found.closed:
+            yield f"  contents not looked at: {count_of(found.closed, 'file')} encrypted with a key that is not here"
+            yield f"    (set {DATA_VARIABLE}, or give --data-key-file); their sums are right"
+        elif found.bytes_only:
+            yield "  contents not looked at, as asked"
         yield f"  compared {count_of(found.ids_compared, 'id')}: each file's with every other's that was read"
         if found.recordings:
             media = f"{count_of(found.media_files, 'file')} of {format_size(found.media_bytes)}"
@@ -80,6 +88,23 @@ def describe_compacted(done: "CompactResult") -> Iterator[str]:
         yield f"  took {format_seconds(done.seconds)}"
     if done.state == "incomplete":
         yield "  The export is incomplete; what it has was merged."
+
+
+def describe_rekeyed(done: "RekeyResult") -> Iterator[str]:
+    """Says how many files were written anew, and what is not encrypted."""
+    if done.files:
+        yield f"{count_of(done.files, 'file')} of {format_size(done.bytes)} written anew, with the key {done.key}"
+        yield f"  took {format_seconds(done.seconds)}"
+    else:
+        yield f"nothing to do: {done.key} is the key of all, {count_of(done.all_files, 'file')}"
+    if done.forgotten:
+        what = count_of(done.forgotten, "replaced file")
+        yield f"  deleted {what} of earlier generations, with another key or none"
+    if done.dropped:
+        yield f"  not changed: {count_of(done.dropped, 'file')} in {DROPPED} that repairs have put aside;"
+        yield "    once nothing needs them, exporter vacuum deletes them"
+    if done.quarantine_files:
+        yield f"  not encrypted: {count_of(done.quarantine_files, 'file')} of rows in quarantine"
 
 
 def describe_vacuumed(done: "VacuumResult", destination: Location, dry_run: bool) -> Iterator[str]:

@@ -1,20 +1,24 @@
 """`exporter vacuum`."""
 
+import os
 from functools import partial
 from typing import Annotated
 
-from exporter.cli.flags import Existing, OneObject, flag, switch
+from exporter.cli.flags import Existing, OneObject, flag, switch, with_options
 from exporter.cli.runner import run_until_signal, show
 from exporter.cli.upkeep_report import describe_vacuumed
 from exporter.clock import wall_clock
 from exporter.errors import UsageError
 from exporter.options.option import Group
+from exporter.options.privacy import KeyOptions
 from exporter.options.times import duration_of, to_instant
 from exporter.store.location import parse_location
 
 
+@with_options("privacy_key_file")
 def vacuum(
     destination: Existing,
+    where: KeyOptions,
     older_than: Annotated[
         str, flag("Delete files that were replaced longer ago than this: 36h, 7d; 0s for all.", "AGE", Group.DONE)
     ] = "7d",
@@ -32,6 +36,6 @@ def vacuum(
 
     from exporter.jobs.vacuum import vacuum as run_vacuum
 
-    work = partial(run_vacuum, target, before=before, now=now, dry_run=dry_run)
+    work = partial(run_vacuum, target, before=before, now=now, dry_run=dry_run, keys=where.keys(os.environ))
     done = run_until_signal(work, "interrupted; run the same command again to continue")
     show(describe_vacuumed(done, target, dry_run), msgspec.to_builtins(done), as_json=as_json)

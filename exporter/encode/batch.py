@@ -1,20 +1,24 @@
 """Encodes rows to Arrow record batches, a column at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import pyarrow as pa
 from msgspec import UNSET
 
 from exporter.contract import Instant, Kind
+from exporter.encode.floor import cut_misfit, without_values
 from exporter.encode.numbers import parse_integers
 from exporter.encode.protect.protector import Protector
 from exporter.encode.rows import EncodeRow, Misfit, ServedRow
 from exporter.encode.schema import arrow_schema, asked_fields
 from exporter.encode.texts import text_column
 from exporter.model import Rows
+
+NO_FLOORS: Final[Mapping[str, Instant]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,15 @@ class EncodedBatch:
 
 class Encoder:
     """Builds the batches of one export. `fields` is as in `arrow_schema`; `protector` changes what may not be kept as
-    it was served."""
+    it was served. Below the `floors` of fields, by name, their values have expired, and are left out."""
 
-    def __init__(self, fields: tuple[str, ...] | None, protector: Protector | None = None) -> None:
+    def __init__(
+        self,
+        fields: tuple[str, ...] | None,
+        protector: Protector | None = None,
+        floors: Mapping[str, Instant] = NO_FLOORS,
+    ) -> None:
+        self.floors = floors
         self._protector = protector
         self._fields = asked_fields(fields)
         self.sensitive = [field.name for field in self._fields if field.sensitive]
@@ -65,7 +75,7 @@ class Encoder:
             columns.append(_column(field.kind, values, self.schema.field(field.name).type))
         columns.append(_extra(fitting))
         withheld_rows = self._count_withheld(fitting, absent)
-        batch = pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        batch = without_values(pa.RecordBatch.from_arrays(columns, schema=self.schema), self.floors)
         return EncodedBatch(
             batch=batch if self._protector is None else self._protector.protect(batch),
             quarantined=self.put_aside(quarantined),
@@ -80,7 +90,8 @@ class Encoder:
 
     def put_aside(self, misfits: list[Misfit]) -> list[Misfit]:
         """Returns rows that fit no column as they may be kept."""
-        return misfits if self._protector is None else list(map(self._protector.withhold, misfits))
+        kept = misfits if self._protector is None else list(map(self._protector.withhold, misfits))
+        return [cut_misfit(misfit, self.floors) for misfit in kept] if self.floors else kept
 
     def _count_withheld(self, rows: Sequence[ServedRow], absent: dict[str, int]) -> int:
         least = min((absent.get(name, 0) for name in self.sensitive), default=0)

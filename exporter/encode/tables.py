@@ -1,5 +1,6 @@
 """Says what a request makes of the rows that are served: the tables, their columns, and the partition of a row."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -7,7 +8,7 @@ import pyarrow as pa
 
 from exporter.contract import Instant
 from exporter.coverage import Interval
-from exporter.encode.batch import Encoder
+from exporter.encode.batch import NO_FLOORS, Encoder
 from exporter.encode.protect.protector import Protector
 from exporter.encode.recordings import recordings_schema
 from exporter.encode.turns import TurnsEncoder
@@ -32,13 +33,15 @@ class Tables:
     policy: str = ""
 
     @classmethod
-    def of(cls, request: Request, protector: Protector | None = None) -> Self:
-        """Returns the tables of a request; `protector` changes their rows. Raises `UsageError` if this machine does not
-        know the time zone."""
+    def of(
+        cls, request: Request, protector: Protector | None = None, floors: Mapping[str, Instant] = NO_FLOORS
+    ) -> Self:
+        """Returns the tables of a request; `protector` changes their rows, and `floors` are those of fields, as in
+        `Encoder`. Raises `UsageError` if this machine does not know the time zone."""
         load_zone(request.timezone)
         turns = TurnsEncoder(protector) if TURNS in request.tables else None
         policy = "" if protector is None else protector.fingerprint
-        encoder = Encoder(request.fields, protector)
+        encoder = Encoder(request.fields, protector, floors)
         return cls(encoder, turns, request.partition_by, request.timezone, protector, policy)
 
     @property

@@ -13,6 +13,7 @@ from exporter.pipeline.recording_parts import choose_joins
 from exporter.plan.compaction import choose_merges
 from exporter.progress import Observer
 from exporter.run.claim import holding
+from exporter.run.encryption import find_cipher
 from exporter.run.finish import check_whole, is_in_order, put_in_order
 from exporter.run.protection import stored_tables
 from exporter.run.reconcile import stored_export
@@ -57,9 +58,9 @@ async def compact(
     """Merges parts smaller than half of `target_bytes` with their neighbours, to about that size; parts of recordings,
     which are small, as far as they are worth it. Media is left alone. `keys` finds the key if turns are made with one.
 
-    Raises `DestinationError` if there is no export, `DestinationLockedError` if another run is at work,
-    `DamagedPartError` before anything is committed if a file is missing, and `StoreError` after everything that can be
-    committed was.
+    Raises `DestinationError` if there is no export, `ProtectionError` without its key, `DestinationLockedError` if
+    another run is at work, `DamagedPartError` before anything is committed if a file is missing, and `StoreError` after
+    everything that can be committed was.
     """
     settings = RunSettings(target_part_bytes=target_bytes, memory_bytes=memory_bytes, concurrency=MERGED_AT_ONCE)
     async with open_store(destination) as store:
@@ -75,7 +76,7 @@ async def _compact(
 ) -> CompactResult:
     began, target_bytes = clock(), settings.target_part_bytes
     least_bytes = target_bytes // 2
-    async with holding(store, run) as claim:
+    async with holding(store, run, find_cipher(keys, store.location)) as claim:
         before = claim.log.state
         await check_whole(store, before)
         small = choose_merges(before.conversations, before.coverage, least_bytes=least_bytes, target_bytes=target_bytes)

@@ -1,5 +1,7 @@
 """Opens the parts of a table as a dataset: exactly those that the manifest names, or that an older generation had."""
 
+import os
+from collections.abc import Collection
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +16,9 @@ from exporter.errors import DestinationError, UsageError
 from exporter.layout import CONVERSATIONS, MANIFEST
 from exporter.log.commits import load_commits
 from exporter.log.fold import fold
-from exporter.log.manifest import Manifest, ManifestFile, ManifestTable, read_manifest
+from exporter.log.published import Manifest, ManifestFile, ManifestTable, read_manifest
 from exporter.partitions import key_of
+from exporter.run.encryption import ReaderKeys, reader_keys
 from exporter.settings import PartitionBy
 from exporter.store.base import Store
 from exporter.store.filesystem import open_filesystem
@@ -27,7 +30,11 @@ _TYPES: Final = {str(field.type): field.type for field in (*arrow_schema(None), 
 
 
 def open_dataset(
-    destination: str | Path, table: str = CONVERSATIONS, generation: int | None = None
+    destination: str | Path,
+    table: str = CONVERSATIONS,
+    generation: int | None = None,
+    *,
+    data_key_file: str | Path | None = None,
 ) -> ds.FileSystemDataset:
     """Returns the parts that the manifest at `destination` names, with its schema and, at the end, the key of the
     partitions.
@@ -37,14 +44,18 @@ def open_dataset(
     yet. This blocks: in an event loop, call it in a thread. The `path` of a row of `recordings` is relative to the
     destination.
 
+    The key of encrypted parts is in the file `data_key_file`, or else in `EXPORTER_DATA_KEY`. While another key is
+    taking its place, the new one may be in `EXPORTER_NEW_DATA_KEY`. A dataset that is pickled loses its key.
+
     Raises `DestinationError` if there is no export, if a newer exporter wrote it, and for a generation whose parts are
-    not all kept; `UsageError` for a table or a generation that does not exist, and `StoreError`.
+    not all kept; `ProtectionError` if a key is missing or wrong; `UsageError` for a table or a generation that does not
+    exist, and `StoreError`.
     """
     if generation is not None and not isinstance(generation, int):
         raise UsageError(f"generation: must be int, not {type(generation).__name__}")
     location = parse_location(str(destination))
     with start_blocking_portal() as portal:
-        return portal.call(_open, location, table, generation)
+        return portal.call(_open, location, table, generation, reader_keys(data_key_file, os.environ))
 
 
 def table_schema(schema: pa.Schema, partition_by: PartitionBy) -> pa.Schema:
@@ -63,7 +74,7 @@ async def load_schema(location: Location, table: str) -> tuple[pa.Schema, Partit
     return _schema_of(shown), manifest.request.partition_by, manifest.request.timezone
 
 
-async def _open(location: Location, table: str, generation: int | None) -> ds.FileSystemDataset:
+async def _open(location: Location, table: str, generation: int | None, keys: ReaderKeys) -> ds.FileSystemDataset:
     async with open_store(location) as store:
         manifest, shown = await _load(store, table)
         files = shown.files
@@ -71,13 +82,26 @@ async def _open(location: Location, table: str, generation: int | None) -> ds.Fi
             files = await _files_then(store, table, generation)
     schema = table_schema(_schema_of(shown), manifest.request.partition_by)
     filesystem, prefix = open_filesystem(location)
-    return ds.FileSystemDataset.from_paths(
-        [f"{prefix}{file.path}" for file in files],
-        schema=schema,
-        format=ds.ParquetFileFormat(),
-        filesystem=filesystem,
-        partitions=[_expression(file.partition, schema) for file in files],
-    )
+    formats = _formats(location, manifest, {file.key for file in files}, keys)
+    fragments = [
+        formats[file.key].make_fragment(
+            f"{prefix}{file.path}", filesystem, partition_expression=_expression(file.partition, schema)
+        )
+        for file in files
+    ]
+    return ds.FileSystemDataset(fragments, schema, ds.ParquetFileFormat(), filesystem)
+
+
+def _formats(
+    location: Location, manifest: Manifest, names: Collection[str], keys: ReaderKeys
+) -> dict[str, ds.ParquetFileFormat]:
+    """Returns the format of files by the name of their key. Raises `ProtectionError` if one is missing or wrong."""
+    found = {"": ds.ParquetFileFormat()}
+    for name in {*names} - {""}:
+        properties = keys.cipher(location, name, manifest.encryption).to_read_by_default()
+        scan = ds.ParquetFragmentScanOptions(decryption_properties=properties)
+        found[name] = ds.ParquetFileFormat(default_fragment_scan_options=scan)
+    return found
 
 
 async def _load(store: Store, table: str) -> tuple[Manifest, ManifestTable]:
@@ -95,7 +119,7 @@ async def _files_then(store: Store, table: str, generation: int) -> list[Manifes
     if not 1 <= generation <= len(commits):
         raise UsageError(f"generation {generation}: the generations are 1 to {len(commits)}")
     live = sorted(fold(commits[:generation]).files.values(), key=lambda file: (file.window, file.path))
-    wanted = [ManifestFile(file.path, file.partition) for file in live if file.table == table]
+    wanted = [ManifestFile(file.path, file.partition, file.key) for file in live if file.table == table]
     gone = {file.path for file in wanted} - set(await store.list(table))
     if gone:
         raise DestinationError(

@@ -22,6 +22,7 @@ from exporter.model import Counters
 from exporter.run.claim import Claim, holding
 from exporter.run.connect import connected
 from exporter.run.context import RunContext
+from exporter.run.encryption import find_cipher
 from exporter.run.protection import check_recordings, settle_policy
 from exporter.run.reconcile import between, in_stored_zone, missed_by, settle_request, stored_export
 from exporter.run.record import Run, recorded
@@ -72,7 +73,7 @@ async def recordings(
             return summarize_recordings(found, Tally(), context.settings.recordings, Counters())
 
         async def work(run: Run) -> RecordingsResult:
-            async with holding(store, run) as claim:
+            async with holding(store, run, find_cipher(context.keys, destination, asked)) as claim:
                 return await _keep(claim, run, asked, context, search, Tally())
 
         return await recorded(store, "recordings", work)

@@ -24,12 +24,14 @@ from exporter.pipeline.upsert import UpsertCounts, merge_spool
 from exporter.run.claim import holding
 from exporter.run.connect import Connection, connected
 from exporter.run.context import RunContext
+from exporter.run.encryption import find_cipher
 from exporter.run.finish import seal
 from exporter.run.protection import settle_policy
 from exporter.run.reconcile import between, in_stored_zone, missed_by, settle_request, stored_export
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import Doubts, settle
-from exporter.run.session import Session, begin, find_sighted
+from exporter.run.session import Session, begin
+from exporter.run.sighted import find_sighted
 from exporter.settings import Selection
 from exporter.store.base import Store
 from exporter.store.location import Location
@@ -83,7 +85,7 @@ async def reread(
         rest = msgspec.structs.replace(asked, since=None, until=None, table_format=None)
 
         async def work(run: Run) -> RereadResult:
-            async with holding(store, run) as claim:
+            async with holding(store, run, find_cipher(context.keys, destination, asked)) as claim:
                 before = claim.log.state
                 if not choose_target(before, bounds, withheld=withheld):
                     return RereadResult(summary=summarize(destination, before, before, Counters()), intervals=())
@@ -153,7 +155,14 @@ async def _reread(session: Session, target: Coverage) -> RereadResult:
         await committer.sweep()  # what was put aside
     await seal(session.log, stage, committer, session.context.observer, goes_on=True)
     after = session.log.state
-    summary = summarize(stage.store.location, before, after, session.spent, stage.tables.protector)
+    summary = summarize(
+        stage.store.location,
+        before,
+        after,
+        session.spent,
+        stage.tables.protector,
+        erased_rows=session.admission.kept_out,
+    )
     return RereadResult(
         summary=summary,
         intervals=tuple(interval.period for interval in target),

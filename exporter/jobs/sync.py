@@ -34,6 +34,7 @@ from exporter.run.claim import Claim, holding
 from exporter.run.clocks import is_ahead, updates_since
 from exporter.run.connect import connected, find_stored, mention_withheld, open_reader
 from exporter.run.context import RunContext
+from exporter.run.encryption import find_cipher
 from exporter.run.finish import seal
 from exporter.run.protection import settle_policy
 from exporter.run.reconcile import (
@@ -95,7 +96,7 @@ async def sync(
 
         async def work(run: Run) -> SyncResult:
             await find_stored(store, run, asked, context.keys)  # before the lock, which would be made in any case
-            async with holding(store, run) as claim:
+            async with holding(store, run, find_cipher(context.keys, destination, asked)) as claim:
                 return await _sync(claim, run, asked, context, refilter, keep_generations)
 
         return await recorded(store, "sync", work)
@@ -124,7 +125,13 @@ async def _sync(
         await mention_withheld(claim, connection)
         to_latest = msgspec.structs.replace(asked, until=latest)
         session = await begin(
-            claim, connection, to_latest, latest, refuses_withheld=True, keep_generations=keep_generations
+            claim,
+            connection,
+            to_latest,
+            latest,
+            refuses_withheld=True,
+            keep_generations=keep_generations,
+            expires=True,
         )
         async with tapped(session) as tap:
             await session.read_what_is_left()
@@ -143,6 +150,7 @@ async def _sync(
                     since = updates_since(session.before, now.instant, context.observer)
                     asked_since = None if since is None or margin is None else since - context.lag - margin
                     outcome = await _update(session, asked_since, lister)
+            await session.let_expire()
             await seal(session.log, session.stage, session.committer, context.observer, goes_on=True)
             recordings = await keep_too(claim, run, asked, context, session, tap)
         return _synced(location, session, outcome, recordings)
@@ -257,11 +265,19 @@ def _synced(
     destination: Location, session: Session, outcome: UpsertCounts, recordings: RecordingsResult | None
 ) -> SyncResult:
     before, after = session.before, session.log.state
-    summary = summarize(destination, before, after, session.spent, session.stage.tables.protector)
+    summary = summarize(
+        destination,
+        before,
+        after,
+        session.spent,
+        session.stage.tables.protector,
+        expired_rows=session.expired_rows,
+        erased_rows=session.admission.kept_out,
+    )
     summary = msgspec.structs.replace(summary, recordings=recordings)
     return SyncResult(
         summary=summary,
-        inserted=outcome.inserted_by_run(before.totals.rows, summary.rows),
+        inserted=outcome.inserted_by_run(before.totals.rows, summary.rows + session.expired_rows),
         updated=outcome.updated,
         removed=outcome.removed,
         unchanged=outcome.unchanged,

@@ -10,14 +10,17 @@ import msgspec
 
 from exporter.contract import Instant
 from exporter.encode.tables import Tables
+from exporter.keys import NO_KEYS, Keys
 from exporter.lake.follow import expire, write_tables
 from exporter.log.commits import CommitLog, check_not_overtaken, load_state
 from exporter.log.dropped import is_filled
 from exporter.log.publish import sweep
 from exporter.log.replaced import replaced_before
 from exporter.log.state import State
+from exporter.parts.cipher import using
 from exporter.pipeline.media_sweep import find_media_garbage
 from exporter.run.claim import holding
+from exporter.run.encryption import find_cipher_if_here
 from exporter.run.finish import check_whole
 from exporter.run.leftovers import Leftovers, find_leftovers
 from exporter.run.reconcile import stored_export
@@ -52,7 +55,9 @@ class VacuumResult(msgspec.Struct, frozen=True, kw_only=True):
         return 0
 
 
-async def vacuum(destination: Location, *, before: Instant, now: Instant, dry_run: bool = False) -> VacuumResult:
+async def vacuum(
+    destination: Location, *, before: Instant, now: Instant, dry_run: bool = False, keys: Keys = NO_KEYS
+) -> VacuumResult:
     """Deletes the files that were replaced before an instant and that the newest version of no table needs, and those
     that repairs have dropped, if nothing needs them any longer; and media that no row names, whatever its age: older
     versions of a table may name some that is gone.
@@ -60,19 +65,22 @@ async def vacuum(destination: Location, *, before: Instant, now: Instant, dry_ru
     Raises `DestinationError` if there is no export, `DestinationLockedError` if another run is at work,
     `OvertakenError` if another run has gone on with the export meanwhile, `ForeignTableError` for a table that others
     have written to, `DamagedPartError` if a file is missing, because a file that would be deleted may be wanted in its
-    place, and `StoreError`.
+    place, and `StoreError`. Without the key, encrypted files that repairs have dropped are kept.
     """
     async with open_store(destination) as store:
         state = await load_state(store)
         stored_export(state, destination)
+        cipher_of = find_cipher_if_here(keys)
         if dry_run:
             await check_whole(store, state)
             gone = await expire(store, state, _replaced(state, before), dry_run=True)
             media = await find_media_garbage(store, state, None)
-            return await _vacuumed(store, state, gone, await find_leftovers(store, state), media)
+            with using(cipher_of(state)):
+                leftovers = await find_leftovers(store, state)
+            return await _vacuumed(store, state, gone, leftovers, media)
 
         async def work(run: Run) -> VacuumResult:
-            async with holding(store, run) as held:
+            async with holding(store, run, cipher_of) as held:
                 return await _vacuum(store, held.log, before, now)
 
         return await recorded(store, "vacuum", work)

@@ -22,15 +22,18 @@ from exporter.encode.tables import Tables
 from exporter.errors import DamagedLogError, DamagedPartError
 from exporter.jobs.doubts import Accepted, accepted_of
 from exporter.jobs.recording_repair import RecordingLoss, is_repeated, repair_recordings, sweep_media
+from exporter.keys import NO_KEYS, Keys
 from exporter.lake.follow import write_tables
 from exporter.layout import DROPPED
 from exporter.log.publish import sweep
 from exporter.log.quarantine import write_lines
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Change
+from exporter.parts.cipher import using
 from exporter.parts.integrity import read_as_written
 from exporter.pipeline.part_stage import PartStage
 from exporter.run.claim import holding
+from exporter.run.encryption import find_cipher, find_cipher_if_here
 from exporter.run.record import Run, recorded
 from exporter.settings import Request, RunSettings
 from exporter.store.base import Store
@@ -50,7 +53,9 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `recordings` counts the rows of that table, and `media_files` and `media_bytes` what they name; `media_read` and
     `media_bytes_read` count the media whose bytes were read. `strays` are rows of recordings whose conversation is in
-    no part, which is no problem. `dropped_recordings` are rows that a repair has taken out.
+    no part, which is no problem. `dropped_recordings` are rows that a repair has taken out. `closed` counts the
+    encrypted parts whose content was not looked at, because there is no key for them; `bytes_only` says that none was
+    to be.
     """
 
     state: StateName | None
@@ -78,6 +83,8 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     media_bytes_read: int = 0
     strays: int = 0
     dropped_recordings: int = 0
+    closed: int = 0
+    bytes_only: bool = False
 
     @property
     def sound(self) -> bool:
@@ -100,7 +107,7 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
             return 1
         if not self.sound:
             return DamagedPartError.exit_status
-        return 1 if self.state == "incomplete" or self.unsettled else 3 if self.new_doubts else 0
+        return 1 if self.state == "incomplete" or self.unsettled else 3 if self.new_doubts or self.closed else 0
 
 
 #: A function that takes the files that a repair is about to drop, and the directory that it will move them to.
@@ -114,34 +121,40 @@ async def verify(
     share: float = 1.0,
     media: bool = False,
     repair: bool = False,
+    bytes_only: bool = False,
+    keys: Keys = NO_KEYS,
     announce: Announce = lambda _drops, _directory: None,
 ) -> VerifyResult:
     """Looks at names, sizes and the log of all files, and into about `share` (above 0, up to 1) of the parts.
 
-    `media` also reads the recordings that these parts name.
+    `media` also reads the recordings that these parts name. Encrypted parts are only compared with their sums if `keys`
+    has no key for them; with `bytes_only`, this is so of all parts.
 
     `announce` is called before a repair drops any file. Raises `DestinationError` if there is no export,
+    `ProtectionError` for a wrong key, and for a repair without the key,
     `DestinationLockedError` if a repair finds another run at work, `OvertakenError` if another run has gone on with the
     export meanwhile, and `StoreError` if the destination cannot be read or a repair cannot be written.
     """
     sample = Sample.of(share, now)
     async with open_store(destination) as store:
         try:
-            await load_findings(store)  # before the lock, which would be made even if there is no export
+            known = await load_findings(store)  # before the lock, which would be made even if there is no export
             if not repair:
-                findings = await inspect(store, sample, alone=False, reads_media=media)
+                with using(None if bytes_only else find_cipher_if_here(keys)(known.state)):
+                    findings = await inspect(store, sample, alone=False, reads_media=media, decodes=not bytes_only)
                 loss = _loss(findings) if _is_for_repair(findings) else None
-                return _verified(findings, (*loss.files, *loss.quarantine, *_recorded(findings).drops) if loss else ())
-            return await recorded(store, "verify", lambda run: _repair(store, run, sample, now, announce, media))
+                drops = (*loss.files, *loss.quarantine, *_recorded(findings).drops) if loss else ()
+                return msgspec.structs.replace(_verified(findings, drops), bytes_only=bytes_only)
+            return await recorded(store, "verify", lambda run: _repair(store, run, sample, now, announce, media, keys))
         except DamagedLogError as error:
             what = str(error).removeprefix(f"{error.path}: ")
             return VerifyResult(state=None, problems=(Problem(error.path, "log", what),))
 
 
 async def _repair(
-    store: Store, run: Run, sample: Sample, now: Instant, announce: Announce, reads_media: bool
+    store: Store, run: Run, sample: Sample, now: Instant, announce: Announce, reads_media: bool, keys: Keys
 ) -> VerifyResult:
-    async with holding(store, run) as held:
+    async with holding(store, run, find_cipher(keys, store.location)) as held:
         findings = await inspect(store, sample, alone=True, reads_media=reads_media)
         if not _is_for_repair(findings):
             return _verified(findings)
@@ -248,6 +261,7 @@ def _verified(findings: Inspection, drops: tuple[str, ...] = ()) -> VerifyResult
         media_read=findings.media_read,
         media_bytes_read=findings.media_bytes_read,
         strays=findings.strays,
+        closed=len(findings.closed),
     )
 
 

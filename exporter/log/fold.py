@@ -10,13 +10,14 @@ from typing import Final, NoReturn
 from exporter.contract import Instant
 from exporter.coverage import Coverage, Interval, are_disjoint
 from exporter.errors import DamagedLogError
-from exporter.layout import CONVERSATIONS, commit_path
+from exporter.layout import commit_path
 from exporter.log.acceptance import still_accepted
 from exporter.log.doubts import left_of
-from exporter.log.dropped import note_dropped
+from exporter.log.dropped import DroppedFiles, note_dropped
+from exporter.log.expiry import row_floor, without_expired
 from exporter.log.live import next_live, objections
 from exporter.log.looks import next_changed_at, next_looked_at
-from exporter.log.privacy import UNKEEPING, next_privacy, privacy_objections
+from exporter.log.privacy import UNKEEPING, next_privacy, part_objections, privacy_objections
 from exporter.log.replaced import Replacement, forget, note_replaced
 from exporter.log.state import Commit, CommitKind, State
 
@@ -51,6 +52,7 @@ def apply(state: State, commit: Commit) -> State:
     for objection in (
         *objections(state.live, change, coverage),
         *privacy_objections(state.privacy, commit.privacy, commit.kind),
+        *part_objections(next_privacy(state.privacy, commit.privacy), change.adds),
     ):
         _refuse(commit.number, objection)
     keep = state.keep_generations if commit.keep_generations is None else commit.keep_generations
@@ -64,7 +66,7 @@ def apply(state: State, commit: Commit) -> State:
         _refuse(commit.number, "has looked at commits that were not there yet")
     _check_accepted(state, commit)
     doubted = Coverage(doubt.interval for doubt in change.unproven)
-    run, is_unkept = commit.author.run, commit.kind in UNKEEPING
+    run = commit.author.run
     after = replace(
         state,
         number=commit.number,
@@ -87,7 +89,7 @@ def apply(state: State, commit: Commit) -> State:
         replaced=_next_replaced(state, commit, keep if table_format is None else None),
         table_format=table_format,
         file_mode=commit.file_mode or state.file_mode,
-        dropped=state.dropped if is_unkept else note_dropped(state.dropped, change, run, state.live),
+        dropped=_next_dropped(state, commit),
         unsettled=Coverage()
         if change.settles
         else (state.unsettled - dropped) | (added if change.arrives else Coverage()),
@@ -122,6 +124,14 @@ def _next_replaced(state: State, commit: Commit, runs_kept: int | None) -> tuple
     return note_replaced(kept, commit.change, commit.author.run, commit.committed_at, runs_kept=runs_kept)
 
 
+def _next_dropped(state: State, commit: Commit) -> tuple[DroppedFiles, ...]:
+    if commit.kind == "expire" and commit.privacy is not None:
+        return without_expired(state.dropped, state.privacy.floors, commit.privacy.floors)
+    if commit.kind in UNKEEPING:
+        return state.dropped
+    return note_dropped(state.dropped, commit.change, commit.author.run, state.live)
+
+
 def _next_reads(
     state: State, commit: Commit, added: Coverage, dropped: Coverage
 ) -> tuple[tuple[Instant, Coverage], ...]:
@@ -141,9 +151,10 @@ def _next_reads(
 
 
 def _next_data_start(state: State, commit: Commit, range_: Interval) -> Instant | None:
+    if commit.data_start is not None or state.data_start is None or state.range is None:
+        return commit.data_start
     # Where a range is widened to an earlier start, older data may begin.
-    is_known = state.range is not None and state.range.start == range_.start
-    return state.data_start if commit.data_start is None and is_known else commit.data_start
+    return None if range_.start < state.range.start else max(state.data_start, range_.start)
 
 
 def _with(names: tuple[str, ...], name: str | None) -> tuple[str, ...]:
@@ -176,7 +187,7 @@ def _next_range(state: State, commit: Commit) -> Interval:
 def _may_rise(commit: Commit, start: Instant) -> bool:
     """Returns whether a commit lets all conversations before `start` expire."""
     floors = {} if commit.privacy is None else commit.privacy.floors
-    return commit.kind == "expire" and start <= floors.get(CONVERSATIONS, start - 1)
+    return commit.kind == "expire" and start <= row_floor(floors)
 
 
 def _disjoint(commit: Commit, intervals: tuple[Interval, ...], otherwise: str) -> Coverage:

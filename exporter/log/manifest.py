@@ -9,16 +9,14 @@ import pyarrow as pa
 
 from exporter.contract import FIELDS, Instant, format_instant
 from exporter.coverage import Interval
-from exporter.errors import DamagedLogError, DestinationError
+from exporter.errors import DamagedLogError
 from exporter.layout import MANIFEST, RECORDINGS, STAGING, SUCCESS, commit_path
 from exporter.log.acceptance import Acceptance
 from exporter.log.privacy import render_privacy
 from exporter.log.recordings import count_recordings
 from exporter.log.state import FORMAT_VERSION, State, state_name
 from exporter.model import DataFile, Unproven
-from exporter.settings import PartitionBy
 from exporter.store.base import Store
-from exporter.zones import UTC_NAME
 
 
 def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
@@ -133,61 +131,8 @@ async def check_not_behind(store: Store, state: State) -> None:
         raise lost_commits(generation, state)
 
 
-class ManifestColumn(msgspec.Struct):
-    """Describes a column; `type` is the text of its Arrow type."""
-
-    name: str
-    type: str
-    nullable: bool
-
-
-class ManifestFile(msgspec.Struct):
-    """Describes a part."""
-
-    path: str
-    partition: dict[str, str]
-
-
-class ManifestTable(msgspec.Struct):
-    """Describes a table, with its parts from old to new."""
-
-    schema: list[ManifestColumn]
-    files: list[ManifestFile]
-
-
-class _Request(msgspec.Struct):
-    partition_by: PartitionBy
-    timezone: str = UTC_NAME
-
-
-class Manifest(msgspec.Struct):
-    """Holds what readers of the tables need of a manifest."""
-
-    generation: int
-    request: _Request
-    tables: dict[str, ManifestTable]
-
-
-class _Version(msgspec.Struct):
-    format_version: int
-
-
 class _Generation(msgspec.Struct):
     generation: int
-
-
-def read_manifest(manifest: bytes, where: object) -> Manifest:
-    """Returns what a manifest says; messages name `where` it lies.
-
-    Raises `DestinationError` for one that a newer exporter wrote, and for one that is not an exporter's.
-    """
-    try:
-        version = msgspec.json.decode(manifest, type=_Version).format_version
-        if version > FORMAT_VERSION:
-            raise DestinationError(f"{where}: in format {version}, by a newer exporter. Upgrade first")
-        return msgspec.json.decode(manifest, type=Manifest)
-    except msgspec.MsgspecError as error:
-        raise DestinationError(f"{where}: not a manifest that an exporter wrote") from error
 
 
 def generation_of(manifest: bytes) -> int | None:

@@ -1,6 +1,6 @@
 """Folds what commits say of privacy: the policy, the encryption, what expires, and who was erased. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -112,6 +112,12 @@ def privacy_objections(privacy: Privacy, change: PrivacyChange | None, kind: str
     for what, floor in change.floors.items():
         if floor < privacy.floors.get(what, floor):
             yield f"brings back {what} that have expired"
+
+
+def part_objections(privacy: Privacy, adds: Iterable[DataFile]) -> Iterator[str]:
+    """Says which parts do not fit an export that is encrypted."""
+    if name := privacy.key_name:
+        yield from (f"adds {file.path}, which is not encrypted with {name}" for file in adds if file.key != name)
 
 
 def render_privacy(privacy: Privacy, files: Mapping[str, DataFile]) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from contextlib import suppress
 import pyarrow as pa
 
 from exporter.errors import OvertakenError, StoreError
-from exporter.layout import FILE_KINDS, STAGING, dropped_path, is_export_file, is_of_run, staged_media_prefix
+from exporter.layout import DROPPED, FILE_KINDS, STAGING, dropped_path, is_export_file, is_of_run, staged_media_prefix
 from exporter.log.commits import check_not_overtaken, load_state
+from exporter.log.erasures import find_unnamed
+from exporter.log.expiry import is_expired_leftover
 from exporter.log.manifest import write_manifest
 from exporter.log.state import State
 from exporter.store.base import Store
@@ -50,7 +52,8 @@ async def sweep(
     removed: Iterable[str] = (),
     fetching: str | None = None,
 ) -> None:
-    """Publishes `state`, deletes also what no commit names, and moves aside what repairs have taken out.
+    """Publishes `state`, deletes also what no commit names, and moves aside what repairs have taken out. Of that, what
+    has expired meanwhile is deleted.
 
     The recordings that the run `fetching` has not published yet stay. The caller must hold the destination's lock.
     Raises as `publish`.
@@ -59,7 +62,8 @@ async def sweep(
     if fetching is not None:
         under_way = f"{STAGING}/{staged_media_prefix(fetching)}"
         garbage = [path for path in garbage if not path.startswith(under_way)]
-    await publish(store, state, schemas=schemas, removed=(*removed, *garbage))
+    expired = await _find_expired_leftovers(store, state)
+    await publish(store, state, schemas=schemas, removed=(*removed, *garbage, *expired))
     await _put_aside(store, state)
 
 
@@ -71,6 +75,7 @@ async def find_garbage(store: Store, state: State) -> list[str]:
     up to date with `state`, because an older manifest may still name it.
     """
     garbage = [*await store.list(STAGING), *filter(is_export_file, await list_files(store))]
+    garbage += await find_unnamed(store, state.privacy.erasures)
     spared = state.kept.union(state.live, *(dropped.files for dropped in state.dropped))
     return [path for path in garbage if path not in spared]
 
@@ -91,6 +96,14 @@ async def _put_aside(store: Store, state: State) -> None:
     for dropped in state.dropped:
         for path in sorted(there & dropped.files.keys()):
             await store.move(path, dropped_path(dropped.run, path))
+
+
+async def _find_expired_leftovers(store: Store, state: State) -> list[str]:
+    floors, request = state.privacy.floors, state.request
+    if not floors or request is None:
+        return []
+    named = {path: file for dropped in state.dropped for path, file in dropped.files.items()}
+    return [path for path in await store.list(DROPPED) if is_expired_leftover(path, named, floors, request)]
 
 
 async def withdraw(store: Store, run: str) -> None:

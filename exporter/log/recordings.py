@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from exporter.contract import RECORDING_FIELD, SECOND, Instant
 from exporter.layout import CONVERSATIONS, RECORDINGS, partition_text
+from exporter.log.expiry import row_floor
 from exporter.log.state import State
 from exporter.model import DataFile
 from exporter.partitions import Partition
@@ -62,18 +63,20 @@ class _Parts:
 def count_recordings(state: State) -> RecordingCounts:
     """Returns the counts for the live parts of `state`."""
     statuses, left, is_known, oldest = Counter[str](), 0, True, None
+    floor = row_floor(state.privacy.floors, RECORDINGS)
     for parts in _by_partition(state):
         own = parts.statuses
         statuses += own
-        if _is_looked_at(state, parts):
+        if is_looked_at(state, partition_text(parts.partition)):
             continue
-        is_known = is_known and all(file.recorded_rows is not None for file in parts.conversations)
-        is_known = is_known and not (parts.conversations and is_blind(state, parts.conversations))
-        recorded = sum(file.recorded_rows or 0 for file in parts.conversations)
+        wanted = [file for file in parts.conversations if file.created_at_max >= floor]
+        is_known = is_known and all(file.recorded_rows is not None for file in wanted)
+        is_known = is_known and not (wanted and is_blind(state, wanted))
+        recorded = sum(file.recorded_rows or 0 for file in wanted)
         # Rows of recordings that appeared late are in no such count.
         if more := max(0, recorded - own.total()):
             left += more
-            begins = min(file.created_at_min for file in parts.conversations if file.recorded_rows)
+            begins = max(floor, min(file.created_at_min for file in wanted if file.recorded_rows))
             oldest = begins if oldest is None else min(oldest, begins)
     return RecordingCounts(
         recorded=statuses.total() + left if is_known else None,
@@ -133,13 +136,13 @@ def partitions_to_look_at(
 
 
 def _may_lack_rows(state: State, parts: _Parts) -> bool:
-    return not _is_looked_at(state, parts) and any(file.recorded_rows != 0 for file in parts.conversations)
+    is_settled = is_looked_at(state, partition_text(parts.partition))
+    return not is_settled and any(file.recorded_rows != 0 for file in parts.conversations)
 
 
-def _is_looked_at(state: State, parts: _Parts) -> bool:
-    """Returns whether every recording of the partition has a row, as far as its conversations say."""
-    text = partition_text(parts.partition)
-    return state.looked_at.get(text, -1) >= state.changed_at.get(text, 0)
+def is_looked_at(state: State, partition: str) -> bool:
+    """Returns whether every recording of a partition has a row, as far as its conversations say."""
+    return state.looked_at.get(partition, -1) >= state.changed_at.get(partition, 0)
 
 
 def _by_partition(state: State) -> Iterator[_Parts]:

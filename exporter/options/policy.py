@@ -104,13 +104,8 @@ def check_policy(policy: Policy, tables: Collection[str] | None, fields: Collect
 
 
 def _holds_turns(path: str) -> bool:
-    return steps_of(path) in (
-        (TRANSCRIPT_FIELD,),
-        (TRANSCRIPT_FIELD, "items"),
-        (TRANSCRIPT_FIELD, "items", "[*]"),
-        (TRANSCRIPT_FIELD, "**", "items"),
-        (TRANSCRIPT_FIELD, "**", "items", "[*]"),
-    )
+    *steps, last = [step for step in steps_of(path) if isinstance(step, str)]
+    return (*steps, last) in ((TRANSCRIPT_FIELD,), (TRANSCRIPT_FIELD, "items"))
 
 
 def _default(defaults: Mapping[str, Node], name: str, choices: tuple[str, ...]) -> str:

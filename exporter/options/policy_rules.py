@@ -6,6 +6,9 @@ from enum import Enum
 from typing import Final, get_args
 
 from exporter.contract import ALWAYS_FIELDS, FIELDS, RECORDING_FIELD, RECORDING_URL, Field, Kind
+from exporter.encode.protect.paths import Segment, Step, parse_path
+from exporter.encode.protect.values import normaliser
+from exporter.errors import UsageError
 from exporter.options.toml import Node
 from exporter.privacy import Action, Rule
 from exporter.words import any_of, did_you_mean
@@ -25,10 +28,9 @@ _DETAILS: Final[dict[str, tuple[str, ...]]] = {
     "round": (),
 }
 _MOST_KEPT: Final = 12
-_NORMALISATIONS: Final = ("lower", "trim", "digits", "phone:REGION")
-_PHONE: Final = re.compile(r"phone:[A-Z]{2}")
+_NORMALISATIONS: Final = ("lower", "trim", "digits")
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
-_STEP: Final = re.compile(r"(\*\*|[^.\[\]*]+)((?:\[\*\])*)")
+_PATHS: Final = 'write column, column.member, column."a.b", column.**.member or column.items[*].member'
 _FURTHEST: Final = 2**31 - 1
 
 
@@ -60,31 +62,36 @@ _OF_KIND: Final = {
 }
 
 
-def steps_of(path: str) -> tuple[str, ...] | None:
-    """Returns a path as its steps: members, `[*]` for each item of an array, and `**` for any number of both.
-
-    `conversation.items[*].content` is `conversation`, `items`, `[*]`, `content`. None means that it is no path.
-    """
-    steps: list[str] = []
-    for part in path.split("."):
-        match = _STEP.fullmatch(part)
-        if match is None or (match[1] == "**" and match[2]):
-            return None
-        steps += [match[1], *(["[*]"] * (len(match[2]) // 3))]
-    if steps[0] == "**" or steps[-1] == "**" or not steps[0].isprintable():
-        return None
-    return tuple(steps)
+def steps_of(path: str) -> tuple[Segment, ...]:
+    """Returns a path as its steps, the column first. Raises `UsageError` for what is no path."""
+    column, steps = parse_path(path)
+    return column, *steps
 
 
-def may_meet(one: Sequence[str], other: Sequence[str]) -> bool:
+def may_meet(one: Sequence[Segment], other: Sequence[Segment]) -> bool:
     """Returns whether two paths, as steps, may lead to the same value."""
     if not one or not other:
-        return all(step == "**" for step in (*one, *other))
-    if one[0] == "**":
+        return all(step is Step.DEPTH for step in (*one, *other))
+    if one[0] is Step.DEPTH:
         return may_meet(one[1:], other) or may_meet(one, other[1:])
-    if other[0] == "**":
+    if other[0] is Step.DEPTH:
         return may_meet(other, one)
     return one[0] == other[0] and may_meet(one[1:], other[1:])
+
+
+def are_equal(one: Sequence[Segment], other: Sequence[Segment]) -> bool:
+    """Returns whether two paths may lead to the same value, and neither comes before the other there.
+
+    That with more names comes first, and then that with fewer `**`. A path to an array is one to its items.
+    """
+    ranks = [(sum(isinstance(step, str) for step in each), each.count(Step.DEPTH)) for each in (one, other)]
+    return ranks[0] == ranks[1] and may_meet(_of_items(one), _of_items(other))
+
+
+def _of_items(steps: Sequence[Segment]) -> Sequence[Segment]:
+    while steps[-1] is Step.ELEMENT:
+        steps = steps[:-1]
+    return steps
 
 
 def read_rules(table: Node, known_patterns: tuple[str, ...]) -> dict[str, Rule]:
@@ -94,16 +101,17 @@ def read_rules(table: Node, known_patterns: tuple[str, ...]) -> dict[str, Rule]:
     """
     known = {field.name: field for field in FIELDS}
     rules: dict[str, Rule] = {}
-    read: dict[str, tuple[str, ...]] = {}
+    read: dict[str, tuple[Segment, ...]] = {}
     for path, node in table.members().items():
-        steps = steps_of(path)
-        if steps is None:
-            raise node.error("not a path. Write column, column.member, column.**.member or column.items[*].member")
+        try:
+            steps = steps_of(path)
+        except UsageError as error:
+            raise node.error(f"no path: {_PATHS}") from error
         target = _target(node, steps, known)
         rules[path] = _read_rule(node, target, known_patterns)
         for other, theirs in read.items():
-            if may_meet(steps, theirs):
-                raise node.error(f"has two rules: {other} may be the same value. Leave one of them out")
+            if are_equal(steps, theirs):
+                raise node.error(f"may be the same value as {other}, which would have two rules. Leave one of them out")
             dropped, inner = (other, path) if len(theirs) == 1 else (path, other)
             if steps[0] == theirs[0] and {len(steps), len(theirs)} > {1} and rules[dropped].action == "drop":
                 raise node.error(f"{dropped} is dropped whole, so a rule for {inner} has nothing to do. Leave it out")
@@ -111,8 +119,8 @@ def read_rules(table: Node, known_patterns: tuple[str, ...]) -> dict[str, Rule]:
     return rules
 
 
-def _target(node: Node, steps: tuple[str, ...], known: Mapping[str, Field]) -> Target:
-    column = steps[0]
+def _target(node: Node, steps: tuple[Segment, ...], known: Mapping[str, Field]) -> Target:
+    column = str(steps[0])
     if column in UNTOUCHABLE:
         raise node.error(f"{', '.join(UNTOUCHABLE)} take no rule: what is read, merged and proven rests on them")
     if column == "extra":
@@ -190,12 +198,12 @@ def _read_hash(members: Mapping[str, Node], target: Target, known_patterns: tupl
 
 
 def _normalisation(node: Node) -> str:
-    text = node.text()
-    if text in _NORMALISATIONS[:-1] or _PHONE.fullmatch(text):
-        return text
-    if text.startswith("phone"):
-        raise node.error("a phone number needs its region, as two capital letters: phone:US")
-    raise node.error(f"must be {any_of(_NORMALISATIONS)}.{did_you_mean(text, _NORMALISATIONS)}".rstrip("."))
+    try:
+        normaliser(node.text())
+    except UsageError as error:
+        what = str(error).removeprefix(f"normalise {node.value}: ")
+        raise node.error(f"{what}.{did_you_mean(node.value, _NORMALISATIONS)}".rstrip(".")) from error
+    return node.text()
 
 
 def _read_mask(members: Mapping[str, Node], target: Target, known_patterns: tuple[str, ...]) -> Rule:

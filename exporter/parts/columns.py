@@ -1,6 +1,6 @@
 """Names the columns of parts. A table only ever gains columns, so older parts may have fewer."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Final
 
 import pyarrow as pa
@@ -76,3 +76,18 @@ def _was_added(field: pa.Field) -> bool:
 def time_column(columns: Collection[str]) -> str:
     """Returns the column that a table is sorted and partitioned by."""
     return next(name for name in (SORT_COLUMNS[TURNS], SORT_COLUMN) if name in columns)
+
+
+def leaf_columns(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
+    """Returns the columns that Parquet makes of a schema, by their dotted paths."""
+    return [leaf for field in schema for leaf in _leaves(field.name, field.type)]
+
+
+def _leaves(path: str, type_: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
+    if pa.types.is_struct(type_):
+        for field in type_:
+            yield from _leaves(f"{path}.{field.name}", field.type)
+    elif pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        yield from _leaves(f"{path}.list.element", type_.value_type)
+    else:
+        yield path, type_

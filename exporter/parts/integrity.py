@@ -15,7 +15,7 @@ from typing import Final
 
 from anyio import CapacityLimiter, to_thread
 
-from exporter.errors import DamagedPartError, DamageKind, UnreadableFileError
+from exporter.errors import DamagedPartError, DamageKind, UnreadableFileError, UnreadablePartError
 from exporter.model import ExportFile
 from exporter.store.base import Store
 from exporter.store.disk import file_size, open_patiently, reading
@@ -84,8 +84,13 @@ async def as_written(store: Store, file: ExportFile, limiter: CapacityLimiter | 
 async def read_as_written(store: Store, file: ExportFile) -> bytes:
     """Returns the content of a small file. Raises as `as_written`."""
     async with as_written(store, file) as path:
-        with reading(path), open_patiently(path) as opened_file:
-            return opened_file.readall()
+        return read_whole(path)
+
+
+def read_whole(path: Path) -> bytes:
+    """Returns the content of a small file. Blocks. Raises `UnreadableFileError`."""
+    with reading(path), open_patiently(path) as file:
+        return file.readall()
 
 
 @asynccontextmanager
@@ -94,7 +99,7 @@ async def opened(store: Store, file: ExportFile) -> AsyncIterator[Path]:
     try:
         async with store.fetched(file.path) as path:
             yield path
-    except UnreadableFileError as error:
+    except (UnreadableFileError, UnreadablePartError) as error:
         if str(error.path) == str(store.location / file.path):
             async with as_written(store, file):
                 pass

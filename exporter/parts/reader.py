@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from exporter.errors import UnreadableFileError
+from exporter.parts.cipher import open_parquet
 from exporter.parts.columns import complete
 from exporter.parts.writer import Writer
 from exporter.store.disk import open_patiently
@@ -24,9 +25,10 @@ _SAID_CHARACTERS = 200
 
 @contextmanager
 def open_part(path: Path) -> Iterator[pq.ParquetFile]:
-    """Opens a part for the block. Raises `UnreadableFileError`, also if the block fails to read it."""
+    """Opens a part for the block. Raises `UnreadableFileError`, also if the block fails to read it, and
+    `UnreadablePartError` if the part is encrypted and no key of the current cipher opens it."""
     try:
-        with BufferedReader(open_patiently(path)) as file, pq.ParquetFile(file) as part:
+        with BufferedReader(open_patiently(path)) as file, open_parquet(file, path) as part:
             yield part
     except (OSError, MemoryError, pa.ArrowException) as error:
         raise UnreadableFileError(path, _describe(error, path)) from error
@@ -39,7 +41,7 @@ def read_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Yields the rows of whole parts, or these columns of them, by row group. `wants` says whether a row group is read.
 
-    Raises `UnreadableFileError`.
+    Raises as `open_part`.
     """
     for path in parts:
         with open_part(path) as part:

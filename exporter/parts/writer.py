@@ -6,7 +6,6 @@ transcripts it gave the size of level 3 (27 % of memory) at 1.6 times the speed,
 
 import hashlib
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ import pyarrow.parquet as pq
 
 from exporter.contract import Instant
 from exporter.layout import CONVERSATIONS, RECORDINGS, TURNS
-from exporter.parts.columns import SORT_COLUMNS, are_open, are_recorded
+from exporter.parts.cipher import current, writing_properties
+from exporter.parts.columns import SORT_COLUMNS, are_open, are_recorded, leaf_columns
 from exporter.store.disk import fsync, open_private, reporting
 
 _ZSTD_LEVEL = 2
@@ -56,7 +56,8 @@ _LOOKED_UP: Final = frozenset({"id", "user_id", "conversation_id", "call_id"})
 
 @dataclass(frozen=True, slots=True)
 class WrittenPart:
-    """Describes a part that is whole and fsynced, still at its staging path. For the counts, see `model.DataFile`."""
+    """Describes a part that is whole and fsynced, still at its staging path. For the counts and `key`, see
+    `model.DataFile`."""
 
     rows: int
     size_bytes: int
@@ -66,6 +67,7 @@ class WrittenPart:
     open_rows: int
     recorded_rows: int
     unrecorded_rows: int
+    key: str
 
 
 class Writer(Protocol):
@@ -81,7 +83,8 @@ class PartWriter:
     """Writes record batches of one `schema` to a new private file at `staged`, in the descending order of `table`.
 
     `row_group_bytes` are bytes in memory; a row group is closed before it would be larger. Raises `StoreError` from any
-    method when the disk fails, after which only `abort` is of use; `ValueError` for rows out of order.
+    method when the disk fails, after which only `abort` is of use; `ValueError` for rows out of order. The part is
+    encrypted if there is a cipher where the writer is made (`cipher.using`).
     """
 
     def __init__(self, staged: Path, schema: pa.Schema, row_group_bytes: int, table: str = CONVERSATIONS) -> None:
@@ -95,9 +98,11 @@ class PartWriter:
         self._rows = 0
         self._open_rows = self._recorded_rows = self._unrecorded_rows = 0
         self._counts = table == CONVERSATIONS
+        cipher = current()
+        self._key = "" if cipher is None else cipher.key_name
         self._newest: Instant | None = None
         self._oldest: Instant | None = None
-        leaves = [leaf for field in schema for leaf in _leaves(field.name, field.type)]
+        leaves = leaf_columns(schema)
         with reporting(staged):
             self._file = _HashingFile(staged)
             try:
@@ -111,6 +116,7 @@ class PartWriter:
                     write_page_index=True,
                     write_batch_size=_ROWS_PER_LOOK[table],
                     sorting_columns=pq.SortingColumn.from_ordering(schema, [(self._sort_column, "descending")]),
+                    encryption_properties=writing_properties(schema),
                 )
             except BaseException:
                 self._file.discard()
@@ -157,6 +163,7 @@ class PartWriter:
             open_rows=self._open_rows,
             recorded_rows=self._recorded_rows,
             unrecorded_rows=self._unrecorded_rows,
+            key=self._key,
         )
 
     def abort(self) -> None:
@@ -245,17 +252,6 @@ class _HashingFile:
 
     def close(self) -> None:
         """Does nothing: Arrow closes what it has written to, but `finish` and `discard` decide here."""
-
-
-def _leaves(path: str, type_: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
-    """Yields the columns that Parquet makes of an Arrow field, by their dotted paths."""
-    if pa.types.is_struct(type_):
-        for field in type_:
-            yield from _leaves(f"{path}.{field.name}", field.type)
-    elif pa.types.is_list(type_) or pa.types.is_large_list(type_):
-        yield from _leaves(f"{path}.list.element", type_.value_type)
-    else:
-        yield path, type_
 
 
 def _worth_statistics(path: str, type_: pa.DataType) -> bool:

@@ -17,7 +17,8 @@ from exporter.fetch.media.link import Link
 from exporter.fetch.media.media_type import extension_of
 from exporter.fetch.media.transfer import POLICY, Again, Dead, End, Status, Step, Transfer, Whole
 from exporter.fetch.pace.retry import RetryPolicy
-from exporter.layout import staged_media_prefix
+from exporter.keys import Key
+from exporter.layout import ENCRYPTED, staged_media_prefix
 from exporter.pipeline.committer import check_free_space
 from exporter.store.base import Store
 
@@ -50,7 +51,8 @@ class Result:
 
     Unless the status is `stored`, `reason` says why not; it never holds a part of a link. If it is `stored`, the rest
     is set: the whole, fsynced file of `bytes` bytes at `staged_path`, which the caller must publish or delete, its
-    `sha256` in hexadecimal digits, and an `extension` from a list. `content_type` and `source_etag` are as received.
+    `sha256` in hexadecimal digits, and an `extension` from a list; all of these are of the encrypted file if there is a
+    key. `content_type` and `source_etag` are as received.
     """
 
     status: Status
@@ -71,7 +73,7 @@ class Downloader:
     """Downloads recordings, any number at a time, into files staged by `run`.
 
     A link that is about to end, or has died, is asked for again through `renew`, once for each recording. No recording
-    may be larger than `max_bytes`.
+    may be larger than `max_bytes`. With a `key`, they are encrypted.
     """
 
     client: MediaClient
@@ -79,6 +81,7 @@ class Downloader:
     run: str
     renew: Renew
     max_bytes: int | None = None
+    key: Key | None = None
     clock: Callable[[], Instant] = wall_clock
     policy: RetryPolicy = POLICY
     _numbers: Iterator[int] = field(default_factory=lambda: count(1), init=False, repr=False)
@@ -98,7 +101,7 @@ class Downloader:
             policy=self.policy,
         )
         staged = self.store.staging_file(f"{staged_media_prefix(self.run)}{next(self._numbers):06d}")
-        file = MediaFile(staged, self._check)
+        file = MediaFile(staged, self._check, self.key)
         sha256: str | None = None
         try:
             link, end = await self._pursue(wanted, transfer, file)
@@ -116,10 +119,10 @@ class Downloader:
             transfer.attempts,
             transfer.is_renewed,
             staged_path=staged,
-            bytes=transfer.received,
+            bytes=file.size_bytes,
             sha256=sha256,
             content_type=transfer.content_type,
-            extension=extension_of(transfer.content_type),
+            extension=extension_of(transfer.content_type) + (ENCRYPTED if self.key else ""),
             source_etag=transfer.source_etag,
         )
 

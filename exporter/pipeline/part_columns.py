@@ -9,9 +9,9 @@ from anyio import to_thread
 
 from exporter.errors import StoreError
 from exporter.model import DataFile
+from exporter.parts.excerpt import copy_columns
 from exporter.parts.integrity import as_written, opened
 from exporter.store.base import Store
-from exporter.store.filesystem import copy_columns
 
 
 @asynccontextmanager

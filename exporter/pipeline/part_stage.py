@@ -37,7 +37,7 @@ class PartStage:
         # Encoding holds the interpreter, compression does not: two threads keep two cores busy.
         self.working: Final = CapacityLimiter(2)
         self._run = run
-        self._row_group_bytes = row_group_bytes
+        self.row_group_bytes: Final = row_group_bytes
         self._names: Final = (f"{run}-{number:06d}" for number in count(1))
 
     @classmethod
@@ -60,7 +60,7 @@ class PartStage:
             replace(tables or self.tables, turns=None),
             f"{self._run}-r{reading}",
             target_part_bytes=self.target_part_bytes,
-            row_group_bytes=self._row_group_bytes,
+            row_group_bytes=self.row_group_bytes,
             clock=self.clock,
         )
 
@@ -69,17 +69,17 @@ class PartStage:
 
     def new_part(self) -> TablesWriter:
         """Returns a writer of a new part of each table."""
-        return TablesWriter(self.store, self.next_name(), self.tables, self._row_group_bytes)
+        return TablesWriter(self.store, self.next_name(), self.tables, self.row_group_bytes)
 
     def new_recordings_part(self) -> tuple[str, PartWriter]:
         """Returns the name of a new part of recordings, and its writer."""
         name = self.next_name()
         schema = self.tables.schemas[RECORDINGS]
-        return name, PartWriter(self.store.staging_file(name), schema, self._row_group_bytes, RECORDINGS)
+        return name, PartWriter(self.store.staging_file(name), schema, self.row_group_bytes, RECORDINGS)
 
     def new_part_aside(self) -> TablesWriter:
         """Returns a writer of a new part of conversations alone."""
-        return TablesWriter(self.store, self.next_name(), replace(self.tables, turns=None), self._row_group_bytes)
+        return TablesWriter(self.store, self.next_name(), replace(self.tables, turns=None), self.row_group_bytes)
 
     async def publish(self, parts: Iterable[StagedPart]) -> tuple[DataFile, ...]:
         """Moves whole parts to where a commit can name them, and returns their files."""

@@ -11,24 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-import pyarrow as pa
-import pyarrow.compute as pc
 from anyio import to_thread
 
 from exporter.contract import Instant
 from exporter.coverage import Interval
 from exporter.encode.recordings import RecordingRow
 from exporter.errors import DamagedPartError
-from exporter.layout import RECORDINGS, media_path, partition_text
+from exporter.layout import media_extension, media_path, partition_text
 from exporter.log.state import State
 from exporter.model import DataFile, ExportFile
 from exporter.partitions import Partition
-from exporter.parts.columns import ID_COLUMNS
 from exporter.parts.integrity import as_written, chunks_of, opened
 from exporter.parts.merge import MergePlan
-from exporter.parts.reader import read_batches
 from exporter.pipeline.part_stage import PartStage
-from exporter.pipeline.recording_parts import publish_recordings, without_rows
+from exporter.pipeline.recording_parts import publish_recordings, rows_in, without_rows
 from exporter.pipeline.spool_sink import Spool
 from exporter.store.disk import fsync, open_private, reporting
 
@@ -106,17 +102,7 @@ async def _read(stage: PartStage, file: DataFile, ids: Collection[str]) -> list[
     if not ids:
         return []
     async with opened(stage.store, file) as part:
-        return await to_thread.run_sync(_rows_of, part, ids, limiter=stage.working)
-
-
-def _rows_of(part: Path, ids: Collection[str]) -> list[RecordingRow]:
-    wanted, found = pa.array(sorted(ids), pa.string()), []
-    for batch in read_batches([part]):
-        rows = pa.Table.from_batches([batch.filter(pc.is_in(batch.column(ID_COLUMNS[RECORDINGS]), wanted))])
-        for name in ("conversation_created_at", "fetched_at"):
-            rows = rows.set_column(rows.schema.get_field_index(name), name, rows[name].cast(pa.int64()))
-        found += [RecordingRow(**row) for row in rows.to_pylist()]
-    return found
+        return await to_thread.run_sync(rows_in, part, ids, limiter=stage.working)
 
 
 async def _moved(stage: PartStage, row: RecordingRow, to: Partition, created_at: Instant) -> RecordingRow | None:
@@ -124,7 +110,7 @@ async def _moved(stage: PartStage, row: RecordingRow, to: Partition, created_at:
     path = row.path
     if path is not None and row.sha256 is not None and row.bytes is not None:
         media = ExportFile(path=path, rows=0, size_bytes=row.bytes, sha256=row.sha256)
-        path = media_path(to, row.sha256, path.rpartition(".")[2])
+        path = media_path(to, row.sha256, media_extension(path))
         if path != row.path:
             staged = stage.store.staging_file(f"{stage.next_name()}-media")
             try:

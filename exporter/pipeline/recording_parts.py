@@ -4,8 +4,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from anyio import CancelScope, to_thread
 
 from exporter.coverage import Interval
@@ -14,7 +17,9 @@ from exporter.layout import RECORDINGS, part_path, partition_text
 from exporter.log.commits import CommitLog
 from exporter.model import Change, DataFile
 from exporter.partitions import Partition
+from exporter.parts.columns import ID_COLUMNS
 from exporter.parts.integrity import as_written
+from exporter.parts.reader import read_batches
 from exporter.parts.recordings import write_recordings
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.part_stage import PartStage
@@ -57,9 +62,23 @@ async def publish_recordings(
         statuses=written.statuses,
         media_files=written.media_files,
         media_bytes=written.media_bytes,
+        key=part.key,
     )
     await stage.publish([StagedPart(name, file)])
     return file
+
+
+def rows_in(part: Path, ids: Collection[str] | None = None) -> list[RecordingRow]:
+    """Returns the rows of a part, or only those of these conversations. Blocks. Raises `StoreError`."""
+    found = []
+    for batch in read_batches([part]):
+        rows = pa.Table.from_batches([batch])
+        if ids is not None:
+            rows = rows.filter(pc.is_in(rows[ID_COLUMNS[RECORDINGS]], pa.array(sorted(ids), pa.string())))
+        for name in ("conversation_created_at", "fetched_at"):
+            rows = rows.set_column(rows.schema.get_field_index(name), name, rows[name].cast(pa.int64()))
+        found += [RecordingRow(**row) for row in rows.to_pylist()]
+    return found
 
 
 async def without_rows(stage: PartStage, file: DataFile, ids: Collection[str]) -> DataFile | None:

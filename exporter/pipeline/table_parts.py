@@ -71,6 +71,7 @@ class TableParts:
             recorded_rows=part.recorded_rows if of_conversations else None,
             unrecorded_rows=part.unrecorded_rows if of_conversations else None,
             policy=self.policy,
+            key=part.key,
         )
 
 

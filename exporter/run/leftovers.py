@@ -5,7 +5,8 @@ bytes as they were written may hold what the source has deleted since: it is nee
 is nowhere else.
 
 Of recordings, a repair drops what is damaged: a part is of no use then, and media is needed until the same was fetched
-again, which then has the path that it had.
+again, which then has the path that it had; or, if it is encrypted and no path comes again, until every recording of its
+partition has a row again.
 """
 
 from collections.abc import Iterable
@@ -16,10 +17,19 @@ import msgspec
 from anyio import to_thread
 
 from exporter.coverage import Coverage
-from exporter.errors import DamagedPartError, UnreadableFileError
-from exporter.layout import DROPPED, RECORDINGS, dropped_path, is_media, undropped_path
+from exporter.errors import DamagedPartError, UnreadableFileError, UnreadablePartError
+from exporter.layout import (
+    DROPPED,
+    RECORDINGS,
+    dropped_path,
+    is_encrypted,
+    is_media,
+    media_partition,
+    undropped_path,
+)
 from exporter.log.dropped import DroppedFiles, is_filled
 from exporter.log.quarantine import id_of
+from exporter.log.recordings import is_looked_at
 from exporter.log.state import State
 from exporter.model import DataFile, ExportFile
 from exporter.parts.ids import read_ids
@@ -60,8 +70,9 @@ async def find_leftovers(store: Store, state: State) -> Leftovers:
     recorded = {path: was for path in there if (was := undropped_path(path)) is not None}
     media = {path: was for path, was in recorded.items() if is_media(was)}
     again = await store.sizes(media.values())
-    found.needed += sorted(path for path, was in media.items() if was not in again)
-    found.gone += sorted(path for path, was in media.items() if was in again)
+    for path, was in sorted(media.items()):
+        is_back = was in again or (is_encrypted(was) and is_looked_at(state, media_partition(was)))
+        (found.gone if is_back else found.needed).append(path)
     found.gone += sorted(path for path, was in recorded.items() if was.startswith(f"{RECORDINGS}/"))
     return found
 
@@ -74,7 +85,7 @@ async def _find_needed(store: Store, state: State, dropped: DroppedFiles, files:
             ids = await _ids_of(store, file)
         except DamagedPartError:
             continue
-        except UnreadableFileError:
+        except (UnreadableFileError, UnreadablePartError):
             needed.add(file.path)
             continue
         # A row is nearly always in the part that has taken this one's place; then no other part is read.

@@ -8,13 +8,15 @@ from typing import Final
 import msgspec
 
 from exporter.contract import FILTERS_BY_NAME
+from exporter.encode.batch import NO_FLOORS
 from exporter.encode.protect.protector import Protector
 from exporter.encode.tables import Tables
 from exporter.errors import ProtectionError
 from exporter.keys import Keys, with_check
 from exporter.layout import RECORDINGS, TURNS
 from exporter.log.state import State
-from exporter.privacy import Policy
+from exporter.model import DataFile
+from exporter.privacy import Floors, Policy
 from exporter.run.policy_changes import differences, is_inside, takes_turns
 from exporter.settings import Filters, Request, Selection
 from exporter.store.location import Location, shell_word
@@ -59,7 +61,7 @@ def settle_policy(state: State, asked: Selection, destination: Location, keys: K
     filters = asked.filters if state.request is None else state.request.filters
     check_filters(policy, filters or {})
     keeps = state.keeps_recordings if asked.recordings is None else asked.recordings
-    check_recordings(policy, keeps=bool(keeps))
+    check_recordings(stored or policy, keeps=bool(keeps))
     return policy
 
 
@@ -74,17 +76,19 @@ def with_key(policy: Policy, keys: Keys, stored: Policy | None = None) -> Policy
     return msgspec.structs.replace(policy, key=with_check(reference, keys.privacy(reference)))
 
 
-def tables_of(request: Request, policy: Policy | None, keys: Keys, *, reads: bool = True) -> Tables:
-    """Returns the tables of a request, which protect what is encoded.
+def tables_of(
+    request: Request, policy: Policy | None, keys: Keys, *, reads: bool = True, floors: Floors = NO_FLOORS
+) -> Tables:
+    """Returns the tables of a request, which protect what is encoded; `floors` are as in `Tables.of`.
 
     Unless the caller `reads` from the API, it rewrites stored rows, of which only turns are made anew; then the key is
     needed for these alone. Raises `ProtectionError` if it is missing.
     """
     if policy is None:
-        return Tables.of(request)
+        return Tables.of(request, floors=floors)
     applied = policy if reads else msgspec.structs.replace(policy, rules={}, quarantine="keep")
     key = keys.privacy(policy.key) if applied.needs_key and policy.key is not None else None
-    return replace(Tables.of(request, Protector(applied, key)), policy=policy.fingerprint)
+    return replace(Tables.of(request, Protector(applied, key), floors), policy=policy.fingerprint)
 
 
 def stored_tables(state: State, keys: Keys) -> Tables:
@@ -93,19 +97,20 @@ def stored_tables(state: State, keys: Keys) -> Tables:
 
 
 def check_settled(state: State, command: str, destination: Location) -> None:
-    """Raises `ProtectionError` if parts are not yet as the policy and the encryption want them, unless `command` brings
-    them there, or takes damaged ones out."""
-    pending = [file for file in state.files.values() if not state.privacy.is_protected(file)]
-    if not pending:
-        return
-    fingerprint = state.privacy.fingerprint
-    is_raw = any(file.table != RECORDINGS and file.policy != fingerprint for file in pending)
-    mends = "protect" if is_raw else "rekey"
-    if command not in (mends, "verify"):
+    """Raises `ProtectionError` if parts are not yet as the policy wants them, unless `command` brings them there, or
+    takes damaged ones out."""
+    pending = pending_files(state)
+    if pending and command not in ("protect", "verify"):
         raise ProtectionError(
-            f"{destination}: {count_of(len(pending), 'file')} of {len(state.files):,} still as before the last "
-            f"{mends}, which was cut short. Run exporter {mends} {shell_word(destination)} again first"
+            f"{destination}: {count_of(len(pending), 'file')} of {len(state.files):,} not yet as the policy wants "
+            f"them, because a run was cut short. This ends it:\n  exporter protect {shell_word(destination)}"
         )
+
+
+def pending_files(state: State) -> list[DataFile]:
+    """Returns the parts that are not yet as the policy wants them."""
+    fingerprint = state.privacy.fingerprint
+    return [file for file in state.files.values() if file.table != RECORDINGS and file.policy != fingerprint]
 
 
 def check_filters(policy: Policy, filters: Filters) -> None:

@@ -5,6 +5,7 @@ from typing import Final
 from exporter.contract import BEGINNING, FIELD_NAMES, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, format_instant
 from exporter.coverage import Coverage, Interval
 from exporter.errors import DestinationError, UsageError
+from exporter.log.expiry import row_floor
 from exporter.log.state import State
 from exporter.pipeline.role import is_same_organization
 from exporter.privacy import Policy
@@ -82,11 +83,16 @@ def without_dropped(fields: tuple[str, ...] | None, policy: Policy | None) -> tu
 def settle_range(state: State, asked: Selection, latest: Instant) -> Interval:
     """Returns the range to bring the destination to: the stored one, widened to what is asked for, up to `latest`.
 
-    Raises `UsageError` for an empty range.
+    Raises `UsageError` for an empty range, and for an earlier start than what has expired.
     """
     stored = state.range
     until = min(asked.until, latest) if asked.until is not None else latest if stored is None else stored.end
     since = asked.since if asked.since is not None else BEGINNING if stored is None else stored.start
+    if stored is not None and asked.since is not None and asked.since < (floor := row_floor(state.privacy.floors)):
+        raise UsageError(
+            f"--since {format_instant(asked.since)}: expired: rows before {format_instant(floor)} are not kept. Leave "
+            "--since out"
+        )
     if since >= until:
         clamped = asked.until is None or asked.until > latest
         raise UsageError(

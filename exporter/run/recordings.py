@@ -21,7 +21,7 @@ from exporter.pipeline.recordings import Downloads, LinkSink, Listed, listed_of
 from exporter.pipeline.role import sees
 from exporter.pipeline.single import Absence
 from exporter.run.connect import open_reader
-from exporter.run.media_access import new_client
+from exporter.run.media_access import media_key, new_client
 from exporter.run.recording_outcomes import Outcomes, Tally
 from exporter.run.recordings_left import Batch
 from exporter.run.session import Session
@@ -55,7 +55,9 @@ class RecordingsRun:
         self._rows = rows
         self._settings = settings = session.context.settings.recordings
         store, run = session.stage.store, session.run
-        downloader = Downloader(client, store, run, self._renew, max_bytes=settings.most_bytes, policy=POLICY)
+        downloader = Downloader(
+            client, store, run, self._renew, max_bytes=settings.most_bytes, key=media_key(), policy=POLICY
+        )
         report = self._report = session.reader.report
         self._outcomes = Outcomes(rows, tally, settings)
         self._downloads = Downloads(downloader, self._outcomes.keep, rows.commit_due, settings.concurrency, report)

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import fs
 
-from exporter.errors import StoreError, UnreadableFileError, UsageError
-from exporter.store.location import Location, Url, parts_inside
+from exporter.errors import StoreError, UsageError
+from exporter.store.location import Location, Url
 
 #: A footer is smaller, and larger columns are read at once.
 _READ_AHEAD_BYTES: Final = 64 * 1024
@@ -28,29 +27,6 @@ def open_filesystem(location: Location) -> tuple[fs.FileSystem, str]:
     from exporter.store.objects.clouds import open_bucket
 
     return fs.PyFileSystem(_Objects(location, open_bucket(location))), f"{location.prefix}/".lstrip("/")
-
-
-def copy_columns(location: Url, path: str, columns: Sequence[str], copy: Path) -> None:
-    """Writes these columns of a part in an object store, as far as it has them, to a new file, and reads no others.
-
-    Raises `StoreError`; `UnreadableFileError` for what Arrow fails to read or write.
-    """
-    from exporter.store.objects.errors import translating
-
-    filesystem, prefix = open_filesystem(location)
-    try:
-        with (
-            translating(location / path),
-            filesystem.open_input_file(f"{prefix}{'/'.join(parts_inside(location, path))}") as file,
-            pq.ParquetFile(file) as part,
-        ):
-            there = [name for name in columns if name in part.schema_arrow.names]
-            schema = pa.schema([part.schema_arrow.field(name) for name in there])
-            with pq.ParquetWriter(copy, schema) as writer:
-                for number in range(part.num_row_groups):
-                    writer.write_table(part.read_row_group(number, columns=there, use_threads=False))
-    except (OSError, MemoryError, pa.ArrowException) as error:
-        raise UnreadableFileError(location / path, f"Arrow fails to copy it ({error})") from error
 
 
 class _BlockingReader(RawIOBase):

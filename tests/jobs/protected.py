@@ -69,9 +69,7 @@ def column(root: Path, name: str, table: str = "conversations") -> list[Any]:
     order = "id" if table == "conversations" else "conversation_id, item_index"
     found = (
         duckdb.connect()
-        .execute(
-            f"select {name} from read_parquet('{root}/{table}/**/*.parquet') order by {order}"  # noqa: S608
-        )
+        .execute(f"select {name} from read_parquet('{root}/{table}/**/*.parquet') order by {order}")
         .fetchall()
     )
     return [value for (value,) in found]

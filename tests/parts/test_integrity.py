@@ -11,7 +11,7 @@ import obstore
 import pytest
 from obstore.store import MemoryStore
 
-from exporter.errors import DamagedPartError, UnreadableFileError
+from exporter.errors import DamagedPartError, UnreadableFileError, UnreadablePartError
 from exporter.model import ExportFile
 from exporter.parts import integrity
 from exporter.parts.integrity import as_written, missized, opened, read_as_written
@@ -121,3 +121,12 @@ class TestDownloads:
             assert str(raised.value.path) == f"s3://memory/{FILE.path}"
         finally:
             store.close()
+
+
+async def test_a_part_that_no_key_opens_is_damaged_only_if_its_bytes_differ(store: Store) -> None:
+    for data, kind in ((DATA, UnreadablePartError), (DATA[::-1], DamagedPartError)):
+        await store.delete(FILE.path)
+        await put(store, data)
+        with pytest.raises(kind, match=FILE.path):
+            async with opened(store, FILE) as path:
+                raise UnreadablePartError(path, "is encrypted with another key")

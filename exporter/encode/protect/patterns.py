@@ -14,7 +14,11 @@ from exporter.privacy import Pattern
 _SPACE: Final = " \u00a0\u2009\u202f"
 _HYPHEN: Final = "\u2010-\u2015\u2212\\-"
 _GAP: Final = f"[{_SPACE}{_HYPHEN}]"
-_DIGIT: Final = r"\p{Nd}"
+#: Every digit that Unicode has.
+_ANY_DIGIT: Final = r"\p{Nd}"
+#: The digits of Latin, Arabic, Persian, Devanagari and full width. One expression of all patterns must fit into RE2's
+#: memory: with `_ANY_DIGIT` in the long ones it would not, and take a hundredfold time.
+_DIGIT: Final = "[0-9٠-٩۰-۹०-९０-９]"
 
 _LABEL: Final = r"[\p{L}\p{M}\p{N}_-]+"
 _EMAIL: Final = rf"[\p{{L}}\p{{M}}\p{{N}}.!#$%'*+^_{{|}}~-]+[@＠](?:{_LABEL}\.)+[\p{{L}}\p{{M}}]{_LABEL}"
@@ -22,23 +26,19 @@ _EMAIL: Final = rf"[\p{{L}}\p{{M}}\p{{N}}.!#$%'*+^_{{|}}~-]+[@＠](?:{_LABEL}\.)
 # No count from above: a card that were cut to a number's length would keep its last digit. The check counts.
 _BETWEEN: Final = f"[{_SPACE}{_HYPHEN}./()]{{0,3}}"
 _PHONE: Final = (
-    rf"\([+＋]?{_DIGIT}{{1,5}}\)(?:{_BETWEEN}{_DIGIT}){{2,}}"  # (0207) 946-0000
-    rf"|[+＋]?{_DIGIT}(?:{_BETWEEN}{_DIGIT}){{6,}}"
+    rf"\([+＋]?{_ANY_DIGIT}{{1,5}}\)(?:{_BETWEEN}{_ANY_DIGIT}){{2,}}"  # (0207) 946-0000
+    rf"|[+＋]?{_ANY_DIGIT}(?:{_BETWEEN}{_ANY_DIGIT}){{6,}}"
 )
 
-# One expression of all patterns must fit into RE2's memory: with all digits of the world, one as long as this takes it,
-# and a hundredfold time. These are those of Latin, Arabic, Persian, Devanagari and full width.
-_CARD_DIGIT: Final = "[0-9٠-٩۰-۹०-९０-９]"
 # The usual groups come first, so that what follows a card, as its code does, is no part of it.
 _CARD: Final = (
-    f"{_CARD_DIGIT}{{13,19}}"
-    f"|{_CARD_DIGIT}{{4}}(?:{_GAP}{_CARD_DIGIT}{{4}}){{3}}"
-    f"|{_CARD_DIGIT}{{4}}{_GAP}{_CARD_DIGIT}{{6}}{_GAP}{_CARD_DIGIT}{{4,5}}"
-    f"|{_CARD_DIGIT}(?:{_GAP}?{_CARD_DIGIT}){{12,18}}"
+    f"{_DIGIT}{{13,19}}"
+    f"|{_DIGIT}{{4}}(?:{_GAP}{_DIGIT}{{4}}){{3}}"
+    f"|{_DIGIT}{{4}}{_GAP}{_DIGIT}{{6}}{_GAP}{_DIGIT}{{4,5}}"
+    f"|{_DIGIT}(?:{_GAP}?{_DIGIT}){{12,18}}"
 )
 
-#: The number of characters of an IBAN, by country. Without it, words that follow would be taken for its end. The rest
-#: is ASCII, as an IBAN is.
+#: The number of characters of an IBAN, by country. Without it, words that follow would be taken for its end.
 _IBAN_LENGTHS: Final = {
     **dict.fromkeys(("NO",), 15),
     **dict.fromkeys(("BE",), 16),

@@ -11,7 +11,13 @@ from typing import Final, ParamSpec, TypeVar
 import anyio
 from anyio import CancelScope, to_thread
 
-from exporter.errors import DestinationError, OvertakenError, StoreError, UnreadableFileError
+from exporter.errors import (
+    DestinationError,
+    OvertakenError,
+    StoreError,
+    UnreadableFileError,
+    UnreadablePartError,
+)
 from exporter.layout import COMMITS, LOCK, MANIFEST, PRIVATE, PROBE, RUNS, STAGING, staging_path
 from exporter.settings import FileMode
 from exporter.store.base import LockHolder
@@ -110,10 +116,10 @@ class ObjectStore:
             async with self._transfers:
                 await _finished(self._bucket.download, path, copy)
             yield copy
-        except UnreadableFileError as error:
+        except (UnreadableFileError, UnreadablePartError) as error:
             if error.path != copy:
                 raise
-            raise UnreadableFileError(self.location / path, error.what) from error
+            raise type(error)(self.location / path, error.what) from error
         finally:
             copy.unlink(missing_ok=True)
 

@@ -1,0 +1,59 @@
+"""`exporter policy check`."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from exporter.cli.flags import OneObject, flag
+from exporter.cli.policy_report import describe_policy, policy_figures
+from exporter.cli.runner import show
+from exporter.errors import ProtectionError, UsageError
+from exporter.keys import Key, Keys
+from exporter.options.option import Group
+from exporter.options.parse import to_choice
+from exporter.options.policy import load_policy
+from exporter.privacy import KeyReference
+
+_ACTIONS: Final = ("check",)
+
+
+def policy(
+    action: Annotated[
+        str,
+        typer.Argument(metavar="ACTION", help="What to do: check.", autocompletion=lambda: list(_ACTIONS)),
+    ],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A policy file (TOML).")],
+    rows: Annotated[
+        str | None,
+        flag(
+            "Count what each rule would do to the conversations in this file: a JSON array, or one a line.",
+            "FILE",
+            Group.DONE,
+        ),
+    ] = None,
+    as_json: OneObject = False,
+) -> None:
+    """Check a policy file, and show what each rule means. Needs no token, no network and no key."""
+    to_choice(action, _ACTIONS, "policy")
+    loaded = load_policy(Path(file))
+    trial = None
+    if rows is not None:
+        from exporter.jobs.policy import try_policy
+
+        trial = try_policy(loaded.policy, Path(rows))
+    key, why_not = _find_key(loaded.policy.key)
+    lines = describe_policy(loaded, Path(file), key, why_not, trial)
+    show(lines, policy_figures(loaded, Path(file), key, trial), as_json=as_json)
+
+
+def _find_key(reference: KeyReference | None) -> tuple[Key | None, str]:
+    """Returns the key if it is here, or else why it is not."""
+    if reference is None:
+        return None, ""
+    try:
+        return Keys(os.environ).privacy(reference), ""
+    except (ProtectionError, UsageError) as error:
+        # What to do about it is for the commands that need the key.
+        return None, str(error).partition(". ")[0]

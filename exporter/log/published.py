@@ -1,0 +1,86 @@
+"""Reads of a manifest what readers of the tables need."""
+
+import msgspec
+
+from exporter.errors import DestinationError
+from exporter.log.state import FORMAT_VERSION
+from exporter.privacy import Encryption, EncryptionMode, KeyReference
+from exporter.settings import PartitionBy
+from exporter.zones import UTC_NAME
+
+
+class ManifestColumn(msgspec.Struct):
+    """Describes a column; `type` is the text of its Arrow type."""
+
+    name: str
+    type: str
+    nullable: bool
+
+
+class ManifestFile(msgspec.Struct):
+    """Describes a part, which is encrypted with the `key` of this name, if with any."""
+
+    path: str
+    partition: dict[str, str]
+    key: str = ""
+
+
+class ManifestTable(msgspec.Struct):
+    """Describes a table, with its parts from old to new."""
+
+    schema: list[ManifestColumn]
+    files: list[ManifestFile]
+
+
+class _Request(msgspec.Struct):
+    partition_by: PartitionBy
+    timezone: str = UTC_NAME
+
+
+class _Key(msgspec.Struct):
+    name: str
+    check: str
+
+
+class _Encryption(msgspec.Struct):
+    mode: EncryptionMode
+    key: _Key
+
+
+class _Protection(msgspec.Struct):
+    encryption: _Encryption | None = None
+
+
+class Manifest(msgspec.Struct):
+    """Holds what readers of the tables need of a manifest."""
+
+    generation: int
+    request: _Request
+    tables: dict[str, ManifestTable]
+    protection: _Protection = msgspec.field(default_factory=_Protection)
+
+    @property
+    def encryption(self) -> Encryption | None:
+        """Returns how parts are encrypted, as far as a reader must know it; None: they are plain."""
+        found = self.protection.encryption
+        if found is None:
+            return None
+        return Encryption(mode=found.mode, key=KeyReference(name=found.key.name, check=found.key.check))
+
+
+class _Version(msgspec.Struct):
+    format_version: int
+
+
+def read_manifest(manifest: bytes, where: object) -> Manifest:
+    """Returns what a manifest says; messages name `where` it lies.
+
+    Raises `DestinationError` for one that a newer exporter wrote, and for one that is not an exporter's.
+    """
+    try:
+        version = msgspec.json.decode(manifest, type=_Version).format_version
+        if version > FORMAT_VERSION:
+            raise DestinationError(f"{where}: in format {version}, by a newer exporter. Upgrade first")
+        return msgspec.json.decode(manifest, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise DestinationError(f"{where}: not a manifest that an exporter wrote") from error
