@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
+from anyio import to_thread
 
 from exporter.api.arguments import check_arguments, checked
 from exporter.clock import wall_clock
@@ -150,7 +151,7 @@ async def audit(
 async def compact(spec: ExportSpec, *, observer: Observer | None = None) -> CompactResult:
     """Merges small files at `spec.destination`, as `exporter compact` does. It needs no token.
 
-    Only `part_size`, `memory` and `data_key_file` count in the spec. Raises `ExporterError`.
+    Only `part_size`, `memory` and where keys are found count in the spec. Raises `ExporterError`.
     """
     settings, destination = spec.settings(), destination_of(spec)
 
@@ -279,8 +280,9 @@ async def schema(of: ExportSpec | str | Path, table: str = CONVERSATIONS) -> pa.
     Raises `UsageError` for a table that does not exist, `DestinationError` if there is no export, and `StoreError`.
     """
     if isinstance(of, ExportSpec):
-        fields = choose_fields(of.fields, of.exclude_fields)
-        return table_schema(new_schema(table, fields), of.partition_by or "day")
+        fields, file = choose_fields(of.fields, of.exclude_fields), await to_thread.run_sync(of.read_policy)
+        columns = new_schema(table, fields, None if file is None else file.policy)
+        return table_schema(columns, of.partition_by or "day")
     columns, partition_by, _ = await load_schema(parse_location(str(of)), table)
     return table_schema(columns, partition_by)
 
@@ -308,7 +310,16 @@ def stream(spec: ExportSpec, *, table: str = CONVERSATIONS, observer: Observer |
         if TURNS in (resolved.asked.tables or ()):
             raise UsageError(f'a stream gives one table: leave tables out, and give stream(spec, table="{TURNS}")')
         asked = resolved.asked.within(UTC_NAME)
-    return run_stream(asked, resolved.settings, resolved.credentials, observer, table=table, around=for_caller)
+        # A policy that cannot be kept is refused at once.
+        return run_stream(
+            asked,
+            resolved.settings,
+            resolved.credentials,
+            observer,
+            table=table,
+            keys=resolved.keys,
+            around=for_caller,
+        )
 
 
 async def _call(

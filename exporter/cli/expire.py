@@ -1,5 +1,6 @@
 """`exporter expire`."""
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,14 +12,14 @@ from exporter.cli.runner import Result, perform
 from exporter.clock import wall_clock
 from exporter.options.option import Group
 from exporter.options.retention import to_ages
-from exporter.options.spec import OPTIONS, ExportSpec
+from exporter.options.spec import KEYS, OPTIONS, ExportSpec
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
     from exporter.jobs.expire import ExpireResult
 
 
-@with_options(*OPTIONS.keys() - {"part_size", "memory"})
+@with_options(*OPTIONS.keys() - {"part_size", "memory", *KEYS})
 def expire(
     destination: Existing,
     spec: ExportSpec,
@@ -39,6 +40,7 @@ def expire(
     from exporter.jobs.expire import expire as run_expire
 
     run = partial(run_expire, target, now=wall_clock(), asked=asked, dry_run=dry_run, settings=spec.settings())
+    run = partial(run, keys=spec.keys(os.environ))
 
     def tell(done: "ExpireResult") -> Result:
         return Result(list(describe_expired(done, target, dry_run)), expired_figures(done), done.exit_status)

@@ -27,7 +27,10 @@ def beside(command: str) -> set[frozenset[str]]:
 
 @pytest.mark.parametrize(
     "command",
-    ["export", "demo", "status", "verify", "accept", "compact", "vacuum", "expire", "policy", "schema", "sandbox"],
+    [
+        *("export", "demo", "status", "verify", "accept", "compact", "rekey", "vacuum", "expire", "policy", "schema"),
+        "sandbox",
+    ],
 )
 def test_options(command: str) -> None:
     page, section = (PAGES["sandbox"], "Options") if command == "sandbox" else (OPTIONS, command)
