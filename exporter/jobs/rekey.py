@@ -160,7 +160,7 @@ async def _rewrite_all(
             with suppress(StoreError):
                 await committer.write_manifest()
             raise
-        # It also deletes media that has been encrypted anew.
+        # It also deletes media that has been encrypted again.
         await committer.sweep()
 
 
