@@ -6,7 +6,6 @@
 """
 
 import sys
-from typing import Self
 
 from benchmarks.privacy_clocks import KEY, OTHER_RULES, TRANSCRIPT_RULES, policy_of
 from exporter.cli import main
@@ -24,5 +23,5 @@ def _protected(request: Request, protector: Protector | None = None) -> Tables:
 if __name__ == "__main__":
     rules = {**OTHER_RULES, **(TRANSCRIPT_RULES if sys.argv[1] == "all" else {})}
     _protector = Protector(policy_of(rules), KEY)
-    Tables.of = _protected  # type: ignore[method-assign,assignment]  # that is what this program is for
+    Tables.of = _protected  # type: ignore[method-assign]  # that is what this program is for
     sys.exit(main(sys.argv[2:]))
