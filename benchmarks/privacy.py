@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from benchmarks.exports import check, environment, export_command, run_export
+from benchmarks.exports import check, environment, export_command
 from benchmarks.measurement import Cost, ratios, run, spread
 from benchmarks.privacy_rows import protected_conversations
 from benchmarks.server import serving
@@ -67,12 +67,9 @@ def measure(size: Size, work: Path) -> Result:
             run([*clocks, str(size.privacy_hashes), str(size.privacy_transcripts)])
             engine.append(msgspec.json.decode(file.read_bytes(), type=Engine))
             for name, costs in exports.items():
-                if name == WITHOUT:
-                    costs.append(run_export(target, server.url, size.cost_rows))
-                else:
-                    program = [sys.executable, "-m", "benchmarks.protected", name]
-                    costs.append(run([*program, *export_command(target)[3:]], environment(server.url)))
-                    check(target, size.cost_rows)
+                program = [sys.executable, "-m", "benchmarks.protected", name]
+                costs.append(run([*program, *export_command(target)[3:]], environment(server.url)))
+                check(target, size.cost_rows)
                 shutil.rmtree(target)
     return Result(size.privacy_hashes, size.cost_rows, engine, exports)
 
