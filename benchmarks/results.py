@@ -11,6 +11,7 @@ import msgspec
 from benchmarks.cost import Result as Cost
 from benchmarks.flight import Result as Flight
 from benchmarks.memory import Result as Memory
+from benchmarks.privacy import Result as Privacy
 from benchmarks.reading import Result as Reading
 from benchmarks.recordings import Result as Recordings
 from benchmarks.simulated import Result as Simulated
@@ -40,6 +41,7 @@ class Results(msgspec.Struct):
     flight: Flight | None = None
     memory: Memory | None = None
     recordings: Recordings | None = None
+    privacy: Privacy | None = None
     simulated: Simulated | None = None
 
 
