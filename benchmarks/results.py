@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.cost import Result as Cost
+from benchmarks.encryption import Result as Encryption
 from benchmarks.flight import Result as Flight
 from benchmarks.memory import Result as Memory
 from benchmarks.privacy import Result as Privacy
@@ -42,6 +43,7 @@ class Results(msgspec.Struct):
     memory: Memory | None = None
     recordings: Recordings | None = None
     privacy: Privacy | None = None
+    encryption: Encryption | None = None
     simulated: Simulated | None = None
 
 

@@ -5,7 +5,7 @@ from statistics import median
 
 import msgspec
 
-from benchmarks import cost, memory, privacy, reading, recordings
+from benchmarks import cost, encryption, memory, privacy, reading, recordings
 from benchmarks.measurement import ratios, spread
 from benchmarks.results import Results
 
@@ -51,6 +51,8 @@ def targets(results: Results) -> list[Target]:
         found += _of_recordings(results.recordings)
     if results.privacy:
         found += _of_privacy(results.privacy)
+    if results.encryption:
+        found += _of_encryption(results.encryption)
     if results.start:
         milliseconds = [1000 * seconds for seconds in results.start.help_seconds]
         found.append(Target("`exporter --help`", milliseconds, 250, " ms", 0))
@@ -115,6 +117,12 @@ def _of_recordings(result: recordings.Result) -> Iterator[Target]:
     yield Target("requests to the API a recording", small.requests_per_file, 0.005, digits=4)
     deviations = [100 * abs(rate - 1) for rate in result.rates]
     yield Target("deviation from `--recording-rate`", deviations, 2, " %", 1)
+
+
+def _of_encryption(result: encryption.Result) -> Iterator[Target]:
+    what = f"CPU of writing encrypted parts, beyond plain ones, {result.rows:,} conversations with transcripts"
+    yield Target(what, result.surplus("uniform", "write"), 20, " %", 1)
+    yield Target("bytes of encrypted parts, beyond plain ones", result.surplus("uniform", "bytes"), 0.5, " %")
 
 
 def _first(result: memory.Result, in_flight: int) -> memory.Case | None:
